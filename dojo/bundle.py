@@ -1,0 +1,142 @@
+"""A model version's bundle: the directory that training writes, MLflow stores and the gateway serves from.
+
+    MLmodel, model.onnx ...      a standard MLflow model (ONNX flavour), loadable by any MLflow client
+    bundle.json                  this module's `Bundle`: inputs, threshold, defaults, and the hashes of the files below
+    parity.json                  inputs with the scores that training got for them; whoever loads the model must get the same
+    reference_profile.json       the training-time distribution that drift is measured against
+
+The SHA-256 of bundle.json is a tag of the registry's version, so a changed byte anywhere is found before it is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+BUNDLE_FILE = "bundle.json"
+MODEL_FILE = "model.onnx"
+PARITY_FILE = "parity.json"
+PROFILE_FILE = "reference_profile.json"
+HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
+
+# Registry tag that carries the SHA-256 of bundle.json.
+BUNDLE_HASH_TAG = "bundle_sha256"
+
+# Largest difference of a probability that still counts as the same model: float32 sums over a few hundred trees
+# agree to 5e-7; a wrong model or a wrong column order differs in the second digit.
+PARITY_TOLERANCE = 1e-5
+
+
+class CorruptBundleError(RuntimeError):
+    """A bundle that must not be served: a file is missing or changed, or the model does not give training's scores."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server must know about a version beside the model file.
+
+    Attributes:
+        features: the model's inputs in order, float32 each.
+        stored_defaults: stored feature -> its median over the training rows; what an unreachable store is replaced by.
+        threshold: a payment with a score at or above it is flagged.
+        trained_as_of: world time the training data ends at (labels included).
+        sha256: file name -> SHA-256 of its bytes, for HASHED_FILES.
+    """
+
+    model: str
+    feature_service: str
+    features: tuple[str, ...]
+    stored_defaults: dict[str, float]
+    threshold: float
+    trained_as_of: datetime
+    sha256: dict[str, str]
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """Rows from the holdout and the scores that the trained estimator gave them. `inputs` has shape (rows, features)."""
+
+    inputs: list[list[float]]
+    scores: list[float]
+
+
+class OnnxScorer:
+    """Scores rows with ONNX Runtime on one thread.
+
+    One thread: default thread pools gave a 50 ms p99 on a busy machine, and one row takes 12 microseconds.
+    """
+
+    def __init__(self, model_file: Path) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises its own classes, all derived from Exception only
+            raise CorruptBundleError(f"{model_file}: ONNX Runtime cannot load it: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+        self._output = next(o.name for o in self._session.get_outputs() if "prob" in o.name)
+
+    def score(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probability of the positive class. rows: float32, shape (n, features) -> shape (n,)."""
+        (probabilities,) = self._session.run([self._output], {self._input: rows})
+        return probabilities[:, 1]  # type: ignore[no-any-return]
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> str:
+    """Write bundle.json with the hashes of the files already in `directory`. Returns bundle.json's SHA-256."""
+    hashes = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in HASHED_FILES}
+    content = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(bundle, sha256=hashes)), indent=2)
+    (directory / BUNDLE_FILE).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:
+    """Open a bundle and prove it: hashes, input width, and parity with training's scores.
+
+    Args:
+        expected_sha256: what the registry says bundle.json hashes to; None skips that one check.
+
+    Raises:
+        CorruptBundleError: says what was expected and found.
+    """
+    try:
+        content = (directory / BUNDLE_FILE).read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if expected_sha256 is not None and found != expected_sha256:
+            raise CorruptBundleError(f"{directory / BUNDLE_FILE}: SHA-256 is {found}, the registry says {expected_sha256}")
+        bundle = msgspec.json.decode(content, type=Bundle)
+        for name in HASHED_FILES:
+            found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+            if found != bundle.sha256.get(name):
+                raise CorruptBundleError(f"{directory / name}: SHA-256 is {found}, bundle.json says {bundle.sha256.get(name)}")
+        parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CorruptBundleError(f"{directory}: {error}") from error
+    scorer = OnnxScorer(directory / MODEL_FILE)
+    check_parity(scorer, parity, len(bundle.features))
+    return bundle, scorer
+
+
+def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
+    """The largest difference between the scorer's and training's scores, dimensionless.
+
+    Raises:
+        CorruptBundleError: it exceeds PARITY_TOLERANCE, there are no rows, or their width is not `width`.
+    """
+    inputs = np.asarray(parity.inputs, dtype=np.float32)
+    if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) == len(parity.scores) > 0:
+        raise CorruptBundleError(f"parity rows have shape {inputs.shape} for {len(parity.scores)} scores and {width} features")
+    try:
+        scores = scorer.score(inputs)
+    except Exception as error:  # ONNX Runtime's own classes derive from Exception only
+        raise CorruptBundleError(f"the model cannot score its own parity rows: {error}") from error
+    difference = float(np.max(np.abs(scores - np.asarray(parity.scores))))
+    if not difference <= PARITY_TOLERANCE:  # also refuses NaN
+        raise CorruptBundleError(f"parity: scores differ by up to {difference:.3g}, allowed {PARITY_TOLERANCE:g}")
+    return difference

@@ -1,0 +1,40 @@
+"""How commands speak: results on stdout (a table, or JSON for scripts), progress and errors on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+out = Console()
+err = Console(stderr=True)
+
+# The one spelling of `--json` for every command: `def list_(as_json: JsonFlag = False)`.
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def print_json(value: Any) -> None:
+    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout; no colour, no wrapping."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exit:
+    """Say what went wrong and what to do; use as `raise fail(...)`. Code 1 is a failure, 2 a wrong call."""
+    err.print(f"[bold red]error[/] {message}", highlight=False, markup=True, soft_wrap=True)
+    if next_step:
+        err.print(f"[bold]next[/]  {next_step}", highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+@contextmanager
+def errors_become_messages(*kinds: type[Exception], next_step: str | None = None) -> Iterator[None]:
+    """Turn the expected errors of a command into a clear message instead of a traceback."""
+    try:
+        yield
+    except kinds as error:
+        raise fail(escape(str(error)), next_step) from error

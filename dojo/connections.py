@@ -1,0 +1,22 @@
+"""Redis clients with deadlines: a hanging server must cost a caller a bounded time, never its life."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+
+def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
+    """A client whose every command fails after `timeout` (redis.TimeoutError) and which does not retry by itself:
+    callers know whether repeating is safe. Blocking reads must ask to wait for less than `timeout`."""
+    seconds = timeout.total_seconds()
+    return Redis.from_url(
+        url,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )

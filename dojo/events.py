@@ -1,0 +1,129 @@
+"""The events of the platform: immutable, versioned, self-describing.
+
+`world_time` is when it happened in the world, `wall_time` when a process wrote it down. `event_id` is chosen so that
+writing the same fact twice gives the same id; every consumer may therefore drop what it has seen.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+
+class Stream(StrEnum):
+    """The streams of the event log."""
+
+    TRANSACTIONS = "transactions"
+    PREDICTIONS = "predictions"
+    OUTCOMES = "outcomes"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every event carries. Times are UTC and timezone-aware."""
+
+    stream: ClassVar[Stream]
+
+    event_id: str
+    world_time: datetime
+    wall_time: datetime
+    schema_version: int = 1
+
+
+class Transaction(Event, frozen=True, kw_only=True):
+    """A card payment was made. `amount` is in the shop's currency unit (euros), >= 0."""
+
+    stream: ClassVar[Stream] = Stream.TRANSACTIONS
+
+    transaction_id: str
+    customer_id: str
+    merchant_id: str
+    amount: float
+
+    @staticmethod
+    def id_for(transaction_id: str) -> str:
+        return f"tx-{transaction_id}"
+
+
+class Outcome(Event, frozen=True, kw_only=True):
+    """What a transaction turned out to be: `label` 1 is fraud. Arrives after the model's label delay.
+
+    `world_time` is when the label became known, `transaction_time` when the labelled payment was made.
+    """
+
+    stream: ClassVar[Stream] = Stream.OUTCOMES
+
+    transaction_id: str
+    transaction_time: datetime
+    label: int
+
+    @staticmethod
+    def id_for(transaction_id: str) -> str:
+        return f"outcome-{transaction_id}"
+
+
+class Prediction(Event, frozen=True, kw_only=True):
+    """One answer of the gateway, with everything needed to explain it later.
+
+    Attributes:
+        request_id: the caller's id for the request (the transaction's id), the join key to outcomes.
+        entity_keys: entity name -> key, as sent.
+        features: feature name -> the exact value that was scored, in the model's input order.
+        feature_age_seconds: feature view -> age of its values in world seconds; None where there were none.
+        score: probability of the positive class, or the fallback's score. `flagged`: score >= the version's threshold.
+        version: "0" when the spec's fallback answered because no version could.
+        latency_seconds: wall time from the request's arrival to its answer.
+        degraded: reasons, empty when the answer is whole.
+    """
+
+    stream: ClassVar[Stream] = Stream.PREDICTIONS
+
+    prediction_id: str
+    request_id: str
+    model: str
+    version: str
+    arm: str
+    entity_keys: dict[str, str]
+    features: dict[str, float]
+    feature_age_seconds: dict[str, float | None]
+    score: float
+    flagged: bool
+    latency_seconds: float
+    degraded: tuple[str, ...] = ()
+
+    @staticmethod
+    def id_for(prediction_id: str) -> str:
+        return f"prediction-{prediction_id}"
+
+
+EVENT_TYPES: dict[Stream, type[Event]] = {
+    Stream.TRANSACTIONS: Transaction,
+    Stream.OUTCOMES: Outcome,
+    Stream.PREDICTIONS: Prediction,
+}
+
+_encoder = msgspec.json.Encoder()
+_decoders = {stream: msgspec.json.Decoder(event_type) for stream, event_type in EVENT_TYPES.items()}
+
+
+class MalformedEventError(ValueError):
+    """Bytes on a stream that are not an event of that stream's type."""
+
+
+def encode(event: Event) -> bytes:
+    """The event as UTF-8 JSON: readable with `redis-cli xrange`, one third of pydantic's cost."""
+    return _encoder.encode(event)
+
+
+def decode(stream: Stream, payload: bytes) -> Event:
+    """Inverse of `encode`.
+
+    Raises:
+        MalformedEventError: names the field, what was expected and found.
+    """
+    try:
+        return _decoders[stream].decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedEventError(f"{stream}: {error}") from error

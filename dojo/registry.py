@@ -1,0 +1,140 @@
+"""The model registry: versions and the roles they hold, in MLflow.
+
+Roles are registry aliases: `champion` answers traffic, `challenger` is the newest version that does not. Everything that a
+server or an auditor needs is in the version's tags.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+class RegistryUnavailableError(ConnectionError):
+    """MLflow cannot be reached or does not answer; the last known state stays valid."""
+
+
+class UnknownVersionError(LookupError):
+    """No such model, version or alias in the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered model version. `source` is the URI of its bundle directory."""
+
+    model: str
+    version: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+
+class ModelRegistry:
+    """MLflow's registry as this platform uses it.
+
+    Args:
+        url: the tracking server.
+        timeout_seconds, retries: for each HTTP request. MLflow's own defaults (120 s, 7 retries with backoff) keep a caller
+            waiting for minutes; servers that can go on without MLflow want a short, single try.
+    """
+
+    def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3) -> None:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_seconds)
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(retries)
+        from mlflow import MlflowClient  # seconds to import: not before somebody needs it
+
+        self.url = url
+        self.client = MlflowClient(tracking_uri=url, registry_uri=url)
+
+    def by_alias(self, model: str, alias: str) -> Version | None:
+        """The version that holds a role, or None. Raises RegistryUnavailableError."""
+        with _translated(model, alias):
+            try:
+                return _version(self.client.get_model_version_by_alias(model, alias))
+            except UnknownVersionError:
+                return None
+            except Exception as error:
+                if _is_missing(error):
+                    return None
+                raise
+
+    def get(self, model: str, version: str) -> Version:
+        """One version. Raises UnknownVersionError, RegistryUnavailableError."""
+        with _translated(model, version):
+            found = _version(self.client.get_model_version(model, version))
+        return found
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first; empty for a model that was never trained."""
+        with _translated(model, "*"):
+            # Search results carry no aliases; the registered model does.
+            found = self.client.search_model_versions(f"name='{model}'")
+            return sorted((self.get(model, v.version) for v in found), key=lambda v: int(v.version))
+
+    def register(self, model: str, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
+        """Register a bundle as a new version. Registering the same run again returns the version it already has."""
+        with _translated(model, run_id):
+            if not any(m.name == model for m in self.client.search_registered_models(f"name='{model}'")):
+                self.client.create_registered_model(model)
+            existing = [v for v in self.versions(model) if v.run_id == run_id]
+            if existing:
+                return existing[0]
+            created = self.client.create_model_version(model, source=source, run_id=run_id, tags=dict(tags))
+            return self.get(model, created.version)
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
+        with _translated(model, version):
+            self.client.set_registered_model_alias(model, alias, version)
+
+    def download(self, version: Version, target: Path) -> Path:
+        """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""
+        from mlflow.artifacts import download_artifacts
+
+        target.mkdir(parents=True, exist_ok=True)
+        with _translated(version.model, version.version):
+            return Path(download_artifacts(artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url))
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(
+        model=found.name,
+        version=str(found.version),
+        run_id=found.run_id or "",
+        source=found.source or "",
+        tags=dict(found.tags or {}),
+        aliases=tuple(found.aliases or ()),
+    )
+
+
+def _is_missing(error: Exception) -> bool:
+    code = getattr(error, "error_code", "")
+    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower())
+
+
+class _translated:
+    """MLflow's many errors as this module's two."""
+
+    def __init__(self, model: str, what: str) -> None:
+        self._asked = f"{model}@{what}"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+
+        if isinstance(error, MlflowException) and _is_missing(error):
+            raise UnknownVersionError(f"{self._asked}: not in the registry ({error.message})") from error
+        if isinstance(error, (MlflowException, RequestException)):
+            raise RegistryUnavailableError(f"{self._asked}: MLflow did not answer: {error}") from error

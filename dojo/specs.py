@@ -1,0 +1,173 @@
+"""Model specs: the contract of one model, as its team writes it in `models/<name>.yaml`.
+
+Frozen, unknown keys refused, every duration with its unit. A wrong file is refused with its path, line and reason.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dojo.durations import Duration, format_duration
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+MetricName = Literal["pr_auc", "roc_auc", "precision_at_1pct_fpr", "recall_at_50pct_precision", "brier_score"]
+
+
+class SpecError(ValueError):
+    """A model spec is missing or wrong; the message names file, line, field and reason."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelDelay(_Part):
+    """How long after the event its label arrives: lognormal, cut off at `maximum`."""
+
+    distribution: Literal["lognormal"]
+    median: Duration
+    sigma: Annotated[float, Field(gt=0, le=3)]  # of the logarithm, dimensionless
+    maximum: Duration
+
+    @model_validator(mode="after")
+    def _median_within_maximum(self) -> LabelDelay:
+        if not timedelta(0) < self.median < self.maximum:
+            raise ValueError(
+                f"median must be positive and below maximum ({format_duration(self.maximum)}), got {format_duration(self.median)}"
+            )
+        return self
+
+
+class Label(_Part):
+    event: Literal["outcomes"]
+    positive_class: str
+    delay: LabelDelay
+
+
+class Estimator(_Part):
+    kind: Literal["lightgbm"]
+    parameters: dict[str, int | float | str | bool]
+    early_stopping_rounds: Annotated[int, Field(ge=1)]
+
+
+class Training(_Part):
+    """What a version is trained on. `window` ends `label.delay.maximum` before "now" and includes validation and holdout."""
+
+    window: Duration
+    validation: Duration
+    holdout: Duration
+    schedule: Duration
+    minimum_rows: Annotated[int, Field(ge=1)]
+    label_rate: tuple[Fraction, Fraction]
+    seed: Annotated[int, Field(ge=0)]
+    estimator: Estimator
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Training:
+        if self.validation + self.holdout >= self.window:
+            raise ValueError("validation + holdout must be shorter than window, or nothing is left to train on")
+        if self.label_rate[0] >= self.label_rate[1]:
+            raise ValueError(f"label_rate must be [low, high] with low < high, got {list(self.label_rate)}")
+        return self
+
+
+class Gate(_Part):
+    primary_metric: MetricName
+    minimum_gain: Fraction
+    guard_metrics: tuple[MetricName, ...]
+
+
+class Serving(_Part):
+    """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it."""
+
+    threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
+    latency_slo: Duration
+    deadline: Duration
+    feature_timeout: Duration
+    fallback_score: Fraction
+
+    @model_validator(mode="after")
+    def _lookup_fits_the_deadline(self) -> Serving:
+        if not timedelta(0) < self.feature_timeout < self.deadline:
+            raise ValueError(f"feature_timeout must be positive and below deadline ({format_duration(self.deadline)})")
+        return self
+
+
+class DataGovernance(_Part):
+    pii: tuple[str, ...]
+    retention: Duration
+
+
+class ModelSpec(_Part):
+    """One model. See models/fraud_detection.yaml for a commented example."""
+
+    name: Name
+    description: str
+    owner: str
+    task: Literal["binary"]
+    entities: Annotated[tuple[Name, ...], Field(min_length=1)]
+    feature_service: Name
+    label: Label
+    training: Training
+    gate: Gate
+    serving: Serving
+    data: DataGovernance
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read one spec.
+
+    Raises:
+        SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        document = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}:{line}: not YAML: {error.problem}") from error
+    if not isinstance(document, dict) or root is None:
+        raise SpecError(f"{path}:1: expected a mapping of keys, found {type(document).__name__}")
+    try:
+        spec = ModelSpec.model_validate(document)
+    except ValidationError as error:
+        faults = [f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SpecError("\n".join(faults)) from error
+    if spec.name != path.stem:
+        raise SpecError(
+            f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r}, got {spec.name!r}"
+        )
+    return spec
+
+
+def load_specs(directory: Path) -> dict[str, ModelSpec]:
+    """Every spec in a directory, by model name. Raises SpecError when one is wrong or there is none."""
+    specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
+    if not specs:
+        raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
+    return specs
+
+
+def _line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of `location` that the document has."""
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

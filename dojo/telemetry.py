@@ -1,0 +1,74 @@
+"""Logs, health and metrics, the same way in every process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+
+# A process that has no word on its health within this time is taken as dead by its supervisor, seconds.
+HEALTH_TIMEOUT_SECONDS = 2.0
+
+# (healthy, details): details are small JSON values that `dojo status` shows.
+Health = Callable[[], tuple[bool, Mapping[str, object]]]
+
+
+def configure_logging(process: str, level: str = "info") -> None:
+    """One JSON object a line on stderr, with the process' name and the wall time. Call once, from a composition root."""
+    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+class HealthServer:
+    """`/healthz` (JSON, 200 or 503) and `/metrics` for a process that serves nothing else; runs on a thread of its own."""
+
+    def __init__(self, host: str, port: int, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+                elif self.path == "/healthz":
+                    healthy, details = health()
+                    body = json.dumps({"status": "ok" if healthy else "failing", **details}, default=str).encode()
+                    self._answer(200 if healthy else 503, "application/json", body)
+                else:
+                    self._answer(404, "text/plain", b"try /healthz or /metrics\n")
+
+            def _answer(self, status: int, content_type: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Scrapes are no news."""
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+
+    def __enter__(self) -> HealthServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
