@@ -58,7 +58,7 @@ class ModelRegistry:
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that holds a role, or None. Raises RegistryUnavailableError."""
-        with _translated(model, alias):
+        with _Translated(model, alias):
             try:
                 return _version(self.client.get_model_version_by_alias(model, alias))
             except UnknownVersionError:
@@ -70,20 +70,20 @@ class ModelRegistry:
 
     def get(self, model: str, version: str) -> Version:
         """One version. Raises UnknownVersionError, RegistryUnavailableError."""
-        with _translated(model, version):
+        with _Translated(model, version):
             found = _version(self.client.get_model_version(model, version))
         return found
 
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; empty for a model that was never trained."""
-        with _translated(model, "*"):
+        with _Translated(model, "*"):
             # Search results carry no aliases; the registered model does.
             found = self.client.search_model_versions(f"name='{model}'")
             return sorted((self.get(model, v.version) for v in found), key=lambda v: int(v.version))
 
     def register(self, model: str, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
         """Register a bundle as a new version. Registering the same run again returns the version it already has."""
-        with _translated(model, run_id):
+        with _Translated(model, run_id):
             if not any(m.name == model for m in self.client.search_registered_models(f"name='{model}'")):
                 self.client.create_registered_model(model)
             existing = [v for v in self.versions(model) if v.run_id == run_id]
@@ -94,7 +94,7 @@ class ModelRegistry:
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
-        with _translated(model, version):
+        with _Translated(model, version):
             self.client.set_registered_model_alias(model, alias, version)
 
     def download(self, version: Version, target: Path) -> Path:
@@ -102,7 +102,7 @@ class ModelRegistry:
         from mlflow.artifacts import download_artifacts
 
         target.mkdir(parents=True, exist_ok=True)
-        with _translated(version.model, version.version):
+        with _Translated(version.model, version.version):
             return Path(download_artifacts(artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url))
 
 
@@ -122,7 +122,7 @@ def _is_missing(error: Exception) -> bool:
     return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower())
 
 
-class _translated:
+class _Translated:
     """MLflow's many errors as this module's two."""
 
     def __init__(self, model: str, what: str) -> None:

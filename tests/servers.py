@@ -14,7 +14,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from dojo.embedded import mlflow_command, redis_command
+from dojo.embedded import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
 
 
 def free_port() -> int:
@@ -94,7 +94,7 @@ class MlflowServer(Server):
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("mlflow", mlflow_command(self.port, directory / "mlflow"), directory)
+        super().__init__("mlflow", mlflow_command(self.port, directory / "mlflow"), directory, MLFLOW_ENVIRONMENT)
 
     def start(self) -> None:
         super().start()
