@@ -63,14 +63,35 @@ FEATURES: dict[str, tuple[str, str]] = {
     "is_night": ("0 or 1", "The payment is made from 00:00 to 06:59 UTC."),
     "is_weekend": ("0 or 1", "The payment is made on a Saturday or Sunday, UTC."),
     "customer_seconds_since_tx": ("seconds", "Since the customer's previous transaction, at most 30 days."),
-    "customer_tx_count_1h": ("transactions", "The customer's transactions in the last hour."),
-    "customer_amount_1h": ("euro", "Sum of the customer's amounts in the last hour."),
-    "customer_tx_count_24h": ("transactions", "The customer's transactions in the last 24 hours."),
-    "customer_amount_24h": ("euro", "Sum of the customer's amounts in the last 24 hours."),
-    "customer_amount_max_24h": ("euro", "The customer's largest amount in the last 24 hours."),
+    "customer_tx_count_1h": (
+        "transactions",
+        "The customer's transactions in the hour up to the latest one; 0 when that is over an hour ago.",
+    ),
+    "customer_amount_1h": (
+        "euro",
+        "Sum of the customer's amounts in the hour up to the latest transaction; 0 when that is over an hour ago.",
+    ),
+    "customer_tx_count_24h": (
+        "transactions",
+        "The customer's transactions in the 24 hours up to the latest one; 0 when that is over 24 hours ago.",
+    ),
+    "customer_amount_24h": (
+        "euro",
+        "Sum of the customer's amounts in the 24 hours up to the latest transaction; 0 when that is over 24 hours ago.",
+    ),
+    "customer_amount_max_24h": (
+        "euro",
+        "The customer's largest amount in the 24 hours up to the latest transaction; 0 when that is over 24 hours ago.",
+    ),
     "merchant_seconds_since_tx": ("seconds", "Since the merchant's previous transaction, at most 30 days."),
-    "merchant_tx_count_1h": ("transactions", "The merchant's transactions in the last hour."),
-    "merchant_amount_1h": ("euro", "Sum of the merchant's amounts in the last hour."),
+    "merchant_tx_count_1h": (
+        "transactions",
+        "The merchant's transactions in the hour up to the latest one; 0 when that is over an hour ago.",
+    ),
+    "merchant_amount_1h": (
+        "euro",
+        "Sum of the merchant's amounts in the hour up to the latest transaction; 0 when that is over an hour ago.",
+    ),
 }
 
 Choose = Callable[[Any, Any, Any], Any]
