@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+
+# Refused when decoded, so that one wrong producer cannot put an unusable row into the lake.
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Stream(StrEnum):
@@ -26,9 +30,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     stream: ClassVar[Stream]
 
-    event_id: str
-    world_time: datetime
-    wall_time: datetime
+    event_id: Identifier
+    world_time: AwareTime
+    wall_time: AwareTime
     schema_version: int = 1
 
 
@@ -40,7 +44,7 @@ class Transaction(Event, frozen=True, kw_only=True):
     transaction_id: str
     customer_id: str
     merchant_id: str
-    amount: float
+    amount: Annotated[float, msgspec.Meta(ge=0)]
 
     @staticmethod
     def id_for(transaction_id: str) -> str:
@@ -56,8 +60,8 @@ class Outcome(Event, frozen=True, kw_only=True):
     stream: ClassVar[Stream] = Stream.OUTCOMES
 
     transaction_id: str
-    transaction_time: datetime
-    label: int
+    transaction_time: AwareTime
+    label: Annotated[int, msgspec.Meta(ge=0, le=1)]
 
     @staticmethod
     def id_for(transaction_id: str) -> str:

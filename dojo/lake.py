@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ class Lake:
         schema = SCHEMAS[stream]
         if set(frame.columns) != set(schema):
             raise ValueError(f"{stream}: expected columns {sorted(schema)}, got {sorted(frame.columns)}")
-        frame = frame.select(schema).cast(schema)  # type: ignore[arg-type]
+        frame = frame.select(*schema).cast(schema)  # type: ignore[arg-type]
         days = frame.with_columns(pl.col("world_time").dt.date().alias("_day")).partition_by("_day", as_dict=True)
         written = []
         for (day,), rows in sorted(days.items()):
@@ -119,7 +119,7 @@ class Lake:
         Args:
             files: read exactly these (a pinned manifest) instead of what is there now.
         """
-        paths = list(files) if files is not None else self.files(stream, start and start.date(), end and end.date())
+        paths = list(files) if files is not None else self.files(stream, start and utc_date(start), end and utc_date(end))
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
         frame = pl.scan_parquet(paths, hive_partitioning=False)
@@ -144,7 +144,7 @@ class Lake:
 
 def write_parquet_atomically(frame: pl.DataFrame, target: Path) -> None:
     """Readers see the whole file or none, also after a kill -9 or a power cut."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(target.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -152,8 +152,24 @@ def write_parquet_atomically(frame: pl.DataFrame, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+        _fsync_directory(target.parent)  # without it a power cut may forget the new name
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_directory(directory: Path) -> None:
+    missing = [d for d in (directory, *directory.parents) if not d.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for new in missing:
+        _fsync_directory(new.parent)
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:
@@ -170,14 +186,27 @@ def content_hash(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> s
     selected = frame.select(columns) if columns is not None else frame
     digest = hashlib.sha256(repr(selected.schema).encode())
     for column in selected.iter_columns():
-        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        if column.dtype == pl.String:
-            # Lengths first, so that ("ab", "c") and ("a", "bc") differ.
-            digest.update(column.str.len_bytes().fill_null(0).to_numpy().tobytes())
-            digest.update("".join(column.fill_null("")).encode())
-        else:
-            digest.update(np.ascontiguousarray(column.to_physical().fill_null(0).to_numpy()).tobytes())
+        _hash_values(digest, column)
     return digest.hexdigest()
+
+
+def _hash_values(digest: hashlib._Hash, column: pl.Series) -> None:
+    digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+    if column.dtype == pl.String:
+        # Lengths first, so that ("ab", "c") and ("a", "bc") differ.
+        digest.update(column.str.len_bytes().fill_null(0).to_numpy().tobytes())
+        digest.update("".join(column.fill_null("")).encode())
+    elif column.dtype == pl.List:
+        lengths = column.list.len().fill_null(0)
+        digest.update(lengths.to_numpy().tobytes())
+        _hash_values(digest, column.filter(lengths > 0).explode())
+    else:
+        digest.update(np.ascontiguousarray(column.to_physical().fill_null(0).to_numpy()).tobytes())
+
+
+def utc_date(moment: datetime) -> date:
+    """The day whose partition holds `moment` (timezone-aware)."""
+    return moment.astimezone(UTC).date()
 
 
 def midnight(moment: datetime) -> datetime:
