@@ -1,0 +1,46 @@
+"""`python -m dojo.supervisor`: the embedded stack's supervisor, until SIGTERM. `dojo up` starts it detached."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import structlog
+
+from dojo.processes import stop_on_signal
+from dojo.settings import SettingsError, load_settings
+from dojo.supervisor.lock import AlreadyRunningError, SupervisorLock
+from dojo.supervisor.processes import processes
+from dojo.supervisor.status import status_file
+from dojo.supervisor.supervisor import Supervisor
+from dojo.telemetry import configure_logging
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is no logging yet
+        return 2
+    configure_logging("supervisor", settings.log_level)
+    log = structlog.get_logger()
+    lock = SupervisorLock(settings.home)
+    try:
+        lock.acquire()
+    except AlreadyRunningError as error:
+        log.error("not started", reason=str(error))
+        return 3
+    try:
+        stop = stop_on_signal()
+        # The home as an absolute path: the processes agree on it wherever they are.
+        environment = {**os.environ, "DOJO_HOME": str(settings.home.resolve())}
+        Supervisor(processes(settings), settings.home, environment).run(stop)
+        status_file(settings.home).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    log.info("stopped, nothing left running")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""When a supervised process is started, restarted and given up on: pure functions over its life so far.
+
+    waiting -> starting -> healthy <-> unhealthy
+                  |           |            |
+                  +-----------+------------+--> backoff -> starting ...
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+# A crash loop must neither burn a core nor fill the disk with logs; a single crash should cost a second.
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 30.0
+
+# After this long in health a process' earlier deaths say nothing about its next one.
+FORGIVEN_AFTER_SECONDS = 60.0
+
+
+class State(StrEnum):
+    """Where a process is in its life."""
+
+    WAITING = "waiting"  # for what it depends on
+    STARTING = "starting"  # runs, has not been healthy yet
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"  # runs, was healthy, now fails its check or does not answer it
+    BACKOFF = "backoff"  # died, is started again after a delay
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process' history, as far as decisions need it.
+
+    Attributes:
+        since: when `state` began; for UNHEALTHY, when patience with it began.
+        deaths: in a row, since it was last healthy for FORGIVEN_AFTER_SECONDS.
+        restarts: starts after the first.
+        ever_healthy: whether it has worked at all since the supervisor started.
+    """
+
+    state: State = State.WAITING
+    since: float = 0.0
+    deaths: int = 0
+    restarts: int = 0
+    ever_healthy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a running process may fail its check before it counts as hanging, seconds."""
+
+    starting: float
+    unhealthy: float
+
+
+def delay(deaths: int) -> float:
+    """Seconds between the latest death and the next start: 1, 2, 4, ... 30."""
+    # Exponents are capped before they are computed: a crash loop of days must not overflow.
+    return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(deaths - 1, 16))
+
+
+def is_due(life: Life, now: float) -> bool:
+    """Whether it is to be started now, as far as its own history says."""
+    if life.state is State.BACKOFF:
+        return now - life.since >= delay(life.deaths)
+    return life.state is State.WAITING
+
+
+def started(life: Life, now: float) -> Life:
+    again = life.state is State.BACKOFF
+    return replace(life, state=State.STARTING, since=now, restarts=life.restarts + again)
+
+
+def died(life: Life, now: float) -> Life:
+    """It exited, or was killed for hanging."""
+    return replace(forgiven(life, now), state=State.BACKOFF, since=now, deaths=forgiven(life, now).deaths + 1)
+
+
+def forgiven(life: Life, now: float) -> Life:
+    """Its deaths no longer count once it has been healthy for long enough."""
+    if life.state is State.HEALTHY and now - life.since >= FORGIVEN_AFTER_SECONDS:
+        return replace(life, deaths=0)
+    return life
+
+
+def observed(life: Life, healthy: bool, excused: bool, now: float) -> Life:
+    """The latest health check of a running process.
+
+    Args:
+        excused: something it depends on is itself away. Killing it would not bring that back, so patience starts anew
+            when the dependency does.
+    """
+    if healthy and life.state in (State.STARTING, State.UNHEALTHY):
+        return replace(life, state=State.HEALTHY, since=now, ever_healthy=True)
+    if not healthy and life.state is State.HEALTHY:
+        return replace(forgiven(life, now), state=State.UNHEALTHY, since=now)
+    if excused and life.state in (State.STARTING, State.UNHEALTHY):
+        return replace(life, since=now)
+    return forgiven(life, now)
+
+
+def is_hanging(life: Life, patience: Patience, now: float) -> bool:
+    """Whether it has failed its checks for so long that a restart is the better bet."""
+    waited = now - life.since
+    if life.state is State.STARTING:
+        return waited > patience.starting
+    return life.state is State.UNHEALTHY and waited > patience.unhealthy
+
+
+def stopped(life: Life, now: float) -> Life:
+    return replace(life, state=State.STOPPED, since=now)
