@@ -7,6 +7,7 @@ has only their commands.
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import entry_points
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from dojo import __version__
 from dojo.cli.output import errors_become_messages, out
 from dojo.settings import SettingsError
+from dojo.supervisor.environment import adopt
 
 COMMAND_GROUP = "dojo.commands"
 
@@ -49,5 +51,6 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
+    adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
     with errors_become_messages(SettingsError):
         build()()

@@ -10,8 +10,8 @@ import structlog
 from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
 from dojo.supervisor.lock import AlreadyRunningError, SupervisorLock
+from dojo.supervisor.paths import status_file
 from dojo.supervisor.processes import processes
-from dojo.supervisor.status import status_file
 from dojo.supervisor.supervisor import Supervisor
 from dojo.telemetry import configure_logging
 

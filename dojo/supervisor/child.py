@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dojo.supervisor import tether
 from dojo.supervisor.identity import ProcessId, end, group_members, identify
-from dojo.supervisor.logfiles import log_file, rotate
+from dojo.supervisor.logfiles import rotate
+from dojo.supervisor.paths import log_file
 from dojo.supervisor.processes import COMMON_ENVIRONMENT, ProcessSpec
 
 

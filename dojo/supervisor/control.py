@@ -14,10 +14,11 @@ from dojo.supervisor.environment import check_same_world, remember
 from dojo.supervisor.identity import ProcessId, end, identify
 from dojo.supervisor.lifecycle import State
 from dojo.supervisor.lock import AlreadyRunningError, SupervisorLock
-from dojo.supervisor.logfiles import last_lines, log_file
+from dojo.supervisor.logfiles import last_lines
+from dojo.supervisor.paths import log_file, status_file
 from dojo.supervisor.ports import doubled_ports, taken_ports
 from dojo.supervisor.processes import processes
-from dojo.supervisor.status import StackStatus, read_status, status_file
+from dojo.supervisor.status import StackStatus, read_status
 
 # MLflow's first start on two busy cores is the longest piece, about 60 s; beyond this something is wrong, seconds.
 START_TIMEOUT_SECONDS = 300.0

@@ -12,7 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from dojo.settings import Settings
-from dojo.supervisor.status import run_directory
+from dojo.supervisor.paths import environment_file
 
 PREFIX = "DOJO_"
 HOME_VARIABLE = "DOJO_HOME"
@@ -31,10 +31,6 @@ WORLD_VARIABLES = (
 
 class WorldConflictError(ValueError):
     """The home already holds another world."""
-
-
-def environment_file(home: Path) -> Path:
-    return run_directory(home) / "environment.json"
 
 
 def remembered(home: Path) -> dict[str, str]:

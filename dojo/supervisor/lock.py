@@ -6,15 +6,11 @@ import fcntl
 import os
 from pathlib import Path
 
-from dojo.supervisor.status import run_directory
+from dojo.supervisor.paths import lock_file
 
 
 class AlreadyRunningError(RuntimeError):
     """Another supervisor runs this home."""
-
-
-def lock_file(home: Path) -> Path:
-    return run_directory(home) / "supervisor.lock"
 
 
 class SupervisorLock:

@@ -10,14 +10,6 @@ from pathlib import Path
 ROTATE_AT_BYTES = 20 * 1024 * 1024
 
 
-def log_directory(home: Path) -> Path:
-    return home / "logs"
-
-
-def log_file(home: Path, name: str) -> Path:
-    return log_directory(home) / f"{name}.log"
-
-
 def rotate(log: Path, at_bytes: int = ROTATE_AT_BYTES) -> bool:
     """Move a log that has grown beyond `at_bytes` to `<name>.log.1`, replacing the one there.
 

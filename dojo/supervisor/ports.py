@@ -51,6 +51,13 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def holder_of(port: int) -> str:
     """`pid 4711 (python -m http.server)`, or "" when the machine does not tell."""
     try:

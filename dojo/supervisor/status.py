@@ -10,6 +10,7 @@ import msgspec
 
 from dojo.supervisor.identity import ProcessId
 from dojo.supervisor.lifecycle import State
+from dojo.supervisor.paths import status_file
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,14 +57,6 @@ class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def memory_bytes(self) -> int:
         return self.supervisor_memory_bytes + sum(process.memory_bytes for process in self.processes)
-
-
-def run_directory(home: Path) -> Path:
-    return home / "run"
-
-
-def status_file(home: Path) -> Path:
-    return run_directory(home) / "status.json"
 
 
 def write_status(home: Path, status: StackStatus) -> None:

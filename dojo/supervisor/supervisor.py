@@ -18,7 +18,8 @@ from dojo.supervisor.child import Child
 from dojo.supervisor.health import Prober
 from dojo.supervisor.identity import ProcessId, group_members, resident_bytes, start_of
 from dojo.supervisor.lifecycle import Life, State
-from dojo.supervisor.logfiles import log_file, rotate
+from dojo.supervisor.logfiles import rotate
+from dojo.supervisor.paths import log_file
 from dojo.supervisor.processes import ProcessSpec, stop_order
 from dojo.supervisor.status import ProcessStatus, StackStatus, write_status
 

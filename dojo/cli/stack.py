@@ -1,0 +1,197 @@
+"""`dojo up`, `down`, `status`, `logs`: the embedded stack on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.live import Live
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from dojo.supervisor.status import StackStatus
+
+
+def up(
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every process is healthy.")] = True,
+    transactions: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Replay these transactions (see dojo data import); default: generated ones."
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start the stack: Redis, MLflow, gateway, recorder, streamer, materializer, simulator.
+
+    Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
+
+    Example: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/]
+    """
+    from dojo.cli.stack_view import print_started
+    from dojo.supervisor.control import StackError, running, stop
+    from dojo.supervisor.environment import WorldConflictError
+
+    settings = _settings()
+    already = running(settings.home) is not None
+    try:
+        with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
+            if already:
+                _check_joining(settings, transactions)
+            else:
+                _start(settings, transactions)
+        status = _wait_until_healthy(settings.home) if wait else running(settings.home)
+    except StackError as error:
+        for line in error.log_tail:
+            err.print(f"  {error.process} | {line}", markup=False, highlight=False, soft_wrap=True)
+        if not already:
+            stop(settings.home)
+        raise fail(str(error), "dojo doctor says what this machine lacks") from error
+    except KeyboardInterrupt:
+        raise fail("interrupted; the stack goes on starting in the background", "dojo status, or dojo down", 130) from None
+    if as_json:
+        print_json({"started": not already, **msgspec.to_builtins(status)})
+    elif status is not None:
+        print_started(status, already)
+
+
+def _settings() -> Settings:
+    with errors_become_messages(SettingsError):
+        return load_settings()
+
+
+def _check_joining(settings: Settings, transactions: Path | None) -> None:
+    """A running stack can only be joined as what it is."""
+    if transactions is not None and settings.world_source != "replay":
+        raise fail("the stack already runs, on generated transactions", "dojo down --purge, then dojo up --transactions FILE")
+
+
+def _start(settings: Settings, transactions: Path | None) -> None:
+    from dojo.supervisor.control import launch
+    from dojo.supervisor.environment import check_same_world
+
+    if transactions is None:
+        launch(settings, os.environ)
+        return
+    replay = {**os.environ, "DOJO_WORLD_SOURCE": "replay"}
+    if settings.world_source != "replay":
+        check_same_world(settings.home, replay)  # before the import, which takes its time
+    command = [sys.executable, "-m", "dojo", "data", "import", str(transactions), "--json"]
+    imported = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if imported.returncode != 0:
+        raise typer.Exit(imported.returncode)  # the import has said what is wrong with the file
+    # Also for what this process does next: `dojo demo` goes on from here.
+    os.environ.update(replay, DOJO_REPLAY_DATASET=str(Path(msgspec.json.decode(imported.stdout)["path"]).resolve()))
+    launch(_settings(), os.environ)
+
+
+def _wait_until_healthy(home: Path) -> StackStatus:
+    """Show each process' way to health on stderr: live on a terminal, a line per change elsewhere."""
+    from dojo.cli.stack_view import StateChanges, starting_table
+    from dojo.supervisor.control import wait_until_healthy
+
+    if not err.is_terminal:
+        changes = StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True))
+        return wait_until_healthy(home, changes)
+    with Live(console=err, transient=True, refresh_per_second=5) as live:
+        return wait_until_healthy(home, lambda status: live.update(starting_table(status)))
+
+
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete the home: lake, models, features, logs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
+) -> None:
+    """Stop the stack, also what a killed supervisor left running. Data stays, unless --purge.
+
+    Example: [bold]dojo down --purge[/]
+    """
+    import shutil
+
+    from dojo.supervisor.control import stop
+
+    home = _settings().home
+    if purge and home.exists() and not yes:
+        typer.confirm(f"Delete {home.resolve()} with its lake, models and features?", abort=True)
+    with err.status("stopping"):
+        stopped = stop(home)
+    if stopped.leftovers:
+        out.print(f"ended {stopped.leftovers} processes that a killed supervisor had left", highlight=False)
+    elif stopped.was_running:
+        out.print(f"stopped in {stopped.seconds:.1f} s", highlight=False)
+    else:
+        out.print("nothing was running", highlight=False)
+    if purge and home.exists():
+        _check_purgeable(home)
+        shutil.rmtree(home)
+        out.print(f"deleted {home.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _check_purgeable(home: Path) -> None:
+    """DOJO_HOME may point anywhere; only a directory that a stack has run in is deleted."""
+    if not any((home / name).exists() for name in ("run", "lake", "logs", "redis", "mlflow", "imports")):
+        raise fail(f"{home.resolve()} does not look like a home of the stack; it was not deleted", "check DOJO_HOME")
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Show each process, the world's time, the models' champions and how fresh the features are.
+
+    Exit code 0: everything is healthy; 1: something is not, or nothing runs.
+
+    Example: [bold]dojo status --json[/]
+    """
+    from dojo.cli.stack_view import print_status
+    from dojo.supervisor.control import running
+    from dojo.supervisor.overview import look
+
+    settings = _settings()
+    stack = running(settings.home)
+    if stack is None:
+        if as_json:
+            print_json({"running": False, "healthy": False})
+            raise typer.Exit(1)
+        raise fail(f"no stack runs on {settings.home.resolve()}", "dojo up")
+    overview = look(stack, settings)
+    if as_json:
+        seen = msgspec.to_builtins(overview)
+        print_json({"running": True, "healthy": stack.healthy, "memory_bytes": stack.memory_bytes, **seen.pop("stack"), **seen})
+    else:
+        print_status(overview)
+    if not stack.healthy:
+        raise typer.Exit(1)
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process; all of them when none is named.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    raw: Annotated[bool, typer.Option("--json", help="The lines as they were written.")] = False,
+) -> None:
+    """Show what the processes wrote, in the order of time.
+
+    Example: [bold]dojo logs gateway -f[/]
+    """
+    from dojo.cli.log_view import follow_logs, last_of_all, print_line
+    from dojo.supervisor.paths import log_directory
+
+    directory = log_directory(_settings().home)
+    files = {path.stem: path for path in sorted(directory.glob("*.log"))}
+    if name is not None:
+        if name not in files:
+            raise fail(f"no log of {name!r}; there are: {', '.join(files) or 'none'}", "dojo up", 2)
+        files = {name: files[name]}
+    shown, ends = last_of_all(files, lines)
+    for line in shown:
+        print_line(line, raw, named=name is None)
+    if follow:
+        try:
+            for line in follow_logs(files, ends):
+                print_line(line, raw, named=name is None)
+        except KeyboardInterrupt:
+            raise typer.Exit from None
