@@ -1,0 +1,57 @@
+# MLOps Dojo. Every target sets up what it needs: Python 3.11 to 3.13 and make are enough.
+#
+#   make demo                                    the whole loop, shown live; leaves the stack up
+#   make demo ARGS="--transactions FILE"         the same, replaying real transactions
+#   make test                                    every test, against real Redis, MLflow and Feast
+#   make test ARGS="tests/unit -k clock"         some of them
+
+# The scripts in .venv/bin carry the checkout's path; `python -m` works wherever the checkout was moved to.
+PYTHON_ENV := .venv/bin/python
+READY := .venv/.synced
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test check format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## Install everything into .venv (other targets do it by themselves)
+
+# Again only when the lock, or what it was made from, changes.
+$(READY): pyproject.toml uv.lock scripts/setup.sh
+	@sh scripts/setup.sh
+	@touch $@
+
+demo: $(READY) ## Start the stack, build a world, train, serve, watch; ARGS="--transactions FILE" replays real data
+	@$(PYTHON_ENV) -m dojo demo $(ARGS)
+
+up: $(READY) ## Start the stack
+	@$(PYTHON_ENV) -m dojo up $(ARGS)
+
+down: $(READY) ## Stop the stack; ARGS=--purge deletes its data too
+	@$(PYTHON_ENV) -m dojo down $(ARGS)
+
+status: $(READY) ## Show what runs, and how it is
+	@$(PYTHON_ENV) -m dojo status $(ARGS)
+
+# loadscope: tests of one module share its servers, and each worker starts an MLflow (15 s) at most once.
+test: $(READY) ## Run every test (unit, integration, e2e); ARGS="tests/unit" runs some
+	$(PYTHON_ENV) -m pytest --numprocesses 2 --dist loadscope $(or $(ARGS),tests)
+
+check: $(READY) ## Lint, formatting, types and import rules
+	$(PYTHON_ENV) -m ruff check .
+	$(PYTHON_ENV) -m ruff format --check .
+	$(PYTHON_ENV) -m mypy
+	$(PYTHON_ENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+format: $(READY) ## Correct formatting and what the linter can correct by itself
+	$(PYTHON_ENV) -m ruff check --fix .
+	$(PYTHON_ENV) -m ruff format .
+
+bench: $(READY) ## Measure speed on this machine
+	$(PYTHON_ENV) -m tests.bench $(ARGS)
+
+clean: ## Stop the stack; delete .venv, .tools and caches (the world in .dojo stays: make down ARGS=--purge)
+	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m dojo down; fi
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Makes .venv from uv.lock, from nothing but Python 3.11 to 3.13: no root, nothing outside this directory (and the package cache).
+# `make setup` calls it; running it by hand does the same. PYTHON=/path/to/python chooses the interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+
+UV_VERSION=0.13.8          # wrote uv.lock; one version for everybody, so that nobody's `uv sync` reads the lock differently
+
+say() { printf '%s\n' "$*" >&2; }
+
+# An interpreter is asked, not believed by its name: pyenv's shims exist for versions that are not switched on.
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+
+find_python() {
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
+        if suits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    say "error  no Python 3.11, 3.12 or 3.13 found (tried python3, python3.13, python3.12, python3.11, python)"
+    say "next   install one, or name one: make setup PYTHON=/path/to/python3.12"
+    return 1
+}
+
+# An installed uv is used when it is not older than the one that wrote the lock.
+suitable_uv_on_path() {
+    command -v uv >/dev/null 2>&1 || return 1
+    "$python" -c '
+import sys
+number = lambda text: tuple(int(part) for part in text.split("+")[0].split(".")[:3])
+sys.exit(number(sys.argv[1].split()[1]) < number(sys.argv[2]))' "$(uv --version)" "$UV_VERSION" 2>/dev/null
+}
+
+install_uv() {
+    [ -x .tools/uv/bin/uv ] && .tools/uv/bin/uv --version 2>/dev/null | grep -qF "uv $UV_VERSION" && return
+    rm -rf .tools/uv
+    say "installing uv $UV_VERSION into .tools/uv"
+    # Debian's python3 has no ensurepip without python3-venv, and may still have pip; --target needs only that.
+    if "$python" -m venv .tools/uv >/dev/null 2>&1 && .tools/uv/bin/python -m pip install --quiet "uv==$UV_VERSION"; then
+        return
+    fi
+    rm -rf .tools/uv
+    if "$python" -m pip --version >/dev/null 2>&1 && "$python" -m pip install --quiet --target .tools/uv "uv==$UV_VERSION"; then
+        return
+    fi
+    rm -rf .tools/uv
+    say "error  uv could not be installed with $python: neither 'python -m venv' nor 'python -m pip' did it (see above)"
+    say "next   install python3-venv (Debian, Ubuntu: apt install python3-venv), or uv itself, or check the network"
+    return 1
+}
+
+python=$(find_python)
+if suitable_uv_on_path; then
+    uv=$(command -v uv)
+else
+    install_uv
+    uv=.tools/uv/bin/uv
+fi
+
+say "installing the packages of uv.lock into .venv (the first time about 300 of them)"
+# The interpreter found above, never one that uv would download.
+UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \
+    "$uv" sync --locked --quiet --python "$python" --extra embedded --group dev
+say "ready: .venv/bin/dojo"
