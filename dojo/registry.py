@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,16 @@ class ModelRegistry:
         with _Translated(version.model, version.version):
             return Path(download_artifacts(artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url))
 
+    def download_run_artifact(self, version: Version, path: str, target: Path) -> Path:
+        """Copy a file or directory that the version's run logged beside the bundle into `target`; returns where it is."""
+        target.mkdir(parents=True, exist_ok=True)
+        with _Translated(version.model, version.version):
+            return Path(self.client.download_artifacts(version.run_id, path, str(target)))
+
+    def errors(self, model: str, what: str) -> AbstractContextManager[None]:
+        """For callers that use `client` themselves: its errors as UnknownVersionError and RegistryUnavailableError."""
+        return _Translated(model, what)
+
 
 def _version(found: ModelVersion) -> Version:
     return Version(
@@ -122,7 +133,7 @@ def _is_missing(error: Exception) -> bool:
     return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower())
 
 
-class _Translated:
+class _Translated(AbstractContextManager[None]):
     """MLflow's many errors as this module's two."""
 
     def __init__(self, model: str, what: str) -> None:

@@ -1,0 +1,226 @@
+"""How well scores separate a rare class, and whether they mean what they say.
+
+Shapes: `labels` and `scores` have shape (rows,); a label is 0 or 1, 1 being the positive class (fraud); a higher score
+means "more likely positive". Rows with equal scores are one group that no threshold can split: they enter or leave together.
+All results are dimensionless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating] | npt.NDArray[np.integer]
+
+
+def pr_auc(labels: Array, scores: Array) -> float:
+    """Area under the precision-recall curve as average precision.
+
+    Sum over thresholds of (recall_i - recall_{i-1}) * precision_i: a step function, so no optimistic interpolation between
+    thresholds. A random score gets the share of positives.
+
+    Raises:
+        ValueError: shapes differ, a score is not finite, or one class is missing.
+
+    Source: Davis and Goadrich, The Relationship Between Precision-Recall and ROC Curves (2006).
+    """
+    _, true_positives, false_positives = _counts_by_threshold(labels, scores)
+    precision = true_positives / (true_positives + false_positives)
+    recall = true_positives / true_positives[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def roc_auc(labels: Array, scores: Array) -> float:
+    """Probability that a random positive scores above a random negative; ties count half (Mann-Whitney U).
+
+    Raises:
+        ValueError: as `pr_auc`.
+
+    Source: Hanley and McNeil, The meaning and use of the area under a ROC curve (1982).
+    """
+    _, true_positives, false_positives = _counts_by_threshold(labels, scores)
+    true_rate = np.concatenate([[0.0], true_positives / true_positives[-1]])
+    false_rate = np.concatenate([[0.0], false_positives / false_positives[-1]])
+    return float(np.trapezoid(true_rate, false_rate))
+
+
+def threshold_at_fpr(labels: Array, scores: Array, false_positive_rate: float) -> float:
+    """The lowest threshold at which at most this share of the negatives has `score >= threshold`.
+
+    Args:
+        false_positive_rate: a fraction in (0, 1).
+
+    Returns:
+        One of the scores, or a number just above the highest when even the highest score holds too many negatives.
+
+    Raises:
+        ValueError: as `pr_auc`, or the rate is outside (0, 1).
+    """
+    _require_fraction("false_positive_rate", false_positive_rate)
+    thresholds, _, false_positives = _counts_by_threshold(labels, scores)
+    allowed = false_positives <= false_positive_rate * false_positives[-1]
+    if not allowed[0]:
+        return float(np.nextafter(thresholds[0], np.inf))
+    return float(thresholds[np.flatnonzero(allowed)[-1]])
+
+
+def precision_at_fpr(labels: Array, scores: Array, false_positive_rate: float = 0.01) -> float:
+    """Share of true positives among what is flagged when at most this share of the negatives is.
+
+    0 when no threshold is strict enough (nothing is flagged).
+
+    Raises:
+        ValueError: as `threshold_at_fpr`.
+    """
+    _require_fraction("false_positive_rate", false_positive_rate)
+    _, true_positives, false_positives = _counts_by_threshold(labels, scores)
+    allowed = np.flatnonzero(false_positives <= false_positive_rate * false_positives[-1])
+    if not len(allowed):
+        return 0.0
+    last = allowed[-1]
+    return float(true_positives[last] / (true_positives[last] + false_positives[last]))
+
+
+def recall_at_precision(labels: Array, scores: Array, precision: float = 0.5) -> float:
+    """The largest share of the positives that a threshold with at least this precision finds; 0 when there is none.
+
+    Args:
+        precision: a fraction in (0, 1). 0.5: a reviewer finds as many frauds as honest customers.
+
+    Raises:
+        ValueError: as `pr_auc`, or the precision is outside (0, 1).
+    """
+    _require_fraction("precision", precision)
+    _, true_positives, false_positives = _counts_by_threshold(labels, scores)
+    reached = true_positives >= precision * (true_positives + false_positives)
+    return float(np.max(true_positives[reached], initial=0) / true_positives[-1])
+
+
+def brier_score(labels: Array, probabilities: Array) -> float:
+    """Mean squared distance of the probability from the outcome, in [0, 1]; lower is better.
+
+    Raises:
+        ValueError: shapes differ, there are no rows, or a probability is outside [0, 1].
+
+    Source: Brier, Verification of forecasts expressed in terms of probability (1950).
+    """
+    y, p = _probabilities(labels, probabilities)
+    return float(np.mean((p - y) ** 2))
+
+
+def expected_calibration_error(labels: Array, probabilities: Array, bins: int = 10) -> float:
+    """Mean distance of the mean probability from the share of positives, over bins of equal width, weighted by rows.
+
+    Args:
+        bins: of [0, 1]; the last one includes 1.
+
+    Raises:
+        ValueError: as `brier_score`, or bins < 1.
+
+    Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning (2015).
+    """
+    means, shares, counts = calibration_curve(labels, probabilities, bins)
+    filled = counts > 0
+    return float(np.sum(np.abs(means - shares)[filled] * counts[filled]) / np.sum(counts))
+
+
+def calibration_curve(
+    labels: Array, probabilities: Array, bins: int = 10
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Per bin of equal width: mean probability, share of positives (both NaN in an empty bin) and rows, shape (bins,) each.
+
+    Raises:
+        ValueError: as `expected_calibration_error`.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be >= 1, got {bins}")
+    y, p = _probabilities(labels, probabilities)
+    index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
+        means = np.bincount(index, weights=p, minlength=bins) / counts
+        shares = np.bincount(index, weights=y, minlength=bins) / counts
+    return means, shares, counts
+
+
+def card_precision_at_k(
+    labels: Array, scores: Array, cards: Sequence[str] | npt.NDArray[np.str_], days: npt.NDArray[np.integer], k: int = 100
+) -> float:
+    """Mean over days of the share of compromised cards among the k cards with the highest score of the day.
+
+    What an investigator who can check k cards a day experiences. A card's score is its highest of the day; it is compromised
+    when it has a fraud that day; a compromised card that was found is blocked, so it is left out on later days.
+    A day with fewer than k cards still divides by k.
+
+    Args:
+        cards, days: the card and the day number of each row, shape (rows,).
+        k: cards an investigator can check a day, >= 1.
+
+    Raises:
+        ValueError: shapes differ, a score is not finite, there are no rows, or k < 1.
+
+    Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter 4,
+    `card_precision_top_k`.
+    """
+    if k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
+    y, s = _binary(labels, scores)
+    numbers, card_of = np.unique(np.asarray(cards), return_inverse=True)
+    if not len(y) == len(card_of) == len(days) > 0:
+        raise ValueError(f"expected equally many rows, got {len(y)} labels, {len(card_of)} cards and {len(days)} days")
+    found = np.zeros(len(numbers), dtype=bool)
+    precisions = []
+    for day in np.unique(days):
+        rows = np.flatnonzero((days == day) & ~found[card_of])
+        score = np.full(len(numbers), -np.inf)
+        np.maximum.at(score, card_of[rows], s[rows])
+        compromised = np.zeros(len(numbers), dtype=bool)
+        compromised[card_of[rows[y[rows] == 1]]] = True
+        # Equal scores in the cards' order, so that the result does not depend on the rows' order.
+        checked = np.argsort(-score, kind="stable")[:k]
+        checked = checked[np.isfinite(score[checked])]
+        precisions.append(np.count_nonzero(compromised[checked]) / k)
+        found[checked[compromised[checked]]] = True
+    return float(np.mean(precisions))
+
+
+def _counts_by_threshold(
+    labels: Array, scores: Array
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Distinct scores from high to low, and the positives and negatives with `score >= threshold` at each."""
+    y, s = _binary(labels, scores)
+    positives = int(np.count_nonzero(y))
+    if positives in (0, len(y)):
+        raise ValueError(f"needs both classes, got {positives} positives in {len(y)} rows")
+    order = np.argsort(-s, kind="stable")
+    s, y = s[order], y[order]
+    last_of_group = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
+    true_positives = np.cumsum(y)[last_of_group]
+    return s[last_of_group], true_positives, last_of_group + 1 - true_positives
+
+
+def _binary(labels: Array, scores: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if y.ndim != 1 or y.shape != s.shape:
+        raise ValueError(f"labels and scores must have the same shape (rows,), got {y.shape} and {s.shape}")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"labels must be 0 or 1, got {np.setdiff1d(y, (0, 1))[:3].tolist()}")
+    if not np.isfinite(s).all():
+        raise ValueError(f"scores must be finite, {np.count_nonzero(~np.isfinite(s))} of {len(s)} are not")
+    return y.astype(np.int64), s
+
+
+def _probabilities(labels: Array, probabilities: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    y, p = _binary(labels, probabilities)
+    if not len(y):
+        raise ValueError("needs at least one row")
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(f"probabilities must lie in [0, 1], got [{p.min():g}, {p.max():g}]")
+    return y, p
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be a fraction in (0, 1), got {value}")

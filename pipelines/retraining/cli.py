@@ -1,0 +1,225 @@
+"""`dojo train`, `dojo reproduce`, `dojo backtest`. Heavy imports happen inside the commands: `dojo --help` stays quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+
+SpecName = Annotated[str, typer.Argument(help="The model's name: a file in models/ without .yaml.", metavar="MODEL")]
+
+
+def train(
+    model: SpecName,
+    as_of: Annotated[
+        str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train and register a version from the lake. The first becomes champion, later ones challenger.
+
+    Example: dojo train fraud_detection
+    """
+    from dojo.bundle import CorruptBundleError
+    from dojo.clock import ClockNotSetError, RedisWorldClock
+    from dojo.connections import connect_redis
+    from dojo.lake import Lake
+    from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError
+    from dojo.settings import load_settings
+    from dojo.specs import SpecError, load_spec
+    from pipelines.retraining.errors import TrainingRefusedError
+    from pipelines.retraining.pipeline import run_training
+    from pipelines.retraining.steps import Run
+
+    settings = load_settings()
+    with (
+        errors_become_messages(SpecError, ClockNotSetError),
+        errors_become_messages(
+            TrainingRefusedError, CorruptBundleError, next_step="Nothing was registered. Mend the data, then train again."
+        ),
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        workspace(settings.home) as directory,
+    ):
+        moment = parse_time(as_of) if as_of else RedisWorldClock(connect_redis(settings.redis)).now()
+        run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
+        result = run_training(run, ModelRegistry(settings.mlflow), moment)
+
+    note = (
+        "the model's first version: it is the champion, which serving uses"
+        if result.alias == CHAMPION
+        else "waits as challenger; the champion keeps serving. Comparing and promoting it is a rollout's task, not training's"
+    )
+    answer = {
+        "model": model,
+        "version": result.version.version,
+        "alias": result.alias,
+        "note": note,
+        "run_id": result.version.run_id,
+        "as_of": result.version.tags["as_of"],
+        "rows": result.fit.rows,
+        "frauds": result.fit.frauds,
+        "trees": result.fit.trees,
+        "threshold": result.threshold,
+        "metrics": result.metrics,
+        "onnx_parity_difference": result.fit.parity_difference,
+        "seconds": result.seconds,
+    }
+    if as_json:
+        print_json(answer)
+        return
+    table = Table(title=f"{model} version {result.version.version}: {result.alias}", title_justify="left", show_header=False)
+    for part, rows in result.fit.rows.items():
+        table.add_row(part, f"{rows:,} payments, {result.fit.frauds[part]:,} frauds")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    table.add_row("threshold", f"{result.threshold:.4f}")
+    table.add_row("trees", str(result.fit.trees))
+    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in result.seconds.items()))
+    out.print(table)
+    out.print(f"Version {result.version.version}: {note}.", highlight=False, soft_wrap=True)
+
+
+def reproduce(
+    version: Annotated[str, typer.Argument(help="Which version: MODEL@VERSION.", metavar="MODEL@VERSION")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Rebuild a version from its record and compare. Exit code 0 only when model file and metrics are the same.
+
+    Example: dojo reproduce fraud_detection@1
+    """
+    from dojo.bundle import CorruptBundleError
+    from dojo.lake import Lake
+    from dojo.registry import ModelRegistry, RegistryUnavailableError, UnknownVersionError
+    from dojo.settings import load_settings
+    from pipelines.retraining.errors import TrainingRefusedError
+    from pipelines.retraining.reproduce import reproduce as rebuild
+    from pipelines.retraining.reproduce import reproduced
+
+    model, separator, number = version.partition("@")
+    if not (model and separator and number):
+        raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
+    settings = load_settings()
+    with (
+        errors_become_messages(TrainingRefusedError, CorruptBundleError),
+        errors_become_messages(UnknownVersionError, next_step=f"dojo models show {model}"),
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        workspace(settings.home) as directory,
+    ):
+        registry = ModelRegistry(settings.mlflow)
+        comparisons = rebuild(registry, Lake(settings.lake_dir), registry.get(model, number), directory, say)
+
+    same = reproduced(comparisons)
+    if as_json:
+        lines = [{"what": c.what, "agrees": c.agrees, "recorded": c.recorded, "rebuilt": c.rebuilt} for c in comparisons]
+        print_json({"version": version, "reproduced": same, "comparisons": lines})
+    else:
+        for line in comparisons:
+            verdict = "[green]agrees [/]" if line.agrees else "[red]differs[/]"
+            found = "" if line.agrees else f"\n        recorded {line.recorded}\n        rebuilt  {line.rebuilt}"
+            out.print(f"{verdict} {line.what}{escape(found)}", highlight=False, soft_wrap=True)
+        out.print(f"{version} is {'reproduced' if same else 'NOT reproduced'}", highlight=False)
+    if not same:
+        raise typer.Exit(1)
+
+
+def backtest(
+    transactions: Annotated[Path, typer.Option(help="CSV or Parquet of transactions; known column names are recognised.")],
+    train_start: Annotated[str, typer.Option(help="First training day, e.g. 2018-06-10.", metavar="DATE")],
+    train_days: Annotated[int, typer.Option(min=1, help="Days of training.")] = 7,
+    delay_days: Annotated[
+        int, typer.Option(min=0, help="Days until a label is known; unused days between training and test.")
+    ] = 7,
+    test_days: Annotated[int, typer.Option(min=1, help="Days of test.")] = 7,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="Their column = ours, for names that are not recognised.", metavar="A=B")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The spec whose features and parameters are used.")] = "fraud_detection",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train and test on a file under the public book's protocol: train, wait for labels, test on the days after.
+
+    Features are defined with labels that are at least 7 days old. With a longer --delay-days labels arrive later and features
+    know less; with a shorter one only the gap between training and test shrinks.
+
+    Example: dojo backtest --transactions transactions.parquet --train-start 2018-06-10 --train-days 7 --delay-days 7 --test-days 7
+    """
+    import msgspec
+
+    from dojo.datasets import DatasetError, read_transactions
+    from dojo.settings import load_settings
+    from dojo.specs import SpecError, load_spec
+    from pipelines.retraining.backtest import backtest as run_backtest
+    from pipelines.retraining.protocol import Period, ProtocolError
+
+    settings = load_settings()
+    with (
+        errors_become_messages(SpecError, DatasetError, ProtocolError),
+        TemporaryDirectory(prefix="dojo-backtest-") as directory,
+    ):
+        period = Period(parse_date(train_start), train_days, delay_days, test_days)
+        spec = load_spec(settings.models_dir / f"{model}.yaml")
+        rows = read_transactions(transactions, parse_mapping(mapping or []), say)
+        result = run_backtest(rows, spec, period, Path(directory), say)
+    if as_json:
+        print_json(result)
+        return
+    table = Table(title=f"{model} on {transactions.name}", title_justify="left", show_header=False)
+    for name, value in msgspec.to_builtins(result).items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if name in METRICS else str(value))
+    out.print(table)
+
+
+METRICS = ("pr_auc", "roc_auc", "card_precision_at_100")
+
+
+@contextmanager
+def workspace(home: Path) -> Iterator[Path]:
+    """A directory for one run under the platform's home (it may take gigabytes; /tmp is often memory). Gone afterwards."""
+    parent = home / "training"
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="run-", dir=parent) as directory:
+        yield Path(directory)
+
+
+def say(step: str, share: float) -> None:
+    """Progress on stderr: one line per step, or the current share on a terminal."""
+    if share == 0:
+        err.print(f"[dim]{escape(step)} ...[/]", highlight=False)
+    elif err.is_terminal:
+        err.print(f"[dim]  {escape(step)} {share:.0%}[/]", highlight=False, end="\n" if share >= 1 else "\r")
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601; without a zone it is UTC. Wrong calls end with code 2."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise fail(f"expected a time such as 2018-06-24T00:00, got {text!r}", code=2) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def parse_date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise fail(f"expected a date such as 2018-06-10, got {text!r}", code=2) from None
+
+
+def parse_mapping(pairs: list[str]) -> dict[str, str]:
+    """`["a=b"]` -> {"a": "b"}."""
+    mapping = {}
+    for pair in pairs:
+        theirs, separator, ours = pair.partition("=")
+        if not (theirs and separator and ours):
+            raise fail(f"--map: expected their_column=our_column, got {pair!r}", code=2)
+        mapping[theirs] = ours
+    return mapping

@@ -1,0 +1,31 @@
+"""Why a training run ends without a version. Each message says what was expected and what was found."""
+
+from __future__ import annotations
+
+
+class TrainingRefusedError(RuntimeError):
+    """The run stops here on purpose; nothing was registered."""
+
+
+class StaleDataError(TrainingRefusedError):
+    """The newest transaction is too old: the world moved on and the lake did not."""
+
+
+class TooFewRowsError(TrainingRefusedError):
+    """The window holds fewer transactions than the spec's minimum."""
+
+
+class InvalidDataError(TrainingRefusedError):
+    """The data breaks the schema or the expectations; `faults` has one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("the training data was refused:\n  " + "\n  ".join(faults))
+
+
+class LakeChangedError(TrainingRefusedError):
+    """A pinned lake file is missing or has other bytes than when it was pinned."""
+
+
+class OneClassError(TrainingRefusedError):
+    """A part of the data holds only one class, so nothing can be learned or measured on it."""

@@ -1,0 +1,167 @@
+"""The steps of a training run, in order, with their hand-over by files in one workspace.
+
+    collect        lake_manifest.json      what the version learns from, pinned
+    validate       (raises)                refuses bad data
+    build_dataset  dataset.parquet         examples with features, point in time
+    train          model.onnx, fit.json, scores.parquet, parity.json
+    evaluate       evaluation.json, reference_profile.json
+    log            MLflow run and registered version (log.py)
+
+Each function takes a `Run` and reads what the ones before it wrote, so a scheduler may call each in a process of its own, and
+repeating one gives the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dojo.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
+from dojo.lake import Lake, file_sha256, write_parquet_atomically
+from dojo.specs import ModelSpec
+from feature_repo import catalog
+from pipelines.retraining import collect, evaluate, train
+from pipelines.retraining.build_dataset import DATASET_FILE, build_dataset, dataset_hash, stored_features
+from pipelines.retraining.collect import MANIFEST_FILE, Manifest
+from pipelines.retraining.profile import ReferenceProfile, reference_profile
+from pipelines.retraining.split import Split, split_by_time
+from pipelines.retraining.validate import validate
+
+FIT_FILE = "fit.json"
+SCORES_FILE = "scores.parquet"
+EVALUATION_FILE = "evaluation.json"
+
+# Rows of the holdout that travel with the model for its parity check, and that every load scores again: milliseconds.
+PARITY_ROWS = 256
+
+Progress = Callable[[str, float], None]
+
+
+def silent(step: str, share: float) -> None:
+    """A progress callback for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run: where it reads (lake), what it follows (spec), where it keeps its files (workspace)."""
+
+    lake: Lake
+    spec: ModelSpec
+    workspace: Path
+    progress: Progress = silent
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.read(self.workspace / MANIFEST_FILE)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return catalog.SERVICES[self.spec.feature_service]
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the train step found beside the model: trees used, rows and frauds per part, gain per feature, ONNX parity."""
+
+    trees: int
+    rows: dict[str, int]
+    frauds: dict[str, int]
+    importance: dict[str, float]
+    parity_difference: float
+    stored_defaults: dict[str, float]
+    data_sha256: str
+    model_sha256: str
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Holdout metrics by name, and the decision threshold from the validation week."""
+
+    metrics: dict[str, float]
+    threshold: float
+
+
+def collect_step(run: Run, as_of: datetime) -> None:
+    collect.collect(run.lake, run.spec, as_of).write(run.workspace)
+
+
+def validate_step(run: Run, champion_profile: ReferenceProfile | None) -> None:
+    manifest = run.manifest
+    transactions = collect.read_transactions(run.lake, manifest)
+    validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec, champion_profile)
+
+
+def build_dataset_step(run: Run) -> None:
+    manifest = run.manifest
+    transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
+    service = run.spec.feature_service
+    build_dataset(transactions, outcomes, manifest.start, manifest.end, service, run.workspace, run.progress)
+
+
+def train_step(run: Run) -> None:
+    training = run.spec.training
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    split = split_by_time(dataset, run.features, run.manifest.end, training.validation, training.holdout)
+    fitted = train.fit(split.train, split.validation, training.estimator, training.seed)
+
+    model_file = run.workspace / MODEL_FILE
+    model_file.write_bytes(train.to_onnx(fitted, len(run.features)).SerializeToString(deterministic=True))
+    parity = parity_rows(split.holdout.inputs, fitted.score(split.holdout.inputs))
+    (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
+    write_parquet_atomically(_scores(split, fitted), run.workspace / SCORES_FILE)
+
+    past = dataset.filter(pl.col("event_timestamp") < split.validation.start)
+    gains = fitted.classifier.booster_.feature_importance("gain", iteration=fitted.trees)
+    fit = Fit(
+        trees=fitted.trees,
+        rows={part.name: len(part.labels) for part in split.parts()},
+        frauds={part.name: int(part.labels.sum()) for part in split.parts()},
+        importance=dict(zip(run.features, gains.tolist(), strict=True)),
+        parity_difference=train.prove_parity(fitted, model_file, split.holdout.inputs),
+        stored_defaults=past.select(pl.col(stored_features(run.spec.feature_service)).median()).row(0, named=True),
+        data_sha256=dataset_hash(dataset, run.spec.feature_service),
+        model_sha256=file_sha256(model_file),
+    )
+    (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+
+
+def evaluate_step(run: Run) -> None:
+    scores = pl.read_parquet(run.workspace / SCORES_FILE)
+    validation, holdout = scores.filter(pl.col("part") == "validation"), scores.filter(pl.col("part") == "holdout")
+    target = run.spec.serving.threshold_false_positive_rate
+    threshold = evaluate.choose_threshold(validation["label"].to_numpy(), validation["score"].to_numpy(), target)
+    labels, judged = holdout["label"].to_numpy(), holdout["score"].to_numpy()
+    metrics = evaluate.evaluate(labels, judged) | evaluate.at_threshold(labels, judged, threshold)
+    (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, threshold=threshold)))
+
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
+    inputs = recent.select(run.features).to_numpy()
+    reference_profile(run.features, inputs, judged).write(run.workspace / PROFILE_FILE)
+
+
+def read_fit(workspace: Path) -> Fit:
+    return msgspec.json.decode((workspace / FIT_FILE).read_bytes(), type=Fit)
+
+
+def read_evaluation(workspace: Path) -> Evaluation:
+    return msgspec.json.decode((workspace / EVALUATION_FILE).read_bytes(), type=Evaluation)
+
+
+def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> Parity:
+    """PARITY_ROWS real rows, evenly spread over the scores from lowest to highest, so that frauds are among them."""
+    chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)]
+    return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
+
+
+def _scores(split: Split, fitted: train.Trained) -> pl.DataFrame:
+    parts: Sequence[pl.DataFrame] = [
+        pl.DataFrame({"part": [part.name] * len(part.labels), "label": part.labels, "score": fitted.score(part.inputs)})
+        for part in (split.validation, split.holdout)
+    ]
+    return pl.concat(parts)
