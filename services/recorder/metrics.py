@@ -1,0 +1,34 @@
+"""What the recorder counts."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.events = Counter("dojo_recorder_events", "Events written to the lake.", ["stream"], registry=registry)
+        self.duplicates = Counter(
+            "dojo_recorder_duplicates", "Events dropped because the lake had them.", ["stream"], registry=registry
+        )
+        self.rejected = Counter(
+            "dojo_recorder_rejected", "Messages set aside because they are no events.", ["stream"], registry=registry
+        )
+        self.lag = Gauge("dojo_recorder_lag_messages", "Messages not yet in the lake.", ["stream"], registry=registry)
+        self.newest = Gauge(
+            "dojo_recorder_newest_world_time_seconds",
+            "World time of the newest event written, unix seconds.",
+            ["stream"],
+            registry=registry,
+        )
+        self.write_seconds = Histogram(
+            "dojo_recorder_write_seconds",
+            "Time to write one file, fsync and rename included.",
+            ["stream"],
+            # A few ms on an SSD, 10-100 ms on a busy or networked disk; beyond a second the disk is in trouble.
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.failures = Counter(
+            "dojo_recorder_failures", "Rounds that failed and are tried again, by cause.", ["cause"], registry=registry
+        )

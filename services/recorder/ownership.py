@@ -1,0 +1,50 @@
+"""One recorder per lake: two would each drop only their own duplicates."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+LOCK_FILE = ".recorder.lock"
+
+
+class LakeOwnership:
+    """A lock on the lake that the kernel gives up with the process, however it dies."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Whether the lake is ours now. Raises OSError when the lake cannot be written to."""
+        if self._descriptor is not None:
+            return True
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        self._descriptor = descriptor
+        return True
+
+    def owner(self) -> str:
+        """The process id of whoever holds (or last held) the lock, for people to read."""
+        return (self.root / LOCK_FILE).read_text()
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def remove_leftovers(root: Path) -> int:
+    """Delete what a killed recorder left half-written (only ours: others may be writing now). Call it as the owner."""
+    leftovers = list(root.glob("*/date=*/.part-*.tmp"))
+    for path in leftovers:
+        path.unlink()
+    return len(leftovers)

@@ -1,0 +1,36 @@
+"""How long to wait: between two rounds, and after a failure. Pure.
+
+Every round writes one small file per stream that had messages, and files are never merged (manifests pin them), so rounds are as rare
+as readers allow. Readers think in world time: batch features are computed hours after midnight, performance by the day. Half a
+world hour per file is fine for them and leaves at most 48 files a day and stream, unless the world runs so
+fast (or slow) that the bounds below decide.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+FILE_WORLD_TIME = timedelta(minutes=30)
+
+# At demo speed (2,400 world seconds a second) a file would be due every 0.75 s: people watch figures arrive, but do not mind 2 s.
+SHORTEST = timedelta(seconds=2)
+
+# At speed 1 a file would be due after half an hour; until then its events live in Redis alone, whose memory is bounded.
+LONGEST = timedelta(seconds=60)
+
+
+def round_interval(speed: float | None) -> timedelta:
+    """Wall time between two rounds.
+
+    Args:
+        speed: world seconds per wall second; 0 is a paused world, None one without a time. Both are about to change, so be quick.
+    """
+    if not speed:
+        return SHORTEST
+    return min(LONGEST, max(SHORTEST, FILE_WORLD_TIME / speed))
+
+
+def retry_interval(failures: int) -> timedelta:
+    """Wall time before the next try, after `failures` (>= 1) in a row: 0.1 s doubling up to 5 s, which is as
+    long as anybody wants to wait for recording to go on once the cause is gone."""
+    return min(timedelta(seconds=5), timedelta(seconds=0.1) * 2.0 ** min(failures - 1, 10))

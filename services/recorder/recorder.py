@@ -1,0 +1,91 @@
+"""One batch at a time: what makes recording effectively once."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+
+from dojo.eventlog import Delivery, EventLog
+from dojo.events import Stream
+from dojo.lake import Lake
+from services.recorder.deduplicate import PartitionIds, new_events
+from services.recorder.metrics import Metrics
+from services.recorder.rejected import RejectedMessages
+from services.recorder.rows import Received, frame_of, parse
+
+GROUP = "recorder"
+CONSUMER = "recorder"  # one per lake, so its name says nothing more
+
+# Rows per file at most: 10,000 predictions of 60 features decode into about 60 MB and compress into 2 MB of Parquet.
+BATCH_ROWS = 10_000
+
+# Reading never waits: the loop's pace decides when to come back.
+_NO_WAIT = timedelta(milliseconds=1)
+
+
+class Recorder:
+    """Moves messages from the log to the lake. Nothing is kept between calls but the ids of partitions, which files can
+    always give back: whatever fails, calling `recover` and then `drain` again is right."""
+
+    def __init__(self, log: EventLog, lake: Lake, ids: PartitionIds, rejected: RejectedMessages, metrics: Metrics) -> None:
+        self._log = log
+        self._lake = lake
+        self._ids = ids
+        self._rejected = rejected
+        self._metrics = metrics
+
+    def recover(self, stopping: Callable[[], bool]) -> None:
+        """Finish what any recorder before us had read and not acknowledged."""
+        for stream in Stream:
+            while not stopping() and (found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH_ROWS, timedelta(0))):
+                self.record(stream, found)
+
+    def drain(self, stopping: Callable[[], bool]) -> None:
+        """Record everything that is in the log now."""
+        for stream in Stream:
+            while not stopping():
+                found = self._log.read(stream, GROUP, CONSUMER, BATCH_ROWS, _NO_WAIT)
+                self.record(stream, found)
+                if len(found) < BATCH_ROWS:
+                    break
+            self._metrics.lag.labels(stream).set(self._log.lag(stream, GROUP))
+
+    def record(self, stream: Stream, deliveries: Sequence[Delivery]) -> None:
+        """Deduplicate, write, acknowledge: in this order.
+
+        Raises:
+            OSError, polars.exceptions.PolarsError: the lake cannot be written or read; nothing was acknowledged.
+            redis.RedisError: the log is out of reach; what was written is dropped as a duplicate next time.
+        """
+        received, rejections = parse(stream, deliveries)
+        days: dict[date, list[Received]] = defaultdict(list)
+        for one in received:
+            days[one.day].append(one)
+        for day, events in days.items():
+            new = new_events(events, self._ids.of(stream, day))
+            self._metrics.duplicates.labels(stream).inc(len(events) - len(new))
+            if new:
+                self._write(stream, day, new)
+        self._rejected.add(stream, rejections)
+        self._metrics.rejected.labels(stream).inc(len(rejections))
+        self._log.acknowledge(stream, GROUP, [delivery.message_id for delivery in deliveries])
+
+    def _write(self, stream: Stream, day: date, new: Sequence[Received]) -> None:
+        name = self._free_name(stream, day, new[0].message_id)
+        started = time.perf_counter()
+        (file,) = self._lake.write(stream, frame_of(stream, [one.event for one in new]), name)
+        self._metrics.write_seconds.labels(stream).observe(time.perf_counter() - started)
+        self._ids.wrote(stream, day, file, [one.event.event_id for one in new])
+        self._metrics.events.labels(stream).inc(len(new))
+        newest = max(one.event.world_time for one in new)
+        self._metrics.newest.labels(stream).set(newest.timestamp())
+
+    def _free_name(self, stream: Stream, day: date, message_id: str) -> str:
+        """`part-<first message>`. That message is new, so no file of this log starts with it; a file of an earlier log whose
+        clock ran ahead could, and files are never replaced."""
+        name = f"part-{message_id}"
+        while (self._lake.partition(stream, day) / f"{name}.parquet").exists():
+            name += "-again"
+        return name

@@ -1,0 +1,83 @@
+"""Messages of the event log as events, and events as rows of the lake. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from dojo.eventlog import Delivery
+from dojo.events import Event, MalformedEventError, Stream, decode
+from dojo.lake import SCHEMAS, utc_date
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event, the message that carried it, and the day (UTC) whose partition it belongs to."""
+
+    message_id: str
+    event: Event
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A message that cannot become a row, and why."""
+
+    message_id: str
+    reason: str
+    payload: bytes
+
+
+def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received], list[Rejection]]:
+    """Split messages into events that are sure to fit the lake, and the rest. Keeps their order."""
+    received, rejections = [], []
+    for delivery in deliveries:
+        try:
+            event = decode(stream, delivery.payload)
+            received.append(Received(delivery.message_id, event, utc_date(event.world_time)))
+        except MalformedEventError as error:
+            rejections.append(Rejection(delivery.message_id, str(error), delivery.payload))
+        except OverflowError:  # a time zone's offset carries the first or last day of the calendar beyond it
+            reason = f"{stream}: world_time lies outside the calendar"
+            rejections.append(Rejection(delivery.message_id, reason, delivery.payload))
+    return received, rejections
+
+
+def frame_of(stream: Stream, events: Sequence[Event]) -> pl.DataFrame:
+    """One row per event, columns and types as in `dojo.lake.SCHEMAS`."""
+    converters = _CONVERTERS.get(stream, {})
+    return pl.DataFrame([_column(name, dtype, events, converters) for name, dtype in SCHEMAS[stream].items()])
+
+
+def _column(name: str, dtype: Any, events: Sequence[Event], converters: Mapping[str, Callable[[Any], Any]]) -> pl.Series:
+    if isinstance(dtype, pl.Datetime):
+        # As integers: Polars refuses a column whose values have different UTC offsets.
+        microseconds = [(getattr(event, name) - _EPOCH) // _MICROSECOND for event in events]
+        return pl.Series(name, microseconds, dtype=pl.Int64).cast(dtype)
+    convert = converters.get(name)
+    values = [convert(event) for event in events] if convert else [getattr(event, name) for event in events]
+    return pl.Series(name, values, dtype=dtype, strict=True)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# Where a column is not simply the event's field of the same name.
+_CONVERTERS: dict[Stream, dict[str, Callable[[Any], Any]]] = {
+    Stream.PREDICTIONS: {
+        "entity_keys": lambda event: _json(event.entity_keys),
+        "feature_names": lambda event: list(event.features),
+        "features": lambda event: list(event.features.values()),
+        "feature_age_seconds": lambda event: _json(event.feature_age_seconds),
+        "degraded": lambda event: list(event.degraded),
+    },
+}

@@ -1,0 +1,121 @@
+"""What the recorder's tests share: synthetic events, and recorder processes over one Redis and one lake."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog, stream_key
+from dojo.events import Event, Outcome, Prediction, Stream, Transaction
+from dojo.lake import Lake
+from tests.servers import RedisServer, Server, free_port, wait_until
+
+START = datetime(2018, 6, 10, 20, tzinfo=UTC)
+
+
+def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[Event]:
+    """Transactions, predictions and outcomes in turn, some of them late by up to two days; endless."""
+    number = 0
+    while True:
+        key = f"{number:08d}"
+        late = timedelta(days=rng.uniform(0, 2) if rng.random() < 0.05 else 0)
+        world = START + timedelta(seconds=number * seconds_apart) - late
+        yield Transaction(
+            event_id=Transaction.id_for(key),
+            world_time=world,
+            wall_time=world,
+            transaction_id=key,
+            customer_id=f"c{number % 50}",
+            merchant_id=f"m{number % 70}",
+            amount=float(number),
+        )
+        yield Prediction(
+            event_id=Prediction.id_for(key),
+            world_time=world,
+            wall_time=world,
+            prediction_id=key,
+            request_id=key,
+            model="fraud_detection",
+            version="1",
+            arm="champion",
+            entity_keys={"customer": f"c{number % 50}"},
+            features={"amount": float(number), "is_night": 0.0},
+            feature_age_seconds={"customer_daily": None},
+            score=0.25,
+            flagged=False,
+            latency_seconds=0.004,
+        )
+        yield Outcome(
+            event_id=Outcome.id_for(key),
+            world_time=world,
+            wall_time=world,
+            transaction_id=key,
+            transaction_time=world,
+            label=number % 2,
+        )
+        number += 1
+
+
+class Recording:
+    """One Redis, one lake, and as many recorder processes as a test wants."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.redis = redis
+        self.directory = directory
+        self.lake = Lake(directory / "lake")
+        self.client = connect_redis(redis.url, timedelta(seconds=5))
+        self.log = RedisEventLog(self.client, max_length=1_000_000)
+
+    def environment(self) -> dict[str, str]:
+        """A recorder's settings: a free port, this Redis, this lake."""
+        return {
+            "DOJO_HOME": str(self.directory),
+            "DOJO_REDIS_URL": self.redis.url,
+            "DOJO_RECORDER_PORT": str(free_port()),
+        }
+
+    def recorder(self) -> RecorderProcess:
+        return RecorderProcess(self.directory, self.environment())
+
+    def lag(self) -> int:
+        return sum(self.log.lag(stream, "recorder") for stream in Stream)
+
+    def pending(self) -> int:
+        """Messages that were read and not acknowledged."""
+        groups = [g for s in Stream if self.client.exists(stream_key(s)) for g in self.client.xinfo_groups(stream_key(s))]
+        return sum(group["pending"] for group in groups)
+
+    def wait_until_recorded(self, within: float = 30) -> None:
+        wait_until(lambda: self.lag() == 0, within, "everything is recorded", every=0.05)
+
+    def event_ids(self, stream: Stream) -> list[str]:
+        """As a reader of the lake finds them: in order, doubles included."""
+        return self.lake.scan(stream).collect()["event_id"].sort().to_list()
+
+
+class RecorderProcess(Server):
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.port = int(environment["DOJO_RECORDER_PORT"])
+        super().__init__(f"recorder-{self.port}", [sys.executable, "-m", "services.recorder"], directory, environment)
+
+    def health(self) -> dict[str, str]:
+        """What /healthz says; empty while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            return json.load(refusal)
+        except OSError:
+            return {}
+
+    def metric(self, name: str, stream: Stream) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        return float(next(line for line in lines if line.startswith(f'{name}{{stream="{stream}"}}')).split()[-1])
