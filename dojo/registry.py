@@ -57,6 +57,11 @@ class ModelRegistry:
         self.url = url
         self.client = MlflowClient(tracking_uri=url, registry_uri=url)
 
+    def models(self) -> list[str]:
+        """Names of the registered models, sorted. Raises RegistryUnavailableError."""
+        with _Translated("*", "*"):
+            return sorted(model.name for model in self.client.search_registered_models())
+
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that holds a role, or None. Raises RegistryUnavailableError."""
         with _Translated(model, alias):
