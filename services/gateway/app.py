@@ -1,0 +1,146 @@
+"""The gateway's composition root: settings -> parts -> FastAPI application, with its background tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from dojo import __version__
+from dojo.settings import Settings
+from dojo.specs import load_specs
+from services.gateway import api, v2
+from services.gateway.api import Endpoint, Gateway
+from services.gateway.breaker import CircuitBreaker
+from services.gateway.features import FeatureSource
+from services.gateway.metrics import Metrics
+from services.gateway.models import Models
+from services.gateway.online_store import FeastRedisStore
+from services.gateway.prediction_log import PredictionLog
+from services.gateway.predictor import Predictor
+from services.gateway.redis_client import RedisClient
+from services.gateway.requests import InstanceSchema
+from services.gateway.spool import Spool
+from services.gateway.world import GatewayClock
+
+# Waited before a failed background task starts again: a fault that lasts must not fill the log.
+RESTART_SECONDS = 1.0
+# Start-up waits this long for Redis, so that the first request already finds it; serving does not depend on it.
+FIRST_CONNECTION_SECONDS = 1.0
+MODEL_AGE_EVERY_SECONDS = 5.0
+
+_log = structlog.get_logger("gateway")
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application. Raises SpecError: a model's spec is wrong."""
+    specs = load_specs(settings.models_dir)
+    directory = settings.home / "gateway"
+    metrics = Metrics()
+    # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
+    features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
+    breaker = CircuitBreaker(_logged(metrics.breaker_changed))
+    store = FeastRedisStore(features_client, breaker, metrics.malformed_rows.inc)
+    features = FeatureSource(store)
+    clock = GatewayClock(events_client, directory / "clock.json")
+    log = PredictionLog(
+        events_client, Spool(directory / "spool", settings.spool_max_bytes), settings.stream_max_length, metrics
+    )
+    models = Models(specs, directory / "models", settings.mlflow, settings.registry_poll_seconds, metrics)
+    endpoints = {}
+    for name, spec in specs.items():
+        schema = InstanceSchema(spec)
+        endpoints[name] = Endpoint(schema, Predictor(spec, schema, features, clock, log.append, metrics))
+    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes)
+
+    def details() -> Mapping[str, object]:
+        return {
+            "models": models.details(),
+            "online_store": "breaker open" if breaker.is_open else "ok",
+            "world_clock": clock.now().isoformat() if clock.is_set else "not set yet",
+            **log.details,
+        }
+
+    async def model_ages() -> None:
+        while True:
+            for name, served in models.serving.items():
+                metrics.model_age.labels(name).set((clock.now() - served.bundle.trained_as_of).total_seconds())
+            await asyncio.sleep(MODEL_AGE_EVERY_SECONDS)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        metrics.in_flight.set_function(lambda: gateway.in_flight)
+        await models.load_cached()
+        tasks = [
+            _keep_running(name, run, metrics)
+            for name, run in {
+                "features_connection": features_client.run,
+                "events_connection": events_client.run,
+                "breaker_probe": store.run,
+                "world_clock": clock.run,
+                "model_registry": models.run,
+                "model_ages": model_ages,
+            }.items()
+        ]
+        writer = _keep_running("prediction_log", log.run, metrics)
+        await _first_connection(features_client, events_client)
+        _log.info("ready for requests", port=settings.gateway_port)
+        yield
+        log.stop()  # uvicorn has answered its last request
+        await writer
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        models.close()
+        _log.info("stopped", **log.details)
+
+    app = FastAPI(
+        title="MLOps Dojo gateway",
+        version=__version__,
+        description="Online predictions: features by entity key, the registry's champion, every answer logged, every degradation named.",
+        lifespan=lifespan,
+    )
+    api.add_routes(app, gateway, details)
+    v2.add_routes(app, gateway)
+    api.add_error_handlers(app)
+    return app
+
+
+def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:
+    """A background task that is started again whenever it fails: the outermost loop of each."""
+
+    async def forever() -> None:
+        while True:
+            try:
+                await run()
+            except Exception:
+                metrics.background_errors.labels(name).inc()
+                _log.exception("a background task failed and starts again", task=name)
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
+
+    return asyncio.create_task(forever(), name=name)
+
+
+async def _first_connection(*clients: RedisClient) -> None:
+    try:
+        async with asyncio.timeout(FIRST_CONNECTION_SECONDS):
+            while not all(client.connected for client in clients):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        _log.warning("Redis is not there; serving without stored features until it is")
+
+
+def _logged(changed: Callable[[bool], None]) -> Callable[[bool], None]:
+    def log_and_tell(is_open: bool) -> None:
+        changed(is_open)
+        if is_open:
+            _log.warning("online store does not answer: circuit breaker open")
+        else:
+            _log.info("online store answers again: circuit breaker closed")
+
+    return log_and_tell

@@ -1,0 +1,85 @@
+"""What a refused caller is told: RFC 9457 problem details, naming the field, what was found and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import msgspec
+from starlette.responses import Response
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One wrong field: its path (`instances[0].amount`), what was found there, and what is expected."""
+
+    field: str
+    found: str
+    expected: str
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's word
+    """A request that is refused.
+
+    Args:
+        slug: the last part of the problem's `type`, stable for programs.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        slug: str,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, object]:
+        document: dict[str, object] = {
+            "type": f"urn:mlops-dojo:problem:{self.slug}",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return document
+
+
+def problem_response(problem: Problem, extra: Mapping[str, object] | None = None) -> Response:
+    """extra: further members of the document (RFC 9457, section 3.2)."""
+    body = msgspec.json.encode({**problem.document(), **(extra or {})})
+    return Response(body, int(problem.status), problem.headers, CONTENT_TYPE)
+
+
+def unknown_model(model: str, known: Sequence[str]) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-model", f"no model {model[:80]!r}; there are: {', '.join(known)}")
+
+
+def body_too_large(limit: int) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the body may have at most {limit} bytes")
+
+
+def malformed_json(reason: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not JSON: {reason}")
+
+
+def invalid_request(errors: Sequence[FieldError]) -> Problem:
+    fields = ", ".join(error.field for error in errors[:5])
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", f"wrong fields: {fields}", errors)
+
+
+def overloaded(retry_after_seconds: int) -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "overloaded",
+        "more requests in flight than can be answered in time",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
