@@ -1,0 +1,52 @@
+"""What is due: the rows between the cursor and now, in order, a bounded number at a time. Pure: no clock, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from services.simulator.days import WorldDays, start_of
+
+_DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)  # the resolution of world time
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that happens from the cursor to before `until`."""
+
+    transactions: pl.DataFrame
+    outcomes: pl.DataFrame
+    until: datetime
+
+
+class Feed:
+    """Slices a world's days into batches that leave nothing out and overlap nowhere."""
+
+    def __init__(self, days: WorldDays) -> None:
+        self._days = days
+        self._day: date | None = None
+        self._transactions = pl.DataFrame()
+        self._outcomes = pl.DataFrame()
+
+    def due(self, cursor: datetime, now: datetime, limit: int) -> Batch:
+        """The next batch from `cursor` on: within one day, before `now`, of at most `limit` transactions (more only when
+        more happen in one microsecond). `until` lies after `cursor` whenever `now` does."""
+        day = cursor.date()
+        if day != self._day:
+            self._transactions, self._outcomes, self._day = self._days.transactions(day), self._days.outcomes(day), day
+        until = min(now, start_of(day) + _DAY)
+        times = self._transactions["time"]
+        first = times.search_sorted(cursor, "left")
+        last = times.search_sorted(until, "left")
+        if last - first > limit:
+            until = times[first + limit]
+            last = times.search_sorted(until, "left")
+            if last == first:  # more than `limit` in the same microsecond: they cannot be parted
+                until += _TICK
+                last = times.search_sorted(until, "left")
+        arrivals = self._outcomes["arrival"]
+        known = slice(arrivals.search_sorted(cursor, "left"), arrivals.search_sorted(until, "left"))
+        return Batch(self._transactions[first:last], self._outcomes[known], until)

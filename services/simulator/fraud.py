@@ -1,0 +1,168 @@
+"""Fraud in the synthetic world: five patterns, each with its share of all fraud.
+
+Two kinds of campaign. Those that last days (a compromised merchant, a stolen card) *start* on a day that (seed, day)
+decides, and a day looks back over the campaigns that can still be running: so a day needs no state from the day before.
+Those that last minutes (card testing, account takeover) and single payments (large amounts) belong to one day.
+
+Some patterns turn existing payments into fraud, some add payments. With `rate` of all payments fraudulent, N ordinary
+payments a day and a share `a` of fraud added, there are  F = rate * N / (1 - rate * a)  frauds a day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+
+from services.simulator.payments import Payments, amounts
+from services.simulator.population import MEAN_TRANSACTIONS_PER_DAY, Floats, Habits, Ints, Population
+
+# Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud; both are visible only
+# through history, so a model must use rolling features to find them.
+SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12}
+ADDED_SHARE = SHARES["testing"] + SHARES["takeover"]
+
+MERCHANT_DAYS = (21, 35)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
+MERCHANT_SHARE = 0.8  # of the payments at a compromised merchant: not every card that passes is misused
+CARD_DAYS = (7, 14)  # until the holder reads the statement
+CARD_SHARE = 1 / 3  # of a stolen card's payments; the holder goes on paying
+CARD_FACTOR = (2.0, 6.0)  # of the usual amount
+LARGE_FACTOR = (6.0, 12.0)  # of the customer's mean amount
+TESTING_SMALL = (4, 8)  # payments that try whether the card works
+TESTING_SMALL_EURO = (0.5, 3.0)
+TESTING_LARGE_FACTOR = (4.0, 8.0)
+TAKEOVER_PAYMENTS = (3, 6)
+TAKEOVER_FACTOR = (1.5, 3.0)
+
+
+@dataclass(frozen=True)
+class Campaigns:
+    """Campaigns running on a day: whom they hit (merchant or seat) and which share of the payments there is fraud."""
+
+    target: Ints
+    share: Floats
+
+
+class FraudPatterns:
+    """Who cheats when, decided by (seed, day)."""
+
+    def __init__(self, population: Population, seed: int, rate: float) -> None:
+        self._population = population
+        self._seed = seed
+        ordinary = population.customers * MEAN_TRANSACTIONS_PER_DAY
+        per_day = rate * ordinary / (1 - rate * ADDED_SHARE)
+        self._per_day = {pattern: share * per_day for pattern, share in SHARES.items()}
+        self._large_share = self._per_day["large"] / ordinary
+
+    def commit(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+        """The day's payments with its fraud in them."""
+        payments = self._at_merchants(payments, day, random)
+        payments = self._with_cards(payments, day, random)
+        payments = self._large_amounts(payments, habits, random)
+        return payments + self._card_testing(habits, random) + self._takeovers(habits, random)
+
+    def _at_merchants(self, payments: Payments, day: date, random: np.random.Generator) -> Payments:
+        share = np.zeros(self._population.merchants)
+        running = self.merchant_campaigns(day)
+        share[running.target] = running.share
+        return _mark(payments, random.random(len(payments.seat)) < share[payments.merchant])
+
+    def _with_cards(self, payments: Payments, day: date, random: np.random.Generator) -> Payments:
+        share = np.zeros(self._population.customers)
+        running = self.card_campaigns(day)
+        share[running.target] = running.share
+        stolen = (random.random(len(payments.seat)) < share[payments.seat]) & (payments.label == 0)
+        factor = random.uniform(*CARD_FACTOR, len(payments.seat))
+        return _mark(payments, stolen, np.where(stolen, payments.amount * factor, payments.amount))
+
+    def _large_amounts(self, payments: Payments, habits: Habits, random: np.random.Generator) -> Payments:
+        large = (random.random(len(payments.seat)) < self._large_share) & (payments.label == 0)
+        amount = habits.mean_amount[payments.seat] * random.uniform(*LARGE_FACTOR, len(payments.seat))
+        return _mark(payments, large, np.where(large, amount, payments.amount))
+
+    def _card_testing(self, habits: Habits, random: np.random.Generator) -> Payments:
+        """Small payments a minute or two apart at merchants anywhere; once they pass, a large one."""
+        cards, sizes = self._episodes("testing", (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random)
+        seat, position = np.repeat(cards, sizes), _positions(sizes)
+        n = len(seat)
+        large = position == np.repeat(sizes, sizes) - 1
+        gaps = np.where(large, random.uniform(300, 2400, n), random.exponential(90, n))
+        start = np.repeat(random.uniform(0, 22 * 3600, len(cards)), sizes)  # the burst ends before midnight
+        first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+        elapsed = np.cumsum(gaps)
+        seconds = start + elapsed - elapsed[first]
+        small = random.uniform(*TESTING_SMALL_EURO, n)
+        amount = np.where(large, habits.mean_amount[seat] * random.uniform(*TESTING_LARGE_FACTOR, n), small)
+        merchant = random.integers(0, self._population.merchants, n)
+        return Payments(seat, merchant, np.minimum(seconds, 86_399.0), amount, np.ones(n, dtype=np.int8))
+
+    def _takeovers(self, habits: Habits, random: np.random.Generator) -> Payments:
+        """A stranger shops with the account for one night, near one place far from the holder's home."""
+        accounts, sizes = self._episodes("takeover", TAKEOVER_PAYMENTS, random)
+        seat = np.repeat(accounts, sizes)
+        n = len(seat)
+        place = np.repeat(random.integers(0, self._population.customers, len(accounts)), sizes)
+        merchant = self._population.choose_merchants(place, random.random(n))
+        usual = amounts(self._population, habits, seat, merchant, random)
+        return Payments(
+            seat,
+            merchant,
+            random.uniform(3600, 5 * 3600, n),
+            usual * random.uniform(*TAKEOVER_FACTOR, n),
+            np.ones(n, dtype=np.int8),
+        )
+
+    def _episodes(self, pattern: str, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
+        """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
+        expected = self._per_day[pattern] / np.mean(sizes)
+        count = int(expected + random.random())  # rounded at random: right on average, little spread
+        return random.integers(0, self._population.customers, count), random.integers(sizes[0], sizes[1] + 1, count)
+
+    def merchant_campaigns(self, day: date) -> Campaigns:
+        """Merchants compromised on a day."""
+        eligible, share = self._eligible_merchants
+        per_campaign = float(np.mean(share * self._population.merchant_rate[eligible])) * float(np.mean(MERCHANT_DAYS))
+        index = self._running(day, 3, self._per_day["merchant"] / per_campaign, MERCHANT_DAYS, len(eligible))
+        return Campaigns(eligible[index], share[index])
+
+    def card_campaigns(self, day: date) -> Campaigns:
+        """Cards in wrong hands on a day, by seat."""
+        per_campaign = MEAN_TRANSACTIONS_PER_DAY * CARD_SHARE * float(np.mean(CARD_DAYS))
+        seats = self._running(day, 4, self._per_day["card"] / per_campaign, CARD_DAYS, self._population.customers)
+        return Campaigns(seats, np.full(len(seats), CARD_SHARE))
+
+    @cached_property
+    def _eligible_merchants(self) -> tuple[Ints, Floats]:
+        """Merchants of about average size, so that one campaign more or less does not decide the fraud rate; and which
+        share of the payments there becomes fraud: less than MERCHANT_SHARE in a small town, so that at least four
+        campaigns run at a time."""
+        rate = self._population.merchant_rate
+        eligible = np.flatnonzero((rate > 0.5 * rate.mean()) & (rate < 2 * rate.mean()))
+        if len(eligible) == 0:
+            eligible = np.argsort(np.abs(rate - rate.mean()))[:1]
+        return eligible, np.minimum(MERCHANT_SHARE, self._per_day["merchant"] / (4 * rate[eligible]))
+
+    def _running(self, day: date, stream: int, starts_per_day: float, lasts: tuple[int, int], targets: int) -> Ints:
+        """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`."""
+        today = day.toordinal()
+        found = []
+        for started in range(today - lasts[1] + 1, today + 1):
+            # Evenly spread starts: the nth campaign starts when n passes starts_per_day * day.
+            count = int((started + 1) * starts_per_day) - int(started * starts_per_day)
+            random = np.random.default_rng([self._seed, stream, started])
+            target = random.integers(0, targets, count)
+            duration = random.integers(lasts[0], lasts[1] + 1, count)
+            found.append(target[started + duration > today])
+        return np.concatenate(found)
+
+
+def _mark(payments: Payments, fraud: np.ndarray, amount: Floats | None = None) -> Payments:
+    label = np.where(fraud, 1, payments.label).astype(np.int8)
+    return replace(payments, label=label, amount=payments.amount if amount is None else amount)
+
+
+def _positions(sizes: Ints) -> Ints:
+    """Positions within groups: sizes (2, 3) -> 0 1 0 1 2."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -1,0 +1,137 @@
+"""A world's past: written to the lake in bulk, then the clock is set to its end.
+
+    world.json -> lake (every day of history) -> the last 24 h onto the transactions stream -> cursor -> clock
+
+The clock comes last and each step repeats itself without harm, so a build that was killed is simply run again. What is found
+half lost is mended from the source, which knows every day:
+
+    clock and cursor there       nothing to do, the world goes on
+    lake without history         written again; what was recorded after history is not (the streams have passed it on)
+    Redis empty, lake there      the world goes on where the lake's records end, not at history's end: the past stays past
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from dojo.clock import RedisWorldClock, wall_now
+from dojo.eventlog import EventLog
+from dojo.events import Stream
+from dojo.lake import Lake, midnight
+from services.simulator.days import WorldDays, start_of
+from services.simulator.events import outcome_history, transaction_events, transaction_history
+from services.simulator.world import RedisCursor, World
+
+# The file name of history in each partition of the lake (dojo/lake.py).
+HISTORY_FILE = "history"
+
+# What the streaming features look back on: their longest window.
+STREAM_LOOKBACK = timedelta(hours=24)
+
+# Events per append: a megabyte a round trip.
+APPEND_BATCH = 1000
+
+# (what is being done, share of the work that is done: 0 to 1)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySummary:
+    """What the lake's history holds."""
+
+    start: datetime
+    end: datetime
+    transactions: int
+    frauds: int
+    outcomes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A world that can be lived from `position` on.
+
+    Attributes:
+        built: the history that had to be written for it; None when it was there.
+        notes: what had been lost and how that was mended, for people.
+    """
+
+    position: datetime
+    built: HistorySummary | None
+    notes: tuple[str, ...] = ()
+
+
+def build_history(world: World, days: WorldDays, lake: Lake, progress: Progress | None = None) -> HistorySummary:
+    """Write every day of history to the lake: its transactions, and the outcomes that became known on it."""
+    tell = progress or (lambda step, share: None)
+    transactions = frauds = outcomes = 0
+    for done, day in enumerate(world.span.days):
+        tell(f"history {day}", done / len(world.span.days))
+        rows, known = days.transactions(day), days.outcomes(day)
+        lake.write(Stream.TRANSACTIONS, transaction_history(rows), HISTORY_FILE)
+        lake.write(Stream.OUTCOMES, outcome_history(known), HISTORY_FILE)
+        transactions += rows.height
+        frauds += int(rows["label"].sum())
+        outcomes += known.height
+    tell("history", 1.0)
+    return HistorySummary(start_of(world.history_start), start_of(world.history_end), transactions, frauds, outcomes)
+
+
+def ensure_world(
+    world: World,
+    days: WorldDays,
+    lake: Lake,
+    event_log: EventLog,
+    cursor: RedisCursor,
+    clock: RedisWorldClock,
+    progress: Progress | None = None,
+) -> Readiness:
+    """Bring a world to the point from which it can be lived, whatever of it exists.
+
+    Raises:
+        OtherWorldError: Redis carries another world.
+        redis.RedisError: out of reach; call again.
+    """
+    end = start_of(world.history_end)
+    position = cursor.load()
+    built = None
+    notes = []
+    if position is None or not any((lake.root / Stream.TRANSACTIONS).glob(f"date=*/{HISTORY_FILE}.parquet")):
+        if position is not None:
+            notes.append(f"the lake had lost its history: written again; what was recorded after {end:%Y-%m-%d} is gone")
+        built = build_history(world, days, lake, progress)
+    if position is None:
+        position = max(end, _lake_end(lake) or end)
+        if position > end:
+            notes.append(f"Redis had lost the world: it goes on where the lake's records end, at {position:%Y-%m-%d %H:%M:%S}")
+        _append_last_hours(days, position, event_log)
+        cursor.save(position)
+    if not clock.is_set():
+        clock.set(position, speed=0)
+    return Readiness(position, built, tuple(notes))
+
+
+def _lake_end(lake: Lake) -> datetime | None:
+    """Up to where the lake's record of both streams is whole: the earlier of their latest events."""
+    latest = []
+    for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
+        span = lake.days(stream)
+        if span is None:
+            return None
+        newest: datetime = lake.scan(stream, start=start_of(span[1])).select(pl.col("world_time").max()).collect().item()
+        latest.append(newest)
+    return min(latest).astimezone(UTC)
+
+
+def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog) -> None:
+    """The transactions of STREAM_LOOKBACK before `position`, so that the streaming features fill the normal way. The recorder
+    knows them by their ids and drops them."""
+    start = position - STREAM_LOOKBACK
+    both = {midnight(start).date(), midnight(position).date()}
+    rows = pl.concat([days.transactions(day) for day in sorted(both)])
+    events = transaction_events(rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now())
+    for first in range(0, len(events), APPEND_BATCH):
+        event_log.append(events[first : first + APPEND_BATCH])

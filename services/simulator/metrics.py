@@ -1,0 +1,36 @@
+"""Metrics of the world.
+
+dojo_world_transactions_total               payments appended to the event log
+dojo_world_outcomes_total                   labels appended to the event log
+dojo_world_gateway_answers_total{outcome}   how the question about each payment ended:
+                                            scored       answered, nothing missing
+                                            degraded     answered, and the answer names what was missing
+                                            refused      4xx: the gateway does not accept the question
+                                            failed       5xx
+                                            unreachable  no connection
+                                            timeout      no answer within the checkout's patience
+                                            malformed    an answer that is none
+dojo_world_gateway_seconds                  wall time from question to answer, as the caller sees it
+dojo_world_append_failures_total            attempts to write to Redis that failed; each is repeated
+dojo_world_lag_seconds                      world seconds between now and the last emitted instant
+dojo_world_emitted_until_timestamp_seconds  that instant, unix seconds of world time
+dojo_world_replay_exhausted                 1 when the replayed file has no more transactions
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+TRANSACTIONS = Counter("dojo_world_transactions_total", "Payments appended to the event log.")
+OUTCOMES = Counter("dojo_world_outcomes_total", "Labels appended to the event log.")
+GATEWAY_ANSWERS = Counter("dojo_world_gateway_answers_total", "How the question about each payment ended.", ["outcome"])
+GATEWAY_SECONDS = Histogram(
+    "dojo_world_gateway_seconds",
+    "Wall time from question to answer, as the caller sees it.",
+    # Around the model's latency SLO (50 ms) and deadline (100 ms), up to the checkout's patience.
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+APPEND_FAILURES = Counter("dojo_world_append_failures_total", "Attempts to write to Redis that failed; each is repeated.")
+LAG = Gauge("dojo_world_lag_seconds", "World seconds between now and the last emitted instant.")
+EMITTED_UNTIL = Gauge("dojo_world_emitted_until_timestamp_seconds", "The last emitted instant, unix seconds of world time.")
+EXHAUSTED = Gauge("dojo_world_replay_exhausted", "1 when the replayed file has no more transactions.")

@@ -1,0 +1,90 @@
+"""Opening a world: what the settings describe, put together. For the process and for `dojo data history` alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.lake import Lake
+from dojo.settings import Settings
+from dojo.specs import LabelDelay, ModelSpec, load_spec
+from services.simulator.days import WorldDays
+from services.simulator.history import Progress, Readiness, ensure_world
+from services.simulator.source import Source, open_source
+from services.simulator.span import history_span
+from services.simulator.world import OtherWorldError, RedisCursor, World, differences, load_world, save_world
+
+# The model whose payments this world makes and whose label delay its outcomes have.
+MODEL = "fraud_detection"
+
+
+@dataclass(frozen=True)
+class OpenWorld:
+    """A world and everything it is kept in."""
+
+    spec: ModelSpec
+    source: Source
+    world: World
+    days: WorldDays
+    lake: Lake
+    clock: RedisWorldClock
+    event_log: RedisEventLog
+    cursor: RedisCursor
+
+    def ensure(self, progress: Progress | None = None) -> Readiness:
+        """Build or mend what is missing (`history.ensure_world`)."""
+        return ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+
+
+def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:
+    """Open the world of `settings.home`; a new one is only named (`world.json`), `ensure` builds it.
+
+    Raises:
+        SpecError, DatasetError: the model's spec or the file to replay is missing or wrong.
+        OtherWorldError, TooShortError: as in `agree_on_world`.
+    """
+    spec = load_spec(settings.models_dir / f"{MODEL}.yaml")
+    source = open_source(settings)
+    lake = Lake(settings.lake_dir)
+    world = agree_on_world(settings, lake, source, spec.label.delay, history_days)
+    redis = connect_redis(settings.redis)
+    return OpenWorld(
+        spec=spec,
+        source=source,
+        world=world,
+        days=WorldDays(source, spec.label.delay, settings.seed, world.history_start),
+        lake=lake,
+        clock=RedisWorldClock(redis),
+        event_log=RedisEventLog(redis, settings.stream_max_length),
+        cursor=RedisCursor(redis, world),
+    )
+
+
+def agree_on_world(settings: Settings, lake: Lake, source: Source, delay: LabelDelay, history_days: int | None = None) -> World:
+    """The world of the settings' home: the one it has, or a new one over `source`.
+
+    Args:
+        lake: the home's lake; a new world wants an empty one.
+        history_days: days that history must have; None takes what an existing world has, else settings.history_days.
+
+    Raises:
+        OtherWorldError: the home has another world, or a lake of unknown origin.
+        TooShortError: from a new world over a file of a single day.
+    """
+    home, seed = settings.home, settings.seed
+    existing = load_world(home)
+    span = history_span(source, history_days or settings.history_days) if existing is None or history_days else existing.span
+    labels = {"label_seed": seed, "label_delay": [delay.median.total_seconds(), delay.sigma, delay.maximum.total_seconds()]}
+    wanted = World(dict(source.identity()), labels, span.start, span.end)
+    if existing is None:
+        if any(lake.root.glob("*/date=*")):
+            raise OtherWorldError(f"{lake.root} holds data of unknown origin: choose another DOJO_HOME, or delete it")
+        save_world(home, wanted)
+        return wanted
+    if wrong := differences(existing, wanted):
+        raise OtherWorldError(
+            f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete this one, or use its settings"
+        )
+    return existing

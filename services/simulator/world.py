@@ -1,0 +1,109 @@
+"""A world's identity and position, kept where restarts find them.
+
+`<home>/world.json` says which world the lake belongs to: written before the first row, so that a lake is never of unknown
+origin. The cursor in Redis says how far the world has been lived; it names the world too, for a Redis may serve another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from redis import Redis
+
+from services.simulator.span import Span
+
+CURSOR_KEY = "dojo:world:cursor"
+WORLD_FILE = "world.json"
+
+
+class OtherWorldError(RuntimeError):
+    """The lake or Redis belongs to another world than the settings ask for."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """What decides everything that happens: the source's identity, the label delays, and where history begins and ends."""
+
+    source: dict[str, Any]
+    labels: dict[str, Any]
+    history_start: date
+    history_end: date
+
+    @property
+    def span(self) -> Span:
+        return Span(self.history_start, self.history_end)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Everything that happens in the world before `until` has been emitted, transactions and outcomes."""
+
+    until: datetime
+    world: str
+
+
+def load_world(home: Path) -> World | None:
+    """The world that `home` belongs to, or None. Raises OtherWorldError: the file is not one of ours."""
+    try:
+        return msgspec.json.decode((home / WORLD_FILE).read_bytes(), type=World)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise OtherWorldError(f"{home / WORLD_FILE}: cannot be understood: {error}") from error
+
+
+def save_world(home: Path, world: World) -> None:
+    """Write `world.json`, whole or not at all."""
+    home.mkdir(parents=True, exist_ok=True)
+    temporary = home / f".{WORLD_FILE}.{os.getpid()}.tmp"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(world), indent=2))
+    temporary.replace(home / WORLD_FILE)
+
+
+def differences(existing: World, wanted: World) -> list[str]:
+    """What two worlds disagree about, as `name is X, wanted Y`."""
+    found: dict[str, Any] = existing.source | existing.labels | {"history": _span_text(existing)}
+    asked: dict[str, Any] = wanted.source | wanted.labels | {"history": _span_text(wanted)}
+    return [
+        f"{name} is {found.get(name, 'absent')}, wanted {asked.get(name, 'absent')}"
+        for name in dict.fromkeys([*found, *asked])
+        if found.get(name) != asked.get(name)
+    ]
+
+
+def _span_text(world: World) -> str:
+    return f"{world.history_start} to {world.history_end}"
+
+
+class RedisCursor:
+    """The cursor in Redis. Every method raises `redis.RedisError` when Redis is out of reach."""
+
+    def __init__(self, redis: Redis, world: World) -> None:
+        self._redis = redis
+        self._world = world.fingerprint()
+
+    def load(self) -> datetime | None:
+        """Where the world was left, or None in a Redis that has not seen this world.
+
+        Raises:
+            OtherWorldError: Redis carries another world.
+        """
+        stored = self._redis.get(CURSOR_KEY)
+        if stored is None:
+            return None
+        cursor = msgspec.json.decode(stored, type=Cursor)  # type: ignore[arg-type]
+        if cursor.world != self._world:
+            raise OtherWorldError(
+                f"this Redis carries another world ({cursor.world}, lived until {cursor.until:%Y-%m-%d %H:%M}) than the one in "
+                f"this home ({self._world}): give each home a Redis of its own (DOJO_REDIS_URL)"
+            )
+        return cursor.until
+
+    def save(self, until: datetime) -> None:
+        self._redis.set(CURSOR_KEY, msgspec.json.encode(Cursor(until, self._world)))
