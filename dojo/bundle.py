@@ -80,7 +80,11 @@ class OnnxScorer:
         except Exception as error:  # ONNX Runtime raises its own classes, all derived from Exception only
             raise CorruptBundleError(f"{model_file}: ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
-        self._output = next(o.name for o in self._session.get_outputs() if "prob" in o.name)
+        outputs = [o.name for o in self._session.get_outputs()]
+        try:
+            self._output = next(name for name in outputs if "prob" in name)
+        except StopIteration:
+            raise CorruptBundleError(f"{model_file}: no output with probabilities, only {outputs}") from None
 
     def score(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Probability of the positive class. rows: float32, shape (n, features) -> shape (n,)."""

@@ -10,6 +10,8 @@ process was.
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -70,7 +72,7 @@ class RedisWorldClock:
         self._redis = redis
         self._refresh = refresh  # a changed speed is seen by every process within this time
         self._anchor: Anchor | None = None
-        self._read_at: datetime | None = None
+        self._read_at = -math.inf  # seconds of the monotonic clock: the wall clock may be set back
 
     def now(self) -> datetime:
         return self.anchor().world_at(wall_now())
@@ -83,9 +85,8 @@ class RedisWorldClock:
         return bool(self._redis.exists(CLOCK_KEY))
 
     def anchor(self) -> Anchor:
-        wall = wall_now()
-        if self._anchor is None or self._read_at is None or wall - self._read_at > self._refresh:
-            self._read_at = wall
+        if self._anchor is None or time.monotonic() - self._read_at > self._refresh.total_seconds():
+            self._read_at = time.monotonic()
             try:
                 stored = self._redis.get(CLOCK_KEY)
             except RedisError:
@@ -100,15 +101,16 @@ class RedisWorldClock:
         """Put the world at `world` (timezone-aware) and let it run at `speed` from this moment on."""
         if world.tzinfo is None:
             raise ValueError(f"world time must be timezone-aware, got {world.isoformat()}")
-        if speed < 0:
-            raise ValueError(f"speed must be >= 0 world seconds per wall second, got {speed}")
+        if not 0 <= speed < math.inf:
+            raise ValueError(f"speed must be a number >= 0 of world seconds per wall second, got {speed}")
         anchor = Anchor(world.astimezone(UTC), wall_now(), speed)
         self._redis.set(CLOCK_KEY, msgspec.json.encode(anchor))
-        self._anchor, self._read_at = anchor, anchor.wall
+        self._anchor, self._read_at = anchor, time.monotonic()
         return anchor
 
     def set_speed(self, speed: float) -> Anchor:
         """Change how fast the world runs, without a jump in its time. 0 pauses it."""
+        self._read_at = -math.inf  # somebody may have changed it since we looked: go on from there
         return self.set(self.now(), speed)
 
 

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+# Microseconds per unit, longest first. Integers: 0.1 s must come back as 0.1 s.
+_UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
+_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 def parse_duration(value: object) -> timedelta:
-    """`"4h"` -> four hours. A bare number is refused: nobody can know its unit.
+    """`"4h"` -> four hours, to the microsecond. A bare number is refused: nobody can know its unit.
 
     Raises:
-        ValueError: not a positive number followed by one of ms, s, m, h, d.
+        ValueError: not a positive number followed by one of ms, s, m, h, d, or beyond what Python can count (2.7 million years).
     """
     if isinstance(value, timedelta):
         return value
     match = _PATTERN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"expected a duration with its unit, such as 250ms, 90s, 30m, 4h or 7d, got {value!r}")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        duration = timedelta(microseconds=int(Decimal(match[1]) * _UNITS[match[2]]))
+    except OverflowError:
+        raise ValueError(f"{value} is longer than a duration can be") from None
+    if duration <= timedelta(0):
+        raise ValueError(f"expected a positive duration, got {value}")
+    return duration
 
 
 def format_duration(value: timedelta) -> str:
-    """The shortest exact spelling: `timedelta(days=7)` -> `"7d"`."""
-    seconds = value.total_seconds()
-    for unit in ("d", "h", "m", "s"):
-        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms"
+    """The shortest exact spelling: `timedelta(days=7)` -> `"7d"`, 1.5 s -> `"1500ms"`."""
+    microseconds = value // timedelta(microseconds=1)
+    for unit, length in _UNITS.items():
+        if microseconds >= length and microseconds % length == 0:
+            return f"{microseconds // length}{unit}"
+    return f"{Decimal(microseconds) / _UNITS['ms']:f}ms"
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -6,6 +6,9 @@ is held to this file by a test.
 
 from __future__ import annotations
 
+import difflib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +25,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """One process' view of the environment. Build it with `load_settings` in a composition root and pass parts on."""
 
-    model_config = SettingsConfigDict(env_prefix="DOJO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DOJO_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     # Where things are
     home: Path = Field(
@@ -91,7 +94,10 @@ class Settings(BaseSettings):
 
     # Gateway
     deadline_ms: float = Field(
-        default=100, gt=0, description="Longest a prediction may take when its model's spec names no deadline, milliseconds."
+        default=100,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest a prediction may take when its model's spec names no deadline, milliseconds.",
     )
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body, bytes; above it 413. 1 MiB is about 8,000 instances."
@@ -102,7 +108,7 @@ class Settings(BaseSettings):
         description="Disk for prediction events while Redis is away, bytes; beyond it events are dropped and counted. 256 MiB is about 15 minutes at 250 req/s.",
     )
     registry_poll_seconds: float = Field(
-        default=2.0, gt=0, description="How often the gateway asks MLflow who the champion is, seconds."
+        default=2.0, gt=0, allow_inf_nan=False, description="How often the gateway asks MLflow who the champion is, seconds."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
@@ -149,15 +155,44 @@ def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, `overrides` first.
 
     Raises:
-        SettingsError: one line per wrong variable.
+        SettingsError: one line per wrong or unknown variable.
     """
+    faults = [_unknown(name) for name in sorted(os.environ) if name.startswith("DOJO_") and name not in VARIABLES]
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"DOJO_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']} (found {e['input']!r})"
+        faults += [
+            f"{variable(str(e['loc'][0]))}: {e['msg']} (found {e['input']!r})"
             if e["loc"]
-            else e["msg"]
+            else e["msg"].removeprefix("Value error, ")
             for e in error.errors()
         ]
-        raise SettingsError("wrong settings:\n  " + "\n  ".join(lines)) from error
+    if faults:
+        raise SettingsError("wrong settings:\n  " + "\n  ".join(faults))
+    return settings
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return f"DOJO_{field.upper()}"
+
+
+VARIABLES = frozenset(variable(field) for field in Settings.model_fields)
+
+
+def _unknown(name: str) -> str:
+    similar = difflib.get_close_matches(name, VARIABLES, n=1)
+    return f"{name}: no such setting" + (f"; did you mean {similar[0]}?" if similar else " (docs/settings.md lists them)")
+
+
+def markdown_table() -> str:
+    """Every variable with its default and its meaning, unit and reason, as docs/settings.md shows them."""
+    rows = ["| variable | default | meaning, unit and reason |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "(none)" if field.default in (None, "") else f"`{field.default}`"
+        rows.append(f"| `{variable(name)}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_table())

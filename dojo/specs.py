@@ -5,18 +5,31 @@ Frozen, unknown keys refused, every duration with its unit. A wrong file is refu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dojo.durations import Duration, format_duration
 
+Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 MetricName = Literal["pr_auc", "roc_auc", "precision_at_1pct_fpr", "recall_at_50pct_precision", "brier_score"]
+
+
+def explain(kind: str, message: str, found: object) -> str:
+    """One pydantic fault in plain words: what is wrong and, for single values, what was found."""
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "unknown key"
+    if kind == "value_error":  # ours: says what it found
+        return message.removeprefix("Value error, ")
+    return message if isinstance(found, (dict, list, tuple)) else f"{message} (found {found!r})"
 
 
 class SpecError(ValueError):
@@ -46,7 +59,7 @@ class LabelDelay(_Part):
 
 class Label(_Part):
     event: Literal["outcomes"]
-    positive_class: str
+    positive_class: Text
     delay: LabelDelay
 
 
@@ -54,6 +67,16 @@ class Estimator(_Part):
     kind: Literal["lightgbm"]
     parameters: dict[str, int | float | str | bool]
     early_stopping_rounds: Annotated[int, Field(ge=1)]
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _parameters_are_scalars(cls, parameters: object) -> object:
+        """One fault per parameter; a union of types would name each type that it is not."""
+        if isinstance(parameters, dict):
+            for name, value in parameters.items():
+                if not isinstance(value, (int, float, str, bool)):
+                    raise ValueError(f"{name}: expected a number, a text or a truth value, got {value!r}")
+        return parameters
 
 
 class Training(_Part):
@@ -108,8 +131,8 @@ class ModelSpec(_Part):
     """One model. See models/fraud_detection.yaml for a commented example."""
 
     name: Name
-    description: str
-    owner: str
+    description: Text
+    owner: Text
     task: Literal["binary"]
     entities: Annotated[tuple[Name, ...], Field(min_length=1)]
     feature_service: Name
@@ -127,21 +150,24 @@ def load_spec(path: Path) -> ModelSpec:
         SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        document = yaml.safe_load(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    root, document = _parse(path, text)
     if not isinstance(document, dict) or root is None:
         raise SpecError(f"{path}:1: expected a mapping of keys, found {type(document).__name__}")
+    twice = [f"{path}:{line}: {key}: is given twice" for line, key in _repeated_keys(root)]
+    if twice:
+        raise SpecError("\n".join(twice))
     try:
         spec = ModelSpec.model_validate(document)
     except ValidationError as error:
-        faults = [f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        faults = [
+            f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
+            for e in error.errors()
+        ]
         raise SpecError("\n".join(faults)) from error
     if spec.name != path.stem:
         raise SpecError(
@@ -156,6 +182,41 @@ def load_specs(directory: Path) -> dict[str, ModelSpec]:
     if not specs:
         raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
     return specs
+
+
+def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
+    """The document's nodes (for line numbers) and its values."""
+    try:
+        return yaml.compose(text, Loader=_SpecLoader), yaml.load(text, Loader=_SpecLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{path}:{line}: not YAML: {error.reason} (character {error.character:#x})") from error
+
+
+class _SpecLoader(yaml.SafeLoader):
+    """Dates stay text: specs have none, and an impossible one would be an error without a line."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _repeated_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Line and name of each key that a mapping already has; YAML itself would silently let the last one win."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
 
 
 def _line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
