@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
@@ -11,7 +13,7 @@ from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
 from dojo.supervisor.lock import AlreadyRunningError, SupervisorLock
 from dojo.supervisor.paths import status_file
-from dojo.supervisor.processes import processes
+from dojo.supervisor.processes import ProcessSpec, processes
 from dojo.supervisor.supervisor import Supervisor
 from dojo.telemetry import configure_logging
 
@@ -23,8 +25,13 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - there is no logging yet
         return 2
     configure_logging("supervisor", settings.log_level)
+    return supervise(processes(settings), settings.home)
+
+
+def supervise(specs: Sequence[ProcessSpec], home: Path) -> int:
+    """Run these processes until SIGTERM or SIGINT. Returns the exit code: 0, or 3 when the home has a supervisor already."""
     log = structlog.get_logger()
-    lock = SupervisorLock(settings.home)
+    lock = SupervisorLock(home)
     try:
         lock.acquire()
     except AlreadyRunningError as error:
@@ -33,9 +40,9 @@ def main() -> int:
     try:
         stop = stop_on_signal()
         # The home as an absolute path: the processes agree on it wherever they are.
-        environment = {**os.environ, "DOJO_HOME": str(settings.home.resolve())}
-        Supervisor(processes(settings), settings.home, environment).run(stop)
-        status_file(settings.home).unlink(missing_ok=True)
+        environment = {**os.environ, "DOJO_HOME": str(home.resolve())}
+        Supervisor(specs, home, environment).run(stop)
+        status_file(home).unlink(missing_ok=True)
     finally:
         lock.release()
     log.info("stopped, nothing left running")

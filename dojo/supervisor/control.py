@@ -149,7 +149,7 @@ def stop_leftovers(home: Path) -> int:
         status = read_status(home)
         recorded = {member for process in status.processes for member in process.members} if status else set()
         living = [member for member in recorded | _descendants(recorded) if member.process() is not None]
-        end(living, grace=10)
+        end(living, grace=max((process.grace_seconds for process in status.processes), default=0) if status else 0)
         status_file(home).unlink(missing_ok=True)
         return len(living)
     finally:
