@@ -73,7 +73,8 @@ def build(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         metrics.in_flight.set_function(lambda: gateway.in_flight)
-        await models.load_cached()
+        await asyncio.to_thread(models.load_cached)
+        stop_following = models.follow()
         tasks = [
             _keep_running(name, run, metrics)
             for name, run in {
@@ -81,7 +82,6 @@ def build(settings: Settings) -> FastAPI:
                 "events_connection": events_client.run,
                 "breaker_probe": store.run,
                 "world_clock": clock.run,
-                "model_registry": models.run,
                 "model_ages": model_ages,
             }.items()
         ]
@@ -94,7 +94,7 @@ def build(settings: Settings) -> FastAPI:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        models.close()
+        stop_following.set()
         _log.info("stopped", **log.details)
 
     app = FastAPI(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -22,13 +21,16 @@ REGISTRY_TIMEOUT_SECONDS = 5
 # A version that failed is tried again this often: its artifact may have been damaged on the way, or repaired since.
 RETRY_REJECTED_SECONDS = 30.0
 
+NOT_ASKED = "not asked yet"
+
 _log = structlog.get_logger("gateway.models")
 
 
 class Models:
-    """The serving versions by model name. `run` follows the registry; `serving` is a dictionary read, for the hot path.
+    """The serving versions by model name. `follow` keeps them at the registry's champions; reading `serving` is all the hot
+    path does.
 
-    All blocking work happens on one thread of its own: a hanging MLflow then holds up nothing but the next poll.
+    All blocking work happens on one daemon thread: a hanging MLflow holds up the next poll, never a request nor the exit.
     """
 
     def __init__(
@@ -42,50 +44,55 @@ class Models:
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._failed: dict[str, tuple[tuple[str, str], float]] = {}  # model -> (version and source, monotonic time)
-        self._registry_errors: dict[str, str] = {}
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
+        self._registry_state = dict.fromkeys(specs, NOT_ASKED)
 
     def details(self) -> dict[str, object]:
         """Per model: the serving version, and what is wrong with the registry or the newest version if anything."""
         return {
             name: {
                 "version": served.version if (served := self.serving.get(name)) else None,
-                "registry": self._registry_errors.get(name, "ok"),
+                "registry": self._registry_state[name],
                 "rejected_version": self._failed[name][0][0] if name in self._failed else None,
             }
             for name in self._specs
         }
 
-    async def load_cached(self) -> None:
-        """Serve what the last run left on disk, before anybody asks MLflow."""
+    def load_cached(self) -> None:
+        """Serve what the last run left on disk, before anybody asks MLflow. Blocking: 0.1 s a model."""
         for name, cache in self._caches.items():
-            served = await asyncio.get_running_loop().run_in_executor(self._thread, cache.newest)
-            if served is not None:
+            if (served := cache.newest()) is not None:
                 self._switch(name, served)
 
-    async def run(self) -> None:
-        """Follow the registry until cancelled."""
-        while True:
-            for name in self._specs:
-                await self._poll(name)
-            await asyncio.sleep(self._poll_seconds)
+    def follow(self) -> threading.Event:
+        """Start following the registry on a thread of its own; it ends after the event is set."""
+        stop = threading.Event()
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        def poll_until_stopped() -> None:
+            while not stop.is_set():
+                try:
+                    for name in self._specs:
+                        self._poll(name)
+                except Exception:  # the outermost loop of this thread
+                    self._metrics.background_errors.labels("model_registry").inc()
+                    _log.exception("following the registry failed and goes on")
+                stop.wait(self._poll_seconds)
 
-    async def _poll(self, name: str) -> None:
-        loop = asyncio.get_running_loop()
+        threading.Thread(target=poll_until_stopped, name="registry", daemon=True).start()
+        return stop
+
+    def _poll(self, name: str) -> None:
         try:
-            champion = await loop.run_in_executor(self._thread, self._champion, name)
-            served = await loop.run_in_executor(self._thread, self._get_if_new, name, champion) if champion else None
+            champion = self._champion(name)
+            served = self._get_if_new(name, champion) if champion else None
         except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
             self._metrics.registry_errors.labels(name).inc()
-            if name not in self._registry_errors:
+            if self._registry_state[name] in (NOT_ASKED, "ok"):
                 _log.warning("registry is away, the last known version stays", model=name, reason=str(error))
-            self._registry_errors[name] = str(error)[:200]
+            self._registry_state[name] = str(error)[:200]
             return
-        if self._registry_errors.pop(name, None):
+        if self._registry_state[name] not in (NOT_ASKED, "ok"):
             _log.info("registry is back", model=name)
+        self._registry_state[name] = "ok"
         if served:
             self._switch(name, served)
 

@@ -1,0 +1,184 @@
+"""How fast the gateway is, against a bare FastAPI + pydantic endpoint on the same core in the same run.
+
+    python -m tests.bench.gateway [--json]      about a minute
+
+Servers run on core 0; this load generator and Redis on core 1. Real Redis with rows that Feast wrote, a real LightGBM of
+150 trees in ONNX Runtime, the prediction log on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from redis import Redis
+
+from dojo.clock import RedisWorldClock
+from tests.bench.load import Result, post, run_load
+from tests.bundles import cache_bundle, make_bundle
+from tests.online_rows import write_online_rows
+from tests.servers import RedisServer, Server, free_port, http_ok, wait_until
+
+SERVER_CORE, LOAD_CORE = 0, 1
+ENTITIES = 500  # of each kind
+CONNECTIONS = 32
+SECONDS = 4.0
+LATENCY_SECONDS = 8.0
+TREES = 150
+WORLD_NOW = datetime(2018, 6, 15, 12, tzinfo=UTC)
+
+REQUIRED_RATIO, REQUIRED_P99_SECONDS = 0.2, 0.015
+
+LAYERS = {
+    "asgi": "uvicorn alone (bare ASGI)",
+    "pydantic": "bare FastAPI + pydantic (the reference)",
+    "route": "FastAPI routing + reading the body",
+    "decode": "+ decode, validate, encode (msgspec)",
+    "lookup": "+ 35 stored features from Redis",
+    "score": "+ input vector, ONNX Runtime",
+    "predict": "the gateway: + prediction log, metrics, ids",
+}
+
+
+@dataclass
+class Measured:
+    """One layer. cpu_us: the server's CPU per request, microseconds: what a busy machine distorts least."""
+
+    layer: str
+    requests_per_second: float
+    cpu_us: float
+    errors: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    as_json = parser.parse_args(arguments).json
+    with tempfile.TemporaryDirectory() as directory:
+        report = measure(Path(directory))
+    print(json.dumps(report) if as_json else table(report))  # noqa: T201
+    return 0 if report["passed"] else 1
+
+
+def measure(directory: Path) -> dict[str, object]:
+    requests = [
+        {"instances": [{"request_id": f"tx-{n}", "customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 10.0 + n}]}
+        for n in range(ENTITIES)
+    ]
+    with _servers(directory) as (layers, layers_port, gateway, gateway_port):
+        measured = []
+        for layer in LAYERS:
+            server, port = (gateway, gateway_port) if layer == "predict" else (layers, layers_port)
+            path = "/asgi" if layer == "asgi" else f"/v1/models/fraud_detection:{layer}"
+            measured.append(_full_speed(layer, server, port, [post(path, request) for request in requests]))
+        by_layer = {m.layer: m for m in measured}
+        half = by_layer["predict"].requests_per_second / 2
+        paths = [post("/v1/models/fraud_detection:predict", request) for request in requests]
+        steady: Result = run_load(gateway_port, paths, 2 * CONNECTIONS, LATENCY_SECONDS, rate=half)
+        memory = psutil.Process(gateway.process.pid).memory_info().rss if gateway.process else 0
+    ratio = by_layer["predict"].requests_per_second / by_layer["pydantic"].requests_per_second
+    p99 = steady.quantile(0.99)
+    errors = steady.errors + sum(m.errors for m in measured)
+    return {
+        "layers": [asdict(m) for m in measured],
+        "throughput_ratio": ratio,
+        "cpu_ratio": by_layer["pydantic"].cpu_us / by_layer["predict"].cpu_us,
+        "half_load_rate": steady.rate,
+        "half_load_p50_ms": steady.quantile(0.5) * 1000,
+        "half_load_p99_ms": p99 * 1000,
+        "errors": errors,
+        "memory_mb": memory / 2**20,
+        "passed": ratio >= REQUIRED_RATIO and p99 < REQUIRED_P99_SECONDS and errors == 0,
+    }
+
+
+def table(report: dict[str, object]) -> str:
+    lines = [f"{'layer':<46}{'req/s':>8}{'CPU us':>9}{'+ us':>8}"]
+    before = 0.0
+    for m in report["layers"]:  # type: ignore[attr-defined]
+        added = "" if m["layer"] in ("asgi", "pydantic") else f"{m['cpu_us'] - before:8.0f}"
+        lines.append(f"{LAYERS[m['layer']]:<46}{m['requests_per_second']:8.0f}{m['cpu_us']:9.0f}{added}")
+        before = before if m["layer"] == "pydantic" else m["cpu_us"]
+    return "\n".join(
+        [
+            *lines,
+            f"gateway / bare FastAPI + pydantic: {report['throughput_ratio']:.2f} by throughput, {report['cpu_ratio']:.2f} by CPU"
+            f" (required {REQUIRED_RATIO})",
+            f"at half load ({report['half_load_rate']:.0f} req/s): p50 {report['half_load_p50_ms']:.2f} ms,"
+            f" p99 {report['half_load_p99_ms']:.2f} ms (required < {REQUIRED_P99_SECONDS * 1000:.0f} ms)",
+            f"errors: {report['errors']}, gateway memory: {report['memory_mb']:.0f} MB",
+        ]
+    )
+
+
+def _full_speed(layer: str, server: Server, port: int, requests: Sequence[bytes]) -> Measured:
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    run_load(port, requests, CONNECTIONS, 0.5)  # warm caches and branches
+    before = process.cpu_times()
+    result = run_load(port, requests, CONNECTIONS, SECONDS, warm_up=0.0)
+    after = process.cpu_times()
+    cpu = (after.user + after.system - before.user - before.system) / max(1, len(result.latencies))
+    return Measured(layer, result.rate, cpu * 1e6, result.errors)
+
+
+@contextmanager
+def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
+    os.sched_setaffinity(0, {LOAD_CORE})  # inherited by Redis
+    redis = RedisServer(directory)
+    redis.start()
+    RedisWorldClock(Redis.from_url(redis.url)).set(WORLD_NOW, 1.0)
+    write_online_rows(directory / "feast", redis.url, ENTITIES, WORLD_NOW)
+    cache_bundle(directory / "home", directory / "bundle", make_bundle(directory / "bundle", trees=TREES))
+    gateway_port, layers_port = free_port(), free_port()
+    env = {
+        "DOJO_HOME": str(directory / "home"),
+        "DOJO_GATEWAY_PORT": str(gateway_port),
+        "DOJO_REDIS_URL": redis.url,
+        "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
+    }
+    gateway = Server("gateway", _on_core(SERVER_CORE, "-m", "services.gateway"), directory, env)
+    layers = Server("layers", _on_core(SERVER_CORE, "-m", "tests.bench.gateway_layers", str(layers_port)), directory, env)
+    try:
+        gateway.start()
+        layers.start()
+        wait_until(lambda: http_ok(f"http://127.0.0.1:{gateway_port}/readyz"), 60, f"gateway is ready:\n{gateway.log}")
+        wait_until(lambda: _registry_asked(gateway_port), 60, "the gateway has imported MLflow")
+        wait_until(lambda: _listens(layers_port), 60, f"layers listen:\n{layers.tail()}")
+        yield layers, layers_port, gateway, gateway_port
+    finally:
+        for server in (gateway, layers, redis):
+            server.stop()
+
+
+def _on_core(core: int, *arguments: str) -> list[str]:
+    """A Python process pinned to one core, without needing `taskset`."""
+    pin = f"import os, sys; os.sched_setaffinity(0, {{{core}}}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    return [sys.executable, "-c", pin, *arguments]
+
+
+def _registry_asked(port: int) -> bool:
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+        return bool(json.load(answer)["models"]["fraud_detection"]["registry"] != "not asked yet")
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What the gateway bench compares with: a bare FastAPI + pydantic endpoint, and the gateway's own parts added one by one.
+
+python -m tests.bench.gateway_layers PORT      (settings as for the gateway: DOJO_*)
+
+/asgi      the server alone                           /v1/models/m:pydantic  FastAPI + pydantic, the reference
+/.../m:route    + FastAPI's routing, reading the body /.../m:decode          + decoding and validating, encoding the answer
+/.../m:lookup   + stored features from Redis          /.../m:score           + input vector and ONNX Runtime
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+
+from dojo.settings import load_settings
+from dojo.specs import load_specs
+from services.gateway.breaker import CircuitBreaker
+from services.gateway.features import FeatureSource
+from services.gateway.model_cache import ModelCache
+from services.gateway.online_store import FeastRedisStore
+from services.gateway.predictor import Answer
+from services.gateway.redis_client import RedisClient
+from services.gateway.requests import InstanceSchema, read_body
+
+
+class PydanticInstance(BaseModel):
+    request_id: str | None = None
+    customer_id: str
+    merchant_id: str
+    amount: float
+
+
+class PydanticRequest(BaseModel):
+    instances: list[PydanticInstance]
+
+
+class PydanticAnswer(BaseModel):
+    prediction_id: str
+    score: float
+    flagged: bool
+    version: str
+    arm: str
+    degraded: list[str] | None
+
+
+class PydanticResponse(BaseModel):
+    predictions: list[PydanticAnswer]
+
+
+def build_reference() -> FastAPI:
+    """What anybody writes first: the same request and answer, nothing behind it."""
+    app = FastAPI()
+
+    @app.post("/v1/models/{model}:pydantic")
+    async def predict(model: str, request: PydanticRequest) -> PydanticResponse:
+        answer = PydanticAnswer(prediction_id="p", score=0.1, flagged=False, version="1", arm="champion", degraded=None)
+        return PydanticResponse(predictions=[answer for _ in request.instances])
+
+    return app
+
+
+def build_layers() -> FastAPI:
+    settings = load_settings()
+    spec = load_specs(settings.models_dir)["fraud_detection"]
+    schema = InstanceSchema(spec)
+    served = ModelCache(settings.home / "gateway" / "models", spec, lambda *_: None).newest()
+    assert served is not None
+    client = RedisClient(settings.online_store)
+    source = FeatureSource(FeastRedisStore(client, CircuitBreaker()))
+    encode = msgspec.json.Encoder().encode
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        connection = asyncio.create_task(client.run())
+        yield
+        connection.cancel()
+
+    app = FastAPI(lifespan=lifespan)
+
+    def answer(scores: Sequence[float]) -> Response:
+        answers = [Answer("p", score, score >= 0.5, "1", "champion", None) for score in scores]
+        return Response(encode({"predictions": answers}), media_type="application/json")
+
+    async def fetch(request: Request) -> tuple[Any, Any]:
+        instances = schema.decode(await read_body(request, settings.max_body_bytes))
+        keys = [{entity: getattr(i, join_key) for entity, join_key in schema.keys.items()} for i in instances]
+        return instances, await source.fetch(served.plan, keys, 0.5)
+
+    @app.post("/v1/models/{model}:route")
+    async def route(request: Request) -> Response:
+        await read_body(request, settings.max_body_bytes)
+        return Response(b'{"predictions":[]}', media_type="application/json")
+
+    @app.post("/v1/models/{model}:decode")
+    async def decode(request: Request) -> Response:
+        instances = schema.decode(await read_body(request, settings.max_body_bytes))
+        return answer([0.1 for _ in instances])
+
+    @app.post("/v1/models/{model}:lookup")
+    async def lookup(request: Request) -> Response:
+        instances, _ = await fetch(request)
+        return answer([0.1 for _ in instances])
+
+    @app.post("/v1/models/{model}:score")
+    async def score(request: Request) -> Response:
+        instances, stored = await fetch(request)
+        now = time.time()
+        vectors = [
+            served.plan.vector(features.rows, {"amount": i.amount, "transaction_time": now})
+            for i, features in zip(instances, stored, strict=True)
+        ]
+        _, scores = served.score(vectors)
+        return answer(scores)
+
+    return app
+
+
+def build() -> Any:
+    reference, layers = build_reference(), build_layers()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if path == "/asgi":
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{}"})
+        elif path.endswith(":pydantic"):
+            await reference(scope, receive, send)
+        else:
+            await layers(scope, receive, send)
+
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        build(), port=int(sys.argv[1]), loop="uvloop", http="httptools", ws="none", access_log=False, log_level="warning"
+    )

@@ -1,0 +1,142 @@
+"""A small HTTP load generator: keep-alive connections, full speed or a fixed rate, on the core it is pinned to.
+
+At a fixed rate a latency counts from the moment the request was due, not from when it was sent: a server that stalls
+cannot hide the requests that it kept from being sent (coordinated omission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+# Between looks at what is due, seconds; finer than any latency of interest and coarse enough to leave the core some air.
+TICK_SECONDS = 0.0005
+
+
+@dataclass
+class Result:
+    """What came back. `latencies` in seconds, sorted."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, q: float) -> float:
+        """Seconds."""
+        return self.latencies[min(len(self.latencies) - 1, int(q * len(self.latencies)))]
+
+
+def post(path: str, document: object) -> bytes:
+    """One POST with a JSON body, as bytes on the wire."""
+    body = json.dumps(document).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._buffer = b""
+        self.due = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def send(self, request: bytes, due: float) -> None:
+        self.due = due
+        self._transport.write(request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        at = self._buffer.find(b"content-length: ")
+        length = int(self._buffer[at + 16 : self._buffer.index(b"\r\n", at)])
+        if len(self._buffer) < end + 4 + length:
+            return
+        ok = self._buffer.startswith(b"HTTP/1.1 200")
+        self._buffer = self._buffer[end + 4 + length :]
+        self._load.answered(self, ok)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._load.lost()
+
+    def close(self) -> None:
+        self._transport.abort()  # type: ignore[attr-defined]
+
+
+class _Load:
+    def __init__(self, requests: Sequence[bytes], rate: float | None) -> None:
+        self._requests: Iterator[bytes] = itertools.cycle(requests)
+        self._rate = rate
+        self._free: deque[_Connection] = deque()
+        self.result = Result()
+        self.stopped = False
+
+    def answered(self, connection: _Connection, ok: bool) -> None:
+        now = time.perf_counter()
+        self.result.latencies.append(now - connection.due)
+        self.result.errors += not ok
+        if self._rate is None and not self.stopped:
+            connection.send(next(self._requests), now)
+        else:
+            self._free.append(connection)
+
+    def lost(self) -> None:
+        self.result.errors += not self.stopped
+
+    async def run(self, port: int, connections: int, warm_up: float, seconds: float) -> Result:
+        loop = asyncio.get_running_loop()
+        opened = []
+        for _ in range(connections):
+            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
+            opened.append(connection)
+        self._free.extend(opened)
+        if self._rate is None:
+            for connection in opened:
+                connection.send(next(self._requests), time.perf_counter())
+        pacing = asyncio.create_task(self._pace(self._rate)) if self._rate else None
+        await asyncio.sleep(warm_up)
+        self.result = Result()
+        started = time.perf_counter()
+        await asyncio.sleep(seconds)
+        self.result.seconds = time.perf_counter() - started
+        self.stopped = True
+        if pacing:
+            pacing.cancel()
+        for connection in opened:
+            connection.close()
+        self.result.latencies.sort()
+        return self.result
+
+    async def _pace(self, rate: float) -> None:
+        due = time.perf_counter()
+        while True:
+            while due <= time.perf_counter() and self._free:
+                self._free.popleft().send(next(self._requests), due)
+                due += 1 / rate
+            await asyncio.sleep(TICK_SECONDS)
+
+
+def run_load(
+    port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None = None, warm_up: float = 0.5
+) -> Result:
+    """Send `requests` in turn, each connection one at a time.
+
+    Args:
+        rate: requests per second in all; None: as fast as the server answers.
+    """
+    import uvloop
+
+    return uvloop.run(_Load(requests, rate).run(port, connections, warm_up, seconds))
