@@ -93,13 +93,19 @@ def print_started(status: StackStatus, already: bool) -> None:
         out.print(f"  [bold]{command:<14}[/] {purpose}", highlight=False)
 
 
+def _start(status: StackStatus, already: bool) -> str:
+    if already:
+        return "already runs"
+    if not status.healthy:
+        return "is starting"
+    return f"was healthy after {max((p.since - status.started).total_seconds() for p in status.processes):.0f} s"
+
+
 def print_status(overview: Overview) -> None:
     now = wall_now()
     table = Table(box=None, pad_edge=False)
-    for heading in ("process", "state", "pid", "up", "restarts", "memory", "address", "says"):
-        right = heading in ("pid", "restarts", "memory")
-        # What a process says is the column that gives way on a narrow terminal.
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    for heading in ("process", "state", "pid", "up", "restarts", "memory", "address"):
+        table.add_column(heading, justify="right" if heading in ("pid", "restarts", "memory") else "left", no_wrap=True)
     for process in overview.stack.processes:
         table.add_row(
             process.name,
@@ -109,19 +115,24 @@ def print_status(overview: Overview) -> None:
             str(process.restarts),
             megabytes(process.memory_bytes),
             process.address,
-            escape(said(process.details)),
         )
     supervisor = overview.stack.supervisor
     memory = megabytes(overview.stack.supervisor_memory_bytes)
-    table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "", "")
-    table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "", "")
+    table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "")
+    table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "")
     out.print(table)
-    out.print(f"world      {_world(overview)}", highlight=False)
+    for process in overview.stack.processes:
+        if process.details:
+            # One line each, cut at the terminal's edge; `--json` has all of it.
+            out.print(
+                f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
+            )
+    out.print(f"{'world':<13}{_world(overview)}", highlight=False)
     for view, fresh in overview.features.items():
         style = "green" if fresh.state == "ok" else "red"
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
-        out.print(f"features   {view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
+        out.print(f"{'features':<13}{view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
     for model, version in overview.champions.items():
         known = (
             "MLflow does not answer"
@@ -130,7 +141,7 @@ def print_status(overview: Overview) -> None:
             if version
             else "no version yet: dojo train " + model
         )
-        out.print(f"champion   {model}: {known}", highlight=False)
+        out.print(f"{'champion':<13}{model}: {known}", highlight=False)
 
 
 def _world(overview: Overview) -> str:
