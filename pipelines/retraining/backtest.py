@@ -18,7 +18,7 @@ from pipelines.retraining.protocol import (
     Period,
     require_both_classes,
     require_covered,
-    testing_transactions,
+    judged_transactions,
     training_transactions,
 )
 from pipelines.retraining.split import part
@@ -64,7 +64,7 @@ def backtest(
     """
     begun = monotonic()
     require_covered(transactions, period)
-    train, test = training_transactions(transactions, period), testing_transactions(transactions, period)
+    train, test = training_transactions(transactions, period), judged_transactions(transactions, period)
     require_both_classes(train, "training", period.start, period.train_end)
     require_both_classes(test, "test", period.test_start, period.test_end)
 

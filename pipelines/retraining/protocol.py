@@ -50,7 +50,7 @@ def training_transactions(transactions: pl.DataFrame, period: Period) -> pl.Data
     return _between(transactions, period.start, period.train_end)
 
 
-def testing_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFrame:
+def judged_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFrame:
     """The payments of the test days, with `test_day` (0, 1, ...), known compromised customers left out."""
     known = _defrauded(training_transactions(transactions, period))
     days = []
