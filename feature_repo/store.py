@@ -1,0 +1,64 @@
+"""Opens Feast on the Parquet offline store (read with DuckDB) and the Redis online store.
+
+Importing this is cheap; `open_store` imports Feast, which takes seconds. Call it once in a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from feature_repo import catalog
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+PROJECT = "dojo"
+
+
+def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> FeatureStore:
+    """Feast with every definition of the catalogue applied.
+
+    Args:
+        offline_dir: what `build_offline` writes.
+        online_url: `redis://[user:password@]host:port[/db]`; nothing is sent to it before the first read or write.
+        registry_file: Feast's own record of the definitions. One per process: Feast rewrites the file whole, so two
+            writers would lose each other's changes. Applied again only when the definitions changed, because that is slow.
+    """
+    from feast import FeatureStore, RepoConfig
+
+    from feature_repo import definitions
+
+    registry_file.parent.mkdir(parents=True, exist_ok=True)
+    store = FeatureStore(
+        config=RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry={"registry_type": "file", "path": str(registry_file.resolve()), "cache_ttl_seconds": 0},
+            offline_store={"type": "feature_repo.asof_store.AsofDuckDBOfflineStore"},
+            online_store={"type": "redis", "connection_string": connection_string(online_url)},
+            entity_key_serialization_version=3,
+        )
+    )
+    wanted = hashlib.sha256(f"{catalog.definition_hash(definitions)} {offline_dir.resolve()}".encode()).hexdigest()
+    applied = registry_file.with_suffix(".applied")
+    if not (registry_file.exists() and applied.exists() and applied.read_text() == wanted):
+        registry_file.unlink(missing_ok=True)  # definitions that are gone must not linger
+        store.apply(definitions.build_definitions(offline_dir))
+        applied.write_text(wanted)
+    return store
+
+
+def connection_string(url: str) -> str:
+    """Feast's spelling of a Redis URL: `redis://:secret@host:6379/2` -> `host:6379,db=2,password=secret`."""
+    parts = urlsplit(url)
+    options = {
+        "db": parts.path.strip("/") or "0",
+        "username": parts.username,
+        "password": parts.password,
+        "ssl": "true" if parts.scheme == "rediss" else None,
+    }
+    given = [f"{name}={value}" for name, value in options.items() if value]
+    return ",".join([f"{parts.hostname}:{parts.port or 6379}", *given])
