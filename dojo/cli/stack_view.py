@@ -104,8 +104,8 @@ def _start(status: StackStatus, already: bool) -> str:
 def print_status(overview: Overview) -> None:
     now = wall_now()
     table = Table(box=None, pad_edge=False)
-    for heading in ("process", "state", "pid", "up", "restarts", "memory", "address"):
-        table.add_column(heading, justify="right" if heading in ("pid", "restarts", "memory") else "left", no_wrap=True)
+    for heading in ("process", "state", "pid", "up", "restarts", "memory", "port"):
+        table.add_column(heading, justify="right" if heading in ("pid", "restarts", "memory", "port") else "left", no_wrap=True)
     for process in overview.stack.processes:
         table.add_row(
             process.name,
@@ -114,7 +114,7 @@ def print_status(overview: Overview) -> None:
             elapsed(process.started, now) if process.started else "",
             str(process.restarts),
             megabytes(process.memory_bytes),
-            process.address,
+            str(process.port),
         )
     supervisor = overview.stack.supervisor
     memory = megabytes(overview.stack.supervisor_memory_bytes)

@@ -1,0 +1,89 @@
+"""The whole stack, used the way people use it: through the `dojo` command and HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dojo.lake import Lake
+from tests.servers import free_port
+
+MODEL = "fraud_detection"
+# Anybody's payment: the gateway answers it, as a cold start.
+PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
+PORTS = ("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER")
+
+
+def small_spec(directory: Path) -> Path:
+    """The model's spec with the demands that a world of 300 customers can meet; nothing else differs."""
+    spec = yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())
+    spec["training"]["minimum_rows"] = 5_000  # 600 payments a day, 90 days
+    spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
+    directory.mkdir()
+    (directory / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
+    return directory
+
+
+class Stack:
+    """A stack of its own: home, ports, specs, a synthetic world of 300 customers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.home = directory / "home"
+        self.ports = {f"DOJO_{name}_PORT": str(free_port()) for name in PORTS}
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DOJO_")},
+            **self.ports,
+            "DOJO_HOME": str(self.home),
+            "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
+            "DOJO_SYNTHETIC_CUSTOMERS": "300",
+            "DOJO_SYNTHETIC_MERCHANTS": "200",
+        }
+        self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"
+
+    def dojo(
+        self, *arguments: str, check: bool = True, within: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a `dojo` command; with `check`, its failure fails the test with what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", "dojo", *arguments],
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        said = f"dojo {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert not check or done.returncode == 0, said
+        return done
+
+    def json(self, *arguments: str, check: bool = True, within: float = 120) -> Any:
+        """What a `dojo` command says with `--json`."""
+        return json.loads(self.dojo(*arguments, "--json", check=check, within=within).stdout)
+
+    def status(self) -> dict[str, Any]:
+        """`dojo status --json`, whatever its exit code, with the processes by name."""
+        status: dict[str, Any] = self.json("status", check=False)
+        status["processes"] = {process["name"]: process for process in status["processes"]}
+        return status
+
+    def predict(self, payment: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.gateway}/v1/models/{MODEL}:predict",
+            data=json.dumps({"instances": [payment]}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            prediction: dict[str, Any] = json.load(answer)["predictions"][0]
+        return prediction
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.home / "lake")

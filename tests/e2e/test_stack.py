@@ -1,0 +1,149 @@
+"""The running stack, from `dojo up` to `dojo down`: one small world, every process the real one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from dojo.events import Stream
+from dojo.supervisor.identity import ProcessId
+from dojo.supervisor.paths import lock_file, status_file
+from tests.e2e.stack import MODEL, PAYMENT, Stack
+from tests.servers import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "simulator"}
+
+# Four world hours a second: 100 payments a second, and half the outcomes (2 days) within 12 s.
+QUICK = "14400"
+
+
+def test_up_ends_with_everything_healthy_within_the_memory_promised(stack: Stack) -> None:
+    status = stack.status()
+    assert {name: process["state"] for name, process in status["processes"].items()} == dict.fromkeys(PROCESSES, "healthy")
+    assert not [name for name, process in status["processes"].items() if process["restarts"]]
+    assert status["memory_bytes"] < 3_000_000_000
+    assert stack.dojo("status").returncode == 0
+
+
+def test_up_again_changes_nothing(stack: Stack) -> None:
+    before = stack.status()
+    again = stack.json("up")
+    assert again["started"] is False
+    assert again["supervisor"] == before["supervisor"]
+    assert {p["name"]: p["id"] for p in again["processes"]} == {n: p["id"] for n, p in before["processes"].items()}
+
+
+def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setting(stack: Stack) -> None:
+    other_home = stack.home.parent / "other"
+    refused = stack.dojo("up", check=False, DOJO_HOME=str(other_home))
+    assert refused.returncode == 1
+    redis = stack.status()["processes"]["redis"]
+    assert f"port {redis['port']} (redis) is taken by pid {redis['id']['pid']}" in refused.stderr
+    assert all(f"{variable} moves it" in refused.stderr for variable in stack.ports)
+    assert not lock_file(other_home).exists()
+
+
+def test_the_ports_are_remembered_for_commands_in_other_shells(stack: Stack) -> None:
+    forgetful = {"DOJO_GATEWAY_PORT", "DOJO_REDIS_PORT", "DOJO_MLFLOW_PORT", "DOJO_MODELS_DIR"}
+    environment = {name: value for name, value in stack.environment.items() if name not in forgetful}
+    shell = Stack.__new__(Stack)
+    shell.environment = environment
+    assert shell.json("world", "status")["time"]
+
+
+def test_the_doctor_finds_nothing_missing_beside_a_running_stack(stack: Stack) -> None:
+    checks = {check["name"]: check for check in stack.json("doctor")}
+    assert checks["ports"]["found"].startswith("held by the running stack")
+    assert not [check for check in checks.values() if check["verdict"] == "missing"]
+
+
+def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(stack: Stack, trained: dict[str, Any]) -> None:
+    assert stack.status()["champions"] == {MODEL: trained["version"]}
+    known = stack.lake.scan(Stream.TRANSACTIONS).last().collect().row(0, named=True)
+    answer = stack.predict({"customer_id": known["customer_id"], "merchant_id": known["merchant_id"], "amount": 42.5})
+    assert answer["version"] == trained["version"]
+    assert 0 <= answer["score"] <= 1
+    assert not answer["degraded"]
+    assert stack.predict(PAYMENT)["degraded"] == ["cold_start"]
+
+
+def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance(stack: Stack, trained: dict[str, Any]) -> None:
+    history_end = datetime.fromisoformat(stack.json("world", "status")["time"])
+    stack.json("world", "resume", "--speed", QUICK)
+
+    def all_versions() -> dict[str, Any]:
+        found: dict[str, Any] = stack.json("performance", MODEL, "--since", history_end.isoformat())["versions"][0]
+        return found
+
+    try:
+        wait_until(lambda: all_versions()["labelled"] >= 300, 120, "300 live predictions have their outcome", every=1)
+    finally:
+        stack.json("world", "pause")
+    measured = all_versions()
+    assert measured["fraud_caught"] + measured["fraud_missed"] == measured["frauds"]
+
+    def unanswered() -> int:
+        """Live payments in the lake without a prediction of the trained version."""
+        live = stack.lake.scan(Stream.TRANSACTIONS, history_end).select("transaction_id")
+        answered = stack.lake.scan(Stream.PREDICTIONS, history_end).filter(pl.col("version") == trained["version"])
+        return len(live.join(answered, left_on="transaction_id", right_on="request_id", how="anti").collect())
+
+    wait_until(lambda: unanswered() == 0, 30, "every payment in the lake has its prediction", every=0.5)
+    for stream in (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES):
+        ids = stack.lake.scan(stream).select("event_id").collect()["event_id"]
+        assert ids.n_unique() == len(ids), f"{stream} has events twice"
+
+
+def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack, trained: dict[str, Any]) -> None:
+    before = stack.status()["processes"]
+    for process in before.values():
+        os.kill(process["id"]["pid"], signal.SIGKILL)
+
+    def all_back() -> bool:
+        now = stack.status()
+        return now["healthy"] and all(now["processes"][name]["id"] != before[name]["id"] for name in PROCESSES)
+
+    wait_until(all_back, 120, f"every process is back; the last status is {stack.status()}", every=0.5)
+    assert stack.predict(PAYMENT)["version"] == trained["version"]
+    predicted = len(stack.lake.scan(Stream.PREDICTIONS).collect())
+    stack.json("world", "resume", "--speed", QUICK)
+    try:
+        wait_until(
+            lambda: len(stack.lake.scan(Stream.PREDICTIONS).collect()) > predicted + 100,
+            60,
+            "new predictions reach the lake",
+            every=0.5,
+        )
+    finally:
+        stack.json("world", "pause")
+
+
+def test_the_logs_of_all_processes_are_readable_in_one(stack: Stack) -> None:
+    lines = stack.dojo("logs", "-n", "10000").stdout.splitlines()
+    assert {line.split()[0] for line in lines if line.split()} >= {"gateway", "recorder", "simulator", "supervisor"}
+    unknown = stack.dojo("logs", "nobody", check=False)
+    assert unknown.returncode == 2
+    assert "there are: gateway, materializer, mlflow" in unknown.stderr
+
+
+def test_down_leaves_nothing_behind_and_purge_no_data(stack: Stack) -> None:
+    status = stack.status()
+    members = [ProcessId(**member) for process in status["processes"].values() for member in process["members"]]
+    assert len(members) > len(PROCESSES)
+    stack.dojo("down")
+    assert not [member for member in members if member.process() is not None]
+    held = {c.laddr.port for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert not held & {int(port) for port in stack.ports.values()}
+    assert not lock_file(stack.home).exists()
+    assert not status_file(stack.home).exists()
+    assert stack.dojo("status", check=False).returncode == 1
+    stack.dojo("down", "--purge", "--yes")
+    assert not stack.home.exists()
