@@ -32,7 +32,7 @@ class ViewFreshness(msgspec.Struct, frozen=True):
 
 def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -> None:
     """Say that a view is complete up to `as_of` (timezone-aware world time)."""
-    redis.hset(FRESHNESS_KEY, view, msgspec.json.encode(ViewFreshness(as_of, sla.total_seconds())))
+    redis.hset(FRESHNESS_KEY, view, msgspec.json.encode(ViewFreshness(as_of, sla.total_seconds())).decode())
 
 
 def read_freshness(redis: Redis) -> dict[str, ViewFreshness]:
