@@ -16,9 +16,9 @@ from feature_repo import catalog
 from pipelines.retraining.build_dataset import Progress, join_features
 from pipelines.retraining.protocol import (
     Period,
+    judged_transactions,
     require_both_classes,
     require_covered,
-    judged_transactions,
     training_transactions,
 )
 from pipelines.retraining.split import part

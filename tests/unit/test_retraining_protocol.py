@@ -10,9 +10,9 @@ import pytest
 from pipelines.retraining.protocol import (
     Period,
     ProtocolError,
+    judged_transactions,
     require_both_classes,
     require_covered,
-    judged_transactions,
     training_transactions,
 )
 
