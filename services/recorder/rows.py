@@ -14,6 +14,9 @@ from dojo.eventlog import Delivery
 from dojo.events import Event, MalformedEventError, Stream, decode
 from dojo.lake import SCHEMAS, utc_date
 
+# A world time beyond these is a producer's fault; one such row would make the lake's days span centuries.
+EARLIEST, LATEST = date(1970, 1, 1), date(2199, 12, 31)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -42,7 +45,10 @@ def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received
     for delivery in deliveries:
         try:
             event = decode(stream, delivery.payload)
-            received.append(Received(delivery.message_id, event, utc_date(event.world_time)))
+            day = utc_date(event.world_time)
+            if not EARLIEST <= day <= LATEST:
+                raise MalformedEventError(f"{stream}: world_time {day} lies beyond {EARLIEST} and {LATEST}")
+            received.append(Received(delivery.message_id, event, day))
         except MalformedEventError as error:
             rejections.append(Rejection(delivery.message_id, str(error), delivery.payload))
         except OverflowError:  # a time zone's offset carries the first or last day of the calendar beyond it

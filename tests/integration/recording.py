@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
 import sys
 import urllib.error
@@ -15,6 +17,7 @@ from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog, stream_key
 from dojo.events import Event, Outcome, Prediction, Stream, Transaction
 from dojo.lake import Lake
+from services.recorder.__main__ import main
 from tests.servers import RedisServer, Server, free_port, wait_until
 
 START = datetime(2018, 6, 10, 20, tzinfo=UTC)
@@ -81,8 +84,13 @@ class Recording:
             "DOJO_RECORDER_PORT": str(free_port()),
         }
 
-    def recorder(self) -> RecorderProcess:
-        return RecorderProcess(self.directory, self.environment())
+    def recorder(self) -> ForkedRecorder:
+        return ForkedRecorder(self.directory, self.environment())
+
+    def recorder_from_the_command_line(self, **settings: str) -> Server:
+        environment = {**self.environment(), **settings}
+        name = f"recorder-{environment['DOJO_RECORDER_PORT']}"
+        return Server(name, [sys.executable, "-m", "services.recorder"], self.directory, environment)
 
     def lag(self) -> int:
         return sum(self.log.lag(stream, "recorder") for stream in Stream)
@@ -100,22 +108,55 @@ class Recording:
         return self.lake.scan(stream).collect()["event_id"].sort().to_list()
 
 
-class RecorderProcess(Server):
+class ForkedRecorder:
+    """A recorder process that skips the second that imports take: forked from a server that did them.
+
+    The start-ups of these tests would be two minutes of importing; what runs (and is killed) here is the same `main`.
+    """
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(["__main__", "services.recorder.__main__"])
+
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.port = int(environment["DOJO_RECORDER_PORT"])
-        super().__init__(f"recorder-{self.port}", [sys.executable, "-m", "services.recorder"], directory, environment)
+        self.log = directory / f"recorder-{self.port}.log"
+        self._process = self._context.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self._process.kill()
+        self._process.join(10)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        self._process.terminate()
+        self._process.join(10)
+        return self._process.exitcode
 
     def health(self) -> dict[str, str]:
-        """What /healthz says; empty while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as refusal:
-            return json.load(refusal)
-        except OSError:
-            return {}
+        return health_at(self.port)
 
     def metric(self, name: str, stream: Stream) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             lines = answer.read().decode().splitlines()
         return float(next(line for line in lines if line.startswith(f'{name}{{stream="{stream}"}}')).split()[-1])
+
+
+def _main(environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), sys.stderr.fileno())
+    sys.exit(main())
+
+
+def health_at(port: int) -> dict[str, str]:
+    """What /healthz says; empty while nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return json.load(refusal)
+    except OSError:
+        return {}

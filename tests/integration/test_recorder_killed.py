@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
-import os
 import random
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -16,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from dojo.events import Event, Stream
-from services.recorder.__main__ import main
 from services.recorder.ownership import LOCK_FILE
-from tests.integration.recording import Recording, synthetic_events
+from tests.integration.recording import ForkedRecorder, Recording, synthetic_events
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -29,35 +25,6 @@ DUPLICATES = 0.1  # share of appends that repeat an event id, as retrying produc
 
 # Recorders alive at any time: the one that records, and one that waits for its lock and takes over at once.
 POOL = 2
-
-
-class ForkedRecorder:
-    """A recorder process that skips the second that imports take: forked from a server that did them.
-
-    50 starts of `python -m services.recorder` would be a minute of importing; what is killed here is the same `main`.
-    """
-
-    _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["__main__", "services.recorder.__main__"])
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._process = self._context.Process(target=_main, args=(environment,), daemon=True)
-        self._process.start()
-        self.pid = self._process.pid
-
-    def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
-        self._process.kill()
-        self._process.join(10)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.join(10)
-
-
-def _main(environment: dict[str, str]) -> None:
-    os.environ.update(environment)
-    sys.exit(main())
 
 
 class Producer(threading.Thread):
@@ -105,7 +72,7 @@ def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(redis_s
 
     def top_up() -> None:
         while len(pool) < POOL:
-            pool.append(ForkedRecorder(recording.environment()))
+            pool.append(recording.recorder())
 
     interrupted = 0
     started = time.monotonic()
