@@ -6,6 +6,7 @@ version source = the run's model/, tags = the reproducibility record
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -162,6 +163,7 @@ def _mlflow_run(registry: ModelRegistry, run: Run) -> Iterator[tuple[str, str]]:
     experiment = client.get_experiment_by_name(name)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
     created = client.create_run(experiment_id, run_name=f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}").info
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
     status = "FAILED"
     try:
         yield created.run_id, created.artifact_uri
