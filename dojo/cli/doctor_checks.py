@@ -82,7 +82,7 @@ def packages(role: str) -> Check:
     return Check(f"packages: {role}", Verdict.OK, f"{right} packages")
 
 
-def redis_server(seconds: float = 10) -> Check:
+def redis_server_starts(seconds: float = 10) -> Check:
     """Start the embedded redis-server on a free port and PING it."""
     from dojo.embedded import redis_command
     from dojo.supervisor.ports import free_port

@@ -60,6 +60,7 @@ def _clock() -> Iterator[tuple[RedisWorldClock, Settings]]:
         settings = load_settings()
     client = connect_redis(settings.redis)
     try:
+        client.ping()  # the clock itself takes an absent Redis for a world without time
         yield RedisWorldClock(client), settings
     except ClockNotSetError as error:
         raise fail(str(error), "dojo data history") from error

@@ -63,7 +63,11 @@ def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:
         anchor = RedisWorldClock(client)
         world = World(anchor.now(), anchor.speed())
         views = read_freshness(client)
-    except (ClockNotSetError, RedisError):
+    except (
+        ClockNotSetError,
+        RedisError,
+        msgspec.MsgspecError,
+    ):  # no world, no Redis, or one of another version of this platform
         return None, {}
     finally:
         client.close()

@@ -14,6 +14,7 @@ import pytest
 from dojo.events import Stream
 from dojo.supervisor.identity import ProcessId
 from dojo.supervisor.paths import lock_file, status_file
+from feature_repo import catalog
 from tests.e2e.stack import MODEL, PAYMENT, Stack
 from tests.servers import wait_until
 
@@ -73,6 +74,11 @@ def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(stac
     assert 0 <= answer["score"] <= 1
     assert not answer["degraded"]
     assert stack.predict(PAYMENT)["degraded"] == ["cold_start"]
+
+
+def test_status_knows_how_fresh_every_stored_view_is(stack: Stack, trained: dict[str, Any]) -> None:
+    features = stack.status()["features"]
+    assert {view: fresh["state"] for view, fresh in features.items()} == dict.fromkeys(catalog.VIEWS, "ok")
 
 
 def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance(stack: Stack, trained: dict[str, Any]) -> None:
