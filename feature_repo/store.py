@@ -6,6 +6,7 @@ Importing this is cheap; `open_store` imports Feast, which takes seconds. Call i
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
 
     from feature_repo import definitions
 
+    logging.getLogger("feast").setLevel(logging.WARNING)  # at info it tells of every look into its registry
     registry_file.parent.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(
         config=RepoConfig(
@@ -52,9 +54,11 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
 
 
 def connection_string(url: str) -> str:
-    """Feast's spelling of a Redis URL: `redis://:secret@host:6379/2` -> `host:6379,db=2,password=secret`."""
+    """Feast's spelling of a Redis URL: `redis://:secret@host:6379/2` -> `host:6379,...,db=2,password=secret`."""
     parts = urlsplit(url)
     options = {
+        "socket_timeout": "5",  # seconds; without it a hanging Redis holds the caller for ever
+        "socket_connect_timeout": "5",
         "db": parts.path.strip("/") or "0",
         "username": parts.username,
         "password": parts.password,

@@ -39,7 +39,7 @@ CENTS_PER_EURO = 100
 
 def cents(amount: str = "amount") -> pl.Expr:
     """A column of euros as whole cents."""
-    return (pl.col(amount) * CENTS_PER_EURO).round().cast(pl.Int64)
+    return (pl.col(amount) * CENTS_PER_EURO).round(mode="half_to_even").cast(pl.Int64)
 
 
 def published_at(day: date) -> datetime:

@@ -1,0 +1,41 @@
+"""`python -m pipelines.features`: reads its settings (DOJO_*) and keeps the world's features fresh until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.lake import Lake
+from dojo.processes import stop_on_signal
+from dojo.settings import SettingsError, load_settings
+from dojo.telemetry import HealthServer, configure_logging
+from feature_repo.store import open_store
+from pipelines.features.materialize import Materialization, materialize
+from pipelines.features.metrics import Metrics
+from pipelines.features.resident import Status, run
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("materializer", settings.log_level)
+    stop = stop_on_signal()
+    redis = connect_redis(settings.redis)
+    lake, metrics, status = Lake(settings.lake_dir), Metrics(), Status()
+    with HealthServer(settings.host, settings.materializer_port, status.health):
+        store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db")
+
+        def bring_online(now: datetime) -> Materialization:
+            return materialize(lake, store, settings.offline_dir, redis, now)
+
+        run(RedisWorldClock(redis), redis, bring_online, metrics, status, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

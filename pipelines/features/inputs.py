@@ -1,0 +1,82 @@
+"""Which days of the offline store are out of date: what each day was built from, and what the lake holds now.
+
+    <offline store>/inputs.json    {"<definition hash>": ..., "days": {"2018-06-10": "<fingerprint of its lake files>"}}
+
+Names, sizes and times of files, not their contents: lake files are written once, and a day looks back on hundreds of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import msgspec
+
+from dojo.events import Stream
+from dojo.lake import Lake
+from feature_repo.catalog import VIEWS, definition_hash
+from pipelines.features import compute, offline
+
+INPUTS_FILE = "inputs.json"
+
+
+class BuiltFrom(msgspec.Struct, frozen=True):
+    """What the offline store was built from: another definition of features makes every day out of date."""
+
+    definitions: str
+    days: dict[date, str]
+
+
+def fingerprints(lake: Lake, start: date, end: date) -> dict[date, str]:
+    """Of the lake files that each day from `start` to `end` is computed from: its own and those that its windows reach."""
+    partitions = _partitions(lake, start - offline.HISTORY, end)
+    reach = range(offline.HISTORY.days + 1)
+    result = {}
+    for offset in range((end - start).days + 1):
+        day = start + timedelta(days=offset)
+        parts = [partitions.get(day - timedelta(days=back), "") for back in reach]
+        result[day] = hashlib.sha256("|".join(parts).encode()).hexdigest()
+    return result
+
+
+def outdated(directory: Path, wanted: Mapping[date, str]) -> list[date]:
+    """The days whose files are missing in the offline store, or were built from other lake files, in order."""
+    built = read_built(directory)
+    return [
+        day
+        for day, fingerprint in sorted(wanted.items())
+        if built.days.get(day) != fingerprint or not all(offline.offline_file(directory, view, day).exists() for view in VIEWS)
+    ]
+
+
+def record_built(directory: Path, days: Mapping[date, str]) -> None:
+    """Note what `days` were built from; call it when their files are written."""
+    built = read_built(directory)
+    target = directory / INPUTS_FILE
+    temporary = target.with_name(f".{INPUTS_FILE}.{os.getpid()}.tmp")
+    temporary.write_bytes(msgspec.json.encode(BuiltFrom(built.definitions, {**built.days, **days})))
+    temporary.replace(target)
+
+
+def read_built(directory: Path) -> BuiltFrom:
+    """What the store was built from; nothing when it was built by other definitions, or its record cannot be read."""
+    current = definition_hash(compute)
+    try:
+        built = msgspec.json.decode((directory / INPUTS_FILE).read_bytes(), type=BuiltFrom)
+    except (OSError, msgspec.MsgspecError):
+        return BuiltFrom(current, {})
+    return built if built.definitions == current else BuiltFrom(current, {})
+
+
+def _partitions(lake: Lake, start: date, end: date) -> dict[date, str]:
+    """Day -> names, sizes and times of its files, of the streams that features are computed from."""
+    found: dict[date, list[str]] = {}
+    for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
+        for path in lake.files(stream, start, end):
+            status = path.stat()
+            day = date.fromisoformat(path.parent.name.removeprefix("date="))
+            found.setdefault(day, []).append(f"{stream}/{path.name}:{status.st_size}:{status.st_mtime_ns}")
+    return {day: ",".join(files) for day, files in found.items()}

@@ -1,0 +1,170 @@
+"""Lake -> offline store -> online store, as of a world time. Incremental and idempotent: running it again changes nothing.
+
+dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) it was last materialised as of
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import polars as pl
+from redis import Redis
+
+from dojo.events import Stream
+from dojo.lake import Lake, midnight
+from feature_repo.catalog import PUBLISH_DELAY, VIEWS, View
+from feature_repo.freshness import record_freshness
+from feature_repo.on_demand import SECONDS_SINCE_CAP
+from pipelines.features import inputs, offline
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+MATERIALIZED_KEY = "dojo:features:materialized"
+
+# Every run looks back this far besides what is new: rows of late events are in the days before.
+OVERLAP = timedelta(days=1)
+
+# The first run brings online what still has a meaning: yesterday's batch rows, activity within the cap of "seconds since".
+FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": timedelta(seconds=SECONDS_SINCE_CAP)}
+
+# (what, share done within [0, 1])
+Progress = Callable[[str, float], None]
+
+TRANSACTION_COLUMNS = ("transaction_id", "customer_id", "merchant_id", "world_time", "amount")
+OUTCOME_COLUMNS = ("transaction_id", "label", "world_time")
+
+
+class EmptyLakeError(RuntimeError):
+    """There are no transactions to compute features from."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"no transactions in the lake ({root}): build the world's history first (dojo data history)")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewResult:
+    """`entities`: rows offered to the online store; those that are not newer than what it holds are left as they are."""
+
+    view: str
+    entities: int
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """What one run did. `seconds` are wall time."""
+
+    as_of: datetime
+    days_built: int
+    rows_built: int
+    views: tuple[ViewResult, ...]
+    seconds: float
+
+
+def latest_midnight(as_of: datetime) -> datetime:
+    """The latest midnight whose batch features are published at `as_of`."""
+    return midnight(as_of - PUBLISH_DELAY)
+
+
+def materialize(
+    lake: Lake, store: FeatureStore, offline_dir: Path, redis: Redis, as_of: datetime, progress: Progress | None = None
+) -> Materialization:
+    """Bring the offline store up to `as_of`, then the online store.
+
+    Raises:
+        EmptyLakeError: the lake has no transactions before `as_of`.
+        redis.RedisError: the online store is out of reach; what was built offline stays.
+    """
+    started = time.monotonic()
+    report = progress or (lambda _what, _share: None)
+    days, rows = build_days(lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share))
+    results = []
+    for number, view in enumerate(VIEWS.values()):
+        report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))
+        results.append(_bring_online(store, view, offline_dir, redis, as_of))
+    report("done", 1.0)
+    return Materialization(as_of, days, rows, tuple(results), round(time.monotonic() - started, 3))
+
+
+def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progress | None = None) -> tuple[int, int]:
+    """Build the days that the offline store lacks or whose lake files have changed. Returns days and rows built.
+
+    Only transactions and outcomes before `as_of` are read, so a run as of an earlier time sees no later fact. The day of
+    `as_of` itself is built as far as it has come, and again by the next run.
+    """
+    known = lake.days(Stream.TRANSACTIONS)
+    if known is None or known[0] > as_of.date():
+        raise EmptyLakeError(lake.root)
+    last = min(as_of.date(), known[1] + timedelta(days=1))  # the midnight after the last transaction still has news
+    wanted = inputs.fingerprints(lake, known[0], last)
+    if last == as_of.date():
+        wanted[last] = f"{wanted[last]} as of {as_of.isoformat()}"
+    days = inputs.outdated(offline_dir, wanted)
+    rows = 0
+    for start, end in _spans(days):
+        reach = datetime.combine(start, datetime.min.time(), UTC) - offline.HISTORY
+        transactions = _collect(lake.scan(Stream.TRANSACTIONS, reach, as_of), TRANSACTION_COLUMNS)
+        outcomes = _collect(lake.scan(Stream.OUTCOMES, reach, as_of), OUTCOME_COLUMNS)
+        offline.build_offline(transactions, outcomes, offline_dir, start, end, progress)
+        built = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+        inputs.record_built(offline_dir, {day: wanted[day] for day in built})
+        rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in built)
+    return len(days), rows
+
+
+def materialized_as_of(redis: Redis, view: str) -> datetime | None:
+    """World time that `view` was last materialised as of, None when never."""
+    text = cast("bytes | None", redis.hget(MATERIALIZED_KEY, view))
+    return datetime.fromisoformat(text.decode()) if text else None
+
+
+def _bring_online(store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime) -> ViewResult:
+    """Feast's materialisation: per entity the latest row, unless the online store holds one that is as new."""
+    before = materialized_as_of(redis, view.name)
+    since = as_of - FIRST_LOOK_BACK[view.kind]
+    start = since if before is None else min(before, as_of) - OVERLAP
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # Feast prints its progress
+        store.materialize(start, as_of, feature_views=[view.name])
+    entities, newest = _offered(offline_dir, view, start, as_of)
+    redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
+    if newest is not None:
+        record_freshness(redis, view.name, newest)
+    return ViewResult(view.name, entities, as_of)
+
+
+def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) -> tuple[int, datetime | None]:
+    """Entities with a row from `start` to `as_of`, and the time of the newest row."""
+    times = (
+        pl.scan_parquet(offline_dir / view.name / "*.parquet")
+        .filter(pl.col("event_timestamp").is_between(start, as_of))
+        .select(pl.col(f"{view.entity}_id").n_unique().alias("entities"), pl.col("event_timestamp").max().alias("newest"))
+        .collect()
+    )
+    return int(times["entities"][0]), times["newest"][0]
+
+
+def _spans(days: list[date]) -> list[tuple[date, date]]:
+    """Consecutive days as (first, last)."""
+    spans: list[tuple[date, date]] = []
+    for day in days:
+        if spans and day - spans[-1][1] == timedelta(days=1):
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _collect(rows: pl.LazyFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    return rows.select(columns).collect()
+
+
+def _rows(file: Path) -> int:
+    return int(pl.scan_parquet(file).select(pl.len()).collect().item())

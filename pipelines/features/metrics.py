@@ -1,0 +1,27 @@
+"""What the materializer measures (Prometheus)."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    """The materializer's metrics, all named dojo_materializer_*."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.runs = Counter("dojo_materializer_runs_total", "Materialisations that ended well.", registry=registry)
+        self.errors = Counter(
+            "dojo_materializer_errors_total", "Materialisations that failed and were tried again.", registry=registry
+        )
+        self.seconds = Histogram(
+            "dojo_materializer_run_seconds",
+            "Wall time of one materialisation.",
+            buckets=(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+            registry=registry,
+        )
+        self.age = Gauge(
+            "dojo_materializer_freshness_seconds",
+            "World seconds since the newest batch features online were published.",
+            ["view"],
+            registry=registry,
+        )

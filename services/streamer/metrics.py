@@ -1,0 +1,28 @@
+"""What the streamer measures (Prometheus)."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    """The streamer's metrics, all named dojo_streamer_*."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.events = Counter("dojo_streamer_events_total", "Transactions applied to the online store.", registry=registry)
+        self.malformed = Counter(
+            "dojo_streamer_malformed_total", "Messages set aside because they are no transactions.", registry=registry
+        )
+        self.errors = Counter("dojo_streamer_errors_total", "Rounds that failed and were tried again.", registry=registry)
+        self.lag = Gauge("dojo_streamer_lag_messages", "Transactions not yet acknowledged.", registry=registry)
+        self.age = Gauge(
+            "dojo_streamer_freshness_seconds",
+            "World seconds from the time the online store is complete up to, to now.",
+            registry=registry,
+        )
+        self.push_seconds = Histogram(
+            "dojo_streamer_push_seconds",
+            "Wall time of one Feast push (one view of one batch).",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+            registry=registry,
+        )

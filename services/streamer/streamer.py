@@ -1,0 +1,108 @@
+"""One batch of the streamer: read, update windows, push, acknowledge. Redelivery, late and malformed events are no special cases."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+from redis import Redis
+
+from dojo.eventlog import Delivery, EventLog
+from dojo.events import MalformedEventError, Stream, Transaction, decode
+from feature_repo.catalog import CUSTOMER_ACTIVITY, ENTITY_KEYS, MERCHANT_ACTIVITY, View
+from services.streamer import activity
+from services.streamer.metrics import Metrics
+from services.streamer.windows import RedisWindows, Window
+
+GROUP = "streamer"
+
+# One name for every incarnation: a restarted streamer finds what its predecessor left under its own name.
+CONSUMER = "streamer"
+
+# Messages per round. Two pushes a round cost some 20 ms whatever their size; 500 rows more cost as much again.
+BATCH = 500
+
+DEAD_LETTERS_KEY = "dojo:streamer:dead-letters"
+DEAD_LETTERS_KEPT = 1000
+
+_ACTIVITY: dict[str, Callable[[Window], dict[str, float]]] = {
+    CUSTOMER_ACTIVITY.name: activity.customer_activity,
+    MERCHANT_ACTIVITY.name: activity.merchant_activity,
+}
+
+log = structlog.get_logger()
+
+
+class OnlinePush(Protocol):
+    """Brings rows of a streaming view online; older rows than the stored ones are ignored."""
+
+    def __call__(self, view: str, rows: Sequence[Mapping[str, object]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one batch did. `latest` is the newest world time in it."""
+
+    messages: int
+    latest: datetime | None
+
+
+class Streamer:
+    """Applies batches of transactions to the online store."""
+
+    def __init__(self, event_log: EventLog, redis: Redis, windows: RedisWindows, push: OnlinePush, metrics: Metrics) -> None:
+        self._log, self._redis, self._windows, self._push, self._metrics = event_log, redis, windows, push, metrics
+
+    def next_round(self, block: timedelta) -> Round:
+        """Apply up to BATCH new messages, waiting at most `block` for the first."""
+        return self.apply(self._log.read(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, block))
+
+    def reclaim_round(self, idle: timedelta) -> Round:
+        """Apply up to BATCH messages that were delivered longer than `idle` ago and never acknowledged."""
+        return self.apply(self._log.reclaim(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, idle))
+
+    def apply(self, deliveries: Sequence[Delivery]) -> Round:
+        """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
+        transactions = [event for delivery in deliveries if (event := self._decoded(delivery)) is not None]
+        for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
+            self._bring_online(view, transactions)
+        self._log.acknowledge(Stream.TRANSACTIONS, GROUP, [delivery.message_id for delivery in deliveries])
+        self._metrics.events.inc(len(transactions))
+        return Round(len(deliveries), max((event.world_time for event in transactions), default=None))
+
+    def _bring_online(self, view: View, transactions: Sequence[Transaction]) -> None:
+        if not transactions:
+            return
+        key_name = ENTITY_KEYS[view.entity]
+        by_key: dict[str, list[Transaction]] = defaultdict(list)
+        for event in transactions:
+            by_key[getattr(event, key_name)].append(event)
+        windows = self._windows.add(view.entity, by_key)
+        rows = [
+            {key_name: key, "event_timestamp": activity.online_timestamp(window), **_ACTIVITY[view.name](window)}
+            for key, window in windows.items()
+        ]
+        with self._metrics.push_seconds.time():
+            self._push(view.name, rows)
+
+    def _decoded(self, delivery: Delivery) -> Transaction | None:
+        try:
+            event = decode(Stream.TRANSACTIONS, delivery.payload)
+            assert isinstance(event, Transaction)
+            if event.world_time.tzinfo is None:
+                raise MalformedEventError("transactions: world_time has no time zone")
+            return event
+        except MalformedEventError as error:
+            self._metrics.malformed.inc()
+            log.warning(
+                "malformed message set aside", message_id=delivery.message_id, reason=str(error), kept_in=DEAD_LETTERS_KEY
+            )
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.lpush(DEAD_LETTERS_KEY, delivery.payload)
+                pipe.ltrim(DEAD_LETTERS_KEY, 0, DEAD_LETTERS_KEPT - 1)
+                pipe.execute()
+            return None
