@@ -73,11 +73,12 @@ def run(
                 recovered = True
             recorder.drain(stop.is_set)
         except RedisError as error:
-            cause, reason = "redis", f"Redis: {error}"
+            # Not our failure, and nothing a restart would cure: /healthz stays ok and says what we wait for.
+            cause, reason, healthy = "redis", f"Redis: {error}", True
         except (OSError, PolarsError) as error:
-            cause, reason = "lake", f"lake: {error}"
+            cause, reason, healthy = "lake", f"lake: {error}", False
         except Exception as error:  # the outermost loop: an unforeseen fault must not stop recording for good
-            cause, reason = "unforeseen", f"unforeseen: {error!r}"
+            cause, reason, healthy = "unforeseen", f"unforeseen: {error!r}", False
             _log.exception("unforeseen fault")
         else:
             if failures:
@@ -90,7 +91,7 @@ def run(
         recovered = False
         failures += 1
         metrics.failures.labels(cause).inc()
-        status.end("failing", reason, healthy=False)
+        status.end("retrying" if healthy else "failing", reason, healthy)
         _log.warning("round failed", cause=cause, reason=reason, failures=failures)
         stop.wait(retry_interval(failures).total_seconds())
     ownership.release()

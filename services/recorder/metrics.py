@@ -16,7 +16,7 @@ class Metrics:
         )
         self.lag = Gauge("dojo_recorder_lag_messages", "Messages not yet in the lake.", ["stream"], registry=registry)
         self.newest = Gauge(
-            "dojo_recorder_newest_world_time_seconds",
+            "dojo_recorder_newest_world_timestamp_seconds",
             "World time of the newest event written, unix seconds.",
             ["stream"],
             registry=registry,

@@ -35,6 +35,7 @@ class Recorder:
         self._ids = ids
         self._rejected = rejected
         self._metrics = metrics
+        self._newest: dict[Stream, float] = defaultdict(float)  # world time, unix seconds
 
     def recover(self, stopping: Callable[[], bool]) -> None:
         """Finish what any recorder before us had read and not acknowledged."""
@@ -79,8 +80,10 @@ class Recorder:
         self._metrics.write_seconds.labels(stream).observe(time.perf_counter() - started)
         self._ids.wrote(stream, day, file, [one.event.event_id for one in new])
         self._metrics.events.labels(stream).inc(len(new))
-        newest = max(one.event.world_time for one in new)
-        self._metrics.newest.labels(stream).set(newest.timestamp())
+        newest = max(one.event.world_time for one in new).timestamp()
+        if newest > self._newest[stream]:  # late events are no news
+            self._newest[stream] = newest
+            self._metrics.newest.labels(stream).set(newest)
 
     def _free_name(self, stream: Stream, day: date, message_id: str) -> str:
         """`part-<first message>`. That message is new, so no file of this log starts with it; a file of an earlier log whose
