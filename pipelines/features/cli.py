@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,7 @@ from dojo.settings import load_settings
 
 if TYPE_CHECKING:
     from feature_repo.freshness import ViewFreshness
+    from pipelines.features.catalog_report import CatalogEntry
 
 app = typer.Typer(help="Bring features online, look them up.", no_args_is_help=True)
 
@@ -45,22 +48,23 @@ def materialize(
 
     settings = load_settings()
     redis = connect_redis(settings.redis)
-    with errors_become_messages(RedisError, next_step="is the stack running? dojo status, dojo up"):
-        with errors_become_messages(ClockNotSetError, EmptyLakeError):
-            moment = RedisWorldClock(redis).now() if as_of is None else _moment(as_of)
-            with Progress(
-                TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
-            ) as bar:
-                task = bar.add_task("opening the feature store", total=1.0)
-                store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "cli.db")
-                done = run(
-                    Lake(settings.lake_dir),
-                    store,
-                    settings.offline_dir,
-                    redis,
-                    moment,
-                    lambda what, share: bar.update(task, description=escape(what), completed=share),
-                )
+    with (
+        errors_become_messages(RedisError, next_step="is the stack running? dojo status, dojo up"),
+        errors_become_messages(ClockNotSetError, EmptyLakeError),
+        Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar,
+    ):
+        redis.ping()  # says that Redis is away before the clock would say that it is not set
+        moment = RedisWorldClock(redis).now() if as_of is None else _moment(as_of)
+        task = bar.add_task("opening the feature store", total=1.0)
+        store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "cli.db")
+        done = run(
+            Lake(settings.lake_dir),
+            store,
+            settings.offline_dir,
+            redis,
+            moment,
+            lambda what, share: bar.update(task, description=escape(what), completed=share),
+        )
     if as_json:
         print_json(dataclasses.asdict(done))
         return
@@ -97,20 +101,23 @@ def catalog(
     if as_json:
         print_json([dataclasses.asdict(entry) for entry in found])
         return
-    table = Table("feature", "kind", "unit", "description", "source", "SLA", "fresh", "PII", "owner", "models")
-    for entry in found:
-        table.add_row(
-            entry.feature,
-            entry.kind,
-            entry.unit,
-            entry.description,
-            entry.source,
-            entry.freshness_sla,
-            entry.freshness or "-",
-            "yes" if entry.pii else "no",
-            entry.owner,
-            ", ".join(entry.models) or "-",
-        )
+    for view, features in groupby(found, key=lambda entry: entry.view):
+        _print_view(view, list(features))
+
+
+def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
+    """A view's features under one line of what they share."""
+    shared = entries[0]
+    readers = sorted({model for entry in entries for model in entry.models})
+    out.print(
+        f"\n[bold]{view}[/]  {shared.kind}, per {shared.entity}, owner {shared.owner}, PII {'yes' if shared.pii else 'no'}\n"
+        f"from {escape(shared.source)}\n"
+        f"freshness SLA {shared.freshness_sla}, now {shared.freshness or 'unknown'}; read by {', '.join(readers) or 'no model'}",
+        highlight=False,
+    )
+    table = Table("feature", "unit", "description", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(entry.feature, entry.unit, escape(entry.description))
     out.print(table)
 
 

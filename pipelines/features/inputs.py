@@ -63,7 +63,7 @@ def record_built(directory: Path, days: Mapping[date, str]) -> None:
 
 def read_built(directory: Path) -> BuiltFrom:
     """What the store was built from; nothing when it was built by other definitions, or its record cannot be read."""
-    current = definition_hash(compute)
+    current = definition_hash(*compute.MODULES)
     try:
         built = msgspec.json.decode((directory / INPUTS_FILE).read_bytes(), type=BuiltFrom)
     except (OSError, msgspec.MsgspecError):

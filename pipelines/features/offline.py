@@ -16,13 +16,13 @@ import polars as pl
 
 from dojo.lake import write_parquet_atomically
 from feature_repo.catalog import PUBLISH_DELAY, VIEWS
-from pipelines.features import compute
+from pipelines.features import batch, compute, streaming
 
 # (what, share done within [0, 1])
 Progress = Callable[[str, float], None]
 
 # How far the lake must reach back before the first day that is built.
-HISTORY = timedelta(days=max(compute.CUSTOMER_MEMORY_DAYS, compute.MERCHANT_MEMORY_DAYS) + 1)
+HISTORY = timedelta(days=max(batch.CUSTOMER_MEMORY_DAYS, batch.MERCHANT_MEMORY_DAYS) + 1)
 STREAMING_HISTORY = timedelta(days=1)
 
 # Days computed and written at a time: bounds memory to a month's rows, whatever the span.
@@ -71,7 +71,7 @@ def _compute(view: str, transactions: pl.DataFrame, outcomes: pl.DataFrame, days
         return _with_day(compute.merchant_daily(past, outcomes, days), PUBLISH_DELAY)
     recent = _since(transactions, first - STREAMING_HISTORY, end)
     computed = compute.customer_activity(recent) if view == "customer_activity" else compute.merchant_activity(recent)
-    return _with_day(computed, compute.JUST_AFTER)
+    return _with_day(computed, streaming.JUST_AFTER)
 
 
 def _with_day(rows: pl.DataFrame, after: timedelta) -> pl.DataFrame:

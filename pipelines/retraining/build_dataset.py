@@ -101,4 +101,4 @@ def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
 
 def feature_hash() -> str:
     """SHA-256 of what decides feature values: catalogue, request-time formulas and computation."""
-    return catalog.definition_hash(compute)
+    return catalog.definition_hash(*compute.MODULES)

@@ -1,0 +1,210 @@
+"""Batch features: what was known of each customer and merchant at a midnight.
+
+A midnight's rows depend on nothing but what lies before it, so a day computed alone equals the same day of a year's run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from feature_repo.catalog import CUSTOMER_DAILY, DAYS_CAP, LABEL_DELAY, MERCHANT_DAILY, PUBLISH_DELAY, STREAK_GAP_DAYS
+from pipelines.features.columns import CENTS_PER_EURO, as_view, cents
+
+LABEL_DELAY_DAYS = LABEL_DELAY.days
+
+# An entity without a transaction for this many days is forgotten: one last row of zeros, the same as an unknown one. It is
+# the longest look back of any of its features, so forgetting changes nothing but `DAYS_CAP` ("never") into 0.
+CUSTOMER_MEMORY_DAYS = LABEL_DELAY_DAYS + 30
+MERCHANT_MEMORY_DAYS = int(DAYS_CAP) + STREAK_GAP_DAYS + 1
+
+
+def published_at(day: date) -> datetime:
+    """When the batch features of `day`'s midnight become visible."""
+    return datetime.combine(day, time(), UTC) + PUBLISH_DELAY
+
+
+def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
+    """The customer_daily view at the midnights that begin `days`.
+
+    Args:
+        transactions: lake columns, unique by transaction_id; reaching back CUSTOMER_MEMORY_DAYS + 1 days before the first day.
+
+    Returns:
+        customer_id, event_timestamp, features (Float64); a row per midnight and customer seen within the memory.
+    """
+    by_day = (
+        transactions.lazy()
+        .select(pl.col("customer_id").cast(pl.Categorical), day=pl.col("world_time").dt.date(), cents=cents())
+        .group_by("customer_id", "day")
+        .agg(
+            pl.len().cast(pl.Int64).alias("count"),
+            pl.col("cents").sum().alias("sum"),
+            (pl.col("cents").cast(pl.Float64) ** 2).sum().alias("squares"),
+            pl.col("cents").max().alias("max"),
+        )
+        .sort("day")
+        .collect()
+    )
+    rows = [_customers_at(_between(by_day, day, CUSTOMER_MEMORY_DAYS + 1), day) for day in days]
+    return as_view(pl.concat(rows) if rows else pl.DataFrame(), CUSTOMER_DAILY)
+
+
+def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
+    def last(column: str, days: int) -> pl.Expr:
+        return pl.col(column).filter(_within(midnight, days))
+
+    settled = pl.col("max").filter(_within(midnight, 30, LABEL_DELAY_DAYS))
+    sums = by_day.group_by("customer_id").agg(
+        *(last(column, days).sum().alias(f"{column}_{days}") for column in ("count", "sum") for days in (1, 7, 30)),
+        last("squares", 30).sum().alias("squares_30"),
+        last("max", 7).max().alias("max_7"),
+        settled.max().alias("max_settled"),
+    )
+    mean_30 = pl.col("sum_30") / pl.col("count_30")
+    variance_30 = (pl.col("squares_30") / pl.col("count_30") - mean_30**2).clip(0)
+    return sums.select(
+        "customer_id",
+        pl.lit(published_at(midnight)).alias("event_timestamp"),
+        *(pl.col(f"count_{days}").alias(f"customer_tx_count_{days}d") for days in (1, 7, 30)),
+        *(_ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(f"customer_amount_mean_{days}d") for days in (1, 7, 30)),
+        (variance_30.sqrt() / CENTS_PER_EURO).alias("customer_amount_std_30d"),
+        (pl.col("max_7") / CENTS_PER_EURO).alias("customer_amount_max_7d"),
+        (pl.col("max_settled") / CENTS_PER_EURO).alias("customer_amount_max_30d_settled"),
+    )
+
+
+def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
+    """The merchant_daily view at the midnights that begin `days`.
+
+    Args:
+        transactions: lake columns, unique by transaction_id; reaching back MERCHANT_MEMORY_DAYS + 1 days before the first day.
+        outcomes: lake columns, unique by transaction_id; those that arrive after a midnight do not count at it.
+
+    Returns:
+        merchant_id, event_timestamp, features (Float64); a row per midnight and merchant seen within the memory.
+    """
+    labelled = label_known_from(transactions, outcomes).select(
+        pl.col("merchant_id").cast(pl.Categorical), pl.col("world_time").dt.date().alias("day"), "label", "known_from"
+    )
+    by_day = (
+        labelled.lazy()
+        .group_by("merchant_id", "day")
+        .agg(
+            pl.len().cast(pl.Int64).alias("count"),
+            pl.col("label").sum().cast(pl.Int64).alias("frauds"),
+            # The first midnight at which all of the day's labels are known; null while one is missing.
+            pl.when(pl.col("known_from").null_count() == 0).then(pl.col("known_from").max()).alias("complete_from"),
+        )
+        .sort("day")
+        .collect()
+    )
+    # Nearly every label is known when its delay is over; the few later ones count from the midnight after their arrival.
+    by_arrival = (
+        labelled.lazy()
+        .drop_nulls("known_from")
+        .group_by("merchant_id", "day", "known_from")
+        .agg(pl.len().cast(pl.Int64).alias("labels"), pl.col("label").sum().cast(pl.Int64).alias("frauds"))
+        .sort("day")
+        .collect()
+    )
+    rows = [_merchants_at(by_day, by_arrival, day) for day in days]
+    return as_view(pl.concat(rows) if rows else pl.DataFrame(), MERCHANT_DAILY)
+
+
+def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Transactions with `label` and `known_from`: the first midnight at which the label may be used, null without one.
+
+    That is when the label delay is over for the whole day of the transaction, and the outcome has arrived.
+    """
+    arrived = outcomes.select("transaction_id", "label", arrival=pl.col("world_time").dt.date())
+    delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
+    return transactions.join(arrived, on="transaction_id", how="left").with_columns(
+        pl.when(pl.col("arrival").is_not_null())
+        .then(pl.max_horizontal(delay_over, pl.col("arrival") + timedelta(days=1)))
+        .alias("known_from")
+    )
+
+
+def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date) -> pl.DataFrame:
+    past = _between(by_day, midnight, MERCHANT_MEMORY_DAYS + 1)
+    known = _between(by_arrival, midnight, MERCHANT_MEMORY_DAYS).filter(pl.col("known_from") <= midnight)
+
+    seen = past.group_by("merchant_id").agg(pl.col("day").max().alias("last_seen"))
+    counts = (
+        _between(past, midnight, 30)
+        .group_by("merchant_id")
+        .agg(
+            *(pl.col("count").filter(_within(midnight, days)).sum().alias(f"merchant_tx_count_{days}d") for days in (1, 7, 30))
+        )
+    )
+    settled = (
+        _between(known, midnight, 30 + LABEL_DELAY_DAYS)
+        .group_by("merchant_id")
+        .agg(
+            *(
+                pl.col(column).filter(_within(midnight, days, LABEL_DELAY_DAYS)).sum().alias(f"{column}_{days}")
+                for column, windows in (("labels", (1, 7, 30)), ("frauds", (1, 7, 14, 30)))
+                for days in windows
+            )
+        )
+    )
+    latest_complete = (
+        past.filter((pl.col("complete_from") <= midnight) & _within(midnight, MERCHANT_MEMORY_DAYS))
+        .group_by("merchant_id")
+        .agg((pl.col("frauds").last() / pl.col("count").last()).alias("merchant_last_risk"))  # rows are in order of day
+    )
+    rows = seen
+    for part in (counts, settled, latest_complete, _fraud_ages(known, midnight)):
+        rows = rows.join(part, on="merchant_id", how="left")
+    remembered = pl.col("last_seen") >= midnight - timedelta(days=MERCHANT_MEMORY_DAYS)
+    return rows.select(
+        "merchant_id",
+        pl.lit(published_at(midnight)).alias("event_timestamp"),
+        *(f"merchant_tx_count_{days}d" for days in (1, 7, 30)),
+        *(_ratio(f"frauds_{days}", f"labels_{days}").alias(f"merchant_risk_{days}d") for days in (1, 7, 30)),
+        *(pl.col(f"frauds_{days}").alias(f"merchant_fraud_count_{days}d") for days in (14, 30)),
+        "merchant_last_risk",
+        *(
+            pl.when(remembered).then(pl.col(name).fill_null(DAYS_CAP).clip(upper_bound=DAYS_CAP)).otherwise(0.0).alias(name)
+            for name in ("merchant_fraud_age_days", "merchant_streak_age_days")
+        ),
+    )
+
+
+def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
+    """Days from the latest known fraud, and from the beginning of its streak, to `midnight`, per merchant with any."""
+    fraud_days = known.filter(pl.col("frauds") > 0).select("merchant_id", "day").unique().sort("merchant_id", "day")
+    gap = pl.col("day") - pl.col("day").shift(1).over("merchant_id")
+    begins = (gap > timedelta(days=STREAK_GAP_DAYS)).fill_null(True)
+    return (
+        fraud_days.with_columns(begins.alias("begins"))
+        .group_by("merchant_id")
+        .agg(pl.col("day").max().alias("latest"), pl.col("day").filter(pl.col("begins")).max().alias("begin"))
+        .select(
+            "merchant_id",
+            *(
+                (pl.lit(midnight) - pl.col(day)).dt.total_days().cast(pl.Float64).alias(name)
+                for day, name in (("latest", "merchant_fraud_age_days"), ("begin", "merchant_streak_age_days"))
+            ),
+        )
+    )
+
+
+def _within(midnight: date, days: int, delay: int = 0) -> pl.Expr:
+    """Rows of the `days` days that ended `delay` days before `midnight`."""
+    return pl.col("day").is_between(midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left")
+
+
+def _between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
+    """The rows of the `days` days before `midnight`, of a frame sorted by day: a slice, no copy."""
+    first = by_day["day"].search_sorted(midnight - timedelta(days=days), side="left")
+    last = by_day["day"].search_sorted(midnight, side="left")
+    return by_day.slice(first, last - first)
+
+
+def _ratio(numerator: str, denominator: str, scale: int = 1) -> pl.Expr:
+    """numerator / denominator / scale, 0 where the denominator is."""
+    return pl.when(pl.col(denominator) > 0).then(pl.col(numerator) / pl.col(denominator) / scale).otherwise(0.0)
