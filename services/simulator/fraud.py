@@ -25,10 +25,10 @@ SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeo
 ADDED_SHARE = SHARES["testing"] + SHARES["takeover"]
 
 MERCHANT_DAYS = (21, 35)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
-MERCHANT_SHARE = 0.8  # of the payments at a compromised merchant: not every card that passes is misused
+MERCHANT_SHARE = 0.9  # of the payments at a compromised merchant: not every card that passes is misused
 CARD_DAYS = (7, 14)  # until the holder reads the statement
 CARD_SHARE = 1 / 3  # of a stolen card's payments; the holder goes on paying
-CARD_FACTOR = (2.0, 6.0)  # of the usual amount
+CARD_FACTOR = (3.0, 6.0)  # of the usual amount
 LARGE_FACTOR = (6.0, 12.0)  # of the customer's mean amount
 TESTING_SMALL = (4, 8)  # payments that try whether the card works
 TESTING_SMALL_EURO = (0.5, 3.0)
