@@ -86,11 +86,11 @@ class RedisWorldClock:
 
     def anchor(self) -> Anchor:
         if self._anchor is None or time.monotonic() - self._read_at > self._refresh.total_seconds():
-            self._read_at = time.monotonic()
             try:
                 stored = self._redis.get(CLOCK_KEY)
             except RedisError:
                 stored = None  # keep the anchor we have
+            self._read_at = time.monotonic()  # after the answer: a timeout may last longer than `refresh`
             if stored is not None:
                 self._anchor = msgspec.json.decode(stored, type=Anchor)  # type: ignore[arg-type]
         if self._anchor is None:
