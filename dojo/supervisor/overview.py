@@ -60,18 +60,13 @@ def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:
     """The clock and, where there is one, each view's freshness by it."""
     client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
     try:
-        anchor = RedisWorldClock(client)
-        world = World(anchor.now(), anchor.speed())
-        views = read_freshness(client)
-    except (
-        ClockNotSetError,
-        RedisError,
-        msgspec.MsgspecError,
-    ):  # no world, no Redis, or one of another version of this platform
+        clock = RedisWorldClock(client)
+        world = World(clock.now(), clock.speed())
+        return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+    except (ClockNotSetError, RedisError):
         return None, {}
     finally:
         client.close()
-    return world, {name: _freshness(view, world.time) for name, view in sorted(views.items())}
 
 
 def _freshness(view: ViewFreshness, now: datetime) -> Freshness:
