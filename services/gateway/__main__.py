@@ -41,6 +41,7 @@ def main() -> None:
         lifespan="on",
         access_log=False,
         log_config=None,
+        log_level="warning",  # its start and end are told by the app, as JSON
         server_header=False,
         timeout_keep_alive=75,  # longer than load balancers' usual 60 s: the client side closes first, never mid-request
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -50,7 +50,7 @@ class Gateway:
         self.models = models
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
-        self._in_flight = 0
+        self.in_flight = 0  # requests being answered now
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code)) for name in endpoints for code in (200, 422)
         }  # the usual ones; others are bound when they happen
@@ -80,33 +80,31 @@ class Gateway:
         """
         started = time.perf_counter()
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)
-        self._in_flight += 1
         try:
-            if self._in_flight > MAX_IN_FLIGHT:
-                self.metrics.shed.inc()
-                raise overloaded(RETRY_AFTER_SECONDS)
             endpoint = self.endpoint(model)
             body = await read_body(request, self.max_body_bytes)
             started = time.perf_counter()  # the deadline is ours: a caller's slow upload does not count
+            if self.in_flight >= MAX_IN_FLIGHT:
+                self.metrics.shed.inc()
+                raise overloaded(RETRY_AFTER_SECONDS)
             instances = decode(endpoint, body)
             served = served or self.models.serving.get(model)
-            answers = await endpoint.predictor.predict(served, instances, started)
+            self.in_flight += 1
+            try:
+                answers = await endpoint.predictor.predict(served, instances, started)
+            finally:
+                self.in_flight -= 1
             code = 200
             return answers, served
         except Problem as problem:
             code = int(problem.status)
             raise
         finally:
-            self._in_flight -= 1
             name = model if model in self.endpoints else UNKNOWN_MODEL
             counted = self._counted.get((name, code)) or self.metrics.requests.labels(name, str(code))
             counted.inc()
             if code == HTTPStatus.OK:
                 self._latency[name].observe(time.perf_counter() - started)
-
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
 
 
 def _decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feature_repo import on_demand
+from services.gateway.features import COLD_START, DEFAULTS, LAST_KNOWN
+from services.gateway.predictor import CLOCK_UNSET, MODEL_UNAVAILABLE
 from services.gateway.problems import CONTENT_TYPE
 from services.gateway.requests import MAX_INSTANCES, MAX_KEY_LENGTH, MAX_NUMBER, TIME_INPUT, InstanceSchema
 
@@ -51,6 +53,7 @@ def _problem(status: int, title: str, slug: str, detail: str, errors: Sequence[M
 _PROBLEMS = {
     "400": _problem(400, "Bad Request", "malformed-json", "the body is not JSON: Input data was truncated"),
     "404": _problem(404, "Not Found", "unknown-model", "no model 'fraud'; there are: fraud_detection"),
+    "408": _problem(408, "Request Timeout", "body-too-slow", "the body did not arrive within 5 s"),
     "413": _problem(413, "Request Entity Too Large", "body-too-large", "the body may have at most 1048576 bytes"),
     "422": _problem(
         422,
@@ -103,15 +106,7 @@ def predict(schema: InstanceSchema, models: Sequence[str]) -> dict[str, Any]:
             "arm": {"type": "string"},
             "degraded": {
                 "type": ["array", "null"],
-                "items": {
-                    "enum": [
-                        "cold_start",
-                        "features_last_known",
-                        "features_default",
-                        "model_unavailable",
-                        "world_clock_unset",
-                    ]
-                },
+                "items": {"enum": [COLD_START, LAST_KNOWN, DEFAULTS, MODEL_UNAVAILABLE, CLOCK_UNSET]},
                 "description": "What was missing; null when the answer is whole.",
             },
         },

@@ -47,6 +47,8 @@ class ModelCache:
 
     def newest(self) -> ServedModel | None:
         """The newest cached version that passes verification."""
+        for leftover in self._directory.glob(".incoming-*"):  # of a download that a kill interrupted
+            shutil.rmtree(leftover, ignore_errors=True)
         for cached in self._index().versions:
             if (served := self._load(cached)) is not None:
                 return served

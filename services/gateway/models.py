@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -99,6 +100,7 @@ class Models:
     def _champion(self, name: str) -> Version | None:
         if self._registry is None:  # made here because importing MLflow takes seconds
             self._registry = ModelRegistry(self._registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+            gc.freeze()  # MLflow's modules live for ever: walking them in each full collection would stall requests for 100 ms
         return self._registry.by_alias(name, CHAMPION)
 
     def _get_if_new(self, name: str, champion: Version) -> ServedModel | None:

@@ -67,6 +67,13 @@ def body_too_large(limit: int) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the body may have at most {limit} bytes")
 
 
+def body_too_slow(seconds: float) -> Problem:
+    headers = {"Connection": "close"}  # the rest of the body may still come: nothing after it can be understood
+    return Problem(
+        HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", f"the body did not arrive within {seconds:g} s", headers=headers
+    )
+
+
 def malformed_json(reason: str) -> Problem:
     return Problem(HTTPStatus.BAD_REQUEST, "malformed-json", f"the body is not JSON: {reason}")
 

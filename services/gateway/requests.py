@@ -6,6 +6,7 @@ tell its sender every wrong field at once.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,14 @@ from starlette.requests import Request
 
 from dojo.specs import ModelSpec
 from feature_repo import catalog, on_demand
-from services.gateway.problems import FieldError, body_too_large, invalid_request, malformed_json
+from services.gateway.problems import FieldError, body_too_large, body_too_slow, invalid_request, malformed_json
 
 # One request may block the event loop for about 50 ms at this many (60 microseconds each); more is work for batch scoring.
 MAX_INSTANCES = 1000
 # Longer than any key in use; bounds what one request writes into logs and memory.
 MAX_KEY_LENGTH = 256
+# For the whole body to arrive: ends callers that hold connections open with half a request.
+BODY_TIMEOUT_SECONDS = 5.0
 # Far beyond any payment, and far within float32, which the model computes in.
 MAX_NUMBER = 1e12
 # What a request's own input is when it is a time; all others are numbers.
@@ -120,23 +123,23 @@ def parse_leniently(body: bytes, reason: str) -> Any:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (413)."""
+    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413)."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise body_too_large(limit)
-    message = await request.receive()
-    body = message.get("body", b"")
-    if message.get("more_body"):
-        whole = bytearray(body)
-        while message.get("more_body"):
-            message = await request.receive()
-            whole += message.get("body", b"")
-            if len(whole) > limit:
-                raise body_too_large(limit)
-        body = bytes(whole)
-    if len(body) > limit:
-        raise body_too_large(limit)
-    return cast("bytes", body)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            body = b""
+            more = True
+            while more:
+                message = await request.receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > limit:
+                    raise body_too_large(limit)
+            return body
+    except TimeoutError:
+        raise body_too_slow(BODY_TIMEOUT_SECONDS) from None
 
 
 def _is_a(kind: Any, value: object) -> bool:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from dojo.clock import RedisWorldClock
 from dojo.specs import load_spec
+from services.gateway.api import MAX_IN_FLIGHT
+from services.gateway.requests import BODY_TIMEOUT_SECONDS
+from tests.bench.load import post
 from tests.gateways import Callers, GatewayServer, logged_predictions
-from tests.integration.gateway.conftest import StartGateway
+from tests.integration.gateway.conftest import WORLD_NOW, StartGateway
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -120,3 +127,47 @@ def slow_lookups(gateway: GatewayServer) -> float:
     """Feature lookups that took longer than 20 ms: those that waited for their timeout."""
     name = "dojo_gateway_feature_lookup_seconds"
     return gateway.metric(f"{name}_count") - gateway.metric(f"{name}_bucket", le="0.02")
+
+
+def test_beyond_what_can_be_answered_in_time_requests_are_shed(
+    breakable_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    specs = tmp_path / "models"
+    specs.mkdir()
+    patient = Path("models/fraud_detection.yaml").read_text().replace("deadline: 100ms", "deadline: 5s")
+    (specs / "fraud_detection.yaml").write_text(patient.replace("feature_timeout: 30ms", "feature_timeout: 3s"))
+    gateway = start_gateway(breakable_redis.url, models_dir=specs)
+    instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
+    wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, 5, "answers are whole")
+    breakable_redis.signal(signal.SIGSTOP)  # requests now wait for 3 s and pile up
+    sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(MAX_IN_FLIGHT + 20)]
+    for connection in sockets:
+        connection.sendall(post("/v1/models/fraud_detection:predict", {"instances": [instance]}))
+    answers = [connection.recv(65536) for connection in sockets]
+    shed = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
+    assert len(shed) == 20
+    assert all(b"retry-after: 1" in answer.lower() for answer in shed)
+    assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == MAX_IN_FLIGHT
+    assert gateway.metric("dojo_gateway_shed_requests_total") == 20
+    for connection in sockets:
+        connection.close()
+
+
+def test_half_a_request_is_ended(breakable_redis: RedisServer, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(breakable_redis.url)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=2 * BODY_TIMEOUT_SECONDS) as connection:
+        whole = post("/v1/models/fraud_detection:predict", {"instances": []})
+        connection.sendall(whole[:-1])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_batch_features_beyond_their_sla_are_counted_and_streaming_ones_are_not(
+    breakable_redis: RedisServer, start_gateway: StartGateway
+) -> None:
+    RedisWorldClock(Redis.from_url(breakable_redis.url)).set(WORLD_NOW + timedelta(days=3), 0.0)
+    gateway = start_gateway(breakable_redis.url)
+    instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
+    wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, 5, "answers are whole")
+    assert gateway.metric("dojo_gateway_stale_features_total", view="customer_daily") >= 1
+    assert gateway.metric("dojo_gateway_stale_features_total", view="merchant_daily") >= 1
+    assert gateway.metric("dojo_gateway_stale_features_total", view="customer_activity") == 0
