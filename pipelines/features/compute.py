@@ -1,7 +1,7 @@
 """How every stored feature is computed: pure Polars, lake rows in, feature rows out. What each means: feature_repo/catalog.py.
 
 Money is summed in whole cents: integer sums do not depend on order, so a re-run, a larger history and the streamer all
-get the same value to the last bit.
+get the same sums.
 """
 
 from __future__ import annotations

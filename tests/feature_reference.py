@@ -1,0 +1,129 @@
+"""The catalogue's definitions, spelled out row by row in plain Python: slow, obvious, independent of Polars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+DAY = timedelta(days=1)
+LABEL_DELAY = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One transaction with its outcome; `arrival` is None when the outcome never came."""
+
+    transaction_id: str
+    customer_id: str
+    merchant_id: str
+    time: datetime
+    cents: int
+    label: int
+    arrival: datetime | None
+
+    @property
+    def amount(self) -> float:
+        return self.cents / 100
+
+
+def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
+    """Lake columns."""
+    return pl.DataFrame(
+        [(p.transaction_id, p.customer_id, p.merchant_id, p.time, p.amount) for p in payments],
+        schema={
+            "transaction_id": pl.String,
+            "customer_id": pl.String,
+            "merchant_id": pl.String,
+            "world_time": pl.Datetime("us", "UTC"),
+            "amount": pl.Float64,
+        },
+        orient="row",
+    )
+
+
+def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
+    """Lake columns, only of outcomes that came."""
+    return pl.DataFrame(
+        [(p.transaction_id, p.time, p.label, p.arrival) for p in payments if p.arrival is not None],
+        schema={
+            "transaction_id": pl.String,
+            "transaction_time": pl.Datetime("us", "UTC"),
+            "label": pl.Int8,
+            "world_time": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )
+
+
+def customer_at(payments: Sequence[Payment], customer: str, day: date) -> dict[str, float]:
+    midnight = datetime.combine(day, time(), UTC)
+    own = [p for p in payments if p.customer_id == customer]
+
+    def window(days: int, ended: timedelta = timedelta(0)) -> list[float]:
+        return [p.amount for p in own if midnight - ended - days * DAY <= p.time < midnight - ended]
+
+    month = window(30)
+    mean = sum(month) / len(month) if month else 0.0
+    return {
+        **{f"customer_tx_count_{d}d": len(window(d)) for d in (1, 7, 30)},
+        **{f"customer_amount_mean_{d}d": sum(window(d)) / len(window(d)) if window(d) else 0.0 for d in (1, 7, 30)},
+        "customer_amount_std_30d": math.sqrt(sum((a - mean) ** 2 for a in month) / len(month)) if month else 0.0,
+        "customer_amount_max_7d": max(window(7), default=0.0),
+        "customer_amount_max_30d_settled": max(window(30, LABEL_DELAY), default=0.0),
+    }
+
+
+def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[str, float]:
+    midnight = datetime.combine(day, time(), UTC)
+    own = [p for p in payments if p.merchant_id == merchant and p.time < midnight]
+    labelled = [p for p in own if p.arrival is not None and p.arrival < midnight and p.time < midnight - LABEL_DELAY]
+    frauds = sorted({p.time.date() for p in labelled if p.label})
+
+    def known(days: int) -> list[int]:
+        return [p.label for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY]
+
+    complete = 0.0
+    for past in sorted({p.time.date() for p in own}, reverse=True):
+        of_day = [p for p in own if p.time.date() == past]
+        if all(p in labelled for p in of_day):
+            complete = sum(p.label for p in of_day) / len(of_day)
+            break
+    begin = None
+    for index, fraud in enumerate(frauds):
+        if index == 0 or (fraud - frauds[index - 1]).days > 10:
+            begin = fraud
+    return {
+        **{f"merchant_tx_count_{d}d": sum(p.time >= midnight - d * DAY for p in own) for d in (1, 7, 30)},
+        **{f"merchant_risk_{d}d": sum(known(d)) / len(known(d)) if known(d) else 0.0 for d in (1, 7, 30)},
+        **{f"merchant_fraud_count_{d}d": sum(known(d)) for d in (14, 30)},
+        "merchant_last_risk": complete,
+        "merchant_fraud_age_days": min((day - frauds[-1]).days, 90) if frauds else 90,
+        "merchant_streak_age_days": min((day - begin).days, 90) if begin else 90,
+    }
+
+
+def activity_at(payments: Sequence[Payment], key: str, value: str, moment: datetime) -> dict[str, float]:
+    """Of the latest transaction at `moment` (which it includes); both streaming views' features, by entity prefix."""
+    own = [p for p in payments if getattr(p, key) == value]
+
+    def window(length: timedelta) -> list[int]:
+        return [p.cents for p in own if moment - length < p.time <= moment]
+
+    hour, day = window(timedelta(hours=1)), window(DAY)
+    prefix = key.removesuffix("_id")
+    state = {
+        f"{prefix}_last_tx_time": moment.timestamp(),
+        f"{prefix}_last_tx_count_1h": len(hour),
+        f"{prefix}_last_amount_1h": sum(hour) / 100,
+    }
+    if prefix == "customer":
+        state |= {
+            "customer_last_tx_count_24h": len(day),
+            "customer_last_amount_24h": sum(day) / 100,
+            "customer_last_amount_max_24h": max(day) / 100,
+        }
+    return state
