@@ -57,7 +57,7 @@ def up(
     except KeyboardInterrupt:
         raise fail("interrupted; the stack goes on starting in the background", "dojo status, or dojo down", 130) from None
     if as_json:
-        print_json({"started": not already, **msgspec.to_builtins(status)})
+        print_json({"already_running": already, **msgspec.to_builtins(status)})
     elif status is not None:
         print_started(status, already)
 

@@ -32,9 +32,13 @@ def small_spec(directory: Path) -> Path:
 
 
 class Stack:
-    """A stack of its own: home, ports, specs, a synthetic world of 300 customers."""
+    """A stack of its own: home, ports, specs, a synthetic world of 300 customers.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        settings: more `DOJO_*` variables.
+    """
+
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.home = directory / "home"
         self.ports = {f"DOJO_{name}_PORT": str(free_port()) for name in PORTS}
         self.environment = {
@@ -44,6 +48,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
+            **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"
 

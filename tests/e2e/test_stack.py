@@ -37,7 +37,7 @@ def test_up_ends_with_everything_healthy_within_the_memory_promised(stack: Stack
 def test_up_again_changes_nothing(stack: Stack) -> None:
     before = stack.status()
     again = stack.json("up")
-    assert again["started"] is False
+    assert again["already_running"] is True
     assert again["supervisor"] == before["supervisor"]
     assert {p["name"]: p["id"] for p in again["processes"]} == {n: p["id"] for n, p in before["processes"].items()}
 

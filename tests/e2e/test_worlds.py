@@ -1,0 +1,85 @@
+"""What a stack is started with: a replayed file, remembered and never mixed with another world; and what cannot be started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.e2e.stack import Stack
+from tests.servers import free_port, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+FIRST_DAY = datetime(2021, 3, 1)  # noqa: DTZ001 - as published: times without a zone
+DAYS = 60
+
+
+@pytest.fixture(scope="module")
+def published_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty days of 40 customers in the column names of the public data set."""
+    rng = np.random.default_rng(1)
+    rows = DAYS * 80
+    seconds = np.sort(rng.integers(0, DAYS * 86_400, rows))
+    frame = pl.DataFrame(
+        {
+            "TRANSACTION_ID": np.arange(rows),
+            "TX_DATETIME": [FIRST_DAY + timedelta(seconds=int(second)) for second in seconds],
+            "CUSTOMER_ID": rng.integers(0, 40, rows).astype(str),
+            "TERMINAL_ID": rng.integers(0, 30, rows).astype(str),
+            "TX_AMOUNT": rng.gamma(2, 25, rows).round(2),
+            "TX_FRAUD": (rng.random(rows) < 0.02).astype(np.int64),
+        }
+    )
+    path = tmp_path_factory.mktemp("published") / "with a space.parquet"
+    frame.write_parquet(path)
+    return path
+
+
+@pytest.fixture
+def bare_stack(tmp_path: Path) -> Iterator[Stack]:
+    """Not started yet. Its MLflow is elsewhere and away: nothing here needs one, and it takes the longest to start."""
+    stack = Stack(tmp_path, DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
+    yield stack
+    stack.dojo("down", check=False)
+
+
+def test_a_replayed_world_is_remembered_and_never_continued_as_another(bare_stack: Stack, published_file: Path) -> None:
+    stack = bare_stack
+    stack.dojo("up", "--transactions", str(published_file), within=240)
+    wait_until(lambda: stack.status()["world"] is not None, 60, "the replayed world has a time", every=0.5)
+    time = datetime.fromisoformat(stack.status()["world"]["time"]).replace(tzinfo=None)
+    assert FIRST_DAY < time <= FIRST_DAY + timedelta(days=DAYS)
+    stack.dojo("down")
+
+    refused = stack.dojo("up", check=False, DOJO_WORLD_SOURCE="synthetic")
+    assert refused.returncode == 1
+    assert "built with DOJO_WORLD_SOURCE=replay" in refused.stderr
+    assert "dojo down --purge" in refused.stderr
+
+    stack.dojo("up", within=240)  # with nothing said, it goes on replaying
+    wait_until(lambda: stack.status()["world"] is not None, 60, "the world goes on", every=0.5)
+    assert datetime.fromisoformat(stack.status()["world"]["time"]).replace(tzinfo=None) == time
+
+
+def test_a_stack_that_cannot_start_says_why_and_leaves_nothing_running(bare_stack: Stack) -> None:
+    stack = bare_stack
+    spec = Path(stack.environment["DOJO_MODELS_DIR"]) / "fraud_detection.yaml"
+    spec.write_text(spec.read_text() + "unheard_of: 1\n")
+    failed = stack.dojo("up", check=False, within=240)
+    assert failed.returncode == 1
+    assert "died 3 times" in failed.stderr
+    assert "unheard_of" in failed.stderr  # the last lines of its log
+    assert stack.dojo("down").stdout.strip() == "nothing was running"
+
+
+def test_a_file_that_cannot_be_imported_starts_nothing(bare_stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
+    failed = bare_stack.dojo("up", "--transactions", str(tmp_path / "wrong.csv"), check=False)
+    assert failed.returncode == 1
+    assert "customer_id" in failed.stderr
+    assert bare_stack.dojo("down").stdout.strip() == "nothing was running"
