@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from dojo.clock import WorldClock, wall_now
+from dojo.clock import ClockNotSetError, WorldClock, wall_now
 from dojo.eventlog import EventLog
 from services.simulator import metrics
 from services.simulator.events import outcome_events, transaction_events
@@ -93,8 +93,12 @@ class LiveWorld:
         """Emit from `position` on. Redis calls block the loop on purpose: nothing else runs in it between questions."""
         while not stop.is_set():
             started = asyncio.get_running_loop().time()
-            now = self._clock.now()
-            speed = self._clock.speed()
+            try:
+                now, speed = self._clock.now(), self._clock.speed()
+            except ClockNotSetError:  # Redis went away before the first look at the clock
+                self._state.state = WAITING_FOR_REDIS
+                await asyncio.sleep(REDIS_RETRY_SECONDS)
+                continue
             if now > position:
                 batch = self._feed.due(position, now, BATCH_LIMIT)
                 if not await self._emit(batch, stop):
@@ -108,7 +112,8 @@ class LiveWorld:
         """One batch; False when stopped while Redis was away (the batch is then repeated by the next process)."""
         for answer, seconds in await self._gateway.ask_all(batch.transactions):
             metrics.GATEWAY_ANSWERS.labels(answer).inc()
-            metrics.GATEWAY_SECONDS.observe(seconds)
+            if answer != "skipped":
+                metrics.GATEWAY_SECONDS.observe(seconds)
         wall = wall_now()
         events = [*transaction_events(batch.transactions, wall), *outcome_events(batch.outcomes, wall)]
         while not stop.is_set():

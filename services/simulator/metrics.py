@@ -10,6 +10,7 @@ dojo_world_gateway_answers_total{outcome}   how the question about each payment 
                                             unreachable  no connection
                                             timeout      no answer within the checkout's patience
                                             malformed    an answer that is none
+                                            skipped      not asked: the gateway has just been hanging
 dojo_world_gateway_seconds                  wall time from question to answer, as the caller sees it
 dojo_world_append_failures_total            attempts to write to Redis that failed; each is repeated
 dojo_world_lag_seconds                      world seconds between now and the last emitted instant

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -386,6 +387,54 @@ def test_a_replayed_file_comes_to_its_end_and_its_labels_still_arrive(
 # The gateway
 
 
+PAYMENTS = pl.DataFrame(
+    {
+        "transaction_id": ["good", "cold", "wrong", "broken", "odd", "late"],
+        "customer_id": "c",
+        "merchant_id": "m",
+        "time": datetime(2024, 1, 1, 12, 30, tzinfo=UTC),
+        "amount": 12.5,
+    }
+)
+
+
+@asynccontextmanager
+async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
+    """A gateway that answers as `predict` does; its port."""
+    server = web.Application()
+    server.router.add_post("/v1/models/fraud_detection:predict", predict)
+    runner = web.AppRunner(server, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
+    hanging = True
+
+    async def predict(request: web.Request) -> web.Response:
+        if hanging:
+            await asyncio.sleep(60)
+        return web.json_response({"predictions": [{"prediction_id": "p", "degraded": None}]})
+
+    async def scenario() -> None:
+        nonlocal hanging
+        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", "fraud_detection") as client:
+            assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
+            assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
+            hanging = False
+            deadline = asyncio.get_running_loop().time() + 10
+            while {answer for answer, _ in await client.ask_all(PAYMENTS)} != {"scored"}:
+                assert asyncio.get_running_loop().time() < deadline, "it is asked again"
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
 def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> None:
     answers = {
         "good": ({"predictions": [{"prediction_id": "p", "score": 0.1, "degraded": None, "flagged": False}]}, 200),
@@ -404,35 +453,18 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         body, status = answers[instance["request_id"]]
         return web.json_response(body, status=status)
 
-    moods = [*answers, "late"]
-    rows = pl.DataFrame(
-        {
-            "transaction_id": moods,
-            "customer_id": "c",
-            "merchant_id": "m",
-            "time": datetime(2024, 1, 1, 12, 30, tzinfo=UTC),
-            "amount": 12.5,
-        }
-    )
-
     async def ask(port: int) -> list[str]:
         async with GatewayClient(f"http://127.0.0.1:{port}", "fraud_detection") as client:
-            return [answer for answer, _ in await client.ask_all(rows)]
+            return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     async def scenario() -> tuple[list[str], list[str]]:
-        server = web.Application()
-        server.router.add_post("/v1/models/fraud_detection:predict", predict)
-        runner = web.AppRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        listening = await ask(port)
-        await runner.cleanup()
+        async with gateway(predict) as port:
+            listening = await ask(port)
         return listening, await ask(port)
 
     listening, gone = asyncio.run(scenario())
     assert listening == ["scored", "degraded", "refused", "failed", "malformed", "timeout"]
-    assert gone == ["unreachable"] * len(moods)
+    assert gone == ["unreachable"] * PAYMENTS.height
     assert seen[0] == {
         "request_id": "good",
         "customer_id": "c",
