@@ -38,7 +38,7 @@ def format_duration(value: timedelta) -> str:
     """The shortest exact spelling: `timedelta(days=7)` -> `"7d"`, 1.5 s -> `"1500ms"`."""
     microseconds = value // timedelta(microseconds=1)
     for unit, length in _UNITS.items():
-        if microseconds >= length and microseconds % length == 0:
+        if microseconds % length == 0:
             return f"{microseconds // length}{unit}"
     return f"{Decimal(microseconds) / _UNITS['ms']:f}ms"
 
