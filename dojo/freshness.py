@@ -1,12 +1,13 @@
-"""Freshness of feature views: how far in world time their newest data reaches, and how old it may get (D18).
+"""The record of how fresh each feature view is (D18): up to which world time its online values are complete, and its SLA.
 
-Whoever writes a view's values records it; the gateway, `dojo status`, the catalogue and the demo read it. One Redis hash:
-view -> {"as_of": world time, "sla_seconds": number}.
+    dojo:features:freshness    hash: view name -> {"as_of": world time, "sla_seconds": number}
+
+Whoever writes a view's values records it (feature_repo/freshness.py); the gateway, `dojo status`, the catalogue and the demo read it.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, cast
 
 import msgspec
@@ -16,6 +17,14 @@ FRESHNESS_KEY = "dojo:features:freshness"
 
 State = Literal["ok", "stale", "insufficient_data"]
 
+# Times are spelled one way, so that comparing the texts compares the times.
+_ADVANCE = """
+local known = redis.call('hget', KEYS[1], ARGV[1])
+if not known or cjson.decode(known).as_of < cjson.decode(ARGV[2]).as_of then
+    redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+
 
 class ViewFreshness(msgspec.Struct, frozen=True):
     """`as_of`: the world time up to which the view's values are complete. `sla_seconds`: the age beyond which it is stale."""
@@ -24,15 +33,18 @@ class ViewFreshness(msgspec.Struct, frozen=True):
     sla_seconds: float
 
     def age(self, now: datetime) -> timedelta:
-        return now - self.as_of
+        """World time; never negative: a world that was set back makes nothing fresher than fresh."""
+        return max(now - self.as_of, timedelta(0))
 
     def state(self, now: datetime) -> State:
         return "ok" if self.age(now).total_seconds() <= self.sla_seconds else "stale"
 
 
 def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -> None:
-    """Say that a view is complete up to `as_of` (timezone-aware world time)."""
-    redis.hset(FRESHNESS_KEY, view, msgspec.json.encode(ViewFreshness(as_of, sla.total_seconds())).decode())
+    """Note that a view is complete up to `as_of` (timezone-aware world time), unless a later time is noted already."""
+    spelled = as_of.astimezone(UTC).isoformat(timespec="microseconds")
+    value = msgspec.json.encode({"as_of": spelled, "sla_seconds": sla.total_seconds()}).decode()
+    redis.eval(_ADVANCE, 1, FRESHNESS_KEY, view, value)
 
 
 def read_freshness(redis: Redis) -> dict[str, ViewFreshness]:

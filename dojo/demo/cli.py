@@ -75,7 +75,7 @@ def _prepare(steps: Any, settings: Settings, transactions: Path | None) -> dict[
     steps.run(
         "Compute features and fill the online store",
         ["features", "materialize"],
-        lambda r: ", ".join(f"{view['view']} {view['rows']:,}" for view in r["views"]),
+        lambda r: ", ".join(f"{view['view']} {view['entities']:,}" for view in r["views"]),
     )
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
     champion = next((v for v in listed if v["model"] == MODEL and "champion" in v["aliases"]), None)

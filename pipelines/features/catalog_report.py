@@ -9,7 +9,7 @@ from dojo.durations import format_duration
 from dojo.specs import ModelSpec
 from feature_repo import on_demand
 from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS, views_of
-from feature_repo.freshness import ViewFreshness
+from feature_repo.freshness import JudgedView
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ ON_DEMAND_VIEW = "payment"
 ON_DEMAND_OWNER = "payments-risk"
 
 
-def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, ViewFreshness] | None = None) -> list[CatalogEntry]:
+def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedView] | None = None) -> list[CatalogEntry]:
     """Every feature of the catalogue.
 
     Args:

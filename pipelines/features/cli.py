@@ -17,7 +17,7 @@ from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, pr
 from dojo.settings import load_settings
 
 if TYPE_CHECKING:
-    from feature_repo.freshness import ViewFreshness
+    from feature_repo.freshness import JudgedView
     from pipelines.features.catalog_report import CatalogEntry
 
 app = typer.Typer(help="Bring features online, look them up.", no_args_is_help=True)
@@ -121,7 +121,7 @@ def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
     out.print(table)
 
 
-def _freshness(redis_url: str) -> dict[str, ViewFreshness] | None:
+def _freshness(redis_url: str) -> dict[str, JudgedView] | None:
     """View -> verdict, None when Redis does not answer or the world has no time."""
     from redis.exceptions import RedisError
 
