@@ -121,6 +121,15 @@ class RedisEventLog:
         if message_ids:
             self._redis.xack(stream_key(stream), group, *message_ids)
 
+    def tail(self, stream: Stream, after: str, limit: int) -> Sequence[Delivery]:
+        """Up to `limit` messages behind the id `after`, oldest first, for onlookers that are no consumer group."""
+        return _deliveries(cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit)))
+
+    def last_id(self, stream: Stream) -> str:
+        """The id of the newest message, "0-0" when there is none; what `tail` continues from."""
+        rows = cast("Any", self._redis.xrevrange(stream_key(stream), count=1))
+        return str(rows[0][0].decode()) if rows else "0-0"
+
     def lag(self, stream: Stream, group: str) -> int:
         self._create_group(stream, group)
         key = stream_key(stream)
