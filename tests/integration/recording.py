@@ -139,10 +139,11 @@ class ForkedRecorder:
     def health(self) -> dict[str, str]:
         return health_at(self.port)
 
-    def metric(self, name: str, stream: Stream) -> float:
+    def metric(self, name: str, **labels: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             lines = answer.read().decode().splitlines()
-        return float(next(line for line in lines if line.startswith(f'{name}{{stream="{stream}"}}')).split()[-1])
+        series = name + "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+        return next((float(line.split()[-1]) for line in lines if line.startswith(series)), 0.0)
 
 
 def _main(environment: dict[str, str], log: Path) -> None:

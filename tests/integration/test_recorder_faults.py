@@ -57,10 +57,10 @@ def test_what_is_recorded_is_what_was_appended(recording: Recording, recorder: F
     for stream in Stream:
         expected = frame_of(stream, [event for event in events if event.stream is stream])
         assert recording.lake.scan(stream).collect().sort("event_id").equals(expected.sort("event_id"))
-    assert recorder.metric("dojo_recorder_events_total", Stream.PREDICTIONS) == 300
-    assert recorder.metric("dojo_recorder_lag_messages", Stream.PREDICTIONS) == 0
+    assert recorder.metric("dojo_recorder_events_total", stream=Stream.PREDICTIONS) == 300
+    assert recorder.metric("dojo_recorder_lag_messages", stream=Stream.PREDICTIONS) == 0
     newest = max(event.world_time for event in events).timestamp()
-    assert recorder.metric("dojo_recorder_newest_world_timestamp_seconds", Stream.TRANSACTIONS) == newest
+    assert recorder.metric("dojo_recorder_newest_world_timestamp_seconds", stream=Stream.TRANSACTIONS) == newest
 
 
 def test_events_that_history_already_holds_are_not_recorded_again(
@@ -73,7 +73,7 @@ def test_events_that_history_already_holds_are_not_recorded_again(
     recording.lake.write(Stream.TRANSACTIONS, frame_of(Stream.TRANSACTIONS, history[1:]), "history")
     recording.log.append(events)
     assert_recorded(recording, events)
-    assert recorder.metric("dojo_recorder_duplicates_total", Stream.TRANSACTIONS) == 200
+    assert recorder.metric("dojo_recorder_duplicates_total", stream=Stream.TRANSACTIONS) == 200
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(
@@ -88,6 +88,10 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     recording.log.append(events[450:])
     wait_until(lambda: recorder.health().get("status") == "failing", 10, "/healthz says failing")
     assert "File too large" in recorder.health()["reason"]
+    wait_until(  # by then the log is full too
+        lambda: recorder.metric("dojo_recorder_failures_total", cause="lake") >= 4, 10, "the recorder keeps trying"
+    )
+    assert recorder.log.stat().st_size == 300
     assert recording.lag() == 450, "nothing is acknowledged that is not on disk"
     resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert_recorded(recording, events)
@@ -164,7 +168,9 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
     assert "world_time 9018-06-10 lies beyond" in rejected[6]["reason"]
     assert (recording.lake.root / "_rejected/outcomes.jsonl").read_text().count("\n") == 1
     wait_until(
-        lambda: recorder.metric("dojo_recorder_rejected_total", Stream.TRANSACTIONS) == len(poison), 5, "all rejections count"
+        lambda: recorder.metric("dojo_recorder_rejected_total", stream=Stream.TRANSACTIONS) == len(poison),
+        5,
+        "all rejections count",
     )
     assert recorder.health()["status"] == "ok"
 

@@ -124,6 +124,9 @@ def test_a_partitions_ids_follow_its_files(tmp_path: Path) -> None:
     assert set(ids.of(TX, DAY)) == {"a", "b"}, "somebody else wrote a file"
     ids.wrote(TX, DAY, write(lake, "part-1-0", "c"), ["c"])
     assert set(ids.of(TX, DAY)) == {"a", "b", "c"}
+    write(lake, "history-2", "d")
+    assert set(ids.of(TX, DAY)) == {"a", "b", "c", "d"}, "and another one"
+    (lake.partition(TX, DAY) / "history-2.parquet").unlink()
     write(lake, "history", "a", "x")
     assert set(ids.of(TX, DAY)) == {"a", "x", "c"}, "somebody else replaced a file: b is not in the lake any more"
     (lake.partition(TX, DAY) / "part-1-0.parquet").unlink()
