@@ -100,8 +100,9 @@ def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> Non
 
 
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2024, 1, 5), timezones=st.just(UTC))
-# Whole hours collide: several payments in the same microsecond.
-TIMES = st.lists(st.one_of(MOMENTS, MOMENTS.map(lambda t: t.replace(second=0, microsecond=0, minute=0))), max_size=60)
+# Four busy minutes of whole seconds: several payments in the same microsecond, others right after.
+BUSY = st.integers(0, 240).map(lambda second: start_of(FIRST) + timedelta(hours=9, seconds=second // 8 * 8))
+TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 
 
 @settings(max_examples=25, deadline=None)
