@@ -41,7 +41,8 @@ ON_DEMAND_FIELDS = tuple(name for name in on_demand.FEATURES if name not in on_d
 
 def request_features(inputs: pd.DataFrame) -> pd.DataFrame:
     """The request-time features of Feast's on-demand view: the gateway's formulas on columns."""
-    columns = {name: inputs[name].fillna(0.0).to_numpy(dtype=np.float64) for name in inputs.columns}
+    needed = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]  # entity keys come along, too
+    columns = {name: inputs[name].astype(np.float64).fillna(0.0).to_numpy() for name in needed}
     computed = on_demand.compute(columns, choose=np.where)
     return pd.DataFrame({name: computed[name] for name in ON_DEMAND_FIELDS}, index=inputs.index)
 
