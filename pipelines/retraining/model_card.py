@@ -69,7 +69,7 @@ Personal data: {", ".join(spec.data.pii)} (pseudonymous); it selects feature val
 ## Limits
 
 - Labels are reported frauds. What nobody reports teaches the model that it was legitimate.
-- A newly compromised merchant or card looks normal until its first labels arrive, {format_duration(spec.label.delay.median)} at the median.
+- A newly compromised merchant looks normal until its first labels count: {format_duration(catalog.LABEL_DELAY)} after the payments.
 - Customers and merchants without history get zeros; the gateway says `cold_start` for them.
 - Past results on one shop's {format_duration(spec.training.holdout)} say little about other shops or about fraud that has not happened yet.
 

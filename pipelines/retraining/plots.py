@@ -11,13 +11,21 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from dojo.statistics.classification import pr_auc
 
 COLOUR = "#1f5fa8"
 MUTED = "#8a8f98"
 TOP_FEATURES = 20
-STYLE: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e6ea"}
+STYLE: Any = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e6ea",
+}
 
 
 def precision_recall_plot(
@@ -40,7 +48,7 @@ def precision_recall_plot(
             )  # fmt: skip
         axes.set(xlabel="Recall: share of frauds that are flagged", ylabel="Precision: share of fraud among flagged")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 0.04))
         figure.savefig(target)
 
 
@@ -77,6 +85,7 @@ def importance_plot(importance: Mapping[str, float], title: str, target: Path) -
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title, height=0.32 * len(top) + 1.5)
         axes.barh([name for name, _ in top], [value / total for _, value in top], color=COLOUR)
+        axes.xaxis.set_major_locator(MultipleLocator(0.05))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("Share of total gain (loss reduction over all splits)")
