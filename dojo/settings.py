@@ -93,14 +93,8 @@ class Settings(BaseSettings):
     )
 
     # Gateway
-    deadline_ms: float = Field(
-        default=100,
-        gt=0,
-        allow_inf_nan=False,
-        description="Longest a prediction may take when its model's spec names no deadline, milliseconds.",
-    )
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Largest request body, bytes; above it 413. 1 MiB is about 8,000 instances."
+        default=1_048_576, ge=1024, description="Largest request body, bytes; above it 413. 1 MiB is far above the 1,000 instances that one request may hold, and small beside a process' memory."
     )
     spool_max_bytes: int = Field(
         default=268_435_456,

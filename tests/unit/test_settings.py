@@ -25,7 +25,7 @@ def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DOJO_GATEWAY_PORT", "80", "greater than or equal to 1024"),
         ("DOJO_SPEED", "0", "greater than 0"),
         ("DOJO_SPEED", "nan", "found 'nan'"),
-        ("DOJO_DEADLINE_MS", "inf", "finite"),
+        ("DOJO_REGISTRY_POLL_SECONDS", "inf", "finite"),
         ("DOJO_WORLD_SOURCE", "real", "'synthetic' or 'replay'"),
         ("DOJO_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("DOJO_SYNTHETIC_FRAUD_RATE", "20%", "valid number"),
