@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.stack import Stack
 from tests.servers import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 FIRST_DAY = datetime(2021, 3, 1)  # noqa: DTZ001 - as published: times without a zone
 DAYS = 60
