@@ -79,11 +79,8 @@ def _deaths(process: ProcessStatus) -> str:
 
 
 def print_started(status: StackStatus, already: bool) -> None:
-    running = "already runs" if already else "runs"
-    took = "" if already else f", after {max((p.since - status.started).total_seconds() for p in status.processes):.0f} s"
-    out.print(
-        f"The stack {running}{took}: {len(status.processes)} processes, {megabytes(status.memory_bytes)}.", highlight=False
-    )
+    processes = f"{len(status.processes)} processes, {megabytes(status.memory_bytes)}"
+    out.print(f"The stack {_start(status, already)}: {processes}.", highlight=False)
     table = Table(box=None, show_header=False)
     for process in status.processes:
         docs = "/docs" if process.name == "gateway" else ""
