@@ -27,7 +27,7 @@ from dojo.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.specs import ModelSpec
 from feature_repo import catalog
-from pipelines.retraining import collect, evaluate, train
+from pipelines.retraining import collect, convert, evaluate, train
 from pipelines.retraining.build_dataset import DATASET_FILE, build_dataset, dataset_hash, stored_features
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
 from pipelines.retraining.profile import ReferenceProfile, reference_profile
@@ -110,19 +110,19 @@ def train_step(run: Run) -> None:
     fitted = train.fit(split.train, split.validation, training.estimator, training.seed)
 
     model_file = run.workspace / MODEL_FILE
-    model_file.write_bytes(train.to_onnx(fitted, len(run.features)).SerializeToString(deterministic=True))
-    parity = parity_rows(split.holdout.inputs, fitted.score(split.holdout.inputs))
+    model_file.write_bytes(convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True))
+    judged = fitted.score(split.holdout.inputs)
+    parity = parity_rows(split.holdout.inputs, judged)
     (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
     write_parquet_atomically(_scores(split, fitted), run.workspace / SCORES_FILE)
 
     past = dataset.filter(pl.col("event_timestamp") < split.validation.start)
-    gains = fitted.classifier.booster_.feature_importance("gain", iteration=fitted.trees)
     fit = Fit(
         trees=fitted.trees,
         rows={part.name: len(part.labels) for part in split.parts()},
         frauds={part.name: int(part.labels.sum()) for part in split.parts()},
-        importance=dict(zip(run.features, gains.tolist(), strict=True)),
-        parity_difference=train.prove_parity(fitted, model_file, split.holdout.inputs),
+        importance=dict(zip(run.features, fitted.gains(), strict=True)),
+        parity_difference=convert.prove_parity(judged, model_file, split.holdout.inputs),
         stored_defaults=past.select(pl.col(stored_features(run.spec.feature_service)).median()).row(0, named=True),
         data_sha256=dataset_hash(dataset, run.spec.feature_service),
         model_sha256=file_sha256(model_file),
