@@ -21,9 +21,16 @@ from pipelines.features import batch, compute, streaming
 # (what, share done within [0, 1])
 Progress = Callable[[str, float], None]
 
+# How far each view looks back from the first moment of a day.
+REACH = {
+    "customer_daily": timedelta(days=batch.CUSTOMER_MEMORY_DAYS + 1),
+    "merchant_daily": timedelta(days=batch.MERCHANT_MEMORY_DAYS + 1),
+    "customer_activity": timedelta(hours=24),
+    "merchant_activity": timedelta(hours=1),
+}
+
 # How far the lake must reach back before the first day that is built.
-HISTORY = timedelta(days=max(batch.CUSTOMER_MEMORY_DAYS, batch.MERCHANT_MEMORY_DAYS) + 1)
-STREAMING_HISTORY = timedelta(days=1)
+HISTORY = max(REACH.values())
 
 # Days computed and written at a time: bounds memory to a month's rows, whatever the span.
 DAYS_AT_ONCE = 31
@@ -64,13 +71,12 @@ def build_offline(
 def _compute(view: str, transactions: pl.DataFrame, outcomes: pl.DataFrame, days: list[date]) -> pl.DataFrame:
     """The view's rows of `days`, with the day of their file as `_day`."""
     first, end = _midnight(days[0]), _midnight(days[-1] + timedelta(days=1))
-    past = _since(transactions, first - HISTORY, end)
+    past = _since(transactions, first - REACH[view], end)
     if view == "customer_daily":
         return _with_day(compute.customer_daily(past, days), PUBLISH_DELAY)
     if view == "merchant_daily":
         return _with_day(compute.merchant_daily(past, outcomes, days), PUBLISH_DELAY)
-    recent = _since(transactions, first - STREAMING_HISTORY, end)
-    computed = compute.customer_activity(recent) if view == "customer_activity" else compute.merchant_activity(recent)
+    computed = compute.customer_activity(past) if view == "customer_activity" else compute.merchant_activity(past)
     return _with_day(computed, streaming.JUST_AFTER)
 
 

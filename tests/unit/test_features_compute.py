@@ -167,3 +167,25 @@ def test_without_transactions_every_view_is_empty_and_has_its_columns() -> None:
     for name, frame in computed.items():
         assert frame.is_empty()
         assert frame.columns[2:] == [feature.name for feature in VIEWS[name].features]
+
+
+@pytest.mark.parametrize(("gap_days", "streak_began"), [(10, date(2026, 1, 1)), (11, date(2026, 1, 12))])
+def test_a_streak_ends_after_ten_days_without_fraud(gap_days: int, streak_began: date) -> None:
+    times = [START, START + timedelta(days=gap_days)]
+    made = [Payment(f"t{n}", "a", "x", at, 500, 1, at + timedelta(days=1)) for n, at in enumerate(times)]
+    day = date(2026, 1, 25)
+    (row,) = compute.merchant_daily(transactions_of(made), outcomes_of(made), [day]).to_dicts()
+    assert row["merchant_streak_age_days"] == (day - streak_began).days
+    assert row["merchant_fraud_age_days"] == (day - times[1].date()).days
+
+
+def test_streaming_windows_are_open_at_their_old_end_and_closed_at_the_new_one() -> None:
+    latest = START + timedelta(days=2)
+    ages = [timedelta(days=1), timedelta(hours=23), timedelta(hours=1), timedelta(minutes=59), timedelta(0), timedelta(0)]
+    made = [Payment(f"t{n}", "a", "x", latest - age, 10**n, 0, None) for n, age in enumerate(ages)]
+    row = compute.customer_activity(transactions_of(made)).row(-1, named=True)
+    assert row["customer_last_tx_count_24h"] == 5  # the first is exactly a day old
+    assert row["customer_last_tx_count_1h"] == 3  # the third is exactly an hour old
+    assert row["customer_last_amount_1h"] == pytest.approx((1_000 + 10_000 + 100_000) / 100)
+    expected = activity_at(made, "customer_id", "a", latest)
+    assert same({name: row[name] for name in expected}, expected)
