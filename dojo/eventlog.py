@@ -19,10 +19,12 @@ from dojo.events import Event, Stream, encode
 
 PAYLOAD_FIELD = b"event"
 
-# Redis < 7 does not report a group's lag. It is counted on the server: 1,000 messages of 1 kB take it 2 ms, during which it
-# answers nobody else, so counting goes in such pages (50,000 at once would hold the gateway's lookups up for 200 ms).
+# Redis does one thing at a time: reading 10,000 messages of 1 kB at once holds everybody up for 10 to 30 ms, which a feature
+# lookup with a 30 ms timeout does not survive. In pages of this size it is below 1 ms, and others are served between pages.
+PAGE = 250
+
+# Redis < 7 does not report a group's lag. It is counted on the server, page by page.
 LAG_COUNTED_TO = 50_000
-_LAG_PAGE = 1_000
 _COUNT_AFTER = """
 local rows = redis.call('xrange', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
 return {#rows, #rows > 0 and rows[#rows][1] or ARGV[1]}
@@ -89,19 +91,24 @@ class RedisEventLog:
             pipe.execute()
 
     def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
+        wait: int | None = max(1, int(block.total_seconds() * 1000))
+        found: list[Delivery] = []
+        while len(found) < limit:
+            page = self._read_page(stream, group, consumer, min(PAGE, limit - len(found)), wait)
+            found += page
+            if len(page) < PAGE:
+                break
+            wait = None  # only the first message is waited for
+        return found
+
+    def _read_page(self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None) -> list[Delivery]:
         answer = self._in_group(
             stream,
             group,
-            lambda: self._redis.xreadgroup(
-                group,
-                consumer,
-                {stream_key(stream): ">"},
-                count=limit,
-                block=max(1, int(block.total_seconds() * 1000)),
-            ),
+            lambda: self._redis.xreadgroup(group, consumer, {stream_key(stream): ">"}, count=limit, block=wait),
         )
         rows = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer)
-        return _deliveries(rows[0][1]) if rows else ()
+        return _deliveries(rows[0][1]) if rows else []
 
     def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
         def claim() -> list[tuple[bytes | None, dict[bytes, bytes] | None]]:
@@ -118,8 +125,8 @@ class RedisEventLog:
         return _deliveries(rows)
 
     def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None:
-        if message_ids:
-            self._redis.xack(stream_key(stream), group, *message_ids)
+        for first in range(0, len(message_ids), PAGE):
+            self._redis.xack(stream_key(stream), group, *message_ids[first : first + PAGE])
 
     def tail(self, stream: Stream, after: str, limit: int) -> Sequence[Delivery]:
         """Up to `limit` messages behind the id `after`, oldest first, for onlookers that are no consumer group."""
@@ -136,9 +143,9 @@ class RedisEventLog:
         row = next(r for r in cast("list[dict[str, Any]]", self._redis.xinfo_groups(key)) if r["name"] == group.encode())
         behind, after = 0, row["last-delivered-id"]
         while behind < LAG_COUNTED_TO:
-            counted, after = cast("tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, _LAG_PAGE))
+            counted, after = cast("tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, PAGE))
             behind += counted
-            if counted < _LAG_PAGE:
+            if counted < PAGE:
                 break
         return behind + int(row["pending"])
 
@@ -167,7 +174,7 @@ class RedisEventLog:
     def _forget_trimmed(self, stream: Stream, group: str) -> None:
         """Acknowledge pending messages that the stream no longer has: they are lost, and the log says so."""
         key, start = stream_key(stream), "-"
-        while page := cast("list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", _LAG_PAGE)):
+        while page := cast("list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", PAGE)):
             ids = [row["message_id"] for row in page]
             with self._redis.pipeline(transaction=False) as pipe:
                 for message_id in ids:

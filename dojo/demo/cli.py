@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from redis import Redis
 from rich.console import Console
 from rich.live import Live
 
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis
+from dojo.freshness import read_freshness
 from dojo.settings import Settings, load_settings
 
 MODEL = "fraud_detection"
@@ -66,17 +70,14 @@ def _prepare(steps: Any, settings: Settings, transactions: Path | None) -> dict[
     """Everything up to a served champion. Returns its version, metrics and as_of."""
     up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
     steps.run("Start the stack", up, lambda r: f"{len(r['processes'])} processes healthy")
-    clock = RedisWorldClock(connect_redis(settings.redis))
+    redis = connect_redis(settings.redis)
+    clock = RedisWorldClock(redis)
     steps.wait(
         "Build the world's history",
         lambda: f"history ends {clock.now():%Y-%m-%d %H:%M}" if clock.is_set() else None,
         within=300,
     )
-    steps.run(
-        "Compute features and fill the online store",
-        ["features", "materialize"],
-        lambda r: ", ".join(f"{view['view']} {view['entities']:,}" for view in r["views"]),
-    )
+    steps.wait("Bring features online (the materializer does)", lambda: _features_online(redis, settings), within=300)
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
     champion = next((v for v in listed if v["model"] == MODEL and "champion" in v["aliases"]), None)
     if champion is None:
@@ -138,9 +139,25 @@ def _watch(
     return {"champion": champion, "live": asdict(tally), "steps_seconds": steps.seconds, "world": look.world.isoformat()}
 
 
+def _features_online(redis: Redis, settings: Settings) -> str | None:
+    """What to say once the materializer has nothing left to do."""
+    status, details = _get_json(f"http://{settings.host}:{settings.materializer_port}/healthz")
+    if status != HTTPStatus.OK or not str(details.get("state", "")).startswith("waiting for the next midnight"):
+        return None
+    return ", ".join(f"{name} as of {view.as_of:%m-%d %H:%M}" for name, view in sorted(read_freshness(redis).items()))
+
+
 def _ready(settings: Settings) -> bool:
+    status, _ = _get_json(f"{settings.gateway_url}/readyz")
+    return status == HTTPStatus.OK
+
+
+def _get_json(url: str) -> tuple[int, dict[str, Any]]:
+    """Status and body; status 0 when nobody answers within 2 s, who may still be starting."""
     try:
-        with urllib.request.urlopen(f"{settings.gateway_url}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return False
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return int(answer.status), dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        return error.code, {}
+    except (OSError, ValueError):
+        return 0, {}

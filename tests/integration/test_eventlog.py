@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from dojo.clock import wall_now
 from dojo.connections import connect_redis
-from dojo.eventlog import LAG_COUNTED_TO, PAYLOAD_FIELD, RedisEventLog, stream_key
+from dojo.eventlog import LAG_COUNTED_TO, PAGE, PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.events import Event, Stream, Transaction, decode
 from tests.servers import RedisServer, wait_until
 
@@ -55,13 +55,13 @@ def test_events_of_several_streams_append_in_one_call_each_to_its_own(redis_serv
     log = log_at(redis_server)
     log.append(transactions(2))
     log.append([])
-    assert log.read(Stream.OUTCOMES, "g", "c", 10, NO_WAIT) == ()
+    assert not log.read(Stream.OUTCOMES, "g", "c", 10, NO_WAIT)
     assert len(log.read(TX, "g", "c", 10, NO_WAIT)) == 2
 
 
 def test_a_reader_waits_for_the_first_message(redis_server: RedisServer) -> None:
     started = wall_now()
-    assert log_at(redis_server).read(TX, "g", "c", 10, timedelta(milliseconds=300)) == ()
+    assert not log_at(redis_server).read(TX, "g", "c", 10, timedelta(milliseconds=300))
     assert wall_now() - started >= timedelta(milliseconds=290)
 
 
@@ -167,3 +167,11 @@ def test_a_hanging_redis_costs_one_timeout(redis_server: RedisServer) -> None:
     redis_server.signal(signal.SIGCONT)
     wait_until(redis_server.answers, 5, "Redis goes on")
     assert "tx-0" in ids(log, "g", "c")
+
+
+def test_a_read_larger_than_a_page_gets_everything_in_order(redis_server: RedisServer) -> None:
+    log = log_at(redis_server)
+    count = 2 * PAGE + 7
+    log.append(transactions(count))
+    assert ids(log, "g", "c", limit=10 * PAGE) == [f"tx-{n}" for n in range(count)]
+    assert log.lag(TX, "g") == 0
