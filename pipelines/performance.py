@@ -133,31 +133,14 @@ def performance(
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
         return
-    table = Table(title=f"{model}: predictions and their outcomes", title_justify="left")
-    for heading in (
-        "version",
-        "predictions",
-        "labelled",
-        "caught",
-        "missed",
-        "false pos.",
-        "catch rate",
-        "fp rate",
-        "PR-AUC",
-        "degraded",
-    ):
-        table.add_column(heading, justify="left" if heading == "version" else "right")
-    for row in rows:
-        rates = (row.catch_rate, row.false_positive_rate, row.pr_auc)
-        table.add_row(
-            row.version,
-            *(
-                f"{count:,}"
-                for count in (row.predictions, row.labelled, row.fraud_caught, row.fraud_missed, row.false_positives)
-            ),
-            *("-" if rate is None else f"{rate:.3f}" for rate in rates),
-            "-" if row.degraded_share is None else f"{row.degraded_share:.1%}",
-        )
+    # One column per version: more rows than columns fit a narrow terminal.
+    table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
+    for name in ("predictions", "labelled", "fraud_caught", "fraud_missed", "false_positives"):
+        table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
+    for name in ("catch_rate", "false_positive_rate", "pr_auc", "degraded_share"):
+        values = [getattr(row, name) for row in rows]
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("status", *(row.status for row in rows))
     out.print(table)
     for row in rows:
         if row.status == "insufficient_data":

@@ -32,7 +32,7 @@ def list_(as_json: JsonFlag = False) -> None:
         out.print("No versions yet. Train one: dojo train fraud_detection", highlight=False)
         return
     table = Table()
-    for heading in ("model", "version", "alias", "PR-AUC", "trained as of (world)", "commit"):
+    for heading in ("model", "version", "alias", "PR-AUC", "trained as of (world)"):
         table.add_column(heading)
     for version in versions:
         tags = version.tags
@@ -40,9 +40,8 @@ def list_(as_json: JsonFlag = False) -> None:
             version.model,
             version.version,
             ", ".join(version.aliases) or "-",
-            tags.get("metric.pr_auc", "-"),
-            tags.get("as_of", "-"),
-            tags.get("git_commit", "-")[:12],
+            tags.get("metric.pr_auc", "-")[:6],
+            tags.get("as_of", "-")[:16],
         )
     out.print(table)
 

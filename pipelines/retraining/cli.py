@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -40,6 +42,7 @@ def train(
     from pipelines.retraining.pipeline import run_training
     from pipelines.retraining.steps import Run
 
+    quiet_libraries()
     settings = load_settings()
     with (
         errors_become_messages(SpecError, ClockNotSetError),
@@ -107,6 +110,7 @@ def reproduce(
     model, separator, number = version.partition("@")
     if not (model and separator and number):
         raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
+    quiet_libraries()
     settings = load_settings()
     with (
         errors_become_messages(TrainingRefusedError, CorruptBundleError),
@@ -160,6 +164,7 @@ def backtest(
     from pipelines.retraining.backtest import backtest as run_backtest
     from pipelines.retraining.protocol import Period, ProtocolError
 
+    quiet_libraries()
     settings = load_settings()
     with (
         errors_become_messages(SpecError, DatasetError, ProtocolError),
@@ -179,6 +184,12 @@ def backtest(
 
 
 METRICS = ("pr_auc", "roc_auc", "card_precision_at_100")
+
+
+def quiet_libraries() -> None:
+    """Our own progress is enough: no bars and notes of MLflow in between. Before it is imported."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
 @contextmanager
