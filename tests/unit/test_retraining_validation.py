@@ -129,10 +129,11 @@ def test_a_window_begins_where_a_short_lake_does(tmp_path: Path) -> None:
 
 
 def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
-    """The lake goes on after `as_of`; a version trained for `as_of` must not see it."""
-    lake = fill_lake(tmp_path, ROWS, AS_OF)
-    earlier = AS_OF - timedelta(days=5)
-    assert read_outcomes(lake, collect(lake, SPEC.model_copy(), earlier))["world_time"].max() < earlier
+    """The lake goes on after `as_of`, even within the same day's file; a version trained for `as_of` must not see it."""
+    lake = fill_lake(tmp_path, ROWS, AS_OF, delay=timedelta(days=9))  # later than the spec's maximum
+    noon = AS_OF - timedelta(days=5, hours=12)
+    arrivals = read_outcomes(lake, collect(lake, SPEC, noon))["world_time"]
+    assert noon - timedelta(hours=1) < arrivals.max() < noon
 
 
 def test_stale_data_is_refused(tmp_path: Path) -> None:
@@ -189,6 +190,19 @@ def test_the_split_follows_time_without_overlap_or_gap() -> None:
     assert [part.inputs[0, 0] for part in split.parts()] == [
         in_order[0], in_order[len(split.train.labels)], in_order[len(split.train.labels) + len(split.validation.labels)]
     ]  # fmt: skip
+
+
+def test_a_payment_at_a_parts_first_instant_belongs_to_that_part_only() -> None:
+    first_instant = pl.lit(END - timedelta(days=6)).dt.cast_time_unit("us")
+    closest = (pl.col("event_timestamp") - first_instant).abs().arg_min()
+    moved = dataset().with_columns(
+        pl.when(pl.int_range(pl.len()) == closest)
+        .then(first_instant)
+        .otherwise(pl.col("event_timestamp"))
+        .alias("event_timestamp")
+    )
+    split = split_by_time(moved, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
+    assert sum(len(part.labels) for part in split.parts()) == len(moved)
 
 
 def test_a_part_with_one_class_only_is_refused() -> None:
