@@ -94,7 +94,9 @@ class Settings(BaseSettings):
 
     # Gateway
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Largest request body, bytes; above it 413. 1 MiB is far above the 1,000 instances that one request may hold, and small beside a process' memory."
+        default=1_048_576,
+        ge=1024,
+        description="Largest request body, bytes; above it 413. 1 MiB is far above the 1,000 instances that one request may hold, and small beside a process' memory.",
     )
     spool_max_bytes: int = Field(
         default=268_435_456,
