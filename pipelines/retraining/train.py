@@ -14,8 +14,8 @@ from pipelines.retraining.convert import with_float32_thresholds
 from pipelines.retraining.split import Part
 
 # Same data, seed and code must give the same bytes: LightGBM promises that only for a fixed thread count and histogram layout.
-# One thread: OpenMP's threads spin while they wait for each other, thousands of times a tree. With the platform running on the same
-# two cores, two threads took 146 s for a fit that one does in 1.3 s of CPU time.
+# One thread: OpenMP's threads spin while they wait for each other, thousands of times a tree. On two cores that other processes were
+# using too, the same fit took 146 s (21 s of CPU) with two threads and 20 s (1.2 s of CPU) with one.
 THREADS = 1
 DETERMINISTIC: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "n_jobs": THREADS, "verbose": -1}
 
