@@ -77,11 +77,11 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.home = directory / "home"
         self.server = RedisServer(directory)
-        self.server.start()
         self.redis = Redis.from_url(self.server.url)
         self.log = RedisEventLog(self.redis, 100_000)
         self.lake = Lake(self.home / "lake")
         self.store = open_store(self.home / "features", self.server.url, directory / "registry.db")
+        self.server.start()
         self.streamer_port, self.materializer_port = free_port(), free_port()
         self.env = {
             "DOJO_HOME": str(self.home),
@@ -268,6 +268,7 @@ def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -
     from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 
     moments = [START + timedelta(days=2, hours=5), START + timedelta(days=20, hours=6), NOW - timedelta(hours=1), NOW]
+    moments += [NOW + timedelta(days=20), NOW + timedelta(days=40)]  # beyond the batch views' TTL, beyond every TTL
     tie = world_rows(world).filter(pl.col("customer_id") == "c1")["event_timestamp"][40]  # exactly at a row's own time
     examples = pl.concat([every_entity(moment) for moment in [*moments, tie]]).sample(fraction=1.0, shuffle=True, seed=1)
     ours = point_in_time_rows(world.store, SERVICE, examples)
@@ -290,7 +291,7 @@ def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -
         wanted = expected[name].cast(pl.Float64).fill_null(0.0).cast(found[name].dtype)
         assert found[name].equals(wanted, null_equal=True, check_names=False), name
     halves = pl.concat(
-        [point_in_time_rows(world.store, SERVICE, examples[:50]), point_in_time_rows(world.store, SERVICE, examples[50:])]
+        [point_in_time_rows(world.store, SERVICE, examples[:70]), point_in_time_rows(world.store, SERVICE, examples[70:])]
     )
     assert halves.equals(ours)
 
