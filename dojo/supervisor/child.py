@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from dojo.supervisor import tether
 from dojo.supervisor.identity import ProcessId, end, group_members, identify
 from dojo.supervisor.logfiles import rotate
@@ -39,6 +41,8 @@ class Child:
                 env={**environment, **COMMON_ENVIRONMENT, **spec.environment},
                 start_new_session=True,  # its pid names its process group; a terminal's Ctrl-C does not reach it
             )
+        if spec.niceness:
+            psutil.Process(self._process.pid).nice(spec.niceness)  # before it has threads, which inherit it
         # Not reaped before `exit_code` sees it dead, so the pid is still its own.
         self.id: ProcessId | None = identify(self._process.pid)
 
