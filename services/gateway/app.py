@@ -16,6 +16,7 @@ from services.gateway import api, v2
 from services.gateway.api import Endpoint, Gateway
 from services.gateway.breaker import CircuitBreaker
 from services.gateway.features import FeatureSource
+from services.gateway.heap import settle
 from services.gateway.metrics import Metrics
 from services.gateway.models import Models
 from services.gateway.online_store import FeastRedisStore
@@ -87,6 +88,7 @@ def build(settings: Settings) -> FastAPI:
         ]
         writer = _keep_running("prediction_log", log.run, metrics)
         await _first_connection(features_client, events_client)
+        settle()
         _log.info("ready for requests", port=settings.gateway_port)
         yield
         log.stop()  # uvicorn has answered its last request

@@ -13,6 +13,7 @@ import structlog
 from dojo.bundle import CorruptBundleError
 from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError, UnknownVersionError, Version
 from dojo.specs import ModelSpec
+from services.gateway.heap import settle
 from services.gateway.metrics import Metrics
 from services.gateway.model_cache import ModelCache
 from services.gateway.serving import ServedModel
@@ -70,9 +71,12 @@ class Models:
 
         def poll_until_stopped() -> None:
             while not stop.is_set():
+                before = self._known()
                 try:
                     for name in self._specs:
                         self._poll(name)
+                    if self._known() != before:
+                        settle()  # MLflow imports more of itself with its first answers, a new version brings its own objects
                 except Exception:  # the outermost loop of this thread
                     self._metrics.background_errors.labels("model_registry").inc()
                     _log.exception("following the registry failed and goes on")
@@ -80,6 +84,13 @@ class Models:
 
         threading.Thread(target=poll_until_stopped, name="registry", daemon=True).start()
         return stop
+
+    def _known(self) -> list[tuple[bool, str | None]]:
+        """Per model: whether the registry answers, and the serving version."""
+        return [
+            (self._registry_state[name] == "ok", served.version if (served := self.serving.get(name)) else None)
+            for name in self._specs
+        ]
 
     def _poll(self, name: str) -> None:
         try:

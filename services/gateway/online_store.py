@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
+
+import msgspec
 
 from feature_repo.online_layout import (
     MalformedValueError,
@@ -30,9 +31,9 @@ class OnlineStoreUnavailableError(ConnectionError):
     """No feature values within the time given."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRow:
-    """What the store has of one entity, in EntityFields' order.
+class EntityRow(msgspec.Struct, frozen=True, gc=False):
+    """What the store has of one entity, in EntityFields' order. Tens of thousands are remembered: the garbage collector, to
+    which each would cost a microsecond of everybody's time, does not track them (gc=False; they hold only numbers).
 
     Attributes:
         values: None where the store has none.

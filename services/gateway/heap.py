@@ -1,0 +1,16 @@
+"""Keeping the garbage collector's full collections short.
+
+A full collection looks at every object and stops every request meanwhile: 49 ms with this process' libraries, 124 ms once MLflow is
+imported, every few seconds under load. That is a whole feature timeout for all requests in flight. What is alive after start-up stays
+alive, so it need not be looked at again.
+"""
+
+from __future__ import annotations
+
+import gc
+
+
+def settle() -> None:
+    """Take everything that is alive now out of the collector's sight. Call after large imports."""
+    gc.collect()
+    gc.freeze()
