@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from dojo import __version__
 from dojo.settings import Settings
@@ -99,7 +100,7 @@ def build(settings: Settings) -> FastAPI:
         stop_following.set()
         _log.info("stopped", **log.details)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="MLOps Dojo gateway",
         version=__version__,
         description="Online predictions: features by entity key, the registry's champion, every answer logged, every degradation named.",
