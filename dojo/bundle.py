@@ -42,7 +42,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         features: the model's inputs in order, float32 each.
-        stored_defaults: stored feature -> its median over the training rows; what an unreachable store is replaced by.
+        stored_defaults: stored feature -> its median over the training rows; what an unreachable store is replaced by. Of a
+            moment (unix seconds) it is the median age at the row's time, seconds.
         threshold: a payment with a score at or above it is flagged.
         trained_as_of: world time the training data ends at (labels included).
         sha256: file name -> SHA-256 of its bytes, for HASHED_FILES.

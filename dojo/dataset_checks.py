@@ -11,6 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
+from dojo.events import MAX_EURO
 from dojo.lake import UTC_MICROSECONDS
 
 # ISO 8601 in the spellings that exports use, tried in this order; anything else is a fault, never a guess (04/01 or 01/04?).
@@ -74,6 +75,7 @@ def check_amounts(series: pl.Series) -> Checked:
         *_fault(series, _lost(text, values), "not a number"),
         *_fault(series, ~values.is_finite(), "not finite"),
         *_fault(series, values.is_finite() & (values < 0), "negative"),
+        *_fault(series, values.is_finite() & (values > MAX_EURO), f"above {MAX_EURO:g}"),
     )
 
 

@@ -112,10 +112,17 @@ class RedisEventLog:
 
     def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
         def claim() -> list[tuple[bytes | None, dict[bytes, bytes] | None]]:
-            answer = self._redis.xautoclaim(
-                stream_key(stream), group, consumer, min_idle_time=int(idle.total_seconds() * 1000), count=limit
-            )
-            return cast("Any", answer)[1]  # type: ignore[no-any-return]
+            claimed: list[tuple[bytes | None, dict[bytes, bytes] | None]] = []
+            start = b"0-0"
+            while len(claimed) < limit:
+                count = min(PAGE, limit - len(claimed))
+                idle_ms = int(idle.total_seconds() * 1000)
+                answer = self._redis.xautoclaim(stream_key(stream), group, consumer, idle_ms, start_id=start, count=count)
+                start, page = cast("Any", answer)[:2]
+                claimed += page
+                if start == b"0-0":  # the end of what is pending
+                    break
+            return claimed
 
         rows = self._in_group(stream, group, claim)
         while any(fields is None for _, fields in rows):

@@ -6,7 +6,7 @@ writing the same fact twice gives the same id; every consumer may therefore drop
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -15,6 +15,12 @@ import msgspec
 # Refused when decoded, so that one wrong producer cannot put an unusable row into the lake.
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1)]
+MAX_EURO = 1e12  # beyond it is no payment, and sums of whole cents must fit 64 bits
+Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
+
+# World times outside are a producer's fault: a zero timestamp (1970) would make features of half a century due, and a clock that
+# runs centuries ahead would make everything that really happens look old.
+EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Stream(StrEnum):
@@ -35,6 +41,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     wall_time: AwareTime
     schema_version: int = 1
 
+    def __post_init__(self) -> None:
+        if not EARLIEST <= self.world_time < LATEST:
+            raise ValueError(f"world_time {self.world_time} lies outside {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}")
+
 
 class Transaction(Event, frozen=True, kw_only=True):
     """A card payment was made. `amount` is in the shop's currency unit (euros), >= 0."""
@@ -44,7 +54,7 @@ class Transaction(Event, frozen=True, kw_only=True):
     transaction_id: str
     customer_id: str
     merchant_id: str
-    amount: Annotated[float, msgspec.Meta(ge=0)]
+    amount: Euro
 
     @staticmethod
     def id_for(transaction_id: str) -> str:

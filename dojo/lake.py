@@ -137,6 +137,16 @@ class Lake:
         first, last = (date.fromisoformat(p.parent.name.removeprefix("date=")) for p in (partitions[0], partitions[-1]))
         return first, last
 
+    def newest(self, stream: Stream) -> datetime | None:
+        """World time (UTC) of the newest row, None without any. As far as events come in order, the lake is whole up to it."""
+        span = self.days(stream)
+        if span is None:
+            return None
+        newest: datetime = (
+            pl.scan_parquet(self.files(stream, span[1], span[1])).select(pl.col("world_time").max()).collect().item()
+        )
+        return newest.astimezone(UTC)
+
     def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
         """What the partitions from `start` to `end` hold now, pinned by content."""
         return [LakeFile(str(path.relative_to(self.root)), file_sha256(path)) for path in self.files(stream, start, end)]

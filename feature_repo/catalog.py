@@ -38,6 +38,8 @@ STREAK_GAP_DAYS = 10
 # "Never" and "longer than it matters" for the days-since features, days.
 DAYS_CAP = 90.0
 
+MOMENT_UNIT = "unix seconds"
+
 ENTITY_KEYS: dict[Entity, str] = {"customer": "customer_id", "merchant": "merchant_id"}
 
 
@@ -164,7 +166,7 @@ CUSTOMER_ACTIVITY = View(
     pii=True,
     description="The customer's last day and hour, as of the customer's latest transaction (which is included).",
     features=(
-        Feature("customer_last_tx_time", "unix seconds", "When the customer's latest transaction was made."),
+        Feature("customer_last_tx_time", MOMENT_UNIT, "When the customer's latest transaction was made."),
         Feature("customer_last_tx_count_1h", "transactions", "Transactions in the hour up to and with the latest one."),
         Feature("customer_last_amount_1h", "euro", "Sum of amounts in the hour up to and with the latest transaction."),
         Feature("customer_last_tx_count_24h", "transactions", "Transactions in the 24 hours up to and with the latest one."),
@@ -185,7 +187,7 @@ MERCHANT_ACTIVITY = View(
     pii=False,
     description="The merchant's last hour, as of the merchant's latest transaction (which is included).",
     features=(
-        Feature("merchant_last_tx_time", "unix seconds", "When the merchant's latest transaction was made."),
+        Feature("merchant_last_tx_time", MOMENT_UNIT, "When the merchant's latest transaction was made."),
         Feature("merchant_last_tx_count_1h", "transactions", "Transactions in the hour up to and with the latest one."),
         Feature("merchant_last_amount_1h", "euro", "Sum of amounts in the hour up to and with the latest transaction."),
     ),
@@ -201,6 +203,10 @@ SERVICES: dict[str, tuple[str, ...]] = {
         *on_demand.FEATURES,
     ),
 }
+
+
+# Stored features whose value is a moment. What stands in for an unreachable one is an age: a moment would grow old.
+MOMENTS = frozenset(f.name for view in VIEWS.values() for f in view.features if f.unit == MOMENT_UNIT)
 
 
 def views_of(service: str) -> tuple[View, ...]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dojo.clock import RedisWorldClock
 from dojo.connections import connect_redis
+from dojo.events import Stream
 from dojo.lake import Lake
 from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
@@ -33,7 +34,10 @@ def main() -> int:
         def bring_online(now: datetime) -> Materialization:
             return materialize(lake, store, settings.offline_dir, redis, now)
 
-        run(RedisWorldClock(redis), redis, bring_online, metrics, status, stop)
+        def recorded() -> datetime | None:
+            return lake.newest(Stream.TRANSACTIONS)
+
+        run(RedisWorldClock(redis), redis, recorded, bring_online, metrics, status, stop)
     return 0
 
 

@@ -11,7 +11,8 @@ import structlog
 from redis import Redis
 
 from dojo.clock import ClockNotSetError, RedisWorldClock
-from feature_repo.catalog import VIEWS
+from dojo.lake import midnight
+from feature_repo.catalog import PUBLISH_DELAY, VIEWS
 from feature_repo.freshness import read_freshness
 from pipelines.features.materialize import EmptyLakeError, Materialization, latest_midnight, materialized_as_of
 from pipelines.features.metrics import Metrics
@@ -20,6 +21,16 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5  # wall time; 20 world minutes at demo speed, against hours of publishing delay
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0)  # after a failed run; the last one repeats
+
+
+class NothingRecordedError(RuntimeError):
+    """The world has a time, but the lake has nothing of it yet."""
+
+    def __init__(self) -> None:
+        super().__init__("the lake has no transactions yet")
+
+
+WAITING = "waiting for the next midnight to be published"
 
 
 @dataclass
@@ -35,41 +46,67 @@ class Status:
         return True, {"state": self.state, "runs": self.runs, **last}
 
 
-def is_due(materialized: datetime | None, now: datetime) -> bool:
-    """Whether a midnight was published since the last run, or nothing was ever materialised, or that was in another world."""
-    return materialized is None or materialized > now or latest_midnight(materialized) < latest_midnight(now)
+def publishable(now: datetime, recorded: datetime) -> datetime:
+    """The world time to materialise as of: now, or, while the lake is behind, when the last midnight it is whole at is published.
+
+    A midnight published from an incomplete lake would stay wrong for a day: Feast does not replace a row by one of the same time.
+
+    Args:
+        recorded: up to where the lake holds the world.
+    """
+    return now if recorded >= latest_midnight(now) else midnight(recorded) + PUBLISH_DELAY
+
+
+def is_due(materialized: datetime | None, now: datetime, as_of: datetime) -> bool:
+    """Whether a run as of `as_of` has a midnight to publish.
+
+    Args:
+        materialized: world time of the last run; None, or later than `now` (that was in another world), is due at once.
+    """
+    return materialized is None or materialized > now or latest_midnight(materialized) < latest_midnight(as_of)
 
 
 def run(
     clock: RedisWorldClock,
     redis: Redis,
+    recorded: Callable[[], datetime | None],
     materialize: Callable[[datetime], Materialization],
     metrics: Metrics,
     status: Status,
     stop: threading.Event,
 ) -> None:
-    """Materialise whenever it is due until `stop`, through any outage."""
+    """Materialise whenever it is due until `stop`, through any outage.
+
+    Args:
+        recorded: up to which world time the lake holds the world's transactions; None when it is empty.
+        materialize: brings features online as of a world time.
+    """
     failures = 0
     while not stop.is_set():
         wait = POLL_SECONDS
         try:
             if not clock.is_set():
                 raise ClockNotSetError
-            now = clock.now()
-            if any(is_due(materialized_as_of(redis, view), now) for view in VIEWS):
+            now, until = clock.now(), recorded()
+            if until is None:
+                raise NothingRecordedError
+            as_of = publishable(now, until)
+            if any(is_due(materialized_as_of(redis, view), now, as_of) for view in VIEWS):
                 status.state = "materializing"
-                status.last = materialize(now)
+                status.last = materialize(as_of)
                 status.runs += 1
                 metrics.runs.inc()
                 metrics.seconds.observe(status.last.seconds)
                 log.info(
-                    "features materialized", as_of=now.isoformat(), days=status.last.days_built, seconds=status.last.seconds
+                    "features materialized", as_of=as_of.isoformat(), days=status.last.days_built, seconds=status.last.seconds
                 )
             for view in read_freshness(redis, clock.now()):
                 if view.age is not None:
                     metrics.age.labels(view.view).set(view.age.total_seconds())
-            status.state, failures = "waiting for the next midnight to be published", 0
-        except (ClockNotSetError, EmptyLakeError) as error:
+            lake_is_behind = f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
+            status.state = WAITING if as_of == now else lake_is_behind
+            failures = 0
+        except (ClockNotSetError, EmptyLakeError, NothingRecordedError) as error:
             status.state = f"waiting: {error}"
         except Exception as error:  # the outermost loop: log, count, go on
             metrics.errors.inc()

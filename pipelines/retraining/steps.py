@@ -123,11 +123,27 @@ def train_step(run: Run) -> None:
         frauds={part.name: int(part.labels.sum()) for part in split.parts()},
         importance=dict(zip(run.features, fitted.gains(), strict=True)),
         parity_difference=convert.prove_parity(judged, model_file, split.holdout.inputs),
-        stored_defaults=past.select(pl.col(stored_features(run.spec.feature_service)).median()).row(0, named=True),
+        stored_defaults=stored_defaults(past, stored_features(run.spec.feature_service)),
         data_sha256=dataset_hash(dataset, run.spec.feature_service),
         model_sha256=file_sha256(model_file),
     )
     (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+
+
+def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, float]:
+    """What stands in for each stored feature when nobody can read it: its median, or of a moment its median age, seconds."""
+    row_time = pl.col("event_timestamp").dt.epoch("us") / 1_000_000
+
+    def typical(feature: str) -> pl.Expr:
+        value = pl.col(feature)
+        return (
+            ((row_time - value).filter(value > 0) if feature in catalog.MOMENTS else value)
+            .median()
+            .fill_null(0.0)
+            .alias(feature)
+        )
+
+    return rows.select(typical(feature) for feature in features).row(0, named=True)
 
 
 def evaluate_step(run: Run) -> None:

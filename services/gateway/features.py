@@ -18,6 +18,7 @@ from operator import itemgetter
 from dojo.bundle import Bundle, CorruptBundleError
 from feature_repo import catalog, on_demand
 from services.gateway.online_store import EntityFields, EntityRow, OnlineStore, OnlineStoreUnavailableError
+from services.gateway.requests import TIME_INPUT
 
 COLD_START = "cold_start"
 LAST_KNOWN = "features_last_known"
@@ -56,14 +57,18 @@ class FeaturePlan:
             EntityRow(tuple(bundle.stored_defaults.get(name, 0.0) for name in fields.features), (None,) * len(fields.views))
             for fields in self.entities
         )
+        self._moments = tuple(tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities)
         self._uses_request_time = bool(request_time)
         self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
 
     def vector(self, rows: Sequence[EntityRow], inputs: Mapping[str, float]) -> Sequence[float]:
         """The model's inputs in order. rows: one per entity of the plan; inputs: on_demand.REQUEST_INPUTS."""
         values: dict[str, float] = {**inputs}
-        for fields, row in zip(self.entities, rows, strict=True):
+        for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
             values.update(zip(fields.features, [value or 0.0 for value in row.values], strict=True))
+            if row is default:
+                for name in moments:  # the bundle has an age
+                    values[name] = inputs[TIME_INPUT] - values[name]
         if self._uses_request_time:
             values.update(on_demand.compute(values))
         return self._pick(values) if self._pick else [values[self.features[0]]]

@@ -80,6 +80,8 @@ class PredictionLog:
                 retry_at = loop.time() + RETRY_SECONDS
             while self._buffer:
                 await self._write_batch()
+        while self._buffer:  # stopped while a failed run waited for its restart
+            await self._write_batch()
 
     def stop(self) -> None:
         """No more events will come."""

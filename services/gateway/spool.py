@@ -65,8 +65,13 @@ class Spool:
         if self._open is None or self._sizes[self._open] >= SEGMENT_BYTES:
             self._open = self._directory / f"{self._next:08}.jsonl"
             self._next += 1
-        with self._open.open("ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            self._sizes[self._open] = file.tell()
+        segment, self._open = self._open, None  # a segment whose write fails is never appended to: its end may be torn
+        try:
+            with segment.open("ab") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            if segment.exists():
+                self._sizes[segment] = segment.stat().st_size
+        self._open = segment

@@ -19,7 +19,6 @@ from fastapi import FastAPI, Request, Response
 from dojo import __version__
 from services.gateway import docs
 from services.gateway.api import Endpoint, Gateway
-from services.gateway.predictor import NO_VERSION
 from services.gateway.problems import FieldError, Problem, invalid_request, malformed_json, problem_response
 from services.gateway.requests import MAX_INSTANCES, TIME_INPUT, Instance, InstanceSchema, parse_leniently
 from services.gateway.serving import ServedModel
@@ -113,7 +112,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         return _json(
             {
                 "model_name": model,
-                "model_version": served.version if served else NO_VERSION,
+                "model_version": answers[0].version,
                 **({"id": request_id[0]} if request_id[0] is not None else {}),
                 "parameters": {"degraded": ",".join(reasons)} if reasons else {},
                 "outputs": outputs,

@@ -14,9 +14,6 @@ from dojo.eventlog import Delivery
 from dojo.events import Event, MalformedEventError, Stream, decode
 from dojo.lake import SCHEMAS, utc_date
 
-# A world time beyond these is a producer's fault; one such row would make the lake's days span centuries.
-EARLIEST, LATEST = date(1970, 1, 1), date(2199, 12, 31)
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -45,15 +42,10 @@ def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received
     for delivery in deliveries:
         try:
             event = decode(stream, delivery.payload)
-            day = utc_date(event.world_time)
-            if not EARLIEST <= day <= LATEST:
-                raise MalformedEventError(f"{stream}: world_time {day} lies beyond {EARLIEST} and {LATEST}")
-            received.append(Received(delivery.message_id, event, day))
         except MalformedEventError as error:
             rejections.append(Rejection(delivery.message_id, str(error), delivery.payload))
-        except OverflowError:  # a time zone's offset carries the first or last day of the calendar beyond it
-            reason = f"{stream}: world_time lies outside the calendar"
-            rejections.append(Rejection(delivery.message_id, reason, delivery.payload))
+        else:
+            received.append(Received(delivery.message_id, event, utc_date(event.world_time)))
     return received, rejections
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -116,14 +116,8 @@ def ensure_world(
 
 def _lake_end(lake: Lake) -> datetime | None:
     """Up to where the lake's record of both streams is whole: the earlier of their latest events."""
-    latest = []
-    for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
-        span = lake.days(stream)
-        if span is None:
-            return None
-        newest: datetime = lake.scan(stream, start=start_of(span[1])).select(pl.col("world_time").max()).collect().item()
-        latest.append(newest)
-    return min(latest).astimezone(UTC)
+    transactions, outcomes = lake.newest(Stream.TRANSACTIONS), lake.newest(Stream.OUTCOMES)
+    return min(transactions, outcomes) if transactions and outcomes else None
 
 
 def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.datasets import Progress, read_transactions
+from dojo.datasets import DatasetError, Progress, read_transactions
+from dojo.events import EARLIEST
 from dojo.lake import content_hash
 
 # Rows that a replay reads at least for one day: two days of the public data set, 1 MB.
@@ -49,6 +50,9 @@ def import_transactions(source: Path, directory: Path, mapping: Mapping[str, str
         OSError: the directory cannot be written; nothing is kept.
     """
     frame = read_transactions(source, mapping, lambda step, share: progress(step, 0.8 * share))
+    first: datetime = frame["time"][0]  # rows are in order of time
+    if first < EARLIEST:  # a backtest may read such a file, but no world can live it: events have no such times
+        raise DatasetError(f"{source}: time starts at {first:%Y-%m-%d}; a world can be replayed from {EARLIEST:%Y-%m-%d} on")
     progress("hashing", 0.8)
     sha256 = content_hash(frame)
     directory.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 
-from dojo.clock import RedisWorldClock
+from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog
 from dojo.processes import stop_on_signal
@@ -31,8 +32,16 @@ def main() -> int:
     metrics, status = Metrics(), Status()
     with HealthServer(settings.host, settings.streamer_port, status.health):
         store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "streamer.db")
-        streamer = Streamer(event_log, redis, RedisWindows(redis), feast_push(store), metrics)
-        run(streamer, event_log, redis, RedisWorldClock(redis), metrics, status, stop)
+        clock = RedisWorldClock(redis)
+
+        def world_now() -> datetime | None:
+            try:
+                return clock.now()
+            except ClockNotSetError:
+                return None
+
+        streamer = Streamer(event_log, redis, RedisWindows(redis), feast_push(store), metrics, world_now)
+        run(streamer, event_log, redis, clock, metrics, status, stop)
     return 0
 
 

@@ -26,6 +26,10 @@ CONSUMER = "streamer"
 # Messages per round. Two pushes a round cost some 20 ms whatever their size; 500 rows more cost as much again.
 BATCH = 500
 
+# A payment from further ahead than clocks disagree (a second of wall time at the fastest speed is a day) is a producer's fault. Its
+# entity's window would start there, and every real payment would look too old for it.
+FUTURE_TOLERANCE = timedelta(days=1)
+
 DEAD_LETTERS_KEY = "dojo:streamer:dead-letters"
 DEAD_LETTERS_KEPT = 1000
 
@@ -54,8 +58,18 @@ class Round:
 class Streamer:
     """Applies batches of transactions to the online store."""
 
-    def __init__(self, event_log: EventLog, redis: Redis, windows: RedisWindows, push: OnlinePush, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        redis: Redis,
+        windows: RedisWindows,
+        push: OnlinePush,
+        metrics: Metrics,
+        world_now: Callable[[], datetime | None],
+    ) -> None:
+        """world_now: None while the world has no time (its history is being built)."""
         self._log, self._redis, self._windows, self._push, self._metrics = event_log, redis, windows, push, metrics
+        self._world_now = world_now
 
     def next_round(self, block: timedelta) -> Round:
         """Apply up to BATCH new messages, waiting at most `block` for the first."""
@@ -67,9 +81,10 @@ class Streamer:
 
     def apply(self, deliveries: Sequence[Delivery]) -> Round:
         """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
-        transactions = [event for delivery in deliveries if (event := self._decoded(delivery)) is not None]
+        transactions, malformed = self._decoded(deliveries)
         for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
             self._bring_online(view, transactions)
+        self._set_aside(malformed)
         self._log.acknowledge(Stream.TRANSACTIONS, GROUP, [delivery.message_id for delivery in deliveries])
         self._metrics.events.inc(len(transactions))
         return Round(len(deliveries), max((event.world_time for event in transactions), default=None))
@@ -89,20 +104,27 @@ class Streamer:
         with self._metrics.push_seconds.time():
             self._push(view.name, rows)
 
-    def _decoded(self, delivery: Delivery) -> Transaction | None:
-        try:
-            event = decode(Stream.TRANSACTIONS, delivery.payload)
-            assert isinstance(event, Transaction)
-            if event.world_time.tzinfo is None:
-                raise MalformedEventError("transactions: world_time has no time zone")
-            return event
-        except MalformedEventError as error:
+    def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[list[Transaction], list[tuple[Delivery, str]]]:
+        """The batch's transactions, and what is none with the reason."""
+        now = self._world_now()
+        transactions, malformed = [], []
+        for delivery in deliveries:
+            try:
+                event = decode(Stream.TRANSACTIONS, delivery.payload)
+                assert isinstance(event, Transaction)
+                if now is not None and event.world_time > now + FUTURE_TOLERANCE:
+                    raise MalformedEventError(f"transactions: world_time {event.world_time} lies ahead of the world ({now})")
+            except MalformedEventError as error:
+                malformed.append((delivery, str(error)))
+            else:
+                transactions.append(event)
+        return transactions, malformed
+
+    def _set_aside(self, malformed: Sequence[tuple[Delivery, str]]) -> None:
+        for delivery, reason in malformed:
             self._metrics.malformed.inc()
-            log.warning(
-                "malformed message set aside", message_id=delivery.message_id, reason=str(error), kept_in=DEAD_LETTERS_KEY
-            )
+            log.warning("malformed message set aside", message_id=delivery.message_id, reason=reason, kept_in=DEAD_LETTERS_KEY)
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.lpush(DEAD_LETTERS_KEY, delivery.payload)
                 pipe.ltrim(DEAD_LETTERS_KEY, 0, DEAD_LETTERS_KEPT - 1)
                 pipe.execute()
-            return None

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dojo.clock import RedisWorldClock, wall_now
 from dojo.eventlog import PAYLOAD_FIELD, RedisEventLog, stream_key
-from dojo.events import Stream, Transaction
+from dojo.events import Stream, Transaction, encode
 from dojo.lake import Lake, content_hash
 from feature_repo.catalog import SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
@@ -209,6 +209,7 @@ def _contents(directory: Path) -> dict[str, str]:
 
 def test_a_late_event_changes_the_window_once_however_often_it_comes(world: World) -> None:
     at = NOW + timedelta(days=5)
+    RedisWorldClock(world.redis).set(at, 0)
     first, latest, late = (
         Payment(f"late{n}", "late-customer", "late-merchant", at + timedelta(minutes=minute), cents, 0, None)
         for n, (minute, cents) in enumerate([(0, 1000), (30, 2000), (10, 500)])
@@ -225,7 +226,9 @@ def test_a_late_event_changes_the_window_once_however_often_it_comes(world: Worl
 
 
 def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) -> None:
-    poison = [b"{not json", b'{"event_id": "tx-1"}', b"", b'{"amount": NaN}']
+    RedisWorldClock(world.redis).set(NOW + timedelta(days=6), 0)
+    in_a_year = Payment("in-a-year", "poison-customer", "poison-merchant", NOW + timedelta(days=365), 100, 0, None)
+    poison = [b"{not json", b'{"event_id": "tx-1"}', b"", b'{"amount": NaN}', *map(encode, events_of([in_a_year]))]
     for payload in poison:
         world.redis.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: payload})
     world.redis.xadd(stream_key(Stream.TRANSACTIONS), {b"other": b"field"})
@@ -242,6 +245,7 @@ def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) ->
 
 def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -> None:
     at = NOW + timedelta(days=8)
+    RedisWorldClock(world.redis).set(at, 0)
     payments = [
         Payment(f"k{n}", f"killed-{n % 5}", f"shop-{n % 3}", at + timedelta(seconds=10 * n), 100 + n, 0, None)
         for n in range(3000)
@@ -315,7 +319,7 @@ def test_the_resident_materializer_follows_the_world_by_itself(tmp_path: Path) -
 
     try:
         wait_until(lambda: http_ok(healthz) and "no time yet" in state()["state"], 60, "it waits for a world, healthy")
-        history = made_payments(START, START + timedelta(days=12), 300, 5, "h")
+        history = made_payments(START, START + timedelta(days=12, hours=6), 300, 5, "h")
         world.write_lake(history, "history", START + timedelta(days=11, hours=12))
         clock.set(START + timedelta(days=11, hours=12), 0)
         wait_until(lambda: state()["runs"] == 1, 60, f"the initial run; its log ends:\n{world.materializer.tail()}")

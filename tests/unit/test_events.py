@@ -13,7 +13,7 @@ from dojo.events import EVENT_TYPES, Event, MalformedEventError, Outcome, Predic
 
 NOW = datetime(2018, 6, 10, 12, 30, 15, 123456, tzinfo=UTC)
 
-times = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - Hypothesis adds the zone
+times = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - Hypothesis adds the zone
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 base = {"event_id": texts, "world_time": times, "wall_time": times}
@@ -71,6 +71,9 @@ OUTCOME = msgspec.to_builtins(
         (Stream.TRANSACTIONS, {"colour": "red"}, "unknown field `colour`"),
         (Stream.TRANSACTIONS, {"event_id": ""}, "length >= 1 - at `$.event_id`"),
         (Stream.TRANSACTIONS, {"world_time": "2018-06-10T12:00:00"}, "timezone component - at `$.world_time`"),
+        (Stream.TRANSACTIONS, {"amount": 1e13}, "`float` <= 1000000000000.0 - at `$.amount`"),
+        (Stream.TRANSACTIONS, {"world_time": "1970-01-01T00:00:00Z"}, "lies outside 1971-01-01 to 2200-01-01"),
+        (Stream.TRANSACTIONS, {"world_time": "9999-12-31T23:59:59-12:00"}, "lies outside 1971-01-01 to 2200-01-01"),
         (Stream.TRANSACTIONS, {"world_time": "yesterday"}, "Invalid RFC3339 encoded datetime - at `$.world_time`"),
         (Stream.OUTCOMES, {"label": 2}, "`int` <= 1 - at `$.label`"),
         (Stream.OUTCOMES, {"transaction_time": "2018-06-10T12:00:00"}, "timezone component - at `$.transaction_time`"),

@@ -18,7 +18,8 @@ from feature_repo.freshness import judge_freshness
 from feature_repo.store import connection_string
 from pipelines.features import inputs, offline
 from pipelines.features.catalog_report import catalog_entries, search
-from pipelines.features.resident import is_due
+from pipelines.features.materialize import latest_midnight
+from pipelines.features.resident import is_due, publishable
 from services.streamer import activity
 from services.streamer.windows import Window
 from tests.feature_reference import Payment, outcomes_of, transactions_of
@@ -37,7 +38,21 @@ MODELS = Path("models")
     ],
 )
 def test_a_run_is_due_once_a_midnight_is_published(materialized: datetime | None, now: datetime, due: bool) -> None:
-    assert is_due(materialized, now) is due
+    assert is_due(materialized, now, now) is due
+
+
+@pytest.mark.parametrize(
+    ("recorded", "as_of"),
+    [
+        (NOON - timedelta(minutes=20), NOON),  # the recorder's usual lag
+        (NOON - timedelta(hours=12), NOON),  # whole at this day's midnight: it may be published
+        (NOON - timedelta(hours=12, seconds=1), NOON - timedelta(days=1, hours=6)),  # only at yesterday's
+        (NOON - timedelta(days=3), NOON - timedelta(days=3, hours=6)),
+    ],
+)
+def test_no_midnight_is_published_before_the_lake_is_whole_at_it(recorded: datetime, as_of: datetime) -> None:
+    assert publishable(NOON, recorded) == as_of
+    assert recorded >= latest_midnight(as_of)
 
 
 def test_freshness_is_judged_by_the_views_sla_and_no_data_is_no_pass() -> None:
@@ -51,6 +66,14 @@ def test_redis_urls_are_spelled_as_feast_wants_them() -> None:
     assert connection_string("redis://127.0.0.1:6390/3") == "127.0.0.1:6390,socket_timeout=5,socket_connect_timeout=5,db=3"
     secured = connection_string("rediss://:secret@store")
     assert secured == "store:6379,socket_timeout=5,socket_connect_timeout=5,db=0,password=secret,ssl=true"
+    assert connection_string("redis://a%40b:p%3Dw%2Fd%25@store/0").endswith(",db=0,username=a@b,password=p=w/d%")
+
+
+@pytest.mark.parametrize(("url", "part"), [("redis://:s%2Cx@store", "password"), ("redis://s,x:y@store", "user")])
+def test_a_comma_that_feast_would_split_at_is_refused_without_showing_the_secret(url: str, part: str) -> None:
+    with pytest.raises(ValueError, match=f"online store store: the {part} has a comma") as refused:
+        connection_string(url)
+    assert "s,x" not in str(refused.value)
 
 
 def _lake_rows(payments: list[Payment]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -109,3 +109,25 @@ def test_the_breaker_opens_after_failures_in_a_row_and_closes_on_a_success() -> 
     breaker.succeeded()
     assert not breaker.is_open
     assert changes == [True, False]
+
+
+def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stays_a_moment() -> None:
+    wanted = FeaturePlan(
+        Bundle(
+            model="m",
+            feature_service=SERVICE,
+            features=("customer_seconds_since_tx", "merchant_seconds_since_tx"),
+            stored_defaults={"customer_last_tx_time": 7200.0, "merchant_last_tx_time": 60.0},
+            threshold=0.5,
+            trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
+            sha256={},
+        )
+    )
+    now = 1_528_000_000.0
+    inputs = {"amount": 10.0, "transaction_time": now}
+    assert wanted.vector(wanted.defaults, inputs) == (7200.0, 60.0)
+    customer, _ = wanted.entities
+    remembered = EntityRow(
+        tuple(now - 30 if name == "customer_last_tx_time" else 0.0 for name in customer.features), (now,) * len(customer.views)
+    )
+    assert wanted.vector((remembered, wanted.defaults[1]), inputs) == (30.0, 60.0)

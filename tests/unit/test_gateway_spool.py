@@ -47,3 +47,15 @@ def test_a_torn_last_line_is_left_out_and_never_appended_to(tmp_path: Path) -> N
     spool = Spool(tmp_path, 1000)
     spool.append([b"four"])
     assert drain(spool) == [b"one", b"two", b"four"]
+
+
+def test_after_a_failed_write_the_next_events_are_kept_again(tmp_path: Path) -> None:
+    directory = tmp_path / "spool"
+    spool = Spool(directory, 10_000)
+    directory.rmdir()
+    for _ in range(2):  # the second failure must be the disk's again, not a confused spool's
+        with pytest.raises(FileNotFoundError):
+            spool.append([b"lost"])
+    directory.mkdir()
+    assert spool.append([b"kept"]) == 1
+    assert drain(spool) == [b"kept"]

@@ -89,8 +89,8 @@ def test_times_of_any_zone_become_utc_and_belong_to_the_utc_day() -> None:
     ("change", "reason"),
     [
         (lambda good: good[:-1], "transactions: "),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"), "outside the calendar"),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"), "world_time 1000-01-01 lies beyond"),
+        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"), "lies outside"),
+        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"), "lies outside"),
     ],
 )
 def test_a_message_that_cannot_be_a_row_is_rejected_and_the_others_are_not(
