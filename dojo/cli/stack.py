@@ -69,8 +69,15 @@ def _settings() -> Settings:
 
 def _check_joining(settings: Settings, transactions: Path | None) -> None:
     """A running stack can only be joined as what it is."""
-    if transactions is not None and settings.world_source != "replay":
+    if transactions is None:
+        return
+    if settings.world_source != "replay" or settings.replay_dataset is None:
         raise fail("the stack already runs, on generated transactions", "dojo down --purge, then dojo up --transactions FILE")
+    if _import(transactions) != settings.replay_dataset.resolve():
+        raise fail(
+            f"the stack already runs, on other transactions: {settings.replay_dataset}",
+            "dojo down --purge, then dojo up --transactions FILE",
+        )
 
 
 def _start(settings: Settings, transactions: Path | None) -> None:
@@ -83,13 +90,18 @@ def _start(settings: Settings, transactions: Path | None) -> None:
     replay = {**os.environ, "DOJO_WORLD_SOURCE": "replay"}
     if settings.world_source != "replay":
         check_same_world(settings.home, replay)  # before the import, which takes its time
+    # Also for what this process does next: `dojo demo` goes on from here.
+    os.environ.update(replay, DOJO_REPLAY_DATASET=str(_import(transactions)))
+    launch(_settings(), os.environ)
+
+
+def _import(transactions: Path) -> Path:
+    """The data set that a file of transactions becomes; the same content is always the same one."""
     command = [sys.executable, "-m", "dojo", "data", "import", str(transactions), "--json"]
     imported = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if imported.returncode != 0:
         raise typer.Exit(imported.returncode)  # the import has said what is wrong with the file
-    # Also for what this process does next: `dojo demo` goes on from here.
-    os.environ.update(replay, DOJO_REPLAY_DATASET=str(Path(msgspec.json.decode(imported.stdout)["path"]).resolve()))
-    launch(_settings(), os.environ)
+    return Path(msgspec.json.decode(imported.stdout)["path"]).resolve()
 
 
 def _wait_until_healthy(home: Path) -> StackStatus:
@@ -117,7 +129,10 @@ def down(
     from dojo.supervisor.control import stop
 
     home = _settings().home
-    if purge and home.exists() and not yes:
+    purge = purge and _holds_files(home)
+    if purge:
+        _check_purgeable(home)
+    if purge and not yes:
         typer.confirm(f"Delete {home.resolve()} with its lake, models and features?", abort=True)
     with err.status("stopping"):
         stopped = stop(home)
@@ -127,16 +142,28 @@ def down(
         out.print(f"stopped in {stopped.seconds:.1f} s", highlight=False)
     else:
         out.print("nothing was running", highlight=False)
-    if purge and home.exists():
-        _check_purgeable(home)
+    if purge:
         shutil.rmtree(home)
         out.print(f"deleted {home.resolve()}", highlight=False, soft_wrap=True)
 
 
+def _holds_files(home: Path) -> bool:
+    """Not so before the first `up`: stopping alone leaves at most an empty `run/`."""
+    return any(path.is_file() for path in home.rglob("*"))
+
+
 def _check_purgeable(home: Path) -> None:
-    """DOJO_HOME may point anywhere; only a directory that a stack has run in is deleted."""
-    if not any((home / name).exists() for name in ("run", "lake", "logs", "redis", "mlflow", "imports")):
-        raise fail(f"{home.resolve()} does not look like a home of the stack; it was not deleted", "check DOJO_HOME")
+    """DOJO_HOME may point anywhere; only what a stack or a world has marked as its own is deleted, for `logs/` or `run/` are
+    anybody's names."""
+    from dojo.supervisor.paths import environment_file
+
+    markers = (environment_file(home), home / "world.json")
+    if not any(marker.is_file() for marker in markers):
+        raise fail(
+            f"{home.resolve()} is not a home of the stack, nothing was stopped or deleted: it has neither "
+            f"{' nor '.join(str(marker.relative_to(home)) for marker in markers)}",
+            "check DOJO_HOME",
+        )
 
 
 def status(as_json: JsonFlag = False) -> None:
