@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -20,3 +21,9 @@ def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+
+
+def redis_address(url: str) -> str:
+    """`host:port` of a Redis URL, for messages: user and password are nobody's to read there."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 6379}"

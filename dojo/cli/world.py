@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.connections import connect_redis
+from dojo.connections import connect_redis, redis_address
 from dojo.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(help="The world's clock: look at it, pause it, let it run.", no_args_is_help=True)
@@ -65,7 +65,7 @@ def _clock() -> Iterator[tuple[RedisWorldClock, Settings]]:
     except ClockNotSetError as error:
         raise fail(str(error), "dojo data history") from error
     except RedisError as error:
-        raise fail(f"Redis does not answer at {settings.redis}: {error}", "dojo up") from error
+        raise fail(f"Redis does not answer at {redis_address(settings.redis)}: {error}", "dojo up") from error
     finally:
         client.close()
 

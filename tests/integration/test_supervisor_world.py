@@ -64,6 +64,15 @@ def test_a_world_without_a_time_and_an_absent_redis_are_said_with_the_next_step(
     assert "dojo up" in absent.stderr
 
 
+def test_an_absent_redis_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("DOJO_REDIS_URL", f"redis://somebody:secret@127.0.0.1:{port}/0")
+    absent = CliRunner().invoke(app, ["status"])
+    assert f"Redis does not answer at 127.0.0.1:{port}:" in absent.stderr
+    assert "secret" not in absent.output
+    assert "somebody" not in absent.output
+
+
 def test_the_doctor_really_asks_the_embedded_redis_server() -> None:
     check = redis_server_starts()
     assert check.verdict is Verdict.OK
