@@ -98,6 +98,8 @@ def materialize(
 def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progress | None = None) -> tuple[int, int]:
     """Build the days that the offline store lacks or whose lake files have changed. Returns days and rows built.
 
+    A block of days at a time, each noted when its files are written: a build that is killed goes on where it was.
+
     Only transactions and outcomes before `as_of` are read, so a run as of an earlier time sees no later fact. The day of
     `as_of` itself is built as far as it has come, and again by the next run.
     """
@@ -109,15 +111,17 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
     if last == as_of.date():
         wanted[last] = f"{wanted[last]} as of {as_of.isoformat()}"
     days = inputs.outdated(offline_dir, wanted)
-    rows = 0
-    for start, end in _spans(days):
-        reach = datetime.combine(start, datetime.min.time(), UTC) - offline.HISTORY
-        transactions = _collect(lake.scan(Stream.TRANSACTIONS, reach, as_of), TRANSACTION_COLUMNS)
-        outcomes = _collect(lake.scan(Stream.OUTCOMES, reach, as_of), OUTCOME_COLUMNS)
-        offline.build_offline(transactions, outcomes, offline_dir, start, end, progress)
-        built = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
-        inputs.record_built(offline_dir, {day: wanted[day] for day in built})
-        rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in built)
+    report = progress or (lambda _what, _share: None)
+    done = rows = 0
+    for block in _blocks(days):
+        reach, until = _midnight(block[0]) - offline.HISTORY, min(_midnight(block[-1] + timedelta(days=1)), as_of)
+        transactions = _collect(lake.scan(Stream.TRANSACTIONS, reach, until), TRANSACTION_COLUMNS)
+        outcomes = _collect(lake.scan(Stream.OUTCOMES, reach, until), OUTCOME_COLUMNS)
+        part = _part(report, done / len(days), (done + len(block)) / len(days))
+        offline.build_offline(transactions, outcomes, offline_dir, block[0], block[-1], part)
+        inputs.record_built(offline_dir, {day: wanted[day] for day in block})
+        done += len(block)
+        rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in block)
     return len(days), rows
 
 
@@ -161,15 +165,24 @@ def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) ->
     return int(times["entities"][0]), times["newest"][0]
 
 
-def _spans(days: list[date]) -> list[tuple[date, date]]:
-    """Consecutive days as (first, last)."""
-    spans: list[tuple[date, date]] = []
+def _blocks(days: list[date]) -> list[list[date]]:
+    """Consecutive days, at most DAYS_AT_ONCE together: that bounds the rows in memory to theirs and HISTORY's."""
+    blocks: list[list[date]] = []
     for day in days:
-        if spans and day - spans[-1][1] == timedelta(days=1):
-            spans[-1] = (spans[-1][0], day)
+        if blocks and day - blocks[-1][-1] == timedelta(days=1) and len(blocks[-1]) < offline.DAYS_AT_ONCE:
+            blocks[-1].append(day)
         else:
-            spans.append((day, day))
-    return spans
+            blocks.append([day])
+    return blocks
+
+
+def _part(report: Progress, start: float, end: float) -> Progress:
+    """Progress of a part as progress of the whole, in which it takes the shares from `start` to `end`."""
+    return lambda what, share: report(what, start + (end - start) * share)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time(), UTC)
 
 
 def _collect(rows: pl.LazyFrame, columns: tuple[str, ...]) -> pl.DataFrame:
