@@ -68,8 +68,8 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
         .sort("wall_time")
         .unique("request_id", keep="last", maintain_order=True)
     )
-    # An outcome never comes before its payment, so earlier partitions cannot matter.
-    outcomes = lake.scan(Stream.OUTCOMES, since).select("transaction_id", "label").unique("transaction_id")
+    # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
+    outcomes = lake.scan(Stream.OUTCOMES).select("transaction_id", "label").unique("transaction_id")
     joined = predictions.join(outcomes, left_on="request_id", right_on="transaction_id", how="left")
     return joined.drop("wall_time").collect()
 

@@ -138,11 +138,11 @@ def reproduce(
 def backtest(
     transactions: Annotated[Path, typer.Option(help="CSV or Parquet of transactions; known column names are recognised.")],
     train_start: Annotated[str, typer.Option(help="First training day, e.g. 2018-06-10.", metavar="DATE")],
-    train_days: Annotated[int, typer.Option(min=1, help="Days of training.")] = 7,
+    train_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of training.")] = 7,
     delay_days: Annotated[
-        int, typer.Option(min=0, help="Days until a label is known; unused days between training and test.")
+        int, typer.Option(min=0, max=3650, help="Days until a label is known; unused days between training and test.")
     ] = 7,
-    test_days: Annotated[int, typer.Option(min=1, help="Days of test.")] = 7,
+    test_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of test.")] = 7,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="Their column = ours, for names that are not recognised.", metavar="A=B")
     ] = None,

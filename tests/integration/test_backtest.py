@@ -73,6 +73,9 @@ def test_the_same_call_gives_the_same_figures(file: Path) -> None:
         (("--train-start", "2019-04-20"), "is not covered"),
         (("--train-start", "10.5.2019"), "expected a date such as 2018-06-10"),
         (("--train-start", "2019-05-02", "--map", "nonsense"), "--map: expected their_column=our_column"),
+        (("--train-start", "2019-05-02", "--train-days", "10000000000"), "less than or equal to 3650"),
+        (("--train-start", "2019-05-02", "--delay-days", "10000000000"), "less than or equal to 3650"),
+        (("--train-start", "2019-05-02", "--test-days", "10000000000"), "less than or equal to 3650"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_clearly(file: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -113,3 +113,9 @@ def test_since_and_until_bound_the_predictions_time(tmp_path: Path) -> None:
     judged = judged_predictions(lake, "fraud", NOON + timedelta(seconds=3), NOON + timedelta(seconds=6))
     assert sorted(judged["request_id"]) == ["t3", "t4", "t5"]
     assert judged["label"].null_count() == 0  # their outcomes arrive after `until`, and still count
+
+
+def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path) -> None:
+    answered = NOON + timedelta(days=5)  # by the gateway's clock: long after the payment, and after its outcome
+    lake = lake_of(tmp_path, [prediction(0, 0.9, world_time=answered)], {0: 1})
+    assert judged_predictions(lake, "fraud", since=answered)["label"].to_list() == [1]
