@@ -99,6 +99,17 @@ class World:
                 stream, rows.with_columns(event_id=pl.format(f"{stream}-{{}}", "transaction_id"), wall_time="world_time"), name
             )
 
+    def go_to(self, moment: datetime) -> None:
+        """Set the world's time, and wait until the streamer has seen it: it takes nothing from far ahead of the world."""
+        RedisWorldClock(self.redis).set(moment, 0)
+
+        def seen() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.streamer_port}/healthz", timeout=5) as answer:
+                as_of = json.load(answer)["as_of"]
+            return as_of is not None and datetime.fromisoformat(as_of) >= moment
+
+        wait_until(seen, 20, f"the streamer is at {moment}")
+
     def materialize(self, as_of: datetime) -> Any:
         return materialize(self.lake, self.store, self.home / "features", self.redis, as_of)
 
@@ -209,7 +220,7 @@ def _contents(directory: Path) -> dict[str, str]:
 
 def test_a_late_event_changes_the_window_once_however_often_it_comes(world: World) -> None:
     at = NOW + timedelta(days=5)
-    RedisWorldClock(world.redis).set(at, 0)
+    world.go_to(at)
     first, latest, late = (
         Payment(f"late{n}", "late-customer", "late-merchant", at + timedelta(minutes=minute), cents, 0, None)
         for n, (minute, cents) in enumerate([(0, 1000), (30, 2000), (10, 500)])
@@ -226,7 +237,7 @@ def test_a_late_event_changes_the_window_once_however_often_it_comes(world: Worl
 
 
 def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) -> None:
-    RedisWorldClock(world.redis).set(NOW + timedelta(days=6), 0)
+    world.go_to(NOW + timedelta(days=6))
     in_a_year = Payment("in-a-year", "poison-customer", "poison-merchant", NOW + timedelta(days=365), 100, 0, None)
     poison = [b"{not json", b'{"event_id": "tx-1"}', b"", b'{"amount": NaN}', *map(encode, events_of([in_a_year]))]
     for payload in poison:
@@ -245,7 +256,7 @@ def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) ->
 
 def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -> None:
     at = NOW + timedelta(days=8)
-    RedisWorldClock(world.redis).set(at, 0)
+    world.go_to(at)
     payments = [
         Payment(f"k{n}", f"killed-{n % 5}", f"shop-{n % 3}", at + timedelta(seconds=10 * n), 100 + n, 0, None)
         for n in range(3000)
@@ -328,7 +339,9 @@ def test_the_resident_materializer_follows_the_world_by_itself(tmp_path: Path) -
         assert {view.verdict for name, view in fresh.items() if VIEWS[name].kind == "batch"} == {"ok"}
 
         world.write_lake(
-            [p for p in history if p.time >= START + timedelta(days=11, hours=12)], "part-1", START + timedelta(days=12)
+            [p for p in history if p.time >= START + timedelta(days=11, hours=12)],
+            "part-1",
+            START + timedelta(days=12, hours=6),
         )
         clock.set(START + timedelta(days=12, hours=5, minutes=59), 0)
         assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
@@ -344,6 +357,7 @@ def test_materialize_on_the_command_line_says_what_it_did(world: World, monkeypa
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DOJO_ONLINE_STORE_URL", "")
+    world.go_to(NOW)
     answer = CliRunner().invoke(app, ["materialize", "--as-of", NOW.isoformat(), "--json"])
     assert answer.exit_code == 0, answer.output
     done = json.loads(answer.stdout)
