@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 BLOCK = timedelta(milliseconds=500)  # of an idle read; SIGTERM is noticed within it
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0)  # after a failed round; the last one repeats
-HOUSEKEEPING_SECONDS = 1.0  # lag and freshness, wall time
+HOUSEKEEPING_SECONDS = 0.25  # lag and freshness, wall time; 10 world minutes at demo speed
 RECLAIM_AFTER = timedelta(seconds=15)  # a round takes a fraction of a second; older deliveries were left by a dead streamer
 
 
