@@ -16,11 +16,9 @@ import typer
 from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
 from dojo.events import Stream
 from dojo.lake import Lake
-from dojo.statistics.classification import pr_auc
+from dojo.statistics.classification import MINIMUM_FRAUDS, pr_auc
 
-# Below these a rate says little: 30 frauds leave a catch rate +-18 percentage points (95 %), 1,000 legitimate payments a
-# false-positive rate of 1 % +-0.6.
-MINIMUM_FRAUDS = 30
+# Fewer legitimate payments are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
 MINIMUM_LEGITIMATE = 1000
 
 Status = Literal["measured", "insufficient_data"]

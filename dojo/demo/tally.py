@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dojo.events import Outcome, Prediction
-from dojo.statistics.classification import pr_auc
+from dojo.statistics.classification import MINIMUM_FRAUDS, pr_auc
 
 # Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
 LATENCY_WINDOW = 2_000
-
-# Below this many labelled frauds a PR-AUC moves by several points from one label to the next.
-MINIMUM_FRAUDS = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
+# Fewer labelled frauds than this are insufficient data for a rate of frauds: 30 leave a catch rate +-18 percentage points (95 %).
+MINIMUM_FRAUDS = 30
+
 
 def pr_auc(labels: Array, scores: Array) -> float:
     """Area under the precision-recall curve as average precision.

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dojo.demo.tally import MINIMUM_FRAUDS, Tally
+from dojo.demo.tally import Tally
 from dojo.events import Outcome, Prediction
+from dojo.statistics.classification import MINIMUM_FRAUDS
 
 NOW = datetime(2018, 6, 1, tzinfo=UTC)
 
