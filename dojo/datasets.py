@@ -9,6 +9,7 @@ A file with faults is refused as a whole, all its faults at once (`dojo/dataset_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,17 +46,23 @@ Progress = Callable[[str, float], None]
 NO_MAPPING: Mapping[str, str] = MappingProxyType({})
 
 
+LAST_TIME = datetime.max.replace(tzinfo=UTC)
+
+
 class DatasetError(ValueError):
     """A file that cannot be used; the message names every fault with column, row count and an example."""
 
 
-def read_transactions(path: Path, mapping: Mapping[str, str] = NO_MAPPING, progress: Progress | None = None) -> pl.DataFrame:
+def read_transactions(
+    path: Path, mapping: Mapping[str, str] = NO_MAPPING, progress: Progress | None = None, *, future_allowed: bool = False
+) -> pl.DataFrame:
     """Read and check a file of transactions.
 
     Args:
         path: CSV (with a header; may be gzipped) or Parquet.
         mapping: their column -> ours, for names that are not recognised; wins over recognised ones.
         progress: called before each step.
+        future_allowed: for a backtest, which only compares times with each other; a world cannot have lived the future.
 
     Returns:
         Columns of TRANSACTION_SCHEMA, sorted by (time, transaction_id). Times without a zone are taken as UTC.
@@ -76,7 +83,7 @@ def read_transactions(path: Path, mapping: Mapping[str, str] = NO_MAPPING, progr
         tell(f"checking {theirs}", 0.4 + 0.08 * done)
         series = raw.get_column(theirs)
         if ours == "time":
-            values, found = check_times(series, latest=wall_now())
+            values, found = check_times(series, latest=LAST_TIME if future_allowed else wall_now())
         elif ours == "amount":
             values, found = check_amounts(series)
         elif ours == "label":

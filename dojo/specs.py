@@ -63,19 +63,39 @@ class Label(_Part):
     delay: LabelDelay
 
 
+# LightGBM's parameters that a spec may set, with the values that make sense (both ends included). A closed list: LightGBM itself takes
+# a misspelt parameter silently.
+ESTIMATOR_BOUNDS: dict[str, tuple[float, float]] = {
+    "n_estimators": (1, 10_000),
+    "learning_rate": (1e-4, 1),
+    "num_leaves": (2, 4096),
+    "max_depth": (-1, 64),
+    "min_child_samples": (1, 1_000_000),
+    "max_bin": (2, 65_535),
+    "subsample": (0.01, 1),
+    "subsample_freq": (0, 1_000),
+    "colsample_bytree": (0.01, 1),
+    "reg_alpha": (0, 1e6),
+    "reg_lambda": (0, 1e6),
+}
+
+
 class Estimator(_Part):
     kind: Literal["lightgbm"]
-    parameters: dict[str, int | float | str | bool]
+    parameters: dict[str, int | float]
     early_stopping_rounds: Annotated[int, Field(ge=1)]
 
     @field_validator("parameters", mode="before")
     @classmethod
-    def _parameters_are_scalars(cls, parameters: object) -> object:
+    def _parameters_make_sense(cls, parameters: object) -> object:
         """One fault per parameter; a union of types would name each type that it is not."""
         if isinstance(parameters, dict):
             for name, value in parameters.items():
-                if not isinstance(value, (int, float, str, bool)):
-                    raise ValueError(f"{name}: expected a number, a text or a truth value, got {value!r}")
+                if name not in ESTIMATOR_BOUNDS:
+                    raise ValueError(f"{name}: unknown; LightGBM's parameters here are {', '.join(ESTIMATOR_BOUNDS)}")
+                low, high = ESTIMATOR_BOUNDS[name]
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                    raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
         return parameters
 
 
@@ -119,6 +139,10 @@ class Serving(_Part):
     def _lookup_fits_the_deadline(self) -> Serving:
         if not timedelta(0) < self.feature_timeout < self.deadline:
             raise ValueError(f"feature_timeout must be positive and below deadline ({format_duration(self.deadline)})")
+        if self.latency_slo > self.deadline:
+            raise ValueError(
+                f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later answers do not count"
+            )
         return self
 
 
@@ -141,6 +165,12 @@ class ModelSpec(_Part):
     gate: Gate
     serving: Serving
     data: DataGovernance
+
+    @model_validator(mode="after")
+    def _entities_differ(self) -> ModelSpec:
+        if len(set(self.entities)) < len(self.entities):
+            raise ValueError(f"entities must differ, got {list(self.entities)}")
+        return self
 
 
 def load_spec(path: Path) -> ModelSpec:

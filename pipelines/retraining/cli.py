@@ -172,7 +172,7 @@ def backtest(
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
         spec = load_spec(settings.models_dir / f"{model}.yaml")
-        rows = read_transactions(transactions, parse_mapping(mapping or []), say)
+        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:
         print_json(result)

@@ -182,3 +182,11 @@ def test_a_gzipped_csv_is_read(tmp_path: Path) -> None:
     path = tmp_path / "f.csv.gz"
     path.write_bytes(gzip.compress(f"{HEADER}\n{GOOD}\n".encode()))
     assert read_transactions(path).height == 1
+
+
+def test_a_backtest_may_read_a_future_that_no_world_has_lived(tmp_path: Path) -> None:
+    path = tmp_path / "future.csv"
+    path.write_text("transaction_id,time,customer_id,merchant_id,amount,label\n1,2199-05-01 12:00:00,c,m,10,0\n")
+    with pytest.raises(DatasetError, match="in the future"):
+        read_transactions(path)
+    assert read_transactions(path, future_allowed=True)["time"][0].year == 2199
