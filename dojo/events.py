@@ -29,6 +29,7 @@ class Stream(StrEnum):
     TRANSACTIONS = "transactions"
     PREDICTIONS = "predictions"
     OUTCOMES = "outcomes"
+    SHADOWS = "shadows"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,7 +88,9 @@ class Prediction(Event, frozen=True, kw_only=True):
         features: feature name -> the exact value that was scored, in the model's input order.
         feature_age_seconds: feature view -> age of its values in world seconds; None where there were none.
         score: probability of the positive class, or the fallback's score. `flagged`: score >= the version's threshold.
-        version: "0" when the spec's fallback answered because no version could.
+        arm: the arm that the route chose for the request; `version`: the one that answered, another one's when the arm failed
+            (`degraded` then has "arm_failed"), and "0" when the spec's fallback did because no version could.
+        route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves.
         latency_seconds: wall time from the request's arrival to its answer.
         degraded: reasons, empty when the answer is whole.
     """
@@ -106,16 +109,48 @@ class Prediction(Event, frozen=True, kw_only=True):
     flagged: bool
     latency_seconds: float
     degraded: tuple[str, ...] = ()
+    route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     @staticmethod
     def id_for(prediction_id: str) -> str:
         return f"prediction-{prediction_id}"
 
 
+class Shadow(Event, frozen=True, kw_only=True):
+    """What a shadow would have answered to a mirrored request, beside what the caller got. Nobody acted on it.
+
+    Attributes:
+        prediction_id: of the answer that the caller got.
+        version, score, flagged, scoring_seconds: the shadow's; score and flagged are None when it failed, and `error` says how.
+        champion_*: the same of the version that answered. `scoring_seconds` is wall time of scoring alone, features in hand.
+    """
+
+    stream: ClassVar[Stream] = Stream.SHADOWS
+
+    prediction_id: str
+    request_id: str
+    model: str
+    version: str
+    route_generation: int
+    score: float | None
+    flagged: bool | None
+    scoring_seconds: float
+    champion_version: str
+    champion_score: float
+    champion_flagged: bool
+    champion_scoring_seconds: float
+    error: str = ""
+
+    @staticmethod
+    def id_for(prediction_id: str) -> str:
+        return f"shadow-{prediction_id}"
+
+
 EVENT_TYPES: dict[Stream, type[Event]] = {
     Stream.TRANSACTIONS: Transaction,
     Stream.OUTCOMES: Outcome,
     Stream.PREDICTIONS: Prediction,
+    Stream.SHADOWS: Shadow,
 }
 
 _encoder = msgspec.json.Encoder()

@@ -57,6 +57,23 @@ SCHEMAS: dict[Stream, _Schema] = {
         "flagged": pl.Boolean,
         "latency_seconds": pl.Float64,
         "degraded": pl.List(pl.String),
+        "route_generation": pl.Int64,
+    },
+    Stream.SHADOWS: {
+        **_EVENT,
+        "prediction_id": pl.String,
+        "request_id": pl.String,
+        "model": pl.String,
+        "version": pl.String,
+        "route_generation": pl.Int64,
+        "score": pl.Float64,
+        "flagged": pl.Boolean,
+        "scoring_seconds": pl.Float64,
+        "champion_version": pl.String,
+        "champion_score": pl.Float64,
+        "champion_flagged": pl.Boolean,
+        "champion_scoring_seconds": pl.Float64,
+        "error": pl.String,
     },
 }
 
@@ -122,7 +139,8 @@ class Lake:
         paths = list(files) if files is not None else self.files(stream, start and utc_date(start), end and utc_date(end))
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
-        frame = pl.scan_parquet(paths, hive_partitioning=False)
+        # Files from before a column existed have it as null.
+        frame = pl.scan_parquet(paths, schema=SCHEMAS[stream], missing_columns="insert", hive_partitioning=False)
         if start is not None:
             frame = frame.filter(pl.col("world_time") >= start)
         if end is not None:

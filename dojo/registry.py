@@ -1,7 +1,7 @@
 """The model registry: versions and the roles they hold, in MLflow.
 
-Roles are registry aliases: `champion` answers traffic, `challenger` is the newest version that does not. Everything that a
-server or an auditor needs is in the version's tags.
+Roles are registry aliases: `champion` is the version that answers traffic, `challenger` the newest one that would like to,
+`previous_champion` the one to go back to. Everything that a server or an auditor needs is in the version's tags.
 """
 
 from __future__ import annotations
@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+PREVIOUS_CHAMPION = "previous_champion"
+
+# Tags of a version beside its reproducibility record. The gate's verdict, who approved it and why, why it was taken back, and
+# `<sequence>:<hash>` of the audit entry of its promotion (dojo/audit.py says what for).
+GATE_TAG = "gate_verdict"
+APPROVAL_TAG = "approval"
+ROLLED_BACK_TAG = "rolled_back"
+AUDIT_TAG = "audit"
 
 
 class RegistryUnavailableError(ConnectionError):
     """MLflow cannot be reached or does not answer; the last known state stays valid."""
+
+
+class NoPreviousChampionError(LookupError):
+    """There is no version to go back to."""
 
 
 class UnknownVersionError(LookupError):
@@ -102,6 +114,48 @@ class ModelRegistry:
         """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
         with _Translated(model, version):
             self.client.set_registered_model_alias(model, alias, version)
+
+    def remove_alias(self, model: str, alias: str) -> None:
+        """Take a role away from whoever holds it; fine when nobody does. Raises RegistryUnavailableError."""
+        with _Translated(model, alias):
+            if self.by_alias(model, alias) is not None:
+                self.client.delete_registered_model_alias(model, alias)
+
+    def set_tag(self, model: str, version: str, name: str, value: str) -> None:
+        """Raises UnknownVersionError, RegistryUnavailableError."""
+        with _Translated(model, version):
+            self.client.set_model_version_tag(model, version, name, value)
+
+    def promote(self, model: str, version: str) -> None:
+        """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError
+        """
+        self.get(model, version)  # an unknown version must not cost the champion its role
+        champion, challenger = self.by_alias(model, CHAMPION), self.by_alias(model, CHALLENGER)
+        if champion is None or champion.version != version:
+            if champion is not None:
+                self.set_alias(model, PREVIOUS_CHAMPION, champion.version)
+            self.set_alias(model, CHAMPION, version)
+        if challenger is not None and challenger.version == version:
+            self.remove_alias(model, CHALLENGER)
+
+    def roll_back(self, model: str, to: str, why: str) -> None:
+        """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
+
+        The version rolled back from holds no role afterwards: a second rollback must not bring it back.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError
+        """
+        self.get(model, to)
+        champion, previous = self.by_alias(model, CHAMPION), self.by_alias(model, PREVIOUS_CHAMPION)
+        if champion is not None and champion.version != to:
+            self.set_tag(model, champion.version, ROLLED_BACK_TAG, why)
+            self.set_alias(model, CHAMPION, to)
+        if previous is not None and previous.version == to:
+            self.remove_alias(model, PREVIOUS_CHAMPION)
 
     def download(self, version: Version, target: Path) -> Path:
         """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""

@@ -1,0 +1,57 @@
+"""What people are told: one stream of messages in Redis, with who is meant and how urgent it is.
+
+dojo:inbox    stream, newest KEPT messages; field `message` as JSON
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, cast
+
+import msgspec
+from redis import Redis
+
+STREAM_KEY = "dojo:inbox"
+IDS_KEY = "dojo:inbox:ids"
+FIELD = b"message"
+KEPT = 10_000  # at 1 kB each 10 MB; months of messages
+
+Urgency = Literal["info", "warning", "page"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message. `message_id` names the occasion: the same occasion is told once. `urgency`: read it some time, today, now.
+
+    Attributes:
+        to: the team (a spec's owner). `title`: one line. `text`: what happened, what was found, what to do next.
+        source: which part of the platform speaks.
+    """
+
+    message_id: str
+    urgency: Urgency
+    to: str
+    model: str
+    title: str
+    text: str
+    source: str
+    world_time: datetime | None
+    wall_time: datetime
+
+
+class Inbox:
+    """Raises redis.RedisError when it is out of reach."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def send(self, message: Message) -> bool:
+        """Deliver a message; False when its id was delivered before."""
+        if not self._redis.sadd(IDS_KEY, message.message_id):
+            return False
+        self._redis.xadd(STREAM_KEY, {FIELD: msgspec.json.encode(message)}, maxlen=KEPT, approximate=True)
+        return True
+
+    def newest(self, limit: int) -> list[Message]:
+        """Up to `limit` messages, newest first."""
+        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._redis.xrevrange(STREAM_KEY, count=limit))
+        return [msgspec.json.decode(fields[FIELD], type=Message) for _, fields in rows]
