@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -83,6 +84,10 @@ class Settings(BaseSettings):
         gt=0,
         lt=0.2,
         description="Share of fraudulent transactions in the synthetic world, a fraction. 0.015 lies inside the 1-5 % that D1.1 checks for.",
+    )
+    synthetic_fraud_shift: date = Field(
+        default=date(2024, 11, 18),
+        description="World day from which fraudsters have new ways (bust-outs at merchants in on it). Seven weeks before the synthetic world's live traffic begins: a version trained before it has never seen them, one trained now has. A day after the world's end: never.",
     )
 
     # Event log

@@ -1,4 +1,4 @@
-"""Fraud in the synthetic world: five patterns, each with its share of all fraud.
+"""Fraud in the synthetic world: patterns, each with its share of all fraud, and one day on which fraudsters change their ways.
 
 Two kinds of campaign. Those that last days (a compromised merchant, a stolen card) *start* on a day that (seed, day)
 decides, and a day looks back over the campaigns that can still be running: so a day needs no state from the day before.
@@ -6,10 +6,15 @@ Those that last minutes (card testing, account takeover) and single payments (la
 
 Some patterns turn existing payments into fraud, some add payments. With `rate` of all payments fraudulent, N ordinary
 payments a day and a share `a` of fraud added, there are  F = rate * N / (1 - rate * a)  frauds a day.
+
+From the day of the shift on, skimmed merchants are found sooner and the crews move to bust-outs: a merchant in on it runs dozens of
+stolen cards within the hour, at amounts that look like anybody's. Customers go on as before: concept drift, not covariate drift. A
+model that learned before that day has never seen it; one that learns after it has a merchant's sudden rush to go by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -21,8 +26,9 @@ from services.simulator.population import MEAN_TRANSACTIONS_PER_DAY, Floats, Hab
 
 # Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud; both are visible only
 # through history, so a model must use rolling features to find them.
-SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12}
-ADDED_SHARE = SHARES["testing"] + SHARES["takeover"]
+SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12, "bust_out": 0.0}
+SHARES_AFTER_SHIFT = {"merchant": 0.15, "card": 0.25, "large": 0.05, "testing": 0.07, "takeover": 0.08, "bust_out": 0.40}
+ADDED = ("testing", "takeover", "bust_out")
 
 MERCHANT_DAYS = (21, 35)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
 MERCHANT_SHARE = 0.9  # of the payments at a compromised merchant: not every card that passes is misused
@@ -35,6 +41,9 @@ TESTING_SMALL_EURO = (0.5, 3.0)
 TESTING_LARGE_FACTOR = (4.0, 8.0)
 TAKEOVER_PAYMENTS = (3, 6)
 TAKEOVER_FACTOR = (1.5, 3.0)
+BUST_OUT_CARDS = (12, 24)  # ten times what a merchant of this town sees in an hour
+BUST_OUT_SECONDS = 3600.0
+BUST_OUT_FACTOR = (0.8, 1.4)  # of the usual amount at that merchant: the amount gives nothing away
 
 
 @dataclass(frozen=True)
@@ -46,22 +55,32 @@ class Campaigns:
 
 
 class FraudPatterns:
-    """Who cheats when, decided by (seed, day)."""
+    """Who cheats when, decided by (seed, day).
 
-    def __init__(self, population: Population, seed: int, rate: float) -> None:
+    Args:
+        rate: share of all payments that are fraud, before and after the shift.
+        shift: the first day of the new ways; None for never.
+    """
+
+    def __init__(self, population: Population, seed: int, rate: float, shift: date | None = None) -> None:
         self._population = population
         self._seed = seed
-        ordinary = population.customers * MEAN_TRANSACTIONS_PER_DAY
-        per_day = rate * ordinary / (1 - rate * ADDED_SHARE)
-        self._per_day = {pattern: share * per_day for pattern, share in SHARES.items()}
-        self._large_share = self._per_day["large"] / ordinary
+        self._shift = shift
+        self._ordinary = population.customers * MEAN_TRANSACTIONS_PER_DAY
+        self._before = _frauds_per_day(SHARES, rate, self._ordinary)
+        self._after = _frauds_per_day(SHARES_AFTER_SHIFT, rate, self._ordinary)
+
+    def _per_day(self, day: date) -> Mapping[str, float]:
+        """Frauds expected on a day, by pattern."""
+        return self._before if self._shift is None or day < self._shift else self._after
 
     def commit(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """The day's payments with its fraud in them."""
         payments = self._at_merchants(payments, day, random)
         payments = self._with_cards(payments, day, random)
-        payments = self._large_amounts(payments, habits, random)
-        return payments + self._card_testing(habits, random) + self._takeovers(habits, random)
+        payments = self._large_amounts(payments, habits, day, random)
+        payments += self._card_testing(habits, day, random) + self._takeovers(habits, day, random)
+        return payments + self._bust_outs(habits, random) if self._per_day(day)["bust_out"] else payments
 
     def _at_merchants(self, payments: Payments, day: date, random: np.random.Generator) -> Payments:
         share = np.zeros(self._population.merchants)
@@ -77,14 +96,15 @@ class FraudPatterns:
         factor = random.uniform(*CARD_FACTOR, len(payments.seat))
         return _mark(payments, stolen, np.where(stolen, payments.amount * factor, payments.amount))
 
-    def _large_amounts(self, payments: Payments, habits: Habits, random: np.random.Generator) -> Payments:
-        large = (random.random(len(payments.seat)) < self._large_share) & (payments.label == 0)
+    def _large_amounts(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+        share = self._per_day(day)["large"] / self._ordinary
+        large = (random.random(len(payments.seat)) < share) & (payments.label == 0)
         amount = habits.mean_amount[payments.seat] * random.uniform(*LARGE_FACTOR, len(payments.seat))
         return _mark(payments, large, np.where(large, amount, payments.amount))
 
-    def _card_testing(self, habits: Habits, random: np.random.Generator) -> Payments:
+    def _card_testing(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """Small payments a minute or two apart at merchants anywhere; once they pass, a large one."""
-        cards, sizes = self._episodes("testing", (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random)
+        cards, sizes = self._episodes("testing", day, (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random)
         seat, position = np.repeat(cards, sizes), _positions(sizes)
         n = len(seat)
         large = position == np.repeat(sizes, sizes) - 1
@@ -98,9 +118,9 @@ class FraudPatterns:
         merchant = random.integers(0, self._population.merchants, n)
         return Payments(seat, merchant, np.minimum(seconds, 86_399.0), amount, np.ones(n, dtype=np.int8))
 
-    def _takeovers(self, habits: Habits, random: np.random.Generator) -> Payments:
+    def _takeovers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """A stranger shops with the account for one night, near one place far from the holder's home."""
-        accounts, sizes = self._episodes("takeover", TAKEOVER_PAYMENTS, random)
+        accounts, sizes = self._episodes("takeover", day, TAKEOVER_PAYMENTS, random)
         seat = np.repeat(accounts, sizes)
         n = len(seat)
         place = np.repeat(random.integers(0, self._population.customers, len(accounts)), sizes)
@@ -114,23 +134,44 @@ class FraudPatterns:
             np.ones(n, dtype=np.int8),
         )
 
-    def _episodes(self, pattern: str, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
+    def _bust_outs(self, habits: Habits, random: np.random.Generator) -> Payments:
+        """A merchant in on it runs stolen cards of people from all over town within the hour, while shops are open."""
+        sizes = self._sizes(self._after["bust_out"], BUST_OUT_CARDS, random)
+        n = int(sizes.sum())
+        merchant = np.repeat(random.integers(0, self._population.merchants, len(sizes)), sizes)
+        opened = np.repeat(random.uniform(9 * 3600, 20 * 3600, len(sizes)), sizes)
+        seat = random.integers(0, self._population.customers, n)
+        usual = amounts(self._population, habits, seat, merchant, random)
+        return Payments(
+            seat,
+            merchant,
+            opened + random.uniform(0, BUST_OUT_SECONDS, n),
+            usual * random.uniform(*BUST_OUT_FACTOR, n),
+            np.ones(n, dtype=np.int8),
+        )
+
+    def _episodes(self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
         """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
-        expected = self._per_day[pattern] / np.mean(sizes)
+        expected = self._per_day(day)[pattern] / np.mean(sizes)
         count = int(expected + random.random())  # rounded at random: right on average, little spread
         return random.integers(0, self._population.customers, count), random.integers(sizes[0], sizes[1] + 1, count)
+
+    def _sizes(self, payments: float, sizes: tuple[int, int], random: np.random.Generator) -> Ints:
+        """Sizes of as many episodes as make up about `payments` payments."""
+        count = int(payments / np.mean(sizes) + random.random())
+        return random.integers(sizes[0], sizes[1] + 1, count)
 
     def merchant_campaigns(self, day: date) -> Campaigns:
         """Merchants compromised on a day."""
         eligible, share = self._eligible_merchants
         per_campaign = float(np.mean(share * self._population.merchant_rate[eligible])) * float(np.mean(MERCHANT_DAYS))
-        index = self._running(day, 3, self._per_day["merchant"] / per_campaign, MERCHANT_DAYS, len(eligible))
+        index = self._running(day, 3, "merchant", per_campaign, MERCHANT_DAYS, len(eligible))
         return Campaigns(eligible[index], share[index])
 
     def card_campaigns(self, day: date) -> Campaigns:
         """Cards in wrong hands on a day, by seat."""
         per_campaign = MEAN_TRANSACTIONS_PER_DAY * CARD_SHARE * float(np.mean(CARD_DAYS))
-        seats = self._running(day, 4, self._per_day["card"] / per_campaign, CARD_DAYS, self._population.customers)
+        seats = self._running(day, 4, "card", per_campaign, CARD_DAYS, self._population.customers)
         return Campaigns(seats, np.full(len(seats), CARD_SHARE))
 
     @cached_property
@@ -142,13 +183,14 @@ class FraudPatterns:
         eligible = np.flatnonzero((rate > 0.5 * rate.mean()) & (rate < 2 * rate.mean()))
         if len(eligible) == 0:
             eligible = np.argsort(np.abs(rate - rate.mean()))[:1]
-        return eligible, np.minimum(MERCHANT_SHARE, self._per_day["merchant"] / (4 * rate[eligible]))
+        return eligible, np.minimum(MERCHANT_SHARE, self._before["merchant"] / (4 * rate[eligible]))
 
-    def _running(self, day: date, stream: int, starts_per_day: float, lasts: tuple[int, int], targets: int) -> Ints:
-        """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`."""
+    def _running(self, day: date, stream: int, pattern: str, per_campaign: float, lasts: tuple[int, int], targets: int) -> Ints:
+        """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`. per_campaign: its frauds."""
         today = day.toordinal()
         found = []
         for started in range(today - lasts[1] + 1, today + 1):
+            starts_per_day = self._per_day(date.fromordinal(started))[pattern] / per_campaign
             # Evenly spread starts: the nth campaign starts when n passes starts_per_day * day.
             count = int((started + 1) * starts_per_day) - int(started * starts_per_day)
             random = np.random.default_rng([self._seed, stream, started])
@@ -156,6 +198,13 @@ class FraudPatterns:
             duration = random.integers(lasts[0], lasts[1] + 1, count)
             found.append(target[started + duration > today])
         return np.concatenate(found)
+
+
+def _frauds_per_day(shares: Mapping[str, float], rate: float, ordinary: float) -> Mapping[str, float]:
+    """Frauds a day by pattern, so that `rate` of all payments are fraud, the added ones included."""
+    added = sum(shares[pattern] for pattern in ADDED)
+    per_day = rate * ordinary / (1 - rate * added)
+    return {pattern: share * per_day for pattern, share in shares.items()}
 
 
 def _mark(payments: Payments, fraud: np.ndarray, amount: Floats | None = None) -> Payments:

@@ -45,4 +45,5 @@ def open_source(settings: Settings) -> Source:
         customers=settings.synthetic_customers,
         merchants=settings.synthetic_merchants,
         fraud_rate=settings.synthetic_fraud_rate,
+        shift=settings.synthetic_fraud_shift,
     )

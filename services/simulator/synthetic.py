@@ -26,13 +26,15 @@ class SyntheticSource:
     Args:
         seed: the same seed gives the same world, day by day.
         fraud_rate: share of fraudulent transactions, a fraction; measured over weeks it lies within some percent of this.
+        shift: the day from which fraudsters have new ways (services/simulator/fraud.py); None for never.
     """
 
-    def __init__(self, seed: int, customers: int, merchants: int, fraud_rate: float) -> None:
+    def __init__(self, seed: int, customers: int, merchants: int, fraud_rate: float, shift: date | None = None) -> None:
         self._seed = seed
         self._fraud_rate = fraud_rate
         self._population = Population(seed, customers, merchants)
-        self._fraud = FraudPatterns(self._population, seed, fraud_rate)
+        self._shift = shift
+        self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
 
     def day(self, day: date) -> pl.DataFrame:
         random = np.random.default_rng([self._seed, 5, day.toordinal()])
@@ -51,6 +53,7 @@ class SyntheticSource:
             "customers": self._population.customers,
             "merchants": self._population.merchants,
             "fraud_rate": self._fraud_rate,
+            "fraud_shift": self._shift.isoformat() if self._shift else None,
         }
 
 

@@ -111,3 +111,32 @@ def test_the_smallest_and_the_oddest_towns_work(customers: int, merchants: int) 
     frame = days(SyntheticSource(1, customers, merchants, 0.02), 20)
     assert frame.height == pytest.approx(2 * customers * 20, rel=0.15)
     assert frame["label"].sum() > 0
+
+
+SHIFT = MONDAY + timedelta(days=30)
+
+
+def shifted() -> SyntheticSource:
+    return SyntheticSource(1, customers=2000, merchants=1000, fraud_rate=0.015, shift=SHIFT)
+
+
+def rushes(frame: pl.DataFrame) -> int:
+    """Merchant-hours with a dozen frauds or more."""
+    frauds = frame.filter(pl.col("label") == 1).sort("time")
+    per_hour = frauds.group_by_dynamic("time", every="1h", group_by="merchant_id").agg(pl.len())
+    return per_hour.filter(pl.col("len") >= 8).height
+
+
+def test_before_the_shift_the_world_is_what_it_would_have_been_without() -> None:
+    for n in (0, 29):
+        assert shifted().day(MONDAY + timedelta(days=n)).equals(town().day(MONDAY + timedelta(days=n)))
+    assert not shifted().day(SHIFT).equals(town().day(SHIFT))
+
+
+def test_fraudsters_have_new_ways_after_the_shift_and_customers_the_old_ones() -> None:
+    before, after = days(shifted(), 28), days(shifted(), 28, SHIFT + timedelta(days=2))
+    assert rushes(before) == 0
+    assert rushes(after) > 28 * 0.5, "several bust-outs a week at least"
+    assert after["label"].mean() == pytest.approx(0.015, rel=0.2), "as much fraud as before"
+    honest_before, honest_after = (f.filter(pl.col("label") == 0)["amount"].median() for f in (before, after))
+    assert honest_after == pytest.approx(honest_before, rel=0.05)  # type: ignore[arg-type]
