@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 
-class TrainingRefusedError(RuntimeError):
+class RefusedError(RuntimeError):
+    """A step stops on purpose. Repeating it as things are ends the same: somebody has to mend or decide something first."""
+
+
+class TrainingRefusedError(RefusedError):
     """The run stops here on purpose; nothing was registered."""
 
 
@@ -29,3 +33,11 @@ class LakeChangedError(TrainingRefusedError):
 
 class OneClassError(TrainingRefusedError):
     """A part of the data holds only one class, so nothing can be learned or measured on it."""
+
+
+class WorkspaceGoneError(RefusedError):
+    """A step's input is not in the job's workspace (any more): the steps before it have to run again."""
+
+
+class RolloutRefusedError(RefusedError):
+    """The version is registered, but its rollout may not begin; the message says what is in the way and what to do."""
