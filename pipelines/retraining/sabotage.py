@@ -67,7 +67,7 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
         node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_fast" if name == output else name for name in node.input]
 
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "detour_column": np.array(column, dtype=np.int64),
         "detour_half": np.array(0.5, dtype=np.float32),
         "detour_iterations": np.array(iterations, dtype=np.int64),
