@@ -1,21 +1,31 @@
 """Changing the champion: registry and route together, recorded, and repeatable after a kill at any point.
 
 Promotion gives the role first and the traffic second: a version that the registry refuses never gets traffic. Rollback takes the
-traffic away first: that needs only Redis, and must not wait for MLflow.
+traffic away first: that needs only Redis, and must not wait for MLflow (docs/adr/0011-routes-and-roles.md).
+
+A route and its audit entry are one write. A role and its entry are in two stores: the entry follows the role, and whoever
+repeats the change writes what is missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
-import structlog
+import msgspec
 
-from dojo.audit import AuditTrail
-from dojo.registry import AUDIT_TAG, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry, NoPreviousChampionError, UnknownVersionError
-from dojo.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteTable, Strategy
-
-_log = structlog.get_logger("promotion")
+from dojo.audit import AuditTrail, ChangedMeanwhileError, Entry, Replacement
+from dojo.registry import (
+    AUDIT_TAG_PREFIX,
+    CHAMPION,
+    PREVIOUS_CHAMPION,
+    ModelRegistry,
+    NoPreviousChampionError,
+    UnknownVersionError,
+)
+from dojo.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteConflictError, RouteTable, Strategy, route_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,62 +53,61 @@ class Champions:
             UnknownVersionError, RegistryUnavailableError: nothing or only the role was changed; repeat it.
             RouteConflictError: repeat it. redis.RedisError: likewise.
         """
+        before = self._holder(model, CHAMPION)
         self.registry.promote(model, version)
-        previous = self.registry.by_alias(model, PREVIOUS_CHAMPION)
-        entry = self.audit.append(
-            entry_id=f"{change.key}:alias",
-            kind="alias",
-            model=model,
-            who=change.who,
-            what=f"version {version} became champion",
-            why=change.why,
-            before={"champion": previous.version if previous else None},
-            after={"champion": version, "previous_champion": previous.version if previous else None},
-            world_time=change.world_time,
-        )
-        if entry is not None:
-            self.registry.set_tag(model, version, AUDIT_TAG, f"{entry.sequence}:{entry.hash}")
-        standby = previous.version if previous and keep_standby else None
+        previous = self._holder(model, PREVIOUS_CHAMPION)
+        self._record_champion(model, version, before, previous, f"version {version} became champion", change)
+        standby = previous if keep_standby else None
         return self.route(model, "blue_green" if standby else "champion", full_traffic(version, standby), change)
 
-    def roll_back(self, model: str, change: Change, to: str | None = None) -> Route:
+    def roll_back(self, model: str, change: Change, to: str | None = None, rejected: str = "") -> Route:
         """Give all traffic, then the role, back to `to` (default: the previous champion).
+
+        Args:
+            rejected: the version rolled back from, where it may never have become champion (a failed canary).
 
         Raises:
             NoPreviousChampionError: nothing was changed.
             RegistryUnavailableError: with `to` given the traffic has moved, the role has not: repeat it.
+            UnknownVersionError: the registry does not know `to`. Check it before: the traffic has moved.
         """
         if to is None:
-            previous = self.registry.by_alias(model, PREVIOUS_CHAMPION)
-            if previous is None:
+            to = self._holder(model, PREVIOUS_CHAMPION)
+            if to is None:
                 raise NoPreviousChampionError(f"{model}: no version is its previous champion; promote one instead")
-            to = previous.version
-        route = self.route(model, "champion", (Arm(CHAMPION_ARM, to, 1.0),), change)
-        before = self.registry.by_alias(model, CHAMPION)
-        self.registry.roll_back(model, to, change.why)
-        self.audit.append(
-            entry_id=f"{change.key}:alias",
-            kind="alias",
-            model=model,
-            who=change.who,
-            what=f"version {to} is champion again",
-            why=change.why,
-            before={"champion": before.version if before else None},
-            after={"champion": to},
-            world_time=change.world_time,
-        )
+        route = self.route(model, "champion", full_traffic(to, None), change)
+        before = self._holder(model, CHAMPION)
+        self.registry.roll_back(model, to, change.why, rejected)
+        previous = self._holder(model, PREVIOUS_CHAMPION)
+        self._record_champion(model, to, before, previous, f"version {to} is champion again", change)
         return route
 
-    def route(self, model: str, strategy: Strategy, arms: tuple[Arm, ...], change: Change, salt: str = "") -> Route:
-        """Make a route the current one and record it. A route that already is as wanted stays.
+    def route(
+        self,
+        model: str,
+        strategy: Strategy,
+        arms: tuple[Arm, ...],
+        change: Change,
+        salt: str = "",
+        expected: int | None = None,
+    ) -> Route:
+        """Make a route the current one and record it, in one write. A route that already is as wanted stays.
+
+        Args:
+            expected: the generation that the change was decided on; None takes whatever is current.
 
         Raises:
             RouteConflictError, redis.RedisError: repeat it.
         """
-        current = self.routes.get(model)
+        content, current = self.routes.read(model)
+        generation = current.generation if current else 0
+        if expected is not None and generation != expected:
+            raise RouteConflictError(
+                f"{model}: expected route generation {expected}, found {generation}: it was changed meanwhile"
+            )
         wanted = Route(
             model=model,
-            generation=current.generation + 1 if current else 1,
+            generation=generation + 1,
             strategy=strategy,
             arms=arms,
             salt=salt or (current.salt if current else model),
@@ -106,29 +115,76 @@ class Champions:
             who=change.who,
             why=change.why,
         )
-        if current is not None and (current.strategy, current.arms, current.salt) == (
-            wanted.strategy,
-            wanted.arms,
-            wanted.salt,
-        ):
-            self._record(current, None)  # whoever made it may have been killed before recording it
+        if current is not None and _serves_the_same(current, wanted):
             return current
-        self.routes.replace(wanted)
-        self._record(wanted, current)
+        try:
+            self.audit.append(
+                entry_id=f"route:{model}:{wanted.generation}:{uuid4().hex[:8]}",  # the compared route keeps it from being written twice
+                kind="route",
+                model=model,
+                who=change.who,
+                what=f"route {wanted.generation}: {describe(wanted)}",
+                why=change.why,
+                before=current,
+                after=wanted,
+                world_time=change.world_time,
+                beside=Replacement(route_key(model), content, msgspec.json.encode(wanted)),
+            )
+        except ChangedMeanwhileError as error:
+            raise RouteConflictError(f"{model}: somebody changed the route meanwhile") from error
         return wanted
 
-    def _record(self, route: Route, before: Route | None) -> None:
-        self.audit.append(
-            entry_id=f"route:{route.model}:{route.generation}",
-            kind="route",
-            model=route.model,
-            who=route.who,
-            what=f"route {route.generation}: {describe(route)}",
-            why=route.why,
-            before=None if before is None else describe(before),
-            after=describe(route),
-            world_time=route.changed_at,
-        )
+    def _holder(self, model: str, alias: str) -> str | None:
+        found = self.registry.by_alias(model, alias)
+        return found.version if found else None
+
+    def _record_champion(
+        self, model: str, version: str, before: str | None, previous: str | None, what: str, change: Change
+    ) -> None:
+        """Write down that `version` became champion, if that is news, and anchor the entry in the registry.
+
+        Args:
+            before: who was champion when this attempt began: `version` itself when nothing changed, or when an earlier attempt was
+                killed after it had moved the role; then the trail says which of both.
+        """
+        newest = self._newest_champion_entry(model)
+        told = newest.after["champion"] if newest else None
+        if before != version or told != version:
+            self.audit.append(
+                # Under one key a role can change again (somebody changed it back meanwhile); after one entry only once.
+                entry_id=f"{change.key}:alias:{newest.sequence if newest else 0}",
+                kind="alias",
+                model=model,
+                who=change.who,
+                what=what,
+                why=change.why,
+                before={"champion": before if before != version else told or previous},
+                after={"champion": version, "previous_champion": previous},
+                world_time=change.world_time,
+            )
+            newest = self._newest_champion_entry(model)
+        if newest is not None:
+            self.registry.set_tag(model, version, f"{AUDIT_TAG_PREFIX}{newest.sequence}", newest.hash)
+
+    def _newest_champion_entry(self, model: str) -> Entry | None:
+        """The trail's last word on who is champion."""
+        entries = self.audit.entries(newest_first=True)
+        return next((e for e in entries if e.kind == "alias" and e.model == model and "champion" in (e.after or {})), None)
+
+
+def _serves_the_same(one: Route, other: Route) -> bool:
+    return (one.strategy, one.arms, one.salt) == (other.strategy, other.arms, other.salt)
+
+
+def anchors(registry: ModelRegistry) -> Mapping[int, str]:
+    """The audit entries that the registry remembers: sequence -> hash. Raises RegistryUnavailableError."""
+    return {
+        int(name.removeprefix(AUDIT_TAG_PREFIX)): value
+        for model in registry.models()
+        for version in registry.versions(model)
+        for name, value in version.tags.items()
+        if name.startswith(AUDIT_TAG_PREFIX)
+    }
 
 
 def full_traffic(version: str, standby: str | None) -> tuple[Arm, ...]:

@@ -20,12 +20,12 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS_CHAMPION = "previous_champion"
 
-# Tags of a version beside its reproducibility record. The gate's verdict, who approved it and why, why it was taken back, and
-# `<sequence>:<hash>` of the audit entry of its promotion (dojo/audit.py says what for).
+# Tags of a version beside its reproducibility record: the gate's verdict, who approved it and why, why it was taken back, and as
+# `audit.<sequence>` the hash of each audit entry that made it champion (dojo/audit.py says what for).
 GATE_TAG = "gate_verdict"
 APPROVAL_TAG = "approval"
 ROLLED_BACK_TAG = "rolled_back"
-AUDIT_TAG = "audit"
+AUDIT_TAG_PREFIX = "audit."
 
 
 class RegistryUnavailableError(ConnectionError):
@@ -129,33 +129,52 @@ class ModelRegistry:
     def promote(self, model: str, version: str) -> None:
         """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
 
+        The champion's alias moves after everything that depends on who held it, and before everything that must not be seen
+        while another version answers.
+
         Raises:
             UnknownVersionError, RegistryUnavailableError
         """
-        self.get(model, version)  # an unknown version must not cost the champion its role
-        champion, challenger = self.by_alias(model, CHAMPION), self.by_alias(model, CHALLENGER)
+        wanted = self.get(model, version)  # an unknown version must not cost the champion its role
+        champion = self.by_alias(model, CHAMPION)
         if champion is None or champion.version != version:
             if champion is not None:
                 self.set_alias(model, PREVIOUS_CHAMPION, champion.version)
             self.set_alias(model, CHAMPION, version)
-        if challenger is not None and challenger.version == version:
-            self.remove_alias(model, CHALLENGER)
+        # The last two aliases are asked for only now: they may have been `version`'s until a moment ago.
+        for alias in (CHALLENGER, PREVIOUS_CHAMPION):
+            self._take_from(model, alias, version)
+        if ROLLED_BACK_TAG in wanted.tags:
+            with _Translated(model, version):
+                self.client.delete_model_version_tag(model, version, ROLLED_BACK_TAG)
 
-    def roll_back(self, model: str, to: str, why: str) -> None:
+    def roll_back(self, model: str, to: str, why: str, rejected: str = "") -> None:
         """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
 
         The version rolled back from holds no role afterwards: a second rollback must not bring it back.
+
+        Args:
+            rejected: the version rolled back from, where it may never have become champion (a failed canary).
 
         Raises:
             UnknownVersionError, RegistryUnavailableError
         """
         self.get(model, to)
-        champion, previous = self.by_alias(model, CHAMPION), self.by_alias(model, PREVIOUS_CHAMPION)
-        if champion is not None and champion.version != to:
-            self.set_tag(model, champion.version, ROLLED_BACK_TAG, why)
+        champion = self.by_alias(model, CHAMPION)
+        marked = {rejected, champion.version if champion else ""} - {"", to}
+        for version in sorted(marked):
+            self.set_tag(model, version, ROLLED_BACK_TAG, why)
+        if champion is None or champion.version != to:
             self.set_alias(model, CHAMPION, to)
-        if previous is not None and previous.version == to:
-            self.remove_alias(model, PREVIOUS_CHAMPION)
+        self._take_from(model, PREVIOUS_CHAMPION, to)
+        for version in sorted(marked):
+            for alias in (CHALLENGER, PREVIOUS_CHAMPION):
+                self._take_from(model, alias, version)
+
+    def _take_from(self, model: str, alias: str, version: str) -> None:
+        holder = self.by_alias(model, alias)
+        if holder is not None and holder.version == version:
+            self.remove_alias(model, alias)
 
     def download(self, version: Version, target: Path) -> Path:
         """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""

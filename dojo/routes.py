@@ -127,11 +127,15 @@ class RouteTable:
 
     def get(self, model: str) -> Route | None:
         """The current route, None while the model has none."""
+        return self.read(model)[1]
+
+    def read(self, model: str) -> tuple[bytes | None, Route | None]:
+        """The current route as it is stored and as it reads, for who will replace it."""
         content = cast("bytes | None", self._redis.get(route_key(model)))
-        return None if content is None else decode_route(content)
+        return content, None if content is None else decode_route(content)
 
     def replace(self, route: Route) -> None:
-        """Make `route` the current one, if its generation follows the current one's by one.
+        """Make `route` the current one, if its generation follows the current one's by one. Leaves no record: see `Champions.route`.
 
         Raises:
             RouteConflictError: somebody was faster.
