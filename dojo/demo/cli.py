@@ -1,38 +1,32 @@
-"""`dojo demo`: start everything, build history, train, serve, and watch a few world days go by."""
+"""`dojo demo`: start everything, build history, train, serve, retrain, roll out."""
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from datetime import timedelta
-from http import HTTPStatus
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from redis import Redis
-from rich.console import Console
-from rich.live import Live
 
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.freshness import read_freshness
 from dojo.settings import Settings, load_settings
 
-MODEL = "fraud_detection"
+if TYPE_CHECKING:
+    from dojo.demo.acts import Stage
+    from dojo.rollouts import Rollout
 
 # World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
 DEMO_SPEED = 2400.0
 
-# Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
-FRAMES_PER_SECOND = 2.0
 
-# Without a terminal (CI, a pipe), a line this often instead of frames, seconds.
-LINE_EVERY_SECONDS = 5.0
+class Act(StrEnum):
+    """How far the demo goes."""
+
+    LOOP = "loop"
+    STORY = "story"
+    BAD_CANARY = "bad-canary"
 
 
 def demo(
@@ -40,124 +34,86 @@ def demo(
         Path | None,
         typer.Option(help="Replay this Parquet or CSV file of real transactions instead of the synthetic world.", exists=True),
     ] = None,
-    days: Annotated[float, typer.Option(min=0.05, max=365, help="World days of live traffic to watch.")] = 3.0,
+    act: Annotated[
+        Act,
+        typer.Option(
+            help="story: serve, retrain, roll the winner out. bad-canary: a challenger that fails only live, and is taken back. "
+            "loop: serve and watch, nothing more."
+        ),
+    ] = Act.STORY,
+    days: Annotated[float, typer.Option(min=0.05, max=365, help="World days of live traffic before the retraining.")] = 1.0,
     speed: Annotated[float, typer.Option(min=1, max=86400, help="World seconds per wall second while watching.")] = DEMO_SPEED,
     as_json: JsonFlag = False,
 ) -> None:
-    """The whole loop in one command: history, features, training, serving, live traffic, late outcomes, measured performance.
+    """The whole loop in one command: history, features, serving, live traffic, a retraining, its gate and its rollout.
 
     Leaves the stack up, at the everyday speed (DOJO_SPEED). Run again, it goes on with the same world.
 
     Examples:
       dojo demo
+      dojo demo --act bad-canary
       dojo demo --transactions transactions.parquet --days 2
     """
+    from dojo.clock import RedisWorldClock
+    from dojo.connections import connect_redis
+    from dojo.demo import acts
     from dojo.demo.steps import StepFailedError, Steps
 
     settings = load_settings()
     console = err if as_json else out
-    steps = Steps(console)
-    try:
-        trained = _prepare(steps, settings, transactions)
-        result = _watch(settings, console, steps, trained, timedelta(days=days), speed)
-    except StepFailedError as error:
-        raise fail(str(error)) from error
-    if as_json:
-        print_json(result)
-
-
-def _prepare(steps: Any, settings: Settings, transactions: Path | None) -> dict[str, Any]:
-    """Everything up to a served champion. Returns its version, metrics and as_of."""
-    up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
-    steps.run("Start the stack", up, lambda r: f"{len(r['processes'])} processes healthy")
     redis = connect_redis(settings.redis)
-    clock = RedisWorldClock(redis)
-    steps.wait(
-        "Build the world's history",
-        lambda: f"history ends {clock.now():%Y-%m-%d %H:%M}" if clock.is_set() else None,
-        within=300,
-    )
-    steps.wait("Bring features online (the materializer does)", lambda: _features_online(redis, settings), within=300)
-    listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
-    champion = next((v for v in listed if v["model"] == MODEL and "champion" in v["aliases"]), None)
-    if champion is None:
-        champion = steps.run(
-            "Train the first version",
-            ["train", MODEL],
-            lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on a holdout it never saw",
-        )
-    steps.wait("Serve it", lambda: f"version {champion['version']} answers" if _ready(settings) else None, within=60)
-    return dict(champion)
-
-
-def _watch(
-    settings: Settings, console: Console, steps: Any, champion: dict[str, Any], length: timedelta, speed: float
-) -> dict[str, Any]:
-    from datetime import datetime
-
-    from dojo.demo.view import line, render, summary
-    from dojo.demo.watch import Watcher
-
-    redis = connect_redis(settings.redis)
-    clock = RedisWorldClock(redis)
-    with errors_become_messages(ClockNotSetError):
-        watcher = Watcher(redis, clock, datetime.fromisoformat(champion["as_of"]), clock.now() + length)
-    console.print(
-        f"[bold cyan]▸[/] {length.total_seconds() / 86400:g} world days of live traffic  [dim]ctrl-c ends the watching, not the stack[/]"
-    )
-    clock.set_speed(speed)
-    look = watcher.look()
+    stage = acts.Stage(settings, console, Steps(console), redis, RedisWorldClock(redis), speed)
+    retrained: dict[str, Any] | None = None
+    rollout: Rollout | None = None
     try:
-        if console.is_terminal:
-            with Live(render(look), console=console, refresh_per_second=FRAMES_PER_SECOND, transient=False) as live:
-                while look.world < watcher.end:
-                    time.sleep(1 / FRAMES_PER_SECOND)
-                    look = watcher.look()
-                    live.update(render(look))
-        else:
-            printed = time.monotonic()
-            while look.world < watcher.end:
-                time.sleep(1 / FRAMES_PER_SECOND)
-                look = watcher.look()
-                if time.monotonic() - printed >= LINE_EVERY_SECONDS:
-                    printed = time.monotonic()
-                    console.print(line(look), highlight=False, soft_wrap=True)
+        with errors_become_messages(StepFailedError):
+            champion = acts.prepare(stage, transactions)
+            now = stage.clock.now()
+            acts.live(stage, champion, acts.next_evening(now) if act is Act.BAD_CANARY else now + timedelta(days=days))
+            if act is not Act.LOOP:
+                retrained = acts.retrain_badly(stage) if act is Act.BAD_CANARY else acts.retrain(stage)
+                rollout = acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
     except KeyboardInterrupt:
-        console.print("watching ended")
-    finally:
-        clock.set_speed(settings.speed)
-    tally = watcher.tally.snapshot()
-    console.print(summary(tally, steps.seconds, f"{MODEL} version {champion['version']}", champion["metrics"]))
-    console.print(
+        raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
+    _conclude(stage, champion, retrained, rollout)
+    if as_json:
+        print_json(
+            {
+                "champion": champion,
+                "retraining": retrained,
+                "rollout": rollout,
+                "live": asdict(stage.seen.tally.snapshot()),
+                "steps_seconds": stage.steps.seconds,
+                "world": stage.clock.now(),
+            }
+        )
+
+
+def _conclude(stage: Stage, champion: dict[str, Any], retrained: dict[str, Any] | None, rollout: Rollout | None) -> None:
+    """What was measured, what happened, where to look next."""
+    from dojo.demo import rollout_view, view
+
+    offline = {champion["version"]: champion["metrics"]}
+    if retrained is not None and retrained.get("version"):
+        offline[retrained["version"]] = retrained.get("metrics") or {}
+    stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
+    if rollout is not None:
+        stage.console.print(rollout_view.story(rollout))
+    elif retrained is not None:
+        stage.console.print(
+            f"The champion stays: {retrained['verdict']}. A fresh world (dojo down --purge) has one that can be beaten.",
+            highlight=False,
+        )
+    stage.console.print(_where_to_look(stage.settings), highlight=False)
+
+
+def _where_to_look(settings: Settings) -> str:
+    return (
         f"The stack stays up at {settings.speed:g} world seconds per second. Look at:\n"
         f"  gateway   {settings.gateway_url}/docs\n"
         f"  metrics   {settings.gateway_url}/metrics\n"
         f"  MLflow    {settings.mlflow}\n"
-        "Then: dojo status, dojo performance fraud_detection, dojo features catalog, dojo reproduce fraud_detection@1; dojo down ends it.",
-        highlight=False,
+        "  Airflow   dojo status shows its address and password\n"
+        "Then: dojo rollout show fraud_detection, dojo gate show fraud_detection, dojo audit list, dojo routes show fraud_detection, "
+        "dojo alerts, dojo performance fraud_detection; dojo down ends it."
     )
-    return {"champion": champion, "live": asdict(tally), "steps_seconds": steps.seconds, "world": look.world.isoformat()}
-
-
-def _features_online(redis: Redis, settings: Settings) -> str | None:
-    """What to say once the materializer has nothing left to do."""
-    status, details = _get_json(f"http://{settings.host}:{settings.materializer_port}/healthz")
-    if status != HTTPStatus.OK or not str(details.get("state", "")).startswith("waiting for the next midnight"):
-        return None
-    return ", ".join(f"{name} as of {view.as_of:%m-%d %H:%M}" for name, view in sorted(read_freshness(redis).items()))
-
-
-def _ready(settings: Settings) -> bool:
-    status, _ = _get_json(f"{settings.gateway_url}/readyz")
-    return status == HTTPStatus.OK
-
-
-def _get_json(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and body; status 0 when nobody answers within 2 s, who may still be starting."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return int(answer.status), dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        return error.code, {}
-    except (OSError, ValueError):
-        return 0, {}

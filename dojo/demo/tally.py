@@ -15,6 +15,18 @@ LATENCY_WINDOW = 2_000
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSnapshot:
+    """What became of one version's answers, as far as labels have arrived. Rates are fractions; None is insufficient data."""
+
+    predictions: int
+    caught: int
+    missed: int
+    false_alarms: int
+    catch_rate: float | None
+    false_positive_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look at the tally. Rates are fractions, latencies milliseconds, amounts euro; None is insufficient data."""
 
@@ -33,6 +45,7 @@ class Snapshot:
     catch_rate: float | None
     false_positive_rate: float | None
     pr_auc: float | None
+    by_version: dict[str, VersionSnapshot]
 
 
 @dataclass(slots=True)
@@ -47,7 +60,7 @@ class Tally:
     _versions: Counter[str] = field(default_factory=Counter)
     _scores: list[float] = field(default_factory=list)
     _labels: list[int] = field(default_factory=list)
-    _cells: Counter[tuple[int, bool]] = field(default_factory=Counter)  # (label, flagged)
+    _cells: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # (version, label, flagged)
     _euro: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})  # fraud by flagged
     _flagged: int = 0
 
@@ -76,13 +89,13 @@ class Tally:
     def _judge(self, prediction: Prediction, label: int) -> None:
         self._scores.append(prediction.score)
         self._labels.append(label)
-        self._cells[(label, prediction.flagged)] += 1
+        self._cells[(prediction.version, label, prediction.flagged)] += 1
         if label:
             self._euro[prediction.flagged] += prediction.features.get("amount", 0.0)
 
     def snapshot(self) -> Snapshot:
-        caught, missed = self._cells[(1, True)], self._cells[(1, False)]
-        false_alarms, passed = self._cells[(0, True)], self._cells[(0, False)]
+        caught, missed = self._count(1, True), self._count(1, False)
+        false_alarms, passed = self._count(0, True), self._count(0, False)
         latencies = np.asarray(self._latencies)
         enough = caught + missed >= MINIMUM_FRAUDS and false_alarms + passed > 0
         return Snapshot(
@@ -98,7 +111,27 @@ class Tally:
             false_alarms=false_alarms,
             caught_euro=self._euro[True],
             missed_euro=self._euro[False],
-            catch_rate=caught / (caught + missed) if caught + missed else None,
-            false_positive_rate=false_alarms / (false_alarms + passed) if false_alarms + passed else None,
+            catch_rate=_share(caught, missed),
+            false_positive_rate=_share(false_alarms, passed),
             pr_auc=pr_auc(np.asarray(self._labels), np.asarray(self._scores)) if enough else None,
+            by_version={version: self._of_version(version) for version in sorted(self._versions)},
         )
+
+    def _count(self, label: int, flagged: bool) -> int:
+        return sum(count for (_, *cell), count in self._cells.items() if cell == [label, flagged])
+
+    def _of_version(self, version: str) -> VersionSnapshot:
+        caught, missed = self._cells[(version, 1, True)], self._cells[(version, 1, False)]
+        false_alarms, passed = self._cells[(version, 0, True)], self._cells[(version, 0, False)]
+        return VersionSnapshot(
+            predictions=self._versions[version],
+            caught=caught,
+            missed=missed,
+            false_alarms=false_alarms,
+            catch_rate=_share(caught, missed),
+            false_positive_rate=_share(false_alarms, passed),
+        )
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None

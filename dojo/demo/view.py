@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -58,26 +58,42 @@ def line(look: Look) -> str:
     )
 
 
-def summary(tally: Snapshot, seconds: Mapping[str, float], model: str, metrics: Mapping[str, float]) -> RenderableType:
-    """What the demo measured: offline figures of the version beside what live traffic showed."""
+def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str, Mapping[str, float]]) -> RenderableType:
+    """What the demo measured, a column per version: figures of its holdout, and what live traffic showed.
+
+    Args:
+        offline: version -> its holdout metrics by name.
+    """
+    versions = sorted({*tally.by_version, *offline}, key=lambda v: (len(v), v))
+    live = tally.by_version
     table = Table(title="What was measured", title_justify="left", show_header=True, header_style="bold")
     table.add_column("figure")
-    table.add_column("holdout (offline)", justify="right")
-    table.add_column("live traffic", justify="right")
-    table.add_row("model", model, ", ".join(f"v{v}: {n:,}" for v, n in sorted(tally.versions.items())) or "none")
-    table.add_row("PR-AUC", _number(metrics.get("pr_auc")), _number(tally.pr_auc))
-    table.add_row("ROC-AUC", _number(metrics.get("roc_auc")), "")
-    table.add_row("precision at 1 % FPR", _percent(metrics.get("precision_at_1pct_fpr")), "")
-    table.add_row("recall at 50 % precision", _percent(metrics.get("recall_at_50pct_precision")), "")
-    table.add_row("fraud caught / missed", "", f"{tally.caught} / {tally.missed}  ({_percent(tally.catch_rate)} caught)")
-    table.add_row("euro caught / missed", "", f"{tally.caught_euro:,.0f} / {tally.missed_euro:,.0f}")
-    table.add_row("false-positive rate", "", _percent(tally.false_positive_rate))
-    table.add_row("predictions / labelled so far", "", f"{tally.predictions:,} / {tally.labelled:,}")
-    table.add_row("latency p50 / p99", "", f"{_ms(tally.p50_ms)} / {_ms(tally.p99_ms)}")
-    table.add_row("degraded answers", "", ", ".join(f"{k} {n:,}" for k, n in sorted(tally.degraded.items())) or "none")
+    for version in versions:
+        table.add_column(f"version {version}", justify="right")
+
+    def row(name: str, text: Callable[[str], str]) -> None:
+        table.add_row(name, *(text(version) for version in versions))
+
+    row("holdout: PR-AUC", lambda v: _number(offline.get(v, {}).get("pr_auc")))
+    row("holdout: precision at 1 % FPR", lambda v: _percent(offline.get(v, {}).get("precision_at_1pct_fpr")))
+    row("holdout: recall at 50 % precision", lambda v: _percent(offline.get(v, {}).get("recall_at_50pct_precision")))
     table.add_section()
-    table.add_row("set-up, seconds", "", "\n".join(f"{title}: {s:.1f}" for title, s in seconds.items()))
-    return table
+    row("live: predictions", lambda v: f"{live[v].predictions:,}" if v in live else "0")
+    row("live: fraud caught / missed so far", lambda v: f"{live[v].caught} / {live[v].missed}" if v in live else "-")
+    row("live: catch rate", lambda v: _percent(live[v].catch_rate) if v in live else "-")
+    row("live: false-positive rate", lambda v: _percent(live[v].false_positive_rate) if v in live else "-")
+    table.add_section()
+    totals = {
+        "euro caught / missed": f"{tally.caught_euro:,.0f} / {tally.missed_euro:,.0f}",
+        "labelled so far": f"{tally.labelled:,} of {tally.predictions:,}",
+        "latency p50 / p99": f"{_ms(tally.p50_ms)} / {_ms(tally.p99_ms)}",
+        "degraded answers": ", ".join(f"{k} {n:,}" for k, n in sorted(tally.degraded.items())) or "none",
+        "seconds": "\n".join(f"{title}: {s:.1f}" for title, s in seconds.items()),
+    }
+    figures = Table(show_header=False)
+    for name, text in totals.items():
+        figures.add_row(name, text)
+    return Group(table, figures)
 
 
 def _traffic(look: Look) -> RenderableType:

@@ -1,4 +1,4 @@
-"""What the demo looks at while traffic flows: the event log's tail, the features' freshness, the clock."""
+"""What the demo looks at while traffic flows: the event log's tail, the features' freshness, the clock, the rollout."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Watcher:
         trained_as_of: what the champion's training data ends at, or None.
     """
 
-    def __init__(self, redis: Redis, clock: RedisWorldClock, trained_as_of: datetime | None, end: datetime) -> None:
+    def __init__(self, redis: Redis, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
         self.tally = Tally()
-        self.start, self.end = clock.now(), end
+        self.start = self.end = clock.now()
         self._redis, self._clock, self._trained_as_of = redis, clock, trained_as_of
         self._freshness: Mapping[str, ViewFreshness] = {}
         self._log = RedisEventLog(redis, max_length=1)  # only read here
@@ -61,6 +61,10 @@ class Watcher:
             freshness=self._freshness,
             model_age=world - self._trained_as_of if self._trained_as_of else None,
         )
+
+    def watch_until(self, end: datetime) -> None:
+        """What comes next lasts until `end`, world time: for progress bars."""
+        self.start, self.end = self._clock.now(), end
 
     def _follow(self, stream: Stream) -> None:
         while deliveries := self._log.tail(stream, self._after[stream], BATCH):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from dojo.demo.tally import Tally
@@ -53,6 +54,20 @@ def test_an_outcome_counts_once_whichever_of_the_two_events_comes_first_or_again
     assert (seen.predictions, seen.labelled, seen.caught, seen.missed) == (2, 2, 1, 1)
     assert seen.catch_rate == 0.5
     assert (seen.caught_euro, seen.missed_euro) == (10.0, 10.0)
+
+
+def test_each_version_is_told_apart() -> None:
+    tally = Tally()
+    for version, flagged in (("1", False), ("2", True)):
+        for n in range(3):
+            event = msgspec.structs.replace(prediction(f"{version}-{n}", 0.5, flagged), version=version)
+            tally.add_prediction(event)
+            tally.add_outcome(outcome(f"{version}-{n}", 1))
+    seen = tally.snapshot().by_version
+    assert [(v, s.predictions, s.caught, s.missed, s.catch_rate) for v, s in seen.items()] == [
+        ("1", 3, 0, 3, 0.0),
+        ("2", 3, 3, 0, 1.0),
+    ]
 
 
 def test_outcomes_of_payments_that_were_never_predicted_do_not_count() -> None:

@@ -1,0 +1,166 @@
+"""The demo's acts, in the order in which a viewer sees them. Each only calls what any user can call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from rich.console import Console
+
+from dojo.clock import RedisWorldClock
+from dojo.demo import rollout_view, view
+from dojo.demo.probes import features_online, first_version_as_of, ready
+from dojo.demo.steps import StepFailedError, Steps
+from dojo.demo.traffic import at_speed, watch
+from dojo.demo.view import Look
+from dojo.demo.watch import Watcher
+from dojo.rollouts import Rollout, Rollouts
+from dojo.settings import Settings
+
+MODEL = "fraud_detection"
+
+# The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
+# takes at least four hours, meets the night.
+EVENING = 20
+
+# A rollout takes 54 world hours; beyond this the demo stops waiting for it (it goes on without a viewer).
+LONGEST_ROLLOUT = timedelta(days=14)
+
+
+@dataclass(slots=True)
+class Stage:
+    """What every act plays on."""
+
+    settings: Settings
+    console: Console
+    steps: Steps
+    redis: Redis
+    clock: RedisWorldClock
+    speed: float
+    watcher: Watcher | None = None
+
+    @property
+    def seen(self) -> Watcher:
+        assert self.watcher is not None, "watching begins with the first live traffic"
+        return self.watcher
+
+
+def prepare(stage: Stage, transactions: Path | None) -> dict[str, Any]:
+    """Everything up to a served champion. Returns its version, metrics and as_of."""
+    steps, settings = stage.steps, stage.settings
+    up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
+    steps.run("Start the stack", up, lambda r: f"{len(r['processes'])} processes healthy")
+    steps.wait(
+        "Build the world's history",
+        lambda: f"history ends {stage.clock.now():%Y-%m-%d %H:%M}" if stage.clock.is_set() else None,
+        within=300,
+    )
+    steps.wait("Bring features online (the materializer does)", lambda: features_online(stage.redis, settings), within=300)
+    listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
+    champion = next((v for v in listed if v["model"] == MODEL and "champion" in v["aliases"]), None)
+    if champion is None:
+        as_of = first_version_as_of(settings, stage.clock.now())
+        champion = steps.run(
+            "Train the first version, as somebody did weeks ago",
+            ["train", MODEL, "--as-of", as_of.isoformat()],
+            lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its time",
+        )
+    steps.wait("Serve it", lambda: f"version {champion['version']} answers" if ready(settings) else None, within=60)
+    return dict(champion)
+
+
+def live(stage: Stage, champion: Mapping[str, Any], end: datetime) -> None:
+    """Live traffic until `end`, world time."""
+    if stage.watcher is None:
+        stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
+    watcher = stage.watcher
+    watcher.watch_until(end)
+    stage.console.print(
+        f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the watching, not the stack[/]"
+    )
+    with at_speed(stage.clock, stage.speed, stage.settings.speed):
+        watch(stage.console, watcher, lambda look: look.world >= look.end, view.render, view.line)
+
+
+def retrain(stage: Stage) -> dict[str, Any]:
+    """A retraining in Airflow (in this process' place where there is none), and what its gate decided."""
+    answer: dict[str, Any] = stage.steps.run(
+        "Retrain: collect, validate, build, train, evaluate, compare with the champion",
+        ["retrain", MODEL, "--reason", "demo: the champion is seven weeks old"],
+        said,
+    )
+    return answer
+
+
+def retrain_badly(stage: Stage) -> dict[str, Any]:
+    """The same with a challenger that is slow by night. The world stands still meanwhile: its rollout is to begin this evening."""
+    stage.console.print("  [dim]the world stands still while it is trained[/]")
+    with at_speed(stage.clock, 0, stage.settings.speed):
+        answer: dict[str, Any] = stage.steps.run(
+            "Retrain, and make the challenger slow by night (its answers stay right)",
+            [
+                "retrain",
+                MODEL,
+                "--in-process",
+                "--sabotage",
+                "slow_by_night",
+                "--reason",
+                "demo: a challenger that fails only live",
+            ],
+            said,
+        )
+    return answer
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """A retraining's outcome in one line."""
+    gain = answer.get("gain")
+    gained = f", PR-AUC {gain:+.1%} against the champion" if gain is not None else ""
+    version = f"version {answer['version']}: " if answer.get("version") else ""
+    return f"{version}{answer['verdict']}{gained} ({answer['outcome']})"
+
+
+def follow_rollout(stage: Stage) -> Rollout | None:
+    """The rollout from shadow to its end, in front of the viewer. Returns it as it was last seen."""
+    rollouts = Rollouts(stage.redis)
+    latest = rollouts.get(MODEL)
+    if latest is None:
+        return None
+    stage.console.print(f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {MODEL} --watch[/]")
+    last = [latest]
+    shown = [len(latest.history)]
+    stage.seen.watch_until(stage.clock.now() + LONGEST_ROLLOUT)
+
+    def done(look: Look) -> bool:
+        last[0] = rollouts.get(MODEL) or last[0]
+        if not stage.console.is_terminal:
+            for step in last[0].history[shown[0] :]:
+                stage.console.print(
+                    f"  {step.world_time:%m-%d %H:%M}  {step.after}: {step.why}", highlight=False, soft_wrap=True
+                )
+            shown[0] = len(last[0].history)
+        return not last[0].active or look.world >= look.end
+
+    with at_speed(stage.clock, stage.speed, stage.settings.speed):
+        finished = watch(
+            stage.console,
+            stage.seen,
+            done,
+            lambda look: rollout_view.render(last[0], look.world, look.tally, look.per_second),
+            lambda look: rollout_view.line(last[0], look.world, look.tally),
+        )
+    if finished and last[0].active:
+        raise StepFailedError(
+            f"the rollout is still {last[0].stage} after {LONGEST_ROLLOUT.days} world days: dojo rollout show {MODEL}"
+        )
+    return last[0]
+
+
+def next_evening(now: datetime) -> datetime:
+    """When the bad challenger's rollout is to begin."""
+    evening = now.replace(hour=EVENING, minute=0, second=0, microsecond=0)
+    return evening if evening > now else evening + timedelta(days=1)

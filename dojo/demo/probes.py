@@ -1,0 +1,57 @@
+"""What the demo waits for: questions that a running stack answers over HTTP and Redis."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from redis import Redis
+
+from dojo.events import Stream
+from dojo.freshness import read_freshness
+from dojo.settings import Settings
+
+# The demo's first version learned this long before its viewer comes: before the synthetic world's fraudsters changed their ways
+# (DOJO_SYNTHETIC_FRAUD_SHIFT), and a plainly stale model for any other world.
+FIRST_VERSION_AGE = timedelta(days=49)
+
+# The shortest past that a version can be trained on: a week of labels to come, a holdout of 14 days, a week of validation, 14 days to learn.
+SHORTEST_PAST = timedelta(days=42)
+
+
+def features_online(redis: Redis, settings: Settings) -> str | None:
+    """What to say once the materializer has nothing left to do."""
+    status, details = get_json(f"http://{settings.host}:{settings.materializer_port}/healthz")
+    if status != HTTPStatus.OK or not str(details.get("state", "")).startswith("waiting for the next midnight"):
+        return None
+    return ", ".join(f"{name} as of {view.as_of:%m-%d %H:%M}" for name, view in sorted(read_freshness(redis).items()))
+
+
+def ready(settings: Settings) -> bool:
+    """Whether the gateway has a version for every model."""
+    status, _ = get_json(f"{settings.gateway_url}/readyz")
+    return status == HTTPStatus.OK
+
+
+def first_version_as_of(settings: Settings, now: datetime) -> datetime:
+    """The world's midnight at which the demo's first version is trained."""
+    from dojo.lake import Lake, midnight
+
+    first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
+    start = datetime(first.year, first.month, first.day, tzinfo=now.tzinfo)
+    return min(midnight(now), max(midnight(now) - FIRST_VERSION_AGE, start + SHORTEST_PAST))
+
+
+def get_json(url: str) -> tuple[int, dict[str, Any]]:
+    """Status and body; status 0 when nobody answers within 2 s, who may still be starting."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return int(answer.status), dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        return error.code, {}
+    except (OSError, ValueError):
+        return 0, {}

@@ -1,0 +1,60 @@
+"""Watching: frames on a terminal, a line every few seconds elsewhere, at the demo's speed and back to the everyday one after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from dojo.clock import RedisWorldClock
+from dojo.demo.view import Look
+from dojo.demo.watch import Watcher
+
+# Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
+FRAMES_PER_SECOND = 2.0
+
+# Without a terminal (CI, a pipe), a line this often instead of frames, seconds.
+LINE_EVERY_SECONDS = 5.0
+
+
+@contextmanager
+def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[None]:
+    """The world at `speed` inside the block, at its everyday speed after it; world seconds per wall second, 0 stands still."""
+    clock.set_speed(speed)
+    try:
+        yield
+    finally:
+        clock.set_speed(everyday)
+
+
+def watch(
+    console: Console,
+    watcher: Watcher,
+    done: Callable[[Look], bool],
+    frame: Callable[[Look], RenderableType],
+    line: Callable[[Look], str],
+) -> bool:
+    """Show the present until `done`. Returns False when the viewer interrupted it (Ctrl-C)."""
+    try:
+        look = watcher.look()
+        if console.is_terminal:
+            with Live(frame(look), console=console, refresh_per_second=FRAMES_PER_SECOND, transient=False) as live:
+                while not done(look):
+                    time.sleep(1 / FRAMES_PER_SECOND)
+                    look = watcher.look()
+                    live.update(frame(look))
+        else:
+            printed = time.monotonic()
+            while not done(look):
+                time.sleep(1 / FRAMES_PER_SECOND)
+                look = watcher.look()
+                if time.monotonic() - printed >= LINE_EVERY_SECONDS:
+                    printed = time.monotonic()
+                    console.print(line(look), highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("watching ended; the stack goes on")
+        return False
+    return True
