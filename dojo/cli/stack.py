@@ -27,9 +27,13 @@ def up(
             exists=True, dir_okay=False, help="Replay these transactions (see dojo data import); default: generated ones."
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out an optional process: airflow. Remembered; DOJO_WITHOUT= dojo up brings it back."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack: Redis, MLflow, gateway, recorder, streamer, materializer, simulator.
+    """Start the stack: Redis, MLflow, Airflow, gateway, recorder, streamer, materializer, simulator.
 
     Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
 
@@ -39,12 +43,15 @@ def up(
     from dojo.supervisor.control import StackError, running, stop
     from dojo.supervisor.environment import WorldConflictError
 
+    if without:
+        # As a variable, so that everything after this, other commands too, knows the stack as it is.
+        os.environ["DOJO_WITHOUT"] = ",".join(without)
     settings = _settings()
     already = running(settings.home) is not None
     try:
         with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
             if already:
-                _check_joining(settings, transactions)
+                _check_joining(settings, transactions, without or [])
             else:
                 _start(settings, transactions)
         status = _wait_until_healthy(settings.home) if wait else running(settings.home)
@@ -67,8 +74,14 @@ def _settings() -> Settings:
         return load_settings()
 
 
-def _check_joining(settings: Settings, transactions: Path | None) -> None:
+def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
     """A running stack can only be joined as what it is."""
+    from dojo.supervisor.control import running
+
+    stack = running(settings.home)
+    for name in without:
+        if stack is not None and any(process.name == name for process in stack.processes):
+            raise fail(f"the stack already runs, with {name}", f"dojo down, then dojo up --without {name}")
     if transactions is None:
         return
     if settings.world_source != "replay" or settings.replay_dataset is None:

@@ -139,6 +139,9 @@ def print_status(overview: Overview) -> None:
             else "no version yet: dojo train " + model
         )
         out.print(f"{'champion':<13}{model}: {known}", highlight=False)
+    if overview.airflow is not None:
+        known = f"user {overview.airflow.user}, password {overview.airflow.password or 'unknown'}"
+        out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
 
 
 def _world(overview: Overview) -> str:

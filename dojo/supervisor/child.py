@@ -1,4 +1,4 @@
-"""One supervised process as the operating system sees it: started in a process group of its own, ended with all of it."""
+"""One supervised process as the operating system sees it: started in a session of its own, ended with all of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from dojo.supervisor import tether
-from dojo.supervisor.identity import ProcessId, end, group_members, identify
+from dojo.supervisor.identity import ProcessId, end, identify, session_members
 from dojo.supervisor.logfiles import rotate
 from dojo.supervisor.paths import log_file
 from dojo.supervisor.processes import COMMON_ENVIRONMENT, ProcessSpec
@@ -39,7 +39,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env={**environment, **COMMON_ENVIRONMENT, **spec.environment},
-                start_new_session=True,  # its pid names its process group; a terminal's Ctrl-C does not reach it
+                start_new_session=True,  # its pid names its session; a terminal's Ctrl-C does not reach it
             )
         if spec.niceness:
             psutil.Process(self._process.pid).nice(spec.niceness)  # before it has threads, which inherit it
@@ -47,7 +47,7 @@ class Child:
         self.id: ProcessId | None = identify(self._process.pid)
 
     @property
-    def group(self) -> int:
+    def session(self) -> int:
         return self._process.pid
 
     def exit_code(self) -> int | None:
@@ -56,10 +56,10 @@ class Child:
 
     def members(self) -> list[ProcessId]:
         """It and everything it started."""
-        return group_members([self.group])[self.group]
+        return session_members([self.session])[self.session]
 
     def end(self, grace: float) -> list[ProcessId]:
-        """End the whole group: also what a process that died left running (MLflow's server outlives its launcher)."""
+        """End the whole session: also what a process that died left running (MLflow's server outlives its launcher)."""
         killed = end(self.members(), grace)
         self._process.poll()
         return killed

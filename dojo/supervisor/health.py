@@ -74,6 +74,23 @@ class HttpHealth:
         return Probe(answer.status == 200, _details(body))
 
 
+@dataclass(frozen=True, slots=True)
+class AirflowHealth:
+    """Airflow's own monitor: healthy once its database, scheduler and DAG processor say so (heartbeats of the last 30 s)."""
+
+    host: str
+    port: int
+
+    _PARTS = ("metadatabase", "scheduler", "dag_processor")
+
+    def probe(self, timeout: float) -> Probe:
+        answer = HttpHealth(self.host, self.port, "/api/v2/monitor/health").probe(timeout)
+        if not answer.healthy:
+            return answer
+        states = {part: str((answer.details.get(part) or {}).get("status")) for part in self._PARTS}
+        return Probe(all(state == "healthy" for state in states.values()), states)
+
+
 def _details(body: bytes) -> Mapping[str, Any]:
     try:
         said = msgspec.json.decode(body)

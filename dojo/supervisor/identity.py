@@ -52,16 +52,19 @@ def identify(pid: int) -> ProcessId | None:
     return ProcessId(pid, start) if start else None
 
 
-def group_members(groups: Iterable[int]) -> dict[int, list[ProcessId]]:
-    """The processes in each of these process groups, in one pass over the machine's processes."""
-    members: dict[int, list[ProcessId]] = {group: [] for group in groups}
+def session_members(sessions: Iterable[int]) -> dict[int, list[ProcessId]]:
+    """The processes in each of these sessions, in one pass over the machine's processes.
+
+    Sessions, not process groups: Airflow gives each task a group of its own, which only a session still holds together.
+    """
+    members: dict[int, list[ProcessId]] = {session: [] for session in sessions}
     for pid in psutil.pids():
         try:
-            group = os.getpgid(pid)
+            session = os.getsid(pid)
         except (ProcessLookupError, PermissionError):
             continue
-        if group in members and (found := identify(pid)) is not None:
-            members[group].append(found)
+        if session in members and (found := identify(pid)) is not None:
+            members[session].append(found)
     return members
 
 

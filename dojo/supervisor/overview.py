@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from redis.exceptions import RedisError
 
+from dojo.airflow_access import AirflowAccess, airflow_access
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis
 from dojo.freshness import State, ViewFreshness, read_freshness
@@ -43,17 +44,20 @@ class Overview(msgspec.Struct, frozen=True):
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
         champions: model -> the version that answers; None for no version, "?" while MLflow is away.
+        airflow: where its UI is and how to log in; None when the stack is run without.
     """
 
     stack: StackStatus
     world: World | None
     features: dict[str, Freshness]
     champions: dict[str, str | None]
+    airflow: AirflowAccess | None
 
 
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features = read_world(settings.redis)
-    return Overview(stack, world, features, read_champions(settings.models_dir, settings.mlflow))
+    champions = read_champions(settings.models_dir, settings.mlflow)
+    return Overview(stack, world, features, champions, airflow_access(settings))
 
 
 def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:

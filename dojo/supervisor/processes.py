@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from dojo.embedded import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
 from dojo.settings import Settings
-from dojo.supervisor.health import HealthCheck, HttpHealth, RedisPing
+from dojo.supervisor.health import AirflowHealth, HealthCheck, HttpHealth, RedisPing
 from dojo.supervisor.lifecycle import Patience
 
 # One request scores one row: BLAS and OpenMP threads only get in each other's way (a 50 ms p99 with the default).
@@ -54,7 +54,8 @@ class ProcessSpec:
 
 
 def processes(settings: Settings) -> list[ProcessSpec]:
-    """The stack for these settings. A Redis or MLflow that runs elsewhere (DOJO_REDIS_URL, DOJO_MLFLOW_URL) is not started."""
+    """The stack for these settings. What runs elsewhere (DOJO_REDIS_URL, DOJO_MLFLOW_URL,
+    DOJO_AIRFLOW_URL) is not started, nor what DOJO_WITHOUT names."""
     host = settings.host
 
     def module(
@@ -104,6 +105,22 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         environment=MLFLOW_ENVIRONMENT,
         niceness=BATCH_NICENESS,
     )
+    airflow = ProcessSpec(
+        name="airflow",
+        command=(sys.executable, "-m", "pipelines.airflow_server"),
+        health=AirflowHealth(host, settings.airflow_port),
+        address=f"http://{host}:{settings.airflow_port}",
+        port=settings.airflow_port,
+        variable="DOJO_AIRFLOW_PORT",
+        # It starts while nobody is there yet: its tasks need Redis and MLflow, its components do not.
+        depends_on=("redis", "mlflow"),
+        waits=False,
+        # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
+        # restart costs a running task its work.
+        patience=Patience(starting=240, unhealthy=90),
+        grace=20.0,  # its launcher's 12 s, and a moment to see them through
+        niceness=BATCH_NICENESS,
+    )
     ours = [
         # The gateway serves from its cache without Redis and MLflow, after a restart too: it waits for nobody.
         module("gateway", settings.gateway_port, depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
@@ -113,7 +130,11 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         # Last up and first down: payments without a gateway would only be errors.
         module("simulator", settings.simulator_port, depends_on=("redis", "gateway")),
     ]
-    embedded = [*([] if settings.redis_url else [redis]), *([] if settings.mlflow_url else [mlflow])]
+    embedded = [
+        *([] if settings.redis_url else [redis]),
+        *([] if settings.mlflow_url else [mlflow]),
+        *([] if settings.airflow_url or "airflow" in settings.without else [airflow]),
+    ]
     return only_known_dependencies([*embedded, *ours])
 
 

@@ -16,7 +16,7 @@ from dojo.clock import wall_now
 from dojo.supervisor import lifecycle
 from dojo.supervisor.child import Child
 from dojo.supervisor.health import Prober
-from dojo.supervisor.identity import ProcessId, group_members, resident_bytes, start_of
+from dojo.supervisor.identity import ProcessId, resident_bytes, session_members, start_of
 from dojo.supervisor.lifecycle import Life, State
 from dojo.supervisor.logfiles import rotate
 from dojo.supervisor.paths import log_file
@@ -142,7 +142,7 @@ class Supervisor:
             rotate(log_file(self._home, name))
 
     def _write_status(self) -> None:
-        groups = group_members(p.child.group for p in self._supervised.values() if p.child is not None)
+        sessions = session_members(p.child.session for p in self._supervised.values() if p.child is not None)
         write_status(
             self._home,
             StackStatus(
@@ -150,14 +150,14 @@ class Supervisor:
                 supervisor_memory_bytes=resident_bytes([self._id]),
                 started=self._started,
                 written=wall_now(),
-                processes=tuple(self._status_of(process, groups) for process in self._supervised.values()),
+                processes=tuple(self._status_of(process, sessions) for process in self._supervised.values()),
             ),
         )
 
-    def _status_of(self, process: Supervised, groups: Mapping[int, list[ProcessId]]) -> ProcessStatus:
+    def _status_of(self, process: Supervised, sessions: Mapping[int, list[ProcessId]]) -> ProcessStatus:
         spec, life = process.spec, process.life
         running = process.child.id if process.child else None
-        members = tuple(groups[process.child.group]) if process.child else ()
+        members = tuple(sessions[process.child.session]) if process.child else ()
         return ProcessStatus(
             name=spec.name,
             state=life.state,

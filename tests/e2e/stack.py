@@ -18,7 +18,7 @@ from tests.servers import free_port
 MODEL = "fraud_detection"
 # Anybody's payment: the gateway answers it, as a cold start.
 PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
-PORTS = ("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER")
+PORTS = ("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "RETRAINER", "AIRFLOW")
 
 
 def small_spec(directory: Path) -> Path:
@@ -48,6 +48,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
+            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/airflow has one of its own
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"
