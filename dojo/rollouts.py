@@ -22,6 +22,7 @@ from dojo.specs import ModelSpec
 
 Action = Literal["pause", "resume", "promote", "abort", "approve"]
 Verdict = Literal["ok", "insufficient_data", "failed"]
+Unit = Literal["fraction", "psi", "requests", "seconds"]
 
 _COMPARE_AND_SET = """
 local current = redis.call('get', KEYS[1])
@@ -67,7 +68,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         value, limit: of the quantity that `measures` names; None without data.
         requests: how many (of the challenger) the value rests on. `needed`: how many it takes.
-        evidence: of sequential checks, the e-value (at 1 / false_alarm the challenger is stopped); None for others.
+        unit: of value and limit.
+        evidence: of sequential checks, the e-value (dojo/statistics/sequential.py), and `stops_at`, the one at which the challenger is
+            stopped; None for others.
     """
 
     check: str
@@ -77,8 +80,24 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     limit: float | None
     requests: int
     needed: int
+    unit: Unit = "fraction"
     evidence: float | None = None
+    stops_at: float | None = None
     note: str = ""
+
+    def shown(self, value: float | None) -> str:
+        """A value of this look as people read it: `0.52 %`, `2.5 h`."""
+        if value is None:
+            return "-"
+        match self.unit:
+            case "fraction":
+                return f"{100 * value:.3g} %"
+            case "psi":
+                return f"{value:.3f}"
+            case "requests":
+                return f"{value:,.0f}"
+            case "seconds":
+                return f"{value / 3600:.1f} h" if value >= 3600 else f"{value / 60:.1f} min"
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,7 +124,8 @@ class Gate(_Part):
 class Checks(_Part):
     """When a rollout is rolled back. `*_ratio`: the challenger's rate may be this many times the champion's on the same traffic.
 
-    `false_alarm` is the probability of each check to stop a challenger that is as good as the limit allows, however often one looks.
+    `false_alarm` is the probability that any of the sequential checks, on the whole way, stops a challenger that is as good as the limits
+    allow, however often one looks (services/rollout/limits.py says how the checks share it).
     """
 
     false_alarm: Annotated[float, Field(gt=0, le=0.1)]

@@ -1,0 +1,202 @@
+"""What one stage of a rollout has shown so far: a fold over the events that carry its route's generation.
+
+    shadow   Shadow events: both versions on every request, so each failure, late score and flag is compared pairwise
+    canary   Prediction events: which arm did each failure, late answer and flag fall on
+    watch    Prediction events of the new champion against the baseline that the stage before left, and Outcomes as they arrive
+
+The state is small (counts, histograms, one e-process per check, the entities already counted) and holds the ids of the last messages
+read: saved in the same write as the rollout, it makes a kill -9 anywhere lose or double nothing.
+
+Why canary tests count each entity once. Assignment is sticky, so a customer whose requests keep failing fails on one arm all the time,
+and a compromised card is flagged many times: such repetitions say nothing about the arm, but a test that takes them for independent
+throws would. Which arm an entity is on *is* an independent throw (a hash with the rollout's salt): when both versions are equally
+good, the next entity with its first failure is on the challenger with exactly the challenger's weight, whatever happened before.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from dojo.events import Event, Outcome, Prediction, Shadow, Stream
+from dojo.rollouts import Rollout, Stage
+from dojo.routes import CHALLENGER_ARM
+from dojo.specs import ModelSpec
+from dojo.statistics.sequential import EProcess, probability_of_falling_on
+from services.rollout.arms import Arm
+from services.rollout.labels import Labelled, short_hash
+from services.rollout.limits import Baseline, watch_limits
+
+# Reasons in Prediction.degraded that mean: the arm's version did not answer.
+FAILED = frozenset({"arm_failed", "model_unavailable"})
+
+# Entities remembered per check, for counting each once. With so many first events every check has long been decided; 130 kB at most.
+ENTITIES_KEPT = 4_000
+
+STREAMS: dict[Stage, tuple[Stream, ...]] = {
+    Stage.SHADOW: (Stream.SHADOWS,),
+    Stage.CANARY: (Stream.PREDICTIONS,),
+    Stage.WATCH: (Stream.PREDICTIONS, Stream.OUTCOMES),
+}
+
+
+class Evidence(msgspec.Struct, kw_only=True):
+    """One stage's evidence.
+
+    Attributes:
+        cursors: per stream the id of the last message read.
+        generation: of the stage's route; 0 until it is made. `since`: world time of the first event that followed it.
+        tests: e-processes by check. `counted`: entities that a check has counted, as hashes.
+        malformed: messages that are no events. `gaps`: times that the stream had lost messages before they were read.
+    """
+
+    stage: Stage
+    cursors: dict[Stream, str]
+    generation: int = 0
+    since: datetime | None = None
+    challenger: Arm = msgspec.field(default_factory=Arm)
+    champion: Arm = msgspec.field(default_factory=Arm)
+    tests: dict[str, EProcess] = {}
+    counted: dict[str, set[int]] = {}
+    baseline: Baseline = Baseline()
+    labelled: Labelled = msgspec.field(default_factory=Labelled)
+    malformed: int = 0
+    gaps: int = 0
+
+    def test(self, check: str) -> EProcess:
+        return self.tests.setdefault(check, EProcess())
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    return msgspec.msgpack.encode(evidence)
+
+
+def decode_evidence(content: bytes) -> Evidence:
+    """Raises msgspec.MsgspecError: not evidence, or an older version's."""
+    return msgspec.msgpack.decode(content, type=Evidence)
+
+
+def fold(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec) -> None:
+    """Take one event in, if it belongs to the rollout's stage."""
+    if isinstance(event, Outcome):
+        _outcome(evidence, event, rollout, spec)
+        return
+    if (
+        not isinstance(event, (Prediction, Shadow))
+        or event.model != rollout.model
+        or event.route_generation != evidence.generation
+    ):
+        return
+    if isinstance(event, Shadow) and evidence.stage is Stage.SHADOW and event.version == rollout.version:
+        _shadow(evidence, event, rollout, spec)
+    elif isinstance(event, Prediction) and evidence.stage is Stage.CANARY:
+        _canary(evidence, event, rollout, spec)
+    elif isinstance(event, Prediction) and evidence.stage is Stage.WATCH:
+        _watched(evidence, event, rollout, spec)
+    else:
+        return
+    evidence.since = evidence.since or event.world_time
+
+
+def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec) -> None:
+    """Both arms saw the request. A flag of both counts once for each, which only makes the tests more careful."""
+    checks, objective = spec.rollout.checks, spec.serving.latency_slo.total_seconds()
+    challenger, champion = evidence.challenger, evidence.champion
+    challenger.requests += 1
+    champion.requests += 1
+    answered, stood = event.score is not None and not event.error, event.champion_version == rollout.champion
+    for arm, on_challenger, failed in ((challenger, True, not answered), (champion, False, not stood)):
+        if failed:
+            arm.errors += 1
+            _fell_on(evidence, "errors", on_challenger, 0.5, checks.error_ratio)
+    if challenger.took(event.scoring_seconds, objective):
+        _fell_on(evidence, "slow", True, 0.5, checks.slow_ratio)
+    if champion.took(event.champion_scoring_seconds, objective):
+        _fell_on(evidence, "slow", False, 0.5, checks.slow_ratio)
+    if answered and stood:
+        assert event.score is not None
+        challenger.answer(event.score, bool(event.flagged))
+        champion.answer(event.champion_score, event.champion_flagged)
+        if event.flagged:
+            _flag(evidence, True, 0.5, checks.decline_ratio)
+        if event.champion_flagged:
+            _flag(evidence, False, 0.5, checks.decline_ratio)
+
+
+def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: ModelSpec) -> None:
+    checks, weight = spec.rollout.checks, spec.rollout.canary_weight
+    on_challenger = event.arm == CHALLENGER_ARM
+    arm = evidence.challenger if on_challenger else evidence.champion
+    arm.requests += 1
+    # The first entity of the spec is the one that arms are assigned by.
+    entity = short_hash(event.entity_keys.get(spec.entities[0], event.request_id))
+
+    failed, degraded = _condition(event, rollout.version if on_challenger else rollout.champion)
+    arm.errors += failed
+    arm.degraded += degraded
+    if failed and _first(evidence, "errors", entity):
+        _fell_on(evidence, "errors", on_challenger, weight, checks.error_ratio)
+    if degraded and _first(evidence, "degraded", entity):
+        _fell_on(evidence, "degraded", on_challenger, weight, checks.degraded_ratio)
+    if arm.took(event.latency_seconds, spec.serving.latency_slo.total_seconds()) and _first(evidence, "slow", entity):
+        _fell_on(evidence, "slow", on_challenger, weight, checks.slow_ratio)
+    if not failed:
+        arm.answer(event.score, event.flagged)
+        if event.flagged and _first(evidence, "declines", entity):
+            _flag(evidence, on_challenger, weight, checks.decline_ratio)
+
+
+def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: ModelSpec) -> None:
+    limits, arm = watch_limits(evidence.baseline, rollout.baseline, spec), evidence.challenger
+    arm.requests += 1
+    failed, degraded = _condition(event, rollout.version)
+    arm.errors += failed
+    arm.degraded += degraded
+    evidence.test("errors").observe(failed, limits.errors)
+    slow = arm.took(event.latency_seconds, spec.serving.latency_slo.total_seconds())
+    evidence.test("slow").observe(slow, limits.slow)
+    if not failed:
+        arm.answer(event.score, event.flagged)
+        _label(evidence, evidence.labelled.predicted(event.request_id, event.flagged), rollout, spec)
+
+
+def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSpec) -> None:
+    """A label of a payment made before the watch began can have no prediction in it."""
+    if evidence.stage is Stage.WATCH and evidence.since is not None and event.transaction_time >= evidence.since:
+        _label(evidence, evidence.labelled.known(event.transaction_id, event.label == 1), rollout, spec)
+
+
+def _label(evidence: Evidence, joined: tuple[bool, bool] | None, rollout: Rollout, spec: ModelSpec) -> None:
+    if joined is None:
+        return
+    fraud, flagged = joined
+    limits = watch_limits(evidence.baseline, rollout.baseline, spec)
+    if not fraud:
+        evidence.test("false_positives").observe(flagged, limits.false_positives)
+    elif limits.misses is not None:
+        evidence.test("catch_rate").observe(not flagged, limits.misses)
+
+
+def _condition(event: Prediction, version: str) -> tuple[bool, bool]:
+    """Whether the arm's own version failed to answer, and whether its answer was degraded. A failure is not counted as both."""
+    failed = event.version != version or not FAILED.isdisjoint(event.degraded)
+    return failed, bool(event.degraded) and not failed
+
+
+def _fell_on(evidence: Evidence, check: str, on_challenger: bool, share: float, ratio: float) -> None:
+    evidence.test(check).observe(on_challenger, probability_of_falling_on(share, ratio))
+
+
+def _flag(evidence: Evidence, on_challenger: bool, share: float, ratio: float) -> None:
+    """Two one-sided tests: the challenger flags too much, or (seen from the champion) too little."""
+    _fell_on(evidence, "declines_more", on_challenger, share, ratio)
+    _fell_on(evidence, "declines_fewer", not on_challenger, 1 - share, ratio)
+
+
+def _first(evidence: Evidence, check: str, entity: int) -> bool:
+    counted = evidence.counted.setdefault(check, set())
+    if entity in counted or len(counted) >= ENTITIES_KEPT:
+        return False
+    counted.add(entity)
+    return True
