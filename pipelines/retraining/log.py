@@ -1,17 +1,20 @@
-"""Step 6: the MLflow run with everything that explains a version, and the version itself in the registry.
+"""The MLflow run with everything that explains a model, and the version that it becomes in the registry.
 
-run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec), model/ (the bundle)
-version source = the run's model/, tags = the reproducibility record
+run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec), model/ (the bundle), gate/ (tasks.compare)
+version source = the run's model/, tags = the reproducibility record and the gate's verdict
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version as package_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow.onnx
 import msgspec
@@ -26,11 +29,12 @@ from mlflow.types import Schema, TensorSpec
 from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, PARITY_FILE, PROFILE_FILE, Bundle, Parity, load_bundle, write_bundle
 from dojo.clock import wall_now
 from dojo.durations import format_duration
-from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry, Version
+from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry, Version
 from dojo.specs import ModelSpec
 from pipelines.retraining.build_dataset import feature_hash
 from pipelines.retraining.collect import MANIFEST_FILE
-from pipelines.retraining.model_card import model_card
+from pipelines.retraining.mlflow_runs import FINISHED, create_run, run_of_job
+from pipelines.retraining.model_card import METRIC_NAMES, model_card
 from pipelines.retraining.plots import calibration_plot, importance_plot, precision_recall_plot
 from pipelines.retraining.provenance import Code, current_code
 from pipelines.retraining.steps import SCORES_FILE, Evaluation, Fit, Run, read_evaluation, read_fit
@@ -38,11 +42,28 @@ from pipelines.retraining.steps import SCORES_FILE, Evaluation, Fit, Run, read_e
 BUNDLE_PATH = "model"
 RECORD_PATH = "record"
 PLOTS_PATH = "plots"
+CARD_FILE = "model_card.md"
 INPUT_EXAMPLE_ROWS = 5
+
+# The gate's figures, beside its verdict (dojo.registry.GATE_TAG).
+GATE_GAIN_TAG = "gate_gain"
+GATE_INTERVAL_TAG = "gate_interval"
+
+# The run's tags that its version gets: what decides it, hashed (`reproduce` compares them), and the gate's verdict.
+RECORD_TAGS = ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of")
+VERSION_TAGS = (*RECORD_TAGS, BUNDLE_HASH_TAG, GATE_TAG, GATE_GAIN_TAG, GATE_INTERVAL_TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class JobTags:
+    """What a retraining's run carries beside its record. `key`: of the job, by which the run is found again."""
+
+    key: str
+    tags: Mapping[str, str]
 
 
 def log_version(run: Run, registry: ModelRegistry) -> tuple[Version, str]:
-    """Log the finished run and register its version.
+    """Log the finished run and register its version, without a gate.
 
     Returns:
         The version and the alias it got: `champion` for a model's first version, else `challenger`.
@@ -51,33 +72,73 @@ def log_version(run: Run, registry: ModelRegistry) -> tuple[Version, str]:
         CorruptBundleError: the bundle as written does not load; nothing was registered.
         RegistryUnavailableError: MLflow does not answer.
     """
-    fit, evaluation, code = read_fit(run.workspace), read_evaluation(run.workspace), current_code()
-    record = reproducibility_record(run, fit, code)
-    bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
-    load_bundle(bundle_directory, bundle_sha256)  # what a server will do, before anybody relies on it
-    card = model_card(run.spec, run.manifest, fit, evaluation, record)
-    write_plots(run, fit, evaluation)
-    (run.workspace / "model_card.md").write_text(card)
-    (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
-
-    client, name = registry.client, run.spec.name
-    with registry.errors(name, "training run"), _mlflow_run(registry, run) as (run_id, artifact_uri):
-        _log_figures(registry, run, run_id, fit, evaluation, record)
-        client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
-        client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
-        client.log_artifact(run_id, str(run.workspace / "model_card.md"))
-        for file in (MANIFEST_FILE, f"{name}.yaml"):
-            client.log_artifact(run_id, str(run.workspace / file), RECORD_PATH)
-
-    metrics = {f"metric.{metric}": f"{value:.6f}" for metric, value in evaluation.metrics.items()}
-    tags = {**record, **metrics, BUNDLE_HASH_TAG: bundle_sha256}
-    registered = registry.register(name, run_id, f"{artifact_uri}/{BUNDLE_PATH}", tags)
-    with registry.errors(name, registered.version):
-        client.update_model_version(name, registered.version, description=card)
+    name = run.spec.name
+    run_id = log_run(run, registry)
+    with registry.errors(name, "training run"):
+        registry.client.set_terminated(run_id, FINISHED)
+    registered = register_run(registry, name, run_id)
     # A later version waits as challenger: comparing it with the champion and rolling it out is not training's business.
     alias = CHAMPION if registry.by_alias(name, CHAMPION) is None else CHALLENGER
     registry.set_alias(name, alias, registered.version)
     return registry.get(name, registered.version), alias
+
+
+def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:
+    """Log everything that explains the trained model to its MLflow run, which stays open. May be repeated.
+
+    Args:
+        job: the retraining it belongs to; None makes a new run each time. A job's finished run is left as it is.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        CorruptBundleError: the bundle as written does not load; nothing was logged.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    fit, evaluation, code = read_fit(run.workspace), read_evaluation(run.workspace), current_code()
+    record = reproducibility_record(run, fit, code)
+    bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
+    load_bundle(bundle_directory, bundle_sha256)  # what a server will do, before anybody relies on it
+    write_plots(run, fit, evaluation)
+    (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record))
+    (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
+
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
+    client, name = registry.client, run.spec.name
+    title = f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}"
+    with registry.errors(name, "training run"):
+        opened = (
+            run_of_job(registry, name, job.key, title, record, job.tags) if job else create_run(registry, name, title, record)
+        )
+        if opened.info.status == FINISHED:
+            return str(opened.info.run_id)
+        with _failed_on_error(registry, opened.info.run_id) as run_id:
+            _log_figures(registry, run, run_id, fit, evaluation, {**record, BUNDLE_HASH_TAG: bundle_sha256})
+            client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
+            client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
+            client.log_artifact(run_id, str(run.workspace / CARD_FILE))
+            for file in (MANIFEST_FILE, f"{name}.yaml"):
+                client.log_artifact(run_id, str(run.workspace / file), RECORD_PATH)
+    return run_id
+
+
+def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
+    """Register what a run logged as a version, with its record, metrics and gate's verdict as tags. Repeating it finds the version.
+
+    Everything comes from the run: whoever registers needs no workspace, and cannot register anything else.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    with registry.errors(model, run_id), TemporaryDirectory() as directory:
+        run = registry.client.get_run(run_id)
+        card = Path(registry.client.download_artifacts(run_id, CARD_FILE, directory)).read_text()
+        metrics = {f"metric.{name}": f"{run.data.metrics[name]:.6f}" for name in METRIC_NAMES if name in run.data.metrics}
+        tags = {name: run.data.tags[name] for name in VERSION_TAGS if name in run.data.tags}
+        version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", {**tags, **metrics})
+        registry.client.update_model_version(model, version.version, description=card)
+    return version
 
 
 def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
@@ -96,6 +157,7 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
 def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]:
     """Write the bundle into `<workspace>/model`. Returns its directory and bundle.json's SHA-256."""
     directory = run.workspace / BUNDLE_PATH
+    shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was ended; MLflow writes only into an empty one
     parity = (run.workspace / PARITY_FILE).read_bytes()
     rows = np.asarray(msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32)
     width = len(run.features)
@@ -157,19 +219,13 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def _mlflow_run(registry: ModelRegistry, run: Run) -> Iterator[tuple[str, str]]:
-    """A new MLflow run's id and artifact URI; it ends as FAILED when the block does."""
-    client, name = registry.client, run.spec.name
-    experiment = client.get_experiment_by_name(name)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
-    created = client.create_run(experiment_id, run_name=f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}").info
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
-    status = "FAILED"
+def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
+    """The run ends as FAILED when the block raises."""
     try:
-        yield created.run_id, created.artifact_uri
-        status = "FINISHED"
-    finally:
-        client.set_terminated(created.run_id, status)
+        yield run_id
+    except Exception:
+        registry.client.set_terminated(run_id, "FAILED")
+        raise
 
 
 def _log_figures(

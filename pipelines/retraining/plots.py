@@ -98,3 +98,38 @@ def _figure(title: str, height: float = 5.5) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
     return figure, axes
+
+
+def rival_curves_plot(
+    labels: npt.NDArray[np.int8], scores: Mapping[str, npt.NDArray[np.floating]], title: str, target: Path
+) -> None:
+    """Precision against recall of several models on the same rows. scores: name -> shape (rows,); the last one stands out."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(title)
+        for name, judged in scores.items():
+            order = np.argsort(-judged, kind="stable")
+            found = np.cumsum(labels[order])
+            last_of_tie = np.append(np.flatnonzero(np.diff(judged[order])), len(order) - 1)
+            recall, precision = (found / found[-1])[last_of_tie], (found / np.arange(1, len(found) + 1))[last_of_tie]
+            colour = COLOUR if name == list(scores)[-1] else MUTED
+            axes.step(
+                recall, precision, where="post", color=colour, lw=2, label=f"{name} (PR-AUC {pr_auc(labels, judged):.3f})"
+            )
+        axes.set(xlabel="Recall: share of frauds that are flagged", ylabel="Precision: share of fraud among flagged")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(loc="lower left")
+        figure.savefig(target)
+
+
+def gains_plot(drawn: npt.NDArray[np.float64], interval: tuple[float, float], minimum: float, title: str, target: Path) -> None:
+    """The bootstrapped relative gains, with their interval, zero and the minimum that a winner needs."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(title, height=3.6)
+        axes.hist(drawn, bins=60, color=COLOUR, alpha=0.75)
+        axes.axvspan(*interval, color=COLOUR, alpha=0.12, label=f"interval {interval[0]:+.1%} to {interval[1]:+.1%}")
+        axes.axvline(0, color="black", lw=1.2)
+        axes.axvline(minimum, color="#c2410c", ls="--", lw=1.2, label=f"minimum {minimum:+.1%}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.1%}")
+        axes.set(xlabel="PR-AUC gain, relative to the champion's", ylabel="Draws")
+        axes.legend(loc="upper right")
+        figure.savefig(target)

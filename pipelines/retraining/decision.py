@@ -1,0 +1,119 @@
+"""What the gate found and decided, with every number: the record that people, the registry, the audit trail and the rollout read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+DECISION_FILE = "decision.json"
+
+Verdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
+Outcome = Literal["promote", "keep", "regression", "first"]
+GuardVerdict = Literal["ok", "veto", "insufficient_data"]
+
+# What the rollout's controller compares live traffic with, of the champion on the holdout.
+BASELINE_METRICS = ("recall_at_threshold", "false_positive_rate_at_threshold")
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the two models, on the holdout.
+
+    Attributes:
+        version: in the registry; empty for a challenger, which is registered only if it wins.
+        run_id: its MLflow run. `as_of`: world time it was trained at.
+        threshold: its own, chosen on its own validation week. `metrics`: by name; empty when it could not be scored.
+        latency_seconds: median time to score one row, both models in turn. `size_bytes`: of the model file.
+    """
+
+    version: str
+    run_id: str
+    as_of: datetime
+    threshold: float
+    metrics: dict[str, float]
+    latency_seconds: float
+    size_bytes: int
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a challenger may not cost. `change` is what `limit` bounds: a relative loss, an absolute rise or a ratio."""
+
+    name: str
+    measures: str
+    champion: float | None
+    challenger: float | None
+    change: float | None
+    limit: float
+    verdict: GuardVerdict
+    note: str = ""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """PR-AUC among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few frauds."""
+
+    name: str
+    rows: int
+    frauds: int
+    champion: float | None = None
+    challenger: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate's decision.
+
+    Attributes:
+        job: key of the retraining that asked.
+        verdict: of the primary metric. `outcome`: what follows from it and from the guards; `vetoes`: the guards that were broken.
+        reason: verdict and outcome in words.
+        gain: of PR-AUC, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
+        minimum_gain: what the gain had to reach. `confidence`, `draws`, `seed`: of the interval.
+        clusters: column of an entity -> how many of them the holdout has; whole ones were drawn.
+        holdout_start, holdout_end: world time, end excluded. `rows`, `frauds`: on it.
+        segmentation: how the segments were cut.
+    """
+
+    model: str
+    job: str
+    as_of: datetime
+    verdict: Verdict
+    outcome: Outcome
+    vetoes: tuple[str, ...]
+    reason: str
+    primary_metric: str
+    minimum_gain: float
+    gain: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    draws: int
+    seed: int
+    clusters: dict[str, int]
+    holdout_start: datetime
+    holdout_end: datetime
+    rows: int
+    frauds: int
+    champion: Contender | None
+    challenger: Contender
+    guards: tuple[Guard, ...]
+    segments: tuple[Segment, ...]
+    segmentation: str
+
+    @property
+    def baseline(self) -> dict[str, float]:
+        """The champion's figures that a rollout holds live traffic against."""
+        metrics = self.champion.metrics if self.champion else {}
+        return {name: metrics[name] for name in BASELINE_METRICS if name in metrics}
+
+    def write(self, directory: Path) -> Path:
+        path = directory / DECISION_FILE
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
+        return path
+
+    @staticmethod
+    def read(path: Path) -> Decision:
+        return msgspec.json.decode(path.read_bytes(), type=Decision)
