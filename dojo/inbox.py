@@ -1,6 +1,7 @@
 """What people are told: one stream of messages in Redis, with who is meant and how urgent it is.
 
-dojo:inbox    stream, newest KEPT messages; field `message` as JSON
+    dojo:inbox        stream, newest KEPT messages; field `message` as JSON
+    dojo:inbox:ids    sorted set of the newest KEPT_IDS message ids, by the time they were delivered
 """
 
 from __future__ import annotations
@@ -15,6 +16,16 @@ STREAM_KEY = "dojo:inbox"
 IDS_KEY = "dojo:inbox:ids"
 FIELD = b"message"
 KEPT = 10_000  # at 1 kB each 10 MB; months of messages
+KEPT_IDS = 10 * KEPT  # an occasion is told again only when so many others were told since
+
+# Id and message in one step: a sender that is killed has delivered both or neither.
+_DELIVER = """
+local now = redis.call('time')
+if redis.call('zadd', KEYS[2], 'NX', now[1], ARGV[1]) == 0 then return 0 end
+redis.call('zremrangebyrank', KEYS[2], 0, -tonumber(ARGV[4]) - 1)
+redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'message', ARGV[2])
+return 1
+"""
 
 Urgency = Literal["info", "warning", "page"]
 
@@ -46,10 +57,9 @@ class Inbox:
 
     def send(self, message: Message) -> bool:
         """Deliver a message; False when its id was delivered before."""
-        if not self._redis.sadd(IDS_KEY, message.message_id):
-            return False
-        self._redis.xadd(STREAM_KEY, {FIELD: msgspec.json.encode(message)}, maxlen=KEPT, approximate=True)
-        return True
+        content = msgspec.json.encode(message)
+        delivered = self._redis.eval(_DELIVER, 2, STREAM_KEY, IDS_KEY, message.message_id, content, KEPT, KEPT_IDS)
+        return bool(cast("int", delivered))
 
     def newest(self, limit: int) -> list[Message]:
         """Up to `limit` messages, newest first."""

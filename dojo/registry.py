@@ -207,8 +207,11 @@ def _version(found: ModelVersion) -> Version:
 
 
 def _is_missing(error: Exception) -> bool:
-    code = getattr(error, "error_code", "")
-    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower())
+    """MLflow calls an absent alias, and a version that is no number, an invalid parameter."""
+    code, message = getattr(error, "error_code", ""), str(error).lower()
+    return code == "RESOURCE_DOES_NOT_EXIST" or (
+        code == "INVALID_PARAMETER_VALUE" and ("alias" in message or "version" in message)
+    )
 
 
 class _Translated(AbstractContextManager[None]):
