@@ -139,6 +139,10 @@ class RedisEventLog:
         """Up to `limit` messages behind the id `after`, oldest first, for onlookers that are no consumer group."""
         return _deliveries(cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit)))
 
+    def holds(self, stream: Stream, message_id: str) -> bool:
+        """Whether a message that was there still is. When it is not, those behind it may have been trimmed unread; "0-0" is always there."""
+        return message_id == "0-0" or bool(self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1))
+
     def last_id(self, stream: Stream) -> str:
         """The id of the newest message, "0-0" when there is none; what `tail` continues from."""
         rows = cast("Any", self._redis.xrevrange(stream_key(stream), count=1))

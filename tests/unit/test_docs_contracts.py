@@ -90,5 +90,5 @@ def test_metrics_follow_prometheus_naming() -> None:
         )
         assert set(metric.labels) <= {
             *("model", "version", "arm", "view", "feature", "window", "stream"),
-            *("code", "reason", "cause", "outcome", "task", "process", "job"),
+            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage"),
         }, f"{metric.name}: is this label bounded?"

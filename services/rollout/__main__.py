@@ -1,0 +1,67 @@
+"""`python -m services.rollout`: reads its settings (DOJO_*) and moves rollouts until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+
+from dojo.audit import AuditTrail
+from dojo.clock import ClockNotSetError, RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.inbox import Inbox
+from dojo.processes import stop_on_signal
+from dojo.promotion import Champions
+from dojo.registry import ModelRegistry
+from dojo.rollouts import Rollouts
+from dojo.routes import RouteTable
+from dojo.settings import SettingsError, load_settings
+from dojo.specs import SpecError, load_specs
+from dojo.telemetry import HealthServer, configure_logging
+from services.rollout.announcements import Announcements
+from services.rollout.controller import Controller
+from services.rollout.loop import Status, run
+from services.rollout.metrics import Metrics
+from services.rollout.pace import look_interval
+from services.rollout.reader import EventReader
+
+# One try per question: the loop comes back with backoff, and looks at the traffic meanwhile.
+REGISTRY_TIMEOUT_SECONDS = 5
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        specs = load_specs(settings.models_dir)
+    except (SettingsError, SpecError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("rollout", settings.log_level)
+    stop = stop_on_signal()
+    metrics, status = Metrics(), Status()
+    with HealthServer(settings.host, settings.rollout_port, status.health):
+        redis = connect_redis(settings.redis)
+        clock, audit = RedisWorldClock(redis), AuditTrail(redis)
+        controller = Controller(
+            specs=specs,
+            rollouts=Rollouts(redis),
+            reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
+            champions=Champions(
+                ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0), RouteTable(redis), audit
+            ),
+            announcements=Announcements(audit, Inbox(redis), metrics),
+            clock=clock,
+            metrics=metrics,
+        )
+
+        def interval() -> float:
+            try:
+                return look_interval(clock.speed())
+            except ClockNotSetError:
+                return look_interval(None)
+
+        run(controller, sorted(specs), status, metrics, stop, interval)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Every transition is written into the audit trail, and people are told about those that concern them.
+
+Both are keyed by the rollout and the transition's place in its history: after a kill between a transition and its announcement, the
+next look (or the next controller) announces it, and nothing is ever announced twice.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from dojo.audit import AuditTrail
+from dojo.clock import wall_now
+from dojo.inbox import Inbox, Message, Urgency
+from dojo.rollouts import Rollout, Stage, Transition
+from services.rollout.metrics import Metrics
+
+# Who moves a rollout when nobody asked for it.
+CONTROLLER = "rollout"
+
+_log = structlog.get_logger("rollout")
+
+
+class Announcements:
+    """Tells each transition once. Raises redis.RedisError when Redis is out of reach: repeat it."""
+
+    def __init__(self, audit: AuditTrail, inbox: Inbox, metrics: Metrics) -> None:
+        self._audit = audit
+        self._inbox = inbox
+        self._metrics = metrics
+        self._told: dict[str, tuple[str, int]] = {}  # model -> rollout and how much of its history is known to be told
+
+    def tell(self, rollout: Rollout, owner: str) -> None:
+        """Announce what has not been announced of the rollout's history. `owner`: whom the messages are for."""
+        known, count = self._told.get(rollout.model, ("", 0))
+        begin = count if known == rollout.id else 0
+        for at in range(begin, len(rollout.history)):
+            self._tell(rollout, rollout.history[at], f"rollout:{rollout.id}:{at}", owner)
+            self._told[rollout.model] = (rollout.id, at + 1)
+
+    def _tell(self, rollout: Rollout, step: Transition, key: str, owner: str) -> None:
+        what = f"rollout of version {rollout.version}: {step.before or 'started'} -> {step.after}"
+        entry = self._audit.append(
+            entry_id=key,
+            kind="rollout",
+            model=rollout.model,
+            who=step.who,
+            what=what,
+            why=step.why,
+            before=step.before,
+            after=step.after,
+            world_time=step.world_time,
+        )
+        if (message := _message(rollout, step)) is not None:
+            urgency, title, text = message
+            self._inbox.send(
+                Message(
+                    message_id=key,
+                    urgency=urgency,
+                    to=owner,
+                    model=rollout.model,
+                    title=title,
+                    text=text,
+                    source="rollout",
+                    world_time=step.world_time,
+                    wall_time=wall_now(),
+                )
+            )
+        if entry is not None:
+            if step.before is None:
+                self._metrics.started.labels(rollout.model).inc()
+            if step.after is Stage.ROLLED_BACK:
+                self._metrics.rolled_back.labels(rollout.model).inc()
+            _log.info(what, model=rollout.model, who=step.who, why=step.why)
+
+
+def _message(rollout: Rollout, step: Transition) -> tuple[Urgency, str, str] | None:
+    """Urgency, title and text for the transitions that people want to know of."""
+    name, version = rollout.model, rollout.version
+    if step.before == step.after:  # paused, resumed: whoever did it knows
+        return None
+    match step.after:
+        case Stage.AWAITING_APPROVAL:
+            return (
+                "warning",
+                f"{name}: version {version} waits for approval",
+                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo models approve {name} {version} --why ... "
+                f"Refuse: dojo rollout abort {name} --why ...",
+            )
+        case Stage.WATCH:
+            text = f"Version {rollout.champion} stays warm beside it while it is watched: dojo rollout show {name}"
+            return "info", f"{name}: version {version} is champion and has all the traffic", f"{step.why}. {text}"
+        case Stage.ROLLING_BACK:
+            automatic = step.who == CONTROLLER
+            return (
+                "page" if automatic else "info",
+                f"{name}: version {version} is taken back {'' if automatic else f'by {step.who} '}during {step.before}",
+                f"{step.why}. All traffic goes to version {rollout.champion}. What was measured: dojo rollout show {name}",
+            )
+        case Stage.DONE:
+            unjudged = [look.check for look in step.looks if look.verdict == "insufficient_data"]
+            return (
+                "warning" if unjudged else "info",
+                f"{name}: the rollout of version {version} is done"
+                + (f", {' and '.join(unjudged)} unjudged" if unjudged else ""),
+                f"{step.why}. Version {rollout.champion} remains the one to go back to: dojo models rollback {name}",
+            )
+        case _:
+            return None

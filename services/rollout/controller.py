@@ -1,0 +1,314 @@
+"""One step of one model's rollout: make the stage's route true, look, move on, or take the challenger back.
+
+Killed anywhere, the next step goes on, because of one order and one property.
+
+The order: *the stage is written first, the world follows.* A decision and the evidence it rests on are one compare-and-set in Redis;
+only then are routes and roles changed, and the next stage is written only when they are. So the stage always names work that is
+about to be done or being done, never work that was done and forgotten.
+
+The property: *everything that follows is idempotent.* A route that is as wanted stays (dojo/promotion.py), promotion and rollback in the
+registry may be repeated from any half of themselves, audit entries and messages carry the transition they tell of.
+
+    killed after ...                 the next step finds ...                         and ...
+    the look's save                  cursors and counts of the same moment           reads on, without loss or doubling
+    entering shadow or canary        no evidence of that stage                       notes the streams' ends, then makes the route
+    entering promoting               the old champion, or both roles half changed    repeats Champions.promote
+    promotion, before watch          everything changed but the stage                repeats it (nothing to do), enters watch
+    entering rolling_back            the challenger still in the route               gives all traffic to the champion, then the roles
+    done, before its route           an ended rollout with a watch's route           settles the route once
+    any of these, before telling     a history longer than what was told             tells the rest, once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from dojo.clock import WorldClock
+from dojo.events import Stream
+from dojo.promotion import Champions, Change
+from dojo.registry import CHAMPION, RegistryUnavailableError, UnknownVersionError
+from dojo.rollouts import Rollout, Rollouts, Stage, Transition
+from dojo.routes import Route
+from dojo.specs import ModelSpec
+from services.rollout.announcements import CONTROLLER, Announcements
+from services.rollout.evidence import Evidence, decode_evidence, encode_evidence
+from services.rollout.judgement import Judgement, judge
+from services.rollout.limits import baseline_of
+from services.rollout.metrics import Metrics
+from services.rollout.pace import CHAMPION_SECONDS, SAVE_SECONDS, Timer
+from services.rollout.reader import EventReader
+from services.rollout.requests import Taken, answer
+from services.rollout.stages import route_of
+
+NO_EVIDENCE = b"null"
+READ = (Stream.PREDICTIONS, Stream.SHADOWS, Stream.OUTCOMES)
+
+_log = structlog.get_logger("rollout")
+
+
+class Controller:
+    """Moves rollouts. `step` is everything; it raises what Redis, MLflow and conflicting writers raise, and may then be repeated."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, ModelSpec],
+        rollouts: Rollouts,
+        reader: EventReader,
+        champions: Champions,
+        announcements: Announcements,
+        clock: WorldClock,
+        metrics: Metrics,
+    ) -> None:
+        self._specs = specs
+        self._rollouts = rollouts
+        self._reader = reader
+        self._champions = champions
+        self._announcements = announcements
+        self._clock = clock
+        self._metrics = metrics
+        self._ask_champion, self._change_roles, self._save = Timer(), Timer(), Timer()
+        self._settled: set[str] = set()
+
+    def step(self, model: str) -> bool:
+        """Do what is next. Returns whether to go on at once instead of waiting for the next look.
+
+        Raises:
+            redis.RedisError, RegistryUnavailableError, RolloutConflictError, RouteConflictError: repeat it.
+            ClockNotSetError: there is no world yet.
+        """
+        rollout = self._rollouts.get(model)
+        if rollout is None:
+            return False
+        self._announcements.tell(rollout, self._specs[model].owner)
+        self._show(rollout)
+        if not rollout.active:
+            self._settle(rollout)
+            return False
+        if rollout.request is not None:
+            self._apply(rollout, answer(rollout))
+            return True
+        match rollout.stage:
+            case Stage.AWAITING_APPROVAL:
+                return False
+            case Stage.ROLLING_BACK:
+                return self._change_roles.is_due(model) and self._roll_back(rollout)
+            case Stage.PROMOTING:
+                return self._promote(rollout) if self._change_roles.is_due(model) else self._look_while_promoting(rollout)
+            case _:
+                return self._look(rollout)
+
+    def misses_registry(self, model: str) -> bool:
+        """Whether MLflow was asked and has not answered since."""
+        return self._ask_champion.is_failing(model) or self._change_roles.is_failing(model)
+
+    def _look(self, rollout: Rollout) -> bool:
+        spec = self._specs[rollout.model]
+        evidence = self._evidence(rollout)
+        if evidence is None:
+            # The cursors are saved before the route exists: no event that follows it can lie before them.
+            evidence = Evidence(stage=rollout.stage, cursors=self._reader.newest(READ))
+            rollout = self._rollouts.save(rollout, encode_evidence(evidence))
+        wanted, current = route_of(rollout, spec), self._champions.routes.get(rollout.model)
+        intact = wanted.is_served_by(current)
+        by_somebody = not intact and bool(evidence.generation) and current is not None and current.who != CONTROLLER
+        if (by_somebody or self._ask_champion.is_due(rollout.model)) and self._yielded(
+            rollout, current if by_somebody else None
+        ):
+            return True
+        if current is None or not intact:
+            change = self._change(rollout, f"{rollout.stage} of version {rollout.version}")
+            current = self._champions.route(rollout.model, wanted.strategy, wanted.arms, change, wanted.salt)
+        evidence.generation = current.generation
+        return self._judge(rollout, evidence, current)
+
+    def _look_while_promoting(self, rollout: Rollout) -> bool:
+        """The challenger keeps its part of the traffic until MLflow answers, and is judged by it as long as that takes."""
+        evidence = self._evidence(rollout)
+        return evidence is not None and self._judge(rollout, evidence, None)
+
+    def _judge(self, rollout: Rollout, evidence: Evidence, route: Route | None) -> bool:
+        """Read, judge and save. Returns whether the rollout moved or more waits to be read."""
+        now, spec = self._clock.now(), self._specs[rollout.model]
+        with self._metrics.look_seconds.time():
+            read, caught_up = self._reader.read(evidence, rollout, spec)
+            if route is not None and evidence.since is not None and rollout.stage_since is None:
+                # Within the route's life, whatever a producer's clock said.
+                since = min(max(evidence.since, route.changed_at), now)
+                rollout = msgspec.structs.replace(rollout, stage_since=since)
+            elapsed = now - rollout.stage_since if rollout.stage_since else None
+            judgement = judge(evidence, spec, rollout.baseline, elapsed, caught_up)
+            self._metrics.show_looks(rollout.model, judgement.looks)
+            rollout = msgspec.structs.replace(rollout, looks=judgement.looks)
+            if judgement.decision == "roll_back":
+                self._move(rollout, Stage.ROLLING_BACK, judgement.reason, evidence=encode_evidence(evidence))
+                return True
+            if judgement.decision != "stay" and not rollout.paused and rollout.stage is not Stage.PROMOTING:
+                self._advance(rollout, evidence, judgement)
+                return True
+            if read or self._save.is_due(rollout.model):
+                self._rollouts.save(rollout, encode_evidence(evidence))
+                self._save.wait(rollout.model, SAVE_SECONDS)
+            return not caught_up
+
+    def _advance(self, rollout: Rollout, evidence: Evidence, judgement: Judgement) -> None:
+        match rollout.stage:
+            case Stage.SHADOW:
+                self._move(rollout, Stage.CANARY, judgement.reason, evidence=NO_EVIDENCE)
+            case Stage.CANARY:
+                self._move(rollout, Stage.PROMOTING, judgement.reason, evidence=self._for_promotion(evidence))
+            case _:
+                self._move(rollout, Stage.DONE, judgement.reason, evidence=encode_evidence(evidence))
+
+    def _for_promotion(self, evidence: Evidence | None) -> bytes:
+        """The evidence so far, with cursors behind which all of the watch's events will lie: its route is made before its stage."""
+        if evidence is None:
+            return NO_EVIDENCE
+        others = [stream for stream in READ if stream not in (Stream.PREDICTIONS, Stream.SHADOWS)]
+        evidence.cursors |= self._reader.newest(others)
+        return encode_evidence(evidence)
+
+    def _promote(self, rollout: Rollout) -> bool:
+        """Roles, then traffic. While MLflow is away both stay as they are."""
+        self._change_roles.failed(rollout.model)  # until it has not
+        champion = self._champion(rollout)
+        if champion not in (rollout.champion, rollout.version):
+            self._give_way(rollout, champion)
+            return True
+        try:
+            self._champions.promote(
+                rollout.model, rollout.version, self._change(rollout, f"version {rollout.version}: {rollout.history[-1].why}")
+            )
+        except UnknownVersionError as error:
+            self._move(rollout, Stage.ROLLING_BACK, f"the registry cannot promote it: {error}")
+            return True
+        before = self._evidence(rollout)
+        cursors = before.cursors if before else self._reader.newest(READ)
+        watch = Evidence(stage=Stage.WATCH, cursors=cursors)
+        if before is not None and before.stage is Stage.CANARY:
+            watch.baseline = baseline_of(before.champion)
+        self._move(rollout, Stage.WATCH, rollout.history[-1].why, evidence=encode_evidence(watch))
+        return True
+
+    def _roll_back(self, rollout: Rollout) -> bool:
+        """Traffic away at once, which needs only Redis; then the roles, as soon as MLflow answers."""
+        self._change_roles.failed(rollout.model)  # until it has not
+        why = rollout.history[-1].why
+        self._champions.roll_back(rollout.model, self._change(rollout, why), to=rollout.champion, rejected=rollout.version)
+        self._move(rollout, Stage.ROLLED_BACK, why)
+        return True
+
+    def _settle(self, rollout: Rollout) -> None:
+        """After done, the old champion need not stay warm any more."""
+        if rollout.stage is not Stage.DONE or rollout.id in self._settled:
+            return
+        watched = route_of(msgspec.structs.replace(rollout, stage=Stage.WATCH), self._specs[rollout.model])
+        if watched.is_served_by(self._champions.routes.get(rollout.model)):
+            done = route_of(rollout, self._specs[rollout.model])
+            change = self._change(rollout, f"the rollout of version {rollout.version} is done")
+            self._champions.route(rollout.model, done.strategy, done.arms, change, done.salt)
+        self._settled.add(rollout.id)
+
+    def _yielded(self, rollout: Rollout, route: Route | None) -> bool:
+        """Whether somebody else has decided who answers. `route`: theirs, if it was a route that they changed.
+
+        Whoever changes the champion or the route by hand has the last word; a controller that put its own back would fight them.
+        """
+        try:
+            champion = self._champion(rollout)
+        except RegistryUnavailableError:
+            if route is not None:
+                raise  # who answers now may be their new champion: nothing moves before that is known
+            self._ask_champion.failed(rollout.model)
+            self._metrics.errors.labels(rollout.model, "registry").inc()
+            return False
+        self._ask_champion.wait(rollout.model, CHAMPION_SECONDS)
+        expected = rollout.version if rollout.stage is Stage.WATCH else rollout.champion
+        if champion != expected:
+            self._give_way(rollout, champion)
+            return True
+        if route is not None:
+            self._move(rollout, Stage.ROLLING_BACK, f"the route was changed by {route.who}: {route.why}")
+            return True
+        return False
+
+    def _give_way(self, rollout: Rollout, champion: str | None) -> None:
+        """The champion is not the one it was."""
+        if champion == rollout.version:  # promoted by hand: the rest of the way is the same
+            self._move(
+                rollout,
+                Stage.PROMOTING,
+                f"version {champion} was promoted by hand",
+                evidence=self._for_promotion(self._evidence(rollout)),
+            )
+        elif rollout.stage is Stage.WATCH and champion != rollout.champion:
+            self._move(rollout, Stage.DONE, f"the champion was changed by hand from version {rollout.version} to {champion}")
+        elif champion is None:
+            self._move(rollout, Stage.ROLLING_BACK, "the model has no champion any more")
+        else:
+            why = f"the champion was changed by hand from version {rollout.version if rollout.stage is Stage.WATCH else rollout.champion} to {champion}"
+            self._move(msgspec.structs.replace(rollout, champion=champion), Stage.ROLLING_BACK, why)
+
+    def _champion(self, rollout: Rollout) -> str | None:
+        found = self._champions.registry.by_alias(rollout.model, CHAMPION)
+        return found.version if found else None
+
+    def _apply(self, rollout: Rollout, taken: Taken) -> None:
+        """What a person asked for."""
+        evidence = b""
+        if taken.after is Stage.PROMOTING:
+            evidence = self._for_promotion(self._evidence(rollout))
+        elif taken.after is Stage.SHADOW and rollout.stage is Stage.AWAITING_APPROVAL:
+            evidence = NO_EVIDENCE
+        self._move(
+            msgspec.structs.replace(rollout, request=None, paused=taken.paused), taken.after, taken.why, taken.who, evidence
+        )
+
+    def _move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = b"") -> None:
+        """Write a transition, with the looks that decided it."""
+        same = after is rollout.stage
+        step = Transition(
+            before=rollout.stage,
+            after=after,
+            world_time=self._clock.now(),
+            who=who,
+            why=why,
+            looks=() if same else rollout.looks,
+        )
+        self._rollouts.save(
+            msgspec.structs.replace(
+                rollout,
+                stage=after,
+                stage_since=rollout.stage_since
+                if same or after is Stage.PROMOTING
+                else None,  # which keeps the route before it
+                history=(*rollout.history, step),
+            ),
+            evidence,
+        )
+        for timer in (self._ask_champion, self._change_roles, self._save):
+            timer.wait(rollout.model, 0)
+
+    def _evidence(self, rollout: Rollout) -> Evidence | None:
+        """The stage's evidence so far (while promoting, that of the stage before); None when there is none yet."""
+        content = self._rollouts.evidence(rollout.model)
+        if content is None or content == NO_EVIDENCE:
+            return None
+        try:
+            evidence = decode_evidence(content)
+        except msgspec.MsgspecError as error:
+            _log.warning("unreadable evidence, the stage begins again", model=rollout.model, reason=str(error))
+            return None
+        promoting = rollout.stage is Stage.PROMOTING and evidence.stage is not Stage.WATCH
+        return evidence if evidence.stage is rollout.stage or promoting else None
+
+    def _change(self, rollout: Rollout, why: str) -> Change:
+        return Change(key=f"{rollout.id}:{rollout.stage}", who=CONTROLLER, why=why, world_time=self._clock.now())
+
+    def _show(self, rollout: Rollout) -> None:
+        since = rollout.stage_since or rollout.history[-1].world_time
+        self._metrics.show_stage(
+            rollout.model, rollout.stage, (self._clock.now() - since).total_seconds() if rollout.active else None
+        )

@@ -1,0 +1,63 @@
+"""What a person's request does to a rollout. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dojo.rollouts import Request, Rollout, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The stage after the request (the same one when it changes nothing else), and whether the rollout is paused then."""
+
+    after: Stage
+    paused: bool
+    who: str
+    why: str
+
+
+def answer(rollout: Rollout) -> Taken:
+    """Take the rollout's request.
+
+    pause     stay in the stage, however good it looks; checks go on, and still roll back
+    resume    go on
+    promote   skip the waiting: from shadow or canary to all traffic, from watch to done
+    abort     back to the champion
+    approve   begin, where approval is required
+
+    A request that makes no sense in the stage changes nothing, and the history says so.
+
+    Raises:
+        ValueError: there is no request.
+    """
+    request = rollout.request
+    if request is None:
+        raise ValueError(f"{rollout.id} has no request")
+    stage, paused = rollout.stage, rollout.paused
+    match request.action, stage:
+        case "pause" | "resume", _:
+            return _taken(request, stage, request.action == "pause")
+        case "abort", Stage.ROLLING_BACK:
+            return _refused(request, stage, paused)
+        case "abort", _:
+            return _taken(request, Stage.ROLLING_BACK, False)
+        case "promote", Stage.SHADOW | Stage.CANARY:
+            return _taken(request, Stage.PROMOTING, False)
+        case "promote", Stage.WATCH:
+            return _taken(request, Stage.DONE, False)
+        case "approve", Stage.AWAITING_APPROVAL:
+            return _taken(request, Stage.SHADOW, paused)
+        case _:
+            return _refused(request, stage, paused)
+
+
+_DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted by hand", "abort": "aborted", "approve": "approved"}
+
+
+def _taken(request: Request, after: Stage, paused: bool) -> Taken:
+    return Taken(after, paused, request.who, f"{_DONE[request.action]} by {request.who}: {request.why}")
+
+
+def _refused(request: Request, stage: Stage, paused: bool) -> Taken:
+    return Taken(stage, paused, request.who, f"{request.action} by {request.who} changes nothing while {stage}: {request.why}")

@@ -1,0 +1,44 @@
+"""The route of each stage. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dojo.promotion import full_traffic
+from dojo.rollouts import Rollout, Stage
+from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Route, Strategy
+from dojo.specs import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StageRoute:
+    """A route without its generation."""
+
+    strategy: Strategy
+    arms: tuple[Arm, ...]
+    salt: str
+
+    def is_served_by(self, route: Route | None) -> bool:
+        return route is not None and (route.strategy, route.arms, route.salt) == (self.strategy, self.arms, self.salt)
+
+
+def route_of(rollout: Rollout, spec: ModelSpec) -> StageRoute:
+    """The route that traffic must follow in the rollout's stage. The first arm stands in when another fails.
+
+    Raises:
+        ValueError: the stage has none of its own.
+    """
+    weight = spec.rollout.canary_weight
+    match rollout.stage:
+        case Stage.SHADOW:
+            arms = (Arm(CHAMPION_ARM, rollout.champion, 1.0), Arm(CHALLENGER_ARM, rollout.version, 0.0, "shadow"))
+            return StageRoute("shadow", arms, rollout.id)
+        case Stage.CANARY:
+            arms = (Arm(CHAMPION_ARM, rollout.champion, 1 - weight), Arm(CHALLENGER_ARM, rollout.version, weight))
+            return StageRoute("canary", arms, rollout.id)
+        case Stage.WATCH:
+            return StageRoute("blue_green", full_traffic(rollout.version, rollout.champion), rollout.id)
+        case Stage.DONE:
+            return StageRoute("champion", full_traffic(rollout.version, None), rollout.id)
+        case _:
+            raise ValueError(f"stage {rollout.stage} keeps the route of the one before")
