@@ -129,7 +129,8 @@ img { max-width: 100% } figure { margin: 1.5rem 0 }
 
 def headline(decision: Decision) -> str:
     """The outcome in a few words."""
-    return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if decision.vetoes else "")
+    vetoed = decision.verdict == "improved" and decision.vetoes
+    return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else "")
 
 
 def facts(decision: Decision) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+
+# The key names a directory, and is asked for in MLflow's query language.
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,10 +17,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: names it for good (Airflow's run, or the model and `as_of`): a task that is run again under the same key finds
-            what it left and ends in the same version.
+            what it left and ends in the same version. Letters, digits, `.`, `_`, `-`.
         as_of: world time at which the version is trained.
         reason: why it is done, for the audit trail; `who` asked.
         dry_run: everything up to the gate's verdict; nothing is registered, nobody is rolled out.
+
+    Raises:
+        ValueError: the key holds something else, or as_of has no time zone.
     """
 
     model: str
@@ -25,6 +32,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     who: str
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not KEY.fullmatch(self.key):
+            raise ValueError(f"key: expected letters, digits, '.', '_' and '-' (at most 200), got {self.key!r}")
+        if self.as_of.tzinfo is None:
+            raise ValueError(f"as_of: expected a time with its zone, got {self.as_of.isoformat()}")
+
+    @property
+    def occasion(self) -> str:
+        """Its name among all models' jobs: begins the ids of its audit entries and messages."""
+        return f"{self.model}:{self.key}"
 
     def workspace(self, home: Path) -> Path:
         """Its directory under the platform's home (made by the first task)."""

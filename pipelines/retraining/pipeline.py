@@ -1,20 +1,27 @@
-"""A whole training run: the steps of `steps.py` in order, then the registered version."""
+"""Whole runs in one process: a training (the steps of `steps.py`, then the registered version), and a retraining (`tasks.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dojo.bundle import PROFILE_FILE
-from dojo.registry import CHAMPION, ModelRegistry, Version
-from pipelines.retraining import log, steps
+import stamina
+from redis.exceptions import RedisError
+
+from dojo.connections import connect_redis
+from dojo.registry import ModelRegistry, Version
+from dojo.settings import Settings
+from dojo.specs import SpecError, load_spec
+from pipelines.retraining import log, steps, tasks
+from pipelines.retraining.champion import champion_profile
+from pipelines.retraining.job import Job
 from pipelines.retraining.profile import ReferenceProfile
-from pipelines.retraining.steps import Fit, Run
+from pipelines.retraining.records import Records
+from pipelines.retraining.steps import Fit, Progress, Run, silent
 
 T = TypeVar("T")
 
@@ -59,13 +66,78 @@ def build_and_judge(run: Run, profile: ReferenceProfile | None, seconds: dict[st
     _timed(run, seconds, "evaluate", lambda: steps.evaluate_step(run))
 
 
-def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
-    """The reference profile that the champion was registered with, None without a champion."""
-    champion = registry.by_alias(model, CHAMPION)
-    if champion is None:
-        return None
-    with TemporaryDirectory() as directory:
-        return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
+Task = Callable[[Job, Settings, Progress], dict[str, Any]]
+
+BEFORE_THE_GATE = ("collect", "validate", "build_dataset", "train", "evaluate", "compare")
+
+# The gate's outcome -> the tasks that follow.
+FOLLOWS = {
+    "promote": ("register", "start_rollout"),
+    "first": ("register",),
+    "keep": ("keep_champion",),
+    "regression": ("alert_regression",),
+}
+
+# How often a step is repeated after a fault that may pass: collection three times (D1), the others twice, as in Airflow.
+RETRIES = {"collect": 3}
+OTHER_RETRIES = 2
+FIRST_WAIT_SECONDS = 1.0  # then twice as long each time
+
+
+def run_retraining(
+    job: Job, settings: Settings, progress: Progress = silent, after_train: Callable[[Run], object] | None = None
+) -> dict[str, Any]:
+    """A retraining without a scheduler: the same tasks in the same order, with the same branches and retries.
+
+    Args:
+        after_train: called between train and evaluate; drills spoil the model there.
+
+    Returns:
+        What `compare` says, `version`, `alias`, `rollout` and `stage` where it came to that, the challenger's `metrics` on the holdout, and
+        `seconds` (wall time) by task. A job that was run before ends as it did then.
+
+    Raises:
+        What the tasks raise; the owner was paged.
+    """
+    seconds: dict[str, float] = {}
+    answer: dict[str, Any] = {"model": job.model, "job": job.key, "as_of": job.as_of.isoformat()}
+    step = ""
+    try:
+        for step in BEFORE_THE_GATE:
+            answer |= _with_retries(step, job, settings, progress, seconds)
+            if step == "train" and after_train is not None:
+                after_train(tasks.run_of(job, settings))
+        for step in () if job.dry_run else FOLLOWS[answer["outcome"]]:
+            answer |= _with_retries(step, job, settings, progress, seconds)
+    except Exception as error:
+        _page_owner(job, settings, step, error)
+        raise
+    return {**answer, "dry_run": job.dry_run, "seconds": seconds}
+
+
+def _with_retries(step: str, job: Job, settings: Settings, progress: Progress, seconds: dict[str, float]) -> dict[str, Any]:
+    task: Task = getattr(tasks, step)
+    begun = monotonic()
+    attempts = 1 + RETRIES.get(step, OTHER_RETRIES)
+    for attempt in stamina.retry_context(
+        on=tasks.TRANSIENT, attempts=attempts, timeout=None, wait_initial=FIRST_WAIT_SECONDS, wait_max=60.0
+    ):
+        with attempt:
+            answer = task(job, settings, progress)
+    seconds[step] = round(monotonic() - begun, 2)
+    return answer
+
+
+def _page_owner(job: Job, settings: Settings, step: str, error: Exception) -> None:
+    """As far as anybody can be told: with Redis away, the error itself says so."""
+    records = Records(connect_redis(settings.redis), job)
+    with suppress(RedisError, SpecError):
+        owner = load_spec(settings.models_dir / f"{job.model}.yaml").owner
+        cause = f"{step}: {type(error).__name__}: {error}"
+        again = f"dojo retrain {job.model} --as-of {job.as_of:%Y-%m-%dT%H:%M:%S}"
+        text = f"{cause}\nAsked for by {job.who}: {job.reason}\nNext: mend the cause, then run it again: {again}"
+        records.tell("failed", owner, "page", f"{job.model}: the retraining failed; the champion stays", text)
+        records.write("failed", "retraining", f"the retraining failed at {step}", after={"cause": cause})
 
 
 def _timed(run: Run, seconds: dict[str, float], name: str, step: Callable[[], T]) -> T:

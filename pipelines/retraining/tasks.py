@@ -16,66 +16,180 @@ from __future__ import annotations
 
 from typing import Any
 
-from dojo.bundle import CorruptBundleError
+import msgspec
+import polars as pl
+from redis.exceptions import RedisError
+
+from dojo.bundle import MODEL_FILE, CorruptBundleError
+from dojo.connections import connect_redis
+from dojo.lake import Lake
+from dojo.registry import GATE_TAG, ModelRegistry
+from dojo.routes import RouteConflictError
 from dojo.settings import Settings
-from dojo.specs import SpecError
-from pipelines.retraining.errors import RefusedError
+from dojo.specs import SpecError, load_spec
+from pipelines.retraining import gate, log, steps, workspaces
+from pipelines.retraining.after_gate import alert_regression, keep_champion, register, start_rollout
+from pipelines.retraining.build_dataset import DATASET_FILE
+from pipelines.retraining.champion import champion_profile
+from pipelines.retraining.collect import MANIFEST_FILE
+from pipelines.retraining.decision import Decision
+from pipelines.retraining.errors import RefusedError, WorkspaceGoneError
 from pipelines.retraining.job import Job
-from pipelines.retraining.steps import Progress, silent
+from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, FINISHED, find_run
+from pipelines.retraining.records import Records
+from pipelines.retraining.steps import Progress, Run, silent
+
+__all__ = [
+    "REFUSALS",
+    "TRANSIENT",
+    "alert_regression",
+    "build_dataset",
+    "collect",
+    "compare",
+    "evaluate",
+    "keep_champion",
+    "register",
+    "start_rollout",
+    "train",
+    "validate",
+]
 
 # Repeating the task as things are ends the same way: a scheduler fails the job at once and tells somebody.
 REFUSALS: tuple[type[Exception], ...] = (RefusedError, CorruptBundleError, SpecError)
+
+# What may be over by the next try: a disk, a server, a network, somebody else's change. (MLflow out of reach is an OSError.)
+TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, RouteConflictError, pl.exceptions.ComputeError)
 
 
 def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Pin the data. -> workspace, start, end (ISO instants of the examples).
 
     Raises:
-        StaleDataError, TooFewRowsError: refusals. OSError and the like: the lake could not be read; repeat it.
+        StaleDataError, TooFewRowsError: refusals. TRANSIENT: lake or Redis could not be read; repeat it.
     """
-    raise NotImplementedError
+    run = run_of(job, settings, progress)
+    progress("collect", 0.0)
+    run.workspace.mkdir(parents=True, exist_ok=True)
+    (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
+    Records(connect_redis(settings.redis), job).write(
+        "started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began"
+    )
+    steps.collect_step(run, job.as_of)
+    manifest = run.manifest
+    return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
 
 
 def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Refuse bad data. -> rows, frauds."""
-    raise NotImplementedError
+    """Refuse bad data, against the champion's where there is one. -> files (how many are pinned).
+
+    Raises:
+        InvalidDataError: a refusal, with a line for each fault.
+    """
+    run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
+    progress("validate", 0.0)
+    steps.validate_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
+    return {"files": len(run.manifest.transactions) + len(run.manifest.outcomes)}
 
 
 def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Examples with features, point in time. -> dataset (path), rows."""
-    raise NotImplementedError
+    run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
+    progress("build_dataset", 0.0)
+    steps.build_dataset_step(run)
+    dataset = run.workspace / DATASET_FILE
+    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
 
 
 def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Fit, convert, prove parity. -> trees, model_sha256."""
-    raise NotImplementedError
+    """Fit, convert, prove parity. -> trees, model_sha256.
+
+    Raises:
+        OneClassError: a refusal. CorruptBundleError: likewise; the converted model is not the trained one.
+    """
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"))
+    progress("train", 0.0)
+    steps.train_step(run)
+    fit = steps.read_fit(run.workspace)
+    return {"trees": fit.trees, "model_sha256": fit.model_sha256}
 
 
 def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Judge the challenger on its holdout and log its MLflow run. -> run_id, pr_auc."""
-    raise NotImplementedError
+    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, pr_auc."""
+    registry = ModelRegistry(settings.mlflow)
+    progress("evaluate", 0.0)
+    logged = find_run(registry, job.model, job.key)
+    if logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
+        return {"run_id": logged.info.run_id, "pr_auc": logged.data.metrics["pr_auc"]}
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
+    steps.evaluate_step(run)
+    tags = {"dojo.reason": job.reason, "dojo.who": job.who} | ({DRY_RUN_TAG: "true"} if job.dry_run else {})
+    run_id = log.log_run(run, registry, log.JobTags(job.key, tags))
+    return {"run_id": run_id, "pr_auc": steps.read_evaluation(run.workspace).metrics["pr_auc"]}
 
 
 def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """The gate. -> outcome (promote | keep | regression | first), verdict, gain, run_id, reason."""
-    raise NotImplementedError
+    """The gate, decided once per job: its report goes to the MLflow run and the audit trail.
+
+    Returns:
+        outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
+        champion (its version), metrics (the challenger's, on the holdout), run_id.
+    """
+    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    progress("compare", 0.0)
+    logged = find_run(registry, job.model, job.key)
+    if logged is None:
+        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
+    if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
+        return said(gate.logged_decision(registry, job.model, logged.info.run_id))
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (log.BUNDLE_PATH, "evaluate"))
+    run_id = logged.info.run_id
+    decision = gate.decide(run, registry, job.key, run_id)
+    with registry.errors(job.model, f"run {run_id}"):
+        registry.client.log_artifacts(run_id, str(run.workspace / gate.GATE_PATH), gate.GATE_PATH)
+        for name, value in _gate_tags(decision).items():
+            registry.client.set_tag(run_id, name, value)
+    words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"
+    records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
+    if job.dry_run:
+        workspaces.end(job, settings.home)
+    with registry.errors(job.model, f"run {run_id}"):
+        registry.client.set_terminated(run_id, FINISHED)  # last: from now on the decision stands
+    return said(decision)
 
 
-def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Register the challenger; a model's first version becomes champion. -> version, alias."""
-    raise NotImplementedError
+def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tuple[str, str]) -> Run:
+    """The job's run.
+
+    Args:
+        needs: each a file in the workspace and the task that leaves it there.
+
+    Raises:
+        WorkspaceGoneError, SpecError
+    """
+    for file, step in needs:
+        workspaces.require(job, settings.home, file, step)
+    spec = load_spec(settings.models_dir / f"{job.model}.yaml")
+    return Run(Lake(settings.lake_dir), spec, job.workspace(settings.home), progress)
 
 
-def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Begin the registered version's rollout. -> version, rollout, stage."""
-    raise NotImplementedError
+def _gate_tags(decision: Decision) -> dict[str, str]:
+    tags: dict[str, str] = {GATE_TAG: "first" if decision.outcome == "first" else decision.verdict}
+    if decision.gain is not None:
+        tags |= {log.GATE_GAIN_TAG: f"{decision.gain:.6f}", log.GATE_INTERVAL_TAG: f"{decision.low:.6f} {decision.high:.6f}"}
+    return tags
 
 
-def keep_champion(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Record and tell the owner that the challenger did not win. -> champion, verdict."""
-    raise NotImplementedError
-
-
-def alert_regression(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Page the owner: the challenger is worse. -> champion, verdict."""
-    raise NotImplementedError
+def said(decision: Decision) -> dict[str, Any]:
+    """A decision in the words that `compare` returns."""
+    return {
+        "outcome": decision.outcome,
+        "verdict": decision.verdict,
+        "gain": decision.gain,
+        "low": decision.low,
+        "high": decision.high,
+        "vetoes": list(decision.vetoes),
+        "reason": decision.reason,
+        "champion": decision.champion.version if decision.champion else None,
+        "metrics": decision.challenger.metrics,
+        "run_id": decision.challenger.run_id,
+    }

@@ -1,0 +1,51 @@
+"""What retrainings leave on disk: a job's data set goes when the job has ended, and only the latest jobs keep their small files.
+
+<home>/training/<model>/<key>/     one job; files beside it that begin with `<key>.` belong to it
+<home>/training/run-*/             `dojo train`'s, gone by themselves
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipelines.retraining.build_dataset import DATASET_FILE
+from pipelines.retraining.errors import WorkspaceGoneError
+from pipelines.retraining.job import Job
+
+# Hundreds of megabytes a job: the examples, and the features that they were joined from.
+LARGE = (DATASET_FILE, "offline", "feast_registry.db", "feast_registry.applied", "scores.parquet")
+
+KEPT_JOBS = 5  # a month of weekly retrainings, a few megabytes each (the bundle, the gate's report)
+
+
+def require(job: Job, home: Path, file: str, step: str) -> Path:
+    """The path of a file that `step` left in the job's workspace. Raises WorkspaceGoneError."""
+    path = job.workspace(home) / file
+    if not path.exists():
+        raise WorkspaceGoneError(
+            f"{path}: not there (a job's data is deleted when it has ended, and old jobs are); run the job again from {step} on"
+        )
+    return path
+
+
+def end(job: Job, home: Path) -> None:
+    """The job has ended: delete what is large of it, and all of the jobs before the latest KEPT_JOBS."""
+    for name in LARGE:
+        _delete(job.workspace(home) / name)
+    directory = job.workspace(home).parent
+    if not directory.exists():
+        return
+    jobs = sorted((path for path in directory.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in [path for path in jobs[KEPT_JOBS:] if path.name != job.key]:
+        for file in directory.glob(f"{old.name}.*"):
+            if file.is_file():
+                file.unlink(missing_ok=True)
+        _delete(old)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
