@@ -39,30 +39,21 @@ def materialize(
     """
     from redis.exceptions import RedisError
 
-    from dojo.clock import ClockNotSetError, RedisWorldClock
-    from dojo.connections import connect_redis
-    from dojo.lake import Lake
-    from feature_repo.store import open_store
+    from dojo.clock import ClockNotSetError
     from pipelines.features.materialize import EmptyLakeError
-    from pipelines.features.materialize import materialize as run
+    from pipelines.features.once import materialize_once
 
     settings = load_settings()
-    redis = connect_redis(settings.redis)
     with (
         errors_become_messages(RedisError, next_step="is the stack running? dojo status, dojo up"),
         errors_become_messages(ClockNotSetError, EmptyLakeError),
         Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar,
     ):
-        redis.ping()  # says that Redis is away before the clock would say that it is not set
-        moment = RedisWorldClock(redis).now() if as_of is None else _moment(as_of)
-        task = bar.add_task("opening the feature store", total=1.0)
-        store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "cli.db")
-        done = run(
-            Lake(settings.lake_dir),
-            store,
-            settings.offline_dir,
-            redis,
-            moment,
+        task = bar.add_task("asking Redis", total=1.0)
+        done = materialize_once(
+            settings,
+            None if as_of is None else _moment(as_of),
+            "cli",
             lambda what, share: bar.update(task, description=escape(what), completed=share),
         )
     if as_json:

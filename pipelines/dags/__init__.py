@@ -1,0 +1,1 @@
+"""Airflow DAGs: wiring only. Each task calls one function of `pipelines` that tests call without a scheduler."""

@@ -1,0 +1,56 @@
+"""**Bring features online by hand: repair and backfill.** The same function as `dojo features materialize`, run on demand.
+
+**When to use it.** After an outage of the materializer, after a repair of the lake, or to bring features online as of another world time.
+The routine is not here: the resident materializer publishes every world midnight, and at demo speed a world day passes in 36 s while
+starting an Airflow task alone takes seconds (docs/adr/0006 and 0010). Running it beside the materializer is safe: whoever comes second finds
+nothing to do.
+
+**Parameters.** `as_of`: world time; empty is the world's now. `reason`: shown with the run.
+
+**When it fails.** An empty lake fails at once (build the world's history first); Redis or a disk that stumbles is tried again. The platform's team
+is paged. Clear the task to run it again: nothing is written twice.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from airflow.sdk import DAG, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from dojo.settings import load_settings
+from pipelines.dags.run_identity import WrongParameterError, instant
+from pipelines.dags.wiring import AS_OF, REASON, TASK_POLICY, log_steps, page_owner
+
+OWNER = "ml-platform"  # features are shared by models: the platform's team keeps them
+
+with DAG(
+    dag_id="materialize_features",
+    description="Compute what the offline store lacks and bring the latest values online",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,  # two would compute the same days
+    dagrun_timeout=timedelta(hours=1),
+    default_args={**TASK_POLICY, "owner": OWNER},
+    params={"as_of": AS_OF, "reason": REASON},
+    tags=["features", OWNER],
+    on_failure_callback=partial(page_owner, "features", OWNER),
+):
+    # A store that is built from nothing computes every day of the lake: minutes for a hundred days.
+    @task(execution_timeout=timedelta(minutes=20))
+    def materialize() -> dict[str, Any]:
+        from dojo.clock import ClockNotSetError
+        from pipelines.features.materialize import EmptyLakeError
+        from pipelines.features.once import materialize_once
+
+        as_of = get_current_context()["params"]["as_of"]
+        try:
+            done = materialize_once(load_settings(), instant(as_of) if as_of else None, "airflow", log_steps)
+        except (EmptyLakeError, ClockNotSetError, WrongParameterError) as refusal:
+            raise AirflowFailException(str(refusal)) from refusal
+        return {"as_of": done.as_of.isoformat(), "days": done.days_built, "rows": done.rows_built, "seconds": done.seconds}
+
+    materialize()

@@ -1,0 +1,88 @@
+"""**Retrain a model and let the better version win.** One DAG per model spec (`models/*.yaml`), generated.
+
+    collect -> validate -> build_dataset -> train -> evaluate -> compare -> decide --+--> register -> start_rollout
+                                                                                     +--> keep_champion
+                                                                                     +--> alert_regression
+
+**When it runs.** Every `training.schedule` of *world* time: the retrainer process looks at the world's clock and asks Airflow's API.
+A paused world asks for nothing, and after a pause one run makes up for all that were missed. On demand: `dojo retrain MODEL --reason ...`,
+the Trigger button here, or the REST API. One run at a time.
+
+**Parameters.** `as_of`: world time to train at; empty is the world's now, settled by the first task and kept by every retry.
+`dry_run`: stop after the gate's verdict. `reason`: goes into the audit trail.
+
+**When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart; refusals (stale data, too few rows, data that breaks its
+schema) fail at once, because repeating them changes nothing. The owner is paged (`dojo inbox`) and the champion goes on serving. Read the failed
+task's log, mend the cause, clear the task: the run goes on where it stopped, as of the same world time, and still ends in at most one
+version. Large data is in `DOJO_HOME/training/<model>/<run>`; between tasks go only a few words.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from airflow.sdk import DAG, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from dojo.settings import load_settings
+from dojo.specs import ModelSpec, load_specs
+from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
+
+# The gate's outcome -> the tasks that follow. A model's first version has nobody to be compared with and nobody to take over from.
+FOLLOWS = {
+    "promote": ["register", "start_rollout"],
+    "first": ["register"],
+    "keep": ["keep_champion"],
+    "regression": ["alert_regression"],
+}
+
+
+def retraining_dag(spec: ModelSpec) -> DAG:
+    """The DAG `retrain_<model>`."""
+
+    def step(name: str, **policy: Any) -> Any:
+        @task(task_id=name, **policy)
+        def run() -> dict[str, Any]:
+            return run_step(spec.name, name, get_current_context())
+
+        return run()
+
+    @task.branch(task_id="decide")
+    def decide(compared: dict[str, Any]) -> list[str]:
+        """A dry run ends here."""
+        if get_current_context()["params"]["dry_run"]:
+            return []
+        if (outcome := compared["outcome"]) not in FOLLOWS:
+            raise AirflowFailException(f"compare: expected an outcome of {', '.join(FOLLOWS)}, got {outcome!r}")
+        return FOLLOWS[outcome]
+
+    with DAG(
+        dag_id=f"retrain_{spec.name}",
+        description=f"Retrain {spec.name}, compare with its champion, roll the better one out",
+        doc_md=__doc__,
+        schedule=None,  # world time is not Airflow's: docs/adr/0010-world-time-schedule.md
+        catchup=False,
+        max_active_runs=1,  # two challengers at once would each be compared with a champion that the other replaces
+        dagrun_timeout=timedelta(minutes=45),  # the tasks' own limits and their retries; beyond it something hangs
+        default_args={**TASK_POLICY, "owner": spec.owner},
+        params={"as_of": AS_OF, "dry_run": DRY_RUN, "reason": REASON},
+        tags=["retraining", spec.name, spec.owner],
+        on_failure_callback=partial(page_owner, spec.name, spec.owner),
+    ) as dag:
+        # Three retries (D1): a lake that is being written, a disk or a network that stumbles.
+        collect = step("collect", retries=3)
+        # The point-in-time join of 90 days takes a minute on two busy cores; a shop ten times as large ten.
+        build_dataset = step("build_dataset", execution_timeout=timedelta(minutes=15))
+        compare = step("compare")
+        choice = decide(compare)
+        register, start_rollout = step("register"), step("start_rollout")
+        collect >> step("validate") >> build_dataset >> step("train") >> step("evaluate") >> compare
+        choice >> register >> start_rollout
+        choice >> [start_rollout, step("keep_champion"), step("alert_regression")]
+    return dag
+
+
+for _spec in load_specs(load_settings().models_dir).values():
+    retraining_dag(_spec)

@@ -1,0 +1,78 @@
+"""Which job an Airflow run is: settled by its first task, and the same for every task and every retry after that."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipelines.retraining.job import Job
+
+NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9._-]+")
+LONGEST = 180  # characters; a key may have 200
+
+
+class WrongParameterError(ValueError):
+    """A run was started with a parameter that means nothing; the message names it."""
+
+
+def job_key(run_id: str) -> str:
+    """The run's id as a job's key. What a key cannot hold is replaced, and a hash keeps such ids apart."""
+    safe = NOT_IN_KEYS.sub("-", run_id).lstrip("._-")[:LONGEST]
+    return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def pinned_job(
+    home: Path,
+    model: str,
+    run_id: str,
+    params: Mapping[str, Any],
+    who: str,
+    world_now: Callable[[], datetime],
+) -> Job:
+    """The run's job: the one that its first task wrote down, or that one, written down now.
+
+    Args:
+        params: as_of (ISO 8601 or None for the world's now), dry_run, reason. `who` of them comes before `who`.
+        world_now: asked at most once in the life of a run, so that a retry an hour later trains on the same data.
+
+    Raises:
+        WrongParameterError: as_of is no time.
+    """
+    key = job_key(run_id)
+    pin = home / "training" / model / f"{key}.job.json"
+    if pin.exists():
+        return msgspec.json.decode(pin.read_bytes(), type=Job)
+    as_of = params.get("as_of")
+    job = Job(
+        model=model,
+        key=key,
+        as_of=instant(as_of) if as_of else world_now(),
+        reason=str(params.get("reason") or "no reason given"),
+        who=str(params.get("who") or who),
+        dry_run=bool(params.get("dry_run")),
+    )
+    pin.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pin.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(job))
+    temporary.replace(pin)
+    return job
+
+
+def instant(text: str) -> datetime:
+    """ISO 8601; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongParameterError(f"as_of: expected a time such as 2018-06-24T00:00:00Z, got {text!r}") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def failure_note(home: Path, model: str, run_id: str) -> Path:
+    """Where a task that fails leaves its words for whoever is told: Airflow's callback knows only that it failed."""
+    return home / "training" / model / f"{job_key(run_id)}.failure.txt"

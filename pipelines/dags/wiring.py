@@ -1,0 +1,133 @@
+"""What all DAGs share: the policy for their tasks, how a task runs one function, and who is told when a run fails.
+
+Heavy imports (Polars, LightGBM, MLflow) happen inside the tasks: the DAG processor parses these files again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
+
+from dojo.settings import Settings, load_settings
+from pipelines.dags.run_identity import WrongParameterError, failure_note, job_key, pinned_job
+from pipelines.retraining.job import Job
+
+log = logging.getLogger(__name__)
+
+# Defaults of every task; a task that differs says why.
+TASK_POLICY: Mapping[str, Any] = {
+    "retries": 2,  # a killed worker, a restarting MLflow: what passes at all passes by the second time
+    "retry_delay": timedelta(seconds=5),  # wall time; longer than a restart of Redis takes
+    "retry_exponential_backoff": 2.0,  # 5 s, 10 s, 20 s, and up to as much again: Airflow spreads them
+    "max_retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(minutes=5),  # ten times what the step takes on the public data's 90 days
+}
+
+AS_OF = Param(
+    None,
+    type=["null", "string"],
+    format="date-time",
+    title="World time",
+    description="What is known then, and nothing later. Empty: the world's now, when the first task starts.",
+)
+DRY_RUN = Param(
+    False, type="boolean", title="Dry run", description="Everything up to the gate's verdict; nothing is registered."
+)
+REASON = Param(
+    "by hand, in Airflow's UI", type="string", minLength=3, title="Reason", description="Why; kept in the audit trail."
+)
+
+
+def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Call one function of pipelines.retraining.tasks with the run's job. Its small answer becomes the task's XCom.
+
+    A refusal (stale data, too few rows, ...) fails the task at once: repeating it as things are ends the same way.
+    """
+    from dojo.clock import ClockNotSetError
+    from pipelines.retraining import tasks
+
+    refusals: tuple[type[Exception], ...] = (*tasks.REFUSALS, ClockNotSetError, WrongParameterError)
+    settings = load_settings()
+    note = failure_note(settings.home, model, context["run_id"])
+    note.unlink(missing_ok=True)  # of an earlier try
+    try:
+        job = job_of_run(model, context, settings)
+        answer: dict[str, Any] = getattr(tasks, step)(job, settings, log_steps)
+    except refusals as refusal:
+        _leave(note, f"{step}: {refusal}")
+        raise AirflowFailException(str(refusal)) from refusal
+    except Exception as error:
+        _leave(note, f"{step}: {type(error).__name__}: {error}")
+        raise
+    return answer
+
+
+def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Job:
+    from dojo.clock import RedisWorldClock
+    from dojo.connections import connect_redis
+
+    run = context["dag_run"]
+    who = run.triggering_user_name or "schedule"
+    clock = RedisWorldClock(connect_redis(settings.redis))
+    return pinned_job(settings.home, model, run.run_id, {**context["params"], **(run.conf or {})}, who, clock.now)
+
+
+def page_owner(model: str, owner: str, context: Mapping[str, Any]) -> None:
+    """A run failed for good: tell the model's owner, once, and write it into the audit trail. Runs in the DAG processor."""
+    from dojo.audit import AuditTrail
+    from dojo.clock import wall_now
+    from dojo.connections import connect_redis
+    from dojo.inbox import Inbox, Message
+
+    settings = load_settings()
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    note = failure_note(settings.home, model, run_id)
+    cause = note.read_text() if note.exists() else "a task ended without a word (killed, or out of time)"
+    occasion = f"{dag_id}:{job_key(run_id)}:failed"
+    redis = connect_redis(settings.redis)
+    Inbox(redis).send(
+        Message(
+            message_id=occasion,
+            urgency="page",
+            to=owner,
+            model=model,
+            title=f"{dag_id} failed; the champion stays",
+            text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
+            source="airflow",
+            world_time=None,
+            wall_time=wall_now(),
+        )
+    )
+    AuditTrail(redis).append(
+        entry_id=occasion,
+        kind="retraining",
+        model=model,
+        who="airflow",
+        what=f"{dag_id} failed",
+        why=cause,
+        after={"run": run_id},
+    )
+
+
+def run_url(settings: Settings, dag_id: str, run_id: str) -> str:
+    from dojo.airflow_access import airflow_access
+
+    access = airflow_access(settings)
+    return f"{access.url if access else ''}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
+
+
+def _leave(note: Path, text: str) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(text)
+
+
+def log_steps(step: str, share: float) -> None:
+    if share == 0:
+        log.info("%s ...", step)
