@@ -101,8 +101,8 @@ def write_bundle(directory: Path, bundle: Bundle) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:
-    """Open a bundle and prove it: hashes, input width, and parity with training's scores.
+def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, Parity]:
+    """Read a bundle and check its hashes, without loading the model.
 
     Args:
         expected_sha256: what the registry says bundle.json hashes to; None skips that one check.
@@ -120,9 +120,18 @@ def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bu
             found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
             if found != bundle.sha256.get(name):
                 raise CorruptBundleError(f"{directory / name}: SHA-256 is {found}, bundle.json says {bundle.sha256.get(name)}")
-        parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
+        return bundle, msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
     except (OSError, msgspec.MsgspecError) as error:
         raise CorruptBundleError(f"{directory}: {error}") from error
+
+
+def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:
+    """Open a bundle and prove it: hashes, input width, and parity with training's scores. Arguments as for `verify_bundle`.
+
+    Raises:
+        CorruptBundleError: says what was expected and found.
+    """
+    bundle, parity = verify_bundle(directory, expected_sha256)
     scorer = OnnxScorer(directory / MODEL_FILE)
     check_parity(scorer, parity, len(bundle.features))
     return bundle, scorer

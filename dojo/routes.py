@@ -81,6 +81,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             )
         if any(arm.weight for arm in self.arms if arm.mode == "shadow"):
             raise InvalidRouteError(f"{self.model}: a shadow gets every request and no weight, got {self.arms}")
+        if len(self.arms) - len(live) > 1:  # a shadow's event is named after the prediction that it mirrors
+            raise InvalidRouteError(f"{self.model}: at most one arm may be a shadow, got {self.arms}")
 
     def arm(self, name: str) -> Arm | None:
         return next((arm for arm in self.arms if arm.name == name), None)

@@ -14,12 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from services.gateway import docs
+from services.gateway.answers import Answer
+from services.gateway.arms import ServedRoute
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
 from services.gateway.models import Models
-from services.gateway.predictor import Answer, Predictor
+from services.gateway.predictor import Predictor
 from services.gateway.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.requests import Instance, InstanceSchema, read_body
-from services.gateway.serving import ServedModel
 
 # Beyond this many requests in flight a new one could not be answered within 100 ms at 2,500 requests a second (Little's law):
 # it is told so at once, and the others keep their latency.
@@ -68,12 +69,12 @@ class Gateway:
         model: str,
         request: Request,
         decode: Callable[[Endpoint, bytes], Sequence[Instance]],
-        served: ServedModel | None = None,
-    ) -> tuple[Sequence[Answer], ServedModel | None]:
+        route: ServedRoute | None = None,
+    ) -> Sequence[Answer]:
         """Read, decode and predict, within the limits; counted and timed whatever comes of it.
 
         Args:
-            served: the version to ask, when the caller chose it; else the serving one.
+            route: who may be asked, when the caller chose it; else the serving route.
 
         Raises:
             Problem: the request is refused.
@@ -88,14 +89,14 @@ class Gateway:
                 self.metrics.shed.inc()
                 raise overloaded(RETRY_AFTER_SECONDS)
             instances = decode(endpoint, body)
-            served = served or self.models.serving.get(model)
+            route = route or self.models.serving.get(model)
             self.in_flight += 1
             try:
-                answers = await endpoint.predictor.predict(served, instances, started)
+                answers = await endpoint.predictor.predict(route, instances, started)
             finally:
                 self.in_flight -= 1
             code = 200
-            return answers, served
+            return answers
         except Problem as problem:
             code = int(problem.status)
             raise
@@ -111,8 +112,10 @@ def _decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
     return endpoint.schema.decode(body)
 
 
-def add_routes(app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]]) -> None:
-    """details: what /healthz tells beside being alive."""
+def add_routes(
+    app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]], models: Callable[[], Mapping[str, object]]
+) -> None:
+    """details: what /healthz tells beside being alive. models: what serves each model, and what is wrong with that."""
     schema = next(iter(gateway.endpoints.values())).schema
 
     # Only `Request` as a parameter: FastAPI then validates nothing on the hot path; the documentation is in `docs`.
@@ -120,7 +123,7 @@ def add_routes(app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str
     async def predict(request: Request) -> Response:
         """Score each instance. A degraded answer says so: `degraded` names what was missing."""
         try:
-            answers, _ = await gateway.answer(request.path_params["model"], request, _decode_instances)
+            answers = await gateway.answer(request.path_params["model"], request, _decode_instances)
         except Problem as problem:
             return problem_response(problem)
         return Response(_encode(_Answers(answers)), media_type="application/json")
@@ -128,14 +131,14 @@ def add_routes(app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str
     @app.get("/healthz", tags=["health"], openapi_extra=docs.HEALTHZ)
     async def healthz() -> Response:
         """Alive. What is degraded is in the details; it is no reason to restart this process."""
-        return _json({"status": "ok", **details()})
+        return _json({"status": "ok", "models": models(), **details()})
 
     @app.get("/readyz", tags=["health"], openapi_extra=docs.READYZ)
     async def readyz() -> Response:
         """Ready once every model has a verified version to serve."""
         ready = all(name in gateway.models.serving for name in gateway.endpoints)
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json({"status": "ready" if ready else "not ready", "models": gateway.models.details()}, status)
+        return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
 
     @app.get("/metrics", tags=["health"], openapi_extra=docs.METRICS)
     async def metrics() -> Response:

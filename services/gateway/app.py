@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from dojo import __version__
+from dojo.bundle import CorruptBundleError
 from dojo.settings import Settings
 from dojo.specs import load_specs
 from services.gateway import api, v2
+from services.gateway.answers import AnswerLog
 from services.gateway.api import Endpoint, Gateway
 from services.gateway.breaker import CircuitBreaker
 from services.gateway.features import FeatureSource
@@ -24,8 +26,13 @@ from services.gateway.online_store import FeastRedisStore
 from services.gateway.prediction_log import PredictionLog
 from services.gateway.predictor import Predictor
 from services.gateway.redis_client import RedisClient
+from services.gateway.registry_feed import RegistryFeed
 from services.gateway.requests import InstanceSchema
+from services.gateway.route_table import RouteFollower
+from services.gateway.scoring import ArmScorer
+from services.gateway.shadow import ShadowMirror
 from services.gateway.spool import Spool
+from services.gateway.version_store import VersionStore
 from services.gateway.world import GatewayClock
 
 # Waited before a failed background task starts again: a fault that lasts must not fill the log.
@@ -51,16 +58,27 @@ def build(settings: Settings) -> FastAPI:
     log = PredictionLog(
         events_client, Spool(directory / "spool", settings.spool_max_bytes), settings.stream_max_length, metrics
     )
-    models = Models(specs, directory / "models", settings.mlflow, settings.registry_poll_seconds, metrics)
-    endpoints = {}
+    store_of_versions = VersionStore(specs, directory / "models", settings.mlflow, _rejected(metrics))
+    models = Models(specs, store_of_versions, metrics)
+    routes = RouteFollower(events_client, models, list(specs), directory / "routes", metrics)
+    registry = RegistryFeed(models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics)
+    endpoints, mirrors = {}, {}
     for name, spec in specs.items():
         schema = InstanceSchema(spec)
-        endpoints[name] = Endpoint(schema, Predictor(spec, schema, features, clock, log.append, metrics))
+        mirrors[name] = ShadowMirror(name, features, events_client, settings.stream_max_length, metrics)
+        scorer, answers = ArmScorer(spec, features, metrics), AnswerLog(name, log.append, metrics)
+        predictor = Predictor(spec, schema, scorer, clock, answers, mirrors[name].offer, metrics)
+        endpoints[name] = Endpoint(schema, predictor)
     gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes)
+
+    def model_details() -> Mapping[str, object]:
+        return {
+            name: {**models.details(name), "registry": registry.states[name], "refused_route": routes.refused.get(name)}
+            for name in specs
+        }
 
     def details() -> Mapping[str, object]:
         return {
-            "models": models.details(),
             "online_store": "breaker open" if breaker.is_open else "ok",
             "world_clock": clock.now().isoformat() if clock.is_set else "not set yet",
             **log.details,
@@ -68,15 +86,15 @@ def build(settings: Settings) -> FastAPI:
 
     async def model_ages() -> None:
         while True:
-            for name, served in models.serving.items():
-                metrics.model_age.labels(name).set((clock.now() - served.bundle.trained_as_of).total_seconds())
+            for name, route in models.serving.items():
+                trained_as_of = route.primary.served.bundle.trained_as_of
+                metrics.model_age.labels(name).set((clock.now() - trained_as_of).total_seconds())
             await asyncio.sleep(MODEL_AGE_EVERY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         metrics.in_flight.set_function(lambda: gateway.in_flight)
-        await asyncio.to_thread(models.load_cached)
-        stop_following = models.follow()
+        await routes.restore()
         tasks = [
             _keep_running(name, run, metrics)
             for name, run in {
@@ -85,10 +103,14 @@ def build(settings: Settings) -> FastAPI:
                 "breaker_probe": store.run,
                 "world_clock": clock.run,
                 "model_ages": model_ages,
+                "model_registry": registry.run,
+                **{f"shadow_{name}": mirror.run for name, mirror in mirrors.items()},
             }.items()
         ]
         writer = _keep_running("prediction_log", log.run, metrics)
         await _first_connection(features_client, events_client)
+        await routes.refresh()  # the first request already finds the route, when its versions are here
+        tasks.append(_keep_running("routes", routes.run, metrics))
         settle()
         _log.info("ready for requests", port=settings.gateway_port)
         yield
@@ -97,19 +119,27 @@ def build(settings: Settings) -> FastAPI:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        stop_following.set()
+        await models.close()
         _log.info("stopped", **log.details)
 
     app = FastAPIOffline(
         title="MLOps Dojo gateway",
         version=__version__,
-        description="Online predictions: features by entity key, the registry's champion, every answer logged, every degradation named.",
+        description="Online predictions: features by entity key, versions by the model's route, every answer logged, every degradation named.",
         lifespan=lifespan,
     )
-    api.add_routes(app, gateway, details)
+    api.add_routes(app, gateway, details, model_details)
     v2.add_routes(app, gateway)
     api.add_error_handlers(app)
     return app
+
+
+def _rejected(metrics: Metrics) -> Callable[[str, str, CorruptBundleError], None]:
+    def rejected(model: str, version: str, error: CorruptBundleError) -> None:
+        metrics.model_rejected.labels(model).inc()
+        _log.error("version rejected, it will not be served", model=model, version=version, reason=str(error))
+
+    return rejected
 
 
 def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_repo import on_demand
 from services.gateway.features import COLD_START, DEFAULTS, LAST_KNOWN
-from services.gateway.predictor import CLOCK_UNSET, MODEL_UNAVAILABLE
+from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 from services.gateway.problems import CONTENT_TYPE
 from services.gateway.requests import MAX_INSTANCES, MAX_KEY_LENGTH, MAX_NUMBER, TIME_INPUT, InstanceSchema
 
@@ -106,7 +106,7 @@ def predict(schema: InstanceSchema, models: Sequence[str]) -> dict[str, Any]:
             "arm": {"type": "string"},
             "degraded": {
                 "type": ["array", "null"],
-                "items": {"enum": [COLD_START, LAST_KNOWN, DEFAULTS, MODEL_UNAVAILABLE, CLOCK_UNSET]},
+                "items": {"enum": [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]},
                 "description": "What was missing; null when the answer is whole.",
             },
         },

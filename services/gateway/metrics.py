@@ -7,6 +7,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from dojo.routes import Route
+
 # Finer around the 50 ms objective and the 15 ms target, so that their quantiles are read and not interpolated.
 LATENCY_BUCKETS = (
     0.0005,
@@ -87,7 +89,54 @@ class Metrics:
             "dojo_gateway_breaker_open", "1 while the online store's circuit breaker is open.", registry=registry
         )
         self.breaker_opened = Counter("dojo_gateway_breaker_opened", "Times the circuit breaker opened.", registry=registry)
-        self.model_info = Gauge("dojo_model_info", "1 for the version that serves.", ["model", "version"], registry=registry)
+        self.arm_failed = Counter(
+            "dojo_gateway_arm_failed",
+            "Instances that an arm could not score; another arm or the fallback answered.",
+            ["model", "arm", "reason"],
+            registry=registry,
+        )
+        self.model_info = Gauge(
+            "dojo_model_info", "1 for the version that serves most of the traffic.", ["model", "version"], registry=registry
+        )
+        self.route_generation = Gauge(
+            "dojo_route_generation",
+            "Generation of the route that serves; 0: no route, the registry's champion.",
+            ["model"],
+            registry=registry,
+        )
+        self.arm_weight = Gauge(
+            "dojo_gateway_arm_weight",
+            "Share of the live traffic of each arm of the serving route, a fraction; 0 for shadows and warm standbys.",
+            ["model", "arm", "version"],
+            registry=registry,
+        )
+        self.routes_refused = Counter(
+            "dojo_gateway_routes_refused", "Malformed routes found in Redis and not served.", ["model"], registry=registry
+        )
+        self.route_failures = Counter(
+            "dojo_gateway_route_failures",
+            "Attempts to serve a route that failed: a version could not be had, verified or started.",
+            ["model"],
+            registry=registry,
+        )
+        self.sandbox_restarts = Counter(
+            "dojo_gateway_sandbox_restarts",
+            "Times that a challenger's process was lost (or did not start again) and was started again.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.shadow_written = Counter(
+            "dojo_gateway_shadow_written", "Shadow events in the event log.", ["model"], registry=registry
+        )
+        self.shadow_dropped = Counter(
+            "dojo_gateway_shadow_dropped",
+            "Mirrored instances lost: buffer full, or Redis away.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.shadow_buffered = Gauge(
+            "dojo_gateway_shadow_buffered", "Mirrored instances waiting for the shadow.", ["model"], registry=registry
+        )
         self.model_age = Gauge(
             "dojo_model_age_seconds",
             "World time since the serving version's training data ended.",
@@ -115,6 +164,16 @@ class Metrics:
             ["task"],
             registry=registry,
         )
+
+    def route_switched(self, before: Route | None, after: Route) -> None:
+        if before is not None:
+            self.model_info.remove(before.model, before.primary.version)
+            for arm in before.arms:
+                self.arm_weight.remove(before.model, arm.name, arm.version)
+        self.model_info.labels(after.model, after.primary.version).set(1)
+        for arm in after.arms:
+            self.arm_weight.labels(after.model, arm.name, arm.version).set(arm.weight)
+        self.route_generation.labels(after.model).set(after.generation)
 
     def breaker_changed(self, is_open: bool) -> None:
         self.breaker_open.set(int(is_open))

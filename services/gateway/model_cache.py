@@ -1,6 +1,7 @@
 """Verified versions on this machine's disk, so that a restart serves at once, with MLflow down too.
 
-    <directory>/<model>/current.json   versions that passed verification here, newest first, with their bundle's SHA-256
+    <directory>/<model>/current.json   versions whose files passed verification here, with their bundle's SHA-256; first those that
+                                       were served with trust, newest first, then those that never were (challengers)
     <directory>/<model>/<version>/     the bundle
 
 Nothing is served from disk unverified: disks rot and people edit. What fails is dropped from the cache.
@@ -10,17 +11,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from dojo.bundle import BUNDLE_HASH_TAG, CorruptBundleError, load_bundle
+from dojo.bundle import BUNDLE_HASH_TAG, Bundle, CorruptBundleError, load_bundle, verify_bundle
 from dojo.registry import ModelRegistry, Version
 from dojo.specs import ModelSpec
 from services.gateway.serving import ServedModel
 
-# The champion, the one before it for a rollback, and one more in case that one is bad too. About 1 MB each.
+# Beside those of the current route: the champion, the one before it for a rollback, and one more in case that one is bad too.
+# About 1 MB each.
 KEPT_VERSIONS = 3
 
 
@@ -34,7 +37,7 @@ class _Index(msgspec.Struct):
 
 
 class ModelCache:
-    """One model's versions on disk. Blocking: call from a thread.
+    """One model's versions on disk. Blocking: call from a thread; several may call at once.
 
     Args:
         rejected: told of each version that fails verification, and why.
@@ -44,67 +47,108 @@ class ModelCache:
         self._directory = directory / spec.name
         self._spec = spec
         self._rejected = rejected
+        self._lock = threading.RLock()  # of the index and the directories it names
+        self.pinned: frozenset[str] = frozenset()  # versions of the routes in use: kept however old
 
     def newest(self) -> ServedModel | None:
-        """The newest cached version that passes verification."""
+        """The newest cached version that passes verification; never one that was not trusted yet, unless nothing else is there."""
         for leftover in self._directory.glob(".incoming-*"):  # of a download that a kill interrupted
             shutil.rmtree(leftover, ignore_errors=True)
         for cached in self._index().versions:
-            if (served := self._load(cached)) is not None:
-                return served
+            try:
+                return self.load(cached.version)
+            except CorruptBundleError:
+                continue  # told, and dropped
         return None
 
-    def is_version(self, served: ServedModel, version: Version) -> bool:
-        """Whether `served` is this very version: a registry that was rebuilt numbers its versions from 1 again."""
-        return (served.version, served.sha256) == (version.version, version.tags.get(BUNDLE_HASH_TAG))
+    def load(self, version: str) -> ServedModel | None:
+        """A cached version to be served in this process; None when it is not here.
 
-    def get(self, version: Version, registry: ModelRegistry) -> ServedModel:
-        """A version, from disk or else from the registry.
+        Raises:
+            CorruptBundleError: it was here and must not be served; it is dropped.
+        """
+        cached = self.find(version)
+        if cached is None:
+            return None
+        try:
+            bundle, scorer = load_bundle(self.directory(version), cached.sha256)
+            served = ServedModel(self._spec, version, cached.sha256, bundle, scorer)
+        except CorruptBundleError as error:
+            self.drop(cached, error)
+            raise
+        served.warm()
+        self._remember(cached, trusted=True)
+        return served
+
+    def describe(self, version: str) -> tuple[CachedVersion, Bundle] | None:
+        """A cached version whose files are whole, its model not loaded; None when it is not here (or damaged, and dropped)."""
+        cached = self.find(version)
+        if cached is None:
+            return None
+        try:
+            return cached, verify_bundle(self.directory(version), cached.sha256)[0]
+        except CorruptBundleError as error:
+            self.drop(cached, error)
+            return None
+
+    def directory(self, version: str) -> Path:
+        return self._directory / version
+
+    def find(self, version: str) -> CachedVersion | None:
+        with self._lock:
+            return next((cached for cached in self._index().versions if cached.version == version), None)
+
+    def fetch(self, version: Version, registry: ModelRegistry) -> None:
+        """Have the version's files here, whole: from disk or else from the registry.
 
         Raises:
             CorruptBundleError: it must not be served.
             RegistryUnavailableError, UnknownVersionError: it cannot be had.
         """
-        expected = version.tags.get(BUNDLE_HASH_TAG)
-        if expected is None:
-            raise CorruptBundleError(f"version {version.version} has no {BUNDLE_HASH_TAG} tag to be verified against")
-        cached = CachedVersion(version.version, expected)
-        if cached in self._index().versions and (served := self._load(cached)) is not None:
-            self._remember(cached)
-            return served
+        try:
+            expected = version.tags.get(BUNDLE_HASH_TAG)
+            if expected is None:
+                raise CorruptBundleError(f"version {version.version} has no {BUNDLE_HASH_TAG} tag to be verified against")
+            cached = CachedVersion(version.version, expected)
+            if self.find(version.version) == cached and self.describe(version.version) is not None:
+                return
+            self._download(cached, version, registry)
+        except CorruptBundleError as error:
+            self._rejected(version.version, error)
+            raise
+
+    def _download(self, cached: CachedVersion, version: Version, registry: ModelRegistry) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".incoming-", dir=self._directory) as incoming:
             bundle = registry.download(version, Path(incoming))
-            served = self._verified(bundle, cached)
-            final = self._directory / version.version
-            shutil.rmtree(final, ignore_errors=True)
-            bundle.replace(final)
-        self._remember(cached)
-        return served
+            verify_bundle(bundle, cached.sha256)
+            with self._lock:
+                final = self.directory(version.version)
+                shutil.rmtree(final, ignore_errors=True)
+                bundle.replace(final)
+                self._remember(cached, trusted=False)
 
-    def _load(self, cached: CachedVersion) -> ServedModel | None:
-        try:
-            return self._verified(self._directory / cached.version, cached)
-        except CorruptBundleError as error:
-            self._rejected(cached.version, error)
+    def drop(self, cached: CachedVersion, error: CorruptBundleError) -> None:
+        """Forget a version that must not be served."""
+        self._rejected(cached.version, error)
+        with self._lock:
             self._write([other for other in self._index().versions if other != cached])
-            shutil.rmtree(self._directory / cached.version, ignore_errors=True)
-            return None
+            shutil.rmtree(self.directory(cached.version), ignore_errors=True)
 
-    def _verified(self, directory: Path, cached: CachedVersion) -> ServedModel:
-        bundle, scorer = load_bundle(directory, cached.sha256)
-        served = ServedModel(self._spec, cached.version, cached.sha256, bundle, scorer)
-        served.warm()
-        return served
-
-    def _remember(self, cached: CachedVersion) -> None:
-        others = [other for other in self._index().versions if other.version != cached.version]
-        kept = [cached, *others][:KEPT_VERSIONS]
-        self._write(kept)
-        names = {other.version for other in kept}
-        for directory in self._directory.iterdir():
-            if directory.is_dir() and directory.name not in names and not directory.name.startswith("."):
-                shutil.rmtree(directory, ignore_errors=True)
+    def _remember(self, cached: CachedVersion, trusted: bool) -> None:
+        with self._lock:
+            versions = self._index().versions
+            if not trusted and cached in versions:
+                return
+            others = [other for other in versions if other.version != cached.version]
+            ordered = [cached, *others] if trusted else [*others, cached]
+            recent = [other for other in ordered if other.version not in self.pinned][:KEPT_VERSIONS]
+            kept = [other for other in ordered if other in recent or other.version in self.pinned or other == cached]
+            self._write(kept)
+            names = {other.version for other in kept}
+            for directory in self._directory.iterdir():
+                if directory.is_dir() and directory.name not in names and not directory.name.startswith("."):
+                    shutil.rmtree(directory, ignore_errors=True)
 
     def _index(self) -> _Index:
         try:

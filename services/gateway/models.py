@@ -1,148 +1,277 @@
-"""Which version serves each model: the registry's champion, once it is here and verified."""
+"""Which versions serve each model: its route's, once all of them are here and verified; without a route the registry's champion.
+
+A route and its versions are switched in one assignment; requests in flight keep what they began with. A route that cannot be
+served leaves the one before it in place, says why, and is tried again. All state lives on the event loop; what blocks runs on
+threads of its own (version_store), so that going back to a version that is here never waits for a download.
+"""
 
 from __future__ import annotations
 
-import gc
-import threading
+import asyncio
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
-from dojo.bundle import CorruptBundleError
-from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError, UnknownVersionError, Version
+from dojo.bundle import BUNDLE_HASH_TAG, CorruptBundleError
+from dojo.registry import RegistryUnavailableError, UnknownVersionError, Version
+from dojo.routes import Arm, Route
 from dojo.specs import ModelSpec
-from services.gateway.heap import settle
+from services.gateway.arms import ServedRoute, champion_route, is_trusted, served_route
 from services.gateway.metrics import Metrics
-from services.gateway.model_cache import ModelCache
-from services.gateway.serving import ServedModel
+from services.gateway.sandbox import Sandbox, SandboxUnavailableError
+from services.gateway.serving import SandboxedModel, ScorableVersion, ServedModel
+from services.gateway.version_store import VersionStore, in_thread
 
-# MLflow answers in milliseconds; downloads are about 1 MB. One try: the next poll is the retry.
-REGISTRY_TIMEOUT_SECONDS = 5
-# A version that failed is tried again this often: its artifact may have been damaged on the way, or repaired since.
+# A version that failed verification is tried again this often: its artifact may have been damaged on the way, or repaired since.
 RETRY_REJECTED_SECONDS = 30.0
+# What could not be had (MLflow away) or started.
+RETRY_SECONDS = 2.0
+# Versions kept in memory beyond the serving ones, so that a rollback is an assignment. A few MB each.
+LOADED_VERSIONS = 4
+# A sandbox that no route needs any more lives on for the requests in it, at most this long.
+RETIRE_SECONDS = 1.0
+# At start-up challengers get this long; the champion must not wait for them.
+RESTORE_SECONDS = 10.0
 
-NOT_ASKED = "not asked yet"
-
+_UNAVAILABLE = (RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError, OSError)
 _log = structlog.get_logger("gateway.models")
 
 
-class Models:
-    """The serving versions by model name. `follow` keeps them at the registry's champions; reading `serving` is all the hot
-    path does.
+@dataclass(slots=True)
+class ModelState:
+    """One model's way from what is wanted to what serves.
 
-    All blocking work happens on one daemon thread: a hanging MLflow holds up the next poll, never a request nor the exit.
+    Attributes:
+        wanted: the route to serve; None: the registry's champion.
+        problem: why `wanted` does not serve yet; tried again at `retry_at` (monotonic).
+        failed_champion: version and source of a champion that failed verification.
     """
 
-    def __init__(
-        self, specs: Mapping[str, ModelSpec], directory: Path, registry_url: str, poll_seconds: float, metrics: Metrics
-    ) -> None:
-        self.serving: dict[str, ServedModel] = {}
-        self._specs = specs
-        self._caches = {name: ModelCache(directory, spec, self._on_rejected(name)) for name, spec in specs.items()}
-        self._registry_url = registry_url
-        self._registry: ModelRegistry | None = None
-        self._poll_seconds = poll_seconds
-        self._metrics = metrics
-        self._failed: dict[str, tuple[tuple[str, str], float]] = {}  # model -> (version and source, monotonic time)
-        self._registry_state = dict.fromkeys(specs, NOT_ASKED)
+    wanted: Route | None = None
+    preparing: asyncio.Task[None] | None = None
+    problem: str | None = None
+    retry_at: float = 0.0
+    loaded: OrderedDict[str, ServedModel] = field(default_factory=OrderedDict)
+    sandboxed: dict[str, SandboxedModel] = field(default_factory=dict)
+    failed_champion: tuple[str, str] | None = None
+    champion_retry_at: float = 0.0
 
-    def details(self) -> dict[str, object]:
-        """Per model: the serving version, and what is wrong with the registry or the newest version if anything."""
+
+class Models:
+    """The serving routes by model name; reading `serving` is all the hot path does."""
+
+    def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: Metrics) -> None:
+        self.serving: dict[str, ServedRoute] = {}
+        self._specs = specs
+        self._store = store
+        self._metrics = metrics
+        self._states = {name: ModelState() for name in specs}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def want(self, model: str, route: Route | None) -> None:
+        """Serve this route as soon as possible. Called again and again with the same route it retries what failed."""
+        state = self._states[model]
+        if route != state.wanted:
+            if state.preparing is not None:
+                state.preparing.cancel()
+            state.wanted, state.preparing, state.problem, state.retry_at = route, None, None, 0.0
+            if route is not None:
+                self._store.caches[model].pinned = self._in_use(model)
+        if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
+            return
+        ready = [self._at_hand(state, route, arm) for arm in route.arms]
+        versions = [version for version in ready if version is not None]
+        if len(versions) == len(ready):
+            self._switch(model, served_route(route, versions))
+        else:
+            state.preparing = asyncio.create_task(self._prepare(model, route), name=f"route {model}")
+
+    async def restore(self, model: str, route: Route | None) -> None:
+        """Serve what the last run left on disk, before anybody asks Redis or MLflow."""
+        if route is not None:
+            self._states[model].wanted = route
+            self._store.caches[model].pinned = self._in_use(model)
+            try:
+                async with asyncio.timeout(RESTORE_SECONDS):
+                    versions = [await self._obtain(model, route, arm, offline=True) for arm in route.arms]
+                self._switch(model, served_route(route, versions))
+                return
+            except (CorruptBundleError, TimeoutError, *_UNAVAILABLE) as error:
+                _log.warning("the last route cannot be served from the cache", model=model, reason=str(error))
+        served = await in_thread("versions", self._store.caches[model].newest)
+        if served is not None:
+            self._use(model, served)
+            self._switch(model, champion_route(served, model))
+
+    def needs_champion(self, model: str, champion: Version) -> bool:
+        """Whether the registry's champion should be loaded: there is no route, and it is neither serving nor known to be bad."""
+        state, serving = self._states[model], self.serving.get(model)
+        if state.wanted is not None:
+            return False
+        if serving is not None and serving.route.generation == 0 and _is(serving.primary.served, champion):
+            return False
+        return state.failed_champion != (champion.version, champion.source) or time.monotonic() >= state.champion_retry_at
+
+    async def serve_champion(self, model: str, champion: Version) -> None:
+        """Raises RegistryUnavailableError, UnknownVersionError, OSError: it cannot be had."""
+        state = self._states[model]
+        try:
+            served = await in_thread("versions", lambda: self._store.from_registry(champion))
+        except CorruptBundleError:
+            state.failed_champion = (champion.version, champion.source)
+            state.champion_retry_at = time.monotonic() + RETRY_REJECTED_SECONDS
+            return
+        state.failed_champion = None
+        self._use(model, served)
+        if state.wanted is None:
+            self._switch(model, champion_route(served, model))
+
+    async def check_against_registry(self, model: str) -> None:
+        """Replace serving versions that the registry knows as something else. Raises as `VersionStore.replaced`."""
+        serving, state = self.serving.get(model), self._states[model]
+        if serving is None or state.wanted is None or state.preparing is not None or not self._serves(model, state.wanted):
+            return
+        versions = {arm.version: arm.served.sha256 for arm in serving.arms}
+        for version in await in_thread("registry", lambda: self._store.replaced(model, versions)):
+            state.loaded.pop(version, None)
+            if (sandboxed := state.sandboxed.pop(version, None)) is not None:
+                self._in_background(_retire(sandboxed.sandbox))
+            if state.preparing is None:
+                state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
+
+    def details(self, model: str) -> dict[str, object]:
+        """For /healthz: the serving version and route, and what is wrong with the next ones if anything."""
+        serving, state = self.serving.get(model), self._states[model]
         return {
-            name: {
-                "version": served.version if (served := self.serving.get(name)) else None,
-                "registry": self._registry_state[name],
-                "rejected_version": self._failed[name][0][0] if name in self._failed else None,
-            }
-            for name in self._specs
+            "version": serving.primary.version if serving else None,
+            "rejected_version": state.failed_champion[0] if state.failed_champion else None,
+            "route": describe(serving) if serving else None,
+            "wanted_generation": state.wanted.generation if state.wanted else None,
+            "route_problem": state.problem,
         }
 
-    def load_cached(self) -> None:
-        """Serve what the last run left on disk, before anybody asks MLflow. Blocking: 0.1 s a model."""
-        for name, cache in self._caches.items():
-            if (served := cache.newest()) is not None:
-                self._switch(name, served)
+    async def close(self) -> None:
+        """End the sandboxes."""
+        for state in self._states.values():
+            if state.preparing is not None:
+                state.preparing.cancel()
+        sandboxes = [sandboxed.sandbox for state in self._states.values() for sandboxed in state.sandboxed.values()]
+        await asyncio.gather(*(sandbox.close() for sandbox in sandboxes))
 
-    def follow(self) -> threading.Event:
-        """Start following the registry on a thread of its own; it ends after the event is set."""
-        stop = threading.Event()
-
-        def poll_until_stopped() -> None:
-            while not stop.is_set():
-                before = self._known()
-                try:
-                    for name in self._specs:
-                        self._poll(name)
-                    if self._known() != before:
-                        settle()  # MLflow imports more of itself with its first answers, a new version brings its own objects
-                except Exception:  # the outermost loop of this thread
-                    self._metrics.background_errors.labels("model_registry").inc()
-                    _log.exception("following the registry failed and goes on")
-                stop.wait(self._poll_seconds)
-
-        threading.Thread(target=poll_until_stopped, name="registry", daemon=True).start()
-        return stop
-
-    def _known(self) -> list[tuple[bool, str | None]]:
-        """Per model: whether the registry answers, and the serving version."""
-        return [
-            (self._registry_state[name] == "ok", served.version if (served := self.serving.get(name)) else None)
-            for name in self._specs
-        ]
-
-    def _poll(self, name: str) -> None:
+    async def _prepare(self, model: str, route: Route) -> None:
+        state = self._states[model]
         try:
-            champion = self._champion(name)
-            served = self._get_if_new(name, champion) if champion else None
-        except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
-            self._metrics.registry_errors.labels(name).inc()
-            if self._registry_state[name] in (NOT_ASKED, "ok"):
-                _log.warning("registry is away, the last known version stays", model=name, reason=str(error))
-            self._registry_state[name] = str(error)[:200]
-            return
-        if self._registry_state[name] not in (NOT_ASKED, "ok"):
-            _log.info("registry is back", model=name)
-        self._registry_state[name] = "ok"
-        if served:
-            self._switch(name, served)
+            versions = await asyncio.gather(*(self._obtain(model, route, arm) for arm in route.arms))
+        except (CorruptBundleError, *_UNAVAILABLE) as error:
+            self._metrics.route_failures.labels(model).inc()
+            wait = RETRY_REJECTED_SECONDS if isinstance(error, CorruptBundleError) else RETRY_SECONDS
+            state.problem, state.retry_at = str(error)[:300], time.monotonic() + wait
+            _log.error("a route cannot be served yet", model=model, generation=route.generation, reason=state.problem)
+        else:
+            self._switch(model, served_route(route, versions))
+        finally:
+            if state.preparing is asyncio.current_task():
+                state.preparing = None
 
-    def _champion(self, name: str) -> Version | None:
-        if self._registry is None:  # made here because importing MLflow takes seconds
-            self._registry = ModelRegistry(self._registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-            gc.freeze()  # MLflow's modules live for ever: walking them in each full collection would stall requests for 100 ms
-        return self._registry.by_alias(name, CHAMPION)
-
-    def _get_if_new(self, name: str, champion: Version) -> ServedModel | None:
-        serving, cache = self.serving.get(name), self._caches[name]
-        if serving and cache.is_version(serving, champion):
-            return None
-        failed = (champion.version, champion.source)
-        known, at = self._failed.get(name, (None, 0.0))
-        if known == failed and time.monotonic() - at < RETRY_REJECTED_SECONDS:
-            return None
-        assert self._registry is not None
+    async def _obtain(self, model: str, route: Route, arm: Arm, offline: bool = False) -> ScorableVersion:
+        state = self._states[model]
+        at_hand = self._at_hand(state, route, arm)
+        if at_hand is not None:
+            return at_hand
+        if is_trusted(route, arm):
+            served = await in_thread("versions", lambda: self._store.trusted(model, arm.version, offline))
+            self._use(model, served)
+            return served
+        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, arm.version, offline))
+        sandbox = Sandbox(
+            f"{model}/{arm.version}",
+            directory,
+            cached.sha256,
+            lambda reason: self._metrics.sandbox_restarts.labels(model, reason).inc(),
+        )
+        sandboxed = SandboxedModel(self._specs[model], arm.version, cached.sha256, bundle, sandbox)
         try:
-            served = cache.get(champion, self._registry)
+            await sandbox.start()
         except CorruptBundleError as error:
-            self._failed[name] = (failed, time.monotonic())
-            self._on_rejected(name)(champion.version, error)
-            return None
-        self._failed.pop(name, None)
-        return served
+            self._store.caches[model].drop(cached, error)
+            raise
+        state.sandboxed[arm.version] = sandboxed
+        return sandboxed
 
-    def _switch(self, name: str, served: ServedModel) -> None:
-        before = self.serving.get(name)
-        self.serving[name] = served  # one assignment: a request in flight keeps the version it began with
-        if before is not None:
-            self._metrics.model_info.remove(name, before.version)
-        self._metrics.model_info.labels(name, served.version).set(1)
-        _log.info("serving", model=name, version=served.version, before=before.version if before else None)
+    def _at_hand(self, state: ModelState, route: Route, arm: Arm) -> ScorableVersion | None:
+        return state.loaded.get(arm.version) if is_trusted(route, arm) else state.sandboxed.get(arm.version)
 
-    def _on_rejected(self, name: str) -> Callable[[str, CorruptBundleError], None]:
-        def rejected(version: str, error: CorruptBundleError) -> None:
-            self._metrics.model_rejected.labels(name).inc()
-            _log.error("version rejected, it will not be served", model=name, version=version, reason=str(error))
+    def _serves(self, model: str, route: Route) -> bool:
+        return model in self.serving and self.serving[model].route == route
 
-        return rejected
+    def _in_use(self, model: str) -> frozenset[str]:
+        wanted, serving = self._states[model].wanted, self.serving.get(model)
+        routes = [route for route in (wanted, serving.route if serving else None) if route is not None]
+        return frozenset(arm.version for route in routes for arm in route.arms)
+
+    def _use(self, model: str, served: ServedModel) -> None:
+        """Keep a loaded version in memory."""
+        loaded = self._states[model].loaded
+        loaded[served.version] = served
+        loaded.move_to_end(served.version)
+        in_use = self._in_use(model)
+        for version in [version for version in loaded if version not in in_use][:-LOADED_VERSIONS]:
+            del loaded[version]
+
+    def _switch(self, model: str, route: ServedRoute) -> None:
+        before, state = self.serving.get(model), self._states[model]
+        self.serving[model] = route  # one assignment: a request in flight keeps the route it began with
+        state.problem = None
+        self._store.caches[model].pinned = self._in_use(model)
+        for version in [version for version in state.sandboxed if version not in self._in_use(model)]:
+            self._in_background(_retire(state.sandboxed.pop(version).sandbox))
+        self._metrics.route_switched(before.route if before else None, route.route)
+        _log.info(
+            "serving",
+            model=model,
+            version=route.primary.version,
+            generation=route.route.generation,
+            strategy=route.route.strategy,
+            before=before.primary.version if before else None,
+        )
+
+    def _in_background(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def describe(serving: ServedRoute) -> dict[str, object]:
+    """A route as people and clients are told of it."""
+    route = serving.route
+    return {
+        "generation": route.generation,
+        "strategy": route.strategy,
+        "why": route.why,
+        "arms": [
+            {
+                "name": arm.name,
+                "version": arm.version,
+                "weight": arm.arm.weight,
+                "mode": arm.arm.mode,
+                "state": arm.served.state,
+            }
+            for arm in serving.arms
+        ],
+    }
+
+
+def _is(served: ScorableVersion, version: Version) -> bool:
+    """Whether `served` is this very version: a registry that was rebuilt numbers its versions from 1 again."""
+    return (served.version, served.sha256) == (version.version, version.tags.get(BUNDLE_HASH_TAG))
+
+
+async def _retire(sandbox: Sandbox) -> None:
+    """End a sandbox that gets no new requests once those in it are answered."""
+    deadline = time.monotonic() + RETIRE_SECONDS
+    while not sandbox.idle and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    await sandbox.close()

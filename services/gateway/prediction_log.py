@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from dojo.eventlog import PAYLOAD_FIELD, stream_key
 from dojo.events import Prediction, Stream, encode
+from services.gateway.event_commands import appends
 from services.gateway.metrics import Metrics
-from services.gateway.redis_client import RedisClient, RedisUnavailableError, command
+from services.gateway.redis_client import RedisClient, RedisUnavailableError
 from services.gateway.spool import Spool
 
 FLUSH_EVERY_SECONDS = 0.05
@@ -44,15 +44,7 @@ class PredictionLog:
         self._buffer: deque[Prediction] = deque()
         self._away = False
         self._stopping = False
-        self._xadd_head = command(
-            b"XADD",
-            stream_key(Stream.PREDICTIONS).encode(),
-            b"MAXLEN",
-            b"~",
-            str(max_stream_length).encode(),
-            b"*",
-            PAYLOAD_FIELD,
-        ).replace(b"*7\r\n", b"*8\r\n", 1)  # the payload is the eighth argument
+        self._appends = appends(Stream.PREDICTIONS, max_stream_length)
         metrics.log_buffered.set_function(lambda: len(self._buffer))
         metrics.log_spooled.set_function(lambda: self._spool.size)
 
@@ -116,9 +108,8 @@ class PredictionLog:
 
     async def _deliver(self, events: Sequence[bytes]) -> bool:
         """Append to the event log. Returns whether all of them are in it; repeating is harmless."""
-        payload = b"".join([b"%b$%d\r\n%b\r\n" % (self._xadd_head, len(event), event) for event in events])
         try:
-            replies = await self._client.call(payload, len(events), WRITE_TIMEOUT_SECONDS)
+            replies = await self._client.call(self._appends(events), len(events), WRITE_TIMEOUT_SECONDS)
             if refused := next((reply for reply in replies if isinstance(reply, RedisUnavailableError)), None):
                 raise refused
         except RedisUnavailableError as error:

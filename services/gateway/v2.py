@@ -1,9 +1,11 @@
 """The Open Inference Protocol V2 (KServe, Triton, MLServer clients): the same predictions as named tensors.
 
     inputs   customer_id, merchant_id BYTES, amount FP64, transaction_time BYTES (RFC 3339) or INT64 (unix seconds), optional
-    outputs  score FP64 [n], flagged BOOL [n]; `parameters.degraded` names what was missing in any of the instances
+    outputs  score FP64 [n], flagged BOOL [n]; `parameters.degraded` names what was missing in any of the instances, and
+             `parameters.versions` who answered each, when that was more than one version
 
-Only the version that serves can be asked for: which one that is, is the registry's decision and not a caller's.
+Which versions answer is the route's decision and not a caller's: the one version that can be asked for by name is the primary, the
+version with the most traffic.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from fastapi import FastAPI, Request, Response
 from dojo import __version__
 from services.gateway import docs
 from services.gateway.api import Endpoint, Gateway
+from services.gateway.arms import ServedRoute
+from services.gateway.models import describe
 from services.gateway.problems import FieldError, Problem, invalid_request, malformed_json, problem_response
 from services.gateway.requests import MAX_INSTANCES, TIME_INPUT, Instance, InstanceSchema, parse_leniently
-from services.gateway.serving import ServedModel
 
 KEY_TYPE, NUMBER_TYPE, UNIX_TIME_TYPE = "BYTES", "FP64", "INT64"
 _encode = msgspec.json.Encoder().encode
@@ -69,25 +72,30 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         return _json({"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metadata(request: Request) -> Response:
-        """A model's tensors and versions."""
+        """A model's tensors, the versions that answer, and the route between them."""
         try:
-            served = _served(gateway, request)
+            route = _route(gateway, request)
         except Problem as problem:
             return _error(problem)
         name = request.path_params["model"]
-        versions = [served.version] if served else []
         return _json(
-            {"name": name, "versions": versions, "platform": "onnxruntime_onnx", **_tensors(gateway.endpoint(name).schema)}
+            {
+                "name": name,
+                "versions": [arm.version for arm in route.live if arm.arm.weight] if route else [],
+                "platform": "onnxruntime_onnx",
+                "parameters": {"route": describe(route)} if route else {},
+                **_tensors(gateway.endpoint(name).schema),
+            }
         )
 
     async def model_ready(request: Request) -> Response:
         """Whether a version of the model serves."""
         try:
-            served = _served(gateway, request)
+            route = _route(gateway, request)
         except Problem as problem:
             return _error(problem)
-        document = {"name": request.path_params["model"], "ready": served is not None}
-        return _json(document, HTTPStatus.OK if served else HTTPStatus.SERVICE_UNAVAILABLE)
+        document = {"name": request.path_params["model"], "ready": route is not None}
+        return _json(document, HTTPStatus.OK if route else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def infer(request: Request) -> Response:
         """Score each row of the tensors."""
@@ -100,11 +108,16 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             return _instances(endpoint.schema, document.inputs)
 
         try:
-            served = _served(gateway, request) if asked else None
-            answers, served = await gateway.answer(model, request, decode, served)
+            route = _route(gateway, request) if asked else None
+            answers = await gateway.answer(model, request, decode, route.pinned() if route else None)
         except Problem as problem:
             return _error(problem)
         reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
+        versions = list(dict.fromkeys(answer.version for answer in answers))
+        parameters = {
+            **({"degraded": ",".join(reasons)} if reasons else {}),
+            **({"versions": ",".join(answer.version for answer in answers)} if len(versions) > 1 else {}),
+        }
         outputs = [
             {"name": "score", "datatype": "FP64", "shape": [len(answers)], "data": [answer.score for answer in answers]},
             {"name": "flagged", "datatype": "BOOL", "shape": [len(answers)], "data": [answer.flagged for answer in answers]},
@@ -114,7 +127,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
                 "model_name": model,
                 "model_version": answers[0].version,
                 **({"id": request_id[0]} if request_id[0] is not None else {}),
-                "parameters": {"degraded": ",".join(reasons)} if reasons else {},
+                "parameters": parameters,
                 "outputs": outputs,
             }
         )
@@ -125,17 +138,17 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         route(path, docs.V2_METADATA)(metadata)
 
 
-def _served(gateway: Gateway, request: Request) -> ServedModel | None:
-    """The version that a path means. Raises Problem: 404 for an unknown model, or a version that does not serve."""
+def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
+    """The route that a path means. Raises Problem: 404 for an unknown model, or a version that is not its primary."""
     model, version = request.path_params["model"], request.path_params.get("version")
     gateway.endpoint(model)
-    served = gateway.models.serving.get(model)
-    if version is not None and (served is None or served.version != version):
-        serving = f"version {served.version} does" if served else "no version does"
+    route = gateway.models.serving.get(model)
+    if version is not None and (route is None or route.primary.version != version):
+        serving = f"version {route.primary.version} does" if route else "no version does"
         raise Problem(
             HTTPStatus.NOT_FOUND, "version-not-served", f"version {version[:20]!r} of {model} does not serve; {serving}"
         )
-    return served
+    return route
 
 
 def _decoded(body: bytes) -> InferRequest:

@@ -17,17 +17,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from dojo.settings import load_settings
 from dojo.specs import load_specs
+from services.gateway.answers import Answer
 from services.gateway.breaker import CircuitBreaker
 from services.gateway.features import FeatureSource
 from services.gateway.model_cache import ModelCache
 from services.gateway.online_store import FeastRedisStore
-from services.gateway.predictor import Answer
 from services.gateway.redis_client import RedisClient
 from services.gateway.requests import InstanceSchema, read_body
 
@@ -118,8 +119,8 @@ def build_layers() -> FastAPI:
             served.plan.vector(features.rows, {"amount": i.amount, "transaction_time": now})
             for i, features in zip(instances, stored, strict=True)
         ]
-        _, scores = served.score(vectors)
-        return answer(scores)
+        scored = served.score_now(np.array(vectors, dtype=np.float32))
+        return answer([result.score or 0.0 for result in scored])
 
     return app
 
