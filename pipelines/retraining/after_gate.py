@@ -14,11 +14,11 @@ from dojo.rollouts import NoRolloutError, RolloutActiveError, Rollouts
 from dojo.routes import RouteTable
 from dojo.settings import Settings
 from dojo.specs import load_spec
-from pipelines.retraining import gate, log, workspaces
-from pipelines.retraining.decision import Decision
+from pipelines.retraining import log, workspaces
+from pipelines.retraining.decision import GATE_PATH, Decision
 from pipelines.retraining.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.retraining.job import Job
-from pipelines.retraining.mlflow_runs import FINISHED, find_run
+from pipelines.retraining.mlflow_runs import FINISHED, find_run, logged_decision
 from pipelines.retraining.records import Records
 from pipelines.retraining.steps import Progress, silent
 
@@ -91,7 +91,8 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         why = f"{job.reason}: {decision.reason}"
         rollout = rollouts.start(spec, version.version, champion, records.world_now(), job.who, why, baseline=decision.baseline)
     except (RolloutActiveError, NoRolloutError) as error:
-        raise RolloutRefusedError(f"{error}. Then run this task again, or retrain: dojo retrain {job.model}") from error
+        later = f"dojo rollout start {job.model} {version.version} --why ..."
+        raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
     if rollout.active:  # an attempt that was ended may have begun it long ago
         before = registry.by_alias(job.model, CHALLENGER)
         registry.set_alias(job.model, CHALLENGER, version.version)
@@ -122,7 +123,7 @@ def _lost(
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
-    report = f"{registry.url}/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}/artifacts/{gate.GATE_PATH}"
+    report = f"{registry.url}/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}/artifacts/{GATE_PATH}"
     text = f"{decision.reason}\nAsked for by {job.who}: {job.reason}\nReport: dojo gate show {job.model}, or {report}"
     records.write("ended", "retraining", words, after={"champion": champion, "verdict": decision.verdict})
     records.tell(step, spec.owner, urgency, f"{job.model}: {words}", text)
@@ -135,7 +136,7 @@ def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, Decision]:
     logged = find_run(registry, job.model, job.key)
     if logged is None or logged.info.status != FINISHED:
         raise WorkspaceGoneError(f"{job.model}: the gate has not decided about job {job.key}: run it again from compare on")
-    return logged, gate.logged_decision(registry, job.model, logged.info.run_id)
+    return logged, logged_decision(registry, job.model, logged.info.run_id)
 
 
 def _registered(registry: ModelRegistry, job: Job, logged: MlflowRun) -> Version:

@@ -27,7 +27,9 @@ def train(
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Train and register a version from the lake. The first becomes champion, later ones challenger.
+    """Train and register a version from the lake. The first becomes champion; a later one waits as challenger, compared with nothing.
+
+    Meant for a model's first version and for trials. The guarded way to the next one is dojo retrain: gate, then rollout.
 
     Example: dojo train fraud_detection
     """
@@ -59,7 +61,7 @@ def train(
     note = (
         "the model's first version: it is the champion, which serving uses"
         if result.alias == CHAMPION
-        else "waits as challenger; the champion keeps serving. Comparing and promoting it is a rollout's task, not training's"
+        else f"waits as challenger, compared with nothing; the champion keeps serving. The guarded way: dojo retrain {model}"
     )
     answer = {
         "model": model,

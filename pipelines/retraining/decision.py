@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 DECISION_FILE = "decision.json"
+GATE_PATH = "gate"  # where it and its report are, in the workspace and among the run's artefacts
 
 Verdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
 Outcome = Literal["promote", "keep", "regression", "first"]

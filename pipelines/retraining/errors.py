@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Exit codes of a process that runs a job (run_job.py): it may be repeated, or repeating it as things are ends the same.
+EXIT_FAILED, EXIT_REFUSED = 1, 3
+
 
 class RefusedError(RuntimeError):
     """A step stops on purpose. Repeating it as things are ends the same: somebody has to mend or decide something first."""
@@ -33,6 +36,10 @@ class LakeChangedError(TrainingRefusedError):
 
 class OneClassError(TrainingRefusedError):
     """A part of the data holds only one class, so nothing can be learned or measured on it."""
+
+
+class RetrainingRunningError(RefusedError):
+    """Another retraining of this model runs in a process of this machine."""
 
 
 class WorkspaceGoneError(RefusedError):

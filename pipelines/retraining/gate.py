@@ -24,13 +24,11 @@ from feature_repo.catalog import ENTITY_KEYS
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.champion import seen_until
 from pipelines.retraining.compare import Candidate, Holdout, Judgement, judge
-from pipelines.retraining.decision import DECISION_FILE, Decision
+from pipelines.retraining.decision import DECISION_FILE, GATE_PATH, Decision
 from pipelines.retraining.gate_report import write_report
 from pipelines.retraining.log import BUNDLE_PATH
 from pipelines.retraining.segments import customer_segments
 from pipelines.retraining.steps import Run
-
-GATE_PATH = "gate"
 
 # Rows scored one by one, and how often all of them are: the median of 900 scores moves by a few percent between runs.
 LATENCY_ROWS = 300
@@ -58,16 +56,6 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision
     temporary = judgement.decision.write(run.workspace)
     temporary.replace(made)
     return judgement.decision
-
-
-def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decision:
-    """The decision that a finished MLflow run holds.
-
-    Raises:
-        UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
-    """
-    with TemporaryDirectory() as directory, registry.errors(model, f"run {run_id}"):
-        return Decision.read(Path(registry.client.download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)))
 
 
 def _judge(

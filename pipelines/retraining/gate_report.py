@@ -203,7 +203,7 @@ def _guard(guard: Guard) -> Row:
 
 
 def _value(guard: Guard, value: float) -> str:
-    return {"latency": f"{value:.6f}", "size": f"{value:,.0f}"}.get(guard.name, f"{value:.4f}")
+    return {"latency": f"{value * 1e6:.1f} µs", "size": f"{value:,.0f}"}.get(guard.name, f"{value:.4f}")
 
 
 def _change(guard: Guard, change: float) -> str:

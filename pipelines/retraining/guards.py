@@ -24,7 +24,7 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
         *(_relative_loss(name, measures, old[name], new[name], limit) for name, (measures, limit) in losses.items()),
         _calibration(old["expected_calibration_error"], new["expected_calibration_error"], limits.calibration),
         _worst_segment(segments, limits.worst_segment),
-        _ratio("latency", "time to score one row, seconds", champion.latency_seconds, challenger.latency_seconds,
+        _ratio("latency", "time to score one row", champion.latency_seconds, challenger.latency_seconds,
                limits.latency, slow_enough, f"{slow_enough * 1000:g} ms"),
         _ratio("size", "model file, bytes", champion.size_bytes, challenger.size_bytes,
                limits.size, NEGLIGIBLE_SIZE, f"{NEGLIGIBLE_SIZE / 1e6:g} MB"),

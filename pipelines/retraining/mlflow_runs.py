@@ -7,9 +7,12 @@ everything it logs may be logged twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dojo.registry import ModelRegistry
+from dojo.registry import ModelRegistry, UnknownVersionError
+from pipelines.retraining.decision import DECISION_FILE, GATE_PATH, Decision
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -42,6 +45,20 @@ def newest_run_with(registry: ModelRegistry, model: str, tag: str) -> MlflowRun 
             [experiment.experiment_id], f"tags.`{tag}` != ''", order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
+
+
+def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decision:
+    """The gate's decision that a run holds.
+
+    Raises:
+        UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
+    """
+    with TemporaryDirectory() as directory, registry.errors(model, f"run {run_id}"):
+        try:
+            path = registry.client.download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
+        except OSError as error:
+            raise UnknownVersionError(f"{model}: run {run_id} never met the gate") from error
+        return Decision.read(Path(path))
 
 
 def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:

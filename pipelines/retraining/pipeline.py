@@ -22,6 +22,7 @@ from pipelines.retraining.job import Job
 from pipelines.retraining.profile import ReferenceProfile
 from pipelines.retraining.records import Records
 from pipelines.retraining.steps import Fit, Progress, Run, silent
+from pipelines.retraining.workspaces import exclusive
 
 T = TypeVar("T")
 
@@ -97,21 +98,22 @@ def run_retraining(
         `seconds` (wall time) by task. A job that was run before ends as it did then.
 
     Raises:
-        What the tasks raise; the owner was paged.
+        RetrainingRunningError: another one of this model runs. What the tasks raise; then the owner was paged.
     """
     seconds: dict[str, float] = {}
     answer: dict[str, Any] = {"model": job.model, "job": job.key, "as_of": job.as_of.isoformat()}
     step = ""
-    try:
-        for step in BEFORE_THE_GATE:
-            answer |= _with_retries(step, job, settings, progress, seconds)
-            if step == "train" and after_train is not None:
-                after_train(tasks.run_of(job, settings))
-        for step in () if job.dry_run else FOLLOWS[answer["outcome"]]:
-            answer |= _with_retries(step, job, settings, progress, seconds)
-    except Exception as error:
-        _page_owner(job, settings, step, error)
-        raise
+    with exclusive(job.model, settings.home):
+        try:
+            for step in BEFORE_THE_GATE:
+                answer |= _with_retries(step, job, settings, progress, seconds)
+                if step == "train" and after_train is not None:
+                    after_train(tasks.run_of(job, settings))
+            for step in () if job.dry_run else FOLLOWS[answer["outcome"]]:
+                answer |= _with_retries(step, job, settings, progress, seconds)
+        except Exception as error:
+            _page_owner(job, settings, step, error)
+            raise
     return {**answer, "dry_run": job.dry_run, "seconds": seconds}
 
 

@@ -32,11 +32,12 @@ from pipelines.retraining.after_gate import alert_regression, keep_champion, reg
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.champion import champion_profile
 from pipelines.retraining.collect import MANIFEST_FILE
-from pipelines.retraining.decision import Decision
+from pipelines.retraining.decision import GATE_PATH, Decision
 from pipelines.retraining.errors import RefusedError, WorkspaceGoneError
 from pipelines.retraining.job import Job
-from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, FINISHED, find_run
+from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, FINISHED, find_run, logged_decision
 from pipelines.retraining.records import Records
+from pipelines.retraining.schedule import ScheduleStore
 from pipelines.retraining.steps import Progress, Run, silent
 
 __all__ = [
@@ -71,9 +72,10 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     progress("collect", 0.0)
     run.workspace.mkdir(parents=True, exist_ok=True)
     (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
-    Records(connect_redis(settings.redis), job).write(
-        "started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began"
-    )
+    records = Records(connect_redis(settings.redis), job)
+    records.write("started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began")
+    if not job.dry_run:
+        ScheduleStore(records.redis).began(job.model, records.world_now())
     steps.collect_step(run, job.as_of)
     manifest = run.manifest
     return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
@@ -140,12 +142,12 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     if logged is None:
         raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
     if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
-        return said(gate.logged_decision(registry, job.model, logged.info.run_id))
+        return said(logged_decision(registry, job.model, logged.info.run_id))
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (log.BUNDLE_PATH, "evaluate"))
     run_id = logged.info.run_id
     decision = gate.decide(run, registry, job.key, run_id)
     with registry.errors(job.model, f"run {run_id}"):
-        registry.client.log_artifacts(run_id, str(run.workspace / gate.GATE_PATH), gate.GATE_PATH)
+        registry.client.log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
         for name, value in _gate_tags(decision).items():
             registry.client.set_tag(run_id, name, value)
     words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.retraining.build_dataset import DATASET_FILE
-from pipelines.retraining.errors import WorkspaceGoneError
+from pipelines.retraining.errors import RetrainingRunningError, WorkspaceGoneError
 from pipelines.retraining.job import Job
 
 # Hundreds of megabytes a job: the examples, and the features that they were joined from.
@@ -27,6 +30,25 @@ def require(job: Job, home: Path, file: str, step: str) -> Path:
             f"{path}: not there (a job's data is deleted when it has ended, and old jobs are); run the job again from {step} on"
         )
     return path
+
+
+@contextmanager
+def exclusive(model: str, home: Path) -> Iterator[None]:
+    """One retraining of a model at a time, among the processes of this machine; the kernel lets go when its holder dies.
+
+    Raises:
+        RetrainingRunningError: another one runs.
+    """
+    file = home / "training" / model / "running.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetrainingRunningError(
+                f"{model}: another retraining is running; wait for its end (dojo gate show {model})"
+            ) from None
+        yield
 
 
 def end(job: Job, home: Path) -> None:

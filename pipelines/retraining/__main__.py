@@ -1,0 +1,36 @@
+"""`python -m pipelines.retraining`: reads its settings (DOJO_*) and retrains every model on its schedule until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.processes import stop_on_signal
+from dojo.settings import SettingsError, load_settings
+from dojo.specs import SpecError, load_specs
+from dojo.telemetry import HealthServer, configure_logging
+from pipelines.retraining.resident import InAirflow, InChild, Status, run
+from pipelines.retraining.schedule import ScheduleStore
+from pipelines.retraining.trigger import airflow_client
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        specs = load_specs(settings.models_dir)
+    except (SettingsError, SpecError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("retrainer", settings.log_level)
+    stop = stop_on_signal()
+    redis, status = connect_redis(settings.redis), Status()
+    client = airflow_client(settings)
+    with HealthServer(settings.host, settings.retrainer_port, status.health):
+        launch = InAirflow(client) if client else InChild()
+        run(specs, RedisWorldClock(redis), ScheduleStore(redis), launch, status, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

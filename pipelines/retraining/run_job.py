@@ -1,0 +1,47 @@
+"""`python -m pipelines.retraining.run_job [TASK] < job.json`: one job, or one of its tasks, in a process of its own.
+
+Settings come from the environment. The answer goes to stdout as JSON. Exit codes: 0 it ended, 1 it failed and may be repeated, 3 it was
+refused: repeating it as things are ends the same.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import structlog
+
+from dojo.settings import load_settings
+from dojo.telemetry import configure_logging
+from pipelines.retraining import tasks
+from pipelines.retraining.errors import EXIT_FAILED, EXIT_REFUSED
+from pipelines.retraining.job import Job
+from pipelines.retraining.pipeline import run_retraining
+
+_log = structlog.get_logger("retraining")
+
+
+def main(arguments: list[str]) -> int:
+    settings = load_settings()
+    configure_logging("retraining", settings.log_level)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+
+    def progress(step: str, share: float) -> None:
+        if share == 0:
+            _log.info("step", model=job.model, job=job.key, step=step)
+
+    try:
+        answer = getattr(tasks, arguments[0])(job, settings, progress) if arguments else run_retraining(job, settings, progress)
+    except tasks.REFUSALS as error:
+        _log.error("refused", model=job.model, job=job.key, error=f"{type(error).__name__}: {error}")
+        return EXIT_REFUSED
+    except Exception:  # the outermost place: it is logged, and the exit code tells
+        _log.exception("failed", model=job.model, job=job.key)
+        return EXIT_FAILED
+    _log.info("ended", model=job.model, job=job.key, outcome=answer.get("outcome"))
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
