@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     streamer_port: Port = Field(default=8103, description="Port of the streamer's /healthz and /metrics.")
     materializer_port: Port = Field(default=8104, description="Port of the feature materializer's /healthz and /metrics.")
     rollout_port: Port = Field(default=8105, description="Port of the rollout controller's /healthz and /metrics.")
-    retrainer_port: Port = Field(default=8105, description="Port of the retrainer's /healthz and /metrics.")
+    retrainer_port: Port = Field(default=8106, description="Port of the retrainer's /healthz and /metrics.")
     airflow_port: Port = Field(
         default=8088, description="Port of the embedded Airflow (UI and API); not 8080, which is often taken."
     )

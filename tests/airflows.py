@@ -1,41 +1,42 @@
-"""A real Airflow for tests: `python -m pipelines.airflow_server` on a free port, with a home of its own."""
+"""A real Airflow for tests, run as the stack runs it: the supervisor's row for it, on a free port, with a home of its own."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psutil
 
 from dojo.airflow_access import airflow_access
 from dojo.settings import Settings
-from dojo.supervisor.health import AirflowHealth
+from dojo.supervisor.child import Child
+from dojo.supervisor.identity import ProcessId
+from dojo.supervisor.paths import log_file
+from dojo.supervisor.processes import processes
 from pipelines.airflow_client import AirflowClient, RunState
-from tests.servers import Server, free_port, wait_until
+from tests.servers import free_port, wait_until
 
 
-class AirflowServer(Server):
-    """Airflow over these DOJO_* variables. In a session of its own, as under the supervisor, so that nothing of it is left behind.
+class AirflowServer:
+    """Airflow over these settings. Make and start it on the main thread.
 
     Args:
-        environment: DOJO_* variables; the ports and the home among them.
+        variables: DOJO_* variables: the home, where Redis and MLflow are, the specs.
     """
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
         self.port = free_port()
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DOJO_", "AIRFLOW"))}
-        self.environment = {**environment, "DOJO_AIRFLOW_PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
-        self.settings = Settings(
-            **{name.removeprefix("DOJO_").lower(): v for name, v in self.environment.items() if name.startswith("DOJO_")}  # type: ignore[arg-type]
-        )
-        # `env -i`: a DOJO_* variable of the shell is not this Airflow's.
-        pairs = [f"{name}={value}" for name, value in {**inherited, **self.environment}.items()]
-        super().__init__(
-            "airflow", ["env", "-i", *pairs, "setsid", "--wait", sys.executable, "-m", "pipelines.airflow_server"], directory
-        )
+        self.variables = {**variables, "DOJO_AIRFLOW_PORT": str(self.port)}
+        self.settings = Settings(**{name.removeprefix("DOJO_").lower(): v for name, v in self.variables.items()})  # type: ignore[arg-type]
+        self._spec = next(spec for spec in processes(self.settings) if spec.name == "airflow")
+        self.child: Child | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process that belongs to it: the shell's, with these settings instead of its own."""
+        return {**{n: v for n, v in os.environ.items() if not n.startswith(("DOJO_", "AIRFLOW"))}, **self.variables}
 
     @property
     def client(self) -> AirflowClient:
@@ -44,24 +45,36 @@ class AirflowServer(Server):
         return AirflowClient(access)
 
     @property
-    def healthy(self) -> bool:
-        return AirflowHealth("127.0.0.1", self.port).probe(2).healthy
+    def log(self) -> Path:
+        return log_file(self.settings.home, "airflow")
 
     def start(self) -> None:
-        super().start()
-        wait_until(lambda: self.healthy, 180, f"Airflow is healthy; its log: {self.log}", every=0.25)
+        self.child = Child(self._spec, self.settings.home, self.environment)
+        wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=0.25)
+
+    def stop(self) -> list[ProcessId]:
+        """As the supervisor does. Returns what had to be killed."""
+        return [] if self.child is None else self.child.end(self._spec.grace)
 
     def processes(self, title: str) -> list[psutil.Process]:
-        """Its processes whose command line holds `title`: `api_server`, `scheduler`, `worker`, ..."""
-        assert self.process is not None
-        found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                if title in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        """Its processes whose command line holds `title`: `api_server`, `airflow scheduler`, `LocalExecutor`, ..."""
+        assert self.child is not None
+        living = [member.process() for member in self.child.members()]
+        return [process for process in living if process is not None and title in _command_line(process)]
+
+    def task_process(self, run: RunState, task_id: str, within: float) -> psutil.Process:
+        """The process that runs a task: a child of the worker that took it."""
+        found: list[psutil.Process] = []
+
+        def runs() -> bool:
+            if all(t.state != "running" for t in self.client.tasks(run.dag_id, run.run_id) if t.task_id == task_id):
+                return False
+            for worker in self.processes(f"{task_id}"):
+                found.extend(worker.children())
+            return bool(found)
+
+        wait_until(runs, within, f"a process runs {task_id} of {run.run_id}", every=0.1)
+        return found[0]
 
     def finished(self, run: RunState, within: float) -> RunState:
         """The run once it has ended."""
@@ -77,3 +90,14 @@ class AirflowServer(Server):
             return any(t.task_id == task_id and t.state in states for t in self.client.tasks(run.dag_id, run.run_id))
 
         wait_until(there, within, f"{task_id} of {run.run_id} is {' or '.join(states)}", every=0.1)
+
+    def states(self, run: RunState) -> dict[str, tuple[str | None, int]]:
+        """task -> its state, and how often it was tried."""
+        return {task.task_id: (task.state, task.tries) for task in self.client.tasks(run.dag_id, run.run_id)}
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

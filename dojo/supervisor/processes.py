@@ -127,6 +127,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         module("recorder", settings.recorder_port, niceness=BATCH_NICENESS),
         module("streamer", settings.streamer_port, environment=SERVING_ENVIRONMENT),
         module("materializer", settings.materializer_port, module="pipelines.features", niceness=BATCH_NICENESS),
+        # Retrains in Airflow, and without one in a process of its own.
+        module("retrainer", settings.retrainer_port, module="pipelines.retraining", niceness=BATCH_NICENESS),
         # It takes failing versions away from traffic, so it yields to nobody. Without MLflow it goes on judging.
         module("rollout", settings.rollout_port),
         # Last up and first down: payments without a gateway would only be errors.

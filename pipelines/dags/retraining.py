@@ -24,13 +24,13 @@ from functools import partial
 from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dojo.settings import load_settings
 from dojo.specs import ModelSpec, load_specs
 from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
 
-# The gate's outcome -> the tasks that follow. A model's first version has nobody to be compared with and nobody to take over from.
+# The gate's outcome -> the tasks that follow, as in pipelines/retraining/pipeline.py (importing that takes seconds). A model's first version has nobody to be compared with and nobody to take over from.
 FOLLOWS = {
     "promote": ["register", "start_rollout"],
     "first": ["register"],
@@ -48,6 +48,13 @@ def retraining_dag(spec: ModelSpec) -> DAG:
             return run_step(spec.name, name, get_current_context())
 
         return run()
+
+    @task(task_id="start_rollout")
+    def start_rollout(compared: dict[str, Any]) -> dict[str, Any]:
+        """Airflow's branches leave out what is not chosen only where nothing chosen leads there: `register` does."""
+        if "start_rollout" not in FOLLOWS[compared["outcome"]]:
+            raise AirflowSkipException("the first version is the champion already: there is nobody to take over from")
+        return run_step(spec.name, "start_rollout", get_current_context())
 
     @task.branch(task_id="decide")
     def decide(compared: dict[str, Any]) -> list[str]:
@@ -76,11 +83,10 @@ def retraining_dag(spec: ModelSpec) -> DAG:
         # The point-in-time join of 90 days takes a minute on two busy cores; a shop ten times as large ten.
         build_dataset = step("build_dataset", execution_timeout=timedelta(minutes=15))
         compare = step("compare")
-        choice = decide(compare)
-        register, start_rollout = step("register"), step("start_rollout")
+        choice, register = decide(compare), step("register")
         collect >> step("validate") >> build_dataset >> step("train") >> step("evaluate") >> compare
-        choice >> register >> start_rollout
-        choice >> [start_rollout, step("keep_champion"), step("alert_regression")]
+        choice >> [register, step("keep_champion"), step("alert_regression")]
+        register >> start_rollout(compare)
     return dag
 
 

@@ -77,5 +77,5 @@ def test_only_what_is_optional_can_be_left_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DOJO_WITHOUT", "airflow")
     assert load_settings().without == ("airflow",)
     monkeypatch.setenv("DOJO_WITHOUT", "airflow, redis")
-    with pytest.raises(SettingsError, match="DOJO_WITHOUT.*airflow"):
+    with pytest.raises(SettingsError, match=r"DOJO_WITHOUT.*airflow"):
         load_settings()
