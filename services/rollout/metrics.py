@@ -96,5 +96,4 @@ def _set_or_remove(gauge: Gauge, labels: tuple[str, str], value: float | None) -
     if value is not None:
         gauge.labels(*labels).set(value)
     else:
-        gauge.labels(*labels)  # remove() refuses what was never there
         gauge.remove(*labels)

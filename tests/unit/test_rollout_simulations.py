@@ -87,14 +87,12 @@ def rolled_back_at(
 def test_a_canary_as_good_as_the_champion_is_rolled_back_in_at_most_5_percent_of_200_rollouts() -> None:
     same = {"1": Quality(), "2": Quality()}
     stopped = [seed for seed in range(200) if rolled_back_at(same, Stage.CANARY, seed, 4_000) is not None]
-    print(f"false rollbacks: {len(stopped)} of 200")
     assert len(stopped) <= 10
 
 
 def test_a_fourfold_error_rate_is_caught_within_a_median_of_4000_requests() -> None:
     worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
     caught = [rolled_back_at(worse, Stage.CANARY, seed, 8_000, moody=False, customers=5_000) or 10**9 for seed in range(101)]
-    print(f"median requests: {median(caught)}")
     assert median(caught) <= 4_000
 
 
@@ -168,6 +166,5 @@ def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and
             if test.e_value >= 20:
                 sequential += 1
                 break
-    print(f"of 1000 good canaries a z-test stops {naive}, the e-process {sequential}")
     assert naive >= 250
     assert sequential <= 50

@@ -1,0 +1,249 @@
+"""The controller's steps against real Redis and MLflow, in a world that only the test moves."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from dojo.clock import ManualClock, wall_now
+from dojo.connections import connect_redis
+from dojo.promotion import Champions, Change
+from dojo.registry import ROLLED_BACK_TAG, ModelRegistry
+from dojo.rollouts import Action, Request, RolloutActiveError, Stage
+from services.rollout.controller import Controller
+from tests.rollout_events import Gateway, Quality
+from tests.rollouts import START, both, register_versions, spec_of
+from tests.rollouts import Stage as Surroundings
+from tests.servers import MlflowServer, RedisServer
+
+pytestmark = pytest.mark.integration
+
+Make = Callable[..., Surroundings]
+
+
+@pytest.fixture
+def make(redis_server: RedisServer, mlflow_server: MlflowServer) -> Iterator[Make]:
+    redis = connect_redis(redis_server.url)
+
+    def build(qualities: dict[str, Quality] | None = None, versions: int = 2, **policy: object) -> Surroundings:
+        model = f"rollout_{uuid.uuid4().hex[:8]}"
+        registry = ModelRegistry(mlflow_server.url, timeout_seconds=10, retries=0)
+        register_versions(registry, model, versions)
+        gateway = Gateway(qualities or both(), model=model, moody=False)
+        return Surroundings(redis, registry, ManualClock(START), spec_of(model, **policy), gateway)
+
+    yield build
+    redis.close()
+
+
+def settle(controller: Controller, world: Surroundings) -> None:
+    """Step until nothing more follows at this moment."""
+    for _ in range(20):
+        if not controller.step(world.spec.name):
+            return
+    raise AssertionError(f"never settles: {world.now}")
+
+
+def pass_stage(controller: Controller, world: Surroundings, requests: int, hours: float, outcomes: bool = False) -> None:
+    settle(controller, world)
+    world.traffic(requests, outcomes)
+    settle(controller, world)
+    world.clock.advance(timedelta(hours=hours))  # type: ignore[attr-defined]
+    world.traffic(1)
+    settle(controller, world)
+
+
+def ask(world: Surroundings, action: Action) -> None:
+    world.rollouts.request(world.spec.name, Request(action=action, who="ada", why="reasons", wall_time=wall_now()))
+
+
+def test_a_good_version_goes_from_shadow_to_canary_to_champion_and_is_watched_until_done(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    pass_stage(controller, world, 700, 2.1)
+    assert (world.now.stage, world.route().strategy) == (Stage.CANARY, "canary")
+    assert world.roles() == {"champion": "1", "challenger": "2"}
+    pass_stage(controller, world, 4_000, 4.1)
+    assert (world.now.stage, world.route().strategy) == (Stage.WATCH, "blue_green")
+    assert world.roles() == {"champion": "2", "previous_champion": "1"}
+    pass_stage(controller, world, 4_000, 48.1, outcomes=True)
+    assert world.now.stage is Stage.DONE
+    settle(controller, world)
+    assert (world.route().strategy, world.route().primary.version) == ("champion", "2")
+    assert [step.after for step in world.now.history] == ["shadow", "canary", "promoting", "watch", "done"]
+    told = [entry.what for entry in world.audit.entries() if entry.kind == "rollout"]
+    assert len(told) == 5
+    assert not world.audit.verify().faults
+    assert [message.urgency for message in world.inbox.newest(10)] == ["info", "info"]
+
+
+def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough_evidence(make: Make) -> None:
+    world = make(both(challenger=Quality(errors=1.0)), shadow_time=timedelta(hours=1))
+    world.start()
+    controller = world.controller()
+    world.gateway.qualities["2"] = Quality()  # it passes the shadow stage, and fails only live
+    pass_stage(controller, world, 700, 1.1)
+    assert world.now.stage is Stage.CANARY
+    world.gateway.qualities["2"] = Quality(errors=1.0)
+    settle(controller, world)
+    exposed, total = 0, 0
+    while world.now.stage is Stage.CANARY and total < 5_000:
+        predictions = world.traffic(20)
+        total += 20
+        exposed += sum(p.arm == "challenger" for p in predictions)
+        assert all(p.version == "1" for p in predictions if p.arm == "challenger"), "the champion stands in"
+        settle(controller, world)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert total <= 200
+    assert exposed <= 0.1 * total + 4 * (0.09 * total) ** 0.5
+    assert (world.route().strategy, world.route().primary.version) == ("champion", "1")
+    assert world.roles() == {"champion": "1"}
+    assert world.registry.get(world.spec.name, "2").tags[ROLLED_BACK_TAG].startswith("errors: 100 %")
+    (message,) = world.inbox.newest(10)
+    assert (message.urgency, message.to) == ("page", "payments-risk")
+    assert "errors: 100 %" in message.text
+
+
+def test_without_traffic_nothing_is_ever_promoted(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    for _ in range(5):
+        settle(controller, world)
+        world.clock.advance(timedelta(days=5))  # type: ignore[attr-defined]
+    assert world.now.stage is Stage.SHADOW
+    assert {look.verdict for look in world.now.looks} == {"insufficient_data"}
+
+
+def test_time_without_enough_requests_is_not_enough_either(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    pass_stage(controller, world, 100, 100)
+    assert world.now.stage is Stage.SHADOW
+    verdicts = {look.check: look.verdict for look in world.now.looks}
+    assert (verdicts["time"], verdicts["requests"]) == ("ok", "insufficient_data")
+
+
+def test_failing_after_promotion_gives_traffic_and_role_back(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "promote")
+    settle(controller, world)
+    assert (world.now.stage, world.roles()["champion"]) == (Stage.WATCH, "2")
+    world.gateway.qualities["2"] = Quality(errors=0.2)
+    world.traffic(300)
+    settle(controller, world)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert world.roles() == {"champion": "1"}
+    assert world.route().primary.version == "1"
+
+
+def test_a_watch_without_labels_lasts_twice_as_long_and_ends_with_a_warning(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "promote")
+    pass_stage(controller, world, 700, 50)
+    assert world.now.stage is Stage.WATCH
+    world.clock.advance(timedelta(hours=50))  # type: ignore[attr-defined]
+    settle(controller, world)
+    assert world.now.stage is Stage.DONE
+    message = world.inbox.newest(1)[0]
+    assert (message.urgency, "catch_rate and false_positives unjudged" in message.title) == ("warning", True)
+
+
+def test_pause_holds_a_stage_that_is_passed_and_resume_lets_it_go(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "pause")
+    pass_stage(controller, world, 700, 10)
+    assert (world.now.stage, world.now.paused) == (Stage.SHADOW, True)
+    ask(world, "resume")
+    settle(controller, world)
+    assert world.now.stage is Stage.CANARY
+    assert [step.why for step in world.now.history if step.who == "ada"] == [
+        "paused by ada: reasons",
+        "resumed by ada: reasons",
+    ]
+
+
+def test_a_paused_canary_that_fails_is_still_rolled_back(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "pause")
+    settle(controller, world)
+    world.gateway.qualities["2"] = Quality(errors=1.0)
+    world.traffic(200)
+    settle(controller, world)
+    assert world.now.stage is Stage.ROLLED_BACK
+
+
+def test_abort_ends_a_rollout_and_the_next_one_may_start(make: Make) -> None:
+    world = make(versions=3)
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    with pytest.raises(RolloutActiveError, match=f"dojo rollout abort {world.spec.name}"):
+        world.start(version="3")
+    ask(world, "abort")
+    settle(controller, world)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert world.now.history[-1].why == "aborted by ada: reasons"
+    assert world.start(version="3").stage is Stage.SHADOW
+
+
+def test_approval_is_waited_for(make: Make) -> None:
+    world = make(approval="required")
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    world.clock.advance(timedelta(days=2))  # type: ignore[attr-defined]
+    settle(controller, world)
+    assert world.now.stage is Stage.AWAITING_APPROVAL
+    assert world.routes.get(world.spec.name) is None
+    assert world.inbox.newest(1)[0].urgency == "warning"
+    ask(world, "approve")
+    settle(controller, world)
+    assert (world.now.stage, world.route().strategy) == (Stage.SHADOW, "shadow")
+
+
+@pytest.mark.parametrize(("by_hand", "stage", "champion"), [("3", Stage.ROLLED_BACK, "3"), ("2", Stage.WATCH, "2")])
+def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, stage: Stage, champion: str) -> None:
+    world = make(versions=3)
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    change = Change(key="by-hand", who="ada", why="I know better", world_time=world.clock.now())
+    Champions(world.registry, world.routes, world.audit).promote(world.spec.name, by_hand, change)
+    settle(controller, world)
+    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (stage, champion, champion)
+    assert "by hand" in " ".join(step.why for step in world.now.history)
+
+
+def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    world.traffic(50)
+    world.redis.xadd("dojo:stream:shadows", {b"event": b"{nonsense"})
+    settle(controller, world)
+    world.traffic(50)
+    world.redis.xtrim("dojo:stream:shadows", maxlen=10, approximate=False)
+    settle(controller, world)
+    (requests,) = [look for look in world.now.looks if look.check == "requests"]
+    assert requests.requests == 60
+    assert "1 gaps" in requests.note
+    assert "1 malformed" in requests.note
