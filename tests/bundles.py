@@ -26,10 +26,17 @@ SERVICE = "fraud_detection_v1"
 TRAINED_AS_OF = datetime(2018, 6, 1, tzinfo=UTC)
 
 
-def make_bundle(directory: Path, model: str = "fraud_detection", trees: int = 20, seed: int = 1, threshold: float = 0.5) -> str:
+def make_bundle(
+    directory: Path,
+    model: str = "fraud_detection",
+    trees: int = 20,
+    seed: int = 1,
+    threshold: float = 0.5,
+    features: tuple[str, ...] = SERVICES[SERVICE],
+) -> str:
     """Train and write one bundle into `directory`. Returns the SHA-256 of its bundle.json."""
-    classifier, graph, inputs = _trained(trees, seed)
-    return _written(directory, model, threshold, graph, inputs[:50], classifier)
+    classifier, graph, inputs = _trained(trees, seed, features)
+    return _written(directory, model, threshold, graph, inputs[:50], classifier, features)
 
 
 def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "fraud_detection", seed: int = 2) -> str:
@@ -61,13 +68,12 @@ def make_slow_bundle(
     return _written(directory, model, 0.5, _slowed(graph, rounds, slow_from), parity, classifier)
 
 
-def _trained(trees: int, seed: int) -> tuple[Any, Any, Any]:
+def _trained(trees: int, seed: int, features: tuple[str, ...] = SERVICES[SERVICE]) -> tuple[Any, Any, Any]:
     """A LightGBM classifier, its ONNX model, and the rows it was trained on (shape (2000, features), float32)."""
     import lightgbm
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    features = SERVICES[SERVICE]
     generator = np.random.default_rng(seed)
     inputs = generator.lognormal(1.0, 1.0, (2000, len(features))).astype(np.float32)
     signal = inputs[:, features.index("amount")] * inputs[:, features.index("merchant_risk_7d")]
@@ -78,7 +84,15 @@ def _trained(trees: int, seed: int) -> tuple[Any, Any, Any]:
     return classifier, convert_lightgbm(classifier, initial_types=types, zipmap=False), inputs
 
 
-def _written(directory: Path, model: str, threshold: float, graph: Any, parity_inputs: Any, classifier: Any) -> str:
+def _written(
+    directory: Path,
+    model: str,
+    threshold: float,
+    graph: Any,
+    parity_inputs: Any,
+    classifier: Any,
+    features: tuple[str, ...] = SERVICES[SERVICE],
+) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(graph.SerializeToString())
     parity = Parity(inputs=parity_inputs.tolist(), scores=classifier.predict_proba(parity_inputs)[:, 1].tolist())
@@ -90,7 +104,7 @@ def _written(directory: Path, model: str, threshold: float, graph: Any, parity_i
         Bundle(
             model=model,
             feature_service=SERVICE,
-            features=SERVICES[SERVICE],
+            features=features,
             stored_defaults={name: float(1 + at) for at, name in enumerate(stored)},
             threshold=threshold,
             trained_as_of=TRAINED_AS_OF,
@@ -202,7 +216,10 @@ def register_champion(registry: ModelRegistry, bundle: Path, sha256: str, model:
 
 
 def cache_bundle(home: Path, bundle: Path, sha256: str, model: str = "fraud_detection", version: str = "1") -> None:
-    """Put a bundle where a gateway with this home finds it at its start: as if an earlier run had verified it."""
+    """Put a bundle where a gateway with this home finds it at its start: as if an earlier run had verified it. Further versions
+    come after the first, which is the one that serves while there is no route."""
     directory = home / "gateway" / "models" / model
     shutil.copytree(bundle, directory / version)
-    (directory / "current.json").write_text(json.dumps({"versions": [{"version": version, "sha256": sha256}]}))
+    index = directory / "current.json"
+    versions = json.loads(index.read_text())["versions"] if index.exists() else []
+    index.write_text(json.dumps({"versions": [*versions, {"version": version, "sha256": sha256}]}))

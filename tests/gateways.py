@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
 from dojo.eventlog import PAYLOAD_FIELD, stream_key
-from dojo.events import Prediction, Stream, decode
+from dojo.events import Event, Prediction, Shadow, Stream, decode
+from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Mode, Route, RouteTable, Strategy
 from tests.servers import Server, free_port, http_ok, wait_until
 
 MODEL = "fraud_detection"
@@ -88,6 +90,8 @@ class Call:
     status: int
     degraded: tuple[str, ...]
     version: str
+    arm: str = ""
+    score: float = -1.0
 
 
 class Callers:
@@ -96,11 +100,12 @@ class Callers:
     A request that was sent and got no answer is `dropped`. A refused connection ends its caller: nothing was sent.
     """
 
-    def __init__(self, port: int, callers: int = 4, pause: float = 0.005, model: str = MODEL) -> None:
+    def __init__(self, port: int, callers: int = 4, pause: float = 0.005, model: str = MODEL, customers: int = 5) -> None:
         self.calls: list[Call] = []
         self.dropped: list[str] = []
         self._port = port
         self._pause = pause
+        self._customers = customers
         self._path = f"/v1/models/{model}:predict"
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(callers)]
@@ -131,7 +136,8 @@ class Callers:
         while not self._stop.is_set():
             request_id = f"r{number}-{count}"
             count += 1
-            instance = {"request_id": request_id, "customer_id": f"c{count % 5}", "merchant_id": f"m{count % 5}", "amount": 5.0}
+            customer, merchant = f"c{count % self._customers}", f"m{count % 5}"
+            instance = {"request_id": request_id, "customer_id": customer, "merchant_id": merchant, "amount": 5.0}
             body = json.dumps({"instances": [instance]})
             sent = time.monotonic()
             try:
@@ -150,13 +156,52 @@ class Callers:
             prediction = document["predictions"][0] if answer.status == 200 else {}
             degraded = tuple(prediction.get("degraded") or ())
             seconds = time.monotonic() - sent
-            self.calls.append(Call(request_id, sent, seconds, answer.status, degraded, prediction.get("version", "")))
+            version, arm, score = prediction.get("version", ""), prediction.get("arm", ""), prediction.get("score", -1.0)
+            self.calls.append(Call(request_id, sent, seconds, answer.status, degraded, version, arm, score))
             self._stop.wait(self._pause)
 
 
 def logged_predictions(redis_url: str) -> list[Prediction]:
     """Every prediction event in the event log."""
+    return [event for event in _logged(redis_url, Stream.PREDICTIONS) if isinstance(event, Prediction)]
+
+
+def logged_shadows(redis_url: str) -> list[Shadow]:
+    """Every shadow event in the event log."""
+    return [event for event in _logged(redis_url, Stream.SHADOWS) if isinstance(event, Shadow)]
+
+
+def _logged(redis_url: str, stream: Stream) -> list[Event]:
     redis = Redis.from_url(redis_url, socket_timeout=5)
-    messages: Any = redis.xrange(stream_key(Stream.PREDICTIONS))
-    events = [decode(Stream.PREDICTIONS, fields[PAYLOAD_FIELD]) for _, fields in messages]
-    return [event for event in events if isinstance(event, Prediction)]
+    messages: Any = redis.xrange(stream_key(stream))
+    return [decode(stream, fields[PAYLOAD_FIELD]) for _, fields in messages]
+
+
+def set_route(redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt", model: str = MODEL) -> Route:
+    """Make these arms the model's route, as the next generation."""
+    table = RouteTable(Redis.from_url(redis_url, socket_timeout=5))
+    current = table.get(model)
+    route = Route(
+        model=model,
+        generation=1 + (current.generation if current else 0),
+        strategy=strategy,
+        arms=arms,
+        salt=salt,
+        changed_at=datetime(2018, 6, 15, 12, tzinfo=UTC),
+        who="tests",
+        why="a test",
+    )
+    table.replace(route)
+    return route
+
+
+def champion_and(challenger: str, weight: float = 0.0, champion: str = "1") -> tuple[Arm, Arm]:
+    """A canary's arms; a shadow's when the weight is 0."""
+    mode: Mode = "live" if weight else "shadow"
+    return Arm(CHAMPION_ARM, champion, 1.0 - weight), Arm(CHALLENGER_ARM, challenger, weight, mode)
+
+
+def generation(gateway: GatewayServer, model: str = MODEL) -> int:
+    """Of the route that serves."""
+    serving = gateway.health()["models"][model]["route"]
+    return int(serving["generation"]) if serving else -1

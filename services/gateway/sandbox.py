@@ -23,8 +23,8 @@ from services.gateway.sandbox_link import Call, Link
 # Import of ONNX Runtime, verification and warm-up take half a second; a busy machine takes several.
 START_SECONDS = 20.0
 WATCH_EVERY_SECONDS = 0.1
-# Rows waiting in the process. At 20 microseconds a row a full queue is 10 ms of work; beyond it nobody's deadline would be met.
-MAX_WAITING_ROWS = 512
+# Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work; beyond it nobody's deadline would be met.
+MAX_WAITING_ROWS = 1024
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
 # A process that lived this long starts with the first backoff again.
 HEALTHY_AFTER_SECONDS = 30.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from redis import Redis
 
 from dojo.clock import RedisWorldClock
-from tests.bundles import cache_bundle, make_bundle
+from feature_repo.catalog import SERVICES
+from tests.bundles import SERVICE, cache_bundle, make_bundle, make_failing_bundle, make_slow_bundle
 from tests.gateways import GatewayServer
 from tests.online_rows import write_online_rows
 from tests.servers import RedisServer
@@ -24,6 +26,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A verified-to-be bundle of fraud_detection and its SHA-256."""
     directory = tmp_path_factory.mktemp("bundle")
     return directory, make_bundle(directory)
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str]) -> dict[str, tuple[Path, str]]:
+    """Versions by number: 1 the champion, 2 another good one, 3 raises for every request, 4 takes 0.3 s, 5 never ends, 6 wants
+    other features, 7 raises for amounts from 50 euros."""
+    directory = tmp_path_factory.mktemp("versions")
+    made = {
+        "2": make_bundle(directory / "2", seed=7),
+        "3": make_failing_bundle(directory / "3"),
+        "4": make_slow_bundle(directory / "4", 0.3),
+        "5": make_slow_bundle(directory / "5", math.inf),
+        "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE]))[:-3]),
+        "7": make_failing_bundle(directory / "7", fails_from=50.0),
+    }
+    return {"1": bundle, **{version: (directory / version, sha256) for version, sha256 in made.items()}}
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +68,23 @@ def breakable_redis(online_redis: RedisServer, redis_server: RedisServer) -> Red
 
 @pytest.fixture
 def start_gateway(tmp_path: Path, bundle: tuple[Path, str]) -> Iterator[StartGateway]:
-    """Starts gateways that this test ends: `start_gateway(redis_url, cached=True, **settings)`."""
+    """Starts gateways that this test ends: `start_gateway(redis_url, cached=True, versions=None, **settings)`.
+
+    cached: version 1 is in its cache from the start; versions: these are, the first one serving.
+    """
     started = []
 
-    def start(redis_url: str, mlflow_url: str | None = None, cached: bool = True, **settings: object) -> GatewayServer:
+    def start(
+        redis_url: str,
+        mlflow_url: str | None = None,
+        cached: bool = True,
+        versions: Mapping[str, tuple[Path, str]] | None = None,
+        **settings: object,
+    ) -> GatewayServer:
         gateway = GatewayServer(tmp_path, redis_url, mlflow_url, **settings)
         if cached and not gateway.home.exists():
-            cache_bundle(gateway.home, *bundle)
+            for version, (directory, sha256) in (versions or {"1": bundle}).items():
+                cache_bundle(gateway.home, directory, sha256, version=version)
         started.append(gateway)
         gateway.start()
         return gateway

@@ -1,0 +1,149 @@
+"""Challengers that fail, crawl, crash and hang: every request is answered with the champion's score, in time, and says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from dojo.bundle import load_bundle
+from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm
+from dojo.specs import load_spec
+from services.gateway.sandbox_link import HANG_SECONDS
+from tests.gateways import MODEL, Call, Callers, GatewayServer, champion_and, generation, logged_predictions, set_route
+from tests.integration.gateway.conftest import StartGateway
+from tests.servers import RedisServer, wait_until
+
+pytestmark = pytest.mark.integration
+
+Versions = dict[str, tuple[Path, str]]
+DEADLINE = load_spec(Path("models/fraud_detection.yaml")).serving.deadline.total_seconds()
+# What a busy test machine may add between the caller's clock and the server's.
+SCHEDULING_SLACK = 3
+CUSTOMERS = 50
+
+
+def canary(
+    redis: RedisServer, start_gateway: StartGateway, versions: Versions, challenger: str, weight: float = 0.5
+) -> GatewayServer:
+    """A gateway that serves version 1 and a canary."""
+    gateway = start_gateway(redis.url, versions=versions)
+    set_route(redis.url, "canary", *champion_and(challenger, weight))
+    wait_until(lambda: generation(gateway) == 1, 20, "the canary serves")
+    return gateway
+
+
+def sandbox_of(gateway: GatewayServer) -> psutil.Process | None:
+    """The child process that scores the challenger."""
+    assert gateway.process is not None
+    children = psutil.Process(gateway.process.pid).children()
+    return next((child for child in children if "services.gateway.sandbox_worker" in " ".join(child.cmdline())), None)
+
+
+def assert_everybody_got_the_champions_answer_in_time(calls: list[Call], dropped: list[str]) -> None:
+    assert not dropped
+    assert {(call.status, call.version) for call in calls} == {(200, "1")}
+    assert len({call.score for call in calls if call.arm == CHAMPION_ARM}) > 1
+    assert max(call.seconds for call in calls) < DEADLINE * SCHEDULING_SLACK
+
+
+@pytest.mark.parametrize(
+    ("challenger", "reason"), [("3", "error"), ("4", "timeout"), ("5", "timeout")], ids=["raises", "slow", "endless"]
+)
+def test_a_canary_that_always_fails_costs_nobody_an_answer(
+    challenger: str, reason: str, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, challenger)
+    with Callers(gateway.port, customers=CUSTOMERS) as callers:
+        wait_until(lambda: sum(call.arm == CHALLENGER_ARM for call in callers.calls) > 40, 40, "the canary had its turn")
+        if challenger == "5":
+            hung = "dojo_gateway_sandbox_restarts_total"
+            wait_until(lambda: gateway.metric(hung, model=MODEL, reason="hung") >= 1, 5 * HANG_SECONDS, "it is killed")
+        calls = callers.stop()
+    assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
+    for call in calls:
+        assert ("arm_failed" in call.degraded) == (call.arm == CHALLENGER_ARM)
+    assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=reason) > 0
+
+    # The score is what the champion gives for those very features, and the log tells who was meant and who answered.
+    _, scorer = load_bundle(versions["1"][0])
+    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(calls), 10, "all are logged")
+    for event in logged_predictions(breakable_redis.url):
+        assert (event.version, event.route_generation) == ("1", 1)
+        row = np.array([list(event.features.values())], dtype=np.float32)
+        assert event.score == pytest.approx(float(scorer.score(row)[0]))
+
+
+def test_only_the_rows_that_fail_fall_back(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, "7", weight=1 - 1e-9)  # it raises from 50 euros
+    instances = [{"customer_id": f"c{n % 5}", "merchant_id": "m1", "amount": 10.0 * n} for n in range(10)]
+    answers = gateway.predict(*instances)
+    assert {answer["arm"] for answer in answers} == {CHALLENGER_ARM}
+    assert [answer["version"] for answer in answers] == ["7"] * 5 + ["1"] * 5
+    assert [answer["degraded"] for answer in answers] == [None] * 5 + [["arm_failed"]] * 5
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_a_sandbox_that_dies_or_hangs_is_replaced_and_the_champion_answers_meanwhile(
+    fault: signal.Signals, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, "2")
+    sandbox = sandbox_of(gateway)
+    assert sandbox is not None
+    with Callers(gateway.port, customers=CUSTOMERS) as callers:
+        wait_until(lambda: "2" in {call.version for call in callers.calls}, 10, "the canary answers")
+        assert not any("arm_failed" in call.degraded for call in callers.calls)
+        broken = time.monotonic()
+        sandbox.send_signal(fault)
+        wait_until(lambda: any("arm_failed" in c.degraded for c in callers.since(broken)), 5, "the champion stands in")
+        back = "the canary answers again"
+        wait_until(lambda: sandbox_of(gateway) not in (None, sandbox), 20, "there is another process")
+        replaced = time.monotonic()
+        wait_until(lambda: "2" in {call.version for call in callers.since(replaced)}, 20, back)
+        whole = time.monotonic()
+        wait_until(lambda: len(callers.since(whole)) > 100, 20, "traffic goes on")
+        calls = callers.stop()
+    assert not callers.dropped
+    assert {call.status for call in calls} == {200}
+    assert max(call.seconds for call in calls) < DEADLINE * SCHEDULING_SLACK
+    assert not any("arm_failed" in call.degraded for call in callers.since(whole))
+    for call in calls:
+        assert call.version == ("2" if call.arm == CHALLENGER_ARM and "arm_failed" not in call.degraded else "1")
+    reason = "crashed" if fault == signal.SIGKILL else "hung"
+    assert gateway.metric("dojo_gateway_sandbox_restarts_total", model=MODEL, reason=reason) == 1
+    # While it is down nobody waits for it.
+    assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason="down") > 0
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_sandbox_dies_with_its_gateway(
+    stopped: bool, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, "2")
+    sandbox = sandbox_of(gateway)
+    assert sandbox is not None
+    assert sandbox.nice() > os.nice(0)
+    if stopped:
+        sandbox.send_signal(signal.SIGSTOP)
+    gateway.kill()
+    wait_until(lambda: not sandbox.is_running() or sandbox.status() == psutil.STATUS_ZOMBIE, 5, "it is gone")
+
+
+def test_a_sandbox_ends_when_no_route_needs_it(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, "2")
+    first = sandbox_of(gateway)
+    set_route(breakable_redis.url, "canary", *champion_and("2", 0.9))
+    wait_until(lambda: generation(gateway) == 2, 5, "the canary has grown")
+    assert sandbox_of(gateway) == first, "the same version goes on in the same process"
+    set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
+    wait_until(lambda: generation(gateway) == 3, 5, "the champion serves alone")
+    wait_until(lambda: sandbox_of(gateway) is None, 5, "the process has ended")
