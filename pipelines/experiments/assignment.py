@@ -44,7 +44,7 @@ def last_experiment(entries: Iterable[Entry], model: str) -> Experiment | None:
     """
     routes = [_route(entry) for entry in entries if entry.kind == "route" and entry.model == model]
     found: list[tuple[Route, datetime | None]] = []
-    for route, following in zip(routes, [*routes[1:], None], strict=True):
+    for route, following in zip(routes, [*routes[1:], None], strict=False):
         if route.strategy not in SPLITS or route.arm(CHAMPION_ARM) is None or route.arm(CHALLENGER_ARM) is None:
             continue
         if found and (found[-1][0].salt, found[-1][0].arms) != (route.salt, route.arms):
