@@ -160,9 +160,8 @@ class Lake:
         span = self.days(stream)
         if span is None:
             return None
-        newest: datetime = (
-            pl.scan_parquet(self.files(stream, span[1], span[1])).select(pl.col("world_time").max()).collect().item()
-        )
+        files = self.files(stream, span[1], span[1])
+        newest: datetime = self.scan(stream, files=files).select(pl.col("world_time").max()).collect().item()
         return newest.astimezone(UTC)
 
     def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog, stream_key
-from dojo.events import Event, Outcome, Prediction, Stream, Transaction
+from dojo.events import Event, Outcome, Prediction, Shadow, Stream, Transaction
 from dojo.lake import Lake
 from services.recorder.__main__ import main
 from tests.servers import RedisServer, Server, free_port, wait_until
@@ -24,7 +24,7 @@ START = datetime(2018, 6, 10, 20, tzinfo=UTC)
 
 
 def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[Event]:
-    """Transactions, predictions and outcomes in turn, some of them late by up to two days; endless."""
+    """One event of each stream in turn, some of them late by up to two days; endless."""
     number = 0
     while True:
         key = f"{number:08d}"
@@ -54,6 +54,26 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             score=0.25,
             flagged=False,
             latency_seconds=0.004,
+            route_generation=number % 3,
+        )
+        failed = number % 10 == 0
+        yield Shadow(
+            event_id=Shadow.id_for(key),
+            world_time=world,
+            wall_time=world,
+            prediction_id=key,
+            request_id=key,
+            model="fraud_detection",
+            version="2",
+            route_generation=number % 3,
+            score=None if failed else 0.75,
+            flagged=None if failed else True,
+            scoring_seconds=0.0001,
+            champion_version="1",
+            champion_score=0.25,
+            champion_flagged=False,
+            champion_scoring_seconds=0.0001,
+            error="timeout" if failed else "",
         )
         yield Outcome(
             event_id=Outcome.id_for(key),

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dojo.events import EVENT_TYPES, Event, MalformedEventError, Outcome, Prediction, Stream, Transaction, decode, encode
+from dojo.events import (
+    EVENT_TYPES,
+    Event,
+    MalformedEventError,
+    Outcome,
+    Prediction,
+    Shadow,
+    Stream,
+    Transaction,
+    decode,
+    encode,
+)
 
 NOW = datetime(2018, 6, 10, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -33,10 +44,21 @@ predictions = st.builds(
     flagged=st.booleans(),
     latency_seconds=finite,
     degraded=st.lists(texts).map(tuple),
+    route_generation=st.integers(0, 2**40),
+)
+shadows = st.builds(
+    Shadow,
+    **base,
+    **dict.fromkeys(("prediction_id", "request_id", "model", "version", "champion_version", "error"), texts),
+    route_generation=st.integers(0, 2**40),
+    score=st.none() | finite,
+    flagged=st.none() | st.booleans(),
+    **dict.fromkeys(("scoring_seconds", "champion_score", "champion_scoring_seconds"), finite),
+    champion_flagged=st.booleans(),
 )
 
 
-@given(transactions | outcomes | predictions)
+@given(transactions | outcomes | predictions | shadows)
 def test_an_event_reads_back_as_it_was_written(event: Event) -> None:
     assert decode(event.stream, encode(event)) == event
 
@@ -115,3 +137,25 @@ def test_events_are_immutable() -> None:
     event = decode(Stream.TRANSACTIONS, msgspec.json.encode(TRANSACTION))
     with pytest.raises(AttributeError):
         event.world_time = NOW + timedelta(days=1)  # type: ignore[misc]
+
+
+def test_a_prediction_from_before_there_were_routes_is_of_generation_0() -> None:
+    new = Prediction(
+        event_id="p",
+        world_time=NOW,
+        wall_time=NOW,
+        **dict.fromkeys(("prediction_id", "request_id", "model", "version", "arm"), "1"),
+        entity_keys={},
+        features={},
+        feature_age_seconds={},
+        score=0.5,
+        flagged=False,
+        latency_seconds=0.01,
+        route_generation=7,
+    )
+    document = {name: value for name, value in msgspec.to_builtins(new).items() if name != "route_generation"}
+    old = decode(Stream.PREDICTIONS, msgspec.json.encode(document))
+    assert old == msgspec.structs.replace(new, route_generation=0)
+    document["route_generation"] = -1
+    with pytest.raises(MalformedEventError, match="route_generation"):
+        decode(Stream.PREDICTIONS, msgspec.json.encode(document))

@@ -49,6 +49,20 @@ def test_rows_go_into_the_partition_of_their_day(tmp_path: Path) -> None:
     assert pl.read_parquet(written[0]).schema == pl.Schema(SCHEMAS[Stream.TRANSACTIONS])
 
 
+def test_files_from_before_a_column_existed_are_read_beside_new_ones(tmp_path: Path) -> None:
+    """Predictions of the first release had no route_generation; lake files are never rewritten."""
+    lake = Lake(tmp_path)
+    rows = pl.DataFrame({name: [None] for name in SCHEMAS[Stream.PREDICTIONS]}, schema=SCHEMAS[Stream.PREDICTIONS])
+    rows = rows.with_columns(world_time=pl.lit(NOON), event_id=pl.lit("p"), route_generation=pl.lit(7))
+    (new,) = lake.write(Stream.PREDICTIONS, rows, "part-2-0")
+    rows.drop("route_generation").write_parquet(new.with_name("part-1-0.parquet"))
+    found = lake.scan(Stream.PREDICTIONS, NOON, NOON + timedelta(hours=1)).collect()
+    assert found.schema == pl.Schema(SCHEMAS[Stream.PREDICTIONS])
+    assert found["route_generation"].to_list() == [None, 7]
+    assert lake.scan(Stream.PREDICTIONS).filter(pl.col("route_generation").is_in([7])).collect().height == 1
+    assert lake.newest(Stream.PREDICTIONS) == NOON
+
+
 def test_the_same_name_replaces_and_another_name_adds(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     for _ in range(2):

@@ -102,6 +102,33 @@ def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> No
     assert [row.degraded_share for row in found] == [0.5, 1.0, 0.0, 0.0, 1.0]
 
 
+def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(tmp_path: Path) -> None:
+    """The challenger failed and the champion stood in: the caller got the champion's answer, and it said so."""
+    predictions = [
+        prediction(0, 0.9, "1", arm="champion", route_generation=3),
+        prediction(1, 0.9, "2", arm="challenger", route_generation=3),
+        prediction(2, 0.1, "1", arm="challenger", route_generation=3, degraded=("arm_failed",)),
+        prediction(3, 0.1, "1", arm="champion", route_generation=None),  # a file from before there were routes
+    ]
+    every, first, second = measure_by_version(
+        judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
+    )
+    assert (every.predictions, first.predictions, second.predictions) == (4, 3, 1)
+    assert (first.fraud_caught, first.fraud_missed, second.fraud_caught) == (1, 2, 1)
+    assert (first.degraded_share, second.degraded_share) == (1 / 3, 0.0)
+
+
+def test_shadows_are_no_predictions(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(0, 0.9)], {0: 1})
+    shadow = dict.fromkeys(SCHEMAS[Stream.SHADOWS]) | {
+        "event_id": "s0", "world_time": NOON, "wall_time": NOON, "prediction_id": "p0", "request_id": "t0", "model": "fraud",
+        "version": "2", "score": 0.1, "flagged": False,
+    }  # fmt: skip
+    lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
+    (every, only) = measure_by_version(judged_predictions(lake, "fraud"))
+    assert (every.predictions, only.version, only.fraud_caught) == (1, "1", 1)
+
+
 def test_a_repeated_request_counts_once_with_its_latest_answer(tmp_path: Path) -> None:
     again = prediction(0, 0.1, "2", wall_time=NOON + timedelta(minutes=1), prediction_id="retry")
     judged = judged_predictions(lake_of(tmp_path, [prediction(0, 0.9), again], {0: 1}), "fraud")

@@ -50,7 +50,8 @@ def received(*event_ids: str) -> list[Received]:
 
 @pytest.mark.parametrize("stream", Stream)
 def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> None:
-    events = [event for event in islice(synthetic_events(random.Random(1)), 30) if event.stream is stream]
+    events = [event for event in islice(synthetic_events(random.Random(1)), 48) if event.stream is stream]
+    assert len(events) == 12
     frame = frame_of(stream, events)
     assert frame.schema == pl.Schema(SCHEMAS[stream])
     for event, row in zip(events, frame.to_dicts(), strict=True):
