@@ -95,7 +95,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 def position(salt: str, key: str) -> float:
     """Where an entity stands on [0, 1): uniform over keys, the same for ever, independent between salts."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest(), "big") / 2**64
+    secret = salt.encode()
+    if len(secret) > blake2b.MAX_KEY_SIZE:
+        secret = blake2b(secret).digest()
+    return int.from_bytes(blake2b(key.encode(), digest_size=8, key=secret).digest(), "big") / 2**64
 
 
 def pick(arms: Sequence[Arm], at: float) -> Arm:

@@ -38,7 +38,7 @@ def recorder(recording: Recording) -> Iterator[ForkedRecorder]:
 
 @pytest.fixture
 def events() -> list[Event]:
-    return list(islice(synthetic_events(random.Random(1), seconds_apart=400), 900))
+    return list(islice(synthetic_events(random.Random(1), seconds_apart=400), 1200))
 
 
 def ids_of(events: list[Event], stream: Stream) -> list[str]:
@@ -82,10 +82,10 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     """No file may grow beyond 300 bytes, log included: what a full disk does, without root."""
     if not hasattr(resource, "prlimit"):
         pytest.skip("the limit of another process can be set on Linux only")
-    recording.log.append(events[:450])
+    recording.log.append(events[:600])
     recording.wait_until_recorded()
     resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
-    recording.log.append(events[450:])
+    recording.log.append(events[600:])
     wait_until(lambda: recorder.health().get("status") == "failing", 10, "/healthz says failing")
     assert "File too large" in recorder.health()["reason"]
     wait_until(  # by then the log is full too
@@ -115,7 +115,7 @@ def test_an_unwritable_lake_stops_neither_the_process_nor_the_log(
 def test_a_dead_or_hanging_redis_is_waited_for(
     recording: Recording, recorder: ForkedRecorder, events: list[Event], number: signal.Signals
 ) -> None:
-    recording.log.append(events[:450])
+    recording.log.append(events[:600])
     recording.wait_until_recorded()
     recording.redis.signal(number)
     wait_until(lambda: recorder.health().get("state") == "retrying", 15, "/healthz says what the recorder waits for")
@@ -127,15 +127,15 @@ def test_a_dead_or_hanging_redis_is_waited_for(
     else:
         recording.redis.signal(signal.SIGCONT)
         wait_until(recording.redis.answers, 10, "Redis goes on")
-    recording.log.append(events[450:])
+    recording.log.append(events[600:])
     assert_recorded(recording, events)
 
 
 def test_an_emptied_redis_records_on(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:
-    recording.log.append(events[:450])
+    recording.log.append(events[:600])
     recording.wait_until_recorded()
     recording.client.flushall()
-    recording.log.append(events[300:])  # some of them again
+    recording.log.append(events[400:])  # some of them again
     assert_recorded(recording, events)
 
 
@@ -182,10 +182,10 @@ def test_a_second_recorder_waits_and_takes_over(recording: Recording, recorder: 
         wait_until(lambda: second.health().get("state") == "waiting", 30, "the second recorder waits")
         assert second.health()["status"] == "ok"
         assert f"process {recorder.pid}" in second.health()["reason"]
-        recording.log.append(events[:450])
+        recording.log.append(events[:600])
         recording.wait_until_recorded()
         recorder.kill()
-        recording.log.append(events[450:])
+        recording.log.append(events[600:])
         wait_until(lambda: second.health().get("state") == "recording", 10, "the second recorder takes over")
         assert_recorded(recording, events)
 
