@@ -92,7 +92,7 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
         lambda: recorder.metric("dojo_recorder_failures_total", cause="lake") >= 4, 10, "the recorder keeps trying"
     )
     assert recorder.log.stat().st_size == 300
-    assert recording.lag() == 450, "nothing is acknowledged that is not on disk"
+    assert recording.lag() == 600, "nothing is acknowledged that is not on disk"
     resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert_recorded(recording, events)
     wait_until(lambda: recorder.health().get("status") == "ok", 10, "/healthz says ok again")
