@@ -83,7 +83,7 @@ def _message(rollout: Rollout, step: Transition) -> tuple[Urgency, str, str] | N
             return (
                 "warning",
                 f"{name}: version {version} waits for approval",
-                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo models approve {name} {version} --why ... "
+                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo models approve {name} --why ... "
                 f"Refuse: dojo rollout abort {name} --why ...",
             )
         case Stage.WATCH:
