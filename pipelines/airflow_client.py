@@ -49,7 +49,8 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """One task of a run. `state`: None before it is scheduled. `tries`: begun so far. `seconds`: of the latest try, wall time."""
+    """One task of a run. `state`: None before it is scheduled. `tries`: begun so far. `seconds`: of the latest try, wall time.
+    `pid`: of the process that runs it or ran it last, on its worker's machine."""
 
     task_id: str
     state: str | None
@@ -57,6 +58,7 @@ class TaskState:
     started: datetime | None
     ended: datetime | None
     seconds: float | None
+    pid: int | None
 
 
 class AirflowClient:
@@ -97,6 +99,7 @@ class AirflowClient:
                 _moment(task["start_date"]),
                 _moment(task["end_date"]),
                 task["duration"],
+                task["pid"],
             )
             for task in answer["task_instances"]
         ]
@@ -106,6 +109,10 @@ class AirflowClient:
         run = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
         path = f"{run}/taskInstances/{quote(task_id)}/xcomEntries/return_value?deserialize=true"
         return self._ask("GET", path)["value"]
+
+    def dag_ids(self) -> list[str]:
+        """The DAGs that were read so far."""
+        return [dag["dag_id"] for dag in self._ask("GET", "/dags?limit=100")["dags"]]
 
     def import_errors(self) -> list[str]:
         """DAG files that cannot be read, with why."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psutil
 
-from dojo.airflow_access import airflow_access
+from dojo.airflow_access import AirflowAccess, airflow_access
 from dojo.settings import Settings
 from dojo.supervisor.child import Child
 from dojo.supervisor.identity import ProcessId
@@ -40,17 +41,26 @@ class AirflowServer:
 
     @property
     def client(self) -> AirflowClient:
-        access = airflow_access(self.settings)
-        assert access is not None
-        return AirflowClient(access)
+        return AirflowClient(self.access)
 
     @property
     def log(self) -> Path:
         return log_file(self.settings.home, "airflow")
 
-    def start(self) -> None:
+    @property
+    def access(self) -> AirflowAccess:
+        access = airflow_access(self.settings)
+        assert access is not None
+        return access
+
+    def start(self, dag_ids: Collection[str] = ()) -> None:
+        """Start it; it is healthy and has read these DAGs afterwards."""
         self.child = Child(self._spec, self.settings.home, self.environment)
         wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=0.25)
+        wait_until(lambda: set(dag_ids) <= set(self.client.dag_ids()), 60, f"{dag_ids} are read", every=0.25)
+
+    def _healthy(self) -> bool:
+        return self._spec.health.probe(2).healthy
 
     def stop(self) -> list[ProcessId]:
         """As the supervisor does. Returns what had to be killed."""
@@ -62,19 +72,18 @@ class AirflowServer:
         living = [member.process() for member in self.child.members()]
         return [process for process in living if process is not None and title in _command_line(process)]
 
-    def task_process(self, run: RunState, task_id: str, within: float) -> psutil.Process:
-        """The process that runs a task: a child of the worker that took it."""
-        found: list[psutil.Process] = []
+    def kill_task(self, run: RunState, task_id: str, within: float) -> None:
+        """kill -9 the process that runs a task, as soon as one does."""
+        killed: list[int] = []
 
-        def runs() -> bool:
-            if all(t.state != "running" for t in self.client.tasks(run.dag_id, run.run_id) if t.task_id == task_id):
-                return False
-            for worker in self.processes(f"{task_id}"):
-                found.extend(worker.children())
-            return bool(found)
+        def kill() -> bool:
+            for task in self.client.tasks(run.dag_id, run.run_id):
+                if task.task_id == task_id and task.state == "running" and task.pid and psutil.pid_exists(task.pid):
+                    os.kill(task.pid, signal.SIGKILL)
+                    killed.append(task.pid)
+            return bool(killed)
 
-        wait_until(runs, within, f"a process runs {task_id} of {run.run_id}", every=0.1)
-        return found[0]
+        wait_until(kill, within, f"a process runs {task_id} of {run.run_id}", every=0.1)
 
     def finished(self, run: RunState, within: float) -> RunState:
         """The run once it has ended."""

@@ -43,6 +43,7 @@ class Child:
             )
         if spec.niceness:
             psutil.Process(self._process.pid).nice(spec.niceness)  # before it has threads, which inherit it
+        self._orderly = spec.orderly
         # Not reaped before `exit_code` sees it dead, so the pid is still its own.
         self.id: ProcessId | None = identify(self._process.pid)
 
@@ -60,6 +61,8 @@ class Child:
 
     def end(self, grace: float) -> list[ProcessId]:
         """End the whole session: also what a process that died left running (MLflow's server outlives its launcher)."""
-        killed = end(self.members(), grace)
+        first = [self.id] if self._orderly and self.id is not None else []
+        # Whom an orderly process leaves behind has had its grace already.
+        killed = [*end(first, grace), *end(self.members(), 1 if first else grace)]
         self._process.poll()
         return killed

@@ -36,6 +36,7 @@ class ProcessSpec:
         depends_on: what it cannot do its work without. It is stopped before them, and not blamed while they are away.
         waits: whether it is also started only once they are healthy.
         grace: seconds from SIGTERM to SIGKILL.
+        orderly: it ends what it started by itself, one after the other: only it gets the SIGTERM.
         niceness: 0 to 19; how readily it leaves the processor to others. Batch work yields to whoever has a caller waiting.
     """
 
@@ -51,6 +52,7 @@ class ProcessSpec:
     grace: float = 10.0
     environment: Mapping[str, str] = field(default_factory=dict)
     niceness: int = 0
+    orderly: bool = False
 
 
 def processes(settings: Settings) -> list[ProcessSpec]:
@@ -118,7 +120,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
         # restart costs a running task its work.
         patience=Patience(starting=240, unhealthy=90),
-        grace=20.0,  # its launcher's 12 s, and a moment to see them through
+        grace=20.0,  # its launcher's 15 s, and a moment more
+        orderly=True,
         niceness=BATCH_NICENESS,
     )
     ours = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import psutil
 import structlog
 
 from dojo.processes import stop_on_signal
@@ -24,9 +26,8 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
 }
 
-# From SIGTERM to SIGKILL, seconds; below the supervisor's own patience with this process. The scheduler waits for running tasks, which
-# end at their SIGTERM.
-GRACE_SECONDS = 12.0
+# From SIGTERM to SIGKILL, seconds: of everything that may still report to the API server, then of that.
+GRACE_SECONDS, SERVER_GRACE_SECONDS = 10.0, 5.0
 
 log = structlog.get_logger()
 
@@ -58,7 +59,7 @@ def _migrate(home: Path, environment: Mapping[str, str], stop: threading.Event) 
     while migration.poll() is None and not stop.wait(0.05):
         pass
     if stop.is_set():
-        _end([migration])
+        end(None, [migration])
         return 0
     if migration.returncode == 0:
         mark_migrated(home)
@@ -76,23 +77,46 @@ def _run(environment: Mapping[str, str], stop: threading.Event) -> int:
                     return 1
         return 0
     finally:
-        _end(list(running.values()))
+        server = running.pop("api-server")
+        end(server, running.values())
 
 
 def _command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "airflow", *arguments)
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
+def end(server: subprocess.Popen[bytes] | None, others: Collection[subprocess.Popen[bytes]]) -> None:
+    """End all components, the API server last: workers tell it what became of their tasks, and try for a minute when it is gone.
+
+    The scheduler waits for running tasks, and a task does not end at a SIGTERM: it is killed, which every task of ours survives. Airflow
+    takes note, and tries it again when it is back.
+    """
+    for process in others:
         process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    while any(process.poll() is None for process in others) and time.monotonic() < deadline:
+        kill_tasks()
+        time.sleep(0.1)
+    for process in others:
+        if process.poll() is None:
             process.kill()
             process.wait()
+    if server is None or server.poll() is not None:
+        return
+    server.terminate()
+    try:
+        server.wait(SERVER_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def kill_tasks() -> None:
+    """A task is what has a process group of its own below this process, with whatever it started in it."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) != os.getpgid(0):
+                process.kill()
 
 
 if __name__ == "__main__":

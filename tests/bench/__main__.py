@@ -1,15 +1,24 @@
-"""`make bench`: every benchmark, one after the other; `python -m tests.bench gateway` runs one."""
+"""`make bench`: every benchmark, one after the other; `python -m tests.bench gateway` runs one.
+
+`make bench ARGS="--transactions FILE"` adds the retraining in Airflow, which needs real transactions (tests/bench/retraining.py).
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
-from tests.bench import data, gateway
+from tests.bench import data, gateway, retraining
 
 BENCHES = {"data": data.main, "gateway": gateway.main}
 
 
-def main(wanted: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--transactions", help="also retrain in Airflow on this file")
+    options = parser.parse_args(arguments)
+    wanted = options.names
     unknown = set(wanted) - set(BENCHES)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}", file=sys.stderr)  # noqa: T201
@@ -18,6 +27,9 @@ def main(wanted: list[str]) -> int:
     for name in wanted or BENCHES:
         print(f"\n== {name}", flush=True)  # noqa: T201
         failed |= BENCHES[name]([])
+    if options.transactions:
+        print("\n== retraining", flush=True)  # noqa: T201
+        failed |= retraining.main(["--transactions", options.transactions])
     return failed
 
 
