@@ -19,6 +19,7 @@ import msgspec
 from dojo.audit import AuditTrail, ChangedMeanwhileError, Entry, Replacement
 from dojo.registry import (
     AUDIT_TAG_PREFIX,
+    CHALLENGER,
     CHAMPION,
     PREVIOUS_CHAMPION,
     ModelRegistry,
@@ -159,7 +160,11 @@ class Champions:
                 what=what,
                 why=change.why,
                 before={"champion": before if before != version else told or previous},
-                after={"champion": version, "previous_champion": previous},
+                after={
+                    "champion": version,
+                    "previous_champion": previous,
+                    "challenger": self._holder(model, CHALLENGER),
+                },
                 world_time=change.world_time,
             )
             newest = self._newest_champion_entry(model)
