@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -11,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-out = Console()
-err = Console(stderr=True)
+# Without a terminal there is no edge to wrap at: a file or a pipe gets whole lines.
+PIPE_WIDTH = 200
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 # The one spelling of `--json` for every command: `def list_(as_json: JsonFlag = False)`.
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

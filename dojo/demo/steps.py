@@ -34,7 +34,7 @@ class Steps:
             StepFailedError: names the command to repeat by hand.
         """
         shown = "dojo " + " ".join(arguments)
-        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{shown}[/]", highlight=False)
+        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{shown}[/]", highlight=False, soft_wrap=True)
         started = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "dojo", *arguments, "--json"], stdout=subprocess.PIPE, check=False)
         elapsed = time.monotonic() - started
@@ -46,7 +46,7 @@ class Steps:
 
     def wait(self, title: str, condition: Callable[[], str | None], within: float) -> str:
         """Poll until `condition` returns what to say; raises StepFailedError after `within` seconds of wall time."""
-        self.console.print(f"[bold cyan]▸[/] {title}", highlight=False)
+        self.console.print(f"[bold cyan]▸[/] {title}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         while (said := condition()) is None:
             if time.monotonic() - started > within:
@@ -57,4 +57,4 @@ class Steps:
 
     def finished(self, title: str, elapsed: float, said: str) -> None:
         self.seconds[title] = elapsed
-        self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False)
+        self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False, soft_wrap=True)
