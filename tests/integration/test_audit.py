@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,8 +107,9 @@ def test_a_replacement_and_its_entry_are_written_together_or_not_at_all(redis: R
     assert (redis.get("key"), trail.verify().faults) == (b"two", ())
 
 
-def _append_many(url: str, writer: int, shared: int, own: int) -> None:
+def _append_many(url: str, writer: int, shared: int, own: int, begin: Barrier) -> None:
     trail = AuditTrail(Redis.from_url(url))
+    begin.wait(60)  # starting takes seconds, appending milliseconds: without it they would come one after another
     for number in range(shared):
         record(trail, number)
     for number in range(own):
@@ -116,7 +118,8 @@ def _append_many(url: str, writer: int, shared: int, own: int) -> None:
 
 def test_processes_that_append_at_the_same_time_make_one_chain(server: RedisServer, trail: AuditTrail) -> None:
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_append_many, args=(server.url, writer, 20, 30)) for writer in range(4)]
+    begin = context.Barrier(4)
+    writers = [context.Process(target=_append_many, args=(server.url, writer, 20, 30, begin)) for writer in range(4)]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
@@ -127,7 +130,11 @@ def test_processes_that_append_at_the_same_time_make_one_chain(server: RedisServ
     assert trail.verify().faults == ()
 
 
-@given(entry=st.integers(0, 5), position=st.integers(0, 2**16), byte=st.integers(1, 255))
+@given(
+    entry=st.integers(0, 5),
+    position=st.integers(0, 2**16),
+    byte=st.sampled_from([1 << bit for bit in range(8)]) | st.integers(1, 255),
+)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_byte_of_any_entry_is_found(redis: Redis, trail: AuditTrail, entry: int, position: int, byte: int) -> None:
     if not redis.exists(HEAD_KEY):
