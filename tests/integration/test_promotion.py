@@ -24,6 +24,7 @@ from dojo.registry import (
     NoPreviousChampionError,
     RegistryUnavailableError,
     UnknownVersionError,
+    Version,
 )
 from dojo.routes import Arm, Route, RouteConflictError, RouteTable
 from tests.servers import MlflowServer, RedisServer, free_port
@@ -73,6 +74,20 @@ def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
         registry.set_alias(MODEL, alias, number)
     if rolled_back:
         registry.set_tag(MODEL, rolled_back, ROLLED_BACK_TAG, "it was slow")
+
+
+def restore(registry: ModelRegistry, versions: list[Version]) -> None:
+    """Bring roles and tags back to how they were."""
+    for then, now in zip(versions, registry.versions(MODEL), strict=True):
+        for alias in set(now.aliases) - set(then.aliases):
+            registry.remove_alias(MODEL, alias)
+        for tag in now.tags.keys() - then.tags.keys():
+            registry.client.delete_model_version_tag(MODEL, now.version, tag)
+    for then in versions:
+        for alias in then.aliases:
+            registry.set_alias(MODEL, alias, then.version)
+        for tag, value in then.tags.items():
+            registry.set_tag(MODEL, then.version, tag, value)
 
 
 def roles(registry: ModelRegistry) -> dict[str, str]:
@@ -330,13 +345,20 @@ LIVES: dict[str, tuple[dict[str, str], list[Act], Act]] = {
 def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: Champions, server: RedisServer, life: str) -> None:
     roles_before, past, act = LIVES[life]
 
-    def begin() -> None:
-        connect_redis(server.url).flushdb()
-        put(champions.registry, **roles_before)
-        for one in past:
-            one(champions)
+    redis = connect_redis(server.url)
+    put(champions.registry, **roles_before)
+    for one in past:
+        one(champions)
+    versions = champions.registry.versions(MODEL)
+    keys = {key: redis.dump(key) for key in redis.keys("*")}
 
-    begin()
+    def begin() -> None:
+        """Back to where the past had led."""
+        redis.flushdb()
+        for key, content in keys.items():
+            redis.restore(key, 0, content)
+        restore(champions.registry, versions)
+
     act(champions)
     expected = state(champions)
     kills = 0
