@@ -12,7 +12,7 @@ route_table     the routes in Redis, followed and remembered; registry_feed: the
 models          from a wanted route to one that serves: versions verified and warm, then one assignment
 arms            a route with its versions at hand; serving: one version, trusted here or sandboxed
 version_store   where versions come from: the verified local cache (model_cache), else the registry
-sandbox         a challenger in a process of its own, watched (sandbox_link, sandbox_frames; the child is sandbox_worker)
+sandboxes       challengers in processes of their own; sandbox: one, watched (sandbox_link, sandbox_frames; the child: sandbox_worker)
 shadow          answered requests scored again by a challenger, off the request path
 
 prediction_log  events to the event log off the request path; spool: on disk while Redis is away

@@ -109,6 +109,7 @@ def build(settings: Settings) -> FastAPI:
         ]
         writer = _keep_running("prediction_log", log.run, metrics)
         await _first_connection(features_client, events_client)
+        await clock.refresh()
         await routes.refresh()  # the first request already finds the route, when its versions are here
         tasks.append(_keep_running("routes", routes.run, metrics))
         settle()

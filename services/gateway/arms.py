@@ -110,3 +110,23 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
 
 def champion_route(served: ServedModel, model: str) -> ServedRoute:
     return served_route(registrys_route(model, served.version), [served])
+
+
+def describe(serving: ServedRoute) -> dict[str, object]:
+    """A route as people and clients are told of it."""
+    route = serving.route
+    return {
+        "generation": route.generation,
+        "strategy": route.strategy,
+        "why": route.why,
+        "arms": [
+            {
+                "name": arm.name,
+                "version": arm.version,
+                "weight": arm.arm.weight,
+                "mode": arm.arm.mode,
+                "state": arm.served.state,
+            }
+            for arm in serving.arms
+        ],
+    }

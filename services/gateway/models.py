@@ -17,12 +17,13 @@ import structlog
 
 from dojo.bundle import BUNDLE_HASH_TAG, CorruptBundleError
 from dojo.registry import RegistryUnavailableError, UnknownVersionError, Version
-from dojo.routes import Arm, Route
+from dojo.routes import Arm, Mode, Route
 from dojo.specs import ModelSpec
-from services.gateway.arms import ServedRoute, champion_route, is_trusted, served_route
+from services.gateway.arms import ServedRoute, champion_route, describe, is_trusted, served_route
 from services.gateway.metrics import Metrics
-from services.gateway.sandbox import Sandbox, SandboxUnavailableError
-from services.gateway.serving import SandboxedModel, ScorableVersion, ServedModel
+from services.gateway.sandbox import SandboxUnavailableError
+from services.gateway.sandboxes import Sandboxes
+from services.gateway.serving import ScorableVersion, ServedModel
 from services.gateway.version_store import VersionStore, in_thread
 
 # A version that failed verification is tried again this often: its artifact may have been damaged on the way, or repaired since.
@@ -31,8 +32,6 @@ RETRY_REJECTED_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 # Versions kept in memory beyond the serving ones, so that a rollback is an assignment. A few MB each.
 LOADED_VERSIONS = 4
-# A sandbox that no route needs any more lives on for the requests in it, at most this long.
-RETIRE_SECONDS = 1.0
 # At start-up challengers get this long; the champion must not wait for them.
 RESTORE_SECONDS = 10.0
 
@@ -55,7 +54,6 @@ class ModelState:
     problem: str | None = None
     retry_at: float = 0.0
     loaded: OrderedDict[str, ServedModel] = field(default_factory=OrderedDict)
-    sandboxed: dict[str, SandboxedModel] = field(default_factory=dict)
     failed_champion: tuple[str, str] | None = None
     champion_retry_at: float = 0.0
 
@@ -65,11 +63,10 @@ class Models:
 
     def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: Metrics) -> None:
         self.serving: dict[str, ServedRoute] = {}
-        self._specs = specs
         self._store = store
         self._metrics = metrics
         self._states = {name: ModelState() for name in specs}
-        self._background: set[asyncio.Task[None]] = set()
+        self._sandboxes = {name: Sandboxes(spec, store, metrics) for name, spec in specs.items()}
 
     def want(self, model: str, route: Route | None) -> None:
         """Serve this route as soon as possible. Called again and again with the same route it retries what failed."""
@@ -82,7 +79,7 @@ class Models:
                 self._store.caches[model].pinned = self._in_use(model)
         if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
             return
-        ready = [self._at_hand(state, route, arm) for arm in route.arms]
+        ready = [self._at_hand(route, arm) for arm in route.arms]
         versions = [version for version in ready if version is not None]
         if len(versions) == len(ready):
             self._switch(model, served_route(route, versions))
@@ -135,12 +132,14 @@ class Models:
         if serving is None or state.wanted is None or state.preparing is not None or not self._serves(model, state.wanted):
             return
         versions = {arm.version: arm.served.sha256 for arm in serving.arms}
-        for version in await in_thread("registry", lambda: self._store.replaced(model, versions)):
+        replaced = await in_thread("registry", lambda: self._store.replaced(model, versions))
+        if not replaced:
+            return
+        for version in replaced:
             state.loaded.pop(version, None)
-            if (sandboxed := state.sandboxed.pop(version, None)) is not None:
-                self._in_background(_retire(sandboxed.sandbox))
-            if state.preparing is None:
-                state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
+        self._sandboxes[model].keep({key for key in self._experiments(model) if key[0] not in replaced})
+        if state.preparing is None and state.wanted is not None:
+            state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
 
     def details(self, model: str) -> dict[str, object]:
         """For /healthz: the serving version and route, and what is wrong with the next ones if anything."""
@@ -158,8 +157,7 @@ class Models:
         for state in self._states.values():
             if state.preparing is not None:
                 state.preparing.cancel()
-        sandboxes = [sandboxed.sandbox for state in self._states.values() for sandboxed in state.sandboxed.values()]
-        await asyncio.gather(*(sandbox.close() for sandbox in sandboxes))
+        await asyncio.gather(*(sandboxes.close() for sandboxes in self._sandboxes.values()))
 
     async def _prepare(self, model: str, route: Route) -> None:
         state = self._states[model]
@@ -177,40 +175,34 @@ class Models:
                 state.preparing = None
 
     async def _obtain(self, model: str, route: Route, arm: Arm, offline: bool = False) -> ScorableVersion:
-        state = self._states[model]
-        at_hand = self._at_hand(state, route, arm)
+        at_hand = self._at_hand(route, arm)
         if at_hand is not None:
             return at_hand
         if is_trusted(route, arm):
             served = await in_thread("versions", lambda: self._store.trusted(model, arm.version, offline))
             self._use(model, served)
             return served
-        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, arm.version, offline))
-        sandbox = Sandbox(
-            f"{model}/{arm.version}",
-            directory,
-            cached.sha256,
-            lambda reason: self._metrics.sandbox_restarts.labels(model, reason).inc(),
-        )
-        sandboxed = SandboxedModel(self._specs[model], arm.version, cached.sha256, bundle, sandbox)
-        try:
-            await sandbox.start()
-        except CorruptBundleError as error:
-            self._store.caches[model].drop(cached, error)
-            raise
-        state.sandboxed[arm.version] = sandboxed
-        return sandboxed
+        return await self._sandboxes[model].obtain(arm, offline)
 
-    def _at_hand(self, state: ModelState, route: Route, arm: Arm) -> ScorableVersion | None:
-        return state.loaded.get(arm.version) if is_trusted(route, arm) else state.sandboxed.get(arm.version)
+    def _at_hand(self, route: Route, arm: Arm) -> ScorableVersion | None:
+        if is_trusted(route, arm):
+            return self._states[route.model].loaded.get(arm.version)
+        return self._sandboxes[route.model].at_hand(arm)
 
     def _serves(self, model: str, route: Route) -> bool:
         return model in self.serving and self.serving[model].route == route
 
-    def _in_use(self, model: str) -> frozenset[str]:
+    def _routes(self, model: str) -> list[Route]:
+        """Those whose versions must be kept: the serving one and the wanted one."""
         wanted, serving = self._states[model].wanted, self.serving.get(model)
-        routes = [route for route in (wanted, serving.route if serving else None) if route is not None]
-        return frozenset(arm.version for route in routes for arm in route.arms)
+        return [route for route in (wanted, serving.route if serving else None) if route is not None]
+
+    def _in_use(self, model: str) -> frozenset[str]:
+        return frozenset(arm.version for route in self._routes(model) for arm in route.arms)
+
+    def _experiments(self, model: str) -> set[tuple[str, Mode]]:
+        routes = self._routes(model)
+        return {(arm.version, arm.mode) for route in routes for arm in route.arms if not is_trusted(route, arm)}
 
     def _use(self, model: str, served: ServedModel) -> None:
         """Keep a loaded version in memory."""
@@ -226,8 +218,7 @@ class Models:
         self.serving[model] = route  # one assignment: a request in flight keeps the route it began with
         state.problem = None
         self._store.caches[model].pinned = self._in_use(model)
-        for version in [version for version in state.sandboxed if version not in self._in_use(model)]:
-            self._in_background(_retire(state.sandboxed.pop(version).sandbox))
+        self._sandboxes[model].keep(self._experiments(model))
         self._metrics.route_switched(before.route if before else None, route.route)
         _log.info(
             "serving",
@@ -238,40 +229,7 @@ class Models:
             before=before.primary.version if before else None,
         )
 
-    def _in_background(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-
-def describe(serving: ServedRoute) -> dict[str, object]:
-    """A route as people and clients are told of it."""
-    route = serving.route
-    return {
-        "generation": route.generation,
-        "strategy": route.strategy,
-        "why": route.why,
-        "arms": [
-            {
-                "name": arm.name,
-                "version": arm.version,
-                "weight": arm.arm.weight,
-                "mode": arm.arm.mode,
-                "state": arm.served.state,
-            }
-            for arm in serving.arms
-        ],
-    }
-
 
 def _is(served: ScorableVersion, version: Version) -> bool:
     """Whether `served` is this very version: a registry that was rebuilt numbers its versions from 1 again."""
     return (served.version, served.sha256) == (version.version, version.tags.get(BUNDLE_HASH_TAG))
-
-
-async def _retire(sandbox: Sandbox) -> None:
-    """End a sandbox that gets no new requests once those in it are answered."""
-    deadline = time.monotonic() + RETIRE_SECONDS
-    while not sandbox.idle and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    await sandbox.close()

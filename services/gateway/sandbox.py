@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -20,8 +21,6 @@ from dojo.bundle import CorruptBundleError
 from services.gateway.sandbox_frames import CRASHED, DOWN, HUNG, QUEUE_FULL, TIMEOUT, Batch, Greeting, Result
 from services.gateway.sandbox_link import Call, Link
 
-# Import of ONNX Runtime, verification and warm-up take half a second; a busy machine takes several.
-START_SECONDS = 20.0
 WATCH_EVERY_SECONDS = 0.1
 # Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work; beyond it nobody's deadline would be met.
 MAX_WAITING_ROWS = 1024
@@ -34,11 +33,25 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 _log = structlog.get_logger("gateway.sandbox")
 
-
 WORKER = "services.gateway.sandbox_worker"
 
 # Beside CRASHED and HUNG, why a process was lost.
 NOT_STARTED = "not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Priority:
+    """How much of the machine a process gets, and how patient the gateway is with it.
+
+    Attributes:
+        niceness: added to the gateway's own.
+        hang_seconds: rows are owed and nothing came for this long: it is killed. A scoring takes microseconds.
+        start_seconds: until it scores; half a second on an idle machine (import of ONNX Runtime, verification, warm-up).
+    """
+
+    niceness: int
+    hang_seconds: float
+    start_seconds: float
 
 
 class SandboxUnavailableError(RuntimeError):
@@ -50,12 +63,14 @@ class Sandbox:
 
     Args:
         directory, sha256: the bundle.
+        priority: what it gets of the machine.
         restarted: told each time a process was lost, with the reason.
     """
 
-    def __init__(self, name: str, directory: Path, sha256: str, restarted: Callable[[str], None]) -> None:
+    def __init__(self, name: str, directory: Path, sha256: str, priority: Priority, restarted: Callable[[str], None]) -> None:
         self._name = name
-        self._arguments = (str(directory), sha256)
+        self._arguments = (str(priority.niceness), str(directory), sha256)
+        self._priority = priority
         self._restarted = restarted
         self._link: Link | None = None  # only while the child scores
         self._task: asyncio.Task[None] | None = None
@@ -138,7 +153,7 @@ class Sandbox:
     async def _watch(self, process: subprocess.Popen[bytes], link: Link) -> str:
         """Returns why the process is of no more use."""
         while not link.lost.is_set():
-            if link.is_hanging():
+            if link.is_hanging(self._priority.hang_seconds):
                 process.kill()
                 link.fail_waiting(HUNG)
                 return HUNG
@@ -177,13 +192,14 @@ class Sandbox:
     async def _greeting(self, link: Link) -> Greeting:
         lost = asyncio.create_task(link.lost.wait())
         try:
-            await asyncio.wait((link.greeting, lost), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((link.greeting, lost), timeout=self._priority.start_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
         if link.greeting.done():
             return link.greeting.result()
         ended = link.lost.is_set()
-        raise SandboxUnavailableError("it ended before it scored" if ended else f"it did not score within {START_SECONDS:g} s")
+        late = f"it did not score within {self._priority.start_seconds:g} s"
+        raise SandboxUnavailableError("it ended before it scored" if ended else late)
 
 
 async def _end(process: subprocess.Popen[bytes], link: Link) -> None:

@@ -12,10 +12,6 @@ import structlog
 
 from services.gateway.sandbox_frames import Batch, FrameReader, Greeting, Result, frame
 
-# Rows are owed and nothing came for this long: a scoring takes microseconds, the slowest version that could still be of use a
-# tenth of a second. Long enough that a machine that is merely busy is not taken for it.
-HANG_SECONDS = 2.0
-
 _log = structlog.get_logger("gateway.sandbox")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -89,8 +85,9 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
 
-    def is_hanging(self) -> bool:
-        return bool(self.waiting) and time.monotonic() - self.heard_at > HANG_SECONDS
+    def is_hanging(self, seconds: float) -> bool:
+        """Whether rows are owed and nothing came for this long."""
+        return bool(self.waiting) and time.monotonic() - self.heard_at > seconds
 
     def fail_waiting(self, reason: str) -> None:
         for _, call in self.waiting:

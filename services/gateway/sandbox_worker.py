@@ -1,10 +1,11 @@
-"""`python -m services.gateway.sandbox_worker SOCKET PARENT DIRECTORY SHA256`: one version, scored in a process of its own.
+"""`python -m services.gateway.sandbox_worker SOCKET PARENT NICENESS DIRECTORY SHA256`: one version, scored in a process of its own.
 
 Whatever the version does here (raise, crash, never return, eat memory) happens to nobody else: the gateway sees a failed row.
 Started and ended by `services/gateway/sandbox.py`; ends with its parent.
 
     SOCKET      file descriptor of a connected stream socket
     PARENT      process id of the gateway
+    NICENESS    added to the gateway's: serving comes first
     DIRECTORY   the version's bundle;  SHA256   of its bundle.json
 """
 
@@ -25,8 +26,6 @@ import numpy.typing as npt
 from dojo.bundle import CorruptBundleError, OnnxScorer, load_bundle
 from services.gateway.sandbox_frames import ERROR, INVALID_SCORE, TIMEOUT, Batch, FrameReader, Greeting, Result, frame
 
-# Serving comes first: on a contested core the gateway gets three times this process' share.
-NICENESS = 5
 # The kernel's choice when memory runs out: this process, not the gateway.
 OUT_OF_MEMORY_SCORE = b"500"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -39,9 +38,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
-    descriptor, parent, directory, sha256 = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    descriptor, parent, niceness = (int(argument) for argument in sys.argv[1:4])
+    directory, sha256 = Path(sys.argv[4]), sys.argv[5]
     _end_with(parent)
-    os.nice(NICENESS)
+    os.nice(niceness)
     with socket.socket(fileno=descriptor) as connection:
         try:
             bundle, scorer = load_bundle(directory, sha256)

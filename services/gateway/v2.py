@@ -21,8 +21,7 @@ from fastapi import FastAPI, Request, Response
 from dojo import __version__
 from services.gateway import docs
 from services.gateway.api import Endpoint, Gateway
-from services.gateway.arms import ServedRoute
-from services.gateway.models import describe
+from services.gateway.arms import ServedRoute, describe
 from services.gateway.problems import FieldError, Problem, invalid_request, malformed_json, problem_response
 from services.gateway.requests import MAX_INSTANCES, TIME_INPUT, Instance, InstanceSchema, parse_leniently
 

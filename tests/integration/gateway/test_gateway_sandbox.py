@@ -15,7 +15,7 @@ import pytest
 from dojo.bundle import load_bundle
 from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm
 from dojo.specs import load_spec
-from services.gateway.sandbox_link import HANG_SECONDS
+from services.gateway.sandboxes import PRIORITIES
 from tests.gateways import MODEL, Call, Callers, GatewayServer, champion_and, generation, logged_predictions, set_route
 from tests.integration.gateway.conftest import StartGateway
 from tests.servers import RedisServer, wait_until
@@ -73,7 +73,11 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
         wait_until(lambda: sum(call.arm == CHALLENGER_ARM for call in callers.calls) > 40, 40, "the canary had its turn")
         if challenger == "5":
             hung = "dojo_gateway_sandbox_restarts_total"
-            wait_until(lambda: gateway.metric(hung, model=MODEL, reason="hung") >= 1, 5 * HANG_SECONDS, "it is killed")
+            wait_until(
+                lambda: gateway.metric(hung, model=MODEL, reason="hung") >= 1,
+                5 * PRIORITIES["live"].hang_seconds,
+                "it is killed",
+            )
         calls = callers.stop()
     assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
     for call in calls:

@@ -110,7 +110,8 @@ def test_a_shadow_that_dies_is_replaced_and_tells_so(
         )
         calls = callers.stop()
     assert not callers.dropped
-    assert {(call.status, call.version, call.degraded) for call in calls} == {(200, "1", ())}
+    assert {(call.status, call.version, call.arm) for call in calls} == {(200, "1", "champion")}
+    assert not any("arm_failed" in call.degraded for call in calls)
     assert {event.error for event in logged_shadows(breakable_redis.url)} <= {"", "crashed", "down"}
 
 

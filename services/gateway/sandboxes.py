@@ -1,0 +1,87 @@
+"""The challengers' processes: one per version and mode, started when a route needs it and ended when none does any more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Set
+from typing import TypeAlias
+
+from dojo.bundle import CorruptBundleError
+from dojo.routes import Arm, Mode
+from dojo.specs import ModelSpec
+from services.gateway.metrics import Metrics
+from services.gateway.sandbox import Priority, Sandbox
+from services.gateway.serving import SandboxedModel
+from services.gateway.version_store import VersionStore, in_thread
+
+# A process that no route needs any more lives on for the rows in it, at most this long.
+RETIRE_SECONDS = 1.0
+
+# By mode, because a process cannot be given more of the processor later than it began with. A shadow must not be felt: at nice 10 it
+# gets a tenth of a contested core, and nobody waits for it, so that it is slow for long before it counts as hanging. A live arm's
+# callers wait: a quarter of a contested core, and 2 s of silence are twenty deadlines.
+PRIORITIES: Mapping[Mode, Priority] = {
+    "shadow": Priority(niceness=10, hang_seconds=10.0, start_seconds=60.0),
+    "live": Priority(niceness=5, hang_seconds=2.0, start_seconds=30.0),
+}
+
+Key: TypeAlias = tuple[str, Mode]  # version, mode
+
+
+class Sandboxes:
+    """The processes of one model. All state lives on the event loop."""
+
+    def __init__(self, spec: ModelSpec, store: VersionStore, metrics: Metrics) -> None:
+        self._spec = spec
+        self._store = store
+        self._metrics = metrics
+        self._running: dict[Key, SandboxedModel] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def at_hand(self, arm: Arm) -> SandboxedModel | None:
+        return self._running.get((arm.version, arm.mode))
+
+    async def obtain(self, arm: Arm, offline: bool) -> SandboxedModel:
+        """The arm's version in a process that scores.
+
+        Raises:
+            CorruptBundleError: it must not be served.
+            RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError: it cannot be had or started.
+        """
+        model, version = self._spec.name, arm.version
+        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version, offline))
+
+        def restarted(reason: str) -> None:
+            self._metrics.sandbox_restarts.labels(model, reason).inc()
+
+        sandbox = Sandbox(f"{model}/{version}", directory, cached.sha256, PRIORITIES[arm.mode], restarted)
+        try:
+            sandboxed = SandboxedModel(self._spec, version, cached.sha256, bundle, sandbox)
+            await sandbox.start()
+        except CorruptBundleError as error:
+            self._store.caches[model].drop(cached, error)
+            raise
+        self._running[version, arm.mode] = sandboxed
+        return sandboxed
+
+    def keep(self, needed: Set[Key]) -> None:
+        """End the others."""
+        for key in [key for key in self._running if key not in needed]:
+            self._in_background(_retire(self._running.pop(key).sandbox))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _retire(sandbox: Sandbox) -> None:
+    """End a process that gets no new rows once those in it are scored."""
+    deadline = time.monotonic() + RETIRE_SECONDS
+    while not sandbox.idle and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    await sandbox.close()
