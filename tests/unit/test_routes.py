@@ -102,3 +102,14 @@ def test_the_primary_is_the_live_arm_with_the_most_traffic(mode: Mode) -> None:
     other = 0.6 if mode == "live" else 0.0
     made = route(Arm("a", "1", 1 - other), Arm("b", "2", other, mode))
     assert made.primary.name == ("b" if mode == "live" else "a")
+
+
+def test_long_salts_differ_by_their_ends_too() -> None:
+    """A rollout's id begins with the model's name, which may be 64 characters long, and ends with what tells it from the last one."""
+    assert position("m" * 64 + "-2-20300301", "c1") != position("m" * 64 + "-3-20300308", "c1")
+
+
+def test_positions_never_change() -> None:
+    """They are part of the contract: other numbers would move every customer of a running experiment to another arm."""
+    assert position("salt", "customer-1") == pytest.approx(0.0397399626, abs=1e-9)
+    assert position("", "") == pytest.approx(0.8931675161, abs=1e-9)
