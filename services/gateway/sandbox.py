@@ -112,7 +112,7 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         call = Call(self._next_row, count, loop.create_future())
         self._next_row += count
-        if self._link is None:
+        if self._link is None or self._link.is_closing:
             call.end(DOWN)
         elif timeout is not None and timeout <= 0:
             call.end(TIMEOUT)

@@ -59,6 +59,11 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
+    @property
+    def is_closing(self) -> bool:
+        """The child is gone, although nobody may have been told yet: writing would raise."""
+        return self.transport is None or self.transport.is_closing()
+
     def send(self, batch: Batch, count: int, call: Call) -> None:
         if not self.waiting:
             self.heard_at = time.monotonic()  # silence counts from the first result owed
