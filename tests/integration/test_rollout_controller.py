@@ -11,13 +11,13 @@ import pytest
 from dojo.clock import ManualClock, wall_now
 from dojo.connections import connect_redis
 from dojo.promotion import Champions, Change
-from dojo.registry import ROLLED_BACK_TAG, ModelRegistry
+from dojo.registry import ROLLED_BACK_TAG, ModelRegistry, RegistryUnavailableError
 from dojo.rollouts import Action, Request, RolloutActiveError, Stage
 from services.rollout.controller import Controller
 from tests.rollout_events import Gateway, Quality
 from tests.rollouts import START, both, register_versions, spec_of
 from tests.rollouts import Stage as Surroundings
-from tests.servers import MlflowServer, RedisServer
+from tests.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -247,3 +247,70 @@ def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> Non
     assert requests.requests == 60
     assert "1 gaps" in requests.note
     assert "1 malformed" in requests.note
+
+
+def without_mlflow(world: Surroundings) -> Surroundings:
+    """The same platform, seen by a controller for which MLflow is down."""
+    away = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=2, retries=0)
+    return Surroundings(world.redis, away, world.clock, world.spec, world.gateway)
+
+
+def promoting_without_mlflow(world: Surroundings) -> Controller:
+    """A controller that has passed the canary and cannot promote."""
+    world.start()
+    here = world.controller()
+    pass_stage(here, world, 700, 2.1)
+    settle(here, world)  # the canary's route
+    controller = without_mlflow(world).controller()
+    world.traffic(4_000)
+    controller.step(world.spec.name)
+    world.clock.advance(timedelta(hours=5))  # type: ignore[attr-defined]
+    world.traffic(1)
+    with pytest.raises(RegistryUnavailableError):
+        settle(controller, world)
+    return controller
+
+
+def test_mlflow_down_during_promotion_keeps_the_canarys_traffic_and_is_retried(make: Make) -> None:
+    world = make()
+    controller = promoting_without_mlflow(world)
+    assert (world.now.stage, world.route().strategy) == (Stage.PROMOTING, "canary")
+    assert world.roles() == {"champion": "1", "challenger": "2"}
+    assert controller.misses_registry(world.spec.name)
+    controller.step(world.spec.name)  # not asked again at once: judged instead
+    assert world.now.stage is Stage.PROMOTING
+
+    settle(world.controller(), world)
+    assert (world.now.stage, world.route().strategy) == (Stage.WATCH, "blue_green")
+    assert world.roles() == {"champion": "2", "previous_champion": "1"}
+    assert len([entry for entry in world.audit.entries() if entry.model == world.spec.name and entry.kind == "alias"]) == 1
+
+
+def test_a_canary_that_begins_to_fail_while_mlflow_is_down_loses_its_traffic_at_once(make: Make) -> None:
+    world = make()
+    controller = promoting_without_mlflow(world)
+    world.gateway.qualities["2"] = Quality(errors=1.0)
+    world.traffic(400)
+    with pytest.raises(RegistryUnavailableError):
+        settle(controller, world)
+    assert (world.now.stage, world.route().strategy) == (Stage.ROLLING_BACK, "champion")
+    assert world.route().primary.version == "1"
+
+    settle(world.controller(), world)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert world.roles() == {"champion": "1"}
+
+
+def test_a_canary_is_judged_while_mlflow_is_down(make: Make) -> None:
+    world = make(both(challenger=Quality(errors=1.0)), shadow_time=timedelta(hours=1))
+    world.gateway.qualities["2"] = Quality()
+    world.start()
+    here = world.controller()
+    pass_stage(here, world, 700, 1.1)
+    settle(here, world)
+    controller = without_mlflow(world).controller()
+    world.gateway.qualities["2"] = Quality(errors=1.0)
+    world.traffic(300)
+    with pytest.raises(RegistryUnavailableError):
+        settle(controller, world)
+    assert world.route().strategy == "champion"
