@@ -3,9 +3,7 @@ for all tasks)."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from mlflow.entities import Run as MlflowRun
+from typing import TYPE_CHECKING, Any, Literal
 
 from dojo.connections import connect_redis
 from dojo.promotion import Champions, Change
@@ -21,6 +19,9 @@ from pipelines.retraining.job import Job
 from pipelines.retraining.mlflow_runs import FINISHED, find_run, logged_decision
 from pipelines.retraining.records import Records
 from pipelines.retraining.steps import Progress, silent
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
 
 # Tag of a version: the rollout that it was given. A version is given one.
 ROLLOUT_TAG = "rollout"

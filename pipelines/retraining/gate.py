@@ -25,7 +25,6 @@ from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.champion import seen_until
 from pipelines.retraining.compare import Candidate, Holdout, Judgement, judge
 from pipelines.retraining.decision import DECISION_FILE, GATE_PATH, Decision
-from pipelines.retraining.gate_report import write_report
 from pipelines.retraining.log import BUNDLE_PATH
 from pipelines.retraining.segments import customer_segments
 from pipelines.retraining.steps import Run
@@ -51,6 +50,8 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision
         return decision
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    from pipelines.retraining.gate_report import write_report  # Matplotlib: seconds
+
     judgement, holdout, scores = _judge(run, registry, job, run_id)
     write_report(judgement, holdout, scores, directory)
     temporary = judgement.decision.write(run.workspace)

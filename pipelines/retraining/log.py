@@ -16,15 +16,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mlflow.onnx
 import msgspec
 import numpy as np
-import onnx
 import polars as pl
 import yaml
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, PARITY_FILE, PROFILE_FILE, Bundle, Parity, load_bundle, write_bundle
 from dojo.clock import wall_now
@@ -35,7 +30,6 @@ from pipelines.retraining.build_dataset import feature_hash
 from pipelines.retraining.collect import MANIFEST_FILE
 from pipelines.retraining.mlflow_runs import FINISHED, create_run, run_of_job
 from pipelines.retraining.model_card import METRIC_NAMES, model_card
-from pipelines.retraining.plots import calibration_plot, importance_plot, precision_recall_plot
 from pipelines.retraining.provenance import Code, current_code
 from pipelines.retraining.steps import SCORES_FILE, Evaluation, Fit, Run, read_evaluation, read_fit
 
@@ -156,6 +150,11 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
 
 def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]:
     """Write the bundle into `<workspace>/model`. Returns its directory and bundle.json's SHA-256."""
+    import mlflow.onnx  # takes seconds, and most tasks that import this module log no model
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
     directory = run.workspace / BUNDLE_PATH
     shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was ended; MLflow writes only into an empty one
     parity = (run.workspace / PARITY_FILE).read_bytes()
@@ -192,6 +191,8 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
 
 def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
     """PR curve, calibration and importance, into `<workspace>/plots`."""
+    from pipelines.retraining.plots import calibration_plot, importance_plot, precision_recall_plot  # Matplotlib
+
     directory = run.workspace / PLOTS_PATH
     directory.mkdir(exist_ok=True)
     holdout = pl.read_parquet(run.workspace / SCORES_FILE).filter(pl.col("part") == "holdout")
@@ -232,6 +233,8 @@ def _log_figures(
     registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]
 ) -> None:
     """The run's parameters, metrics and tags."""
+    from mlflow.entities import Metric, Param, RunTag
+
     spec, manifest = run.spec, run.manifest
     now = int(wall_now().timestamp() * 1000)
     parameters = {

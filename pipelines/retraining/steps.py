@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -27,12 +28,14 @@ from dojo.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.specs import ModelSpec
 from feature_repo import catalog
-from pipelines.retraining import collect, convert, evaluate, train
+from pipelines.retraining import collect, evaluate
 from pipelines.retraining.build_dataset import DATASET_FILE, build_dataset, dataset_hash, stored_features
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
 from pipelines.retraining.profile import ReferenceProfile, reference_profile
 from pipelines.retraining.split import Split, split_by_time
-from pipelines.retraining.validate import validate
+
+if TYPE_CHECKING:
+    from pipelines.retraining.train import Trained
 
 FIT_FILE = "fit.json"
 SCORES_FILE = "scores.parquet"
@@ -91,6 +94,8 @@ def collect_step(run: Run, as_of: datetime) -> None:
 
 
 def validate_step(run: Run, champion_profile: ReferenceProfile | None) -> None:
+    from pipelines.retraining.validate import validate  # Pandera brings pandas: seconds
+
     manifest = run.manifest
     transactions = collect.read_transactions(run.lake, manifest)
     validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec, champion_profile)
@@ -104,6 +109,11 @@ def build_dataset_step(run: Run) -> None:
 
 
 def train_step(run: Run) -> None:
+    from pipelines.retraining import (
+        convert,
+        train,
+    )  # LightGBM and scikit-learn take seconds, which only this step has to wait for
+
     training = run.spec.training
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     split = split_by_time(dataset, run.features, run.manifest.end, training.validation, training.holdout)
@@ -175,7 +185,7 @@ def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]
     return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
 
 
-def _scores(split: Split, fitted: train.Trained) -> pl.DataFrame:
+def _scores(split: Split, fitted: Trained) -> pl.DataFrame:
     parts: Sequence[pl.DataFrame] = [
         pl.DataFrame({"part": [part.name] * len(part.labels), "label": part.labels, "score": fitted.score(part.inputs)})
         for part in (split.validation, split.holdout)
