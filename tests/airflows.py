@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,10 @@ class AirflowServer:
         self.port = free_port()
         self.variables = {**variables, "DOJO_AIRFLOW_PORT": str(self.port)}
         self.settings = Settings(**{name.removeprefix("DOJO_").lower(): v for name, v in self.variables.items()})  # type: ignore[arg-type]
-        self._spec = next(spec for spec in processes(self.settings) if spec.name == "airflow")
+        spec = next(spec for spec in processes(self.settings) if spec.name == "airflow")
+        self._spec = replace(
+            spec, niceness=0
+        )  # here nobody is served beside it, and other tests would leave it a tenth of a core
         self.child: Child | None = None
 
     @property
