@@ -39,7 +39,9 @@ class Server:
         self.name = name
         self.log = directory / f"{name}.log"
         self._command = list(command)
-        self._env = {**os.environ, **(env or {})}
+        # Feast, imported by a test, puts this into the environment: its children's metrics would go to files of its own.
+        inherited = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+        self._env = {**inherited, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
