@@ -102,8 +102,11 @@ def predict(schema: InstanceSchema, models: Sequence[str]) -> dict[str, Any]:
             "prediction_id": {"type": "string"},
             "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of the positive class."},
             "flagged": {"type": "boolean", "description": "The score is at or above the version's threshold."},
-            "version": {"type": "string", "description": "Registry version; 0 when the spec's fallback answered."},
-            "arm": {"type": "string"},
+            "version": {"type": "string", "description": "Registry version that answered; 0 when the spec's fallback did."},
+            "arm": {
+                "type": "string",
+                "description": "Arm of the model's route that this entity belongs to. With arm_failed in `degraded` another one answered.",
+            },
             "degraded": {
                 "type": ["array", "null"],
                 "items": {"enum": [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]},
@@ -130,6 +133,9 @@ def predict(schema: InstanceSchema, models: Sequence[str]) -> dict[str, Any]:
                     "examples": {
                         "whole": {"value": {"predictions": [whole]}},
                         "unknown customer": {"value": {"predictions": [{**whole, "degraded": ["cold_start"]}]}},
+                        "a canary failed, the champion answered": {
+                            "value": {"predictions": [{**whole, "arm": "challenger", "degraded": ["arm_failed"]}]}
+                        },
                         "no model": {
                             "value": {
                                 "predictions": [{**whole, "score": 0.0, "version": "0", "degraded": ["model_unavailable"]}]
@@ -158,7 +164,31 @@ def _path_parameter(name: str, values: Sequence[str] = ()) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-HEALTHZ = _responses({"status": "ok", "models": {"fraud_detection": {"version": "3", "registry": "ok"}}})
+_ROUTE = {
+    "generation": 12,
+    "strategy": "canary",
+    "why": "the shadow agreed with the champion on 1,204 requests",
+    "arms": [
+        {"name": "champion", "version": "3", "weight": 0.9, "mode": "live", "state": "ok"},
+        {"name": "challenger", "version": "4", "weight": 0.1, "mode": "live", "state": "ok"},
+    ],
+}
+HEALTHZ = _responses(
+    {
+        "status": "ok",
+        "models": {
+            "fraud_detection": {
+                "version": "3",
+                "rejected_version": None,
+                "route": _ROUTE,
+                "wanted_generation": 12,
+                "route_problem": None,
+                "registry": "ok",
+                "refused_route": None,
+            }
+        },
+    }
+)
 READYZ = _responses(
     {"status": "ready", "models": {"fraud_detection": {"version": "3"}}},
     **{"503": _json("No version serves yet", {"status": "not ready", "models": {"fraud_detection": {"version": None}}})},
@@ -173,8 +203,9 @@ V2_METADATA = {
     **_responses(
         {
             "name": "fraud_detection",
-            "versions": ["3"],
+            "versions": ["3", "4"],
             "platform": "onnxruntime_onnx",
+            "parameters": {"route": _ROUTE},
             "inputs": [{"name": "amount", "datatype": "FP64", "shape": [-1]}],
             "outputs": [{"name": "score", "datatype": "FP64", "shape": [-1]}],
         },
