@@ -64,7 +64,7 @@ class Life:
         raise AssertionError(f"does not settle: {self.world.now.stage}")
 
     def pass_time(self, strategy: str, hours: float, requests: int, outcomes: bool = False) -> None:
-        """Payments along the stage's route, as soon as it is there: if they can, while no controller runs."""
+        """Payments along the stage's route, as soon as it is there: if they can, while no controller runs. Then time passes."""
         sent = 0
 
         def pay() -> None:
@@ -77,7 +77,6 @@ class Life:
         assert sent == requests
         self.settle()
         self.clock.advance(timedelta(hours=hours))
-        self.settle()
 
     def end(self) -> dict[str, Any]:
         """Everything that must not depend on the kills."""
