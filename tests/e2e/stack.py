@@ -48,7 +48,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
-            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/airflow has one of its own
+            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/test_airflow.py has one
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def running_home(tmp_path: Path) -> Iterator[Path]:
-    """A home with a supervisor over one tiny process."""
+    """A home with a supervisor over two tiny processes."""
     home = tmp_path / "home"
     home.mkdir()
-    table = msgspec.json.encode([TinySpec("worker", free_port())]).decode()
+    table = msgspec.json.encode([TinySpec("worker", free_port()), TinySpec("airflow", free_port())]).decode()
     server = Server("supervisor", [sys.executable, "-m", "tests.integration.tiny_stack", str(home), table], tmp_path)
     server.start()
     wait_until(lambda: running(home) is not None, 15, "the supervisor writes its status")
@@ -55,6 +55,16 @@ def test_a_stack_that_replays_one_file_is_not_joined_with_another(running_home: 
     joined = CliRunner().invoke(build(), ["up", "--no-wait", "--json", "--transactions", str(own)], env=env)
     assert joined.exit_code == 0, joined.output
     assert json.loads(joined.stdout)["already_running"] is True
+
+
+def test_a_running_stack_is_not_joined_as_one_without_a_process_that_it_has(running_home: Path) -> None:
+    env = {"DOJO_HOME": str(running_home), "DOJO_WITHOUT": ""}  # put back afterwards: the command sets it
+    refused = CliRunner().invoke(build(), ["up", "--no-wait", "--without", "airflow"], env=env)
+    assert refused.exit_code == 1
+    assert "the stack already runs, with airflow" in refused.stderr
+    unknown = CliRunner().invoke(build(), ["up", "--no-wait", "--without", "redis"], env=env)
+    assert unknown.exit_code == 1
+    assert "DOJO_WITHOUT" in unknown.stderr
 
 
 def purge(home: Path) -> tuple[int, str]:

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
+from dojo.supervisor.child import Child
 from dojo.supervisor.control import StackError, Stopped, running, stop, wait_until_healthy
 from dojo.supervisor.identity import ProcessId, identify
 from dojo.supervisor.lifecycle import State
 from dojo.supervisor.paths import lock_file, log_file, status_file
 from dojo.supervisor.status import ProcessStatus, StackStatus, write_status
-from tests.integration.tiny_stack import TinySpec
+from tests.integration.tiny_stack import TinySpec, process_spec
 from tests.servers import Server, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -242,3 +244,37 @@ def test_each_process_writes_its_own_log_and_says_how_it_is(start: Start, tmp_pa
     assert worker.memory_bytes > 1_000_000
     wait_until(lambda: "crashes, as asked" in log_file(tmp_path, "broken").read_text(), 10, "broken's log has its words")
     assert "crashes" not in log_file(tmp_path, "worker").read_text()
+
+
+def test_what_gave_itself_a_process_group_of_its_own_is_ended_too(tmp_path: Path) -> None:
+    """As Airflow gives each of its tasks: only the session still holds them together."""
+    starts_another = "import subprocess, time; subprocess.Popen(['sleep', '1000'], process_group=0); time.sleep(1000)"
+    spec = replace(process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starts_another))
+    child = Child(spec, tmp_path, os.environ)
+    wait_until(lambda: any("sleep" in command_of(member) for member in child.members()), 10, "it has started another")
+    members = child.members()
+    child.end(grace=2)
+    assert not [member for member in members if alive(member.pid)]
+
+
+def test_an_orderly_process_ends_what_it_started_in_its_own_time(tmp_path: Path) -> None:
+    """The other one would die of a SIGTERM at once; only its starter gets one, and asks it for a last word first."""
+    word = tmp_path / "word"
+    other = f"import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: (open({str(word)!r}, 'w').close(), sys.exit())); print('listens', flush=True); time.sleep(1000)"
+    starter = (
+        "import signal, subprocess, sys, time\n"
+        f"other = subprocess.Popen([sys.executable, '-c', {other!r}])\n"
+        "def stop(*_):\n    time.sleep(0.5); other.send_signal(signal.SIGUSR1); other.wait(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, stop); print('ready', flush=True)\n"
+        "while True: time.sleep(1)\n"
+    )
+    spec = replace(process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starter), orderly=True)
+    child = Child(spec, tmp_path, os.environ)
+    wait_until(lambda: all(word in log_file(tmp_path, "airflow").read_text() for word in ("ready", "listens")), 10, "both run")
+    assert child.end(grace=5) == []
+    assert word.exists()
+
+
+def command_of(member: ProcessId) -> str:
+    process = member.process()
+    return " ".join(process.cmdline()) if process else ""

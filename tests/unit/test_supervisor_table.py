@@ -48,6 +48,14 @@ def test_servers_that_run_elsewhere_are_not_started_and_not_waited_for(settings:
     assert all(dependency in table for spec in table.values() for dependency in spec.depends_on)
 
 
+def test_the_stack_can_do_without_airflow_and_goes_on_retraining(settings: Settings) -> None:
+    for chosen in ({"without": ("airflow",)}, {"airflow_url": "http://other:8080"}):
+        table = by_name(processes(settings.model_copy(update=chosen)))
+        assert "airflow" not in table
+        assert "retrainer" in table
+    assert "airflow" in by_name(processes(settings))
+
+
 def test_nothing_is_stopped_before_what_depends_on_it(settings: Settings) -> None:
     groups = [{spec.name for spec in group} for group in stop_order(processes(settings))]
     position = {name: i for i, group in enumerate(groups) for name in group}
