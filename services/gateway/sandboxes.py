@@ -19,11 +19,12 @@ from services.gateway.version_store import VersionStore, in_thread
 RETIRE_SECONDS = 1.0
 
 # By mode, because a process cannot be given more of the processor later than it began with. A shadow must not be felt: at nice 10 it
-# gets a tenth of a contested core, and nobody waits for it, so that it is slow for long before it counts as hanging. A live arm's
-# callers wait: a quarter of a contested core, and 2 s of silence are twenty deadlines.
+# gets a tenth of a contested core, and nobody waits for it, so that it is slow for long before it counts as hanging. A live arm is
+# judged by its latency beside the champion's: with less of the processor a good version would look slow on a busy machine. 2 s of
+# silence are twenty deadlines.
 PRIORITIES: Mapping[Mode, Priority] = {
     "shadow": Priority(niceness=10, hang_seconds=10.0, start_seconds=60.0),
-    "live": Priority(niceness=5, hang_seconds=2.0, start_seconds=30.0),
+    "live": Priority(niceness=0, hang_seconds=2.0, start_seconds=30.0),
 }
 
 Key: TypeAlias = tuple[str, Mode]  # version, mode
