@@ -27,6 +27,7 @@ from dojo.routes import Arm, Route, RouteTable
 from dojo.specs import ModelSpec, load_spec
 from services.rollout.announcements import Announcements
 from services.rollout.controller import Controller
+from services.rollout.journal import Journal
 from services.rollout.metrics import Metrics
 from services.rollout.reader import EventReader
 from tests.rollout_events import Gateway, Quality
@@ -75,7 +76,7 @@ class Stage:
         """A new one, as after a restart."""
         return Controller(
             specs={self.spec.name: self.spec},
-            rollouts=self.rollouts,
+            journal=Journal(self.rollouts, self.clock),
             reader=EventReader(self.log),
             champions=Champions(self.registry, self.routes, self.audit),
             announcements=Announcements(self.audit, self.inbox, self.metrics),

@@ -19,6 +19,7 @@ from dojo.specs import SpecError, load_specs
 from dojo.telemetry import HealthServer, configure_logging
 from services.rollout.announcements import Announcements
 from services.rollout.controller import Controller
+from services.rollout.journal import Journal
 from services.rollout.loop import Status, run
 from services.rollout.metrics import Metrics
 from services.rollout.pace import look_interval
@@ -43,7 +44,7 @@ def main() -> int:
         clock, audit = RedisWorldClock(redis), AuditTrail(redis)
         controller = Controller(
             specs=specs,
-            rollouts=Rollouts(redis),
+            journal=Journal(Rollouts(redis), clock),
             reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
             champions=Champions(
                 ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0), RouteTable(redis), audit

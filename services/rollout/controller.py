@@ -24,17 +24,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import structlog
 
 from dojo.clock import WorldClock
 from dojo.events import Stream
-from dojo.promotion import Champions, Change
+from dojo.promotion import Champions
 from dojo.registry import CHAMPION, RegistryUnavailableError, UnknownVersionError
-from dojo.rollouts import Rollout, Rollouts, Stage, Transition
+from dojo.rollouts import Rollout, Stage
 from dojo.routes import Route
 from dojo.specs import ModelSpec
 from services.rollout.announcements import CONTROLLER, Announcements
-from services.rollout.evidence import Evidence, decode_evidence, encode_evidence
+from services.rollout.evidence import Evidence, encode_evidence
+from services.rollout.journal import NO_EVIDENCE, SAME_EVIDENCE, Journal
 from services.rollout.judgement import Judgement, judge
 from services.rollout.limits import baseline_of
 from services.rollout.metrics import Metrics
@@ -43,10 +43,7 @@ from services.rollout.reader import EventReader
 from services.rollout.requests import Taken, answer
 from services.rollout.stages import route_of
 
-NO_EVIDENCE = b"null"
 READ = (Stream.PREDICTIONS, Stream.SHADOWS, Stream.OUTCOMES)
-
-_log = structlog.get_logger("rollout")
 
 
 class Controller:
@@ -55,7 +52,7 @@ class Controller:
     def __init__(
         self,
         specs: Mapping[str, ModelSpec],
-        rollouts: Rollouts,
+        journal: Journal,
         reader: EventReader,
         champions: Champions,
         announcements: Announcements,
@@ -63,7 +60,7 @@ class Controller:
         metrics: Metrics,
     ) -> None:
         self._specs = specs
-        self._rollouts = rollouts
+        self._journal = journal
         self._reader = reader
         self._champions = champions
         self._announcements = announcements
@@ -79,7 +76,7 @@ class Controller:
             redis.RedisError, RegistryUnavailableError, RolloutConflictError, RouteConflictError: repeat it.
             ClockNotSetError: there is no world yet.
         """
-        rollout = self._rollouts.get(model)
+        rollout = self._journal.rollout(model)
         if rollout is None:
             return False
         self._announcements.tell(rollout, self._specs[model].owner)
@@ -106,11 +103,11 @@ class Controller:
 
     def _look(self, rollout: Rollout) -> bool:
         spec = self._specs[rollout.model]
-        evidence = self._evidence(rollout)
+        evidence = self._journal.evidence(rollout)
         if evidence is None:
             # The cursors are saved before the route exists: no event that follows it can lie before them.
             evidence = Evidence(stage=rollout.stage, cursors=self._reader.newest(READ))
-            rollout = self._rollouts.save(rollout, encode_evidence(evidence))
+            rollout = self._journal.save(rollout, evidence)
         wanted, current = route_of(rollout, spec), self._champions.routes.get(rollout.model)
         intact = wanted.is_served_by(current)
         by_somebody = not intact and bool(evidence.generation) and current is not None and current.who != CONTROLLER
@@ -119,14 +116,14 @@ class Controller:
         ):
             return True
         if current is None or not intact:
-            change = self._change(rollout, f"{rollout.stage} of version {rollout.version}")
+            change = self._journal.change(rollout, f"{rollout.stage} of version {rollout.version}")
             current = self._champions.route(rollout.model, wanted.strategy, wanted.arms, change, wanted.salt)
         evidence.generation = current.generation
         return self._judge(rollout, evidence, current)
 
     def _look_while_promoting(self, rollout: Rollout) -> bool:
         """The challenger keeps its part of the traffic until MLflow answers, and is judged by it as long as that takes."""
-        evidence = self._evidence(rollout)
+        evidence = self._journal.evidence(rollout)
         return evidence is not None and self._judge(rollout, evidence, None)
 
     def _judge(self, rollout: Rollout, evidence: Evidence, route: Route | None) -> bool:
@@ -149,7 +146,7 @@ class Controller:
                 self._advance(rollout, evidence, judgement)
                 return True
             if read or self._save.is_due(rollout.model):
-                self._rollouts.save(rollout, encode_evidence(evidence))
+                self._journal.save(rollout, evidence)
                 self._save.wait(rollout.model, SAVE_SECONDS)
             return not caught_up
 
@@ -179,12 +176,14 @@ class Controller:
             return True
         try:
             self._champions.promote(
-                rollout.model, rollout.version, self._change(rollout, f"version {rollout.version}: {rollout.history[-1].why}")
+                rollout.model,
+                rollout.version,
+                self._journal.change(rollout, f"version {rollout.version}: {rollout.history[-1].why}"),
             )
         except UnknownVersionError as error:
             self._move(rollout, Stage.ROLLING_BACK, f"the registry cannot promote it: {error}")
             return True
-        before = self._evidence(rollout)
+        before = self._journal.evidence(rollout)
         cursors = before.cursors if before else self._reader.newest(READ)
         watch = Evidence(stage=Stage.WATCH, cursors=cursors)
         if before is not None and before.stage is Stage.CANARY:
@@ -196,7 +195,9 @@ class Controller:
         """Traffic away at once, which needs only Redis; then the roles, as soon as MLflow answers."""
         self._change_roles.failed(rollout.model)  # until it has not
         why = rollout.history[-1].why
-        self._champions.roll_back(rollout.model, self._change(rollout, why), to=rollout.champion, rejected=rollout.version)
+        self._champions.roll_back(
+            rollout.model, self._journal.change(rollout, why), to=rollout.champion, rejected=rollout.version
+        )
         self._move(rollout, Stage.ROLLED_BACK, why)
         return True
 
@@ -207,14 +208,14 @@ class Controller:
         watched = route_of(msgspec.structs.replace(rollout, stage=Stage.WATCH), self._specs[rollout.model])
         if watched.is_served_by(self._champions.routes.get(rollout.model)):
             done = route_of(rollout, self._specs[rollout.model])
-            change = self._change(rollout, f"the rollout of version {rollout.version} is done")
+            change = self._journal.change(rollout, f"the rollout of version {rollout.version} is done")
             self._champions.route(rollout.model, done.strategy, done.arms, change, done.salt)
         self._settled.add(rollout.id)
 
     def _yielded(self, rollout: Rollout, route: Route | None) -> bool:
         """Whether somebody else has decided who answers. `route`: theirs, if it was a route that they changed.
 
-        Whoever changes the champion or the route by hand has the last word; a controller that put its own back would fight them.
+        Whoever changes the champion or the route by hand has the last word: the rollout ends with the version that they chose.
         """
         try:
             champion = self._champion(rollout)
@@ -230,7 +231,10 @@ class Controller:
             self._give_way(rollout, champion)
             return True
         if route is not None:
-            self._move(rollout, Stage.ROLLING_BACK, f"the route was changed by {route.who}: {route.why}")
+            # `dojo models rollback` moves the traffic before the role: what it goes back to is what we go back to.
+            theirs = rollout.champion if route.primary.version == rollout.version else route.primary.version
+            why = f"the route was changed by {route.who}: {route.why}"
+            self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
             return True
         return False
 
@@ -241,7 +245,7 @@ class Controller:
                 rollout,
                 Stage.PROMOTING,
                 f"version {champion} was promoted by hand",
-                evidence=self._for_promotion(self._evidence(rollout)),
+                evidence=self._for_promotion(self._journal.evidence(rollout)),
             )
         elif rollout.stage is Stage.WATCH and champion != rollout.champion:
             self._move(rollout, Stage.DONE, f"the champion was changed by hand from version {rollout.version} to {champion}")
@@ -257,55 +261,19 @@ class Controller:
 
     def _apply(self, rollout: Rollout, taken: Taken) -> None:
         """What a person asked for."""
-        evidence = b""
+        evidence = SAME_EVIDENCE
         if taken.after is Stage.PROMOTING:
-            evidence = self._for_promotion(self._evidence(rollout))
+            evidence = self._for_promotion(self._journal.evidence(rollout))
         elif taken.after is Stage.SHADOW and rollout.stage is Stage.AWAITING_APPROVAL:
             evidence = NO_EVIDENCE
         self._move(
             msgspec.structs.replace(rollout, request=None, paused=taken.paused), taken.after, taken.why, taken.who, evidence
         )
 
-    def _move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = b"") -> None:
-        """Write a transition, with the looks that decided it."""
-        same = after is rollout.stage
-        step = Transition(
-            before=rollout.stage,
-            after=after,
-            world_time=self._clock.now(),
-            who=who,
-            why=why,
-            looks=() if same else rollout.looks,
-        )
-        self._rollouts.save(
-            msgspec.structs.replace(
-                rollout,
-                stage=after,
-                stage_since=rollout.stage_since
-                if same or after is Stage.PROMOTING
-                else None,  # which keeps the route before it
-                history=(*rollout.history, step),
-            ),
-            evidence,
-        )
+    def _move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = SAME_EVIDENCE) -> None:
+        self._journal.move(rollout, after, why, who, evidence)
         for timer in (self._ask_champion, self._change_roles, self._save):
             timer.wait(rollout.model, 0)
-
-    def _evidence(self, rollout: Rollout) -> Evidence | None:
-        """The stage's evidence so far (while promoting, that of the stage before); None when there is none yet."""
-        content = self._rollouts.evidence(rollout.model)
-        if content is None or content == NO_EVIDENCE:
-            return None
-        try:
-            evidence = decode_evidence(content)
-        except msgspec.MsgspecError as error:
-            _log.warning("unreadable evidence, the stage begins again", model=rollout.model, reason=str(error))
-            return None
-        promoting = rollout.stage is Stage.PROMOTING and evidence.stage is not Stage.WATCH
-        return evidence if evidence.stage is rollout.stage or promoting else None
-
-    def _change(self, rollout: Rollout, why: str) -> Change:
-        return Change(key=f"{rollout.id}:{rollout.stage}", who=CONTROLLER, why=why, world_time=self._clock.now())
 
     def _show(self, rollout: Rollout) -> None:
         since = rollout.stage_since or rollout.history[-1].world_time

@@ -10,7 +10,7 @@ import pytest
 
 from dojo.clock import ManualClock, wall_now
 from dojo.connections import connect_redis
-from dojo.promotion import Champions, Change
+from dojo.promotion import Champions, Change, full_traffic
 from dojo.registry import ROLLED_BACK_TAG, ModelRegistry, RegistryUnavailableError
 from dojo.rollouts import Action, Request, RolloutActiveError, Stage
 from services.rollout.controller import Controller
@@ -230,6 +230,19 @@ def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, 
     settle(controller, world)
     assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (stage, champion, champion)
     assert "by hand" in " ".join(step.why for step in world.now.history)
+
+
+def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
+    """`dojo models rollback --force` has moved the traffic, and not yet the role, when the controller looks."""
+    world = make(versions=3)
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    change = Change(key="by-hand", who="ada", why="2 is worse", world_time=world.clock.now())
+    Champions(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic("3", None), change)
+    settle(controller, world)
+    assert (world.now.stage, world.roles(), world.route().primary.version) == (Stage.ROLLED_BACK, {"champion": "3"}, "3")
+    assert world.now.history[-1].why == "the route was changed by ada: 2 is worse"
 
 
 def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> None:

@@ -1,0 +1,67 @@
+"""A rollout's state as its controller reads and writes it: the stage and the evidence it rests on, in one compare-and-set."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from dojo.clock import WorldClock
+from dojo.promotion import Change
+from dojo.rollouts import Rollout, Rollouts, Stage, Transition
+from services.rollout.announcements import CONTROLLER
+from services.rollout.evidence import Evidence, decode_evidence, encode_evidence
+
+NO_EVIDENCE = b"null"  # in place of the stage before's
+SAME_EVIDENCE = b""
+
+_log = structlog.get_logger("rollout")
+
+
+class Journal:
+    """Raises redis.RedisError when Redis is out of reach, RolloutConflictError when somebody else wrote: read again."""
+
+    def __init__(self, rollouts: Rollouts, clock: WorldClock) -> None:
+        self._rollouts = rollouts
+        self._clock = clock
+
+    def rollout(self, model: str) -> Rollout | None:
+        return self._rollouts.get(model)
+
+    def evidence(self, rollout: Rollout) -> Evidence | None:
+        """The stage's evidence so far (while promoting, that of the stage before); None when there is none yet."""
+        content = self._rollouts.evidence(rollout.model)
+        if content is None or content == NO_EVIDENCE:
+            return None
+        try:
+            evidence = decode_evidence(content)
+        except msgspec.MsgspecError as error:
+            _log.warning("unreadable evidence, the stage begins again", model=rollout.model, reason=str(error))
+            return None
+        promoting = rollout.stage is Stage.PROMOTING and evidence.stage is not Stage.WATCH
+        return evidence if evidence.stage is rollout.stage or promoting else None
+
+    def save(self, rollout: Rollout, evidence: Evidence) -> Rollout:
+        return self._rollouts.save(rollout, encode_evidence(evidence))
+
+    def move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = SAME_EVIDENCE) -> None:
+        """Write a transition, with the looks that decided it. To the same stage: something was asked for and is remembered."""
+        same = after is rollout.stage
+        step = Transition(
+            before=rollout.stage,
+            after=after,
+            world_time=self._clock.now(),
+            who=who,
+            why=why,
+            looks=() if same else rollout.looks,
+        )
+        moved = msgspec.structs.replace(
+            rollout,
+            stage=after,
+            stage_since=rollout.stage_since if same or after is Stage.PROMOTING else None,  # which keeps the route before it
+            history=(*rollout.history, step),
+        )
+        self._rollouts.save(moved, evidence)
+
+    def change(self, rollout: Rollout, why: str) -> Change:
+        """What a change of routes or roles is recorded as."""
+        return Change(key=f"{rollout.id}:{rollout.stage}", who=CONTROLLER, why=why, world_time=self._clock.now())
