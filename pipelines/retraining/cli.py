@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 from collections.abc import Iterator
@@ -33,15 +34,20 @@ def train(
 
     Example: dojo train fraud_detection
     """
+    from redis.exceptions import RedisError
+
+    from dojo.audit import AuditTrail
     from dojo.bundle import CorruptBundleError
     from dojo.clock import ClockNotSetError, RedisWorldClock
-    from dojo.connections import connect_redis
+    from dojo.connections import connect_redis, redis_address
     from dojo.lake import Lake
+    from dojo.promotion import Champions, Change
     from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError
+    from dojo.routes import RouteTable
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
     from pipelines.retraining.errors import TrainingRefusedError
-    from pipelines.retraining.pipeline import run_training
+    from pipelines.retraining.pipeline import record_training, run_training
     from pipelines.retraining.steps import Run
 
     quiet_libraries()
@@ -52,11 +58,22 @@ def train(
             TrainingRefusedError, CorruptBundleError, next_step="Nothing was registered. Mend the data, then train again."
         ),
         errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
         workspace(settings.home) as directory,
     ):
-        moment = parse_time(as_of) if as_of else RedisWorldClock(connect_redis(settings.redis)).now()
+        redis, registry = connect_redis(settings.redis), ModelRegistry(settings.mlflow)
+        redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
+        clock = RedisWorldClock(redis)
+        moment = parse_time(as_of) if as_of else clock.now()
         run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
-        result = run_training(run, ModelRegistry(settings.mlflow), moment)
+        result = run_training(run, registry, moment)
+        change = Change(
+            key=f"train:{model}:{result.version.version}",
+            who=getpass.getuser(),
+            why="trained by hand (dojo train)",
+            world_time=clock.now() if clock.is_set() else moment,
+        )
+        record_training(result, Champions(registry, RouteTable(redis), AuditTrail(redis)), change)
 
     note = (
         "the model's first version: it is the champion, which serving uses"

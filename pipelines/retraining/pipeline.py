@@ -13,7 +13,8 @@ import stamina
 from redis.exceptions import RedisError
 
 from dojo.connections import connect_redis
-from dojo.registry import ModelRegistry, Version
+from dojo.promotion import Champions, Change
+from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.settings import Settings
 from dojo.specs import SpecError, load_spec
 from pipelines.retraining import log, steps, tasks
@@ -57,6 +58,28 @@ def run_training(run: Run, registry: ModelRegistry, as_of: datetime) -> Training
     version, alias = _timed(run, seconds, "log", lambda: log.log_version(run, registry))
     evaluation = steps.read_evaluation(run.workspace)
     return TrainingResult(version, alias, evaluation.metrics, evaluation.threshold, steps.read_fit(run.workspace), seconds)
+
+
+def record_training(result: TrainingResult, champions: Champions, change: Change) -> None:
+    """Write the role that a training by hand gave its version into the audit trail; a first version gets its route, too.
+
+    Raises:
+        RegistryUnavailableError, redis.RedisError, RouteConflictError: repeat it.
+    """
+    version = result.version
+    if result.alias == CHAMPION:
+        champions.promote(version.model, version.version, change)
+        return
+    champions.audit.append(
+        entry_id=f"{change.key}:{CHALLENGER}",
+        kind="alias",
+        model=version.model,
+        who=change.who,
+        what=f"version {version.version} became challenger",
+        why=change.why,
+        after={"challenger": version.version},
+        world_time=change.world_time,
+    )
 
 
 def build_and_judge(run: Run, profile: ReferenceProfile | None, seconds: dict[str, float]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import Result
 from redis import Redis
+from typer.testing import CliRunner
 
 from dojo.audit import AuditTrail, Entry
+from dojo.cli.app import build
 from dojo.events import Stream
 from dojo.inbox import Inbox, Message
 from dojo.lake import Lake
@@ -344,3 +348,62 @@ def test_one_retraining_of_a_model_at_a_time(settings: Settings, redis: Redis) -
     with exclusive(model, settings.home), pytest.raises(RetrainingRunningError, match="another retraining is running"):
         run_retraining(later_job(model), settings)
     assert entries(redis, model) == []
+
+
+@pytest.fixture
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The `dojo` command in this stack, without Airflow."""
+    for name, value in {
+        "DOJO_HOME": settings.home,
+        "DOJO_MODELS_DIR": settings.models_dir,
+        "DOJO_REDIS_URL": settings.redis,
+        "DOJO_MLFLOW_URL": settings.mlflow,
+        "DOJO_WITHOUT": "airflow",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    return lambda *arguments: CliRunner().invoke(build(), arguments)
+
+
+def test_dojo_retrain_here_and_dojo_gate_show(approved: Rollout, command: Callable[..., Result]) -> None:
+    ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--reason", "a look", "--json")
+    assert ran.exit_code == 0, ran.output
+    answer = json.loads(ran.stdout)
+    assert (answer["dry_run"], answer["job"]) == (True, "2030-03-10T120000-dry-run")
+    newest = json.loads(command("gate", "show", APPROVED, "--json").stdout)
+    assert (newest["job"], newest["verdict"], newest["gain"]) == (answer["job"], answer["verdict"], answer["gain"])
+    shown = command("gate", "show", f"{APPROVED}@2").stdout
+    assert "The challenger wins" in shown
+    assert "version 1, trained as of 2030-02-06 00:00" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("retrain", APPROVED, "--as-of", "2031-01-01"), 1, "stale data"),
+        (("retrain", "nobody"), 1, "nobody.yaml: cannot be read"),
+        (("retrain", APPROVED, "--sabotage", "slow_by_night"), 2, "together with --in-process"),
+        (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
+        (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),
+        (("gate", "show", "@2"), 2, "expected MODEL or MODEL@VERSION"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    approved: Rollout, command: Callable[..., Result], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = command(*arguments)
+    assert (ran.exit_code, said in ran.output) == (code, True), ran.output
+
+
+def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Callable[..., Result], redis: Redis) -> None:
+    model = "retraining_by_hand"
+    write_spec(settings.models_dir, model)
+    for as_of in ("2030-02-06", "2030-03-06"):
+        assert command("train", model, "--as-of", as_of, "--json").exit_code == 0
+    assert [entry.what for entry in entries(redis, model) if entry.kind == "alias"] == [
+        "version 1 became champion",
+        "version 2 became challenger",
+    ]
+    route = RouteTable(redis).get(model)
+    assert route is not None
+    assert [arm.version for arm in route.arms] == ["1"]
