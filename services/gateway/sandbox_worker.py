@@ -1,11 +1,10 @@
-"""`python -m services.gateway.sandbox_worker SOCKET PARENT NICENESS DIRECTORY SHA256`: one version, scored in a process of its own.
+"""`python -m services.gateway.sandbox_worker SOCKET PARENT DIRECTORY SHA256`: one version, scored in a process of its own.
 
 Whatever the version does here (raise, crash, never return, eat memory) happens to nobody else: the gateway sees a failed row.
 Started and ended by `services/gateway/sandbox.py`; ends with its parent.
 
     SOCKET      file descriptor of a connected stream socket
     PARENT      process id of the gateway
-    NICENESS    added to the gateway's: serving comes first
     DIRECTORY   the version's bundle;  SHA256   of its bundle.json
 """
 
@@ -38,10 +37,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
-    descriptor, parent, niceness = (int(argument) for argument in sys.argv[1:4])
-    directory, sha256 = Path(sys.argv[4]), sys.argv[5]
+    descriptor, parent, directory, sha256 = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     _end_with(parent)
-    os.nice(niceness)
     with socket.socket(fileno=descriptor) as connection:
         try:
             bundle, scorer = load_bundle(directory, sha256)

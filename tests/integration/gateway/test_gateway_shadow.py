@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from dojo.bundle import load_bundle
 from dojo.events import Prediction
+from services.gateway.sandboxes import PRIORITIES
 from services.gateway.shadow import BUFFERED
 from tests.gateways import (
     MODEL,
@@ -100,6 +102,7 @@ def test_a_shadow_that_dies_is_replaced_and_tells_so(
     gateway = shadowed(breakable_redis, start_gateway, versions, "2")
     sandbox = sandbox_of(gateway)
     assert sandbox is not None
+    assert sandbox.nice() == os.nice(0) + PRIORITIES["shadow"].niceness
     with Callers(gateway.port) as callers:
         wait_until(lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored")
         sandbox.send_signal(signal.SIGKILL)
