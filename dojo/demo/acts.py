@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rich.console import Console
 
 from dojo.clock import RedisWorldClock
@@ -26,6 +28,9 @@ MODEL = "fraud_detection"
 # The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
 # takes at least four hours, meets the night.
 EVENING = 20
+
+# A champion that is younger has a twin for a challenger, which the gate does not let pass: there would be nothing to ship.
+YOUNGEST_TO_BEAT = timedelta(days=21)
 
 # A rollout takes 54 world hours; beyond this the demo stops waiting for it (it goes on without a viewer).
 LONGEST_ROLLOUT = timedelta(days=14)
@@ -73,24 +78,38 @@ def prepare(stage: Stage, transactions: Path | None) -> dict[str, Any]:
     return dict(champion)
 
 
-def live(stage: Stage, champion: Mapping[str, Any], end: datetime) -> None:
-    """Live traffic until `end`, world time."""
-    if stage.watcher is None:
-        stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
-    watcher = stage.watcher
+def age(stage: Stage, champion: Mapping[str, Any]) -> timedelta:
+    """How long ago, in world time, the champion was trained."""
+    return stage.clock.now() - datetime.fromisoformat(champion["as_of"])
+
+
+def begin_watching(stage: Stage, champion: Mapping[str, Any]) -> None:
+    """From here on every prediction and outcome counts for the summary."""
+    stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
+
+
+def is_rolling_out(stage: Stage) -> bool:
+    """Whether a rollout is under way: an earlier run's, whose viewer left."""
+    latest = Rollouts(stage.redis).get(MODEL)
+    return latest is not None and latest.active
+
+
+def live(stage: Stage, end: datetime) -> bool:
+    """Live traffic until `end`, world time. Returns False when the viewer had enough."""
+    watcher = stage.seen
     watcher.watch_until(end)
     stage.console.print(
         f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the watching, not the stack[/]"
     )
     with at_speed(stage.clock, stage.speed, stage.settings.speed):
-        watch(stage.console, watcher, lambda look: look.world >= look.end, view.render, view.line)
+        return watch(stage.console, watcher, lambda look: look.world >= look.end, view.render, view.line)
 
 
-def retrain(stage: Stage) -> dict[str, Any]:
+def retrain(stage: Stage, champion: Mapping[str, Any]) -> dict[str, Any]:
     """A retraining in Airflow (in this process' place where there is none), and what its gate decided."""
     answer: dict[str, Any] = stage.steps.run(
         "Retrain: collect, validate, build, train, evaluate, compare with the champion",
-        ["retrain", MODEL, "--reason", "demo: the champion is seven weeks old"],
+        ["retrain", MODEL, "--reason", f"demo: the champion is {age(stage, champion).days} days old"],
         said,
     )
     return answer
@@ -132,11 +151,12 @@ def follow_rollout(stage: Stage) -> Rollout | None:
         return None
     stage.console.print(f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {MODEL} --watch[/]")
     last = [latest]
-    shown = [len(latest.history)]
+    shown = [0]
     stage.seen.watch_until(stage.clock.now() + LONGEST_ROLLOUT)
 
     def done(look: Look) -> bool:
-        last[0] = rollouts.get(MODEL) or last[0]
+        with suppress(RedisError):  # away for a moment: the last state stands, as everything else in the frame
+            last[0] = rollouts.get(MODEL) or last[0]
         if not stage.console.is_terminal:
             for step in last[0].history[shown[0] :]:
                 stage.console.print(

@@ -68,11 +68,11 @@ def demo(
     try:
         with errors_become_messages(StepFailedError):
             champion = acts.prepare(stage, transactions)
-            now = stage.clock.now()
-            acts.live(stage, champion, acts.next_evening(now) if act is Act.BAD_CANARY else now + timedelta(days=days))
-            if act is not Act.LOOP:
-                retrained = acts.retrain_badly(stage) if act is Act.BAD_CANARY else acts.retrain(stage)
-                rollout = acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
+            acts.begin_watching(stage, champion)
+            if acts.is_rolling_out(stage):
+                rollout = acts.follow_rollout(stage)
+            else:
+                retrained, rollout = _play(stage, champion, act, days)
     except KeyboardInterrupt:
         raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
     _conclude(stage, champion, retrained, rollout)
@@ -87,6 +87,24 @@ def demo(
                 "world": stage.clock.now(),
             }
         )
+
+
+def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float) -> tuple[dict[str, Any] | None, Rollout | None]:
+    """Live traffic, and for all but the first act a retraining and its rollout. Returns what came of both."""
+    from dojo.demo import acts
+
+    bad = act is Act.BAD_CANARY
+    if bad and (age := acts.age(stage, champion)) < acts.YOUNGEST_TO_BEAT:
+        raise fail(
+            f"the champion was trained {age.days} world days ago: a challenger would be its twin, and the gate would keep it out",
+            "dojo down --purge, then dojo demo --act bad-canary: a fresh world has a champion that can be beaten",
+        )
+    now = stage.clock.now()
+    watched = acts.live(stage, acts.next_evening(now) if bad else now + timedelta(days=days))
+    if act is Act.LOOP or not watched:
+        return None, None
+    retrained = acts.retrain_badly(stage) if bad else acts.retrain(stage, champion)
+    return retrained, acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
 
 
 def _conclude(stage: Stage, champion: dict[str, Any], retrained: dict[str, Any] | None, rollout: Rollout | None) -> None:
