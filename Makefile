@@ -1,8 +1,9 @@
 # MLOps Dojo. Every target sets up what it needs: Python 3.11 to 3.13 and make are enough.
 #
-#   make demo                                    the whole loop, shown live; leaves the stack up
+#   make demo                                    the whole story, shown live; leaves the stack up
+#   make demo ARGS="--act bad-canary"            a challenger that fails only live, and is taken back
 #   make demo ARGS="--transactions FILE"         the same, replaying real transactions
-#   make test                                    every test, against real Redis, MLflow and Feast
+#   make test                                    every test, against real Redis, MLflow, Feast and Airflow
 #   make test ARGS="tests/unit -k clock"         some of them
 
 # The scripts in .venv/bin carry the checkout's path; `python -m` works wherever the checkout was moved to.
@@ -22,7 +23,7 @@ $(READY): pyproject.toml uv.lock scripts/setup.sh
 	@sh scripts/setup.sh
 	@touch $@
 
-demo: $(READY) ## Start the stack, build a world, train, serve, watch; ARGS="--transactions FILE" replays real data
+demo: $(READY) ## Start the stack, train, serve, retrain, roll out; ARGS="--act bad-canary" for one that fails live
 	@$(PYTHON_ENV) -m dojo demo $(ARGS)
 
 up: $(READY) ## Start the stack

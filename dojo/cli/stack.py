@@ -33,7 +33,7 @@ def up(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack: Redis, MLflow, Airflow, gateway, recorder, streamer, materializer, simulator.
+    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, retrainer, simulator.
 
     Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
 

@@ -7,7 +7,7 @@ Those that last minutes (card testing, account takeover) and single payments (la
 Some patterns turn existing payments into fraud, some add payments. With `rate` of all payments fraudulent, N ordinary
 payments a day and a share `a` of fraud added, there are  F = rate * N / (1 - rate * a)  frauds a day.
 
-From the day of the shift on, skimmed merchants are found sooner and the crews move to bust-outs: a merchant in on it runs dozens of
+From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs: a merchant in on it runs dozens of
 stolen cards within the hour, at amounts that look like anybody's. Customers go on as before: concept drift, not covariate drift. A
 model that learned before that day has never seen it; one that learns after it has a merchant's sudden rush to go by.
 """
@@ -136,7 +136,8 @@ class FraudPatterns:
 
     def _bust_outs(self, habits: Habits, random: np.random.Generator) -> Payments:
         """A merchant in on it runs stolen cards of people from all over town within the hour, while shops are open."""
-        sizes = self._sizes(self._after["bust_out"], BUST_OUT_CARDS, random)
+        count = _episodes_of(self._after["bust_out"], BUST_OUT_CARDS, random)
+        sizes = random.integers(BUST_OUT_CARDS[0], BUST_OUT_CARDS[1] + 1, count)
         n = int(sizes.sum())
         merchant = np.repeat(random.integers(0, self._population.merchants, len(sizes)), sizes)
         opened = np.repeat(random.uniform(9 * 3600, 20 * 3600, len(sizes)), sizes)
@@ -152,14 +153,8 @@ class FraudPatterns:
 
     def _episodes(self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
         """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
-        expected = self._per_day(day)[pattern] / np.mean(sizes)
-        count = int(expected + random.random())  # rounded at random: right on average, little spread
+        count = _episodes_of(self._per_day(day)[pattern], sizes, random)
         return random.integers(0, self._population.customers, count), random.integers(sizes[0], sizes[1] + 1, count)
-
-    def _sizes(self, payments: float, sizes: tuple[int, int], random: np.random.Generator) -> Ints:
-        """Sizes of as many episodes as make up about `payments` payments."""
-        count = int(payments / np.mean(sizes) + random.random())
-        return random.integers(sizes[0], sizes[1] + 1, count)
 
     def merchant_campaigns(self, day: date) -> Campaigns:
         """Merchants compromised on a day."""
@@ -205,6 +200,11 @@ def _frauds_per_day(shares: Mapping[str, float], rate: float, ordinary: float) -
     added = sum(shares[pattern] for pattern in ADDED)
     per_day = rate * ordinary / (1 - rate * added)
     return {pattern: share * per_day for pattern, share in shares.items()}
+
+
+def _episodes_of(payments: float, sizes: tuple[int, int], random: np.random.Generator) -> int:
+    """How many episodes make up about `payments` payments, rounded at random: right on average, little spread."""
+    return int(payments / np.mean(sizes) + random.random())
 
 
 def _mark(payments: Payments, fraud: np.ndarray, amount: Floats | None = None) -> Payments:

@@ -20,7 +20,7 @@ from tests.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "simulator"}
+PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "retrainer", "rollout", "simulator"}
 
 # Four world hours a second: 100 payments a second, and half the outcomes (2 days) within 12 s.
 QUICK = "14400"
@@ -48,7 +48,8 @@ def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setti
     assert refused.returncode == 1
     redis = stack.status()["processes"]["redis"]
     assert f"port {redis['port']} (redis) is taken by pid {redis['id']['pid']}" in refused.stderr
-    assert all(f"{variable} moves it" in refused.stderr for variable in stack.ports)
+    taken = set(stack.ports) - {"DOJO_AIRFLOW_PORT"}  # nobody has that one: this stack runs without
+    assert all(f"{variable} moves it" in refused.stderr for variable in taken)
     assert not lock_file(other_home).exists()
 
 
