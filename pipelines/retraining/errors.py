@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# Exit codes of a process that runs a job (run_job.py): it may be repeated, or repeating it as things are ends the same.
-EXIT_FAILED, EXIT_REFUSED = 1, 3
+# Exit codes of a process that runs a job (run_job.py): it may be repeated; repeating it as things are ends the same; it was not begun,
+# because another retraining of the model runs.
+EXIT_FAILED, EXIT_REFUSED, EXIT_BUSY = 1, 3, 4
 
 
 class RefusedError(RuntimeError):

@@ -18,13 +18,14 @@ from dojo.durations import format_duration
 from dojo.specs import ModelSpec
 from pipelines.airflow_client import AirflowClient, RunExistsError
 from pipelines.retraining import trigger
-from pipelines.retraining.errors import EXIT_REFUSED
+from pipelines.retraining.errors import EXIT_BUSY, EXIT_REFUSED, RetrainingRunningError
 from pipelines.retraining.job import Job
 from pipelines.retraining.schedule import ScheduleStore, scheduled_job, state
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0  # wall time; at demo speed 40 world minutes, against a schedule of days
+BUSY_SECONDS = 15.0  # until the next look at whether the other retraining has ended; each look costs a process' start
 BACKOFF_SECONDS = (5.0, 15.0, 60.0)  # after a failure; the last one repeats
 
 RUNS = Counter(
@@ -37,7 +38,8 @@ class ChildKilledError(RuntimeError):
 
 
 class Launcher(Protocol):
-    """Has a job done. Returns how it ended; a job that was asked for before is not done twice. Raises on faults that may pass."""
+    """Has a job done. Returns how it ended; a job that was asked for before is not done twice. Raises on faults that
+    may pass, RetrainingRunningError when another retraining of the model is in the way; then the job is still to be done."""
 
     def __call__(self, job: Job, stop: threading.Event) -> str: ...
 
@@ -70,6 +72,8 @@ class InChild:
                 if stop.wait(0.2):
                     child.terminate()
                     return "stopped"
+        if child.returncode == EXIT_BUSY:  # nobody was told, and nothing was done: it is this job's turn later
+            raise RetrainingRunningError(f"{job.model}: another retraining is running")
         if child.returncode < 0:  # killed: it is run again, and goes on
             raise ChildKilledError(f"{job.model}: the retraining was ended by signal {-child.returncode}")
         # Of others the child has told the model's owner, after its own retries: the next one is the schedule's.
@@ -108,6 +112,9 @@ def run(
             failures = 0
         except ClockNotSetError as error:
             status.models = dict.fromkeys(specs, f"waiting: {error}")
+        except RetrainingRunningError as error:
+            log.info("it will be its turn later", why=str(error))
+            seconds = BUSY_SECONDS
         except Exception as error:  # the outermost loop: log, count, go on
             log.warning(
                 "retraining failed, it will be repeated", error=f"{type(error).__name__}: {error}", exc_info=failures == 0
@@ -142,6 +149,10 @@ def look(
     status.models[spec.name] = f"retraining ({job.key})"
     try:
         outcome = launch(job, stop)
+    except RetrainingRunningError as error:  # the job stays pending
+        status.models[spec.name] = f"waiting with {job.key}: {error}"
+        RUNS.labels(spec.name, "busy").inc()
+        raise
     except Exception as error:
         status.models[spec.name] = f"retrying {job.key}: {type(error).__name__}: {error}"
         RUNS.labels(spec.name, "failed").inc()

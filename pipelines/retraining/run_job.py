@@ -1,7 +1,7 @@
 """`python -m pipelines.retraining.run_job [TASK] < job.json`: one job, or one of its tasks, in a process of its own.
 
 Settings come from the environment. The answer goes to stdout as JSON. Exit codes: 0 it ended, 1 it failed and may be repeated, 3 it was
-refused: repeating it as things are ends the same.
+refused: repeating it as things are ends the same, 4 it was not begun, because another retraining of the model runs: come back later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 from dojo.settings import load_settings
 from dojo.telemetry import configure_logging
 from pipelines.retraining import tasks
-from pipelines.retraining.errors import EXIT_FAILED, EXIT_REFUSED
+from pipelines.retraining.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RetrainingRunningError
 from pipelines.retraining.job import Job
 from pipelines.retraining.pipeline import run_retraining
 
@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> int:
 
     try:
         answer = getattr(tasks, arguments[0])(job, settings, progress) if arguments else run_retraining(job, settings, progress)
+    except RetrainingRunningError as error:
+        _log.info("not begun", model=job.model, job=job.key, why=str(error))
+        return EXIT_BUSY
     except tasks.REFUSALS as error:
         _log.error("refused", model=job.model, job=job.key, error=f"{type(error).__name__}: {error}")
         return EXIT_REFUSED

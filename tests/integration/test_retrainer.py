@@ -20,6 +20,7 @@ from dojo.specs import ModelSpec
 from pipelines.retraining.job import Job
 from pipelines.retraining.resident import ChildKilledError, Launcher, Status, look
 from pipelines.retraining.schedule import ScheduleStore
+from pipelines.retraining.workspaces import exclusive
 from tests.integration.shifted_shop import write_spec
 from tests.payments import small_spec
 from tests.servers import RedisServer, Server, free_port, http_ok, wait_until
@@ -135,24 +136,32 @@ def process(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server,
 
 
 def test_the_process_retrains_in_a_child_that_says_why_it_could_not(
-    process: tuple[Server, int], redis_server: RedisServer
+    process: tuple[Server, int], redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """The world has no payments: the child refuses, the owner is paged, and the retrainer waits for next week."""
+    """Another retraining is in the way at first: nothing is lost. Then the child refuses, because the world has no payments: the owner is
+    paged, and the retrainer waits for next week."""
     server, port = process
     redis = Redis.from_url(redis_server.url)
+
+    def state() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return str(json.load(answer)["models"].get("retrainer", ""))
+
     ScheduleStore(redis).began("retrainer", NOW - timedelta(days=7))
-    RedisWorldClock(redis).set(NOW, speed=0)
-    wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 60, f"the retrainer answers:\n{server.tail()}", every=0.2)
+    with exclusive("retrainer", tmp_path / "home"):
+        RedisWorldClock(redis).set(NOW, speed=0)
+        wait_until(
+            lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 60, f"the retrainer answers:\n{server.tail()}", every=0.2
+        )
+        wait_until(lambda: "another retraining is running" in state(), 120, f"it is busy:\n{server.tail()}", every=0.2)
+        assert ScheduleStore(redis).pending("retrainer") is not None
+        assert Inbox(redis).newest(1) == []
     wait_until(lambda: bool(Inbox(redis).newest(1)), 120, f"the owner is paged:\n{server.tail()}", every=0.2)
     (page,) = Inbox(redis).newest(10)
     assert (page.urgency, page.to) == ("page", "payments-risk")
     assert "collect: StaleDataError" in page.text
-
-    def state() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-            return str(json.load(answer)["models"]["retrainer"])
-
     wait_until(lambda: state() == "waiting for 2018-07-01 00:00", 30, f"it waits: {state()}", every=0.2)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert b'dojo_retrainer_runs_total{model="retrainer",outcome="refused"} 1.0' in answer.read()
+    assert ScheduleStore(redis).pending("retrainer") is None
     assert server.stop() == 0
