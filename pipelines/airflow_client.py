@@ -137,6 +137,8 @@ class AirflowClient:
     def _log_in(self) -> None:
         credentials = {"username": self._access.user, "password": self._access.password}
         status, answer = self._exchange("POST", "/auth/token", credentials)
+        if status >= 500:  # while it starts
+            self._refuse(status, "/auth/token", answer)
         if status not in (200, 201):
             raise AirflowError(
                 f"Airflow at {self._access.url} refuses user {self._access.user} ({status}): "

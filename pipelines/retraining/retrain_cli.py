@@ -57,7 +57,7 @@ def retrain(
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
     from pipelines.airflow_client import AirflowError
-    from pipelines.retraining.trigger import RetrainingFailedError, airflow_client
+    from pipelines.retraining.trigger import airflow_client
 
     if sabotage and (sabotage not in SABOTAGES or not in_process):
         raise fail(f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got {sabotage!r}", code=2)
@@ -66,14 +66,14 @@ def retrain(
     moment = parse_time(as_of) if as_of else None
     with (
         errors_become_messages(SpecError, ClockNotSetError),
-        errors_become_messages(AirflowError, RetrainingFailedError, next_step="dojo logs airflow, or --in-process without it"),
+        errors_become_messages(AirflowError, next_step="dojo logs airflow, or --in-process without it"),  # nothing was begun
         errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
         errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
     ):
         load_spec(settings.models_dir / f"{model}.yaml")
         client = None if in_process else airflow_client(settings)
         answer = (
-            _in_airflow(client, model, reason, moment, dry_run)
+            _in_airflow(settings, client, model, reason, moment, dry_run)
             if client
             else _here(settings, model, reason, moment, dry_run, sabotage)
         )
@@ -92,8 +92,12 @@ def retrain(
     )
 
 
-def _in_airflow(client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool) -> dict[str, Any]:
-    from pipelines.retraining.trigger import ask, wait
+def _in_airflow(
+    settings: Settings, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
+) -> dict[str, Any]:
+    from pipelines import failure_notes
+    from pipelines.airflow_client import AirflowError
+    from pipelines.retraining.trigger import RetrainingFailedError, ask, wait
 
     asked = {
         "as_of": moment.isoformat() if moment else None,
@@ -103,7 +107,17 @@ def _in_airflow(client: AirflowClient, model: str, reason: str, moment: datetime
     }
     run = ask(client, model, asked)
     say(f"in Airflow: {run.url}", 0.0)
-    return {**wait(client, run, say), "dry_run": dry_run}
+    note = failure_notes.of_retraining(settings.home, model, run.run_id)
+    with (
+        errors_become_messages(
+            RetrainingFailedError,
+            next_step=f"The champion stays. Mend what is named, then clear the failed task: {run.url}",
+        ),
+        errors_become_messages(
+            AirflowError, next_step=f"Run {run.run_id} may go on: {run.url}; dojo status, dojo gate show {model}"
+        ),
+    ):
+        return {**wait(client, run, say, note), "dry_run": dry_run}
 
 
 def _here(settings: Settings, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str) -> dict[str, Any]:

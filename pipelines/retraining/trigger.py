@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 from dojo.settings import Settings
-from pipelines.airflow_client import AirflowClient, RunState
+from pipelines.airflow_client import AirflowClient, AirflowUnavailableError, RunState
+
+T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # wall time; a task takes at least as long to start
+
+# Wall time after which Airflow fails a run (the DAG's `dagrun_timeout`): all tasks' own limits and their retries; beyond it something hangs.
+RUN_TIMEOUT = timedelta(minutes=45)
 
 Progress = Callable[[str, float], None]  # as in steps.py, which brings all of training with it
 
@@ -18,7 +26,7 @@ ANSWERING = ("compare", "register", "start_rollout")
 
 
 class RetrainingFailedError(RuntimeError):
-    """Airflow's run failed; the message names the task and where to look."""
+    """Airflow's run failed; the message has the failed task's own words where they can be read."""
 
 
 def airflow_client(settings: Settings) -> AirflowClient | None:
@@ -45,16 +53,27 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
 
 
-def wait(client: AirflowClient, run: RunState, progress: Progress) -> dict[str, Any]:
-    """Wait for the end of a run. Returns what `pipeline.run_retraining` returns, with the run's `run` and `url`.
+def wait(
+    client: AirflowClient, run: RunState, progress: Progress, note: Path, patience: timedelta = RUN_TIMEOUT
+) -> dict[str, Any]:
+    """Wait for the end of a run, through outages of Airflow's API: the run goes on without it, and after a restart.
+
+    Args:
+        note: where a failed task of this run leaves its words (failure_notes.py); Airflow elsewhere may keep it elsewhere.
+        patience: with one outage, wall time.
+
+    Returns:
+        What `pipeline.run_retraining` returns, with the run's `run` and `url`.
 
     Raises:
-        RetrainingFailedError: the run failed. AirflowError: Airflow refused or went away.
+        RetrainingFailedError: the run failed. AirflowUnavailableError: Airflow was away for longer than `patience`.
+        AirflowError: it refused to answer.
     """
     told: set[str] = set()
     while True:
-        current = client.run(run.dag_id, run.run_id)
-        tasks = client.tasks(run.dag_id, run.run_id)
+        current, tasks = _through_outages(
+            lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)), progress, patience
+        )
         for task in tasks:
             if task.state == "running" and task.task_id not in told:
                 told.add(task.task_id)
@@ -63,10 +82,28 @@ def wait(client: AirflowClient, run: RunState, progress: Progress) -> dict[str, 
             break
         time.sleep(POLL_SECONDS)
     if current.state != "success":
-        failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "a task"
-        raise RetrainingFailedError(f"{run.dag_id}: {failed} failed; its log: {run.url}")
+        failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "the run"
+        words = note.read_text().strip() if note.exists() else "its log says why"
+        raise RetrainingFailedError(f"{run.dag_id}: {failed} failed; {words}")
     answer: dict[str, Any] = {"model": run.dag_id.removeprefix("retrain_"), "run": run.run_id, "url": run.url}
     for task in tasks:
         if task.task_id in ANSWERING and task.state == "success":
-            answer |= client.answer_of(run.dag_id, run.run_id, task.task_id) or {}
+            question = partial(client.answer_of, run.dag_id, run.run_id, task.task_id)
+            answer |= _through_outages(question, progress, patience) or {}
     return {**answer, "seconds": {task.task_id: round(task.seconds, 2) for task in tasks if task.seconds is not None}}
+
+
+def _through_outages(question: Callable[[], T], progress: Progress, patience: timedelta) -> T:
+    """Ask until there is an answer; whoever waits is told once per outage. Raises AirflowUnavailableError after `patience`."""
+    since: float | None = None
+    while True:
+        try:
+            return question()
+        except AirflowUnavailableError as error:
+            now = time.monotonic()
+            if since is None:
+                since = now
+                progress(f"{error}; the run goes on, and will be asked about again", 0.0)
+            if now - since >= patience.total_seconds():
+                raise
+        time.sleep(POLL_SECONDS)
