@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dojo.clock import RedisWorldClock
 from dojo.demo import rollout_view, view
-from dojo.demo.probes import features_online, first_version_as_of, ready
+from dojo.demo.probes import features_online, first_version_as_of, ready, serves
 from dojo.demo.steps import StepFailedError, Steps
 from dojo.demo.traffic import at_speed, watch
 from dojo.demo.view import Look
@@ -112,6 +112,8 @@ def retrain(stage: Stage, champion: Mapping[str, Any]) -> dict[str, Any]:
         ["retrain", MODEL, "--reason", f"demo: the champion is {age(stage, champion).days} days old"],
         said,
     )
+    if answer["outcome"] == "promote":
+        beside_the_champion(stage, answer["version"])
     return answer
 
 
@@ -132,7 +134,20 @@ def retrain_badly(stage: Stage) -> dict[str, Any]:
             ],
             said,
         )
+        if answer["outcome"] == "promote":
+            beside_the_champion(
+                stage, answer["version"]
+            )  # before the world goes on: at this speed an hour is a second and a half
     return answer
+
+
+def beside_the_champion(stage: Stage, version: str) -> None:
+    """Wait until the shadow's route is served."""
+    stage.steps.wait(
+        "Bring the challenger beside the champion (the gateway fetches, verifies and warms it)",
+        lambda: f"version {version} gets a copy of every request" if serves(stage.settings, MODEL, version) else None,
+        within=120,
+    )
 
 
 def said(answer: Mapping[str, Any]) -> str:

@@ -37,6 +37,13 @@ def ready(settings: Settings) -> bool:
     return status == HTTPStatus.OK
 
 
+def serves(settings: Settings, model: str, version: str) -> bool:
+    """Whether a version is an arm of the route that the gateway really serves."""
+    _, health = get_json(f"{settings.gateway_url}/healthz")
+    route = health.get("models", {}).get(model, {}).get("route") or {}
+    return any(arm["version"] == version for arm in route.get("arms", ()))
+
+
 def first_version_as_of(settings: Settings, now: datetime) -> datetime:
     """The world's midnight at which the demo's first version is trained."""
     from dojo.lake import Lake, midnight

@@ -1,0 +1,85 @@
+"""`dojo demo`, both acts on one small stack: first a challenger that fails only live, then one that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.stack import MODEL, Stack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+# Two world hours a second, 250 payments a second: a town of 1,500 has as many requests a wall second as the demo's own has at its speed.
+QUICK = "7200"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that `dojo demo` starts by itself, with a third of the demo's customers and demands that they can meet."""
+    directory = tmp_path_factory.mktemp("demo")
+    stack = Stack(directory, DOJO_SYNTHETIC_CUSTOMERS="1500", DOJO_SYNTHETIC_MERCHANTS="1500")
+    file: Path = directory / "models" / f"{MODEL}.yaml"
+    spec = yaml.safe_load(file.read_text())
+    spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_frauds": 5}
+    spec["gate"]["bootstrap_draws"] = 300
+    file.write_text(yaml.safe_dump(spec))
+    try:
+        yield stack
+    finally:
+        stack.dojo("down", check=False)
+
+
+@pytest.fixture(scope="module")
+def bad_canary(stage: Stack) -> dict[str, Any]:
+    answer: dict[str, Any] = stage.json("demo", "--act", "bad-canary", "--speed", QUICK, within=600)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def story(stage: Stack, bad_canary: dict[str, Any]) -> dict[str, Any]:
+    """In the world that the bad challenger left behind: its champion is as old as it was."""
+    answer: dict[str, Any] = stage.json("demo", "--days", "0.3", "--speed", QUICK, within=600)
+    return answer
+
+
+def stages(demo: dict[str, Any]) -> list[str]:
+    return [step["after"] for step in demo["rollout"]["history"]]
+
+
+def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_reason(bad_canary: dict[str, Any]) -> None:
+    assert bad_canary["retraining"]["verdict"] == "improved", "the gate saw nothing wrong with it"
+    assert stages(bad_canary) == ["shadow", "canary", "rolling_back", "rolled_back"]
+    reason = bad_canary["rollout"]["history"][-1]["why"]
+    assert "errors" in reason or "slow" in reason, reason
+    champion, challenger = bad_canary["rollout"]["champion"], bad_canary["rollout"]["version"]
+    by_version = bad_canary["live"]["by_version"]
+    assert by_version[challenger]["predictions"] < 0.1 * by_version[champion]["predictions"]
+    assert "arm_failed" in bad_canary["live"]["degraded"], "the champion answered for it"
+    assert "0" not in by_version, "nobody got the fallback of last resort"
+
+
+def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(stage: Stack, bad_canary: dict[str, Any]) -> None:
+    rollout = bad_canary["rollout"]
+    found = {v["version"]: v for v in stage.json("models", "list")}
+    assert "champion" in found[rollout["champion"]]["aliases"]
+    assert not found[rollout["version"]]["aliases"]
+    assert [m for m in stage.json("alerts") if m["urgency"] == "page" and rollout["version"] in m["title"]]
+
+
+def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) -> None:
+    assert story["retraining"]["outcome"] == "promote"
+    assert story["retraining"]["gain"] > 0.1, "the world changed since the champion was trained"
+    assert stages(story) == ["shadow", "canary", "promoting", "watch", "done"]
+    winner = story["rollout"]["version"]
+    assert stage.status()["champions"] == {MODEL: winner}
+    assert stage.predict({"customer_id": "c", "merchant_id": "m", "amount": 1.0})["version"] == winner
+
+
+def test_the_whole_story_is_in_the_audit_trail_unbroken(stage: Stack, story: dict[str, Any]) -> None:
+    kinds = {entry["kind"] for entry in stage.json("audit", "list")}
+    assert kinds >= {"alias", "route", "gate", "rollout", "retraining"}
+    assert stage.dojo("audit", "verify").returncode == 0
