@@ -1,8 +1,7 @@
 """What a failed Airflow task leaves in its own words, on disk: the callback that tells people knows only that something failed, and
 `dojo retrain` would have to read it out of a log.
 
-<home>/training/<model>/<key>.failure.txt     of a retraining
-<home>/materialisations/<key>.failure.txt     of a materialisation
+<home>/failures/<DAG>/<job's key>.txt     of the run's latest failed try; gone when the task is tried again
 """
 
 from __future__ import annotations
@@ -21,9 +20,5 @@ def job_key(run_id: str) -> str:
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def of_retraining(home: Path, model: str, run_id: str) -> Path:
-    return home / "training" / model / f"{job_key(run_id)}.failure.txt"
-
-
-def of_materialisation(home: Path, run_id: str) -> Path:
-    return home / "materialisations" / f"{job_key(run_id)}.failure.txt"
+def failure_note(home: Path, dag_id: str, run_id: str) -> Path:
+    return home / "failures" / dag_id / f"{job_key(run_id)}.txt"

@@ -18,11 +18,11 @@ from functools import partial
 from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
 from dojo.settings import load_settings
 from pipelines.dags.run_identity import WrongParameterError, instant
-from pipelines.dags.wiring import AS_OF, REASON, TASK_POLICY, log_steps, page_owner
+from pipelines.dags.wiring import AS_OF, REASON, TASK_POLICY, leaves_a_note, log_steps, page_owner
+from pipelines.failure_notes import failure_note
 
 OWNER = "ml-platform"  # features are shared by models: the platform's team keeps them
 
@@ -37,7 +37,7 @@ with DAG(
     default_args={**TASK_POLICY, "owner": OWNER},
     params={"as_of": AS_OF, "reason": REASON},
     tags=["features", OWNER],
-    on_failure_callback=partial(page_owner, "features", OWNER),
+    on_failure_callback=partial(page_owner, "features", OWNER, "features stay as they were"),
 ):
     # A store that is built from nothing computes every day of the lake: minutes for a hundred days.
     @task(execution_timeout=timedelta(minutes=20))
@@ -46,11 +46,14 @@ with DAG(
         from pipelines.features.materialize import EmptyLakeError
         from pipelines.features.once import materialize_once
 
-        as_of = get_current_context()["params"]["as_of"]
-        try:
-            done = materialize_once(load_settings(), instant(as_of) if as_of else None, "airflow", log_steps)
-        except (EmptyLakeError, ClockNotSetError, WrongParameterError) as refusal:
-            raise AirflowFailException(str(refusal)) from refusal
+        context, settings = get_current_context(), load_settings()
+        as_of = context["params"]["as_of"]
+        with leaves_a_note(
+            failure_note(settings.home, context["dag"].dag_id, context["run_id"]),
+            "materialize",
+            (EmptyLakeError, ClockNotSetError, WrongParameterError),
+        ):
+            done = materialize_once(settings, instant(as_of) if as_of else None, "airflow", log_steps)
         return {"as_of": done.as_of.isoformat(), "days": done.days_built, "rows": done.rows_built, "seconds": done.seconds}
 
     materialize()

@@ -29,14 +29,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from dojo.settings import load_settings
 from dojo.specs import ModelSpec, load_specs
 from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
-
-# The gate's outcome -> the tasks that follow, as in pipelines/retraining/pipeline.py (importing that takes seconds). A model's first version has nobody to be compared with and nobody to take over from.
-FOLLOWS = {
-    "promote": ["register", "start_rollout"],
-    "first": ["register"],
-    "keep": ["keep_champion"],
-    "regression": ["alert_regression"],
-}
+from pipelines.retraining.decision import FOLLOWS
+from pipelines.retraining.trigger import RUN_TIMEOUT
 
 
 def retraining_dag(spec: ModelSpec) -> DAG:
@@ -63,7 +57,7 @@ def retraining_dag(spec: ModelSpec) -> DAG:
             return []
         if (outcome := compared["outcome"]) not in FOLLOWS:
             raise AirflowFailException(f"compare: expected an outcome of {', '.join(FOLLOWS)}, got {outcome!r}")
-        return FOLLOWS[outcome]
+        return list(FOLLOWS[outcome])
 
     with DAG(
         dag_id=f"retrain_{spec.name}",
@@ -72,11 +66,11 @@ def retraining_dag(spec: ModelSpec) -> DAG:
         schedule=None,  # world time is not Airflow's: docs/adr/0010-world-time-schedule.md
         catchup=False,
         max_active_runs=1,  # two challengers at once would each be compared with a champion that the other replaces
-        dagrun_timeout=timedelta(minutes=45),  # the tasks' own limits and their retries; beyond it something hangs
+        dagrun_timeout=RUN_TIMEOUT,
         default_args={**TASK_POLICY, "owner": spec.owner},
         params={"as_of": AS_OF, "dry_run": DRY_RUN, "reason": REASON},
         tags=["retraining", spec.name, spec.owner],
-        on_failure_callback=partial(page_owner, spec.name, spec.owner),
+        on_failure_callback=partial(page_owner, spec.name, spec.owner, "the champion stays"),
     ) as dag:
         # Three retries (D1): a lake that is being written, a disk or a network that stumbles.
         collect = step("collect", retries=3)

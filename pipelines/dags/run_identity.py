@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +9,12 @@ from typing import Any
 
 import msgspec
 
+from pipelines.failure_notes import job_key
 from pipelines.retraining.job import Job
-
-NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9._-]+")
-LONGEST = 180  # characters; a key may have 200
 
 
 class WrongParameterError(ValueError):
     """A run was started with a parameter that means nothing; the message names it."""
-
-
-def job_key(run_id: str) -> str:
-    """The run's id as a job's key. What a key cannot hold is replaced, and a hash keeps such ids apart."""
-    safe = NOT_IN_KEYS.sub("-", run_id).lstrip("._-")[:LONGEST]
-    return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def pinned_job(
@@ -71,8 +61,3 @@ def instant(text: str) -> datetime:
     except ValueError:
         raise WrongParameterError(f"as_of: expected a time such as 2018-06-24T00:00:00Z, got {text!r}") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def failure_note(home: Path, model: str, run_id: str) -> Path:
-    """Where a task that fails leaves its words for whoever is told: Airflow's callback knows only that it failed."""
-    return home / "training" / model / f"{job_key(run_id)}.failure.txt"

@@ -6,7 +6,8 @@ Heavy imports (Polars, LightGBM, MLflow) happen inside the tasks: the DAG proces
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from dojo.settings import Settings, load_settings
-from pipelines.dags.run_identity import WrongParameterError, failure_note, job_key, pinned_job
+from pipelines.dags.run_identity import WrongParameterError, pinned_job
+from pipelines.failure_notes import failure_note, job_key
 from pipelines.retraining.job import Job
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,11 @@ REASON = Param(
 )
 
 
+# Seconds for which the callback tries to tell people: a Redis that restarts is back by then, and the DAG processor, in which callbacks run,
+# ends what takes it longer than 120 s (airflow.cfg).
+TELLING_SECONDS = 90.0
+
+
 def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any]:
     """Call one function of pipelines.retraining.tasks with the run's job. Its small answer becomes the task's XCom.
 
@@ -55,18 +62,24 @@ def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any
 
     refusals: tuple[type[Exception], ...] = (*tasks.REFUSALS, ClockNotSetError, WrongParameterError)
     settings = load_settings()
-    note = failure_note(settings.home, model, context["run_id"])
-    note.unlink(missing_ok=True)  # of an earlier try
-    try:
+    with leaves_a_note(failure_note(settings.home, context["dag"].dag_id, context["run_id"]), step, refusals):
         job = job_of_run(model, context, settings)
         answer: dict[str, Any] = getattr(tasks, step)(job, settings, log_steps)
+    return answer
+
+
+@contextmanager
+def leaves_a_note(note: Path, step: str, refusals: tuple[type[Exception], ...]) -> Iterator[None]:
+    """What fails in the block is written into `note` for whoever is told of it. Of `refusals` the task fails at once, without retries."""
+    note.unlink(missing_ok=True)  # of an earlier try
+    try:
+        yield
     except refusals as refusal:
-        _leave(note, f"{step}: {refusal}")
+        _write(note, f"{step}: {refusal}")
         raise AirflowFailException(str(refusal)) from refusal
     except Exception as error:
-        _leave(note, f"{step}: {type(error).__name__}: {error}")
+        _write(note, f"{step}: {type(error).__name__}: {error}")
         raise
-    return answer
 
 
 def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Job:
@@ -79,8 +92,16 @@ def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Jo
     return pinned_job(settings.home, model, run.run_id, {**context["params"], **(run.conf or {})}, who, clock.now)
 
 
-def page_owner(model: str, owner: str, context: Mapping[str, Any]) -> None:
-    """A run failed for good: tell the model's owner, once, and write it into the audit trail. Runs in the DAG processor."""
+def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, Any]) -> None:
+    """A run failed for good: tell its owner, once, and write it into the audit trail. Runs in the DAG processor.
+
+    Args:
+        model: the model's name, or what else the message is filed under.
+        consequence: what it means for the platform; part of the title.
+    """
+    import stamina
+    from redis.exceptions import RedisError
+
     from dojo.audit import AuditTrail
     from dojo.clock import wall_now
     from dojo.connections import connect_redis
@@ -88,32 +109,34 @@ def page_owner(model: str, owner: str, context: Mapping[str, Any]) -> None:
 
     settings = load_settings()
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
-    note = failure_note(settings.home, model, run_id)
+    note = failure_note(settings.home, dag_id, run_id)
     cause = note.read_text() if note.exists() else "a task ended without a word (killed, or out of time)"
     occasion = f"{dag_id}:{job_key(run_id)}:failed"
     redis = connect_redis(settings.redis)
-    Inbox(redis).send(
-        Message(
-            message_id=occasion,
-            urgency="page",
-            to=owner,
-            model=model,
-            title=f"{dag_id} failed; the champion stays",
-            text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
-            source="airflow",
-            world_time=None,
-            wall_time=wall_now(),
-        )
-    )
-    AuditTrail(redis).append(
-        entry_id=occasion,
-        kind="retraining",
+    message = Message(
+        message_id=occasion,
+        urgency="page",
+        to=owner,
         model=model,
-        who="airflow",
-        what=f"{dag_id} failed",
-        why=cause,
-        after={"run": run_id},
+        title=f"{dag_id} failed; {consequence}",
+        text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
+        source="airflow",
+        world_time=None,
+        wall_time=wall_now(),
     )
+    # A Redis that was the run's failure may be away still; telling twice tells once.
+    for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0):
+        with attempt:
+            Inbox(redis).send(message)
+            AuditTrail(redis).append(
+                entry_id=occasion,
+                kind="retraining",
+                model=model,
+                who="airflow",
+                what=f"{dag_id} failed",
+                why=cause,
+                after={"run": run_id},
+            )
 
 
 def run_url(settings: Settings, dag_id: str, run_id: str) -> str:
@@ -123,7 +146,7 @@ def run_url(settings: Settings, dag_id: str, run_id: str) -> str:
     return f"{access.url if access else ''}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
 
 
-def _leave(note: Path, text: str) -> None:
+def _write(note: Path, text: str) -> None:
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(text)
 

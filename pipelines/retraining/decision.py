@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,15 @@ GATE_PATH = "gate"  # where it and its report are, in the workspace and among th
 Verdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
 Outcome = Literal["promote", "keep", "regression", "first"]
 GuardVerdict = Literal["ok", "veto", "insufficient_data"]
+
+# The gate's outcome -> the tasks that follow, in Airflow and without. A model's first version has nobody to be compared with and nobody to
+# take over from. Here, because the DAG's file is read every half minute and may import nothing heavy.
+FOLLOWS: Mapping[Outcome, tuple[str, ...]] = {
+    "promote": ("register", "start_rollout"),
+    "first": ("register",),
+    "keep": ("keep_champion",),
+    "regression": ("alert_regression",),
+}
 
 # What the rollout's controller compares live traffic with, of the champion on the holdout.
 BASELINE_METRICS = ("recall_at_threshold", "false_positive_rate_at_threshold")

@@ -19,6 +19,7 @@ from dojo.settings import Settings
 from dojo.specs import SpecError, load_spec
 from pipelines.retraining import log, steps, tasks
 from pipelines.retraining.champion import champion_profile
+from pipelines.retraining.decision import FOLLOWS
 from pipelines.retraining.job import Job
 from pipelines.retraining.profile import ReferenceProfile
 from pipelines.retraining.records import Records
@@ -93,14 +94,6 @@ def build_and_judge(run: Run, profile: ReferenceProfile | None, seconds: dict[st
 Task = Callable[[Job, Settings, Progress], dict[str, Any]]
 
 BEFORE_THE_GATE = ("collect", "validate", "build_dataset", "train", "evaluate", "compare")
-
-# The gate's outcome -> the tasks that follow.
-FOLLOWS = {
-    "promote": ("register", "start_rollout"),
-    "first": ("register",),
-    "keep": ("keep_champion",),
-    "regression": ("alert_regression",),
-}
 
 # How often a step is repeated after a fault that may pass: collection three times (D1), the others twice, as in Airflow.
 RETRIES = {"collect": 3}

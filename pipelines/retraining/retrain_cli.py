@@ -95,8 +95,8 @@ def retrain(
 def _in_airflow(
     settings: Settings, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
 ) -> dict[str, Any]:
-    from pipelines import failure_notes
     from pipelines.airflow_client import AirflowError
+    from pipelines.failure_notes import failure_note
     from pipelines.retraining.trigger import RetrainingFailedError, ask, wait
 
     asked = {
@@ -107,7 +107,7 @@ def _in_airflow(
     }
     run = ask(client, model, asked)
     say(f"in Airflow: {run.url}", 0.0)
-    note = failure_notes.of_retraining(settings.home, model, run.run_id)
+    note = failure_note(settings.home, run.dag_id, run.run_id)
     with (
         errors_become_messages(
             RetrainingFailedError,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from dojo.airflow_access import AirflowAccess
-from pipelines import failure_notes
 from pipelines.airflow_client import AirflowClient, AirflowUnavailableError, RunState
+from pipelines.failure_notes import failure_note
 from pipelines.retraining import trigger
 from tests.servers import free_port
 
@@ -125,7 +125,7 @@ def test_an_outage_without_end_is_an_error(api: ScriptedApi, client: AirflowClie
 def test_a_failed_run_is_told_in_its_tasks_own_words(
     api: ScriptedApi, client: AirflowClient, tmp_path: Path, words: str, expected: str
 ) -> None:
-    note = failure_notes.of_retraining(tmp_path, "fraud_detection", RUN)
+    note = failure_note(tmp_path, DAG, RUN)
     if words:
         note.parent.mkdir(parents=True)
         note.write_text(f"{words}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
@@ -114,17 +113,3 @@ def test_reading_the_files_costs_little(inventory: dict[str, Any]) -> None:
     """They are read every 30 s: heavy imports belong into tasks. 0.2 s alone; the limit leaves room for busy machines."""
     assert sum(inventory["seconds"].values()) < 3
     assert all(dag["bytes"] < 60_000 for dag in inventory["dags"].values())
-
-
-def test_the_branches_are_those_of_a_retraining_without_airflow() -> None:
-    """Read, not imported: Airflow's own process reads the DAG file, and ours the pipeline."""
-    found = [_constant(Path("pipelines") / path, "FOLLOWS") for path in ("dags/retraining.py", "retraining/pipeline.py")]
-    assert found[0]
-    assert found[0] == {outcome: list(tasks) for outcome, tasks in found[1].items()}
-
-
-def _constant(path: Path, name: str) -> Any:
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return ast.literal_eval(node.value)
-    raise AssertionError(f"{path} has no {name}")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dags.run_identity import WrongParameterError, job_key, pinned_job
+from pipelines.dags.run_identity import WrongParameterError, pinned_job
+from pipelines.failure_notes import job_key
 from pipelines.retraining.job import KEY
 
 RUN = "manual__2026-11-21T03:30:45.723458+00:00"
