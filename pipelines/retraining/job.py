@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +13,25 @@ import msgspec
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
+def key_by_hand(as_of: datetime, spec: bytes, champion: str | None, *kinds: str) -> str:
+    """The key of a job that somebody asks for without a scheduler: everything that decides how it ends.
+
+    Asked for again after a kill it is the same job, and goes on; after the spec or the champion was changed it is another one, and is
+    decided anew.
+
+    Args:
+        spec: the spec's file. champion: its version, None without one. kinds: what else makes it different, such as `dry-run`.
+    """
+    return "-".join(
+        (f"{as_of:%Y-%m-%dT%H%M%S}", f"spec.{hashlib.sha256(spec).hexdigest()[:8]}", f"champion.{champion or 'none'}", *kinds)
+    )
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What every task of a retraining needs to know.
 
     Attributes:
-        key: names it for good (Airflow's run, or the model and `as_of`): a task that is run again under the same key finds
+        key: names it for good (Airflow's run, or `key_by_hand`): a task that is run again under the same key finds
             what it left and ends in the same version. Letters, digits, `.`, `_`, `-`.
         as_of: world time at which the version is trained.
         reason: why it is done, for the audit trail; `who` asked.

@@ -123,14 +123,25 @@ def _in_airflow(
 def _here(settings: Settings, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str) -> dict[str, Any]:
     from dojo.clock import RedisWorldClock
     from dojo.connections import connect_redis
-    from pipelines.retraining.job import Job
+    from dojo.registry import CHAMPION, ModelRegistry
+    from pipelines.retraining.job import Job, key_by_hand
+    from pipelines.retraining.trigger import active_run, airflow_client
+
+    client = airflow_client(settings)
+    if client and (run := active_run(client, model)):
+        raise fail(f"{model}: Airflow is retraining it: {run.url}", "Wait for its end, or retrain without --in-process.")
+
+    # After the question: importing all of training takes seconds.
     from pipelines.retraining.pipeline import run_retraining
     from pipelines.retraining.sabotage import slow_by_night
     from pipelines.retraining.tasks import REFUSALS
 
     when = moment or RedisWorldClock(connect_redis(settings.redis)).now()
-    parts = [f"{when:%Y-%m-%dT%H%M%S}", *([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
-    job = Job(model=model, key="-".join(parts), as_of=when, reason=reason, who=getpass.getuser(), dry_run=dry_run)
+    champion = ModelRegistry(settings.mlflow).by_alias(model, CHAMPION)
+    spec = (settings.models_dir / f"{model}.yaml").read_bytes()
+    kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
+    key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
+    job = Job(model=model, key=key, as_of=when, reason=reason, who=getpass.getuser(), dry_run=dry_run)
     with errors_become_messages(*REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."):
         return run_retraining(job, settings, say, slow_by_night if sabotage else None)
 

@@ -53,6 +53,18 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
 
 
+def active_run(client: AirflowClient, model: str) -> RunState | None:
+    """The model's run that has not ended, if there is one. None, too, while Airflow is away: no task ends well then.
+
+    Raises:
+        AirflowError: Airflow refused to answer.
+    """
+    try:
+        return next((run for run in client.runs(dag_id(model)) if not run.finished), None)
+    except AirflowUnavailableError:
+        return None
+
+
 def wait(
     client: AirflowClient, run: RunState, progress: Progress, note: Path, patience: timedelta = RUN_TIMEOUT
 ) -> dict[str, Any]:

@@ -34,7 +34,11 @@ def require(job: Job, home: Path, file: str, step: str) -> Path:
 
 @contextmanager
 def exclusive(model: str, home: Path) -> Iterator[None]:
-    """One retraining of a model at a time, among the processes of this machine; the kernel lets go when its holder dies.
+    """One retraining of a model at a time, among those without a scheduler on this machine; the kernel lets go when its holder dies.
+
+    Airflow's tasks do not hold it (each is a process of its own): there `max_active_runs` keeps to one run, and `dojo retrain
+    --in-process` begins nothing while one is active. What remains: a run that Airflow begins while one by hand goes on. They have
+    different workspaces, and the rollout refuses whoever comes second.
 
     Raises:
         RetrainingRunningError: another one runs.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from click.testing import Result
 from redis import Redis
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from dojo.audit import AuditTrail, Entry
 from dojo.cli.app import build
@@ -26,7 +25,7 @@ from dojo.settings import Settings
 from pipelines.retraining import pipeline, steps, tasks
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.errors import RetrainingRunningError, RolloutRefusedError, StaleDataError
-from pipelines.retraining.job import Job
+from pipelines.retraining.job import Job, key_by_hand
 from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, JOB_TAG
 from pipelines.retraining.pipeline import BEFORE_THE_GATE, run_retraining
 from pipelines.retraining.steps import Run
@@ -365,11 +364,17 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return lambda *arguments: CliRunner().invoke(build(), arguments)
 
 
-def test_dojo_retrain_here_and_dojo_gate_show(approved: Rollout, command: Callable[..., Result]) -> None:
+def test_dojo_retrain_here_and_dojo_gate_show(
+    approved: Rollout, settings: Settings, registry: ModelRegistry, command: Callable[..., Result]
+) -> None:
     ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--reason", "a look", "--json")
     assert ran.exit_code == 0, ran.output
     answer = json.loads(ran.stdout)
-    assert (answer["dry_run"], answer["job"]) == (True, "2030-03-10T120000-dry-run")
+    spec = (settings.models_dir / f"{APPROVED}.yaml").read_bytes()
+    champion = registry.by_alias(APPROVED, CHAMPION)
+    assert champion is not None
+    key = key_by_hand(datetime(2030, 3, 10, 12, tzinfo=UTC), spec, champion.version, "dry-run")
+    assert (answer["dry_run"], answer["job"]) == (True, key)
     newest = json.loads(command("gate", "show", APPROVED, "--json").stdout)
     assert (newest["job"], newest["verdict"], newest["gain"]) == (answer["job"], answer["verdict"], answer["gain"])
     shown = command("gate", "show", f"{APPROVED}@2").stdout

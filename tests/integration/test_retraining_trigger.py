@@ -5,14 +5,16 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from dojo.airflow_access import AirflowAccess
+from dojo.cli.app import build
 from pipelines.airflow_client import AirflowClient, AirflowUnavailableError, RunState
 from pipelines.failure_notes import failure_note
 from pipelines.retraining import trigger
@@ -35,7 +37,9 @@ class ScriptedApi:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self._answer(201, {"access_token": "token"})
+                self._answer(200, api.answer("/")) if self.path.endswith("/dagRuns") else self._answer(
+                    201, {"access_token": "token"}
+                )
 
             def do_GET(self) -> None:
                 if api.refuses:
@@ -69,7 +73,8 @@ class ScriptedApi:
         if path.endswith("/taskInstances"):
             task = {"task_id": "compare", "state": self.state, "try_number": 1, "start_date": None, "end_date": None}
             return {"task_instances": [{**task, "duration": 2.5, "pid": 1}]}
-        return {"dag_id": DAG, "dag_run_id": RUN, "state": self.state, "conf": {}}
+        run = {"dag_id": DAG, "dag_run_id": RUN, "state": self.state, "conf": {}}
+        return {"dag_runs": [run]} if "dagRuns?" in path else run
 
 
 @pytest.fixture
@@ -132,3 +137,35 @@ def test_a_failed_run_is_told_in_its_tasks_own_words(
     api.state = "failed"
     with pytest.raises(trigger.RetrainingFailedError, match=expected):
         trigger.wait(client, run(client), lambda step, share: None, note)
+
+
+@pytest.fixture
+def command(api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`dojo retrain fraud_detection` where Airflow is the scripted one, and nobody else answers."""
+    away = f"127.0.0.1:{free_port()}"
+    for name, value in {
+        "DOJO_AIRFLOW_URL": f"http://admin:password@127.0.0.1:{api.port}",
+        "DOJO_HOME": str(tmp_path),
+        "DOJO_REDIS_URL": f"redis://{away}/0",
+        "DOJO_MLFLOW_URL": f"http://{away}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: CliRunner().invoke(build(), ["retrain", "fraud_detection", *arguments])
+
+
+def test_nothing_is_begun_here_while_airflow_retrains(command: Callable[..., Result]) -> None:
+    ran = command("--in-process", "--as-of", "2018-06-24")
+    assert ran.exit_code == 1
+    assert "fraud_detection: Airflow is retraining it: http://127.0.0.1" in ran.output
+    assert f"/dags/{DAG}/runs/" in ran.output
+
+
+def test_after_a_failure_the_run_is_named_and_nobody_is_sent_elsewhere(
+    api: ScriptedApi, command: Callable[..., Result]
+) -> None:
+    api.state = "failed"
+    ran = command("--reason", "drift")
+    assert ran.exit_code == 1
+    assert "compare failed; its log says why" in ran.output
+    assert f"clear the failed task: http://127.0.0.1:{api.port}/dags/{DAG}/runs/manual" in ran.output
+    assert "--in-process" not in ran.output

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.retraining.job import Job
+from pipelines.retraining.job import KEY, Job, key_by_hand
 from pipelines.retraining.schedule import scheduled_job, state
 
 NOW = datetime(2018, 6, 24, tzinfo=UTC)
@@ -41,6 +41,20 @@ def test_however_much_was_missed_one_retraining_makes_up_for_it(missed: int, ste
 def test_the_same_due_time_is_the_same_job() -> None:
     assert scheduled_job("m", NOW, "7d") == scheduled_job("m", NOW, "7d")
     assert scheduled_job("m", NOW, "7d").key == "scheduled-2018-06-24T000000"
+
+
+def test_a_job_by_hand_is_another_one_when_the_spec_or_the_champion_was_changed() -> None:
+    key = key_by_hand(NOW, b"gate: ...", "1")
+    assert key == key_by_hand(NOW, b"gate: ...", "1")
+    others = {
+        key_by_hand(NOW + timedelta(seconds=1), b"gate: ...", "1"),
+        key_by_hand(NOW, b"gate: ....", "1"),
+        key_by_hand(NOW, b"gate: ...", "2"),
+        key_by_hand(NOW, b"gate: ...", None),
+        key_by_hand(NOW, b"gate: ...", "1", "dry-run"),
+    }
+    assert len(others | {key}) == 6
+    assert all(KEY.fullmatch(one) for one in others)
 
 
 @pytest.mark.parametrize("key", ["", ".hidden", "../up", "a/b", "it's", "a b", "x" * 201])
