@@ -57,7 +57,10 @@ def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_
     assert "errors" in reason or "slow" in reason, reason
     champion, challenger = bad_canary["rollout"]["champion"], bad_canary["rollout"]["version"]
     by_version = bad_canary["live"]["by_version"]
-    assert by_version[challenger]["predictions"] < 0.1 * by_version[champion]["predictions"]
+    by_challenger = (
+        by_version[challenger]["predictions"] if challenger in by_version else 0
+    )  # by night it answers nobody in time
+    assert by_challenger < 0.1 * by_version[champion]["predictions"]
     assert "arm_failed" in bad_canary["live"]["degraded"], "the champion answered for it"
     assert "0" not in by_version, "nobody got the fallback of last resort"
 

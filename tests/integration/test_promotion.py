@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from dojo.audit import AuditTrail
@@ -27,6 +25,7 @@ from dojo.registry import (
     Version,
 )
 from dojo.routes import Arm, Route, RouteConflictError, RouteTable
+from tests.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -256,54 +255,12 @@ def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions:
     assert (newest.before, newest.after["champion"]) == ({"champion": "3"}, "1")
 
 
-class KilledError(BaseException):
-    """The process is gone: nothing that would handle an error runs."""
-
-
-class Fate:
-    """Kills right after the given write to MLflow or Redis. Between two writes it makes no difference when: reads leave no trace."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def written(self) -> None:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
-
-
-class DoomedClient:
-    """MLflow's client, in a process that fate will kill."""
-
-    def __init__(self, client: Any, fate: Fate) -> None:
-        self._client, self._fate = client, fate
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            answer = getattr(self._client, name)(*args, **kwargs)
-            if not name.startswith(("get_", "search_")):
-                self._fate.written()
-            return answer
-
-        return call
-
-
 def doomed(champions: Champions, server: RedisServer, fate: Fate) -> Champions:
     """The same platform, seen from a process that fate will kill."""
 
-    class DoomedPipeline(Pipeline):
-        def execute(self, *args: Any, **kwargs: Any) -> list[Any]:
-            answer: list[Any] = super().execute(*args, **kwargs)
-            fate.written()
-            return answer
-
-    class DoomedRedis(Redis):
-        def pipeline(self, *_: Any, **__: Any) -> Pipeline:
-            return DoomedPipeline(self.connection_pool, self.response_callbacks, True, None)
-
-    redis = DoomedRedis.from_url(server.url)
+    redis = doomed_redis(server.url, fate)
     registry = ModelRegistry(champions.registry.url)
-    registry.client = DoomedClient(registry.client, fate)  # type: ignore[assignment]
+    registry.client = DoomedMlflow(registry.client, fate)  # type: ignore[assignment]
     return Champions(registry, RouteTable(redis), AuditTrail(redis))
 
 
