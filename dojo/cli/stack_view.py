@@ -140,7 +140,8 @@ def print_status(overview: Overview) -> None:
         )
         out.print(f"{'champion':<13}{model}: {known}", highlight=False)
     if overview.airflow is not None:
-        known = f"user {overview.airflow.user}, password {overview.airflow.password or 'unknown'}"
+        password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
+        known = f"user {overview.airflow.user}, {password}"
         out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -44,7 +45,8 @@ class Overview(msgspec.Struct, frozen=True):
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
         champions: model -> the version that answers; None for no version, "?" while MLflow is away.
-        airflow: where its UI is and how to log in; None when the stack is run without.
+        airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
+            it was set.
     """
 
     stack: StackStatus
@@ -57,7 +59,13 @@ class Overview(msgspec.Struct, frozen=True):
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features = read_world(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
-    return Overview(stack, world, features, champions, airflow_access(settings))
+    return Overview(stack, world, features, champions, shown_access(settings))
+
+
+def shown_access(settings: Settings) -> AirflowAccess | None:
+    """What may be shown: the embedded Airflow's password is this machine's own, another one's is not ours to spread."""
+    access = airflow_access(settings)
+    return replace(access, password="") if access and settings.airflow_url else access
 
 
 def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:

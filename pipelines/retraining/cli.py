@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -206,9 +205,9 @@ METRICS = ("pr_auc", "roc_auc", "card_precision_at_100")
 
 
 def quiet_libraries() -> None:
-    """Our own progress is enough: no bars and notes of MLflow in between. Before it is imported."""
+    """Our own progress is enough: no bars and notes of MLflow in between. Before it is imported, which sets its logger's level."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 
 @contextmanager

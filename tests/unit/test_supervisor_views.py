@@ -9,9 +9,11 @@ import pytest
 
 from dojo.cli.log_view import last_of_all, parse, readable
 from dojo.cli.stack_view import StateChanges, elapsed
+from dojo.settings import Settings
 from dojo.supervisor.identity import ProcessId
 from dojo.supervisor.lifecycle import State
 from dojo.supervisor.logfiles import last_lines, rotate
+from dojo.supervisor.overview import shown_access
 from dojo.supervisor.status import ProcessStatus, StackStatus, read_status, write_status
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -136,3 +138,14 @@ def test_a_log_is_rotated_under_the_process_that_writes_it(tmp_path: Path) -> No
         held.write(b"new\n")
     assert log.read_bytes() == b"new\n"
     assert (tmp_path / "x.log.1").read_bytes() == b"old\n" * 10
+
+
+def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "passwords.json").write_text('{"admin": "embedded"}')
+    embedded = shown_access(Settings(home=tmp_path))
+    assert embedded is not None
+    assert embedded.password == "embedded"
+    elsewhere = shown_access(Settings(home=tmp_path, airflow_url="https://ada:secret@airflow.example/"))
+    assert elsewhere is not None
+    assert (elsewhere.url, elsewhere.user, elsewhere.password) == ("https://airflow.example", "ada", "")
