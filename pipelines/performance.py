@@ -121,7 +121,7 @@ def performance(
 
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
-    from pipelines.retraining.cli import parse_time
+    from pipelines.retraining.terminal import parse_time
 
     settings = load_settings()
     with errors_become_messages(SpecError):

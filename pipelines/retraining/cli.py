@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -16,8 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-
-SpecName = Annotated[str, typer.Argument(help="The model's name: a file in models/ without .yaml.", metavar="MODEL")]
+from pipelines.retraining.terminal import SpecName, parse_date, parse_mapping, parse_time, quiet_libraries, say, workspace
 
 
 def train(
@@ -42,7 +37,7 @@ def train(
     from dojo.lake import Lake
     from dojo.promotion import Champions, Change
     from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError
-    from dojo.routes import RouteTable
+    from dojo.routes import RouteConflictError, RouteTable
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
     from pipelines.retraining.errors import TrainingRefusedError
@@ -64,15 +59,16 @@ def train(
         redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
         clock = RedisWorldClock(redis)
         moment = parse_time(as_of) if as_of else clock.now()
+        world_time = clock.now() if clock.is_set() else moment
         run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
         result = run_training(run, registry, moment)
-        change = Change(
-            key=f"train:{model}:{result.version.version}",
-            who=getpass.getuser(),
-            why="trained by hand (dojo train)",
-            world_time=clock.now() if clock.is_set() else moment,
-        )
-        record_training(result, Champions(registry, RouteTable(redis), AuditTrail(redis)), change)
+        why = "trained by hand (dojo train)"
+        change = Change(f"train:{model}:{result.version.version}", getpass.getuser(), why, world_time)
+        not_recorded = None
+        try:
+            record_training(result, Champions(registry, RouteTable(redis), AuditTrail(redis)), change)
+        except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
+            not_recorded = f"version {result.version.version} became {result.alias}: {error}"
 
     note = (
         "the model's first version: it is the champion, which serving uses"
@@ -84,6 +80,7 @@ def train(
         "version": result.version.version,
         "alias": result.alias,
         "note": note,
+        "not_recorded": not_recorded,
         "run_id": result.version.run_id,
         "as_of": result.version.tags["as_of"],
         "rows": result.fit.rows,
@@ -94,6 +91,9 @@ def train(
         "onnx_parity_difference": result.fit.parity_difference,
         "seconds": result.seconds,
     }
+    if not_recorded:
+        what = "the audit trail, and it has no route" if result.alias == CHAMPION else "the audit trail"
+        err.print(f"[bold yellow]not recorded[/] in {what}: {escape(not_recorded)}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(answer)
         return
@@ -202,53 +202,3 @@ def backtest(
 
 
 METRICS = ("pr_auc", "roc_auc", "card_precision_at_100")
-
-
-def quiet_libraries() -> None:
-    """Our own progress is enough: no bars and notes of MLflow in between. Before it is imported, which sets its logger's level."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-
-
-@contextmanager
-def workspace(home: Path) -> Iterator[Path]:
-    """A directory for one run under the platform's home (it may take gigabytes; /tmp is often memory). Gone afterwards."""
-    parent = home / "training"
-    parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="run-", dir=parent) as directory:
-        yield Path(directory)
-
-
-def say(step: str, share: float) -> None:
-    """Progress on stderr: one line per step, or the current share on a terminal."""
-    if share == 0:
-        err.print(f"[dim]{escape(step)} ...[/]", highlight=False)
-    elif err.is_terminal:
-        err.print(f"[dim]  {escape(step)} {share:.0%}[/]", highlight=False, end="\n" if share >= 1 else "\r")
-
-
-def parse_time(text: str) -> datetime:
-    """ISO 8601; without a zone it is UTC. Wrong calls end with code 2."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise fail(f"expected a time such as 2018-06-24T00:00, got {text!r}", code=2) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def parse_date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise fail(f"expected a date such as 2018-06-10, got {text!r}", code=2) from None
-
-
-def parse_mapping(pairs: list[str]) -> dict[str, str]:
-    """`["a=b"]` -> {"a": "b"}."""
-    mapping = {}
-    for pair in pairs:
-        theirs, separator, ours = pair.partition("=")
-        if not (theirs and separator and ours):
-            raise fail(f"--map: expected their_column=our_column, got {pair!r}", code=2)
-        mapping[theirs] = ours
-    return mapping

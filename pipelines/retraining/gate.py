@@ -21,11 +21,11 @@ import polars as pl
 from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.registry import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS
+from pipelines.retraining.artefacts import BUNDLE_PATH
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.champion import seen_until
 from pipelines.retraining.compare import Candidate, Holdout, Judgement, judge
 from pipelines.retraining.decision import DECISION_FILE, GATE_PATH, Decision
-from pipelines.retraining.log import BUNDLE_PATH
 from pipelines.retraining.segments import customer_segments
 from pipelines.retraining.steps import Run
 

@@ -11,7 +11,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from pipelines.retraining.cli import SpecName, parse_time, quiet_libraries, say
+from pipelines.retraining.terminal import SpecName, parse_time, quiet_libraries, say
 
 if TYPE_CHECKING:
     from dojo.settings import Settings

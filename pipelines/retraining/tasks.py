@@ -29,6 +29,7 @@ from dojo.settings import Settings
 from dojo.specs import SpecError, load_spec
 from pipelines.retraining import gate, log, steps, workspaces
 from pipelines.retraining.after_gate import alert_regression, keep_champion, register, start_rollout
+from pipelines.retraining.artefacts import BUNDLE_PATH
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.champion import champion_profile
 from pipelines.retraining.collect import MANIFEST_FILE
@@ -143,7 +144,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
         raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
     if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
         return said(logged_decision(registry, job.model, logged.info.run_id))
-    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (log.BUNDLE_PATH, "evaluate"))
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
     run_id = logged.info.run_id
     decision = gate.decide(run, registry, job.key, run_id)
     with registry.errors(job.model, f"run {run_id}"):

@@ -10,8 +10,8 @@ import polars as pl
 from dojo.lake import Lake
 from dojo.settings import Settings, load_settings
 from dojo.specs import ModelSpec
+from pipelines.retraining.artefacts import dump_spec
 from pipelines.retraining.job import Job
-from pipelines.retraining.log import dump_spec
 from tests.payments import START, fill_lake, payments, small_spec
 
 PER_DAY = 160
