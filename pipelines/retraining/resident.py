@@ -137,14 +137,14 @@ def look(
         last = store.last(spec.name)
         match state(last, now, every):
             case "begin":
-                store.began(spec.name, now)
+                store.begin(spec.name, now)
                 status.models[spec.name] = f"counting from {now:%Y-%m-%d %H:%M}"
                 return
             case "waiting":
                 assert last is not None
                 status.models[spec.name] = f"waiting for {last + every:%Y-%m-%d %H:%M}"
                 return
-        job = scheduled_job(spec.name, now, format_duration(every))
+        job = scheduled_job(spec.name, now, format_duration(every), store.count(spec.name))
         store.ask(job, now)
     status.models[spec.name] = f"retraining ({job.key})"
     try:

@@ -3,10 +3,12 @@ restarts; however much time was missed, one retraining makes up for it.
 
     dojo:retraining:<model>:last       world time at which the latest retraining began, by whomever it was asked for
     dojo:retraining:<model>:pending    the job that the schedule has asked for and that has not ended, as JSON
+    dojo:retraining:<model>:count      a random name of this count of weeks; another world is another count
 """
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
@@ -40,8 +42,20 @@ class ScheduleStore:
         content = cast("bytes | None", self._redis.get(_last_key(model)))
         return None if content is None else datetime.fromisoformat(content.decode())
 
+    def begin(self, model: str, now: datetime) -> None:
+        """The schedule counts from `now`."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(_last_key(model), now.isoformat())
+            pipe.set(_count_key(model), secrets.token_hex(4))
+            pipe.execute()
+
+    def count(self, model: str) -> str:
+        """The name of this count; made where a retraining by hand came before the schedule's first look."""
+        self._redis.set(_count_key(model), secrets.token_hex(4), nx=True)
+        return cast("bytes", self._redis.get(_count_key(model))).decode()
+
     def began(self, model: str, now: datetime) -> None:
-        """A retraining began at `now`, or the schedule did."""
+        """A retraining began at `now`."""
         self._redis.set(_last_key(model), now.isoformat())
 
     def pending(self, model: str) -> Job | None:
@@ -59,15 +73,23 @@ class ScheduleStore:
         self._redis.delete(_pending_key(model))
 
 
-def scheduled_job(model: str, now: datetime, every: str) -> Job:
-    """The job that the schedule asks for at `now`. every: its length in words."""
-    return Job(
-        model=model, key=f"scheduled-{now:%Y-%m-%dT%H%M%S}", as_of=now, reason=f"scheduled, every {every}", who="schedule"
-    )
+def scheduled_job(model: str, now: datetime, every: str, count: str) -> Job:
+    """The job that the schedule asks for at `now`.
+
+    Args:
+        every: its length in words. count: keeps apart the same moment of two worlds: an Airflow or MLflow elsewhere outlives
+            the first one, and would take the second one's job for done.
+    """
+    key = f"scheduled-{now:%Y-%m-%dT%H%M%S}-{count}"
+    return Job(model=model, key=key, as_of=now, reason=f"scheduled, every {every}", who="schedule")
 
 
 def _last_key(model: str) -> str:
     return f"dojo:retraining:{model}:last"
+
+
+def _count_key(model: str) -> str:
+    return f"dojo:retraining:{model}:count"
 
 
 def _pending_key(model: str) -> str:

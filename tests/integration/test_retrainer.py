@@ -117,6 +117,16 @@ def test_another_world_begins_to_count_anew(world: World) -> None:
     assert world.state == "counting from 2018-03-26 00:00"
 
 
+def test_the_same_moment_of_another_world_is_another_job(world: World) -> None:
+    """Airflow and MLflow may be elsewhere, and remember the first one."""
+    for _ in range(2):
+        world.at(NOW)
+        world.at(NOW + timedelta(days=7))
+    first, second = world.launched.jobs
+    assert first.as_of == second.as_of
+    assert first.key != second.key
+
+
 @pytest.fixture
 def process(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server, int]]:
     port = free_port()

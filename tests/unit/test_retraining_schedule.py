@@ -39,8 +39,8 @@ def test_however_much_was_missed_one_retraining_makes_up_for_it(missed: int, ste
 
 
 def test_the_same_due_time_is_the_same_job() -> None:
-    assert scheduled_job("m", NOW, "7d") == scheduled_job("m", NOW, "7d")
-    assert scheduled_job("m", NOW, "7d").key == "scheduled-2018-06-24T000000"
+    assert scheduled_job("m", NOW, "7d", "ab12") == scheduled_job("m", NOW, "7d", "ab12")
+    assert scheduled_job("m", NOW, "7d", "ab12").key == "scheduled-2018-06-24T000000-ab12"
 
 
 def test_a_job_by_hand_is_another_one_when_the_spec_or_the_champion_was_changed() -> None:
