@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ REASON = Param(
 )
 
 
+FIRST_STEP = "collect"
+
 # Seconds for which the callback tries to tell people: a Redis that restarts is back by then, and the DAG processor, in which callbacks run,
 # ends what takes it longer than 120 s (airflow.cfg).
 TELLING_SECONDS = 90.0
@@ -59,11 +61,19 @@ def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any
     """
     from dojo.clock import ClockNotSetError
     from pipelines.retraining import tasks
+    from pipelines.retraining.errors import RetrainingRunningError
+    from pipelines.retraining.workspaces import begin, exclusive
 
     refusals: tuple[type[Exception], ...] = (*tasks.REFUSALS, ClockNotSetError, WrongParameterError)
     settings = load_settings()
     with leaves_a_note(failure_note(settings.home, context["dag"].dag_id, context["run_id"]), step, refusals):
         job = job_of_run(model, context, settings)
+        if step == FIRST_STEP:
+            with (
+                suppress(RetrainingRunningError),
+                exclusive(model, settings.home),
+            ):  # not beside one by hand, whose data it would take
+                begin(job, settings.home)
         answer: dict[str, Any] = getattr(tasks, step)(job, settings, log_steps)
     return answer
 

@@ -24,7 +24,7 @@ from pipelines.retraining.job import Job
 from pipelines.retraining.profile import ReferenceProfile
 from pipelines.retraining.records import Records
 from pipelines.retraining.steps import Fit, Progress, Run, silent
-from pipelines.retraining.workspaces import exclusive
+from pipelines.retraining.workspaces import begin, exclusive
 
 T = TypeVar("T")
 
@@ -120,6 +120,7 @@ def run_retraining(
     answer: dict[str, Any] = {"model": job.model, "job": job.key, "as_of": job.as_of.isoformat()}
     step = ""
     with exclusive(job.model, settings.home):
+        begin(job, settings.home)
         try:
             for step in BEFORE_THE_GATE:
                 answer |= _with_retries(step, job, settings, progress, seconds)

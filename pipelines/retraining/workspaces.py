@@ -1,4 +1,5 @@
-"""What retrainings leave on disk: a job's data set goes when the job has ended, and only the latest jobs keep their small files.
+"""What retrainings leave on disk: a job's data set goes when the job has ended, at the latest when the model's next one begins, and only
+the latest jobs keep their small files.
 
 <home>/training/<model>/<key>/     one job; files beside it that begin with `<key>.` belong to it
 <home>/training/run-*/             `dojo train`'s, gone by themselves
@@ -53,6 +54,20 @@ def exclusive(model: str, home: Path) -> Iterator[None]:
                 f"{model}: another retraining is running; wait for its end (dojo gate show {model})"
             ) from None
         yield
+
+
+def begin(job: Job, home: Path) -> None:
+    """The job begins: what is large of the model's other jobs goes. They failed, or were refused or left, and may never be looked at again.
+
+    Call it where no other job of the model can be running: under `exclusive`, and in Airflow, where `max_active_runs` is 1, also as
+    a run's first task. One that was to be repeated loses nothing by it without Airflow, where repeating begins at collect; a run
+    of Airflow's that somebody clears later is refused with the word to clear it from collect on (`require`).
+    """
+    directory = job.workspace(home).parent
+    for other in directory.iterdir() if directory.exists() else ():
+        if other.is_dir() and other.name != job.key:
+            for name in LARGE:
+                _delete(other / name)
 
 
 def end(job: Job, home: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +24,7 @@ from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
 from dojo.rollouts import Rollout, Rollouts, Stage
 from dojo.routes import RouteTable
 from dojo.settings import Settings
-from pipelines.retraining import pipeline, steps, tasks
+from pipelines.retraining import cli, pipeline, steps, tasks
 from pipelines.retraining.build_dataset import DATASET_FILE
 from pipelines.retraining.errors import RetrainingRunningError, RolloutRefusedError, StaleDataError
 from pipelines.retraining.job import Job, key_by_hand
@@ -301,12 +303,16 @@ def test_stale_data_is_refused_at_once_and_the_owner_is_paged(settings: Settings
     model = "retraining_stale"
     write_spec(settings.models_dir, model)
     tried: list[str] = []
+    left = later_job(model, "refused-before").workspace(settings.home) / DATASET_FILE
+    left.parent.mkdir(parents=True)
+    left.touch()
     with pytest.raises(StaleDataError, match="stale data"):
         run_retraining(later_job(model, days=10), settings, lambda step, share: tried.append(step))
     assert tried == ["collect"]
     (page,) = messages(redis, model)
     assert page.urgency == "page"
     assert "collect: StaleDataError: stale data" in page.text
+    assert not left.exists()
 
 
 def test_a_lake_that_cannot_be_read_is_tried_again(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,8 +409,12 @@ def test_what_is_wrong_is_said(
 def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Callable[..., Result], redis: Redis) -> None:
     model = "retraining_by_hand"
     write_spec(settings.models_dir, model)
-    for as_of in ("2030-02-06", "2030-03-06"):
-        assert command("train", model, "--as-of", as_of, "--json").exit_code == 0
+    # A process, as people call it: nothing of MLflow's own words in between.
+    first = ("train", model, "--as-of", "2030-02-06", "--json")
+    trained = subprocess.run([sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True)
+    assert json.loads(trained.stdout)["not_recorded"] is None
+    assert "mlflow" not in trained.stderr.lower()
+    assert command("train", model, "--as-of", "2030-03-06", "--json").exit_code == 0
     assert [entry.what for entry in entries(redis, model) if entry.kind == "alias"] == [
         "version 1 became champion",
         "version 2 became challenger",
@@ -412,3 +422,35 @@ def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Call
     route = RouteTable(redis).get(model)
     assert route is not None
     assert [arm.version for arm in route.arms] == ["1"]
+
+
+def test_a_version_whose_role_cannot_be_recorded_is_there_and_says_so(
+    settings: Settings,
+    registry: ModelRegistry,
+    command: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = "retraining_unrecorded"
+    write_spec(settings.models_dir, model)
+    server = RedisServer(tmp_path)
+    server.start()
+    monkeypatch.setenv("DOJO_REDIS_URL", server.url)
+
+    def redis_dies_at_the_end(step: str, share: float) -> None:
+        if step == "log":
+            server.stop()
+
+    monkeypatch.setattr(cli, "say", redis_dies_at_the_end)
+    try:
+        trained = command("train", model, "--as-of", "2030-02-06", "--json")
+    finally:
+        server.stop()
+    assert trained.exit_code == 0, trained.output
+    answer = json.loads(trained.stdout)
+    assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
+    assert "version 1 became champion" in answer["not_recorded"]
+    assert "not recorded in the audit trail, and it has no route" in trained.stderr
+    champion = registry.by_alias(model, CHAMPION)
+    assert champion is not None
+    assert champion.version == "1"
