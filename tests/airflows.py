@@ -18,7 +18,11 @@ from dojo.supervisor.identity import ProcessId
 from dojo.supervisor.paths import log_file
 from dojo.supervisor.processes import processes
 from pipelines.airflow_client import AirflowClient, RunState
+from pipelines.failure_notes import failure_note
 from tests.servers import free_port, wait_until
+
+# Wall time between questions: each costs the API server, which shares two cores with the tasks, some 20 ms.
+POLL_SECONDS = 0.5
 
 
 class AirflowServer:
@@ -60,8 +64,8 @@ class AirflowServer:
     def start(self, dag_ids: Collection[str] = ()) -> None:
         """Start it; it is healthy and has read these DAGs afterwards."""
         self.child = Child(self._spec, self.settings.home, self.environment)
-        wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=0.25)
-        wait_until(lambda: set(dag_ids) <= set(self.client.dag_ids()), 60, f"{dag_ids} are read", every=0.25)
+        wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=POLL_SECONDS)
+        wait_until(lambda: set(dag_ids) <= set(self.client.dag_ids()), 60, f"{dag_ids} are read", every=POLL_SECONDS)
 
     def _healthy(self) -> bool:
         return self._spec.health.probe(2).healthy
@@ -87,7 +91,7 @@ class AirflowServer:
                     killed.append(task.pid)
             return bool(killed)
 
-        wait_until(kill, within, f"a process runs {task_id} of {run.run_id}", every=0.1)
+        wait_until(kill, within, f"a process runs {task_id} of {run.run_id}", every=0.3)
 
     def finished(self, run: RunState, within: float) -> RunState:
         """The run once it has ended."""
@@ -95,14 +99,12 @@ class AirflowServer:
         while not (state := self.client.run(run.dag_id, run.run_id)).finished:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {within:g} s: {run.run_id} ends; {self.client.tasks(run.dag_id, run.run_id)}")
-            time.sleep(0.25)
+            time.sleep(POLL_SECONDS)
         return state
 
-    def reached(self, run: RunState, task_id: str, states: Collection[str], within: float) -> None:
-        def there() -> bool:
-            return any(t.task_id == task_id and t.state in states for t in self.client.tasks(run.dag_id, run.run_id))
-
-        wait_until(there, within, f"{task_id} of {run.run_id} is {' or '.join(states)}", every=0.1)
+    def failure_note(self, run: RunState) -> Path:
+        """Where a failed task of the run leaves its words."""
+        return failure_note(self.settings.home, run.dag_id, run.run_id)
 
     def states(self, run: RunState) -> dict[str, tuple[str | None, int]]:
         """task -> its state, and how often it was tried."""

@@ -1,34 +1,41 @@
 """Retraining in a real Airflow: one server for the module, with a small shop's lake. Runs of three models go side by side, because a
-task costs seconds to start."""
+task costs seconds to start. The one that goes all the way is the second retraining of its model: the first version, which costs a process
+of its own and no tasks, is trained while Airflow starts."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
-import yaml
 from redis import Redis
 
 from dojo.audit import AuditTrail
 from dojo.clock import RedisWorldClock
+from dojo.freshness import read_freshness
 from dojo.inbox import Inbox, Message
-from dojo.registry import CHAMPION, ModelRegistry
+from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
+from dojo.rollouts import Rollouts, Stage
 from pipelines.airflow_client import AirflowClient, AirflowError, AirflowUnavailableError, RunExistsError, RunState
+from pipelines.retraining import trigger
+from pipelines.retraining.build_dataset import DATASET_FILE
 from tests.airflows import AirflowServer
-from tests.payments import START, fill_lake, payments
+from tests.integration.shifted_shop import LATER_AS_OF, fill, first_job, write_spec
 from tests.servers import MlflowServer, RedisServer, Server, free_port, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-DAYS = 40
-AS_OF = START + timedelta(days=DAYS)
+AS_OF = LATER_AS_OF  # of the world, which is paused
+TOO_LATE = AS_OF + timedelta(days=20)  # the lake ends long before
 
-KILLED, STUMBLING, STALE = MODELS = ("killed", "stumbling", "stale")
+WINNING, STUMBLING, STALE = MODELS = ("winning", "stumbling", "stale")
+FEATURES = "materialize_features"
 REASON = "scores drifted for customers abroad"
 
 # A whole run, on two cores with others beside it, seconds.
@@ -37,7 +44,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Platform:
-    """What the tests look at. `runs`: of each model, all asked for at the start."""
+    """What the tests look at. `runs`: of each model, and of the features; all asked for at the start."""
 
     airflow: AirflowServer
     redis: Redis
@@ -48,22 +55,30 @@ class Platform:
         return [message for message in Inbox(self.redis).newest(1000) if message.model == model]
 
 
-def write_specs(directory: Path, names: tuple[str, ...]) -> Path:
-    """The fraud model's contract under other names, scaled to a few weeks of a small shop."""
-    directory.mkdir()
-    spec = yaml.safe_load(Path("models/fraud_detection.yaml").read_text())
-    spec["training"] |= {"window": "24d", "validation": "4d", "holdout": "6d", "minimum_rows": 1000, "label_rate": [0.01, 0.2]}
-    spec["training"]["estimator"]["parameters"]["n_estimators"] = 40
-    for name in names:
-        (directory / f"{name}.yaml").write_text(yaml.safe_dump({**spec, "name": name, "owner": f"team-{name}"}))
-    return directory
+def left_by_an_earlier_run(home: Path) -> Path:
+    """A data set of STALE's, of a run that failed."""
+    path = home / "training" / STALE / "failed-before" / DATASET_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def first_version(airflow: AirflowServer) -> subprocess.Popen[bytes]:
+    """A process that trains WINNING's first version, before the shop's fraud changes its face."""
+    command = [sys.executable, "-m", "pipelines.retraining.run_job"]
+    child = subprocess.Popen(command, env=airflow.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert child.stdin is not None
+    child.stdin.write(msgspec.json.encode(first_job(WINNING)))
+    child.stdin.close()
+    return child
 
 
 @pytest.fixture(scope="module")
 def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("airflow")
     home = directory / "home"
-    fill_lake(home / "lake", payments(DAYS), AS_OF)
+    fill(home / "lake")
+    for model in MODELS:
+        write_spec(directory / "models", model)
     redis_server = RedisServer(directory)
     redis_server.start()
     redis = Redis.from_url(redis_server.url)
@@ -71,7 +86,7 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
     airflow = AirflowServer(
         {
             "DOJO_HOME": str(home),
-            "DOJO_MODELS_DIR": str(write_specs(directory / "models", MODELS)),
+            "DOJO_MODELS_DIR": str(directory / "models"),
             "DOJO_REDIS_URL": redis_server.url,
             "DOJO_MLFLOW_URL": mlflow_server.url,
         }
@@ -79,48 +94,76 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
     # A job's directory cannot be made where a file is: a fault that might pass, and never does.
     (home / "training" / STUMBLING).mkdir(parents=True)
     (home / "training" / STUMBLING / "by-hand").touch()
+    left_by_an_earlier_run(home).touch()
+    child = first_version(airflow)
     try:
         airflow.start({f"retrain_{model}" for model in MODELS})
-        asked = {KILLED: None, STUMBLING: None, STALE: (AS_OF + timedelta(days=3)).isoformat()}
+        assert child.wait(PATIENCE) == 0
+        asked = {WINNING: None, STUMBLING: None, STALE: TOO_LATE.isoformat()}
         runs = {
-            model: airflow.client.trigger(
-                f"retrain_{model}", {"as_of": as_of, "reason": REASON, "dry_run": False, "who": "ada"}, "by-hand"
+            model: trigger.ask(
+                airflow.client, model, {"as_of": as_of, "reason": REASON, "dry_run": False, "who": "ada"}, "by-hand"
             )
             for model, as_of in asked.items()
         }
+        runs[FEATURES] = airflow.client.trigger(FEATURES, {"reason": REASON}, "by-hand")
         yield Platform(airflow, redis, ModelRegistry(mlflow_server.url), runs)
     finally:
+        child.kill()
         airflow.stop()
         redis_server.stop()
 
 
-def test_a_task_killed_under_way_is_run_again_and_the_run_ends_in_one_version(platform: Platform) -> None:
-    airflow, run = platform.airflow, platform.runs[KILLED]
+def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout(platform: Platform) -> None:
+    """Asked for and waited for as `dojo retrain` does."""
+    airflow, run = platform.airflow, platform.runs[WINNING]
     for step in ("train", "register"):
         airflow.kill_task(run, step, PATIENCE)
-    assert airflow.finished(run, PATIENCE).state == "success", airflow.states(run)
+    said: list[str] = []
+    answer = trigger.wait(airflow.client, run, lambda step, share: said.append(step), airflow.failure_note(run))
+    assert (answer["verdict"], answer["outcome"]) == ("improved", "promote")
+    assert (answer["version"], answer["stage"]) == ("2", "shadow")
+    assert "register" in said
+    assert answer["seconds"].keys() >= {"collect", "train", "compare", "start_rollout"}
     states = airflow.states(run)
     assert (states["train"], states["register"]) == (("success", 2), ("success", 2))
     assert {task: state for task, (state, _) in states.items() if state != "success"} == {
-        "start_rollout": "skipped",  # a first version is champion at once
         "keep_champion": "skipped",
         "alert_regression": "skipped",
     }
-    versions = platform.registry.versions(KILLED)
-    champion = platform.registry.by_alias(KILLED, CHAMPION)
-    assert [version.version for version in versions] == [champion.version if champion else None]
+    registry = platform.registry
+    challenger, champion = registry.by_alias(WINNING, CHALLENGER), registry.by_alias(WINNING, CHAMPION)
+    assert challenger is not None
+    assert champion is not None
+    assert (challenger.version, challenger.tags[GATE_TAG], champion.version) == ("2", "improved", "1")
+    assert len(registry.versions(WINNING)) == 2
+    rollout = Rollouts(platform.redis).get(WINNING)
+    assert rollout is not None
+    assert (rollout.id, rollout.version, rollout.champion, rollout.stage) == (answer["rollout"], "2", "1", Stage.SHADOW)
+
+
+def test_features_are_brought_online_by_hand(platform: Platform) -> None:
+    run = platform.airflow.finished(platform.runs[FEATURES], PATIENCE)
+    assert run.state == "success"
+    done = platform.airflow.client.answer_of(FEATURES, run.run_id, "materialize")
+    assert done["rows"] > 0
+    assert done["as_of"] == AS_OF.isoformat()
+    fresh = read_freshness(platform.redis)
+    assert fresh
+    assert all(view.state(AS_OF) == "ok" for view in fresh.values())
 
 
 def test_the_reason_and_who_asked_are_in_the_run_and_in_the_audit_trail(platform: Platform) -> None:
-    run = platform.airflow.finished(platform.runs[KILLED], PATIENCE)
+    run = platform.airflow.finished(platform.runs[WINNING], PATIENCE)
     assert run.conf["reason"] == REASON
-    entries = [entry for entry in AuditTrail(platform.redis).entries() if entry.model == KILLED]
+    entries = [entry for entry in AuditTrail(platform.redis).entries() if entry.model == WINNING]
     assert {"retraining", "gate", "alias"} <= {entry.kind for entry in entries}
-    assert {(entry.who, entry.why) for entry in entries if entry.kind in ("retraining", "gate")} == {("ada", REASON)}
+    asked = [entry for entry in entries if entry.kind in ("retraining", "gate") and ":by-hand:" in entry.entry_id]
+    assert {(entry.who, entry.why) for entry in asked} == {("ada", REASON)}
 
 
 def test_only_a_few_words_go_from_task_to_task(platform: Platform) -> None:
-    run = platform.airflow.finished(platform.runs[KILLED], PATIENCE)
+    run = platform.airflow.finished(platform.runs[WINNING], PATIENCE)
     for task in ("collect", "validate", "build_dataset", "train", "evaluate", "compare", "register"):
         answer = platform.airflow.client.answer_of(run.dag_id, run.run_id, task)
         assert isinstance(answer, dict)
@@ -133,9 +176,12 @@ def test_stale_data_fails_at_once_and_pages_the_owner(platform: Platform) -> Non
     assert platform.airflow.states(run)["collect"] == ("failed", 1)
     wait_until(lambda: bool(platform.messages(STALE)), 60, "the owner is paged", every=0.25)
     (page,) = platform.messages(STALE)
-    assert (page.to, page.urgency) == ("team-stale", "page")
+    assert (page.to, page.urgency) == ("payments-risk", "page")
     assert "stale data: expected a transaction" in page.text
+    with pytest.raises(trigger.RetrainingFailedError, match="collect failed; collect: stale data"):
+        trigger.wait(platform.airflow.client, run, lambda step, share: None, platform.airflow.failure_note(run))
     assert run.url in page.text
+    assert not left_by_an_earlier_run(platform.airflow.settings.home).exists()
     assert platform.registry.versions(STALE) == []
 
 
@@ -154,7 +200,8 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform:
     airflow, client = platform.airflow, platform.airflow.client
     dag = f"retrain_{STALE}"
     airflow.finished(platform.runs[STALE], PATIENCE)
-    variables = {"DOJO_MODELS_DIR": str(write_specs(tmp_path / "models", (STALE,))), "DOJO_RETRAINER_PORT": str(free_port())}
+    write_spec(tmp_path / "models", STALE)
+    variables = {"DOJO_MODELS_DIR": str(tmp_path / "models"), "DOJO_RETRAINER_PORT": str(free_port())}
     command = [sys.executable, "-m", "pipelines.retraining"]
     retrainer = Server("retrainer", command, tmp_path, {**airflow.variables, **variables})
     retrainer.start()
@@ -199,7 +246,7 @@ def test_killed_it_comes_back_with_its_history_and_stopped_it_leaves_nothing(pla
     airflow.child.end(grace=1)  # what the supervisor does then
     assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
     airflow.start()
-    assert airflow.client.run(f"retrain_{KILLED}", "by-hand").state == "success"
+    assert airflow.client.run(f"retrain_{WINNING}", "by-hand").state == "success"
     assert airflow.stop() == []  # nothing had to be killed
     assert airflow.processes("") == []
     password = (airflow.settings.airflow_home / "passwords.json").read_text().split('"')[3]
