@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -25,12 +25,15 @@ class Quality:
     scores: tuple[float, float] = (0.3, 8.0)
 
 
+WALL_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 @dataclass
 class Gateway:
     """Answers payments of customers (some pay far more often than others) along a route.
 
     `sticky`: share of customers for whom failures, flags and slowness repeat: each customer has a mood drawn once, and rates are
-    multiplied by 20 for every 20th of them.
+    multiplied by 20 for every 20th of them. `per_second`: requests per second of wall time.
     """
 
     qualities: dict[str, Quality]
@@ -38,6 +41,7 @@ class Gateway:
     model: str = "fraud_detection"
     customers: int = 2000
     moody: bool = True
+    per_second: float = 20
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -53,8 +57,9 @@ class Gateway:
         customer, mood = f"c{number}", float(self._moods[min(number, self.customers - 1)])
         arm = pick(route.arms, position(route.salt, customer))
         shadow = next((arm for arm in route.arms if arm.mode == "shadow"), None)
-        request_id = f"{self.model}-{self.seed}-{next(self._ids)}"
-        prediction = self._predict(route, arm, customer, mood, request_id, at)
+        count = next(self._ids)
+        request_id, wall = f"{self.model}-{self.seed}-{count}", WALL_START + timedelta(seconds=count / self.per_second)
+        prediction = self._predict(route, arm, customer, mood, request_id, at, wall)
         return [prediction] + ([self._shadow(route, shadow, prediction, mood)] if shadow else [])
 
     def outcome(self, prediction: Prediction, after: timedelta, if_flagged: float = 0.6, if_passed: float = 0.006) -> Outcome:
@@ -72,7 +77,9 @@ class Gateway:
             label=int(fraud),
         )
 
-    def _predict(self, route: Route, arm: Arm, customer: str, mood: float, request_id: str, at: datetime) -> Prediction:
+    def _predict(
+        self, route: Route, arm: Arm, customer: str, mood: float, request_id: str, at: datetime, wall: datetime
+    ) -> Prediction:
         quality = self.qualities[arm.version]
         failed = self._happens(quality.errors, mood)
         standing_in = next((other for other in route.arms if other.mode == "live" and other.name != arm.name), None)
@@ -83,7 +90,7 @@ class Gateway:
         return Prediction(
             event_id=Prediction.id_for(request_id),
             world_time=at,
-            wall_time=wall_now(),
+            wall_time=wall,
             prediction_id=request_id,
             request_id=request_id,
             model=self.model,
@@ -105,7 +112,7 @@ class Gateway:
         return Shadow(
             event_id=Shadow.id_for(mirrored.prediction_id),
             world_time=mirrored.world_time,
-            wall_time=wall_now(),
+            wall_time=mirrored.wall_time,
             prediction_id=mirrored.prediction_id,
             request_id=mirrored.request_id,
             model=self.model,

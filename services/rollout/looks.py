@@ -14,7 +14,7 @@ from dojo.statistics.binning import population_stability_index
 from dojo.statistics.sequential import EProcess, chi_square_quantile
 from services.rollout.arms import Arm
 from services.rollout.evidence import Evidence
-from services.rollout.limits import stops_at, watch_limits
+from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
 
 # From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
 SUSPICIOUS = 10.0
@@ -50,10 +50,19 @@ class _Stage:
         observations: int | None = None,
         needed: int | None = None,
         note: str = "",
+        floor: float | None = None,
     ) -> Look:
-        """A look at an e-process (or at the mean of two, which is one again)."""
+        """A look at an e-process (or at the mean of two, which is one again).
+
+        Args:
+            floor: the rate that the challenger may have whatever the champion's; the check then has a second e-process for it, and
+                the smaller e-value judges.
+        """
         names = tests or (check,)
         e_value = sum(self.evidence.tests.get(name, EProcess()).e_value for name in names) / len(names)
+        if floor is not None:
+            e_value = min(e_value, self.evidence.tests.get(f"{check}_floor", EProcess()).e_value)
+            limit = None if limit is None else max(limit, floor)
         stop = stops_at(self.evidence.stage, check, self.spec)
         requests = self.evidence.challenger.requests if observations is None else observations
         wanted = self.needed if needed is None else needed
@@ -130,6 +139,7 @@ def _errors(at: _Stage) -> Look:
         _rate(challenger.errors, challenger.requests),
         _times(at.spec.rollout.checks.error_ratio, _rate(champion.errors, champion.requests)),
         note=_against(champion.errors, champion.requests),
+        floor=ERRORS_ALLOWED,
     )
 
 
@@ -141,6 +151,7 @@ def _slow(at: _Stage, measures: str) -> Look:
         _rate(challenger.slow, challenger.requests),
         _times(at.spec.rollout.checks.slow_ratio, _rate(champion.slow, champion.requests)),
         note=_joined(_median(challenger), f"champion {_median(champion)}" if _median(champion) else ""),
+        floor=SLOW_ALLOWED,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -94,6 +95,65 @@ def test_a_fourfold_error_rate_is_caught_within_a_median_of_4000_requests() -> N
     worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
     caught = [rolled_back_at(worse, Stage.CANARY, seed, 8_000, moody=False, customers=5_000) or 10**9 for seed in range(101)]
     assert median(caught) <= 4_000
+
+
+def test_a_fourfold_error_rate_is_caught_as_soon_in_a_world_that_runs_fast() -> None:
+    """At 100 requests a second many failures fall into the burst of another one."""
+    worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
+    caught = [
+        next((n for n, found in judgements(gateway, Stage.CANARY, seed, 8_000) if found.decision == "roll_back"), 10**9)
+        for seed in range(41)
+        for gateway in [Gateway(worse, seed=seed, moody=False, customers=5_000, per_second=100)]
+    ]
+    assert median(caught) <= 4_000
+
+
+FLAWLESS = Quality(errors=0.0, slow=0.0)
+
+
+def stalled(prediction: Prediction, at: datetime) -> Prediction:
+    """The challenger's process stood still: the champion answers in its place, late."""
+    return msgspec.structs.replace(prediction, version="1", degraded=("arm_failed",), latency_seconds=0.08, wall_time=at)
+
+
+def canary_with(failing: set[int], requests: int, seed: int, per_second: float = 20) -> list[Judgement]:
+    """A flawless champion and challenger, but for the challenger's requests of these numbers. Judged after each of its requests."""
+    rollout = rollout_in(Stage.CANARY, seed)
+    route, gateway = route_for(rollout), Gateway({"1": FLAWLESS, "2": FLAWLESS}, seed=seed, per_second=per_second)
+    evidence, found, stall = Evidence(stage=Stage.CANARY, cursors={}, generation=route.generation), [], START
+    own = 0
+    for sent in range(requests):
+        (event,) = gateway.answer(route, START + timedelta(seconds=4 * sent))
+        assert isinstance(event, Prediction)
+        if event.arm == "challenger":
+            own += 1
+            if own in failing:
+                stall = event.wall_time if own - 1 not in failing else stall + timedelta(milliseconds=20)
+                event = stalled(event, stall)
+        fold(evidence, event, rollout, SPEC)
+        if event.arm == "challenger":
+            found.append(judge(evidence, SPEC, rollout.baseline, ENOUGH))
+    return found
+
+
+def test_two_stalls_of_the_challengers_process_in_four_hours_are_no_fault_of_the_version() -> None:
+    """Each hits five customers: ten failures and ten late answers, all on the challenger, beside a champion that has none."""
+    stopped = []
+    for seed in range(20):
+        first, second = np.random.default_rng(seed).choice(np.arange(1, 300, 10), 2, replace=False)
+        stalls = {int(start) + n for start in (first, second) for n in range(5)}
+        found = canary_with(stalls, 3_600, seed)
+        stopped += [seed for judged in found if judged.decision == "roll_back"][:1]
+        errors = next(look for look in found[-1].looks if look.check == "errors")
+        assert errors.value == pytest.approx(10 / errors.requests), "every failure is counted, if not as evidence"
+    assert not stopped
+
+
+def test_three_failures_in_ten_thousand_requests_are_below_the_floor_and_the_limit_says_so() -> None:
+    last = canary_with({990, 1_000, 1_010}, 13_000, 1)[-1]
+    errors, slow = (next(look for look in last.looks if look.check == check) for check in ("errors", "slow"))
+    assert (last.decision, errors.verdict, errors.requests > 1_000) == ("advance", "ok", True)
+    assert (errors.shown(errors.limit), slow.shown(slow.limit)) == ("0.1 %", "1 %")
 
 
 def test_a_canary_that_always_fails_is_stopped_within_200_requests() -> None:
