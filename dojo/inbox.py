@@ -2,6 +2,8 @@
 
     dojo:inbox        stream, newest KEPT messages; field `message` as JSON
     dojo:inbox:ids    sorted set of the newest KEPT_IDS message ids, by the time they were delivered
+
+The same occasion is told once, whoever repeats it.
 """
 
 from __future__ import annotations

@@ -43,6 +43,6 @@ def test_a_time_that_was_asked_for_comes_before_the_worlds(tmp_path: Path) -> No
 
 
 def test_a_wrong_time_is_named_and_pins_nothing(tmp_path: Path) -> None:
-    with pytest.raises(WrongParameterError, match="as_of: expected a time such as .*, got 'soon'"):
+    with pytest.raises(WrongParameterError, match=r"as_of: expected a time such as .*, got 'soon'"):
         pinned_job(tmp_path, "m", RUN, {"as_of": "soon"}, "ada", lambda: NOON)
     assert pinned_job(tmp_path, "m", RUN, {}, "ada", lambda: NOON).as_of == NOON
