@@ -43,14 +43,11 @@ def list_(
     if not entries:
         out.print("Nothing was changed yet.", highlight=False)
         return
-    table = Table()
-    for heading in ("#", "when (world)", "kind", "model", "who", "what", "why"):
-        table.add_column(heading)
     for entry in entries:
-        table.add_row(
-            str(entry.sequence), _when(entry), entry.kind, entry.model, escape(entry.who), escape(entry.what), escape(entry.why)
-        )
-    out.print(table)
+        head = f"[bold]{entry.sequence}[/]  {_when(entry)}  {entry.kind}  {escape(entry.model)}  {escape(entry.who)}"
+        out.print(f"{head}  [bold]{escape(entry.what)}[/]", highlight=False, soft_wrap=True)
+        for line in entry.why.splitlines():
+            out.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

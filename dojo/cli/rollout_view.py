@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from dojo.durations import format_duration
 from dojo.rollouts import Look, Rollout, Stage
 from dojo.specs import ModelSpec
 
 COLOURS = {"ok": "green", "insufficient_data": "yellow", "failed": "red"}
+
+VERDICT_COLUMN = 1
 
 EXPLAINED = {
     Stage.AWAITING_APPROVAL: "waits for dojo models approve",
@@ -60,44 +63,37 @@ def _timing(rollout: Rollout, spec: ModelSpec | None, now: datetime | None) -> s
         return ""
     if rollout.stage_since is None:
         return f"no traffic follows its route yet; then at least {format_duration(least)} of world time"
-    passed = max(now - rollout.stage_since, timedelta(0))
-    return f"{passed.total_seconds() / 3600:.1f} h of at least {least.total_seconds() / 3600:g} h of world time have passed"
+    passed = next((look.value for look in rollout.looks if look.check == "time" and look.value is not None), 0.0)
+    return f"{passed / 3600:.1f} h of at least {least.total_seconds() / 3600:g} h of world time with traffic have passed"
 
 
-def _looks(looks: tuple[Look, ...]) -> Table:
-    table = Table(title="Checks", title_justify="left")
-    for heading, right in (
-        ("check", 0),
-        ("verdict", 0),
-        ("measured", 1),
-        ("limit", 1),
-        ("requests", 1),
-        ("evidence", 1),
-        ("what", 0),
-    ):
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for look in looks:
-        evidence = "-" if look.evidence is None or look.stops_at is None else f"{look.evidence:.3g} of {look.stops_at:.3g}"
-        what = f"{look.measures}{f' ({look.note})' if look.note else ''}"
-        table.add_row(
-            look.check,
-            f"[{COLOURS[look.verdict]}]{look.verdict}[/]",
-            look.shown(look.value),
-            look.shown(look.limit),
-            f"{look.requests:,} of {look.needed:,}" if look.requests < look.needed else f"{look.requests:,}",
-            evidence,
-            escape(what),
-        )
-    table.caption = "evidence: the e-value, and the one that rolls back. How likely chance is to get there, however often one looks: 1 / that."
-    table.caption_justify = "left"
-    return table
+def _looks(looks: tuple[Look, ...]) -> RenderableType:
+    """Two lines a check: its figures, 80 columns wide, and below them what was measured."""
+    rows = [("check", "verdict", "measured", "limit", "requests", "evidence"), *(_figures(look) for look in looks)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines: list[RenderableType] = [Text("Checks", style="bold italic")]
+    for row, look in zip(rows, (None, *looks), strict=True):
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+            style = "bold" if look is None else COLOURS[look.verdict] if column == VERDICT_COLUMN else ""
+            line.append(text.ljust(width) if column <= VERDICT_COLUMN else text.rjust(width), style).append("  ")
+        lines.append(line)
+        if look is not None:
+            lines.append(Padding(Text(f"{look.measures}{f' ({look.note})' if look.note else ''}", style="dim"), (0, 0, 0, 4)))
+    caption = "evidence: the e-value, and the one that rolls back. How likely chance is to get there, however often one looks: 1 / that."
+    return Group(*lines, Text(caption, style="dim italic"))
 
 
-def _history(rollout: Rollout) -> Table:
-    table = Table(title="History (world time)", title_justify="left")
-    for heading in ("when", "step", "who", "why"):
-        table.add_column(heading, overflow="fold")
+def _figures(look: Look) -> tuple[str, ...]:
+    requests = f"{look.requests:,} of {look.needed:,}" if look.requests < look.needed else f"{look.requests:,}"
+    evidence = "-" if look.evidence is None or look.stops_at is None else f"{look.evidence:.2g} of {look.stops_at:.3g}"
+    return look.check, look.verdict, look.shown(look.value), look.shown(look.limit), requests, evidence
+
+
+def _history(rollout: Rollout) -> RenderableType:
+    lines: list[RenderableType] = [Text("History (world time)", style="bold italic")]
     for step in rollout.history:
         label = str(step.after) if step.before != step.after else f"{step.after} (stays)"
-        table.add_row(f"{step.world_time:%Y-%m-%d %H:%M}", label, escape(step.who), escape(step.why))
-    return table
+        lines.append(Text.assemble(f"{step.world_time:%Y-%m-%d %H:%M}  ", (label, "bold"), f"  by {step.who}"))
+        lines.append(Padding(Text(step.why), (0, 0, 0, 4)))
+    return Group(*lines)
