@@ -92,8 +92,10 @@ def train(
         "seconds": result.seconds,
     }
     if not_recorded:
-        what = "the audit trail, and it has no route" if result.alias == CHAMPION else "the audit trail"
-        err.print(f"[bold yellow]not recorded[/] in {what}: {escape(not_recorded)}", highlight=False, soft_wrap=True)
+        first = result.alias == CHAMPION
+        what = "the audit trail, and it has no route" if first else "the audit trail"
+        later = f" Later: dojo models promote {model}@{result.version.version} --why TEXT" if first else ""
+        err.print(f"[bold yellow]not recorded[/] in {what}: {escape(not_recorded)}.{later}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(answer)
         return

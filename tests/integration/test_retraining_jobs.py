@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from dojo.audit import AuditTrail, Entry
 from dojo.cli.app import build
+from dojo.clock import RedisWorldClock
 from dojo.events import Stream
 from dojo.inbox import Inbox, Message
 from dojo.lake import Lake
@@ -444,9 +445,17 @@ def test_a_version_whose_role_cannot_be_recorded_is_there_and_says_so(
     monkeypatch.setattr(cli, "say", redis_dies_at_the_end)
     try:
         trained = command("train", model, "--as-of", "2030-02-06", "--json")
+        # What it advises then does it.
+        server.start()
+        RedisWorldClock(Redis.from_url(server.url)).set(FIRST_AS_OF, 0)
+        promoted = command("models", "promote", f"{model}@1", "--why", "it could not be recorded", "--yes")
+        assert promoted.exit_code == 0, promoted.output
+        became = [entry.what for entry in entries(Redis.from_url(server.url), model) if entry.kind == "alias"]
+        assert became == ["version 1 became champion"]
     finally:
         server.stop()
     assert trained.exit_code == 0, trained.output
+    assert f"dojo models promote {model}@1" in trained.stderr
     answer = json.loads(trained.stdout)
     assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
     assert "version 1 became champion" in answer["not_recorded"]
