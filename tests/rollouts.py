@@ -27,6 +27,7 @@ from dojo.routes import Arm, Route, RouteTable
 from dojo.specs import ModelSpec, load_spec
 from services.rollout.announcements import Announcements
 from services.rollout.controller import Controller
+from services.rollout.evidence import longest_silence
 from services.rollout.journal import Journal
 from services.rollout.metrics import Metrics
 from services.rollout.reader import EventReader
@@ -117,6 +118,17 @@ class Stage:
             events += [self.gateway.outcome(prediction, timedelta(hours=1), **labels) for prediction in predictions]
         self.log.append(events)
         return predictions
+
+    def pass_time(self, hours: float, outcomes: bool = False, **labels: Any) -> None:
+        """World time with a payment now and then, as stages count it."""
+        left, step = (
+            timedelta(hours=hours),
+            longest_silence(self.now.stage, self.spec) if self.now.active else timedelta(hours=hours),
+        )
+        while left > timedelta(0):
+            self.clock.advance(min(step, left))  # type: ignore[attr-defined]
+            self.traffic(1, outcomes, **labels)
+            left -= step
 
     def roles(self) -> dict[str, str]:
         """Alias -> version."""

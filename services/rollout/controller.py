@@ -135,7 +135,7 @@ class Controller:
                 # Within the route's life, whatever a producer's clock said.
                 since = min(max(evidence.since, route.changed_at), now)
                 rollout = msgspec.structs.replace(rollout, stage_since=since)
-            elapsed = now - rollout.stage_since if rollout.stage_since else None
+            elapsed = evidence.covered if rollout.stage_since else None
             judgement = judge(evidence, spec, rollout.baseline, elapsed, caught_up)
             self._metrics.show_looks(rollout.model, judgement.looks)
             rollout = msgspec.structs.replace(rollout, looks=judgement.looks)

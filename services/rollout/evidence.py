@@ -48,6 +48,9 @@ ENTITIES_KEPT = 4_000
 # 500 ms it would take 4,100 at 100.
 BURST = timedelta(milliseconds=200)
 
+# Of a stage's time: a silence longer than this part of it is no time in which the version was seen. 12 minutes of a shadow stage of 2 h.
+LONGEST_SILENCE = 0.1
+
 STREAMS: dict[Stage, tuple[Stream, ...]] = {
     Stage.SHADOW: (Stream.SHADOWS,),
     Stage.CANARY: (Stream.PREDICTIONS,),
@@ -60,7 +63,8 @@ class Evidence(msgspec.Struct, kw_only=True):
 
     Attributes:
         cursors: per stream the id of the last message read.
-        generation: of the stage's route; 0 until it is made. `since`: world time of the first event that followed it.
+        generation: of the stage's route; 0 until it is made. `since`: world time of the first event that followed it,
+            `latest`: of the newest one. `covered`: world time that lies between events, without long silences.
         tests: e-processes by check; `<check>_floor` is the one of the absolute floor. `counted`: entities that a check has counted,
             as hashes. `newest`: wall time of the event that a test counted last.
         malformed: messages that are no events. `gaps`: times that the stream had lost messages before they were read.
@@ -70,6 +74,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     cursors: dict[Stream, str]
     generation: int = 0
     since: datetime | None = None
+    latest: datetime | None = None
+    covered: timedelta = timedelta(0)
     challenger: Arm = msgspec.field(default_factory=Arm)
     champion: Arm = msgspec.field(default_factory=Arm)
     tests: dict[str, EProcess] = {}
@@ -112,7 +118,29 @@ def fold(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec) ->
         _watched(evidence, event, rollout, spec)
     else:
         return
-    evidence.since = evidence.since or event.world_time
+    _pass_time(evidence, event.world_time, spec)
+
+
+def _pass_time(evidence: Evidence, now: datetime, spec: ModelSpec) -> None:
+    """A stage's time passes with its events: while nobody is answered, nothing is learnt about the version."""
+    evidence.since = evidence.since or now
+    gap = now - (evidence.latest or now)
+    if gap < timedelta(0):  # another process wrote later what happened before
+        return
+    if gap <= longest_silence(evidence.stage, spec):
+        evidence.covered += gap
+    evidence.latest = now
+
+
+def longest_silence(stage: Stage, spec: ModelSpec) -> timedelta:
+    """World time between two events that still counts as time of the stage."""
+    return LONGEST_SILENCE * stage_time(stage, spec)
+
+
+def stage_time(stage: Stage, spec: ModelSpec) -> timedelta:
+    """World time that the stage takes at least."""
+    policy = spec.rollout
+    return {Stage.SHADOW: policy.shadow_time, Stage.CANARY: policy.canary_time, Stage.WATCH: policy.watch_time}[stage]
 
 
 def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec) -> None:

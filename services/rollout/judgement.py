@@ -41,7 +41,7 @@ def judge(
 
     Args:
         gate: what the gate measured of the old champion, by metric.
-        elapsed: world time since traffic followed the stage's route; None while none does.
+        elapsed: world time in which traffic followed the stage's route (`Evidence.covered`); None while none does.
         caught_up: whether everything written so far was read. A stage does not end on half of its evidence.
     """
     looks = looks_of(evidence, spec, gate, elapsed, caught_up)

@@ -13,7 +13,7 @@ from dojo.specs import ModelSpec
 from dojo.statistics.binning import population_stability_index
 from dojo.statistics.sequential import EProcess, chi_square_quantile
 from services.rollout.arms import Arm
-from services.rollout.evidence import Evidence
+from services.rollout.evidence import Evidence, longest_silence, stage_time
 from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
 
 # From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
@@ -213,13 +213,12 @@ def _requests(at: _Stage, caught_up: bool) -> Look:
 
 
 def _time(at: _Stage, elapsed: timedelta | None) -> Look:
-    policy = at.spec.rollout
-    least = {Stage.SHADOW: policy.shadow_time, Stage.CANARY: policy.canary_time, Stage.WATCH: policy.watch_time}
-    needed = least[at.evidence.stage]
+    needed = stage_time(at.evidence.stage, at.spec)
+    silence = format_duration(longest_silence(at.evidence.stage, at.spec))
     return Look(
         check="time",
         verdict="ok" if elapsed is not None and elapsed >= needed else "insufficient_data",
-        measures="world seconds since traffic followed the stage's route",
+        measures=f"world time with traffic along the stage's route; silences beyond {silence} do not count",
         value=None if elapsed is None else elapsed.total_seconds(),
         limit=needed.total_seconds(),
         unit="seconds",

@@ -51,8 +51,7 @@ def pass_stage(controller: Controller, world: Surroundings, requests: int, hours
     settle(controller, world)
     world.traffic(requests, outcomes)
     settle(controller, world)
-    world.clock.advance(timedelta(hours=hours))  # type: ignore[attr-defined]
-    world.traffic(1)
+    world.pass_time(hours, outcomes)
     settle(controller, world)
 
 
@@ -123,10 +122,29 @@ def test_time_without_enough_requests_is_not_enough_either(make: Make) -> None:
     world = make()
     world.start()
     controller = world.controller()
-    pass_stage(controller, world, 100, 100)
+    pass_stage(controller, world, 100, 5)
     assert world.now.stage is Stage.SHADOW
     verdicts = {look.check: look.verdict for look in world.now.looks}
     assert (verdicts["time"], verdicts["requests"]) == ("ok", "insufficient_data")
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
+def test_hours_without_a_gateway_are_no_time_in_which_a_version_was_good(make: Make, stage: Stage) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    if stage is Stage.CANARY:
+        pass_stage(controller, world, 700, 2.1)
+    settle(controller, world)
+    world.traffic(4_000)
+    settle(controller, world)
+    world.clock.advance(timedelta(hours=9))  # type: ignore[attr-defined]
+    settle(controller, world)
+    assert world.now.stage is stage
+    world.traffic(100)  # it is back
+    settle(controller, world)
+    assert world.now.stage is stage
+    assert [look.check for look in world.now.looks if look.verdict != "ok"] == ["time"]
 
 
 def test_failing_after_promotion_gives_traffic_and_role_back(make: Make) -> None:
@@ -154,6 +172,9 @@ def test_a_watch_without_labels_lasts_twice_as_long_and_ends_with_a_warning(make
     pass_stage(controller, world, 700, 50)
     assert world.now.stage is Stage.WATCH
     world.clock.advance(timedelta(hours=50))  # type: ignore[attr-defined]
+    settle(controller, world)
+    assert world.now.stage is Stage.WATCH, "nobody was answered in these hours"
+    world.pass_time(60)
     settle(controller, world)
     assert world.now.stage is Stage.DONE
     message = world.inbox.newest(1)[0]
@@ -277,8 +298,7 @@ def promoting_without_mlflow(world: Surroundings) -> Controller:
     controller = without_mlflow(world).controller()
     world.traffic(4_000)
     controller.step(world.spec.name)
-    world.clock.advance(timedelta(hours=5))  # type: ignore[attr-defined]
-    world.traffic(1)
+    world.pass_time(5)
     with pytest.raises(RegistryUnavailableError):
         settle(controller, world)
     return controller

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -76,7 +75,7 @@ class Life:
         pay()
         assert sent == requests
         self.settle()
-        self.clock.advance(timedelta(hours=hours))
+        self.world.pass_time(hours, outcomes, if_flagged=0.9)
 
     def end(self) -> dict[str, Any]:
         """Everything that must not depend on the kills."""
