@@ -29,6 +29,10 @@ from dojo.registry import (
 from dojo.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteConflictError, RouteTable, Strategy, route_key
 
 
+class TrafficElsewhereError(RuntimeError):
+    """Others than the champion answer the traffic; the message names them and the command that resolves it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Why something is changed: `key` names this one change for good, so that its repetition is recognised."""
@@ -201,6 +205,26 @@ def describe(route: Route) -> str:
     """A route in words: `canary: champion 1 90 %, challenger 2 10 %`."""
     arms = ", ".join(f"{a.name} {a.version} {'shadow' if a.mode == 'shadow' else f'{a.weight:.4g}'}" for a in route.arms)
     return f"{route.strategy}: {arms}"
+
+
+def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> None:
+    """A rollout compares with the champion and goes back to it: it must be who answers.
+
+    Args:
+        champion: the version that has the role in the registry.
+
+    Raises:
+        TrafficElsewhereError: another version, or another one too, has traffic.
+        redis.RedisError: the routes are out of reach.
+    """
+    route = routes.get(model)
+    if route is None or all(arm.version == champion for arm in route.arms if arm.mode == "live" and arm.weight > 0):
+        return
+    raise TrafficElsewhereError(
+        f"{model}: version {champion} is champion, but the traffic follows {describe(route)} (by {route.who}: {route.why}). Give it to the "
+        f"champion: dojo routes set {model} --strategy champion --why ..., or give the role to who answers: "
+        f"dojo models promote {model}@{route.primary.version} --why ..."
+    )
 
 
 def require_version(registry: ModelRegistry, model: str, alias: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from dojo.connections import connect_redis
-from dojo.promotion import Champions, Change
+from dojo.promotion import Champions, Change, TrafficElsewhereError, require_champions_traffic
 from dojo.registry import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.rollouts import NoRolloutError, RolloutActiveError, Rollouts
 from dojo.routes import RouteTable
@@ -66,7 +66,8 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         version, rollout (its id), stage.
 
     Raises:
-        RolloutRefusedError: another version is being rolled out, or the champion is not the one it was compared with any more.
+        RolloutRefusedError: another version is being rolled out, the champion is not the one it was compared with any more, or
+            has not all the traffic.
     """
     registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
     progress("start_rollout", 0.0)
@@ -89,9 +90,11 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
             f"{f'version {now.version}' if now else 'nobody'} by now: dojo retrain {job.model}"
         )
     try:
+        if not begun and (current is None or not current.active):  # otherwise its own route, or a refusal that names it
+            require_champions_traffic(RouteTable(records.redis), job.model, champion)
         why = f"{job.reason}: {decision.reason}"
         rollout = rollouts.start(spec, version.version, champion, records.world_now(), job.who, why, baseline=decision.baseline)
-    except (RolloutActiveError, NoRolloutError) as error:
+    except (RolloutActiveError, NoRolloutError, TrafficElsewhereError) as error:
         later = f"dojo rollout start {job.model} {version.version} --why ..."
         raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
     if rollout.active:  # an attempt that was ended may have begun it long ago
