@@ -62,6 +62,10 @@ class NoRolloutError(LookupError):
     """The model has no rollout, or none that could take the request."""
 
 
+class RequestPendingError(RuntimeError):
+    """A request waits for the controller; the message names it."""
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """One check at one look, in the words of `dojo rollout show`: what was measured, on how many requests, against which limit.
 
@@ -124,7 +128,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One challenger's journey.
 
     Attributes:
-        id: `<model>-<version>-<world time>`; salt of its routes, key of its audit entries.
+        id: `<model>-<version>-<world time>-<its first revision>`; salt of its routes, key of its audit entries.
         champion: the version it is compared with, and rolled back to. `baseline`: what the gate measured of it, by metric.
         revision: counts writes, from 1.
         stage_since: world time at which traffic first followed the stage's route; None until it does.
@@ -200,8 +204,9 @@ class Rollouts:
         if version == champion:
             raise NoRolloutError(f"{spec.name}: version {version} is the champion already")
         first = Stage.AWAITING_APPROVAL if spec.rollout.approval == "required" else Stage.SHADOW
+        revision = current.revision + 1 if current else 1
         rollout = Rollout(
-            id=f"{spec.name}-{version}-{now:%Y%m%dT%H%M%S}",
+            id=f"{spec.name}-{version}-{now:%Y%m%dT%H%M%S}-{revision}",  # the world may stand still between two
             model=spec.name,
             version=version,
             champion=champion,
@@ -209,7 +214,7 @@ class Rollouts:
             why=why,
             who=who,
             stage=first,
-            revision=current.revision + 1 if current else 1,
+            revision=revision,
             baseline=baseline,
             history=(Transition(before=None, after=first, world_time=now, who=who, why=why),),
         )
@@ -217,15 +222,22 @@ class Rollouts:
         return rollout
 
     def request(self, model: str, request: Request) -> Rollout:
-        """Leave a request for the controller; an earlier one that it has not taken is replaced.
+        """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken.
 
         Raises:
             NoRolloutError: nothing is being rolled out.
+            RequestPendingError: somebody's request waits to be taken.
             RolloutConflictError: repeat it.
         """
         current = self.get(model)
         if current is None or not current.active:
             raise NoRolloutError(f"{model}: no rollout is active" + (f", the last one is {current.stage}" if current else ""))
+        waiting = current.request
+        if waiting is not None and request.action != "abort":
+            raise RequestPendingError(
+                f"{model}: {waiting.action} by {waiting.who} ({waiting.why}) waits for the controller to take it; then ask again. Only "
+                f"abort goes before: dojo rollout abort {model}"
+            )
         return self.save(msgspec.structs.replace(current, request=request))
 
     def save(self, rollout: Rollout, evidence: bytes = b"") -> Rollout:

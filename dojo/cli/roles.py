@@ -25,7 +25,7 @@ from dojo.registry import (
     UnknownVersionError,
     Version,
 )
-from dojo.rollouts import NoRolloutError, Request, Rollout, RolloutConflictError, Stage
+from dojo.rollouts import NoRolloutError, Request, RequestPendingError, Rollout, RolloutConflictError, Stage
 from dojo.routes import Route
 
 PASSED = "improved"  # the gate's only verdict that lets a version in (pipelines/retraining/compare.py)
@@ -160,7 +160,9 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
         approval = {"who": entry.who, "when": f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", "why": entry.why}
         with errors_become_messages(UnknownVersionError, next_step="dojo models list"):
             registry_of(here.settings).set_tag(model, rollout.version, APPROVAL_TAG, msgspec.json.encode(approval).decode())
-        with errors_become_messages(NoRolloutError, RolloutConflictError, next_step=f"dojo rollout show {model}"):
+        with errors_become_messages(
+            NoRolloutError, RequestPendingError, RolloutConflictError, next_step=f"dojo rollout show {model}"
+        ):
             _leave_request(here, model, rollout, Request(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()))
     if as_json:
         print_json({"model": model, "version": rollout.version, "rollout": rollout.id, **approval})

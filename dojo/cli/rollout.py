@@ -20,9 +20,19 @@ from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_j
 from dojo.cli.rollout_view import explain, summary
 from dojo.clock import ClockNotSetError, RedisWorldClock, wall_now
 from dojo.connections import connect_redis, redis_address
-from dojo.promotion import require_version
+from dojo.promotion import TrafficElsewhereError, require_champions_traffic, require_version
 from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry, RegistryUnavailableError, UnknownVersionError
-from dojo.rollouts import Action, NoRolloutError, Request, Rollout, RolloutActiveError, RolloutConflictError, Rollouts
+from dojo.rollouts import (
+    Action,
+    NoRolloutError,
+    Request,
+    RequestPendingError,
+    Rollout,
+    RolloutActiveError,
+    RolloutConflictError,
+    Rollouts,
+)
+from dojo.routes import RouteTable
 from dojo.settings import Settings, SettingsError, load_settings
 from dojo.specs import ModelSpec, SpecError, load_specs
 
@@ -66,9 +76,12 @@ def start(
         if verdict != "improved" and not force:
             found = f"said {verdict!r}" if verdict else "has not compared it with the champion"
             raise fail(f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better")
+        before = stack.rollouts.get(model)
+        if before is None or not before.active:  # otherwise its own route, or a refusal that names it
+            with errors_become_messages(TrafficElsewhereError):
+                require_champions_traffic(RouteTable(stack.redis), model, champion.version)
         baseline = {k.removeprefix("metric."): float(v) for k, v in champion.tags.items() if k.startswith("metric.")}
         with errors_become_messages(RolloutActiveError, NoRolloutError):
-            before = stack.rollouts.get(model)
             rollout = stack.rollouts.start(
                 spec, version, champion.version, stack.now(), getpass.getuser(), why, baseline, again=True
             )
@@ -174,7 +187,7 @@ def _ask(model: str, action: Action, why: str, as_json: bool) -> None:
     """Leave the request and wait until the controller took it."""
     request = Request(action=action, who=getpass.getuser(), why=why, wall_time=wall_now())
     with _stack() as stack:
-        with errors_become_messages(NoRolloutError, next_step="dojo rollout list"):
+        with errors_become_messages(NoRolloutError, RequestPendingError, next_step="dojo rollout list"):
             asked = _left(stack.rollouts, model, request)
         deadline = time.monotonic() + TAKEN_WITHIN_SECONDS
         while (now := stack.rollout(model)).id == asked.id and now.request is not None and time.monotonic() < deadline:
