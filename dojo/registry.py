@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,7 +163,8 @@ class ModelRegistry:
         champion = self.by_alias(model, CHAMPION)
         marked = {rejected, champion.version if champion else ""} - {"", to}
         for version in sorted(marked):
-            self.set_tag(model, version, ROLLED_BACK_TAG, why)
+            with suppress(UnknownVersionError):  # deleted meanwhile: it cannot be marked, nor come back
+                self.set_tag(model, version, ROLLED_BACK_TAG, why)
         if champion is None or champion.version != to:
             self.set_alias(model, CHAMPION, to)
         self._take_from(model, PREVIOUS_CHAMPION, to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from dojo.audit import AuditTrail
-from dojo.clock import WorldClock
+from dojo.clock import WorldClock, wall_now
 from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog
 from dojo.events import Prediction
-from dojo.inbox import Inbox
+from dojo.inbox import Inbox, Message
 from dojo.promotion import Champions
 from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.rollouts import Rollout, Rollouts
@@ -64,6 +64,7 @@ class Stage:
     clock: WorldClock
     spec: ModelSpec
     gateway: Gateway
+    wall: Callable[[], datetime] = wall_now
 
     def __post_init__(self) -> None:
         self.rollouts = Rollouts(self.redis)
@@ -83,6 +84,7 @@ class Stage:
             announcements=Announcements(self.audit, self.inbox, self.metrics),
             clock=self.clock,
             metrics=self.metrics,
+            wall=self.wall,
         )
 
     def start(self, version: str = "2", champion: str = "1") -> Rollout:
@@ -129,6 +131,10 @@ class Stage:
             self.clock.advance(min(step, left))  # type: ignore[attr-defined]
             self.traffic(1, outcomes, **labels)
             left -= step
+
+    def inbox_of_this_model(self) -> list[Message]:
+        """Newest first."""
+        return [message for message in self.inbox.newest(1_000) if message.model == self.spec.name]
 
     def roles(self) -> dict[str, str]:
         """Alias -> version."""

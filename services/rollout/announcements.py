@@ -6,6 +6,8 @@ next look (or the next controller) announces it, and nothing is ever announced t
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 
 from dojo.audit import AuditTrail
@@ -13,9 +15,13 @@ from dojo.clock import wall_now
 from dojo.inbox import Inbox, Message, Urgency
 from dojo.rollouts import Rollout, Stage, Transition
 from services.rollout.metrics import Metrics
+from services.rollout.silence import Notice
 
 # Who moves a rollout when nobody asked for it.
 CONTROLLER = "rollout"
+
+# In the reason of a rollback of which only the traffic could be moved.
+ROLES_UNCHANGED = "roles could not be changed"
 
 _log = structlog.get_logger("rollout")
 
@@ -37,6 +43,26 @@ class Announcements:
             self._tell(rollout, rollout.history[at], f"rollout:{rollout.id}:{at}", owner)
             self._told[rollout.model] = (rollout.id, at + 1)
 
+    def warn(self, rollout: Rollout, notice: Notice, owner: str, now: datetime) -> None:
+        """Send a notice about a stage, once."""
+        self._send(rollout, f"rollout:{rollout.id}:{notice.key}", owner, now, ("warning", notice.title, notice.text))
+
+    def _send(self, rollout: Rollout, key: str, owner: str, now: datetime, message: tuple[Urgency, str, str]) -> None:
+        urgency, title, text = message
+        self._inbox.send(
+            Message(
+                message_id=key,
+                urgency=urgency,
+                to=owner,
+                model=rollout.model,
+                title=title,
+                text=text,
+                source="rollout",
+                world_time=now,
+                wall_time=wall_now(),
+            )
+        )
+
     def _tell(self, rollout: Rollout, step: Transition, key: str, owner: str) -> None:
         what = f"rollout of version {rollout.version}: {step.before or 'started'} -> {step.after}"
         entry = self._audit.append(
@@ -51,20 +77,7 @@ class Announcements:
             world_time=step.world_time,
         )
         if (message := _message(rollout, step)) is not None:
-            urgency, title, text = message
-            self._inbox.send(
-                Message(
-                    message_id=key,
-                    urgency=urgency,
-                    to=owner,
-                    model=rollout.model,
-                    title=title,
-                    text=text,
-                    source="rollout",
-                    world_time=step.world_time,
-                    wall_time=wall_now(),
-                )
-            )
+            self._send(rollout, key, owner, step.world_time, message)
         if entry is not None:
             if step.before is None:
                 self._metrics.started.labels(rollout.model).inc()
@@ -95,6 +108,12 @@ def _message(rollout: Rollout, step: Transition) -> tuple[Urgency, str, str] | N
                 "page" if automatic else "info",
                 f"{name}: version {version} is taken back {'' if automatic else f'by {step.who} '}during {step.before}",
                 f"{step.why}. All traffic goes to version {rollout.champion}. What was measured: dojo rollout show {name}",
+            )
+        case Stage.ROLLED_BACK if ROLES_UNCHANGED in step.why:
+            return (
+                "page",
+                f"{name}: version {version} is taken back, and the registry does not say so",
+                f"{step.why}. Give the role to the version that answers: dojo models promote {name}@VERSION --why ...",
             )
         case Stage.DONE:
             unjudged = [look.check for look in step.looks if look.verdict == "insufficient_data"]

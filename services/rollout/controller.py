@@ -21,18 +21,19 @@ registry may be repeated from any half of themselves, audit entries and messages
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import msgspec
 
-from dojo.clock import WorldClock
+from dojo.clock import WorldClock, wall_now
 from dojo.events import Stream
 from dojo.promotion import Champions
 from dojo.registry import CHAMPION, RegistryUnavailableError, UnknownVersionError
 from dojo.rollouts import Rollout, Stage
 from dojo.routes import Route
 from dojo.specs import ModelSpec
-from services.rollout.announcements import CONTROLLER, Announcements
+from services.rollout.announcements import CONTROLLER, ROLES_UNCHANGED, Announcements
 from services.rollout.evidence import Evidence, encode_evidence
 from services.rollout.journal import NO_EVIDENCE, SAME_EVIDENCE, Journal
 from services.rollout.judgement import Judgement, judge
@@ -41,6 +42,7 @@ from services.rollout.metrics import Metrics
 from services.rollout.pace import CHAMPION_SECONDS, SAVE_SECONDS, Timer
 from services.rollout.reader import EventReader
 from services.rollout.requests import Taken, answer
+from services.rollout.silence import gives_up, notice_of, requests_of, wait
 from services.rollout.stages import route_of
 
 READ = (Stream.PREDICTIONS, Stream.SHADOWS, Stream.OUTCOMES)
@@ -58,6 +60,7 @@ class Controller:
         announcements: Announcements,
         clock: WorldClock,
         metrics: Metrics,
+        wall: Callable[[], datetime] = wall_now,
     ) -> None:
         self._specs = specs
         self._journal = journal
@@ -66,6 +69,7 @@ class Controller:
         self._announcements = announcements
         self._clock = clock
         self._metrics = metrics
+        self._wall = wall
         self._ask_champion, self._change_roles, self._save = Timer(), Timer(), Timer()
         self._settled: set[str] = set()
 
@@ -93,7 +97,8 @@ class Controller:
             case Stage.ROLLING_BACK:
                 return self._change_roles.is_due(model) and self._roll_back(rollout)
             case Stage.PROMOTING:
-                return self._promote(rollout) if self._change_roles.is_due(model) else self._look_while_promoting(rollout)
+                due = not rollout.paused and self._change_roles.is_due(model)
+                return self._promote(rollout) if due else self._look_while_promoting(rollout)
             case _:
                 return self._look(rollout)
 
@@ -130,17 +135,22 @@ class Controller:
         """Read, judge and save. Returns whether the rollout moved or more waits to be read."""
         now, spec = self._clock.now(), self._specs[rollout.model]
         with self._metrics.look_seconds.time():
+            before = requests_of(evidence)
             read, caught_up = self._reader.read(evidence, rollout, spec)
             if route is not None and evidence.since is not None and rollout.stage_since is None:
                 # Within the route's life, whatever a producer's clock said.
                 since = min(max(evidence.since, route.changed_at), now)
                 rollout = msgspec.structs.replace(rollout, stage_since=since)
             elapsed = evidence.covered if rollout.stage_since else None
+            wait(evidence, now, self._wall(), heard=requests_of(evidence) > before)
+            if notice := notice_of(rollout, evidence, spec, now):
+                self._announcements.warn(rollout, notice, spec.owner, now)
             judgement = judge(evidence, spec, rollout.baseline, elapsed, caught_up)
             self._metrics.show_looks(rollout.model, judgement.looks)
             rollout = msgspec.structs.replace(rollout, looks=judgement.looks)
-            if judgement.decision == "roll_back":
-                self._move(rollout, Stage.ROLLING_BACK, judgement.reason, evidence=encode_evidence(evidence))
+            reason = judgement.reason if judgement.decision == "roll_back" else gives_up(rollout, evidence)
+            if reason is not None:
+                self._move(rollout, Stage.ROLLING_BACK, reason, evidence=encode_evidence(evidence))
                 return True
             if judgement.decision != "stay" and not rollout.paused and rollout.stage is not Stage.PROMOTING:
                 self._advance(rollout, evidence, judgement)
@@ -170,6 +180,12 @@ class Controller:
     def _promote(self, rollout: Rollout) -> bool:
         """Roles, then traffic. While MLflow is away both stay as they are."""
         self._change_roles.failed(rollout.model)  # until it has not
+        current, before = self._champions.routes.get(rollout.model), self._journal.evidence(rollout)
+        # Newer than the stage's own route and somebody else's; traffic for the version itself is where this leads anyhow.
+        newer = current is not None and before is not None and 0 < before.generation < current.generation
+        if newer and current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
+            self._give_way_to(rollout, current)
+            return True
         champion = self._champion(rollout)
         if champion not in (rollout.champion, rollout.version):
             self._give_way(rollout, champion)
@@ -183,7 +199,6 @@ class Controller:
         except UnknownVersionError as error:
             self._move(rollout, Stage.ROLLING_BACK, f"the registry cannot promote it: {error}")
             return True
-        before = self._journal.evidence(rollout)
         cursors = before.cursors if before else self._reader.newest(READ)
         watch = Evidence(stage=Stage.WATCH, cursors=cursors)
         if before is not None and before.stage is Stage.CANARY:
@@ -195,9 +210,17 @@ class Controller:
         """Traffic away at once, which needs only Redis; then the roles, as soon as MLflow answers."""
         self._change_roles.failed(rollout.model)  # until it has not
         why = rollout.history[-1].why
-        self._champions.roll_back(
-            rollout.model, self._journal.change(rollout, why), to=rollout.champion, rejected=rollout.version
-        )
+        current = self._champions.routes.get(rollout.model)
+        if current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
+            rollout = msgspec.structs.replace(
+                rollout, champion=current.primary.version
+            )  # an emergency: who acted has the last word
+        try:
+            self._champions.roll_back(
+                rollout.model, self._journal.change(rollout, why), to=rollout.champion, rejected=rollout.version
+            )
+        except UnknownVersionError as error:
+            why = f"{why}; traffic is with version {rollout.champion}, {ROLES_UNCHANGED}: {error}"
         self._move(rollout, Stage.ROLLED_BACK, why)
         return True
 
@@ -231,12 +254,15 @@ class Controller:
             self._give_way(rollout, champion)
             return True
         if route is not None:
-            # `dojo models rollback` moves the traffic before the role: what it goes back to is what we go back to.
-            theirs = rollout.champion if route.primary.version == rollout.version else route.primary.version
-            why = f"the route was changed by {route.who}: {route.why}"
-            self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
+            self._give_way_to(rollout, route)
             return True
         return False
+
+    def _give_way_to(self, rollout: Rollout, route: Route) -> None:
+        """Somebody else's route. `dojo models rollback` moves the traffic before the role: what it goes back to is what we go back to."""
+        theirs = rollout.champion if route.primary.version == rollout.version else route.primary.version
+        why = f"the route was changed by {route.who}: {route.why}"
+        self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
         """The champion is not the one it was."""
@@ -248,7 +274,12 @@ class Controller:
                 evidence=self._for_promotion(self._journal.evidence(rollout)),
             )
         elif rollout.stage is Stage.WATCH and champion != rollout.champion:
-            self._move(rollout, Stage.DONE, f"the champion was changed by hand from version {rollout.version} to {champion}")
+            self._move(
+                rollout,
+                Stage.DONE,
+                f"the champion was changed by hand from version {rollout.version} to {champion}, and the traffic was not: version "
+                f"{rollout.version} still answers. Give it to the champion: dojo routes set {rollout.model} --strategy champion",
+            )
         elif champion is None:
             self._move(rollout, Stage.ROLLING_BACK, "the model has no champion any more")
         else:

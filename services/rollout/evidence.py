@@ -64,10 +64,12 @@ class Evidence(msgspec.Struct, kw_only=True):
     Attributes:
         cursors: per stream the id of the last message read.
         generation: of the stage's route; 0 until it is made. `since`: world time of the first event that followed it,
-            `latest`: of the newest one. `covered`: world time that lies between events, without long silences.
+            `latest`: of the newest one. `covered`: world time that lies between events, without long silences. `waited`: wall time
+            without any (silence.py), up to `looked`, the world and wall time of the last look.
         tests: e-processes by check; `<check>_floor` is the one of the absolute floor. `counted`: entities that a check has counted,
             as hashes. `newest`: wall time of the event that a test counted last.
-        malformed: messages that are no events. `gaps`: times that the stream had lost messages before they were read.
+        malformed: messages that are no events. `gaps`: times that the stream had lost messages before they were read,
+            the last time after `requests_before_gap` of the challenger.
     """
 
     stage: Stage
@@ -76,6 +78,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     since: datetime | None = None
     latest: datetime | None = None
     covered: timedelta = timedelta(0)
+    waited: timedelta = timedelta(0)
+    looked: tuple[datetime, datetime] | None = None
     challenger: Arm = msgspec.field(default_factory=Arm)
     champion: Arm = msgspec.field(default_factory=Arm)
     tests: dict[str, EProcess] = {}
@@ -85,6 +89,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     labelled: Labelled = msgspec.field(default_factory=Labelled)
     malformed: int = 0
     gaps: int = 0
+    requests_before_gap: int = 0
 
     def test(self, check: str) -> EProcess:
         return self.tests.setdefault(check, EProcess())

@@ -15,6 +15,7 @@ from dojo.statistics.sequential import EProcess, chi_square_quantile
 from services.rollout.arms import Arm
 from services.rollout.evidence import Evidence, longest_silence, stage_time
 from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
+from services.rollout.silence import WARN_AFTER, in_minutes
 
 # From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
 SUSPICIOUS = 10.0
@@ -196,12 +197,17 @@ def _scores(at: _Stage) -> Look:
 
 def _requests(at: _Stage, caught_up: bool) -> Look:
     requests = at.evidence.challenger.requests
+    unbroken = requests - at.evidence.requests_before_gap  # what was dropped unread may have been the failures
     notes = ["" if caught_up else "still reading what was written meanwhile"]
-    notes += [f"{at.evidence.gaps} gaps: the stream had dropped events unread"] if at.evidence.gaps else []
+    notes += (
+        [f"{at.evidence.gaps} gaps: the stream had dropped events unread; {unbroken:,} requests since"]
+        if at.evidence.gaps
+        else []
+    )
     notes += [f"{at.evidence.malformed} malformed events skipped"] if at.evidence.malformed else []
     return Look(
         check="requests",
-        verdict="ok" if requests >= at.needed and caught_up else "insufficient_data",
+        verdict="ok" if unbroken >= at.needed and caught_up else "insufficient_data",
         measures="requests that the challenger got in this stage",
         value=float(requests),
         limit=float(at.needed),
@@ -224,7 +230,12 @@ def _time(at: _Stage, elapsed: timedelta | None) -> Look:
         unit="seconds",
         requests=at.evidence.challenger.requests,
         needed=at.needed,
-        note=f"needs {format_duration(needed)}" if elapsed is not None else "no traffic follows the route yet",
+        note=_joined(
+            f"needs {format_duration(needed)}" if elapsed is not None else "no traffic follows the route yet",
+            f"silent for {in_minutes(at.evidence.waited)} of wall time: dojo routes show {at.spec.name}"
+            if at.evidence.waited >= WARN_AFTER
+            else "",
+        ),
     )
 
 

@@ -39,6 +39,7 @@ class EventReader:
             page = self._log.tail(stream, after, PAGE)
             if page and not self._log.holds(stream, after):
                 evidence.gaps += 1
+                evidence.requests_before_gap = evidence.challenger.requests
             for delivery in page:
                 try:
                     event = decode(stream, delivery.payload)

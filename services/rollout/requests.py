@@ -38,6 +38,8 @@ def answer(rollout: Rollout) -> Taken:
     match request.action, stage:
         case "pause" | "resume", _:
             return _taken(request, stage, request.action == "pause")
+        case "abort", Stage.AWAITING_APPROVAL:  # nothing was changed yet, so nothing is changed back
+            return _taken(request, Stage.ROLLED_BACK, False)
         case "abort", Stage.ROLLING_BACK:
             return _refused(request, stage, paused)
         case "abort", _:

@@ -10,9 +10,9 @@ import pytest
 
 from dojo.clock import ManualClock, wall_now
 from dojo.connections import connect_redis
-from dojo.promotion import Champions, Change, full_traffic
+from dojo.promotion import Champions, Change, TrafficElsewhereError, full_traffic, require_champions_traffic
 from dojo.registry import ROLLED_BACK_TAG, ModelRegistry, RegistryUnavailableError
-from dojo.rollouts import Action, Request, RolloutActiveError, Stage
+from dojo.rollouts import Action, Request, RequestPendingError, RolloutActiveError, Stage
 from services.rollout.controller import Controller
 from tests.rollout_events import Gateway, Quality
 from tests.rollouts import START, both, register_versions, spec_of
@@ -147,6 +147,57 @@ def test_hours_without_a_gateway_are_no_time_in_which_a_version_was_good(make: M
     assert [look.check for look in world.now.looks if look.verdict != "ok"] == ["time"]
 
 
+def look_for(world: Surroundings, minutes: float, world_moves: bool = True) -> None:
+    """Looks of a controller, restarted each time, without an event between them."""
+    wall = ManualClock(wall_now() if world.wall is wall_now else world.wall())
+    world.wall = wall.now
+    for _ in range(int(minutes * 3)):
+        wall.advance(timedelta(seconds=20))
+        if world_moves:
+            world.clock.advance(timedelta(seconds=20))  # type: ignore[attr-defined]
+        settle(world.controller(), world)
+
+
+def test_a_route_that_no_gateway_serves_is_told_once_and_given_up_in_the_end(make: Make) -> None:
+    world = make()
+    world.start()
+    settle(world.controller(), world)
+    look_for(world, 60, world_moves=False)
+    assert not world.inbox_of_this_model(), "the world stands still"
+    look_for(world, 4)
+    (message,) = world.inbox_of_this_model()
+    assert (message.urgency, "never been served" in message.title) == ("warning", True)
+    assert f"dojo routes show {world.spec.name}" in message.text
+    assert [look.note for look in world.now.looks if look.check == "time" and "dojo routes show" in look.note]
+    look_for(world, 8)
+    assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, "1")
+    assert "no request followed the shadow route for 10 min" in world.now.history[-1].why
+    assert [message.urgency for message in world.inbox_of_this_model()] == ["page", "warning"]
+
+
+def test_a_route_that_was_served_is_not_given_up_in_a_silent_night(make: Make) -> None:
+    world = make()
+    world.start()
+    settle(world.controller(), world)
+    world.traffic(10)
+    look_for(world, 30)
+    assert world.now.stage is Stage.SHADOW
+    assert "stopped being served" in world.inbox_of_this_model()[0].title
+
+
+def test_a_stage_far_past_its_time_for_lack_of_requests_is_told(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    pass_stage(controller, world, 10, 9.9)
+    assert not world.inbox_of_this_model()
+    world.pass_time(0.2)
+    settle(controller, world)
+    settle(controller, world)
+    (message,) = world.inbox_of_this_model()
+    assert "5 times its time, for lack of requests" in message.title
+
+
 def test_failing_after_promotion_gives_traffic_and_role_back(make: Make) -> None:
     world = make()
     world.start()
@@ -266,6 +317,146 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
     assert world.now.history[-1].why == "the route was changed by ada: 2 is worse"
 
 
+def by_hand(world: Surroundings, version: str, why: str = "an emergency") -> None:
+    """`dojo routes set` or `models rollback --force` while MLflow is away: the traffic moves, the role does not."""
+    change = Change(key="by-hand", who="ada", why=why, world_time=world.clock.now())
+    Champions(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic(version, None), change)
+
+
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_an_emergency_route_made_while_promoting_is_not_overridden(make: Make, version: str) -> None:
+    world = make(versions=3)
+    promoting_without_mlflow(world)
+    by_hand(world, version)
+    settle(world.controller(), world)
+    assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, version)
+    assert world.roles()["champion"] == version
+    assert "the route was changed by ada: an emergency" in world.now.history[-1].why
+
+
+def test_an_emergency_route_made_while_rolling_back_is_not_overridden(make: Make) -> None:
+    world = make(versions=3)
+    controller = promoting_without_mlflow(world)
+    ask(world, "abort")
+    with pytest.raises(RegistryUnavailableError):
+        settle(controller, world)
+    by_hand(world, "3")
+    settle(world.controller(), world)
+    assert (world.now.stage, world.route().primary.version, world.route().who) == (Stage.ROLLED_BACK, "3", "ada")
+
+
+def test_a_pause_while_mlflow_is_down_holds_the_promotion_when_it_is_back(make: Make) -> None:
+    world = make()
+    promoting_without_mlflow(world)
+    ask(world, "pause")
+    controller = world.controller()
+    settle(controller, world)
+    settle(controller, world)
+    assert (world.now.stage, world.route().strategy, world.roles()["champion"]) == (Stage.PROMOTING, "canary", "1")
+    ask(world, "resume")
+    settle(controller, world)
+    assert (world.now.stage, world.roles()["champion"]) == (Stage.WATCH, "2")
+
+
+def test_a_challenger_deleted_from_mlflow_can_still_be_taken_back(make: Make) -> None:
+    world = make()
+    world.start()
+    settle(world.controller(), world)
+    world.registry.client.delete_model_version(world.spec.name, "2")
+    ask(world, "abort")
+    settle(world.controller(), world)
+    assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, "1")
+    assert world.now.history[-1].why == "aborted by ada: reasons"
+
+
+def test_a_rollback_into_an_empty_registry_ends_with_the_traffic_moved_and_a_page(make: Make) -> None:
+    world = make()
+    world.start()
+    settle(world.controller(), world)
+    world.registry.client.delete_registered_model(world.spec.name)
+    ask(world, "abort")
+    controller = world.controller()
+    settle(controller, world)
+    assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, "1")
+    assert "traffic is with version 1, roles could not be changed: " in world.now.history[-1].why
+    message = world.inbox_of_this_model()[0]
+    assert (message.urgency, "the registry does not say so" in message.title) == ("page", True)
+
+
+def test_an_abort_before_approval_leaves_the_route_alone(make: Make) -> None:
+    world = make(approval="required")
+    world.start()
+    ask(world, "abort")
+    settle(world.controller(), world)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert world.routes.get(world.spec.name) is None
+
+
+def test_a_request_waits_for_the_one_before_unless_it_is_an_abort(make: Make) -> None:
+    world = make()
+    world.start()
+    ask(world, "pause")
+    with pytest.raises(RequestPendingError, match="pause by ada"):
+        ask(world, "promote")
+    ask(world, "abort")
+    settle(world.controller(), world)
+    assert world.now.stage is Stage.ROLLED_BACK
+
+
+def test_two_rollouts_of_a_version_at_one_moment_of_the_world_are_told_apart(make: Make) -> None:
+    world = make()
+    first = world.start()
+    ask(world, "abort")
+    settle(world.controller(), world)
+    second = world.rollouts.start(world.spec, "2", "1", world.clock.now(), "test", "again", {}, again=True)
+    settle(world.controller(), world)
+    assert (second.started, second.id == first.id) == (first.started, False)
+    told = [entry.entry_id for entry in world.audit.entries() if entry.model == world.spec.name and entry.kind == "rollout"]
+    assert [entry for entry in told if second.id in entry]
+
+
+def test_a_rollout_does_not_start_beside_traffic_that_is_not_the_champions(make: Make) -> None:
+    world = make(versions=3)
+    require_champions_traffic(world.routes, world.spec.name, "1")  # no route: the registry's champion answers
+    by_hand(world, "3")
+    with pytest.raises(TrafficElsewhereError, match=r"version 1 is champion.*champion 3.*by ada.*dojo routes set"):
+        require_champions_traffic(world.routes, world.spec.name, "1")
+    require_champions_traffic(world.routes, world.spec.name, "3")
+
+
+def test_a_third_champion_during_the_watch_ends_it_and_says_who_still_answers(make: Make) -> None:
+    world = make(versions=3)
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "promote")
+    settle(controller, world)
+    assert world.now.stage is Stage.WATCH
+    world.registry.set_alias(world.spec.name, "champion", "3")
+    settle(world.controller(), world)
+    assert world.now.stage is Stage.DONE
+    assert "version 2 still answers" in world.now.history[-1].why
+    assert world.route().primary.version == "2"
+
+
+def test_requests_before_a_gap_do_not_pass_a_stage(make: Make) -> None:
+    world = make()
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    world.traffic(600)
+    settle(controller, world)
+    world.traffic(50)
+    world.redis.xtrim("dojo:stream:shadows", maxlen=10, approximate=False)
+    settle(controller, world)
+    (requests,) = [look for look in world.now.looks if look.check == "requests"]
+    assert (requests.verdict, requests.requests, "10 requests since" in requests.note) == ("insufficient_data", 610, True)
+    world.traffic(300)
+    settle(controller, world)
+    (requests,) = [look for look in world.now.looks if look.check == "requests"]
+    assert requests.verdict == "ok"
+
+
 def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> None:
     world = make()
     world.start()
@@ -278,7 +469,7 @@ def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> Non
     world.redis.xtrim("dojo:stream:shadows", maxlen=10, approximate=False)
     settle(controller, world)
     (requests,) = [look for look in world.now.looks if look.check == "requests"]
-    assert requests.requests == 60
+    assert (requests.requests, requests.verdict) == (60, "insufficient_data")
     assert "1 gaps" in requests.note
     assert "1 malformed" in requests.note
 

@@ -208,7 +208,7 @@ def test_evidence_that_may_yet_become_a_stop_is_waited_for() -> None:
         ("promote", Stage.WATCH, Stage.DONE),
         ("promote", Stage.AWAITING_APPROVAL, Stage.AWAITING_APPROVAL),
         ("promote", Stage.ROLLING_BACK, Stage.ROLLING_BACK),
-        ("abort", Stage.AWAITING_APPROVAL, Stage.ROLLING_BACK),
+        ("abort", Stage.AWAITING_APPROVAL, Stage.ROLLED_BACK),
         ("abort", Stage.PROMOTING, Stage.ROLLING_BACK),
         ("abort", Stage.WATCH, Stage.ROLLING_BACK),
         ("approve", Stage.AWAITING_APPROVAL, Stage.SHADOW),

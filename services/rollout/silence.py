@@ -1,0 +1,94 @@
+"""A route that nobody serves, and a stage that waits for requests which do not come: said to people, and in the end acted on. Pure.
+
+A gateway serves a route only when its versions are loaded, verified and warm. When that never happens (a damaged bundle, a sandbox that
+does not start) traffic stays on the route before, and a stage would wait for ever without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dojo.rollouts import Rollout, Stage
+from dojo.specs import ModelSpec
+from services.rollout.evidence import Evidence, stage_time
+
+# Wall time in which the world moved and no event followed the route. Loading and warming a version takes seconds; a machine that is busy
+# with a training, a minute.
+WARN_AFTER = timedelta(seconds=120)
+# Shadow and canary only: in the watch stage the version is champion, and a silence of the shop says nothing against it.
+GIVE_UP_AFTER = timedelta(minutes=10)
+
+# A stage that takes so many times its time for lack of requests is worth a word: the spec asks for more than the shop has.
+FAR_PAST = 5
+
+# A controller that was away, or the machine asleep: not waited for.
+_LONGEST_LOOK = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message for the owner. `key` names the occasion within the rollout."""
+
+    key: str
+    title: str
+    text: str
+
+
+def wait(evidence: Evidence, world: datetime, wall: datetime, heard: bool) -> None:
+    """Note a look: the time since the last one was waited, unless the world stood still or something was heard.
+
+    Args:
+        heard: whether events of the stage's route were read at this look.
+    """
+    if heard:
+        evidence.waited = timedelta(0)
+    elif evidence.looked is not None and world > evidence.looked[0]:
+        evidence.waited += min(max(wall - evidence.looked[1], timedelta(0)), _LONGEST_LOOK)
+    evidence.looked = (world, wall)
+
+
+def requests_of(evidence: Evidence) -> int:
+    return evidence.challenger.requests + evidence.champion.requests
+
+
+def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: datetime) -> Notice | None:
+    """What the owner should be told of the stage by now, if anything."""
+    name, version, stage = rollout.model, rollout.version, evidence.stage
+    if rollout.stage is Stage.PROMOTING:  # what is waited for is the registry
+        return None
+    if evidence.waited >= WARN_AFTER:
+        what = "has never been served" if evidence.since is None else "has stopped being served"
+        return Notice(
+            f"{stage}:silent",
+            f"{name}: the {stage} route of version {version} {what}",
+            f"No request followed it for {in_minutes(evidence.waited)}. Either nobody asks, or the gateway cannot serve a version: "
+            f"dojo routes show {name}",
+        )
+    needed, requests = stage_time(stage, spec), evidence.challenger.requests
+    if (
+        rollout.stage_since is not None
+        and now - rollout.stage_since >= FAR_PAST * needed
+        and requests < spec.rollout.minimum_requests
+    ):
+        return Notice(
+            f"{stage}:late",
+            f"{name}: {stage} of version {version} takes {FAR_PAST} times its time, for lack of requests",
+            f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo rollout promote {name} --why ... "
+            f"or dojo rollout abort {name} --why ...",
+        )
+    return None
+
+
+def gives_up(rollout: Rollout, evidence: Evidence) -> str | None:
+    """Why the challenger is taken back because its route was never served; None while it is not."""
+    if rollout.stage not in (Stage.SHADOW, Stage.CANARY) or evidence.since is not None or evidence.waited < GIVE_UP_AFTER:
+        return None
+    return (
+        f"no request followed the {evidence.stage} route for {in_minutes(evidence.waited)} of wall time: the gateway does not serve it "
+        "(dojo routes show)"
+    )
+
+
+def in_minutes(waited: timedelta) -> str:
+    return f"{waited.total_seconds() / 60:.0f} min"
