@@ -137,7 +137,7 @@ def leave_requests(url: str, writer: int) -> None:
     rollouts, done = Rollouts(connect_redis(url)), 0
     while done < CHANGES:
         try:
-            rollouts.request(SPEC.name, Request(action="pause", who=str(writer), why="", wall_time=NOON))
+            rollouts.request(SPEC.name, Request(action="abort", who=str(writer), why="", wall_time=NOON))
         except RolloutConflictError:
             continue
         done += 1
