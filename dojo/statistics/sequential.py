@@ -76,6 +76,53 @@ class EProcess(msgspec.Struct):
         )
 
 
+class RestartingEProcess(msgspec.Struct):
+    """An EProcess for what may begin late: a mixture over the moments at which the fault began.
+
+    A single process bets from the first observation on, and 20,000 good ones leave it with debts that a sudden fault has to pay back
+    first. Here half of the stake is bet from the start; the rest waits and is brought in piece by piece, before each observation a
+    smaller one. Each piece is an e-process from there on, waiting stakes are worth what they are, and their sum is an e-process again.
+    O(1) memory: pieces on the same alternative grow by the same factor (the recursion of Shiryaev and Roberts).
+
+    Attributes:
+        log_sums: logarithm of what the stakes brought in are worth, for each of ODDS_RATIOS.
+
+    Source: Shiryaev (1963); Shin, Ramdas and Rinaldo, E-detectors (2024), for the sum of e-processes over starts.
+    """
+
+    log_sums: list[float] = msgspec.field(default_factory=lambda: [math.log(0.5)] * len(ODDS_RATIOS))
+    observations: int = 0
+    successes: int = 0
+
+    def observe(self, success: bool, null: float) -> None:
+        """Like EProcess.observe."""
+        if not 0 < null < 1:
+            raise ValueError(f"null must lie strictly between 0 and 1, got {null}")
+        stake = _waiting(self.observations) - _waiting(self.observations + 1)
+        self.observations += 1
+        self.successes += success
+        for at, ratio in enumerate(ODDS_RATIOS):
+            scale = 1 - null + ratio * null
+            worth = _log_sum(self.log_sums[at], math.log(stake)) if stake else self.log_sums[at]
+            self.log_sums[at] = worth + math.log(ratio / scale if success else 1 / scale)
+
+    @property
+    def e_value(self) -> float:
+        """The evidence so far, >= 0; 1 without any."""
+        bet = [math.exp(min(part + worth, _LARGEST_LOG)) for part, worth in zip(_LOG_PARTS, self.log_sums, strict=True)]
+        return sum(bet) + _waiting(self.observations)
+
+
+def _waiting(observations: int) -> float:
+    """The part of the stake that is not bet yet: 1/2, then slowly less. Of 1 / n^2 nothing would be left for a fault of the second day."""
+    return 0.5 / (1 + math.log2(observations)) if observations else 0.5
+
+
+def _log_sum(one: float, other: float) -> float:
+    larger = max(one, other)
+    return larger + math.log1p(math.exp(min(one, other) - larger))
+
+
 def probability_of_falling_on(share: float, ratio: float) -> float:
     """On which of two arms does an event fall? The largest probability of the first, while its rate is at most `ratio` times the other's.
 

@@ -32,7 +32,7 @@ from dojo.events import Event, Outcome, Prediction, Shadow, Stream
 from dojo.rollouts import Rollout, Stage
 from dojo.routes import CHALLENGER_ARM
 from dojo.specs import ModelSpec
-from dojo.statistics.sequential import EProcess, probability_of_falling_on
+from dojo.statistics.sequential import RestartingEProcess, probability_of_falling_on
 from services.rollout.arms import Arm
 from services.rollout.labels import Labelled, short_hash
 from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, Baseline, watch_limits
@@ -82,7 +82,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     looked: tuple[datetime, datetime] | None = None
     challenger: Arm = msgspec.field(default_factory=Arm)
     champion: Arm = msgspec.field(default_factory=Arm)
-    tests: dict[str, EProcess] = {}
+    tests: dict[str, RestartingEProcess] = {}
     counted: dict[str, set[int]] = {}
     newest: dict[str, datetime] = {}
     baseline: Baseline = Baseline()
@@ -91,8 +91,11 @@ class Evidence(msgspec.Struct, kw_only=True):
     gaps: int = 0
     requests_before_gap: int = 0
 
-    def test(self, check: str) -> EProcess:
-        return self.tests.setdefault(check, EProcess())
+    def test(self, check: str) -> RestartingEProcess:
+        return self.tests.setdefault(check, RestartingEProcess())
+
+    def e_value(self, test: str) -> float:
+        return self.tests[test].e_value if test in self.tests else 1.0
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
@@ -209,8 +212,9 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
     arm.errors += failed
     arm.degraded += degraded
     slow = arm.took(event.latency_seconds, spec.serving.latency_slo.total_seconds())
-    _observe(evidence, "errors", failed, limits.errors, event.wall_time)
-    _observe(evidence, "slow", slow, limits.slow, event.wall_time)
+    for check, happened, limit in (("errors", failed, limits.errors), ("slow", slow, limits.slow)):
+        if not happened or _begins(evidence, check, event.wall_time):
+            evidence.test(check).observe(happened, limit)
     if not failed:
         arm.answer(event.score, event.flagged)
         _label(evidence, evidence.labelled.predicted(event.request_id, event.flagged), rollout, spec)
@@ -244,14 +248,10 @@ def _fell_on(evidence: Evidence, check: str, on_challenger: bool, share: float, 
 
 
 def _against_floor(evidence: Evidence, check: str, happened: bool, at: datetime) -> None:
-    """One request of the challenger's own. A floor is one test for all stages that have one."""
-    _observe(evidence, f"{check}_floor", happened, {"errors": ERRORS_ALLOWED, "slow": SLOW_ALLOWED}[check], at)
-
-
-def _observe(evidence: Evidence, test: str, happened: bool, null: float, at: datetime) -> None:
-    """A request, unless it only repeats a burst: leaving out what would be evidence keeps an e-process one."""
-    if not happened or _begins(evidence, test, at):
-        evidence.test(test).observe(happened, null)
+    """One request of the challenger's own."""
+    # Leaving out what only repeats a burst keeps an e-process one: it would have been evidence.
+    if not happened or _begins(evidence, f"{check}_floor", at):
+        evidence.test(f"{check}_floor").observe(happened, {"errors": ERRORS_ALLOWED, "slow": SLOW_ALLOWED}[check])
 
 
 def _begins(evidence: Evidence, test: str, at: datetime) -> bool:

@@ -11,7 +11,7 @@ from dojo.durations import format_duration
 from dojo.rollouts import Look, Stage, Verdict
 from dojo.specs import ModelSpec
 from dojo.statistics.binning import population_stability_index
-from dojo.statistics.sequential import EProcess, chi_square_quantile
+from dojo.statistics.sequential import chi_square_quantile
 from services.rollout.arms import Arm
 from services.rollout.evidence import Evidence, longest_silence, stage_time
 from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
@@ -60,9 +60,9 @@ class _Stage:
                 the smaller e-value judges.
         """
         names = tests or (check,)
-        e_value = sum(self.evidence.tests.get(name, EProcess()).e_value for name in names) / len(names)
+        e_value = sum(self.evidence.e_value(name) for name in names) / len(names)
         if floor is not None:
-            e_value = min(e_value, self.evidence.tests.get(f"{check}_floor", EProcess()).e_value)
+            e_value = min(e_value, self.evidence.e_value(f"{check}_floor"))
             limit = None if limit is None else max(limit, floor)
         stop = stops_at(self.evidence.stage, check, self.spec)
         requests = self.evidence.challenger.requests if observations is None else observations

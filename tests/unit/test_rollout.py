@@ -193,7 +193,7 @@ def test_a_backlog_keeps_a_stage_from_ending_but_not_from_being_rolled_back() ->
 
 def test_evidence_that_may_yet_become_a_stop_is_waited_for() -> None:
     evidence = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 6_000))
-    evidence.tests["errors"].log_likelihoods = [3.0, 3.0, 3.0]  # an e-value of 20; 40 would stop it
+    evidence.tests["errors"].log_sums = [3.0, 3.0, 3.0]  # an e-value of 20; 40 would stop it
     judged = judge(evidence, SPEC, {}, timedelta(days=9))
     (errors,) = [look for look in judged.looks if look.check == "errors"]
     assert (judged.decision, errors.verdict) == ("stay", "insufficient_data")

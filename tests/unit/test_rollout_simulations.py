@@ -211,6 +211,21 @@ def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: flo
     assert [look.check for look in found.looks if look.verdict == "failed"] == [check]
 
 
+def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
+    """A process that bets from the first event on takes 1,500 after 20,000 good requests."""
+    rollout = rollout_in(Stage.WATCH, 1)
+    route, gateway = route_for(rollout), Gateway({"1": Quality(), "2": FLAWLESS}, seed=1, per_second=2)
+    evidence = Evidence(stage=Stage.WATCH, cursors={}, generation=route.generation)
+    for sent in range(20_000):
+        fold(evidence, gateway.answer(route, START + timedelta(seconds=sent))[0], rollout, SPEC)
+    gateway.qualities["2"] = Quality(errors=0.0, slow=1.0)
+    taken = 0
+    while judge(evidence, SPEC, rollout.baseline, ENOUGH).decision != "roll_back":
+        fold(evidence, gateway.answer(route, START)[0], rollout, SPEC)
+        taken += 1
+    assert taken <= 20
+
+
 def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> None:
     """The reason for e-processes: the same streams of events on two arms, looked at after each event."""
     generator = np.random.default_rng(1)

@@ -11,9 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dojo.statistics.sequential import ODDS_RATIOS, PARTS, EProcess, chi_square_quantile, probability_of_falling_on
+from dojo.statistics.sequential import (
+    ODDS_RATIOS,
+    PARTS,
+    EProcess,
+    RestartingEProcess,
+    chi_square_quantile,
+    probability_of_falling_on,
+)
 
 observations = st.lists(st.tuples(st.booleans(), st.floats(0.01, 0.99)), max_size=60)
+
+
+def restarting(seen: list[tuple[bool, float]]) -> RestartingEProcess:
+    process = RestartingEProcess()
+    for success, null in seen:
+        process.observe(success, null)
+    return process
 
 
 def process_of(seen: list[tuple[bool, float]]) -> EProcess:
@@ -99,3 +113,38 @@ def test_an_events_place_follows_from_the_arms_rates(share: float, ratio: float)
 def test_the_chi_square_quantile_agrees_with_scipy(degrees: int, tail: float) -> None:
     exact = float(stats.chi2.isf(tail, degrees))
     assert chi_square_quantile(degrees, tail) == pytest.approx(exact, rel=0.02)
+
+
+@given(observations)
+def test_a_restarting_process_is_the_stakes_bet_at_each_start_and_what_still_waits(seen: list[tuple[bool, float]]) -> None:
+    """Against the definition: one ordinary process from each start on, times its stake."""
+    waiting = [0.5 / (1 + math.log2(n)) if n else 0.5 for n in range(len(seen) + 1)]
+    expected = 0.5 * process_of(seen).e_value + waiting[len(seen)]
+    for start in range(1, len(seen)):
+        expected += (waiting[start] - waiting[start + 1]) * process_of(seen[start:]).e_value
+    assert restarting(seen).e_value == pytest.approx(expected, rel=1e-6)
+
+
+def test_restarting_at_the_limit_it_ever_alarms_with_at_most_the_stated_probability() -> None:
+    generator, runs = np.random.default_rng(4), 600
+    alarms = 0
+    for _ in range(runs):
+        process = RestartingEProcess()
+        for hit in generator.random(1_500) < 0.1:
+            process.observe(bool(hit), 0.1)
+            if process.e_value >= 20:
+                alarms += 1
+                break
+    assert alarms <= 0.05 * runs
+
+
+@pytest.mark.parametrize("good", [0, 2_000, 20_000])
+def test_a_sudden_fault_is_seen_as_soon_after_two_good_days_as_in_the_first_minute(good: int) -> None:
+    process = RestartingEProcess()
+    for _ in range(good):
+        process.observe(False, 0.05)
+    taken = 0
+    while process.e_value < 400:
+        process.observe(True, 0.05)
+        taken += 1
+    assert taken <= 12
