@@ -222,7 +222,8 @@ class Rollouts:
         return rollout
 
     def request(self, model: str, request: Request) -> Rollout:
-        """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken.
+        """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken; the same
+        one again changes nothing, and is whose it was first.
 
         Raises:
             NoRolloutError: nothing is being rolled out.
@@ -234,6 +235,8 @@ class Rollouts:
             raise NoRolloutError(f"{model}: no rollout is active" + (f", the last one is {current.stage}" if current else ""))
         waiting = current.request
         if waiting is not None and request.action != "abort":
+            if waiting.action == request.action:
+                return current
             raise RequestPendingError(
                 f"{model}: {waiting.action} by {waiting.who} ({waiting.why}) waits for the controller to take it; then ask again. Only "
                 f"abort goes before: dojo rollout abort {model}"

@@ -396,6 +396,7 @@ def test_a_request_waits_for_the_one_before_unless_it_is_an_abort(make: Make) ->
     world = make()
     world.start()
     ask(world, "pause")
+    ask(world, "pause")  # again
     with pytest.raises(RequestPendingError, match="pause by ada"):
         ask(world, "promote")
     ask(world, "abort")
