@@ -75,6 +75,7 @@ class Models:
             if state.preparing is not None:
                 state.preparing.cancel()
             state.wanted, state.preparing, state.problem, state.retry_at = route, None, None, 0.0
+            self._sandboxes[model].keep(self._experiments(model))  # a start for a route that never served is not left behind
             if route is not None:
                 self._store.caches[model].pinned = self._in_use(model)
         if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
@@ -154,22 +155,26 @@ class Models:
 
     async def close(self) -> None:
         """End the sandboxes."""
-        for state in self._states.values():
-            if state.preparing is not None:
-                state.preparing.cancel()
+        preparing = [state.preparing for state in self._states.values() if state.preparing is not None]
+        for task in preparing:
+            task.cancel()
+        await asyncio.gather(*preparing, return_exceptions=True)
         await asyncio.gather(*(sandboxes.close() for sandboxes in self._sandboxes.values()))
 
     async def _prepare(self, model: str, route: Route) -> None:
         state = self._states[model]
         try:
-            versions = await asyncio.gather(*(self._obtain(model, route, arm) for arm in route.arms))
-        except (CorruptBundleError, *_UNAVAILABLE) as error:
+            async with asyncio.TaskGroup() as arms:  # when one fails, the others' starts end with it
+                versions = [arms.create_task(self._obtain(model, route, arm)) for arm in route.arms]
+        except* (CorruptBundleError, *_UNAVAILABLE) as errors:
             self._metrics.route_failures.labels(model).inc()
-            wait = RETRY_REJECTED_SECONDS if isinstance(error, CorruptBundleError) else RETRY_SECONDS
-            state.problem, state.retry_at = str(error)[:300], time.monotonic() + wait
+            rejected = errors.subgroup(CorruptBundleError) is not None
+            wait = RETRY_REJECTED_SECONDS if rejected else RETRY_SECONDS
+            reason = "; ".join(str(error) for error in errors.exceptions)
+            state.problem, state.retry_at = reason[:300], time.monotonic() + wait
             _log.error("a route cannot be served yet", model=model, generation=route.generation, reason=state.problem)
         else:
-            self._switch(model, served_route(route, versions))
+            self._switch(model, served_route(route, [version.result() for version in versions]))
         finally:
             if state.preparing is asyncio.current_task():
                 state.preparing = None

@@ -176,12 +176,13 @@ class Sandbox:
                 env={**os.environ, **THREADS},
                 stdin=subprocess.DEVNULL,
             )
-        # From here and not in the child: its imports alone are half a second of computing.
-        own = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, process.pid, own + self._priority.niceness)
-        ours.setblocking(False)
-        _, link = await loop.create_unix_connection(lambda: Link(loop), sock=ours)
+        link = Link(loop)
         try:
+            # From here and not in the child: its imports alone are half a second of computing.
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, own + self._priority.niceness)
+            ours.setblocking(False)
+            await loop.create_unix_connection(lambda: link, sock=ours)
             greeting = await self._greeting(link)
         except BaseException:
             await _end(process, link)

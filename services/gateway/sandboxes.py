@@ -38,18 +38,35 @@ class Sandboxes:
         self._store = store
         self._metrics = metrics
         self._running: dict[Key, SandboxedModel] = {}
+        self._starts: dict[Key, asyncio.Lock] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def at_hand(self, arm: Arm) -> SandboxedModel | None:
         return self._running.get((arm.version, arm.mode))
 
     async def obtain(self, arm: Arm, offline: bool) -> SandboxedModel:
-        """The arm's version in a process that scores.
+        """The arm's version in a process that scores: the one there is, else a new one. Whoever is cancelled ends what it started.
 
         Raises:
             CorruptBundleError: it must not be served.
             RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError: it cannot be had or started.
         """
+        key = arm.version, arm.mode
+        async with self._starts.setdefault(key, asyncio.Lock()):  # two starts of one version would leave a process nobody ends
+            sandboxed = self._running.get(key)
+            if sandboxed is None:
+                sandboxed = self._running[key] = await self._start(arm, offline)
+            return sandboxed
+
+    def keep(self, needed: Set[Key]) -> None:
+        """End the others."""
+        for key in [key for key in self._running if key not in needed]:
+            self._in_background(_retire(self._running.pop(key).sandbox))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
+
+    async def _start(self, arm: Arm, offline: bool) -> SandboxedModel:
         model, version = self._spec.name, arm.version
         directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version, offline))
 
@@ -63,16 +80,7 @@ class Sandboxes:
         except CorruptBundleError as error:
             self._store.caches[model].drop(cached, error)
             raise
-        self._running[version, arm.mode] = sandboxed
         return sandboxed
-
-    def keep(self, needed: Set[Key]) -> None:
-        """End the others."""
-        for key in [key for key in self._running if key not in needed]:
-            self._in_background(_retire(self._running.pop(key).sandbox))
-
-    async def close(self) -> None:
-        await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -31,7 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str]) -> dict[str, tuple[Path, str]]:
     """Versions by number: 1 the champion, 2 another good one, 3 raises for every request, 4 takes 0.3 s, 5 never ends, 6 wants
-    other features, 7 raises for amounts from 50 euros."""
+    other features, 7 raises for amounts from 50 euros, 8 never ends its verification."""
     directory = tmp_path_factory.mktemp("versions")
     made = {
         "2": make_bundle(directory / "2", seed=7),
@@ -40,6 +40,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str])
         "5": make_slow_bundle(directory / "5", math.inf),
         "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE]))[:-3]),
         "7": make_failing_bundle(directory / "7", fails_from=50.0),
+        "8": make_slow_bundle(directory / "8", math.inf, slow_from=-10.0),  # its parity rows' amounts are above
     }
     return {"1": bundle, **{version: (directory / version, sha256) for version, sha256 in made.items()}}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -14,7 +16,10 @@ import pytest
 from dojo.bundle import load_bundle
 from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm
 from dojo.specs import load_spec
-from services.gateway.sandboxes import PRIORITIES
+from services.gateway.metrics import Metrics
+from services.gateway.sandboxes import PRIORITIES, Sandboxes
+from services.gateway.version_store import VersionStore
+from tests.bundles import cache_bundle
 from tests.gateways import MODEL, Call, Callers, GatewayServer, champion_and, generation, logged_predictions, set_route
 from tests.integration.gateway.conftest import StartGateway
 from tests.servers import RedisServer, wait_until
@@ -38,14 +43,20 @@ def canary(
     return gateway
 
 
+def sandboxes_of(pid: int) -> list[psutil.Process]:
+    """The child processes that score challengers, or begin to."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as ended
+            if "services.gateway.sandbox_worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def sandbox_of(gateway: GatewayServer) -> psutil.Process | None:
     """The child process that scores the challenger."""
     assert gateway.process is not None
-    for child in psutil.Process(gateway.process.pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as ended
-            if "services.gateway.sandbox_worker" in " ".join(child.cmdline()):
-                return child
-    return None
+    return next(iter(sandboxes_of(gateway.process.pid)), None)
 
 
 def assert_everybody_got_the_champions_answer_in_time(calls: list[Call], dropped: list[str]) -> None:
@@ -159,3 +170,47 @@ def test_a_sandbox_ends_when_no_route_needs_it(
     set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
     wait_until(lambda: generation(gateway) == 3, 5, "the champion serves alone")
     wait_until(lambda: sandbox_of(gateway) is None, 5, "the process has ended")
+
+
+def test_a_route_whose_champion_cannot_be_had_leaves_no_processes_of_its_challenger(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("1", "8")})
+    assert gateway.process is not None
+    set_route(breakable_redis.url, "canary", *champion_and("8", 0.5, champion="99"))  # 99 is nowhere, 8 starts for ever
+
+    def tries() -> float:
+        return gateway.metric("dojo_gateway_route_failures_total", model=MODEL)
+
+    wait_until(lambda: tries() >= 3, 60, "it was tried again and again")
+    assert len(sandboxes_of(gateway.process.pid)) <= 1  # of the try that runs now, if one does
+    set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
+    wait_until(lambda: generation(gateway) == 2, 5, "the champion serves alone")
+    wait_until(lambda: sandbox_of(gateway) is None, 5, "the last one has ended")
+
+
+def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_cancelled_leaves_none(
+    versions: Versions, tmp_path: Path
+) -> None:
+    spec = load_spec(Path("models/fraud_detection.yaml"))
+    for version in ("2", "8"):
+        cache_bundle(tmp_path, *versions[version], version=version)
+    store = VersionStore({MODEL: spec}, tmp_path / "gateway" / "models", "http://127.0.0.1:1", lambda *_: None)
+
+    async def scenario() -> None:
+        sandboxes = Sandboxes(spec, store, Metrics())
+        good, endless = Arm(CHALLENGER_ARM, "2", 0.5), Arm(CHALLENGER_ARM, "8", 0.5)
+        first, second = await asyncio.gather(sandboxes.obtain(good, offline=True), sandboxes.obtain(good, offline=True))
+        assert first is second
+        assert [process.pid for process in sandboxes_of(os.getpid())] == [first.sandbox.pid]
+        starting = asyncio.create_task(sandboxes.obtain(endless, offline=True))
+        async with asyncio.timeout(20):
+            while len(sandboxes_of(os.getpid())) < 2:
+                await asyncio.sleep(0.01)
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert [process.pid for process in sandboxes_of(os.getpid())] == [first.sandbox.pid]
+        await sandboxes.close()
+        assert not sandboxes_of(os.getpid())
+
+    asyncio.run(scenario())
