@@ -90,7 +90,8 @@ class Prediction(Event, frozen=True, kw_only=True):
         score: probability of the positive class, or the fallback's score. `flagged`: score >= the version's threshold.
         arm: the arm that the route chose for the request; `version`: the one that answered, another one's when the arm failed
             (`degraded` then has "arm_failed"), and "0" when the spec's fallback did because no version could.
-        route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves.
+        route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves, and after a
+            gateway's start until all of the route's versions are there.
         latency_seconds: wall time from the request's arrival to its answer.
         degraded: reasons, empty when the answer is whole.
     """

@@ -36,6 +36,21 @@ def registrys_route(model: str, version: str) -> Route:
     )
 
 
+def stand_in_route(wanted: Route, version: str) -> Route:
+    """What serves after a start while `wanted` is not whole: one version alone. Generation 0, because its split does not happen:
+    an experiment must not count these answers as its champion's."""
+    return Route(
+        model=wanted.model,
+        generation=0,
+        strategy="champion",
+        arms=(Arm(wanted.arms[0].name, version, 1.0),),
+        salt="",
+        changed_at=wanted.changed_at,
+        who="gateway",
+        why=f"the gateway has just started: version {version} answers alone until all of generation {wanted.generation} is here",
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedArm:
     """One arm and its version.
@@ -108,8 +123,10 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
     )
 
 
-def champion_route(served: ServedModel, model: str) -> ServedRoute:
-    return served_route(registrys_route(model, served.version), [served])
+def champion_route(served: ServedModel, model: str, wanted: Route | None = None) -> ServedRoute:
+    """One version alone: the registry's champion, or who stands in while `wanted` is not whole."""
+    route = registrys_route(model, served.version) if wanted is None else stand_in_route(wanted, served.version)
+    return served_route(route, [served])
 
 
 def describe(serving: ServedRoute) -> dict[str, object]:

@@ -100,7 +100,8 @@ class Metrics:
         )
         self.route_generation = Gauge(
             "dojo_route_generation",
-            "Generation of the route that serves; 0: no route, the registry's champion.",
+            "Generation of the route that serves; 0: no route, the registry's champion; or, after a start, the route's first arm alone "
+            "until the others are there.",
             ["model"],
             registry=registry,
         )

@@ -1,5 +1,8 @@
 """Which versions serve each model: its route's, once all of them are here and verified; without a route the registry's champion.
 
+After a start the last route's first arm answers alone, as generation 0, until its other arms are here: a challenger that is slow to
+start, or never does, must not keep the gateway closed.
+
 A route and its versions are switched in one assignment; requests in flight keep what they began with. A route that cannot be
 served leaves the one before it in place, says why, and is tried again. All state lives on the event loop; what blocks runs on
 threads of its own (version_store), so that going back to a version that is here never waits for a download.
@@ -19,7 +22,7 @@ from dojo.bundle import BUNDLE_HASH_TAG, CorruptBundleError
 from dojo.registry import RegistryUnavailableError, UnknownVersionError, Version
 from dojo.routes import Arm, Mode, Route
 from dojo.specs import ModelSpec
-from services.gateway.arms import ServedRoute, champion_route, describe, is_trusted, served_route
+from services.gateway.arms import ServedRoute, champion_route, describe, is_trusted, registrys_route, served_route
 from services.gateway.metrics import Metrics
 from services.gateway.sandbox import SandboxUnavailableError
 from services.gateway.sandboxes import Sandboxes
@@ -32,8 +35,6 @@ RETRY_REJECTED_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 # Versions kept in memory beyond the serving ones, so that a rollback is an assignment. A few MB each.
 LOADED_VERSIONS = 4
-# At start-up challengers get this long; the champion must not wait for them.
-RESTORE_SECONDS = 10.0
 
 _UNAVAILABLE = (RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError, OSError)
 _log = structlog.get_logger("gateway.models")
@@ -88,28 +89,32 @@ class Models:
             state.preparing = asyncio.create_task(self._prepare(model, route), name=f"route {model}")
 
     async def restore(self, model: str, route: Route | None) -> None:
-        """Serve what the last run left on disk, before anybody asks Redis or MLflow."""
+        """Serve what the last run left on disk, before anybody asks Redis or MLflow: a version that this process can score; the
+        other arms come in the background."""
+        cache = self._store.caches[model]
+        served = None
         if route is not None:
             self._states[model].wanted = route
-            self._store.caches[model].pinned = self._in_use(model)
+            cache.pinned = self._in_use(model)
+            first = route.arms[0].version
             try:
-                async with asyncio.timeout(RESTORE_SECONDS):
-                    versions = [await self._obtain(model, route, arm, offline=True) for arm in route.arms]
-                self._switch(model, served_route(route, versions))
-                return
-            except (CorruptBundleError, TimeoutError, *_UNAVAILABLE) as error:
-                _log.warning("the last route cannot be served from the cache", model=model, reason=str(error))
-        served = await in_thread("versions", self._store.caches[model].newest)
+                served = await in_thread("versions", lambda: self._store.trusted(model, first, offline=True))
+            except (CorruptBundleError, *_UNAVAILABLE) as error:
+                _log.warning("the last route's first arm is not in the cache", model=model, reason=str(error))
+        if served is None:
+            served = await in_thread("versions", cache.newest)
         if served is not None:
             self._use(model, served)
-            self._switch(model, champion_route(served, model))
+            self._switch(model, champion_route(served, model, route))
+        if route is not None:
+            self.want(model, route)
 
     def needs_champion(self, model: str, champion: Version) -> bool:
         """Whether the registry's champion should be loaded: there is no route, and it is neither serving nor known to be bad."""
         state, serving = self._states[model], self.serving.get(model)
         if state.wanted is not None:
             return False
-        if serving is not None and serving.route.generation == 0 and _is(serving.primary.served, champion):
+        if serving is not None and _is(serving, champion):
             return False
         return state.failed_champion != (champion.version, champion.source) or time.monotonic() >= state.champion_retry_at
 
@@ -179,15 +184,15 @@ class Models:
             if state.preparing is asyncio.current_task():
                 state.preparing = None
 
-    async def _obtain(self, model: str, route: Route, arm: Arm, offline: bool = False) -> ScorableVersion:
+    async def _obtain(self, model: str, route: Route, arm: Arm) -> ScorableVersion:
         at_hand = self._at_hand(route, arm)
         if at_hand is not None:
             return at_hand
         if is_trusted(route, arm):
-            served = await in_thread("versions", lambda: self._store.trusted(model, arm.version, offline))
+            served = await in_thread("versions", lambda: self._store.trusted(model, arm.version))
             self._use(model, served)
             return served
-        return await self._sandboxes[model].obtain(arm, offline)
+        return await self._sandboxes[model].obtain(arm)
 
     def _at_hand(self, route: Route, arm: Arm) -> ScorableVersion | None:
         if is_trusted(route, arm):
@@ -235,6 +240,7 @@ class Models:
         )
 
 
-def _is(served: ScorableVersion, version: Version) -> bool:
-    """Whether `served` is this very version: a registry that was rebuilt numbers its versions from 1 again."""
-    return (served.version, served.sha256) == (version.version, version.tags.get(BUNDLE_HASH_TAG))
+def _is(serving: ServedRoute, champion: Version) -> bool:
+    """Whether the registry's champion serves, this very version: a registry that was rebuilt numbers its versions from 1 again."""
+    same = serving.primary.served.sha256 == champion.tags.get(BUNDLE_HASH_TAG)
+    return same and serving.route == registrys_route(champion.model, champion.version)

@@ -42,13 +42,13 @@ class RouteFollower:
         self._get_all = b"".join(command(b"GET", route_key(name).encode()) for name in self._names)
 
     async def restore(self) -> None:
-        """Serve the last run's routes."""
+        """Serve the last run's routes, as much of them as is here at once."""
         for name in self._names:
             route = _read(self._path(name))
             self._remembered[name] = route
             if route is not None:
                 self._wanted[name] = route
-            await self._models.restore(name, route)
+        await asyncio.gather(*(self._models.restore(name, self._wanted.get(name)) for name in self._names))
 
     async def refresh(self) -> None:
         """One round: look, tell, remember."""
@@ -88,6 +88,8 @@ class RouteFollower:
         route = serving.route if serving is not None and serving.route.generation else None
         if serving is None or route == self._remembered.get(name):
             return
+        if route is None and self._wanted.get(name) is not None:
+            return  # a start that has not come to the whole route yet must not forget it
         self._remembered[name] = route
         try:
             await asyncio.to_thread(_write, self._path(name), route)

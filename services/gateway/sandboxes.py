@@ -44,7 +44,7 @@ class Sandboxes:
     def at_hand(self, arm: Arm) -> SandboxedModel | None:
         return self._running.get((arm.version, arm.mode))
 
-    async def obtain(self, arm: Arm, offline: bool) -> SandboxedModel:
+    async def obtain(self, arm: Arm) -> SandboxedModel:
         """The arm's version in a process that scores: the one there is, else a new one. Whoever is cancelled ends what it started.
 
         Raises:
@@ -55,7 +55,7 @@ class Sandboxes:
         async with self._starts.setdefault(key, asyncio.Lock()):  # two starts of one version would leave a process nobody ends
             sandboxed = self._running.get(key)
             if sandboxed is None:
-                sandboxed = self._running[key] = await self._start(arm, offline)
+                sandboxed = self._running[key] = await self._start(arm)
             return sandboxed
 
     def keep(self, needed: Set[Key]) -> None:
@@ -66,9 +66,9 @@ class Sandboxes:
     async def close(self) -> None:
         await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
 
-    async def _start(self, arm: Arm, offline: bool) -> SandboxedModel:
+    async def _start(self, arm: Arm) -> SandboxedModel:
         model, version = self._spec.name, arm.version
-        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version, offline))
+        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version))
 
         def restarted(reason: str) -> None:
             self._metrics.sandbox_restarts.labels(model, reason).inc()

@@ -62,7 +62,9 @@ class VersionStore:
         except CorruptBundleError:
             served = None  # damaged on disk: have it again
         if served is None:
-            self._fetch(model, version, offline)
+            if offline:
+                raise UnknownVersionError(f"{model}: version {version} is not in this gateway's cache")
+            self._fetch(model, version)
             served = cache.load(version)
             if served is None:
                 raise UnknownVersionError(f"{model}: version {version} left the cache while it was loaded")
@@ -79,12 +81,12 @@ class VersionStore:
         settle()
         return served
 
-    def described(self, model: str, version: str, offline: bool = False) -> tuple[Path, CachedVersion, Bundle]:
+    def described(self, model: str, version: str) -> tuple[Path, CachedVersion, Bundle]:
         """Directory and description of a version whose hashes agree; nothing of its model is loaded here. Raises as `trusted`."""
         cache = self.caches[model]
         found = cache.describe(version)
         if found is None:
-            self._fetch(model, version, offline)
+            self._fetch(model, version)
             found = cache.describe(version)
             if found is None:
                 raise UnknownVersionError(f"{model}: version {version} left the cache while it was read")
@@ -102,9 +104,7 @@ class VersionStore:
                 found.append(version)
         return found
 
-    def _fetch(self, model: str, version: str, offline: bool) -> None:
-        if offline:
-            raise UnknownVersionError(f"{model}: version {version} is not in this gateway's cache")
+    def _fetch(self, model: str, version: str) -> None:
         registry = self._connected()
         self.caches[model].fetch(registry.get(model, version), registry)
 

@@ -7,12 +7,13 @@ import socket
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from redis import Redis
 
 from dojo.bundle import MODEL_FILE
 from dojo.registry import ModelRegistry
-from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, STANDBY_ARM, Arm, route_key
+from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, STANDBY_ARM, Arm, decode_route, route_key
 from tests.bundles import make_bundle, register_champion
 from tests.gateways import MODEL, Callers, GatewayServer, champion_and, generation, logged_predictions, set_route
 from tests.integration.gateway.conftest import StartGateway
@@ -146,12 +147,43 @@ def test_the_route_is_kept_while_redis_and_mlflow_are_away_and_across_a_restart(
     gateway.kill()
 
     restarted = start_gateway(breakable_redis.url)
-    assert generation(restarted) == 1
+    wait_until(lambda: generation(restarted) == 1, 20, "the challenger is there again")
     assert arms_of(restarted, 500) == arms
     assert {answer["version"] for answer in restarted.predict(*[{**INSTANCE, "customer_id": f"k{n}"} for n in range(50)])} == {
         "1",
         "2",
     }
+
+
+def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    asked = time.monotonic()
+    gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("2", "1", "8")})
+    without_challenger = time.monotonic() - asked
+    route = set_route(breakable_redis.url, "canary", *champion_and("8", 0.5))  # 8 never ends its verification
+    gateway.kill()
+    remembered = gateway.home / "gateway" / "routes" / f"{MODEL}.json"  # as if version 8 had been well in the last run
+    remembered.parent.mkdir(exist_ok=True)
+    remembered.write_bytes(msgspec.json.encode(route))
+
+    asked = time.monotonic()
+    restarted = start_gateway(breakable_redis.url)
+    answers = restarted.predict(*[{**INSTANCE, "customer_id": f"k{n}"} for n in range(50)])
+    assert time.monotonic() - asked < without_challenger + 3  # it would take 30 s to give version 8 up
+    assert {(answer["arm"], answer["version"]) for answer in answers} == {(CHAMPION_ARM, "1")}
+    assert not any("arm_failed" in (answer["degraded"] or ()) for answer in answers)
+
+    # What is said of it is what happens: the champion alone, not a canary that splits nothing.
+    state = restarted.health()["models"][MODEL]
+    assert (state["wanted_generation"], state["route"]["generation"]) == (1, 0)
+    assert [(arm["name"], arm["version"], arm["weight"]) for arm in state["route"]["arms"]] == [(CHAMPION_ARM, "1", 1.0)]
+    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(answers), 10, "all are logged")
+    assert {event.route_generation for event in logged_predictions(breakable_redis.url)} == {0}
+    assert decode_route(remembered.read_bytes()) == route, "the next start wants the whole route again"
+
+    good = set_route(breakable_redis.url, "canary", *champion_and("2", 0.5))
+    wait_until(lambda: generation(restarted) == good.generation, 20, "a route whose arms all start is served whole")
 
 
 @pytest.mark.parametrize(

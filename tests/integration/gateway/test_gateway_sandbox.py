@@ -200,10 +200,10 @@ def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_canc
     async def scenario() -> None:
         sandboxes = Sandboxes(spec, store, Metrics())
         good, endless = Arm(CHALLENGER_ARM, "2", 0.5), Arm(CHALLENGER_ARM, "8", 0.5)
-        first, second = await asyncio.gather(sandboxes.obtain(good, offline=True), sandboxes.obtain(good, offline=True))
+        first, second = await asyncio.gather(sandboxes.obtain(good), sandboxes.obtain(good))
         assert first is second
         assert [process.pid for process in sandboxes_of(os.getpid())] == [first.sandbox.pid]
-        starting = asyncio.create_task(sandboxes.obtain(endless, offline=True))
+        starting = asyncio.create_task(sandboxes.obtain(endless))
         async with asyncio.timeout(20):
             while len(sandboxes_of(os.getpid())) < 2:
                 await asyncio.sleep(0.01)
