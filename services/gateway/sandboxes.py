@@ -15,7 +15,10 @@ from services.gateway.sandbox import Priority, Sandbox
 from services.gateway.serving import SandboxedModel
 from services.gateway.version_store import VersionStore, in_thread
 
-# A process that no route needs any more lives on for the rows in it, at most this long.
+# A process that no route needs any more lives on for the requests that chose it and are still looking up their features: they have
+# a deadline, and shadows wait in a buffer for a moment. It is a few dozen MB; what matters is that it ends.
+LAST_REQUESTS_SECONDS = 1.0
+# Then for the rows in it, at most this long.
 RETIRE_SECONDS = 1.0
 
 # By mode, because a process cannot be given more of the processor later than it began with. A shadow must not be felt: at nice 10 it
@@ -35,6 +38,8 @@ class Sandboxes:
 
     def __init__(self, spec: ModelSpec, store: VersionStore, metrics: Metrics) -> None:
         self._spec = spec
+        # Nobody who chose a version comes later than a deadline after its route.
+        self._last_requests = max(LAST_REQUESTS_SECONDS, spec.serving.deadline.total_seconds())
         self._store = store
         self._metrics = metrics
         self._running: dict[Key, SandboxedModel] = {}
@@ -59,12 +64,17 @@ class Sandboxes:
             return sandboxed
 
     def keep(self, needed: Set[Key]) -> None:
-        """End the others."""
+        """End the others, once those who chose them have been answered."""
         for key in [key for key in self._running if key not in needed]:
-            self._in_background(_retire(self._running.pop(key).sandbox))
+            self._in_background(_retire(self._running.pop(key).sandbox, self._last_requests))
 
     async def close(self) -> None:
+        """End all at once."""
+        retiring = list(self._background)
+        for task in retiring:
+            task.cancel()
         await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
+        await asyncio.gather(*retiring, return_exceptions=True)
 
     async def _start(self, arm: Arm) -> SandboxedModel:
         model, version = self._spec.name, arm.version
@@ -88,9 +98,12 @@ class Sandboxes:
         task.add_done_callback(self._background.discard)
 
 
-async def _retire(sandbox: Sandbox) -> None:
-    """End a process that gets no new rows once those in it are scored."""
-    deadline = time.monotonic() + RETIRE_SECONDS
-    while not sandbox.idle and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    await sandbox.close()
+async def _retire(sandbox: Sandbox, last_requests: float) -> None:
+    """End a process that new requests do not choose any more, once those that did are answered."""
+    try:
+        await asyncio.sleep(last_requests)  # idle now does not mean that nobody is on the way
+        deadline = time.monotonic() + RETIRE_SECONDS
+        while not sandbox.idle and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+    finally:
+        await sandbox.close()

@@ -134,6 +134,27 @@ def test_blue_and_green_are_switched_both_ways_under_load_within_a_second_and_no
     assert gateway.metric("dojo_route_generation", model=MODEL) == 3
 
 
+def test_experiments_that_begin_and_end_under_load_fail_nobody(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = start_gateway(breakable_redis.url, versions=versions)
+    with Callers(gateway.port, callers=8, pause=0.0, customers=50) as callers:
+        for _ in range(4):
+            begun = set_route(breakable_redis.url, "canary", *champion_and("2", 0.9))
+            wait_until(lambda: generation(gateway) == begun.generation, 20, "the canary serves")  # noqa: B023
+            moment = time.monotonic()
+            wait_until(lambda: any(call.version == "2" for call in callers.since(moment)), 10, "it answers")  # noqa: B023
+            ended = set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
+            wait_until(lambda: generation(gateway) == ended.generation, 20, "the champion serves alone")  # noqa: B023
+        callers.stop()
+    assert not callers.dropped
+    # Its process was there for all who had chosen it. (On a busy machine one may still be too late for a deadline.)
+    down = [
+        gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=r) for r in ("down", "crashed")
+    ]
+    assert down == [0, 0]
+
+
 def test_the_route_is_kept_while_redis_and_mlflow_are_away_and_across_a_restart(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
