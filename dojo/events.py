@@ -92,7 +92,8 @@ class Prediction(Event, frozen=True, kw_only=True):
             (`degraded` then has "arm_failed"), and "0" when the spec's fallback did because no version could.
         route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves, and after a
             gateway's start until all of the route's versions are there.
-        latency_seconds: wall time from the request's arrival to its answer.
+        latency_seconds: wall time from the request's arrival until this instance was scored, by whoever scored it: instances of one
+            request differ when different arms scored them.
         degraded: reasons, empty when the answer is whole.
     """
 

@@ -152,7 +152,8 @@ class RolloutPolicy(_Part):
 
 
 class Serving(_Part):
-    """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it."""
+    """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it. What is bounded is waiting: for
+    the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short."""
 
     threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
     latency_slo: Duration

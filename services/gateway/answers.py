@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -64,9 +63,9 @@ class AnswerLog:
         ages: dict[str, float | None],
         generation: int,
         world_now: datetime,
-        started: float,
+        seconds: float,
     ) -> None:
-        """started: `time.perf_counter()` at the request's arrival."""
+        """seconds: wall time from the request's arrival until this instance was scored."""
         self._append(
             Prediction(
                 event_id=Prediction.id_for(answer.prediction_id),
@@ -82,7 +81,7 @@ class AnswerLog:
                 feature_age_seconds=ages,
                 score=answer.score,
                 flagged=answer.flagged,
-                latency_seconds=time.perf_counter() - started,
+                latency_seconds=seconds,
                 degraded=answer.degraded or (),
                 route_generation=generation,
             )

@@ -8,6 +8,7 @@ features                    -> see services/gateway/features.py
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -108,7 +109,9 @@ class Predictor:
         flagged = scoring.score >= bundle.threshold
         answer = self._answers.answer(scoring.score, flagged, arm.version, scoring.chosen.name, degraded)
         features = dict(zip(bundle.features, scoring.row, strict=True))
-        self._answers.log(answer, instance, entity_keys, features, ages, route.route.generation, world_now, started)
+        self._answers.log(
+            answer, instance, entity_keys, features, ages, route.route.generation, world_now, scoring.done - started
+        )
         return answer
 
     def _fallback(
@@ -123,7 +126,7 @@ class Predictor:
     ) -> Answer:
         """Without a version there is no threshold either: nothing is flagged, the fallback's reason is in the spec."""
         answer = self._answers.answer(self._fallback_score, False, NO_VERSION, arm, reasons)
-        self._answers.log(answer, instance, entity_keys, {}, {}, generation, world_now, started)
+        self._answers.log(answer, instance, entity_keys, {}, {}, generation, world_now, time.perf_counter() - started)
         return answer
 
     def _inputs(self, instance: Instance, world_now: datetime) -> dict[str, float]:

@@ -50,7 +50,8 @@ class ScorableVersion(Protocol):
         """A result per row, in order. Never raises.
 
         Args:
-            timeout: seconds after which missing results count as failed; None: as long as it takes.
+            timeout: seconds after which missing results count as failed; None: as long as it takes. Only a process of its own can
+                keep to it (SandboxedModel); a trusted version (ServedModel) takes as long as it takes.
         """
 
     @property
@@ -75,7 +76,7 @@ class _Described:
 
 
 class ServedModel(_Described):
-    """A trusted version: scored in this process, in microseconds."""
+    """A trusted version: scored in this process, in microseconds. Nothing bounds them: a version that may hang is not trusted yet."""
 
     state = "ok"
 

@@ -103,6 +103,21 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
         assert event.score == pytest.approx(float(scorer.score(row)[0]))
 
 
+def test_a_slow_challengers_time_is_not_logged_as_the_champions_of_the_same_request(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = canary(breakable_redis, start_gateway, versions, "4")  # 0.3 s a row: it uses up what it may
+    instances = [{"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0} for n in range(20)]
+    answers = gateway.predict(*instances)
+    assert {answer["version"] for answer in answers} == {"1"}
+    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(instances), 10, "all are logged")
+    seconds: dict[str, list[float]] = {CHAMPION_ARM: [], CHALLENGER_ARM: []}
+    for event in logged_predictions(breakable_redis.url):
+        seconds[event.arm].append(event.latency_seconds)
+    assert max(seconds[CHAMPION_ARM]) < min(seconds[CHALLENGER_ARM])
+    assert min(seconds[CHALLENGER_ARM]) > 0.5 * DEADLINE
+
+
 def test_only_the_rows_that_fail_fall_back(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
