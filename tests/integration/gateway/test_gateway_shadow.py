@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from dojo.bundle import load_bundle
@@ -25,7 +27,7 @@ from tests.gateways import (
     set_route,
 )
 from tests.integration.gateway.conftest import StartGateway
-from tests.integration.gateway.test_gateway_sandbox import sandbox_of
+from tests.integration.gateway.test_gateway_sandbox import assert_everybody_got_the_champions_answer_in_time, sandbox_of
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -133,6 +135,29 @@ def test_a_shadow_that_dies_is_replaced_and_tells_so(
     assert {(call.status, call.version, call.arm) for call in calls} == {(200, "1", "champion")}
     assert not any("arm_failed" in call.degraded for call in calls)
     assert {event.error for event in logged_shadows(breakable_redis.url)} <= {"", "crashed", "down"}
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["crashing", "hanging"])
+def test_a_shadow_that_crashes_or_hangs_changes_no_answer_and_delays_none(
+    fault: signal.Signals, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = shadowed(breakable_redis, start_gateway, versions, "2")
+    expected = {n: whole(gateway, {"customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 5.0})["score"] for n in range(5)}
+    with Callers(gateway.port) as callers:
+        wait_until(lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored")
+        sandbox = sandbox_of(gateway)
+        assert sandbox is not None
+        broken = time.monotonic()
+        sandbox.send_signal(fault)
+        wait_until(lambda: len(callers.since(broken)) > 300, 30, "traffic goes on")
+        assert not sandbox.is_running() or sandbox.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+        calls = callers.stop()
+    assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
+    assert not any("arm_failed" in call.degraded for call in calls)
+    whole_answers = [call for call in calls if not call.degraded and call.sent > broken]
+    assert whole_answers
+    for call in whole_answers:
+        assert call.score == expected[int(call.request_id.rpartition("-")[2]) % 5]
 
 
 def test_a_shadow_that_cannot_keep_up_loses_mirrored_requests_and_counts_them(
