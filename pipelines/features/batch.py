@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from feature_repo.catalog import CUSTOMER_DAILY, DAYS_CAP, LABEL_DELAY, MERCHANT_DAILY, PUBLISH_DELAY, STREAK_GAP_DAYS
-from pipelines.features.columns import CENTS_PER_EURO, as_view, cents
+from pipelines.features.columns import CENTS_PER_EURO, as_view, cents, in_euro
 
 LABEL_DELAY_DAYS = LABEL_DELAY.days
 
@@ -70,9 +70,9 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
         pl.lit(published_at(midnight)).alias("event_timestamp"),
         *(pl.col(f"count_{days}").alias(f"customer_tx_count_{days}d") for days in (1, 7, 30)),
         *(_ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(f"customer_amount_mean_{days}d") for days in (1, 7, 30)),
-        (variance_30.sqrt() / CENTS_PER_EURO).alias("customer_amount_std_30d"),
-        (pl.col("max_7") / CENTS_PER_EURO).alias("customer_amount_max_7d"),
-        (pl.col("max_settled") / CENTS_PER_EURO).alias("customer_amount_max_30d_settled"),
+        in_euro(variance_30.sqrt()).alias("customer_amount_std_30d"),
+        in_euro(pl.col("max_7")).alias("customer_amount_max_7d"),
+        in_euro(pl.col("max_settled")).alias("customer_amount_max_30d_settled"),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import polars as pl
 
 from feature_repo.catalog import CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY
-from pipelines.features.columns import CENTS_PER_EURO, as_view, cents
+from pipelines.features.columns import as_view, cents, in_euro
 
 # A streaming row becomes visible right after its transaction, so that the transaction itself never sees it.
 JUST_AFTER = timedelta(microseconds=1)
@@ -63,7 +63,7 @@ class _Windows:
         return pl.col("one").rolling_sum_by("world_time", length, closed="right").over(self._key)
 
     def amount(self, length: str) -> pl.Expr:
-        return pl.col("cents").rolling_sum_by("world_time", length, closed="right").over(self._key) / CENTS_PER_EURO
+        return in_euro(pl.col("cents").rolling_sum_by("world_time", length, closed="right").over(self._key))
 
     def largest(self, length: str) -> pl.Expr:
-        return pl.col("cents").rolling_max_by("world_time", length, closed="right").over(self._key) / CENTS_PER_EURO
+        return in_euro(pl.col("cents").rolling_max_by("world_time", length, closed="right").over(self._key))
