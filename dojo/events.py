@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -30,6 +30,7 @@ class Stream(StrEnum):
     PREDICTIONS = "predictions"
     OUTCOMES = "outcomes"
     SHADOWS = "shadows"
+    VERDICTS = "verdicts"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,11 +149,80 @@ class Shadow(Event, frozen=True, kw_only=True):
         return f"shadow-{prediction_id}"
 
 
+# What a monitor can say of something; in order. `insufficient_data` is below ok: it never passes for it.
+Severity = Literal["insufficient_data", "ok", "warning", "severe", "critical"]
+
+# What a verdict is about.
+Check = Literal[
+    "input_drift",  # features, one by one, against the version's reference profile (PSI)
+    "prediction_drift",  # scores against the profile's
+    "data_quality",  # values missing or out of range
+    "flagged_rate",  # share of flagged payments: a proxy before labels arrive
+    "estimated_performance",  # expected PR-AUC from the scores alone: another
+    "performance",  # catch rate, false positives and PR-AUC of labelled predictions
+    "segments",  # the same by group of customers
+    "label_delay",  # how late labels arrive
+    "skew",  # served feature values against offline ones
+    "feature_freshness",  # views against their SLA
+    "model_freshness",  # the champion's age
+]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject of a verdict.
+
+    Attributes:
+        subject: a feature, a view, a segment, a measure.
+        value: what was measured; None without data. threshold: the one it is beyond, or the lowest when it is beyond none; its unit.
+        noise: what chance alone reaches for these rows; None where no such level is known.
+        confirmed: "3 of 4" windows, "" where one look decides.
+    """
+
+    subject: str
+    severity: Severity
+    value: float | None
+    threshold: float | None
+    rows: int
+    noise: float | None = None
+    confirmed: str = ""
+    note: str = ""
+
+
+class Verdict(Event, frozen=True, kw_only=True):
+    """The monitor's judgement of one check of one model's version over one window of world time.
+
+    Attributes:
+        window: an hour, a day, or "now" for what has no window. window_start: its beginning; of "now" the moment of the look.
+        severity: the worst finding's; insufficient_data when there was nothing to judge.
+        since: world time of the first window of the present trouble; None while there is none.
+        rows: predictions or labels that it rests on.
+        summary: one line for people. findings: the worst first, at most 20.
+    """
+
+    stream: ClassVar[Stream] = Stream.VERDICTS
+
+    model: str
+    version: str
+    check: Check
+    window: Literal["hour", "day", "now"]
+    window_start: AwareTime
+    severity: Severity
+    rows: int
+    summary: str
+    findings: tuple[Finding, ...] = ()
+    since: AwareTime | None = None
+
+    @staticmethod
+    def id_for(model_version_check_window: str) -> str:
+        return f"verdict-{model_version_check_window}"
+
+
 EVENT_TYPES: dict[Stream, type[Event]] = {
     Stream.TRANSACTIONS: Transaction,
     Stream.OUTCOMES: Outcome,
     Stream.PREDICTIONS: Prediction,
     Stream.SHADOWS: Shadow,
+    Stream.VERDICTS: Verdict,
 }
 
 _encoder = msgspec.json.Encoder()

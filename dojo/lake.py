@@ -75,6 +75,19 @@ SCHEMAS: dict[Stream, _Schema] = {
         "champion_scoring_seconds": pl.Float64,
         "error": pl.String,
     },
+    Stream.VERDICTS: {
+        **_EVENT,
+        "model": pl.String,
+        "version": pl.String,
+        "check": pl.String,
+        "window": pl.String,
+        "window_start": UTC_MICROSECONDS,
+        "severity": pl.String,
+        "rows": pl.Int64,
+        "summary": pl.String,
+        "findings": pl.String,  # JSON list
+        "since": UTC_MICROSECONDS,
+    },
 }
 
 

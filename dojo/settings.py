@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     materializer_port: Port = Field(default=8104, description="Port of the feature materializer's /healthz and /metrics.")
     rollout_port: Port = Field(default=8105, description="Port of the rollout controller's /healthz and /metrics.")
     retrainer_port: Port = Field(default=8106, description="Port of the retrainer's /healthz and /metrics.")
+    monitor_port: Port = Field(default=8107, description="Port of the monitor's /healthz and /metrics.")
+    responder_port: Port = Field(default=8108, description="Port of the responder's /healthz and /metrics.")
+    receiver_port: Port = Field(
+        default=8109, description="Port of the alert receiver: where Alertmanager's chat and pager messages arrive."
+    )
+    prometheus_port: Port = Field(default=9090, description="Port of the embedded Prometheus, where it is installed.")
+    alertmanager_port: Port = Field(default=9093, description="Port of the embedded Alertmanager, where it is installed.")
     airflow_port: Port = Field(
         default=8088, description="Port of the embedded Airflow (UI and API); not 8080, which is often taken."
     )

@@ -58,7 +58,8 @@ def frame_of(stream: Stream, events: Sequence[Event]) -> pl.DataFrame:
 def _column(name: str, dtype: Any, events: Sequence[Event], converters: Mapping[str, Callable[[Any], Any]]) -> pl.Series:
     if isinstance(dtype, pl.Datetime):
         # As integers: Polars refuses a column whose values have different UTC offsets.
-        microseconds = [(getattr(event, name) - _EPOCH) // _MICROSECOND for event in events]
+        moments = (getattr(event, name) for event in events)
+        microseconds = [None if moment is None else (moment - _EPOCH) // _MICROSECOND for moment in moments]
         return pl.Series(name, microseconds, dtype=pl.Int64).cast(dtype)
     convert = converters.get(name)
     values = [convert(event) for event in events] if convert else [getattr(event, name) for event in events]
@@ -78,4 +79,5 @@ _CONVERTERS: dict[Stream, dict[str, Callable[[Any], Any]]] = {
         "feature_age_seconds": lambda event: _json(event.feature_age_seconds),
         "degraded": lambda event: list(event.degraded),
     },
+    Stream.VERDICTS: {"findings": lambda event: _json(event.findings)},
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog, stream_key
-from dojo.events import Event, Outcome, Prediction, Shadow, Stream, Transaction
+from dojo.events import Event, Finding, Outcome, Prediction, Shadow, Stream, Transaction, Verdict
 from dojo.lake import Lake
 from services.recorder.__main__ import main
 from tests.servers import RedisServer, Server, free_port, wait_until
@@ -74,6 +74,21 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             champion_flagged=False,
             champion_scoring_seconds=0.0001,
             error="timeout" if failed else "",
+        )
+        yield Verdict(
+            event_id=Verdict.id_for(key),
+            world_time=world,
+            wall_time=world,
+            model="fraud_detection",
+            version="1",
+            check="input_drift",
+            window="hour",
+            window_start=world,
+            severity="warning",
+            rows=400,
+            summary="amount has drifted",
+            findings=(Finding(subject="amount", severity="warning", value=0.15, threshold=0.1, rows=400),),
+            since=None if failed else world,
         )
         yield Outcome(
             event_id=Outcome.id_for(key),

@@ -50,7 +50,7 @@ def received(*event_ids: str) -> list[Received]:
 
 @pytest.mark.parametrize("stream", Stream)
 def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> None:
-    events = [event for event in islice(synthetic_events(random.Random(1)), 48) if event.stream is stream]
+    events = [event for event in islice(synthetic_events(random.Random(1)), 12 * len(Stream)) if event.stream is stream]
     assert len(events) == 12
     frame = frame_of(stream, events)
     assert frame.schema == pl.Schema(SCHEMAS[stream])
@@ -59,7 +59,7 @@ def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> Non
         assert {name: value for name, value in row.items() if name not in _CONVERTED} == plain
 
 
-_CONVERTED = {"entity_keys", "feature_names", "features", "feature_age_seconds", "degraded"}
+_CONVERTED = {"entity_keys", "feature_names", "features", "feature_age_seconds", "degraded", "findings"}
 
 
 def test_a_predictions_vector_keeps_its_order_and_its_gaps() -> None:

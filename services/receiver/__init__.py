@@ -1,0 +1,1 @@
+"""The alert receiver: where Alertmanager's messages arrive, and `dojo alerts` reads them."""
