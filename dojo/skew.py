@@ -1,0 +1,64 @@
+"""The measured training-serving skew (D20): served feature values against what an offline point-in-time join gives for the same requests.
+
+    dojo:skew:<model>    the latest `SkewMeasurement` as JSON
+
+The materializer measures it once a world day, when the day's features are offline (pipelines/features/skew.py); the monitor judges it by
+spec.drift.skew.levels.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+import msgspec
+from redis import Redis
+
+
+class SkewExample(msgspec.Struct, frozen=True, kw_only=True):
+    """One served value that differs. `world_time`: of the request."""
+
+    feature: str
+    request_id: str
+    world_time: datetime
+    served: float
+    offline: float
+
+
+class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One world day of one model.
+
+    Attributes:
+        day: its first moment (UTC). as_of: world time of the measurement.
+        sampled: requests that were compared; 0 when there were none to compare, which is no proof of anything.
+        rows: of these, requests with at least one feature that differs. share: rows / sampled, None without any.
+        differing: feature -> requests in which it differs, the most frequent first.
+        excused: why requests were left out -> how many: their answer said itself that it knew less (`degraded`), or they came from the
+            world's history.
+        examples: the worst differing value of each differing feature, at most 10, relative to the offline value.
+    """
+
+    model: str
+    day: datetime
+    as_of: datetime
+    sampled: int
+    rows: int
+    share: float | None
+    differing: dict[str, int]
+    excused: dict[str, int]
+    examples: tuple[SkewExample, ...] = ()
+
+
+def skew_key(model: str) -> str:
+    return f"dojo:skew:{model}"
+
+
+def record_skew(redis: Redis, measurement: SkewMeasurement) -> None:
+    """Replace the model's latest measurement. Raises redis.RedisError."""
+    redis.set(skew_key(measurement.model), msgspec.json.encode(measurement))
+
+
+def read_skew(redis: Redis, model: str) -> SkewMeasurement | None:
+    """The latest measurement, None before the first. Raises redis.RedisError."""
+    content = cast("bytes | None", redis.get(skew_key(model)))
+    return None if content is None else msgspec.json.decode(content, type=SkewMeasurement)
