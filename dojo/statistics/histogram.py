@@ -3,7 +3,7 @@
 Counts add: two processes' halves make the whole, 24 hours make a day, and a late row goes where it belongs. Memory is O(bins) per
 column. Bins are those of `binning`: (-inf, e1], (e1, e2], ..., (en, inf), cut once at the reference's quantiles.
 
-A `BinPlan` is shared by all windows of one reference; each window has a `MatrixHistogram`, which counts all columns at once (39 columns
+A `BinPlan` (bin_plan.py) is shared by all windows of one reference; each window has a `MatrixHistogram`, which counts all columns at once (39 columns
 take about a microsecond a row in batches of hundreds). `Histogram` is one column of it, as plain values that print and store.
 
 What a bin keeps is how many, not which: a move within one bin is not seen. PSI over ten quantile bins sees a shift of a tenth of a standard
@@ -12,23 +12,20 @@ deviation all the same (PSI 0.01), given the rows to tell it from chance (`psi_n
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-Edges = Sequence[float] | npt.NDArray[np.float64]
+from dojo.statistics.bin_plan import BinPlan, Edges, centre
+
 Matrix = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 
 # Rows counted at a time: a slice of 40 columns and its bin numbers fit a core's second-level cache, which is twice as fast as one pass.
 CHUNK_ROWS = 2048
-
-# Up to this many edges, comparing all rows with each edge (vectorised) beats a binary search per value.
-FEW_EDGES = 32
 
 
 class MismatchError(ValueError):
@@ -73,7 +70,7 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def mean(self) -> float:
         """In the column's unit; NaN without finite values."""
-        return _centre(self.edges) + self.total / self.finite if self.finite else math.nan
+        return centre(self.edges) + self.total / self.finite if self.finite else math.nan
 
     @property
     def std(self) -> float:
@@ -101,56 +98,6 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
             minimum=_of_both(min, self.minimum, other.minimum),
             maximum=_of_both(max, self.maximum, other.maximum),
         )
-
-
-class BinPlan:
-    """The bins of some columns, in the order in which rows have them. Shared by all windows that are measured against one reference.
-
-    Attributes:
-        names: of the columns. edges: inner edges per column. low, high: plausible range per column, shape (columns,).
-        fingerprint: of all that, so that counts over other bins are refused instead of added.
-    """
-
-    def __init__(
-        self,
-        edges: Mapping[str, Edges],
-        low: Mapping[str, float] | None = None,
-        high: Mapping[str, float] | None = None,
-    ) -> None:
-        """
-        Args:
-            edges: column -> strictly increasing finite edges, at least one (`binning.quantile_edges`).
-            low, high: column -> smallest and largest plausible value; columns left out have none.
-
-        Raises:
-            ValueError: no columns, edges that do not increase, a range for an unknown column, or low above high.
-        """
-        if not edges:
-            raise ValueError("a plan needs columns, got none")
-        self.names = tuple(edges)
-        self.edges = tuple(tuple(float(edge) for edge in column) for column in edges.values())
-        for name, column in zip(self.names, self.edges, strict=True):
-            if not column or not np.isfinite(column).all() or not (np.diff(column) > 0).all():
-                raise ValueError(f"{name}: edges must be finite and strictly increasing, at least one, got {column}")
-        self.low = self._bounds("low", low or {}, -math.inf)
-        self.high = self._bounds("high", high or {}, math.inf)
-        if (wrong := np.flatnonzero(self.low > self.high)).size:
-            raise ValueError(f"{self.names[wrong[0]]}: low {self.low[wrong[0]]:g} is above high {self.high[wrong[0]]:g}")
-        self.bins = np.array([len(column) + 1 for column in self.edges])
-        self.width = int(self.bins.max())
-        # One row per edge number; columns with fewer edges have inf there, which nothing exceeds.
-        self.padded = np.full((self.width - 1, len(self.names)), np.inf)
-        for at, column in enumerate(self.edges):
-            self.padded[: len(column), at] = column
-        self.centre = np.array([_centre(column) for column in self.edges])
-        self.offsets = np.arange(len(self.names), dtype=np.int64) * self.width
-        described = msgspec.json.encode((self.names, self.edges, self.low.tolist(), self.high.tolist()))
-        self.fingerprint = hashlib.sha256(described + np.array([self.low, self.high]).tobytes()).hexdigest()[:16]
-
-    def _bounds(self, what: str, given: Mapping[str, float], otherwise: float) -> npt.NDArray[np.float64]:
-        if unknown := set(given) - set(self.names):
-            raise ValueError(f"{what} names columns that have no edges: {sorted(unknown)}")
-        return np.array([given.get(name, otherwise) for name in self.names], dtype=np.float64)
 
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True):
@@ -271,7 +218,7 @@ class MatrixHistogram:
         self.rows += len(x)
         # Nulls compare as false with every edge, so they are in each column's first bin until they are taken out.
         self.counts += np.bincount(
-            (_bin_numbers(x, plan) + plan.offsets).ravel(), minlength=len(plan.names) * plan.width
+            (plan.bin_numbers(x) + plan.offsets).ravel(), minlength=len(plan.names) * plan.width
         ).reshape(self.counts.shape)
         self.out_of_range += np.count_nonzero((x < plan.low) | (x > plan.high), axis=0)
         finite = np.isfinite(x)
@@ -300,24 +247,6 @@ def histogram(values: npt.NDArray[np.floating], edges: Edges, *, low: float = -m
     counted = MatrixHistogram(BinPlan({"value": edges}, {"value": low}, {"value": high}))
     counted.add(np.asarray(values)[:, None])
     return counted.column("value")
-
-
-def _bin_numbers(x: npt.NDArray[np.float64], plan: BinPlan) -> npt.NDArray[np.integer]:
-    """The bin of each value within its column, shape of x."""
-    if plan.width - 1 <= FEW_EDGES:
-        numbers: npt.NDArray[np.integer] = np.zeros(x.shape, dtype=np.uint8)
-        for edge in plan.padded:
-            numbers += x > edge
-        return numbers
-    columns = [
-        np.searchsorted(edges, np.where(np.isnan(x[:, at]), -np.inf, x[:, at]), side="left")
-        for at, edges in enumerate(plan.edges)
-    ]
-    return np.stack(columns, axis=1)
-
-
-def _centre(edges: Sequence[float]) -> float:
-    return edges[len(edges) // 2]
 
 
 def _of_both(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dojo.statistics.bin_plan import FEW_EDGES, BinPlan
 from dojo.statistics.binning import bin_counts
-from dojo.statistics.histogram import FEW_EDGES, BinPlan, Histogram, MatrixHistogram, MismatchError, histogram
+from dojo.statistics.histogram import Histogram, MatrixHistogram, MismatchError, histogram
 
 EDGES = {"amount": (0.0, 1.5, 2.0), "flag": (0.0,), "count": (-1.0, 0.0, 1.0, 2.0, 3.0)}
 PLAN = BinPlan(EDGES, low={"amount": -1.0}, high={"amount": 2.0, "count": 3.0})

@@ -1,0 +1,84 @@
+"""The bins of all columns of one reference: fixed, shared by every window, and known by a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Edges = Sequence[float] | npt.NDArray[np.float64]
+
+# Up to this many edges, comparing all rows with each edge (vectorised) beats a binary search per value.
+FEW_EDGES = 32
+
+
+class BinPlan:
+    """The bins of some columns, in the order in which rows have them. Shared by all windows that are measured against one reference.
+
+    Attributes:
+        names: of the columns. edges: inner edges per column. low, high: plausible range per column, shape (columns,).
+        fingerprint: of all that, so that counts over other bins are refused instead of added.
+    """
+
+    def __init__(
+        self,
+        edges: Mapping[str, Edges],
+        low: Mapping[str, float] | None = None,
+        high: Mapping[str, float] | None = None,
+    ) -> None:
+        """
+        Args:
+            edges: column -> strictly increasing finite edges, at least one (`binning.quantile_edges`).
+            low, high: column -> smallest and largest plausible value; columns left out have none.
+
+        Raises:
+            ValueError: no columns, edges that do not increase, a range for an unknown column, or low above high.
+        """
+        if not edges:
+            raise ValueError("a plan needs columns, got none")
+        self.names = tuple(edges)
+        self.edges = tuple(tuple(float(edge) for edge in column) for column in edges.values())
+        for name, column in zip(self.names, self.edges, strict=True):
+            if not column or not np.isfinite(column).all() or not (np.diff(column) > 0).all():
+                raise ValueError(f"{name}: edges must be finite and strictly increasing, at least one, got {column}")
+        self.low = self._bounds("low", low or {}, -math.inf)
+        self.high = self._bounds("high", high or {}, math.inf)
+        if (wrong := np.flatnonzero(self.low > self.high)).size:
+            raise ValueError(f"{self.names[wrong[0]]}: low {self.low[wrong[0]]:g} is above high {self.high[wrong[0]]:g}")
+        self.bins = np.array([len(column) + 1 for column in self.edges])
+        self.width = int(self.bins.max())
+        # One row per edge number; columns with fewer edges have inf there, which nothing exceeds.
+        self.padded = np.full((self.width - 1, len(self.names)), np.inf)
+        for at, column in enumerate(self.edges):
+            self.padded[: len(column), at] = column
+        self.centre = np.array([centre(column) for column in self.edges])
+        self.offsets = np.arange(len(self.names), dtype=np.int64) * self.width
+        described = msgspec.json.encode((self.names, self.edges, self.low.tolist(), self.high.tolist()))
+        self.fingerprint = hashlib.sha256(described + np.array([self.low, self.high]).tobytes()).hexdigest()[:16]
+
+    def bin_numbers(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.integer]:
+        """The bin of each value within its column. x and result: shape (rows, columns); NaN is in the first bin."""
+        if self.width - 1 <= FEW_EDGES:
+            numbers: npt.NDArray[np.integer] = np.zeros(x.shape, dtype=np.uint8)
+            for edge in self.padded:
+                numbers += x > edge
+            return numbers
+        columns = [
+            np.searchsorted(edges, np.where(np.isnan(x[:, at]), -np.inf, x[:, at]), side="left")
+            for at, edges in enumerate(self.edges)
+        ]
+        return np.stack(columns, axis=1)
+
+    def _bounds(self, what: str, given: Mapping[str, float], otherwise: float) -> npt.NDArray[np.float64]:
+        if unknown := set(given) - set(self.names):
+            raise ValueError(f"{what} names columns that have no edges: {sorted(unknown)}")
+        return np.array([given.get(name, otherwise) for name in self.names], dtype=np.float64)
+
+
+def centre(edges: Sequence[float]) -> float:
+    """The middle edge: a value near the data, which sums are taken from."""
+    return edges[len(edges) // 2]
