@@ -1,0 +1,215 @@
+"""A world for tests of monitoring: a version trained as in production, then days of answered payments and their outcomes.
+
+Everything is made in bulk by the code that the running stack uses (source, features, training, scoring), without its servers, and is
+decided by the source's seed. Drift is caused by what is given to `live`: another source, or a change of the rows that are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dojo.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
+from dojo.events import Outcome, Prediction, Stream
+from dojo.lake import Lake
+from dojo.spec_schema import ModelSpec
+from dojo.specs import load_spec
+from feature_repo import catalog
+from pipelines.features.batch import published_at
+from pipelines.retraining import steps
+from pipelines.retraining.build_dataset import join_features
+from pipelines.retraining.steps import Run
+from services.simulator.days import WorldDays, start_of
+from services.simulator.events import outcome_history, transaction_history
+from services.simulator.source import Source
+from services.simulator.synthetic import SyntheticSource
+
+SPEC = Path(__file__).parents[1] / "models" / "fraud_detection.yaml"
+SEED = 7
+LIVE_FROM = date(2025, 1, 6)  # a Monday
+
+# Payments that features look back at before the first example.
+WARM_UP_DAYS = 32
+
+# A change of the rows between features and scoring: stored values lost, another unit, ... Columns as in `Live.rows` without score.
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class TrainedWorld:
+    """A version, and everything that happened before it went live at midnight of `live_from`."""
+
+    spec: ModelSpec
+    directory: Path
+    live_from: date
+    days: WorldDays
+    transactions: pl.DataFrame
+    outcomes: pl.DataFrame
+    threshold: float
+    scorer: OnnxScorer
+
+    @property
+    def profile_file(self) -> Path:
+        return self.directory / PROFILE_FILE
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return catalog.SERVICES[self.spec.feature_service]
+
+
+@dataclass(frozen=True)
+class Live:
+    """Answered payments from midnight of the world's `live_from` on.
+
+    Attributes:
+        rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of the label), stored values, features
+            (Float32), score (Float64), flagged; in order of time.
+    """
+
+    world: TrainedWorld
+    rows: pl.DataFrame
+    version: str = "1"
+
+    def predictions(self, start: datetime, end: datetime) -> Iterator[Prediction]:
+        """The answers of start <= world time < end, as the gateway logs them."""
+        rows = self.rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
+        names, views = self.world.features, catalog.views_of(self.world.spec.feature_service)
+        vectors = rows.select(pl.col(names).cast(pl.Float64)).to_numpy().tolist()
+        ages = [_ages(rows, view) for view in views]
+        fixed = rows.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "score", "flagged")
+        for at, (request, customer, merchant, time, score, flagged) in enumerate(fixed.iter_rows()):
+            yield Prediction(
+                event_id=Prediction.id_for(request),
+                world_time=time,
+                wall_time=time,
+                prediction_id=request,
+                request_id=request,
+                model=self.world.spec.name,
+                version=self.version,
+                arm="champion",
+                entity_keys={"customer": customer, "merchant": merchant},
+                features=dict(zip(names, vectors[at], strict=True)),
+                feature_age_seconds={view.name: ages[i][at] for i, view in enumerate(views)},
+                score=score,
+                flagged=flagged,
+                latency_seconds=0.002,
+                route_generation=1,
+            )
+
+    def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
+        """The labels of live payments that arrive at start <= world time < end, in order of arrival."""
+        rows = self.rows.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
+        for request, time, arrival, label in rows.select("transaction_id", "event_timestamp", "arrival", "label").iter_rows():
+            yield Outcome(
+                event_id=Outcome.id_for(request),
+                world_time=arrival,
+                wall_time=arrival,
+                transaction_id=request,
+                transaction_time=time,
+                label=label,
+            )
+
+
+def quiet_source(customers: int = 5000, merchants: int = 5000, seed: int = SEED) -> SyntheticSource:
+    """The synthetic town, whose fraudsters never change their ways."""
+    return SyntheticSource(seed=seed, customers=customers, merchants=merchants, fraud_rate=0.015)
+
+
+def train(
+    directory: Path,
+    source: Source,
+    live_from: date = LIVE_FROM,
+    training_days: int | None = None,
+    spec: ModelSpec | None = None,
+) -> TrainedWorld:
+    """Train a version at midnight of `live_from`, the way `dojo train` does.
+
+    Args:
+        training_days: length of the training window; the spec's by default.
+    """
+    spec = spec or load_spec(SPEC)
+    if training_days is not None:
+        training = spec.training.model_copy(update={"window": timedelta(days=training_days), "minimum_rows": 1000})
+        spec = spec.model_copy(update={"training": training})
+    window = spec.training.window.days + spec.label.delay.maximum.days
+    first = live_from - timedelta(days=window + WARM_UP_DAYS)
+    days = WorldDays(source, spec.label.delay, SEED, first)
+    transactions, outcomes = _history(days, first, live_from)
+    lake = Lake(directory / "lake")
+    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(Stream.OUTCOMES, outcomes, "history")
+    run = Run(lake, spec, directory)
+    steps.collect_step(run, start_of(live_from))
+    steps.build_dataset_step(run)
+    steps.train_step(run)
+    steps.evaluate_step(run)
+    return TrainedWorld(
+        spec=spec,
+        directory=directory,
+        live_from=live_from,
+        days=days,
+        transactions=transactions,
+        outcomes=outcomes,
+        threshold=steps.read_evaluation(directory).threshold,
+        scorer=OnnxScorer(directory / MODEL_FILE),
+    )
+
+
+def live(world: TrainedWorld, days: int, directory: Path, source: Source | None = None, change: Change | None = None) -> Live:
+    """The first `days` live days.
+
+    Args:
+        directory: for feature files; one per call.
+        source: makes the live days; by default the world's own. It should agree with that one until `live_from`.
+        change: of the rows that are scored.
+    """
+    spec, first = world.spec, world.live_from
+    lived = world.days if source is None else WorldDays(source, spec.label.delay, SEED, first)
+    made = [lived.transactions(first + timedelta(days=offset)) for offset in range(days)]
+    # Labels of earlier payments arrive from the history, of these from themselves.
+    late = [world.days.outcomes(first + timedelta(days=o)).filter(pl.col("time") < start_of(first)) for o in range(days)]
+    known = pl.concat([*late, *(rows.select("transaction_id", "time", "label", "arrival") for rows in made)])
+    transactions = pl.concat([world.transactions, *(transaction_history(rows) for rows in made)])
+    outcomes = pl.concat([world.outcomes, outcome_history(known)])
+    arrivals = pl.concat(made).select("transaction_id", "arrival")
+    examples = (
+        transactions.filter(pl.col("world_time") >= start_of(first))
+        .join(known.select("transaction_id", "label"), on="transaction_id")
+        .join(arrivals, on="transaction_id")
+        .rename({"world_time": "event_timestamp"})
+        .select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount", "label", "arrival")
+        .sort("event_timestamp", "transaction_id")
+    )
+    rows = join_features(transactions, outcomes, examples, spec.feature_service, directory)
+    rows = change(rows) if change is not None else rows
+    inputs = np.ascontiguousarray(rows.select(world.features).to_numpy(), dtype=np.float32)
+    scores = world.scorer.score(inputs).astype(np.float64)
+    return Live(world, rows.with_columns(pl.Series("score", scores), pl.Series("flagged", scores >= world.threshold)))
+
+
+def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    span = [first + timedelta(days=offset) for offset in range((end - first).days)]
+    transactions, outcomes = [], []
+    for day in span:
+        transactions.append(transaction_history(days.transactions(day)))
+        outcomes.append(outcome_history(days.outcomes(day)))
+    return pl.concat(transactions), pl.concat(outcomes)
+
+
+def _ages(rows: pl.DataFrame, view: catalog.View) -> list[float | None]:
+    """World seconds since the view's values were true; None where the store has no row: a row of zeros and none look the same."""
+    stored = [feature.name for feature in view.features if feature.name in rows.columns]
+    time = pl.col("event_timestamp")
+    if view.kind == "streaming":
+        last = pl.col(next(name for name in stored if name in catalog.MOMENTS))
+        age = time.dt.epoch("us") / 1_000_000 - last
+        return rows.select(pl.when(last > 0).then(age)).to_series().to_list()
+    delay = catalog.PUBLISH_DELAY
+    since = (time - delay) - (time - delay).dt.truncate("1d")
+    known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
+    return rows.select(pl.when(known).then(since.dt.total_microseconds() / 1e6)).to_series().to_list()
