@@ -11,17 +11,20 @@ from dojo.events import Stream
 from dojo.lake import Lake
 from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
+from dojo.specs import SpecError, load_specs
 from dojo.telemetry import HealthServer, configure_logging
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize
 from pipelines.features.metrics import Metrics
 from pipelines.features.resident import Status, run
+from pipelines.features.skew_watch import SkewWatch
 
 
 def main() -> int:
     try:
         settings = load_settings()
-    except SettingsError as error:
+        specs = load_specs(settings.models_dir)
+    except (SettingsError, SpecError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logging("materializer", settings.log_level)
@@ -37,7 +40,8 @@ def main() -> int:
         def recorded() -> datetime | None:
             return lake.newest(Stream.TRANSACTIONS)
 
-        run(RedisWorldClock(redis), redis, recorded, bring_online, metrics, status, stop)
+        skew = SkewWatch(lake, redis, specs, metrics)
+        run(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, metrics, status, stop)
     return 0
 
 

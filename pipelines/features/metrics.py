@@ -25,3 +25,15 @@ class Metrics:
             ["view"],
             registry=registry,
         )
+        self.skew_seconds = Histogram(
+            "dojo_materializer_skew_seconds",
+            "Wall time of measuring one model's training-serving skew.",
+            buckets=(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+            registry=registry,
+        )
+        self.skew_failures = Counter(
+            "dojo_materializer_skew_failures_total",
+            "Measurements of training-serving skew that failed and were tried again.",
+            ["model", "cause"],
+            registry=registry,
+        )

@@ -71,6 +71,7 @@ def run(
     redis: Redis,
     recorded: Callable[[], datetime | None],
     materialize: Callable[[datetime], Materialization],
+    measure_skew: Callable[[datetime], None],
     metrics: Metrics,
     status: Status,
     stop: threading.Event,
@@ -80,6 +81,7 @@ def run(
     Args:
         recorded: up to which world time the lake holds the world's transactions; None when it is empty.
         materialize: brings features online as of a world time.
+        measure_skew: told the world time at every look, once what is due then is online; never raises.
     """
     failures = 0
     while not stop.is_set():
@@ -100,6 +102,7 @@ def run(
                 log.info(
                     "features materialized", as_of=as_of.isoformat(), days=status.last.days_built, seconds=status.last.seconds
                 )
+            measure_skew(as_of)
             for view in read_freshness(redis, clock.now()):
                 if view.age is not None:
                     metrics.age.labels(view.view).set(view.age.total_seconds())

@@ -1,0 +1,269 @@
+"""Training-serving skew, measured (D20): the feature values that were served against those that training would compute for the same payments.
+
+Of one whole world day and one model, for a sample of requests: the values are computed from the lake's events with the functions that build
+training sets (compute.py, feature_repo/on_demand.py), point in time, and held against the vector in the prediction log. Nothing is
+taken from the store that serving reads, so a store that is wrong cannot agree with itself.
+
+*What counts as equal.* Streaming values are state at the entity's latest payment on both sides (docs/adr/0003): that is their definition, no
+difference. Values agree within what float32 and sums of cents leave. A request that got the row before the newest is compared with the row it
+got when the newest had been visible for less than the view's SLA leaves (at demo speed a second of wall time is forty world minutes):
+lateness is feature freshness' matter, and counted apart. An amount that differs from the recorded payment's (cents for euros) shows here.
+
+Memory and time are bounded by the sample: only the payments of its customers and merchants are computed. About one second a model on the public
+data's 9,500 payments a day, of which reading the lake is most.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from dojo.events import Stream
+from dojo.lake import Lake
+from dojo.skew import SkewExample, SkewMeasurement
+from feature_repo import catalog, on_demand
+from pipelines.features import compute
+from pipelines.features.materialize import OUTCOME_COLUMNS, TRANSACTION_COLUMNS
+from pipelines.features.offline import HISTORY, REACH
+
+# Float32 holds seven digits; sums of cents as euros a few less. The absolute part is for differences near zero (z-scores).
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-4
+
+# The streamer's row has its payment's time, the lake's a microsecond more, and an age in the log loses some: the same row.
+SAME_ROW = timedelta(milliseconds=1)
+
+# How long a newer row may have been visible to training while serving still had the one before: the SLA less what a row's life is.
+ALLOWED_LATENESS = {
+    view.name: view.freshness_sla - (timedelta(days=1) if view.kind == "batch" else timedelta(0))
+    for view in catalog.VIEWS.values()
+}
+
+# Batch rows that a sample's requests can have got: of the day's midnight, and of those before that lateness may reach.
+MIDNIGHTS = 3
+
+EXAMPLES = 10
+
+# Streaming rows older than this are as good as none: every window has run out.
+STATE_REACH = timedelta(seconds=on_demand.SECONDS_SINCE_CAP) + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked and what was served. `asked`: when the gateway answered, `paid`: the payment's time; world time. `amount`: of the
+    recorded payment. `served_at`: view -> time of the row that was served, None where it had none."""
+
+    request_id: str
+    customer_id: str
+    merchant_id: str
+    paid: datetime
+    asked: datetime
+    amount: float
+    served: Mapping[str, float]
+    served_at: Mapping[str, datetime | None]
+
+
+class Timeline:
+    """The rows of one view, by entity key, in order of the time from which they were visible."""
+
+    def __init__(self, rows: pl.DataFrame, key: str, features: Sequence[str]) -> None:
+        self._rows: dict[str, tuple[list[datetime], list[dict[str, float]]]] = {}
+        for (entity,), part in rows.sort("event_timestamp").partition_by(key, as_dict=True).items():
+            self._rows[str(entity)] = part["event_timestamp"].to_list(), part.select(features).to_dicts()
+
+    def rows(self, key: str) -> tuple[list[datetime], list[dict[str, float]]]:
+        return self._rows.get(key, ([], []))
+
+
+def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of: datetime) -> SkewMeasurement:
+    """The skew of `sample` requests of a whole world day.
+
+    Args:
+        as_of: world time of the measurement; later than the day.
+    """
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    end = start + timedelta(days=1)
+    requests, excused = sampled_requests(lake, model, start, end, sample)
+    differing: Counter[str] = Counter()
+    late: Counter[str] = Counter()
+    examples: dict[str, SkewExample] = {}
+    rows = 0
+    timelines = offline_rows(lake, requests, start, end) if requests else {}
+    for request in requests:
+        expected, behind = offline_vector(request, timelines, service)
+        late.update(behind)
+        differs = [name for name, value in request.served.items() if not agrees(value, expected.get(name))]
+        differing.update(differs)
+        rows += bool(differs)
+        for name in differs:
+            example = _example(request, name, expected)
+            if name not in examples or _distance(example) > _distance(examples[name]):
+                examples[name] = example
+    return SkewMeasurement(
+        model=model,
+        day=start,
+        as_of=as_of,
+        sampled=len(requests),
+        rows=rows,
+        share=rows / len(requests) if requests else None,
+        differing=dict(differing.most_common()),
+        late=dict(late.most_common()),
+        excused=excused,
+        examples=tuple(examples[name] for name, _ in differing.most_common(EXAMPLES)),
+    )
+
+
+def sampled_requests(
+    lake: Lake, model: str, start: datetime, end: datetime, sample: int
+) -> tuple[list[Request], dict[str, int]]:
+    """Requests drawn from those of the day that were answered whole, the same ones at every call, and how many could not be drawn by reason."""
+    answered = (
+        lake.scan(Stream.PREDICTIONS, start, end)
+        .filter(pl.col("model") == model)
+        .select(
+            *("prediction_id", "request_id", "world_time", "entity_keys"),
+            *("feature_names", "features", "feature_age_seconds", "degraded"),
+        )
+        .sort("world_time", "prediction_id")
+        .unique("request_id", keep="last", maintain_order=True)
+        .collect()
+    )
+    degraded = answered.select(pl.col("degraded").explode()).drop_nulls().to_series().value_counts()
+    excused = {str(reason): int(count) for reason, count in degraded.iter_rows()}
+    whole = answered.filter(pl.col("degraded").list.len() == 0)
+    # A payment is written down after its answer, at most a batch of the simulator's later; and its own time may be of the day before.
+    paid = (
+        lake.scan(Stream.TRANSACTIONS, start - timedelta(days=1), end)
+        .select("transaction_id", pl.col("world_time").alias("paid"), "amount")
+        .unique("transaction_id", keep="any")
+        .collect()
+    )
+    found = whole.join(paid, left_on="request_id", right_on="transaction_id", how="inner").sort("prediction_id")
+    if len(found) < len(whole):
+        excused["no_payment"] = len(whole) - len(found)
+    drawn = found.sample(min(sample, len(found)), seed=start.toordinal()) if len(found) else found
+    return [_request(row) for row in drawn.iter_rows(named=True)], excused
+
+
+def offline_rows(lake: Lake, requests: Sequence[Request], start: datetime, end: datetime) -> dict[str, Timeline]:
+    """View -> what training would know of the requests' entities around the day, computed from the lake's events."""
+    customers, merchants = {r.customer_id for r in requests}, {r.merchant_id for r in requests}
+    reach = start - max(HISTORY, STATE_REACH) - timedelta(days=MIDNIGHTS)
+    ours = pl.col("customer_id").is_in(customers) | pl.col("merchant_id").is_in(merchants)
+    transactions = _unique(lake.scan(Stream.TRANSACTIONS, reach, end).filter(ours).select(TRANSACTION_COLUMNS))
+    outcomes = _unique(lake.scan(Stream.OUTCOMES, reach, None).select(OUTCOME_COLUMNS))
+    of_customers = transactions.filter(pl.col("customer_id").is_in(customers))
+    of_merchants = transactions.filter(pl.col("merchant_id").is_in(merchants))
+    midnights = [start.date() - timedelta(days=back) for back in reversed(range(MIDNIGHTS))]
+
+    def since(rows: pl.DataFrame, moment: datetime, until: datetime = end) -> pl.DataFrame:
+        return rows.filter(pl.col("world_time").is_between(moment, until, closed="left"))
+
+    first = datetime(midnights[0].year, midnights[0].month, midnights[0].day, tzinfo=UTC)
+    state = start - STATE_REACH
+    views = {
+        "customer_daily": compute.customer_daily(since(of_customers, first - REACH["customer_daily"]), midnights),
+        "merchant_daily": compute.merchant_daily(since(of_merchants, first - REACH["merchant_daily"]), outcomes, midnights),
+        "customer_activity": compute.customer_activity(since(of_customers, state - REACH["customer_activity"])),
+        "merchant_activity": compute.merchant_activity(since(of_merchants, state - REACH["merchant_activity"])),
+    }
+    return {
+        name: Timeline(rows, catalog.ENTITY_KEYS[catalog.VIEWS[name].entity], [f.name for f in catalog.VIEWS[name].features])
+        for name, rows in views.items()
+    }
+
+
+def offline_vector(
+    request: Request, timelines: Mapping[str, Timeline], service: str
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The service's features as training would have them, and the views of which serving had a row that was late, but allowed to be."""
+    values: dict[str, float] = {"amount": request.amount, "transaction_time": request.paid.timestamp()}
+    behind = []
+    for view in catalog.views_of(service):
+        key = request.customer_id if view.entity == "customer" else request.merchant_id
+        visible, rows = timelines[view.name].rows(key)
+        row, was_late = row_to_compare(
+            visible,
+            request.paid,
+            request.asked,
+            request.served_at.get(view.name),
+            ALLOWED_LATENESS[view.name],
+            view.kind == "batch",
+        )
+        behind += [view.name] if was_late else []
+        known = rows[row] if row is not None else {}
+        values.update({feature.name: known.get(feature.name) or 0.0 for feature in view.features})
+    computed = values | on_demand.compute(values)
+    return {name: computed[name] for name in catalog.SERVICES[service]}, tuple(behind)
+
+
+def row_to_compare(
+    visible: Sequence[datetime], paid: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
+) -> tuple[int | None, bool]:
+    """Which of an entity's rows served values are held against, and whether serving was late within what is allowed.
+
+    Args:
+        visible: from when each row could be seen, ascending. paid: the payment's time, which training asks for.
+        asked: when serving looked. served: the time of the row that it got, None without one.
+        batch: a row published between `paid` and `asked` is no look into the future: a batch row holds nothing of its own day.
+
+    Returns:
+        The row's number, None for no row (all values 0).
+    """
+    newest = bisect_right(visible, paid) - 1
+    got = bisect_right(visible, served + SAME_ROW) - 1 if served is not None else -1
+    known = served is None or (got >= 0 and abs(visible[got] - served) <= SAME_ROW)
+    if got == newest or not known:
+        return (newest if newest >= 0 else None), False
+    if got > newest:
+        answered_late = batch and visible[got] <= asked and asked - paid <= allowed
+        return (got if answered_late else newest if newest >= 0 else None), answered_late
+    missed_for = asked - visible[got + 1]
+    if missed_for <= allowed:
+        return (got if got >= 0 else None), True
+    return newest, False
+
+
+def agrees(served: float, offline: float | None) -> bool:
+    """Whether two values of a feature are the same one; a feature that offline does not know agrees with nothing."""
+    return offline is not None and abs(served - offline) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(offline)
+
+
+def _request(row: Mapping[str, Any]) -> Request:
+    keys = msgspec.json.decode(row["entity_keys"], type=dict[str, str])
+    ages = msgspec.json.decode(row["feature_age_seconds"], type=dict[str, float | None])
+    asked: datetime = row["world_time"]
+    return Request(
+        request_id=row["request_id"],
+        customer_id=keys["customer"],
+        merchant_id=keys["merchant"],
+        paid=row["paid"],
+        asked=asked,
+        amount=row["amount"],
+        served=dict(zip(row["feature_names"], row["features"], strict=True)),
+        served_at={view: None if age is None else asked - timedelta(seconds=age) for view, age in ages.items()},
+    )
+
+
+def _unique(rows: pl.LazyFrame) -> pl.DataFrame:
+    return rows.unique("transaction_id", keep="first", maintain_order=True).collect()
+
+
+def _example(request: Request, feature: str, expected: Mapping[str, float]) -> SkewExample:
+    return SkewExample(
+        feature=feature,
+        request_id=request.request_id,
+        world_time=request.paid,
+        served=request.served[feature],
+        offline=expected.get(feature, 0.0),
+    )
+
+
+def _distance(example: SkewExample) -> float:
+    return abs(example.served - example.offline) / (1.0 + abs(example.offline))
