@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -84,7 +84,7 @@ def age(stage: Stage, champion: Mapping[str, Any]) -> timedelta:
 
 
 def begin_watching(stage: Stage, champion: Mapping[str, Any]) -> None:
-    """From here on every prediction and outcome counts for the summary."""
+    """From here on every prediction and outcome counts for the summary, and what happens for the timeline."""
     stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
 
 
@@ -103,18 +103,6 @@ def live(stage: Stage, end: datetime) -> bool:
     )
     with at_speed(stage.clock, stage.speed, stage.settings.speed):
         return watch(stage.console, watcher, lambda look: look.world >= look.end, view.render, view.line)
-
-
-def retrain(stage: Stage, champion: Mapping[str, Any]) -> dict[str, Any]:
-    """A retraining in Airflow (in this process' place where there is none), and what its gate decided."""
-    answer: dict[str, Any] = stage.steps.run(
-        "Retrain: collect, validate, build, train, evaluate, compare with the champion",
-        ["retrain", MODEL, "--reason", f"demo: the champion is {age(stage, champion).days} days old"],
-        said,
-    )
-    if answer["outcome"] == "promote":
-        beside_the_champion(stage, answer["version"])
-    return answer
 
 
 def retrain_badly(stage: Stage) -> dict[str, Any]:
@@ -139,6 +127,19 @@ def retrain_badly(stage: Stage) -> dict[str, Any]:
                 stage, answer["version"]
             )  # before the world goes on: at this speed an hour is a second and a half
     return answer
+
+
+@contextmanager
+def without_responses(stage: Stage) -> Iterator[None]:
+    """The responder only tells: this act's champion is outlived too, and would be replaced in the middle of it."""
+    why = "demo: this act is about the rollout alone"
+    stage.steps.run("Let the responder tell and not act", ["responder", "pause", "--why", why], lambda r: "paused")
+    try:
+        yield
+    finally:
+        stage.steps.run(
+            "Let the responder act again", ["responder", "resume", "--why", "demo: the act is over"], lambda r: "resumed"
+        )
 
 
 def beside_the_champion(stage: Stage, version: str) -> None:

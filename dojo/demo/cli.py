@@ -1,4 +1,4 @@
-"""`dojo demo`: start everything, build history, train, serve, retrain, roll out."""
+"""`dojo demo`: start everything, build history, train, serve, watch, and let the loop mend itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, pr
 from dojo.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from dojo.demo import timeline
     from dojo.demo.acts import Stage
     from dojo.rollouts import Rollout
 
 # World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
 DEMO_SPEED = 2400.0
+
+# World days of traffic after which the story stops waiting for the monitor. It takes two or three: labels are days late.
+DAYS_TO_ACT = 10.0
 
 
 class Act(StrEnum):
@@ -37,15 +41,23 @@ def demo(
     act: Annotated[
         Act,
         typer.Option(
-            help="story: serve, retrain, roll the winner out. bad-canary: a challenger that fails only live, and is taken back. "
-            "loop: serve and watch, nothing more."
+            help="story: a champion that fraudsters have outlived, until the monitor notices and the responder has it replaced. "
+            "bad-canary: a challenger that fails only live, and is taken back. loop: serve and watch, nothing more."
         ),
     ] = Act.STORY,
-    days: Annotated[float, typer.Option(min=0.05, max=365, help="World days of live traffic before the retraining.")] = 1.0,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            min=0.05,
+            max=365,
+            help="World days of live traffic: story, at most so many until the loop acts (default 10); loop and bad-canary, so many (default 1).",
+        ),
+    ] = None,
     speed: Annotated[float, typer.Option(min=1, max=86400, help="World seconds per wall second while watching.")] = DEMO_SPEED,
     as_json: JsonFlag = False,
 ) -> None:
-    """The whole loop in one command: history, features, serving, live traffic, a retraining, its gate and its rollout.
+    """The whole loop in one command: history, features, serving, live traffic, the monitor's verdict, the alert, the retraining it
+    triggers, its gate, the rollout and the recovery.
 
     Leaves the stack up, at the everyday speed (DOJO_SPEED). Run again, it goes on with the same world.
 
@@ -56,7 +68,7 @@ def demo(
     """
     from dojo.clock import RedisWorldClock
     from dojo.connections import connect_redis
-    from dojo.demo import acts
+    from dojo.demo import acts, timeline
     from dojo.demo.steps import StepFailedError, Steps
 
     settings = load_settings()
@@ -75,13 +87,15 @@ def demo(
                 retrained, rollout = _play(stage, champion, act, days)
     except KeyboardInterrupt:
         raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
-    _conclude(stage, champion, retrained, rollout)
+    told = timeline.read(redis, acts.MODEL, stage.seen.began)
+    _conclude(stage, champion, retrained, rollout, told)
     if as_json:
         print_json(
             {
                 "champion": champion,
                 "retraining": retrained,
                 "rollout": rollout,
+                "timeline": told,
                 "live": asdict(stage.seen.tally.snapshot()),
                 "steps_seconds": stage.steps.seconds,
                 "world": stage.clock.now(),
@@ -89,10 +103,15 @@ def demo(
         )
 
 
-def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float) -> tuple[dict[str, Any] | None, Rollout | None]:
-    """Live traffic, and for all but the first act a retraining and its rollout. Returns what came of both."""
+def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float | None) -> tuple[dict[str, Any] | None, Rollout | None]:
+    """Live traffic, and for all but one act a retraining and its rollout. Returns what came of both."""
     from dojo.demo import acts
+    from dojo.demo.loop import until_the_loop_acts
 
+    if act is Act.STORY:
+        retrained = until_the_loop_acts(stage, timedelta(days=DAYS_TO_ACT if days is None else days))
+        promoted = retrained is not None and retrained.get("outcome") == "promote"
+        return retrained, acts.follow_rollout(stage) if promoted else None
     bad = act is Act.BAD_CANARY
     if bad and (age := acts.age(stage, champion)) < acts.YOUNGEST_TO_BEAT:
         raise fail(
@@ -100,26 +119,34 @@ def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float) -> tupl
             "dojo down --purge, then dojo demo --act bad-canary: a fresh world has a champion that can be beaten",
         )
     now = stage.clock.now()
-    watched = acts.live(stage, acts.next_evening(now) if bad else now + timedelta(days=days))
-    if act is Act.LOOP or not watched:
+    if not bad:
+        acts.live(stage, now + timedelta(days=1.0 if days is None else days))
         return None, None
-    retrained = acts.retrain_badly(stage) if bad else acts.retrain(stage, champion)
-    return retrained, acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
+    with acts.without_responses(stage):
+        if not acts.live(stage, acts.next_evening(now)):
+            return None, None
+        retrained = acts.retrain_badly(stage)
+        return retrained, acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
 
 
-def _conclude(stage: Stage, champion: dict[str, Any], retrained: dict[str, Any] | None, rollout: Rollout | None) -> None:
+def _conclude(
+    stage: Stage,
+    champion: dict[str, Any],
+    retrained: dict[str, Any] | None,
+    rollout: Rollout | None,
+    told: list[timeline.Moment],
+) -> None:
     """What was measured, what happened, where to look next."""
-    from dojo.demo import rollout_view, view
+    from dojo.demo import acts, timeline, view
 
     offline = {champion["version"]: champion["metrics"]}
     if retrained is not None and retrained.get("version"):
         offline[retrained["version"]] = retrained.get("metrics") or {}
     stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
-    if rollout is not None:
-        stage.console.print(rollout_view.story(rollout))
-    elif retrained is not None:
+    stage.console.print(timeline.render(told, f"Timeline: {acts.MODEL}"))
+    if rollout is None and retrained is not None:
         stage.console.print(
-            f"The champion stays: {retrained['verdict']}. A fresh world (dojo down --purge) has one that can be beaten.",
+            f"The champion stays: {retrained.get('verdict', 'not retrained')}. A fresh world (dojo down --purge) has one that can be beaten.",
             highlight=False,
         )
     stage.console.print(_where_to_look(stage.settings), highlight=False)
@@ -132,6 +159,6 @@ def _where_to_look(settings: Settings) -> str:
         f"  metrics   {settings.gateway_url}/metrics\n"
         f"  MLflow    {settings.mlflow}\n"
         "  Airflow   dojo status shows its address and password\n"
-        "Then: dojo rollout show fraud_detection, dojo gate show fraud_detection, dojo audit list, dojo routes show fraud_detection, "
+        "Then: dojo drift show fraud_detection, dojo responder log, dojo rollout show fraud_detection, dojo gate show fraud_detection, dojo audit list, dojo routes show fraud_detection, "
         "dojo alerts, dojo performance fraud_detection; dojo down ends it."
     )

@@ -1,4 +1,4 @@
-"""How a rollout looks while it happens, and its story afterwards. Pure: data in, renderables out."""
+"""How a rollout looks while it happens. Pure: data in, renderables out."""
 
 from __future__ import annotations
 
@@ -38,16 +38,6 @@ def line(rollout: Rollout, world: datetime, tally: Snapshot) -> str:
     checks = " ".join(f"{look.check}:{look.verdict}" for look in rollout.looks)
     versions = ", ".join(f"v{version} {seen.predictions:,}" for version, seen in tally.by_version.items())
     return f"{world:%Y-%m-%d %H:%M}  {rollout.stage}  {checks}  answered by {versions}"
-
-
-def story(rollout: Rollout) -> RenderableType:
-    """What happened, in order, with the reason of each step."""
-    table = Table(title=f"Timeline: {rollout.model} version {rollout.version}", title_justify="left")
-    for heading in ("world time", "step", "why"):
-        table.add_column(heading, overflow="fold")
-    for step in rollout.history:
-        table.add_row(f"{step.world_time:%m-%d %H:%M}", step.after, step.why)
-    return table
 
 
 def _way(rollout: Rollout) -> Text:

@@ -34,7 +34,7 @@ class Watcher:
 
     def __init__(self, redis: Redis, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
         self.tally = Tally()
-        self.start = self.end = clock.now()
+        self.began = self.start = self.end = clock.now()
         self._redis, self._clock, self._trained_as_of = redis, clock, trained_as_of
         self._freshness: Mapping[str, ViewFreshness] = {}
         self._log = RedisEventLog(redis, max_length=1)  # only read here

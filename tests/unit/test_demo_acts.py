@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dojo.demo.acts import next_evening, said
 from dojo.demo.probes import first_version_as_of
-from dojo.demo.rollout_view import line, render, story
+from dojo.demo.rollout_view import line, render
 from dojo.demo.tally import Tally
 from dojo.events import Stream
 from dojo.lake import SCHEMAS, Lake
@@ -81,4 +81,3 @@ def test_every_stage_of_a_rollout_can_be_shown(stage: Stage) -> None:
     assert "errors" in text
     assert "0.005" in text
     assert "errors:failed" in line(rollout(stage), NOW, Tally().snapshot())
-    assert "20 of 40 requests failed" in shown(story(rollout(stage)))

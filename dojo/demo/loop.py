@@ -1,0 +1,121 @@
+"""The demo's main act: nobody asks for anything. The monitor finds that the champion fails, the responder has it evaluated and retrained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from rich.console import Group
+
+from dojo.demo import board, view
+from dojo.demo.acts import MODEL, Stage, beside_the_champion, said
+from dojo.demo.board import Board
+from dojo.demo.steps import StepFailedError
+from dojo.demo.traffic import at_speed, watch
+from dojo.demo.view import Look
+from dojo.work_orders import Work, WorkOrders
+
+# An evaluation takes half a minute, a retraining in Airflow two to four, several times that on a busy machine. Wall time.
+LONGEST_WORK_SECONDS = 1_800.0
+POLL_SECONDS = 0.5
+
+
+def until_the_loop_acts(stage: Stage, longest: timedelta) -> dict[str, Any] | None:
+    """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
+    nothing was wrong for `longest`, world time."""
+    orders, seen = WorkOrders(stage.redis), Board(stage.redis, MODEL)
+    known = {work.order.id for work in orders.ended(limit=100)}
+    end = stage.clock.now() + longest
+    while stage.clock.now() < end:
+        if not _watch_until_ordered(stage, orders, seen, end - stage.clock.now()):
+            return None
+        work = _next(orders, known)
+        if work is None:
+            continue
+        known.add(work.order.id)
+        answer = _follow(stage, orders, work)
+        if work.order.kind == "retrain":
+            if answer.state == "done" and answer.answer.get("outcome") == "promote":
+                beside_the_champion(stage, answer.answer["version"])
+            return answer.answer
+    return None
+
+
+def _watch_until_ordered(stage: Stage, orders: WorkOrders, seen: Board, longest: timedelta) -> bool:
+    """Live traffic until there is an order. False when the viewer had enough."""
+    watcher = stage.seen
+    watcher.watch_until(stage.clock.now() + longest)
+    stage.console.print(
+        "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
+        "[dim]dojo drift show fraud_detection; ctrl-c ends the watching, not the stack[/]"
+    )
+
+    def done(look: Look) -> bool:
+        for verdict in seen.look():
+            if not stage.console.is_terminal:
+                stage.console.print(
+                    f"  {verdict.world_time:%m-%d %H:%M}  {verdict.check} ({verdict.window}): {verdict.severity}  {verdict.summary}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        with suppress(RedisError):  # away for a moment: asked again with the next frame
+            return bool(orders.open(MODEL)) or look.world >= look.end
+        return False
+
+    with at_speed(stage.clock, stage.speed, stage.settings.speed):
+        return watch(
+            stage.console,
+            watcher,
+            done,
+            lambda look: Group(view.render(look), board.render(seen.newest)),
+            lambda look: f"{view.line(look)}  {board.line(seen.newest)}",
+        )
+
+
+def _next(orders: WorkOrders, known: set[str]) -> Work | None:
+    """The order to follow: an open one, else one that was quick."""
+    found = [*orders.open(MODEL), *(work for work in orders.ended(limit=20) if work.order.model == MODEL)]
+    return next((work for work in found if work.order.id not in known and work.order.kind != "drift_report"), None)
+
+
+def _follow(stage: Stage, orders: WorkOrders, work: Work) -> Work:
+    """Wait for an order's end, at the everyday speed: a retraining would take a week of a world that runs like the demo's."""
+    titles: dict[str, Callable[[Work], str]] = {"evaluate": _evaluated, "retrain": _retrained}
+    console, order = stage.console, work.order
+    what = {
+        "evaluate": "The responder has the champion evaluated on the freshest labelled payments",
+        "retrain": "The responder has it retrained: collect, validate, build, train, evaluate, compare with the champion",
+    }[order.kind]
+    console.print(f"[bold cyan]▸[/] {what}", highlight=False, soft_wrap=True)
+    console.print(f"  [dim]{order.why}[/]", highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    while not work.ended:
+        if time.monotonic() - started > LONGEST_WORK_SECONDS:
+            raise StepFailedError(
+                f"{order.kind} {order.id}: not within {LONGEST_WORK_SECONDS:g} s; `dojo logs retrainer` shows why"
+            )
+        time.sleep(POLL_SECONDS)
+        with suppress(RedisError):
+            work = orders.get(order.id) or work
+    stage.steps.finished(f"responder: {order.kind}", time.monotonic() - started, titles[order.kind](work))
+    return work
+
+
+def _evaluated(work: Work) -> str:
+    if work.state != "done":
+        return f"{work.state}: {work.answer.get('error', 'no reason given')}"
+    answer = work.answer
+    figures = (
+        f", PR-AUC {answer['pr_auc']:.3f} against {answer['holdout_pr_auc']:.3f} on its own holdout"
+        if answer.get("pr_auc") is not None and answer.get("holdout_pr_auc") is not None
+        else ""
+    )
+    return f"{answer.get('verdict')}{figures}"
+
+
+def _retrained(work: Work) -> str:
+    return said(work.answer) if work.state == "done" else f"{work.state}: {work.answer.get('error', 'no reason given')}"
