@@ -252,10 +252,15 @@ class Response(_Part):
 
 class Serving(_Part):
     """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it. What is bounded is waiting: for
-    the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short."""
+    the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short.
+
+    Two objectives over 30 days: `availability_slo` is the share of requests that are answered (a 5xx is none), `latency_slo_share` the
+    share of the answers that take at most `latency_slo`."""
 
     threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
+    availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
     latency_slo: Duration
+    latency_slo_share: Annotated[float, Field(gt=0.5, lt=1)]
     deadline: Duration
     feature_timeout: Duration
     fallback_score: Fraction

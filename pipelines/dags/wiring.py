@@ -115,6 +115,7 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
     from dojo.audit import AuditTrail
     from dojo.clock import wall_now
     from dojo.connections import connect_redis
+    from dojo.dag_failures import DagFailures
     from dojo.inbox import Inbox, Message
 
     settings = load_settings()
@@ -138,7 +139,7 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
     for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0):
         with attempt:
             Inbox(redis).send(message)
-            AuditTrail(redis).append(
+            recorded = AuditTrail(redis).append(
                 entry_id=occasion,
                 kind="retraining",
                 model=model,
@@ -147,6 +148,8 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
                 why=cause,
                 after={"run": run_id},
             )
+            if recorded is not None:  # by this try: counted once
+                DagFailures(redis).add(dag_id)
 
 
 def run_url(settings: Settings, dag_id: str, run_id: str) -> str:

@@ -6,10 +6,12 @@ import sys
 
 from dojo.clock import RedisWorldClock
 from dojo.connections import connect_redis
+from dojo.dag_failures import DagFailures
 from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
 from dojo.specs import SpecError, load_specs
 from dojo.telemetry import HealthServer, configure_logging
+from pipelines.retraining.metrics import ScheduleMetrics
 from pipelines.retraining.resident import InAirflow, InChild, Status, run
 from pipelines.retraining.schedule import ScheduleStore
 from pipelines.retraining.trigger import airflow_client
@@ -25,10 +27,14 @@ def main() -> int:
     configure_logging("retrainer", settings.log_level)
     stop = stop_on_signal()
     redis, status = connect_redis(settings.redis), Status()
+    clock, schedule = RedisWorldClock(redis), ScheduleStore(redis)
+    # Scrapes come on another thread, with a client and a clock of their own.
+    scraped = connect_redis(settings.redis)
+    ScheduleMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     client = airflow_client(settings)
     with HealthServer(settings.host, settings.retrainer_port, status.health):
         launch = InAirflow(client) if client else InChild()
-        run(specs, RedisWorldClock(redis), ScheduleStore(redis), launch, status, stop)
+        run(specs, clock, schedule, launch, status, stop)
     return 0
 
 

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import msgspec
 import structlog
-from prometheus_client import Counter
 
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.durations import format_duration
@@ -20,6 +19,7 @@ from pipelines.airflow_client import AirflowClient, RunExistsError
 from pipelines.retraining import trigger
 from pipelines.retraining.errors import EXIT_BUSY, EXIT_REFUSED, RetrainingRunningError
 from pipelines.retraining.job import Job
+from pipelines.retraining.metrics import RUNS
 from pipelines.retraining.schedule import ScheduleStore, scheduled_job, state
 
 log = structlog.get_logger()
@@ -27,10 +27,6 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0  # wall time; at demo speed 40 world minutes, against a schedule of days
 BUSY_SECONDS = 15.0  # until the next look at whether the other retraining has ended; each look costs a process' start
 BACKOFF_SECONDS = (5.0, 15.0, 60.0)  # after a failure; the last one repeats
-
-RUNS = Counter(
-    "dojo_retrainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"]
-)
 
 
 class ChildKilledError(RuntimeError):

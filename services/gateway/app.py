@@ -48,7 +48,8 @@ def build(settings: Settings) -> FastAPI:
     """The application. Raises SpecError: a model's spec is wrong."""
     specs = load_specs(settings.models_dir)
     directory = settings.home / "gateway"
-    metrics = Metrics()
+    metrics = Metrics(specs)
+    metrics.spool_limit.set(settings.spool_max_bytes)
     # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
     breaker = CircuitBreaker(_logged(metrics.breaker_changed))

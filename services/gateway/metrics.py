@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.utils import floatToGoString
 
 from dojo.routes import Route
+from dojo.specs import ModelSpec
 
 # Finer around the 50 ms objective and the 15 ms target, so that their quantiles are read and not interpolated.
 LATENCY_BUCKETS = (
@@ -37,8 +41,17 @@ SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  #
 UNKNOWN_MODEL = "unknown"
 
 
+# What an on-call engineer has to tell apart before the first of them happened: a counter that is not there yet has no rate, and the
+# alert on it would sleep through the beginning.
+CODES = ("200", "422", "500", "503")
+REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed", "model_unavailable")
+
+
 class Metrics:
-    def __init__(self) -> None:
+    """The gateway's metrics. `specs`: the models served; their objectives are exported, so that alerts compare with them and not with copies."""
+
+    def __init__(self, specs: Mapping[str, ModelSpec] | None = None) -> None:
+        specs = specs or {}
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -50,7 +63,8 @@ class Metrics:
             "dojo_gateway_request_seconds",
             "Wall time of a prediction request, from its arrival to its answer.",
             ["model"],
-            buckets=LATENCY_BUCKETS,
+            # Each objective is a bucket's edge: the share of answers within it is counted, not interpolated.
+            buckets=sorted({*LATENCY_BUCKETS, *(_seconds(spec) for spec in specs.values())}),
             registry=registry,
         )
         self.in_flight = Gauge("dojo_gateway_in_flight_requests", "Prediction requests being answered.", registry=registry)
@@ -159,12 +173,52 @@ class Metrics:
         )
         self.log_buffered = Gauge("dojo_prediction_log_buffered_events", "Prediction events in memory.", registry=registry)
         self.log_spooled = Gauge("dojo_prediction_log_spooled_bytes", "Prediction events on disk.", registry=registry)
+        self.spool_limit = Gauge(
+            "dojo_prediction_log_spool_limit_bytes",
+            "Disk that prediction events may take (DOJO_SPOOL_MAX_BYTES).",
+            registry=registry,
+        )
         self.background_errors = Counter(
             "dojo_gateway_background_errors",
             "Background tasks that failed and were started again.",
             ["task"],
             registry=registry,
         )
+
+        self._objectives(specs)
+
+    def _objectives(self, specs: Mapping[str, ModelSpec]) -> None:
+        """What each spec promises, and every label that an alert looks at."""
+        latency = Gauge(
+            "dojo_gateway_latency_objective_seconds",
+            "The spec's serving.latency_slo; `le` is its bucket of dojo_gateway_request_seconds.",
+            ["model", "le"],
+            registry=self.registry,
+        )
+        objective = Gauge(
+            "dojo_gateway_objective_ratio",
+            "The spec's objectives over 30 days, fractions: requests answered (availability), answers within latency_slo (latency).",
+            ["model", "objective"],
+            registry=self.registry,
+        )
+        timeout = Gauge(
+            "dojo_gateway_feature_timeout_seconds",
+            "The spec's serving.feature_timeout: a lookup that takes longer is answered without.",
+            ["model"],
+            registry=self.registry,
+        )
+        for name, spec in specs.items():
+            edge = str(floatToGoString(_seconds(spec)))  # type: ignore[no-untyped-call]  # as the histogram spells it
+            latency.labels(name, edge).set(_seconds(spec))
+            objective.labels(name, "availability").set(spec.serving.availability_slo)
+            objective.labels(name, "latency").set(spec.serving.latency_slo_share)
+            timeout.labels(name).set(spec.serving.feature_timeout.total_seconds())
+            for code in CODES:
+                self.requests.labels(name, code)
+            for reason in REASONS:
+                self.degraded.labels(name, reason)
+            self.model_rejected.labels(name)
+            self.route_failures.labels(name)
 
     def route_switched(self, before: Route | None, after: Route) -> None:
         if before is not None:
@@ -180,3 +234,7 @@ class Metrics:
         self.breaker_open.set(int(is_open))
         if is_open:
             self.breaker_opened.inc()
+
+
+def _seconds(spec: ModelSpec) -> float:
+    return spec.serving.latency_slo.total_seconds()

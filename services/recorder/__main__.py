@@ -36,6 +36,7 @@ def main() -> int:
     clock = RedisWorldClock(redis)
     lake = Lake(settings.lake_dir)
     metrics, status = Metrics(), Status()
+    metrics.kept.set(settings.stream_max_length)
     recorder = Recorder(
         log=RedisEventLog(redis, settings.stream_max_length),
         lake=lake,

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from dojo.events import Stream
+
+# Why a round can fail (loop.py).
+CAUSES = ("redis", "lake", "unforeseen")
+
 
 class Metrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -32,3 +37,14 @@ class Metrics:
         self.failures = Counter(
             "dojo_recorder_failures", "Rounds that failed and are tried again, by cause.", ["cause"], registry=registry
         )
+        self.kept = Gauge(
+            "dojo_recorder_stream_limit_messages",
+            "Messages that the event log keeps per stream (DOJO_STREAM_MAX_LENGTH): a consumer that lags by more loses the oldest.",
+            registry=registry,
+        )
+        # There before the first of them happens: a counter that appears with its first failure hides it from increase().
+        for stream in Stream:
+            self.events.labels(stream)
+            self.rejected.labels(stream)
+        for cause in CAUSES:
+            self.failures.labels(cause)

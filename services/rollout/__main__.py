@@ -39,6 +39,7 @@ def main() -> int:
     configure_logging("rollout", settings.log_level)
     stop = stop_on_signal()
     metrics, status = Metrics(), Status()
+    metrics.show_specs(specs)
     with HealthServer(settings.host, settings.rollout_port, status.health):
         redis = connect_redis(settings.redis)
         clock, audit = RedisWorldClock(redis), AuditTrail(redis)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from dojo.rollouts import Look, Stage
+from dojo.specs import ModelSpec
 
 VERDICTS = {"ok": 1.0, "insufficient_data": 0.0, "failed": -1.0}
 
@@ -52,6 +55,12 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.stage_time = Gauge(
+            "dojo_rollout_stage_time_seconds",
+            "World seconds that the spec plans for a stage; it lasts longer while there is too little to judge.",
+            ["model", "stage"],
+            registry=registry,
+        )
         self.started = Counter("dojo_rollout_started_total", "Rollouts started.", ["model"], registry=registry)
         self.rolled_back = Counter(
             "dojo_rollout_rolled_back_total", "Rollouts that were rolled back.", ["model"], registry=registry
@@ -68,6 +77,19 @@ class Metrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
             registry=registry,
         )
+
+    def show_specs(self, specs: Mapping[str, ModelSpec]) -> None:
+        """Export what each spec plans, and counters at 0: one that appears with its first rollback hides it from increase()."""
+        for name, spec in specs.items():
+            policy = spec.rollout
+            for stage, time in (
+                (Stage.SHADOW, policy.shadow_time),
+                (Stage.CANARY, policy.canary_time),
+                (Stage.WATCH, policy.watch_time),
+            ):
+                self.stage_time.labels(name, stage.value).set(time.total_seconds())
+            self.started.labels(name)
+            self.rolled_back.labels(name)
 
     def show_looks(self, model: str, looks: tuple[Look, ...]) -> None:
         """Export the looks of a stage in place of the last stage's."""

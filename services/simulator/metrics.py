@@ -35,3 +35,7 @@ APPEND_FAILURES = Counter("dojo_world_append_failures_total", "Attempts to write
 LAG = Gauge("dojo_world_lag_seconds", "World seconds between now and the last emitted instant.")
 EMITTED_UNTIL = Gauge("dojo_world_emitted_until_timestamp_seconds", "The last emitted instant, unix seconds of world time.")
 EXHAUSTED = Gauge("dojo_world_replay_exhausted", "1 when the replayed file has no more transactions.")
+
+# There before the first of them happens: a counter that appears with its first failure hides it from increase().
+for _outcome in ("scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"):
+    GATEWAY_ANSWERS.labels(_outcome)

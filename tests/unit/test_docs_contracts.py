@@ -90,5 +90,6 @@ def test_metrics_follow_prometheus_naming() -> None:
         )
         assert set(metric.labels) <= {
             *("model", "version", "arm", "view", "feature", "window", "stream"),
-            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage"),
+            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage", "dag"),
+            *("le", "objective"),
         }, f"{metric.name}: is this label bounded?"
