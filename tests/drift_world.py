@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from dojo.lake import Lake
 from dojo.spec_schema import ModelSpec
 from dojo.specs import load_spec
 from feature_repo import catalog
-from pipelines.features.batch import published_at
 from pipelines.retraining import steps
 from pipelines.retraining.build_dataset import join_features
 from pipelines.retraining.steps import Run

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from dojo.performance import MINIMUM_LEGITIMATE
 from dojo.statistics.classification import MINIMUM_FRAUDS
 from dojo.statistics.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
 from pipelines.experiments.assignment import Experiment
-from pipelines.performance import MINIMUM_LEGITIMATE
 
 CONFIDENCE = 0.95  # of each interval by itself; the catch rate is the one to decide by
 

@@ -10,10 +10,10 @@ import yaml
 
 from dojo.bundle import PROFILE_FILE
 from dojo.durations import parse_duration
+from dojo.reference_profile import ReferenceProfile
 from dojo.registry import CHAMPION, ModelRegistry, UnknownVersionError, Version
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
 from pipelines.retraining.log import RECORD_PATH
-from pipelines.retraining.profile import ReferenceProfile
 
 
 def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from dojo.connections import connect_redis
 from dojo.promotion import Champions, Change
+from dojo.reference_profile import ReferenceProfile
 from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.settings import Settings
 from dojo.specs import SpecError, load_spec
@@ -21,7 +22,6 @@ from pipelines.retraining import log, steps, tasks
 from pipelines.retraining.champion import champion_profile
 from pipelines.retraining.decision import FOLLOWS
 from pipelines.retraining.job import Job
-from pipelines.retraining.profile import ReferenceProfile
 from pipelines.retraining.records import Records
 from pipelines.retraining.steps import Fit, Progress, Run, silent
 from pipelines.retraining.workspaces import begin, exclusive

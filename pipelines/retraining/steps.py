@@ -26,12 +26,13 @@ import polars as pl
 
 from dojo.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.lake import Lake, file_sha256, write_parquet_atomically
+from dojo.reference_profile import ReferenceProfile
 from dojo.specs import ModelSpec
 from feature_repo import catalog
 from pipelines.retraining import collect, evaluate
 from pipelines.retraining.build_dataset import DATASET_FILE, build_dataset, dataset_hash, stored_features
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
-from pipelines.retraining.profile import ReferenceProfile, reference_profile
+from pipelines.retraining.reference import Holdout, profile_of
 from pipelines.retraining.split import Split, split_by_time
 
 if TYPE_CHECKING:
@@ -167,8 +168,25 @@ def evaluate_step(run: Run) -> None:
 
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
-    inputs = recent.select(run.features).to_numpy()
-    reference_profile(run.features, inputs, judged).write(run.workspace / PROFILE_FILE)
+    rows = Holdout(
+        names=run.features,
+        inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
+        scores=judged,
+        labels=labels,
+        times=recent["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+        entities={entity: recent[catalog.ENTITY_KEYS[entity]].to_numpy() for entity in catalog.ENTITY_KEYS},
+        missing=_missing(recent, run.spec.feature_service),
+    )
+    profile_of(rows, threshold, run.spec.drift.segment).write(run.workspace / PROFILE_FILE)
+
+
+def _missing(rows: pl.DataFrame, service: str) -> dict[str, float]:
+    """View -> share of rows for which it had no values. Those are zeros in a training set, and no row that exists is all zeros."""
+    nothing = {
+        view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
+        for view in catalog.views_of(service)
+    }
+    return rows.select(share.alias(name) for name, share in nothing.items()).row(0, named=True)
 
 
 def read_fit(workspace: Path) -> Fit:

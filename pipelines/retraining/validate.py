@@ -11,11 +11,11 @@ import pandera.polars as pa
 import polars as pl
 
 from dojo.lake import UTC_MICROSECONDS
+from dojo.reference_profile import ReferenceProfile
 from dojo.specs import ModelSpec
 from dojo.statistics.binning import bin_counts, population_stability_index
 from pipelines.retraining.collect import Manifest
 from pipelines.retraining.errors import InvalidDataError
-from pipelines.retraining.profile import ReferenceProfile
 
 # A card payment above this is a unit mistake (cents for euros), not a purchase.
 MAXIMUM_AMOUNT = 1_000_000.0  # euro

@@ -19,12 +19,12 @@ import pytest
 from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, PARITY_FILE, PARITY_TOLERANCE, PROFILE_FILE, Parity, load_bundle
 from dojo.events import Stream
 from dojo.lake import Lake
+from dojo.reference_profile import ReferenceProfile
 from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry, RegistryUnavailableError
 from dojo.specs import ModelSpec
 from pipelines.retraining.build_dataset import stored_features
 from pipelines.retraining.errors import InvalidDataError, LakeChangedError
 from pipelines.retraining.pipeline import TrainingResult, run_training
-from pipelines.retraining.profile import ReferenceProfile
 from pipelines.retraining.reproduce import reproduce, reproduced
 from pipelines.retraining.steps import Run
 from tests.payments import START, fill_lake, payments, small_spec

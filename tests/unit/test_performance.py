@@ -10,7 +10,7 @@ import pytest
 
 from dojo.events import Stream
 from dojo.lake import SCHEMAS, Lake
-from pipelines.performance import judged_predictions, measure, measure_by_version
+from dojo.performance import judged_predictions, measure, measure_by_version
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dojo.reference_profile import ReferenceProfile, reference_profile
 from dojo.specs import MetricName, load_spec
 from pipelines.retraining.artefacts import dump_spec
 from pipelines.retraining.evaluate import at_threshold, choose_threshold, evaluate
 from pipelines.retraining.plots import calibration_plot, importance_plot, precision_recall_plot
-from pipelines.retraining.profile import ReferenceProfile, reference_profile
 from pipelines.retraining.steps import parity_rows
 
 

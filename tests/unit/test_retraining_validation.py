@@ -10,9 +10,9 @@ import pytest
 
 from dojo.events import Stream
 from dojo.lake import Lake
+from dojo.reference_profile import ReferenceProfile, distribution
 from pipelines.retraining.collect import Manifest, collect, read_outcomes, read_transactions, verify
 from pipelines.retraining.errors import InvalidDataError, LakeChangedError, OneClassError, StaleDataError, TooFewRowsError
-from pipelines.retraining.profile import ReferenceProfile, distribution
 from pipelines.retraining.split import split_by_time
 from pipelines.retraining.validate import validate
 from tests.payments import START, fill_lake, outcomes_of, payments, small_spec, transactions_of
