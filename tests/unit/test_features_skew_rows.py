@@ -1,0 +1,73 @@
+"""Which row a served value is held against: lateness is not skew, as long as it is short."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipelines.features.skew import ALLOWED_LATENESS, agrees, row_to_compare
+
+T = datetime(2030, 1, 1, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+US = timedelta(microseconds=1)
+VISIBLE = [T, T + HOUR, T + 2 * HOUR]
+
+
+def compared(
+    paid: datetime, served: datetime | None, asked: datetime | None = None, batch: bool = False, allowed: timedelta = HOUR
+) -> tuple[int | None, bool]:
+    return row_to_compare(VISIBLE, paid, asked or paid, served, allowed, batch)
+
+
+@pytest.mark.parametrize("off", [timedelta(0), US, -US, 5 * US])
+def test_the_same_row_is_the_same_whatever_its_clock_lost(off: timedelta) -> None:
+    assert compared(T + 90 * MINUTE, VISIBLE[1] + off) == (1, False)
+
+
+def test_a_row_before_the_newest_is_late_as_long_as_the_newest_is_young() -> None:
+    assert compared(T + 2 * HOUR + 59 * MINUTE, VISIBLE[1]) == (1, True)
+    assert compared(T + 2 * HOUR + 61 * MINUTE, VISIBLE[1]) == (2, False)
+
+
+def test_lateness_counts_from_the_first_row_that_was_missed() -> None:
+    assert compared(T + 2 * HOUR + MINUTE, VISIBLE[0]) == (2, False)
+
+
+def test_no_row_served_yet_is_late_too() -> None:
+    assert compared(T + 30 * MINUTE, None) == (None, True)
+    assert compared(T + 61 * MINUTE, None) == (1, False)
+    assert compared(T - HOUR, None) == (None, False)
+
+
+def test_a_streaming_row_from_after_the_payment_is_a_look_into_the_future() -> None:
+    assert compared(T + 59 * MINUTE, VISIBLE[1], asked=T + 61 * MINUTE) == (0, False)
+
+
+def test_a_batch_row_that_was_published_while_the_answer_was_under_way_is_not() -> None:
+    assert compared(T + 59 * MINUTE, VISIBLE[1], asked=T + 61 * MINUTE, batch=True) == (1, True)
+    assert compared(T + 59 * MINUTE, VISIBLE[2], asked=T + 61 * MINUTE, batch=True) == (0, False)
+
+
+def test_a_row_that_offline_never_had_is_held_against_the_newest() -> None:
+    assert compared(T + 90 * MINUTE, T + 30 * MINUTE) == (1, False)
+
+
+def test_a_batch_row_may_be_as_late_as_its_sla_leaves() -> None:
+    assert ALLOWED_LATENESS["customer_daily"] == 12 * HOUR
+    assert ALLOWED_LATENESS["customer_activity"] == HOUR
+
+
+@pytest.mark.parametrize(
+    ("served", "offline", "same"),
+    [
+        (0.1 + 0.2, 0.3, True),
+        (12345.678, 12345.68, True),
+        (57.16, 5716.0, False),
+        (0.0, 0.01, False),
+        (3.0, 4.0, False),
+        (1.0, None, False),
+    ],
+)
+def test_values_agree_within_what_float32_leaves(served: float, offline: float | None, same: bool) -> None:
+    assert agrees(served, offline) is same
