@@ -1,0 +1,184 @@
+"""Feature store: are the values fresh, do lookups arrive in time, and does serving see what training saw?"""
+
+from __future__ import annotations
+
+from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.schema import Dashboard, Query, Row, State
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks
+
+RATE = "[$__rate_interval]"
+
+FRESHNESS = Row(
+    "Freshness",
+    (
+        ShareOfLimit(
+            title="Age of each view, of its SLA",
+            description="World time since the view's values were complete, as a share of its freshness SLA (`dojo features catalog`). Full is stale: "
+            "batch views wait for the materializer, streaming views for the streamer, both below.",
+            queries=(Query("max by (view) (dojo_feature_age_seconds) / max by (view) (dojo_feature_sla_seconds)", "{{view}}"),),
+        ),
+        TimeSeries(
+            title="Age of each view",
+            description="World time. Batch views rise for a day and fall when the night's values arrive; streaming views stay low.",
+            queries=(Query("max by (view) (dojo_feature_age_seconds)", "{{view}}"),),
+            unit="dtdurations",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Values served beyond their SLA",
+            description="Per second, by view. Answers go on with old values and say so in the prediction log.",
+            queries=(Query(f"sum by (view) (rate(dojo_gateway_stale_features_total{RATE}))", "{{view}}"),),
+            unit="ops",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Requests without a view's values",
+            description="Rise of the share of requests that had none, by view, against the spec's thresholds (dashed). New customers are part of the "
+            "reference already; beyond it values were lost or never written.",
+            queries=(
+                Query('max by (subject) (dojo_monitor_value{model="$model", check="data_quality"})', "{{subject}}"),
+                *(
+                    Query(
+                        f'max(dojo_monitor_threshold{{model="$model", check="data_quality", severity="{name}"}})',
+                        name,
+                        limit=color,
+                    )
+                    for name, color in LIMITS.items()
+                ),
+            ),
+            unit="percentunit",
+        ),
+    ),
+)
+
+LOOKUPS = Row(
+    "Lookups",
+    (
+        TimeSeries(
+            title="Time of a lookup",
+            description="Wall time of one request's feature lookup, failed ones included. Healthy: below 5 ms. A flat line at the spec's "
+            "feature_timeout: the store hangs, and the breaker opens.",
+            queries=(
+                *(
+                    Query(
+                        f"histogram_quantile({q}, sum by (le) (rate(dojo_gateway_feature_lookup_seconds_bucket{RATE})))", name
+                    )
+                    for q, name in ((0.5, "median"), (0.99, "p99"))
+                ),
+                Query('dojo_gateway_feature_timeout_seconds{model="$model"}', "given up after", limit="red"),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Answers with features missing",
+            description="Per second, by reason. `cold_start` is a new customer or merchant; the others are the store's doing.",
+            queries=(Query(f"sum by (reason) (rate(dojo_gateway_degraded_total{RATE}))", "{{reason}}"),),
+            unit="ops",
+            minimum=0,
+        ),
+        StateTimeline(
+            title="Circuit breaker",
+            description="Open: the online store failed repeatedly, lookups are not tried for a moment, and answers use last known or default values.",
+            queries=(Query("max(dojo_gateway_breaker_open)", "online store"),),
+            unit="none",
+            states=(State(0, "closed", "green"), State(1, "open", "red")),
+            height=4,
+        ),
+        Stat(
+            title="Malformed rows",
+            description="Rows in the online store that Feast cannot have written, in the chosen time. Any: somebody else writes there.",
+            queries=(Query("sum(increase(dojo_gateway_malformed_rows_total[$__range]))", "rows"),),
+            unit="none",
+            decimals=0,
+            width=6,
+        ),
+        Stat(
+            title="Breaker opened",
+            description="In the chosen time.",
+            queries=(Query("sum(increase(dojo_gateway_breaker_opened_total[$__range]))", "times"),),
+            unit="none",
+            decimals=0,
+            width=6,
+        ),
+    ),
+)
+
+SKEW = Row(
+    "Training against serving",
+    (
+        TimeSeries(
+            title="Requests served with features that training would not see",
+            description="Share of a day's sampled requests whose logged features differ from the offline point-in-time values, against the spec's "
+            "thresholds (dashed). Rising after a deployment: two definitions of one feature; always a little: the streamer's delay.",
+            queries=(
+                Query('max by (subject) (dojo_monitor_value{model="$model", check="skew"})', "{{subject}}"),
+                *(
+                    Query(f'max(dojo_monitor_threshold{{model="$model", check="skew", severity="{name}"}})', name, limit=color)
+                    for name, color in LIMITS.items()
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+            width=24,
+        ),
+    ),
+)
+
+WRITERS = Row(
+    "Who writes",
+    (
+        TimeSeries(
+            title="Streamer's delay",
+            description="World seconds between now and the time the streaming views are complete up to.",
+            queries=(Query("max(dojo_streamer_freshness_seconds)", "delay"),),
+            unit="dtdurations",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Streamer's queue",
+            description="Transactions not yet acknowledged, and applied per second. The queue must return to 0.",
+            queries=(
+                Query("sum(dojo_streamer_lag_messages)", "waiting"),
+                Query(f"sum(rate(dojo_streamer_events_total{RATE}))", "applied per second"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Writing online",
+            description="99th percentile of one push and mean of one materialisation, wall time.",
+            queries=(
+                Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_streamer_push_seconds_bucket{RATE})))", "push"),
+                Query(
+                    "sum(increase(dojo_materializer_run_seconds_sum[$__range])) / sum(increase(dojo_materializer_run_seconds_count[$__range]))",
+                    "materialisation",
+                ),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Materialisations",
+            description="Ended well, and failed and tried again, since the process started. One a world day; none while the age of batch views rises: "
+            "`dojo logs materializer`.",
+            queries=(
+                Query("sum(dojo_materializer_runs_total)", "ended well"),
+                Query("sum(dojo_materializer_errors_total)", "failed"),
+                Query("sum(dojo_streamer_errors_total)", "streamer's rounds that failed"),
+                Query("sum(dojo_streamer_malformed_total)", "malformed transactions set aside"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+    ),
+)
+
+BOARD = Dashboard(
+    uid="dojo-features",
+    title="Dojo: feature store",
+    description="Are the values fresh, do lookups arrive in time, and does serving see what training saw?",
+    variables=(MODEL,),
+    annotations=marks('model="$model"'),
+    rows=(FRESHNESS, LOOKUPS, SKEW, WRITERS),
+)

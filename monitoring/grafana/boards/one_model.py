@@ -1,0 +1,206 @@
+"""One model: who answers, how fast, how well, and what the monitor makes of it."""
+
+from __future__ import annotations
+
+from monitoring.grafana.panels import Heatmap, ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.schema import Dashboard, Panel, Query, Row
+from monitoring.grafana.vocabulary import MODEL, SEVERITIES, VERSION, marks, to_dashboard
+
+VERSIONS = 'model="$model", version=~"$version"'
+RATE = "[$__rate_interval]"
+
+NOW = Row(
+    "Now",
+    (
+        Stat(
+            title="Serving version",
+            description="The version with most of the traffic. Not the one you expect: the rollout dashboard says what happened.",
+            queries=(Query('dojo_model_info{model="$model"}', "{{version}}"),),
+            unit="none",
+            name_only=True,
+            links=(to_dashboard("Rollout", "dojo-rollout", model="${model}"),),
+        ),
+        Stat(
+            title="Worst verdict",
+            description="Over all checks and windows. Below is which; grey means that nobody can tell yet.",
+            queries=(Query('max(dojo_monitor_severity{model="$model"})', "worst"),),
+            unit="none",
+            states=SEVERITIES,
+            links=(to_dashboard("Drift", "dojo-drift", model="${model}"),),
+        ),
+        ShareOfLimit(
+            title="Age of the training data, of what the spec allows",
+            description="World time since the champion's training data ended, as a share of the age at which each severity begins. "
+            "Full: retraining does not win or does not run; look at the pipelines dashboard and `dojo gate show`.",
+            queries=(
+                Query(
+                    'scalar(max(dojo_model_age_seconds{model="$model"})) / dojo_model_maximum_age_seconds{model="$model"}',
+                    "{{severity}}",
+                ),
+            ),
+            width=8,
+            height=4,
+        ),
+        Stat(
+            title="Age of the training data",
+            description="World time since the champion's training data ended.",
+            queries=(Query('max(dojo_model_age_seconds{model="$model"})', "age"),),
+            unit="dtdurations",
+        ),
+        Stat(
+            title="Predictions per second",
+            description="Instances answered, wall time.",
+            queries=(Query(f'sum(rate(dojo_gateway_predictions_total{{model="$model"}}{RATE}))', "predictions"),),
+            unit="reqps",
+            trend=True,
+        ),
+        StateTimeline(
+            title="Verdicts",
+            description="Each check in each window of world time. A row that turns yellow tells the owner, orange has the champion evaluated, "
+            "red is acted upon at once; the marks show what the responder did.",
+            queries=(Query('max by (check, window) (dojo_monitor_severity{model="$model"})', "{{check}} ({{window}})"),),
+            unit="none",
+            states=SEVERITIES,
+            width=24,
+            height=10,
+            links=(to_dashboard("Drift by feature", "dojo-drift", model="${model}"),),
+        ),
+    ),
+)
+
+TRAFFIC = Row(
+    "Traffic",
+    (
+        TimeSeries(
+            title="Predictions by version",
+            description="Who answered. Two versions: a canary or an A/B test runs. Version 0 is the spec's fallback: no version could answer; "
+            "look at the gateway's log and the registry.",
+            queries=(
+                Query(f"sum by (version) (rate(dojo_gateway_predictions_total{{{VERSIONS}}}{RATE}))", "version {{version}}"),
+            ),
+            unit="reqps",
+            stacked=True,
+        ),
+        TimeSeries(
+            title="Traffic by arm, as the route says",
+            description="Shares of live traffic; shadows and warm standbys have 0. Differs from the panel beside it: the arm fails and another "
+            "one answers for it.",
+            queries=(Query('dojo_gateway_arm_weight{model="$model"}', "{{arm}}: version {{version}}"),),
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+        ),
+        TimeSeries(
+            title="Time to answer",
+            description="Wall time from a request's arrival to its answer: median and 99th percentile against the spec's objective (dashed). "
+            "p99 beyond it while the median is well: the online store (feature store dashboard); both: the machine, or too much traffic.",
+            queries=(
+                *(
+                    Query(
+                        f'histogram_quantile({q}, sum by (le) (rate(dojo_gateway_request_seconds_bucket{{model="$model"}}{RATE})))',
+                        name,
+                    )
+                    for q, name in ((0.5, "median"), (0.99, "p99"))
+                ),
+                Query('dojo_gateway_latency_objective_seconds{model="$model"}', "objective", limit="red"),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Answers with something missing",
+            description="Share of answers by what was missing. `cold_start`: new customers, normal. `features_last_known`, `features_default`: the "
+            "online store. `arm_failed`: a version; another one answered. `model_unavailable`: none could; the spec's fallback did.",
+            queries=(
+                Query(
+                    f'sum by (reason) (rate(dojo_gateway_degraded_total{{model="$model"}}{RATE})) / '
+                    f'scalar(sum(rate(dojo_gateway_predictions_total{{model="$model"}}{RATE})))',
+                    "{{reason}}",
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+        ),
+    ),
+)
+
+
+def _measure(title: str, description: str, measures: dict[str, str]) -> Panel:
+    return TimeSeries(
+        title=title,
+        description=description,
+        queries=tuple(
+            Query(f'dojo_performance{{{VERSIONS}, measure="{measure}"}}', f"{name}, version {{{{version}}}}")
+            for measure, name in measures.items()
+        ),
+        unit="percentunit",
+        minimum=0,
+        maximum=1,
+    )
+
+
+QUALITY = Row(
+    "Quality",
+    (
+        Heatmap(
+            title="Scores",
+            description="How many answers fell into each range of scores. A band that moves or splits is prediction drift: look at input drift "
+            "first, then at the version's own rollout.",
+            queries=(
+                Query(f"sum by (le) (increase(dojo_prediction_score_bucket{{{VERSIONS}}}{RATE}))", "{{le}}", format="heatmap"),
+            ),
+            unit="short",
+        ),
+        TimeSeries(
+            title="Flagged payments",
+            description="Share of answers above the version's threshold: the reviewers' load, and the first proxy of performance while labels are "
+            "out. Twice as many: fraud, or a feature in the wrong unit.",
+            queries=(
+                Query(
+                    f"sum by (version) (rate(dojo_gateway_flagged_total{{{VERSIONS}}}{RATE})) / "
+                    f"sum by (version) (rate(dojo_gateway_predictions_total{{{VERSIONS}}}{RATE}))",
+                    "version {{version}}",
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+        ),
+        _measure(
+            "Fraud caught",
+            "Share of labelled fraud that was flagged, against the holdout's. Labels take days: the newest days hold only what was reported early.",
+            {"catch_rate": "live", "holdout_catch_rate": "holdout"},
+        ),
+        _measure(
+            "PR-AUC",
+            "Measured on labelled predictions, expected from the scores alone, and the holdout's. Expected falls first; measured below expected is "
+            "concept drift: fraud changed while the inputs look the same.",
+            {"pr_auc": "measured", "expected_pr_auc": "expected", "holdout_pr_auc": "holdout"},
+        ),
+        _measure(
+            "Legitimate payments flagged",
+            "False positives as a share of legitimate payments, the reviewers' day.",
+            {"false_positive_rate": "live"},
+        ),
+        ShareOfLimit(
+            title="Every check, of what is a warning",
+            description="What the monitor measured, divided by the spec's warning threshold. Full is a warning once confirmed; "
+            "`dojo drift show` has value, threshold and rows.",
+            queries=(
+                Query(
+                    'max by (check, subject) (dojo_monitor_value{model="$model"} / on (model, check) group_left () '
+                    'dojo_monitor_threshold{model="$model", severity="warning"})',
+                    "{{check}}: {{subject}}",
+                ),
+            ),
+        ),
+    ),
+)
+
+BOARD = Dashboard(
+    uid="dojo-model",
+    title="Dojo: one model",
+    description="Who answers, how fast, how well, and what the monitor makes of it.",
+    variables=(MODEL, VERSION),
+    annotations=marks('model="$model"'),
+    rows=(NOW, TRAFFIC, QUALITY),
+)

@@ -1,0 +1,213 @@
+"""Pipelines: do events reach the lake, do labels arrive, do retrainings run, and what is lost on the way?"""
+
+from __future__ import annotations
+
+from monitoring.grafana.panels import Stat, TimeSeries
+from monitoring.grafana.schema import Dashboard, Query, Row
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, to_dashboard
+
+RATE = "[$__rate_interval]"
+
+EVENTS = Row(
+    "From the world to the lake",
+    (
+        TimeSeries(
+            title="Events written to the lake",
+            description="Per second, by stream. Outcomes follow transactions by days of world time. A stream at 0 while the world runs: its producer.",
+            queries=(Query(f"sum by (stream) (rate(dojo_recorder_events_total{RATE}))", "{{stream}}"),),
+            unit="ops",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Messages not yet in the lake",
+            description="Must stay small: beyond the dashed line the log forgets the oldest, and they are lost.",
+            queries=(
+                Query("sum by (stream) (dojo_recorder_lag_messages)", "{{stream}}"),
+                Query("max(dojo_recorder_stream_limit_messages)", "what the log keeps", limit="red"),
+            ),
+            logarithmic=True,
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Newest event in the lake, behind the world",
+            description="World time, by stream. Predictions may stand still when nobody asks; transactions may not.",
+            queries=(
+                Query(
+                    "scalar(dojo_world_emitted_until_timestamp_seconds) - max by (stream) (dojo_recorder_newest_world_timestamp_seconds)",
+                    "{{stream}}",
+                ),
+            ),
+            unit="dtdurations",
+        ),
+        TimeSeries(
+            title="Set aside, dropped twice-seen, failed",
+            description="Messages that are no events (a producer writes nonsense; `.dojo/lake` keeps copies), duplicates (normal after a restart) and rounds that "
+            "failed and were repeated.",
+            queries=(
+                Query("sum by (stream) (dojo_recorder_rejected_total)", "set aside: {{stream}}"),
+                Query("sum by (stream) (dojo_recorder_duplicates_total)", "duplicates: {{stream}}"),
+                Query("sum by (cause) (dojo_recorder_failures_total)", "failed: {{cause}}"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Time to write a file",
+            description="99th percentile by stream, fsync included. Beyond a second: the disk.",
+            queries=(
+                Query(
+                    f"histogram_quantile(0.99, sum by (le, stream) (rate(dojo_recorder_write_seconds_bucket{RATE})))",
+                    "{{stream}}",
+                ),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="The gateway's prediction log",
+            description="Events waiting in memory and lost. Waiting: Redis is away or slow; lost: the spool on disk is full too, and those "
+            "predictions can never be explained.",
+            queries=(
+                Query("sum(dojo_prediction_log_buffered_events)", "waiting"),
+                Query("sum(dojo_prediction_log_dropped_total)", "lost"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="The gateway's spool",
+            description="Prediction events on disk while Redis is away. At the dashed line events are lost.",
+            queries=(
+                Query("sum(dojo_prediction_log_spooled_bytes)", "on disk"),
+                Query("sum(dojo_prediction_log_spool_limit_bytes)", "room for", limit="red"),
+            ),
+            unit="bytes",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Payments and labels of the world",
+            description="Appended per second, and attempts that failed and were repeated.",
+            queries=(
+                Query(f"rate(dojo_world_transactions_total{RATE})", "payments"),
+                Query(f"rate(dojo_world_outcomes_total{RATE})", "labels"),
+                Query(f"rate(dojo_world_append_failures_total{RATE})", "failed attempts"),
+            ),
+            unit="ops",
+            minimum=0,
+        ),
+    ),
+)
+
+LABELS = Row(
+    "Labels",
+    (
+        TimeSeries(
+            title="Delay of labels",
+            description="Median delay of arriving labels divided by the one the spec expects, against its thresholds (dashed). Growing: performance is judged "
+            "later and retraining sees less; ask who writes outcomes.",
+            queries=(
+                Query('max by (subject) (dojo_monitor_value{model="$model", check="label_delay"})', "{{subject}}"),
+                *(
+                    Query(
+                        f'max(dojo_monitor_threshold{{model="$model", check="label_delay", severity="{name}"}})',
+                        name,
+                        limit=color,
+                    )
+                    for name, color in LIMITS.items()
+                ),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Events that the monitor counted",
+            description="Per second, by stream, with what it set aside as no event and had seen before.",
+            queries=(
+                Query(f"sum by (stream) (rate(dojo_monitor_events_total{RATE}))", "{{stream}}"),
+                Query(f"sum by (stream) (rate(dojo_monitor_rejected_total{RATE}))", "set aside: {{stream}}"),
+                Query(f"sum by (stream) (rate(dojo_monitor_duplicates_total{RATE}))", "seen before: {{stream}}"),
+            ),
+            unit="ops",
+            minimum=0,
+        ),
+    ),
+)
+
+RETRAINING = Row(
+    "Retraining",
+    (
+        TimeSeries(
+            title="Retrainings by how they ended",
+            description="Since the retrainer started. `failed` and `refused` told the owner, with the step's own words; `busy` is tried again.",
+            queries=(Query('sum by (outcome) (dojo_retrainer_runs_total{model="$model"})', "{{outcome}}"),),
+            unit="short",
+            minimum=0,
+            links=(to_dashboard("Rollout", "dojo-rollout", model="${model}"),),
+        ),
+        TimeSeries(
+            title="Since the latest retraining was asked for",
+            description="World time, against the spec's schedule (dashed). Beyond it: the retrainer is down or another retraining blocks it.",
+            queries=(
+                Query('max(dojo_retrainer_last_age_seconds{model="$model"})', "since"),
+                Query('max(dojo_retrainer_schedule_seconds{model="$model"})', "schedule", limit="red"),
+            ),
+            unit="dtdurations",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="DAG runs that failed for good",
+            description="In this world, by DAG, after their own retries. Each told the owner; Airflow's page of the run has the step's log.",
+            queries=(Query("max by (dag) (dojo_dag_failed_runs)", "{{dag}}"),),
+            unit="none",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Age of the champion's training data",
+            description="World time, against the ages that the spec calls warning, severe and critical (dashed). Falls when a challenger wins; a straight line "
+            "across weekly retrainings: none wins, see `dojo gate show`.",
+            queries=(
+                Query('max(dojo_model_age_seconds{model="$model"})', "age"),
+                *(
+                    Query(f'max(dojo_model_maximum_age_seconds{{model="$model", severity="{name}"}})', name, limit=color)
+                    for name, color in LIMITS.items()
+                ),
+            ),
+            unit="dtdurations",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="What the responder asked for",
+            description="Actions by how they ended, since it started.",
+            queries=(
+                Query('sum by (action, outcome) (dojo_responder_actions_total{model="$model"})', "{{action}}: {{outcome}}"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        Stat(
+            title="Action in flight",
+            description="1 while one of the responder's actions runs for this model; there is never a second one.",
+            queries=(Query('max(dojo_responder_in_flight{model="$model"})', "in flight"),),
+            unit="none",
+            width=6,
+        ),
+        Stat(
+            title="Rollouts started",
+            description="In the chosen time.",
+            queries=(Query('sum(increase(dojo_rollout_started_total{model="$model"}[$__range]))', "started"),),
+            unit="none",
+            decimals=0,
+            width=6,
+        ),
+    ),
+)
+
+BOARD = Dashboard(
+    uid="dojo-pipelines",
+    title="Dojo: pipelines",
+    description="Do events reach the lake, do labels arrive, do retrainings run, and what is lost on the way?",
+    variables=(MODEL,),
+    annotations=marks('model="$model"'),
+    rows=(EVENTS, LABELS, RETRAINING),
+)

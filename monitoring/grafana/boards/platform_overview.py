@@ -1,0 +1,254 @@
+"""The platform: does it run, does it serve, and does anything need a person?"""
+
+from __future__ import annotations
+
+from monitoring.grafana.panels import Stat, StateTimeline, Table, Text, TimeSeries
+from monitoring.grafana.schema import Dashboard, Link, Query, Row, State
+from monitoring.grafana.vocabulary import SEVERITIES, marks, to_dashboard
+
+RATE = "[$__rate_interval]"
+FIRING = 'alertstate="firing", severity=~"warning|critical"'
+
+UP = (State(0, "down", "red"), State(1, "up", "green"))
+
+NOW = Row(
+    "Now",
+    (
+        Text(
+            title="How to read this page",
+            content="Time runs twice here. Graphs have **wall time** below them; windows, ages and SLAs are **world time**, which runs faster "
+            "(*speed*). Coloured marks are new versions, rollbacks, actions of the responder and alerts. Dashed lines are thresholds of the model's spec "
+            "as the processes export them. Every panel's **i** says what it tells and what to do.",
+        ),
+        Stat(
+            title="Processes up",
+            description="Share of the scraped processes that answer. Below 100 %: the timeline on the right names them; `dojo status` says why.",
+            queries=(Query("avg(up)", "up"),),
+            unit="percentunit",
+        ),
+        Stat(
+            title="Alerts firing",
+            description="Warnings and criticals, as people were told (`dojo alerts`). Each has a runbook of its name in monitoring/runbooks.",
+            queries=(Query(f"count(ALERTS{{{FIRING}}}) or vector(0)", "alerts"),),
+            unit="none",
+        ),
+        Stat(
+            title="World time",
+            description="How far the world's payments have been emitted. Standing still: the world is paused (`dojo world status`) or the simulator is down.",
+            queries=(Query("dojo_world_emitted_until_timestamp_seconds * 1000", "world time"),),
+            unit="dateTimeAsIso",
+            width=6,
+        ),
+        Stat(
+            title="Speed",
+            description="World seconds per wall second.",
+            queries=(Query(f"deriv(dojo_world_emitted_until_timestamp_seconds{RATE})", "speed"),),
+            unit="none",
+            decimals=0,
+        ),
+        Stat(
+            title="World's delay",
+            description="World seconds that the simulator is behind its clock. Growing: the machine cannot simulate this speed.",
+            queries=(Query("dojo_world_lag_seconds", "behind"),),
+            unit="dtdurations",
+            width=6,
+        ),
+        Table(
+            title="Models",
+            description="Each model's serving version, worst verdict, age of its training data and traffic. The name leads to the model's dashboard.",
+            queries=(
+                Query("max by (model, version) (dojo_model_info)", "", instant=True, format="table"),
+                Query("max by (model) (dojo_monitor_severity)", "", instant=True, format="table"),
+                Query("max by (model) (dojo_model_age_seconds)", "", instant=True, format="table"),
+                Query("sum by (model) (rate(dojo_gateway_predictions_total[1m]))", "", instant=True, format="table"),
+            ),
+            unit="short",
+            columns={
+                "model": "model",
+                "version": "version",
+                "Value #B": "worst verdict",
+                "Value #C": "age of training data",
+                "Value #D": "predictions",
+            },
+            state_columns=("worst verdict",),
+            states=SEVERITIES,
+            units={"age of training data": "dtdurations", "predictions": "reqps"},
+            value_links=(to_dashboard("The model", "dojo-model", model="${__data.fields.model}"),),
+        ),
+        Table(
+            title="Alerts that fire",
+            description="The dead-man's switch among them always fires: when it is missing, Prometheus evaluates nothing and silence means nothing. "
+            "Its runbook says what each alert means and what to do first.",
+            queries=(Query('ALERTS{alertstate="firing"}', "", instant=True, format="table"),),
+            unit="none",
+            columns={"alertname": "alert", "severity": "severity", "model": "model", "Time": "as of"},
+            units={"as of": "dateTimeAsIso"},
+            value_links=(Link("Runbook", "${RUNBOOKS}/${__data.fields.alert}.md"),),
+        ),
+        StateTimeline(
+            title="Processes",
+            description="Scrapes that were answered. A short gap is a restart by the supervisor; a long one: `dojo logs NAME`.",
+            queries=(Query("min by (job) (up)", "{{job}}"),),
+            unit="none",
+            states=UP,
+            width=24,
+        ),
+    ),
+)
+
+SERVING = Row(
+    "Serving",
+    (
+        TimeSeries(
+            title="Requests by status",
+            description="503 and 504 are shed or late: the runbooks of the serving alerts begin here. 4xx are the callers'.",
+            queries=(Query(f"sum by (code) (rate(dojo_gateway_requests_total{RATE}))", "{{code}}"),),
+            unit="reqps",
+            stacked=True,
+        ),
+        TimeSeries(
+            title="Failed requests",
+            description="Share of requests answered with 5xx, in all and as callers saw it. Callers see more: connections that never reached the gateway.",
+            queries=(
+                Query(
+                    f'sum(rate(dojo_gateway_requests_total{{code=~"5.."}}{RATE})) / sum(rate(dojo_gateway_requests_total{RATE}))',
+                    "gateway",
+                ),
+                Query(
+                    f'sum(rate(dojo_world_gateway_answers_total{{outcome=~"failed|unreachable|timeout|malformed"}}{RATE})) / '
+                    f"sum(rate(dojo_world_gateway_answers_total{RATE}))",
+                    "callers",
+                ),
+                Query(
+                    '1 - dojo_gateway_objective_ratio{objective="availability"}', "30 days' budget of {{model}}", limit="red"
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Time to answer, 99th percentile",
+            description="By model, against the spec's objective (dashed), and as the callers see it. Callers alone slow: the network or their machine.",
+            queries=(
+                Query(
+                    f"histogram_quantile(0.99, sum by (le, model) (rate(dojo_gateway_request_seconds_bucket{RATE})))",
+                    "{{model}}",
+                ),
+                Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_world_gateway_seconds_bucket{RATE})))", "callers"),
+                Query("dojo_gateway_latency_objective_seconds", "objective of {{model}}", limit="red"),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Degraded answers",
+            description="Share of answers with something missing, by reason. The feature store dashboard says which view.",
+            queries=(
+                Query(
+                    f"sum by (reason) (rate(dojo_gateway_degraded_total{RATE})) / scalar(sum(rate(dojo_gateway_predictions_total{RATE})))",
+                    "{{reason}}",
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+            links=(to_dashboard("Feature store", "dojo-features"),),
+        ),
+        TimeSeries(
+            title="Load",
+            description="Requests being answered, and refused because too many were. Refusals protect those inside: add gateways or ask for less.",
+            queries=(
+                Query("sum(dojo_gateway_in_flight_requests)", "in flight"),
+                Query(f"sum(rate(dojo_gateway_shed_requests_total{RATE}))", "refused per second"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="What the gateway could not do in the background",
+            description="Polls of the registry that failed, background tasks that were started again, versions that failed verification. Answers go on "
+            "from the cache; a new version will not arrive meanwhile.",
+            queries=(
+                Query(f"sum(rate(dojo_gateway_registry_errors_total{RATE}))", "registry polls"),
+                Query(f"sum by (task) (rate(dojo_gateway_background_errors_total{RATE}))", "{{task}} restarted"),
+                Query(f"sum(rate(dojo_gateway_model_rejected_total{RATE}))", "versions rejected"),
+            ),
+            unit="ops",
+            minimum=0,
+        ),
+    ),
+)
+
+SELF = Row(
+    "Monitoring itself",
+    (
+        TimeSeries(
+            title="World time not judged yet",
+            description="From the end of the newest judged window to the world's now, by window. An hour or a day and the lateness are normal; more: "
+            "the monitor is down or behind.",
+            queries=(
+                Query(
+                    "scalar(dojo_world_emitted_until_timestamp_seconds) - min by (window) (dojo_monitor_judged_until_timestamp_seconds)",
+                    "{{window}}",
+                ),
+            ),
+            unit="dtdurations",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Events that monitor and responder have yet to read",
+            description="Must return to 0. Growing: the process is down, or slower than the traffic.",
+            queries=(
+                Query("sum by (stream) (dojo_monitor_lag_messages)", "monitor: {{stream}}"),
+                Query("sum by (stream) (dojo_responder_lag_messages)", "responder: {{stream}}"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Since the dead-man's switch last rang",
+            description="Prometheus sends it through Alertmanager for ever. Minutes without it: alerts reach nobody, and quiet means nothing.",
+            queries=(Query("time() - dojo_receiver_watchdog_timestamp_seconds", "silence"),),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="What the responder did",
+            description="Actions in the chosen time, by model and how they ended; the audit trail (`dojo audit list`) has each one's evidence.",
+            queries=(
+                Query("sum by (model, action, outcome) (dojo_responder_actions_total)", "{{model}}: {{action}} {{outcome}}"),
+                Query("max(dojo_responder_paused)", "paused"),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+    ),
+)
+
+MACHINE = Row(
+    "Machine",
+    (
+        TimeSeries(
+            title="Memory by process",
+            description="Resident bytes. One that only climbs is a leak; the supervisor does not restart for it.",
+            queries=(Query("sum by (job) (process_resident_memory_bytes)", "{{job}}"),),
+            unit="bytes",
+            stacked=True,
+        ),
+        TimeSeries(
+            title="Processor by process",
+            description="Cores in use. The gateway at 1: its limit, one process uses one core.",
+            queries=(Query(f"sum by (job) (rate(process_cpu_seconds_total{RATE}))", "{{job}}"),),
+            unit="none",
+            decimals=2,
+            stacked=True,
+        ),
+    ),
+)
+
+BOARD = Dashboard(
+    uid="dojo-platform",
+    title="Dojo: platform",
+    description="Does it run, does it serve, and does anything need a person?",
+    annotations=marks('model=~".+"'),
+    rows=(NOW, SERVING, SELF, MACHINE),
+)

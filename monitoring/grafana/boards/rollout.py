@@ -1,0 +1,182 @@
+"""Rollout: where a challenger is, what was measured against which limit, and how strong the evidence against it is."""
+
+from __future__ import annotations
+
+from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.schema import Dashboard, Query, Row, State
+from monitoring.grafana.vocabulary import MODEL, marks, to_dashboard
+
+THIS = '{model="$model"}'
+RATE = "[$__rate_interval]"
+
+# The numbers of dojo_rollout_check (services/rollout/metrics.py: VERDICTS).
+VERDICTS = (State(-1, "failed", "red"), State(0, "insufficient data", "#8e8e8e"), State(1, "ok", "green"))
+
+JOURNEY = Row(
+    "The journey",
+    (
+        StateTimeline(
+            title="Stage",
+            description="Where the latest rollout is. `promoting` or `rolling_back` for more than moments: the registry is away and is waited "
+            "for; `dojo rollout show` says for what.",
+            queries=(Query(f"dojo_rollout_stage{THIS}", "{{stage}}"),),
+            unit="none",
+            states=(State(0, " ", "transparent"), State(1, "here", "blue")),
+            width=16,
+            height=9,
+        ),
+        Stat(
+            title="In this stage for",
+            description="World time since traffic followed the stage's route.",
+            queries=(Query(f"dojo_rollout_stage_age_seconds{THIS}", "stage age"),),
+            unit="dtdurations",
+            height=3,
+        ),
+        Stat(
+            title="Of the planned time",
+            description="The stage's age divided by the time that the spec plans for it; nothing where none is planned. Far beyond 100 %: a check "
+            "waits for data, see below.",
+            queries=(
+                Query(
+                    f"dojo_rollout_stage_age_seconds{THIS} / on (model) (max by (model) "
+                    f"(dojo_rollout_stage_time_seconds{THIS} and on (model, stage) (dojo_rollout_stage{THIS} == 1)))",
+                    "of the plan",
+                ),
+            ),
+            unit="percentunit",
+            height=3,
+        ),
+        Stat(
+            title="Rollouts started",
+            description="In the chosen time.",
+            queries=(Query(f"increase(dojo_rollout_started_total{THIS}[$__range])", "started"),),
+            unit="none",
+            decimals=0,
+            height=3,
+        ),
+        Stat(
+            title="Rolled back",
+            description="In the chosen time. Each one has its reason in `dojo rollout show` and paged the owner.",
+            queries=(Query(f"increase(dojo_rollout_rolled_back_total{THIS}[$__range])", "rolled back"),),
+            unit="none",
+            decimals=0,
+            height=3,
+        ),
+        TimeSeries(
+            title="Traffic by arm",
+            description="Shares of live traffic that the serving route gives. A shadow has 0 and gets copies.",
+            queries=(Query(f"dojo_gateway_arm_weight{THIS}", "{{arm}}: version {{version}}"),),
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            width=24,
+            height=6,
+            links=(to_dashboard("The model", "dojo-model", model="${model}"),),
+        ),
+    ),
+)
+
+CHECKS = Row(
+    "Checks of the running stage",
+    (
+        StateTimeline(
+            title="Verdicts",
+            description="Every check at every look. All green and the stage's time over: the next stage. Grey is insufficient data, which never "
+            "promotes. Red rolls back at that look.",
+            queries=(Query(f"dojo_rollout_check{THIS}", "{{check}}"),),
+            unit="none",
+            states=VERDICTS,
+            width=24,
+            height=9,
+        ),
+        ShareOfLimit(
+            title="Evidence against the challenger",
+            description="Each sequential check's e-value as a share of the one that rolls back. It may be looked at as often as one likes: an equally "
+            "good challenger fills a bar with the spec's `false_alarm` probability at most.",
+            queries=(Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),),
+            height=9,
+        ),
+        ShareOfLimit(
+            title="Measured values, of their limits",
+            description="What was measured divided by its limit. Full without evidence on the left: too few requests to be sure.",
+            queries=(Query(f"dojo_rollout_check_value{THIS} / (dojo_rollout_check_limit{THIS} > 0)", "{{check}}"),),
+            height=9,
+        ),
+        TimeSeries(
+            title="Evidence over time",
+            description="Climbing steadily: the challenger is worse and will go back. Rising and falling below 1: chance.",
+            queries=(
+                Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),
+                Query("vector(1)", "rolls back", limit="red"),
+            ),
+            unit="percentunit",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Requests behind each check",
+            description="Of the challenger. Flat: it gets no traffic; look at its arm above and at the gateway's route.",
+            queries=(Query(f"dojo_rollout_check_requests{THIS}", "{{check}}"),),
+            unit="short",
+            minimum=0,
+        ),
+    ),
+)
+
+CHALLENGER = Row(
+    "The challenger's process",
+    (
+        TimeSeries(
+            title="Shadow copies",
+            description="Mirrored requests answered by the shadow, waiting, and lost. Lost ones delay nobody, but thin out the evidence: the "
+            "shadow is slower than the traffic, or Redis was away.",
+            queries=(
+                Query(f"rate(dojo_gateway_shadow_written_total{THIS}{RATE})", "answered"),
+                Query(f"sum by (reason) (rate(dojo_gateway_shadow_dropped_total{THIS}{RATE}))", "lost: {{reason}}"),
+            ),
+            unit="reqps",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Failures that another arm answered for",
+            description="Instances that an arm could not score in time, by reason. The caller got the champion's answer, or the fallback's.",
+            queries=(
+                Query(f"sum by (arm, reason) (rate(dojo_gateway_arm_failed_total{THIS}{RATE}))", "{{arm}}: {{reason}}"),
+                Query(
+                    f"sum by (reason) (rate(dojo_gateway_sandbox_restarts_total{THIS}{RATE}))", "process restarted: {{reason}}"
+                ),
+            ),
+            unit="reqps",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="The controller",
+            description="Time of one look, and rounds that failed by cause. Failing rounds are repeated; while they last nobody judges.",
+            queries=(
+                Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_rollout_look_seconds_bucket{RATE})))", "p99 of a look"),
+            ),
+            unit="s",
+            minimum=0,
+        ),
+        TimeSeries(
+            title="Routes that could not be served",
+            description="Attempts that failed, malformed routes, rejected versions. Any: the gateway serves the old route on; its log names the version.",
+            queries=(
+                Query(f"rate(dojo_gateway_route_failures_total{THIS}{RATE})", "failed"),
+                Query(f"rate(dojo_gateway_routes_refused_total{THIS}{RATE})", "malformed"),
+                Query(f"rate(dojo_gateway_model_rejected_total{THIS}{RATE})", "version rejected"),
+                Query(f"sum by (cause) (rate(dojo_rollout_errors_total{THIS}{RATE}))", "controller's round: {{cause}}"),
+            ),
+            unit="ops",
+            minimum=0,
+        ),
+    ),
+)
+
+BOARD = Dashboard(
+    uid="dojo-rollout",
+    title="Dojo: rollout",
+    description="Where a challenger is, what was measured against which limit, and how strong the evidence against it is.",
+    variables=(MODEL,),
+    annotations=marks('model="$model"'),
+    rows=(JOURNEY, CHECKS, CHALLENGER),
+)

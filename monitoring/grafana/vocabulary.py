@@ -1,0 +1,86 @@
+"""What our dashboards share: choices at the top, marks on the time axis, the colours of severities, where links lead."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from monitoring.grafana.schema import Annotation, Link, State, Variable
+
+# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.events.Severity's.
+SEVERITIES: Final = (
+    State(-1, "insufficient data", "#8e8e8e"),  # never green: nobody knows
+    State(0, "ok", "green"),
+    State(1, "warning", "yellow"),
+    State(2, "severe", "orange"),
+    State(3, "critical", "red"),
+)
+# The colours of dashed lines: thresholds by severity, and what chance alone reaches.
+LIMITS: Final = {state.text: state.color for state in SEVERITIES if state.value > 0}
+CHANCE: Final = "#8e8e8e"
+
+MODEL: Final = Variable("model", "Model", "A model that the gateway serves.", "label_values(dojo_model_info, model)")
+VERSION: Final = Variable(
+    "version",
+    "Version",
+    "Versions that answered in the chosen time.",
+    'label_values(dojo_gateway_predictions_total{model="$model"}, version)',
+    all_of_them=True,
+)
+WINDOW: Final = Variable(
+    "window",
+    "Window",
+    "Windows of world time: an hour shows sudden drift, a day gradual drift.",
+    'label_values(dojo_drift_psi{model="$model"}, window)',
+)
+
+
+def marks(models: str) -> tuple[Annotation, ...]:
+    """Marks for what changes a model's numbers. `models`: a matcher of the label `model`."""
+    return (
+        Annotation(
+            "New versions",
+            # A version that did not serve most of the traffic at any time in the two minutes before: promoted, or rolled back to.
+            f"dojo_model_info{{{models}}} unless on (model, version) max_over_time(dojo_model_info{{{models}}}[2m] offset 30s)",
+            "Version {{version}} serves",
+            "{{model}}",
+            "blue",
+        ),
+        Annotation(
+            "Rollbacks",
+            f"increase(dojo_rollout_rolled_back_total{{{models}}}[1m]) > 0",
+            "Rollout taken back",
+            "{{model}}",
+            "red",
+        ),
+        Annotation(
+            "Actions of the responder",
+            f"sum by (model, action, outcome) (increase(dojo_responder_actions_total{{{models}}}[1m])) > 0",
+            "Responder: {{action}}",
+            "{{model}}: {{outcome}}",
+            "purple",
+        ),
+        Annotation(
+            "Alerts",
+            'ALERTS{alertstate="firing", severity=~"warning|critical"}',
+            "{{alertname}}",
+            "{{severity}} {{model}}",
+            "orange",
+        ),
+    )
+
+
+def to_dashboard(title: str, uid: str, **variables: str) -> Link:
+    """A link to another dashboard; `variables` are what it is opened with."""
+    chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    return Link(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
+
+
+def severity_steps(value: str, threshold: str, match: str) -> str:
+    """PromQL: how many of the three thresholds each series of `value` is beyond, which is its severity's number.
+
+    Args:
+        threshold: selector of the exported thresholds, with room for one more matcher: `dojo_drift_threshold{model="$model", %s}`.
+        match: labels that both have.
+    """
+    selectors = [threshold % f'severity="{severity}"' for severity in LIMITS]
+    return " + ".join(f"({value} > bool on ({match}) group_left () {selector})" for selector in selectors)
