@@ -101,6 +101,13 @@ def test_a_frequent_unseen_category_is_always_named(a: list[str], b: list[str]) 
         assert 0 <= short <= found.other / (NAMED_UNSEEN + 1)
 
 
+def test_a_category_that_comes_one_row_at_a_time_displaces_the_first_names() -> None:
+    found = window([f"early-{n}" for n in range(NAMED_UNSEEN)])
+    for _ in range(100):
+        found.add(["late"])
+    assert next(iter(found.unseen)) == "late"
+
+
 @given(columns.filter(lambda column: any(column)), columns.filter(bool))
 def test_drift_is_never_negative_and_none_against_itself(r: list[str | None], c: list[str | None]) -> None:
     reference = categorical_reference(r)
