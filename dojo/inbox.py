@@ -29,6 +29,8 @@ redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'message', ARGV[2])
 return 1
 """
 
+RESOLVED = "resolved: "
+
 Urgency = Literal["info", "warning", "page"]
 
 
@@ -37,7 +39,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         to: the team (a spec's owner). `title`: one line. `text`: what happened, what was found, what to do next.
-        source: which part of the platform speaks.
+            The end of what was told before begins with RESOLVED, and nobody has to do anything.
+        source: which part of the platform speaks, and by which channel where it has several: `alertmanager/pager`.
     """
 
     message_id: str
@@ -49,6 +52,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     world_time: datetime | None
     wall_time: datetime
+
+
+def is_resolved(message: Message) -> bool:
+    """Whether it tells of the end of a trouble."""
+    return message.title.startswith(RESOLVED)
+
+
+def is_from(message: Message, source: str) -> bool:
+    """Whether `source` is its source, or the part of the platform that its source is a channel of."""
+    return message.source == source or message.source.startswith(f"{source}/")
 
 
 class Inbox:

@@ -16,7 +16,6 @@ from dojo.settings import Settings, SettingsError, load_settings
 ROLES = ("base", "gateway", "world", "recorder", "streamer", "pipelines", "embedded")
 
 _TOOLS = {
-    "prometheus": "scraping the metrics and alerting on them",
     "docker": "the compose mode",
     "helm": "the Kubernetes mode",
 }
@@ -59,6 +58,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield look.disk(settings)
     yield look.clock()
     yield look.specs(settings)
+    yield look.alerting(settings)
     for name, purpose in _TOOLS.items():
         yield look.optional_tool(name, purpose)
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 import dojo
 from dojo.clock import wall_now
+from dojo.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
 from dojo.settings import Settings
 from dojo.specs import SpecError, load_specs
 
@@ -180,6 +181,16 @@ def specs(settings: Settings) -> Check:
         step = "start in the checkout, or set DOJO_MODELS_DIR"
         return Check("model specs", Verdict.MISSING, f"no specs in {settings.models_dir.resolve()}", step)
     return Check("model specs", Verdict.OK, ", ".join(sorted(found)))
+
+
+def alerting(settings: Settings) -> Check:
+    """Prometheus and Alertmanager, which `dojo up` starts where they are installed."""
+    off = alerting_is_off(settings)
+    if not off:
+        found = f"{binary(PROMETHEUS)}, {binary(ALERTMANAGER)}"
+        return Check("alerts", Verdict.OK, found)
+    step = how_to_install() if "not installed" in off else "DOJO_WITHOUT= dojo up brings it back"
+    return Check("alerts", Verdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}")
 
 
 def optional_tool(name: str, purpose: str) -> Check:

@@ -29,11 +29,14 @@ def up(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out an optional process: airflow. Remembered; DOJO_WITHOUT= dojo up brings it back."),
+        typer.Option(
+            help="Leave out an optional process: airflow, prometheus. Remembered; DOJO_WITHOUT= dojo up brings it back."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, retrainer, simulator.
+    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, retrainer, simulator, and Prometheus with
+    Alertmanager where they are installed.
 
     Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from dojo.cli.output import out
 from dojo.clock import wall_now
 from dojo.durations import format_duration
+from dojo.observability.installed import how_to_install
 from dojo.supervisor.lifecycle import State
 from dojo.supervisor.overview import Overview
 from dojo.supervisor.status import ProcessStatus, StackStatus
@@ -143,6 +144,10 @@ def print_status(overview: Overview) -> None:
         password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
         known = f"user {overview.airflow.user}, {password}"
         out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
+    if overview.alerts_off:
+        out.print(f"{'alerts':<13}[yellow]off[/]: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
+        if "not installed" in overview.alerts_off:
+            out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 
 
 def _world(overview: Overview) -> str:

@@ -15,6 +15,7 @@ from dojo.airflow_access import AirflowAccess, airflow_access
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis
 from dojo.freshness import State, ViewFreshness, read_freshness
+from dojo.observability.installed import alerting_is_off
 from dojo.registry import CHAMPION
 from dojo.settings import Settings
 from dojo.supervisor.status import StackStatus
@@ -45,6 +46,7 @@ class Overview(msgspec.Struct, frozen=True):
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
         champions: model -> the version that answers; None for no version, "?" while MLflow is away.
+        alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
         airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
             it was set.
     """
@@ -54,12 +56,20 @@ class Overview(msgspec.Struct, frozen=True):
     features: dict[str, Freshness]
     champions: dict[str, str | None]
     airflow: AirflowAccess | None
+    alerts_off: str
 
 
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features = read_world(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
-    return Overview(stack, world, features, champions, shown_access(settings))
+    return Overview(stack, world, features, champions, shown_access(settings), alerts_off(stack, settings))
+
+
+def alerts_off(stack: StackStatus, settings: Settings) -> str:
+    """A machine may have got Prometheus since the stack was started: what runs decides."""
+    if any(process.name == "prometheus" for process in stack.processes):
+        return ""
+    return alerting_is_off(settings) or "installed since: dojo down, then dojo up"
 
 
 def shown_access(settings: Settings) -> AirflowAccess | None:

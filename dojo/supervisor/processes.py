@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dojo.embedded import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
+from dojo.observability.installed import alerting_runs
 from dojo.settings import Settings
 from dojo.supervisor.health import AirflowHealth, HealthCheck, HttpHealth, RedisPing
 from dojo.supervisor.lifecycle import Patience
@@ -37,6 +38,7 @@ class ProcessSpec:
         waits: whether it is also started only once they are healthy.
         grace: seconds from SIGTERM to SIGKILL.
         orderly: it ends what it started by itself, one after the other: only it gets the SIGTERM.
+        metrics: it serves /metrics at its port, and Prometheus asks it.
         niceness: 0 to 19; how readily it leaves the processor to others. Batch work yields to whoever has a caller waiting.
     """
 
@@ -53,11 +55,13 @@ class ProcessSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     niceness: int = 0
     orderly: bool = False
+    metrics: bool = False
 
 
 def processes(settings: Settings) -> list[ProcessSpec]:
     """The stack for these settings. What runs elsewhere (DOJO_REDIS_URL, DOJO_MLFLOW_URL,
-    DOJO_AIRFLOW_URL) is not started, nor what DOJO_WITHOUT names."""
+    DOJO_AIRFLOW_URL) is not started, nor what DOJO_WITHOUT names, nor
+    Prometheus and Alertmanager on a machine that has them not."""
     host = settings.host
 
     def module(
@@ -82,6 +86,22 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             waits=waits,
             environment=environment or {},
             niceness=niceness,
+            metrics=True,
+        )
+
+    def observability(name: str, port: int, depends_on: tuple[str, ...]) -> ProcessSpec:
+        """A server that the machine brings. Not nice: what watches must not starve with what it watches, and 20 scrapes every 5 s are
+        nothing to yield for. A start replays its write-ahead log: seconds for a week's worth."""
+        return ProcessSpec(
+            name=name,
+            command=(sys.executable, "-m", "dojo.observability", name),
+            health=HttpHealth(host, port, "/-/ready"),
+            address=f"http://{host}:{port}",
+            port=port,
+            variable=f"DOJO_{name.upper()}_PORT",
+            depends_on=depends_on,
+            waits=False,
+            metrics=True,
         )
 
     redis = ProcessSpec(
@@ -137,12 +157,18 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         # Last up and first down: payments without a gateway would only be errors.
         module("simulator", settings.simulator_port, depends_on=("redis", "gateway")),
     ]
+    # Each waits for nobody, and ends before whom it tells: a stack that goes down alerts nobody.
+    alerting = [
+        module("receiver", settings.receiver_port, waits=False),
+        observability("alertmanager", settings.alertmanager_port, ("receiver",)),
+        observability("prometheus", settings.prometheus_port, ("alertmanager",)),
+    ]
     embedded = [
         *([] if settings.redis_url else [redis]),
         *([] if settings.mlflow_url else [mlflow]),
         *([] if settings.airflow_url or "airflow" in settings.without else [airflow]),
     ]
-    return only_known_dependencies([*embedded, *ours])
+    return only_known_dependencies([*embedded, *ours, *(alerting if alerting_runs(settings) else [])])
 
 
 def only_known_dependencies(specs: list[ProcessSpec]) -> list[ProcessSpec]:

@@ -1,1 +1,1 @@
-"""The alert receiver: where Alertmanager's messages arrive, and `dojo alerts` reads them."""
+"""Where Alertmanager's notifications arrive: a local inbox that shows what a person would have received (`dojo alerts`)."""

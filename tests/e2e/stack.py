@@ -18,7 +18,10 @@ from tests.servers import free_port
 MODEL = "fraud_detection"
 # Anybody's payment: the gateway answers it, as a cold start.
 PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
-PORTS = ("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "RETRAINER", "ROLLOUT", "AIRFLOW")
+PORTS = (
+    *("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "RETRAINER", "ROLLOUT", "AIRFLOW"),
+    *("MONITOR", "RESPONDER", "RECEIVER", "PROMETHEUS", "ALERTMANAGER"),
+)
 
 
 def small_spec(directory: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dojo.cli import doctor_checks
 from dojo.settings import Settings, load_settings
 from dojo.supervisor import environment
 from dojo.supervisor.environment import WorldConflictError
@@ -54,6 +55,55 @@ def test_the_stack_can_do_without_airflow_and_goes_on_retraining(settings: Setti
         assert "airflow" not in table
         assert "retrainer" in table
     assert "airflow" in by_name(processes(settings))
+
+
+def machine_with(directory: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
+    """A PATH on which exactly these commands are."""
+    directory.mkdir()
+    for name in commands:
+        (directory / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+ALERTING = {"prometheus", "alertmanager", "receiver"}
+
+
+@pytest.mark.parametrize("alertmanager", ["prometheus-alertmanager", "alertmanager"])
+def test_where_prometheus_and_alertmanager_are_installed_they_run_with_the_receiver(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alertmanager: str
+) -> None:
+    machine_with(tmp_path / "bin", monkeypatch, "prometheus", alertmanager)
+    table = by_name(processes(settings))
+    assert set(table) >= ALERTING
+    groups = [{spec.name for spec in group} for group in stop_order(processes(settings))]
+    assert "prometheus" in groups[0], "a stack that goes down must alert nobody"
+    assert not set(by_name(processes(settings.model_copy(update={"without": ("prometheus",)})))) & ALERTING
+
+
+@pytest.mark.parametrize(
+    ("commands", "why"),
+    [
+        ((), "prometheus and alertmanager not installed"),
+        (("prometheus",), "alertmanager not installed"),
+        (("alertmanager",), "prometheus not installed"),
+    ],
+)
+def test_a_machine_without_them_runs_the_rest_and_says_what_is_missing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: tuple[str, ...], why: str
+) -> None:
+    machine_with(tmp_path / "bin", monkeypatch, *commands)
+    table = by_name(processes(settings))
+    assert not set(table) & ALERTING
+    assert {"gateway", "recorder", "redis"} <= set(table)
+    check = doctor_checks.alerting(settings)
+    assert (check.verdict, check.found) == (doctor_checks.Verdict.OPTIONAL, f"off: {why}")
+    assert "prometheus" in check.next_step
+
+
+def test_prometheus_asks_every_process_that_is_ours(settings: Settings) -> None:
+    for spec in processes(settings):
+        ours = any(part.startswith(("services.", "pipelines.", "dojo.observability")) for part in spec.command)
+        assert spec.metrics == (ours and spec.name != "airflow"), f"{spec.name}: {spec.command}"
 
 
 def test_nothing_is_stopped_before_what_depends_on_it(settings: Settings) -> None:

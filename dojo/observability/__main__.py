@@ -1,0 +1,51 @@
+"""`python -m dojo.observability prometheus|alertmanager`: writes what the server reads, then becomes that server."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dojo.observability.commands import alertmanager_command, prometheus_command
+from dojo.observability.files import prepare_alertmanager, prepare_prometheus
+from dojo.observability.installed import ALERTMANAGER, PROMETHEUS, binary, how_to_install
+from dojo.settings import Settings, SettingsError, load_settings
+from dojo.specs import SpecError, load_specs
+from dojo.supervisor.processes import processes
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in (["prometheus"], ["alertmanager"]):
+        sys.stderr.write("which one? python -m dojo.observability prometheus, or alertmanager\n")
+        return 2
+    (name,) = arguments
+    try:
+        settings = load_settings()
+        command = _prometheus(settings) if name == "prometheus" else _alertmanager(settings)
+    except (SettingsError, SpecError, NotInstalledError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    os.execv(command[0], command)  # signals and the exit code are the server's own
+
+
+class NotInstalledError(RuntimeError):
+    """The server is no part of this machine; the message says how it becomes one."""
+
+
+def _prometheus(settings: Settings) -> list[str]:
+    targets = {spec.name: spec.port for spec in processes(settings) if spec.metrics}
+    home = prepare_prometheus(settings, targets, load_specs(settings.models_dir))
+    return prometheus_command(_binary(PROMETHEUS), settings, home)
+
+
+def _alertmanager(settings: Settings) -> list[str]:
+    return alertmanager_command(_binary(ALERTMANAGER), settings, prepare_alertmanager(settings))
+
+
+def _binary(names: tuple[str, ...]) -> str:
+    if (path := binary(names)) is None:
+        raise NotInstalledError(f"{names[-1]} is not installed: {how_to_install()}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

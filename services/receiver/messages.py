@@ -1,0 +1,85 @@
+"""Alerts as messages to people. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from dojo.inbox import RESOLVED, Message, Urgency
+from services.receiver.payload import Alert
+
+Channel = Literal["chat", "pager"]
+
+# An alert without a team is the platform's: nobody's would be worse.
+PLATFORM = "ml-platform"
+
+_URGENCY: dict[Channel, Urgency] = {"chat": "warning", "pager": "page"}
+
+# Said elsewhere in the message, or of use to machines only.
+_SILENT_LABELS = frozenset({"alertname", "severity", "team", "area", "needs", "model", "job", "instance"})
+
+
+def message_of(alert: Alert, channel: Channel, world_time: datetime | None, wall_time: datetime) -> Message:
+    """The message about an alert, or about its end.
+
+    The same alert of the same occasion has the same id whoever sends it how often: it is told once.
+    """
+    labels, notes = alert.labels, alert.annotations
+    name, resolved = labels.get("alertname", "?"), alert.status == "resolved"
+    summary = notes.get("summary", name)
+    return Message(
+        message_id=f"alert:{alert.fingerprint}:{alert.starts_at.isoformat()}:{alert.status}",
+        urgency="info" if resolved else _URGENCY[channel],
+        to=labels.get("team", PLATFORM),
+        model=labels.get("model") or labels.get("job") or "platform",
+        title=f"{RESOLVED}{summary}" if resolved else summary,
+        text="\n".join(_lines(alert, resolved)),
+        source=f"alertmanager/{channel}",
+        world_time=world_time,
+        wall_time=wall_time,
+    )
+
+
+def _lines(alert: Alert, resolved: bool) -> list[str]:
+    name, notes = alert.labels.get("alertname", "?"), alert.annotations
+    lines = [] if resolved or not notes.get("description") else [notes["description"]]
+    about = {key: value for key, value in sorted(alert.labels.items()) if key not in _SILENT_LABELS}
+    lines.append(
+        f"{name} ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
+    )
+    if resolved:
+        lines.append(f"It lasted {alert.ends_at - alert.starts_at} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC.")
+    elif runbook := notes.get("runbook_url"):
+        lines.append(f"Runbook: {runbook}")
+    return lines
+
+
+def silence_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
+    """The dead man's switch: `last` is the latest sign of life, or the receiver's start."""
+    return Message(
+        message_id=f"watchdog:{last.isoformat()}:silent",
+        urgency="page",
+        to=PLATFORM,
+        model="platform",
+        title="the monitoring is silent: no alert would arrive",
+        text=f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
+        "Whatever is wrong now, nobody is told.\nRunbook: monitoring/runbooks/Watchdog.md",
+        source="receiver",
+        world_time=world_time,
+        wall_time=wall_time,
+    )
+
+
+def recovery_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
+    """The end of the silence that began at `last`."""
+    return Message(
+        message_id=f"watchdog:{last.isoformat()}:back",
+        urgency="info",
+        to=PLATFORM,
+        model="platform",
+        title=f"{RESOLVED}the monitoring is back",
+        text=f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended meanwhile was told to nobody.",
+        source="receiver",
+        world_time=world_time,
+        wall_time=wall_time,
+    )

@@ -1,0 +1,110 @@
+"""What becomes of a notification: each alert a message in the inbox, each sign of life noted, each malformed body set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+
+from dojo.clock import ClockNotSetError, WorldClock
+from dojo.inbox import Inbox
+from services.receiver.messages import message_of, recovery_message, silence_message
+from services.receiver.metrics import Metrics
+from services.receiver.payload import MalformedPayloadError, decode
+from services.receiver.watchdog import Watchdog
+
+Channel = Literal["chat", "pager", "watchdog"]
+CHANNELS: tuple[Channel, ...] = ("chat", "pager", "watchdog")
+
+REJECTED_KEY = "dojo:receiver:rejected"
+REJECTED_KEPT = 100  # bodies of at most a megabyte; enough to see what a wrong producer sends
+
+_log = structlog.get_logger("receiver")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP status and a line. Alertmanager repeats a notification after a 5xx and gives it up after a 4xx."""
+
+    status: int
+    text: str
+
+
+class Receiver:
+    """Files notifications. Safe to be used from several threads."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        clock: WorldClock,
+        watchdog: Watchdog,
+        metrics: Metrics,
+        wall: Callable[[], datetime],
+    ) -> None:
+        self._redis, self._inbox = redis, Inbox(redis)
+        self._clock, self._watchdog = clock, watchdog
+        self._metrics, self._wall = metrics, wall
+
+    def receive(self, channel: Channel, body: bytes) -> Answer:
+        try:
+            notification = decode(body)
+        except MalformedPayloadError as error:
+            return self._set_aside(body, str(error))
+        if channel == "watchdog":
+            return self._bark(sum(alert.status == "firing" for alert in notification.alerts))
+        told = 0
+        try:
+            for alert in notification.alerts:
+                told += self._inbox.send(message_of(alert, channel, self._world_time(), self._wall()))
+        except RedisError as error:
+            self._metrics.undelivered.inc()
+            _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
+            return Answer(503, "the inbox is out of reach: send it again")
+        for alert in notification.alerts:
+            self._metrics.alerts.labels(channel, alert.status).inc()
+        _log.info("told", channel=channel, alerts=len(notification.alerts), new=told)
+        return Answer(200, f"{told} new of {len(notification.alerts)}")
+
+    def look(self) -> None:
+        """Tell of the watchdog's silence, or of its end. Raises redis.RedisError: repeat it, nothing is forgotten."""
+        now = self._wall()
+        if (change := self._watchdog.untold(now)) is None:
+            return
+        write = silence_message if change.kind == "silent" else recovery_message
+        self._inbox.send(write(change.last, change.lasted, self._world_time(), now))
+        self._watchdog.told(change)
+        _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
+
+    def health(self) -> tuple[bool, Mapping[str, object]]:
+        return True, {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago"}
+
+    def _bark(self, firing: int) -> Answer:
+        if firing:
+            now = self._wall()
+            self._watchdog.bark(now)
+            self._metrics.watchdog.set(now.timestamp())
+            self._metrics.alerts.labels("watchdog", "firing").inc(firing)
+        return Answer(200, "heard")
+
+    def _set_aside(self, body: bytes, reason: str) -> Answer:
+        self._metrics.rejected.inc()
+        _log.warning("no notification: set aside", reason=reason, bytes=len(body))
+        try:
+            with self._redis.pipeline() as pipe:
+                pipe.lpush(REJECTED_KEY, body)
+                pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
+                pipe.execute()
+        except RedisError as error:
+            return Answer(503, f"it cannot be kept now ({error}): {reason}")
+        return Answer(400, reason)
+
+    def _world_time(self) -> datetime | None:
+        try:
+            return self._clock.now()
+        except (ClockNotSetError, RedisError):
+            return None

@@ -1,0 +1,60 @@
+"""The dead man's switch: an alert that always fires must keep arriving. Pure but for its lock; times are wall time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+# Four of the repetitions in alertmanager.yml: a restart of Prometheus or Alertmanager costs one or two.
+LIMIT = timedelta(seconds=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """To be told: the silence since `last`, or its end."""
+
+    kind: Literal["silent", "back"]
+    last: datetime
+    lasted: timedelta
+
+
+class Watchdog:
+    """Knows when it heard the last sign of life. Of each silence it reports the beginning and the end, until `told` takes them."""
+
+    def __init__(self, now: datetime, limit: timedelta = LIMIT) -> None:
+        self._lock = threading.Lock()
+        self._limit = limit
+        self._last = now  # the start counts as one: whoever never barks is silent too
+        self._silent_since: datetime | None = None  # of a silence that was told
+        self._back: Change | None = None
+
+    def bark(self, now: datetime) -> None:
+        with self._lock:
+            if self._silent_since is not None:
+                self._back = Change("back", self._silent_since, now - self._silent_since)
+                self._silent_since = None
+            self._last = now
+
+    def age(self, now: datetime) -> timedelta:
+        with self._lock:
+            return now - self._last
+
+    def untold(self, now: datetime) -> Change | None:
+        """What is to be told; again and again until it was."""
+        with self._lock:
+            if self._back is not None:
+                return self._back
+            if self._silent_since is None and now - self._last > self._limit:
+                return Change("silent", self._last, now - self._last)
+            return None
+
+    def told(self, change: Change) -> None:
+        with self._lock:
+            if change.kind == "back":
+                self._back = None
+            elif change.last == self._last:
+                self._silent_since = change.last
+            else:  # it barked while it was told: that is its end
+                self._back = Change("back", change.last, self._last - change.last)
