@@ -13,9 +13,8 @@ then on it never changes: whether a payment is drifted depends on its world time
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, cast, get_args
+from typing import cast
 from uuid import uuid4
 
 import msgspec
@@ -23,91 +22,14 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from dojo.audit import AuditTrail, ChangedMeanwhileError, Replacement
+from dojo.drift_kinds import KINDS, SUDDEN, Kind
 from dojo.durations import format_duration
 
 DRIFT_KEY = "dojo:world:drift"
 
-Kind = Literal[
-    "covariate_gradual",
-    "covariate_sudden",
-    "concept",
-    "prediction",
-    "unit_bug",
-    "null_burst",
-    "new_category",
-    "label_delay",
-    "stale_features",
-]
-SUDDEN = timedelta(0)
-
 
 class DriftError(ValueError):
     """A drift that cannot be started or stopped; the message says why and what would be right."""
-
-
-@dataclass(frozen=True, slots=True)
-class KindOfDrift:
-    """What a kind does, how strongly, how fast.
-
-    Attributes:
-        what: what happens in the world, at full intensity.
-        unit: what `strength` counts. default, lowest, highest: of strength, in that unit.
-        ramp: default time over which it grows; None for a kind that cannot grow.
-        synthetic_only: needs a world whose fraudsters can be told what to do.
-    """
-
-    what: str
-    unit: str
-    default: float
-    lowest: float
-    highest: float
-    ramp: timedelta | None = SUDDEN
-    synthetic_only: bool = False
-
-
-# Defaults: strong enough that a monitor sees them within hours (sudden) to three days (ramps, labels) at 10,000 payments a day.
-KINDS: dict[Kind, KindOfDrift] = {
-    "covariate_gradual": KindOfDrift(
-        "prices rise: every amount grows, fraud and honest alike",
-        *("growth of the amounts, a fraction", 0.6, 0.01, 10.0),
-        ramp=timedelta(days=3),  # 20 percentage points a day: one day alone stays below most thresholds
-    ),
-    "covariate_sudden": KindOfDrift(
-        "a sale: honest customers buy in the evening, at a few merchants, for 40 % less",
-        *("share of honest payments, a fraction", 0.5, 0.01, 1.0),
-    ),
-    "concept": KindOfDrift(
-        "fraudsters leave their old ways for small, usual-looking payments with rarely used cards at quiet merchants",
-        *("share of the fraud that has moved, a fraction", 0.7, 0.01, 1.0),
-        synthetic_only=True,
-    ),
-    "prediction": KindOfDrift(
-        "a fraud wave: stolen cards, card testing, takeovers and large amounts, many more of each",
-        *("times as much fraud as usual", 5.0, 1.1, 20.0),
-        synthetic_only=True,
-    ),
-    "unit_bug": KindOfDrift(
-        "some merchants' checkouts send cents for euros: amount x 100",
-        *("share of the merchants, a fraction", 0.3, 0.01, 1.0),
-    ),
-    "null_burst": KindOfDrift(
-        "payments come under guest ids that nobody has seen before",
-        *("share of the payments, a fraction", 0.4, 0.01, 1.0),
-    ),
-    "new_category": KindOfDrift(
-        "a marketplace opens: honest payments go to sellers that did not exist, with more of them every day",
-        *("share of honest payments, a fraction", 0.4, 0.01, 1.0),
-    ),
-    "label_delay": KindOfDrift(
-        "labels take longer, those under way too",
-        *("times as long as usual", 3.0, 1.1, 10.0),
-        ramp=timedelta(days=1),  # backlogs grow; within a day, so that the first stretched labels arrive on the second
-    ),
-    "stale_features": KindOfDrift(
-        "materialisation stops: batch features stay as they are", "on or off", 1.0, 1.0, 1.0, ramp=None
-    ),
-}
-assert set(KINDS) == set(get_args(Kind))
 
 
 class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,8 +68,7 @@ def new_drift(
     """
     if kind not in KINDS:
         raise DriftError(f"{kind!r} is no kind of drift; those are {', '.join(KINDS)}")
-    known = cast("Kind", kind)
-    about = KINDS[known]
+    about = KINDS[kind]
     strength = about.default if strength is None else strength
     if not about.lowest <= strength <= about.highest:
         raise DriftError(f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g} ({about.unit})")
@@ -156,7 +77,7 @@ def new_drift(
         raise DriftError(f"{kind}: ramp is {ramp}, wanted 0 (at once) or a duration")
     if ramp > SUDDEN and about.ramp is None:
         raise DriftError(f"{kind}: it is on or off and cannot grow; leave the ramp out")
-    return ActiveDrift(kind=known, started=started, strength=strength, ramp=ramp, who=who, why=why)
+    return ActiveDrift(kind=kind, started=started, strength=strength, ramp=ramp, who=who, why=why)
 
 
 def settled(drifts: Iterable[ActiveDrift], lived: datetime) -> tuple[ActiveDrift, ...]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, timedelta
 
 import polars as pl
 
 from dojo.specs import LabelDelay
+from dojo.world_drift import ActiveDrift
+from services.simulator.drift import drifted_day
+from services.simulator.intensity import times_of
+from services.simulator.label_drift import arrivals, look_back
 from services.simulator.labels import label_delays
 from services.simulator.source import Source
+from services.simulator.span import start_of as start_of  # days begin there; who has a day wants both
 
 _DAY = timedelta(days=1)
 
@@ -20,37 +25,47 @@ class WorldDays:
 
     Args:
         first: the world's first day; what a source holds before it never happened.
+        drifts: what is done to the world, with final bounds (dojo/world_drift.py).
     """
 
-    def __init__(self, source: Source, delay: LabelDelay, seed: int, first: date) -> None:
+    def __init__(self, source: Source, delay: LabelDelay, seed: int, first: date, drifts: Iterable[ActiveDrift] = ()) -> None:
         self._source = source
         self._delay = delay
         self._seed = seed
         self._first = first
-        self._reach = math.ceil(delay.maximum / _DAY)  # days that a label may come after its transaction's day
+        self._drifts = tuple(drifts)
         self._cache: OrderedDict[date, pl.DataFrame] = OrderedDict()
+        self._kept = 2  # days; what outcomes() of one day needs, and the next day
+
+    def drift(self, drifts: Iterable[ActiveDrift]) -> bool:
+        """Go on under other drifts than before; whether they differ. What lies before a changed bound stays as it was."""
+        if (drifts := tuple(drifts)) == self._drifts:
+            return False
+        self._drifts = drifts
+        self._cache.clear()
+        return True
 
     def transactions(self, day: date) -> pl.DataFrame:
         """The day's transactions in order of time, and `arrival`: when each one's label becomes known."""
         if day not in self._cache:
             self._cache[day] = self._load(day)
-            if len(self._cache) > self._reach + 2:  # what outcomes() of one day needs, and the next day
+            if len(self._cache) > self._kept:
                 self._cache.popitem(last=False)
         return self._cache[day]
 
     def outcomes(self, day: date) -> pl.DataFrame:
         """Labels that become known on `day`: transaction_id, time (of the transaction), label, arrival; in order of arrival."""
         start = start_of(day)
-        earlier = [self.transactions(day - _DAY * back) for back in range(self._reach, -1, -1)]
+        reach = look_back(start, self._delay.maximum, self._drifts)
+        self._kept = reach + 2
+        earlier = [self.transactions(day - _DAY * back) for back in range(reach, -1, -1)]
         due = [f.filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY) for f in earlier]
         return pl.concat(due).select("transaction_id", "time", "label", "arrival").sort("arrival", "transaction_id")
 
     def _load(self, day: date) -> pl.DataFrame:
-        rows = self._source.day(day) if day >= self._first else self._source.day(day).clear()
-        delays = label_delays(rows["transaction_id"], self._delay, self._seed)
-        return rows.with_columns((pl.col("time") + delays).alias("arrival"))
-
-
-def start_of(day: date) -> datetime:
-    """Midnight at the beginning of a day, UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        if day < self._first:
+            return self._source.day(day).clear().with_columns(pl.col("time").alias("arrival"))
+        rows = drifted_day(self._source, day, self._drifts, self._seed)
+        work = label_delays(rows["transaction_id"], self._delay, self._seed)
+        arrival = arrivals(times_of(rows["time"]), work.to_physical().to_numpy(), self._drifts)
+        return rows.with_columns(pl.Series("arrival", arrival).cast(rows.schema["time"]))

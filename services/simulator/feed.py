@@ -7,7 +7,8 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from services.simulator.days import WorldDays, start_of
+from services.simulator.days import WorldDays
+from services.simulator.span import start_of
 
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)  # the resolution of world time

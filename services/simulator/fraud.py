@@ -10,11 +10,14 @@ payments a day and a share `a` of fraud added, there are  F = rate * N / (1 - ra
 From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs: a merchant in on it runs dozens of
 stolen cards within the hour, at amounts that look like anybody's. Customers go on as before: concept drift, not covariate drift. A
 model that learned before that day has never seen it; one that learns after it has a merchant's sudden rush to go by.
+
+Sleepers belong to no day of a world by itself: they are what fraudsters move to when concept drift is caused (`fraud_drift.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -23,12 +26,21 @@ import numpy as np
 
 from services.simulator.payments import Payments, amounts
 from services.simulator.population import MEAN_TRANSACTIONS_PER_DAY, Floats, Habits, Ints, Population
+from services.simulator.rhythm import times_of_day
 
 # Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud; both are visible only
 # through history, so a model must use rolling features to find them.
-SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12, "bust_out": 0.0}
-SHARES_AFTER_SHIFT = {"merchant": 0.15, "card": 0.25, "large": 0.05, "testing": 0.07, "takeover": 0.08, "bust_out": 0.40}
-ADDED = ("testing", "takeover", "bust_out")
+SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12, "bust_out": 0.0, "sleeper": 0.0}
+SHARES_AFTER_SHIFT = {
+    "merchant": 0.15,
+    "card": 0.25,
+    "large": 0.05,
+    "testing": 0.07,
+    "takeover": 0.08,
+    "bust_out": 0.40,
+    "sleeper": 0.0,
+}
+ADDED = ("testing", "takeover", "bust_out", "sleeper")
 
 MERCHANT_DAYS = (21, 35)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
 MERCHANT_SHARE = 0.9  # of the payments at a compromised merchant: not every card that passes is misused
@@ -44,6 +56,9 @@ TAKEOVER_FACTOR = (1.5, 3.0)
 BUST_OUT_CARDS = (12, 24)  # ten times what a merchant of this town sees in an hour
 BUST_OUT_SECONDS = 3600.0
 BUST_OUT_FACTOR = (0.8, 1.4)  # of the usual amount at that merchant: the amount gives nothing away
+SLEEPER_CARDS = 0.2  # the share of the customers who pay least often: their cards are missed last
+SLEEPER_MERCHANTS = (0.05, 0.25)  # between these quantiles of traffic: quiet shops, but none that nobody knows
+SLEEPER_FACTOR = (0.8, 1.2)  # of the usual amount
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,9 @@ class FraudPatterns:
     Args:
         rate: share of all payments that are fraud, before and after the shift.
         shift: the first day of the new ways; None for never.
+
+    Attributes:
+        crew: 0; another number for `others`.
     """
 
     def __init__(self, population: Population, seed: int, rate: float, shift: date | None = None) -> None:
@@ -67,8 +85,20 @@ class FraudPatterns:
         self._seed = seed
         self._shift = shift
         self._ordinary = population.customers * MEAN_TRANSACTIONS_PER_DAY
-        self._before = _frauds_per_day(SHARES, rate, self._ordinary)
-        self._after = _frauds_per_day(SHARES_AFTER_SHIFT, rate, self._ordinary)
+        self._before: Mapping[str, float] = _frauds_per_day(SHARES, rate, self._ordinary)
+        self._after: Mapping[str, float] = _frauds_per_day(SHARES_AFTER_SHIFT, rate, self._ordinary)
+        self.crew = 0
+
+    def others(self, frauds: Callable[[Mapping[str, float]], Mapping[str, float]], crew: int) -> FraudPatterns:
+        """Other fraudsters in the same town, with campaigns of their own.
+
+        Args:
+            frauds: frauds a day by pattern, from those of this world's own fraudsters on the same day. No campaigns at merchants.
+            crew: tells crews apart; this world's own is 0.
+        """
+        crews = copy(self)
+        crews._before, crews._after, crews.crew = frauds(self._before), frauds(self._after), crew
+        return crews
 
     def _per_day(self, day: date) -> Mapping[str, float]:
         """Frauds expected on a day, by pattern."""
@@ -76,11 +106,13 @@ class FraudPatterns:
 
     def commit(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """The day's payments with its fraud in them."""
-        payments = self._at_merchants(payments, day, random)
+        per_day = self._per_day(day)
+        payments = self._at_merchants(payments, day, random) if per_day["merchant"] else payments
         payments = self._with_cards(payments, day, random)
         payments = self._large_amounts(payments, habits, day, random)
         payments += self._card_testing(habits, day, random) + self._takeovers(habits, day, random)
-        return payments + self._bust_outs(habits, random) if self._per_day(day)["bust_out"] else payments
+        payments = payments + self._bust_outs(habits, random) if per_day["bust_out"] else payments
+        return payments + self._sleepers(habits, day, random) if per_day["sleeper"] else payments
 
     def _at_merchants(self, payments: Payments, day: date, random: np.random.Generator) -> Payments:
         share = np.zeros(self._population.merchants)
@@ -151,6 +183,17 @@ class FraudPatterns:
             np.ones(n, dtype=np.int8),
         )
 
+    def _sleepers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+        """One payment with a card that is rarely used, at a quiet shop, at the usual hours and for the usual amount."""
+        n = int(self._per_day(day)["sleeper"] + random.random())
+        cards = np.argsort(habits.rate, kind="stable")[: max(1, int(SLEEPER_CARDS * self._population.customers))]
+        low, high = (int(share * self._population.merchants) for share in SLEEPER_MERCHANTS)
+        shops = np.argsort(self._population.merchant_rate, kind="stable")[low : max(high, low + 1)]
+        seat, merchant = random.choice(cards, n), random.choice(shops, n)
+        usual = amounts(self._population, habits, seat, merchant, random)
+        seconds = times_of_day(random.random(n), day)
+        return Payments(seat, merchant, seconds, usual * random.uniform(*SLEEPER_FACTOR, n), np.ones(n, dtype=np.int8))
+
     def _episodes(self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
         """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
         count = _episodes_of(self._per_day(day)[pattern], sizes, random)
@@ -188,7 +231,7 @@ class FraudPatterns:
             starts_per_day = self._per_day(date.fromordinal(started))[pattern] / per_campaign
             # Evenly spread starts: the nth campaign starts when n passes starts_per_day * day.
             count = int((started + 1) * starts_per_day) - int(started * starts_per_day)
-            random = np.random.default_rng([self._seed, stream, started])
+            random = np.random.default_rng([self._seed, stream + 10 * self.crew, started])
             target = random.integers(0, targets, count)
             duration = random.integers(lasts[0], lasts[1] + 1, count)
             found.append(target[started + duration > today])

@@ -22,8 +22,9 @@ from dojo.clock import RedisWorldClock, wall_now
 from dojo.eventlog import EventLog
 from dojo.events import Stream
 from dojo.lake import Lake, midnight
-from services.simulator.days import WorldDays, start_of
+from services.simulator.days import WorldDays
 from services.simulator.events import outcome_history, transaction_events, transaction_history
+from services.simulator.span import start_of
 from services.simulator.world import RedisCursor, World
 
 # The file name of history in each partition of the lake (dojo/lake.py).

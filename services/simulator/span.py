@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from services.simulator.source import Source
 
@@ -47,3 +47,8 @@ def history_span(source: Source, history_days: int) -> Span:
             raise TooShortError(f"the file holds one day ({first}); a replay needs at least two: one of history, one to live")
         end = last + timedelta(days=1) - timedelta(days=min(LIVE_DAYS, max(1, length // LIVE_SHARE)))
     return Span(max(first, end - timedelta(days=history_days)), end)
+
+
+def start_of(day: date) -> datetime:
+    """Midnight at the beginning of a day, UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

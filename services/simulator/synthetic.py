@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import numpy as np
 import polars as pl
 
 from dojo.datasets import TRANSACTION_SCHEMA
-from services.simulator.days import start_of
+from dojo.world_drift import ActiveDrift
 from services.simulator.fraud import FraudPatterns
+from services.simulator.fraud_drift import FraudDrift
 from services.simulator.payments import Payments, ordinary_payments
 from services.simulator.population import Ints, Population
+from services.simulator.span import start_of
 
 # Raised when the same seed gives other transactions than before: worlds of different generations must not be mixed.
 GENERATION = 1
@@ -35,12 +37,22 @@ class SyntheticSource:
         self._population = Population(seed, customers, merchants)
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
+        self._drift = FraudDrift(self._fraud, seed)
 
     def day(self, day: date) -> pl.DataFrame:
+        return self.day_under(day, ())
+
+    def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
+        """The day with the fraud that drifts of the fraudsters' ways cause; honest payments are the same, with the same ids."""
         random = np.random.default_rng([self._seed, 5, day.toordinal()])
         generation, habits = self._population.inhabitants(day)
-        payments = ordinary_payments(self._population, habits, day, random)
-        return _frame(self._fraud.commit(payments, habits, day, random), generation, day)
+        ordinary = ordinary_payments(self._population, habits, day, random)
+        payments = self._fraud.commit(ordinary, habits, day, random)
+        numbers = np.empty(len(payments.seconds), dtype=np.int64)
+        numbers[np.argsort(payments.seconds, kind="stable")] = np.arange(len(numbers))
+        if drifts := tuple(drifts):
+            payments, numbers = self._drift.change(ordinary, payments, numbers, habits, day, drifts)
+        return _frame(payments, numbers, generation, day)
 
     def days(self) -> tuple[date, date | None]:
         return FIRST_DAY, None
@@ -57,14 +69,14 @@ class SyntheticSource:
         }
 
 
-def _frame(payments: Payments, generation: Ints, day: date) -> pl.DataFrame:
-    """Payments as rows in order of time. Ids tell the day and the place in it; a seat's new inhabitant is a new customer."""
+def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl.DataFrame:
+    """Payments as rows in order of time. Ids tell the day and the number in it; a seat's new inhabitant is a new customer."""
     order = np.argsort(payments.seconds, kind="stable")
     seat = payments.seat[order]
     microseconds = int(start_of(day).timestamp()) * 1_000_000 + (payments.seconds[order] * 1e6).astype(np.int64)
     columns = pl.DataFrame(
         {
-            "index": np.arange(len(order)),
+            "number": numbers[order],
             "seat": seat,
             "generation": generation[seat],
             "merchant": payments.merchant[order],
@@ -74,7 +86,7 @@ def _frame(payments: Payments, generation: Ints, day: date) -> pl.DataFrame:
         }
     )
     return columns.select(
-        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("index").cast(pl.String).str.zfill(7)).alias("transaction_id"),
+        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("number").cast(pl.String).str.zfill(7)).alias("transaction_id"),
         pl.format("C{}-{}", pl.col("seat").cast(pl.String).str.zfill(5), "generation").alias("customer_id"),
         pl.format("M{}", pl.col("merchant").cast(pl.String).str.zfill(5)).alias("merchant_id"),
         *("time", "amount", "label"),

@@ -1,0 +1,85 @@
+"""The kinds of drift that people can cause in a world (`dojo world drift`): what each does, how strongly, how fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
+
+Kind = Literal[
+    "covariate_gradual",
+    "covariate_sudden",
+    "concept",
+    "prediction",
+    "unit_bug",
+    "null_burst",
+    "new_category",
+    "label_delay",
+    "stale_features",
+]
+SUDDEN = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class KindOfDrift:
+    """What a kind does, how strongly, how fast.
+
+    Attributes:
+        what: what happens in the world, at full intensity.
+        unit: what `strength` counts. default, lowest, highest: of strength, in that unit.
+        ramp: default time over which it grows; None for a kind that cannot grow.
+        synthetic_only: needs a world whose fraudsters can be told what to do.
+    """
+
+    what: str
+    unit: str
+    default: float
+    lowest: float
+    highest: float
+    ramp: timedelta | None = SUDDEN
+    synthetic_only: bool = False
+
+
+# Defaults: strong enough that a monitor sees them within hours (sudden) to three days (ramps, labels) at 10,000 payments a day.
+KINDS: dict[Kind, KindOfDrift] = {
+    "covariate_gradual": KindOfDrift(
+        "prices rise: every amount grows, fraud and honest alike",
+        *("growth of the amounts, a fraction", 0.6, 0.01, 10.0),
+        ramp=timedelta(days=3),  # 20 percentage points a day: one day alone stays below most thresholds
+    ),
+    "covariate_sudden": KindOfDrift(
+        "a sale: honest customers buy in the evening, at a few merchants, for 40 % less",
+        *("share of honest payments, a fraction", 0.5, 0.01, 1.0),
+    ),
+    "concept": KindOfDrift(
+        "fraudsters leave their old ways for usual-looking payments with rarely used cards at quiet merchants",
+        *("share of the fraud that has moved, a fraction", 0.7, 0.01, 1.0),
+        synthetic_only=True,
+    ),
+    "prediction": KindOfDrift(
+        "a fraud wave: stolen cards, card testing, takeovers and large amounts, many more of each",
+        *("times as much fraud as usual", 5.0, 1.1, 20.0),
+        synthetic_only=True,
+    ),
+    "unit_bug": KindOfDrift(
+        "some merchants' checkouts send cents for euros: amount x 100",
+        *("share of the merchants, a fraction", 0.3, 0.01, 1.0),
+    ),
+    "null_burst": KindOfDrift(
+        "payments come under guest ids that nobody has seen before",
+        *("share of the payments, a fraction", 0.4, 0.01, 1.0),
+    ),
+    "new_category": KindOfDrift(
+        "a marketplace opens: honest payments go to sellers that did not exist, and more open every day",
+        *("share of honest payments, a fraction", 0.4, 0.01, 1.0),
+    ),
+    "label_delay": KindOfDrift(
+        "labels take longer, those under way too",
+        *("times as long as usual", 3.0, 1.1, 10.0),
+        ramp=timedelta(days=1),  # backlogs grow; within a day, so that the first stretched labels arrive on the second
+    ),
+    "stale_features": KindOfDrift(
+        "materialisation stops: batch features stay as they are", "on or off", 1.0, 1.0, 1.0, ramp=None
+    ),
+}
+assert set(KINDS) == set(get_args(Kind))
