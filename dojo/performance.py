@@ -137,7 +137,8 @@ def score_histogram(scores: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.in
     """Rows, and sum of scores, by bin of SCORE_EDGES. scores: shape (rows,), in [0, 1]."""
     bins = np.searchsorted(np.asarray(SCORE_EDGES), scores, side="left")
     width = len(SCORE_EDGES) + 1
-    return np.bincount(bins, minlength=width), np.bincount(bins, weights=scores, minlength=width)
+    counts = np.bincount(bins, minlength=width).astype(np.int64)
+    return counts, np.bincount(bins, weights=scores, minlength=width).astype(np.float64)
 
 
 def expected_pr_auc(counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floating]) -> float:

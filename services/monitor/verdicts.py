@@ -1,0 +1,107 @@
+"""Findings as verdicts: one line for people, since when, and whether the event log hears of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from dojo.clock import wall_now
+from dojo.events import Check, Finding, Verdict
+from services.monitor.measured import worst
+
+VerdictWindow = Literal["hour", "day", "now"]
+
+FINDINGS_KEPT = 20
+
+TROUBLE = frozenset({"warning", "severe", "critical"})
+
+# What a value is, as people read it.
+_QUANTITY: dict[Check, str] = {
+    "input_drift": "PSI",
+    "prediction_drift": "PSI",
+    "data_quality": "share",
+    "flagged_rate": "ratio",
+    "estimated_performance": "relative loss",
+    "performance": "",
+    "segments": "",
+    "label_delay": "ratio",
+    "skew": "share of requests",
+    "feature_freshness": "of its SLA",
+    "model_freshness": "days",
+}
+
+
+def make_verdict(
+    *,
+    model: str,
+    version: str,
+    check: Check,
+    window: VerdictWindow,
+    start: datetime,
+    now: datetime,
+    findings: Sequence[Finding],
+    rows: int,
+    since: datetime | None,
+    previous: Verdict | None,
+    pace: str = "",
+    without: str = "",
+) -> Verdict:
+    """The verdict of one check.
+
+    Args:
+        findings: the worst first. since: the first window of the trouble as far as these windows show.
+        previous: the verdict of the same check over the window before; its trouble goes on, also through a window without data.
+        pace: "sudden" or "gradual". without: why there was nothing to judge.
+    """
+    severity = worst([finding.severity for finding in findings])
+    # Trouble ends when it is seen to have ended, not when nothing is seen.
+    begun = previous.since if previous is not None else None
+    if severity in TROUBLE:
+        begun = begun or since or start
+    elif severity == "ok":
+        begun = None
+    return Verdict(
+        event_id=Verdict.id_for(f"{model}-{version}-{check}-{window}-{start:%Y%m%dT%H%M}-{severity}"),
+        world_time=now,
+        wall_time=wall_now(),
+        model=model,
+        version=version,
+        check=check,
+        window=window,
+        window_start=start,
+        severity=severity,
+        rows=rows,
+        summary=_summary(check, findings, rows, pace, without),
+        findings=tuple(findings[:FINDINGS_KEPT]),
+        since=begun,
+    )
+
+
+def is_news(verdict: Verdict, previous: Verdict | None) -> bool:
+    """Whether the event log hears of it: trouble, and every change."""
+    return verdict.severity in TROUBLE or (previous is not None and previous.severity != verdict.severity)
+
+
+def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, without: str) -> str:
+    troubled = [finding for finding in findings if finding.severity in TROUBLE]
+    if troubled:
+        first = troubled[0]
+        text = f"{first.subject} {_QUANTITY[check]} {_number(first.value)}".replace("  ", " ")
+        text += f" (threshold {_number(first.threshold)}"
+        text += f", chance {_number(first.noise)})" if first.noise is not None else ")"
+        text += f" in {first.confirmed} windows" if first.confirmed else ""
+        text += f", and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+        return f"{pace}: {text}" if pace else text
+    judged = [finding for finding in findings if finding.severity == "ok"]
+    if not judged:
+        return without or f"too few rows: {rows:,}"
+    waiting = [finding for finding in judged if finding.confirmed]
+    if waiting:
+        return f"{waiting[0].subject} {_number(waiting[0].value)} is not confirmed ({waiting[0].confirmed})"
+    top = max(judged, key=lambda finding: (finding.value or 0.0) / (finding.threshold or 1.0))
+    return f"nothing beyond its threshold; nearest {top.subject} {_number(top.value)} of {_number(top.threshold)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
