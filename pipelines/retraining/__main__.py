@@ -1,4 +1,5 @@
-"""`python -m pipelines.retraining`: reads its settings (DOJO_*) and retrains every model on its schedule until SIGTERM."""
+"""`python -m pipelines.retraining`: reads its settings (DOJO_*) and retrains every model on its schedule, and when
+somebody orders it, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,10 +12,12 @@ from dojo.processes import stop_on_signal
 from dojo.settings import SettingsError, load_settings
 from dojo.specs import SpecError, load_specs
 from dojo.telemetry import HealthServer, configure_logging
+from dojo.work_orders import WorkOrders
 from pipelines.retraining.metrics import ScheduleMetrics
 from pipelines.retraining.resident import InAirflow, InChild, Status, run
 from pipelines.retraining.schedule import ScheduleStore
 from pipelines.retraining.trigger import airflow_client
+from pipelines.retraining.work import Executor
 
 
 def main() -> int:
@@ -34,7 +37,8 @@ def main() -> int:
     client = airflow_client(settings)
     with HealthServer(settings.host, settings.retrainer_port, status.health):
         launch = InAirflow(client) if client else InChild()
-        run(specs, clock, schedule, launch, status, stop)
+        executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
+        run(specs, clock, schedule, launch, executor, status, stop)
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
+from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from redis.exceptions import RedisError
@@ -15,6 +17,7 @@ from redis.exceptions import RedisError
 from dojo.clock import ClockNotSetError, WorldClock
 from dojo.dag_failures import DagFailures
 from dojo.specs import ModelSpec
+from dojo.work_orders import Ended, Kind
 from pipelines.retraining.schedule import ScheduleStore
 
 OUTCOMES = ("asked", "asked before", "done", "refused", "failed", "stopped", "busy")
@@ -25,6 +28,7 @@ SHARED_DAGS = ("materialize_features",)
 RUNS = Counter(
     "dojo_retrainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"]
 )
+ORDERS = Counter("dojo_retrainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"])
 
 
 class ScheduleMetrics:
@@ -59,6 +63,8 @@ class ScheduleMetrics:
             age.labels(name).set_function(partial(_or_nan, partial(self._age, name)))
             for outcome in OUTCOMES:  # there before the first failure, which increase() would not see otherwise
                 RUNS.labels(name, outcome)
+            for task, ended in product(get_args(Kind), get_args(Ended)):
+                ORDERS.labels(name, task, ended)
         for dag in (*SHARED_DAGS, *(f"retrain_{name}" for name in specs)):
             failed.labels(dag).set_function(partial(_or_nan, partial(self._failures.count, dag)))
 

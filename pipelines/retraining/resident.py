@@ -1,10 +1,10 @@
-"""The retrainer's loop: asks for a retraining whenever a model's schedule says so, of Airflow or of a process of its own."""
+"""The retrainer's loop: asks for a retraining whenever a model's schedule says so, of Airflow or of a process of its own, and executes what
+others order (work.py)."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,20 +17,18 @@ from dojo.durations import format_duration
 from dojo.specs import ModelSpec
 from pipelines.airflow_client import AirflowClient, RunExistsError
 from pipelines.retraining import trigger
-from pipelines.retraining.errors import EXIT_BUSY, EXIT_REFUSED, RetrainingRunningError
+from pipelines.retraining.child import run_in_child
+from pipelines.retraining.errors import RetrainingRunningError
 from pipelines.retraining.job import Job
 from pipelines.retraining.metrics import RUNS
 from pipelines.retraining.schedule import ScheduleStore, scheduled_job, state
+from pipelines.retraining.work import Executor
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0  # wall time; at demo speed 40 world minutes, against a schedule of days
 BUSY_SECONDS = 15.0  # until the next look at whether the other retraining has ended; each look costs a process' start
 BACKOFF_SECONDS = (5.0, 15.0, 60.0)  # after a failure; the last one repeats
-
-
-class ChildKilledError(RuntimeError):
-    """The process that ran a job was killed: by an operator, or for want of memory."""
 
 
 class Launcher(Protocol):
@@ -47,33 +45,19 @@ class InAirflow:
     client: AirflowClient
 
     def __call__(self, job: Job, stop: threading.Event) -> str:
-        asked = {"as_of": job.as_of.isoformat(), "reason": job.reason, "who": job.who, "dry_run": job.dry_run}
         try:
-            trigger.ask(self.client, job.model, asked, run_id=job.key)
+            trigger.ask(self.client, job.model, trigger.parameters(job), run_id=job.key)
         except RunExistsError:
             return "asked before"
         return "asked"
 
 
 class InChild:
-    """Runs the job in a child process and waits for it; memory and crashes stay there. It inherits the retrainer's niceness."""
+    """Runs the job in a child process and waits for it. Of what it refuses or fails at, the child has told the model's owner after its own
+    retries: the next one is the schedule's."""
 
     def __call__(self, job: Job, stop: threading.Event) -> str:
-        command = [sys.executable, "-m", "pipelines.retraining.run_job"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
-            assert child.stdin is not None
-            child.stdin.write(msgspec.json.encode(job))
-            child.stdin.close()
-            while child.poll() is None:
-                if stop.wait(0.2):
-                    child.terminate()
-                    return "stopped"
-        if child.returncode == EXIT_BUSY:  # nobody was told, and nothing was done: it is this job's turn later
-            raise RetrainingRunningError(f"{job.model}: another retraining is running")
-        if child.returncode < 0:  # killed: it is run again, and goes on
-            raise ChildKilledError(f"{job.model}: the retraining was ended by signal {-child.returncode}")
-        # Of others the child has told the model's owner, after its own retries: the next one is the schedule's.
-        return {0: "done", EXIT_REFUSED: "refused"}.get(child.returncode, "failed")
+        return run_in_child("pipelines.retraining.run_job", msgspec.json.encode(job), job.model, stop).outcome
 
 
 @dataclass
@@ -81,9 +65,41 @@ class Status:
     """What /healthz tells. A failing retraining is retried and says so; the process itself is well."""
 
     models: dict[str, str] = field(default_factory=dict)
+    orders: str = ""
 
     def health(self) -> tuple[bool, Mapping[str, object]]:
-        return True, {"models": dict(self.models)}
+        return True, {"models": dict(self.models), "orders": self.orders}
+
+
+class Lane:
+    """One kind of work with a backoff of its own: while one lane fails, the other goes on."""
+
+    def __init__(self, name: str, work: Callable[[], object]) -> None:
+        self._name, self._work = name, work
+        self._failures, self._not_before = 0, 0.0
+
+    def turn(self) -> None:
+        """Work, if it is time for it. Raises only ClockNotSetError."""
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            self._work()
+            self._failures = 0
+            return
+        except ClockNotSetError:
+            raise
+        except RetrainingRunningError as error:
+            log.info("it will be its turn later", why=str(error))
+            seconds = BUSY_SECONDS
+        except Exception as error:  # the outermost loop: log, count, go on
+            log.warning(
+                f"{self._name} failed, it will be repeated",
+                error=f"{type(error).__name__}: {error}",
+                exc_info=self._failures == 0,
+            )
+            seconds = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+            self._failures += 1
+        self._not_before = time.monotonic() + seconds
 
 
 def run(
@@ -91,33 +107,33 @@ def run(
     clock: RedisWorldClock,
     store: ScheduleStore,
     launch: Launcher,
+    executor: Executor,
     status: Status,
     stop: threading.Event,
-    pause: Callable[[float], object] | None = None,
 ) -> None:
-    """Ask for retrainings, one at a time, whenever they are due until `stop`, through any outage."""
-    wait = pause or stop.wait
-    failures = 0
+    """Ask for retrainings whenever they are due, and execute what is ordered, one after the other until `stop`, through any outage."""
+
+    def world_has_a_time() -> None:
+        if not clock.is_set():
+            raise ClockNotSetError
+
+    def schedule() -> None:
+        world_has_a_time()
+        for spec in specs.values():
+            look(spec, clock, store, launch, status, stop)
+
+    def orders() -> None:
+        world_has_a_time()
+        status.orders = executor.look(stop)
+
+    lanes = (Lane("scheduled retraining", schedule), Lane("work order", orders))
     while not stop.is_set():
-        seconds = POLL_SECONDS
         try:
-            if not clock.is_set():
-                raise ClockNotSetError
-            for spec in specs.values():
-                look(spec, clock, store, launch, status, stop)
-            failures = 0
+            for lane in lanes:
+                lane.turn()
         except ClockNotSetError as error:
             status.models = dict.fromkeys(specs, f"waiting: {error}")
-        except RetrainingRunningError as error:
-            log.info("it will be its turn later", why=str(error))
-            seconds = BUSY_SECONDS
-        except Exception as error:  # the outermost loop: log, count, go on
-            log.warning(
-                "retraining failed, it will be repeated", error=f"{type(error).__name__}: {error}", exc_info=failures == 0
-            )
-            seconds = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
-            failures += 1
-        wait(seconds)
+        stop.wait(POLL_SECONDS)
 
 
 def look(

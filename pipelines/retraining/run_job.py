@@ -1,12 +1,14 @@
 """`python -m pipelines.retraining.run_job [TASK] < job.json`: one job, or one of its tasks, in a process of its own.
 
-Settings come from the environment. The answer goes to stdout as JSON. Exit codes: 0 it ended, 1 it failed and may be repeated, 3 it was
+Settings come from the environment. The answer goes to stdout as JSON, or `error` in words. Exit codes: 0 it ended, 1 it failed and may be repeated, 3 it was
 refused: repeating it as things are ends the same, 4 it was not begun, because another retraining of the model runs: come back later.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import structlog
@@ -37,13 +39,20 @@ def main(arguments: list[str]) -> int:
         return EXIT_BUSY
     except tasks.REFUSALS as error:
         _log.error("refused", model=job.model, job=job.key, error=f"{type(error).__name__}: {error}")
+        write_answer({"error": f"{type(error).__name__}: {error}"})
         return EXIT_REFUSED
-    except Exception:  # the outermost place: it is logged, and the exit code tells
+    except Exception as error:  # the outermost place: it is logged, and the exit code tells
         _log.exception("failed", model=job.model, job=job.key)
+        write_answer({"error": f"{type(error).__name__}: {error}"})
         return EXIT_FAILED
     _log.info("ended", model=job.model, job=job.key, outcome=answer.get("outcome"))
-    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+    write_answer(answer)
     return 0
+
+
+def write_answer(answer: Mapping[str, Any]) -> None:
+    """As one line, the last one: what libraries print comes before it."""
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
 
 
 if __name__ == "__main__":

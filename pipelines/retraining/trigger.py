@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dojo.settings import Settings
-from pipelines.airflow_client import AirflowClient, AirflowUnavailableError, RunState
+from pipelines.airflow_client import AirflowClient, AirflowUnavailableError, RunState, TaskState
+from pipelines.retraining.job import Job
 
 T = TypeVar("T")
 
@@ -53,6 +54,11 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
 
 
+def parameters(job: Job) -> dict[str, Any]:
+    """What Airflow's run of a job is given: its `conf`."""
+    return {"as_of": job.as_of.isoformat(), "reason": job.reason, "who": job.who, "dry_run": job.dry_run}
+
+
 def active_run(client: AirflowClient, model: str) -> RunState | None:
     """The model's run that has not ended, if there is one. None, too, while Airflow is away: no task ends well then.
 
@@ -93,16 +99,39 @@ def wait(
         if current.finished:
             break
         time.sleep(POLL_SECONDS)
-    if current.state != "success":
-        failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "the run"
-        words = note.read_text().strip() if note.exists() else "its log says why"
-        raise RetrainingFailedError(f"{run.dag_id}: {failed} failed; {words}")
+    require_success(current, tasks, note)
     answer: dict[str, Any] = {"model": run.dag_id.removeprefix("retrain_"), "run": run.run_id, "url": run.url}
     for task in tasks:
         if task.task_id in ANSWERING and task.state == "success":
             question = partial(client.answer_of, run.dag_id, run.run_id, task.task_id)
             answer |= _through_outages(question, progress, patience) or {}
     return {**answer, "seconds": {task.task_id: round(task.seconds, 2) for task in tasks if task.seconds is not None}}
+
+
+def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str, Any] | None:
+    """How a run stands, without waiting: None while it goes on, then what `wait` returns.
+
+    Raises:
+        RetrainingFailedError: the run failed. AirflowUnavailableError: ask again later. AirflowError: it refused to answer.
+    """
+    current = client.run(dag_id(model), run_id)
+    if not current.finished:
+        return None
+    tasks = client.tasks(current.dag_id, run_id)
+    require_success(current, tasks, note)
+    answer: dict[str, Any] = {"model": model, "run": run_id, "url": current.url}
+    for task in tasks:
+        if task.task_id in ANSWERING and task.state == "success":
+            answer |= client.answer_of(current.dag_id, run_id, task.task_id) or {}
+    return answer
+
+
+def require_success(run: RunState, tasks: Sequence[TaskState], note: Path) -> None:
+    """Raises RetrainingFailedError with what failed, and its own words where they can be read."""
+    if run.state != "success":
+        failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "the run"
+        words = note.read_text().strip() if note.exists() else "its log says why"
+        raise RetrainingFailedError(f"{run.dag_id}: {failed} failed; {words}")
 
 
 def _through_outages(question: Callable[[], T], progress: Progress, patience: timedelta) -> T:

@@ -17,8 +17,9 @@ from redis import Redis
 from dojo.clock import RedisWorldClock
 from dojo.inbox import Inbox
 from dojo.specs import ModelSpec
+from pipelines.retraining.child import ChildKilledError
 from pipelines.retraining.job import Job
-from pipelines.retraining.resident import ChildKilledError, Launcher, Status, look
+from pipelines.retraining.resident import Launcher, Status, look
 from pipelines.retraining.schedule import ScheduleStore
 from pipelines.retraining.workspaces import exclusive
 from tests.integration.shifted_shop import write_spec

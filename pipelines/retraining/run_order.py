@@ -1,0 +1,104 @@
+"""`python -m pipelines.retraining.run_order < asked.json`: one work order that is no retraining, in a process of its own.
+
+Settings come from the environment. The answer goes to stdout as JSON, or `error` in words. Exit codes as run_job's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from dojo.lake import Lake
+from dojo.registry import ModelRegistry
+from dojo.settings import Settings, load_settings
+from dojo.specs import load_spec
+from dojo.telemetry import configure_logging
+from pipelines.retraining import tasks
+from pipelines.retraining.errors import EXIT_FAILED, EXIT_REFUSED, RefusedError
+from pipelines.retraining.run_job import write_answer
+from pipelines.retraining.work import Asked
+
+_log = structlog.get_logger("retraining")
+
+
+class WrongOrderError(RefusedError):
+    """The order asks for nothing that is done here, or leaves out what it takes."""
+
+
+def main() -> int:
+    settings = load_settings()
+    configure_logging("retraining", settings.log_level)
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    order = asked.order
+    try:
+        answer = execute(asked, settings)
+    except tasks.REFUSALS as error:
+        _log.error("refused", model=order.model, order=order.id, error=f"{type(error).__name__}: {error}")
+        write_answer({"error": f"{type(error).__name__}: {error}"})
+        return EXIT_REFUSED
+    except Exception as error:  # the outermost place: it is logged, and the exit code tells
+        _log.exception("failed", model=order.model, order=order.id)
+        write_answer({"error": f"{type(error).__name__}: {error}"})
+        return EXIT_FAILED
+    write_answer(answer)
+    return 0
+
+
+def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
+    """The order's answer.
+
+    Raises:
+        tasks.REFUSALS: repeating it as things are ends the same. Others may pass.
+    """
+    order = asked.order
+    match order.kind:
+        case "evaluate":
+            from pipelines.retraining.evaluate_champion import evaluate_champion  # Feast: seconds
+
+            spec = load_spec(settings.models_dir / f"{order.model}.yaml")
+            since = _moment(order.parameters, "since") if "since" in order.parameters else None
+            # A killed one's is there when the order is tried again.
+            workspace = settings.home / "orders" / order.id
+            shutil.rmtree(workspace, ignore_errors=True)
+            workspace.mkdir(parents=True)
+            try:
+                found = evaluate_champion(
+                    spec, Lake(settings.lake_dir), ModelRegistry(settings.mlflow), asked.as_of, since, workspace
+                )
+            finally:
+                shutil.rmtree(workspace, ignore_errors=True)
+            return {**msgspec.to_builtins(found), "degraded": found.degraded}
+        case "drift_report":
+            from pipelines.drift_report import build  # Evidently: seconds
+
+            wanted = order.parameters
+            version, start, end = _text(wanted, "version"), _moment(wanted, "start"), _moment(wanted, "end")
+            return {"url": str(build(settings, order.model, version, start, end)), "version": version}
+        case other:
+            raise WrongOrderError(f"{order.id}: expected evaluate or drift_report, got {other}")
+
+
+def _text(parameters: dict[str, Any], name: str) -> str:
+    if not isinstance(value := parameters.get(name), str):
+        raise WrongOrderError(f"{name}: expected text in the order's parameters, got {value!r}")
+    return value
+
+
+def _moment(parameters: dict[str, Any], name: str) -> datetime:
+    text = _text(parameters, name)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongOrderError(f"{name}: expected an ISO instant in the order's parameters, got {text!r}") from None
+    if moment.tzinfo is None:
+        raise WrongOrderError(f"{name}: expected an instant with its zone, got {text!r}")
+    return moment
+
+
+if __name__ == "__main__":
+    sys.exit(main())
