@@ -26,7 +26,7 @@ class KindOfDrift:
 
     Attributes:
         what: what happens in the world, at full intensity.
-        unit: what `strength` counts. default, lowest, highest: of strength, in that unit.
+        unit: what `strength` is a fraction or multiple of; follows the number. default, lowest, highest: of strength, in that unit.
         ramp: default time over which it grows; None for a kind that cannot grow.
         synthetic_only: needs a world whose fraudsters can be told what to do.
     """
@@ -44,16 +44,16 @@ class KindOfDrift:
 KINDS: dict[Kind, KindOfDrift] = {
     "covariate_gradual": KindOfDrift(
         "prices rise: every amount grows, fraud and honest alike",
-        *("growth of the amounts, a fraction", 0.6, 0.01, 10.0),
+        *("of the amounts, as growth", 0.6, 0.01, 10.0),
         ramp=timedelta(days=3),  # 20 percentage points a day: one day alone stays below most thresholds
     ),
     "covariate_sudden": KindOfDrift(
         "a sale: honest customers buy in the evening, at a few merchants, for 40 % less",
-        *("share of honest payments, a fraction", 0.5, 0.01, 1.0),
+        *("of honest payments", 0.5, 0.01, 1.0),
     ),
     "concept": KindOfDrift(
         "fraudsters leave their old ways for usual-looking payments with rarely used cards at quiet merchants",
-        *("share of the fraud that has moved, a fraction", 0.7, 0.01, 1.0),
+        *("of the fraud", 0.7, 0.01, 1.0),
         synthetic_only=True,
     ),
     "prediction": KindOfDrift(
@@ -63,15 +63,15 @@ KINDS: dict[Kind, KindOfDrift] = {
     ),
     "unit_bug": KindOfDrift(
         "some merchants' checkouts send cents for euros: amount x 100",
-        *("share of the merchants, a fraction", 0.3, 0.01, 1.0),
+        *("of the merchants", 0.3, 0.01, 1.0),
     ),
     "null_burst": KindOfDrift(
         "payments come under guest ids that nobody has seen before",
-        *("share of the payments, a fraction", 0.4, 0.01, 1.0),
+        *("of the payments", 0.4, 0.01, 1.0),
     ),
     "new_category": KindOfDrift(
         "a marketplace opens: honest payments go to sellers that did not exist, and more open every day",
-        *("share of honest payments, a fraction", 0.4, 0.01, 1.0),
+        *("of honest payments", 0.4, 0.01, 1.0),
     ),
     "label_delay": KindOfDrift(
         "labels take longer, those under way too",

@@ -71,7 +71,7 @@ def new_drift(
     about = KINDS[kind]
     strength = about.default if strength is None else strength
     if not about.lowest <= strength <= about.highest:
-        raise DriftError(f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g} ({about.unit})")
+        raise DriftError(f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g} {about.unit}")
     ramp = (about.ramp or SUDDEN) if ramp is None else ramp
     if ramp < SUDDEN:
         raise DriftError(f"{kind}: ramp is {ramp}, wanted 0 (at once) or a duration")
@@ -132,7 +132,7 @@ class DriftTable:
             DriftError: as in `new_drift`, or the kind is active.
         """
         drift = new_drift(kind, now, strength, ramp, who, why)
-        what = f"drift {kind} started, strength {drift.strength:g} ({KINDS[drift.kind].unit})"
+        what = f"drift {kind} started, strength {drift.strength:g} {KINDS[drift.kind].unit}"
         what += f", growing over {format_duration(drift.ramp)}" if drift.ramp > SUDDEN else ""
         while True:
             stored = self._read()

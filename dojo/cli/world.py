@@ -1,4 +1,4 @@
-"""`dojo world`: the world's clock."""
+"""`dojo world`: the world's clock, and drift that is caused in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import typer
 from redis.exceptions import RedisError
 
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.world_drift import app as drift_app
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis, redis_address
 from dojo.settings import Settings, SettingsError, load_settings
 
-app = typer.Typer(help="The world's clock: look at it, pause it, let it run.", no_args_is_help=True)
+app = typer.Typer(
+    help="The world: its clock (look at it, pause it, let it run), and drift that you cause.", no_args_is_help=True
+)
+app.add_typer(drift_app, name="drift")
 
 
 @app.command()

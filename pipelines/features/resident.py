@@ -12,6 +12,7 @@ from redis import Redis
 
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.lake import midnight
+from dojo.world_drift import DriftTable
 from feature_repo.catalog import PUBLISH_DELAY, VIEWS
 from feature_repo.freshness import read_freshness
 from pipelines.features.materialize import EmptyLakeError, Materialization, latest_midnight, materialized_as_of
@@ -66,6 +67,12 @@ def is_due(materialized: datetime | None, now: datetime, as_of: datetime) -> boo
     return materialized is None or materialized > now or latest_midnight(materialized) < latest_midnight(as_of)
 
 
+def stopped_since(redis: Redis, now: datetime) -> datetime | None:
+    """Since which world time materialisation is stopped on purpose (drift kind stale_features); None when it is not."""
+    drifts = DriftTable(redis).active()
+    return next((drift.started for drift in drifts if drift.kind == "stale_features" and drift.intensity(now) > 0), None)
+
+
 def run(
     clock: RedisWorldClock,
     redis: Redis,
@@ -93,7 +100,8 @@ def run(
             if until is None:
                 raise NothingRecordedError
             as_of = publishable(now, until)
-            if any(is_due(materialized_as_of(redis, view), now, as_of) for view in VIEWS):
+            stopped = stopped_since(redis, now)
+            if stopped is None and any(is_due(materialized_as_of(redis, view), now, as_of) for view in VIEWS):
                 status.state = "materializing"
                 status.last = materialize(as_of)
                 status.runs += 1
@@ -108,6 +116,8 @@ def run(
                     metrics.age.labels(view.view).set(view.age.total_seconds())
             lake_is_behind = f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
             status.state = WAITING if as_of == now else lake_is_behind
+            if stopped is not None:
+                status.state = f"paused by caused drift since {stopped:%Y-%m-%d %H:%M} (dojo world drift stop stale_features)"
             failures = 0
         except (ClockNotSetError, EmptyLakeError, NothingRecordedError) as error:
             status.state = f"waiting: {error}"

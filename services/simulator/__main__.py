@@ -78,7 +78,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
 async def _live(settings: Settings, opened: OpenWorld, state: LiveState, position: datetime, stop: threading.Event) -> None:
     async with GatewayClient(settings.gateway_url, opened.spec.name) as gateway:
         last_day = opened.source.days()[1]
-        world = LiveWorld(Feed(opened.days), last_day, opened.clock, opened.event_log, opened.cursor, gateway, state)
+        feed = Feed(opened.days)
+        world = LiveWorld(feed, last_day, opened.clock, opened.event_log, opened.cursor, opened.drifts, gateway, state)
         await world.run(position, stop)
 
 

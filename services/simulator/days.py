@@ -10,7 +10,7 @@ import polars as pl
 
 from dojo.specs import LabelDelay
 from dojo.world_drift import ActiveDrift
-from services.simulator.drift import drifted_day
+from services.simulator.drift import FraudsterSource, drifted_day
 from services.simulator.intensity import times_of
 from services.simulator.label_drift import arrivals, look_back
 from services.simulator.labels import label_delays
@@ -36,6 +36,11 @@ class WorldDays:
         self._drifts = tuple(drifts)
         self._cache: OrderedDict[date, pl.DataFrame] = OrderedDict()
         self._kept = 2  # days; what outcomes() of one day needs, and the next day
+
+    @property
+    def steerable(self) -> bool:
+        """Whether the source's fraudsters do as they are told."""
+        return isinstance(self._source, FraudsterSource)
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> bool:
         """Go on under other drifts than before; whether they differ. What lies before a changed bound stays as it was."""

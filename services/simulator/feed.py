@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from dojo.drift_kinds import KINDS
+from dojo.world_drift import ActiveDrift
 from services.simulator.days import WorldDays
 from services.simulator.span import start_of
 
@@ -31,6 +34,15 @@ class Feed:
         self._day: date | None = None
         self._transactions = pl.DataFrame()
         self._outcomes = pl.DataFrame()
+
+    def can(self, drift: ActiveDrift) -> bool:
+        """Whether this world can have such a drift: what fraudsters do is not ours to change where recorded payments are repeated."""
+        return self._days.steerable or not KINDS[drift.kind].synthetic_only
+
+    def drift(self, drifts: Iterable[ActiveDrift]) -> None:
+        """Go on under these drifts. Their bounds are final: what was sliced off before would come out the same."""
+        if self._days.drift(drifts):
+            self._day = None
 
     def due(self, cursor: datetime, now: datetime, limit: int) -> Batch:
         """The next batch from `cursor` on: within one day, before `now`, of at most `limit` transactions (more only when

@@ -1,23 +1,26 @@
 """The present: as world time passes, payments are made, asked about and logged, and outcomes become known.
 
-For every batch between the cursor and now: ask the gateway about each payment (once; a payment does not wait for a gateway
-that is away), append the transactions, append the outcomes, then move the cursor. A crash before the cursor moved repeats the
-batch with the same event ids, so nothing is lost and consumers drop what they have seen.
+For every batch between the cursor and now: take the drifts that people cause, promise the batch, ask the gateway about each payment
+(once; a payment does not wait for a gateway that is away), append the transactions, append the outcomes, then move the cursor. A
+crash before the cursor moved repeats the batch with the same event ids, so nothing is lost and consumers drop what they have seen.
+The promise keeps drift that was started meanwhile out of it: repeated, a payment is what it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import structlog
 from redis.exceptions import RedisError
 
 from dojo.clock import ClockNotSetError, WorldClock, wall_now
+from dojo.drift_kinds import KINDS
 from dojo.eventlog import EventLog
+from dojo.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.events import outcome_events, transaction_events
 from services.simulator.feed import Batch, Feed
@@ -54,6 +57,7 @@ class LiveState:
     cursor: datetime | None = None
     lag_seconds: float = 0.0
     exhausted: bool = False
+    drifts: Mapping[str, float] = field(default_factory=dict)
 
     def details(self) -> Mapping[str, object]:
         return {
@@ -61,6 +65,7 @@ class LiveState:
             "emitted_until": self.cursor,
             "lag_world_seconds": round(self.lag_seconds, 1),
             "replay_exhausted": self.exhausted,
+            "drift_intensity": self.drifts,
         }
 
 
@@ -78,6 +83,7 @@ class LiveWorld:
         clock: WorldClock,
         event_log: EventLog,
         cursor: RedisCursor,
+        table: DriftTable,
         gateway: GatewayClient,
         state: LiveState,
     ) -> None:
@@ -86,11 +92,16 @@ class LiveWorld:
         self._clock = clock
         self._event_log = event_log
         self._cursor = cursor
+        self._table = table
         self._gateway = gateway
         self._state = state
+        self._drifts: tuple[ActiveDrift, ...] = ()
+        for kind in KINDS:
+            metrics.DRIFT.labels(kind).set(0)
 
     async def run(self, position: datetime, stop: threading.Event) -> None:
         """Emit from `position` on. Redis calls block the loop on purpose: nothing else runs in it between questions."""
+        lived: datetime | None = None  # nothing before it changes any more
         while not stop.is_set():
             started = asyncio.get_running_loop().time()
             try:
@@ -100,6 +111,12 @@ class LiveWorld:
                 await asyncio.sleep(REDIS_RETRY_SECONDS)
                 continue
             if now > position:
+                try:
+                    lived = max(position, lived or self._cursor.lived(position))
+                    self._take(self._table.settle(lived))
+                except (RedisError, DriftError) as error:
+                    await self._wait(error)
+                    continue
                 batch = self._feed.due(position, now, BATCH_LIMIT)
                 if not await self._emit(batch, stop):
                     return
@@ -108,30 +125,59 @@ class LiveWorld:
             tick = PAUSED_TICK_SECONDS if speed == 0 and position >= now else TICK_SECONDS
             await asyncio.sleep(max(0.0, tick - (asyncio.get_running_loop().time() - started)))
 
+    def _take(self, drifts: tuple[ActiveDrift, ...]) -> None:
+        """Live on under these drifts, all but those that the source cannot have."""
+        if drifts == self._drifts:
+            return
+        possible = [drift for drift in drifts if self._feed.can(drift)]
+        for drift in drifts:
+            if drift not in self._drifts:
+                log.info("drift", kind=drift.kind, started=str(drift.started), ended=str(drift.ended), acts=drift in possible)
+        self._feed.drift(possible)
+        self._drifts = drifts
+
     async def _emit(self, batch: Batch, stop: threading.Event) -> bool:
         """One batch; False when stopped while Redis was away (the batch is then repeated by the next process)."""
+        happens = batch.transactions.height + batch.outcomes.height > 0
+        if happens and not await self._written(lambda: self._cursor.promise(batch.until), stop):
+            return False
         for answer, seconds in await self._gateway.ask_all(batch.transactions):
             metrics.GATEWAY_ANSWERS.labels(answer).inc()
             if answer != "skipped":
                 metrics.GATEWAY_SECONDS.observe(seconds)
         wall = wall_now()
         events = [*transaction_events(batch.transactions, wall), *outcome_events(batch.outcomes, wall)]
+
+        def append() -> None:
+            if events:
+                self._event_log.append(events)
+            self._cursor.save(batch.until)
+
+        if not await self._written(append, stop):
+            return False
+        metrics.TRANSACTIONS.inc(batch.transactions.height)
+        metrics.OUTCOMES.inc(batch.outcomes.height)
+        return True
+
+    async def _written(self, write: Callable[[], None], stop: threading.Event) -> bool:
+        """Repeat a write until Redis has taken it; False when stopped before."""
         while not stop.is_set():
             try:
-                if events:
-                    self._event_log.append(events)
-                self._cursor.save(batch.until)
+                write()
             except RedisError as error:
                 metrics.APPEND_FAILURES.inc()
-                if self._state.state != WAITING_FOR_REDIS:
-                    log.warning("Redis is away: the world waits and will catch up", error=str(error))
-                self._state.state = WAITING_FOR_REDIS
-                await asyncio.sleep(REDIS_RETRY_SECONDS)
+                await self._wait(error)
                 continue
-            metrics.TRANSACTIONS.inc(batch.transactions.height)
-            metrics.OUTCOMES.inc(batch.outcomes.height)
             return True
         return False
+
+    async def _wait(self, error: RedisError | DriftError) -> None:
+        """Say what the world waits for, and wait a little. A drift table that makes no sense stops it: going on without would be undone later."""
+        state = WAITING_FOR_REDIS if isinstance(error, RedisError) else f"waiting: {error}"
+        if self._state.state != state:
+            log.warning("the world waits and will catch up", reason=str(error))
+        self._state.state = state
+        await asyncio.sleep(REDIS_RETRY_SECONDS)
 
     def _tell(self, position: datetime, now: datetime, speed: float) -> None:
         lag = max(timedelta(0), now - position).total_seconds()
@@ -148,3 +194,8 @@ class LiveWorld:
         metrics.LAG.set(lag)
         metrics.EMITTED_UNTIL.set(position.timestamp())
         metrics.EXHAUSTED.set(exhausted)
+        acting = [drift for drift in self._drifts if self._feed.can(drift)]
+        intensity = {kind: max((d.intensity(position) for d in acting if d.kind == kind), default=0.0) for kind in KINDS}
+        for kind, value in intensity.items():
+            metrics.DRIFT.labels(kind).set(value)
+        self._state.drifts = {kind: round(value, 3) for kind, value in intensity.items() if value}

@@ -11,6 +11,7 @@ from dojo.eventlog import RedisEventLog
 from dojo.lake import Lake
 from dojo.settings import Settings
 from dojo.specs import LabelDelay, ModelSpec, load_spec
+from dojo.world_drift import DriftTable
 from services.simulator.days import WorldDays
 from services.simulator.history import Progress, Readiness, ensure_world
 from services.simulator.source import Source, open_source
@@ -37,6 +38,7 @@ class OpenWorld:
     clock: RedisWorldClock
     event_log: RedisEventLog
     cursor: RedisCursor
+    drifts: DriftTable
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
@@ -64,6 +66,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         clock=RedisWorldClock(redis, CLOCK_REFRESH),
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
+        drifts=DriftTable(redis),
     )
 
 

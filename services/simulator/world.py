@@ -1,7 +1,8 @@
 """A world's identity and position, kept where restarts find them.
 
 `<home>/world.json` says which world the lake belongs to: written before the first row, so that a lake is never of unknown
-origin. The cursor in Redis says how far the world has been lived; it names the world too, for a Redis may serve another.
+origin. The cursor in Redis says how far the world has been lived; it names the world too, for a Redis may serve another. The promise
+says how far the batch under way reaches: drift that is started meanwhile acts behind it (dojo/world_drift.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from redis import Redis
 from services.simulator.span import Span
 
 CURSOR_KEY = "dojo:world:cursor"
+PROMISE_KEY = "dojo:world:promise"
 WORLD_FILE = "world.json"
 
 
@@ -107,3 +109,15 @@ class RedisCursor:
 
     def save(self, until: datetime) -> None:
         self._redis.set(CURSOR_KEY, msgspec.json.encode(Cursor(until, self._world)))
+
+    def promise(self, until: datetime) -> None:
+        """Say that what happens before `until` is about to be emitted: from now on nothing may change it, whoever repeats it."""
+        self._redis.set(PROMISE_KEY, msgspec.json.encode(Cursor(until, self._world)))
+
+    def lived(self, position: datetime) -> datetime:
+        """Up to where the world may have been seen, given that it goes on from `position`: a batch may have been cut off by a crash."""
+        stored = self._redis.get(PROMISE_KEY)
+        if stored is None:
+            return position
+        promise = msgspec.json.decode(stored, type=Cursor)  # type: ignore[arg-type]
+        return max(position, promise.until) if promise.world == self._world else position
