@@ -75,6 +75,11 @@ def to_dashboard(title: str, uid: str, **variables: str) -> Link:
     return Link(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
 
 
+def runbook(alert: str) -> Link:
+    """The runbook of an alert about what a panel shows. Grafana serves them to the browser from where docs/dashboards.md mounts them."""
+    return Link(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
+
+
 def severity_steps(value: str, threshold: str, match: str) -> str:
     """PromQL: how many of the three thresholds each series of `value` is beyond, which is its severity's number.
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import Stat, StateTimeline, Table, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row
-from monitoring.grafana.vocabulary import CHANCE, LIMITS, MODEL, SEVERITIES, WINDOW, marks, severity_steps, to_dashboard
+from monitoring.grafana.vocabulary import (
+    CHANCE,
+    LIMITS,
+    MODEL,
+    SEVERITIES,
+    WINDOW,
+    marks,
+    runbook,
+    severity_steps,
+    to_dashboard,
+)
 
 THIS = 'model="$model", window="$window"'
 PSI = f"max by (model, feature, window) (dojo_drift_psi{{{THIS}}})"
@@ -27,6 +37,7 @@ NOW = Row(
             unit="none",
             states=SEVERITIES,
             width=5,
+            links=(runbook("InputDrift"),),
         ),
         Stat(
             title="Score drift",
@@ -38,6 +49,7 @@ NOW = Row(
             unit="none",
             states=SEVERITIES,
             width=5,
+            links=(runbook("PredictionDrift"),),
         ),
         Stat(
             title="Features beyond warning and chance",
@@ -53,6 +65,7 @@ NOW = Row(
             queries=(Query(f"max(dojo_monitor_rows{{{THIS}}})", "rows"),),
             unit="short",
             width=5,
+            links=(runbook("MonitoringBlind"),),
         ),
         Stat(
             title="Judged until",
@@ -60,6 +73,7 @@ NOW = Row(
             "behind, and this page shows the past.",
             queries=(Query('dojo_monitor_judged_until_timestamp_seconds{window="$window"} * 1000', "judged until"),),
             unit="dateTimeAsIso",
+            links=(runbook("MonitorBehind"),),
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row, State
-from monitoring.grafana.vocabulary import LIMITS, MODEL, marks
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook
 
 RATE = "[$__rate_interval]"
 
@@ -16,6 +16,10 @@ FRESHNESS = Row(
             description="World time since the view's values were complete, as a share of its freshness SLA (`dojo features catalog`). Full is stale: "
             "batch views wait for the materializer, streaming views for the streamer, both below.",
             queries=(Query("max by (view) (dojo_feature_age_seconds) / max by (view) (dojo_feature_sla_seconds)", "{{view}}"),),
+            links=(
+                runbook("FeatureViewStale"),
+                runbook("MaterializationLate"),
+            ),
         ),
         TimeSeries(
             title="Age of each view",
@@ -47,6 +51,7 @@ FRESHNESS = Row(
                 ),
             ),
             unit="percentunit",
+            links=(runbook("DataQualityProblem"),),
         ),
     ),
 )
@@ -69,6 +74,7 @@ LOOKUPS = Row(
             ),
             unit="s",
             minimum=0,
+            links=(runbook("OnlineStoreSlow"),),
         ),
         TimeSeries(
             title="Answers with features missing",
@@ -84,6 +90,7 @@ LOOKUPS = Row(
             unit="none",
             states=(State(0, "closed", "green"), State(1, "open", "red")),
             height=4,
+            links=(runbook("BreakerOpen"),),
         ),
         Stat(
             title="Malformed rows",
@@ -121,6 +128,7 @@ SKEW = Row(
             unit="percentunit",
             minimum=0,
             width=24,
+            links=(runbook("TrainingServingSkew"),),
         ),
     ),
 )
@@ -170,6 +178,7 @@ WRITERS = Row(
             ),
             unit="short",
             minimum=0,
+            links=(runbook("MaterializationFailing"),),
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import Heatmap, ShareOfLimit, Stat, StateTimeline, TimeSeries
 from monitoring.grafana.schema import Dashboard, Panel, Query, Row
-from monitoring.grafana.vocabulary import MODEL, SEVERITIES, VERSION, marks, to_dashboard
+from monitoring.grafana.vocabulary import MODEL, SEVERITIES, VERSION, marks, runbook, to_dashboard
 
 VERSIONS = 'model="$model", version=~"$version"'
 RATE = "[$__rate_interval]"
@@ -40,6 +40,7 @@ NOW = Row(
             ),
             width=8,
             height=4,
+            links=(runbook("ModelStale"),),
         ),
         Stat(
             title="Age of the training data",
@@ -164,6 +165,7 @@ QUALITY = Row(
             ),
             unit="percentunit",
             minimum=0,
+            links=(runbook("FlaggedRateShift"),),
         ),
         _measure(
             "Fraud caught",

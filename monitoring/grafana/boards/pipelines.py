@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import Stat, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row
-from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, to_dashboard
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook, to_dashboard
 
 RATE = "[$__rate_interval]"
 
@@ -28,6 +28,7 @@ EVENTS = Row(
             logarithmic=True,
             unit="short",
             minimum=0,
+            links=(runbook("EventLogLag"),),
         ),
         TimeSeries(
             title="Newest event in the lake, behind the world",
@@ -41,7 +42,7 @@ EVENTS = Row(
             unit="dtdurations",
         ),
         TimeSeries(
-            title="Set aside, dropped twice-seen, failed",
+            title="Messages set aside, seen twice, not written",
             description="Messages that are no events (a producer writes nonsense; `.dojo/lake` keeps copies), duplicates (normal after a restart) and rounds that "
             "failed and were repeated.",
             queries=(
@@ -51,6 +52,10 @@ EVENTS = Row(
             ),
             unit="short",
             minimum=0,
+            links=(
+                runbook("EventsRejected"),
+                runbook("RecorderFailing"),
+            ),
         ),
         TimeSeries(
             title="Time to write a file",
@@ -74,6 +79,7 @@ EVENTS = Row(
             ),
             unit="short",
             minimum=0,
+            links=(runbook("PredictionLogDropping"),),
         ),
         TimeSeries(
             title="The gateway's spool",
@@ -84,6 +90,7 @@ EVENTS = Row(
             ),
             unit="bytes",
             minimum=0,
+            links=(runbook("SpoolFilling"),),
         ),
         TimeSeries(
             title="Payments and labels of the world",
@@ -119,6 +126,7 @@ LABELS = Row(
             ),
             unit="short",
             minimum=0,
+            links=(runbook("LabelsLate"),),
         ),
         TimeSeries(
             title="Events that the monitor counted",
@@ -143,7 +151,10 @@ RETRAINING = Row(
             queries=(Query('sum by (outcome) (dojo_retrainer_runs_total{model="$model"})', "{{outcome}}"),),
             unit="short",
             minimum=0,
-            links=(to_dashboard("Rollout", "dojo-rollout", model="${model}"),),
+            links=(
+                runbook("RetrainingFailed"),
+                to_dashboard("Rollout", "dojo-rollout", model="${model}"),
+            ),
         ),
         TimeSeries(
             title="Since the latest retraining was asked for",
@@ -154,6 +165,7 @@ RETRAINING = Row(
             ),
             unit="dtdurations",
             minimum=0,
+            links=(runbook("RetrainingOverdue"),),
         ),
         TimeSeries(
             title="DAG runs that failed for good",
@@ -161,6 +173,7 @@ RETRAINING = Row(
             queries=(Query("max by (dag) (dojo_dag_failed_runs)", "{{dag}}"),),
             unit="none",
             minimum=0,
+            links=(runbook("DagFailed"),),
         ),
         TimeSeries(
             title="Age of the champion's training data",
@@ -175,6 +188,7 @@ RETRAINING = Row(
             ),
             unit="dtdurations",
             minimum=0,
+            links=(runbook("ModelStale"),),
         ),
         TimeSeries(
             title="What the responder asked for",

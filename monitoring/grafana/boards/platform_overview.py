@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from monitoring.grafana.panels import Stat, StateTimeline, Table, Text, TimeSeries
-from monitoring.grafana.schema import Dashboard, Link, Query, Row, State
-from monitoring.grafana.vocabulary import SEVERITIES, marks, to_dashboard
+from monitoring.grafana.schema import Dashboard, Query, Row, State
+from monitoring.grafana.vocabulary import SEVERITIES, marks, runbook, to_dashboard
 
 RATE = "[$__rate_interval]"
 FIRING = 'alertstate="firing", severity=~"warning|critical"'
@@ -18,7 +18,7 @@ NOW = Row(
             title="How to read this page",
             content="Time runs twice here. Graphs have **wall time** below them; windows, ages and SLAs are **world time**, which runs faster "
             "(*speed*). Coloured marks are new versions, rollbacks, actions of the responder and alerts. Dashed lines are thresholds of the model's spec "
-            "as the processes export them. Every panel's **i** says what it tells and what to do.",
+            "as the processes export them. Every panel's **i** says what it tells and what to do; the alerts about it are linked with their runbooks.",
         ),
         Stat(
             title="Processes up",
@@ -83,7 +83,7 @@ NOW = Row(
             unit="none",
             columns={"alertname": "alert", "severity": "severity", "model": "model", "Time": "as of"},
             units={"as of": "dateTimeAsIso"},
-            value_links=(Link("Runbook", "${RUNBOOKS}/${__data.fields.alert}.md"),),
+            value_links=(runbook("${__data.fields.alert}"),),
         ),
         StateTimeline(
             title="Processes",
@@ -92,6 +92,10 @@ NOW = Row(
             unit="none",
             states=UP,
             width=24,
+            links=(
+                runbook("ProcessDown"),
+                runbook("GatewayDown"),
+            ),
         ),
     ),
 )
@@ -125,6 +129,10 @@ SERVING = Row(
             ),
             unit="percentunit",
             minimum=0,
+            links=(
+                runbook("AvailabilityBudgetBurning"),
+                runbook("CallersUnanswered"),
+            ),
         ),
         TimeSeries(
             title="Time to answer, 99th percentile",
@@ -139,6 +147,7 @@ SERVING = Row(
             ),
             unit="s",
             minimum=0,
+            links=(runbook("LatencyBudgetBurning"),),
         ),
         TimeSeries(
             title="Degraded answers",
@@ -151,7 +160,11 @@ SERVING = Row(
             ),
             unit="percentunit",
             minimum=0,
-            links=(to_dashboard("Feature store", "dojo-features"),),
+            links=(
+                runbook("DegradedAnswers"),
+                runbook("FallbackAnswering"),
+                to_dashboard("Feature store", "dojo-features"),
+            ),
         ),
         TimeSeries(
             title="Load",
@@ -174,6 +187,7 @@ SERVING = Row(
             ),
             unit="ops",
             minimum=0,
+            links=(runbook("ModelRejected"),),
         ),
     ),
 )
@@ -193,6 +207,10 @@ SELF = Row(
             ),
             unit="dtdurations",
             minimum=0,
+            links=(
+                runbook("MonitorBehind"),
+                runbook("MonitorStuck"),
+            ),
         ),
         TimeSeries(
             title="Events that monitor and responder have yet to read",
@@ -203,6 +221,7 @@ SELF = Row(
             ),
             unit="short",
             minimum=0,
+            links=(runbook("EventLogLag"),),
         ),
         TimeSeries(
             title="Since the dead-man's switch last rang",
@@ -210,6 +229,7 @@ SELF = Row(
             queries=(Query("time() - dojo_receiver_watchdog_timestamp_seconds", "silence"),),
             unit="s",
             minimum=0,
+            links=(runbook("Watchdog"),),
         ),
         TimeSeries(
             title="What the responder did",
@@ -220,6 +240,7 @@ SELF = Row(
             ),
             unit="short",
             minimum=0,
+            links=(runbook("ResponderPaused"),),
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row, State
-from monitoring.grafana.vocabulary import MODEL, marks, to_dashboard
+from monitoring.grafana.vocabulary import MODEL, marks, runbook, to_dashboard
 
 THIS = '{model="$model"}'
 RATE = "[$__rate_interval]"
@@ -45,6 +45,7 @@ JOURNEY = Row(
             ),
             unit="percentunit",
             height=3,
+            links=(runbook("RolloutStuck"),),
         ),
         Stat(
             title="Rollouts started",
@@ -61,6 +62,7 @@ JOURNEY = Row(
             unit="none",
             decimals=0,
             height=3,
+            links=(runbook("RolloutRolledBack"),),
         ),
         TimeSeries(
             title="Traffic by arm",
@@ -168,6 +170,7 @@ CHALLENGER = Row(
             ),
             unit="ops",
             minimum=0,
+            links=(runbook("ModelRejected"),),
         ),
     ),
 )

@@ -1,0 +1,103 @@
+"""Puts every query of dashboards and rules to a running Prometheus, and tells which of them find nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monitoring.grafana.boards import BOARDS
+from monitoring.grafana.schema import Dashboard
+from tests.dashboards import Expression, expressions, filled, label_values
+from tests.promql import selectors, without_conditions
+
+# What Grafana fills in: a rate's range is at least four scrapes, the chosen time is that of a young stack.
+GRAFANAS_OWN = {"__rate_interval": "1m", "__range": "15m"}
+
+# Series that a stack in which all is well may lack, and why nobody can have them there from the beginning.
+ABSENT_WHILE_WELL: Mapping[str, str] = {}
+
+
+class Prometheus:
+    """Its HTTP API."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def found(self, expr: str) -> bool:
+        """Whether an expression has a value, now. NaN is none: it is what 0/0 and a quantile of nothing give.
+
+        Raises:
+            AssertionError: Prometheus cannot evaluate it; the message has its words.
+        """
+        answer = self._ask("query", query=expr)
+        samples = [answer["result"]] if answer["resultType"] == "scalar" else [series["value"] for series in answer["result"]]
+        return any(not math.isnan(float(value)) for _, value in samples)
+
+    def label_values(self, selector: str, label: str) -> list[str]:
+        return sorted(self._ask(f"label/{label}/values", **{"match[]": selector}))
+
+    def rules(self) -> Iterator[Expression]:
+        """What it has loaded, in its own spelling. Recording rules must have a result, alerts may be silent."""
+        for group in self._ask("rules")["groups"]:
+            for rule in group["rules"]:
+                assert rule["health"] != "err", f"{rule['name']}: {rule.get('lastError')}"
+                yield Expression(f"rule {rule['name']}", rule["query"], conditional=rule["type"] == "alerting")
+
+    def _ask(self, path: str, **parameters: str) -> Any:
+        address = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+
+
+def without_a_result(prometheus: Prometheus) -> dict[str, str]:
+    """Every query that finds nothing: where it stands -> what was asked.
+
+    Of a query with conditions (alerts, marks) the operands are asked for. Of all, each selector must match a series by itself: an `or` must not
+    hide a misspelt one.
+    """
+    asked = list(prometheus.rules())
+    nothing: dict[str, str] = {}
+    for board in BOARDS:
+        values = GRAFANAS_OWN | chosen(prometheus, board)
+        asked += [
+            Expression(e.where, filled(e.text, values), e.conditional) for e in expressions(board) if _fillable(e.text, values)
+        ]
+        nothing |= {e.where: e.text for e in expressions(board) if not _fillable(e.text, values)}
+    there = {selector: prometheus.found(selector) for selector in sorted({s for e in asked for s in selectors(e.text)})}
+    for expression in asked:
+        missing = [selector for selector in selectors(expression.text) if not there[selector]]
+        if excused := [selector for selector in missing if selector in ABSENT_WHILE_WELL]:
+            missing = [selector for selector in missing if selector not in excused]
+        if missing:
+            nothing[expression.where] = f"no series: {', '.join(missing)}"
+        elif not excused:
+            expr = without_conditions(expression.text) if expression.conditional else expression.text
+            if not prometheus.found(expr):
+                nothing[expression.where] = f"nothing: {expr}"
+    return nothing
+
+
+def chosen(prometheus: Prometheus, board: Dashboard) -> dict[str, str]:
+    """What Grafana chooses when the dashboard is opened: the first value of each variable, or all of them."""
+    values: dict[str, str] = {}
+    for variable in board.variables:
+        selector, label = label_values(variable.query)
+        if not _fillable(selector, values):
+            continue
+        found = prometheus.label_values(filled(selector, values), label)
+        if found:
+            values[variable.name] = ".+" if variable.all_of_them else found[0]
+    return values
+
+
+def _fillable(text: str, values: Mapping[str, str]) -> bool:
+    return set(re.findall(r"\$\{?(\w+)", text)) <= set(values)
