@@ -7,7 +7,7 @@ labels a figure is missing and its reason is named: "insufficient_data" is never
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -73,6 +73,29 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
     outcomes = lake.scan(Stream.OUTCOMES).select("transaction_id", "label").unique("transaction_id")
     joined = predictions.join(outcomes, left_on="request_id", right_on="transaction_id", how="left")
     return joined.drop("wall_time").collect()
+
+
+def labelled_predictions(
+    lake: Lake, model: str, since: datetime, until: datetime, known_before: datetime, feature: str = ""
+) -> pl.DataFrame:
+    """A model's predictions with since <= world_time < until whose outcome arrived before `known_before`, one per request.
+
+    Columns: version, score, flagged, label, entity_keys (JSON), and `group`: the value of `feature`, null where it is not in the vector.
+    """
+    position = pl.col("feature_names").list.eval((pl.element() == feature).cast(pl.Int8)).list.arg_max()
+    has = pl.col("feature_names").list.contains(feature)
+    predictions = (
+        lake.scan(Stream.PREDICTIONS, since, until)
+        .filter(pl.col("model") == model)
+        .with_columns(pl.when(has).then(pl.col("features").list.get(position, null_on_oob=True)).alias("group"))
+        .select("request_id", "version", "score", "flagged", "wall_time", "entity_keys", "group")
+        .sort("wall_time")
+        .unique("request_id", keep="last", maintain_order=True)
+    )
+    # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
+    outcomes = lake.scan(Stream.OUTCOMES, since - timedelta(days=1), known_before).select("transaction_id", "label")
+    joined = predictions.join(outcomes.unique("transaction_id"), left_on="request_id", right_on="transaction_id", how="inner")
+    return joined.drop("wall_time", "request_id").collect()
 
 
 def measure(judged: pl.DataFrame, version: str = "all") -> Performance:

@@ -38,13 +38,15 @@ REFERENCE_ROWS = 3_000
 
 @dataclass(frozen=True)
 class Asked:
-    """One window to be judged: the version's answers from `start` on, and what they are held against."""
+    """One window to be judged: the version's answers from `start` on, and what they are held against. unanswered: requests for the model
+    in the same window that no version could answer (the spec's fallback did)."""
 
     window: Window
     kind: Kind
     start: datetime
     profile: ReferenceProfile
     drift: Drift
+    unanswered: int = 0
 
     @property
     def counted(self) -> int:
@@ -83,14 +85,19 @@ def data_quality(asked: Asked) -> dict[str, Measured]:
         found[view] = Measured(
             view, value, levels, rows, _share_noise(reference, rows, asked), "share of answers without its values"
         )
-    if asked.window.histogram is None:
+    total = rows + asked.unanswered
+    found["no_version"] = Measured(
+        "no_version", asked.unanswered / total if enough else None, levels, total, _share_noise(0.0, total, asked),
+        "share of requests that no version could answer",
+    )  # fmt: skip
+    if asked.window.histogram is None or not asked.enough:
         return found
     histogram = asked.window.histogram
     bad = histogram.nulls + histogram.out_of_range
     for at, name in enumerate(histogram.plan.names[:-1]):
-        value = float(bad[at]) / histogram.rows if asked.enough else None
-        if value or not asked.enough:
+        if bad[at]:
             note = f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
+            value = float(bad[at]) / histogram.rows
             found[name] = Measured(name, value, levels, histogram.rows, _share_noise(0.0, rows, asked), note)
     return found
 

@@ -13,7 +13,7 @@ from dojo.spec_schema import Confirmations, Levels, ModelSpec
 from services.monitor import inputs
 from services.monitor.inputs import Asked
 from services.monitor.measured import Measured, Measurements, confirm, pace
-from services.monitor.state import Key, Known
+from services.monitor.state import NO_VERSION, Key, Known
 from services.monitor.verdicts import TROUBLE, make_verdict
 from services.monitor.windows import LENGTH, Kind, Window
 
@@ -84,7 +84,8 @@ def judge_window(
     found = []
     for check, measure in CHECKS[case.kind].items():
         past = [measurements[check] for _, measurements in earlier]
-        asked = Asked(window, case.kind, case.start, profile, case.spec.drift)
+        unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, case.start)
+        asked = Asked(window, case.kind, case.start, profile, case.spec.drift, unanswered)
         now = measure(asked) if window.rows else {}
         if check == "input_drift" and now and case.spec.drift.adaptive:
             levels = _adaptive_levels(now, past, case.spec, previous.get(check))
@@ -106,7 +107,8 @@ def _earlier(
             continue
         remembered = memory.known.get((case.key, case.kind, start, window.rows))
         if remembered is None:
-            asked = Asked(window, case.kind, start, profile, case.spec.drift)
+            unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, start)
+            asked = Asked(window, case.kind, start, profile, case.spec.drift, unanswered)
             remembered = {check: measure(asked) for check, measure in CHECKS[case.kind].items()}
             memory.known[case.key, case.kind, start, window.rows] = remembered
         found.append((start, remembered))

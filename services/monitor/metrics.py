@@ -69,7 +69,7 @@ class Metrics:
             for family in (self.events, self.duplicates, self.too_late, self.rejected):
                 family.labels(stream)
         self.failures = counter("dojo_monitor_failures", "Rounds that failed and are repeated.", "cause")
-        for cause in ("redis", "registry", "lake", "unforeseen"):
+        for cause in ("redis", "lease", "lake", "unforeseen"):
             self.failures.labels(cause)
         self.verdicts = counter("dojo_monitor_verdicts", "Verdicts written to the event log.", "model", "check", "severity")
         self.look_seconds = Histogram(

@@ -11,13 +11,10 @@ import structlog
 from dojo.bundle import BUNDLE_HASH_TAG, PROFILE_FILE, CorruptBundleError, verify_bundle
 from dojo.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.registry import ModelRegistry, RegistryUnavailableError, UnknownVersionError
-from services.monitor.state import Key
+from services.monitor.state import NO_VERSION, Key
 
 # MLflow is away, or a version is not registered yet: seconds of wall time until it is asked again.
 RETRY_SECONDS = 15.0
-
-# The version that answers when none can (services/gateway/predictor.py): the spec's fallback, which has no profile.
-NO_VERSION = "0"
 
 _log = structlog.get_logger("monitor.profiles")
 

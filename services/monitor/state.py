@@ -32,7 +32,7 @@ from dojo.events import Stream
 from dojo.reference_profile import ReferenceProfile
 from dojo.statistics.bin_plan import BinPlan
 from services.monitor.parse import Rejection
-from services.monitor.windows import Kind, LabelWindow, Window, floor, merged, plan_of
+from services.monitor.windows import LENGTH, Kind, LabelWindow, Window, floor, merged, plan_of
 
 GROUP = "monitor"
 CONSUMER = "monitor"  # one at a time, by its lease
@@ -55,6 +55,9 @@ DAYS_KEPT = timedelta(days=60)
 REJECTED_KEPT = 500
 
 Key = tuple[str, str]  # model, version
+
+# The version that answers when none can (services/gateway/predictor.py): the spec's fallback, which has no profile.
+NO_VERSION = "0"
 
 
 class NotOwnerError(RuntimeError):
@@ -92,6 +95,15 @@ class Known:
         parts = [window for hour, window in self.hours.get(key, {}).items() if floor(hour, "day") == start]
         closed = self.days.get(key, {}).get(start)
         return merged([*([closed] if closed else []), *parts]) if closed or parts else None
+
+    def rows(self, key: Key, kind: Kind, start: datetime) -> int:
+        """The version's answers of an hour or day, counted."""
+        hours = self.hours.get(key, {})
+        if kind == "hour":
+            return hours[start].rows if start in hours else 0
+        closed = self.days.get(key, {}).get(start)
+        parts = (hours[hour].rows for back in range(24) if (hour := start + LENGTH["hour"] * back) in hours)
+        return sum(parts) + (closed.rows if closed is not None else 0)
 
     def labels(self, kind: Kind, start: datetime) -> LabelWindow:
         if kind == "hour":

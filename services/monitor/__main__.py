@@ -1,0 +1,83 @@
+"""`python -m services.monitor`: reads its settings (DOJO_*) and monitors until SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.lake import Lake
+from dojo.processes import stop_on_signal
+from dojo.registry import ModelRegistry
+from dojo.settings import Settings, SettingsError, load_settings
+from dojo.specs import ModelSpec, SpecError, load_specs
+from dojo.telemetry import HealthServer, configure_logging
+from feature_repo import catalog
+from services.monitor.champions import Champions
+from services.monitor.consumer import Consumer
+from services.monitor.gauges import Gauges
+from services.monitor.judging import Judging
+from services.monitor.loop import Monitor, Status, run
+from services.monitor.metrics import Metrics
+from services.monitor.profiles import Profiles
+from services.monitor.records import Records
+from services.monitor.state import Store
+
+# A batch is 8 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
+REDIS_TIMEOUT = timedelta(seconds=5)
+
+# One short try per question: counting goes on while MLflow is away.
+REGISTRY_TIMEOUT_SECONDS = 3
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        specs = load_specs(settings.models_dir)
+    except (SettingsError, SpecError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("monitor", settings.log_level)
+    stop = stop_on_signal()
+    metrics, status = Metrics(), Status()
+    with HealthServer(settings.host, settings.monitor_port, status.health):
+        run(build(settings, specs, metrics, status), status, metrics, stop)
+    return 0
+
+
+def build(
+    settings: Settings,
+    specs: Mapping[str, ModelSpec],
+    metrics: Metrics,
+    status: Status,
+    lease: timedelta = timedelta(seconds=5),
+) -> Monitor:
+    """A monitor with everything it needs; tests build theirs with it."""
+    redis = connect_redis(settings.redis, REDIS_TIMEOUT)
+    log = RedisEventLog(redis, settings.stream_max_length)
+    store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
+    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    profiles, champions = Profiles(registry), Champions(registry)
+    judging = Judging(
+        specs=specs,
+        views={name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)} for name, spec in specs.items()},
+        redis=redis,
+        store=store,
+        records=Records(redis, settings.stream_max_length),
+        lake=Lake(settings.lake_dir),
+        profiles=profiles,
+        champions=champions,
+        gauges=Gauges(metrics),
+    )
+    consumer = Consumer(log, store, profiles, sorted(specs), metrics)
+    return Monitor(log, store, consumer, judging, champions, RedisWorldClock(redis), metrics, status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
