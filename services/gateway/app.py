@@ -146,13 +146,14 @@ def _rejected(metrics: Metrics) -> Callable[[str, str, CorruptBundleError], None
 
 def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:
     """A background task that is started again whenever it fails: the outermost loop of each."""
+    failures = metrics.background_errors.labels(name)
 
     async def forever() -> None:
         while True:
             try:
                 await run()
             except Exception:
-                metrics.background_errors.labels(name).inc()
+                failures.inc()
                 _log.exception("a background task failed and starts again", task=name)
                 await asyncio.sleep(RESTART_SECONDS)
             else:

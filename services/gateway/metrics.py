@@ -12,6 +12,8 @@ from prometheus_client.utils import floatToGoString
 
 from dojo.routes import Route
 from dojo.specs import ModelSpec
+from feature_repo import catalog
+from services.gateway import sandbox_frames
 
 # Finer around the 50 ms objective and the 15 ms target, so that their quantiles are read and not interpolated.
 LATENCY_BUCKETS = (
@@ -45,6 +47,7 @@ UNKNOWN_MODEL = "unknown"
 # alert on it would sleep through the beginning.
 CODES = ("200", "422", "500", "503")
 REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed", "model_unavailable")
+SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
 class Metrics:
@@ -219,6 +222,12 @@ class Metrics:
                 self.degraded.labels(name, reason)
             self.model_rejected.labels(name)
             self.route_failures.labels(name)
+            self.routes_refused.labels(name)
+            for loss in SHADOW_LOSSES:
+                self.shadow_dropped.labels(name, loss)
+        for view in catalog.VIEWS.values():
+            if view.kind == "batch":
+                self.stale.labels(view.name)
 
     def route_switched(self, before: Route | None, after: Route) -> None:
         if before is not None:
@@ -228,6 +237,8 @@ class Metrics:
         self.model_info.labels(after.model, after.primary.version).set(1)
         for arm in after.arms:
             self.arm_weight.labels(after.model, arm.name, arm.version).set(arm.weight)
+            for reason in sandbox_frames.REASONS:
+                self.arm_failed.labels(after.model, arm.name, reason)
         self.route_generation.labels(after.model).set(after.generation)
 
     def breaker_changed(self, is_open: bool) -> None:

@@ -37,6 +37,7 @@ WORKER = "services.gateway.sandbox_worker"
 
 # Beside CRASHED and HUNG, why a process was lost.
 NOT_STARTED = "not_started"
+RESTARTS = (CRASHED, HUNG, NOT_STARTED)  # why a process is started again
 
 
 @dataclass(frozen=True, slots=True)

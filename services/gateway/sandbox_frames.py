@@ -22,6 +22,7 @@ CRASHED = "crashed"  # the process ended with the row in it
 HUNG = "hung"  # the process gave no sign of life and was killed
 DOWN = "down"  # no process at the moment
 QUEUE_FULL = "queue_full"  # too many rows waiting already
+REASONS = (ERROR, INVALID_SCORE, TIMEOUT, CRASHED, HUNG, DOWN, QUEUE_FULL)
 
 _LENGTH = struct.Struct("<I")
 

@@ -11,7 +11,7 @@ from dojo.bundle import CorruptBundleError
 from dojo.routes import Arm, Mode
 from dojo.specs import ModelSpec
 from services.gateway.metrics import Metrics
-from services.gateway.sandbox import Priority, Sandbox
+from services.gateway.sandbox import RESTARTS, Priority, Sandbox
 from services.gateway.serving import SandboxedModel
 from services.gateway.version_store import VersionStore, in_thread
 
@@ -79,6 +79,9 @@ class Sandboxes:
     async def _start(self, arm: Arm) -> SandboxedModel:
         model, version = self._spec.name, arm.version
         directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version))
+
+        for cause in RESTARTS:
+            self._metrics.sandbox_restarts.labels(model, cause)
 
         def restarted(reason: str) -> None:
             self._metrics.sandbox_restarts.labels(model, reason).inc()

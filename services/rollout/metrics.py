@@ -9,6 +9,9 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from dojo.rollouts import Look, Stage
 from dojo.specs import ModelSpec
 
+# Why a round can fail (loop.py).
+CAUSES = ("redis", "registry", "unforeseen")
+
 VERDICTS = {"ok": 1.0, "insufficient_data": 0.0, "failed": -1.0}
 
 
@@ -90,6 +93,8 @@ class Metrics:
                 self.stage_time.labels(name, stage.value).set(time.total_seconds())
             self.started.labels(name)
             self.rolled_back.labels(name)
+            for cause in CAUSES:
+                self.errors.labels(name, cause)
 
     def show_looks(self, model: str, looks: tuple[Look, ...]) -> None:
         """Export the looks of a stage in place of the last stage's."""
