@@ -91,8 +91,10 @@ class Monitor:
         Raises:
             redis.RedisError, NotOwnerError, OSError, polars.exceptions.PolarsError.
         """
-        if not self._store.acquire():
+        may = self._store.acquire()
+        if may != "ours":
             self.forget()
+        if may == "other":
             return False
         # Before reading: whatever happened until now is in the log by then, or late.
         now = self._now()

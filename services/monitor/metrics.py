@@ -42,7 +42,6 @@ class Metrics:
             "The value from which on a severity of it begins.",
             "model",
             "check",
-            "subject",
             "severity",
         )
         self.performance = gauge(

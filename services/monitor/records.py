@@ -3,7 +3,7 @@
     dojo:monitor:judged                                hash: "<model>|<version>|<kind>|<start>" -> rows that were judged
     dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> the latest Verdict
     dojo:monitor:history:<model>:<check>:<window>      list, newest first: what each judged window measured
-    dojo:monitor:troubles:<model>                      list, newest first: verdicts that went to the event log
+    dojo:monitor:troubles:<model>                      list, newest first: verdicts of warning and worse
     dojo:monitor:marks:<model>                         hash: verdict's id -> Mark
 
 A window's verdicts, their events and the note that it was judged are written in one transaction: no verdict is told twice or forgotten.
@@ -23,6 +23,7 @@ from dojo.eventlog import PAYLOAD_FIELD, stream_key
 from dojo.events import Check, Severity, Stream, Verdict, encode
 from services.monitor.measured import Measurements
 from services.monitor.state import PREFIX
+from services.monitor.verdicts import TROUBLE
 
 JUDGED_KEY = f"{PREFIX}:judged"
 
@@ -100,7 +101,7 @@ class Records:
         return sorted(newest.values(), key=lambda row: row.start)
 
     def troubles(self, model: str) -> list[Verdict]:
-        """Verdicts that went to the event log, newest first."""
+        """Verdicts of warning and worse, newest first."""
         rows = cast("list[bytes]", self._redis.lrange(troubles_key(model), 0, -1))
         return [msgspec.json.decode(row, type=Verdict) for row in rows]
 
@@ -122,6 +123,7 @@ class Records:
                     maxlen=self._max_stream_length,
                     approximate=True,
                 )
+            if one.news and verdict.severity in TROUBLE:
                 pipe.lpush(troubles_key(verdict.model), content)
                 pipe.ltrim(troubles_key(verdict.model), 0, TROUBLES_KEPT - 1)
             field = f"{verdict.check}|{verdict.window}|{verdict.version}"

@@ -1,6 +1,7 @@
 """What the monitor knows, in memory and in Redis: windows, which events are in them, and what was judged.
 
-    dojo:monitor:owner                          who may write, with a lease
+    dojo:monitor:lease                          who is at work; runs out when that one is silent, so that another may take over
+    dojo:monitor:owner                          who took over last: nobody else's writes are accepted any more
     dojo:monitor:profile:<model>:<version>      the reference profile that the version's windows are counted by
     dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" or (all its hours merged) "2025-01-06" -> Window
     dojo:monitor:labels                         hash: hour or day -> LabelWindow
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -38,6 +39,7 @@ GROUP = "monitor"
 CONSUMER = "monitor"  # one at a time, by its lease
 
 PREFIX = "dojo:monitor"
+LEASE_KEY = f"{PREFIX}:lease"
 OWNER_KEY = f"{PREFIX}:owner"
 VERSIONS_KEY = f"{PREFIX}:versions"
 LABELS_KEY = f"{PREFIX}:labels"
@@ -129,15 +131,20 @@ class Store:
         self._owner = owner.encode()
         self._lease_ms = int(lease.total_seconds() * 1000)
 
-    def acquire(self) -> bool:
-        """Whether we may write: nobody else has written for a lease, or we have."""
-        if self._redis.set(OWNER_KEY, self._owner, nx=True, px=self._lease_ms):
-            return True
-        return self._redis.get(OWNER_KEY) == self._owner and bool(self._redis.pexpire(OWNER_KEY, self._lease_ms))
+    def acquire(self) -> Literal["ours", "new", "other"]:
+        """Whether we may write. "new": since now, and what others wrote before must be loaded; "other": another monitor is at work."""
+        if not self._redis.set(LEASE_KEY, self._owner, nx=True, px=self._lease_ms):
+            if self._redis.get(LEASE_KEY) != self._owner:
+                return "other"
+            self._redis.pexpire(LEASE_KEY, self._lease_ms)
+        if self._redis.get(OWNER_KEY) == self._owner:
+            return "ours"
+        self._redis.set(OWNER_KEY, self._owner)
+        return "new"
 
     def release(self) -> None:
         """Let another one take over at once."""
-        self.write(lambda pipe: pipe.delete(OWNER_KEY))
+        self.write(lambda pipe: pipe.delete(LEASE_KEY))
 
     def load(self) -> Known:
         known = Known()
@@ -180,7 +187,7 @@ class Store:
                 if pipe.get(OWNER_KEY) != self._owner:
                     raise NotOwnerError("another monitor has taken over")
                 pipe.multi()
-                pipe.pexpire(OWNER_KEY, self._lease_ms)
+                pipe.set(LEASE_KEY, self._owner, px=self._lease_ms)
                 commands(pipe)
                 pipe.execute()
             except WatchError as error:
