@@ -1,0 +1,71 @@
+"""`python -m services.responder [--dry-run]`: reads its settings (DOJO_*) and responds to verdicts until SIGTERM. With --dry-run it only says what
+it would do."""
+
+from __future__ import annotations
+
+import sys
+
+from dojo.audit import AuditTrail
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.inbox import Inbox
+from dojo.processes import stop_on_signal
+from dojo.promotion import Champions
+from dojo.registry import ModelRegistry
+from dojo.rollouts import Rollouts
+from dojo.routes import RouteTable
+from dojo.settings import SettingsError, load_settings
+from dojo.specs import SpecError, load_specs
+from dojo.telemetry import HealthServer, configure_logging
+from dojo.work_orders import WorkOrders
+from services.responder.actions import Actions
+from services.responder.announcements import Announcements
+from services.responder.loop import Loop, Status
+from services.responder.metrics import Metrics
+from services.responder.reports import Reports
+from services.responder.responder import Responder
+from services.responder.situation import Situation
+from services.responder.state import StateStore
+
+# One try per question: the loop comes back with backoff.
+REGISTRY_TIMEOUT_SECONDS = 5
+
+
+def main(arguments: list[str]) -> int:
+    if unknown := set(arguments) - {"--dry-run"}:
+        sys.stderr.write(f"expected nothing or --dry-run, got {' '.join(sorted(unknown))}\n")
+        return 2
+    try:
+        settings = load_settings()
+        specs = load_specs(settings.models_dir)
+    except (SettingsError, SpecError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("responder", settings.log_level)
+    stop = stop_on_signal()
+    metrics, status = Metrics(specs), Status()
+    with HealthServer(settings.host, settings.responder_port, status.health):
+        redis = connect_redis(settings.redis)
+        audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
+        announcements = Announcements(audit, Inbox(redis))
+        registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+        responder = Responder(
+            redis=redis,
+            event_log=RedisEventLog(redis, settings.stream_max_length),
+            specs=specs,
+            clock=RedisWorldClock(redis),
+            store=StateStore(redis),
+            situation=Situation(routes, rollouts, audit),
+            actions=Actions(orders, Champions(registry, routes, audit), rollouts, announcements),
+            announcements=announcements,
+            reports=Reports(redis, orders, announcements),
+            metrics=metrics,
+            dry_run="--dry-run" in arguments,
+        )
+        Loop(responder, sorted(specs), status, metrics).run(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""What is to be done now: the policy's remedy, under the circumstances. Pure.
+
+roll back    when the trouble began with the version that has the traffic: not before its traffic, within response.recent_change of it, and
+             its predecessor did not have it already. A rollout that still watches that version is asked to abort instead.
+             Otherwise the world has changed: retrain.
+held back    while actions are paused; while the model's data are spoilt (policy.spoils); while another version is being rolled out;
+             in the cooldown after an intervention, except to take back a version that got its traffic after that; until there is
+             something new to learn (retrain_after) or to measure (evaluate_after).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dojo.spec_schema import Response
+from services.responder.policy import ORDER, remedy, spoils
+from services.responder.state import ActionKind, ModelState, Trouble
+from services.responder.troubles import is_current
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The circumstances.
+
+    Attributes:
+        serving: the version with the most traffic, "" where nothing says so.
+        traffic_since: world time from which it has had live traffic; None where nobody wrote that down.
+        previous: the version to go back to, "" for none.
+        rolling_out: the version of the active rollout, "" for none.
+        paused: who paused actions and why, "" while they are not.
+    """
+
+    now: datetime
+    serving: str
+    traffic_since: datetime | None
+    previous: str
+    rolling_out: str
+    paused: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about a trouble and why, or why nothing: `held`. `topic` names the reason for holding back, to tell it once."""
+
+    trouble: Trouble
+    kind: ActionKind
+    why: str
+    held: str = ""
+    topic: str = ""
+
+
+def decide(state: ModelState, response: Response, world: World) -> Decision | None:
+    """The most urgent trouble's remedy, or why it is held back; None when nothing is to be done. Nothing begins beside an action in flight."""
+    if state.action is not None:
+        return None
+    first_held: Decision | None = None
+    for trouble, kind, why in wanted(state, response, world):
+        held = obstacle(state, response, world, trouble, kind)
+        if held is None:
+            return Decision(trouble, kind, why)
+        first_held = first_held or Decision(trouble, kind, why, *held)
+    return first_held
+
+
+def wanted(state: ModelState, response: Response, world: World) -> Iterator[tuple[Trouble, ActionKind, str]]:
+    """Troubles of the serving version that ask for more than a message, the worst and oldest first."""
+    ours = [trouble for trouble in state.troubles.values() if world.serving in ("", trouble.version)]
+    for trouble in sorted(ours, key=lambda t: (-ORDER[t.severity], t.since, t.check)):
+        if ORDER[trouble.severity] < ORDER["warning"] or not is_current(trouble, world.now):
+            continue
+        match remedy(trouble.check, trouble.severity, response):
+            case "evaluate" if trouble.degraded:
+                yield trouble, "retrain", f"the champion lost: {trouble.evaluation.get('reason', '')}"
+            case "evaluate":
+                yield trouble, "evaluate", "whether the champion really lost"
+            case "retrain":
+                yield trouble, "retrain", "the version is old"
+            case "roll_back":
+                yield trouble, *back_or_forward(state, response, world, trouble)
+            case "notify":
+                continue
+
+
+def back_or_forward(state: ModelState, response: Response, world: World, trouble: Trouble) -> tuple[ActionKind, str]:
+    """Roll back what brought the trouble, retrain for a world that changed."""
+    version, since = trouble.version, world.traffic_since
+    if since is None:
+        return "retrain", f"when version {version} got its traffic is not on record"
+    # The window in which the traffic came also holds what was before it.
+    longest = timedelta(days=1) if "day" in trouble.windows else timedelta(hours=1)
+    if trouble.since < since - longest:
+        return "retrain", f"it began before version {version} had traffic ({since:%Y-%m-%d %H:%M})"
+    if trouble.since > since + response.recent_change:
+        return (
+            "retrain",
+            f"version {version} has had traffic since {since:%Y-%m-%d %H:%M}: the world has changed, not the version",
+        )
+    if world.previous and state.inherited.get(trouble.check) == world.previous:
+        return "retrain", f"version {world.previous} before it had the same trouble"
+    began = f"it began within {_words(response.recent_change)} after version {version} got its traffic ({since:%Y-%m-%d %H:%M})"
+    if world.rolling_out == version:
+        return "abort_rollout", began
+    if not world.previous:
+        return "retrain", f"{began}, and there is no version to go back to"
+    return "roll_back", began
+
+
+def obstacle(state: ModelState, response: Response, world: World, trouble: Trouble, kind: ActionKind) -> tuple[str, str] | None:
+    """Why an action is held back, and the topic of that; None when nothing stands in its way."""
+    if world.paused:
+        return f"actions are {world.paused}", "paused"
+    spoilt = [
+        other for other in state.troubles.values() if spoils(other.check, other.severity) and is_current(other, world.now)
+    ]
+    if spoilt:
+        names = " and ".join(sorted(other.check for other in spoilt))
+        return (
+            f"{names} says that the data are broken: nothing is judged by them, and nothing is trained on them",
+            "broken_data",
+        )
+    if kind in ("retrain", "evaluate") and world.rolling_out:
+        return f"version {world.rolling_out} is being rolled out: what it brings is seen first", "rollout"
+    came_after = state.ended is not None and world.traffic_since is not None and world.traffic_since > state.ended
+    takes_back = kind in ("roll_back", "abort_rollout") and came_after
+    if state.ended is not None and not takes_back and world.now < state.ended + response.cooldown:
+        until = state.ended + response.cooldown
+        return f"cooldown after {state.intervention} until {until:%Y-%m-%d %H:%M}", "cooldown"
+    after = {"retrain": trouble.retrain_after, "evaluate": trouble.evaluate_after}.get(kind)
+    if after is not None and world.now < after:
+        return (
+            f"not before {after:%Y-%m-%d %H:%M}, when there is more to {'learn from' if kind == 'retrain' else 'measure'}",
+            "later",
+        )
+    return None
+
+
+def _words(length: timedelta) -> str:
+    return f"{length / timedelta(hours=1):g} h"

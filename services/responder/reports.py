@@ -1,0 +1,74 @@
+"""Drift reports: one per severe trouble of distributions, ordered beside everything else, its link told when it is there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import structlog
+from redis import Redis
+
+from dojo.drift_reports import DriftReport, record_report
+from dojo.spec_schema import ModelSpec
+from dojo.work_orders import OrderOpenError, WorkOrder, WorkOrders
+from services.responder.announcements import RESPONDER, Announcements
+from services.responder.policy import ORDER, REPORTED
+from services.responder.state import ModelState, Trouble
+
+ENDED = "ended"
+
+_log = structlog.get_logger("responder")
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
+
+    redis: Redis
+    orders: WorkOrders
+    announcements: Announcements
+
+    def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState:
+        """Order what is missing, and pass on what has come. Saving the state is the caller's."""
+        for trouble in state.troubles.values():
+            if trouble.report == ENDED or trouble.check not in REPORTED or ORDER[trouble.severity] < ORDER["severe"]:
+                continue
+            state = state.with_trouble(self._advance(spec, trouble, now))
+        return state
+
+    def _advance(self, spec: ModelSpec, trouble: Trouble, now: datetime) -> Trouble:
+        order_id = trouble.report or f"report-{hashlib.sha256(trouble.id.encode()).hexdigest()[:16]}"
+        start, end = trouble.since, trouble.judged
+        work = self.orders.get(order_id)
+        if work is None and trouble.report:
+            return msgspec.structs.replace(trouble, report=ENDED)  # forgotten, or of a Redis that was lost
+        if work is None:
+            parameters = {"version": trouble.version, "start": start.isoformat(), "end": end.isoformat()}
+            why = f"{trouble.severity} {trouble.check} of version {trouble.version}"
+            order = WorkOrder(
+                id=order_id, model=spec.name, kind="drift_report", who=RESPONDER, why=why, world_time=now, parameters=parameters
+            )  # fmt: skip
+            try:
+                work = self.orders.place(order)
+            except OrderOpenError:
+                return trouble  # after the one before
+        if not work.ended:
+            return msgspec.structs.replace(trouble, report=order_id)
+        url = work.answer.get("url")
+        if work.state == "done" and url:
+            asked = work.order.parameters
+            report = DriftReport(
+                model=spec.name,
+                version=trouble.version,
+                url=str(url),
+                start=datetime.fromisoformat(asked["start"]),
+                end=datetime.fromisoformat(asked["end"]),
+                verdict=trouble.id,
+            )
+            record_report(self.redis, report)
+            self.announcements.report(spec, trouble, report.url, now)
+        else:
+            _log.warning("no drift report", model=spec.name, order=order_id, error=work.answer.get("error"))
+        return msgspec.structs.replace(trouble, report=ENDED)

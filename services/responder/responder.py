@@ -1,0 +1,213 @@
+"""The responder: takes verdicts in, and does what is next for each model.
+
+Taking in and acting are apart. Verdicts change what is known of troubles (troubles.py); acting looks only at what is known (decide.py). Verdicts that come
+twice, together or out of order therefore cannot begin anything twice, and an action waits until everything that was said at once is
+taken in: a drift and the broken feed that is its cause are told in one breath.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+from redis import Redis
+
+from dojo.clock import WorldClock
+from dojo.eventlog import Delivery, RedisEventLog
+from dojo.events import MalformedEventError, Stream, Verdict, decode
+from dojo.spec_schema import ModelSpec
+from services.responder.actions import Actions, Finished
+from services.responder.announcements import Announcements
+from services.responder.control import Control, Switched, read_control
+from services.responder.decide import Decision, World, decide
+from services.responder.metrics import Metrics
+from services.responder.reports import Reports
+from services.responder.situation import Situation
+from services.responder.state import Action, ModelState, StateStore
+from services.responder.troubles import close_replaced, take
+
+GROUP = "responder"
+CONSUMER = "responder"  # one name for every incarnation: a restarted one finds what its predecessor left
+BATCH = 200
+
+DEAD_LETTERS_KEY = "dojo:responder:dead-letters"
+DEAD_LETTERS_KEPT = 1000
+
+_NO_WAIT = timedelta(milliseconds=1)
+
+# As `dojo responder dry-run on` leaves it; of a process that was started with --dry-run.
+DRY_BY_START = Switched(who="--dry-run", why="the process was started so", wall_time=datetime(1970, 1, 1, tzinfo=UTC))
+
+_log = structlog.get_logger("responder")
+
+
+class Responder:
+    """Everything raises redis.RedisError when Redis is out of reach, and StateChangedError when somebody else wrote: repeat it."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        event_log: RedisEventLog,
+        specs: Mapping[str, ModelSpec],
+        clock: WorldClock,
+        store: StateStore,
+        situation: Situation,
+        actions: Actions,
+        announcements: Announcements,
+        reports: Reports,
+        metrics: Metrics,
+        dry_run: bool = False,
+    ) -> None:
+        """dry_run: as if `dojo responder dry-run on` had been said."""
+        self._redis, self._log, self._specs, self._clock, self._store = redis, event_log, specs, clock, store
+        self._situation, self._actions, self._announcements = situation, actions, announcements
+        self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
+
+    def recover(self) -> None:
+        """Take in what was read and not acknowledged, by us or a predecessor."""
+        while found := self._log.reclaim(Stream.VERDICTS, GROUP, CONSUMER, BATCH, timedelta(0)):
+            self.take_in(found)
+
+    def drain(self) -> None:
+        """Take in everything that is in the log now."""
+        while found := self._log.read(Stream.VERDICTS, GROUP, CONSUMER, BATCH, _NO_WAIT):
+            self.take_in(found)
+            if len(found) < BATCH:
+                break
+        self._metrics.lag.labels(Stream.VERDICTS).set(self._log.lag(Stream.VERDICTS, GROUP))
+
+    def take_in(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell, remember, acknowledge: in this order. Whatever dies in between is repeated, and told once."""
+        by_model: dict[str, list[Verdict]] = {}
+        for delivery in deliveries:
+            if (verdict := self._decoded(delivery)) is not None:
+                by_model.setdefault(verdict.model, []).append(verdict)
+        now = self._clock.now()
+        for model, verdicts in by_model.items():
+            before = state = self._store.load(model)
+            for verdict in verdicts:
+                state, telling = take(state, verdict)
+                if telling is not None:
+                    self._announcements.tell(self._specs[model], telling, now)
+            if state != before:
+                self._store.save(state)
+            for verdict in verdicts:
+                self._metrics.verdicts.labels(model, verdict.severity).inc()
+        self._log.acknowledge(Stream.VERDICTS, GROUP, [delivery.message_id for delivery in deliveries])
+
+    def step(self, model: str) -> bool:
+        """Do what is next for a model. Returns whether something was done: then there may be more.
+
+        Raises:
+            RegistryUnavailableError, RouteConflictError, RolloutConflictError: repeat it.
+        """
+        spec, now = self._specs[model], self._clock.now()
+        before = state = self._of_this_world(self._store.load(model))
+        control = read_control(self._redis)
+        if self._dry_run and control.dry_run is None:
+            control = msgspec.structs.replace(control, dry_run=DRY_BY_START)
+        self._show(state, control)
+        if state.troubles and (live := self._situation.live(model)) is not None:
+            state, gone = close_replaced(state, live)
+            for telling in gone:
+                self._announcements.tell(spec, telling, now)
+        state = self._reports.advance(spec, state, now)
+        if state.action is not None:
+            return self._advance(spec, before, state)
+        if state.troubles:
+            world = self._situation.look(state, control, now)
+            decision = decide(state, spec.response, world)
+            if decision is not None:
+                state = self._act_on(spec, state, decision, world, control)
+        if state != before:
+            self._store.save(state)
+            return True
+        return False
+
+    def _act_on(self, spec: ModelSpec, state: ModelState, decision: Decision, world: World, control: Control) -> ModelState:
+        """The state with the intent; begun by the next step, when it is saved. Or with what was said instead."""
+        trouble = decision.trouble
+        if decision.held:
+            if trouble.held != decision.topic:
+                self._announcements.hold(spec, trouble, decision.kind, decision.topic, decision.held, world.now)
+            return state.with_trouble(msgspec.structs.replace(trouble, held=decision.topic))
+        action = intent(spec.name, decision, world)
+        if control.dry_run is not None:
+            rehearsed = f"{action.kind}:{trouble.changes}"
+            if trouble.rehearsed != rehearsed:
+                self._announcements.rehearse(spec, action, trouble, world.now)
+                self._metrics.actions.labels(spec.name, action.kind, "dry_run").inc()
+            return state.with_trouble(msgspec.structs.replace(trouble, rehearsed=rehearsed))
+        _log.info("intent", model=spec.name, action=action.id, why=action.why)
+        state = state.with_trouble(msgspec.structs.replace(trouble, held=""))
+        return msgspec.structs.replace(state, action=action)
+
+    def _advance(self, spec: ModelSpec, before: ModelState, state: ModelState) -> bool:
+        action = state.action
+        assert action is not None
+        after = self._actions.advance(spec, state, self._clock.now())
+        changed = after.state if isinstance(after, Finished) else after
+        if changed != before:
+            self._store.save(changed)
+        if isinstance(after, Finished):
+            self._metrics.actions.labels(spec.name, action.kind, after.outcome).inc()
+        return changed != before
+
+    def _of_this_world(self, state: ModelState) -> ModelState:
+        """What was remembered, unless it is from a time that this world has not reached: then it was another world's."""
+        now = self._clock.now() + timedelta(days=1)  # the monitor's clock and ours may be a second of wall time apart
+        begun = state.action.begun if state.action is not None else None
+        times = [*(trouble.judged for trouble in state.troubles.values()), *(m for m in (state.ended, begun) if m is not None)]
+        if all(moment <= now for moment in times):
+            return state
+        _log.warning("the world was set back: what was known of it is forgotten", model=state.model)
+        return ModelState(model=state.model, revision=state.revision)
+
+    def _decoded(self, delivery: Delivery) -> Verdict | None:
+        try:
+            event = decode(Stream.VERDICTS, delivery.payload)
+            assert isinstance(event, Verdict)
+            if event.model not in self._specs:
+                raise MalformedEventError(f"verdicts: there is no model {event.model!r}")
+        except MalformedEventError as error:
+            self._metrics.rejected.labels(Stream.VERDICTS).inc()
+            _log.warning("set aside", message_id=delivery.message_id, reason=str(error), kept_in=DEAD_LETTERS_KEY)
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.lpush(DEAD_LETTERS_KEY, delivery.payload)
+                pipe.ltrim(DEAD_LETTERS_KEY, 0, DEAD_LETTERS_KEPT - 1)
+                pipe.execute()
+            return None
+        return event
+
+    def _show(self, state: ModelState, control: Control) -> None:
+        self._metrics.paused.set(bool(control.paused))
+        self._metrics.in_flight.labels(state.model).set(state.action is not None)
+
+
+def intent(model: str, decision: Decision, world: World) -> Action:
+    """What is about to be done, under a name of its own."""
+    trouble, worst = decision.trouble, decision.trouble.worst
+    found = (
+        f"{trouble.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {worst.summary}"
+    )
+    return Action(
+        id=f"{decision.kind}-{model}-{world.now:%Y%m%dT%H%M}-{secrets.token_hex(4)}",
+        kind=decision.kind,
+        trouble=trouble.key,
+        verdict=worst.verdict,
+        version=trouble.version,
+        why=f"{found}; {decision.why}",
+        begun=world.now,
+        evidence={
+            "check": trouble.check,
+            "severity": trouble.severity,
+            "since": trouble.since,
+            "summary": worst.summary,
+            "findings": list(worst.findings),
+            **({"evaluation": trouble.evaluation} if trouble.evaluation else {}),
+        },
+        to=world.previous if decision.kind == "roll_back" else "",
+    )

@@ -1,0 +1,75 @@
+"""The circumstances of a model, as Redis knows them: who has the traffic and since when, who was champion before, what is being rolled out.
+
+From routes, rollouts and the audit trail, not from MLflow: to take traffic away from a bad version must not wait for the registry.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from dojo.audit import AuditTrail
+from dojo.rollouts import Rollouts
+from dojo.routes import RouteTable
+from services.responder.control import Control
+from services.responder.decide import World
+from services.responder.policy import ORDER
+from services.responder.state import ModelState
+
+
+class Situation:
+    """Raises redis.RedisError when Redis is out of reach."""
+
+    def __init__(self, routes: RouteTable, rollouts: Rollouts, audit: AuditTrail) -> None:
+        self._routes, self._rollouts, self._audit = routes, rollouts, audit
+
+    def live(self, model: str) -> frozenset[str] | None:
+        """The versions that answer callers, or are a shadow; None where a model has no route."""
+        route = self._routes.get(model)
+        if route is None:
+            return None
+        return frozenset(arm.version for arm in route.arms if arm.mode == "shadow" or arm.weight > 0)
+
+    def look(self, state: ModelState, control: Control, now: datetime) -> World:
+        """The trail is read only where something critical asks for it: it is long."""
+        model = state.model
+        route, rollout = self._routes.get(model), self._rollouts.get(model)
+        champion, previous = ("", "")
+        since: datetime | None = None
+        serving = route.primary.version if route is not None else ""
+        if not serving or any(ORDER[trouble.severity] >= ORDER["critical"] for trouble in state.troubles.values()):
+            champion, previous = self._roles(model)
+            serving = serving or champion
+            since = self._traffic_since(model, serving)
+        switched = control.pause_of(model)
+        return World(
+            now=now,
+            serving=serving,
+            traffic_since=since,
+            previous=previous if previous != serving else "",
+            rolling_out=rollout.version if rollout is not None and rollout.active else "",
+            paused=f"paused by {switched.who}: {switched.why}" if switched is not None else "",
+        )
+
+    def _roles(self, model: str) -> tuple[str, str]:
+        """The champion and the version to go back to, by the trail's last word; "" where there is none."""
+        for entry in self._audit.entries(newest_first=True):
+            if entry.kind == "alias" and entry.model == model and "champion" in (entry.after or {}):
+                return str(entry.after["champion"]), str(entry.after.get("previous_champion") or "")
+        return "", ""
+
+    def _traffic_since(self, model: str, version: str) -> datetime | None:
+        """World time of the route from which on the version has had live traffic without a break; None where no route says so."""
+        since: datetime | None = None
+        for entry in self._audit.entries(newest_first=True):
+            if entry.kind != "route" or entry.model != model:
+                continue
+            if not _has_traffic(entry.after, version):
+                break
+            since = entry.world_time
+        return since
+
+
+def _has_traffic(route: Any, version: str) -> bool:
+    arms = route.get("arms", []) if isinstance(route, dict) else []
+    return any(arm.get("version") == version and arm.get("weight", 0) > 0 for arm in arms)

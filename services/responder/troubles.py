@@ -1,0 +1,89 @@
+"""Verdicts become troubles: told once, again when their severity changes, and when they end. Pure.
+
+Hours and days of one check are one trouble, as bad as the worse of the two: a sudden drift is seen by the hours first and by the days later. A
+verdict that is delivered twice, or of an older window than the one known, changes nothing. insufficient_data ends no trouble: nothing was
+seen to have ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from dojo.events import Verdict
+from services.responder.policy import FAMILIES, ORDER
+from services.responder.state import ModelState, Trouble, Window, seen_of, trouble_key
+
+News = Literal["began", "changed", "ended", "replaced"]
+
+# After how much world time without a new verdict of a kind of window nothing new is begun on an old one: the monitor speaks at every window of a
+# trouble, and a few may be missed. Skew and ages are looked at at least once a day.
+SPEAKS_AT_LEAST: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedelta(days=3), "now": timedelta(days=2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What the owner is to be told of a trouble. `occasion` names it for good."""
+
+    news: News
+    trouble: Trouble
+
+    @property
+    def occasion(self) -> str:
+        return f"{self.trouble.id}:{self.news}:{self.trouble.changes}"
+
+
+def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | None]:
+    """The state after a verdict, and what there is to tell."""
+    key = trouble_key(verdict.version, verdict.check)
+    before = state.troubles.get(key)
+    seen = seen_of(verdict)
+    if before is None:
+        if ORDER[verdict.severity] < ORDER["warning"]:
+            return state, None
+        since = verdict.since or verdict.window_start
+        begun = Trouble(
+            id=verdict.event_id, version=verdict.version, check=verdict.check, since=since, windows={verdict.window: seen}
+        )
+        begun = msgspec.structs.replace(begun, told=begun.severity)
+        return state.with_trouble(begun), Telling("began", begun)
+    known = before.windows.get(verdict.window)
+    if known is not None and (seen.start < known.start or seen == known):
+        return state, None
+    if verdict.severity == "insufficient_data":
+        return state, None
+    since = min(before.since, verdict.since) if verdict.since else before.since
+    after = msgspec.structs.replace(before, windows={**before.windows, verdict.window: seen}, since=since)
+    if after.severity == before.told:
+        return state.with_trouble(after), None
+    after = msgspec.structs.replace(after, changes=before.changes + 1, told=after.severity)
+    if after.severity == "ok":
+        inherited = {check: version for check, version in state.inherited.items() if check != verdict.check}
+        return msgspec.structs.replace(without(state, key), inherited=inherited), Telling("ended", after)
+    return state.with_trouble(msgspec.structs.replace(after, held="")), Telling("changed", after)
+
+
+def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState, list[Telling]]:
+    """Troubles of versions that have no traffic any more end with it. Severe ones of the model are inherited: a successor that has the same
+    did not bring it."""
+    gone = [trouble for trouble in state.troubles.values() if trouble.version not in live]
+    inherited = dict(state.inherited)
+    for trouble in gone:
+        state = without(state, trouble.key)
+        if FAMILIES[trouble.check] == "model" and ORDER[trouble.severity] >= ORDER["severe"]:
+            inherited[trouble.check] = trouble.version
+    return msgspec.structs.replace(state, inherited=inherited), [Telling("replaced", trouble) for trouble in gone]
+
+
+def without(state: ModelState, key: str) -> ModelState:
+    return msgspec.structs.replace(state, troubles={k: trouble for k, trouble in state.troubles.items() if k != key})
+
+
+def is_current(trouble: Trouble, now: datetime) -> bool:
+    """Whether the verdict that decides is recent enough to act on."""
+    worst = trouble.worst
+    window = next(window for window, seen in trouble.windows.items() if seen == worst)
+    return now - worst.judged <= SPEAKS_AT_LEAST[window]
