@@ -1,0 +1,130 @@
+"""Monitors for tests: real processes on a real Redis, and what an offline recount of the same events gives."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.events import Prediction
+from dojo.reference_profile import ReferenceProfile
+from dojo.statistics.binning import bin_counts
+from services.monitor.__main__ import main
+from services.monitor.consumer import STREAMS
+from services.monitor.records import Records
+from services.monitor.state import GROUP, Known, Store
+from services.monitor.windows import floor
+from tests.integration.recording import health_at
+from tests.monitor_events import MODEL
+from tests.servers import RedisServer, free_port, wait_until
+
+LEASE = timedelta(seconds=5)
+
+
+class Monitoring:
+    """One Redis and as many monitor processes as a test wants."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.redis = redis
+        self.directory = directory
+        self.client = connect_redis(redis.url, timedelta(seconds=5))
+        self.log = RedisEventLog(self.client, max_length=1_000_000)
+        self.clock = RedisWorldClock(self.client)
+        self.records = Records(self.client, 1000)
+
+    def knows(self, profile: ReferenceProfile, version: str = "1") -> None:
+        """As if a monitor had met the version before: no registry is needed."""
+        store = Store(self.client, "test")
+        assert store.acquire() != "other"
+        store.remember_profile((MODEL, version), profile)
+        store.release()
+
+    def monitor(self) -> ForkedMonitor:
+        return ForkedMonitor(self.redis.url, self.directory)
+
+    def lag(self) -> int:
+        return sum(self.log.lag(stream, GROUP) for stream in STREAMS)
+
+    def wait_until_counted(self, within: float = 60) -> None:
+        wait_until(lambda: self.lag() == 0, within, "everything is counted", every=0.05)
+
+    def counted(self) -> Known:
+        """What is in Redis now."""
+        return Store(self.client, "test").load()
+
+
+class ForkedMonitor:
+    """The process that `python -m services.monitor` is, forked from a server that did its imports."""
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(["__main__", "services.monitor.__main__", "mlflow.tracking"])
+
+    def __init__(self, redis_url: str, directory: Path) -> None:
+        self.port = free_port()
+        self.log = directory / f"monitor-{self.port}.log"
+        environment = {
+            "DOJO_HOME": str(directory),
+            "DOJO_REDIS_URL": redis_url,
+            "DOJO_MONITOR_PORT": str(self.port),
+            "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # nobody is there: what is known must do
+        }
+        self._process = self._context.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process.start()
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self._process.kill()
+        self._process.join(10)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        self._process.terminate()
+        self._process.join(10)
+        return self._process.exitcode
+
+    def health(self) -> dict[str, str]:
+        return health_at(self.port)
+
+
+def _main(environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by some test, sets it
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), sys.stderr.fileno())
+    sys.exit(main())
+
+
+def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+    """(version, hour) -> column -> counts per bin, and "rows", from events of which each counts once; plain NumPy, no monitor code."""
+    unique = {event.event_id: event for event in events}
+    hours: dict[tuple[str, datetime], list[Prediction]] = {}
+    for event in unique.values():
+        hours.setdefault((event.version, floor(event.world_time, "hour")), []).append(event)
+    found = {}
+    for place, group in hours.items():
+        counts = {"rows": [len(group)], "flagged": [sum(event.flagged for event in group)]}
+        for name, column in profile.features.items():
+            values = np.array([event.features[name] for event in group], dtype=np.float32).astype(np.float64)
+            counts[name] = bin_counts(values, np.asarray(column.edges)).tolist()
+        found[place] = counts
+    return found
+
+
+def windows_of(known: Known, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+    """The monitor's windows in the form of `recount`."""
+    found = {}
+    for (_, version), hours in known.hours.items():
+        for hour, window in hours.items():
+            counts = {"rows": [window.rows], "flagged": [window.flagged]}
+            for name in profile.features:
+                assert window.histogram is not None
+                counts[name] = list(window.histogram.column(name).counts)
+            found[version, hour] = counts
+    return found

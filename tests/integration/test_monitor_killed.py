@@ -1,0 +1,104 @@
+"""The monitor's promise under the worst: killed 20 times under load, its windows equal an offline recount of the same events."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dojo.events import Outcome, Prediction
+from services.monitor.state import LEASE_KEY
+from tests.integration.monitoring import Monitoring, recount, windows_of
+from tests.monitor_events import START, Shop, profile
+from tests.servers import RedisServer, wait_until
+
+pytestmark = pytest.mark.integration
+
+KILLS = 20
+EVENTS_PER_SECOND = 1_500
+REPEATED = 0.1  # share of appends that repeat an event, as retrying producers do
+LATE = 0.2  # share of events of up to six hours before
+
+
+class Producer(threading.Thread):
+    """Appends predictions and outcomes at a steady rate until told to stop, and remembers them."""
+
+    def __init__(self, monitoring: Monitoring, rng: random.Random) -> None:
+        super().__init__(name="producer", daemon=True)
+        self.predictions: list[Prediction] = []
+        self.outcomes: list[Outcome] = []
+        self.repeated = 0
+        self._monitoring = monitoring
+        self._rng = rng
+        self._finish = threading.Event()
+
+    def run(self) -> None:
+        shops, now, period = [Shop(seed=1, version="1"), Shop(seed=2, version="2")], START, 0.05
+        while not self._finish.wait(period):
+            now += timedelta(minutes=7)
+            batch: list[Prediction] = []
+            for shop, share in zip(shops, (0.8, 0.2), strict=True):
+                back = timedelta(hours=self._rng.choice((1, 3, 6))) if self._rng.random() < LATE else timedelta(0)
+                batch += shop.predictions(now - back, int(EVENTS_PER_SECOND * period * share), timedelta(minutes=7))
+            self._rng.shuffle(batch)  # a gateway's workers write in no order
+            labels = shops[0].outcomes(batch[:20], delay=timedelta(hours=3))
+            again = self._rng.choices(self.predictions[-3000:] or batch, k=int(len(batch) * REPEATED))
+            self.predictions += batch
+            self.outcomes += labels
+            self.repeated += len(again)
+            self._monitoring.log.append([*batch, *again, *labels, *labels[:3]])
+
+    def finish(self) -> None:
+        self._finish.set()
+        self.join(10)
+
+
+def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_server: RedisServer, tmp_path: Path) -> None:
+    rng = random.Random(20250106)
+    monitoring, reference = Monitoring(redis_server, tmp_path), profile()
+    for version in ("1", "2"):
+        monitoring.knows(reference, version)
+    producer = Producer(monitoring, rng)
+    monitor = None
+    interrupted = 0
+    started = time.monotonic()
+    try:
+        producer.start()
+        for _ in range(KILLS):
+            monitoring.client.delete(
+                LEASE_KEY
+            )  # the lease of one that was killed runs out after five seconds; nobody has them here
+            monitor = monitoring.monitor()
+            owner = monitoring.client.get(LEASE_KEY)
+            wait_until(lambda owner=owner: monitoring.client.get(LEASE_KEY) != owner, 60, "a monitor is at work", every=0.002)
+            time.sleep(rng.uniform(0, 0.25))  # loading, reclaiming, reading, counting and writing take about this long
+            monitor.kill()
+            groups = [g for s in ("predictions", "outcomes") for g in monitoring.client.xinfo_groups(f"dojo:stream:{s}")]
+            interrupted += any(group["pending"] for group in groups)
+        producer.finish()
+        monitoring.client.delete(LEASE_KEY)
+        monitor = monitoring.monitor()
+        monitoring.wait_until_counted()
+    finally:
+        producer.finish()
+        if monitor is not None:
+            monitor.stop()
+
+    known = monitoring.counted()
+    counted, expected = windows_of(known, reference), recount(producer.predictions, reference)
+    assert counted.keys() == expected.keys()
+    wrong = {place: (counted[place], expected[place]) for place in expected if counted[place] != expected[place]}
+    assert not wrong, f"{len(wrong)} of {len(expected)} windows differ"
+    labels = sum(window.rows for window in known.label_hours.values())
+    assert labels == len({outcome.event_id for outcome in producer.outcomes})
+    logging.getLogger(__name__).info(
+        f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} between reading and acknowledging; "
+        f"{len(producer.predictions)} predictions, {producer.repeated} repeated, {len(expected)} windows"
+    )
+    assert interrupted >= KILLS / 5, "the kills missed the monitor's work, so nothing was proved"
+    assert producer.repeated > 0
