@@ -150,17 +150,19 @@ class Gauges:
                 _set_or_remove(self._metrics.psi, (model, feature, window), measure.value)
                 _set_or_remove(self._metrics.noise, (model, feature, window), measure.noise)
             return
-        if window != WINDOWS[check][0]:
-            return  # one value per check: of its shortest window
         if check == "performance":
             # One unit per check, so that one threshold fits it; the others are in dojo_performance and in the verdict.
             values = {name: measure for name, measure in values.items() if name == "catch_rate"}
         gauge = self._metrics.value
         for known in [sample.labels for family in gauge.collect() for sample in family.samples]:
-            if known["model"] == model and known["check"] == check and known["subject"] not in values:
-                gauge.remove(model, check, known["subject"])
+            if (
+                known["model"] == model
+                and (known["check"], known["window"]) == (check, window)
+                and known["subject"] not in values
+            ):
+                gauge.remove(model, check, window, known["subject"])
         for subject, measure in values.items():
-            _set_or_remove(gauge, (model, check, subject), measure.value)
+            _set_or_remove(gauge, (model, check, window, subject), measure.value)
 
 
 def _each(levels: Levels) -> list[tuple[Severity, float]]:

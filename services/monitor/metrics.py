@@ -35,8 +35,9 @@ class Metrics:
         self.noise = gauge("dojo_drift_noise", "What that PSI reaches by chance, for its rows.", "model", "feature", "window")
         self.threshold = gauge("dojo_drift_threshold", "PSI from which on a severity begins.", "model", "severity")
         self.value = gauge(
-            "dojo_monitor_value", "What another check measured last, in its own unit.", "model", "check", "subject"
-        )
+            "dojo_monitor_value", "What another check measured in its newest judged window, in its own unit.",
+            "model", "check", "window", "subject",
+        )  # fmt: skip
         self.value_threshold = gauge(
             "dojo_monitor_threshold",
             "The value from which on a severity of it begins.",
