@@ -48,7 +48,8 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
         f"{name} ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
     )
     if resolved:
-        lines.append(f"It lasted {alert.ends_at - alert.starts_at} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC.")
+        lasted = timedelta(seconds=round((alert.ends_at - alert.starts_at).total_seconds()))
+        lines.append(f"It lasted {lasted} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC.")
     elif runbook := notes.get("runbook_url"):
         lines.append(f"Runbook: {runbook}")
     return lines

@@ -67,7 +67,8 @@ class Receiver:
             return Answer(503, "the inbox is out of reach: send it again")
         for alert in notification.alerts:
             self._metrics.alerts.labels(channel, alert.status).inc()
-        _log.info("told", channel=channel, alerts=len(notification.alerts), new=told)
+        names = sorted({alert.labels.get("alertname", "?") for alert in notification.alerts})
+        _log.info("told", channel=channel, names=names, alerts=len(notification.alerts), new=told)
         return Answer(200, f"{told} new of {len(notification.alerts)}")
 
     def look(self) -> None:

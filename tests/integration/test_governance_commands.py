@@ -450,6 +450,35 @@ def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> Non
     assert "    what to do" in shown
 
 
+def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(platform: Platform) -> None:
+    for source, title in (
+        ("rollout", "version 2 is taken back"),
+        ("alertmanager/chat", "features are stale"),
+        ("alertmanager/pager", "resolved: the gateway is down"),
+        ("alertmanagers", "another part"),
+    ):
+        message = Message(
+            message_id=title,
+            urgency="info",
+            to="ml-platform",
+            model="gateway",
+            title=title,
+            text="",
+            source=source,
+            world_time=None,
+            wall_time=NOON,
+        )
+        Inbox(platform.redis).send(message)
+    assert [one["source"] for one in platform.json("alerts", "--source", "alertmanager")] == [
+        "alertmanager/chat",
+        "alertmanager/pager",
+    ]
+    assert [one["title"] for one in platform.json("alerts", "--source", "alertmanager/chat")] == ["features are stale"]
+    shown = platform.run("alerts", "--source", "alertmanager").stdout
+    assert "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down" in shown
+    assert "No such message." in platform.run("alerts", "--source", "nobody").stdout
+
+
 def test_without_redis_every_command_says_so(platform: Platform) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     for arguments in (
