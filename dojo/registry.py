@@ -27,6 +27,9 @@ APPROVAL_TAG = "approval"
 ROLLED_BACK_TAG = "rolled_back"
 AUDIT_TAG_PREFIX = "audit."
 
+# Address of the version's newest drift report, a page in its run's artifacts (pipelines/drift_report).
+DRIFT_REPORT_TAG = "drift_report"
+
 
 class RegistryUnavailableError(ConnectionError):
     """MLflow cannot be reached or does not answer; the last known state stays valid."""

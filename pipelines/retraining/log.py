@@ -1,6 +1,6 @@
 """The MLflow run with everything that explains a model, and the version that it becomes in the registry.
 
-run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec), model/ (the bundle), gate/ (tasks.compare)
+run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec, reference rows), model/ (the bundle), gate/ (tasks.compare)
 version source = the run's model/, tags = the reproducibility record and the gate's verdict
 """
 
@@ -23,6 +23,7 @@ from pipelines.retraining.collect import MANIFEST_FILE
 from pipelines.retraining.mlflow_runs import FINISHED, create_run, run_of_job
 from pipelines.retraining.model_card import METRIC_NAMES, model_card
 from pipelines.retraining.provenance import Code, current_code
+from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE
 from pipelines.retraining.steps import Evaluation, Fit, Run, read_evaluation, read_fit
 
 RECORD_PATH = "record"
@@ -101,7 +102,7 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
             client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
             client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
             client.log_artifact(run_id, str(run.workspace / CARD_FILE))
-            for file in (MANIFEST_FILE, f"{name}.yaml"):
+            for file in (MANIFEST_FILE, f"{name}.yaml", REFERENCE_ROWS_FILE):
                 client.log_artifact(run_id, str(run.workspace / file), RECORD_PATH)
     return run_id
 

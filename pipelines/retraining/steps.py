@@ -4,7 +4,7 @@
     validate       (raises)                refuses bad data
     build_dataset  dataset.parquet         examples with features, point in time
     train          model.onnx, fit.json, scores.parquet, parity.json
-    evaluate       evaluation.json, reference_profile.json
+    evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
     log            MLflow run and registered version (log.py)
 
 Each function takes a `Run` and reads what the ones before it wrote, so a scheduler may call each in a process of its own, and
@@ -33,6 +33,7 @@ from pipelines.retraining import collect, evaluate
 from pipelines.retraining.build_dataset import DATASET_FILE, build_dataset, dataset_hash, stored_features
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
 from pipelines.retraining.reference import Holdout, profile_of
+from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE, reference_rows
 from pipelines.retraining.split import Split, split_by_time
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def evaluate_step(run: Run) -> None:
         missing=_missing(recent, run.spec.feature_service),
     )
     profile_of(rows, threshold, run.spec.drift.segment).write(run.workspace / PROFILE_FILE)
+    write_parquet_atomically(reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE)
 
 
 def _missing(rows: pl.DataFrame, service: str) -> dict[str, float]:

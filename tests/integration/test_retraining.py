@@ -81,6 +81,7 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
         "plots/importance.png",
         "record/lake_manifest.json",
         f"record/{spec.name}.yaml",
+        "record/reference_rows.parquet",
         "model/MLmodel",
         "model/bundle.json",
         "model/input_example.json",
@@ -110,6 +111,17 @@ def test_the_bundle_is_what_a_server_needs(
     profile = ReferenceProfile.read(directory / PROFILE_FILE)
     assert tuple(profile.features) == bundle.features
     assert profile.rows == first.fit.rows["holdout"]
+
+
+def test_reference_rows_are_the_holdouts_and_score_as_they_say(
+    first: TrainingResult, registry: ModelRegistry, tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(registry.download_run_artifact(first.version, "record/reference_rows.parquet", tmp_path / "rows"))
+    bundle, scorer = load_bundle(registry.download(first.version, tmp_path / "bundle"))
+    assert tuple(rows.columns) == (*bundle.features, "score")
+    assert rows.height == first.fit.rows["holdout"]  # fewer than the sample's size
+    inputs = np.ascontiguousarray(rows.select(bundle.features).to_numpy(), dtype=np.float32)
+    np.testing.assert_allclose(scorer.score(inputs), rows["score"], atol=PARITY_TOLERANCE)
 
 
 def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
