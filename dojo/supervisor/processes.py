@@ -154,6 +154,10 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         module("retrainer", settings.retrainer_port, module="pipelines.retraining", niceness=BATCH_NICENESS),
         # It takes failing versions away from traffic, so it yields to nobody. Without MLflow it goes on judging.
         module("rollout", settings.rollout_port),
+        # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.
+        module("monitor", settings.monitor_port, niceness=BATCH_NICENESS),
+        # Rolls back what the monitor calls critical, so it yields to nobody; it sleeps nearly always.
+        module("responder", settings.responder_port),
         # Last up and first down: payments without a gateway would only be errors.
         module("simulator", settings.simulator_port, depends_on=("redis", "gateway")),
     ]
