@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import data, gate, gateway, retraining, rollout
+from tests.bench import data, drift, gate, gateway, retraining, rollout
 
-BENCHES = {"data": data.main, "gate": gate.main, "gateway": gateway.main, "rollout": rollout.main}
+BENCHES = {"data": data.main, "drift": drift.main, "gate": gate.main, "gateway": gateway.main, "rollout": rollout.main}
 
 
 def main(arguments: list[str]) -> int:
