@@ -159,6 +159,20 @@ def test_links_to_dashboards_lead_to_dashboards_and_their_variables(board: Dashb
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=NAMES)
+def test_links_to_runbooks_lead_to_runbooks(board: Dashboard) -> None:
+    """Grafana serves them from where docs/dashboards.md mounts them."""
+    assert "/monitoring/runbooks:/usr/share/grafana/public/runbooks" in (ROOT / "docs" / "dashboards.md").read_text()
+    for panel in panels(board):
+        for link in [*panel["links"], *panel["fieldConfig"]["defaults"]["links"]]:
+            for alert in re.findall(r"^/public/runbooks/(\w+)\.md$", link["url"]):
+                assert (ROOT / "monitoring" / "runbooks" / f"{alert}.md").is_file(), f"{panel['title']}: {alert}"
+            shown = [
+                heading for step in panel["transformations"] for heading in step["options"].get("renameByName", {}).values()
+            ]
+            assert set(re.findall(r"__data\.fields\.(\w+)", link["url"])) <= set(shown), f"{panel['title']}: {link['url']}"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=NAMES)
 def test_no_panel_has_a_copy_of_a_threshold(board: Dashboard) -> None:
     """Grafana's own thresholds are at most the 1 of a share of its limit, which is no number of any spec."""
     for panel in panels(board):

@@ -94,6 +94,17 @@ HEAT_MAP = Row(
             links=(to_dashboard("Where do the features come from?", "dojo-features"),),
         ),
         TimeSeries(
+            title="Drift that somebody caused",
+            description="What `dojo world drift start` put into the world: the truth that the monitor is measured by, and does not see. Compare when it "
+            "rises with when the rows above change colour.",
+            queries=(Query("max by (cause) (dojo_world_drift_intensity)", "{{cause}}"),),
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            width=24,
+            height=6,
+        ),
+        TimeSeries(
             title="PSI of the ten worst features",
             description="How far, in the unit of the thresholds (dashed, from the model's spec). Rising slowly: compare with the day window. "
             "A step: compare its time with the marks of rollouts.",
@@ -147,9 +158,9 @@ TABLE = Row(
             description="What the monitor measured beside PSI, and the threshold of a warning: missing values per view, flagged payments, label "
             "delay, served against offline features, performance. `dojo drift show` has the evidence.",
             queries=(
-                Query('max by (check, subject) (dojo_monitor_value{model="$model"})', "", instant=True, format="table"),
+                Query('max by (check, window, subject) (dojo_monitor_value{model="$model"})', "", instant=True, format="table"),
                 Query(
-                    'max by (check, subject) (dojo_monitor_value{model="$model"} * 0 + on (check) group_left () '
+                    'max by (check, window, subject) (dojo_monitor_value{model="$model"} * 0 + on (check) group_left () '
                     'max by (check) (dojo_monitor_threshold{model="$model", severity="warning"}))',
                     "",
                     instant=True,
@@ -158,7 +169,13 @@ TABLE = Row(
             ),
             unit="short",
             decimals=3,
-            columns={"check": "check", "subject": "subject", "Value #A": "measured", "Value #B": "warning at"},
+            columns={
+                "check": "check",
+                "window": "window",
+                "subject": "subject",
+                "Value #A": "measured",
+                "Value #B": "warning at",
+            },
             height=12,
         ),
     ),

@@ -40,7 +40,10 @@ FRESHNESS = Row(
             description="Rise of the share of requests that had none, by view, against the spec's thresholds (dashed). New customers are part of the "
             "reference already; beyond it values were lost or never written.",
             queries=(
-                Query('max by (subject) (dojo_monitor_value{model="$model", check="data_quality"})', "{{subject}}"),
+                Query(
+                    'max by (window, subject) (dojo_monitor_value{model="$model", check="data_quality"})',
+                    "{{subject}} ({{window}})",
+                ),
                 *(
                     Query(
                         f'max(dojo_monitor_threshold{{model="$model", check="data_quality", severity="{name}"}})',

@@ -189,9 +189,9 @@ QUALITY = Row(
             "`dojo drift show` has value, threshold and rows.",
             queries=(
                 Query(
-                    'max by (check, subject) (dojo_monitor_value{model="$model"} / on (model, check) group_left () '
+                    'max by (check, window, subject) (dojo_monitor_value{model="$model"} / on (model, check) group_left () '
                     'dojo_monitor_threshold{model="$model", severity="warning"})',
-                    "{{check}}: {{subject}}",
+                    "{{check}}: {{subject}} ({{window}})",
                 ),
             ),
         ),

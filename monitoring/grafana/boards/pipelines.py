@@ -114,7 +114,10 @@ LABELS = Row(
             description="Median delay of arriving labels divided by the one the spec expects, against its thresholds (dashed). Growing: performance is judged "
             "later and retraining sees less; ask who writes outcomes.",
             queries=(
-                Query('max by (subject) (dojo_monitor_value{model="$model", check="label_delay"})', "{{subject}}"),
+                Query(
+                    'max by (window, subject) (dojo_monitor_value{model="$model", check="label_delay"})',
+                    "{{subject}} ({{window}})",
+                ),
                 *(
                     Query(
                         f'max(dojo_monitor_threshold{{model="$model", check="label_delay", severity="{name}"}})',
@@ -189,6 +192,13 @@ RETRAINING = Row(
             unit="dtdurations",
             minimum=0,
             links=(runbook("ModelStale"),),
+        ),
+        TimeSeries(
+            title="Work orders",
+            description="Evaluations, retrainings and drift reports that others asked the retrainer for, by how they ended, since it started.",
+            queries=(Query('sum by (task, outcome) (dojo_retrainer_orders_total{model="$model"})', "{{task}}: {{outcome}}"),),
+            unit="short",
+            minimum=0,
         ),
         TimeSeries(
             title="What the responder asked for",

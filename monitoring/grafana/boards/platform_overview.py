@@ -232,6 +232,33 @@ SELF = Row(
             links=(runbook("Watchdog"),),
         ),
         TimeSeries(
+            title="Alerts that reached people",
+            description="Per second, by receiver (chat for warnings, pager for criticals), and what could not be read or put into the inbox. "
+            "`dojo alerts` shows them as they were sent.",
+            queries=(
+                Query(
+                    f'sum by (receiver, status) (rate(dojo_receiver_alerts_total{{receiver!="watchdog"}}{RATE}))',
+                    "{{receiver}}: {{status}}",
+                ),
+                Query(f"sum(rate(dojo_receiver_rejected_total{RATE}))", "not readable"),
+                Query(f"sum(rate(dojo_receiver_undelivered_total{RATE}))", "not delivered yet"),
+            ),
+            unit="ops",
+            minimum=0,
+            links=(runbook("NotificationsFailing"),),
+        ),
+        TimeSeries(
+            title="Rounds that failed",
+            description="Of monitor and responder, by cause. Each is repeated; while they last nobody judges, or nobody acts.",
+            queries=(
+                Query(f"sum by (cause) (rate(dojo_monitor_failures_total{RATE}))", "monitor: {{cause}}"),
+                Query(f"sum by (cause) (rate(dojo_responder_failures_total{RATE}))", "responder: {{cause}}"),
+            ),
+            unit="ops",
+            minimum=0,
+            links=(runbook("MonitorFailing"), runbook("ResponderFailing")),
+        ),
+        TimeSeries(
             title="What the responder did",
             description="Actions in the chosen time, by model and how they ended; the audit trail (`dojo audit list`) has each one's evidence.",
             queries=(
