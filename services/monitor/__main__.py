@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 
-from dojo.clock import RedisWorldClock
+from dojo.clock import RedisWorldClock, WorldClock
 from dojo.connections import connect_redis
 from dojo.eventlog import RedisEventLog
 from dojo.lake import Lake
@@ -57,6 +57,7 @@ def build(
     metrics: Metrics,
     status: Status,
     lease: timedelta = timedelta(seconds=5),
+    clock: WorldClock | None = None,
 ) -> Monitor:
     """A monitor with everything it needs; tests build theirs with it."""
     redis = connect_redis(settings.redis, REDIS_TIMEOUT)
@@ -76,7 +77,7 @@ def build(
         gauges=Gauges(metrics),
     )
     consumer = Consumer(log, store, profiles, sorted(specs), metrics)
-    return Monitor(log, store, consumer, judging, champions, RedisWorldClock(redis), metrics, status)
+    return Monitor(log, store, consumer, judging, champions, clock or RedisWorldClock(redis), metrics, status)
 
 
 if __name__ == "__main__":

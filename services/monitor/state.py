@@ -228,13 +228,13 @@ def close_hours(store: Store, known: Known, now: datetime) -> bool:
     gone: dict[Key, tuple[list[datetime], list[datetime]]] = {}
     for key in {*known.hours, *known.days}:
         closing = sorted(hour for hour in known.hours.get(key, {}) if hour < open_from)
-        for day in {floor(hour, "day") for hour in closing}:
+        for day in {day for hour in closing if (day := floor(hour, "day")) >= oldest}:
             window = known.window(key, "day", day)
             assert window is not None
             done.days.setdefault(key, {})[day] = window
         gone[key] = closing, [day for day in known.days.get(key, {}) if day < oldest]
     label_hours = sorted(hour for hour in known.label_hours if hour < open_from)
-    for day in {floor(hour, "day") for hour in label_hours}:
+    for day in {day for hour in label_hours if (day := floor(hour, "day")) >= oldest}:
         done.label_days[day] = known.labels("day", day)
     label_days = [day for day in known.label_days if day < oldest]
     seen = [entry for entry in known.seen if entry[1] < open_from]
