@@ -5,9 +5,14 @@ Settings come from the environment. The answer goes to stdout as JSON, or `error
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -19,7 +24,7 @@ from dojo.settings import Settings, load_settings
 from dojo.specs import load_spec
 from dojo.telemetry import configure_logging
 from pipelines.retraining import tasks
-from pipelines.retraining.errors import EXIT_FAILED, EXIT_REFUSED, RefusedError
+from pipelines.retraining.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RefusedError, RetrainingRunningError
 from pipelines.retraining.run_job import write_answer
 from pipelines.retraining.work import Asked
 
@@ -37,6 +42,9 @@ def main() -> int:
     order = asked.order
     try:
         answer = execute(asked, settings)
+    except RetrainingRunningError as error:
+        _log.info("not begun", model=order.model, order=order.id, why=str(error))
+        return EXIT_BUSY
     except tasks.REFUSALS as error:
         _log.error("refused", model=order.model, order=order.id, error=f"{type(error).__name__}: {error}")
         write_answer({"error": f"{type(error).__name__}: {error}"})
@@ -62,16 +70,10 @@ def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
 
             spec = load_spec(settings.models_dir / f"{order.model}.yaml")
             since = _moment(order.parameters, "since") if "since" in order.parameters else None
-            # A killed one's is there when the order is tried again.
-            workspace = settings.home / "orders" / order.id
-            shutil.rmtree(workspace, ignore_errors=True)
-            workspace.mkdir(parents=True)
-            try:
+            with alone(settings.home / "orders") as workspace:
                 found = evaluate_champion(
                     spec, Lake(settings.lake_dir), ModelRegistry(settings.mlflow), asked.as_of, since, workspace
                 )
-            finally:
-                shutil.rmtree(workspace, ignore_errors=True)
             return {**msgspec.to_builtins(found), "degraded": found.degraded}
         case "drift_report":
             from pipelines.drift_report import build  # Evidently: seconds
@@ -81,6 +83,27 @@ def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
             return {"url": str(build(settings, order.model, version, start, end)), "version": version}
         case other:
             raise WrongOrderError(f"{order.id}: expected evaluate or drift_report, got {other}")
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[Path]:
+    """An empty workspace, gone afterwards. A retrainer that was killed leaves its child to itself: while that one works, nobody else does, and
+    what a killed child left goes with the next one.
+
+    Raises:
+        RetrainingRunningError: another one works there; the kernel lets go when it dies.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "running.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetrainingRunningError(f"{directory}: another process executes an order") from None
+        for left in directory.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=directory) as workspace:
+            yield Path(workspace)
 
 
 def _text(parameters: dict[str, Any], name: str) -> str:

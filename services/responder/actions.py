@@ -24,6 +24,7 @@ from dojo.rollouts import NoRolloutError, Request, Rollouts, Stage
 from dojo.spec_schema import ModelSpec
 from dojo.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders
 from services.responder.announcements import RESPONDER, Announcements
+from services.responder.policy import FAMILIES
 from services.responder.state import Action, ModelState, Trouble
 
 # World time until the next evaluation when there were too few labels. By then half a day's frauds have come in, and it costs seconds.
@@ -90,17 +91,17 @@ class Actions:
             state = msgspec.structs.replace(state, action=msgspec.structs.replace(action, placed=True))
         if not work.ended:
             return state
-        finish = self._evaluated if kind == "evaluate" else self._retrained
-        return finish(spec, state, action, trouble, work, now)
+        if kind == "evaluate":
+            return self._evaluated(spec, state, action, work, now)
+        return self._retrained(spec, state, action, trouble, work, now)
 
-    def _evaluated(
-        self, spec: ModelSpec, state: ModelState, action: Action, trouble: Trouble | None, work: Work, now: datetime
-    ) -> Finished:
+    def _evaluated(self, spec: ModelSpec, state: ModelState, action: Action, work: Work, now: datetime) -> Finished:
         if work.state != "done":
             return self._failed(spec, state, action, str(work.answer.get("error", "")), now)
         found = {name: work.answer[name] for name in FIGURES if work.answer.get(name) is not None}
         verdict, reason = str(work.answer.get("verdict")), str(work.answer.get("reason", ""))
-        outcome, what, level = "done", f"champion evaluated: {verdict}", "info"
+        outcome, what = "done", f"champion evaluated: {verdict}"
+        level: Urgency = "info"
         again: datetime | None = now + spec.response.cooldown
         if found.get("version") != action.version:
             outcome, again = "no_effect", now
@@ -112,11 +113,12 @@ class Actions:
             reason += f"; asked again after {again:%Y-%m-%d %H:%M} while it lasts"
         else:
             reason += ". Nothing is retrained"
-        degraded = again is None
-        if trouble is not None:
-            changed = msgspec.structs.replace(trouble, evaluation=found, degraded=degraded, evaluate_after=again)
-            state = state.with_trouble(changed)
-        return self._finish(spec, state, action, what, found, level, reason, outcome, now)  # type: ignore[arg-type]
+        for other in state.troubles.values():  # it was about the champion, whatever else is wrong with it
+            if other.version == action.version and FAMILIES[other.check] == "model":
+                degraded = verdict == "degraded" and again is None and other.key == action.trouble
+                changed = msgspec.structs.replace(other, evaluation=found, degraded=degraded, evaluate_after=again)
+                state = state.with_trouble(changed)
+        return self._finish(spec, state, action, what, found, level, reason, outcome, now)
 
     def _retrained(
         self, spec: ModelSpec, state: ModelState, action: Action, trouble: Trouble | None, work: Work, now: datetime

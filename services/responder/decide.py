@@ -65,9 +65,9 @@ def decide(state: ModelState, response: Response, world: World) -> Decision | No
 
 
 def wanted(state: ModelState, response: Response, world: World) -> Iterator[tuple[Trouble, ActionKind, str]]:
-    """Troubles of the serving version that ask for more than a message, the worst and oldest first."""
+    """Troubles of the serving version that ask for more than a message, the worst first, then what an evaluation has confirmed, then the oldest."""
     ours = [trouble for trouble in state.troubles.values() if world.serving in ("", trouble.version)]
-    for trouble in sorted(ours, key=lambda t: (-ORDER[t.severity], t.since, t.check)):
+    for trouble in sorted(ours, key=lambda t: (-ORDER[t.severity], not t.degraded, t.since, t.check)):
         if ORDER[trouble.severity] < ORDER["warning"] or not is_current(trouble, world.now):
             continue
         match remedy(trouble.check, trouble.severity, response):

@@ -105,7 +105,8 @@ class Responder:
             RegistryUnavailableError, RouteConflictError, RolloutConflictError: repeat it.
         """
         spec, now = self._specs[model], self._clock.now()
-        before = state = self._of_this_world(self._store.load(model))
+        before = self._store.load(model)
+        state = self._of_this_world(before)
         control = read_control(self._redis)
         if self._dry_run and control.dry_run is None:
             control = msgspec.structs.replace(control, dry_run=DRY_BY_START)
@@ -131,7 +132,7 @@ class Responder:
         """The state with the intent; begun by the next step, when it is saved. Or with what was said instead."""
         trouble = decision.trouble
         if decision.held:
-            if trouble.held != decision.topic:
+            if trouble.held != decision.topic and decision.topic != "later":  # which the end of the action before has said
                 self._announcements.hold(spec, trouble, decision.kind, decision.topic, decision.held, world.now)
             return state.with_trouble(msgspec.structs.replace(trouble, held=decision.topic))
         action = intent(spec.name, decision, world)

@@ -1,7 +1,7 @@
 """Verdicts become troubles: told once, again when their severity changes, and when they end. Pure.
 
 Hours and days of one check are one trouble, as bad as the worse of the two: a sudden drift is seen by the hours first and by the days later. A
-verdict that is delivered twice, or of an older window than the one known, changes nothing. insufficient_data ends no trouble: nothing was
+verdict that is delivered twice, of an older window or of an earlier look than the one known, changes nothing. insufficient_data ends no trouble: nothing was
 seen to have ended.
 """
 
@@ -51,7 +51,7 @@ def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | Non
         begun = msgspec.structs.replace(begun, told=begun.severity)
         return state.with_trouble(begun), Telling("began", begun)
     known = before.windows.get(verdict.window)
-    if known is not None and (seen.start < known.start or seen == known):
+    if known is not None and (seen.start, seen.judged) <= (known.start, known.judged):
         return state, None
     if verdict.severity == "insufficient_data":
         return state, None
