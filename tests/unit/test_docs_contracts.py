@@ -90,6 +90,6 @@ def test_metrics_follow_prometheus_naming() -> None:
         )
         assert set(metric.labels) <= {
             *("model", "version", "arm", "view", "feature", "window", "stream"),
-            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage", "dag"),
+            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage", "dag", "action", "severity"),
             *("le", "objective", "receiver", "status"),
         }, f"{metric.name}: is this label bounded?"
