@@ -76,11 +76,15 @@ def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
                 )
             return {**msgspec.to_builtins(found), "degraded": found.degraded}
         case "drift_report":
-            from pipelines.drift_report import build  # Evidently: seconds
+            from pipelines.drift_report import EmptyWindowError, NoReferenceError, build  # Evidently: seconds
 
             wanted = order.parameters
             version, start, end = _text(wanted, "version"), _moment(wanted, "start"), _moment(wanted, "end")
-            return {"url": str(build(settings, order.model, version, start, end)), "version": version}
+            try:
+                report = build(settings, order.model, version, start, end)
+            except (EmptyWindowError, NoReferenceError) as error:
+                raise WrongOrderError(str(error)) from error
+            return {"url": report.url, "version": version, "drifted": list(report.drifted), "rows": report.current_rows}
         case other:
             raise WrongOrderError(f"{order.id}: expected evaluate or drift_report, got {other}")
 
