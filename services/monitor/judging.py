@@ -75,6 +75,15 @@ class Judging:
             for check, window in {(check, window) for check, window, _ in self._latest[model]}:
                 for row in self._records.history(model, check, window, limit=1):
                     self._gauges.restore(spec, check, window, row)
+            for kind in KINDS:
+                of = {
+                    spot: rows
+                    for spot, rows in self._judged.items()
+                    if spot[0] == model and spot[2] == kind and not spot[1].startswith("@")
+                }
+                if of:  # otherwise a day would pass until dashboards and rules know again how far judgement is
+                    newest = max(spot[3] for spot in of)
+                    self._gauges.judged(spec, kind, newest, sum(rows for spot, rows in of.items() if spot[3] == newest))
 
     def windows(self, known: Known, now: datetime) -> int:
         """Judge every window that is over. Returns how many were.

@@ -2,79 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from dojo.eventlog import PAYLOAD_FIELD, stream_key
-from dojo.events import Event, Stream, Verdict, decode
+from dojo.events import Event, Stream, Verdict
 from dojo.lake import Lake
-from dojo.settings import load_settings
-from services.monitor.__main__ import build
-from services.monitor.loop import Monitor, Status
-from services.monitor.metrics import LEVELS, Metrics
+from services.monitor.metrics import LEVELS
 from services.monitor.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.recorder.rows import frame_of
-from tests.integration.monitoring import Monitoring, recount, windows_of
+from tests.integration.monitoring import HOUR, PER_HOUR, Watch, recount, windows_of
 from tests.monitor_events import MODEL, START, Shop, profile, spec
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
-
-HOUR = timedelta(hours=1)
-PER_HOUR = 400
-LEASE = timedelta(milliseconds=300)
-
-
-class Watch:
-    """One monitor in this process, and a world whose time tests move."""
-
-    def __init__(self, redis: RedisServer, directory: Path) -> None:
-        self.monitoring = Monitoring(redis, directory)
-        self.directory = directory
-        self.redis_url = redis.url
-        self.shop = Shop()
-        self.spec = spec()
-        self.metrics = Metrics(CollectorRegistry())
-        self.monitor = self.start()
-
-    def start(self) -> Monitor:
-        self.metrics = Metrics(CollectorRegistry())
-        settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
-        return build(settings, {MODEL: self.spec}, self.metrics, Status(), LEASE, self.monitoring.clock)
-
-    def restart(self) -> None:
-        self.monitor.release()
-        self.monitor = self.start()
-
-    def append(self, events: list) -> None:  # type: ignore[type-arg]
-        self.monitoring.log.append(events)
-
-    def look(self, at: datetime) -> None:
-        """One round with world time at `at`."""
-        self.monitoring.clock.set(at, 0)
-        assert self.monitor.round(lambda: False)
-
-    def hours(self, first: int, last: int, **how: float) -> None:
-        """Live through hours first to last - 1 after START, each judged when it is over."""
-        for hour in range(first, last):
-            start = START + HOUR * hour
-            self.append(self.shop.predictions(start, PER_HOUR, **how))  # type: ignore[arg-type]
-            self.look(start + HOUR + timedelta(minutes=45))
-
-    def verdict(self, check: str, window: str = "hour", version: str = "1") -> Verdict:
-        return self.monitoring.records.latest(MODEL)[check, window, version]  # type: ignore[index]
-
-    def told(self, check: str) -> list[Verdict]:
-        """The check's events on the event log."""
-        rows = self.monitoring.client.xrange(stream_key(Stream.VERDICTS))
-        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
-        return [event for event in events if isinstance(event, Verdict) and event.check == check]
-
-    def gauge(self, check: str, window: str = "hour") -> float:
-        return self.metrics.severity.labels(MODEL, check, window)._value.get()
 
 
 @pytest.fixture
@@ -175,6 +118,7 @@ def test_a_restart_goes_on_without_gap_double_or_a_second_telling(watch: Watch) 
     watch.look(START + HOUR * 16 + timedelta(minutes=50))
     assert len(watch.told("input_drift")) == told, "windows that were judged are not judged again"
     assert watch.gauge("input_drift") == LEVELS["critical"], "what was judged before shows at once"
+    assert watch.metrics.judged_until.labels("hour")._value.get() == (START + HOUR * 16).timestamp(), "and how far that was"
     watch.hours(16, 17, shift=1.0)
     assert watch.verdict("input_drift").since == since == START + HOUR * 12
     assert len(watch.told("input_drift")) == told + 1
