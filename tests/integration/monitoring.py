@@ -5,28 +5,36 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from dojo.clock import RedisWorldClock
 from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.events import Prediction
+from dojo.eventlog import PAYLOAD_FIELD, RedisEventLog, stream_key
+from dojo.events import Event, Prediction, Stream, Verdict, decode
 from dojo.reference_profile import ReferenceProfile
+from dojo.settings import load_settings
 from dojo.statistics.binning import bin_counts
-from services.monitor.__main__ import main
+from services.monitor.__main__ import build, main
 from services.monitor.consumer import STREAMS
+from services.monitor.loop import Monitor, Status
+from services.monitor.metrics import Metrics
 from services.monitor.records import Records
 from services.monitor.state import GROUP, Known, Store
 from services.monitor.windows import floor
 from tests.integration.recording import health_at
-from tests.monitor_events import MODEL
+from tests.monitor_events import MODEL, START, Shop, spec
 from tests.servers import RedisServer, free_port, wait_until
 
-LEASE = timedelta(seconds=5)
+HOUR = timedelta(hours=1)
+PER_HOUR = 400  # answers, of which a window needs 300
+
+# Tests do not wait the usual five seconds for the lease of a monitor that is gone.
+LEASE = timedelta(milliseconds=300)
 
 
 class Monitoring:
@@ -59,6 +67,55 @@ class Monitoring:
     def counted(self) -> Known:
         """What is in Redis now."""
         return Store(self.client, "test").load()
+
+
+class Watch:
+    """One monitor in this process, and a world whose time tests move."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.monitoring = Monitoring(redis, directory)
+        self.directory = directory
+        self.redis_url = redis.url
+        self.shop = Shop()
+        self.spec = spec()
+        self.metrics = Metrics(CollectorRegistry())
+        self.monitor = self.start()
+
+    def start(self) -> Monitor:
+        self.metrics = Metrics(CollectorRegistry())
+        settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
+        return build(settings, {MODEL: self.spec}, self.metrics, Status(), LEASE, self.monitoring.clock)
+
+    def restart(self) -> None:
+        self.monitor.release()
+        self.monitor = self.start()
+
+    def append(self, events: Sequence[Event]) -> None:
+        self.monitoring.log.append(events)
+
+    def look(self, at: datetime) -> None:
+        """One round with world time at `at`."""
+        self.monitoring.clock.set(at, 0)
+        assert self.monitor.round(lambda: False)
+
+    def hours(self, first: int, last: int, **how: float) -> None:
+        """Live through hours first to last - 1 after START, each judged when it is over."""
+        for hour in range(first, last):
+            start = START + HOUR * hour
+            self.append(self.shop.predictions(start, PER_HOUR, **how))  # type: ignore[arg-type]
+            self.look(start + HOUR + timedelta(minutes=45))
+
+    def verdict(self, check: str, window: str = "hour", version: str = "1") -> Verdict:
+        return self.monitoring.records.latest(MODEL)[check, window, version]  # type: ignore[index]
+
+    def told(self, check: str) -> list[Verdict]:
+        """The check's events on the event log."""
+        rows = self.monitoring.client.xrange(stream_key(Stream.VERDICTS))
+        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
+        return [event for event in events if isinstance(event, Verdict) and event.check == check]
+
+    def gauge(self, check: str, window: str = "hour") -> float:
+        return self.metrics.severity.labels(MODEL, check, window)._value.get()
 
 
 class ForkedMonitor:
