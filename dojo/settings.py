@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
 # Processes that the stack can do without. airflow: 0.9 GB less, and the same work done in a process of our own. prometheus: with Alertmanager and
-# the alert receiver, 0.3 GB less, and nobody is alerted.
+# the alert receiver, 0.2 GB less, and nobody is alerted.
 Optional = Literal["airflow", "prometheus"]
 
 

@@ -46,6 +46,7 @@ def main() -> int:
     configure_logging("monitor", settings.log_level)
     stop = stop_on_signal()
     metrics, status = Metrics(), Status()
+    metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
     with HealthServer(settings.host, settings.monitor_port, status.health):
         run(build(settings, specs, metrics, status), status, metrics, stop)
     return 0
