@@ -154,6 +154,10 @@ class AuditTrail:
                 except WatchError:
                     continue  # somebody else appended: their entry comes first
 
+    def length(self) -> int:
+        """The number of the newest entry, 0 before the first: what was read of the trail stays true until it changes."""
+        return _decode_head(cast("bytes | None", self._redis.get(HEAD_KEY))).sequence
+
     def find(self, entry_id: str) -> Entry | None:
         """The entry that was recorded under an id, if any."""
         sequence = cast("bytes | None", self._redis.hget(IDS_KEY, entry_id))

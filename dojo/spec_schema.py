@@ -239,7 +239,8 @@ class Response(_Part):
             lost more than `degraded`. `roll_back`: to the previous champion when the trouble began within `recent_change` after the
             current version got its traffic, otherwise retrain.
         degraded: relative loss of PR-AUC against the version's own holdout, from which on a champion counts as degraded.
-        cooldown: no second action (messages apart) for the model within this time after one ended.
+        cooldown: no second action (messages apart) for the model within this time after a retraining or a rollback ended. A version
+            that got its traffic after that may be taken back all the same.
     """
 
     warning: Action

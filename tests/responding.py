@@ -58,7 +58,7 @@ class Surroundings:
         self.routes, self.rollouts = RouteTable(self.redis), Rollouts(self.redis)
         self.log = RedisEventLog(self.redis, 10_000)
         self.metrics = Metrics([model], CollectorRegistry())
-        self.dry_run = False
+        self.dry_run, self.settle_seconds = False, 0.0
         self.serve("1", "", 2 * since_hours)
         self.serve("2", "1", since_hours)
         self.loop = self.start()
@@ -94,6 +94,7 @@ class Surroundings:
             reports=Reports(client, orders, announcements),
             metrics=self.metrics,
             dry_run=self.dry_run,
+            settle_seconds=self.settle_seconds,
         )
         return Loop(responder, [self.model], self.status, self.metrics)
 

@@ -8,6 +8,7 @@ taken in: a drift and the broken feed that is its cause are told in one breath.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +33,10 @@ from services.responder.troubles import close_replaced, take
 GROUP = "responder"
 CONSUMER = "responder"  # one name for every incarnation: a restarted one finds what its predecessor left
 BATCH = 200
+
+# Wall time without a new verdict before anything is begun: the monitor says everything of a window in one breath, and the cause of a drift may be its
+# last word. Short beside what is begun, which takes minutes.
+SETTLE_SECONDS = 1.0
 
 DEAD_LETTERS_KEY = "dojo:responder:dead-letters"
 DEAD_LETTERS_KEPT = 1000
@@ -60,11 +65,14 @@ class Responder:
         reports: Reports,
         metrics: Metrics,
         dry_run: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """dry_run: as if `dojo responder dry-run on` had been said."""
+        """dry_run: as if `dojo responder dry-run on` had been said. settle_seconds: see SETTLE_SECONDS."""
         self._redis, self._log, self._specs, self._clock, self._store = redis, event_log, specs, clock, store
         self._situation, self._actions, self._announcements = situation, actions, announcements
         self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
+        self._settle_seconds = settle_seconds
+        self._heard: dict[str, float] = {}  # model -> when its latest verdict was taken in, monotonic seconds
 
     def recover(self) -> None:
         """Take in what was read and not acknowledged, by us or a predecessor."""
@@ -94,6 +102,7 @@ class Responder:
                     self._announcements.tell(self._specs[model], telling, now)
             if state != before:
                 self._store.save(state)
+            self._heard[model] = time.monotonic()
             for verdict in verdicts:
                 self._metrics.verdicts.labels(model, verdict.severity).inc()
         self._log.acknowledge(Stream.VERDICTS, GROUP, [delivery.message_id for delivery in deliveries])
@@ -118,7 +127,7 @@ class Responder:
         state = self._reports.advance(spec, state, now)
         if state.action is not None:
             return self._advance(spec, before, state)
-        if state.troubles:
+        if state.troubles and time.monotonic() - self._heard.get(model, 0.0) >= self._settle_seconds:
             world = self._situation.look(state, control, now)
             decision = decide(state, spec.response, world)
             if decision is not None:

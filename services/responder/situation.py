@@ -22,6 +22,7 @@ class Situation:
 
     def __init__(self, routes: RouteTable, rollouts: Rollouts, audit: AuditTrail) -> None:
         self._routes, self._rollouts, self._audit = routes, rollouts, audit
+        self._read: dict[str, tuple[int, str, str, str, datetime | None]] = {}  # model -> what the trail said, at its length
 
     def live(self, model: str) -> frozenset[str] | None:
         """The versions that answer callers, or are a shadow; None where a model has no route."""
@@ -34,13 +35,10 @@ class Situation:
         """The trail is read only where something critical asks for it: it is long."""
         model = state.model
         route, rollout = self._routes.get(model), self._rollouts.get(model)
-        champion, previous = ("", "")
-        since: datetime | None = None
+        previous, since = "", None
         serving = route.primary.version if route is not None else ""
         if not serving or any(ORDER[trouble.severity] >= ORDER["critical"] for trouble in state.troubles.values()):
-            champion, previous = self._roles(model)
-            serving = serving or champion
-            since = self._traffic_since(model, serving)
+            serving, previous, since = self._history(model, serving)
         switched = control.pause_of(model)
         return World(
             now=now,
@@ -50,6 +48,16 @@ class Situation:
             rolling_out=rollout.version if rollout is not None and rollout.active else "",
             paused=f"paused by {switched.who}: {switched.why}" if switched is not None else "",
         )
+
+    def _history(self, model: str, serving: str) -> tuple[str, str, datetime | None]:
+        """Who serves (by the trail where no route says so), who did before, and since when the first has traffic. Read again when the trail grows."""
+        length = self._audit.length()
+        known = self._read.get(model)
+        if known is None or known[:2] != (length, serving):
+            champion, previous = self._roles(model)
+            since = self._traffic_since(model, serving or champion)
+            known = self._read[model] = (length, serving, serving or champion, previous, since)
+        return known[2:]
 
     def _roles(self, model: str) -> tuple[str, str]:
         """The champion and the version to go back to, by the trail's last word; "" where there is none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import threading
 import urllib.request
@@ -265,6 +264,23 @@ def test_two_verdicts_at_once_begin_one_action(shop: Surroundings) -> None:
     assert shop.done() == ["ordered a retraining"]
 
 
+def test_nothing_is_begun_before_everything_was_said(shop: Surroundings) -> None:
+    shop.settle_seconds = 0.5
+    shop.loop = shop.start()
+    shop.say("critical", "input_drift")
+    shop.rounds()
+    assert "retrain" not in {work.order.kind for work in shop.orders.open()}
+    shop.say("severe", "data_quality")
+
+    def decided() -> bool:
+        shop.rounds(1)
+        return bool(shop.state.troubles["2/input_drift"].held)
+
+    wait_until(decided, 10, "it has decided")
+    assert shop.state.troubles["2/input_drift"].held == "broken_data"
+    assert "retrain" not in {work.order.kind for work in shop.orders.open()}
+
+
 def test_two_responders_at_once_begin_one_action(shop: Surroundings) -> None:
     shop.say("critical")
     loops = [shop.start(connect_redis(shop.url)) for _ in range(2)]
@@ -419,11 +435,11 @@ def test_a_version_that_is_gone_is_not_rolled_back_to(served: Surroundings) -> N
 # Killed.
 
 
-def life(shop: Surroundings, deaths: random.Random) -> int:
-    """Responders of which each dies after a few writes (of Redis or MLflow), until one finds nothing more to do. Returns how many died."""
-    killed = 0
-    for _ in range(200):
-        fate = Fate(deaths.randrange(10))
+def life(shop: Surroundings) -> int:
+    """Responders of which the first dies after its first write (to Redis or MLflow), the next after its second, and so on, until one finds
+    nothing more to do. Returns how many died."""
+    for survives in range(60):
+        fate = Fate(survives)
         registry = ModelRegistry(shop.registry.url, timeout_seconds=10, retries=0)
         registry.client = DoomedMlflow(registry.client, fate)  # type: ignore[assignment]
         redis = doomed_redis(shop.url, fate)
@@ -431,18 +447,17 @@ def life(shop: Surroundings, deaths: random.Random) -> int:
         try:
             for _ in range(4):
                 loop.round(threading.Event())
-            return killed
+            return survives
         except KilledError:
-            killed += 1
+            continue
         finally:
             redis.close()
     raise AssertionError("it does not settle")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_after_any_write_it_ends_the_same_with_one_rollback(served: Surroundings, seed: int) -> None:
+def test_killed_after_any_write_it_ends_the_same_with_one_rollback(served: Surroundings) -> None:
     served.say("critical", since=START - 3 * HOUR)
-    assert life(served, random.Random(seed)) >= 4
+    assert life(served) >= 5
     route = served.routes.get(served.model)
     champion = served.registry.by_alias(served.model, CHAMPION)
     assert route is not None
@@ -453,17 +468,16 @@ def test_killed_after_any_write_it_ends_the_same_with_one_rollback(served: Surro
     assert served.audit.verify().faults == ()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_killed_after_any_write_it_orders_once_and_pages_once(shop: Surroundings, seed: int) -> None:
-    deaths, killed = random.Random(seed), 0
+def test_killed_after_any_write_it_orders_once_and_pages_once(shop: Surroundings) -> None:
     shop.say("severe", "input_drift")
-    killed += life(shop, deaths)
+    killed = [life(shop)]
     shop.answer("evaluate", **DEGRADED)
     shop.answer("drift_report", url="http://report")
-    killed += life(shop, deaths)
+    killed += [life(shop)]
     shop.answer("retrain", outcome="keep", reason="gain 0.1 %")
-    killed += life(shop, deaths)
-    assert killed >= 8
+    killed += [life(shop)]
+    assert min(killed) >= 2, killed
+    assert sum(killed) >= 9, killed
     assert shop.done() == [
         "ordered an evaluation of the champion, version 2",
         "the champion is degraded",
