@@ -1,12 +1,13 @@
 """A world for tests of monitoring: a version trained as in production, then days of answered payments and their outcomes.
 
 Everything is made in bulk by the code that the running stack uses (source, features, training, scoring), without its servers, and is
-decided by the source's seed. Drift is caused by what is given to `live`: another source, or a change of the rows that are scored.
+decided by the source's seed. Drift is caused by what is given to `live`: drifts as `dojo world drift` starts them, another source, or a
+change of the rows that are scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,9 @@ from dojo.events import Outcome, Prediction, Stream
 from dojo.lake import Lake
 from dojo.spec_schema import ModelSpec
 from dojo.specs import load_spec
-from feature_repo import catalog
+from dojo.world_drift import ActiveDrift
+from feature_repo import catalog, on_demand
+from pipelines.features.offline import offline_file
 from pipelines.retraining import steps
 from pipelines.retraining.build_dataset import join_features
 from pipelines.retraining.steps import Run
@@ -46,6 +49,8 @@ class TrainedWorld:
     spec: ModelSpec
     directory: Path
     live_from: date
+    source: Source
+    first: date
     days: WorldDays
     transactions: pl.DataFrame
     outcomes: pl.DataFrame
@@ -68,10 +73,14 @@ class Live:
     Attributes:
         rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of the label), stored values, features
             (Float32), score (Float64), flagged; in order of time.
+        labels: that become known on these days, of earlier payments too: transaction_id, time (of the payment), label, arrival.
+        stopped: when batch features were published for the last time; None while they are.
     """
 
     world: TrainedWorld
     rows: pl.DataFrame
+    labels: pl.DataFrame
+    stopped: datetime | None = None
     version: str = "1"
 
     def predictions(self, start: datetime, end: datetime) -> Iterator[Prediction]:
@@ -79,7 +88,7 @@ class Live:
         rows = self.rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
         names, views = self.world.features, catalog.views_of(self.world.spec.feature_service)
         vectors = rows.select(pl.col(names).cast(pl.Float64)).to_numpy().tolist()
-        ages = [_ages(rows, view) for view in views]
+        ages = [view_ages(rows, view, self.stopped) for view in views]
         fixed = rows.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "score", "flagged")
         for at, (request, customer, merchant, time, score, flagged) in enumerate(fixed.iter_rows()):
             yield Prediction(
@@ -101,9 +110,9 @@ class Live:
             )
 
     def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
-        """The labels of live payments that arrive at start <= world time < end, in order of arrival."""
-        rows = self.rows.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
-        for request, time, arrival, label in rows.select("transaction_id", "event_timestamp", "arrival", "label").iter_rows():
+        """The labels that arrive at start <= world time < end, in order of arrival."""
+        rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
+        for request, time, arrival, label in rows.select("transaction_id", "time", "arrival", "label").iter_rows():
             yield Outcome(
                 event_id=Outcome.id_for(request),
                 world_time=arrival,
@@ -151,6 +160,8 @@ def train(
         spec=spec,
         directory=directory,
         live_from=live_from,
+        source=source,
+        first=first,
         days=days,
         transactions=transactions,
         outcomes=outcomes,
@@ -159,36 +170,86 @@ def train(
     )
 
 
-def live(world: TrainedWorld, days: int, directory: Path, source: Source | None = None, change: Change | None = None) -> Live:
+def live(
+    world: TrainedWorld,
+    days: int,
+    directory: Path,
+    source: Source | None = None,
+    change: Change | None = None,
+    drifts: Iterable[ActiveDrift] = (),
+) -> Live:
     """The first `days` live days.
 
     Args:
         directory: for feature files; one per call.
-        source: makes the live days; by default the world's own. It should agree with that one until `live_from`.
+        source: makes the days; by default the world's own. It should agree with that one until `live_from`.
         change: of the rows that are scored.
+        drifts: what is done to the world, with final bounds, none before `live_from`.
     """
-    spec, first = world.spec, world.live_from
-    lived = world.days if source is None else WorldDays(source, spec.label.delay, SEED, first)
-    made = [lived.transactions(first + timedelta(days=offset)) for offset in range(days)]
-    # Labels of earlier payments arrive from the history, of these from themselves.
-    late = [world.days.outcomes(first + timedelta(days=o)).filter(pl.col("time") < start_of(first)) for o in range(days)]
-    known = pl.concat([*late, *(rows.select("transaction_id", "time", "label", "arrival") for rows in made)])
+    spec, first, drifts = world.spec, world.live_from, tuple(drifts)
+    lived = WorldDays(source or world.source, spec.label.delay, SEED, world.first, drifts)
+    span = [first + timedelta(days=offset) for offset in range(days)]
+    made, labels = [], []
+    for day in span:
+        made.append(lived.transactions(day))
+        labels.append(lived.outcomes(day))
+    known = pl.concat(labels)
     transactions = pl.concat([world.transactions, *(transaction_history(rows) for rows in made)])
     outcomes = pl.concat([world.outcomes, outcome_history(known)])
-    arrivals = pl.concat(made).select("transaction_id", "arrival")
+    truth = pl.concat(made).select("transaction_id", "label", "arrival")
     examples = (
         transactions.filter(pl.col("world_time") >= start_of(first))
-        .join(known.select("transaction_id", "label"), on="transaction_id")
-        .join(arrivals, on="transaction_id")
+        .join(truth, on="transaction_id")
         .rename({"world_time": "event_timestamp"})
         .select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount", "label", "arrival")
         .sort("event_timestamp", "transaction_id")
     )
     rows = join_features(transactions, outcomes, examples, spec.feature_service, directory)
+    stopped = next((_last_published(drift.started) for drift in drifts if drift.kind == "stale_features"), None)
+    if stopped is not None:
+        rows = _without_materialization(rows, spec.feature_service, directory, stopped)
     rows = change(rows) if change is not None else rows
     inputs = np.ascontiguousarray(rows.select(world.features).to_numpy(), dtype=np.float32)
     scores = world.scorer.score(inputs).astype(np.float64)
-    return Live(world, rows.with_columns(pl.Series("score", scores), pl.Series("flagged", scores >= world.threshold)))
+    rows = rows.with_columns(pl.Series("score", scores), pl.Series("flagged", scores >= world.threshold))
+    return Live(world, rows, known, stopped)
+
+
+def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None = None) -> list[float | None]:
+    """World seconds since the view's values were true; None where the store has no row: a row of zeros and none look the same."""
+    stored = [feature.name for feature in view.features if feature.name in rows.columns]
+    time = pl.col("event_timestamp")
+    if view.kind == "streaming":
+        last = pl.col(next(name for name in stored if name in catalog.MOMENTS))
+        age = time.dt.epoch("us") / 1_000_000 - last
+        return rows.select(pl.when(last > 0).then(age)).to_series().to_list()
+    delay = catalog.PUBLISH_DELAY
+    published = (time - delay).dt.truncate("1d") + delay
+    published = published if stopped is None else pl.min_horizontal(published, pl.lit(stopped))
+    known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
+    return rows.select(pl.when(known).then((time - published).dt.total_microseconds() / 1e6)).to_series().to_list()
+
+
+def _last_published(moment: datetime) -> datetime:
+    """When batch features were published last before a moment."""
+    return start_of((moment - catalog.PUBLISH_DELAY).date()) + catalog.PUBLISH_DELAY
+
+
+def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, stopped: datetime) -> pl.DataFrame:
+    """The rows as the online store answers when nothing is published after `stopped`: it keeps batch values for good."""
+    late = rows["event_timestamp"] >= stopped + timedelta(days=1)
+    before, after = rows.filter(~late), rows.filter(late)
+    for view in (view for view in catalog.views_of(service) if view.kind == "batch"):
+        key, names = catalog.ENTITY_KEYS[view.entity], [feature.name for feature in view.features]
+        kept = pl.read_parquet(offline_file(directory / "offline", view.name, stopped.date())).select(key, *names)
+        after = (
+            after.drop(names).join(kept, on=key, how="left", maintain_order="left").with_columns(pl.col(names).fill_null(0.0))
+        )
+    inputs = after.with_columns((pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias("transaction_time"))
+    wanted = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]
+    computed = on_demand.compute({name: inputs[name].cast(pl.Float64).to_numpy() for name in wanted}, choose=np.where)
+    after = after.with_columns(pl.Series(name, column) for name, column in computed.items() if name in rows.columns)
+    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
 
 
 def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -198,17 +259,3 @@ def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.
         transactions.append(transaction_history(days.transactions(day)))
         outcomes.append(outcome_history(days.outcomes(day)))
     return pl.concat(transactions), pl.concat(outcomes)
-
-
-def _ages(rows: pl.DataFrame, view: catalog.View) -> list[float | None]:
-    """World seconds since the view's values were true; None where the store has no row: a row of zeros and none look the same."""
-    stored = [feature.name for feature in view.features if feature.name in rows.columns]
-    time = pl.col("event_timestamp")
-    if view.kind == "streaming":
-        last = pl.col(next(name for name in stored if name in catalog.MOMENTS))
-        age = time.dt.epoch("us") / 1_000_000 - last
-        return rows.select(pl.when(last > 0).then(age)).to_series().to_list()
-    delay = catalog.PUBLISH_DELAY
-    since = (time - delay) - (time - delay).dt.truncate("1d")
-    known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
-    return rows.select(pl.when(known).then(since.dt.total_microseconds() / 1e6)).to_series().to_list()
