@@ -13,7 +13,6 @@ deviation all the same (PSI 0.01), given the rows to tell it from chance (`psi_n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -95,8 +94,8 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
             finite=self.finite + other.finite,
             total=self.total + other.total,
             squares=self.squares + other.squares,
-            minimum=_of_both(min, self.minimum, other.minimum),
-            maximum=_of_both(max, self.maximum, other.maximum),
+            minimum=min((end for end in (self.minimum, other.minimum) if end is not None), default=None),
+            maximum=max((end for end in (self.maximum, other.maximum) if end is not None), default=None),
         )
 
 
@@ -247,9 +246,3 @@ def histogram(values: npt.NDArray[np.floating], edges: Edges, *, low: float = -m
     counted = MatrixHistogram(BinPlan({"value": edges}, {"value": low}, {"value": high}))
     counted.add(np.asarray(values)[:, None])
     return counted.column("value")
-
-
-def _of_both(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return choose(one, other)

@@ -1,21 +1,12 @@
-"""dojo/statistics/divergence.py and samples.py: against SciPy and Evidently, and the properties that define them."""
+"""dojo/statistics/divergence.py and samples.py: against SciPy, and the properties that define them."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
-from evidently.legacy.calculations.stattests import (
-    jensenshannon_stat_test,
-    kl_div_stat_test,
-    ks_stat_test,
-    wasserstein_stat_test,
-)
-from evidently.legacy.core import ColumnType
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -154,26 +145,6 @@ def test_ks_p_values_are_uniform_without_drift() -> None:
     found = [ks_p_value(ks_statistic(random.normal(size=300), random.normal(size=200)), 300, 200) for _ in range(1000)]
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.02)  # three standard errors
     assert np.mean(found) == pytest.approx(0.5, abs=0.03)
-
-
-def test_evidently_agrees_where_its_definition_is_the_same() -> None:
-    random = np.random.default_rng(5)
-    r, c = pd.Series(random.gamma(2.0, size=1500)), pd.Series(random.gamma(2.3, size=900))
-    numbers = SimpleNamespace(type=ColumnType.Numerical)
-    assert ks_p_value(ks_statistic(r.to_numpy(), c.to_numpy()), 1500, 900) == pytest.approx(
-        ks_stat_test.func(r, c, numbers.type, 0.05)[0], abs=1e-3
-    )
-    assert wasserstein_distance(r.to_numpy(), c.to_numpy()) / np.std(r) == pytest.approx(
-        wasserstein_stat_test.func(r, c, numbers.type, 0.1)[0]
-    )
-    # Of numbers with few values Evidently bins by value, as quantile edges do.
-    r, c = pd.Series(random.binomial(4, 0.4, 1500)), pd.Series(random.binomial(4, 0.5, 900))
-    edges = np.arange(4.0)
-    counted = bin_counts(r.to_numpy().astype(float), edges), bin_counts(c.to_numpy().astype(float), edges)
-    in_nats = math.sqrt(jensen_shannon(*counted) * math.log(2))
-    assert in_nats == pytest.approx(jensenshannon_stat_test.func(r, c, numbers.type, 0.1)[0])
-    # Its KL has the reference first.
-    assert kullback_leibler(counted[1], counted[0]) == pytest.approx(kl_div_stat_test.func(r, c, numbers.type, 0.1)[0])
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
