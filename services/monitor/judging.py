@@ -247,6 +247,7 @@ class Judging:
                 del self._judged[spot]
             for verdict in gone:
                 del self._latest[model][verdict.check, verdict.window, verdict.version]
+                self._gauges.forget_version((model, verdict.version))
         self._memory.trim(now - timedelta(days=30))
 
 
