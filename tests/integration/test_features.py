@@ -20,6 +20,7 @@ from dojo.clock import RedisWorldClock, wall_now
 from dojo.eventlog import PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.events import Stream, Transaction, encode
 from dojo.lake import Lake, content_hash
+from dojo.world_drift import DriftTable
 from feature_repo.catalog import SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
 from feature_repo.store import open_store
@@ -317,7 +318,7 @@ def world_rows(world: World) -> pl.DataFrame:
     )
 
 
-def test_the_resident_materializer_follows_the_world_by_itself(tmp_path: Path) -> None:
+def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told_to_stop(tmp_path: Path) -> None:
     world = World(tmp_path)
     clock = RedisWorldClock(world.redis)
     world.materializer.start()
@@ -345,7 +346,16 @@ def test_the_resident_materializer_follows_the_world_by_itself(tmp_path: Path) -
         )
         clock.set(START + timedelta(days=12, hours=5, minutes=59), 0)
         assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
+        # Stale features on purpose: due as it is, it waits, says why and goes on telling how old everything is.
+        drifts = DriftTable(world.redis)
+        drifts.start("stale_features", clock.now())
         clock.set(START + timedelta(days=12, hours=6), 0)
+        wait_until(lambda: state()["state"].startswith("paused by caused drift since 2026-01-13 05:59"), 30, "it pauses")
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.materializer_port}/metrics", timeout=5).read().decode()
+        assert 'dojo_materializer_freshness_seconds{view="customer_daily"} 86400.0' in metrics
+        assert state()["runs"] == 1
+        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
+        drifts.stop("stale_features", clock.now())
         wait_until(lambda: state()["runs"] == 2, 30, "the next midnight's run")
         assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=12, hours=6)
         assert world.materializer.stop(within=10) == 0
