@@ -16,6 +16,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         stack.json("up", within=300)
         wait_until(lambda: stack.json("status", check=False)["world"] is not None, 120, "the world has a time", every=1)
+        # At four world hours a second streamed features are hours old: the monitor is right to see skew, and a rollback in the middle of
+        # another test would be right too.
+        stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
         yield stack
     finally:
         stack.dojo("down", check=False)
