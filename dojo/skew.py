@@ -33,8 +33,8 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
         sampled: requests that were compared; 0 when there were none to compare, which is no proof of anything.
         rows: of these, requests with at least one feature that differs. share: rows / sampled, None without any.
         differing: feature -> requests in which it differs, the most frequent first.
-        late: view -> requests that got its row before the newest, which had been visible for less than the view's SLA allows: they were
-            compared with the row that they got. How old rows are is feature_freshness' to judge, what is in them is skew.
+        late: view -> requests that got an entity's row from before its newest: compared with the row that they got. How old rows are is
+            feature_freshness' to judge, what is in them is skew. stale: those of them that the view's SLA does not allow for.
         excused: why requests of the day could not be in the sample -> how many: their answer says itself that it knew less (one of its
             reasons in `degraded`), or the lake has no payment of their id (`no_payment`).
         examples: the worst differing value of each differing feature, at most 10, relative to the offline value.
@@ -50,6 +50,7 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     late: dict[str, int]
     excused: dict[str, int]
     examples: tuple[SkewExample, ...] = ()
+    stale: dict[str, int] = {}
 
 
 def skew_key(model: str) -> str:

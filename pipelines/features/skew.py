@@ -5,9 +5,10 @@ training sets (compute.py, feature_repo/on_demand.py), point in time, and held a
 taken from the store that serving reads, so a store that is wrong cannot agree with itself.
 
 *What counts as equal.* Streaming values are state at the entity's latest payment on both sides (docs/adr/0003): that is their definition, no
-difference. Values agree within what float32 and sums of cents leave. A request that got the row before the newest is compared with the row it
-got when the newest had been visible for less than the view's SLA leaves (at demo speed a second of wall time is forty world minutes):
-lateness is feature freshness' matter, and counted apart. An amount that differs from the recorded payment's (cents for euros) shows here.
+difference. Values agree within what float32 and sums of cents leave. A request that got one of its entity's rows from before the newest is
+compared with the row that it got: how late rows may be is feature freshness' matter (at demo speed a second of wall time is forty world
+minutes), and counted apart. A row from after the payment, a row that never was, and no row where there should be one are skew. An
+amount that differs from the recorded payment's (cents for euros) shows here.
 
 Memory and time are bounded by the sample: only the payments of its customers and merchants are computed. About one second a model on the public
 data's 9,500 payments a day, of which reading the lake is most.
@@ -39,14 +40,17 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-4
 # The streamer's row has its payment's time, the lake's a microsecond more, and an age in the log loses some: the same row.
 SAME_ROW = timedelta(milliseconds=1)
 
-# How long a newer row may have been visible to training while serving still had the one before: the SLA less what a row's life is.
+# How long a newer row may have been visible to training while serving still had an older one: the SLA less what a row's life is. Later is stale.
 ALLOWED_LATENESS = {
     view.name: view.freshness_sla - (timedelta(days=1) if view.kind == "batch" else timedelta(0))
     for view in catalog.VIEWS.values()
 }
 
-# Batch rows that a sample's requests can have got: of the day's midnight, and of those before that lateness may reach.
+# Midnights whose batch rows a day's requests get when nothing is late: the day's, the one before, and one more before it is published.
 MIDNIGHTS = 3
+
+# How old a batch row may be to be recognised: beyond it a store has been left alone for a month, and what it says is wrong.
+OLDEST_ROW = timedelta(days=31)
 
 EXAMPLES = 10
 
@@ -92,12 +96,14 @@ def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of:
     requests, excused = sampled_requests(lake, model, start, end, sample)
     differing: Counter[str] = Counter()
     late: Counter[str] = Counter()
+    stale: Counter[str] = Counter()
     examples: dict[str, SkewExample] = {}
     rows = 0
     timelines = offline_rows(lake, requests, start, end) if requests else {}
     for request in requests:
         expected, behind = offline_vector(request, timelines, service)
-        late.update(behind)
+        late.update(behind.keys())
+        stale.update(view for view, missed in behind.items() if missed > ALLOWED_LATENESS[view])
         differs = [name for name, value in request.served.items() if not agrees(value, expected.get(name))]
         differing.update(differs)
         rows += bool(differs)
@@ -114,6 +120,7 @@ def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of:
         share=rows / len(requests) if requests else None,
         differing=dict(differing.most_common()),
         late=dict(late.most_common()),
+        stale=dict(stale.most_common()),
         excused=excused,
         examples=tuple(examples[name] for name, _ in differing.most_common(EXAMPLES)),
     )
@@ -154,18 +161,18 @@ def sampled_requests(
 def offline_rows(lake: Lake, requests: Sequence[Request], start: datetime, end: datetime) -> dict[str, Timeline]:
     """View -> what training would know of the requests' entities around the day, computed from the lake's events."""
     customers, merchants = {r.customer_id for r in requests}, {r.merchant_id for r in requests}
-    reach = start - max(HISTORY, STATE_REACH) - timedelta(days=MIDNIGHTS)
+    midnights = midnights_of(requests, start)
+    first = datetime(midnights[0].year, midnights[0].month, midnights[0].day, tzinfo=UTC)
+    reach = min(first - HISTORY, start - STATE_REACH) - timedelta(days=1)
     ours = pl.col("customer_id").is_in(customers) | pl.col("merchant_id").is_in(merchants)
     transactions = _unique(lake.scan(Stream.TRANSACTIONS, reach, end).filter(ours).select(TRANSACTION_COLUMNS))
     outcomes = _unique(lake.scan(Stream.OUTCOMES, reach, None).select(OUTCOME_COLUMNS))
     of_customers = transactions.filter(pl.col("customer_id").is_in(customers))
     of_merchants = transactions.filter(pl.col("merchant_id").is_in(merchants))
-    midnights = [start.date() - timedelta(days=back) for back in reversed(range(MIDNIGHTS))]
 
     def since(rows: pl.DataFrame, moment: datetime, until: datetime = end) -> pl.DataFrame:
         return rows.filter(pl.col("world_time").is_between(moment, until, closed="left"))
 
-    first = datetime(midnights[0].year, midnights[0].month, midnights[0].day, tzinfo=UTC)
     state = start - STATE_REACH
     views = {
         "customer_daily": compute.customer_daily(since(of_customers, first - REACH["customer_daily"]), midnights),
@@ -179,16 +186,25 @@ def offline_rows(lake: Lake, requests: Sequence[Request], start: datetime, end: 
     }
 
 
+def midnights_of(requests: Sequence[Request], start: datetime) -> list[date]:
+    """The midnights whose batch rows the requests should have got, and those of the rows that they did get."""
+    usual = {start.date() - timedelta(days=back) for back in range(MIDNIGHTS)}
+    batch = [view.name for view in catalog.VIEWS.values() if view.kind == "batch"]
+    got = {(at - catalog.PUBLISH_DELAY).date() for r in requests for view in batch if (at := r.served_at.get(view)) is not None}
+    return sorted(usual | {day for day in got if (start - OLDEST_ROW).date() <= day <= start.date()})
+
+
 def offline_vector(
     request: Request, timelines: Mapping[str, Timeline], service: str
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The service's features as training would have them, and the views of which serving had a row that was late, but allowed to be."""
+) -> tuple[dict[str, float], dict[str, timedelta]]:
+    """The service's features as training would have them of the rows that serving got, and the views of which it did not get the newest: with how
+    long the first that it missed had been visible."""
     values: dict[str, float] = {"amount": request.amount, "transaction_time": request.paid.timestamp()}
-    behind = []
+    behind = {}
     for view in catalog.views_of(service):
         key = request.customer_id if view.entity == "customer" else request.merchant_id
         visible, rows = timelines[view.name].rows(key)
-        row, was_late = row_to_compare(
+        row, missed = row_to_compare(
             visible,
             request.paid,
             request.asked,
@@ -196,38 +212,40 @@ def offline_vector(
             ALLOWED_LATENESS[view.name],
             view.kind == "batch",
         )
-        behind += [view.name] if was_late else []
+        if missed is not None:
+            behind[view.name] = missed
         known = rows[row] if row is not None else {}
         values.update({feature.name: known.get(feature.name) or 0.0 for feature in view.features})
     computed = values | on_demand.compute(values)
-    return {name: computed[name] for name in catalog.SERVICES[service]}, tuple(behind)
+    return {name: computed[name] for name in catalog.SERVICES[service]}, behind
 
 
 def row_to_compare(
     visible: Sequence[datetime], paid: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
-) -> tuple[int | None, bool]:
-    """Which of an entity's rows served values are held against, and whether serving was late within what is allowed.
+) -> tuple[int | None, timedelta | None]:
+    """Which of an entity's rows served values are held against, and for how long serving had missed a newer one (None: it had the newest).
 
     Args:
         visible: from when each row could be seen, ascending. paid: the payment's time, which training asks for.
-        asked: when serving looked. served: the time of the row that it got, None without one.
+        asked: when serving looked. served: the time of the row that it got, None without one: then, and only within `allowed`, a first row
+            is late, and later it is missing.
         batch: a row published between `paid` and `asked` is no look into the future: a batch row holds nothing of its own day.
 
     Returns:
         The row's number, None for no row (all values 0).
     """
     newest = bisect_right(visible, paid) - 1
-    got = bisect_right(visible, served + SAME_ROW) - 1 if served is not None else -1
-    known = served is None or (got >= 0 and abs(visible[got] - served) <= SAME_ROW)
-    if got == newest or not known:
-        return (newest if newest >= 0 else None), False
+    expected = newest if newest >= 0 else None
+    if served is None:
+        missed = asked - visible[0] if newest >= 0 else timedelta(0)
+        return (None, missed) if newest >= 0 and missed <= allowed else (expected, None)
+    got = bisect_right(visible, served + SAME_ROW) - 1
+    if got < 0 or abs(visible[got] - served) > SAME_ROW:  # a row that never was, or of long ago
+        return expected, None
     if got > newest:
         answered_late = batch and visible[got] <= asked and asked - paid <= allowed
-        return (got if answered_late else newest if newest >= 0 else None), answered_late
-    missed_for = asked - visible[got + 1]
-    if missed_for <= allowed:
-        return (got if got >= 0 else None), True
-    return newest, False
+        return (got, timedelta(0)) if answered_late else (expected, None)
+    return got, asked - visible[got + 1] if got < newest else None
 
 
 def agrees(served: float, offline: float | None) -> bool:
