@@ -8,9 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import data, drift, gate, gateway, retraining, rollout
+from tests.bench import data, drift, gate, gateway, monitor, retraining, rollout
 
-BENCHES = {"data": data.main, "drift": drift.main, "gate": gate.main, "gateway": gateway.main, "rollout": rollout.main}
+BENCHES = {
+    "data": data.main,
+    "drift": drift.main,
+    "gate": gate.main,
+    "gateway": gateway.main,
+    "monitor": monitor.main,
+    "rollout": rollout.main,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -91,5 +91,5 @@ def test_metrics_follow_prometheus_naming() -> None:
         assert set(metric.labels) <= {
             *("model", "version", "arm", "view", "feature", "window", "stream"),
             *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage", "dag", "action", "severity"),
-            *("le", "objective", "receiver", "status"),
+            *("le", "objective", "receiver", "status", "measure", "subject"),
         }, f"{metric.name}: is this label bounded?"

@@ -1,0 +1,229 @@
+"""How many prediction events a second the monitor counts on one core, and how its memory grows with world time.
+
+python -m tests.bench.monitor [--json]         about a minute
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+from prometheus_client import CollectorRegistry
+
+from dojo.clock import RedisWorldClock
+from dojo.connections import connect_redis
+from dojo.eventlog import RedisEventLog
+from dojo.events import Outcome, Prediction
+from dojo.settings import load_settings
+from dojo.specs import load_spec
+from feature_repo import catalog
+from pipelines.retraining.reference import Holdout, profile_of
+from services.monitor.__main__ import build
+from services.monitor.loop import Monitor, Status
+from services.monitor.metrics import Metrics
+from services.monitor.state import Store
+from tests.servers import RedisServer
+
+ROOT = Path(__file__).parents[2]
+MODEL = "fraud_detection"
+
+# What the issue promises.
+EVENTS_PER_SECOND = 5_000
+GROWTH = 1.1  # resident memory after DAYS against after BASE_DAYS, which is when windows of three days are all there
+
+EVENTS = 40_000  # 2 kB each, so Redis holds 80 MB of them
+DAYS, BASE_DAYS = 30, 6
+A_DAY = 2_400  # answers; windows cost the same whatever is in them, and the ids of three days 8 bytes each
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    parser.add_argument("--measure", choices=["speed", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("--redis", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        print(json.dumps({"speed": speed, "memory": memory}[options.measure](options.redis)))  # noqa: T201
+        return 0
+    report = {**_in_a_process("speed"), **_in_a_process("memory")}
+    report["passed"] = (
+        report["events_per_second"] >= EVENTS_PER_SECOND and report["memory_mb"][-1] <= GROWTH * report["memory_mb"][0]
+    )
+    print(json.dumps(report) if options.json else table(report))  # noqa: T201
+    return 0 if report["passed"] else 1
+
+
+def table(report: dict) -> str:  # type: ignore[type-arg]
+    memory = ", ".join(f"day {day}: {mb:.0f} MB" for day, mb in zip(report["memory_days"], report["memory_mb"], strict=True))
+    return (
+        f"counted on one core: {report['events_per_second']:,.0f} prediction events/s (limit {EVENTS_PER_SECOND:,}), "
+        f"{report['payload_bytes']:,} bytes each; CPU of the monitor alone: {report['events_per_cpu_second']:,.0f} events/s\n"
+        f"judging: {report['judging_ms_per_window']:.1f} ms a window of all checks\n"
+        f"resident memory: {memory} (limit {GROWTH:g} times the first)"
+    )
+
+
+def speed(redis_url: str) -> dict[str, float]:
+    """Everything from the log into windows: reading, decoding, counting, saving, acknowledging."""
+    monitor, log, clock = _monitor(redis_url)
+    start = clock.now()
+    events = _events(EVENTS, start, timedelta(hours=6))
+    for first in range(0, len(events), 1000):
+        log.append(events[first : first + 1000])
+    monitor.round(lambda: True)  # loads, asks the registry, reads nothing
+    before, cpu = time.perf_counter(), time.process_time()
+    assert monitor.known is not None
+    drained = monitor._consumer.drain(monitor.known, start, lambda: False)
+    seconds, cpu_seconds = time.perf_counter() - before, time.process_time() - cpu
+    counted = sum(window.rows for window in monitor.known.hours[MODEL, "1"].values())
+    assert drained
+    assert counted == EVENTS, f"{counted} of {EVENTS} were counted"
+    clock.set(start + timedelta(hours=8), 0)
+    before = time.perf_counter()
+    windows = monitor._judging.windows(monitor.known, clock.now())
+    return {
+        "events_per_second": EVENTS / seconds,
+        "events_per_cpu_second": EVENTS / cpu_seconds,
+        "payload_bytes": len(msgspec.json.encode(events[0])),
+        "judging_ms_per_window": (time.perf_counter() - before) / windows * 1000,
+    }
+
+
+def memory(redis_url: str) -> dict[str, list[float]]:
+    """Resident memory of a process that lives through DAYS world days, hour by hour, judging each."""
+    monitor, log, clock = _monitor(redis_url)
+    process, start = psutil.Process(), clock.now()
+    days, sizes = [], []
+    for day in range(DAYS):
+        for hour in range(24):
+            at = start + timedelta(days=day, hours=hour)
+            log.append(_events(A_DAY // 24, at, timedelta(hours=1)))
+            log.append(_outcomes(A_DAY // 24, at))
+            clock.set(at + timedelta(hours=1, minutes=31), 0)
+            monitor.round(lambda: False)
+        if day + 1 >= BASE_DAYS and (day + 1) % BASE_DAYS == 0:
+            days.append(day + 1)
+            sizes.append(process.memory_info().rss / 1e6)
+    return {"memory_days": days, "memory_mb": sizes}
+
+
+def _in_a_process(what: str) -> dict:  # type: ignore[type-arg]
+    """Measured in a process of its own, on one core; Redis has the others."""
+    with tempfile.TemporaryDirectory() as directory:
+        redis = RedisServer(Path(directory))
+        redis.start()
+        try:
+            command = [sys.executable, "-m", "tests.bench.monitor", "--measure", what, "--redis", redis.url]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_one_core)
+        finally:
+            redis.stop()
+    if done.returncode:
+        raise RuntimeError(f"{what} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def _one_core() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
+    redis = connect_redis(redis_url, timedelta(seconds=10))
+    clock = RedisWorldClock(redis)
+    holdout = _holdout()
+    clock.set(HOLDOUT_END, 0)
+    store = Store(redis, "bench")
+    store.acquire()
+    store.remember_profile((MODEL, "1"), profile_of(holdout, 0.5, "customer_tx_count_30d"))
+    store.release()
+    spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
+    with tempfile.TemporaryDirectory() as home:
+        settings = load_settings(home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9")
+    monitor = build(settings, {MODEL: spec}, Metrics(CollectorRegistry()), Status(), timedelta(minutes=1), clock)
+    return monitor, RedisEventLog(redis, max_length=EVENTS + 10_000), clock
+
+
+HOLDOUT_DAYS, HOLDOUT_END = 14, datetime(2025, 1, 6, tzinfo=UTC)
+_RANDOM = np.random.default_rng(1)
+_NAMES = catalog.SERVICES["fraud_detection_v1"]
+
+
+def _holdout() -> Holdout:
+    rows = HOLDOUT_DAYS * 2000
+    times = (
+        np.datetime64(HOLDOUT_END.replace(tzinfo=None), "us")
+        - np.sort(_RANDOM.integers(1, HOLDOUT_DAYS * 86_400_000_000, rows))[::-1]
+    )
+    scores = _RANDOM.beta(0.3, 20, rows)
+    return Holdout(
+        names=_NAMES,
+        inputs=_RANDOM.lognormal(1, 1, (rows, len(_NAMES))).astype(np.float32),
+        scores=scores,
+        labels=(_RANDOM.random(rows) < np.clip(scores, 0.005, 1)).astype(np.int8),
+        times=times,
+        entities={"customer": _RANDOM.integers(0, 500, rows).astype(str)},
+        missing=dict.fromkeys(catalog.VIEWS, 0.0),
+    )
+
+
+_numbers = iter(range(10**9))
+
+
+def _events(count: int, start: datetime, length: timedelta) -> list[Prediction]:
+    vectors = _RANDOM.lognormal(1, 1, (count, len(_NAMES))).tolist()
+    scores = _RANDOM.beta(0.3, 20, count).tolist()
+    found = []
+    for at, (vector, score) in enumerate(zip(vectors, scores, strict=True)):
+        key, moment = f"{next(_numbers):08d}", start + length * (at / count)
+        found.append(
+            Prediction(
+                event_id=Prediction.id_for(key),
+                world_time=moment,
+                wall_time=moment,
+                prediction_id=key,
+                request_id=key,
+                model=MODEL,
+                version="1",
+                arm="champion",
+                entity_keys={"customer": f"C{at % 500}", "merchant": f"M{at % 700}"},
+                features=dict(zip(_NAMES, vector, strict=True)),
+                feature_age_seconds=dict.fromkeys(catalog.VIEWS, 3600.0),
+                score=score,
+                flagged=score >= 0.5,
+                latency_seconds=0.002,
+                route_generation=1,
+            )
+        )
+    return found
+
+
+def _outcomes(count: int, start: datetime) -> list[Outcome]:
+    found = []
+    for _ in range(count):
+        key, delay = f"{next(_numbers):08d}", timedelta(days=2) * float(np.exp(_RANDOM.normal(0, 0.8)))
+        found.append(
+            Outcome(
+                event_id=Outcome.id_for(key),
+                world_time=start,
+                wall_time=start,
+                transaction_id=key,
+                transaction_time=start - delay,
+                label=0,
+            )
+        )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
