@@ -24,6 +24,7 @@ from dojo.statistics.binning import population_stability_index
 from dojo.statistics.chi_square import chi_square_quantile
 from dojo.statistics.proportions import wilson_interval
 from dojo.statistics.psi_noise import per_feature_level
+from feature_repo import catalog, on_demand
 from services.monitor.measured import Measured
 from services.monitor.windows import SCORE, Kind, Window
 
@@ -31,6 +32,12 @@ Counts = npt.NDArray[np.int64]
 
 # The same few for every window.
 _quantile = lru_cache(maxsize=1024)(chi_square_quantile)
+
+# Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
+COUNTS = frozenset(
+    {feature.name for view in catalog.VIEWS.values() for feature in view.features if feature.unit == "transactions"}
+    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
+)
 
 # An hour's slot of the holdout is widened by its neighbours until it has this many rows: its own noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000
@@ -93,11 +100,11 @@ def data_quality(asked: Asked) -> dict[str, Measured]:
     if asked.window.histogram is None or not asked.enough:
         return found
     histogram = asked.window.histogram
-    bad = histogram.nulls + histogram.out_of_range
     for at, name in enumerate(histogram.plan.names[:-1]):
-        if bad[at]:
+        bad = int(histogram.nulls[at]) + (0 if name in COUNTS else int(histogram.out_of_range[at]))
+        if bad:
             note = f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
-            value = float(bad[at]) / histogram.rows
+            value = bad / histogram.rows
             found[name] = Measured(name, value, levels, histogram.rows, _share_noise(0.0, rows, asked), note)
     return found
 

@@ -9,8 +9,9 @@
       feature_freshness, label_delay
 
 No model mends a feed: a retraining learns what the broken feed says (cents for euros make every payment a fortune), and a rollback brings
-back a version that reads the same feed. Such troubles go to people, with what to look at. While one of them is severe, nothing is
-done about the others either (`spoils`): their figures are made of the same data.
+back a version that reads the same feed. Such troubles go to people, with what to look at. While values are wrong, nothing is done about
+the others either (`spoils`): their figures are made of the same data. Already from a warning on: of a broken unit the shifted inputs are
+critical in the hour in which the impossible values, a fraction of them, are a warning.
 """
 
 from __future__ import annotations
@@ -86,4 +87,4 @@ def urgency(check: Check, severity: Severity) -> Urgency:
 
 def spoils(check: Check, severity: Severity) -> bool:
     """Whether such a trouble makes the figures of all others, and training data, unfit to act upon."""
-    return check in SPOILING and ORDER[severity] >= ORDER["severe"]
+    return check in SPOILING and ORDER[severity] >= ORDER["warning"]
