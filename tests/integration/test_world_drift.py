@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +19,13 @@ from dojo.audit import AuditTrail
 from dojo.cli.world import app
 from dojo.clock import RedisWorldClock
 from dojo.drift_kinds import KINDS
+from dojo.eventlog import RedisEventLog
 from dojo.events import Event, Outcome, Stream, Transaction
 from dojo.world_drift import DRIFT_KEY, DriftError, DriftTable
 from services.simulator.days import WorldDays, start_of
+from services.simulator.feed import Feed
+from services.simulator.gateway_client import GatewayClient
+from services.simulator.live import BATCH_LIMIT, LiveState, LiveWorld
 from services.simulator.opening import open_world
 from tests.integration.test_world import emitted_until, environment, events, expected, health, metric, town
 from tests.servers import RedisServer, Server, free_port, wait_until
@@ -210,6 +216,53 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
         row[0]: row[1:] for row in day.select("transaction_id", "customer_id", "merchant_id", "time", "amount").iter_rows()
     }
     assert any(e.customer_id.startswith("G") for e in made), "guests have paid"  # type: ignore[attr-defined]
+
+
+class DiedError(RuntimeError):
+    """The process ends here."""
+
+
+class DyingLog(RedisEventLog):
+    """Takes a batch, and the process dies before the cursor has moved."""
+
+    def append(self, events: Iterable[Event]) -> None:
+        super().append(events)
+        raise DiedError
+
+
+def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Drift is started, by a clock within that batch, while nobody lives: it waits for the end of what was promised."""
+    settings = town(tmp_path, redis_server, gateway_port=free_port())
+    world = open_world(settings)
+    begun = world.ensure().position
+    redis = Redis.from_url(redis_server.url)
+    end = begun + DAY
+    RedisWorldClock(redis).set(end, 0)
+
+    async def live(event_log: RedisEventLog) -> None:
+        stop = threading.Event()
+        async with GatewayClient(settings.gateway_url, world.spec.name) as gateway:
+            one = LiveWorld(Feed(world.days), None, world.clock, event_log, world.cursor, world.drifts, gateway, LiveState())
+            running = asyncio.create_task(one.run(world.cursor.load() or begun, stop))
+            while not running.done() and emitted_until(redis_server) < end:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
+
+    with pytest.raises(DiedError):
+        asyncio.run(live(DyingLog(redis, settings.stream_max_length)))
+    cut_off = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= begun]
+    assert len(cut_off) == BATCH_LIMIT
+    assert emitted_until(redis_server) == begun
+    world.drifts.start("unit_bug", cut_off[3].world_time, strength=1.0)
+    world.drifts.start("concept", cut_off[5].world_time)
+    asyncio.run(live(world.event_log))
+    made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= begun]
+    assert [fields(e) for e in made[: len(cut_off)]] == [fields(e) for e in cut_off]
+    assert [fields(e) for e in made[len(cut_off) : 2 * len(cut_off)]] == [fields(e) for e in cut_off], "repeated, and the same"
+    assert {d.started for d in world.drifts.all()} == {made[2 * len(cut_off)].world_time}, "from the next payment on"
+    assert min(e.amount for e in made[2 * len(cut_off) :]) >= 1, "a cent is a euro"  # type: ignore[attr-defined]
+    assert len({e.event_id for e in made}) == len(made) - len(cut_off)
 
 
 def fields(event: Event) -> tuple[object, ...]:
