@@ -111,6 +111,12 @@ def test_numbers_come_from_the_provisioned_data_source(board: Dashboard) -> None
     assert all(one == DATASOURCE for one in asked)
 
 
+def test_rates_look_back_over_the_scrapes_that_there_are() -> None:
+    (source,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
+    scraped = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scraped
+
+
 def test_the_provisioned_folder_is_told_where_the_files_are() -> None:
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "dojo.yml").read_text())["providers"]
     assert provider["options"]["path"] == "$DASHBOARDS_PATH"
