@@ -166,16 +166,17 @@ def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
 
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
-    steady = msgspec.structs.replace(PROFILE, expected_pr_auc=Quiet(mean=PROFILE.expected_pr_auc.mean, std=0.005, days=14))  # type: ignore[union-attr]
+    def severity(of: Window, std: float) -> str:
+        """std: between the holdout's days, of a mean of 0.1."""
+        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=Quiet(mean=0.1, std=std, days=14))
+        return estimated_performance(Asked(of, "day", START, reference, SPEC.drift))["expected_pr_auc"].severity
+
     assert estimated_performance(asked(window(5000), "day"))["expected_pr_auc"].severity == "ok"
     flat = window(5000)
     flat.score_counts, flat.score_sums = np.zeros_like(flat.score_counts), np.zeros_like(flat.score_sums)
-    flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is the same
-    of = Asked(flat, "day", START, steady, SPEC.drift)
-    assert estimated_performance(of)["expected_pr_auc"].severity == "critical"
-    assert estimated_performance(asked(flat, "day"))["expected_pr_auc"].severity == "ok", (
-        "where days differ that much it is no finding"
-    )
+    flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is 0.02
+    assert severity(flat, 0.005) == "critical"
+    assert severity(flat, 0.05) == "ok", "where days differ that much it is no finding"
 
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:
