@@ -54,7 +54,7 @@ class FraudDrift:
             ordinary: the day without fraud. lived: the undisturbed day: the same payments, some of them fraud, and added ones behind.
             numbers: of `lived`, unique from 0.
         """
-        drifts = tuple(drifts)
+        drifts = tuple(drift for drift in drifts if drift.kind in ("concept", "prediction"))
         honest = len(ordinary.seat)
         chance = np.random.default_rng([self._seed, 6, day.toordinal()]).random(len(lived.seat))
         gone = (lived.label == 1) & (chance < levels(drifts, "concept", _times(lived, day)))
