@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from dojo.audit import AuditTrail
+from dojo.dag_failures import DagFailures
 from dojo.inbox import Inbox
 from pipelines.failure_notes import failure_note
 from tests.servers import RedisServer
@@ -54,6 +55,7 @@ def test_a_failed_run_is_told_once_redis_is_back(tmp_path: Path) -> None:
         assert (page.urgency, page.to, page.title) == ("page", "ml-platform", f"{DAG} failed; features stay as they were")
         assert page.text.startswith(REFUSAL)
         assert [entry.why for entry in AuditTrail(redis).entries()] == [REFUSAL]
+        assert DagFailures(redis).count(DAG) == 1, "counted once, however often it was tried"
     finally:
         callback.kill()
         redis_server.stop()
