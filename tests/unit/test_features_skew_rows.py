@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.features.skew import ALLOWED_LATENESS, agrees, row_to_compare
+from pipelines.features.skew_rows import ALLOWED_LATENESS, agrees, row_to_compare
 
 T = datetime(2030, 1, 1, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
