@@ -5,7 +5,7 @@ python -m tests.bench drift         about two minutes, 3 GB
 Ours, per column: one sort (float32, as models see inputs), then counts at the reference's 1,000 quantile edges by binary search; KS from those, and PSI from
 the same counts added up to ten bins. So KS is known up to what happens within a bin; how far it is off is measured here against the exact one, for a
 column of each kind. The reference's edges and counts are made once a model, so they are timed beside it. Of three passes, two before Evidently and
-one after, the slowest counts.
+one after, the slowest counts. The ratio is required of the wall's seconds and of the processor's, which a busy machine stretches less.
 
 Evidently: `DataDriftPreset(method="psi")` and then `method="ks"` over the same two frames, without drawing a page.
 """
@@ -18,7 +18,7 @@ import resource
 import sys
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ DRIFTED = 5  # columns that are shifted by a tenth of a standard deviation: both
 REQUIRED_RATIO = 50.0  # the issue's
 SEED = 1
 KINDS = 3  # of columns, taking turns
+
+Seconds = tuple[float, float]  # of the wall, of the processor
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,19 @@ def measure(rows: int = ROWS) -> dict[str, float]:
     begun = time.perf_counter()
     references = [reference_of(column) for column in reference]
     prepared = time.perf_counter() - begun
-    passes = [_timed(references, current) for _ in range(2)]
+    passes = [_timed(lambda: _compare_all(references, current)) for _ in range(2)]
     tracemalloc.start()
-    found = [compare(*pair) for pair in zip(references, current, strict=True)]
+    found = _compare_all(references, current)
     extra = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     exact = [ks_statistic(reference[at], current[at]) for at in range(KINDS)]
     held = all(low - 1e-9 <= value <= high + 1e-9 for value, (low, high) in zip(exact, (c.ks for c in found), strict=False))
     before = peak_mb()
-    psi_seconds, ks_seconds = evidently_seconds(reference, current)
+    psi, ks = evidently_seconds(reference, current)
     evidently_mb = peak_mb() - before
-    seconds = max(*passes, _timed(references, current))
-    ratio = (psi_seconds + ks_seconds) / seconds
+    passes.append(_timed(lambda: _compare_all(references, current)))
+    seconds, processor = (max(times) for times in zip(*passes, strict=True))
+    ratio, processor_ratio = (psi[0] + ks[0]) / seconds, (psi[1] + ks[1]) / processor
     return {
         "rows": rows,
         "columns": len(current),
@@ -89,11 +92,14 @@ def measure(rows: int = ROWS) -> dict[str, float]:
         "psi_drifted": sum(column.psi > column.noise for column in found),
         "ks_off": max(value - column.ks[0] for value, column in zip(exact, found, strict=False)),
         "ks_bounds_hold": held,
-        "evidently_psi_seconds": psi_seconds,
-        "evidently_ks_seconds": ks_seconds,
+        "processor_seconds": processor,
+        "evidently_psi_seconds": psi[0],
+        "evidently_ks_seconds": ks[0],
+        "evidently_processor_seconds": psi[1] + ks[1],
         "evidently_extra_mb": evidently_mb,
         "ratio": ratio,
-        "passed": held and ratio >= REQUIRED_RATIO,
+        "processor_ratio": processor_ratio,
+        "passed": held and min(ratio, processor_ratio) >= REQUIRED_RATIO,
     }
 
 
@@ -107,7 +113,8 @@ def table(report: dict[str, float]) -> str:
             f" (the reference, once a model: {report['reference_seconds']:.2f} s)",
             f"Evidently  {theirs:7.2f} s {rows / theirs:>12,.0f} rows/s {report['evidently_extra_mb']:7.0f} MB"
             f" (PSI {report['evidently_psi_seconds']:.1f} s, KS {report['evidently_ks_seconds']:.1f} s)",
-            f"ratio      {report['ratio']:7.0f}   required {REQUIRED_RATIO:.0f}",
+            f"ratio      {report['ratio']:7.0f}   of processor seconds {report['processor_ratio']:.0f}"
+            f" ({report['evidently_processor_seconds']:.1f} s against {report['processor_seconds']:.2f} s); required {REQUIRED_RATIO:.0f}",
             f"KS off by at most {report['ks_off']:.5f}, exact one within the bounds: {bool(report['ks_bounds_hold'])};"
             f" columns with PSI beyond chance: {report['psi_drifted']} (shifted: {DRIFTED})",
         ]
@@ -150,7 +157,7 @@ def compare(reference: Reference, column: np.ndarray) -> Column:
     )
 
 
-def evidently_seconds(reference: np.ndarray, current: np.ndarray) -> tuple[float, float]:
+def evidently_seconds(reference: np.ndarray, current: np.ndarray) -> tuple[Seconds, Seconds]:
     """Of the preset with PSI, and of the one with KS."""
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
@@ -161,23 +168,22 @@ def evidently_seconds(reference: np.ndarray, current: np.ndarray) -> tuple[float
     frames = [
         Dataset.from_pandas(pd.DataFrame(side.T, columns=names), data_definition=definition) for side in (current, reference)
     ]
-    seconds = []
-    for method in ("psi", "ks"):
-        begun = time.perf_counter()
-        Report([DataDriftPreset(method=method)]).run(*frames)
-        seconds.append(time.perf_counter() - begun)
-    return seconds[0], seconds[1]
+    psi, ks = (_timed(Report([DataDriftPreset(method=method)]).run, *frames) for method in ("psi", "ks"))
+    return psi, ks
 
 
 def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _timed(references: Sequence[Reference], current: np.ndarray) -> float:
-    begun = time.perf_counter()
-    for reference, column in zip(references, current, strict=True):
-        compare(reference, column)
-    return time.perf_counter() - begun
+def _compare_all(references: Sequence[Reference], current: np.ndarray) -> list[Column]:
+    return [compare(*pair) for pair in zip(references, current, strict=True)]
+
+
+def _timed(run: Callable[..., object], *arguments: object) -> Seconds:
+    wall, processor = time.perf_counter(), time.process_time()
+    run(*arguments)
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 if __name__ == "__main__":
