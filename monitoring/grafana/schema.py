@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 SCHEMA_VERSION = 39
 COLUMNS = 24  # of Grafana's grid
+STEP = "15s"  # between two looks for marks; marked changes stay visible for a minute or more
 
 DATASOURCE = {"type": "prometheus", "uid": "dojo-prometheus"}  # provisioning/datasources/prometheus.yml
 
@@ -197,8 +198,10 @@ class Annotation:
             "enable": True,
             "hide": False,
             "iconColor": self.color,
+            # Twice: some versions of the data source read the query from here, others from `target`.
             "expr": self.expr,
-            "step": "15s",
+            "step": STEP,
+            "target": {"refId": "Anno", "datasource": DATASOURCE, "expr": self.expr, "interval": STEP, "range": True},
             "titleFormat": self.title,
             "textFormat": self.text,
             "tagKeys": "",
