@@ -79,7 +79,8 @@ def labels(selector: str) -> set[str]:
 def without_conditions(expr: str) -> str:
     """The expression with every condition taken away: it has a result whenever its operands have, whatever their values.
 
-    Comparisons answer 0 or 1 instead of dropping series, `absent` counts what is there, and of `a unless b` both must be there.
+    Comparisons answer 0 or 1 instead of dropping series, `absent` counts what is there, of `a unless b` both must be there, and an
+    `offset` into a past that a young stack does not have is now.
     What is left empty is empty because an operand is, or because two operands have no labels in common.
     """
     made: list[str] = []
@@ -89,6 +90,8 @@ def without_conditions(expr: str) -> str:
             made[-1] += token.text  # of the selector or subquery before it
             continue
         lowered = token.text.lower()
+        if lowered == "offset" or (at > 0 and read[at - 1].text.lower() == "offset"):
+            continue
         made.append({"absent": "count", "absent_over_time": "count_over_time", "unless": "and"}.get(lowered, token.text))
         if token.kind == "comparison" and not (at + 1 < len(read) and read[at + 1].text.lower() == "bool"):
             made.append("bool")

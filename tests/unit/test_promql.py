@@ -40,6 +40,7 @@ def test_a_selector_has_a_metric_and_labels() -> None:
         ('a{x="1"} == 1', 'a{x="1"} == bool 1'),
         ("a unless on (m) b > 0", "a and on ( m ) b > bool 0"),
         ("absent(up{job='g'})", "count ( up{job='g'} )"),
+        ("a and on (m) b:c offset 30m", "a and on ( m ) b:c"),
     ],
 )
 def test_conditions_are_taken_away_and_operands_stay(expr: str, without: str) -> None:
