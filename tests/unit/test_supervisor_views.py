@@ -13,7 +13,7 @@ from dojo.settings import Settings
 from dojo.supervisor.identity import ProcessId
 from dojo.supervisor.lifecycle import State
 from dojo.supervisor.logfiles import last_lines, rotate
-from dojo.supervisor.overview import shown_access
+from dojo.supervisor.overview import alerts_off, shown_access
 from dojo.supervisor.status import ProcessStatus, StackStatus, read_status, write_status
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -149,3 +149,15 @@ def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> No
     elsewhere = shown_access(Settings(home=tmp_path, airflow_url="https://ada:secret@airflow.example/"))
     assert elsewhere is not None
     assert (elsewhere.url, elsewhere.user, elsewhere.password) == ("https://airflow.example", "ada", "")
+
+
+def test_the_status_says_when_nobody_is_alerted_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path)
+    without, within = stack(process("redis", State.HEALTHY)), stack(process("prometheus", State.STARTING))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert alerts_off(without, settings) == "prometheus and alertmanager not installed"
+    assert alerts_off(without, settings.model_copy(update={"without": ("prometheus",)})) == "left out (DOJO_WITHOUT)"
+    for name in ("prometheus", "alertmanager"):
+        (tmp_path / name).touch(mode=0o755)
+    assert alerts_off(without, settings) == "installed since: dojo down, then dojo up"
+    assert alerts_off(within, settings) == ""
