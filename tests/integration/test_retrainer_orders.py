@@ -19,10 +19,9 @@ from redis import Redis
 
 from dojo.audit import AuditTrail
 from dojo.clock import RedisWorldClock
-from dojo.inbox import Inbox
 from dojo.lake import Lake
 from dojo.registry import ModelRegistry
-from dojo.settings import Settings
+from dojo.settings import Settings, load_settings
 from dojo.specs import load_spec
 from dojo.work_orders import Kind, Work, WorkOrder, WorkOrders
 from pipelines.airflow_client import AirflowUnavailableError, RunExistsError, RunState, TaskState
@@ -32,8 +31,9 @@ from pipelines.retraining.child import ChildKilledError, Ended
 from pipelines.retraining.errors import RetrainingRunningError
 from pipelines.retraining.evaluate_champion import delay_depends_on_label, evaluate_champion
 from pipelines.retraining.pipeline import run_retraining
+from pipelines.retraining.run_order import WrongOrderError, alone, execute
 from pipelines.retraining.schedule import ScheduleStore
-from pipelines.retraining.work import MAX_ATTEMPTS, Executor
+from pipelines.retraining.work import MAX_ATTEMPTS, Asked, Executor
 from tests.integration.shifted_shop import FIRST_AS_OF, LATER_AS_OF, SHIFT, fill, first_job, settings_for, write_spec
 from tests.payments import START, small_spec
 from tests.servers import MlflowServer, RedisServer, Server, free_port, wait_until
@@ -134,19 +134,6 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     assert (began.who, began.why) == ("responder", "severe performance")
     with urllib.request.urlopen(f"http://127.0.0.1:{retrainer.port}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
         assert f'dojo_retrainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode() in answer.read()
-
-
-def test_a_retraining_that_is_refused_says_why(retrainer: Server, settings: Settings, redis_url: str) -> None:
-    redis = Redis.from_url(redis_url)
-    orders = WorkOrders(redis)
-    orders.place(order("report-without-words", "drift_report", version=3))
-    orders.place(order("nobody-1", "evaluate", model="nobody"))
-    refused = ended(orders, "report-without-words", retrainer)
-    assert (refused.state, "version: expected text" in refused.answer["error"]) == ("refused", True)
-    assert ended(orders, "nobody-1", retrainer).answer == {"error": "there is no model nobody"}
-    orders.place(order("tomorrow", "retrain", at=NOW + timedelta(days=1)))
-    assert "of another world" in ended(orders, "tomorrow", retrainer).answer["error"]
-    assert [page for page in Inbox(redis).newest(20) if page.urgency == "page"] == []
 
 
 @pytest.fixture(scope="module")
@@ -337,3 +324,40 @@ def test_a_stopped_retrainer_leaves_the_order_open(redis_server: RedisServer, tm
     shop.children.ends = [Ended("stopped")]
     shop.look()
     assert [one.state for one in shop.orders.open()] == ["running"]
+
+
+def test_orders_that_make_no_sense_are_refused_in_words(redis_server: RedisServer, tmp_path: Path) -> None:
+    shop = Shop(redis_server.url, tmp_path)
+    shop.orders.place(order("nobody-1", "evaluate", model="nobody"))
+    shop.orders.place(order("tomorrow", "retrain", at=NOW + timedelta(days=1)))
+    shop.look()
+    answers = {work.order.id: (work.state, work.answer["error"]) for work in shop.orders.ended()}
+    assert answers["nobody-1"] == ("refused", "there is no model nobody")
+    assert answers["tomorrow"][0] == "refused"
+    assert "of another world" in answers["tomorrow"][1]
+    assert shop.children.run == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"version": 3}, "version: expected text"),
+        ({"version": "3", "start": "yesterday"}, "start: expected an ISO instant"),
+        ({"version": "3", "start": "2030-03-01T00:00"}, "start: expected an instant with its zone"),
+    ],
+)
+def test_a_report_is_refused_where_the_order_leaves_out_what_it_takes(
+    parameters: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(WrongOrderError, match=said):
+        execute(Asked(order("report-1", "drift_report", **parameters), NOW), load_settings(home=tmp_path))
+
+
+def test_an_order_waits_for_the_child_of_a_killed_retrainer_and_clears_up_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    with alone(tmp_path) as workspace:
+        assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [workspace.name]
+        with pytest.raises(RetrainingRunningError, match="another process executes an order"), alone(tmp_path):
+            pass
+        assert workspace.exists()
+    assert not workspace.exists()
