@@ -46,6 +46,7 @@ class Gauges:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._judged_until: dict[Kind, datetime] = {}
 
     def begin(self, spec: ModelSpec, latest: Iterable[Verdict]) -> None:
         """What specs say, and what was judged by a monitor before us; everything else is insufficient_data until it is judged."""
@@ -95,9 +96,10 @@ class Gauges:
 
     def judged(self, spec: ModelSpec, kind: Kind, start: datetime, rows: int) -> None:
         """A window of all versions: its answers, and that it is judged."""
-        end = (start + LENGTH[kind]).timestamp()
-        if end >= self._metrics.judged_until.labels(kind)._value.get():
-            self._metrics.judged_until.labels(kind).set(end)
+        end = start + LENGTH[kind]
+        if end >= self._judged_until.get(kind, end):  # late events judge an old window again, which is no news
+            self._judged_until[kind] = end
+            self._metrics.judged_until.labels(kind).set(end.timestamp())
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
     def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: Window | None, enough: int) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dojo.eventlog import PAYLOAD_FIELD, stream_key
 from dojo.events import Event, Stream, Verdict
+from dojo.freshness import record_freshness
 from dojo.lake import Lake
+from dojo.skew import SkewMeasurement, record_skew
 from services.monitor.metrics import LEVELS
 from services.monitor.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.recorder.rows import frame_of
@@ -221,6 +224,40 @@ def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Wat
     assert watch.metrics.performance.labels(MODEL, "1", "catch_rate")._value.get() == 0.0
 
 
+def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
+    redis, now = watch.monitoring.client, START + timedelta(days=3)
+    watch.look(now)
+    known = watch.monitor.known
+    assert known is not None
+    stale = timedelta(hours=36) * 2.5
+    for view, age in (("customer_daily", stale), ("merchant_daily", HOUR), ("customer_activity", HOUR / 2)):
+        record_freshness(redis, view, now - age, timedelta(hours=36))
+    watch.monitor._judging.present(known, now)
+    assert ("feature_freshness", "now", "") not in watch.monitoring.records.latest(MODEL), "two looks say nothing"
+    watch.monitor._judging.present(known, now)
+    assert watch.verdict("feature_freshness", "now", "").severity == "ok", "stale at two looks of three"
+    watch.monitor._judging.present(known, now)
+    fresh = watch.verdict("feature_freshness", "now", "")
+    assert fresh.severity == "severe"
+    assert [f.subject for f in fresh.findings if f.severity == "severe"] == ["customer_daily"]
+    assert {f.subject for f in fresh.findings if f.severity == "insufficient_data"} == {"merchant_activity"}, "never written"
+    watch.monitor._judging.present(known, now + timedelta(minutes=1))
+    assert len(watch.told("feature_freshness")) == 1, "once an hour"
+
+    sampled = {"sampled": 200, "rows": 60, "share": 0.3, "differing": {"amount": 60}, "excused": {}, "late": {}}
+    measurement = SkewMeasurement(model=MODEL, day=START, as_of=now, **sampled)  # type: ignore[arg-type]
+    record_skew(redis, measurement)
+    for _ in range(2):
+        watch.monitor._judging.present(known, now)
+    skew = watch.verdict("skew", "day", "")
+    assert (skew.severity, skew.window_start, skew.rows) == ("severe", START, 200)
+    assert "amount (60)" in skew.findings[0].note
+    assert len(watch.told("skew")) == 1
+    record_skew(redis, msgspec.structs.replace(measurement, day=START + timedelta(days=1), sampled=0, rows=0, share=None))
+    watch.monitor._judging.present(known, now)
+    assert watch.verdict("skew", "day", "").severity == "insufficient_data"
+
+
 def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
     watch.hours(8, 9)
     day = START + HOURS_KEPT + timedelta(days=1, hours=2)
@@ -259,6 +296,4 @@ def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
 
 
 def _replaced(event: Event, **fields: object) -> Event:
-    import msgspec
-
     return msgspec.structs.replace(event, **fields)
