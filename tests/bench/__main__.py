@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import data, drift, gate, gateway, monitor, retraining, rollout
+from tests.bench import data, detection, drift, gate, gateway, monitor, retraining, rollout
 
 BENCHES = {
     "data": data.main,
+    "detection": detection.main,
     "drift": drift.main,
     "gate": gate.main,
     "gateway": gateway.main,
