@@ -187,7 +187,7 @@ def _rendered(redis: Redis, records: Records, model: str, check: str, window: st
     from rich.console import Group
 
     from dojo.drift_reports import read_report
-    from services.monitor.view import LINE, course, details, overview, sparkline, worst_subject
+    from services.monitor.view import LINE, course, details, overview, sparkline, worst
 
     found = _chosen(records, model, check, window, version)
     if not found:
@@ -195,7 +195,11 @@ def _rendered(redis: Redis, records: Records, model: str, check: str, window: st
     # A window may have been judged again, and several versions share a history: twice as many rows as points.
     history = {(v.check, v.window): records.history(model, v.check, v.window, 4 * LINE) for v in found}
     if not check:
-        lines = {v.event_id: sparkline(course(history[v.check, v.window], worst_subject(v.findings), v.version)) for v in found}
+        lines = {}
+        for v in found:
+            if (finding := worst(v.findings)) is not None:
+                values = course(history[v.check, v.window], finding.subject, v.version)
+                lines[v.event_id] = sparkline(values, finding.threshold)
         return overview(model, found, lines)
     marks = records.marks(model)
     parts = []

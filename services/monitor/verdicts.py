@@ -100,6 +100,8 @@ def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, wi
     if waiting:
         return f"{waiting[0].subject} {_number(waiting[0].value)} is not confirmed ({waiting[0].confirmed})"
     top = max(judged, key=lambda finding: (finding.value or 0.0) / (finding.threshold or 1.0))
+    if top.value is not None and top.threshold is not None and top.value >= top.threshold:
+        return f"within chance: {top.subject} {_number(top.value)} of {_number(top.threshold)}, chance reaches {_number(top.noise)}"
     return f"nothing beyond its threshold; nearest {top.subject} {_number(top.value)} of {_number(top.threshold)}"
 
 

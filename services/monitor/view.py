@@ -25,29 +25,32 @@ COLOURS: dict[Severity, str] = {
 
 _BARS = "▁▂▃▄▅▆▇█"
 
-# Points of a line: a day of hours, or three weeks of days.
-LINE = 24
+# Points of a line: a day of hours, or three weeks of days; half of that where all checks stand below each other.
+LINE, SHORT_LINE = 24, 12
 
 
-def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> Table:
-    """One row per check, window and version. lines: verdict's id -> sparkline of its worst subject."""
-    table = Table(title=f"{model}: what the monitor thinks", title_justify="left")
-    for column in ("check", "window", "version", "verdict", "since", "rows", "course", "why"):
-        table.add_column(
-            column, justify="right" if column == "rows" else "left", overflow="fold", ratio=1 if column == "why" else None
-        )
-    for verdict in sorted(verdicts, key=lambda v: (-ORDER.index(v.severity), v.check, v.window, v.version)):
+def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> RenderableType:
+    """One row per check, window and version, and below it why: fits 80 columns.
+
+    Args:
+        lines: verdict's id -> sparkline of its worst subject.
+    """
+    ordered = sorted(verdicts, key=lambda v: (-ORDER.index(v.severity), v.check, v.window, v.version))
+    table = Table("check", "window", "v", "verdict", "course", title=f"{model}: what the monitor thinks", title_justify="left")
+    for verdict in ordered:
         table.add_row(
             verdict.check,
-            f"{verdict.window} {verdict.window_start:%m-%d %H:%M}",
+            f"{verdict.window:4} {verdict.window_start:%dT%H}",
             verdict.version or "-",
             Text(verdict.severity, style=COLOURS[verdict.severity]),
-            f"{verdict.since:%m-%d %H:%M}" if verdict.since else "-",
-            f"{verdict.rows:,}",
-            lines.get(verdict.event_id, ""),
-            verdict.summary,
+            lines.get(verdict.event_id, "")[-SHORT_LINE:],
         )
-    return table
+    why = []
+    for verdict in ordered:
+        since = f", since {verdict.since:%m-%d %H:%M}" if verdict.since else ""
+        head = (f"{verdict.check} ({verdict.window}, {verdict.rows:,} rows{since}): ", COLOURS[verdict.severity])
+        why.append(Text.assemble(head, verdict.summary))
+    return Group(table, *why)
 
 
 def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, report: str | None) -> RenderableType:
@@ -70,7 +73,7 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
             *(_number(value) for value in (finding.value, finding.threshold, finding.noise)),
             finding.confirmed,
             f"{finding.rows:,}",
-            sparkline(course(history, finding.subject, verdict.version)),
+            sparkline(course(history, finding.subject, verdict.version), finding.threshold),
             finding.note,
         )
     lines.append(table)
@@ -92,21 +95,23 @@ def course(history: Sequence[HistoryRow], subject: str, version: str) -> list[fl
     return [value for value in values if value is not None][-LINE:]
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """A line of block characters from 0 to the largest value, "" for fewer than two."""
+def sparkline(values: Sequence[float], threshold: float | None = None) -> str:
+    """A line of block characters, "" for fewer than two values.
+
+    Args:
+        threshold: full height, unless a value is above it: what is quiet looks quiet.
+    """
     if len(values) < 2:
         return ""
-    top = max(values)
+    top = max(*values, threshold or 0.0)
     return "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] if top > 0 else _BARS[0] for value in values)
 
 
-def worst_subject(findings: Sequence[Finding]) -> str:
-    """The subject whose course is shown: the first trouble, or what is nearest to its threshold."""
-    if not findings:
-        return ""
-    if findings[0].severity in TROUBLE:
-        return findings[0].subject
-    return max(findings, key=lambda f: (f.value or 0.0) / (f.threshold or 1.0)).subject
+def worst(findings: Sequence[Finding]) -> Finding | None:
+    """The one whose course is shown: the first trouble, or what is nearest to its threshold."""
+    if not findings or findings[0].severity in TROUBLE:
+        return findings[0] if findings else None
+    return max(findings, key=lambda f: (f.value or 0.0) / (f.threshold or 1.0))
 
 
 def proposals(model: str, found: Sequence[Proposal], marks: Collection[Mark]) -> RenderableType:
