@@ -75,8 +75,6 @@ def wanted(state: ModelState, response: Response, world: World) -> Iterator[tupl
                 yield trouble, "retrain", f"the champion lost: {trouble.evaluation.get('reason', '')}"
             case "evaluate":
                 yield trouble, "evaluate", "whether the champion really lost"
-            case "retrain":
-                yield trouble, "retrain", "the version is old"
             case "roll_back":
                 yield trouble, *back_or_forward(state, response, world, trouble)
             case "notify":

@@ -4,9 +4,12 @@
     the model's world and work: input_drift,            the spec's  the spec's  the spec's `response`
       prediction_drift, flagged_rate, segments,         `response`  `response`  (roll back, or retrain when the
       estimated_performance, performance                (notify)    (evaluate)  version did not bring the trouble)
-    its age: model_freshness                            notify      retrain     retrain
+    its age: model_freshness                            notify      notify      notify
     its feed: data_quality, skew,                       notify      notify      notify, as a page
       feature_freshness, label_delay
+
+An old champion is one that no retraining has beaten, or one whose schedule stands still: the schedule asks every week already, and asking once
+more changes neither. Its owner is told.
 
 No model mends a feed: a retraining learns what the broken feed says (cents for euros make every payment a fortune), and a rollback brings
 back a version that reads the same feed. Such troubles go to people, with what to look at. While values are wrong, nothing is done about
@@ -23,7 +26,7 @@ from dojo.events import Check, Severity
 from dojo.inbox import Urgency
 from dojo.spec_schema import Response
 
-Remedy = Literal["notify", "evaluate", "retrain", "roll_back"]
+Remedy = Literal["notify", "evaluate", "roll_back"]
 Family = Literal["model", "age", "feed"]
 
 FAMILIES: Mapping[Check, Family] = {
@@ -72,9 +75,7 @@ def remedy(check: Check, severity: Severity, response: Response) -> Remedy:
     match FAMILIES[check]:
         case "model":
             return {"warning": response.warning, "severe": response.severe, "critical": response.critical}[severity]
-        case "age":
-            return "notify" if severity == "warning" else "retrain"
-        case "feed":
+        case "age" | "feed":
             return "notify"
 
 
