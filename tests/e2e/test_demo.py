@@ -26,6 +26,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     spec = yaml.safe_load(file.read_text())
     spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_frauds": 5}
     spec["gate"]["bootstrap_draws"] = 300
+    spec["drift"]["minimum_rows"] = 100  # 125 payments an hour, 300 in the demo's own town
+    spec["drift"]["performance"] |= {"window": "5d", "minimum_frauds": 30}  # 45 frauds a day
     file.write_text(yaml.safe_dump(spec))
     try:
         yield stack
@@ -42,7 +44,7 @@ def bad_canary(stage: Stack) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def story(stage: Stack, bad_canary: dict[str, Any]) -> dict[str, Any]:
     """In the world that the bad challenger left behind: its champion is as old as it was."""
-    answer: dict[str, Any] = stage.json("demo", "--days", "0.3", "--speed", QUICK, within=600)
+    answer: dict[str, Any] = stage.json("demo", "--speed", QUICK, within=600)
     return answer
 
 
@@ -71,6 +73,19 @@ def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(stage: St
     assert "champion" in found[rollout["champion"]]["aliases"]
     assert not found[rollout["version"]]["aliases"]
     assert [m for m in stage.json("alerts") if m["urgency"] == "page" and rollout["version"] in m["title"]]
+
+
+def test_the_monitor_finds_that_the_champion_fails_and_the_responder_has_it_retrained(story: dict[str, Any]) -> None:
+    told = [(moment["who"], moment["what"]) for moment in story["timeline"]]
+    found = next(
+        at
+        for at, (who, what) in enumerate(told)
+        if who == "monitor" and what in ("performance: severe", "performance: critical")
+    )
+    asked = next(at for at, (who, what) in enumerate(told) if who == "responder" and "retrain" in what)
+    rolled = next(at for at, (_, what) in enumerate(told) if what.startswith("rollout of version"))
+    assert found < asked < rolled, told
+    assert not [why for why in (moment["why"] for moment in story["timeline"]) if "demo" in why], "nobody asked for it"
 
 
 def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) -> None:
