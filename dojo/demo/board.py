@@ -33,18 +33,24 @@ class Board:
         self.newest: dict[str, Verdict] = {}
 
     def look(self) -> list[Verdict]:
-        """Take in what is new; returns it, oldest first. A Redis that is away leaves the last state standing."""
-        arrived = []
+        """Take in what is new; returns the verdicts that say something else than the one before, oldest first. A Redis that is away leaves
+        the last state standing."""
+        changed = []
         with suppress(RedisError):
             while page := self._log.tail(Stream.VERDICTS, self._after, PAGE):
                 self._after = page[-1].message_id
                 for delivery in page:
                     with suppress(MalformedEventError):  # whoever consumes the stream counts it
                         verdict = cast("Verdict", decode(Stream.VERDICTS, delivery.payload))
-                        if verdict.model == self._model:
-                            self.newest[f"{verdict.check} ({verdict.window})"] = verdict
-                            arrived.append(verdict)
-        return arrived
+                        if verdict.model == self._model and self._take(verdict):
+                            changed.append(verdict)
+        return changed
+
+    def _take(self, verdict: Verdict) -> bool:
+        name = f"{verdict.check} ({verdict.window})"
+        before = self.newest[name].severity if name in self.newest else "ok"
+        self.newest[name] = verdict
+        return verdict.severity != before
 
 
 def render(newest: dict[str, Verdict]) -> RenderableType:
