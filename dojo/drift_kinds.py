@@ -40,7 +40,8 @@ class KindOfDrift:
     synthetic_only: bool = False
 
 
-# Defaults: strong enough that a monitor sees them within hours (sudden) to three days (ramps, labels) at 10,000 payments a day.
+# Defaults: strong enough that a monitor sees them within hours (sudden) to days (ramps, labels) at 10,000 payments a day; how soon exactly is
+# measured (docs/designs/d19-drift.md).
 KINDS: dict[Kind, KindOfDrift] = {
     "covariate_gradual": KindOfDrift(
         "prices rise: every amount grows, fraud and honest alike",
