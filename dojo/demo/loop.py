@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -31,11 +31,11 @@ def until_the_loop_acts(stage: Stage, longest: timedelta) -> dict[str, Any] | No
     known = {work.order.id for work in orders.ended(limit=100)}
     end = stage.clock.now() + longest
     while stage.clock.now() < end:
-        if not _watch_until_ordered(stage, orders, seen, end - stage.clock.now()):
+        if not _watch_until_ordered(stage, orders, known, seen, end):
             return None
         work = _next(orders, known)
-        if work is None:
-            continue
+        if work is None:  # the time is over
+            return None
         known.add(work.order.id)
         answer = _follow(stage, orders, work)
         if work.order.kind == "retrain":
@@ -45,10 +45,10 @@ def until_the_loop_acts(stage: Stage, longest: timedelta) -> dict[str, Any] | No
     return None
 
 
-def _watch_until_ordered(stage: Stage, orders: WorkOrders, seen: Board, longest: timedelta) -> bool:
-    """Live traffic until there is an order. False when the viewer had enough."""
+def _watch_until_ordered(stage: Stage, orders: WorkOrders, known: set[str], seen: Board, end: datetime) -> bool:
+    """Live traffic until there is an order to follow, or `end`. False when the viewer had enough."""
     watcher = stage.seen
-    watcher.watch_until(stage.clock.now() + longest)
+    watcher.watch_until(end)
     stage.console.print(
         "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
         "[dim]dojo drift show fraud_detection; ctrl-c ends the watching, not the stack[/]"
@@ -63,7 +63,7 @@ def _watch_until_ordered(stage: Stage, orders: WorkOrders, seen: Board, longest:
                     soft_wrap=True,
                 )
         with suppress(RedisError):  # away for a moment: asked again with the next frame
-            return bool(orders.open(MODEL)) or look.world >= look.end
+            return _next(orders, known) is not None or look.world >= end
         return False
 
     with at_speed(stage.clock, stage.speed, stage.settings.speed):
