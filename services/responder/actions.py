@@ -46,6 +46,12 @@ class Finished:
     outcome: str
 
 
+def began(trouble: Trouble, spec: ModelSpec) -> datetime:
+    """When the payments were made in which a trouble first showed. A day's verdict on performance rests on the labelled payments of the whole
+    spec.drift.performance.window that ends with the day: of the day itself hardly a label is there."""
+    return trouble.since - spec.drift.performance.window if trouble.check in ("performance", "segments") else trouble.since
+
+
 @dataclass(frozen=True, slots=True)
 class Actions:
     """For all models."""
@@ -78,7 +84,7 @@ class Actions:
         if work is None and action.placed:
             return self._failed(spec, state, action, "its order is gone from Redis", now)
         if work is None:
-            since = {"since": trouble.since.isoformat()} if kind == "evaluate" and trouble is not None else {}
+            since = {"since": began(trouble, spec).isoformat()} if kind == "evaluate" and trouble is not None else {}
             order = WorkOrder(
                 id=action.id, model=spec.name, kind=kind, who=RESPONDER, why=action.why, world_time=action.begun, parameters=since
             )  # fmt: skip

@@ -63,7 +63,8 @@ def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(
     verdict = shop.say("severe")
     shop.rounds()
     evaluation = shop.open_order("evaluate").order
-    assert (evaluation.who, evaluation.parameters) == ("responder", {"since": (START - 3 * HOUR).isoformat()})
+    first_payment = START - 3 * HOUR - shop.spec.drift.performance.window  # those whose labels showed it
+    assert (evaluation.who, evaluation.parameters) == ("responder", {"since": first_payment.isoformat()})
     shop.say("severe", "flagged_rate")
     shop.pass_time(1)
     shop.rounds()
@@ -185,6 +186,12 @@ def test_a_broken_feed_is_a_persons_and_nothing_is_trained_on_it(shop: Surroundi
     shop.say("critical", "input_drift")
     shop.rounds()
     assert shop.open_order("retrain")
+
+
+def test_drift_is_evaluated_on_the_payments_that_drifted(shop: Surroundings) -> None:
+    shop.say("severe", "input_drift")
+    shop.rounds()
+    assert shop.open_order("evaluate").order.parameters == {"since": (START - 3 * HOUR).isoformat()}
 
 
 def test_an_old_champion_is_told_and_left_to_the_schedule(shop: Surroundings) -> None:
