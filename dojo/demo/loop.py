@@ -110,8 +110,8 @@ def _evaluated(work: Work) -> str:
         return f"{work.state}: {work.answer.get('error', 'no reason given')}"
     answer = work.answer
     figures = (
-        f", PR-AUC {answer['pr_auc']:.3f} against {answer['holdout_pr_auc']:.3f} on its own holdout"
-        if answer.get("pr_auc") is not None and answer.get("holdout_pr_auc") is not None
+        f", PR-AUC {answer['comparable_pr_auc']:.3f} against {answer['holdout_pr_auc']:.3f} on its own holdout"
+        if answer.get("comparable_pr_auc") is not None and answer.get("holdout_pr_auc") is not None
         else ""
     )
     return f"{answer.get('verdict')}{figures}"

@@ -11,8 +11,8 @@ shortest span that holds enough frauds. Never what the champion was fitted on, n
 
 *Compared with what.* PR-AUC moves with the share of frauds, which a week may change without any fault of the model. The payments are therefore
 weighted so that frauds have the share that they had in the holdout. Degraded is a relative loss of at least spec.response.degraded that lies
-beyond chance: the lower end of its bootstrap interval (whole customers and merchants) is above zero. Too few frauds is
-insufficient_data, which is neither good nor bad.
+beyond chance: the lower end of its bootstrap interval (whole customers and merchants) is above zero. Such a loss within chance is
+insufficient_data, as are too few frauds: neither good nor bad.
 """
 
 from __future__ import annotations
@@ -210,13 +210,12 @@ def judged(
     )
     tail = (1 - spec.gate.confidence) / 2
     low, high = (float(np.nanquantile(draws, share)) for share in (tail, 1 - tail))
-    degraded = value >= spec.response.degraded and low > 0
     comparable = promised.pr_auc * (1 - value)
     change = f"{'lost' if value >= 0 else 'gained'} {abs(value):.1%} ({low:+.1%} to {high:+.1%})"
     limit = f"degraded from {spec.response.degraded:.0%} on, beyond chance"
     return msgspec.structs.replace(
         found,
-        verdict="degraded" if degraded else "ok",
+        verdict=verdict_of(value, low, spec.response.degraded),
         reason=f"PR-AUC {comparable:.3f} against {promised.pr_auc:.3f} on its holdout: {change}; {limit}",
         pr_auc=ranking.pr_auc(np.ones(len(labels))),
         comparable_pr_auc=comparable,
@@ -224,6 +223,13 @@ def judged(
         low=low,
         high=high,
     )
+
+
+def verdict_of(loss: float, low: float, allowed: float) -> Verdict:
+    """Of a relative loss and the lower end of its interval. A large loss that may be chance is no "ok"."""
+    if loss < allowed:
+        return "ok"
+    return "degraded" if low > 0 else "insufficient_data"
 
 
 def weights_for(labels: npt.NDArray[np.int8], fraud_share: float) -> npt.NDArray[np.float64]:

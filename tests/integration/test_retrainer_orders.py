@@ -29,7 +29,7 @@ from pipelines.retraining import work
 from pipelines.retraining.artefacts import dump_spec
 from pipelines.retraining.child import ChildKilledError, Ended
 from pipelines.retraining.errors import RetrainingRunningError
-from pipelines.retraining.evaluate_champion import delay_depends_on_label, evaluate_champion
+from pipelines.retraining.evaluate_champion import delay_depends_on_label, evaluate_champion, verdict_of
 from pipelines.retraining.pipeline import run_retraining
 from pipelines.retraining.run_order import WrongOrderError, alone, execute
 from pipelines.retraining.schedule import ScheduleStore
@@ -166,6 +166,15 @@ def test_labels_that_have_not_come_are_no_verdict(settings: Settings, registry: 
     assert (found.verdict, found.relative_loss) == ("insufficient_data", None)
     assert found.labelled_share == pytest.approx(1 / 3, abs=0.08)
     assert "20 are needed" in found.reason
+
+
+def test_a_large_loss_that_may_be_chance_is_neither_ok_nor_degraded() -> None:
+    assert [verdict_of(*figures, allowed=0.1) for figures in ((0.09, 0.05), (0.5, 0.01), (0.5, -0.01), (-0.3, -0.5))] == [
+        "ok",
+        "degraded",
+        "insufficient_data",
+        "ok",
+    ]
 
 
 @pytest.mark.parametrize(("delays", "dependent"), [((2.0, 2.0), False), ((1.0, 4.0), True)])
