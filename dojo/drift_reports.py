@@ -1,6 +1,6 @@
 """Where the newest drift report of a version is: written by the responder, read by `dojo drift show`.
 
-    dojo:drift:report:<model>:<version>    a `DriftReport` as JSON
+dojo:drift:report:<model>:<version>    a `DriftReport` as JSON
 """
 
 from __future__ import annotations
