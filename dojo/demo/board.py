@@ -48,9 +48,11 @@ class Board:
 
     def _take(self, verdict: Verdict) -> bool:
         name = f"{verdict.check} ({verdict.window})"
-        before = self.newest[name].severity if name in self.newest else "ok"
+        before = self.newest.get(name)
+        if verdict.severity == "insufficient_data":  # nothing was seen to have changed
+            return False
         self.newest[name] = verdict
-        return verdict.severity != before
+        return verdict.severity != (before.severity if before else "ok")
 
 
 def render(newest: dict[str, Verdict]) -> RenderableType:

@@ -45,9 +45,8 @@ def moments(
     """What happened to a model from `since` on, in order of world time."""
     told = [
         *(
-            Moment(v.world_time, "monitor", f"{v.check}: {v.severity}", v.summary)
-            for v in changes(verdicts)
-            if v.model == model
+            Moment(v.world_time, "monitor", f"{v.check} of version {v.version}: {v.severity}", v.summary)
+            for v in changes(v for v in verdicts if v.model == model)
         ),
         *(Moment(e.world_time, e.who, e.what, e.why) for e in entries if e.model == model and e.kind in TOLD and e.world_time),
         *(Moment(m.world_time, "alert", m.title, "") for m in messages if m.source == ALERTS and m.world_time),
@@ -56,11 +55,14 @@ def moments(
 
 
 def changes(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """The verdicts that say something else than the one before them of the same check and version."""
-    latest: dict[tuple[str, str, str, str], str] = {}
+    """The verdicts on one model that say something else than the one before them of the same check: its trouble, and the end of it, which a
+    new version may have brought. Without data nothing has changed."""
+    latest: dict[tuple[str, str], str] = {}
     told = []
     for verdict in verdicts:
-        subject = (verdict.model, verdict.version, verdict.check, verdict.window)
+        if verdict.severity == "insufficient_data":
+            continue
+        subject = (verdict.check, verdict.window)
         if latest.get(subject, "ok") != verdict.severity:
             told.append(verdict)
         latest[subject] = verdict.severity

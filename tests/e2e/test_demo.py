@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,8 @@ def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(stage: St
 
 def test_the_monitor_finds_that_the_champion_fails_and_the_responder_has_it_retrained(story: dict[str, Any]) -> None:
     told = [(moment["who"], moment["what"]) for moment in story["timeline"]]
-    found = next(
-        at
-        for at, (who, what) in enumerate(told)
-        if who == "monitor" and what in ("performance: severe", "performance: critical")
-    )
+    lost = re.compile(r"performance of version \d+: (severe|critical)")
+    found = next(at for at, (who, what) in enumerate(told) if who == "monitor" and lost.fullmatch(what))
     asked = next(at for at, (who, what) in enumerate(told) if who == "responder" and "retrain" in what)
     rolled = next(at for at, (_, what) in enumerate(told) if what.startswith("rollout of version"))
     assert found < asked < rolled, told

@@ -56,9 +56,15 @@ def message(hour: int, source: str) -> Message:
     )  # fmt: skip
 
 
-def test_verdicts_are_told_when_they_change_and_for_each_version_apart() -> None:
-    seen = [verdict(0, "ok"), verdict(1, "severe"), verdict(2, "severe"), verdict(3, "severe", "2"), verdict(4, "ok")]
-    assert [(v.version, v.severity) for v in changes(seen)] == [("1", "severe"), ("2", "severe"), ("1", "ok")]
+def test_verdicts_are_told_when_they_change_and_a_new_version_may_end_the_trouble() -> None:
+    seen = [
+        verdict(0, "ok"),
+        verdict(1, "severe"),
+        verdict(2, "severe"),
+        verdict(3, "insufficient_data", "2"),
+        verdict(4, "ok", "2"),
+    ]
+    assert [(v.version, v.severity) for v in changes(seen)] == [("1", "severe"), ("2", "ok")]
 
 
 def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
@@ -74,7 +80,7 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
         "fraud_detection",
         NOW,
     )
-    assert [moment.what for moment in told] == ["performance: severe", f"told by {ALERTS}", "retrain", "improved"]
+    assert [moment.what for moment in told] == ["performance of version 1: severe", f"told by {ALERTS}", "retrain", "improved"]
     console = Console(width=120, record=True, quiet=True)
     console.print(render_timeline(told, "Timeline"))
 
