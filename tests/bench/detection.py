@@ -192,7 +192,7 @@ def table(
     ways = ("warning", "severe", "fixed", "Evidently", "any column")
     heads = ["ours: warning", "ours: severe", "fixed PSI > 0.1", "Evidently's preset", "Evidently: any column"]
     lines = [f"| kind | first seen by | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 2)}"]
-    for kind, runs in found.items():
+    for kind, runs in ((kind, runs) for kind, runs in found.items() if runs):
         checks = ", ".join(sorted({run.by or "-" for run in runs}))
         lines.append(f"| `{kind}` | {checks} | {' | '.join(_hours([run.hours.get(way) for run in runs]) for way in ways)} |")
     if quiet:
