@@ -15,7 +15,7 @@ from rich.table import Table
 from dojo.audit import AuditTrail, Entry
 from dojo.eventlog import RedisEventLog
 from dojo.events import MalformedEventError, Stream, Verdict, decode
-from dojo.inbox import KEPT, Inbox, Message
+from dojo.inbox import KEPT, Inbox, Message, is_from
 
 # Of the audit trail: what decides. Routes follow from rollouts and would say everything twice.
 TOLD = frozenset({"gate", "rollout", "response", "retraining", "alias", "world"})
@@ -49,7 +49,7 @@ def moments(
             for v in changes(v for v in verdicts if v.model == model)
         ),
         *(Moment(e.world_time, e.who, e.what, e.why) for e in entries if e.model == model and e.kind in TOLD and e.world_time),
-        *(Moment(m.world_time, "alert", m.title, "") for m in messages if m.source == ALERTS and m.world_time),
+        *(Moment(m.world_time, "alert", m.title, "") for m in messages if is_from(m, ALERTS) and m.world_time),
     ]
     return sorted((moment for moment in told if moment.world_time >= since), key=lambda moment: moment.world_time)
 

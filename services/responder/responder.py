@@ -28,7 +28,7 @@ from services.responder.metrics import Metrics
 from services.responder.reports import Reports
 from services.responder.situation import Situation
 from services.responder.state import Action, ModelState, StateStore
-from services.responder.troubles import close_replaced, take
+from services.responder.troubles import close_replaced, is_of_the_past, take
 
 GROUP = "responder"
 CONSUMER = "responder"  # one name for every incarnation: a restarted one finds what its predecessor left
@@ -96,7 +96,10 @@ class Responder:
         now = self._clock.now()
         for model, verdicts in by_model.items():
             before = state = self._store.load(model)
+            live = self._situation.live(model)
             for verdict in verdicts:
+                if is_of_the_past(state, verdict, live):
+                    continue
                 state, telling = take(state, verdict)
                 if telling is not None:
                     self._announcements.tell(self._specs[model], telling, now)

@@ -66,6 +66,14 @@ def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | Non
     return state.with_trouble(msgspec.structs.replace(after, held="")), Telling("changed", after)
 
 
+def is_of_the_past(state: ModelState, verdict: Verdict, live: frozenset[str] | None) -> bool:
+    """Whether a verdict is the monitor's last word on a version that has no traffic any more: it begins nothing. live: versions with live
+    traffic, None where nothing says so."""
+    return (
+        live is not None and verdict.version not in live and trouble_key(verdict.version, verdict.check) not in state.troubles
+    )
+
+
 def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState, list[Telling]]:
     """Troubles of versions that have no traffic any more end with it. Severe ones of the model are inherited: a successor that has the same
     did not bring it."""

@@ -76,11 +76,11 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
             entry(4, "route", "canary"),
             entry(-1, "gate", "long ago"),
         ],
-        [message(2, ALERTS), message(2, "rollout")],
+        [message(2, f"{ALERTS}/pager"), message(2, "rollout")],
         "fraud_detection",
         NOW,
     )
-    assert [moment.what for moment in told] == ["performance of version 1: severe", f"told by {ALERTS}", "retrain", "improved"]
+    assert [moment.what for moment in told] == ["performance of version 1: severe", f"told by {ALERTS}/pager", "retrain", "improved"]
     console = Console(width=120, record=True, quiet=True)
     console.print(render_timeline(told, "Timeline"))
 

@@ -15,7 +15,7 @@ from dojo.events import Check, Severity, Verdict
 from dojo.specs import load_spec
 from services.responder.announcements import trouble_message
 from services.responder.state import ModelState
-from services.responder.troubles import Telling, Window, close_replaced, take
+from services.responder.troubles import Telling, Window, close_replaced, is_of_the_past, take
 
 T = datetime(2030, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -104,6 +104,15 @@ def test_a_trouble_goes_with_its_version_and_is_inherited() -> None:
 
 
 SEVERITIES = st.sampled_from(["insufficient_data", "ok", "warning", "severe", "critical"])
+
+
+def test_the_last_words_on_a_version_without_traffic_begin_nothing() -> None:
+    known, _ = told([verdict(0, "severe", "performance")])
+    gone = frozenset({"3"})
+    assert is_of_the_past(known, verdict(1, "critical", "model_freshness"), gone)
+    assert not is_of_the_past(known, verdict(1, "critical", "performance"), gone), "what is known is to be ended"
+    assert not is_of_the_past(known, verdict(1, "critical", "model_freshness", version="3"), gone)
+    assert not is_of_the_past(known, verdict(1, "critical", "model_freshness"), None)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), SEVERITIES), max_size=20), st.data())
