@@ -19,6 +19,7 @@ from dojo.events import Stream
 from dojo.lake import Lake
 from dojo.reference_profile import SCORE_EDGES, Group
 from dojo.statistics.classification import MINIMUM_FRAUDS, pr_auc
+from dojo.statistics.expected_performance import expected_performance_of_counts
 from dojo.statistics.proportions import clustered_rate
 
 # Fewer legitimate payments are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
@@ -173,19 +174,11 @@ def expected_pr_auc(counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floati
     Returns:
         In (0, 1], NaN without rows.
 
-    It holds as far as scores are calibrated: when what the model has learned still is true. It sees that scores are no longer separate (inputs
-    lost, other customers), and is blind to a world whose frauds look like anybody else's (concept drift).
-
-    Source: confidence-based performance estimation, NannyML (2022); Guillory et al., Predicting with Confidence on Unseen Distributions (2021).
+    Its limits are those of `dojo/statistics/expected_performance.py`: scores must be calibrated, and concept drift is invisible.
     """
-    positives = np.asarray(sums, dtype=np.float64)[::-1]
-    rows = np.asarray(counts, dtype=np.float64)[::-1]
-    total = positives.sum()
-    if not total > 0:
-        return float("nan")
-    reached = np.cumsum(rows)
-    precision = np.divide(np.cumsum(positives), reached, out=np.zeros_like(reached), where=reached > 0)
-    return float(np.sum(positives * precision) / total)
+    means = np.divide(sums, counts, out=np.zeros(len(counts)), where=np.asarray(counts) > 0)
+    nothing_flagged = len(counts)  # PR-AUC has no threshold
+    return expected_performance_of_counts(counts, means, nothing_flagged).pr_auc
 
 
 def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[np.str_]]) -> float:
