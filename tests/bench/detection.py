@@ -101,8 +101,9 @@ def detection(world: TrainedWorld, kind: str, directory: Path) -> Found:
     for name, ends in alarms.items():
         if after := [end for end in ends if end > STARTED]:
             hours[name] = (min(after) - STARTED) / HOUR
-    first = min((v for v in verdicts if v.severity in TROUBLE and end_of(v) > STARTED), key=end_of, default=None)
-    return Found(hours, f"{first.check} ({first.window})" if first is not None else "")
+    troubled = [verdict for verdict in verdicts if verdict.severity in TROUBLE and end_of(verdict) > STARTED]
+    first = min(map(end_of, troubled), default=None)
+    return Found(hours, ", ".join(sorted({f"{v.check} ({v.window})" for v in troubled if end_of(v) == first})))
 
 
 def quiet_alarms(world: TrainedWorld, days: int, directory: Path) -> Mapping[str, set[object]]:
@@ -193,7 +194,7 @@ def table(
     heads = ["ours: warning", "ours: severe", "fixed PSI > 0.1", "Evidently's preset", "Evidently: any column"]
     lines = [f"| kind | first seen by | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 2)}"]
     for kind, runs in ((kind, runs) for kind, runs in found.items() if runs):
-        checks = ", ".join(sorted({run.by or "-" for run in runs}))
+        checks = "; ".join(sorted({run.by or "-" for run in runs}))
         lines.append(f"| `{kind}` | {checks} | {' | '.join(_hours([run.hours.get(way) for run in runs]) for way in ways)} |")
     if quiet:
         total = quiet_days * len(quiet)
