@@ -1,6 +1,6 @@
 """How soon each kind of drift is found, and how often nothing is: ours, fixed thresholds, Evidently's preset.
 
-python -m tests.bench detection                          all kinds, 102 quiet days of three worlds: half an hour, 4 GB
+python -m tests.bench detection                          all kinds, 102 quiet days of three worlds: ten minutes
 python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
 
 A version is trained in each world (tests/drift_world.py) and answers payments that nothing, or one kind of drift with its default strength, has
