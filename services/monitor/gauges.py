@@ -143,7 +143,10 @@ class Gauges:
                 if not of:
                     continue
                 newest = max(verdict.window_start for verdict in of)
-                severity = worst([verdict.severity for verdict in of if verdict.window_start == newest])
+                of = [verdict for verdict in of if verdict.window_start == newest]
+                severity = worst([verdict.severity for verdict in of])
+                if severity == "insufficient_data" and any(verdict.since for verdict in of):
+                    continue  # a night with few rows ends no trouble: its alert would be resolved, and ring again in the morning
                 self._metrics.severity.labels(spec.name, check, window).set(LEVELS[severity])
 
     def _values(self, model: str, check: Check, window: str, values: Mapping[str, Measure]) -> None:

@@ -27,7 +27,7 @@ class Metrics:
     def _of_models(self, registry: CollectorRegistry) -> None:
         self.severity = Gauge(
             "dojo_monitor_severity",
-            "The latest verdict of a check, the worst of the versions with traffic; dojo_monitor_severity_level has the numbers.",
+            "The latest verdict of a check, the worst of the versions with traffic; windows without data leave trouble standing. dojo_monitor_severity_level has the numbers.",
             ["model", "check", "window"],
             registry=registry,
         )

@@ -1,0 +1,52 @@
+"""What rules and dashboards see of verdicts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from dojo.events import Severity, Verdict
+from dojo.specs import load_spec
+from services.monitor.gauges import Gauges
+from services.monitor.metrics import LEVELS, Metrics
+
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
+
+
+def verdict(hour: int, severity: Severity, since: datetime | None, version: str = "1") -> Verdict:
+    start = EVENING + timedelta(hours=hour)
+    return Verdict(
+        event_id=f"{version}-{hour}", world_time=start, wall_time=start, model=SPEC.name, version=version, check="input_drift",
+        window="hour", window_start=start, severity=severity, rows=500, summary="", since=since,
+    )  # fmt: skip
+
+
+def shown(*rounds: list[Verdict]) -> float | None:
+    registry = CollectorRegistry()
+    gauges = Gauges(Metrics(registry))
+    gauges.begin(SPEC, [])
+    for latest in rounds:
+        gauges.show(SPEC, [], latest)
+    return registry.get_sample_value("dojo_monitor_severity", {"model": SPEC.name, "check": "input_drift", "window": "hour"})
+
+
+def test_before_anything_is_judged_it_is_insufficient_data() -> None:
+    assert shown() == LEVELS["insufficient_data"]
+
+
+def test_a_night_with_few_rows_ends_no_trouble_and_a_quiet_morning_does() -> None:
+    trouble, night = [verdict(0, "severe", EVENING)], [verdict(4, "insufficient_data", EVENING)]
+    assert shown(trouble, night) == LEVELS["severe"]
+    assert shown(trouble, night, [verdict(12, "ok", None)]) == LEVELS["ok"]
+
+
+def test_without_trouble_a_night_is_insufficient_data() -> None:
+    assert shown([verdict(0, "ok", None)], [verdict(4, "insufficient_data", None)]) == LEVELS["insufficient_data"]
+
+
+def test_a_trouble_goes_with_the_version_that_had_it() -> None:
+    before, after = [verdict(0, "severe", EVENING)], [verdict(0, "severe", EVENING), verdict(4, "insufficient_data", None, "2")]
+    assert shown(before, after) == LEVELS["insufficient_data"]
