@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 
 from dojo.spec_schema import Response
 from services.responder.policy import ORDER, remedy, spoils
-from services.responder.state import ActionKind, ModelState, Trouble
-from services.responder.troubles import is_current
+from services.responder.state import ActionKind, ModelState, Seen, Trouble
+from services.responder.troubles import GUARDS_FOR, current
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,11 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do about a trouble and why, or why nothing: `held`. `topic` names the reason for holding back, to tell it once."""
+    """What to do about a trouble and why, or why nothing: `held`. `topic` names the reason for holding back, to tell it once. `seen`: the
+    verdict that decided, the worst of those that are recent."""
 
     trouble: Trouble
+    seen: Seen
     kind: ActionKind
     why: str
     held: str = ""
@@ -56,27 +58,32 @@ def decide(state: ModelState, response: Response, world: World) -> Decision | No
     if state.action is not None:
         return None
     first_held: Decision | None = None
-    for trouble, kind, why in wanted(state, response, world):
+    for trouble, seen, kind, why in wanted(state, response, world):
         held = obstacle(state, response, world, trouble, kind)
         if held is None:
-            return Decision(trouble, kind, why)
-        first_held = first_held or Decision(trouble, kind, why, *held)
+            return Decision(trouble, seen, kind, why)
+        first_held = first_held or Decision(trouble, seen, kind, why, *held)
     return first_held
 
 
-def wanted(state: ModelState, response: Response, world: World) -> Iterator[tuple[Trouble, ActionKind, str]]:
-    """Troubles of the serving version that ask for more than a message, the worst first, then what an evaluation has confirmed, then the oldest."""
-    ours = [trouble for trouble in state.troubles.values() if world.serving in ("", trouble.version)]
-    for trouble in sorted(ours, key=lambda t: (-ORDER[t.severity], not t.degraded, t.since, t.check)):
-        if ORDER[trouble.severity] < ORDER["warning"] or not is_current(trouble, world.now):
+def wanted(state: ModelState, response: Response, world: World) -> Iterator[tuple[Trouble, Seen, ActionKind, str]]:
+    """Troubles of the serving version that ask for more than a message, the worst first, then what an evaluation has confirmed, then the oldest.
+    As bad as what was said lately: yesterday's critical hour neither decides nor hides today's severe day."""
+    ours = [
+        (trouble, seen)
+        for trouble in state.troubles.values()
+        if world.serving in ("", trouble.version) and (seen := current(trouble, world.now)) is not None
+    ]
+    for trouble, seen in sorted(ours, key=lambda o: (-ORDER[o[1].severity], not o[0].degraded, o[0].since, o[0].check)):
+        if ORDER[seen.severity] < ORDER["warning"]:
             continue
-        match remedy(trouble.check, trouble.severity, response):
+        match remedy(trouble.check, seen.severity, response):
             case "evaluate" if trouble.degraded:
-                yield trouble, "retrain", f"the champion lost: {trouble.evaluation.get('reason', '')}"
+                yield trouble, seen, "retrain", f"the champion lost: {trouble.evaluation.get('reason', '')}"
             case "evaluate":
-                yield trouble, "evaluate", "whether the champion really lost"
+                yield trouble, seen, "evaluate", "whether the champion really lost"
             case "roll_back":
-                yield trouble, *back_or_forward(state, response, world, trouble)
+                yield trouble, seen, *back_or_forward(state, response, world, trouble)
             case "notify":
                 continue
 
@@ -110,7 +117,9 @@ def obstacle(state: ModelState, response: Response, world: World, trouble: Troub
     if world.paused:
         return f"actions are {world.paused}", "paused"
     spoilt = [
-        other for other in state.troubles.values() if spoils(other.check, other.severity) and is_current(other, world.now)
+        other
+        for other in state.troubles.values()
+        if (seen := current(other, world.now, GUARDS_FOR)) is not None and spoils(other.check, seen.severity)
     ]
     if spoilt:
         names = " and ".join(sorted(other.check for other in spoilt))

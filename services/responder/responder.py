@@ -202,24 +202,22 @@ class Responder:
 
 def intent(model: str, decision: Decision, world: World) -> Action:
     """What is about to be done, under a name of its own."""
-    trouble, worst = decision.trouble, decision.trouble.worst
-    found = (
-        f"{trouble.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {worst.summary}"
-    )
+    trouble, seen = decision.trouble, decision.seen
+    found = f"{seen.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {seen.summary}"
     return Action(
         id=f"{decision.kind}-{model}-{world.now:%Y%m%dT%H%M}-{secrets.token_hex(4)}",
         kind=decision.kind,
         trouble=trouble.key,
-        verdict=worst.verdict,
+        verdict=seen.verdict,
         version=trouble.version,
         why=f"{found}; {decision.why}",
         begun=world.now,
         evidence={
             "check": trouble.check,
-            "severity": trouble.severity,
+            "severity": seen.severity,
             "since": trouble.since,
-            "summary": worst.summary,
-            "findings": list(worst.findings),
+            "summary": seen.summary,
+            "findings": list(seen.findings),
             **({"evaluation": trouble.evaluation} if trouble.evaluation else {}),
         },
         to=world.previous if decision.kind == "roll_back" else "",

@@ -7,6 +7,7 @@ seen to have ended.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -15,13 +16,17 @@ import msgspec
 
 from dojo.events import Verdict
 from services.responder.policy import FAMILIES, ORDER
-from services.responder.state import ModelState, Trouble, Window, seen_of, trouble_key
+from services.responder.state import ModelState, Seen, Trouble, Window, seen_of, trouble_key
 
 News = Literal["began", "changed", "ended", "replaced"]
 
 # After how much world time without a new verdict of a kind of window nothing new is begun on an old one: the monitor speaks at every window of a
 # trouble, and a few may be missed. Skew and ages are looked at at least once a day.
 SPEAKS_AT_LEAST: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedelta(days=3), "now": timedelta(days=2)}
+
+# For how long such a verdict keeps others from being acted on. Longer than a night, in which hours have too few rows to be judged (from about 21:00
+# to 07:00): until an hour says otherwise, broken data stay broken. Waiting a day too long costs a day; training on them costs a model.
+GUARDS_FOR: dict[Window, timedelta] = {**SPEAKS_AT_LEAST, "hour": timedelta(hours=24)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,7 @@ def without(state: ModelState, key: str) -> ModelState:
     return msgspec.structs.replace(state, troubles={k: trouble for k, trouble in state.troubles.items() if k != key})
 
 
-def is_current(trouble: Trouble, now: datetime) -> bool:
-    """Whether the verdict that decides is recent enough to act on."""
-    worst = trouble.worst
-    window = next(window for window, seen in trouble.windows.items() if seen == worst)
-    return now - worst.judged <= SPEAKS_AT_LEAST[window]
+def current(trouble: Trouble, now: datetime, limits: Mapping[Window, timedelta] = SPEAKS_AT_LEAST) -> Seen | None:
+    """The verdict that decides: the worst of those that are recent enough to act on, the newest of several. None without such."""
+    recent = [seen for window, seen in trouble.windows.items() if now - seen.judged <= limits[window]]
+    return max(recent, key=lambda seen: (ORDER[seen.severity], seen.judged), default=None)

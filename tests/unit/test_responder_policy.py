@@ -165,8 +165,26 @@ def test_nothing_is_trained_or_judged_on_broken_data() -> None:
             for severity in ("severe", "critical"):
                 assert kind_of(decided(trouble(severity=severity), broken))[1] == "broken_data"
     assert kind_of(decided(trouble(), trouble("label_delay", "critical")))[1] == ""
-    aged = trouble("data_quality", "critical", windows={"hour": seen("critical", T - 7 * HOUR)})
-    assert kind_of(decided(trouble(), aged))[1] == ""  # nobody has said so for seven hours
+    aged = trouble("data_quality", "critical", windows={"hour": seen("critical", T - 25 * HOUR)})
+    assert kind_of(decided(trouble(), aged))[1] == ""  # nobody has said so for a day and a night
+
+
+def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
+    """Hours are silent from 21:30 to 07:00; the day that was broken from noon on is a warning only, and its drift is critical."""
+    evening, midnight = T.replace(hour=21, minute=30), T.replace(hour=0, minute=30) + DAY
+    drift = trouble(windows={"day": seen("critical", midnight)})
+    broken = trouble("data_quality", windows={"hour": seen("severe", evening), "day": seen("warning", midnight)})
+    hours_only = trouble("data_quality", windows={"hour": seen("severe", evening)})
+    for minutes in range(0, 11 * 60, 30):
+        at = world(now=evening + timedelta(minutes=minutes))
+        assert kind_of(decided(drift, broken, at=at))[1] == "broken_data", at.now
+        assert kind_of(decided(drift, hours_only, at=at))[1] == "broken_data", at.now
+    # Long after: the hour's word is old, the day's is not. An hour that was well says nothing of the day.
+    assert kind_of(decided(drift, broken, at=world(now=evening + 40 * HOUR)))[1] == "broken_data"
+    mended = trouble("data_quality", windows={"hour": seen("ok", midnight), "day": seen("warning", midnight)})
+    assert kind_of(decided(drift, mended, at=world(now=midnight)))[1] == "broken_data"
+    well = trouble("data_quality", windows={"hour": seen("ok", midnight)})
+    assert kind_of(decided(drift, well, at=world(now=midnight)))[1] == ""
 
 
 def test_paused_is_paused_for_everything() -> None:
@@ -213,6 +231,18 @@ def test_the_worst_goes_first_and_what_is_held_back_does_not_hold_others_back() 
 def test_a_verdict_that_was_not_repeated_for_long_begins_nothing() -> None:
     assert decided(trouble(windows={"hour": seen("critical", T - 7 * HOUR)})) is None
     assert decided(trouble(windows={"day": seen("critical", T - 2 * DAY)})) is not None
+
+
+def test_an_old_critical_hour_neither_decides_nor_hides_a_severe_day() -> None:
+    both = trouble(windows={"hour": seen("critical", T - 7 * HOUR), "day": seen("severe", T - 11 * HOUR)})
+    decision = decided(both)
+    assert kind_of(decision) == ("evaluate", "")
+    assert decision is not None
+    assert decision.seen.severity == "severe"
+    assert decision.trouble == both, "nothing that is known is forgotten"
+    assert kind_of(decided(both, at=world(now=T - HOUR))) == ("roll_back", "")
+    # It goes behind what is critical today.
+    assert kind_of(decided(both, trouble("performance"), at=world(traffic_since=T - 10 * DAY)))[0] == "retrain"
 
 
 def test_a_version_without_the_traffic_is_not_acted_on() -> None:
