@@ -21,9 +21,9 @@ from services.monitor.gauges import Gauges
 from services.monitor.judge import LOOK_BACK, Case, Memory, judge_window
 from services.monitor.measured import Measurements, confirm
 from services.monitor.profiles import Profiles
-from services.monitor.records import Judged, Records, Spot
+from services.monitor.records import Judged, Records, Spot, judgement
 from services.monitor.state import DAYS_KEPT, NO_VERSION, Key, Known, Store
-from services.monitor.verdicts import VerdictWindow, is_news, make_verdict
+from services.monitor.verdicts import VerdictWindow, make_verdict
 from services.monitor.windows import LENGTH, Kind, floor
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -73,8 +73,9 @@ class Judging:
             self._latest[model] = self._records.latest(model)
             self._gauges.begin(spec, self._latest[model].values())
             for check, window in {(check, window) for check, window, _ in self._latest[model]}:
-                for row in self._records.history(model, check, window, limit=1):
-                    self._gauges.restore(spec, check, window, row)
+                rows = self._records.history(model, check, window)
+                if rows:  # of the newest window, as `Gauges.show` does: what was written last may be an old window's
+                    self._gauges.restore(spec, check, window, max(rows, key=lambda row: (row.start, row.rows)))
             for kind in KINDS:
                 of = {
                     spot: rows
@@ -160,7 +161,7 @@ class Judging:
                     spots.append((spot, measurement.sampled))
             # Looks are many, and most say what the one before said in the same hour.
             self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
-            self._gauges.show(spec, done, self._latest[model].values())
+            self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
 
     def _window(self, known: Known, spec: ModelSpec, kind: Kind, start: datetime, keys: Sequence[Key], now: datetime) -> None:
         done, spots = [], []
@@ -173,10 +174,12 @@ class Judging:
                 for (check, of, version), verdict in self._latest[spec.name].items()
                 if of == kind and version == key[1]
             }
+            late = {check for check, verdict in previous.items() if verdict.window_start > start}
+            before = {check: verdict for check, verdict in previous.items() if check not in late}
             judged = judge_window(
-                Case(spec, key, kind, start, now), known, self._memory, previous, self._profiles.why.get(key, "")
+                Case(spec, key, kind, start, now), known, self._memory, before, self._profiles.why.get(key, "")
             )
-            done += [Judged(v, measured, is_news(v, previous.get(v.check))) for v, measured in judged]
+            done += [judgement(v, measured, before.get(v.check), late=v.check in late) for v, measured in judged]
         self._write(spec, done, spots)
         self._gauges.judged(spec, kind, start, sum(known.rows(key, kind, start) for key in known.hours if key[0] == spec.name))
 
@@ -211,12 +214,15 @@ class Judging:
         """A check that is not of one version's window. history: oldest first, what is judged last."""
         measured, findings = history[-1], confirm(history, rule)
         enough = any(m.value is not None for m in measured.values())
-        previous = self._latest[spec.name].get((check, window, version))
+        latest = self._latest[spec.name]
+        # Whichever version: it is the one with most traffic, which may have changed since.
+        late = any(at[:2] == (check, window) and verdict.window_start > start for at, verdict in latest.items())
+        previous = None if late else latest.get((check, window, version))
         verdict = make_verdict(
             model=spec.name, version=version, check=check, window=window, start=start, now=now, findings=findings, rows=rows,
             since=None, previous=previous, without="" if enough else _why_nothing(measured),
         )  # fmt: skip
-        return Judged(verdict, measured, is_news(verdict, previous))
+        return judgement(verdict, measured, previous, late)
 
     def _is_known(self, verdict: Verdict) -> bool:
         latest = self._latest[verdict.model].get((verdict.check, verdict.window, verdict.version))
@@ -225,11 +231,12 @@ class Judging:
     def _write(self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[Spot, int]]) -> None:
         self._store.write(lambda pipe: self._records.write(pipe, done, spots))
         self._judged.update(spots)
-        for one in done:
+        current = [one for one in done if not one.late]
+        for one in current:
             verdict = one.verdict
             self._latest[spec.name][verdict.check, verdict.window, verdict.version] = verdict
-        self._gauges.told(done)
-        self._gauges.show(spec, done, self._latest[spec.name].values())
+        self._gauges.told(current)
+        self._gauges.show(spec, current, self._latest[spec.name].values())
 
     def _forget(self, model: str, known: Known, now: datetime) -> None:
         """What is kept about windows and versions that are no longer."""

@@ -1,7 +1,7 @@
 """What was judged, for people and restarts.
 
     dojo:monitor:judged                                hash: "<model>|<version>|<kind>|<start>" -> rows that were judged
-    dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> the latest Verdict
+    dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> the Verdict over the latest window
     dojo:monitor:history:<model>:<check>:<window>      list, newest first: what each judged window measured
     dojo:monitor:troubles:<model>                      list, newest first: verdicts of warning and worse
     dojo:monitor:marks:<model>                         hash: verdict's id -> Mark
@@ -23,7 +23,7 @@ from dojo.eventlog import PAYLOAD_FIELD, stream_key
 from dojo.events import Check, Severity, Stream, Verdict, encode
 from services.monitor.measured import Measurements
 from services.monitor.state import PREFIX
-from services.monitor.verdicts import TROUBLE
+from services.monitor.verdicts import TROUBLE, is_news
 
 JUDGED_KEY = f"{PREFIX}:judged"
 
@@ -62,11 +62,18 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """One check of a window, ready to be written. news: it goes to the event log."""
+    """One check of a window, ready to be written. news: it goes to the event log. late: later windows were judged before, so that it only corrects the
+    history."""
 
     verdict: Verdict
     measured: Measurements
     news: bool
+    late: bool = False
+
+
+def judgement(verdict: Verdict, measured: Measurements, previous: Verdict | None, late: bool) -> Judged:
+    """previous: the verdict of the same check over the window before, None when `late`: nobody asks any more what an old window begins or ends."""
+    return Judged(verdict, measured, not late and is_news(verdict, previous), late)
 
 
 class Records:
@@ -127,7 +134,8 @@ class Records:
                 pipe.lpush(troubles_key(verdict.model), content)
                 pipe.ltrim(troubles_key(verdict.model), 0, TROUBLES_KEPT - 1)
             field = f"{verdict.check}|{verdict.window}|{verdict.version}"
-            pipe.hset(verdicts_key(verdict.model), mapping={field: content})
+            if not one.late:
+                pipe.hset(verdicts_key(verdict.model), mapping={field: content})
             key = history_key(verdict.model, verdict.check, verdict.window)
             values = {name: Measure(m.value, m.noise) for name, m in one.measured.items()}
             row = HistoryRow(verdict.window_start, verdict.version, verdict.severity, verdict.rows, values)

@@ -104,6 +104,31 @@ def test_late_and_disordered_events_count_in_their_window_which_is_judged_again(
     assert [row.rows for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")][1] == PER_HOUR + 10
 
 
+def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothing(watch: Watch) -> None:
+    watch.hours(8, 12)
+    watch.hours(12, 15, shift=1.0)
+    watch.hours(15, 19)
+    over = watch.verdict("input_drift")
+    assert (over.severity, over.since) == ("ok", None)
+    told, gauge = len(watch.told("input_drift")), watch.gauge("input_drift")
+    troubles = len(watch.monitoring.records.troubles(MODEL))
+    psi = watch.metrics.psi.labels(MODEL, "amount", "hour")._value.get()
+
+    watch.append(watch.shop.predictions(START + HOUR * 14, 10, shift=1.0))
+    watch.look(START + HOUR * 19 + timedelta(minutes=46))
+    course = {row.start: row for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")}
+    assert (course[START + HOUR * 14].rows, course[START + HOUR * 14].severity) == (PER_HOUR + 10, "critical")
+    assert watch.verdict("input_drift") == over, "the latest window is that of before"
+    assert len(watch.told("input_drift")) == told
+    assert len(watch.monitoring.records.troubles(MODEL)) == troubles
+    assert watch.gauge("input_drift") == gauge == LEVELS["ok"]
+    watch.restart()
+    watch.look(START + HOUR * 19 + timedelta(minutes=47))
+    assert watch.metrics.psi.labels(MODEL, "amount", "hour")._value.get() == psi, (
+        "of the newest window, not of what was written last"
+    )
+
+
 def test_a_restart_goes_on_without_gap_double_or_a_second_telling(watch: Watch) -> None:
     events = watch.shop.predictions(START + HOUR * 8, 900, HOUR * 3)
     watch.append(events[:500])

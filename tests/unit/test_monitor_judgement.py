@@ -15,7 +15,7 @@ from services.monitor.judge import Case, Memory, judge_window, raised
 from services.monitor.labelled import performance
 from services.monitor.measured import Measured, confirm, level_of, pace, worst
 from services.monitor.present import feature_freshness, label_delay, model_freshness
-from services.monitor.records import HistoryRow, Mark, Measure
+from services.monitor.records import HistoryRow, Mark, Measure, judgement
 from services.monitor.state import Known
 from services.monitor.tuning import propose, snippet
 from services.monitor.verdicts import is_news, make_verdict
@@ -102,6 +102,15 @@ def test_trouble_is_dated_from_its_first_window_and_ends_only_when_seen_to() -> 
     assert not is_news(over, over)
     assert not is_news(over, None)
     assert first.event_id != verdict(0.15, 1).event_id, "judged again with another severity: another event"
+
+
+def test_trouble_is_news_unless_later_windows_were_judged_before() -> None:
+    verdict = make_verdict(
+        model=MODEL, version="1", check="input_drift", window="hour", start=START, now=START, rows=400, since=None,
+        findings=confirm([measured(0.3)], None), previous=None,
+    )  # fmt: skip
+    assert judgement(verdict, measured(0.3), None, late=False).news
+    assert not judgement(verdict, measured(0.3), None, late=True).news
 
 
 def test_an_hour_is_compared_with_its_own_hour_and_kind_of_day() -> None:
