@@ -77,10 +77,12 @@ def _fresh(known: Known, stream: Stream, events: Sequence[E], folded: Folded) ->
     hours: dict[tuple[int, int, int, int], datetime] = {}  # an hour's events share one start
     for event in events:
         time = event.world_time
-        mark = (time.year, time.month, time.day, time.hour)
-        hour = hours.get(mark)
-        if hour is None or time.utcoffset():
-            hour = hours[mark] = floor(time, "hour")
+        if time.utcoffset():  # its clock shows another hour: not to be found under it by those of UTC
+            hour = floor(time, "hour")
+        else:
+            mark = (time.year, time.month, time.day, time.hour)
+            known_hour = hours.get(mark)
+            hour = known_hour if known_hour is not None else hours.setdefault(mark, floor(time, "hour"))
         if known.open_from is not None and hour < known.open_from:
             folded.too_late += 1
             continue

@@ -145,6 +145,15 @@ def test_hours_of_other_time_zones_are_utc_hours() -> None:
     assert floor(local, "day") == datetime(2025, 1, 6, tzinfo=UTC)
 
 
+def test_an_event_of_another_time_zone_moves_no_other_event() -> None:
+    shop = Shop()
+    (foreign,), later = shop.predictions(START, 1), shop.predictions(START + timedelta(hours=5), 20)
+    local = msgspec.structs.replace(foreign, world_time=START.astimezone(datetime.strptime("+0500", "%z").tzinfo))
+    of = known()
+    fold_predictions(of, [local, *later])
+    assert {hour: window.rows for hour, window in of.hours[KEY].items()} == {START: 1, START + timedelta(hours=5): 20}
+
+
 def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
     good = Shop().predictions(START, 3)
     wrong = msgspec.structs.replace(good[0], score=1.5)
