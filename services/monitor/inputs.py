@@ -98,7 +98,8 @@ def data_quality(asked: Asked) -> dict[str, Measured]:
         "share of requests that no version could answer",
     )  # fmt: skip
     if asked.window.histogram is None or not asked.enough:
-        return found
+        # None, not absent: absent are the features of which no value was bad.
+        return found | {name: Measured(name, None, levels, asked.counted) for name in asked.profile.features}
     histogram = asked.window.histogram
     for at, name in enumerate(histogram.plan.names[:-1]):
         bad = int(histogram.nulls[at]) + (0 if name in COUNTS else int(histogram.out_of_range[at]))
@@ -132,6 +133,8 @@ def estimated_performance(asked: Asked) -> dict[str, Measured]:
     if reference is None or not reference.mean > 0 or rows < asked.drift.minimum_rows:
         return {subject: Measured(subject, None, levels, rows)}
     now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums)
+    if not math.isfinite(now):
+        return {subject: Measured(subject, None, levels, rows, note="the scores expect no fraud")}
     # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
     thinner = max(1.0, asked.profile.rows / reference.days / rows)
     noise = _z(asked) * reference.std * math.sqrt(thinner) / reference.mean

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from dojo.clock import wall_now
 from dojo.events import Check, Finding, Verdict
 from services.monitor.measured import worst
@@ -15,6 +17,12 @@ VerdictWindow = Literal["hour", "day", "now"]
 FINDINGS_KEPT = 20
 
 TROUBLE = frozenset({"warning", "severe", "critical"})
+
+# The note of a subject that was in trouble and has no value since: it keeps the trouble open until it is seen again.
+LOST = "in trouble when last seen"
+
+# A check that rests on labelled frauds is not ok by its honest payments alone.
+_NEEDED: dict[Check, frozenset[str]] = {"performance": frozenset({"catch_rate", "pr_auc"})}
 
 # What a value is, as people read it.
 _QUANTITY: dict[Check, str] = {
@@ -54,7 +62,11 @@ def make_verdict(
         previous: the verdict of the same check over the window before; its trouble goes on, also through a window without data.
         pace: "sudden" or "gradual". without: why there was nothing to judge.
     """
+    findings = _with_lost(findings, previous)
     severity = worst([finding.severity for finding in findings])
+    unseen = _unseen(check, findings) if severity == "ok" else ""
+    if unseen:
+        severity = "insufficient_data"
     # Trouble ends when it is seen to have ended, not when nothing is seen.
     begun = previous.since if previous is not None else None
     if severity in TROUBLE:
@@ -72,10 +84,50 @@ def make_verdict(
         window_start=start,
         severity=severity,
         rows=rows,
-        summary=_summary(check, findings, rows, pace, without),
+        summary=unseen or _summary(check, findings, rows, pace, without),
         findings=tuple(findings[:FINDINGS_KEPT]),
         since=begun,
     )
+
+
+def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Finding]:
+    """The findings with those marked, and next to the troubled ones, that were in trouble when they were last seen. A subject that is missing among
+    measured ones is no longer looked at (a view that the model stopped reading); where nothing was measured, all are lost."""
+    lost = {f.subject: f for f in previous.findings if _in_trouble(f)} if previous is not None and previous.since else {}
+    if not lost:
+        return list(findings)
+    now = {f.subject: f for f in findings} if findings else {name: _unmeasured(f) for name, f in lost.items()}
+    marked = [
+        msgspec.structs.replace(f, note=f"{LOST}; {f.note}".removesuffix("; ")) if f.value is None and name in lost else f
+        for name, f in now.items()
+    ]
+    return sorted(marked, key=lambda f: 0 if f.severity in TROUBLE else 1 if is_lost(f) else 2)
+
+
+def is_lost(finding: Finding) -> bool:
+    """Whether a subject was in trouble when it was last seen, and has no value now."""
+    return finding.value is None and finding.note.startswith(LOST)
+
+
+def _in_trouble(finding: Finding) -> bool:
+    return finding.severity in TROUBLE or is_lost(finding)
+
+
+def _unmeasured(finding: Finding) -> Finding:
+    return Finding(subject=finding.subject, severity="insufficient_data", value=None, threshold=None, rows=0)
+
+
+def _unseen(check: Check, findings: Sequence[Finding]) -> str:
+    """Why findings of which none is bad are not ok, "" when they are."""
+    lost = [finding.subject for finding in findings if is_lost(finding)]
+    if lost:
+        return f"no value of what was in trouble: {', '.join(lost[:3])}" + (
+            f", and {len(lost) - 3} more" if len(lost) > 3 else ""
+        )
+    needed = _NEEDED.get(check)
+    if needed and not any(finding.value is not None for finding in findings if finding.subject in needed):
+        return next((f.note for f in findings if f.subject in needed and f.note), "too few labelled frauds")
+    return ""
 
 
 def is_news(verdict: Verdict, previous: Verdict | None) -> bool:

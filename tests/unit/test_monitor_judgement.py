@@ -104,6 +104,53 @@ def test_trouble_is_dated_from_its_first_window_and_ends_only_when_seen_to() -> 
     assert first.event_id != verdict(0.15, 1).event_id, "judged again with another severity: another event"
 
 
+def test_a_subject_with_data_ends_no_trouble_of_one_without() -> None:
+    def verdict(hour: int, previous=None, **values: float | None):  # type: ignore[no-untyped-def]
+        at = START + timedelta(hours=hour)
+        found = {name: Measured(name, value, LEVELS, 400, 0.05) for name, value in values.items()}
+        return make_verdict(
+            model=MODEL, version="1", check="input_drift", window="hour", start=at, now=at, rows=400, since=None,
+            findings=confirm([found], None), previous=previous,
+        )  # fmt: skip
+
+    first = verdict(1, amount=0.3, age=0.01, count=None)
+    lost = verdict(2, first, amount=None, age=0.01, count=None)
+    assert (lost.severity, lost.since) == ("insufficient_data", first.since)
+    assert "amount" in lost.summary
+    night = verdict(3, lost)
+    for unseen in (lost, night):
+        assert (unseen.severity, unseen.since) == ("insufficient_data", first.since)
+        still = verdict(4, unseen, amount=None, age=0.01, count=None)
+        assert (still.severity, still.since) == ("insufficient_data", first.since), "however long it is out of sight"
+        assert verdict(5, still, amount=0.3, age=0.01, count=None).since == first.since
+        over = verdict(5, still, amount=0.01, age=0.01, count=None)
+        assert (over.severity, over.since) == ("ok", None), "the count was never in trouble"
+    elsewhere = verdict(2, first, amount=None, age=0.3, count=None)
+    assert verdict(3, elsewhere, amount=None, age=0.01).severity == "insufficient_data", "another's trouble does not hide it"
+    assert verdict(2, first, age=0.01).severity == "ok", "no longer looked at"
+    assert verdict(1, amount=None, age=0.01).severity == "ok", "nothing was in trouble"
+
+
+def test_performance_is_not_ok_by_its_honest_payments_alone() -> None:
+    def verdict(**values: float | None):  # type: ignore[no-untyped-def]
+        found = {name: Measured(name, value, LEVELS, 400, 0.05) for name, value in values.items()}
+        return make_verdict(
+            model=MODEL, version="1", check="performance", window="day", start=START, now=START, rows=400, since=None,
+            findings=confirm([found], None), previous=None,
+        ).severity  # fmt: skip
+
+    assert verdict(catch_rate=None, false_positives=0.01, pr_auc=None) == "insufficient_data"
+    assert verdict(catch_rate=None, false_positives=0.3, pr_auc=None) == "critical"
+    assert verdict(catch_rate=None, false_positives=0.01, pr_auc=0.01) == "ok"
+
+
+def test_values_out_of_range_are_unknown_and_not_fine_where_too_few_were_binned() -> None:
+    unbinned = Window()
+    unbinned.rows = 1000
+    assert data_quality(asked(unbinned))["amount"].value is None
+    assert "amount" not in data_quality(asked(window(1000)))
+
+
 def test_trouble_is_news_unless_later_windows_were_judged_before() -> None:
     verdict = make_verdict(
         model=MODEL, version="1", check="input_drift", window="hour", start=START, now=START, rows=400, since=None,
@@ -186,6 +233,8 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
     flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is 0.02
     assert severity(flat, 0.005) == "critical"
     assert severity(flat, 0.05) == "ok", "where days differ that much it is no finding"
+    flat.score_sums[20] = 0.0
+    assert severity(flat, 0.005) == "insufficient_data", "no fraud is expected: nothing can be said of finding them"
 
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:
