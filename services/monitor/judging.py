@@ -119,11 +119,14 @@ class Judging:
                 continue
             read = labelled.read(self._lake, spec, {key[1]: known.profiles[key] for key in versions}, day + LENGTH["day"])
             done = []
+            judged_versions = with_traffic(known, versions, day)
             for key in versions:
                 live, profile = read[key[1]], known.profiles[key]
                 self._gauges.performance(
                     key, live.all, profile, known.window(key, "day", day), spec.drift.performance.minimum_frauds
                 )
+                if key not in judged_versions:
+                    continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
                 judged: dict[Check, Measurements] = {
                     "performance": labelled.performance(live.all, profile, spec),
                     "segments": labelled.segments(live.segments, profile, spec),
@@ -262,6 +265,20 @@ def _answered(known: Known, key: Key, day: datetime, spec: ModelSpec) -> bool:
     """Whether a version answered within the performance window that ends with a day."""
     days = round(spec.drift.performance.window / LENGTH["day"])
     return any(known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days))
+
+
+def with_traffic(known: Known, versions: Sequence[Key], day: datetime) -> set[Key]:
+    """Those that answered on the newest day, up to `day`, on which any of them did."""
+    newest = max(
+        (
+            floor(start, "day")
+            for key in versions
+            for start in (*known.hours.get(key, {}), *known.days.get(key, {}))
+            if start < day + LENGTH["day"]
+        ),
+        default=day,
+    )
+    return {key for key in versions if known.rows(key, "day", newest) > 0}
 
 
 def _why_nothing(measured: Measurements) -> str:

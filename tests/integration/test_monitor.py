@@ -215,7 +215,7 @@ def test_silence_is_insufficient_data_and_no_trouble_ends_by_it(watch: Watch) ->
     silent = watch.verdict("input_drift")
     assert (silent.severity, silent.rows) == ("insufficient_data", 0)
     assert silent.since == START + HOUR * 9, "the trouble was not seen to end"
-    assert watch.gauge("input_drift") == LEVELS["insufficient_data"]
+    assert watch.gauge("input_drift") == LEVELS["critical"], "nor does its alert"
     assert watch.told("input_drift")[-1].severity == "insufficient_data"
 
 
@@ -247,6 +247,20 @@ def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Wat
     assert missed.findings[0].subject == "catch_rate"
     assert missed.since == START + timedelta(days=10)
     assert watch.metrics.performance.labels(MODEL, "1", "catch_rate")._value.get() == 0.0
+
+
+def test_a_version_that_lost_its_traffic_rings_no_more_by_the_labels_of_before(watch: Watch) -> None:
+    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_frauds": 30}))
+    watch.restart()
+    watch.monitoring.knows(profile(), "2")
+    watch.restart()
+    missed = _results(watch, fraud_flagged=False)
+    assert watch.gauge("performance", "day") == LEVELS[missed.severity] == LEVELS["critical"]
+    watch.append(Shop(seed=9, version="2").predictions(START + timedelta(days=4), 10))
+    watch.look(START + timedelta(days=5, minutes=45))
+    assert watch.verdict("performance", "day") == missed, "it is not judged again"
+    assert watch.verdict("performance", "day", "2").severity == "insufficient_data"
+    assert watch.gauge("performance", "day") == LEVELS["insufficient_data"]
 
 
 def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:

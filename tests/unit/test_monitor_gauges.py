@@ -10,7 +10,10 @@ from prometheus_client import CollectorRegistry
 from dojo.events import Severity, Verdict
 from dojo.specs import load_spec
 from services.monitor.gauges import Gauges
+from services.monitor.judging import with_traffic
 from services.monitor.metrics import LEVELS, Metrics
+from services.monitor.state import Known
+from services.monitor.windows import Window
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
 EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
@@ -50,3 +53,21 @@ def test_without_trouble_a_night_is_insufficient_data() -> None:
 def test_a_trouble_goes_with_the_version_that_had_it() -> None:
     before, after = [verdict(0, "severe", EVENING)], [verdict(0, "severe", EVENING), verdict(4, "insufficient_data", None, "2")]
     assert shown(before, after) == LEVELS["insufficient_data"]
+
+
+def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels() -> None:
+    known, old, new = Known(), (SPEC.name, "1"), (SPEC.name, "2")
+    day = datetime(2030, 3, 1, tzinfo=UTC)
+    known.days = {old: {day - timedelta(days=9): answers(500)}}
+    known.hours = {old: {day - timedelta(hours=3): answers(500)}, new: {day + timedelta(hours=3): answers(1)}}
+    assert with_traffic(known, [old, new], day) == {new}
+    assert with_traffic(known, [old, new], day - timedelta(days=1)) == {old}, "what comes after the judged day is not looked at"
+    assert with_traffic(known, [old, new], day + timedelta(days=1)) == {new}, "a day without answers is no other version's"
+    known.hours[old][day + timedelta(hours=3)] = answers(1)
+    assert with_traffic(known, [old, new], day) == {old, new}
+
+
+def answers(rows: int) -> Window:
+    found = Window()
+    found.rows = rows
+    return found
