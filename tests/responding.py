@@ -78,11 +78,15 @@ class Surroundings:
 
     def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Loop:
         """A new process, as after a restart."""
+        self.status = Status()
+        return Loop(self.responder(redis, registry), [self.model], self.status, self.metrics)
+
+    def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
+        """What a new process goes round with, to go step by step."""
         client = redis or self.redis
         audit, orders, rollouts, routes = AuditTrail(client), WorkOrders(client), Rollouts(client), RouteTable(client)
         announcements = Announcements(audit, Inbox(client))
-        self.status = Status()
-        responder = Responder(
+        return Responder(
             redis=client,
             event_log=RedisEventLog(client, 10_000),
             specs={self.model: self.spec},
@@ -96,7 +100,6 @@ class Surroundings:
             dry_run=self.dry_run,
             settle_seconds=self.settle_seconds,
         )
-        return Loop(responder, [self.model], self.status, self.metrics)
 
     def say(
         self,
@@ -129,6 +132,10 @@ class Surroundings:
     @property
     def state(self) -> ModelState:
         return StateStore(self.redis).load(self.model)
+
+    def serving(self) -> str:
+        route = self.routes.get(self.model)
+        return "" if route is None else route.primary.version
 
     def open_order(self, kind: str) -> Work:
         (work,) = [work for work in self.orders.open(self.model) if work.order.kind == kind]

@@ -78,6 +78,23 @@ class Actions:
             case "abort_rollout":
                 return self._abort(spec, state, action, now)
 
+    def has_begun(self, model: str, action: Action) -> bool:
+        """Whether anything of it was done, noted or not. What was only intended may still be dropped. Raises redis.RedisError."""
+        if action.placed:
+            return True
+        match action.kind:
+            case "evaluate" | "retrain":
+                return self.orders.get(action.id) is not None
+            case "roll_back":
+                route = self.champions.routes.get(model)
+                return route is not None and route.primary.version == action.to
+            case "abort_rollout":
+                rollout = self.rollouts.get(model)
+                if rollout is None or rollout.version != action.version or not rollout.active:
+                    return True  # perhaps because we asked; nothing is left but the record
+                asked = rollout.request
+                return asked is not None and (asked.who, asked.why) == (RESPONDER, action.why)
+
     def _ordered(self, spec: ModelSpec, state: ModelState, action: Action, kind: Kind, now: datetime) -> ModelState | Finished:
         trouble = state.troubles.get(action.trouble)
         work = self.orders.get(action.id)

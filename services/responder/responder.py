@@ -129,7 +129,13 @@ class Responder:
                 self._announcements.tell(spec, telling, now)
         state = self._reports.advance(spec, state, now)
         if state.action is not None:
-            return self._advance(spec, before, state)
+            stopped = control.pause_of(model) is not None or control.dry_run is not None
+            if not stopped or self._actions.has_begun(model, state.action):
+                return self._advance(spec, before, state)
+            # Stopped between intent and deed. What it was for is still known: it is told as held back now, and decided again afterwards.
+            _log.info("intent dropped: actions are stopped", model=model, action=state.action.id)
+            self._store.save(msgspec.structs.replace(state, action=None))
+            return True
         if state.troubles and time.monotonic() - self._heard.get(model, 0.0) >= self._settle_seconds:
             world = self._situation.look(state, control, now)
             decision = decide(state, spec.response, world)

@@ -17,17 +17,18 @@ from redis import Redis
 from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
-from dojo.clock import RedisWorldClock
+from dojo.clock import RedisWorldClock, wall_now
 from dojo.connections import connect_redis
 from dojo.drift_reports import read_report
 from dojo.eventlog import PAYLOAD_FIELD, stream_key
 from dojo.events import Stream
 from dojo.registry import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
-from dojo.rollouts import Stage
+from dojo.rollouts import Request, Stage
 from dojo.work_orders import WorkOrder
 from pipelines.retraining.artefacts import dump_spec
-from services.responder.control import switch_pause
+from services.responder.control import switch_dry_run, switch_pause
 from services.responder.responder import DEAD_LETTERS_KEY
+from services.responder.state import Action
 from tests.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.responding import DAY, DEGRADED, HOUR, START, Surroundings
 from tests.rollouts import register_versions
@@ -249,6 +250,102 @@ def test_what_has_begun_is_followed_while_paused_and_leads_to_nothing_new(shop: 
     switch_pause(shop.redis, "*", False, "mia", "go on", None)
     shop.rounds()
     assert shop.open_order("retrain")
+
+
+def _stop_by_pause(shop: Surroundings) -> None:
+    switch_pause(shop.redis, shop.model, True, "mia", "wait", None)
+
+
+def _stop_by_dry_run(shop: Surroundings) -> None:
+    switch_dry_run(shop.redis, True, "mia", "look first", None)
+
+
+STOPS = pytest.mark.parametrize("stop", [_stop_by_pause, _stop_by_dry_run])
+
+
+@STOPS
+def test_what_was_only_intended_is_not_begun_once_actions_are_stopped(
+    shop: Surroundings, stop: Callable[[Surroundings], None]
+) -> None:
+    intend(shop)
+    assert shop.state.action is not None
+    stop(shop)
+    shop.rounds()
+    assert (shop.orders.open(), shop.state.action) == ([], None)
+    assert "ordered a retraining" not in shop.done()
+    assert any("no action on" in title or "dry run" in title for title in shop.titles()), "it is told"
+    switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
+    switch_dry_run(shop.redis, False, "mia", "go on", None)
+    shop.rounds()
+    assert shop.open_order("retrain"), "what it was for was not forgotten"
+
+
+@STOPS
+def test_an_order_that_was_placed_and_not_noted_is_followed_though_actions_are_stopped(
+    shop: Surroundings, stop: Callable[[Surroundings], None]
+) -> None:
+    action = intend(shop)
+    order = WorkOrder(id=action.id, model=shop.model, kind="retrain", who="responder", why=action.why, world_time=action.begun)
+    shop.orders.place(order)
+    stop(shop)
+    shop.rounds()
+    assert shop.state.action is not None
+    shop.answer("retrain", outcome="keep", reason="gain 0.1 %")
+    shop.rounds()
+    assert shop.state.action is None
+    assert shop.count("retrain", "no_effect") == 1
+
+
+@STOPS
+def test_a_rollback_goes_on_though_actions_are_stopped_only_when_traffic_has_moved(
+    redis_server: RedisServer, absent: ModelRegistry, stop: Callable[[Surroundings], None]
+) -> None:
+    shop = Surroundings(redis_server.url, absent, since_hours=10)
+    assert intend(shop).kind == "roll_back"
+    stop(shop)
+    shop.rounds()
+    assert (shop.serving(), shop.state.action) == ("2", None)
+    switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
+    switch_dry_run(shop.redis, False, "mia", "go on", None)
+    assert intend(shop).kind == "roll_back"
+    shop.serve("1", "", 0)  # moved, and killed before the role, which waits for MLflow
+    stop(shop)
+    shop.rounds()
+    assert shop.state.action is not None
+    assert "rolls version 2 back to 1" in shop.done()
+
+
+@STOPS
+def test_a_rollout_is_not_asked_to_abort_once_actions_are_stopped(
+    redis_server: RedisServer, absent: ModelRegistry, stop: Callable[[Surroundings], None]
+) -> None:
+    shop = Surroundings(redis_server.url, absent, since_hours=10)
+    rollout = shop.rollouts.start(shop.spec, "2", "1", START - 20 * HOUR, "tests", "better", {})
+    rollout = shop.rollouts.save(_at(rollout, Stage.WATCH))
+    action = intend(shop)
+    assert action.kind == "abort_rollout"
+    stop(shop)
+    shop.rounds()
+    assert (shop.rollouts.get(shop.model), shop.state.action) == (rollout, None)
+    switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
+    switch_dry_run(shop.redis, False, "mia", "go on", None)
+    action = intend(shop)
+    shop.rollouts.request(shop.model, Request(action="abort", who="responder", why=action.why, wall_time=wall_now()))
+    stop(shop)
+    shop.rounds()
+    assert shop.state.action is not None, "it was asked for, not noted"
+
+
+def intend(shop: Surroundings) -> Action:
+    """As a process leaves it that is killed right after it has saved what it is about to do."""
+    shop.say("critical", since=START - 3 * HOUR)
+    responder = shop.responder()
+    responder.drain()
+    while (action := shop.state.action) is None:
+        assert responder.step(shop.model), "there is nothing to do"
+    assert not action.placed
+    assert shop.orders.get(action.id) is None
+    return action
 
 
 def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(shop: Surroundings) -> None:
