@@ -14,7 +14,7 @@ from services.monitor import inputs
 from services.monitor.inputs import Asked
 from services.monitor.measured import Measured, Measurements, confirm, pace
 from services.monitor.state import NO_VERSION, Key, Known
-from services.monitor.verdicts import TROUBLE, make_verdict
+from services.monitor.verdicts import TROUBLE, in_trouble, make_verdict
 from services.monitor.windows import LENGTH, Kind, Window
 
 _OF_BOTH: dict[Check, Callable[[Asked], Mapping[str, Measured]]] = {
@@ -88,7 +88,7 @@ def judge_window(
         asked = Asked(window, case.kind, case.start, profile, case.spec.drift, unanswered)
         now = measure(asked) if window.rows else {}
         if check == "input_drift" and now and case.spec.drift.adaptive:
-            levels = _adaptive_levels(now, past, case.spec, previous.get(check))
+            levels = _adaptive_levels(now, past, [start for start, _ in earlier], case.spec, previous.get(check))
             now, past = _with_levels(now, levels), [_with_levels(m, levels) for m in past]
         found.append((_judged(case, check, now, past, [start for start, _ in earlier], window, previous.get(check)), now))
     memory.known[case.key, case.kind, case.start, window.rows] = {verdict.check: now for verdict, now in found}
@@ -154,18 +154,38 @@ def _verdict(
 
 
 def _adaptive_levels(
-    now: Measurements, past: Sequence[Measurements], spec: ModelSpec, previous: Verdict | None
+    now: Measurements,
+    past: Sequence[Measurements],
+    starts: Sequence[datetime],
+    spec: ModelSpec,
+    previous: Verdict | None,
 ) -> dict[str, Levels]:
     """Thresholds of the adaptive features, raised by what their quiet windows have shown."""
-    troubled = {f.subject for f in previous.findings if f.severity in TROUBLE} if previous is not None else set()
+    since = previous.since if previous is not None else None
+    troubled = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and since else {}
     # Not the windows that are to confirm the finding: a change must not excuse itself.
     recent = max(spec.drift.hourly.of, spec.drift.daily.of)
     found = {}
-    for name in set(spec.drift.adaptive) & set(now) - troubled:
-        quiet = [value for m in past[:-recent] if name in m and (value := m[name].value) is not None]
+    for name in set(spec.drift.adaptive) & set(now):
+        finding = troubled.get(name)
+        # Nor, while it is in trouble, any window of the trouble.
+        windows = (
+            [m for start, m in zip(starts, past, strict=True) if since is None or start < since] if finding else past[:-recent]
+        )
+        quiet = [value for m in windows if name in m and (value := m[name].value) is not None]
         if len(quiet) >= ADAPTIVE_WINDOWS:
             found[name] = raised(now[name].levels, quiet)
+        elif finding is not None:  # a trouble that has outlasted them: as much as they said when it was judged before
+            found[name] = _raised_as(finding, now[name].levels)
     return found
+
+
+def _raised_as(finding: Finding, levels: Levels) -> Levels:
+    """Thresholds raised by as much as the finding's was."""
+    if finding.threshold is None:
+        return levels
+    own = getattr(levels, finding.severity) if finding.severity in TROUBLE else levels.warning
+    return _higher(levels, max(0.0, finding.threshold - own))
 
 
 def _with_levels(measured: Measurements, levels: Mapping[str, Levels]) -> dict[str, Measured]:
@@ -177,4 +197,8 @@ def raised(levels: Levels, quiet: Sequence[float]) -> Levels:
     middle = median(quiet)
     deviation = 1.4826 * median(abs(value - middle) for value in quiet)
     usual = middle + ADAPTIVE_DEVIATIONS * deviation
-    return Levels(warning=levels.warning + usual, severe=levels.severe + usual, critical=levels.critical + usual)
+    return _higher(levels, usual)
+
+
+def _higher(levels: Levels, by: float) -> Levels:
+    return Levels(warning=levels.warning + by, severe=levels.severe + by, critical=levels.critical + by)

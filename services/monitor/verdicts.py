@@ -93,7 +93,7 @@ def make_verdict(
 def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Finding]:
     """The findings with those marked, and next to the troubled ones, that were in trouble when they were last seen. A subject that is missing among
     measured ones is no longer looked at (a view that the model stopped reading); where nothing was measured, all are lost."""
-    lost = {f.subject: f for f in previous.findings if _in_trouble(f)} if previous is not None and previous.since else {}
+    lost = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and previous.since else {}
     if not lost:
         return list(findings)
     now = {f.subject: f for f in findings} if findings else {name: _unmeasured(f) for name, f in lost.items()}
@@ -109,7 +109,8 @@ def is_lost(finding: Finding) -> bool:
     return finding.value is None and finding.note.startswith(LOST)
 
 
-def _in_trouble(finding: Finding) -> bool:
+def in_trouble(finding: Finding) -> bool:
+    """Whether a subject is in trouble as far as is known."""
     return finding.severity in TROUBLE or is_lost(finding)
 
 

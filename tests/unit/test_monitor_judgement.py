@@ -291,6 +291,28 @@ def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_an
     assert severity(("amount",)) == "ok"
 
 
+@pytest.mark.parametrize("hours_in_trouble", [5, 60])
+def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_excuses_nothing(hours_in_trouble: int) -> None:
+    """Amounts that always differ, then differ more, then as always. The longer trouble outlasts the windows that are looked back to."""
+    known, key, memory = Known(), (MODEL, "1"), Memory()
+    known.learn(key, PROFILE)
+    first, end = 20, 20 + hours_in_trouble
+    usual, moved = window(600, shift=0.5, seed=1), window(600, shift=1.2, seed=2)
+    previous: dict = {}  # type: ignore[type-arg]
+    told = {}
+    for hour in range(end + 6):
+        start = START + timedelta(hours=hour)
+        known.hours.setdefault(key, {})[start] = moved if first <= hour < end else usual
+        if hour < first - 4:
+            continue
+        judged = judge_window(Case(spec(adaptive=("amount",)), key, "hour", start, start), known, memory, previous)
+        previous = {verdict.check: verdict for verdict, _ in judged}
+        told[hour] = previous["input_drift"]
+    assert told[first - 1].severity == "ok"
+    assert {told[hour].severity for hour in range(first + 2, end)} == {"critical"}
+    assert (told[end + 5].severity, told[end + 5].since) == ("ok", None)
+
+
 def test_tuning_proposes_what_would_have_kept_false_alarms_silent() -> None:
     def marked(check: str, value: float, subject: str) -> Mark:
         findings = confirm([{subject: Measured(subject, value, LEVELS, 400)}], None)
