@@ -23,8 +23,7 @@ PAYLOAD_FIELD = b"event"
 # lookup with a 30 ms timeout does not survive. In pages of this size it is below 1 ms, and others are served between pages.
 PAGE = 250
 
-# Redis < 7 does not report a group's lag. It is counted on the server, page by page.
-LAG_COUNTED_TO = 50_000
+# Redis < 7 does not report a group's lag. It is counted on the server, page by page, as far as the log keeps messages: alerts compare it with that.
 _COUNT_AFTER = """
 local rows = redis.call('xrange', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
 return {#rows, #rows > 0 and rows[#rows][1] or ARGV[1]}
@@ -63,7 +62,7 @@ class EventLog(Protocol):
     def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None: ...
 
     def lag(self, stream: Stream, group: str) -> int:
-        """Messages the group has yet to acknowledge: undelivered (counted up to LAG_COUNTED_TO) and pending ones."""
+        """Messages the group has yet to acknowledge: undelivered (counted up to what the log keeps) and pending ones."""
 
 
 class RedisEventLog:
@@ -153,7 +152,7 @@ class RedisEventLog:
         key = stream_key(stream)
         row = next(r for r in cast("list[dict[str, Any]]", self._redis.xinfo_groups(key)) if r["name"] == group.encode())
         behind, after = 0, row["last-delivered-id"]
-        while behind < LAG_COUNTED_TO:
+        while behind < self._max_length:
             counted, after = cast("tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, PAGE))
             behind += counted
             if counted < PAGE:

@@ -10,8 +10,9 @@ from redis.exceptions import RedisError
 
 from dojo.clock import wall_now
 from dojo.connections import connect_redis
-from dojo.eventlog import LAG_COUNTED_TO, PAGE, PAYLOAD_FIELD, RedisEventLog, stream_key
+from dojo.eventlog import PAGE, PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.events import Event, Stream, Transaction, decode
+from dojo.settings import Settings
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -115,7 +116,18 @@ def test_lag_counts_what_is_unread_and_what_is_unacknowledged(redis_server: Redi
     assert log.lag(TX, "g") == 1500
     assert ids(log, "g", "c", 1500)
     assert log.lag(TX, "g") == 0
-    assert LAG_COUNTED_TO >= 10_000
+
+
+def test_lag_is_counted_as_far_as_the_log_keeps_messages(redis_server: RedisServer) -> None:
+    """EventLogLag is critical from half of that on: a count that ends before could never say so."""
+    kept = Settings.model_fields["stream_max_length"].default
+    redis, behind = connect_redis(redis_server.url), int(0.6 * kept)
+    with redis.pipeline(transaction=False) as pipe:
+        for _ in range(behind):
+            pipe.xadd(stream_key(TX), {PAYLOAD_FIELD: b"x"})
+        pipe.execute()
+    assert log_at(redis_server, kept).lag(TX, "g") == behind
+    assert log_at(redis_server, 4 * PAGE).lag(TX, "g") == 4 * PAGE, "and no further"
 
 
 def test_groups_are_made_anew_when_redis_comes_back_empty(redis_server: RedisServer) -> None:
