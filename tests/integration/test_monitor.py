@@ -236,6 +236,23 @@ def test_missing_values_and_delayed_labels_are_told(watch: Watch) -> None:
     assert abs(delay.findings[0].value - 3.0) < 0.1  # type: ignore[operator]
 
 
+def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
+    def labels(hour: int, count: int, days: int) -> None:
+        answers = watch.shop.predictions(START + HOUR * hour - timedelta(days=days), count)
+        watch.append([_replaced(o, world_time=o.transaction_time + timedelta(days=days)) for o in watch.shop.outcomes(answers)])
+
+    for hour in (8, 9):
+        labels(hour, PER_HOUR, days=2)
+        watch.look(START + HOUR * (hour + 1) + timedelta(minutes=45))
+    before = watch.verdict("label_delay", version="")
+    assert (before.severity, before.window_start) == ("ok", START + HOUR * 9)
+    labels(8, PER_HOUR, days=6)
+    watch.look(START + HOUR * 10 + timedelta(minutes=46))
+    assert [row.rows for row in watch.monitoring.records.history(MODEL, "label_delay", "hour")] == [2 * PER_HOUR, PER_HOUR]
+    assert watch.verdict("label_delay", version="") == before
+    assert watch.told("label_delay") == []
+
+
 def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Watch) -> None:
     """Half of the frauds get past: a catch rate far below the holdout's, proven by enough frauds."""
     watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_frauds": 30}))
