@@ -7,16 +7,13 @@ imported everything and done nothing, so that each costs a fraction of a second.
 from __future__ import annotations
 
 import http.client
-import multiprocessing
 import os
 import signal
 from typing import Any
 
 from dojo.settings import Settings, load_settings
 from pipelines.retraining.job import Job
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.integration.warm_imports", "tests.integration.killed_tasks"])
+from tests.integration.fork_server import CONTEXT
 
 
 def run_task(task: str, job: Job, settings: Settings, killed_after_answers: int = 0, killed_after_seconds: float = 0) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,6 +25,7 @@ from services.monitor.metrics import Metrics
 from services.monitor.records import Records
 from services.monitor.state import GROUP, Known, Store
 from services.monitor.windows import floor
+from tests.integration.fork_server import CONTEXT
 from tests.integration.recording import health_at
 from tests.monitor_events import MODEL, START, Shop, spec
 from tests.servers import RedisServer, free_port, wait_until
@@ -121,9 +121,6 @@ class Watch:
 class ForkedMonitor:
     """The process that `python -m services.monitor` is, forked from a server that did its imports."""
 
-    _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["__main__", "services.monitor.__main__", "mlflow.tracking"])
-
     def __init__(self, redis_url: str, directory: Path) -> None:
         self.port = free_port()
         self.log = directory / f"monitor-{self.port}.log"
@@ -133,7 +130,7 @@ class ForkedMonitor:
             "DOJO_MONITOR_PORT": str(self.port),
             "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # nobody is there: what is known must do
         }
-        self._process = self._context.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
         self._process.start()
 
     def kill(self) -> None:
@@ -153,7 +150,6 @@ class ForkedMonitor:
 
 def _main(environment: dict[str, str], log: Path) -> None:
     os.environ.update(environment)
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by some test, sets it
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), sys.stderr.fileno())
     sys.exit(main())
 

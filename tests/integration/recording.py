@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import sys
@@ -18,6 +17,7 @@ from dojo.eventlog import RedisEventLog, stream_key
 from dojo.events import Event, Finding, Outcome, Prediction, Shadow, Stream, Transaction, Verdict
 from dojo.lake import Lake
 from services.recorder.__main__ import main
+from tests.integration.fork_server import CONTEXT
 from tests.servers import RedisServer, Server, free_port, wait_until
 
 START = datetime(2018, 6, 10, 20, tzinfo=UTC)
@@ -149,13 +149,10 @@ class ForkedRecorder:
     The start-ups of these tests would be two minutes of importing; what runs (and is killed) here is the same `main`.
     """
 
-    _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["__main__", "services.recorder.__main__"])
-
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.port = int(environment["DOJO_RECORDER_PORT"])
         self.log = directory / f"recorder-{self.port}.log"
-        self._process = self._context.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

@@ -1,4 +1,4 @@
-"""Imported once by the process that killed_tasks.py forks its victims from: what tasks would import when they first need it.
+"""Imported once by the fork server: what services and tasks would import when they start or first need it.
 
 Nothing here may start a thread or touch data: a fork copies neither threads nor the holders of their locks.
 """
@@ -6,11 +6,18 @@ Nothing here may start a thread or touch data: a fork copies neither threads nor
 from __future__ import annotations
 
 import contextlib
+import os
 from importlib import import_module
 
-from dojo.registry import ModelRegistry, RegistryUnavailableError
+# Feast, once imported by some test, has told every process after it to keep its metrics in files of Feast's. The metrics library reads
+# this when it is imported: so before anything else here.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+from dojo.registry import ModelRegistry, RegistryUnavailableError  # noqa: E402
 
 for name in (
+    "services.monitor.__main__",
+    "services.recorder.__main__",
     "feast",
     "feature_repo.store",
     "ibis.backends.duckdb",
@@ -25,8 +32,12 @@ for name in (
     "pipelines.retraining.pipeline",
     "pipelines.retraining.train",
     "pipelines.retraining.validate",
+    "tests.integration.killed_tasks",
+    "tests.integration.monitoring",
+    "tests.integration.recording",
 ):
     import_module(name)
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by now, set it once more
 
 with contextlib.suppress(RegistryUnavailableError):  # nobody is there: what MLflow imports for its first request stays
     ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0).models()
