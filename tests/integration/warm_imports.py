@@ -13,7 +13,7 @@ from importlib import import_module
 # this when it is imported: so before anything else here.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-from dojo.registry import ModelRegistry, RegistryUnavailableError  # noqa: E402
+from dojo.registry import ModelRegistry, RegistryUnavailableError
 
 for name in (
     "services.monitor.__main__",

@@ -80,7 +80,12 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
         "fraud_detection",
         NOW,
     )
-    assert [moment.what for moment in told] == ["performance of version 1: severe", f"told by {ALERTS}/pager", "retrain", "improved"]
+    assert [moment.what for moment in told] == [
+        "performance of version 1: severe",
+        f"told by {ALERTS}/pager",
+        "retrain",
+        "improved",
+    ]
     console = Console(width=120, record=True, quiet=True)
     console.print(render_timeline(told, "Timeline"))
 
