@@ -24,7 +24,7 @@ def due_windows(
     found: dict[datetime, set[Key]] = {}
     for key in [key for key in {*known.hours, *known.days} if key[0] == model]:
         starts = {floor(hour, kind) for hour in known.hours.get(key, {})}
-        for start in starts | set(_silent(starts, kind, now, lateness)):
+        for start in starts | set(silent_windows(starts, kind, now, lateness)):
             if start + LENGTH[kind] + lateness > now:
                 continue
             if judged.get((*key, kind, start)) != known.rows(key, kind, start):
@@ -32,8 +32,12 @@ def due_windows(
     return [(start, sorted(found[start])) for start in sorted(found)]
 
 
-def _silent(starts: set[datetime], kind: Kind, now: datetime, lateness: timedelta) -> Iterator[datetime]:
-    """Windows in which a version that answered before did not."""
+def silent_windows(starts: set[datetime], kind: Kind, now: datetime, lateness: timedelta) -> Iterator[datetime]:
+    """Windows in which a version that answered before (or labels, which came before) did not.
+
+    Args:
+        starts: of windows with something in them.
+    """
     for last in sorted(starts):
         start = last + LENGTH[kind]
         while start not in starts and start <= last + EXPECTED[kind] and start + LENGTH[kind] + lateness <= now:

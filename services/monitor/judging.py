@@ -16,7 +16,7 @@ from dojo.skew import read_skew
 from dojo.spec_schema import Confirmations, ModelSpec
 from services.monitor import labelled, present
 from services.monitor.champions import Champions
-from services.monitor.due import due_windows
+from services.monitor.due import due_windows, silent_windows
 from services.monitor.gauges import Gauges
 from services.monitor.judge import LOOK_BACK, Case, Memory, judge_window
 from services.monitor.measured import Measurements, confirm
@@ -30,6 +30,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # Looks in a row that must agree on what has no windows: at demo speed a streamer's hiccup of a second is forty world minutes.
 LOOKS = Confirmations(needed=3, of=3)
+
+# A day's skew is measured in the night after it, at this age of its beginning at the latest: when the materializer had to wait a day for its
+# features. Older, and nobody measures any more.
+SKEW_EXPECTED = timedelta(days=3)
 
 # Pseudo-versions in the record of what was judged.
 LABELS, PERFORMANCE, SKEW = "@labels", "@performance", "@skew"
@@ -155,13 +159,13 @@ class Judging:
             spots: list[tuple[Spot, int]] = []
             measurement = read_skew(self._redis, model)
             if measurement is not None:
-                spot: Spot = (model, SKEW, "day", measurement.day)
-                if self._judged.get(spot) != measurement.sampled:
-                    found = present.skew(measurement, spec)
-                    done.append(
-                        self._judge(spec, version, "skew", "day", measurement.day, now, [found], measurement.sampled, None)
-                    )
-                    spots.append((spot, measurement.sampled))
+                overdue = now - measurement.day > SKEW_EXPECTED
+                day, sampled = (floor(now, "day") - LENGTH["day"], 0) if overdue else (measurement.day, measurement.sampled)
+                spot: Spot = (model, SKEW, "day", day)
+                if self._judged.get(spot) != sampled:
+                    found = present.overdue_skew(measurement, spec) if overdue else present.skew(measurement, spec)
+                    done.append(self._judge(spec, version, "skew", "day", day, now, [found], sampled, None))
+                    spots.append((spot, sampled))
             # Looks are many, and most say what the one before said in the same hour.
             self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
             self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
@@ -188,7 +192,8 @@ class Judging:
 
     def _labels(self, known: Known, spec: ModelSpec, kind: Kind, now: datetime) -> int:
         count = 0
-        for start in sorted({floor(hour, kind) for hour in known.label_hours}):
+        arrived = {floor(hour, kind) for hour in known.label_hours}
+        for start in sorted(arrived | set(silent_windows(arrived, kind, now, spec.drift.lateness))):
             labels, spot = known.labels(kind, start), (spec.name, LABELS, kind, start)
             if start + LENGTH[kind] + spec.drift.lateness > now or self._judged.get(spot) == labels.rows:
                 continue

@@ -41,6 +41,12 @@ def skew(measurement: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
     return {"requests": Measured("requests", value, spec.drift.skew.levels, measurement.sampled, note=worst)}
 
 
+def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
+    """What a measurement of long ago says of now: nothing."""
+    note = f"not measured since {last.day:%Y-%m-%d}"
+    return {"requests": Measured("requests", None, spec.drift.skew.levels, 0, note=note)}
+
+
 def feature_freshness(
     recorded: Mapping[str, ViewFreshness], views: Mapping[str, timedelta], now: datetime
 ) -> dict[str, Measured]:

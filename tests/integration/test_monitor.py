@@ -314,6 +314,42 @@ def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
     assert watch.verdict("skew", "day", "").severity == "insufficient_data"
 
 
+def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -> None:
+    watch.look(START + timedelta(days=3))
+    known = watch.monitor.known
+    assert known is not None
+    measurement = SkewMeasurement(
+        model=MODEL, day=START, as_of=START + timedelta(days=1), sampled=200, rows=0, share=0.0, differing={}, excused={}, late={}
+    )
+    record_skew(watch.monitoring.client, measurement)
+    watch.monitor._judging.present(known, START + timedelta(days=3))
+    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
+    for _ in range(2):
+        watch.monitor._judging.present(known, START + timedelta(days=3, minutes=1))
+    overdue = watch.verdict("skew", "day", "")
+    assert (overdue.severity, overdue.window_start) == ("insufficient_data", START + timedelta(days=2))
+    assert "not measured since 2025-01-06" in overdue.summary
+    assert watch.gauge("skew", "day") == LEVELS["insufficient_data"]
+    record_skew(watch.monitoring.client, msgspec.structs.replace(measurement, day=START + timedelta(days=2)))
+    watch.monitor._judging.present(known, START + timedelta(days=3, minutes=2))
+    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
+
+
+def test_labels_that_stop_are_insufficient_data_and_not_the_last_ok(watch: Watch) -> None:
+    answers = watch.shop.predictions(START + HOUR * 8 - timedelta(days=2), PER_HOUR)
+    watch.append([_replaced(o, world_time=o.transaction_time + timedelta(days=2)) for o in watch.shop.outcomes(answers)])
+    watch.look(START + timedelta(days=1, minutes=45))
+    assert watch.verdict("label_delay", "day", "").severity == "ok"
+    watch.look(START + timedelta(days=2, minutes=45))
+    stopped = watch.verdict("label_delay", "day", "")
+    assert (stopped.severity, stopped.window_start, stopped.rows) == ("insufficient_data", START + timedelta(days=1), 0)
+    assert watch.gauge("label_delay", "day") == LEVELS["insufficient_data"]
+    judged = len(watch.monitoring.records.history(MODEL, "label_delay", "hour"))
+    watch.look(START + timedelta(days=6))
+    assert watch.verdict("label_delay", "day", "").severity == "insufficient_data"
+    assert len(watch.monitoring.records.history(MODEL, "label_delay", "hour")) <= judged + 24, "a silence is told, not for ever"
+
+
 def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
     watch.hours(8, 9)
     day = START + HOURS_KEPT + timedelta(days=1, hours=2)
