@@ -319,7 +319,15 @@ def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -
     known = watch.monitor.known
     assert known is not None
     measurement = SkewMeasurement(
-        model=MODEL, day=START, as_of=START + timedelta(days=1), sampled=200, rows=0, share=0.0, differing={}, excused={}, late={}
+        model=MODEL,
+        day=START,
+        as_of=START + timedelta(days=1),
+        sampled=200,
+        rows=0,
+        share=0.0,
+        differing={},
+        excused={},
+        late={},
     )
     record_skew(watch.monitoring.client, measurement)
     watch.monitor._judging.present(known, START + timedelta(days=3))
