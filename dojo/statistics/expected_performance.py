@@ -76,7 +76,7 @@ def expected_performance(probabilities: Floats, threshold: float, scores: Floats
 
 
 def expected_performance_of_counts(counts: Integers, probabilities: Floats, first_flagged: int) -> Expected:
-    """From binned rows (`score_histogram`): bins in order of the score, rows within one in random order.
+    """From binned rows: bins in order of the score, rows within one in random order.
 
     Args:
         counts: shape (bins,). probabilities: of a fraud per bin: its mean score, or what the holdout says (`calibration`), shape (bins,).

@@ -16,7 +16,6 @@ anytime-valid inference (2023); Waudby-Smith and Ramdas, Estimating means of bou
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import msgspec
 
@@ -131,13 +130,3 @@ def probability_of_falling_on(share: float, ratio: float) -> float:
         ratio: allowed rate of the first arm per rate of the other, > 0.
     """
     return ratio * share / (ratio * share + 1 - share)
-
-
-def chi_square_quantile(degrees: int, tail: float) -> float:
-    """The value that a chi-square variable exceeds with probability `tail`, too large by at most 2 % for degrees >= 8, tail >= 1e-4.
-
-    Source: Wilson and Hilferty, The distribution of chi-square (1931).
-    """
-    z = NormalDist().inv_cdf(1 - tail)
-    spread = 2 / (9 * degrees)
-    return degrees * (1 - spread + z * math.sqrt(spread)) ** 3

@@ -11,7 +11,7 @@ from dojo.durations import format_duration
 from dojo.rollouts import Look, Stage, Verdict
 from dojo.specs import ModelSpec
 from dojo.statistics.binning import population_stability_index
-from dojo.statistics.sequential import chi_square_quantile
+from dojo.statistics.chi_square import chi_square_quantile
 from services.rollout.arms import Arm
 from services.rollout.evidence import Evidence, longest_silence, stage_time
 from services.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +15,6 @@ from sklearn.metrics import average_precision_score
 from dojo.statistics.calibration import isotonic_rates
 from dojo.statistics.classification import pr_auc
 from dojo.statistics.expected_performance import expected_performance, expected_performance_of_counts, pr_auc_draws
-from dojo.statistics.score_histogram import ScoreHistogram, score_edges, score_histogram
 
 THRESHOLD = 0.3
 
@@ -27,6 +25,15 @@ def fraud_scores(rows: int, seed: int) -> np.ndarray:
     """Scores like a fraud model's: 1 % fraud, most near 0, a few near 1."""
     random = np.random.default_rng(seed)
     return np.where(random.random(rows) < 0.012, random.beta(3, 1.5, rows), random.beta(0.3, 60, rows))
+
+
+def binned(scores: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows and mean score per bin, of equal width in log-odds, and the first bin that is flagged: the threshold is an edge."""
+    edges = np.union1d(1 / (1 + np.exp(-np.arange(-230, 231) / 20)), [np.nextafter(threshold, -np.inf)])
+    at = np.searchsorted(edges, scores)
+    counts = np.bincount(at, minlength=len(edges) + 1)
+    means = np.bincount(at, weights=scores, minlength=len(counts)) / np.maximum(counts, 1)
+    return counts, means, int(np.searchsorted(edges, threshold))
 
 
 def realised(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float, float, float]:
@@ -58,14 +65,13 @@ def test_a_few_frauds_are_estimated_without_bias_too() -> None:
 
 def test_counts_give_what_the_rows_give() -> None:
     scores = fraud_scores(20_000, 5)
-    histogram = score_histogram(THRESHOLD, scores)
-    binned = expected_performance_of_counts(np.array(histogram.counts), histogram.means, histogram.first_flagged)
+    counted = expected_performance_of_counts(*binned(scores))
     raw = expected_performance(scores, THRESHOLD)
-    assert (binned.rows, binned.flagged) == (raw.rows, raw.flagged)
+    assert (counted.rows, counted.flagged) == (raw.rows, raw.flagged)
     for name in ("positives", "precision", "recall", "false_positive_rate"):
-        assert getattr(binned, name) == pytest.approx(getattr(raw, name), rel=1e-9), name
-    assert binned.pr_auc == pytest.approx(raw.pr_auc, abs=0.002)
-    assert binned.recall_std == pytest.approx(raw.recall_std, rel=0.01)
+        assert getattr(counted, name) == pytest.approx(getattr(raw, name), rel=1e-9), name
+    assert counted.pr_auc == pytest.approx(raw.pr_auc, abs=0.002)
+    assert counted.recall_std == pytest.approx(raw.recall_std, rel=0.01)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.just(0.0) | st.floats(1e-6, 1)), min_size=1, max_size=8))
@@ -125,11 +131,11 @@ def test_miscalibrated_scores_are_read_through_the_holdouts_rates() -> None:
     boasting = np.sqrt(true)
     holdout, window = slice(0, 40_000), slice(40_000, None)
     labels = (random.random(len(true)) < true).astype(int)
-    all_rows, frauds = score_histogram(0.5, boasting[holdout]), score_histogram(0.5, boasting[holdout][labels[holdout] == 1])
-    rates = isotonic_rates(np.array(frauds.counts), np.array(all_rows.counts))
-    counted = score_histogram(0.5, boasting[window])
-    naive = expected_performance_of_counts(np.array(counted.counts), counted.means, counted.first_flagged)
-    found = expected_performance_of_counts(np.array(counted.counts), rates, counted.first_flagged)
+    all_rows, frauds = binned(boasting[holdout], 0.5)[0], binned(boasting[holdout][labels[holdout] == 1], 0.5)[0]
+    rates = isotonic_rates(frauds, all_rows)
+    counts, means, first_flagged = binned(boasting[window], 0.5)
+    naive = expected_performance_of_counts(counts, means, first_flagged)
+    found = expected_performance_of_counts(counts, rates, first_flagged)
     precision = labels[window][boasting[window] >= 0.5].mean()
     assert found.precision == pytest.approx(precision, abs=0.06)
     assert naive.precision > precision + 0.1
@@ -137,31 +143,14 @@ def test_miscalibrated_scores_are_read_through_the_holdouts_rates() -> None:
 
 
 def test_draws_spread_as_windows_of_the_same_kind_do() -> None:
-    windows = [score_histogram(THRESHOLD, fraud_scores(3000, seed)) for seed in range(200)]
-    found = [expected_performance_of_counts(np.array(w.counts), w.means, w.first_flagged).pr_auc for w in windows]
-    drawn = pr_auc_draws(np.array(windows[0].counts), windows[0].means, draws=400, seed=1)
+    windows = [binned(fraud_scores(3000, seed)) for seed in range(200)]
+    found = [expected_performance_of_counts(*window).pr_auc for window in windows]
+    counts, means, _ = windows[0]
+    drawn = pr_auc_draws(counts, means, draws=400, seed=1)
     assert np.std(drawn) == pytest.approx(np.std(found), rel=0.35)
     assert np.mean(drawn) == pytest.approx(found[0], abs=0.02)
-    np.testing.assert_array_equal(drawn, pr_auc_draws(np.array(windows[0].counts), windows[0].means, draws=400, seed=1))
+    np.testing.assert_array_equal(drawn, pr_auc_draws(counts, means, draws=400, seed=1))
     assert np.isnan(pr_auc_draws(np.zeros(2, int), np.array([0.1, 0.9]), draws=3, seed=1)).all()
-
-
-@given(
-    probabilities,
-    probabilities,
-    st.sampled_from([THRESHOLD, 0.5, 1.0, float(np.nextafter(1.0, 2.0)), float(np.float32(0.123))]),
-)
-def test_score_histograms_flag_exactly_and_merge(a: np.ndarray, b: np.ndarray, threshold: float) -> None:
-    a = np.append(a, min(threshold, 1.0))  # a score at the threshold is flagged
-    whole = score_histogram(threshold, np.concatenate([a, b]))
-    merged = score_histogram(threshold, b)
-    merged.merge(score_histogram(threshold, a))
-    assert merged.counts == whole.counts
-    assert merged.sums == pytest.approx(whole.sums)
-    assert sum(whole.counts[whole.first_flagged :]) == np.count_nonzero(np.concatenate([a, b]) >= threshold)
-    assert whole.rows == len(a) + len(b)
-    assert float(np.dot(whole.means, whole.counts)) == pytest.approx(float(a.sum() + b.sum()))
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(whole), type=ScoreHistogram) == whole
 
 
 counted = st.lists(st.tuples(st.integers(0, 20), st.floats(0, 1)), min_size=1, max_size=30)
@@ -191,12 +180,6 @@ def test_wrong_input_is_refused() -> None:
         expected_performance(np.array([0.5]), 0.5, np.array([0.5, 0.1]))
     with pytest.raises(ValueError, match="as many probabilities"):
         expected_performance_of_counts(np.array([1, 2]), np.array([0.5]), 0)
-    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
-        score_histogram(0.5, np.array([-0.1]))
-    with pytest.raises(ValueError, match="thresholds differ"):
-        score_histogram(0.5).merge(score_histogram(0.6))
-    with pytest.raises(ValueError, match="threshold must be"):
-        score_edges(0.0)
     with pytest.raises(ValueError, match="needs rows"):
         isotonic_rates(np.array([0]), np.array([0]))
     with pytest.raises(ValueError, match="positives <= rows"):

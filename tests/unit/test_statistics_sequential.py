@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from dojo.statistics.sequential import (
     ODDS_RATIOS,
     PARTS,
     EProcess,
     RestartingEProcess,
-    chi_square_quantile,
     probability_of_falling_on,
 )
 
@@ -106,13 +104,6 @@ def test_an_events_place_follows_from_the_arms_rates(share: float, ratio: float)
     on_second = probability_of_falling_on(1 - share, 1 / ratio)
     assert on_first + on_second == pytest.approx(1)
     assert probability_of_falling_on(share, 1.0) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("degrees", [8, 9, 20])
-@pytest.mark.parametrize("tail", [0.05, 0.01, 1e-3, 1e-4])
-def test_the_chi_square_quantile_agrees_with_scipy(degrees: int, tail: float) -> None:
-    exact = float(stats.chi2.isf(tail, degrees))
-    assert chi_square_quantile(degrees, tail) == pytest.approx(exact, rel=0.02)
 
 
 @given(observations)
