@@ -3,7 +3,8 @@
 roll back    when the trouble began with the version that has the traffic: not before its traffic, within response.recent_change of it, and
              its predecessor did not have it already. A rollout that still watches that version is asked to abort instead.
              Otherwise the world has changed: retrain.
-held back    while actions are paused; while the model's data are spoilt (policy.spoils); while another version is being rolled out;
+held back    while actions are paused; while the model's data are spoilt (policy.spoils); what served values say while features are stale,
+             and until the windows with such values are past (policy.UNLABELLED); while another version is being rolled out;
              in the cooldown after an intervention, except to take back a version that got its traffic after that; until there is
              something new to learn (retrain_after) or to measure (evaluate_after).
 """
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dojo.spec_schema import Response
-from services.responder.policy import ORDER, remedy, spoils
+from services.responder.policy import ORDER, UNLABELLED, remedy, spoils
 from services.responder.state import ActionKind, ModelState, Seen, Trouble
-from services.responder.troubles import GUARDS_FOR, current
+from services.responder.troubles import GUARDS_FOR, STALE_FOR, current
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,13 @@ def obstacle(state: ModelState, response: Response, world: World, trouble: Troub
             f"{names} says that the data are broken: nothing is judged by them, and nothing is trained on them",
             "broken_data",
         )
+    if trouble.check in UNLABELLED and state.stale_at is not None:
+        until = state.stale_at + max(STALE_FOR[window] for window in trouble.windows)
+        if world.now < until:
+            return (
+                f"features were stale at {state.stale_at:%Y-%m-%d %H:%M}: until {until:%Y-%m-%d %H:%M} that may be what has moved",
+                "stale_features",
+            )
     if kind in ("retrain", "evaluate") and world.rolling_out:
         return f"version {world.rolling_out} is being rolled out: what it brings is seen first", "rollout"
     came_after = state.ended is not None and world.traffic_since is not None and world.traffic_since > state.ended

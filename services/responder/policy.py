@@ -14,7 +14,8 @@ more changes neither. Its owner is told.
 No model mends a feed: a retraining learns what the broken feed says (cents for euros make every payment a fortune), and a rollback brings
 back a version that reads the same feed. Such troubles go to people, with what to look at. While values are wrong, nothing is done about
 the others either (`spoils`): their figures are made of the same data. Already from a warning on: of a broken unit the shifted inputs are
-critical in the hour in which the impossible values, a fraction of them, are a warning.
+critical in the hour in which the impossible values, a fraction of them, are a warning. While features are stale, and until the windows that
+they are in are past, nothing is done about what served values alone say (`UNLABELLED`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ ORDER: Mapping[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1,
 # Of the feed's checks those that say that values are wrong, not late: what is computed from them is wrong too. Stale features and late
 # labels are not among them: training computes features from the lake, and leaves payments without a label out.
 SPOILING: frozenset[Check] = frozenset({"data_quality", "skew"})
+
+# What is computed from served values alone. Stale features move these like a world that changed, and no model makes features fresh. What labels
+# say of the champion stands for itself.
+UNLABELLED: frozenset[Check] = frozenset({"input_drift", "prediction_drift", "flagged_rate", "estimated_performance"})
 
 # A drift report shows distributions: it explains these.
 REPORTED: frozenset[Check] = frozenset({"input_drift", "prediction_drift"})

@@ -179,8 +179,8 @@ class Responder:
         """What was remembered, unless it is from a time that this world has not reached: then it was another world's."""
         now = self._clock.now() + timedelta(days=1)  # the monitor's clock and ours may be a second of wall time apart
         begun = state.action.begun if state.action is not None else None
-        times = [*(trouble.judged for trouble in state.troubles.values()), *(m for m in (state.ended, begun) if m is not None)]
-        if all(moment <= now for moment in times):
+        times = (*(trouble.judged for trouble in state.troubles.values()), state.ended, state.stale_at, begun)
+        if all(moment is None or moment <= now for moment in times):
             return state
         _log.warning("the world was set back: what was known of it is forgotten", model=state.model)
         return ModelState(model=state.model, revision=state.revision)

@@ -120,6 +120,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """Attributes:
     troubles: by `<version>/<check>`. inherited: troubles of versions that were replaced while they had them: check -> version; what a
         successor has from its predecessor did not begin with it.
+    stale_at: world time of the latest verdict that features were stale; it outlives that trouble.
     action: in flight, at most one. ended: world time at which the latest intervention ended, and `intervention` what it was.
     revision: counts writes, from 1.
     """
@@ -131,6 +132,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     action: Action | None = None
     ended: datetime | None = None
     intervention: str = ""
+    stale_at: datetime | None = None
 
     def with_trouble(self, trouble: Trouble) -> ModelState:
         return msgspec.structs.replace(self, troubles={**self.troubles, trouble.key: trouble})

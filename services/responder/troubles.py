@@ -28,6 +28,10 @@ SPEAKS_AT_LEAST: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": t
 # to 07:00): until an hour says otherwise, broken data stay broken. Waiting a day too long costs a day; training on them costs a model.
 GUARDS_FOR: dict[Window, timedelta] = {**SPEAKS_AT_LEAST, "hour": timedelta(hours=24)}
 
+# For how long after features were stale windows with such values are judged: the hours that confirm each other, or the day, and the wait for
+# what comes late.
+STALE_FOR: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedelta(hours=30), "now": timedelta(0)}
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:
@@ -43,6 +47,9 @@ class Telling:
 
 def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | None]:
     """The state after a verdict, and what there is to tell."""
+    if verdict.check == "feature_freshness" and ORDER[verdict.severity] >= ORDER["warning"]:
+        latest = max(verdict.world_time, state.stale_at or verdict.world_time)
+        state = msgspec.structs.replace(state, stale_at=latest)
     key = trouble_key(verdict.version, verdict.check)
     before = state.troubles.get(key)
     seen = seen_of(verdict)

@@ -189,6 +189,22 @@ def test_a_broken_feed_is_a_persons_and_nothing_is_trained_on_it(shop: Surroundi
     assert shop.open_order("retrain")
 
 
+def test_a_streamer_that_hangs_is_no_changed_world_also_when_it_is_back(shop: Surroundings) -> None:
+    shop.say("warning", "feature_freshness", window="now")
+    shop.say("critical", "input_drift")
+    shop.rounds()
+    shop.pass_time(2)
+    shop.say("ok", "feature_freshness", window="now")
+    shop.say("critical", "input_drift")
+    shop.rounds()
+    assert "retrain" not in {work.order.kind for work in shop.orders.open()}
+    assert shop.state.troubles["2/input_drift"].held == "stale_features"
+    shop.pass_time(6)
+    shop.say("critical", "input_drift")
+    shop.rounds()
+    assert shop.open_order("retrain"), "the stale hours are past, and it goes on"
+
+
 def test_drift_is_evaluated_on_the_payments_that_drifted(shop: Surroundings) -> None:
     shop.say("severe", "input_drift")
     shop.rounds()

@@ -187,6 +187,21 @@ def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
     assert kind_of(decided(drift, well, at=world(now=midnight)))[1] == ""
 
 
+def test_stale_features_are_no_changed_world() -> None:
+    """A streamer that hangs for an afternoon: seconds since the last payment drift critically, and no retraining makes them fresh."""
+    for check in ("input_drift", "prediction_drift", "flagged_rate", "estimated_performance"):
+        for severity in ("severe", "critical"):
+            assert kind_of(decided(trouble(check, severity), stale_at=T - 5 * HOUR))[1] == "stale_features"
+            assert kind_of(decided(trouble(check, severity), stale_at=T - 6 * HOUR))[1] == "", (
+                "fresh for as long as hours are judged"
+            )
+    day = trouble(window="day")
+    assert kind_of(decided(day, stale_at=T - 29 * HOUR))[1] == "stale_features", "the stale hours are in the day that is judged"
+    assert kind_of(decided(day, stale_at=T - 30 * HOUR))[1] == ""
+    for check in ("performance", "segments"):
+        assert kind_of(decided(trouble(check, window="day"), stale_at=T))[1] == "", "labels say it"
+
+
 def test_paused_is_paused_for_everything() -> None:
     for severity in ("severe", "critical"):
         assert kind_of(decided(trouble(severity=severity), at=world(paused="paused by mia: a try")))[1] == "paused"

@@ -158,3 +158,12 @@ def test_the_owner_reads_what_was_found_and_what_comes_next(check: Check, severi
     assert says in text
     assert "amount PSI 0.3" in text
     assert "Since 2030-03-01 00:00" in text
+
+
+def test_that_features_were_stale_is_remembered_beyond_the_end_of_it() -> None:
+    stale, fresh = (verdict(hour, severity, "feature_freshness", "now") for hour, severity in ((3, "warning"), (5, "ok")))  # type: ignore[arg-type]
+    state, _ = told([stale, fresh])
+    assert state.troubles == {}
+    assert state.stale_at == T + 4 * HOUR
+    assert take(state, verdict(1, "warning", "feature_freshness", "now"))[0].stale_at == T + 4 * HOUR, "an older one"
+    assert told([verdict(3, "critical"), fresh])[0].stale_at is None
