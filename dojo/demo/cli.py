@@ -145,9 +145,11 @@ def _conclude(
     stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
     stage.console.print(timeline.render(told, f"Timeline: {acts.MODEL}"))
     if rollout is None and retrained is not None:
+        why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs retrainer')}"
         stage.console.print(
-            f"The champion stays: {retrained.get('verdict', 'not retrained')}. A fresh world (dojo down --purge) has one that can be beaten.",
+            f"The champion stays: {why}. A fresh world (dojo down --purge) has one that can be beaten.",
             highlight=False,
+            markup=False,
         )
     stage.console.print(_where_to_look(stage.settings), highlight=False)
 

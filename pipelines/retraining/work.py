@@ -89,7 +89,8 @@ class Executor:
             if reason := self._refusal(order):
                 self._end(work, "refused", {"error": reason})
             elif (begun := self._begin(work)) is None:
-                self._end(work, "failed", {"error": f"it was begun {MAX_ATTEMPTS} times and interrupted each time"})
+                why = work.notes.get("error", "it left no word: whoever ran it was killed")
+                self._end(work, "failed", {"error": f"it was begun {MAX_ATTEMPTS} times; the last try: {why}"})
             elif order.kind == "retrain" and self._airflow is not None:
                 going_on += self._follow(begun, self._airflow)
             else:
@@ -130,8 +131,8 @@ class Executor:
                 ended = self._child("pipelines.retraining.run_job", msgspec.json.encode(_job(order, as_of)), what, stop)
             else:
                 ended = self._child("pipelines.retraining.run_order", msgspec.json.encode(Asked(order, as_of)), what, stop)
-        except ChildKilledError:
-            self._begun.discard(order.id)  # the next try counts
+        except ChildKilledError as error:
+            self._try_again(order, error)
             raise
         if ended.outcome != "stopped":  # goes on after the restart
             self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the retrainer's log says why"})
@@ -155,13 +156,18 @@ class Executor:
             if "run" in work.notes:  # it had the run, and has it no more
                 self._end(work, "failed", {"error": str(error)})
             else:  # a DAG that it has not read yet, perhaps
-                self._begun.discard(order.id)
+                self._try_again(order, error)
                 raise
         else:
             if answer is None:
                 return [f"{order.id} runs in Airflow"]
             self._end(work, "done", answer)
         return []
+
+    def _try_again(self, order: WorkOrder, error: Exception) -> None:
+        """The next look begins it once more, which counts."""
+        self._orders.note(order.id, error=str(error))
+        self._begun.discard(order.id)
 
     def _ask(self, order: WorkOrder, as_of: datetime, airflow: AirflowClient) -> None:
         job = _job(order, as_of)

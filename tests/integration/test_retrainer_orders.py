@@ -324,6 +324,7 @@ def test_one_that_kills_its_process_each_time_is_given_up(redis_server: RedisSer
     found = shop.orders.get("r1")
     assert found is not None
     assert (found.state, found.attempts) == ("failed", MAX_ATTEMPTS)
+    assert found.answer["error"] == f"it was begun {MAX_ATTEMPTS} times; the last try: ended by signal {signal.SIGKILL}"
     assert {key for _, key in shop.children.run} == {"r1"}
 
 
