@@ -101,8 +101,8 @@ def live(stage: Stage, end: datetime) -> bool:
     stage.console.print(
         f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the watching, not the stack[/]"
     )
-    with at_speed(stage.clock, stage.speed, stage.settings.speed):
-        return watch(stage.console, watcher, lambda look: look.world >= look.end, view.render, view.line)
+    with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
+        return watch(stage.console, watcher, stage.clock, pace, lambda look: look.world >= look.end, view.render, view.line)
 
 
 def retrain_badly(stage: Stage) -> dict[str, Any]:
@@ -181,10 +181,12 @@ def follow_rollout(stage: Stage) -> Rollout | None:
             shown[0] = len(last[0].history)
         return not last[0].active or look.world >= look.end
 
-    with at_speed(stage.clock, stage.speed, stage.settings.speed):
+    with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
         finished = watch(
             stage.console,
             stage.seen,
+            stage.clock,
+            pace,
             done,
             lambda look: rollout_view.render(last[0], look.world, look.tally, look.per_second),
             lambda look: rollout_view.line(last[0], look.world, look.tally),

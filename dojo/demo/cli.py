@@ -53,7 +53,10 @@ def demo(
             help="World days of live traffic: story, at most so many until the loop acts (default 10); loop and bad-canary, so many (default 1).",
         ),
     ] = None,
-    speed: Annotated[float, typer.Option(min=1, max=86400, help="World seconds per wall second while watching.")] = DEMO_SPEED,
+    speed: Annotated[
+        float,
+        typer.Option(min=1, max=86400, help="World seconds per wall second while watching; fewer while features are late."),
+    ] = DEMO_SPEED,
     as_json: JsonFlag = False,
 ) -> None:
     """The whole loop in one command: history, features, serving, live traffic, the monitor's verdict, the alert, the retraining it

@@ -66,10 +66,12 @@ def _watch_until_ordered(stage: Stage, orders: WorkOrders, known: set[str], seen
             return _next(orders, known) is not None or look.world >= end
         return False
 
-    with at_speed(stage.clock, stage.speed, stage.settings.speed):
+    with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
         return watch(
             stage.console,
             watcher,
+            stage.clock,
+            pace,
             done,
             lambda look: Group(view.render(look), board.render(seen.newest)),
             lambda look: f"{view.line(look)}  {board.line(seen.newest)}",

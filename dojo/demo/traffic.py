@@ -1,15 +1,18 @@
-"""Watching: frames on a terminal, a line every few seconds elsewhere, at the demo's speed and back to the everyday one after it."""
+"""Watching: frames on a terminal, a line every few seconds elsewhere, at the demo's speed or the one that the machine can follow (pace.py), and
+back to the everyday one after it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from dojo.clock import RedisWorldClock
+from dojo.demo.pace import Pace
 from dojo.demo.view import Look
 from dojo.demo.watch import Watcher
 
@@ -21,11 +24,11 @@ LINE_EVERY_SECONDS = 5.0
 
 
 @contextmanager
-def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[None]:
+def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[Pace]:
     """The world at `speed` inside the block, at its everyday speed after it; world seconds per wall second, 0 stands still."""
     clock.set_speed(speed)
     try:
-        yield
+        yield Pace(speed)
     finally:
         clock.set_speed(everyday)
 
@@ -33,24 +36,31 @@ def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[
 def watch(
     console: Console,
     watcher: Watcher,
+    clock: RedisWorldClock,
+    pace: Pace,
     done: Callable[[Look], bool],
     frame: Callable[[Look], RenderableType],
     line: Callable[[Look], str],
 ) -> bool:
-    """Show the present until `done`. Returns False when the viewer interrupted it (Ctrl-C)."""
+    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C)."""
+
+    def look_again() -> Look:
+        time.sleep(1 / FRAMES_PER_SECOND)
+        look = watcher.look()
+        keep_pace(console, clock, pace, look)
+        return look
+
     try:
         look = watcher.look()
         if console.is_terminal:
             with Live(frame(look), console=console, refresh_per_second=FRAMES_PER_SECOND, transient=False) as live:
                 while not done(look):
-                    time.sleep(1 / FRAMES_PER_SECOND)
-                    look = watcher.look()
+                    look = look_again()
                     live.update(frame(look))
         else:
             printed = time.monotonic()
             while not done(look):
-                time.sleep(1 / FRAMES_PER_SECOND)
-                look = watcher.look()
+                look = look_again()
                 if time.monotonic() - printed >= LINE_EVERY_SECONDS:
                     printed = time.monotonic()
                     console.print(line(look), highlight=False, soft_wrap=True)
@@ -58,3 +68,16 @@ def watch(
         console.print("watching ended; the stack goes on")
         return False
     return True
+
+
+def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Look) -> None:
+    """Slow the world down while features are late, and say so."""
+    before = pace.speed
+    if (speed := pace.after(look.freshness, look.world, time.monotonic())) == before:
+        return
+    with suppress(RedisError):  # away for a moment: the next change sets it
+        clock.set_speed(speed)
+    if speed < before:
+        console.print(
+            f"  features are late at {before:g} world seconds per second: on with {speed:g}", highlight=False, soft_wrap=True
+        )
