@@ -11,7 +11,7 @@ PYTHON_ENV := .venv/bin/python
 READY := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check format bench clean
+.PHONY: help setup env demo up down status test check format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ setup: $(READY) ## Install everything into .venv (other targets do it by themsel
 $(READY): pyproject.toml uv.lock scripts/setup.sh
 	@sh scripts/setup.sh
 	@touch $@
+
+env: ## Write .env with the secrets that docker-compose.yml asks for; keeps those that are there
+	@sh scripts/env.sh
 
 demo: $(READY) ## Start the stack, train, serve, retrain, roll out; ARGS="--act bad-canary" for one that fails live
 	@$(PYTHON_ENV) -m dojo demo $(ARGS)

@@ -34,4 +34,4 @@ def airflow_access(settings: Settings) -> AirflowAccess | None:
         passwords = json.loads((settings.airflow_home / PASSWORDS_FILE).read_text())
     except (OSError, json.JSONDecodeError):
         passwords = {}  # never started
-    return AirflowAccess(f"http://{settings.host}:{settings.airflow_port}", USER, str(passwords.get(USER, "")))
+    return AirflowAccess(settings.url_of("airflow"), USER, str(passwords.get(USER, "")))

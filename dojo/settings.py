@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     )
 
     # Where other servers are; empty means the embedded ones
+    peer_hosts: str = Field(
+        default="",
+        description="Host under which a process of the platform finds another one, with `{name}` for that one's name: `{name}` where each has a container (compose), `dojo-{name}` for Kubernetes services; empty: all run on this machine, at DOJO_HOST.",
+    )
     redis_url: str = Field(
         default="", description="Redis of the event log and the clock, `redis://host:port/db`; empty: the embedded one."
     )
@@ -138,6 +142,17 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
+    @field_validator("peer_hosts")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        try:
+            named = value.format(name="gateway")
+        except (LookupError, ValueError):
+            named = ""
+        if value and "gateway" not in named:
+            raise ValueError("expected a host with `{name}` in it, as in `{name}` or `dojo-{name}`")
+        return value
+
     @field_validator("without", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
@@ -162,9 +177,17 @@ class Settings(BaseSettings):
     def mlflow(self) -> str:
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
 
+    def peer(self, name: str) -> str:
+        """The host of a process of the platform."""
+        return self.peer_hosts.format(name=name) or self.host
+
+    def url_of(self, name: str) -> str:
+        """Where a process of the platform answers HTTP."""
+        return f"http://{self.peer(name)}:{getattr(self, f'{name}_port')}"
+
     @property
     def gateway_url(self) -> str:
-        return f"http://{self.host}:{self.gateway_port}"
+        return self.url_of("gateway")
 
     @property
     def airflow_home(self) -> Path:

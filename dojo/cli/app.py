@@ -8,11 +8,13 @@ has only their commands.
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import entry_points
 
 import typer
 
 from dojo import __version__
+from dojo.cli import contexts
 from dojo.cli.output import errors_become_messages, out
 from dojo.settings import SettingsError
 from dojo.supervisor.environment import adopt
@@ -39,6 +41,11 @@ def build() -> typer.Typer:
     @app.callback()
     def root(
         version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+        context: str = typer.Option(
+            "embedded",
+            metavar="NAME",
+            help="Which stack: embedded (this machine's), or compose (docker-compose.yml). Comes first.",
+        ),
     ) -> None: ...
 
     for point in sorted(entry_points(group=COMMAND_GROUP), key=lambda p: p.name):
@@ -51,6 +58,14 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
+    context, arguments = contexts.split(sys.argv[1:])
+    if context != "embedded":
+        try:
+            contexts.run(context, arguments)
+        except typer.Exit as refused:
+            sys.exit(refused.exit_code)
+        except typer.Abort:
+            sys.exit("nothing was deleted")
     adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
     with errors_become_messages(SettingsError):
         build()()

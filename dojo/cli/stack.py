@@ -50,6 +50,9 @@ def up(
         # As a variable, so that everything after this, other commands too, knows the stack as it is.
         os.environ["DOJO_WITHOUT"] = ",".join(without)
     settings = _settings()
+    if settings.peer_hosts:
+        _join_containers(settings, transactions, as_json)
+        return
     already = running(settings.home) is not None
     try:
         with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
@@ -70,6 +73,28 @@ def up(
         print_json({"already_running": already, **msgspec.to_builtins(status)})
     elif status is not None:
         print_started(status, already)
+
+
+# Where each process has a container, Docker starts, stops and keeps the logs.
+CONTAINERS = "the stack runs in containers"
+
+
+def _join_containers(settings: Settings, transactions: Path | None, as_json: bool) -> None:
+    """Wait for what somebody else has started."""
+    from dojo.cli.stack_view import StateChanges, print_started
+    from dojo.supervisor.control import StackError
+    from dojo.supervisor.peers import wait_for_peers
+
+    if transactions is not None:
+        raise fail(f"{CONTAINERS}: their world is chosen before they start", "docs/containers.md: a world of your own")
+    try:
+        status = wait_for_peers(settings, StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True)))
+    except StackError as error:
+        raise fail(str(error), "docker compose ps, docker compose logs NAME") from error
+    if as_json:
+        print_json({"already_running": True, **msgspec.to_builtins(status)})
+    else:
+        print_started(status, already=True)
 
 
 def _settings() -> Settings:
@@ -144,7 +169,10 @@ def down(
 
     from dojo.supervisor.control import stop
 
-    home = _settings().home
+    settings = _settings()
+    if settings.peer_hosts:
+        raise fail(CONTAINERS, "docker compose down; with -v its volumes go too")
+    home = settings.home
     purge = purge and _holds_files(home)
     if purge:
         _check_purgeable(home)
@@ -192,9 +220,10 @@ def status(as_json: JsonFlag = False) -> None:
     from dojo.cli.stack_view import print_status
     from dojo.supervisor.control import running
     from dojo.supervisor.overview import look
+    from dojo.supervisor.peers import look_around
 
     settings = _settings()
-    stack = running(settings.home)
+    stack = look_around(settings) if settings.peer_hosts else running(settings.home)
     if stack is None:
         if as_json:
             print_json({"running": False, "healthy": False})
@@ -223,7 +252,10 @@ def logs(
     from dojo.cli.log_view import follow_logs, last_of_all, print_line
     from dojo.supervisor.paths import log_directory
 
-    directory = log_directory(_settings().home)
+    settings = _settings()
+    if settings.peer_hosts:
+        raise fail(CONTAINERS, "docker compose logs --follow NAME")
+    directory = log_directory(settings.home)
     files = {path.stem: path for path in sorted(directory.glob("*.log"))}
     if name is not None:
         if name not in files:

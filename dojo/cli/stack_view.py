@@ -80,7 +80,7 @@ def _deaths(process: ProcessStatus) -> str:
 
 
 def print_started(status: StackStatus, already: bool) -> None:
-    processes = f"{len(status.processes)} processes, {megabytes(status.memory_bytes)}"
+    processes = f"{len(status.processes)} processes" + (f", {megabytes(status.memory_bytes)}" if status.supervisor else "")
     out.print(f"The stack {_start(status, already)}: {processes}.", highlight=False)
     table = Table(box=None, show_header=False)
     for process in status.processes:
@@ -110,14 +110,15 @@ def print_status(overview: Overview) -> None:
             colored(process.state),
             str(process.id.pid) if process.id else "",
             elapsed(process.started, now) if process.started else "",
-            str(process.restarts),
-            megabytes(process.memory_bytes),
+            str(process.restarts) if process.started else "",
+            megabytes(process.memory_bytes) if process.memory_bytes else "",
             str(process.port),
         )
     supervisor = overview.stack.supervisor
-    memory = megabytes(overview.stack.supervisor_memory_bytes)
-    table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "")
-    table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "")
+    if supervisor is not None:
+        memory = megabytes(overview.stack.supervisor_memory_bytes)
+        table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "")
+        table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "")
     out.print(table)
     for process in overview.stack.processes:
         if process.details:

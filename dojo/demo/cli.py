@@ -158,12 +158,17 @@ def _conclude(
 
 
 def _where_to_look(settings: Settings) -> str:
-    return (
-        f"The stack stays up at {settings.speed:g} world seconds per second. Look at:\n"
-        f"  gateway   {settings.gateway_url}/docs\n"
+    doors = (
+        "  gateway, MLflow, Airflow, Grafana: docker compose ps shows their ports, .env has the passwords\n"
+        "Commands are dojo --context compose NAME; docker compose down ends it. "
+        if settings.peer_hosts
+        else f"  gateway   {settings.gateway_url}/docs\n"
         f"  metrics   {settings.gateway_url}/metrics\n"
         f"  MLflow    {settings.mlflow}\n"
         "  Airflow   dojo status shows its address and password\n"
-        "Then: dojo drift show fraud_detection, dojo responder log, dojo rollout show fraud_detection, dojo gate show fraud_detection, dojo audit list, dojo routes show fraud_detection, "
-        "dojo alerts, dojo performance fraud_detection; dojo down ends it."
+        "dojo down ends it. "
     )
+    look_at = ("drift show", "responder log", "rollout show", "gate show", "routes show", "performance", "alerts", "audit list")
+    with_model = ("drift show", "rollout show", "gate show", "routes show", "performance")
+    commands = ", ".join(f"dojo {name}{' fraud_detection' if name in with_model else ''}" for name in look_at)
+    return f"The stack stays up at {settings.speed:g} world seconds per second. Look at:\n{doors}Then: {commands}."

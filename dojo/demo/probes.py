@@ -25,7 +25,7 @@ SHORTEST_PAST = timedelta(days=42)
 
 def features_online(redis: Redis, settings: Settings) -> str | None:
     """What to say once the materializer has nothing left to do."""
-    status, details = get_json(f"http://{settings.host}:{settings.materializer_port}/healthz")
+    status, details = get_json(f"{settings.url_of('materializer')}/healthz")
     if status != HTTPStatus.OK or not str(details.get("state", "")).startswith("waiting for the next midnight"):
         return None
     return ", ".join(f"{name} as of {view.as_of:%m-%d %H:%M}" for name, view in sorted(read_freshness(redis).items()))

@@ -1,9 +1,11 @@
-"""`python -m dojo.observability prometheus|alertmanager`: writes what the server reads, then becomes that server."""
+"""`python -m dojo.observability prometheus|alertmanager`: writes what the server reads, then becomes that server.
+`files`: writes it for both and ends, where the servers are containers."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from dojo.observability.commands import alertmanager_command, prometheus_command
 from dojo.observability.files import prepare_alertmanager, prepare_prometheus
@@ -14,12 +16,16 @@ from dojo.supervisor.processes import processes
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in (["prometheus"], ["alertmanager"]):
-        sys.stderr.write("which one? python -m dojo.observability prometheus, or alertmanager\n")
+    if arguments not in (["prometheus"], ["alertmanager"], ["files"]):
+        sys.stderr.write("which one? python -m dojo.observability prometheus, alertmanager, or files\n")
         return 2
     (name,) = arguments
     try:
         settings = load_settings()
+        if name == "files":
+            _prometheus_files(settings)
+            prepare_alertmanager(settings)
+            return 0
         command = _prometheus(settings) if name == "prometheus" else _alertmanager(settings)
     except (SettingsError, SpecError, NotInstalledError) as error:
         sys.stderr.write(f"{error}\n")
@@ -31,10 +37,13 @@ class NotInstalledError(RuntimeError):
     """The server is no part of this machine; the message says how it becomes one."""
 
 
-def _prometheus(settings: Settings) -> list[str]:
+def _prometheus_files(settings: Settings) -> Path:
     targets = {spec.name: spec.port for spec in processes(settings) if spec.metrics}
-    home = prepare_prometheus(settings, targets, load_specs(settings.models_dir))
-    return prometheus_command(_binary(PROMETHEUS), settings, home)
+    return prepare_prometheus(settings, targets, load_specs(settings.models_dir))
+
+
+def _prometheus(settings: Settings) -> list[str]:
+    return prometheus_command(_binary(PROMETHEUS), settings, _prometheus_files(settings))
 
 
 def _alertmanager(settings: Settings) -> list[str]:

@@ -41,9 +41,12 @@ def prepare_prometheus(settings: Settings, targets: Mapping[str, int], specs: Ma
     shutil.rmtree(home / "rules", ignore_errors=True)  # a rule that was deleted is gone
     shutil.copytree(MONITORING / "prometheus" / "rules", home / "rules")
     shutil.copy(MONITORING / "prometheus" / "prometheus.yml", home)
-    processes = [{"targets": [f"{settings.host}:{port}"], "labels": {"job": name}} for name, port in targets.items()]
+    processes = [{"targets": [f"{settings.peer(name)}:{port}"], "labels": {"job": name}} for name, port in targets.items()]
     _write_json(home / "targets" / "processes.json", processes)
-    _write_json(home / "targets" / "alertmanagers.json", [{"targets": [f"{settings.host}:{settings.alertmanager_port}"]}])
+    _write_json(
+        home / "targets" / "alertmanagers.json",
+        [{"targets": [f"{settings.peer('alertmanager')}:{settings.alertmanager_port}"]}],
+    )
     (home / "generated").mkdir(exist_ok=True)
     (home / "generated" / "owners.yml").write_text(yaml.safe_dump(owners(specs), sort_keys=False))
     return home
@@ -69,7 +72,7 @@ def prepare_alertmanager(settings: Settings) -> Path:
     text = (MONITORING / "alertmanager" / "alertmanager.yml").read_text()
     if DEFAULT_RECEIVER not in text:
         raise ValueError(f"alertmanager.yml: no webhook at {DEFAULT_RECEIVER}")
-    receiver = f"http://{settings.host}:{settings.receiver_port}/"
+    receiver = f"{settings.url_of('receiver')}/"
     (home / "alertmanager.yml").write_text(text.replace(DEFAULT_RECEIVER, receiver))
     return home
 

@@ -22,7 +22,7 @@ def binary(names: Sequence[str]) -> str | None:
 
 
 def alerting_runs(settings: Settings) -> bool:
-    """Whether the embedded stack has metrics collected and alerts sent."""
+    """Whether the stack has metrics collected and alerts sent."""
     return not alerting_is_off(settings)
 
 
@@ -30,6 +30,8 @@ def alerting_is_off(settings: Settings) -> str:
     """Why it has not, in one clause; empty when it has."""
     if "prometheus" in settings.without:
         return "left out (DOJO_WITHOUT)"
+    if settings.peer_hosts:
+        return ""  # containers bring them
     missing = [name for name, names in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)) if binary(names) is None]
     return f"{' and '.join(missing)} not installed" if missing else ""
 

@@ -52,7 +52,9 @@ class Stopped:
 def running(home: Path) -> StackStatus | None:
     """The status of the stack that runs on this home, or None."""
     status = read_status(home)
-    return status if status is not None and status.supervisor.process() is not None else None
+    if status is None or status.supervisor is None or status.supervisor.process() is None:
+        return None
+    return status
 
 
 def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
@@ -85,7 +87,7 @@ def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         status = running(home)
-        if status is not None:
+        if status is not None and status.supervisor is not None:
             return status.supervisor
         if supervisor.poll() is not None:
             break
@@ -122,7 +124,7 @@ def stop(home: Path, progress: Callable[[StackStatus], None] = lambda _: None) -
     """End the stack of this home and whatever an earlier, killed supervisor left. Nothing runs afterwards."""
     began = time.monotonic()
     status = running(home)
-    if status is not None:
+    if status is not None and status.supervisor is not None:
         # Dependents stop before what they depend on, so the graces may add up.
         patience = sum(process.grace_seconds for process in status.processes) + 10
         supervisor = status.supervisor.process()

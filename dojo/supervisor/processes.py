@@ -78,8 +78,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         return ProcessSpec(
             name=name,
             command=(sys.executable, "-m", module or f"services.{name}"),
-            health=HttpHealth(host, port),
-            address=f"http://{host}:{port}",
+            health=HttpHealth(settings.peer(name), port),
+            address=settings.url_of(name),
             port=port,
             variable=f"DOJO_{name.upper()}_PORT",
             depends_on=depends_on,
@@ -95,8 +95,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         return ProcessSpec(
             name=name,
             command=(sys.executable, "-m", "dojo.observability", name),
-            health=HttpHealth(host, port, "/-/ready"),
-            address=f"http://{host}:{port}",
+            health=HttpHealth(settings.peer(name), port, "/-/ready"),
+            address=settings.url_of(name),
             port=port,
             variable=f"DOJO_{name.upper()}_PORT",
             depends_on=depends_on,
@@ -104,46 +104,52 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             metrics=True,
         )
 
-    redis = ProcessSpec(
-        name="redis",
-        command=tuple(redis_command(settings.redis_port, settings.home / "redis", host)),
-        health=RedisPing(f"redis://{host}:{settings.redis_port}/0"),
-        address=f"redis://{host}:{settings.redis_port}/0",
-        port=settings.redis_port,
-        variable="DOJO_REDIS_PORT",
-        # Starting includes loading the append-only file: about 1 s per 200 MB. Hanging, it stalls everybody: little patience.
-        patience=Patience(starting=120, unhealthy=20),
-    )
-    mlflow = ProcessSpec(
-        name="mlflow",
-        command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", host)),
-        health=HttpHealth(host, settings.mlflow_port, "/health"),
-        address=f"http://{host}:{settings.mlflow_port}",
-        port=settings.mlflow_port,
-        variable="DOJO_MLFLOW_PORT",
-        # 15 s alone on two cores, several times that while others start, and more on its first start: it makes its schema.
-        # One worker: a long query blocks its health answer, so patience is long; nobody is served by MLflow.
-        patience=Patience(starting=180, unhealthy=60),
-        environment=MLFLOW_ENVIRONMENT,
-        niceness=BATCH_NICENESS,
-    )
-    airflow = ProcessSpec(
-        name="airflow",
-        command=(sys.executable, "-m", "pipelines.airflow_server"),
-        health=AirflowHealth(host, settings.airflow_port),
-        address=f"http://{host}:{settings.airflow_port}",
-        port=settings.airflow_port,
-        variable="DOJO_AIRFLOW_PORT",
-        # It starts while nobody is there yet: its tasks need Redis and MLflow, its components do not.
-        depends_on=("redis", "mlflow"),
-        waits=False,
-        # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
-        # restart costs a running task its work.
-        patience=Patience(starting=240, unhealthy=90),
-        grace=20.0,  # its launcher's 15 s, and a moment more
-        orderly=True,
-        niceness=BATCH_NICENESS,
-    )
+    def redis() -> ProcessSpec:
+        return ProcessSpec(
+            name="redis",
+            command=tuple(redis_command(settings.redis_port, settings.home / "redis", host)),
+            health=RedisPing(f"redis://{host}:{settings.redis_port}/0"),
+            address=f"redis://{host}:{settings.redis_port}/0",
+            port=settings.redis_port,
+            variable="DOJO_REDIS_PORT",
+            # Starting includes loading the append-only file: about 1 s per 200 MB. Hanging, it stalls everybody: little patience.
+            patience=Patience(starting=120, unhealthy=20),
+        )
+
+    def mlflow() -> ProcessSpec:
+        return ProcessSpec(
+            name="mlflow",
+            command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", host)),
+            health=HttpHealth(host, settings.mlflow_port, "/health"),
+            address=f"http://{host}:{settings.mlflow_port}",
+            port=settings.mlflow_port,
+            variable="DOJO_MLFLOW_PORT",
+            # 15 s alone on two cores, several times that while others start, and more on its first start: it makes its schema.
+            # One worker: a long query blocks its health answer, so patience is long; nobody is served by MLflow.
+            patience=Patience(starting=180, unhealthy=60),
+            environment=MLFLOW_ENVIRONMENT,
+            niceness=BATCH_NICENESS,
+        )
+
+    def airflow() -> ProcessSpec:
+        return ProcessSpec(
+            name="airflow",
+            command=(sys.executable, "-m", "pipelines.airflow_server"),
+            health=AirflowHealth(host, settings.airflow_port),
+            address=f"http://{host}:{settings.airflow_port}",
+            port=settings.airflow_port,
+            variable="DOJO_AIRFLOW_PORT",
+            # It starts while nobody is there yet: its tasks need Redis and MLflow, its components do not.
+            depends_on=("redis", "mlflow"),
+            waits=False,
+            # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
+            # restart costs a running task its work.
+            patience=Patience(starting=240, unhealthy=90),
+            grace=20.0,  # its launcher's 15 s, and a moment more
+            orderly=True,
+            niceness=BATCH_NICENESS,
+        )
+
     ours = [
         # The gateway serves from its cache without Redis and MLflow, after a restart too: it waits for nobody.
         module("gateway", settings.gateway_port, depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
@@ -168,9 +174,9 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         observability("prometheus", settings.prometheus_port, ("alertmanager",)),
     ]
     embedded = [
-        *([] if settings.redis_url else [redis]),
-        *([] if settings.mlflow_url else [mlflow]),
-        *([] if settings.airflow_url or "airflow" in settings.without else [airflow]),
+        *([] if settings.redis_url else [redis()]),
+        *([] if settings.mlflow_url else [mlflow()]),
+        *([] if settings.airflow_url or "airflow" in settings.without else [airflow()]),
     ]
     return only_known_dependencies([*embedded, *ours, *(alerting if alerting_runs(settings) else [])])
 

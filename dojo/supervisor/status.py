@@ -42,9 +42,9 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole stack, as of `written` (wall time)."""
+    """The whole stack, as of `written` (wall time). supervisor: None where each process has a container."""
 
-    supervisor: ProcessId
+    supervisor: ProcessId | None
     supervisor_memory_bytes: int
     started: datetime
     written: datetime

@@ -33,6 +33,11 @@ def prepare(settings: Settings) -> Path:
     return home
 
 
+def keep_password(home: Path, password: str) -> None:
+    """Have the user log in with this one, whatever it was before."""
+    _write_private(home / PASSWORDS_FILE, json.dumps({USER: password}) + "\n")
+
+
 def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
     """airflow.cfg for these settings. `kept`: fernet_key, secret_key, jwt_secret."""
     values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from dojo.lake import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "unknown"  # an installed package without its checkout: said, not guessed
+
+# Images have no checkout: their build writes down what they were made from (deploy/docker/Dockerfile).
+IMAGE_COMMIT = "SOURCE_COMMIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,12 @@ class Code:
 def current_code(root: Path = ROOT) -> Code:
     """The code that is running now."""
     lock = root / "uv.lock"
+    lock_sha256 = file_sha256(lock) if lock.exists() else UNKNOWN
     commit = _git(root, "rev-parse", "HEAD")
-    dirty = commit != UNKNOWN and _git(root, "status", "--porcelain", "--untracked-files=no") not in ("", UNKNOWN)
-    return Code(commit=f"{commit}+dirty" if dirty else commit, lock_sha256=file_sha256(lock) if lock.exists() else UNKNOWN)
+    if commit == UNKNOWN:
+        return Code(os.environ.get(IMAGE_COMMIT) or UNKNOWN, lock_sha256)
+    dirty = _git(root, "status", "--porcelain", "--untracked-files=no") not in ("", UNKNOWN)
+    return Code(f"{commit}+dirty" if dirty else commit, lock_sha256)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -1,0 +1,73 @@
+"""`dojo --context compose COMMAND`: the same commands against the stack of docker-compose.yml.
+
+Its Redis, MLflow and lake answer inside the containers' network only, so the command itself runs there: in the service `tools`, which has
+the same volumes and settings as all others. Files of this machine are not in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from dojo.cli.output import fail
+
+COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
+
+# What Docker does itself, in its own words.
+_DOCKERS_OWN = {
+    "up": ("up", "--build", "--wait"),
+    "down": ("down",),
+    "logs": ("logs",),
+}
+
+PURGE, YES = "--purge", ("--yes", "-y")
+
+
+def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The context that a command line names, and the rest of it. Only before the command: after it, options are the command's."""
+    first = arguments[0] if arguments else ""
+    if first == "--context":
+        return (arguments[1] if len(arguments) > 1 else ""), list(arguments[2:])
+    if first.startswith("--context="):
+        return first.removeprefix("--context="), list(arguments[1:])
+    return "embedded", list(arguments)
+
+
+def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
+    """The `docker compose` command line that does a `dojo` command. Pure.
+
+    Args:
+        is_terminal: whether a person sees it: then they may be asked, and see progress.
+    """
+    compose = ["docker", "compose", "--file", str(COMPOSE_FILE)]
+    name, *rest = arguments or ["--help"]
+    if name in _DOCKERS_OWN:
+        own = ["--volumes" if argument == PURGE else argument for argument in rest if argument not in YES]
+        return [*compose, *_DOCKERS_OWN[name], *own]
+    terminal = [] if is_terminal else ["--no-TTY"]
+    return [*compose, "run", "--rm", "--no-deps", *terminal, "tools", name, *rest]
+
+
+def run(context: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the command in a context that is not this machine's own: signals and the exit code are its own.
+
+    Raises:
+        typer.Exit: there is no such context, or no Docker.
+        typer.Abort: asked whether to delete everything, somebody said no.
+    """
+    if context != "compose":
+        raise fail(f"no context {context!r}; there are: embedded, compose", "dojo --context compose status", 2)
+    if not COMPOSE_FILE.is_file():
+        raise fail("docker-compose.yml is not here: the context compose needs the checkout", "run it from there, by `make`", 2)
+    if shutil.which("docker") is None:
+        raise fail("docker is not installed", "https://docs.docker.com/get-docker/, or dojo without --context", 2)
+    if arguments[:1] == ["down"] and PURGE in arguments and not set(YES) & set(arguments):
+        typer.confirm("Delete the containers' volumes with events, lake, models and features?", abort=True)
+    command = compose_command(arguments, sys.stdin.isatty() and sys.stdout.isatty())
+    os.execvpe(command[0], command, {**os.environ, "COMPOSE_MENU": "false"})

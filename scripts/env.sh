@@ -1,0 +1,30 @@
+#!/bin/sh
+# Writes .env (or the file that is named) with the secrets that docker-compose.yml asks for. What is there stays; what is missing is added.
+# `make env` calls it.
+set -eu
+file=${1:-$(dirname "$0")/../.env}
+umask 077
+touch "$file"
+added=0
+
+# A name and a command that prints its value.
+need() {
+    name=$1; shift
+    grep -q "^$name=." "$file" && return 0
+    printf '%s=%s\n' "$name" "$("$@")" >> "$file"
+    added=$((added + 1))
+}
+token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }             # hex: safe in URLs and shells
+jwt() { python3 -c 'import secrets; print(secrets.token_hex(64))'; }               # HS512 wants 64 bytes
+fernet() { python3 -c 'import base64, secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'; }
+
+need REDIS_PASSWORD token
+need POSTGRES_PASSWORD token
+need MLFLOW_DB_PASSWORD token
+need AIRFLOW_DB_PASSWORD token
+need AIRFLOW_PASSWORD token
+need AIRFLOW_FERNET_KEY fernet
+need AIRFLOW_SECRET_KEY token
+need AIRFLOW_JWT_SECRET jwt
+need GRAFANA_PASSWORD token
+echo "$file: $added secrets added, the others kept; only you can read it" >&2

@@ -1,0 +1,160 @@
+"""The stack of docker-compose.yml for tests: a project of its own, with secrets, ports and volumes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).parents[2]
+MODEL = "fraud_detection"
+
+# Everything that is asked for and cannot be had where no registry is in reach.
+LEFT_OUT = ("grafana",) if os.environ.get("WITHOUT_GRAFANA") else ()
+
+ONE_SHOTS = ("airflow-migrate", "mlflow-migrate", "monitoring-files")
+
+
+class Composed:
+    """One project. Docker's own words go to `log`."""
+
+    def __init__(self, directory: Path, name: str = "dojo-test", version: str = "test", **environment: str) -> None:
+        self.name, self.log = name, directory / "compose.log"
+        self.env_file = directory / "env"
+        self.gateway_port, self.mlflow_port = free_port(), free_port()
+        subprocess.run([ROOT / "scripts" / "env.sh", self.env_file], check=True)
+        self.environment = {
+            **os.environ,
+            "DOJO_VERSION": version,
+            "GATEWAY_PORT": str(self.gateway_port),
+            "MLFLOW_PORT": str(self.mlflow_port),
+            "AIRFLOW_PORT": str(free_port()),
+            "GRAFANA_PORT": str(free_port()),
+            **environment,
+        }
+
+    def compose(self, *arguments: str, within: float = 120, check: bool = True) -> str:
+        """`docker compose` in this project; its stdout."""
+        command = ["docker", "compose", "--project-name", self.name, "--env-file", str(self.env_file), *arguments]
+        with self.log.open("ab") as log:
+            log.write(f"$ {' '.join(arguments)}\n".encode())
+            log.flush()
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                timeout=within,
+                check=False,
+            )
+        assert not check or done.returncode == 0, f"{' '.join(arguments)}: exit {done.returncode}; {self.tail()}"
+        return done.stdout
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def up(self, within: float = 300) -> float:
+        """Start everything that can be had; wall seconds until it was healthy."""
+        services = [name for name in self.compose("config", "--services").split() if name not in LEFT_OUT]
+        began = time.monotonic()
+        self.compose("up", "--detach", "--no-build", "--wait", *services, within=within)
+        return time.monotonic() - began
+
+    def down(self, *arguments: str) -> None:
+        self.compose("down", "--remove-orphans", *arguments, within=180)
+
+    def dojo(self, *arguments: str, within: float = 120, check: bool = True) -> str:
+        """A `dojo` command inside the network."""
+        return self.compose("run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check)
+
+    def json(self, *arguments: str, within: float = 120) -> Any:
+        return json.loads(self.dojo(*arguments, "--json", within=within))
+
+    def python(self, code: str, within: float = 120) -> str:
+        """Code inside the network, with the stack's settings."""
+        return self.compose(
+            "run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", "python", "tools", "-c", code, within=within
+        )
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Service -> what `docker compose ps` says of it."""
+        rows = [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines() if line.strip()]
+        return {row["Service"]: row for row in rows}
+
+    def healthy(self, service: str) -> bool:
+        return bool(self.containers().get(service, {}).get("Health") == "healthy")
+
+    def kill(self, service: str) -> None:
+        """kill -9 for whatever runs in a container, from within: then Docker restarts it, which it does not after `docker kill`."""
+        self.compose("exec", "--no-TTY", service, "sh", "-c", "kill -9 -1", check=False)
+
+    def predict(self, instance: dict[str, Any], timeout: float = 5) -> dict[str, Any]:
+        """One prediction through the published port. Raises OSError."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.gateway_port}/v1/models/{MODEL}:predict",
+            data=json.dumps({"instances": [instance]}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            found: dict[str, Any] = json.load(answer)["predictions"][0]
+            return found
+
+
+@dataclass
+class Answers:
+    """What a customer saw while something was broken. seconds: the longest time without an answer."""
+
+    answered: list[str] = field(default_factory=list)
+    failed: int = 0
+    degraded: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def seen(self) -> str:
+        parts = [f"{len(self.answered)} answers"]
+        parts += [f"{count} {reason}" for reason, count in sorted(self.degraded.items())]
+        parts += [f"{self.failed} refused, {self.seconds:.1f} s without an answer"] if self.failed else []
+        return ", ".join(parts)
+
+
+class Customer(threading.Thread):
+    """Pays ten times a second until told to stop. Each payment has an id of its own."""
+
+    def __init__(self, stack: Composed, prefix: str, instances: Sequence[dict[str, Any]]) -> None:
+        super().__init__(name="customer", daemon=True)
+        self._stack, self._prefix, self._instances = stack, prefix, instances
+        self._finish = threading.Event()
+        self.answers = Answers()
+
+    def run(self) -> None:
+        number, last = 0, time.monotonic()
+        while not self._finish.wait(0.1):
+            number += 1
+            request_id = f"{self._prefix}-{number}"
+            try:
+                answer = self._stack.predict({**self._instances[number % len(self._instances)], "request_id": request_id})
+            except (OSError, KeyError, ValueError, urllib.error.URLError):
+                self.answers.failed += 1
+                continue
+            self.answers.seconds = max(self.answers.seconds, time.monotonic() - last)
+            last = time.monotonic()
+            self.answers.answered.append(request_id)
+            for reason in answer["degraded"] or ():
+                self.answers.degraded[reason] = self.answers.degraded.get(reason, 0) + 1
+
+    def finish(self) -> Answers:
+        self._finish.set()
+        self.join(10)
+        return self.answers

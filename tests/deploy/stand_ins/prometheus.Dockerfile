@@ -1,0 +1,6 @@
+# As docker.io/prom/prometheus: nobody's account, the server as entry point, wget for the health check.
+FROM mlops-dojo/debian-stand-in
+RUN apt-get update && apt-get install --yes --no-install-recommends prometheus wget && rm -rf /var/lib/apt/lists/* \
+    && install --directory --owner 65534 /prometheus
+USER 65534
+ENTRYPOINT ["/bin/prometheus"]

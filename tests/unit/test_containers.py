@@ -1,0 +1,216 @@
+"""Images and docker-compose.yml as files: what can be held to without an engine. tests/deploy runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from dojo.airflow_access import airflow_access
+from dojo.cli.contexts import COMPOSE_FILE, compose_command, run, split
+from dojo.observability.__main__ import main as write_files
+from dojo.settings import SettingsError, load_settings
+from dojo.supervisor.processes import processes
+from dojo.telemetry import HealthServer
+from pipelines.airflow_server import migrate
+from pipelines.airflow_server.home import keep_password, prepare
+from pipelines.retraining.provenance import current_code
+from tests.servers import free_port
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run([Path(sys.executable).parent / "hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_hardened_bounded_and_watched(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "mem_limit" in service
+    assert "restart" in service
+    assert service["logging"]["options"]["max-size"]
+    in_image = re.search(
+        rf"AS {re.escape(service['image'].split('/')[-1].split(':')[0])}\n(?:.*\n)*?HEALTHCHECK", DOCKERFILE.read_text()
+    )
+    assert "healthcheck" in service or in_image
+
+
+def test_only_uis_and_the_gateway_are_published_and_by_default_on_loopback() -> None:
+    published = {name: port for name, service in SERVICES.items() for port in service.get("ports", ())}
+    assert set(published) == {"gateway", "mlflow", "airflow", "grafana"}
+    assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in published.values())
+    assert {name for name, service in SERVICES.items() if "edge" in service["networks"]} == set(published)
+    assert COMPOSE["networks"]["platform"] == {"internal": True}
+
+
+def test_secrets_have_no_default_and_come_from_make_env(tmp_path: Path) -> None:
+    names = set(re.findall(r"\$\{([A-Z_]+(?:PASSWORD|KEY|SECRET))\b", COMPOSE_FILE.read_text()))
+    assert {name for name in names if not re.search(rf"\$\{{{name}:\?run make env first\}}", COMPOSE_FILE.read_text())} == set()
+    for _ in range(2):
+        subprocess.run([ROOT / "scripts" / "env.sh", tmp_path / ".env"], check=True, capture_output=True)
+    lines = (tmp_path / ".env").read_text().splitlines()
+    assert {line.partition("=")[0] for line in lines} == names
+    assert len(lines) == len(names), "what is there is kept"
+    assert len({line.partition("=")[2] for line in lines}) == len(names)
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_every_process_of_ours_has_a_container_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = {"redis_url": "redis://events/0", "mlflow_url": "http://mlflow:5001", "airflow_url": "http://airflow:8088"}
+    for process in processes(load_settings(peer_hosts="{name}", **elsewhere)):
+        assert process.name in SERVICES
+        assert process.address == f"http://{process.name}:{process.port}"
+
+
+def test_images_are_pinned_once() -> None:
+    text = COMPOSE_FILE.read_text() + DOCKERFILE.read_text()
+    pins = COMPOSE["x-images"]
+    assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", pin) for pin in pins.values())
+    assert {name: text.count(pin) for name, pin in pins.items()} == dict.fromkeys(pins, 1) | {"python": 2}, (
+        "python: a default for docker build"
+    )
+
+
+@pytest.mark.parametrize("pattern", ["redis", "{other}", "{name", "dojo-{}"])
+def test_a_pattern_of_hosts_names_the_process(pattern: str) -> None:
+    with pytest.raises(SettingsError, match="DOJO_PEER_HOSTS"):
+        load_settings(peer_hosts=pattern)
+
+
+def test_peers_are_found_by_name_or_here() -> None:
+    assert load_settings().url_of("materializer") == "http://127.0.0.1:8104"
+    assert load_settings(peer_hosts="dojo-{name}").gateway_url == "http://dojo-gateway:8000"
+
+
+def test_a_context_comes_before_the_command() -> None:
+    assert split(["--context", "compose", "status", "--json"]) == ("compose", ["status", "--json"])
+    assert split(["--context=compose"]) == ("compose", [])
+    assert split(["train", "--context"]) == ("embedded", ["train", "--context"])
+
+
+def test_commands_go_into_the_network_and_starting_is_dockers() -> None:
+    assert compose_command(["train", "m"], is_terminal=False)[4:] == [
+        "run",
+        "--rm",
+        "--no-deps",
+        "--no-TTY",
+        "tools",
+        "train",
+        "m",
+    ]
+    assert compose_command([], is_terminal=True)[-2:] == ["tools", "--help"]
+    assert compose_command(["up"], is_terminal=True)[4:] == ["up", "--build", "--wait"]
+    assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == ["down", "--volumes"]
+
+
+def test_an_unknown_context_is_refused_with_those_there_are() -> None:
+    with pytest.raises(typer.Exit):
+        run("kubernetes", ["status"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "deleted"),
+    [([], "n\n", False), ([], "y\n", True), (["--yes"], "", True)],
+    ids=["no", "yes", "said before"],
+)
+def test_volumes_are_deleted_by_who_means_it(tmp_path: Path, words: list[str], said: str, deleted: bool) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
+    docker.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "dojo", "--context", "compose", "down", "--purge", *words],
+        input=said, text=True, capture_output=True, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is deleted, done.stderr
+    assert (tmp_path / "called").exists() is deleted
+    if deleted:
+        assert (tmp_path / "called").read_text().split()[-2:] == ["down", "--volumes"]
+
+
+def test_prometheus_finds_every_process_in_its_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOJO_HOME", str(tmp_path))
+    monkeypatch.setenv("DOJO_PEER_HOSTS", "{name}")
+    assert write_files(["files"]) == 0
+    targets = json.loads((tmp_path / "prometheus" / "targets" / "processes.json").read_text())
+    hosts = {target["labels"]["job"]: target["targets"][0].partition(":")[0] for target in targets}
+    assert {"gateway", "recorder", "monitor", "responder", "receiver"} <= set(hosts)
+    assert all(job == host for job, host in hosts.items())
+    alertmanagers = json.loads((tmp_path / "prometheus" / "targets" / "alertmanagers.json").read_text())
+    assert alertmanagers == [{"targets": ["alertmanager:9093"]}]
+    assert "http://receiver:8109/pager" in (tmp_path / "alertmanager" / "alertmanager.yml").read_text()
+
+
+def test_what_is_written_for_one_server_does_not_start_another(capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_files(["grafana"]) == 2
+    assert "prometheus, alertmanager, or files" in capsys.readouterr().err
+
+
+def test_airflows_password_is_the_one_of_the_environment(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    home = prepare(settings)
+    for password in ("first", "changed in .env"):
+        keep_password(home, password)
+        prepare(settings)
+        access = airflow_access(settings)
+        assert access is not None
+        assert access.password == password
+    assert (home / "passwords.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_airflow_without_its_password_is_not_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOJO_HOME", str(tmp_path))
+    monkeypatch.delenv("AIRFLOW_PASSWORD", raising=False)
+    assert migrate.main() == 2
+    assert "AIRFLOW_PASSWORD" in capsys.readouterr().err
+    assert not (tmp_path / "airflow").exists()
+
+
+def test_a_version_of_an_image_names_the_commit_that_the_image_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    monkeypatch.delenv("SOURCE_COMMIT", raising=False)
+    assert current_code(tmp_path).commit == "unknown"
+    monkeypatch.setenv("SOURCE_COMMIT", "abc123")
+    assert current_code(tmp_path).commit == "abc123"
+    assert len(current_code(tmp_path).lock_sha256) == 64
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[int]:
+    """Answers like Airflow's monitor."""
+    health = {"metadatabase": {"status": "healthy"}, "dag_processor": {"status": "unhealthy"}}
+    port = free_port()
+    with HealthServer("127.0.0.1", port, lambda: (True, health)):
+        yield port
+
+
+def test_a_health_check_believes_only_what_it_is_told(server: int) -> None:
+    def healthy(*arguments: object) -> bool:
+        return subprocess.run([ROOT / "deploy/docker/healthy", *map(str, arguments)], capture_output=True).returncode == 0
+
+    assert healthy(server, "/healthz")
+    assert healthy(server, "/healthz", '"metadatabase": {"status": "healthy"')
+    assert not healthy(server, "/healthz", '"dag_processor": {"status": "healthy"')
+    assert healthy(server, "/healthz", "", "localhost")
+    assert not healthy(server, "/elsewhere"), "404"
+    assert not healthy(free_port(), "/healthz"), "nobody there"
