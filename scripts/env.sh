@@ -5,13 +5,16 @@ set -eu
 file=${1:-$(dirname "$0")/../.env}
 umask 077
 touch "$file"
+chmod 600 "$file"
+[ -z "$(tail -c 1 "$file")" ] || echo >> "$file"   # a last line without its end
 added=0
 
 # A name and a command that prints its value.
 need() {
     name=$1; shift
-    grep -q "^$name=." "$file" && return 0
-    printf '%s=%s\n' "$name" "$("$@")" >> "$file"
+    grep -Eq "^$name=[^[:space:]\"']" "$file" && return 0
+    value=$("$@") || exit 1
+    printf '%s=%s\n' "$name" "$value" >> "$file"
     added=$((added + 1))
 }
 token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }             # hex: safe in URLs and shells

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
 # What Docker does itself, in its own words.
 _DOCKERS_OWN = {
     "up": ("up", "--build", "--wait"),
-    "down": ("down",),
+    "down": ("--profile", "full", "down"),  # what that profile started too
     "logs": ("logs",),
 }
 
@@ -70,4 +71,13 @@ def run(context: str, arguments: Sequence[str]) -> NoReturn:
     if arguments[:1] == ["down"] and PURGE in arguments and not set(YES) & set(arguments):
         typer.confirm("Delete the containers' volumes with events, lake, models and features?", abort=True)
     command = compose_command(arguments, sys.stdin.isatty() and sys.stdout.isatty())
-    os.execvpe(command[0], command, {**os.environ, "COMPOSE_MENU": "false"})
+    os.execvpe(command[0], command, {"DOJO_COMMIT": _commit(), **os.environ, "COMPOSE_MENU": "false"})
+
+
+def _commit() -> str:
+    """What images are made from: they carry it, and so do the versions that are trained in them."""
+    git = ["git", "-C", str(COMPOSE_FILE.parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

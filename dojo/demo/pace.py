@@ -39,19 +39,18 @@ class Pace:
     def slowed(self) -> bool:
         return self.speed < self.wished
 
-    def after(self, freshness: Mapping[str, ViewFreshness], world: datetime, now: float) -> float:
-        """The speed from here on.
+    def wanted(self, freshness: Mapping[str, ViewFreshness], world: datetime, now: float) -> float:
+        """The speed that the world should have from here on; `set` notes that it has it.
 
         Args:
             now: wall seconds, monotonic.
         """
         share = max((view.age(world).total_seconds() / view.sla_seconds for view in freshness.values()), default=0.0)
         if share > LATE and now - self.changed >= DOWN_AFTER:
-            self._change(max(self.speed / 2, self.wished * SLOWEST), now)
-        elif share < FRESH and self.slowed and now - self.changed >= UP_AFTER:
-            self._change(min(self.speed * 1.5, self.wished), now)
+            return max(self.speed / 2, self.wished * SLOWEST)
+        if share < FRESH and self.slowed and now - self.changed >= UP_AFTER:
+            return min(self.speed * 1.5, self.wished)
         return self.speed
 
-    def _change(self, speed: float, now: float) -> None:
-        if speed != self.speed:
-            self.speed, self.changed = speed, now
+    def set(self, speed: float, now: float) -> None:
+        self.speed, self.changed = speed, now

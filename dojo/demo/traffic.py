@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
@@ -72,11 +72,14 @@ def watch(
 
 def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Look) -> None:
     """Slow the world down while features are late, and say so."""
-    before = pace.speed
-    if (speed := pace.after(look.freshness, look.world, time.monotonic())) == before:
+    now, before = time.monotonic(), pace.speed
+    if (speed := pace.wanted(look.freshness, look.world, now)) == before:
         return
-    with suppress(RedisError):  # away for a moment: the next change sets it
+    try:
         clock.set_speed(speed)
+    except RedisError:  # away for a moment: the next look tries again
+        return
+    pace.set(speed, now)
     if speed < before:
         console.print(
             f"  features are late at {before:g} world seconds per second: on with {speed:g}", highlight=False, soft_wrap=True

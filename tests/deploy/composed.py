@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -31,7 +32,7 @@ class Composed:
     def __init__(self, directory: Path, name: str = "dojo-test", version: str = "test", **environment: str) -> None:
         self.name, self.log = name, directory / "compose.log"
         self.env_file = directory / "env"
-        self.gateway_port, self.mlflow_port = free_port(), free_port()
+        self.gateway_port, self.mlflow_port, self.grafana_port = free_port(), free_port(), free_port()
         subprocess.run([ROOT / "scripts" / "env.sh", self.env_file], check=True)
         self.environment = {
             **os.environ,
@@ -39,7 +40,7 @@ class Composed:
             "GATEWAY_PORT": str(self.gateway_port),
             "MLFLOW_PORT": str(self.mlflow_port),
             "AIRFLOW_PORT": str(free_port()),
-            "GRAFANA_PORT": str(free_port()),
+            "GRAFANA_PORT": str(self.grafana_port),
             **environment,
         }
 
@@ -110,6 +111,15 @@ class Composed:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             found: dict[str, Any] = json.load(answer)["predictions"][0]
             return found
+
+    def grafana(self, path: str) -> Any:
+        """What Grafana's API answers its administrator. Raises OSError."""
+        lines = self.env_file.read_text().splitlines()
+        password = next(line.partition("=")[2] for line in lines if line.startswith("GRAFANA_PASSWORD="))
+        request = urllib.request.Request(f"http://127.0.0.1:{self.grafana_port}{path}")
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
 
 
 @dataclass

@@ -46,10 +46,27 @@ def test_every_container_is_hardened_bounded_and_watched(name: str) -> None:
     assert "mem_limit" in service
     assert "restart" in service
     assert service["logging"]["options"]["max-size"]
-    in_image = re.search(
-        rf"AS {re.escape(service['image'].split('/')[-1].split(':')[0])}\n(?:.*\n)*?HEALTHCHECK", DOCKERFILE.read_text()
-    )
-    assert "healthcheck" in service or in_image
+    target = service["image"].split("/")[-1].split(":")[0]
+    stages = {stage.split("\n", 1)[0].rpartition(" AS ")[2]: stage for stage in DOCKERFILE.read_text().split("\nFROM ")}
+    assert "healthcheck" in service or "\nHEALTHCHECK " in stages[target]
+
+
+def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
+    ours = {name: service for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
+    makers = [service["build"]["target"] for service in ours.values() if "build" in service]
+    assert sorted(makers) == ["airflow", "gateway", "mlflow", "worker"]
+    assert {service["pull_policy"] for service in ours.values()} == {"never"}
+
+
+def test_only_who_asks_airflow_knows_its_password() -> None:
+    knowing = {name for name, service in SERVICES.items() if "AIRFLOW_PASSWORD" in str(service.get("environment"))}
+    assert knowing == {"retrainer", "tools", *(name for name in SERVICES if name.startswith("airflow"))}
+
+
+def test_no_secret_is_an_argument() -> None:
+    secret = re.compile(r"\$\{?[A-Z_]*(PASSWORD|SECRET|KEY|STORE_URI)")
+    arguments = [part for service in SERVICES.values() for part in service.get("command", ())]
+    assert not [part for part in arguments if secret.search(part.replace("$$", "$"))]
 
 
 def test_only_uis_and_the_gateway_are_published_and_by_default_on_loopback() -> None:
@@ -70,6 +87,18 @@ def test_secrets_have_no_default_and_come_from_make_env(tmp_path: Path) -> None:
     assert len(lines) == len(names), "what is there is kept"
     assert len({line.partition("=")[2] for line in lines}) == len(names)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_is_there_keeps_what_it_says_and_gets_what_it_lacks(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('GATEWAY_PORT=9000\nPOSTGRES_PASSWORD=""\nREDIS_PASSWORD=mine')  # no end of the last line
+    file.chmod(0o644)
+    subprocess.run([ROOT / "scripts" / "env.sh", file], check=True, capture_output=True)
+    values = dict(line.split("=", 1) for line in file.read_text().splitlines())  # the last one counts, for Docker too
+    assert values["GATEWAY_PORT"] == "9000"
+    assert values["REDIS_PASSWORD"] == "mine"
+    assert len(values["POSTGRES_PASSWORD"]) == 48
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_every_process_of_ours_has_a_container_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +146,7 @@ def test_commands_go_into_the_network_and_starting_is_dockers() -> None:
     ]
     assert compose_command([], is_terminal=True)[-2:] == ["tools", "--help"]
     assert compose_command(["up"], is_terminal=True)[4:] == ["up", "--build", "--wait"]
-    assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == ["down", "--volumes"]
+    assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == ["--profile", "full", "down", "--volumes"]
 
 
 def test_an_unknown_context_is_refused_with_those_there_are() -> None:

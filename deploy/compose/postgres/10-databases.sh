@@ -3,7 +3,9 @@
 set -euo pipefail
 for name in mlflow airflow; do
     variable="${name^^}_DB_PASSWORD"
-    psql --set ON_ERROR_STOP=1 --set name="$name" --set password="${!variable}" --username postgres <<'SQL'
+    # \getenv: arguments are for everybody to read who may list processes.
+    PASSWORD=${!variable} psql --set ON_ERROR_STOP=1 --set name="$name" --username postgres <<'SQL'
+\getenv password PASSWORD
 CREATE ROLE :"name" LOGIN PASSWORD :'password';
 CREATE DATABASE :"name" OWNER :"name";
 SQL
