@@ -38,9 +38,8 @@ down: $(READY) ## Stop the stack; ARGS=--purge deletes its data too
 status: $(READY) ## Show what runs, and how it is
 	@$(PYTHON_ENV) -m dojo status $(ARGS)
 
-# loadscope: tests of one module share its servers, and each worker starts an MLflow (15 s) at most once.
 test: $(READY) ## Run every test (unit, integration, e2e); ARGS="tests/unit" runs some
-	$(PYTHON_ENV) -m pytest --numprocesses 2 --dist loadscope $(or $(ARGS),tests)
+	$(PYTHON_ENV) -m tests.again $(or $(ARGS),tests)
 
 check: $(READY) ## Lint, formatting, types and import rules
 	$(PYTHON_ENV) -m ruff check .

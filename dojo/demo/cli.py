@@ -129,7 +129,8 @@ def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float | None) 
         if not acts.live(stage, acts.next_evening(now)):
             return None, None
         retrained = acts.retrain_badly(stage)
-        return retrained, acts.follow_rollout(stage) if retrained["outcome"] == "promote" else None
+        promoted = retrained["outcome"] == "promote"
+        return retrained, acts.follow_rollout(stage, acts.SPEED_OF_ITS_ROLLOUT) if promoted else None
 
 
 def _conclude(
