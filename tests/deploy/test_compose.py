@@ -49,7 +49,7 @@ def report(line: str) -> None:
 
 
 def champion(stack: Composed) -> str:
-    return next((str(v["version"]) for v in stack.json("models", "list") if ROLE in v["aliases"]), "")
+    return next((str(v["version"]) for v in stack.ask("models", "list") if ROLE in v["aliases"]), "")
 
 
 def known_customers(stack: Composed) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def test_nobody_is_root_or_writes_to_an_image(stack: Composed) -> None:
 
 def test_the_first_version_is_trained_and_answers_through_the_published_port(stack: Composed) -> None:
     stack.dojo("up", "--json", within=300)
-    as_of = stack.json("status")["world"]["time"][:10]
+    as_of = stack.ask("status")["world"]["time"][:10]
     trained = stack.json("train", MODEL, "--as-of", f"{day_before(as_of, 49)}T00:00:00+00:00", within=300)
     assert trained["metrics"]["pr_auc"] > 0.2
     wait_until(lambda: answers(stack) == trained["version"], 60, "the gateway serves it")
@@ -149,7 +149,7 @@ def told_of_drift(stack: Composed) -> set[str]:
     alerts = re.compile(r"^(InputDrift|DataQualityProblem) \(", re.MULTILINE)
     return {
         message["message_id"]
-        for message in stack.json("alerts", "--limit", "1000")
+        for message in stack.ask("alerts", "--limit", "1000")
         if message["source"].startswith("alertmanager/") and message["model"] == MODEL and alerts.search(message["text"])
         if not message["title"].startswith(RESOLVED)
     }
@@ -217,7 +217,7 @@ def schemas(stack: Composed) -> dict[str, str]:
 
 
 def test_stopped_and_started_it_has_everything_and_older_databases_are_brought_up(stack: Composed) -> None:
-    before, world = stack.json("models", "list"), stack.json("status")["world"]["time"]
+    before, world = stack.ask("models", "list"), stack.ask("status")["world"]["time"]
     kept, runs, newest = recorded(stack, "recorder"), query(stack, "airflow", "select run_id from dag_run"), schemas(stack)
     stack.down()
     assert not stack.containers()
@@ -232,8 +232,8 @@ def test_stopped_and_started_it_has_everything_and_older_databases_are_brought_u
     report(f"up again, with databases of releases before: {stack.up():.0f} s")
     assert schemas(stack) == newest
     assert query(stack, "airflow", "select run_id from dag_run") == runs
-    assert stack.json("models", "list") == before
-    assert stack.json("status")["world"]["time"] >= world
+    assert stack.ask("models", "list") == before
+    assert stack.ask("status")["world"]["time"] >= world
     assert recorded(stack, "recorder") == kept
     assert answers(stack) == champion(stack)
 
@@ -247,7 +247,7 @@ def started(stack: Composed, service: str) -> str:
 
 def test_newer_images_take_over_a_running_stack(stack: Composed) -> None:
     """Another `up`, with all profiles. Who reads generated files reads the new ones."""
-    before = stack.json("models", "list")
+    before = stack.ask("models", "list")
     for role in ("mlflow", "gateway", "worker", "airflow"):
         newer = f"FROM mlops-dojo/{role}:test\nLABEL org.opencontainers.image.version=next\n"
         subprocess.run(
@@ -260,7 +260,7 @@ def test_newer_images_take_over_a_running_stack(stack: Composed) -> None:
     assert {one["Image"].rpartition(":")[2] for one in containers.values() if "mlops-dojo/" in one["Image"]} == {"next"}
     assert containers["airflow-triggerer"]["Health"] == "healthy"
     assert min(started(stack, "prometheus"), started(stack, "alertmanager")) > started(stack, "monitoring-files")
-    assert stack.json("models", "list") == before
+    assert stack.ask("models", "list") == before
     assert answers(stack) == champion(stack)
 
 
