@@ -17,15 +17,8 @@ from uuid import uuid4
 import msgspec
 
 from dojo.audit import AuditTrail, ChangedMeanwhileError, Entry, Replacement
-from dojo.registry import (
-    AUDIT_TAG_PREFIX,
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS_CHAMPION,
-    ModelRegistry,
-    NoPreviousChampionError,
-    UnknownVersionError,
-)
+from dojo.registry import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
+from dojo.registry_errors import NoPreviousChampionError, UnknownVersionError
 from dojo.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteConflictError, RouteTable, Strategy, route_key
 
 

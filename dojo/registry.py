@@ -6,15 +6,13 @@ Roles are registry aliases: `champion` is the version that answers traffic, `cha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+from dojo.mlflow_api import MlflowApi, ModelVersion
+from dojo.registry_errors import UnknownVersionError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -29,18 +27,6 @@ AUDIT_TAG_PREFIX = "audit."
 
 # Address of the version's newest drift report, a page in its run's artifacts (pipelines/drift_report).
 DRIFT_REPORT_TAG = "drift_report"
-
-
-class RegistryUnavailableError(ConnectionError):
-    """MLflow cannot be reached or does not answer; the last known state stays valid."""
-
-
-class NoPreviousChampionError(LookupError):
-    """There is no version to go back to."""
-
-
-class UnknownVersionError(LookupError):
-    """No such model, version or alias in the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,74 +46,59 @@ class ModelRegistry:
 
     Args:
         url: the tracking server.
-        timeout_seconds, retries: for each HTTP request. MLflow's own defaults (120 s, 7 retries with backoff) keep a caller
-            waiting for minutes; servers that can go on without MLflow want a short, single try.
+        timeout_seconds, retries: for each HTTP request. Servers that can go on without MLflow want a short, single try.
     """
 
     def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3) -> None:
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_seconds)
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(retries)
-        from mlflow import MlflowClient  # seconds to import: not before somebody needs it
-
-        self.url = url
-        self.client = MlflowClient(tracking_uri=url, registry_uri=url)
+        self.url, self.timeout_seconds, self.retries = url, timeout_seconds, retries
+        self.api = MlflowApi(url, timeout_seconds, retries)
 
     def models(self) -> list[str]:
         """Names of the registered models, sorted. Raises RegistryUnavailableError."""
-        with _Translated("*", "*"):
-            return sorted(model.name for model in self.client.search_registered_models())
+        return sorted(model.name for model in self.api.search_registered_models())
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that holds a role, or None. Raises RegistryUnavailableError."""
-        with _Translated(model, alias):
-            try:
-                return _version(self.client.get_model_version_by_alias(model, alias))
-            except UnknownVersionError:
-                return None
-            except Exception as error:
-                if _is_missing(error):
-                    return None
-                raise
+        try:
+            return _version(self.api.get_model_version_by_alias(model, alias))
+        except UnknownVersionError:
+            return None
 
     def get(self, model: str, version: str) -> Version:
         """One version. Raises UnknownVersionError, RegistryUnavailableError."""
-        with _Translated(model, version):
-            found = _version(self.client.get_model_version(model, version))
-        return found
+        return _version(self.api.get_model_version(model, version))
 
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; empty for a model that was never trained."""
-        with _Translated(model, "*"):
-            # Search results carry no aliases; the registered model does.
-            found = self.client.search_model_versions(f"name='{model}'")
-            return sorted((self.get(model, v.version) for v in found), key=lambda v: int(v.version))
+        # Search results carry no aliases; the registered model does.
+        try:
+            aliases = self.api.get_registered_model(model).aliases
+        except UnknownVersionError:
+            return []
+        found = sorted(self.api.search_model_versions(model), key=lambda v: int(v.version))
+        return [_version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found]
 
     def register(self, model: str, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
         """Register a bundle as a new version. Registering the same run again returns the version it already has."""
-        with _Translated(model, run_id):
-            if not any(m.name == model for m in self.client.search_registered_models(f"name='{model}'")):
-                self.client.create_registered_model(model)
-            existing = [v for v in self.versions(model) if v.run_id == run_id]
-            if existing:
-                return existing[0]
-            created = self.client.create_model_version(model, source=source, run_id=run_id, tags=dict(tags))
-            return self.get(model, created.version)
+        if model not in self.models():
+            self.api.create_registered_model(model)
+        existing = [v for v in self.versions(model) if v.run_id == run_id]
+        if existing:
+            return existing[0]
+        return self.get(model, self.api.create_model_version(model, source, run_id, tags).version)
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
-        with _Translated(model, version):
-            self.client.set_registered_model_alias(model, alias, version)
+        self.api.set_registered_model_alias(model, alias, version)
 
     def remove_alias(self, model: str, alias: str) -> None:
         """Take a role away from whoever holds it; fine when nobody does. Raises RegistryUnavailableError."""
-        with _Translated(model, alias):
-            if self.by_alias(model, alias) is not None:
-                self.client.delete_registered_model_alias(model, alias)
+        if self.by_alias(model, alias) is not None:
+            self.api.delete_registered_model_alias(model, alias)
 
     def set_tag(self, model: str, version: str, name: str, value: str) -> None:
         """Raises UnknownVersionError, RegistryUnavailableError."""
-        with _Translated(model, version):
-            self.client.set_model_version_tag(model, version, name, value)
+        self.api.set_model_version_tag(model, version, name, value)
 
     def promote(self, model: str, version: str) -> None:
         """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
@@ -148,8 +119,7 @@ class ModelRegistry:
         for alias in (CHALLENGER, PREVIOUS_CHAMPION):
             self._take_from(model, alias, version)
         if ROLLED_BACK_TAG in wanted.tags:
-            with _Translated(model, version):
-                self.client.delete_model_version_tag(model, version, ROLLED_BACK_TAG)
+            self.api.delete_model_version_tag(model, version, ROLLED_BACK_TAG)
 
     def roll_back(self, model: str, to: str, why: str, rejected: str = "") -> None:
         """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
@@ -182,55 +152,21 @@ class ModelRegistry:
 
     def download(self, version: Version, target: Path) -> Path:
         """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""
-        from mlflow.artifacts import download_artifacts
-
         target.mkdir(parents=True, exist_ok=True)
-        with _Translated(version.model, version.version):
-            return Path(download_artifacts(artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url))
+        return self.api.get_artifacts(version.source, target)
 
     def download_run_artifact(self, version: Version, path: str, target: Path) -> Path:
         """Copy a file or directory that the version's run logged beside the bundle into `target`; returns where it is."""
         target.mkdir(parents=True, exist_ok=True)
-        with _Translated(version.model, version.version):
-            return Path(self.client.download_artifacts(version.run_id, path, str(target)))
-
-    def errors(self, model: str, what: str) -> AbstractContextManager[None]:
-        """For callers that use `client` themselves: its errors as UnknownVersionError and RegistryUnavailableError."""
-        return _Translated(model, what)
+        return self.api.get_artifacts(f"{self.api.get_run_artifact_uri(version.run_id)}/{path}", target)
 
 
-def _version(found: ModelVersion) -> Version:
+def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:
     return Version(
         model=found.name,
-        version=str(found.version),
-        run_id=found.run_id or "",
-        source=found.source or "",
-        tags=dict(found.tags or {}),
-        aliases=tuple(found.aliases or ()),
+        version=found.version,
+        run_id=found.run_id,
+        source=found.source,
+        tags={tag.key: tag.value for tag in found.tags},
+        aliases=found.aliases if aliases is None else aliases,
     )
-
-
-def _is_missing(error: Exception) -> bool:
-    """MLflow calls an absent alias, and a version that is no number, an invalid parameter."""
-    code, message = getattr(error, "error_code", ""), str(error).lower()
-    return code == "RESOURCE_DOES_NOT_EXIST" or (
-        code == "INVALID_PARAMETER_VALUE" and ("alias" in message or "version" in message)
-    )
-
-
-class _Translated(AbstractContextManager[None]):
-    """MLflow's many errors as this module's two."""
-
-    def __init__(self, model: str, what: str) -> None:
-        self._asked = f"{model}@{what}"
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException
-
-        if isinstance(error, MlflowException) and _is_missing(error):
-            raise UnknownVersionError(f"{self._asked}: not in the registry ({error.message})") from error
-        if isinstance(error, (MlflowException, RequestException)):
-            raise RegistryUnavailableError(f"{self._asked}: MLflow did not answer: {error}") from error

@@ -21,6 +21,7 @@ from onnx import TensorProto
 from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, PARITY_FILE, PROFILE_FILE, Bundle, OnnxScorer, Parity, write_bundle
 from dojo.registry import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import SERVICES, VIEWS
+from pipelines.retraining.tracking import tracking_client
 
 SERVICE = "fraud_detection_v1"
 TRAINED_AS_OF = datetime(2018, 6, 1, tzinfo=UTC)
@@ -205,7 +206,7 @@ def _seconds_a_round(graph: Any) -> float:
 
 def register_champion(registry: ModelRegistry, bundle: Path, sha256: str, model: str = "fraud_detection") -> Version:
     """Log a bundle to MLflow, register it, and make it the champion."""
-    client = registry.client
+    client = tracking_client(registry)
     experiment = client.get_experiment_by_name("tests")
     experiment_id = experiment.experiment_id if experiment else client.create_experiment("tests")
     run = client.create_run(experiment_id)

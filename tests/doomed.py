@@ -31,14 +31,14 @@ class Fate:
 
 
 class DoomedMlflow:
-    """MLflow's client in a doomed process."""
+    """MLflow's API in a doomed process."""
 
-    def __init__(self, client: Any, fate: Fate) -> None:
-        self._client, self._fate = client, fate
+    def __init__(self, api: Any, fate: Fate) -> None:
+        self._api, self._fate = api, fate
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = getattr(self._client, name)(*args, **kwargs)
+            answer = getattr(self._api, name)(*args, **kwargs)
             if not name.startswith(("get_", "search_")):
                 self._fate.written()
             return answer

@@ -25,6 +25,7 @@ from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.rollouts import Rollout, Rollouts
 from dojo.routes import Arm, Route, RouteTable
 from dojo.specs import ModelSpec, load_spec
+from pipelines.retraining.tracking import tracking_client
 from services.rollout.announcements import Announcements
 from services.rollout.controller import Controller
 from services.rollout.evidence import longest_silence
@@ -44,11 +45,11 @@ def spec_of(model: str, **policy: object) -> ModelSpec:
 
 def register_versions(registry: ModelRegistry, model: str, count: int = 2) -> list[str]:
     """Versions without bundles; the first is champion, the second challenger."""
-    experiment = registry.client.get_experiment_by_name("rollouts")
-    experiment_id = experiment.experiment_id if experiment else registry.client.create_experiment("rollouts")
+    experiment = tracking_client(registry).get_experiment_by_name("rollouts")
+    experiment_id = experiment.experiment_id if experiment else tracking_client(registry).create_experiment("rollouts")
     versions = []
     for _ in range(count):
-        run = registry.client.create_run(experiment_id)
+        run = tracking_client(registry).create_run(experiment_id)
         versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", {}).version)
     registry.set_alias(model, CHAMPION, versions[0])
     registry.set_alias(model, CHALLENGER, versions[1])

@@ -14,7 +14,7 @@ from dojo.audit import Entry, Kind
 from dojo.cli.changes import desk, registry_of
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
 from dojo.promotion import anchors
-from dojo.registry import RegistryUnavailableError
+from dojo.registry_errors import RegistryUnavailableError
 
 app = typer.Typer(help="The audit trail: every change of a role, route, gate or rollout.", no_args_is_help=True)
 

@@ -20,7 +20,8 @@ from dojo.cli.output import err, errors_become_messages, fail
 from dojo.clock import ClockNotSetError, RedisWorldClock
 from dojo.connections import connect_redis, redis_address
 from dojo.promotion import Champions, Change
-from dojo.registry import ModelRegistry, RegistryUnavailableError
+from dojo.registry import ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError
 from dojo.rollouts import Rollouts
 from dojo.routes import InvalidRouteError, RouteConflictError, RouteTable
 from dojo.settings import Settings, SettingsError, load_settings

@@ -13,7 +13,8 @@ from rich.table import Table
 from dojo.cli import roles
 from dojo.cli.changes import mlflow_errors_become_messages, registry_of
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from dojo.registry import APPROVAL_TAG, GATE_TAG, ROLLED_BACK_TAG, ModelRegistry, UnknownVersionError, Version
+from dojo.registry import APPROVAL_TAG, GATE_TAG, ROLLED_BACK_TAG, ModelRegistry, Version
+from dojo.registry_errors import UnknownVersionError
 from dojo.settings import load_settings
 
 app = typer.Typer(help="Registered model versions, their roles, and who gets which.", no_args_is_help=True)

@@ -21,10 +21,9 @@ from dojo.registry import (
     PREVIOUS_CHAMPION,
     ROLLED_BACK_TAG,
     ModelRegistry,
-    RegistryUnavailableError,
-    UnknownVersionError,
     Version,
 )
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.rollouts import NoRolloutError, Request, RequestPendingError, Rollout, RolloutConflictError, Stage
 from dojo.routes import Route
 

@@ -21,7 +21,8 @@ from dojo.cli.rollout_view import explain, summary
 from dojo.clock import ClockNotSetError, RedisWorldClock, wall_now
 from dojo.connections import connect_redis, redis_address
 from dojo.promotion import TrafficElsewhereError, require_champions_traffic, require_version
-from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry, RegistryUnavailableError, UnknownVersionError
+from dojo.registry import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.rollouts import (
     Action,
     NoRolloutError,

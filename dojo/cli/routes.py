@@ -15,7 +15,8 @@ from dojo.cli.changes import Desk, ModelArgument, Who, Why, Yes, confirm, desk, 
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.strategies import DEFAULT_WEIGHTS, Wanted, arms_of, salt_of
 from dojo.promotion import Change, describe, full_traffic
-from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError, UnknownVersionError
+from dojo.registry import CHAMPION, ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.routes import STANDBY_ARM, Arm, Route, Strategy
 from dojo.settings import Settings
 from dojo.specs import SpecError, load_spec, load_specs

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dojo.registry import RegistryUnavailableError, UnknownVersionError
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.settings import SettingsError, load_settings
 from dojo.specs import SpecError
 from pipelines.drift_report.publish import EmptyWindowError, NoReferenceError, build

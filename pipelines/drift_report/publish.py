@@ -12,6 +12,7 @@ from dojo.registry import DRIFT_REPORT_TAG, ModelRegistry
 from dojo.settings import Settings
 from dojo.specs import load_spec
 from pipelines.drift_report.rows import EmptyWindowError, NoReferenceError, reference_side, window_side
+from pipelines.retraining.tracking import tracking_client, tracking_errors
 
 __all__ = ["DriftReport", "EmptyWindowError", "NoReferenceError", "build"]
 
@@ -74,11 +75,11 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
         },
     )
     artifact = f"{REPORTS_PATH}/version-{version}_{first:%Y%m%dT%H%M}_{last:%Y%m%dT%H%M}.html"
-    with TemporaryDirectory() as directory, registry.errors(model, f"drift report of version {version}"):
+    with TemporaryDirectory() as directory, tracking_errors(model, f"drift report of version {version}"):
         file = Path(directory) / Path(artifact).name
         file.write_text(page.html, encoding="utf-8")
-        experiment = registry.client.get_run(found.run_id).info.experiment_id
-        registry.client.log_artifact(found.run_id, str(file), REPORTS_PATH)
+        experiment = tracking_client(registry).get_run(found.run_id).info.experiment_id
+        tracking_client(registry).log_artifact(found.run_id, str(file), REPORTS_PATH)
     url = f"{settings.mlflow}/#/experiments/{experiment}/runs/{found.run_id}/artifacts/{artifact}"
     registry.set_tag(model, version, DRIFT_REPORT_TAG, url)
     return DriftReport(

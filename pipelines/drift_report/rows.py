@@ -11,7 +11,8 @@ import polars as pl
 
 from dojo.events import Stream
 from dojo.lake import Lake
-from dojo.registry import ModelRegistry, UnknownVersionError, Version
+from dojo.registry import ModelRegistry, Version
+from dojo.registry_errors import UnknownVersionError
 from pipelines.retraining.errors import RefusedError
 from pipelines.retraining.log import RECORD_PATH
 from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE, SCORE_COLUMN

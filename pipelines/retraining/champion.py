@@ -11,7 +11,8 @@ import yaml
 from dojo.bundle import PROFILE_FILE
 from dojo.durations import parse_duration
 from dojo.reference_profile import ReferenceProfile
-from dojo.registry import CHAMPION, ModelRegistry, UnknownVersionError, Version
+from dojo.registry import CHAMPION, ModelRegistry, Version
+from dojo.registry_errors import UnknownVersionError
 from pipelines.retraining.collect import MANIFEST_FILE, Manifest
 from pipelines.retraining.log import RECORD_PATH
 

@@ -36,7 +36,8 @@ def train(
     from dojo.connections import connect_redis, redis_address
     from dojo.lake import Lake
     from dojo.promotion import Champions, Change
-    from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError
+    from dojo.registry import CHAMPION, ModelRegistry
+    from dojo.registry_errors import RegistryUnavailableError
     from dojo.routes import RouteConflictError, RouteTable
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
@@ -121,7 +122,8 @@ def reproduce(
     """
     from dojo.bundle import CorruptBundleError
     from dojo.lake import Lake
-    from dojo.registry import ModelRegistry, RegistryUnavailableError, UnknownVersionError
+    from dojo.registry import ModelRegistry
+    from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
     from dojo.settings import load_settings
     from pipelines.retraining.errors import TrainingRefusedError
     from pipelines.retraining.reproduce import reproduce as rebuild

@@ -40,6 +40,7 @@ from pipelines.retraining.champion import seen_until
 from pipelines.retraining.collect import WARM_UP
 from pipelines.retraining.errors import RefusedError
 from pipelines.retraining.gate import inputs_of
+from pipelines.retraining.tracking import tracking_client, tracking_errors
 
 Verdict = Literal["ok", "degraded", "insufficient_data"]
 
@@ -136,8 +137,8 @@ def evaluate_champion(
 
 def promise_of(version: Version, registry: ModelRegistry) -> Promised:
     """What a version's run recorded of its holdout. Raises NothingToEvaluateError."""
-    with registry.errors(version.model, f"run {version.run_id}"):
-        metrics = registry.client.get_run(version.run_id).data.metrics
+    with tracking_errors(version.model, f"run {version.run_id}"):
+        metrics = tracking_client(registry).get_run(version.run_id).data.metrics
     try:
         return Promised(metrics["pr_auc"], metrics["frauds_holdout"] / metrics["rows_holdout"])
     except (KeyError, ZeroDivisionError) as error:

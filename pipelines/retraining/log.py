@@ -25,6 +25,7 @@ from pipelines.retraining.model_card import METRIC_NAMES, model_card
 from pipelines.retraining.provenance import Code, current_code
 from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE
 from pipelines.retraining.steps import Evaluation, Fit, Run, read_evaluation, read_fit
+from pipelines.retraining.tracking import tracking_client, tracking_errors
 
 RECORD_PATH = "record"
 CARD_FILE = "model_card.md"
@@ -58,8 +59,8 @@ def log_version(run: Run, registry: ModelRegistry) -> tuple[Version, str]:
     """
     name = run.spec.name
     run_id = log_run(run, registry)
-    with registry.errors(name, "training run"):
-        registry.client.set_terminated(run_id, FINISHED)
+    with tracking_errors(name, "training run"):
+        tracking_client(registry).set_terminated(run_id, FINISHED)
     registered = register_run(registry, name, run_id)
     # A later version waits as challenger: comparing it with the champion and rolling it out is not training's business.
     alias = CHAMPION if registry.by_alias(name, CHAMPION) is None else CHALLENGER
@@ -89,9 +90,9 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
     (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
 
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
-    client, name = registry.client, run.spec.name
+    client, name = tracking_client(registry), run.spec.name
     title = f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}"
-    with registry.errors(name, "training run"):
+    with tracking_errors(name, "training run"):
         opened = (
             run_of_job(registry, name, job.key, title, record, job.tags) if job else create_run(registry, name, title, record)
         )
@@ -115,13 +116,13 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
     Raises:
         RegistryUnavailableError: MLflow does not answer.
     """
-    with registry.errors(model, run_id), TemporaryDirectory() as directory:
-        run = registry.client.get_run(run_id)
-        card = Path(registry.client.download_artifacts(run_id, CARD_FILE, directory)).read_text()
+    with tracking_errors(model, run_id), TemporaryDirectory() as directory:
+        run = tracking_client(registry).get_run(run_id)
+        card = Path(tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)).read_text()
         metrics = {f"metric.{name}": f"{run.data.metrics[name]:.6f}" for name in METRIC_NAMES if name in run.data.metrics}
         tags = {name: run.data.tags[name] for name in VERSION_TAGS if name in run.data.tags}
         version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", {**tags, **metrics})
-        registry.client.update_model_version(model, version.version, description=card)
+        tracking_client(registry).update_model_version(model, version.version, description=card)
     return version
 
 
@@ -144,7 +145,7 @@ def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
     try:
         yield run_id
     except Exception:
-        registry.client.set_terminated(run_id, "FAILED")
+        tracking_client(registry).set_terminated(run_id, "FAILED")
         raise
 
 
@@ -171,7 +172,7 @@ def _log_figures(
         f"frauds_{part}": float(frauds) for part, frauds in fit.frauds.items()
     }
     measured = {**evaluation.metrics, **counts, "parity_difference": fit.parity_difference}
-    registry.client.log_batch(
+    tracking_client(registry).log_batch(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in measured.items()],
         params=[Param(name, str(value)) for name, value in parameters.items()],

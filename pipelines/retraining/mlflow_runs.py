@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dojo.registry import ModelRegistry, UnknownVersionError
+from dojo.registry import ModelRegistry
+from dojo.registry_errors import UnknownVersionError
 from pipelines.retraining.decision import DECISION_FILE, GATE_PATH, Decision
+from pipelines.retraining.tracking import tracking_client, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -27,21 +29,21 @@ IDENTITY = ("data_sha256", "model_sha256")
 
 def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
     """The run of a job, None when it has none yet. Raises RegistryUnavailableError."""
-    with registry.errors(model, f"run of job {job}"):
-        experiment = registry.client.get_experiment_by_name(model)
+    with tracking_errors(model, f"run of job {job}"):
+        experiment = tracking_client(registry).get_experiment_by_name(model)
         if experiment is None:
             return None
-        found = registry.client.search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)
+        found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)
         return found[0] if found else None
 
 
 def newest_run_with(registry: ModelRegistry, model: str, tag: str) -> MlflowRun | None:
     """The model's newest run that has a tag. Raises RegistryUnavailableError."""
-    with registry.errors(model, f"newest run with {tag}"):
-        experiment = registry.client.get_experiment_by_name(model)
+    with tracking_errors(model, f"newest run with {tag}"):
+        experiment = tracking_client(registry).get_experiment_by_name(model)
         if experiment is None:
             return None
-        found = registry.client.search_runs(
+        found = tracking_client(registry).search_runs(
             [experiment.experiment_id], f"tags.`{tag}` != ''", order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
@@ -53,9 +55,9 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decisio
     Raises:
         UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
     """
-    with TemporaryDirectory() as directory, registry.errors(model, f"run {run_id}"):
+    with TemporaryDirectory() as directory, tracking_errors(model, f"run {run_id}"):
         try:
-            path = registry.client.download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
+            path = tracking_client(registry).download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
         except OSError as error:
             raise UnknownVersionError(f"{model}: run {run_id} never met the gate") from error
         return Decision.read(Path(path))
@@ -63,7 +65,7 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decisio
 
 def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:
     """A new run in the model's experiment, with its tags from the first moment."""
-    client = registry.client
+    client = tracking_client(registry)
     experiment = client.get_experiment_by_name(model)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
     return client.create_run(experiment_id, run_name=name, tags=dict(tags))
@@ -85,7 +87,7 @@ def run_of_job(
         if found.info.status == FINISHED:
             return found
         if all(found.data.tags.get(part) == record[part] for part in IDENTITY):
-            registry.client.update_run(found.info.run_id, status="RUNNING")
+            tracking_client(registry).update_run(found.info.run_id, status="RUNNING")
             return found
-        registry.client.delete_run(found.info.run_id)
+        tracking_client(registry).delete_run(found.info.run_id)
     return create_run(registry, model, name, {**tags, **record, JOB_TAG: job})

@@ -53,7 +53,7 @@ def retrain(
 
     from dojo.clock import ClockNotSetError
     from dojo.connections import redis_address
-    from dojo.registry import RegistryUnavailableError
+    from dojo.registry_errors import RegistryUnavailableError
     from dojo.settings import load_settings
     from dojo.specs import SpecError, load_spec
     from pipelines.airflow_client import AirflowError
@@ -155,7 +155,8 @@ def show(
 
     Example: dojo gate show fraud_detection@2
     """
-    from dojo.registry import GATE_TAG, ModelRegistry, RegistryUnavailableError, UnknownVersionError
+    from dojo.registry import GATE_TAG, ModelRegistry
+    from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
     from dojo.settings import load_settings
     from pipelines.retraining.gate_report import markdown
     from pipelines.retraining.mlflow_runs import logged_decision, newest_run_with

@@ -40,6 +40,7 @@ from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, FINISHED, find_run, lo
 from pipelines.retraining.records import Records
 from pipelines.retraining.schedule import ScheduleStore
 from pipelines.retraining.steps import Progress, Run, silent
+from pipelines.retraining.tracking import tracking_client, tracking_errors
 
 __all__ = [
     "REFUSALS",
@@ -147,16 +148,16 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
     run_id = logged.info.run_id
     decision = gate.decide(run, registry, job.key, run_id)
-    with registry.errors(job.model, f"run {run_id}"):
-        registry.client.log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
+    with tracking_errors(job.model, f"run {run_id}"):
+        tracking_client(registry).log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
         for name, value in _gate_tags(decision).items():
-            registry.client.set_tag(run_id, name, value)
+            tracking_client(registry).set_tag(run_id, name, value)
     words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"
     records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
     if job.dry_run:
         workspaces.end(job, settings.home)
-    with registry.errors(job.model, f"run {run_id}"):
-        registry.client.set_terminated(run_id, FINISHED)  # last: from now on the decision stands
+    with tracking_errors(job.model, f"run {run_id}"):
+        tracking_client(registry).set_terminated(run_id, FINISHED)  # last: from now on the decision stands
     return said(decision)
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from dojo.bundle import BUNDLE_HASH_TAG, CorruptBundleError
-from dojo.registry import RegistryUnavailableError, UnknownVersionError, Version
+from dojo.registry import Version
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.routes import Arm, Mode, Route
 from dojo.specs import ModelSpec
 from services.gateway.arms import ServedRoute, champion_route, describe, is_trusted, registrys_route, served_route

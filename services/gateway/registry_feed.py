@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from dojo.registry import RegistryUnavailableError, UnknownVersionError
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from services.gateway.metrics import Metrics
 from services.gateway.models import Models
 from services.gateway.version_store import VersionStore, in_thread

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from dojo.bundle import BUNDLE_HASH_TAG, Bundle, CorruptBundleError
-from dojo.registry import CHAMPION, ModelRegistry, UnknownVersionError, Version
+from dojo.registry import CHAMPION, ModelRegistry, Version
+from dojo.registry_errors import UnknownVersionError
 from dojo.specs import ModelSpec
 from services.gateway.heap import settle
 from services.gateway.model_cache import CachedVersion, ModelCache
@@ -38,13 +38,11 @@ class VersionStore:
         rejected: Callable[[str, str, CorruptBundleError], None],
     ) -> None:
         self.caches = {name: ModelCache(directory, spec, _of(name, rejected)) for name, spec in specs.items()}
-        self._registry_url = registry_url
-        self._registry: ModelRegistry | None = None
-        self._registry_lock = threading.Lock()
+        self._registry = ModelRegistry(registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
 
     def champion(self, model: str) -> Version | None:
         """The registry's champion. Raises RegistryUnavailableError."""
-        return self._connected().by_alias(model, CHAMPION)
+        return self._registry.by_alias(model, CHAMPION)
 
     def trusted(self, model: str, version: str, offline: bool = False) -> ServedModel:
         """A version to be scored in this process, verified (hashes and parity) and warm.
@@ -74,7 +72,7 @@ class VersionStore:
     def from_registry(self, version: Version) -> ServedModel:
         """The very version that the registry described just now, for serving in this process. Raises as `trusted`."""
         cache = self.caches[version.model]
-        cache.fetch(version, self._connected())
+        cache.fetch(version, self._registry)
         served = cache.load(version.version)
         if served is None:
             raise UnknownVersionError(f"{version.model}: version {version.version} left the cache while it was loaded")
@@ -97,7 +95,7 @@ class VersionStore:
         versions from 1 again. They are dropped from the cache. Raises RegistryUnavailableError, UnknownVersionError."""
         found = []
         for version, sha256 in versions.items():
-            expected = self._connected().get(model, version).tags.get(BUNDLE_HASH_TAG)
+            expected = self._registry.get(model, version).tags.get(BUNDLE_HASH_TAG)
             if expected != sha256:
                 error = CorruptBundleError(f"the registry's version {version} has another bundle now")
                 self.caches[model].drop(CachedVersion(version, sha256), error)
@@ -105,15 +103,7 @@ class VersionStore:
         return found
 
     def _fetch(self, model: str, version: str) -> None:
-        registry = self._connected()
-        self.caches[model].fetch(registry.get(model, version), registry)
-
-    def _connected(self) -> ModelRegistry:
-        with self._registry_lock:
-            if self._registry is None:  # importing MLflow takes seconds
-                self._registry = ModelRegistry(self._registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-                gc.freeze()  # MLflow's modules live for ever: walking them in each full collection would stall requests for 100 ms
-            return self._registry
+        self.caches[model].fetch(self._registry.get(model, version), self._registry)
 
 
 def in_thread(name: str, work: Callable[[], _T]) -> asyncio.Future[_T]:

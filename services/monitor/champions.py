@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from dojo.registry import CHAMPION, ModelRegistry, RegistryUnavailableError
+from dojo.registry import CHAMPION, ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError
 
 # Wall seconds between questions, and after one that failed: a question to a server that is away takes as long as its timeout.
 ASK_SECONDS = 10.0

@@ -10,7 +10,8 @@ import structlog
 
 from dojo.bundle import BUNDLE_HASH_TAG, PROFILE_FILE, CorruptBundleError, verify_bundle
 from dojo.reference_profile import ReferenceProfile, UnusableProfileError
-from dojo.registry import ModelRegistry, RegistryUnavailableError, UnknownVersionError
+from dojo.registry import ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from services.monitor.state import NO_VERSION, Key
 
 # MLflow is away, or a version is not registered yet: seconds of wall time until it is asked again.

@@ -19,7 +19,7 @@ import msgspec
 from dojo.clock import wall_now
 from dojo.inbox import Urgency
 from dojo.promotion import Champions, Change
-from dojo.registry import RegistryUnavailableError, UnknownVersionError
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.rollouts import NoRolloutError, Request, Rollouts, Stage
 from dojo.spec_schema import ModelSpec
 from dojo.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders

@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dojo.clock import ClockNotSetError
-from dojo.registry import RegistryUnavailableError
+from dojo.registry_errors import RegistryUnavailableError
 from dojo.rollouts import RolloutConflictError
 from dojo.routes import RouteConflictError
 from services.responder.metrics import Metrics

@@ -29,7 +29,8 @@ import msgspec
 from dojo.clock import WorldClock, wall_now
 from dojo.events import Stream
 from dojo.promotion import Champions
-from dojo.registry import CHAMPION, RegistryUnavailableError, UnknownVersionError
+from dojo.registry import CHAMPION
+from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
 from dojo.rollouts import Rollout, Stage
 from dojo.routes import Route
 from dojo.specs import ModelSpec

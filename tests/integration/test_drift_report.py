@@ -12,7 +12,8 @@ import pytest
 
 from dojo.events import Stream
 from dojo.lake import Lake
-from dojo.registry import DRIFT_REPORT_TAG, ModelRegistry, UnknownVersionError, Version
+from dojo.registry import DRIFT_REPORT_TAG, ModelRegistry, Version
+from dojo.registry_errors import UnknownVersionError
 from dojo.settings import Settings
 from dojo.specs import ModelSpec
 from dojo.statistics.binning import bin_counts, population_stability_index, quantile_edges
@@ -25,6 +26,7 @@ from pipelines.retraining.log import RECORD_PATH
 from pipelines.retraining.mlflow_runs import create_run
 from pipelines.retraining.reference import Holdout
 from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE, ROWS, SCORE_COLUMN, reference_rows
+from pipelines.retraining.tracking import tracking_client
 from tests.bundles import SERVICE, register_champion
 from tests.payments import small_spec
 from tests.servers import MlflowServer
@@ -68,7 +70,7 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     run = create_run(registry, spec.name, "training", {})
     reference = reference_rows(holdout, seed=1)
     reference.write_parquet(settings.home / REFERENCE_ROWS_FILE)
-    registry.client.log_artifact(run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH)
+    tracking_client(registry).log_artifact(run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH)
     made = registry.register(spec.name, run.info.run_id, f"{run.info.artifact_uri}/model", {})
     lake = Lake(settings.lake_dir)
     drawn = reference.sample(1500, with_replacement=True, seed=1)
@@ -112,11 +114,11 @@ def report(settings: Settings, spec: ModelSpec, version: Version) -> DriftReport
 
 
 def page_of(report: DriftReport, registry: ModelRegistry, directory: Path) -> str:
-    return Path(registry.client.download_artifacts(report.run_id, report.artifact, str(directory))).read_text()
+    return Path(tracking_client(registry).download_artifacts(report.run_id, report.artifact, str(directory))).read_text()
 
 
 def experiment_of(version: Version, registry: ModelRegistry) -> str:
-    return str(registry.client.get_run(version.run_id).info.experiment_id)
+    return str(tracking_client(registry).get_run(version.run_id).info.experiment_id)
 
 
 def test_a_drifted_feature_is_named_as_drifted_and_no_other(
@@ -164,7 +166,7 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     assert drifted == "drifted: none (1500 rows against 2000)"
     assert registry.get(spec.name, version.version).tags[DRIFT_REPORT_TAG] == url != report.url  # the newest one
     artifact = url.partition("/artifacts/")[2]
-    page = Path(registry.client.download_artifacts(version.run_id, artifact, str(tmp_path))).read_text()
+    page = Path(tracking_client(registry).download_artifacts(version.run_id, artifact, str(tmp_path))).read_text()
     assert "drifted</b>: none" in page
     assert '{"value": "0", "label": "Drifted Columns"}' in page
     assert main([spec.name, "999", start, end]) == 1

@@ -23,6 +23,7 @@ from dojo.registry import APPROVAL_TAG, CHAMPION, GATE_TAG, PREVIOUS_CHAMPION, R
 from dojo.rollouts import Rollouts
 from dojo.routes import RouteTable
 from dojo.specs import load_spec
+from pipelines.retraining.tracking import tracking_client
 from tests.bundles import make_bundle
 from tests.gateways import GatewayServer
 from tests.servers import MlflowServer, RedisServer, free_port, wait_until
@@ -83,8 +84,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     for number in range(3):
         bundle = directory / f"bundle-{number}"
         sha256 = make_bundle(bundle, seed=number + 1)
-        run = registry.client.create_run("0").info
-        registry.client.log_artifacts(run.run_id, str(bundle), "bundle")
+        run = tracking_client(registry).create_run("0").info
+        tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
         registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", {BUNDLE_HASH_TAG: sha256})
     yield Platform(redis, mlflow, registry, build(), directory)
     mlflow.stop()
@@ -100,7 +101,7 @@ def platform(servers: Platform) -> Platform:
         for alias in version.aliases:
             servers.registry.remove_alias(MODEL, alias)
         for tag in set(version.tags) - {BUNDLE_HASH_TAG}:
-            servers.registry.client.delete_model_version_tag(MODEL, version.version, tag)
+            tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
     servers.registry.set_alias(MODEL, CHAMPION, "1")
     servers.registry.set_tag(MODEL, "2", GATE_TAG, "improved")
     servers.registry.set_tag(MODEL, "3", GATE_TAG, "worse")

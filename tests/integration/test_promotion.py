@@ -19,12 +19,11 @@ from dojo.registry import (
     PREVIOUS_CHAMPION,
     ROLLED_BACK_TAG,
     ModelRegistry,
-    NoPreviousChampionError,
-    RegistryUnavailableError,
-    UnknownVersionError,
     Version,
 )
+from dojo.registry_errors import NoPreviousChampionError, RegistryUnavailableError, UnknownVersionError
 from dojo.routes import Arm, Route, RouteConflictError, RouteTable
+from pipelines.retraining.tracking import tracking_client
 from tests.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.servers import MlflowServer, RedisServer, free_port
 
@@ -47,10 +46,10 @@ def registry(mlflow_server: MlflowServer) -> Iterator[ModelRegistry]:
     """A registry with three versions of one model."""
     registry = ModelRegistry(mlflow_server.url)
     for _ in range(3):
-        run = registry.client.create_run("0").info
+        run = tracking_client(registry).create_run("0").info
         registry.register(MODEL, run.run_id, f"{run.artifact_uri}/model", {})
     yield registry
-    registry.client.delete_registered_model(MODEL)
+    tracking_client(registry).delete_registered_model(MODEL)
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
         for alias in version.aliases:
             registry.remove_alias(MODEL, alias)
         for tag in version.tags:
-            registry.client.delete_model_version_tag(MODEL, version.version, tag)
+            tracking_client(registry).delete_model_version_tag(MODEL, version.version, tag)
     for alias, number in roles.items():
         registry.set_alias(MODEL, alias, number)
     if rolled_back:
@@ -81,7 +80,7 @@ def restore(registry: ModelRegistry, versions: list[Version]) -> None:
         for alias in set(now.aliases) - set(then.aliases):
             registry.remove_alias(MODEL, alias)
         for tag in now.tags.keys() - then.tags.keys():
-            registry.client.delete_model_version_tag(MODEL, now.version, tag)
+            tracking_client(registry).delete_model_version_tag(MODEL, now.version, tag)
     for then in versions:
         for alias in then.aliases:
             registry.set_alias(MODEL, alias, then.version)
@@ -260,7 +259,7 @@ def doomed(champions: Champions, server: RedisServer, fate: Fate) -> Champions:
 
     redis = doomed_redis(server.url, fate)
     registry = ModelRegistry(champions.registry.url)
-    registry.client = DoomedMlflow(registry.client, fate)  # type: ignore[assignment]
+    registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
     return Champions(registry, RouteTable(redis), AuditTrail(redis))
 
 
@@ -334,19 +333,17 @@ def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: Champi
 
 
 class Outage:
-    """MLflow's client while MLflow goes away at its n-th request, for good."""
+    """MLflow's API while MLflow goes away at its n-th request, for good."""
 
-    def __init__(self, client: Any, after: int) -> None:
-        self._client, self._left = client, after
+    def __init__(self, api: Any, after: int) -> None:
+        self._api, self._left = api, after
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        from mlflow.exceptions import MlflowException
-
         def call(*args: Any, **kwargs: Any) -> Any:
             self._left -= 1
             if self._left < 0:
-                raise MlflowException("API request to http://mlflow failed with exception Connection refused")
-            return getattr(self._client, name)(*args, **kwargs)
+                raise RegistryUnavailableError("MLflow did not answer: connection refused")
+            return getattr(self._api, name)(*args, **kwargs)
 
         return call
 
@@ -377,9 +374,9 @@ def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champi
     put(champions.registry, **roles_before)
     for one in past:
         one(champions)
-    client, failures = champions.registry.client, 0
+    api, failures = champions.registry.api, 0
     while True:
-        champions.registry.client = Outage(client, failures)  # type: ignore[assignment]
+        champions.registry.api = Outage(api, failures)  # type: ignore[assignment]
         try:
             act(champions)
         except RegistryUnavailableError:
@@ -387,7 +384,7 @@ def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champi
         else:
             break
         finally:
-            champions.registry.client = client
+            champions.registry.api = api
     assert failures > 5
     assert len([e for e in champions.audit.entries() if e.entry_id.startswith("x:")]) == 1
     assert champions.audit.verify(anchors(champions.registry)).faults == ()

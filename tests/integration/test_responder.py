@@ -26,6 +26,7 @@ from dojo.registry import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelReg
 from dojo.rollouts import Request, Stage
 from dojo.work_orders import WorkOrder
 from pipelines.retraining.artefacts import dump_spec
+from pipelines.retraining.tracking import tracking_client
 from services.responder.control import switch_dry_run, switch_pause
 from services.responder.responder import DEAD_LETTERS_KEY
 from services.responder.state import Action
@@ -496,7 +497,7 @@ def served(redis_server: RedisServer, mlflow_server: MlflowServer, request: pyte
     model = f"responder_{abs(hash(request.node.name)) % 10**8}"
     registry = ModelRegistry(mlflow_server.url, timeout_seconds=10, retries=0)
     if model in registry.models():
-        registry.client.delete_registered_model(model)
+        tracking_client(registry).delete_registered_model(model)
     register_versions(registry, model)
     registry.promote(model, "2")
     return Surroundings(redis_server.url, registry, model, since_hours=10)
@@ -544,7 +545,7 @@ def test_traffic_moves_while_mlflow_is_away_and_the_role_follows(served: Surroun
 
 
 def test_a_version_that_is_gone_is_not_rolled_back_to(served: Surroundings) -> None:
-    served.registry.client.delete_model_version(served.model, "1")
+    tracking_client(served.registry).delete_model_version(served.model, "1")
     served.say("critical", since=START - 3 * HOUR)
     served.rounds()
     route = served.routes.get(served.model)
@@ -562,7 +563,7 @@ def life(shop: Surroundings) -> int:
     for survives in range(60):
         fate = Fate(survives)
         registry = ModelRegistry(shop.registry.url, timeout_seconds=10, retries=0)
-        registry.client = DoomedMlflow(registry.client, fate)  # type: ignore[assignment]
+        registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
         redis = doomed_redis(shop.url, fate)
         loop = shop.start(redis, registry)
         try:

@@ -20,13 +20,15 @@ from dojo.bundle import BUNDLE_HASH_TAG, MODEL_FILE, PARITY_FILE, PARITY_TOLERAN
 from dojo.events import Stream
 from dojo.lake import Lake
 from dojo.reference_profile import ReferenceProfile
-from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry, RegistryUnavailableError
+from dojo.registry import CHALLENGER, CHAMPION, ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError
 from dojo.specs import ModelSpec
 from pipelines.retraining.build_dataset import stored_features
 from pipelines.retraining.errors import InvalidDataError, LakeChangedError
 from pipelines.retraining.pipeline import TrainingResult, run_training
 from pipelines.retraining.reproduce import reproduce, reproduced
 from pipelines.retraining.steps import Run
+from pipelines.retraining.tracking import tracking_client
 from tests.payments import START, fill_lake, payments, small_spec
 from tests.servers import MlflowServer, free_port
 
@@ -64,7 +66,7 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     assert (champion.version, first.alias) == (first.version.version, CHAMPION)
     for tag in ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of", BUNDLE_HASH_TAG):
         assert champion.tags[tag]
-    run = registry.client.get_run(champion.run_id)
+    run = tracking_client(registry).get_run(champion.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["pr_auc"] == pytest.approx(first.metrics["pr_auc"])
     assert run.data.metrics["rows_holdout"] == first.fit.rows["holdout"]
@@ -72,7 +74,7 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     logged = {
         file.path
         for folder in ("", "plots", "record", "model")
-        for file in registry.client.list_artifacts(champion.run_id, folder)
+        for file in tracking_client(registry).list_artifacts(champion.run_id, folder)
     }
     assert {
         "model_card.md",
@@ -86,7 +88,7 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
         "model/bundle.json",
         "model/input_example.json",
     } <= logged
-    card = registry.client.get_model_version(spec.name, champion.version).description
+    card = tracking_client(registry).get_model_version(spec.name, champion.version).description
     assert "| train |" in card
     assert champion.tags["data_sha256"] in card
 
@@ -186,7 +188,7 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(lake: Lake, registry:
     ):
         run_training(Run(corrupt, spec, tmp_path / "run"), registry, AS_OF)
     assert registry.versions(spec.name) == []
-    assert registry.client.get_experiment_by_name(spec.name) is None
+    assert tracking_client(registry).get_experiment_by_name(spec.name) is None
 
 
 def test_without_mlflow_training_says_so_and_leaves_nothing(lake: Lake, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from pipelines.retraining.job import Job, key_by_hand
 from pipelines.retraining.mlflow_runs import DRY_RUN_TAG, JOB_TAG
 from pipelines.retraining.pipeline import BEFORE_THE_GATE, run_retraining
 from pipelines.retraining.steps import Run
+from pipelines.retraining.tracking import tracking_client
 from pipelines.retraining.workspaces import exclusive
 from tests.bundles import make_bundle, register_champion
 from tests.integration.killed_tasks import run_task
@@ -105,9 +106,9 @@ def second(first: dict[str, int], settings: Settings) -> dict[str, int]:
 
 
 def jobs_runs(registry: ModelRegistry, job: Job) -> list[str]:
-    experiment = registry.client.get_experiment_by_name(job.model)
+    experiment = tracking_client(registry).get_experiment_by_name(job.model)
     assert experiment is not None
-    found = registry.client.search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job.key}'")
+    found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job.key}'")
     return [run.info.run_id for run in found]
 
 
@@ -143,7 +144,7 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
     assert all(kills >= 1 for kills in second.values()), second
     assert sum(second.values()) >= 25
     (run_id,) = jobs_runs(registry, later_job(KILLED))
-    assert registry.client.get_run(run_id).info.status == "FINISHED"
+    assert tracking_client(registry).get_run(run_id).info.status == "FINISHED"
     versions = [version for version in registry.versions(KILLED) if version.run_id == run_id]
     assert [version.version for version in versions] == ["2"]
     assert versions[0].tags[GATE_TAG] == "improved"
@@ -171,7 +172,7 @@ def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
     second: dict[str, int], registry: ModelRegistry, redis: Redis
 ) -> None:
     (run_id,) = jobs_runs(registry, later_job(KILLED))
-    logged = {file.path for file in registry.client.list_artifacts(run_id, "gate")}
+    logged = {file.path for file in tracking_client(registry).list_artifacts(run_id, "gate")}
     assert logged == {f"gate/{name}" for name in ("decision.json", "gate.md", "gate.html", "gains.png", "precision_recall.png")}
     (gated,) = [entry for entry in entries(redis, KILLED) if entry.entry_id == f"{KILLED}:later:gate"]
     assert gated.why == "the world shifted"
@@ -214,7 +215,7 @@ def test_a_dry_run_registers_nothing_and_its_run_says_so(
     assert "version" not in answer
     assert len(registry.versions(KILLED)) == before
     (run_id,) = jobs_runs(registry, job)
-    assert registry.client.get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
+    assert tracking_client(registry).get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
 
 

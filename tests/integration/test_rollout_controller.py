@@ -12,8 +12,10 @@ import pytest
 from dojo.clock import ManualClock, wall_now
 from dojo.connections import connect_redis
 from dojo.promotion import Champions, Change, TrafficElsewhereError, full_traffic, require_champions_traffic
-from dojo.registry import ROLLED_BACK_TAG, ModelRegistry, RegistryUnavailableError
+from dojo.registry import ROLLED_BACK_TAG, ModelRegistry
+from dojo.registry_errors import RegistryUnavailableError
 from dojo.rollouts import Action, Request, RequestPendingError, RolloutActiveError, Stage
+from pipelines.retraining.tracking import tracking_client
 from services.rollout.controller import Controller
 from tests.rollout_events import Gateway, Quality
 from tests.rollouts import START, both, register_versions, spec_of
@@ -366,7 +368,7 @@ def test_a_challenger_deleted_from_mlflow_can_still_be_taken_back(make: Make) ->
     world = make()
     world.start()
     settle(world.controller(), world)
-    world.registry.client.delete_model_version(world.spec.name, "2")
+    tracking_client(world.registry).delete_model_version(world.spec.name, "2")
     ask(world, "abort")
     settle(world.controller(), world)
     assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, "1")
@@ -377,7 +379,7 @@ def test_a_rollback_into_an_empty_registry_ends_with_the_traffic_moved_and_a_pag
     world = make()
     world.start()
     settle(world.controller(), world)
-    world.registry.client.delete_registered_model(world.spec.name)
+    tracking_client(world.registry).delete_registered_model(world.spec.name)
     ask(world, "abort")
     controller = world.controller()
     settle(controller, world)

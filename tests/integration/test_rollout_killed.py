@@ -12,6 +12,7 @@ from dojo.clock import ManualClock, wall_now
 from dojo.connections import connect_redis
 from dojo.registry import ModelRegistry
 from dojo.rollouts import Request, Stage
+from pipelines.retraining.tracking import tracking_client
 from services.rollout.evidence import decode_evidence
 from tests.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.rollout_events import Gateway, Quality
@@ -36,7 +37,7 @@ class Life:
         # The same names each time: they decide who gets which arm.
         redis.flushdb()
         if MODEL in registry.models():
-            registry.client.delete_registered_model(MODEL)
+            tracking_client(registry).delete_registered_model(MODEL)
         register_versions(registry, self.model)
         self.world = self._seen_by(redis, registry)
         self.kills = 0
@@ -48,7 +49,7 @@ class Life:
             survives = self._deaths.randrange(7) if self._deaths else 10**6
             fate = Fate(survives)
             registry = ModelRegistry(self._mlflow_url, timeout_seconds=10, retries=0)
-            registry.client = DoomedMlflow(registry.client, fate)  # type: ignore[assignment]
+            registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
             redis = doomed_redis(self._redis_url, fate)
             controller = self._seen_by(redis, registry).controller()
             try:

@@ -13,7 +13,10 @@ from importlib import import_module
 # this when it is imported: so before anything else here.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-from dojo.registry import ModelRegistry, RegistryUnavailableError
+from mlflow.exceptions import MlflowException
+
+from dojo.registry import ModelRegistry
+from pipelines.retraining.tracking import tracking_client
 
 for name in (
     "services.monitor.__main__",
@@ -39,5 +42,5 @@ for name in (
     import_module(name)
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by now, set it once more
 
-with contextlib.suppress(RegistryUnavailableError):  # nobody is there: what MLflow imports for its first request stays
-    ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0).models()
+with contextlib.suppress(MlflowException):  # nobody is there: what MLflow imports for its first request stays
+    tracking_client(ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0)).search_registered_models()
