@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from redis import Redis
 
-from dojo import freshness
+from dojo.core.state import freshness
 from feature_repo.catalog import VIEWS, Kind
 
 

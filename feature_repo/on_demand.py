@@ -18,10 +18,13 @@ DAY = 86400.0
 # Without an earlier transaction, or with one longer ago, "seconds since" is this: 30 days, the longest window we keep.
 SECONDS_SINCE_CAP = 30 * DAY
 
+# The request input that is a time; all others are numbers.
+TIME_INPUT = "transaction_time"
+
 # What the caller sends with a request.
 REQUEST_INPUTS: dict[str, str] = {
     "amount": "Amount of the payment, euro.",
-    "transaction_time": "When the payment is made, unix seconds UTC.",
+    TIME_INPUT: "When the payment is made, unix seconds UTC.",
 }
 
 # What is read from the store.

@@ -2,7 +2,7 @@
 
 Feast's SDK needs 0.5 ms and a protobuf object per value for a read that Redis answers in 0.06 ms, and takes seconds to
 import. The gateway therefore reads the hashes itself; only Feast ever writes them, and a test holds this module
-to what Feast really wrote (tests/integration/test_online_layout.py).
+to what Feast really wrote (tests/integration/feature_repo/test_online_layout.py).
 
     key     of an entity: serialised entity key (version 3) + project     one hash holds all views of the entity
     field   of a value:   murmur3_32("<view>:<feature>"), little endian   -> protobuf feast.types.Value

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.servers import MlflowServer, RedisServer
+from tests.support.servers import MlflowServer, RedisServer
 
 # A property does not become wrong because the machine was busy while one of its examples ran.
 settings.register_profile("any_machine", deadline=None)

@@ -14,10 +14,10 @@ from importlib.metadata import entry_points
 import typer
 
 from dojo import __version__
-from dojo.cli import contexts
+from dojo.cli import compose as contexts
 from dojo.cli.output import errors_become_messages, out
-from dojo.settings import SettingsError
-from dojo.supervisor.environment import adopt
+from dojo.core.settings import SettingsError
+from dojo.stack.environment import adopt
 
 COMMAND_GROUP = "dojo.commands"
 

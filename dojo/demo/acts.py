@@ -13,15 +13,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from dojo.clock import RedisWorldClock
-from dojo.demo import rollout_view, view
+from dojo.core.settings import Settings
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.demo.probes import features_online, first_version_as_of, ready, serves
+from dojo.demo.showing import rollout_view, view
+from dojo.demo.showing.view import Look
+from dojo.demo.showing.watch import Watcher
 from dojo.demo.steps import StepFailedError, Steps
 from dojo.demo.traffic import at_speed, watch
-from dojo.demo.view import Look
-from dojo.demo.watch import Watcher
-from dojo.rollouts import Rollout, Rollouts
-from dojo.settings import Settings
 
 MODEL = "fraud_detection"
 
@@ -29,7 +29,7 @@ MODEL = "fraud_detection"
 # takes at least four hours, meets the night.
 EVENING = 20
 
-# World seconds per wall second while it is rolled out. A burst of late answers counts once in a fifth of a second (services/rollout/evidence.py): two
+# World seconds per wall second while it is rolled out. A burst of late answers counts once in a fifth of a second (services/rollout/fold.py): two
 # minutes of this world. At the demo's own speed eight, and a night of few customers would be over before it is evidence.
 SPEED_OF_ITS_ROLLOUT = 600.0
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.settings import Settings, load_settings
+from dojo.core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from dojo.demo import timeline
+    from dojo.core.state.rollouts import Rollout
     from dojo.demo.acts import Stage
-    from dojo.rollouts import Rollout
+    from dojo.demo.showing import timeline
 
 # World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
 DEMO_SPEED = 2400.0
@@ -69,9 +69,10 @@ def demo(
       dojo demo --act bad-canary
       dojo demo --transactions transactions.parquet --days 2
     """
-    from dojo.clock import RedisWorldClock
-    from dojo.connections import connect_redis
-    from dojo.demo import acts, timeline
+    from dojo.core.connections import connect_redis
+    from dojo.core.state.clock import RedisWorldClock
+    from dojo.demo import acts
+    from dojo.demo.showing import timeline
     from dojo.demo.steps import StepFailedError, Steps
 
     settings = load_settings()
@@ -141,7 +142,8 @@ def _conclude(
     told: list[timeline.Moment],
 ) -> None:
     """What was measured, what happened, where to look next."""
-    from dojo.demo import acts, timeline, view
+    from dojo.demo import acts
+    from dojo.demo.showing import timeline, view
 
     offline = {champion["version"]: champion["metrics"]}
     if retrained is not None and retrained.get("version"):

@@ -11,13 +11,13 @@ from typing import Any
 from redis.exceptions import RedisError
 from rich.console import Group
 
-from dojo.demo import board, view
+from dojo.core.state.work_orders import Work, WorkOrders
 from dojo.demo.acts import MODEL, Stage, beside_the_champion, said
-from dojo.demo.board import Board
+from dojo.demo.showing import board, view
+from dojo.demo.showing.board import Board
+from dojo.demo.showing.view import Look
 from dojo.demo.steps import StepFailedError
 from dojo.demo.traffic import at_speed, watch
-from dojo.demo.view import Look
-from dojo.work_orders import Work, WorkOrders
 
 # An evaluation takes half a minute, a retraining in Airflow two to four, several times that on a busy machine. Wall time.
 LONGEST_WORK_SECONDS = 1_800.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from dojo.freshness import ViewFreshness
+from dojo.core.state.freshness import ViewFreshness
 
 # Shares of a view's SLA. Daily views are two thirds of theirs old every night.
 LATE, FRESH = 0.8, 0.7

@@ -11,9 +11,9 @@ from typing import Any
 
 from redis import Redis
 
-from dojo.events import Stream
-from dojo.freshness import read_freshness
-from dojo.settings import Settings
+from dojo.core.events.types import Stream
+from dojo.core.settings import Settings
+from dojo.core.state.freshness import read_freshness
 
 # The demo's first version learned this long before its viewer comes: before the synthetic world's fraudsters changed their ways
 # (DOJO_SYNTHETIC_FRAUD_SHIFT), and a plainly stale model for any other world.
@@ -46,7 +46,7 @@ def serves(settings: Settings, model: str, version: str) -> bool:
 
 def first_version_as_of(settings: Settings, now: datetime) -> datetime:
     """The world's midnight at which the demo's first version is trained."""
-    from dojo.lake import Lake, midnight
+    from dojo.core.lake import Lake, midnight
 
     first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
     start = datetime(first.year, first.month, first.day, tzinfo=now.tzinfo)

@@ -11,10 +11,10 @@ from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from dojo.clock import RedisWorldClock
+from dojo.core.state.clock import RedisWorldClock
 from dojo.demo.pace import Pace
-from dojo.demo.view import Look
-from dojo.demo.watch import Watcher
+from dojo.demo.showing.view import Look
+from dojo.demo.showing.watch import Watcher
 
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
 FRAMES_PER_SECOND = 2.0

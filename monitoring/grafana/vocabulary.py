@@ -6,7 +6,7 @@ from typing import Final
 
 from monitoring.grafana.schema import Annotation, Link, State, Variable
 
-# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.events.Severity's.
+# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.core.events.types.Severity's.
 SEVERITIES: Final = (
     State(-1, "insufficient data", "#8e8e8e"),  # never green: nobody knows
     State(0, "ok", "green"),

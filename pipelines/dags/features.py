@@ -19,10 +19,10 @@ from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
 
-from dojo.settings import load_settings
+from dojo.core.settings import load_settings
+from pipelines.dags.failure_notes import failure_note
 from pipelines.dags.run_identity import WrongParameterError, instant
 from pipelines.dags.wiring import AS_OF, REASON, TASK_POLICY, leaves_a_note, log_steps, page_owner
-from pipelines.failure_notes import failure_note
 
 OWNER = "ml-platform"  # features are shared by models: the platform's team keeps them
 
@@ -42,7 +42,7 @@ with DAG(
     # A store that is built from nothing computes every day of the lake: minutes for a hundred days.
     @task(execution_timeout=timedelta(minutes=20))
     def materialize() -> dict[str, Any]:
-        from dojo.clock import ClockNotSetError
+        from dojo.core.state.clock import ClockNotSetError
         from pipelines.features.materialize import EmptyLakeError
         from pipelines.features.once import materialize_once
 

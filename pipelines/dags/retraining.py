@@ -26,11 +26,11 @@ from typing import Any
 from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from dojo.settings import load_settings
-from dojo.specs import ModelSpec, load_specs
+from dojo.core.judging.gate.decision import FOLLOWS
+from dojo.core.settings import load_settings
+from dojo.core.spec.load import ModelSpec, load_specs
 from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
-from pipelines.retraining.decision import FOLLOWS
-from pipelines.retraining.trigger import RUN_TIMEOUT
+from pipelines.training.job import RUN_TIMEOUT
 
 
 def retraining_dag(spec: ModelSpec) -> DAG:

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from pipelines.failure_notes import job_key
-from pipelines.retraining.job import Job
+from pipelines.dags.failure_notes import job_key
+from pipelines.training.job import Job
 
 
 class WrongParameterError(ValueError):

@@ -16,10 +16,10 @@ from urllib.parse import quote
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from dojo.settings import Settings, load_settings
+from dojo.core.settings import Settings, load_settings
+from pipelines.dags.failure_notes import failure_note, job_key
 from pipelines.dags.run_identity import WrongParameterError, pinned_job
-from pipelines.failure_notes import failure_note, job_key
-from pipelines.retraining.job import Job
+from pipelines.training.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +55,14 @@ TELLING_SECONDS = 90.0
 
 
 def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Call one function of pipelines.retraining.tasks with the run's job. Its small answer becomes the task's XCom.
+    """Call one function of pipelines.tasks with the run's job. Its small answer becomes the task's XCom.
 
     A refusal (stale data, too few rows, ...) fails the task at once: repeating it as things are ends the same way.
     """
-    from dojo.clock import ClockNotSetError
-    from pipelines.retraining import tasks
-    from pipelines.retraining.errors import RetrainingRunningError
-    from pipelines.retraining.workspaces import begin, exclusive
+    from dojo.core.state.clock import ClockNotSetError
+    from pipelines import tasks
+    from pipelines.training.errors import RetrainingRunningError
+    from pipelines.training.workspaces import begin, exclusive
 
     refusals: tuple[type[Exception], ...] = (*tasks.REFUSALS, ClockNotSetError, WrongParameterError)
     settings = load_settings()
@@ -93,8 +93,8 @@ def leaves_a_note(note: Path, step: str, refusals: tuple[type[Exception], ...]) 
 
 
 def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Job:
-    from dojo.clock import RedisWorldClock
-    from dojo.connections import connect_redis
+    from dojo.core.connections import connect_redis
+    from dojo.core.state.clock import RedisWorldClock
 
     run = context["dag_run"]
     who = run.triggering_user_name or "schedule"
@@ -112,11 +112,11 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
     import stamina
     from redis.exceptions import RedisError
 
-    from dojo.audit import AuditTrail
-    from dojo.clock import wall_now
-    from dojo.connections import connect_redis
-    from dojo.dag_failures import DagFailures
-    from dojo.inbox import Inbox, Message
+    from dojo.core.connections import connect_redis
+    from dojo.core.state.audit import AuditTrail
+    from dojo.core.state.clock import wall_now
+    from dojo.core.state.dag_failures import DagFailures
+    from dojo.core.state.inbox import Inbox, Message
 
     settings = load_settings()
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
@@ -153,7 +153,7 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
 
 
 def run_url(settings: Settings, dag_id: str, run_id: str) -> str:
-    from dojo.airflow_access import airflow_access
+    from dojo.core.airflow_access import airflow_access
 
     access = airflow_access(settings)
     return f"{access.url if access else ''}/dags/{dag_id}/runs/{quote(run_id, safe='')}"

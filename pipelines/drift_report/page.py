@@ -1,6 +1,6 @@
 """The page itself: Evidently's data drift preset with our measure, PSI over the reference's own quantiles, instead of its own.
 
-Evidently's PSI cuts bins of equal width over both sides together: one amount of 1e6 turned a shift's PSI from 1.02 into 0.00007 (dojo/statistics/binning.py).
+Evidently's PSI cuts bins of equal width over both sides together: one amount of 1e6 turned a shift's PSI from 1.02 into 0.00007 (dojo/stats/histograms/binning.py).
 And a feature counts as drifted beyond the spec's threshold *and* beyond chance for the rows sampled, so that page and verdict speak of one thing.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from dojo.spec_schema import Drift
-from dojo.statistics.binning import bin_counts, population_stability_index, quantile_edges
-from dojo.statistics.psi_noise import psi_critical_value
+from dojo.core.spec.schema import Drift
+from dojo.stats.distances.psi_noise import psi_critical_value
+from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dojo.lake import Lake
-from dojo.registry import DRIFT_REPORT_TAG, ModelRegistry
-from dojo.settings import Settings
-from dojo.specs import load_spec
+from dojo.core.lake import Lake
+from dojo.core.registry.versions import DRIFT_REPORT_TAG, ModelRegistry
+from dojo.core.settings import Settings
+from dojo.core.spec.load import load_spec
 from pipelines.drift_report.rows import EmptyWindowError, NoReferenceError, reference_side, window_side
-from pipelines.retraining.tracking import tracking_client, tracking_errors
+from pipelines.release.tracking import tracking_client, tracking_errors
 
 __all__ = ["DriftReport", "EmptyWindowError", "NoReferenceError", "build"]
 

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from dojo.events import Stream
-from dojo.lake import Lake
-from dojo.registry import ModelRegistry, Version
-from dojo.registry_errors import UnknownVersionError
-from pipelines.retraining.errors import RefusedError
-from pipelines.retraining.log import RECORD_PATH
-from pipelines.retraining.reference_rows import REFERENCE_ROWS_FILE, SCORE_COLUMN
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.versions import ModelRegistry, Version
+from pipelines.release.mlflow_run import RECORD_PATH
+from pipelines.training.errors import RefusedError
+from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, SCORE_COLUMN
 
 # Of a window. Evidently draws 40 columns of 5,000 rows in 10 s and 6 MB of HTML, growing with the rows; no drawing gets clearer by more.
 MOST_ROWS = 5000

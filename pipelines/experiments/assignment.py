@@ -8,10 +8,17 @@ from datetime import datetime
 import msgspec
 import polars as pl
 
-from dojo.audit import Entry
-from dojo.events import Stream
-from dojo.lake import Lake
-from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Route, pick, position
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.state.audit import Entry
+from dojo.core.state.routes import (
+    CHALLENGER_ARM,
+    CHAMPION_ARM,
+    Arm,
+    Route,
+    pick,
+    position,
+)
 
 SPLITS = ("ab", "canary")
 

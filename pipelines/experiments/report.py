@@ -1,7 +1,7 @@
 """The report of a split: per arm what happened, the difference with its interval, and whether the split can be believed at all.
 
 Pure. Requests of one entity resemble each other, and the arm was drawn by entity: entities are the units of every interval and of the
-check of the split (`dojo/statistics/proportions.py`). A request that another version answered because its arm failed stays with its
+check of the split (`dojo/stats/inference/proportions.py`). A request that another version answered because its arm failed stays with its
 arm: that is what callers of that arm got.
 """
 
@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from dojo.performance import MINIMUM_LEGITIMATE
-from dojo.statistics.classification import MINIMUM_FRAUDS
-from dojo.statistics.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
+from dojo.core.performance import MINIMUM_LEGITIMATE
+from dojo.stats.inference.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
+from dojo.stats.scores.classification import MINIMUM_FRAUDS
 from pipelines.experiments.assignment import Experiment
 
 CONFIDENCE = 0.95  # of each interval by itself; the catch rate is the one to decide by

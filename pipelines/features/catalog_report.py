@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dojo.durations import format_duration
-from dojo.specs import ModelSpec
+from dojo.core.spec.durations import format_duration
+from dojo.core.spec.load import ModelSpec
 from feature_repo import on_demand
 from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS, views_of
 from feature_repo.freshness import JudgedView

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.events import Stream
-from dojo.lake import Lake
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
 from feature_repo.catalog import VIEWS, definition_hash
 from pipelines.features import compute, offline
 

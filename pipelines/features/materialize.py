@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 from redis import Redis
 
-from dojo.events import Stream
-from dojo.lake import Lake, midnight
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake, midnight
 from feature_repo.catalog import PUBLISH_DELAY, VIEWS, View
 from feature_repo.freshness import read_freshness, record_freshness
 from feature_repo.on_demand import SECONDS_SINCE_CAP

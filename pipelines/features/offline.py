@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dojo.lake import write_parquet_atomically
+from dojo.core.lake import write_parquet_atomically
 from feature_repo.catalog import PUBLISH_DELAY, VIEWS
 from pipelines.features import batch, compute, streaming
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dojo.clock import RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.lake import Lake
-from dojo.settings import Settings
+from dojo.core.connections import connect_redis
+from dojo.core.lake import Lake
+from dojo.core.settings import Settings
+from dojo.core.state.clock import RedisWorldClock
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, Progress, materialize
 

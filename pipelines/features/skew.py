@@ -25,9 +25,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from dojo.events import Stream
-from dojo.lake import Lake
-from dojo.skew import SkewExample, SkewMeasurement
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.state.skew import SkewExample, SkewMeasurement
 from feature_repo import catalog, on_demand
 from pipelines.features import compute
 from pipelines.features.materialize import OUTCOME_COLUMNS, TRANSACTION_COLUMNS

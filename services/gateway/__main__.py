@@ -8,11 +8,11 @@ import sys
 
 import uvicorn
 
-from dojo.settings import SettingsError, load_settings
-from dojo.specs import SpecError
-from dojo.telemetry import configure_logging
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.spec.load import SpecError
+from dojo.core.telemetry import configure_logging
 from services.gateway.app import build
-from services.gateway.server import SHUTDOWN_SECONDS, DrainingServer
+from services.gateway.http.server import SHUTDOWN_SECONDS, DrainingServer
 
 # Python hands the interpreter lock to a waiting thread at the earliest after this long. The default of 5 ms would add up to
 # 5 ms to every request that meets the registry thread at work.

@@ -11,29 +11,29 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from dojo import __version__
-from dojo.bundle import CorruptBundleError
-from dojo.settings import Settings
-from dojo.specs import load_specs
-from services.gateway import api, v2
-from services.gateway.answers import AnswerLog
-from services.gateway.api import Endpoint, Gateway
-from services.gateway.breaker import CircuitBreaker
-from services.gateway.features import FeatureSource
+from dojo.core.registry.bundle import CorruptBundleError
+from dojo.core.settings import Settings
+from dojo.core.spec.load import load_specs
+from services.gateway.clock import GatewayClock
+from services.gateway.features.breaker import CircuitBreaker
+from services.gateway.features.lookup import FeatureSource
+from services.gateway.features.online_store import FeastRedisStore
+from services.gateway.features.redis_client import RedisClient
 from services.gateway.heap import settle
+from services.gateway.http import api, v2
+from services.gateway.http.api import Endpoint, Gateway
+from services.gateway.logging.prediction_log import PredictionLog
+from services.gateway.logging.spool import Spool
+from services.gateway.messages.answers import AnswerLog
+from services.gateway.messages.requests import InstanceSchema
 from services.gateway.metrics import Metrics
-from services.gateway.models import Models
-from services.gateway.online_store import FeastRedisStore
-from services.gateway.prediction_log import PredictionLog
 from services.gateway.predictor import Predictor
-from services.gateway.redis_client import RedisClient
-from services.gateway.registry_feed import RegistryFeed
-from services.gateway.requests import InstanceSchema
-from services.gateway.route_table import RouteFollower
-from services.gateway.scoring import ArmScorer
-from services.gateway.shadow import ShadowMirror
-from services.gateway.spool import Spool
-from services.gateway.version_store import VersionStore
-from services.gateway.world import GatewayClock
+from services.gateway.routing.route_table import RouteFollower
+from services.gateway.routing.shadow import ShadowMirror
+from services.gateway.versions.models import Models
+from services.gateway.versions.registry_feed import RegistryFeed
+from services.gateway.versions.scoring import ArmScorer
+from services.gateway.versions.version_store import VersionStore
 
 # Waited before a failed background task starts again: a fault that lasts must not fill the log.
 RESTART_SECONDS = 1.0

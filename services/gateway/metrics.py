@@ -10,10 +10,10 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.utils import floatToGoString
 
-from dojo.routes import Route
-from dojo.specs import ModelSpec
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.routes import Route
 from feature_repo import catalog
-from services.gateway import sandbox_frames
+from services.gateway.sandbox import frames as sandbox_frames
 
 # Finer around the 50 ms objective and the 15 ms target, so that their quantiles are read and not interpolated.
 LATENCY_BUCKETS = (

@@ -3,7 +3,7 @@
 the chosen arm cannot score -> another arm of the route answers             arm_failed
 no version can              -> the spec's fallback score, version "0"       model_unavailable
 the world has no time yet   -> the wall's time                              world_clock_unset
-features                    -> see services/gateway/features.py
+features                    -> see services/gateway/features/lookup.py
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from dojo.routes import CHAMPION_ARM
-from dojo.specs import ModelSpec
-from services.gateway.answers import Answer, AnswerLog
-from services.gateway.arms import ServedRoute
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.routes import CHAMPION_ARM
+from feature_repo.on_demand import TIME_INPUT
+from services.gateway.clock import GatewayClock
+from services.gateway.messages.answers import Answer, AnswerLog
+from services.gateway.messages.requests import Instance, InstanceSchema
 from services.gateway.metrics import Metrics
-from services.gateway.requests import TIME_INPUT, Instance, InstanceSchema
-from services.gateway.scoring import ArmScorer, Scoring
-from services.gateway.shadow import Mirrored
-from services.gateway.world import GatewayClock
+from services.gateway.routing.shadow import Mirrored
+from services.gateway.versions.arms import ServedRoute
+from services.gateway.versions.scoring import ArmScorer, Scoring
 
 ARM_FAILED = "arm_failed"
 MODEL_UNAVAILABLE = "model_unavailable"

@@ -9,25 +9,25 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 
-from dojo.clock import RedisWorldClock, WorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.lake import Lake
-from dojo.processes import stop_on_signal
-from dojo.registry import ModelRegistry
-from dojo.settings import Settings, SettingsError, load_settings
-from dojo.specs import ModelSpec, SpecError, load_specs
-from dojo.telemetry import HealthServer, configure_logging
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.lake import Lake
+from dojo.core.registry.versions import ModelRegistry
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.spec.load import ModelSpec, SpecError, load_specs
+from dojo.core.state.clock import RedisWorldClock, WorldClock
+from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo import catalog
 from services.monitor.champions import Champions
-from services.monitor.consumer import Consumer
-from services.monitor.gauges import Gauges
-from services.monitor.judging import Judging
+from services.monitor.counting.consumer import Consumer
+from services.monitor.counting.profiles import Profiles
+from services.monitor.counting.state import Store
+from services.monitor.judging.records import Records
+from services.monitor.judging_loop import Judging
 from services.monitor.loop import Monitor, Status, run
 from services.monitor.metrics import Metrics
-from services.monitor.profiles import Profiles
-from services.monitor.records import Records
-from services.monitor.state import Store
+from services.monitor.showing.gauges import Gauges
 
 # A batch is 8 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
 REDIS_TIMEOUT = timedelta(seconds=5)

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from dojo.registry import CHAMPION, ModelRegistry
-from dojo.registry_errors import RegistryUnavailableError
+from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.versions import CHAMPION, ModelRegistry
 
 # Wall seconds between questions, and after one that failed: a question to a server that is away takes as long as its timeout.
 ASK_SECONDS = 10.0
 RETRY_SECONDS = 30.0
 
-# Tag of a version: world time until which its training data goes (pipelines/retraining/log.py).
+# Tag of a version: world time until which its training data goes (pipelines/release/mlflow_run.py).
 AS_OF_TAG = "as_of"
 
 

@@ -11,13 +11,13 @@ import structlog
 from polars.exceptions import PolarsError
 from redis.exceptions import RedisError
 
-from dojo.clock import ClockNotSetError, WorldClock
-from dojo.eventlog import EventLog
+from dojo.core.events.log import EventLog
+from dojo.core.state.clock import ClockNotSetError, WorldClock
 from services.monitor.champions import Champions
-from services.monitor.consumer import STREAMS, Consumer
-from services.monitor.judging import Judging
+from services.monitor.counting.consumer import STREAMS, Consumer
+from services.monitor.counting.state import GROUP, Known, NotOwnerError, Store, close_hours
+from services.monitor.judging_loop import Judging
 from services.monitor.metrics import Metrics
-from services.monitor.state import GROUP, Known, NotOwnerError, Store, close_hours
 
 # A round that takes longer is stuck: catching up with 200,000 messages takes ten seconds, and judging a fortnight of them as long. Seconds.
 STUCK_AFTER = 120.0

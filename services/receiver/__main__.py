@@ -7,11 +7,11 @@ import threading
 
 import structlog
 
-from dojo.clock import RedisWorldClock, wall_now
-from dojo.connections import connect_redis
-from dojo.processes import stop_on_signal
-from dojo.settings import SettingsError, load_settings
-from dojo.telemetry import configure_logging
+from dojo.core.connections import connect_redis
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.state.clock import RedisWorldClock, wall_now
+from dojo.core.telemetry import configure_logging
 from services.receiver.metrics import Metrics
 from services.receiver.receiver import Receiver
 from services.receiver.server import Server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from dojo.inbox import RESOLVED, Message, Urgency
+from dojo.core.state.inbox import RESOLVED, Message, Urgency
 from services.receiver.payload import Alert
 
 Channel = Literal["chat", "pager"]

@@ -11,8 +11,8 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from dojo.clock import ClockNotSetError, WorldClock
-from dojo.inbox import Inbox
+from dojo.core.state.clock import ClockNotSetError, WorldClock
+from dojo.core.state.inbox import Inbox
 from services.receiver.messages import message_of, recovery_message, silence_message
 from services.receiver.metrics import Metrics
 from services.receiver.payload import MalformedPayloadError, decode

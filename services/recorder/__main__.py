@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.lake import Lake
-from dojo.processes import stop_on_signal
-from dojo.settings import SettingsError, load_settings
-from dojo.telemetry import HealthServer, configure_logging
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.lake import Lake
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.core.telemetry import HealthServer, configure_logging
 from services.recorder.deduplicate import PartitionIds
 from services.recorder.loop import Status, run
 from services.recorder.metrics import Metrics

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from dojo.events import Stream
-from dojo.lake import Lake
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
 from services.recorder.rows import Received
 
 # Ids kept in memory over all partitions; about 130 bytes each, so 65 MB. Streams write to today's partition, late ones

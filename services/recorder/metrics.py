@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dojo.events import Stream
+from dojo.core.events.types import Stream
 
 # Why a round can fail (loop.py).
 CAUSES = ("redis", "lake", "unforeseen")

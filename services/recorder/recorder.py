@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
-from dojo.eventlog import Delivery, EventLog
-from dojo.events import Stream
-from dojo.lake import Lake
+from dojo.core.events.log import Delivery, EventLog
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
 from services.recorder.deduplicate import PartitionIds, new_events
 from services.recorder.metrics import Metrics
 from services.recorder.rejected import RejectedMessages

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.clock import wall_now
-from dojo.events import Stream
+from dojo.core.events.types import Stream
+from dojo.core.state.clock import wall_now
 from services.recorder.rows import Rejection
 
 # A producer gone wrong can reject every message it writes: two files of this size per stream keep the latest thousands,

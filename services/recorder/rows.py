@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from dojo.eventlog import Delivery
-from dojo.events import Event, MalformedEventError, Stream, decode
-from dojo.lake import SCHEMAS, utc_date
+from dojo.core.events.log import Delivery
+from dojo.core.events.types import Event, MalformedEventError, Stream, decode
+from dojo.core.lake import SCHEMAS, utc_date
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -50,7 +50,7 @@ def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received
 
 
 def frame_of(stream: Stream, events: Sequence[Event]) -> pl.DataFrame:
-    """One row per event, columns and types as in `dojo.lake.SCHEMAS`."""
+    """One row per event, columns and types as in `dojo.core.lake.SCHEMAS`."""
     converters = _CONVERTERS.get(stream, {})
     return pl.DataFrame([_column(name, dtype, events, converters) for name, dtype in SCHEMAS[stream].items()])
 

@@ -3,7 +3,7 @@
 killed after ...                the next call finds ...                and ...
 the intent was saved            an action that was not placed          places its order, or makes its change: the first or the same one
 the order, before the record    an order of the action's name          takes it as placed; announces it once
-traffic moved, roles not        the route as wanted, roles not         moves the roles (dojo/promotion.py)
+traffic moved, roles not        the route as wanted, roles not         moves the roles (dojo/core/registry/promotion.py)
 the end was told, not saved     an action whose work has ended         tells it again, which tells it once, and saves
 """
 
@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from dojo.clock import wall_now
-from dojo.inbox import Urgency
-from dojo.promotion import Champions, Change
-from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
-from dojo.rollouts import NoRolloutError, Request, Rollouts, Stage
-from dojo.spec_schema import ModelSpec
-from dojo.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.promotion import Champions, Change
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.clock import wall_now
+from dojo.core.state.inbox import Urgency
+from dojo.core.state.rollouts import NoRolloutError, Request, Rollouts
+from dojo.core.state.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders
 from services.responder.announcements import RESPONDER, Announcements
 from services.responder.policy import FAMILIES
 from services.responder.state import Action, ModelState, Trouble

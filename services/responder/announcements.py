@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 
-from dojo.audit import AuditTrail
-from dojo.clock import wall_now
-from dojo.inbox import Inbox, Message, Urgency
-from dojo.spec_schema import ModelSpec, Response
+from dojo.core.spec.schema import ModelSpec, Response
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.clock import wall_now
+from dojo.core.state.inbox import Inbox, Message, Urgency
 from services.responder.policy import LOOK_AT, remedy, urgency
 from services.responder.state import Action, Trouble
 from services.responder.troubles import Telling

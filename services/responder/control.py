@@ -13,8 +13,8 @@ from uuid import uuid4
 import msgspec
 from redis import Redis
 
-from dojo.audit import AuditTrail, ChangedMeanwhileError, Replacement
-from dojo.clock import wall_now
+from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Replacement
+from dojo.core.state.clock import wall_now
 
 CONTROL_KEY = "dojo:responder:control"
 EVERY_MODEL = "*"

@@ -10,10 +10,10 @@ from functools import partial
 import structlog
 from redis.exceptions import RedisError
 
-from dojo.clock import ClockNotSetError
-from dojo.registry_errors import RegistryUnavailableError
-from dojo.rollouts import RolloutConflictError
-from dojo.routes import RouteConflictError
+from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.state.clock import ClockNotSetError
+from dojo.core.state.rollouts import RolloutConflictError
+from dojo.core.state.routes import RouteConflictError
 from services.responder.metrics import Metrics
 from services.responder.responder import Responder
 from services.responder.state import StateChangedError

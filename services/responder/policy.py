@@ -23,9 +23,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from dojo.events import Check, Severity
-from dojo.inbox import Urgency
-from dojo.spec_schema import Response
+from dojo.core.events.types import Check
+from dojo.core.judging.drift import Severity
+from dojo.core.spec.schema import Response
+from dojo.core.state.inbox import Urgency
 
 Remedy = Literal["notify", "evaluate", "roll_back"]
 Family = Literal["model", "age", "feed"]

@@ -10,9 +10,9 @@ import msgspec
 import structlog
 from redis import Redis
 
-from dojo.drift_reports import DriftReport, record_report
-from dojo.spec_schema import ModelSpec
-from dojo.work_orders import OrderOpenError, WorkOrder, WorkOrders
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.drift_reports import DriftReport, record_report
+from dojo.core.state.work_orders import OrderOpenError, WorkOrder, WorkOrders
 from services.responder.announcements import RESPONDER, Announcements
 from services.responder.policy import ORDER, REPORTED
 from services.responder.state import ModelState, Trouble

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 from redis import Redis
 
-from dojo.clock import WorldClock
-from dojo.eventlog import Delivery, RedisEventLog
-from dojo.events import MalformedEventError, Stream, Verdict, decode
-from dojo.spec_schema import ModelSpec
+from dojo.core.events.log import Delivery, RedisEventLog
+from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.clock import WorldClock
 from services.responder.actions import Actions, Finished
 from services.responder.announcements import Announcements
 from services.responder.control import Control, Switched, read_control

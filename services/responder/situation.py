@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from dojo.audit import AuditTrail
-from dojo.rollouts import Rollouts
-from dojo.routes import RouteTable
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.rollouts import Rollouts
+from dojo.core.state.routes import RouteTable
 from services.responder.control import Control
 from services.responder.decide import World
 from services.responder.policy import ORDER

@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 import msgspec
 from redis import Redis
 
-from dojo.events import Check, Severity, Verdict
+from dojo.core.events.types import Check, Verdict
+from dojo.core.judging.drift import Severity
 from services.responder.policy import ORDER
 
 Window = Literal["hour", "day", "now"]

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from dojo.events import Verdict
+from dojo.core.events.types import Verdict
 from services.responder.policy import FAMILIES, ORDER
 from services.responder.state import ModelState, Seen, Trouble, Window, seen_of, trouble_key
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from dojo.audit import AuditTrail
-from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.inbox import Inbox
-from dojo.processes import stop_on_signal
-from dojo.promotion import Champions
-from dojo.registry import ModelRegistry
-from dojo.rollouts import Rollouts
-from dojo.routes import RouteTable
-from dojo.settings import SettingsError, load_settings
-from dojo.specs import SpecError, load_specs
-from dojo.telemetry import HealthServer, configure_logging
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.registry.promotion import Champions
+from dojo.core.registry.versions import ModelRegistry
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.spec.load import SpecError, load_specs
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.core.state.inbox import Inbox
+from dojo.core.state.rollouts import Rollouts
+from dojo.core.state.routes import RouteTable
+from dojo.core.telemetry import HealthServer, configure_logging
 from services.rollout.announcements import Announcements
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal

@@ -10,10 +10,11 @@ from datetime import datetime
 
 import structlog
 
-from dojo.audit import AuditTrail
-from dojo.clock import wall_now
-from dojo.inbox import Inbox, Message, Urgency
-from dojo.rollouts import Rollout, Stage, Transition
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.clock import wall_now
+from dojo.core.state.inbox import Inbox, Message, Urgency
+from dojo.core.state.rollouts import Rollout, Transition
 from services.rollout.metrics import Metrics
 from services.rollout.silence import Notice
 

@@ -6,7 +6,7 @@ The order: *the stage is written first, the world follows.* A decision and the e
 only then are routes and roles changed, and the next stage is written only when they are. So the stage always names work that is
 about to be done or being done, never work that was done and forgotten.
 
-The property: *everything that follows is idempotent.* A route that is as wanted stays (dojo/promotion.py), promotion and rollback in the
+The property: *everything that follows is idempotent.* A route that is as wanted stays (dojo/core/registry/promotion.py), promotion and rollback in the
 registry may be repeated from any half of themselves, audit entries and messages carry the transition they tell of.
 
     killed after ...                 the next step finds ...                         and ...
@@ -26,19 +26,20 @@ from datetime import datetime
 
 import msgspec
 
-from dojo.clock import WorldClock, wall_now
-from dojo.events import Stream
-from dojo.promotion import Champions
-from dojo.registry import CHAMPION
-from dojo.registry_errors import RegistryUnavailableError, UnknownVersionError
-from dojo.rollouts import Rollout, Stage
-from dojo.routes import Route
-from dojo.specs import ModelSpec
+from dojo.core.events.types import Stream
+from dojo.core.judging.rollout.decide import Judgement, judge
+from dojo.core.judging.rollout.evidence import Evidence, encode_evidence
+from dojo.core.judging.rollout.limits import baseline_of
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.promotion import Champions
+from dojo.core.registry.versions import CHAMPION
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.clock import WorldClock, wall_now
+from dojo.core.state.rollouts import Rollout
+from dojo.core.state.routes import Route
 from services.rollout.announcements import CONTROLLER, ROLES_UNCHANGED, Announcements
-from services.rollout.evidence import Evidence, encode_evidence
 from services.rollout.journal import NO_EVIDENCE, SAME_EVIDENCE, Journal
-from services.rollout.judgement import Judgement, judge
-from services.rollout.limits import baseline_of
 from services.rollout.metrics import Metrics
 from services.rollout.pace import CHAMPION_SECONDS, SAVE_SECONDS, Timer
 from services.rollout.reader import EventReader

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from dojo.clock import WorldClock
-from dojo.promotion import Change
-from dojo.rollouts import Rollout, Rollouts, Stage, Transition
+from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.registry.promotion import Change
+from dojo.core.state.clock import WorldClock
+from dojo.core.state.rollouts import Rollout, Rollouts, Transition
 from services.rollout.announcements import CONTROLLER
-from services.rollout.evidence import Evidence, decode_evidence, encode_evidence
 
 NO_EVIDENCE = b"null"  # in place of the stage before's
 SAME_EVIDENCE = b""

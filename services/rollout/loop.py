@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 from redis.exceptions import RedisError
 
-from dojo.clock import ClockNotSetError
-from dojo.registry_errors import RegistryUnavailableError
-from dojo.rollouts import RolloutConflictError
-from dojo.routes import RouteConflictError
+from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.state.clock import ClockNotSetError
+from dojo.core.state.rollouts import RolloutConflictError
+from dojo.core.state.routes import RouteConflictError
 from services.rollout.controller import Controller
 from services.rollout.metrics import Metrics
 

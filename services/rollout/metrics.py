@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dojo.rollouts import Look, Stage
-from dojo.specs import ModelSpec
+from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.spec.load import ModelSpec
 
 # Why a round can fail (loop.py).
 CAUSES = ("redis", "registry", "unforeseen")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dojo.eventlog import PAGE, RedisEventLog
-from dojo.events import MalformedEventError, Stream, decode
-from dojo.rollouts import Rollout
-from dojo.specs import ModelSpec
-from services.rollout.evidence import STREAMS, Evidence, fold
+from dojo.core.events.log import PAGE, RedisEventLog
+from dojo.core.events.types import MalformedEventError, Stream, decode
+from dojo.core.judging.rollout.evidence import Evidence
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.rollouts import Rollout
+from services.rollout.fold import STREAMS, fold
 
 # Pages per stream and look: 10,000 events are decoded in a quarter of a second. A longer backlog takes several looks.
 PAGES = 40
@@ -20,7 +21,7 @@ class EventReader:
     def __init__(self, log: RedisEventLog) -> None:
         self._log = log
 
-    def newest(self, streams: Iterable[Stream]) -> dict[Stream, str]:
+    def newest(self, streams: Iterable[Stream]) -> dict[str, str]:
         """Cursors behind everything that is there now."""
         return {stream: self._log.last_id(stream) for stream in streams}
 

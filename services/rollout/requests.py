@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dojo.rollouts import Request, Rollout, Stage
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.state.rollouts import Request, Rollout
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dojo.rollouts import Rollout, Stage
-from dojo.specs import ModelSpec
-from services.rollout.evidence import Evidence, stage_time
+from dojo.core.judging.rollout.checks import WARN_AFTER, in_minutes
+from dojo.core.judging.rollout.evidence import Evidence, stage_time
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.rollouts import Rollout
 
-# Wall time in which the world moved and no event followed the route. Loading and warming a version takes seconds; a machine that is busy
-# with a training, a minute.
-WARN_AFTER = timedelta(seconds=120)
 # Shadow and canary only: in the watch stage the version is champion, and a silence of the shop says nothing against it.
 GIVE_UP_AFTER = timedelta(minutes=10)
 
@@ -88,7 +87,3 @@ def gives_up(rollout: Rollout, evidence: Evidence) -> str | None:
         f"no request followed the {evidence.stage} route for {in_minutes(evidence.waited)} of wall time: the gateway does not serve it "
         "(dojo routes show)"
     )
-
-
-def in_minutes(waited: timedelta) -> str:
-    return f"{waited.total_seconds() / 60:.0f} min"

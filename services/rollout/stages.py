@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dojo.promotion import full_traffic
-from dojo.rollouts import Rollout, Stage
-from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Route, Strategy
-from dojo.specs import ModelSpec
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.registry.promotion import full_traffic
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.rollouts import Rollout
+from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Route, Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,17 @@ from datetime import datetime
 import structlog
 from redis.exceptions import RedisError
 
-from dojo.datasets import DatasetError
-from dojo.processes import stop_on_signal
-from dojo.settings import Settings, SettingsError, load_settings
-from dojo.specs import SpecError
-from dojo.telemetry import HealthServer, configure_logging
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.spec.load import SpecError
+from dojo.core.telemetry import HealthServer, configure_logging
+from dojo.shop.datasets import DatasetError
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient
 from services.simulator.history import Readiness
 from services.simulator.live import REDIS_RETRY_SECONDS, WAITING_FOR_REDIS, LiveState, LiveWorld
 from services.simulator.opening import OpenWorld, open_world
-from services.simulator.span import TooShortError
+from services.simulator.sources.span import TooShortError
 from services.simulator.world import OtherWorldError
 
 log = structlog.get_logger()

@@ -8,14 +8,14 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from dojo.specs import LabelDelay
-from dojo.world_drift import ActiveDrift
-from services.simulator.drift import FraudsterSource, drifted_day
-from services.simulator.intensity import times_of
-from services.simulator.label_drift import arrivals, look_back
+from dojo.core.lake import start_of  # days begin there; who has a day wants both
+from dojo.core.spec.load import LabelDelay
+from dojo.shop.world_drift import ActiveDrift
+from services.simulator.drift.drifted_days import FraudsterSource, drifted_day
+from services.simulator.drift.label_drift import arrivals, look_back
 from services.simulator.labels import label_delays
-from services.simulator.source import Source
-from services.simulator.span import start_of as start_of  # days begin there; who has a day wants both
+from services.simulator.sources.source import Source
+from services.simulator.town.intensity import times_of
 
 _DAY = timedelta(days=1)
 
@@ -25,7 +25,7 @@ class WorldDays:
 
     Args:
         first: the world's first day; what a source holds before it never happened.
-        drifts: what is done to the world, with final bounds (dojo/world_drift.py).
+        drifts: what is done to the world, with final bounds (dojo/shop/world_drift.py).
     """
 
     def __init__(self, source: Source, delay: LabelDelay, seed: int, first: date, drifts: Iterable[ActiveDrift] = ()) -> None:

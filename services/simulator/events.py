@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from dojo.events import Outcome, Transaction
+from dojo.core.events.types import Outcome, Transaction
 
 
 def transaction_events(rows: pl.DataFrame, wall_time: datetime) -> list[Transaction]:

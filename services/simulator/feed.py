@@ -8,10 +8,10 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from dojo.drift_kinds import KINDS
-from dojo.world_drift import ActiveDrift
+from dojo.core.lake import start_of
+from dojo.shop.drift_kinds import KINDS
+from dojo.shop.world_drift import ActiveDrift
 from services.simulator.days import WorldDays
-from services.simulator.span import start_of
 
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)  # the resolution of world time

@@ -18,16 +18,15 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from dojo.clock import RedisWorldClock, wall_now
-from dojo.eventlog import EventLog
-from dojo.events import Stream
-from dojo.lake import Lake, midnight
+from dojo.core.events.log import EventLog
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake, midnight, start_of
+from dojo.core.state.clock import RedisWorldClock, wall_now
 from services.simulator.days import WorldDays
 from services.simulator.events import outcome_history, transaction_events, transaction_history
-from services.simulator.span import start_of
 from services.simulator.world import RedisCursor, World
 
-# The file name of history in each partition of the lake (dojo/lake.py).
+# The file name of history in each partition of the lake (dojo/core/lake.py).
 HISTORY_FILE = "history"
 
 # What the streaming features look back on: their longest window.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from dojo.specs import LabelDelay
-from services.simulator.chance import keys, second, uniform
+from dojo.core.spec.load import LabelDelay
+from services.simulator.town.chance import keys, second, uniform
 
 
 def label_delays(transaction_ids: pl.Series, delay: LabelDelay, seed: int) -> pl.Series:

@@ -17,10 +17,10 @@ from datetime import date, datetime, timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from dojo.clock import ClockNotSetError, WorldClock, wall_now
-from dojo.drift_kinds import KINDS
-from dojo.eventlog import EventLog
-from dojo.world_drift import ActiveDrift, DriftError, DriftTable
+from dojo.core.events.log import EventLog
+from dojo.core.state.clock import ClockNotSetError, WorldClock, wall_now
+from dojo.shop.drift_kinds import KINDS
+from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.events import outcome_events, transaction_events
 from services.simulator.feed import Batch, Feed

@@ -16,7 +16,7 @@ dojo_world_append_failures_total            attempts to write to Redis that fail
 dojo_world_lag_seconds                      world seconds between now and the last emitted instant
 dojo_world_emitted_until_timestamp_seconds  that instant, unix seconds of world time
 dojo_world_replay_exhausted                 1 when the replayed file has no more transactions
-dojo_world_drift_intensity{cause}           how much of a caused drift there is now, 0 to 1; a series per kind (dojo/drift_kinds.py)
+dojo_world_drift_intensity{cause}           how much of a caused drift there is now, 0 to 1; a series per kind (dojo/shop/drift_kinds.py)
 """
 
 from __future__ import annotations

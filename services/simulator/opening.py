@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dojo.clock import RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.lake import Lake
-from dojo.settings import Settings
-from dojo.specs import LabelDelay, ModelSpec, load_spec
-from dojo.world_drift import DriftTable
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.lake import Lake
+from dojo.core.settings import Settings
+from dojo.core.spec.load import LabelDelay, ModelSpec, load_spec
+from dojo.core.state.clock import RedisWorldClock
+from dojo.shop.world_drift import DriftTable
 from services.simulator.days import WorldDays
 from services.simulator.history import Progress, Readiness, ensure_world
-from services.simulator.source import Source, open_source
-from services.simulator.span import history_span
+from services.simulator.sources.replay import ReplaySource
+from services.simulator.sources.source import Source
+from services.simulator.sources.span import history_span
+from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.world import OtherWorldError, RedisCursor, World, differences, load_world, save_world
 
 # The model whose payments this world makes and whose label delay its outcomes have.
@@ -96,3 +98,21 @@ def agree_on_world(settings: Settings, lake: Lake, source: Source, delay: LabelD
             f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete this one, or use its settings"
         )
     return existing
+
+
+def open_source(settings: Settings) -> Source:
+    """The source that the settings ask for.
+
+    Raises:
+        DatasetError: the file to replay is missing or was not written by `dojo data import`.
+    """
+    if settings.world_source == "replay":
+        assert settings.replay_dataset is not None  # Settings refuses to load without it
+        return ReplaySource(settings.replay_dataset)
+    return SyntheticSource(
+        seed=settings.seed,
+        customers=settings.synthetic_customers,
+        merchants=settings.synthetic_merchants,
+        fraud_rate=settings.synthetic_fraud_rate,
+        shift=settings.synthetic_fraud_shift,
+    )

@@ -2,7 +2,7 @@
 
 `<home>/world.json` says which world the lake belongs to: written before the first row, so that a lake is never of unknown
 origin. The cursor in Redis says how far the world has been lived; it names the world too, for a Redis may serve another. The promise
-says how far the batch under way reaches: drift that is started meanwhile acts behind it (dojo/world_drift.py).
+says how far the batch under way reaches: drift that is started meanwhile acts behind it (dojo/shop/world_drift.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from services.simulator.span import Span
+from services.simulator.sources.span import Span
 
 CURSOR_KEY = "dojo:world:cursor"
 PROMISE_KEY = "dojo:world:promise"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 
-from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.processes import stop_on_signal
-from dojo.settings import SettingsError, load_settings
-from dojo.telemetry import HealthServer, configure_logging
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo.store import open_store
 from services.streamer.feast_push import feast_push
 from services.streamer.loop import Status, run

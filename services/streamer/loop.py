@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 import structlog
 from redis import Redis
 
-from dojo.clock import ClockNotSetError, RedisWorldClock
-from dojo.eventlog import EventLog
-from dojo.events import Stream
+from dojo.core.events.log import EventLog
+from dojo.core.events.types import Stream
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from feature_repo.catalog import CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY
 from feature_repo.freshness import record_freshness
 from services.streamer.metrics import Metrics

@@ -11,8 +11,8 @@ from typing import Protocol
 import structlog
 from redis import Redis
 
-from dojo.eventlog import Delivery, EventLog
-from dojo.events import MalformedEventError, Stream, Transaction, decode
+from dojo.core.events.log import Delivery, EventLog
+from dojo.core.events.types import MalformedEventError, Stream, Transaction, decode
 from feature_repo.catalog import CUSTOMER_ACTIVITY, ENTITY_KEYS, MERCHANT_ACTIVITY, View
 from services.streamer import activity
 from services.streamer.metrics import Metrics

@@ -15,7 +15,7 @@ from typing import cast
 
 from redis import Redis
 
-from dojo.events import Transaction
+from dojo.core.events.types import Transaction
 from feature_repo.catalog import Entity
 
 # How far each entity's features look back.

@@ -19,15 +19,15 @@ from typing import TypeVar
 
 import polars as pl
 
-from dojo.settings import load_settings
-from dojo.specs import load_spec
+from dojo.core.settings import load_settings
+from dojo.core.spec.load import load_spec
 from feature_repo.catalog import SERVICES
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from services.simulator.days import WorldDays
 from services.simulator.events import outcome_history, transaction_history
-from services.simulator.synthetic import SyntheticSource
+from services.simulator.sources.synthetic import SyntheticSource
 
 T = TypeVar("T")
 

@@ -3,10 +3,10 @@
 python -m tests.bench detection                          all kinds, 102 quiet days of three worlds: ten minutes
 python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
 
-A version is trained in each world (tests/drift_world.py) and answers payments that nothing, or one kind of drift with its default strength, has
+A version is trained in each world (tests/support/drift_world.py) and answers payments that nothing, or one kind of drift with its default strength, has
 changed from the second day's noon on. What is looked at is the same for all three:
 
-ours        the monitor's judging (tests/bulk_monitor.py), every check, the spec's thresholds; a verdict counts from the end of its window
+ours        the monitor's judging (tests/support/bulk_monitor.py), every check, the spec's thresholds; a verdict counts from the end of its window
 fixed       PSI > 0.1 of any feature or of the scores in an hour, against the whole holdout: no noise level, no confirmation, one reference for all hours.
             Features that the clock decides are left out, as in ours: they alone would alarm every hour
 Evidently   its DataDriftPreset as it comes, each day against 2,000 rows of the holdout (what a version keeps), a day being 2,000 drawn rows. Its own
@@ -30,17 +30,24 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from dojo.drift_kinds import KINDS
-from dojo.events import Verdict
-from dojo.reference_profile import ReferenceProfile
-from dojo.statistics.binning import bin_counts, population_stability_index
-from dojo.world_drift import new_drift
-from services.monitor.verdicts import TROUBLE
-from services.monitor.windows import SCORE
-from services.simulator.span import start_of
-from tests.bulk_monitor import DAY, HOUR, BulkMonitor
-from tests.drift_world import LIVE_FROM, Live, TrainedWorld, live, quiet_source, train
-from tests.servers import RedisServer
+from dojo.core.events.types import Verdict
+from dojo.core.lake import start_of
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.shop.drift_kinds import KINDS
+from dojo.shop.world_drift import new_drift
+from dojo.stats.histograms.binning import bin_counts, population_stability_index
+from services.monitor.counting.windows import SCORE
+from services.monitor.judging.verdicts import TROUBLE
+from tests.support.bulk_monitor import DAY, HOUR, BulkMonitor
+from tests.support.drift_world import (
+    LIVE_FROM,
+    Live,
+    TrainedWorld,
+    live,
+    quiet_source,
+    train,
+)
+from tests.support.servers import RedisServer
 
 SEEDS = (7, 11, 13)
 QUIET_DAYS = 34  # of each world: 102 together

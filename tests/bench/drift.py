@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dojo.statistics.binning import population_stability_index, quantile_edges, sorted_bin_counts
-from dojo.statistics.divergence import ks_bounds
-from dojo.statistics.psi_noise import psi_critical_value
-from dojo.statistics.samples import ks_p_value, ks_statistic
+from dojo.stats.distances.divergence import ks_bounds
+from dojo.stats.distances.psi_noise import psi_critical_value
+from dojo.stats.distances.samples import ks_p_value, ks_statistic
+from dojo.stats.histograms.binning import population_stability_index, quantile_edges, sorted_bin_counts
 
 ROWS, COLUMNS = 1_000_000, 30
 FINE, COARSE = 1000, 10  # bins for KS and for PSI

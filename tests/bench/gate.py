@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from dojo.specs import load_spec
-from pipelines.retraining.compare import Candidate, Holdout, judge
+from dojo.core.judging.gate.compare import Candidate, Holdout, judge
+from dojo.core.spec.load import load_spec
 
 ROWS, FRAUD_RATE = 60_000, 0.01
 CUSTOMERS, MERCHANTS = 5_000, 10_000

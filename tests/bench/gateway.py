@@ -22,11 +22,11 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from dojo.clock import RedisWorldClock
+from dojo.core.state.clock import RedisWorldClock
 from tests.bench.load import Result, post, run_load
-from tests.bundles import cache_bundle, make_bundle
-from tests.online_rows import write_online_rows
-from tests.servers import RedisServer, Server, free_port, http_ok, wait_until
+from tests.support.bundles import cache_bundle, make_bundle
+from tests.support.online_rows import write_online_rows
+from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 SERVER_CORE, LOAD_CORE = 0, 1
 ENTITIES = 500  # of each kind

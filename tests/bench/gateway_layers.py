@@ -22,15 +22,15 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
-from dojo.settings import load_settings
-from dojo.specs import load_specs
-from services.gateway.answers import Answer
-from services.gateway.breaker import CircuitBreaker
-from services.gateway.features import FeatureSource
-from services.gateway.model_cache import ModelCache
-from services.gateway.online_store import FeastRedisStore
-from services.gateway.redis_client import RedisClient
-from services.gateway.requests import InstanceSchema, read_body
+from dojo.core.settings import load_settings
+from dojo.core.spec.load import load_specs
+from services.gateway.features.breaker import CircuitBreaker
+from services.gateway.features.lookup import FeatureSource
+from services.gateway.features.online_store import FeastRedisStore
+from services.gateway.features.redis_client import RedisClient
+from services.gateway.messages.answers import Answer
+from services.gateway.messages.requests import InstanceSchema, read_body
+from services.gateway.versions.model_cache import ModelCache
 
 
 class PydanticInstance(BaseModel):

@@ -21,19 +21,19 @@ import numpy as np
 import psutil
 from prometheus_client import CollectorRegistry
 
-from dojo.clock import RedisWorldClock
-from dojo.connections import connect_redis
-from dojo.eventlog import RedisEventLog
-from dojo.events import Outcome, Prediction
-from dojo.settings import load_settings
-from dojo.specs import load_spec
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Outcome, Prediction
+from dojo.core.settings import load_settings
+from dojo.core.spec.load import load_spec
+from dojo.core.state.clock import RedisWorldClock
 from feature_repo import catalog
-from pipelines.retraining.reference import Holdout, profile_of
+from pipelines.training.reference import Holdout, profile_of
 from services.monitor.__main__ import build
+from services.monitor.counting.state import Store
 from services.monitor.loop import Monitor, Status
 from services.monitor.metrics import Metrics
-from services.monitor.state import Store
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 MODEL = "fraud_detection"

@@ -20,12 +20,12 @@ from typing import Any
 import polars as pl
 from redis import Redis
 
-from dojo.clock import RedisWorldClock
-from dojo.datasets import read_transactions
-from dojo.lake import midnight
-from tests.airflows import AirflowServer
-from tests.payments import fill_lake
-from tests.servers import MlflowServer, RedisServer
+from dojo.core.lake import midnight
+from dojo.core.state.clock import RedisWorldClock
+from dojo.shop.datasets import read_transactions
+from tests.support.airflows import AirflowServer
+from tests.support.payments import fill_lake
+from tests.support.servers import MlflowServer, RedisServer
 
 MODEL = "fraud_detection"
 

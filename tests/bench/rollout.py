@@ -27,14 +27,14 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from dojo.clock import RedisWorldClock
-from dojo.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, pick, position
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, pick, position
 from tests.bench.gateway import CONNECTIONS, ENTITIES, LOAD_CORE, SERVER_CORE, TREES, WORLD_NOW, _on_core
 from tests.bench.load import post, run_load
-from tests.bundles import cache_bundle, make_bundle, make_slow_bundle
-from tests.gateways import GatewayServer, champion_and, generation, set_route
-from tests.online_rows import write_online_rows
-from tests.servers import RedisServer, http_ok, wait_until
+from tests.support.bundles import cache_bundle, make_bundle, make_slow_bundle
+from tests.support.gateways import GatewayServer, champion_and, generation, set_route
+from tests.support.online_rows import write_online_rows
+from tests.support.servers import RedisServer, http_ok, wait_until
 
 REQUIRED_THROUGHPUT, TARGET_P99, REQUIRED_DECISION_US = 0.8, 1.05, 5.0
 ROUNDS, SECONDS = 5, 2.0

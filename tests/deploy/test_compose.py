@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from dojo.inbox import RESOLVED
+from dojo.core.state.inbox import RESOLVED
 from tests.deploy.composed import LEFT_OUT, MODEL, ONE_SHOTS, ROOT, Composed, Customer
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -55,7 +55,7 @@ def champion(stack: Composed) -> str:
 def known_customers(stack: Composed) -> list[dict[str, Any]]:
     """Requests of customers that have a past."""
     code = (
-        "import json; from pathlib import Path; from dojo.lake import Lake; from dojo.events import Stream\n"
+        "import json; from pathlib import Path; from dojo.core.lake import Lake; from dojo.core.events.types import Stream\n"
         "rows = Lake(Path('/data/lake')).scan(Stream.TRANSACTIONS).tail(200).collect()\n"
         "print(json.dumps(rows.select('customer_id', 'merchant_id', 'amount').to_dicts()[:50]))"
     )
@@ -66,7 +66,7 @@ def known_customers(stack: Composed) -> list[dict[str, Any]]:
 def recorded(stack: Composed, prefix: str) -> dict[str, int]:
     """Request id -> how many predictions of it are in the lake, of requests that begin with `prefix`."""
     code = (
-        "import json, polars as pl; from pathlib import Path; from dojo.lake import Lake; from dojo.events import Stream\n"
+        "import json, polars as pl; from pathlib import Path; from dojo.core.lake import Lake; from dojo.core.events.types import Stream\n"
         "rows = Lake(Path('/data/lake')).scan(Stream.PREDICTIONS).select('request_id', 'prediction_id')\n"
         f"rows = rows.filter(pl.col('request_id').str.starts_with('{prefix}-')).collect()\n"
         "print(json.dumps(dict(rows.group_by('request_id').len().iter_rows())))"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stack import PAYMENT, Stack
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 
 from monitoring.grafana.boards import BOARDS
 from monitoring.grafana.schema import Dashboard
-from tests.dashboards import Expression, expressions, filled, label_values
-from tests.promql import selectors, without_conditions
+from tests.support.dashboards import Expression, expressions, filled, label_values
+from tests.support.promql import selectors, without_conditions
 
 # What Grafana fills in: a rate's range is at least four scrapes, the chosen time is that of a young stack.
 GRAFANAS_OWN = {"__rate_interval": "1m", "__range": "15m"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from dojo.lake import Lake
-from tests.servers import free_port
+from dojo.core.lake import Lake
+from tests.support.servers import free_port
 
 MODEL = "fraud_detection"
 # Anybody's payment: the gateway answers it, as a cold start.
@@ -53,7 +53,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
-            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/test_airflow.py has one
+            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/pipelines/test_airflow.py has one
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"

@@ -12,22 +12,22 @@ import polars as pl
 import psutil
 import pytest
 
-from dojo.events import Stream
-from dojo.observability.installed import alerting_runs
-from dojo.settings import Settings
-from dojo.supervisor.identity import ProcessId
-from dojo.supervisor.paths import lock_file, status_file
+from dojo.core.events.types import Stream
+from dojo.core.settings import Settings
+from dojo.stack.observability.installed import alerting_runs
+from dojo.stack.paths import lock_file, status_file
+from dojo.stack.supervisor.identity import ProcessId
 from feature_repo import catalog
 from tests.e2e.prometheus_queries import Prometheus, without_a_result
 from tests.e2e.stack import MODEL, PAYMENT, Stack
-from tests.installed import installed
-from tests.servers import wait_until
+from tests.support.installed import installed
+from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "retrainer", "rollout", "simulator"}
 PROCESSES |= {"monitor", "responder"}
-if alerting_runs(Settings()):  # Prometheus and Alertmanager are installed; CI has them (tests/installed.py)
+if alerting_runs(Settings()):  # Prometheus and Alertmanager are installed; CI has them (tests/support/installed.py)
     PROCESSES |= {"receiver", "alertmanager", "prometheus"}
 
 # Four world hours a second: 100 payments a second, and half the outcomes (2 days) within 12 s.

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.e2e.stack import Stack
-from tests.servers import free_port, wait_until
+from tests.support.servers import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

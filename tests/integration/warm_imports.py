@@ -15,8 +15,8 @@ os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from mlflow.exceptions import MlflowException
 
-from dojo.registry import ModelRegistry
-from pipelines.retraining.tracking import tracking_client
+from dojo.core.registry.versions import ModelRegistry
+from pipelines.release.tracking import tracking_client
 
 for name in (
     "services.monitor.__main__",
@@ -30,14 +30,14 @@ for name in (
     "mlflow.pyfunc",
     "onnxmltools.convert.lightgbm.operator_converters.LightGbm",
     "pandera.backends.polars.register",
-    "pipelines.retraining.convert",
-    "pipelines.retraining.gate_report",
-    "pipelines.retraining.pipeline",
-    "pipelines.retraining.train",
-    "pipelines.retraining.validate",
-    "tests.integration.killed_tasks",
-    "tests.integration.monitoring",
-    "tests.integration.recording",
+    "pipelines.training.convert",
+    "pipelines.gate.report",
+    "pipelines.retraining",
+    "pipelines.training.train",
+    "pipelines.training.dataset.validate",
+    "tests.integration.pipelines.killed_tasks",
+    "tests.integration.services.monitor.monitoring",
+    "tests.integration.services.recorder.recording",
 ):
     import_module(name)
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by now, set it once more

@@ -8,8 +8,8 @@ from tests import again
 
 CASES = """<testsuites><testsuite>
   <testcase classname="tests.e2e.test_demo" name="a"/>
-  <testcase classname="tests.integration.test_clock" name="b"><failure/></testcase>
-  <testcase classname="tests.integration.test_clock" name="c"><error/></testcase>
+  <testcase classname="tests.integration.dojo.core.test_clock" name="b"><failure/></testcase>
+  <testcase classname="tests.integration.dojo.core.test_clock" name="c"><error/></testcase>
   <testcase classname="tests.unit.test_again.TestIt" name="d"><failure/></testcase>
   <testcase classname="" name="tests.gone"><error/></testcase>
 </testsuite></testsuites>"""
@@ -19,7 +19,7 @@ def test_failures_and_broken_fixtures_name_their_files(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(CASES)
     assert again.failed_files(report) == {
-        Path("tests/integration/test_clock.py"),
+        Path("tests/integration/dojo/core/test_clock.py"),
         Path("tests/unit/test_again.py"),
         Path(),
     }
@@ -28,8 +28,8 @@ def test_failures_and_broken_fixtures_name_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "deserved"),
     [
-        ({"tests/e2e/test_demo.py", "tests/integration/gateway/test_gateway_models.py"}, True),
-        ({"tests/e2e/test_demo.py", "tests/unit/test_clock.py"}, False),
+        ({"tests/e2e/test_demo.py", "tests/integration/services/gateway/test_gateway_models.py"}, True),
+        ({"tests/e2e/test_demo.py", "tests/unit/dojo/core/test_clock.py"}, False),
         ({f"tests/integration/test_{n}.py" for n in range(5)}, False),
         ({"."}, False),
         (set(), False),

@@ -15,16 +15,16 @@ import pytest
 import typer
 import yaml
 
-from dojo.airflow_access import airflow_access
-from dojo.cli.contexts import COMPOSE_FILE, compose_command, run, split
-from dojo.observability.__main__ import main as write_files
-from dojo.settings import SettingsError, load_settings
-from dojo.supervisor.processes import processes
-from dojo.telemetry import HealthServer
-from pipelines.airflow_server import migrate
-from pipelines.airflow_server.home import keep_password, prepare
-from pipelines.retraining.provenance import current_code
-from tests.servers import free_port
+from dojo.cli.compose import COMPOSE_FILE, compose_command, run, split
+from dojo.core.airflow_access import airflow_access
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.telemetry import HealthServer
+from dojo.stack.airflow_server import migrate
+from dojo.stack.airflow_server.home import keep_password, prepare
+from dojo.stack.observability.__main__ import main as write_files
+from dojo.stack.table import processes
+from pipelines.release.provenance import current_code
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"

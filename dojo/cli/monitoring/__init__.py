@@ -1,0 +1,1 @@
+"""Commands that show what the monitor and the responder think, and take a person's word on it."""

@@ -1,0 +1,64 @@
+"""`dojo alerts`: what people were told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dojo.cli.context import desk
+from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.state.inbox import (
+    KEPT,
+    Inbox,
+    Message,
+    Urgency,
+    is_from,
+    is_resolved,
+)
+
+_COLOURS = {"info": "dim", "warning": "yellow", "page": "bold red"}
+
+
+def alerts(
+    urgency: Annotated[Urgency | None, typer.Option(help="Only these: read it some time, today, or now.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Only from this part of the platform: alertmanager, alertmanager/pager, rollout, responder, airflow ..."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=KEPT, help="The newest so many.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """What people were told, newest last: how urgent, by whom, for whom, what happened, what to do.
+
+    Alerts come from alertmanager/chat and alertmanager/pager, and again as resolved when they end.
+
+    Example: dojo alerts --urgency page --source alertmanager
+    """
+    filtered = bool(urgency or source)
+    with desk() as here:
+        messages = Inbox(here.redis).newest(KEPT if filtered else limit)
+    chosen = [m for m in messages if urgency in (None, m.urgency) and (source is None or is_from(m, source))][:limit][::-1]
+    if as_json:
+        print_json(chosen)
+        return
+    if not chosen:
+        out.print(
+            "No such message." if messages and filtered else "Nobody was told anything yet.",
+            highlight=False,
+        )
+        return
+    for message in chosen:
+        _show(message)
+
+
+def _show(message: Message) -> None:
+    when = f"{message.world_time:%Y-%m-%d %H:%M}" if message.world_time else f"{message.wall_time:%Y-%m-%d %H:%M} (wall)"
+    word, colour = ("resolved", "green") if is_resolved(message) else (message.urgency, _COLOURS[message.urgency])
+    head = f"{when}  [{colour}]{word}[/]  {escape(message.source)}: {escape(message.model)} -> {escape(message.to)}"
+    out.print(f"{head}  [bold]{escape(message.title)}[/]", highlight=False, soft_wrap=True)
+    for line in message.text.splitlines():
+        out.print(f"    {escape(line)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,247 @@
+"""`dojo drift`: what the monitor thinks of a model, and a person's word on it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from dojo.core.events.types import Check, Verdict
+    from dojo.core.settings import Settings
+    from dojo.core.spec.load import ModelSpec
+    from services.monitor.judging.records import Records
+
+app = typer.Typer(help="What the monitor thinks of a model's inputs, answers and results.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL")]
+
+REFRESH_SECONDS = 1.0
+
+
+@app.command()
+def show(
+    model: Model,
+    check: Annotated[str, typer.Option(help="One check with all its findings, e.g. input_drift.")] = "",
+    window: Annotated[str, typer.Option(help="hour, day or now.")] = "",
+    version: Annotated[str, typer.Option(help="One version.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Each check's latest verdict: what was measured, on how many rows, against which threshold and level of chance, since when.
+
+    Example: dojo drift show fraud_detection --check input_drift --window hour
+    """
+    from redis.exceptions import RedisError
+    from rich.live import Live
+
+    redis, records, _, _ = _open(model)
+    _require(check, window)
+    with errors_become_messages(RedisError):
+        if as_json:
+            print_json({"model": model, "verdicts": _chosen(records, model, check, window, version)})
+            return
+        if not watch:
+            out.print(_rendered(redis, records, model, check, window, version))
+            return
+        with Live(console=out, auto_refresh=False) as live:
+            while True:
+                live.update(_rendered(redis, records, model, check, window, version), refresh=True)
+                time.sleep(REFRESH_SECONDS)
+
+
+@app.command()
+def mark(
+    model: Model,
+    verdict_id: Annotated[
+        str, typer.Argument(help="The verdict's id, as `dojo drift show --check ...` prints it.", metavar="VERDICT")
+    ],
+    why: Annotated[str, typer.Option("--why", help="The reason, for the audit trail and for whoever tunes the thresholds.")],
+    false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong.")] = False,
+) -> None:
+    """Say that a verdict was a false alarm; `dojo drift tune` learns from it. The verdict itself stays as it is.
+
+    Example: dojo drift mark fraud_detection verdict-fraud_detection-3-input_drift-day-20250112T0000-warning --false-alarm --why "bank holiday"
+    """
+    from redis.exceptions import RedisError
+
+    from dojo.core.state.audit import AuditTrail
+    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+    from services.monitor.judging.records import Mark
+
+    if not false_alarm:
+        raise fail("say what the verdict was: --false-alarm", code=2)
+    redis, records, _, _ = _open(model)
+    with errors_become_messages(RedisError):
+        found = next((verdict for verdict in records.troubles(model) if verdict.event_id == verdict_id), None)
+        if found is None:
+            raise fail(f"{model} has no verdict {verdict_id} among its latest troubles", f"dojo drift show {model}")
+        try:
+            world_time = RedisWorldClock(redis).now()
+        except ClockNotSetError:
+            world_time = None
+        who = getpass.getuser()
+        records.mark(Mark(verdict=found, kind="false_alarm", who=who, why=why, world_time=world_time))
+        AuditTrail(redis).append(
+            entry_id=f"drift-mark:{verdict_id}", kind="drift", model=model, who=who,
+            what=f"{found.check} {found.severity} of version {found.version} marked as a false alarm", why=why,
+            after={"verdict": verdict_id, "summary": found.summary}, world_time=world_time,
+        )  # fmt: skip
+    out.print(f"marked: {found.summary}", highlight=False)
+    out.print(f"next: dojo drift tune {model}", highlight=False)
+
+
+@app.command()
+def report(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="The version's number.", metavar="VERSION")],
+    start: Annotated[str, typer.Argument(help="World time, as 2018-06-24T00:00 (UTC).", metavar="START")],
+    end: Annotated[str, typer.Argument(help="World time; the window ends before it.", metavar="END")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw a window's predictions beside the version's reference rows, as a page in MLflow. Takes about 15 seconds.
+
+    Example: dojo drift report fraud_detection 3 2025-01-12T00:00 2025-01-12T06:00
+    """
+    from dojo.cli.training.terminal import parse_time
+    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import SpecError
+    from pipelines.drift_report import EmptyWindowError, NoReferenceError, build
+
+    first, last = parse_time(start), parse_time(end)
+    expected = (SpecError, UnknownVersionError, RegistryUnavailableError, NoReferenceError, EmptyWindowError, ValueError)
+    with errors_become_messages(*expected):
+        drawn = build(load_settings(), model, version, first, last)
+    if as_json:
+        print_json(drawn)
+        return
+    moved = ", ".join(drawn.drifted) or "none"
+    out.print(drawn.url, highlight=False, soft_wrap=True)
+    out.print(f"drifted: {moved} ({drawn.current_rows} rows against {drawn.reference_rows})", highlight=False)
+
+
+@app.command()
+def tune(model: Model, as_json: JsonFlag = False) -> None:
+    """Propose thresholds from marked false alarms and from what quiet windows measured. Prints a part of the spec; changes nothing.
+
+    Example: dojo drift tune fraud_detection
+    """
+    from redis.exceptions import RedisError
+
+    from services.monitor.judging.tuning import propose, snippet
+    from services.monitor.showing.gauges import WINDOWS
+    from services.monitor.showing.view import proposals
+
+    _, records, spec, settings = _open(model)
+    with errors_become_messages(RedisError):
+        marks = list(records.marks(model).values())
+        history = {
+            (check, window): records.history(model, check, window) for check, windows in WINDOWS.items() for window in windows
+        }
+    found = propose(spec, marks, history)
+    if as_json:
+        print_json({"model": model, "marks": marks, "proposals": found, "yaml": snippet(found)})
+        return
+    out.print(proposals(model, found, marks))
+    if found:
+        out.print(f"\nFor {settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", highlight=False)
+        out.print(snippet(found), highlight=False)
+
+
+@app.command()
+def rejected(
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=500)] = 20, as_json: JsonFlag = False
+) -> None:
+    """Messages that the monitor set aside because they are no events: which, why, and a copy.
+
+    Example: dojo drift rejected --limit 1 --json
+    """
+    from redis.exceptions import RedisError
+    from rich.table import Table
+
+    from dojo.core.connections import connect_redis
+    from dojo.core.settings import SettingsError, load_settings
+    from services.monitor.counting.state import rejected as read
+
+    with errors_become_messages(SettingsError, RedisError):
+        found = read(connect_redis(load_settings().redis), limit)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("stream", "message", "reason", "payload")
+    for one in found:
+        table.add_row(one.stream, one.message_id, one.reason, one.payload[:200])
+    out.print(table if found else "nothing was set aside")
+
+
+def _open(model: str) -> tuple[Redis, Records, ModelSpec, Settings]:
+    from dojo.core.connections import connect_redis
+    from dojo.core.settings import SettingsError, load_settings
+    from dojo.core.spec.load import SpecError, load_specs
+    from services.monitor.judging.records import Records
+
+    with errors_become_messages(SettingsError, SpecError):
+        settings = load_settings()
+        specs = load_specs(settings.models_dir)
+    if model not in specs:
+        raise fail(f"no model {model}; there are {', '.join(specs)}", code=2)
+    redis = connect_redis(settings.redis)
+    return redis, Records(redis, settings.stream_max_length), specs[model], settings
+
+
+def _require(check: str, window: str) -> None:
+    from dojo.core.events.types import Check
+
+    if check and check not in get_args(Check):
+        raise fail(f"no check {check}; there are {', '.join(get_args(Check))}", code=2)
+    if window and window not in ("hour", "day", "now"):
+        raise fail(f"no window {window}; there are hour, day and now", code=2)
+
+
+def _chosen(records: Records, model: str, check: str, window: str, version: str) -> list[Verdict]:
+    return [
+        verdict
+        for (of, over, by), verdict in sorted(records.latest(model).items())
+        if check in ("", of) and window in ("", over) and version in ("", by)
+    ]
+
+
+def _rendered(redis: Redis, records: Records, model: str, check: str, window: str, version: str):  # type: ignore[no-untyped-def]
+    from rich.console import Group
+
+    from dojo.core.state.drift_reports import read_report
+    from services.monitor.showing.view import (
+        LINE,
+        course,
+        details,
+        overview,
+        sparkline,
+        worst,
+    )
+
+    found = _chosen(records, model, check, window, version)
+    if not found:
+        return "nothing was judged yet: an hour of world time and its lateness must be over (dojo status)"
+    # A window may have been judged again, and several versions share a history: twice as many rows as points.
+    history = {(v.check, v.window): records.history(model, v.check, v.window, 4 * LINE) for v in found}
+    if not check:
+        lines = {}
+        for v in found:
+            if (finding := worst(v.findings)) is not None:
+                values = course(history[v.check, v.window], finding.subject, v.version)
+                lines[v.event_id] = sparkline(values, finding.threshold)
+        return overview(model, found, lines)
+    marks = records.marks(model)
+    parts = []
+    for verdict in found:
+        report = read_report(redis, model, verdict.version)
+        url = report.url if report is not None else None
+        parts.append(details(verdict, history[cast("Check", check), verdict.window], marks.get(verdict.event_id), url))
+    return Group(*parts)

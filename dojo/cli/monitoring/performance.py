@@ -1,0 +1,51 @@
+"""`dojo performance`: how well the running model does, as far as outcomes have arrived (dojo/core/performance.py)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
+
+
+def performance(
+    model: Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL")],
+    since: Annotated[
+        str, typer.Option(help="First world time of predictions, e.g. 2018-06-24T00:00 (UTC).", metavar="TIME")
+    ] = "",
+    until: Annotated[str, typer.Option(help="World time that predictions are before.", metavar="TIME")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """What a model's predictions turned out to be worth, by version, as far as outcomes have arrived.
+
+    Example: dojo performance fraud_detection --since 2018-06-24T00:00
+    """
+    from rich.table import Table
+
+    from dojo.cli.training.terminal import parse_time
+    from dojo.core.lake import Lake
+    from dojo.core.performance import judged_predictions, measure_by_version
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import SpecError, load_spec
+
+    settings = load_settings()
+    with errors_become_messages(SpecError):
+        load_spec(settings.models_dir / f"{model}.yaml")
+    start, end = parse_time(since) if since else None, parse_time(until) if until else None
+    rows = measure_by_version(judged_predictions(Lake(settings.lake_dir), model, start, end))
+    if as_json:
+        print_json({"model": model, "since": start, "until": end, "versions": rows})
+        return
+    # One column per version: more rows than columns fit a narrow terminal.
+    table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
+    for name in ("predictions", "labelled", "fraud_caught", "fraud_missed", "false_positives"):
+        table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
+    for name in ("catch_rate", "false_positive_rate", "pr_auc", "degraded_share"):
+        values = [getattr(row, name) for row in rows]
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("status", *(row.status for row in rows))
+    out.print(table)
+    for row in rows:
+        if row.status == "insufficient_data":
+            out.print(f"version {row.version}: insufficient_data, {row.reason}", highlight=False, soft_wrap=True)

@@ -1,0 +1,176 @@
+"""`dojo responder`: what is done about verdicts, what was, and the switch that stops it."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from dojo.cli.context import Who, Why, desk, operating_system_user
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.core.spec.load import SpecError, load_specs
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from services.responder.control import EVERY_MODEL, read_control, switch_dry_run, switch_pause
+from services.responder.state import ModelState, StateStore, Trouble
+
+app = typer.Typer(
+    help="The responder: turns verdicts into actions. See what it does, stop it, try it dry.", no_args_is_help=True
+)
+
+Model = Annotated[str, typer.Argument(help="The model's name; without it, every model.", metavar="[MODEL]", show_default=False)]
+OnOff = Annotated[Literal["on", "off"], typer.Argument(help="Only say what would be done, or act again.", metavar="on|off")]
+
+
+@app.command()
+def status(model: Model = "", as_json: JsonFlag = False) -> None:
+    """Troubles that are known, the action in flight, why nothing is done, cooldown.
+
+    Example: dojo responder status fraud_detection
+    """
+    with desk() as here, errors_become_messages(SpecError):
+        specs = load_specs(here.settings.models_dir)
+        names = [_known(model, specs)] if model else sorted(specs)
+        control = read_control(here.redis)
+        states = [StateStore(here.redis).load(name) for name in names]
+    if as_json:
+        print_json({"control": control, "models": [_plain(state) for state in states]})
+        return
+    for what, switched in (*control.paused.items(), ("dry run", control.dry_run)):
+        if switched is not None:
+            name = {"dry run": "dry run", EVERY_MODEL: "paused"}.get(what, f"paused for {what}")
+            out.print(f"[bold yellow]{escape(name)}[/] by {escape(switched.who)}: {escape(switched.why)}", highlight=False)
+    for state in states:
+        spec = specs[state.model]
+        out.print(f"[bold]{escape(state.model)}[/]", highlight=False)
+        if state.action is not None:
+            out.print(
+                f"  [bold]in flight[/] {state.action.kind}, since {state.action.begun:%Y-%m-%d %H:%M} ({escape(state.action.id)})"
+            )
+            out.print(f"    {escape(state.action.why)}", highlight=False, soft_wrap=True)
+        if state.ended is not None:
+            until = state.ended + spec.response.cooldown
+            out.print(f"  last: {escape(state.intervention)}; cooldown until {until:%Y-%m-%d %H:%M}", highlight=False)
+        if not state.troubles:
+            out.print("  no trouble is known", highlight=False)
+        for trouble in sorted(state.troubles.values(), key=lambda trouble: trouble.since):
+            _show(trouble)
+
+
+@app.command()
+def log(
+    model: Model = "",
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """What the responder did and what came of it, newest last: with reasons and evidence, from the audit trail.
+
+    Example: dojo responder log fraud_detection --limit 5
+    """
+    with desk() as here:
+        ours = (e for e in here.audit.entries(newest_first=True) if e.kind == "response" and model in ("", e.model))
+        entries = list(islice(ours, limit))[::-1]
+    if as_json:
+        print_json(entries)
+        return
+    if not entries:
+        out.print("Nothing was done yet.", highlight=False)
+    for entry in entries:
+        when = f"{entry.world_time:%Y-%m-%d %H:%M}" if entry.world_time else "-"
+        head = f"[bold]{entry.sequence}[/]  {when}  {escape(entry.model)}  {escape(entry.who)}"
+        out.print(f"{head}  [bold]{escape(entry.what)}[/]", highlight=False, soft_wrap=True)
+        out.print(f"    {escape(entry.why)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
+    """The kill switch: no action begins until it is resumed. Verdicts are still read and told; what has begun is followed to its end.
+
+    Example: [bold]dojo responder pause fraud_detection --why "we change the feed today"[/]
+    """
+    _switch(model, True, why, who, as_json)
+
+
+@app.command()
+def resume(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
+    """Let it act again. Trouble that is still there is acted upon.
+
+    Example: [bold]dojo responder resume --why "the feed is as before"[/]
+    """
+    _switch(model, False, why, who, as_json)
+
+
+@app.command("dry-run")
+def dry_run(state: OnOff, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+    """Only say what would be done, in the audit trail and to the owner.
+
+    Example: [bold]dojo responder dry-run on --why "new thresholds"[/]
+    """
+    with desk() as here:
+        change = here.change(who or operating_system_user(), why)
+        changed = switch_dry_run(here.redis, state == "on", change.who, change.why, change.world_time)
+    if as_json:
+        print_json({"dry_run": state, "changed": changed})
+    else:
+        out.print(f"dry run is {state}{'' if changed else ' already'}", highlight=False)
+
+
+def _switch(model: str, on: bool, why: str, who: str, as_json: bool) -> None:
+    if not why.strip():
+        raise fail("--why is empty: say why, for whoever reads the audit trail", code=2)
+    with desk() as here, errors_become_messages(SpecError):
+        if model:
+            _known(model, load_specs(here.settings.models_dir))
+        try:
+            now = RedisWorldClock(here.redis).now()
+        except ClockNotSetError:
+            now = None  # a kill switch works without a world
+        changed = switch_pause(here.redis, model or EVERY_MODEL, on, who or operating_system_user(), why.strip(), now)
+        control = read_control(here.redis)
+    if as_json:
+        print_json({"changed": changed, "control": control})
+        return
+    said = "paused" if on else "acting again"
+    out.print(f"{escape(model) or 'every model'}: {said}{'' if changed else ' already'}", highlight=False)
+    if not on and model and control.pause_of(model) is not None:
+        out.print("all models are still paused: dojo responder resume --why ...", highlight=False)
+
+
+def _known(model: str, specs: Any) -> str:
+    if model not in specs:
+        raise fail(f"there is no model {model!r}", f"models: {', '.join(sorted(specs))}")
+    return model
+
+
+def _plain(state: ModelState) -> dict[str, Any]:
+    troubles = [
+        {
+            "version": trouble.version,
+            "check": trouble.check,
+            "severity": trouble.severity,
+            "since": trouble.since,
+            "summary": trouble.worst.summary,
+            "held": trouble.held,
+            "evaluation": trouble.evaluation,
+        }
+        for trouble in state.troubles.values()
+    ]
+    return {
+        "model": state.model,
+        "action": state.action,
+        "troubles": troubles,
+        "ended": state.ended,
+        "intervention": state.intervention,
+    }
+
+
+def _show(trouble: Trouble) -> None:
+    colour = {"critical": "bold red", "severe": "red"}.get(trouble.severity, "yellow")
+    head = f"  [{colour}]{trouble.severity}[/] {trouble.check} of version {escape(trouble.version)} since {trouble.since:%Y-%m-%d %H:%M}"
+    out.print(head, highlight=False, soft_wrap=True)
+    out.print(f"    {escape(trouble.worst.summary)}", highlight=False, soft_wrap=True)
+    if trouble.evaluation:
+        out.print(f"    evaluated: {escape(str(trouble.evaluation.get('reason', '')))}", highlight=False, soft_wrap=True)
+    if trouble.held:
+        out.print(f"    held back: {escape(trouble.held)}", highlight=False)

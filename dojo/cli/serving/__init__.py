@@ -1,0 +1,1 @@
+"""Commands on versions, routes and rollouts."""

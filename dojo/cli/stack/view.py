@@ -1,0 +1,158 @@
+"""The stack as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.output import out
+from dojo.core.spec.durations import format_duration
+from dojo.core.state.clock import wall_now
+from dojo.stack.observability.installed import how_to_install
+from dojo.stack.overview import Overview
+from dojo.stack.status import ProcessStatus, StackStatus
+from dojo.stack.supervisor.lifecycle import State
+
+_STYLES = {State.HEALTHY: "green", State.STARTING: "yellow", State.WAITING: "dim", State.STOPPED: "dim"}
+
+_NEXT_STEPS = (
+    ("dojo demo", "history, training, traffic and late outcomes, shown live"),
+    ("dojo status", "what runs, and how it is"),
+    ("dojo logs -f", "what it says"),
+    ("dojo down", "stop everything"),
+)
+
+
+def colored(state: State) -> str:
+    style = _STYLES.get(state, "red")
+    return f"[{style}]{state}[/]"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+def elapsed(since: datetime, now: datetime) -> str:
+    """`42s`, `5m 10s`, `3h 20m`, `2d 4h`: the two largest units."""
+    seconds = max(0, int((now - since).total_seconds()))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    first = next((i for i, (amount, _) in enumerate(parts) if amount), len(parts) - 1)
+    return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount or first == len(parts) - 1)
+
+
+def said(details: dict[str, Any]) -> str:
+    """`lag=0 last_write=...`: a process' own words in one line."""
+    return " ".join(f"{k}={v if isinstance(v, str) else msgspec.json.encode(v).decode()}" for k, v in details.items())
+
+
+class StateChanges:
+    """A progress callback that prints a line when a process changes its state; for output that is no terminal."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._seen: dict[str, State] = {}
+
+    def __call__(self, status: StackStatus) -> None:
+        for process in status.processes:
+            if self._seen.get(process.name) is not process.state:
+                self._seen[process.name] = process.state
+                self._write(f"{process.name}: {process.state}")
+
+
+def starting_table(status: StackStatus) -> Table:
+    now = wall_now()
+    table = Table(box=None, show_header=False)
+    for process in status.processes:
+        since = elapsed(status.started if process.state is State.STARTING else process.since, now)
+        table.add_row(
+            process.name, colored(process.state), since if process.state is not State.HEALTHY else "", _deaths(process)
+        )
+    return table
+
+
+def _deaths(process: ProcessStatus) -> str:
+    return f"died {process.deaths} times" if process.deaths else ""
+
+
+def print_started(status: StackStatus, already: bool) -> None:
+    processes = f"{len(status.processes)} processes" + (f", {megabytes(status.memory_bytes)}" if status.supervisor else "")
+    out.print(f"The stack {_start(status, already)}: {processes}.", highlight=False)
+    table = Table(box=None, show_header=False)
+    for process in status.processes:
+        docs = "/docs" if process.name == "gateway" else ""
+        table.add_row(process.name, colored(process.state), f"{process.address}{docs}")
+    out.print(table)
+    for command, purpose in _NEXT_STEPS:
+        out.print(f"  [bold]{command:<14}[/] {purpose}", highlight=False)
+
+
+def _start(status: StackStatus, already: bool) -> str:
+    if already:
+        return "already runs"
+    if not status.healthy:
+        return "is starting"
+    return f"was healthy after {max((p.since - status.started).total_seconds() for p in status.processes):.0f} s"
+
+
+def print_status(overview: Overview) -> None:
+    now = wall_now()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("process", "state", "pid", "up", "restarts", "memory", "port"):
+        table.add_column(heading, justify="right" if heading in ("pid", "restarts", "memory", "port") else "left", no_wrap=True)
+    for process in overview.stack.processes:
+        table.add_row(
+            process.name,
+            colored(process.state),
+            str(process.id.pid) if process.id else "",
+            elapsed(process.started, now) if process.started else "",
+            str(process.restarts) if process.started else "",
+            megabytes(process.memory_bytes) if process.memory_bytes else "",
+            str(process.port),
+        )
+    supervisor = overview.stack.supervisor
+    if supervisor is not None:
+        memory = megabytes(overview.stack.supervisor_memory_bytes)
+        table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "")
+        table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "")
+    out.print(table)
+    for process in overview.stack.processes:
+        if process.details:
+            # One line each, cut at the terminal's edge; `--json` has all of it.
+            out.print(
+                f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
+            )
+    out.print(f"{'world':<13}{_world(overview)}", highlight=False)
+    for view, fresh in overview.features.items():
+        style = "green" if fresh.state == "ok" else "red"
+        sla = format_duration(timedelta(seconds=fresh.sla_seconds))
+        age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
+        out.print(f"{'features':<13}{view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
+    for model, version in overview.champions.items():
+        known = (
+            "MLflow does not answer"
+            if version == "?"
+            else f"version {version}"
+            if version
+            else "no version yet: dojo train " + model
+        )
+        out.print(f"{'champion':<13}{model}: {known}", highlight=False)
+    if overview.airflow is not None:
+        password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
+        known = f"user {overview.airflow.user}, {password}"
+        out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
+    if overview.alerts_off:
+        out.print(f"{'alerts':<13}[yellow]off[/]: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
+        if "not installed" in overview.alerts_off:
+            out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
+
+
+def _world(overview: Overview) -> str:
+    if overview.world is None:
+        return "no time yet: dojo data history"
+    pace = f"{overview.world.speed:g} world seconds a second" if overview.world.speed else "paused: dojo world resume"
+    return f"{overview.world.time:%Y-%m-%d %H:%M} UTC, {pace}"

@@ -1,0 +1,135 @@
+"""`dojo features`: bring features online, look them up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from feature_repo.freshness import JudgedView
+    from pipelines.features.catalog_report import CatalogEntry
+
+app = typer.Typer(help="Bring features online, look them up.", no_args_is_help=True)
+
+
+@app.command()
+def materialize(
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="World time, ISO 8601; UTC unless it says otherwise. Default: the world's now.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute what the offline store lacks and bring the latest values online. Running it twice changes nothing.
+
+    The stack's materializer does this after every world midnight; by hand it is for a stopped one, or for another time.
+
+    Example: [bold]dojo features materialize --as-of 2018-06-10T08:00[/]
+    """
+    from redis.exceptions import RedisError
+
+    from dojo.core.state.clock import ClockNotSetError
+    from pipelines.features.materialize import EmptyLakeError
+    from pipelines.features.once import materialize_once
+
+    settings = load_settings()
+    with (
+        errors_become_messages(RedisError, next_step="is the stack running? dojo status, dojo up"),
+        errors_become_messages(ClockNotSetError, EmptyLakeError),
+        Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar,
+    ):
+        task = bar.add_task("asking Redis", total=1.0)
+        done = materialize_once(
+            settings,
+            None if as_of is None else _moment(as_of),
+            "cli",
+            lambda what, share: bar.update(task, description=escape(what), completed=share),
+        )
+    if as_json:
+        print_json(dataclasses.asdict(done))
+        return
+    table = Table("view", "entities offered", "as of", title=f"features as of {done.as_of:%Y-%m-%d %H:%M} UTC")
+    for view in done.views:
+        table.add_row(view.view, f"{view.entities:,}", f"{view.as_of:%Y-%m-%d %H:%M}")
+    out.print(table)
+    out.print(f"{done.days_built} days, {done.rows_built:,} rows computed; {done.seconds:.1f} s", highlight=False)
+
+
+@app.command()
+def catalog(
+    search: Annotated[
+        str | None,
+        typer.Option(help="Only features with these words in name, description, owner, source or model.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Every feature: what it means, who owns it, where it comes from, which models read it, and how fresh it is.
+
+    Example: [bold]dojo features catalog --search "merchant risk"[/]
+    """
+    from dojo.core.spec.load import SpecError, load_specs
+    from pipelines.features.catalog_report import catalog_entries
+    from pipelines.features.catalog_report import search as matching
+
+    settings = load_settings()
+    freshness = _freshness(settings.redis)
+    with errors_become_messages(SpecError):
+        entries = catalog_entries(load_specs(settings.models_dir).values(), freshness)
+    found = matching(entries, search) if search else entries
+    if not found:
+        raise fail(f"no feature matches {search!r}", "dojo features catalog lists them all")
+    if as_json:
+        print_json([dataclasses.asdict(entry) for entry in found])
+        return
+    for view, features in groupby(found, key=lambda entry: entry.view):
+        _print_view(view, list(features))
+
+
+def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
+    """A view's features under one line of what they share."""
+    shared = entries[0]
+    readers = sorted({model for entry in entries for model in entry.models})
+    out.print(
+        f"\n[bold]{view}[/]  {shared.kind}, per {shared.entity}, owner {shared.owner}, PII {'yes' if shared.pii else 'no'}\n"
+        f"from {escape(shared.source)}\n"
+        f"freshness SLA {shared.freshness_sla}, now {shared.freshness or 'unknown'}; read by {', '.join(readers) or 'no model'}",
+        highlight=False,
+    )
+    table = Table("feature", "unit", "description", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(entry.feature, entry.unit, escape(entry.description))
+    out.print(table)
+
+
+def _freshness(redis_url: str) -> dict[str, JudgedView] | None:
+    """View -> verdict, None when Redis does not answer or the world has no time."""
+    from redis.exceptions import RedisError
+
+    from dojo.core.connections import connect_redis
+    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+    from feature_repo.freshness import read_freshness
+
+    redis = connect_redis(redis_url)
+    try:
+        return {view.view: view for view in read_freshness(redis, RedisWorldClock(redis).now())}
+    except (RedisError, ClockNotSetError):
+        return None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise fail(f"--as-of: expected an ISO 8601 time such as 2018-06-10T08:00, got {text!r}", code=2) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

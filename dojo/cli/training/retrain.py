@@ -1,0 +1,189 @@
+"""`dojo retrain` and `dojo gate show`. Heavy imports happen inside the commands: `dojo --help` stays quick."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markdown import Markdown
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.training.terminal import SpecName, parse_time, quiet_libraries, say
+
+if TYPE_CHECKING:
+    from dojo.core.settings import Settings
+    from services.trainer.airflow_client import AirflowClient
+
+SABOTAGES = ("slow_by_night",)
+
+MEANINGS = {
+    "promote": "the challenger won: its rollout begins (dojo rollout show {model})",
+    "first": "the model's first version: it is the champion",
+    "keep": "the champion stays; its owner was told",
+    "regression": "the challenger is worse, the champion stays; its owner was paged",
+}
+
+gate_app = typer.Typer(help="What the gate between a challenger and the champion decided.", no_args_is_help=True)
+
+
+def retrain(
+    model: SpecName,
+    reason: Annotated[str, typer.Option(help="Why; for the audit trail.", metavar="TEXT")] = "by hand",
+    as_of: Annotated[
+        str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the gate's verdict; register nothing.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Here, even where Airflow runs.")] = False,
+    sabotage: Annotated[
+        str,
+        typer.Option(help=f"For drills: spoil the challenger ({', '.join(SABOTAGES)}); needs --in-process.", metavar="KIND"),
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Retrain a model, compare with its champion, and roll the winner out: the guarded way to a new version.
+
+    In Airflow where the stack runs one, else here. Waits for the gate; a rollout then goes on by itself.
+
+    Example: dojo retrain fraud_detection --reason "drift in merchant_risk_7d"
+    """
+    from redis.exceptions import RedisError
+
+    from dojo.core.connections import redis_address
+    from dojo.core.registry.errors import RegistryUnavailableError
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import SpecError, load_spec
+    from dojo.core.state.clock import ClockNotSetError
+    from services.trainer.airflow import airflow_client
+    from services.trainer.airflow_client import AirflowError
+
+    if sabotage and (sabotage not in SABOTAGES or not in_process):
+        raise fail(f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got {sabotage!r}", code=2)
+    quiet_libraries()
+    settings = load_settings()
+    moment = parse_time(as_of) if as_of else None
+    with (
+        errors_become_messages(SpecError, ClockNotSetError),
+        errors_become_messages(AirflowError, next_step="dojo logs airflow, or --in-process without it"),  # nothing was begun
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
+    ):
+        load_spec(settings.models_dir / f"{model}.yaml")
+        client = None if in_process else airflow_client(settings)
+        answer = (
+            _in_airflow(settings, client, model, reason, moment, dry_run)
+            if client
+            else _here(settings, model, reason, moment, dry_run, sabotage)
+        )
+    if as_json:
+        print_json(answer)
+        return
+    table = Table(title=f"{model}: {answer['verdict']}", title_justify="left", show_header=False)
+    for name in ("version", "champion", "rollout", "stage", "run", "url", "run_id"):
+        if answer.get(name):
+            table.add_row(name, str(answer[name]))
+    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items()))
+    out.print(table)
+    what = "a dry run: nothing was registered" if dry_run else MEANINGS[answer["outcome"]].format(model=model)
+    out.print(
+        f"{answer['reason']}\n{what[0].upper()}{what[1:]}. Report: dojo gate show {model}", highlight=False, soft_wrap=True
+    )
+
+
+def _in_airflow(
+    settings: Settings, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
+) -> dict[str, Any]:
+    from pipelines.dags.failure_notes import failure_note
+    from services.trainer.airflow import RetrainingFailedError, ask, wait
+    from services.trainer.airflow_client import AirflowError
+
+    asked = {
+        "as_of": moment.isoformat() if moment else None,
+        "reason": reason,
+        "who": getpass.getuser(),
+        "dry_run": dry_run,
+    }
+    run = ask(client, model, asked)
+    say(f"in Airflow: {run.url}", 0.0)
+    note = failure_note(settings.home, run.dag_id, run.run_id)
+    with (
+        errors_become_messages(
+            RetrainingFailedError,
+            next_step=f"The champion stays. Mend what is named, then clear the failed task: {run.url}",
+        ),
+        errors_become_messages(
+            AirflowError, next_step=f"Run {run.run_id} may go on: {run.url}; dojo status, dojo gate show {model}"
+        ),
+    ):
+        return {**wait(client, run, say, note), "dry_run": dry_run}
+
+
+def _here(settings: Settings, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str) -> dict[str, Any]:
+    from dojo.core.connections import connect_redis
+    from dojo.core.registry.versions import CHAMPION, ModelRegistry
+    from dojo.core.state.clock import RedisWorldClock
+    from pipelines.training.job import Job, key_by_hand
+    from services.trainer.airflow import active_run, airflow_client
+
+    client = airflow_client(settings)
+    if client and (run := active_run(client, model)):
+        raise fail(f"{model}: Airflow is retraining it: {run.url}", "Wait for its end, or retrain without --in-process.")
+
+    # After the question: importing all of training takes seconds.
+    from pipelines.retraining import run_retraining
+    from pipelines.tasks import REFUSALS
+    from pipelines.training.sabotage import slow_by_night
+
+    when = moment or RedisWorldClock(connect_redis(settings.redis)).now()
+    champion = ModelRegistry(settings.mlflow).by_alias(model, CHAMPION)
+    spec = (settings.models_dir / f"{model}.yaml").read_bytes()
+    kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
+    key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
+    job = Job(model=model, key=key, as_of=when, reason=reason, who=getpass.getuser(), dry_run=dry_run)
+    with errors_become_messages(*REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."):
+        return run_retraining(job, settings, say, slow_by_night if sabotage else None)
+
+
+@gate_app.command()
+def show(
+    version: Annotated[str, typer.Argument(help="MODEL for its newest decision, or MODEL@VERSION.", metavar="MODEL[@VERSION]")],
+    as_json: JsonFlag = False,
+) -> None:
+    """The gate's report: both models on the same holdout, the guards, and what was decided.
+
+    Example: dojo gate show fraud_detection@2
+    """
+    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+    from dojo.core.registry.versions import GATE_TAG, ModelRegistry
+    from dojo.core.settings import load_settings
+    from pipelines.gate.report import markdown
+    from pipelines.release.job_runs import logged_decision, newest_run_with
+
+    model, _, number = version.partition("@")
+    if not model:
+        raise fail(f"expected MODEL or MODEL@VERSION, such as fraud_detection@2, got {version!r}", code=2)
+    quiet_libraries()
+    registry = ModelRegistry(load_settings().mlflow)
+    with (
+        errors_become_messages(
+            UnknownVersionError, next_step="dojo models list; without @VERSION the newest decision is shown"
+        ),
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+    ):
+        if number:
+            run_id = registry.get(model, number).run_id
+        else:
+            run = newest_run_with(registry, model, GATE_TAG)
+            if run is None:
+                raise fail(f"{model}: the gate has decided about nothing yet", f"dojo retrain {model}")
+            run_id = run.info.run_id
+        decision = logged_decision(registry, model, run_id)
+    if as_json:
+        print_json(decision)
+        return
+    out.print(Markdown(markdown(decision, {})))
+    out.print(
+        f"With pictures: {registry.url}/#/experiments, run {run_id}, artifacts, gate/gate.html", highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,216 @@
+"""`dojo train`, `dojo reproduce`, `dojo backtest`. Heavy imports happen inside the commands: `dojo --help` stays quick."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.cli.training.terminal import (
+    SpecName,
+    parse_date,
+    parse_mapping,
+    parse_time,
+    quiet_libraries,
+    say,
+    workspace,
+)
+
+
+def train(
+    model: SpecName,
+    as_of: Annotated[
+        str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train and register a version from the lake. The first becomes champion; a later one waits as challenger, compared with nothing.
+
+    Meant for a model's first version and for trials. The guarded way to the next one is dojo retrain: gate, then rollout.
+
+    Example: dojo train fraud_detection
+    """
+    from redis.exceptions import RedisError
+
+    from dojo.core.connections import connect_redis, redis_address
+    from dojo.core.lake import Lake
+    from dojo.core.registry.bundle import CorruptBundleError
+    from dojo.core.registry.errors import RegistryUnavailableError
+    from dojo.core.registry.promotion import Champions, Change
+    from dojo.core.registry.versions import CHAMPION, ModelRegistry
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import SpecError, load_spec
+    from dojo.core.state.audit import AuditTrail
+    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+    from dojo.core.state.routes import RouteConflictError, RouteTable
+    from pipelines.retraining import record_training, run_training
+    from pipelines.training.errors import TrainingRefusedError
+    from pipelines.training.steps import Run
+
+    quiet_libraries()
+    settings = load_settings()
+    with (
+        errors_become_messages(SpecError, ClockNotSetError),
+        errors_become_messages(
+            TrainingRefusedError, CorruptBundleError, next_step="Nothing was registered. Mend the data, then train again."
+        ),
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
+        workspace(settings.home) as directory,
+    ):
+        redis, registry = connect_redis(settings.redis), ModelRegistry(settings.mlflow)
+        redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
+        clock = RedisWorldClock(redis)
+        moment = parse_time(as_of) if as_of else clock.now()
+        world_time = clock.now() if clock.is_set() else moment
+        run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
+        result = run_training(run, registry, moment)
+        why = "trained by hand (dojo train)"
+        change = Change(f"train:{model}:{result.version.version}", getpass.getuser(), why, world_time)
+        not_recorded = None
+        try:
+            record_training(result, Champions(registry, RouteTable(redis), AuditTrail(redis)), change)
+        except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
+            not_recorded = f"version {result.version.version} became {result.alias}: {error}"
+
+    note = (
+        "the model's first version: it is the champion, which serving uses"
+        if result.alias == CHAMPION
+        else f"waits as challenger, compared with nothing; the champion keeps serving. The guarded way: dojo retrain {model}"
+    )
+    answer = {
+        "model": model,
+        "version": result.version.version,
+        "alias": result.alias,
+        "note": note,
+        "not_recorded": not_recorded,
+        "run_id": result.version.run_id,
+        "as_of": result.version.tags["as_of"],
+        "rows": result.fit.rows,
+        "frauds": result.fit.frauds,
+        "trees": result.fit.trees,
+        "threshold": result.threshold,
+        "metrics": result.metrics,
+        "onnx_parity_difference": result.fit.parity_difference,
+        "seconds": result.seconds,
+    }
+    if not_recorded:
+        first = result.alias == CHAMPION
+        what = "the audit trail, and it has no route" if first else "the audit trail"
+        later = f" Later: dojo models promote {model}@{result.version.version} --why TEXT" if first else ""
+        err.print(f"[bold yellow]not recorded[/] in {what}: {escape(not_recorded)}.{later}", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(answer)
+        return
+    table = Table(title=f"{model} version {result.version.version}: {result.alias}", title_justify="left", show_header=False)
+    for part, rows in result.fit.rows.items():
+        table.add_row(part, f"{rows:,} payments, {result.fit.frauds[part]:,} frauds")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    table.add_row("threshold", f"{result.threshold:.4f}")
+    table.add_row("trees", str(result.fit.trees))
+    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in result.seconds.items()))
+    out.print(table)
+    out.print(f"Version {result.version.version}: {note}.", highlight=False, soft_wrap=True)
+
+
+def reproduce(
+    version: Annotated[str, typer.Argument(help="Which version: MODEL@VERSION.", metavar="MODEL@VERSION")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Rebuild a version from its record and compare. Exit code 0 only when model file and metrics are the same.
+
+    Example: dojo reproduce fraud_detection@1
+    """
+    from dojo.core.lake import Lake
+    from dojo.core.registry.bundle import CorruptBundleError
+    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+    from dojo.core.registry.versions import ModelRegistry
+    from dojo.core.settings import load_settings
+    from pipelines.reproduce import reproduce as rebuild
+    from pipelines.reproduce import reproduced
+    from pipelines.training.errors import TrainingRefusedError
+
+    model, separator, number = version.partition("@")
+    if not (model and separator and number):
+        raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
+    quiet_libraries()
+    settings = load_settings()
+    with (
+        errors_become_messages(TrainingRefusedError, CorruptBundleError),
+        errors_become_messages(UnknownVersionError, next_step=f"dojo models show {model}"),
+        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
+        workspace(settings.home) as directory,
+    ):
+        registry = ModelRegistry(settings.mlflow)
+        comparisons = rebuild(registry, Lake(settings.lake_dir), registry.get(model, number), directory, say)
+
+    same = reproduced(comparisons)
+    if as_json:
+        lines = [{"what": c.what, "agrees": c.agrees, "recorded": c.recorded, "rebuilt": c.rebuilt} for c in comparisons]
+        print_json({"version": version, "reproduced": same, "comparisons": lines})
+    else:
+        for line in comparisons:
+            verdict = "[green]agrees [/]" if line.agrees else "[red]differs[/]"
+            found = "" if line.agrees else f"\n        recorded {line.recorded}\n        rebuilt  {line.rebuilt}"
+            out.print(f"{verdict} {line.what}{escape(found)}", highlight=False, soft_wrap=True)
+        out.print(f"{version} is {'reproduced' if same else 'NOT reproduced'}", highlight=False)
+    if not same:
+        raise typer.Exit(1)
+
+
+def backtest(
+    transactions: Annotated[Path, typer.Option(help="CSV or Parquet of transactions; known column names are recognised.")],
+    train_start: Annotated[str, typer.Option(help="First training day, e.g. 2018-06-10.", metavar="DATE")],
+    train_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of training.")] = 7,
+    delay_days: Annotated[
+        int, typer.Option(min=0, max=3650, help="Days until a label is known; unused days between training and test.")
+    ] = 7,
+    test_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of test.")] = 7,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="Their column = ours, for names that are not recognised.", metavar="A=B")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The spec whose features and parameters are used.")] = "fraud_detection",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train and test on a file under the public book's protocol: train, wait for labels, test on the days after.
+
+    Features are defined with labels that are at least 7 days old. With a longer --delay-days labels arrive later and features
+    know less; with a shorter one only the gap between training and test shrinks.
+
+    Example: dojo backtest --transactions transactions.parquet --train-start 2018-06-10 --train-days 7 --delay-days 7 --test-days 7
+    """
+    import msgspec
+
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import SpecError, load_spec
+    from dojo.shop.datasets import DatasetError, read_transactions
+    from pipelines.backtest.protocol import Period, ProtocolError
+    from pipelines.backtest.run import backtest as run_backtest
+
+    quiet_libraries()
+    settings = load_settings()
+    with (
+        errors_become_messages(SpecError, DatasetError, ProtocolError),
+        TemporaryDirectory(prefix="dojo-backtest-") as directory,
+    ):
+        period = Period(parse_date(train_start), train_days, delay_days, test_days)
+        spec = load_spec(settings.models_dir / f"{model}.yaml")
+        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
+        result = run_backtest(rows, spec, period, Path(directory), say)
+    if as_json:
+        print_json(result)
+        return
+    table = Table(title=f"{model} on {transactions.name}", title_justify="left", show_header=False)
+    for name, value in msgspec.to_builtins(result).items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if name in METRICS else str(value))
+    out.print(table)
+
+
+METRICS = ("pr_auc", "roc_auc", "card_precision_at_100")

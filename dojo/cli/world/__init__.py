@@ -1,0 +1,1 @@
+"""Commands on the simulated world and its data."""

@@ -1,0 +1,145 @@
+"""`dojo data`: bring transactions in, build a world's history."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.core.settings import load_settings
+
+app = typer.Typer(help="Bring transactions in and build a world's history.", no_args_is_help=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr that a (step, share) callback moves."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda step, share: bar.update(task, description=escape(step), completed=share)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV (with a header) or Parquet.", show_default=False)],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="THEIRS=OURS", help="Name a column: theirs=ours. Repeat for more.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a file of transactions and keep it as a data set to replay or to backtest.
+
+    Needed columns, by our names or by those of the public data set: transaction_id (TRANSACTION_ID), time (TX_DATETIME),
+    customer_id (CUSTOMER_ID), merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD). A file with faults is refused
+    as a whole, every fault with its column, row count and an example.
+
+    Example: [bold]dojo data import payments.csv --map shop=merchant_id --map paid_at=time[/]
+    """
+    from dojo.shop.datasets import DatasetError
+    from services.simulator.sources.importing import import_transactions
+
+    mapping = _mapping(map_ or [])
+    directory = load_settings().imports_dir
+    # A terminated import cleans up behind itself, like an interrupted one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with (
+        errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
+        _progress() as progress,
+    ):
+        imported = import_transactions(file, directory, mapping, progress)
+    if as_json:
+        print_json(imported)
+        return
+    table = Table(
+        title="already imported" if imported.already_imported else "imported", show_header=False, title_justify="left"
+    )
+    table.add_row("data set", imported.path)
+    table.add_row("transactions", f"{imported.rows:,}")
+    table.add_row("customers", f"{imported.customers:,}")
+    table.add_row("merchants", f"{imported.merchants:,}")
+    table.add_row("from", f"{imported.first:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("to", f"{imported.last:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("fraud", f"{imported.fraud_rate:.2%}")
+    out.print(table)
+    out.print("[bold]next[/]  replay it:", highlight=False)
+    out.print(f"  dojo demo --transactions {file}", highlight=False, markup=False, soft_wrap=True)
+    out.print("or, in a home of its own:", highlight=False)
+    out.print(
+        f"  DOJO_WORLD_SOURCE=replay DOJO_REPLAY_DATASET={imported.path} dojo up", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        theirs, equals, ours = pair.rpartition("=")
+        if not (theirs and equals and ours):
+            raise fail(f"--map wants THEIRS=OURS, such as --map paid_at=time; got {escape(pair)!r}", code=2)
+        mapping[theirs] = ours
+    return mapping
+
+
+@app.command()
+def history(
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="World days of history; DOJO_HISTORY_DAYS when not given.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Build the world's history: the lake's past, then the world's time at its end, paused.
+
+    The simulator does this by itself when the world has no time yet. Needs the running Redis (DOJO_REDIS_URL, or [bold]dojo up[/]).
+    Run again, it repeats what is missing and changes nothing else.
+
+    Example: [bold]dojo data history --days 60[/]
+    """
+    from redis.exceptions import RedisError
+
+    from dojo.core.spec.load import SpecError
+    from dojo.shop.datasets import DatasetError
+    from services.simulator.opening import open_world
+    from services.simulator.sources.span import TooShortError
+    from services.simulator.world import OtherWorldError
+
+    settings = load_settings()
+    with errors_become_messages(DatasetError, SpecError, OtherWorldError, TooShortError):
+        opened = open_world(settings, days)
+        with (
+            errors_become_messages(RedisError, next_step="start the stack with dojo up, or set DOJO_REDIS_URL"),
+            _progress() as progress,
+        ):
+            ready = opened.ensure(progress)
+    result = {
+        "built": ready.built is not None,
+        "world": opened.world,
+        "position": ready.position,
+        "history": ready.built,
+        "notes": ready.notes,
+    }
+    for note in ready.notes:
+        err.print(f"[bold]note[/] {note}", highlight=False)
+    if as_json:
+        print_json(result)
+    elif ready.built is None:
+        span = opened.world.span
+        out.print(
+            f"history from {span.start} to {span.end} is already there; the world stands at {ready.position:%Y-%m-%d %H:%M}"
+        )
+    else:
+        built = ready.built
+        out.print(
+            f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,} transactions "
+            f"({built.frauds:,} frauds), {built.outcomes:,} outcomes have arrived"
+        )
+        out.print("[bold]next[/]  dojo train fraud_detection, then let the world run: dojo world resume", highlight=False)

@@ -1,0 +1,152 @@
+"""`dojo world drift`: change the world on purpose, and see whether the platform notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.context import Desk, Who, desk, operating_system_user
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.core.spec.durations import format_duration, parse_duration
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.shop.drift_kinds import KINDS, SUDDEN, KindOfDrift
+from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
+
+Why = Annotated[str, typer.Option(help="The reason; it goes into the audit trail.")]
+NO_REASON = "no reason given"
+
+
+def _strength(about: KindOfDrift, strength: float) -> str:
+    return about.unit if about.lowest == about.highest else f"{strength:g} {about.unit}"
+
+
+def _pace(ramp: timedelta | None) -> str:
+    return f"over {format_duration(ramp)}" if ramp is not None and ramp > SUDDEN else "at once"
+
+
+def _kinds_table() -> str:
+    """The kinds for `--help`: a line each, with default strength and ramp."""
+    lines = ["Kinds (in brackets: strength by default, how fast it comes):"]
+    for kind, about in KINDS.items():
+        fraud = "; synthetic world only" if about.synthetic_only else ""
+        lines.append(f"[bold]{kind}[/]  {about.what} ({_strength(about, about.default)}, {_pace(about.ramp)}{fraud})")
+    return "\n\n".join(lines)
+
+
+app = typer.Typer(
+    help="Cause drift and end it: for watching the monitor find it. The monitor does not read this table.", no_args_is_help=True
+)
+
+
+@app.command(epilog=_kinds_table())
+def start(
+    kind: Annotated[str, typer.Argument(help="What is to happen; see below.", metavar="KIND")],
+    strength: Annotated[
+        float | None, typer.Option(help="In the kind's unit, at its full height; default: as below.", show_default=False)
+    ] = None,
+    ramp: Annotated[
+        str | None,
+        typer.Option(help="World time over which it grows, such as 12h or 3d; 0 is at once.", show_default=False),
+    ] = None,
+    why: Why = NO_REASON,
+    who: Who = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Start a drift at the world's now. It goes on until it is stopped; one of each kind at a time.
+
+    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d[/]
+
+    Example: [bold]dojo world drift start unit_bug --why "does anybody notice?"[/]
+    """
+    with _changing() as (here, table, now):
+        if kind in KINDS and KINDS[kind].synthetic_only and here.settings.world_source == "replay":
+            raise fail(f"{kind} changes what fraudsters do; this world repeats recorded payments (DOJO_WORLD_SOURCE=replay)")
+        started = table.start(
+            kind, now, strength=strength, ramp=_duration(ramp), who=who or operating_system_user(), why=why.strip() or NO_REASON
+        )
+    _show([started], now, as_json, one=True)
+    if not as_json:
+        out.print(f"[bold]end it[/]  dojo world drift stop {kind}", highlight=False)
+
+
+@app.command()
+def stop(
+    kind: Annotated[str, typer.Argument(help="The kind to end.", metavar="KIND")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="End all that are active.")] = False,
+    why: Why = NO_REASON,
+    who: Who = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """End a drift at the world's now, at once. What it did stays in the data.
+
+    Example: [bold]dojo world drift stop --all[/]
+    """
+    if bool(kind) == everything:
+        raise fail("say which drift ends: its KIND, or --all", code=2)
+    with _changing() as (_, table, now):
+        kinds = [drift.kind for drift in table.active()] if everything else [kind]
+        by = {"who": who or operating_system_user(), "why": why.strip() or NO_REASON}
+        ended = [table.stop(name, now, **by) for name in kinds]
+    _show(ended, now, as_json)
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """Drifts that were caused, active and past, and how much of each there is now.
+
+    Example: [bold]dojo world drift list --json[/]
+    """
+    with _changing() as (_, table, now):
+        drifts = table.all()
+    _show(list(drifts), now, as_json)
+
+
+@contextmanager
+def _changing() -> Iterator[tuple[Desk, DriftTable, datetime]]:
+    with desk() as here, errors_become_messages(DriftError):
+        try:
+            now = RedisWorldClock(here.redis).now()
+        except ClockNotSetError as error:
+            raise fail(str(error), "dojo data history") from error
+        yield here, DriftTable(here.redis), now
+
+
+def _duration(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    if text.strip() == "0":
+        return SUDDEN
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise fail(f"--ramp: {escape(str(error))}, or 0", code=2) from error
+
+
+def _show(drifts: list[ActiveDrift], now: datetime, as_json: bool, one: bool = False) -> None:
+    if as_json:
+        rows = [{**msgspec.to_builtins(drift), "intensity": drift.intensity(now)} for drift in drifts]
+        print_json(rows[0] if one else rows)
+        return
+    if not drifts:
+        out.print("No drift: the world is as it was made.", highlight=False)
+        return
+    table = Table("kind", "now", "strength", "grows", "from", "to", "who", "why")
+    for drift in drifts:
+        table.add_row(
+            drift.kind,
+            "over" if drift.ended is not None else f"{drift.intensity(now):.0%}",
+            _strength(KINDS[drift.kind], drift.strength),
+            _pace(drift.ramp),
+            f"{drift.started:%Y-%m-%d %H:%M}",
+            f"{drift.ended:%Y-%m-%d %H:%M}" if drift.ended is not None else "",
+            escape(drift.who),
+            escape(drift.why),
+        )
+    out.print(table)

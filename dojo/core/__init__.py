@@ -1,0 +1,1 @@
+"""The shared language: what services, pipelines and commands agree on."""

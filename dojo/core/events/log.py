@@ -1,0 +1,201 @@
+"""The event log: append-only streams, delivered at least once to each consumer group.
+
+A consumer reads, writes durably, then acknowledges; what a dead consumer left unacknowledged is reclaimed by the next.
+Together with writes that are idempotent on `event_id` that gives effectively-once processing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar, cast
+
+import structlog
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from dojo.core.events.types import Event, Stream, encode
+
+PAYLOAD_FIELD = b"event"
+
+# Redis does one thing at a time: reading 10,000 messages of 1 kB at once holds everybody up for 10 to 30 ms, which a feature
+# lookup with a 30 ms timeout does not survive. In pages of this size it is below 1 ms, and others are served between pages.
+PAGE = 250
+
+# Redis < 7 does not report a group's lag. It is counted on the server, page by page, as far as the log keeps messages: alerts compare it with that.
+_COUNT_AFTER = """
+local rows = redis.call('xrange', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+return {#rows, #rows > 0 and rows[#rows][1] or ARGV[1]}
+"""
+
+_T = TypeVar("_T")
+_log = structlog.get_logger()
+
+
+def stream_key(stream: Stream) -> str:
+    """The Redis key of a stream."""
+    return f"dojo:stream:{stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as a consumer group received it; `payload` is decoded by the consumer, so that one bad message can be
+    set aside instead of stopping the batch."""
+
+    message_id: str
+    payload: bytes
+
+
+class EventLog(Protocol):
+    """Append-only, at-least-once streams of events."""
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Append in order, in one round trip. Raises `redis.RedisError` when the log is out of reach."""
+
+    def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
+        """Up to `limit` messages the group has not seen, waiting at most `block` for the first one."""
+
+    def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
+        """Take over up to `limit` messages that some consumer has held unacknowledged for longer than `idle`."""
+
+    def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None: ...
+
+    def lag(self, stream: Stream, group: str) -> int:
+        """Messages the group has yet to acknowledge: undelivered (counted up to what the log keeps) and pending ones."""
+
+
+class RedisEventLog:
+    """The event log on Redis Streams.
+
+    Args:
+        max_length: messages kept per stream (approximately: Redis trims whole nodes). It bounds Redis' memory; a consumer
+            that stays away for longer than that many messages loses the oldest, which `lag` shows coming.
+    """
+
+    def __init__(self, redis: Redis, max_length: int) -> None:
+        self._redis = redis
+        self._max_length = max_length
+        self._groups: set[tuple[Stream, str]] = set()
+
+    def append(self, events: Iterable[Event]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for event in events:
+                pipe.xadd(
+                    stream_key(event.stream),
+                    {PAYLOAD_FIELD: encode(event)},
+                    maxlen=self._max_length,
+                    approximate=True,
+                )
+            pipe.execute()
+
+    def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
+        wait: int | None = max(1, int(block.total_seconds() * 1000))
+        found: list[Delivery] = []
+        while len(found) < limit:
+            page = self._read_page(stream, group, consumer, min(PAGE, limit - len(found)), wait)
+            found += page
+            if len(page) < PAGE:
+                break
+            wait = None  # only the first message is waited for
+        return found
+
+    def _read_page(self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None) -> list[Delivery]:
+        answer = self._in_group(
+            stream,
+            group,
+            lambda: self._redis.xreadgroup(group, consumer, {stream_key(stream): ">"}, count=limit, block=wait),
+        )
+        rows = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer)
+        return _deliveries(rows[0][1]) if rows else []
+
+    def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
+        def claim() -> list[tuple[bytes | None, dict[bytes, bytes] | None]]:
+            claimed: list[tuple[bytes | None, dict[bytes, bytes] | None]] = []
+            start = b"0-0"
+            while len(claimed) < limit:
+                count = min(PAGE, limit - len(claimed))
+                idle_ms = int(idle.total_seconds() * 1000)
+                answer = self._redis.xautoclaim(stream_key(stream), group, consumer, idle_ms, start_id=start, count=count)
+                start, page = cast("Any", answer)[:2]
+                claimed += page
+                if start == b"0-0":  # the end of what is pending
+                    break
+            return claimed
+
+        rows = self._in_group(stream, group, claim)
+        while any(fields is None for _, fields in rows):
+            # Trimmed away while pending. Redis 6 keeps handing these out, without their id, and they would hide the rest.
+            self._forget_trimmed(stream, group)
+            rows = claim()
+        return _deliveries(rows)
+
+    def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None:
+        for first in range(0, len(message_ids), PAGE):
+            self._redis.xack(stream_key(stream), group, *message_ids[first : first + PAGE])
+
+    def tail(self, stream: Stream, after: str, limit: int) -> Sequence[Delivery]:
+        """Up to `limit` messages behind the id `after`, oldest first, for onlookers that are no consumer group."""
+        return _deliveries(cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit)))
+
+    def holds(self, stream: Stream, message_id: str) -> bool:
+        """Whether a message that was there still is. When it is not, those behind it may have been trimmed unread; "0-0" is always there."""
+        return message_id == "0-0" or bool(self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1))
+
+    def last_id(self, stream: Stream) -> str:
+        """The id of the newest message, "0-0" when there is none; what `tail` continues from."""
+        rows = cast("Any", self._redis.xrevrange(stream_key(stream), count=1))
+        return str(rows[0][0].decode()) if rows else "0-0"
+
+    def lag(self, stream: Stream, group: str) -> int:
+        self._create_group(stream, group)
+        key = stream_key(stream)
+        row = next(r for r in cast("list[dict[str, Any]]", self._redis.xinfo_groups(key)) if r["name"] == group.encode())
+        behind, after = 0, row["last-delivered-id"]
+        while behind < self._max_length:
+            counted, after = cast("tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, PAGE))
+            behind += counted
+            if counted < PAGE:
+                break
+        return behind + int(row["pending"])
+
+    def _in_group(self, stream: Stream, group: str, command: Callable[[], _T]) -> _T:
+        """Run a command that needs the group, making the group when it is missing or Redis came back empty."""
+        if (stream, group) not in self._groups:
+            self._create_group(stream, group)
+        try:
+            return command()
+        except ResponseError as error:
+            # UNBLOCKED: the stream went away while we were waiting on it.
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                raise
+            self._create_group(stream, group)
+            return command()
+
+    def _create_group(self, stream: Stream, group: str) -> None:
+        try:
+            # From "0": a group made after the first events still sees them all.
+            self._redis.xgroup_create(stream_key(stream), group, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        self._groups.add((stream, group))
+
+    def _forget_trimmed(self, stream: Stream, group: str) -> None:
+        """Acknowledge pending messages that the stream no longer has: they are lost, and the log says so."""
+        key, start = stream_key(stream), "-"
+        while page := cast("list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", PAGE)):
+            ids = [row["message_id"] for row in page]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for message_id in ids:
+                    pipe.xrange(key, message_id, message_id)
+                gone = [message_id for message_id, found in zip(ids, pipe.execute(), strict=True) if not found]
+            if gone:
+                self._redis.xack(key, group, *gone)
+                _log.warning("trimmed before they were processed", stream=stream, group=group, messages=len(gone))
+            start = "(" + ids[-1].decode()
+
+
+def _deliveries(rows: Sequence[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Delivery]:
+    """A message without our field comes with an empty payload, which no consumer can decode: set aside, not lost."""
+    return [Delivery(mid.decode(), fields.get(PAYLOAD_FIELD, b"")) for mid, fields in rows if mid is not None and fields]

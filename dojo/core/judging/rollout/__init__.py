@@ -1,0 +1,1 @@
+"""What a stage of a rollout has shown, and what follows from it."""

@@ -1,0 +1,267 @@
+"""One look at every check of a stage: what was measured, on how many requests, against which limit. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from dojo.core.judging.rollout.arms import Arm
+from dojo.core.judging.rollout.evidence import Evidence, longest_silence, stage_time
+from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
+from dojo.core.judging.rollout.stages import Look, Stage, Verdict
+from dojo.core.spec.durations import format_duration
+from dojo.core.spec.load import ModelSpec
+from dojo.stats.histograms.binning import population_stability_index
+from dojo.stats.inference.chi_square import chi_square_quantile
+
+# From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
+SUSPICIOUS = 10.0
+
+# Wall time in which the world moved and no event followed the route. Loading and warming a version takes seconds; a machine that is busy
+# with a training, a minute.
+WARN_AFTER = timedelta(seconds=120)
+
+# Two equal score distributions differ by more than the noise bound with this probability at one look. Looks overlap almost wholly.
+SCORE_TAIL = 1e-4
+
+
+def looks_of(
+    evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool
+) -> tuple[Look, ...]:
+    """All looks of the evidence's stage; see `judge` for the arguments."""
+    at = _Stage(evidence, spec, gate, spec.rollout.minimum_requests)
+    own = {Stage.SHADOW: _shadow, Stage.CANARY: _canary, Stage.WATCH: _watch}[evidence.stage](at)
+    return (*own, _requests(at, caught_up), _time(at, elapsed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    evidence: Evidence
+    spec: ModelSpec
+    gate: dict[str, float]
+    needed: int
+
+    def sequential(
+        self,
+        check: str,
+        measures: str,
+        value: float | None,
+        limit: float | None,
+        *,
+        tests: tuple[str, ...] = (),
+        observations: int | None = None,
+        needed: int | None = None,
+        note: str = "",
+        floor: float | None = None,
+    ) -> Look:
+        """A look at an e-process (or at the mean of two, which is one again).
+
+        Args:
+            floor: the rate that the challenger may have whatever the champion's; the check then has a second e-process for it, and
+                the smaller e-value judges.
+        """
+        names = tests or (check,)
+        e_value = sum(self.evidence.e_value(name) for name in names) / len(names)
+        if floor is not None:
+            e_value = min(e_value, self.evidence.e_value(f"{check}_floor"))
+            limit = None if limit is None else max(limit, floor)
+        stop = stops_at(self.evidence.stage, check, self.spec)
+        requests = self.evidence.challenger.requests if observations is None else observations
+        wanted = self.needed if needed is None else needed
+        verdict: Verdict = "ok"
+        if e_value >= stop:
+            verdict = "failed"
+        elif requests < wanted or value is None:
+            verdict = "insufficient_data"
+        elif e_value >= SUSPICIOUS:
+            verdict, note = "insufficient_data", _joined(note, "suspicious: more requests will tell chance from fault")
+        elif limit is not None and value > limit:
+            note = _joined(note, "above the limit, within chance")
+        return Look(
+            check=check,
+            verdict=verdict,
+            measures=measures,
+            value=value,
+            limit=limit,
+            requests=requests,
+            needed=wanted,
+            evidence=e_value,
+            stops_at=stop,
+            note=note,
+        )
+
+
+def _shadow(at: _Stage) -> tuple[Look, ...]:
+    return (_errors(at), _slow(at, "scoring alone takes longer than the latency objective"), _declines(at), _scores(at))
+
+
+def _canary(at: _Stage) -> tuple[Look, ...]:
+    checks, challenger, champion = at.spec.rollout.checks, at.evidence.challenger, at.evidence.champion
+    degraded = at.sequential(
+        "degraded",
+        "share of answers with something missing",
+        _rate(challenger.degraded, challenger.requests),
+        _times(checks.degraded_ratio, _rate(champion.degraded, champion.requests)),
+        note=_against(champion.degraded, champion.requests),
+    )
+    return (_errors(at), degraded, _slow(at, "answered later than the latency objective"), _declines(at), _scores(at))
+
+
+def _watch(at: _Stage) -> tuple[Look, ...]:
+    evidence, arm, labelled = at.evidence, at.evidence.challenger, at.evidence.labelled
+    limits = watch_limits(evidence.baseline, at.gate, at.spec)
+    errors = at.sequential("errors", "share of requests it did not answer", _rate(arm.errors, arm.requests), limits.errors)
+    slow = at.sequential(
+        "slow", "share answered later than the latency objective", _rate(arm.slow, arm.requests), limits.slow, note=_median(arm)
+    )
+    missed = at.sequential(
+        "catch_rate",
+        "share of labelled frauds missed",
+        _rate(labelled.frauds - labelled.caught, labelled.frauds) if limits.misses is not None else None,
+        limits.misses,
+        observations=labelled.frauds,
+        needed=at.spec.rollout.minimum_frauds,
+        note="" if limits.misses is not None else "the gate left no recall_at_threshold to compare with",
+    )
+    false_positives = at.sequential(
+        "false_positives",
+        "share of labelled legitimate payments flagged",
+        _rate(labelled.false_alarms, labelled.legitimate),
+        limits.false_positives,
+        observations=labelled.legitimate,
+    )
+    return (errors, slow, missed, false_positives)
+
+
+def _errors(at: _Stage) -> Look:
+    challenger, champion = at.evidence.challenger, at.evidence.champion
+    return at.sequential(
+        "errors",
+        "share of requests it did not answer",
+        _rate(challenger.errors, challenger.requests),
+        _times(at.spec.rollout.checks.error_ratio, _rate(champion.errors, champion.requests)),
+        note=_against(champion.errors, champion.requests),
+        floor=ERRORS_ALLOWED,
+    )
+
+
+def _slow(at: _Stage, measures: str) -> Look:
+    challenger, champion = at.evidence.challenger, at.evidence.champion
+    return at.sequential(
+        "slow",
+        f"share {measures}",
+        _rate(challenger.slow, challenger.requests),
+        _times(at.spec.rollout.checks.slow_ratio, _rate(champion.slow, champion.requests)),
+        note=_joined(_median(challenger), f"champion {_median(champion)}" if _median(champion) else ""),
+        floor=SLOW_ALLOWED,
+    )
+
+
+def _declines(at: _Stage) -> Look:
+    challenger, champion = at.evidence.challenger, at.evidence.champion
+    return at.sequential(
+        "declines",
+        f"share flagged, at most {at.spec.rollout.checks.decline_ratio:g} times the champion's up or down",
+        _rate(challenger.flagged, challenger.answered),
+        _times(at.spec.rollout.checks.decline_ratio, _rate(champion.flagged, champion.answered)),
+        tests=("declines_more", "declines_fewer"),
+        observations=challenger.answered,
+        note=_against(champion.flagged, champion.answered),
+    )
+
+
+def _scores(at: _Stage) -> Look:
+    """PSI of the two arms' scores: failed only above the spec's limit *and* above what chance gives so few requests."""
+    ours, theirs = at.evidence.challenger, at.evidence.champion
+    limit = at.spec.rollout.checks.score_psi
+    value: float | None = None
+    verdict: Verdict = "insufficient_data"
+    note = ""
+    if ours.answered and theirs.answered:
+        value = population_stability_index(np.array(theirs.scores), np.array(ours.scores))
+        noise = chi_square_quantile(len(ours.scores) - 1, SCORE_TAIL) * (1 / ours.answered + 1 / theirs.answered)
+        note = f"chance alone reaches {noise:.3f}"
+        if min(ours.answered, theirs.answered) >= at.needed:
+            verdict = "failed" if value > max(limit, noise) else "ok"
+    return Look(
+        check="scores",
+        verdict=verdict,
+        measures="PSI against the champion's scores",
+        value=value,
+        limit=limit,
+        unit="psi",
+        requests=ours.answered,
+        needed=at.needed,
+        note=note,
+    )
+
+
+def _requests(at: _Stage, caught_up: bool) -> Look:
+    requests = at.evidence.challenger.requests
+    unbroken = requests - at.evidence.requests_before_gap  # what was dropped unread may have been the failures
+    notes = ["" if caught_up else "still reading what was written meanwhile"]
+    notes += (
+        [f"{at.evidence.gaps} gaps: the stream had dropped events unread; {unbroken:,} requests since"]
+        if at.evidence.gaps
+        else []
+    )
+    notes += [f"{at.evidence.malformed} malformed events skipped"] if at.evidence.malformed else []
+    return Look(
+        check="requests",
+        verdict="ok" if unbroken >= at.needed and caught_up else "insufficient_data",
+        measures="requests that the challenger got in this stage",
+        value=float(requests),
+        limit=float(at.needed),
+        unit="requests",
+        requests=requests,
+        needed=at.needed,
+        note=_joined(*notes),
+    )
+
+
+def _time(at: _Stage, elapsed: timedelta | None) -> Look:
+    needed = stage_time(at.evidence.stage, at.spec)
+    silence = format_duration(longest_silence(at.evidence.stage, at.spec))
+    return Look(
+        check="time",
+        verdict="ok" if elapsed is not None and elapsed >= needed else "insufficient_data",
+        measures=f"world time with traffic along the stage's route; silences beyond {silence} do not count",
+        value=None if elapsed is None else elapsed.total_seconds(),
+        limit=needed.total_seconds(),
+        unit="seconds",
+        requests=at.evidence.challenger.requests,
+        needed=at.needed,
+        note=_joined(
+            f"needs {format_duration(needed)}" if elapsed is not None else "no traffic follows the route yet",
+            f"silent for {in_minutes(at.evidence.waited)} of wall time: dojo routes show {at.spec.name}"
+            if at.evidence.waited >= WARN_AFTER
+            else "",
+        ),
+    )
+
+
+def _rate(events: int, requests: int) -> float | None:
+    return events / requests if requests else None
+
+
+def _times(ratio: float, rate: float | None) -> float | None:
+    return None if rate is None else ratio * rate
+
+
+def _against(events: int, requests: int) -> str:
+    return f"champion {events / requests:.2%} of {requests}" if requests else "the champion got no requests"
+
+
+def _median(arm: Arm) -> str:
+    median = arm.median_latency()
+    return "" if median is None else f"median below {1000 * median:.3g} ms"
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
+def in_minutes(waited: timedelta) -> str:
+    return f"{waited.total_seconds() / 60:.0f} min"

@@ -1,0 +1,95 @@
+"""Limits: the evidence that stops a challenger, and the rates allowed in the watch stage, where nobody else answers the same traffic.
+
+All sequential checks of a whole journey share `checks.false_alarm`: their parts add up to 1, so a challenger that is no worse than the
+limits allow is stopped by chance with at most that probability (union bound), however often one looks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+
+from dojo.core.judging.rollout.arms import Arm
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.spec.load import ModelSpec
+
+# Half of it goes where speed matters most: a canary's errors are met by customers, and at 1 / 0.025 a fourfold rate over 0.5 % is caught
+# some 1,500 requests earlier than at an equal part.
+_REST = 0.05
+PARTS: dict[tuple[Stage, str], float] = {
+    (Stage.CANARY, "errors"): 0.5,
+    **{(Stage.SHADOW, check): _REST for check in ("errors", "slow", "declines")},
+    **{(Stage.CANARY, check): _REST for check in ("degraded", "slow", "declines")},
+    **{(Stage.WATCH, check): _REST for check in ("errors", "slow", "catch_rate", "false_positives")},
+}
+
+# The champion's rates in the canary were measured on a few thousand requests of a few hours. The least that counts as too much over two
+# days: one failure in 200 (a hiccup of a store makes a burst of them), and five times as many slow answers as a p99 objective allows.
+ERROR_FLOOR = 0.005
+SLOW_FLOOR = 0.05
+
+# What a challenger may do beside a champion that does it never, in shadow and canary. Slow: what an objective for the 99th percentile
+# allows. Errors: a tenth of that; the challenger alone pays a hop to a process of its own, which a busy machine delays past its
+# timeout now and then, and the champion stands in for it.
+SLOW_ALLOWED = 0.01
+ERRORS_ALLOWED = 0.001
+
+# Rates are taken at their upper confidence bound, this many standard deviations up: what we know of the champion is itself a sample.
+DEVIATIONS = 2.0
+
+# A limit of 0 or 1 cannot be tested.
+_LEAST, _MOST = 0.001, 0.999
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The champion's upper rates of errors and slow answers, fractions; 0 when there was no canary to measure them in."""
+
+    errors: float = 0.0
+    slow: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """Largest allowed rates, fractions. `misses`: of labelled frauds that were not flagged; None without the gate's baseline."""
+
+    errors: float
+    slow: float
+    false_positives: float
+    misses: float | None
+
+
+def stops_at(stage: Stage, check: str, spec: ModelSpec) -> float:
+    """The e-value that rolls back."""
+    return 1 / (spec.rollout.checks.false_alarm * PARTS[stage, check])
+
+
+def baseline_of(champion: Arm) -> Baseline:
+    """What the watch stage compares with, from the champion's arm of the canary."""
+    return Baseline(_upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests))
+
+
+def watch_limits(measured: Baseline, gate: dict[str, float], spec: ModelSpec) -> WatchLimits:
+    """Limits from the canary's baseline, the gate's metrics of the old champion, and the spec."""
+    checks, recall = spec.rollout.checks, gate.get("recall_at_threshold")
+    return WatchLimits(
+        errors=_testable(max(checks.error_ratio * measured.errors, ERROR_FLOOR)),
+        slow=_testable(max(checks.slow_ratio * measured.slow, SLOW_FLOOR)),
+        false_positives=_testable(checks.false_positive_ratio * spec.serving.threshold_false_positive_rate),
+        misses=None if recall is None else _testable(1 - (recall - checks.catch_rate_drop)),
+    )
+
+
+def _upper(events: int, requests: int) -> float:
+    """Upper end of Wilson's interval; 0 without requests. Source: Wilson (1927)."""
+    if requests == 0:
+        return 0.0
+    rate, z = events / requests, DEVIATIONS
+    centre = rate + z * z / (2 * requests)
+    spread = z * math.sqrt(rate * (1 - rate) / requests + z * z / (4 * requests * requests))
+    return (centre + spread) / (1 + z * z / requests)
+
+
+def _testable(rate: float) -> float:
+    return min(max(rate, _LEAST), _MOST)

@@ -1,0 +1,259 @@
+"""The lake: every event of a stream, as Parquet files partitioned by the world date of the event.
+
+    <root>/<stream>/date=2018-06-10/<name>.parquet
+
+Files are written whole (temporary name, fsync, rename) and never changed, so a list of file names and hashes pins a
+data set for good (`manifest`). Whoever writes owns a file name: history is `history.parquet`, the recorder's are
+`part-<first message id>.parquet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dojo.core.events.types import Stream
+
+UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+
+_Schema = dict[str, pl.DataType | type[pl.DataType]]
+
+_EVENT: _Schema = {"event_id": pl.String, "world_time": UTC_MICROSECONDS, "wall_time": UTC_MICROSECONDS}
+
+# Column names and types on disk, per stream. `features` holds the exact scored vector, named by `feature_names`.
+SCHEMAS: dict[Stream, _Schema] = {
+    Stream.TRANSACTIONS: {
+        **_EVENT,
+        "transaction_id": pl.String,
+        "customer_id": pl.String,
+        "merchant_id": pl.String,
+        "amount": pl.Float64,
+    },
+    Stream.OUTCOMES: {
+        **_EVENT,
+        "transaction_id": pl.String,
+        "transaction_time": UTC_MICROSECONDS,
+        "label": pl.Int8,
+    },
+    Stream.PREDICTIONS: {
+        **_EVENT,
+        "prediction_id": pl.String,
+        "request_id": pl.String,
+        "model": pl.String,
+        "version": pl.String,
+        "arm": pl.String,
+        "entity_keys": pl.String,  # JSON object: the set of entities differs by model
+        "feature_names": pl.List(pl.String),
+        "features": pl.List(pl.Float64),
+        "feature_age_seconds": pl.String,  # JSON object: view -> seconds or null
+        "score": pl.Float64,
+        "flagged": pl.Boolean,
+        "latency_seconds": pl.Float64,
+        "degraded": pl.List(pl.String),
+        "route_generation": pl.Int64,
+    },
+    Stream.SHADOWS: {
+        **_EVENT,
+        "prediction_id": pl.String,
+        "request_id": pl.String,
+        "model": pl.String,
+        "version": pl.String,
+        "route_generation": pl.Int64,
+        "score": pl.Float64,
+        "flagged": pl.Boolean,
+        "scoring_seconds": pl.Float64,
+        "champion_version": pl.String,
+        "champion_score": pl.Float64,
+        "champion_flagged": pl.Boolean,
+        "champion_scoring_seconds": pl.Float64,
+        "error": pl.String,
+    },
+    Stream.VERDICTS: {
+        **_EVENT,
+        "model": pl.String,
+        "version": pl.String,
+        "check": pl.String,
+        "window": pl.String,
+        "window_start": UTC_MICROSECONDS,
+        "severity": pl.String,
+        "rows": pl.Int64,
+        "summary": pl.String,
+        "findings": pl.String,  # JSON list
+        "since": UTC_MICROSECONDS,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFile:
+    """One file of a manifest: path relative to the lake's root, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+class Lake:
+    """Reads and writes the lake under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def partition(self, stream: Stream, day: date) -> Path:
+        return self.root / stream / f"date={day.isoformat()}"
+
+    def write(self, stream: Stream, frame: pl.DataFrame, name: str) -> list[Path]:
+        """Write rows into their day's partition as `<name>.parquet`, atomically per partition; the same name replaces.
+
+        Args:
+            frame: columns as in SCHEMAS[stream]; other columns are refused.
+
+        Returns:
+            The files written, in order of day.
+
+        Raises:
+            ValueError: columns missing or unknown.
+        """
+        schema = SCHEMAS[stream]
+        if set(frame.columns) != set(schema):
+            raise ValueError(f"{stream}: expected columns {sorted(schema)}, got {sorted(frame.columns)}")
+        frame = frame.select(*schema).cast(schema)  # type: ignore[arg-type]
+        days = frame.with_columns(pl.col("world_time").dt.date().alias("_day")).partition_by("_day", as_dict=True)
+        written = []
+        for (day,), rows in sorted(days.items()):
+            target = self.partition(stream, day) / f"{name}.parquet"
+            write_parquet_atomically(rows.drop("_day"), target)
+            written.append(target)
+        return written
+
+    def files(self, stream: Stream, start: date | None = None, end: date | None = None) -> list[Path]:
+        """Files of the partitions from `start` to `end`, both included; None is unbounded. In order of day and name."""
+        found = []
+        for partition in sorted((self.root / stream).glob("date=*")):
+            day = date.fromisoformat(partition.name.removeprefix("date="))
+            if (start is None or day >= start) and (end is None or day <= end):
+                found += sorted(partition.glob("*.parquet"))
+        return found
+
+    def scan(
+        self, stream: Stream, start: datetime | None = None, end: datetime | None = None, files: Iterable[Path] | None = None
+    ) -> pl.LazyFrame:
+        """Rows with start <= world_time < end, lazily; an empty frame of the right schema when there are none.
+
+        Args:
+            files: read exactly these (a pinned manifest) instead of what is there now.
+        """
+        paths = list(files) if files is not None else self.files(stream, start and utc_date(start), end and utc_date(end))
+        if not paths:
+            return pl.LazyFrame(schema=SCHEMAS[stream])
+        # Files from before a column existed have it as null.
+        frame = pl.scan_parquet(paths, schema=SCHEMAS[stream], missing_columns="insert", hive_partitioning=False)
+        if start is not None:
+            frame = frame.filter(pl.col("world_time") >= start)
+        if end is not None:
+            frame = frame.filter(pl.col("world_time") < end)
+        return frame
+
+    def days(self, stream: Stream) -> tuple[date, date] | None:
+        """First and last day that has a partition, or None."""
+        partitions = sorted((self.root / stream).glob("date=*/*.parquet"))
+        if not partitions:
+            return None
+        first, last = (date.fromisoformat(p.parent.name.removeprefix("date=")) for p in (partitions[0], partitions[-1]))
+        return first, last
+
+    def newest(self, stream: Stream) -> datetime | None:
+        """World time (UTC) of the newest row, None without any. As far as events come in order, the lake is whole up to it."""
+        span = self.days(stream)
+        if span is None:
+            return None
+        files = self.files(stream, span[1], span[1])
+        newest: datetime = self.scan(stream, files=files).select(pl.col("world_time").max()).collect().item()
+        return newest.astimezone(UTC)
+
+    def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
+        """What the partitions from `start` to `end` hold now, pinned by content."""
+        return [LakeFile(str(path.relative_to(self.root)), file_sha256(path)) for path in self.files(stream, start, end)]
+
+
+def write_parquet_atomically(frame: pl.DataFrame, target: Path) -> None:
+    """Readers see the whole file or none, also after a kill -9 or a power cut."""
+    _make_directory(target.parent)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            frame.write_parquet(file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _fsync_directory(target.parent)  # without it a power cut may forget the new name
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_directory(directory: Path) -> None:
+    missing = [d for d in (directory, *directory.parents) if not d.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for new in missing:
+        _fsync_directory(new.parent)
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> str:
+    """SHA-256 of a frame's values, independent of file format and chunking; row and column order count.
+
+    Args:
+        columns: the columns that count, in this order; all by default.
+    """
+    selected = frame.select(columns) if columns is not None else frame
+    digest = hashlib.sha256(repr(selected.schema).encode())
+    for column in selected.iter_columns():
+        _hash_values(digest, column)
+    return digest.hexdigest()
+
+
+def _hash_values(digest: hashlib._Hash, column: pl.Series) -> None:
+    digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+    if column.dtype == pl.String:
+        # Lengths first, so that ("ab", "c") and ("a", "bc") differ.
+        digest.update(column.str.len_bytes().fill_null(0).to_numpy().tobytes())
+        digest.update("".join(column.fill_null("")).encode())
+    elif column.dtype == pl.List:
+        lengths = column.list.len().fill_null(0)
+        digest.update(lengths.to_numpy().tobytes())
+        _hash_values(digest, column.filter(lengths > 0).explode())
+    else:
+        digest.update(np.ascontiguousarray(column.to_physical().fill_null(0).to_numpy()).tobytes())
+
+
+def utc_date(moment: datetime) -> date:
+    """The day whose partition holds `moment` (timezone-aware)."""
+    return moment.astimezone(UTC).date()
+
+
+def midnight(moment: datetime) -> datetime:
+    """The start of the day that `moment` lies in, same time zone."""
+    return moment - timedelta(hours=moment.hour, minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
+
+
+def start_of(day: date) -> datetime:
+    """Midnight at the beginning of a day, UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

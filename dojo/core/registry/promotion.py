@@ -1,0 +1,237 @@
+"""Changing the champion: registry and route together, recorded, and repeatable after a kill at any point.
+
+Promotion gives the role first and the traffic second: a version that the registry refuses never gets traffic. Rollback takes the
+traffic away first: that needs only Redis, and must not wait for MLflow (docs/adr/0011-routes-and-roles.md).
+
+A route and its audit entry are one write. A role and its entry are in two stores: the entry follows the role, and whoever
+repeats the change writes what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+import msgspec
+
+from dojo.core.registry.errors import NoPreviousChampionError, UnknownVersionError
+from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
+from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Entry, Replacement
+from dojo.core.state.routes import (
+    CHAMPION_ARM,
+    STANDBY_ARM,
+    Arm,
+    Route,
+    RouteConflictError,
+    RouteTable,
+    Strategy,
+    route_key,
+)
+
+
+class TrafficElsewhereError(RuntimeError):
+    """Others than the champion answer the traffic; the message names them and the command that resolves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Why something is changed: `key` names this one change for good, so that its repetition is recognised."""
+
+    key: str
+    who: str
+    why: str
+    world_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Champions:
+    """The registry's roles, the routes and the audit trail, changed together."""
+
+    registry: ModelRegistry
+    routes: RouteTable
+    audit: AuditTrail
+
+    def promote(self, model: str, version: str, change: Change, keep_standby: bool = True) -> Route:
+        """Make `version` the champion and give it all traffic; the old champion stays warm beside it when `keep_standby`.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError: nothing or only the role was changed; repeat it.
+            RouteConflictError: repeat it. redis.RedisError: likewise.
+        """
+        before = self._holder(model, CHAMPION)
+        self.registry.promote(model, version)
+        previous = self._holder(model, PREVIOUS_CHAMPION)
+        self._record_champion(model, version, before, previous, f"version {version} became champion", change)
+        standby = previous if keep_standby else None
+        return self.route(model, "blue_green" if standby else "champion", full_traffic(version, standby), change)
+
+    def roll_back(self, model: str, change: Change, to: str | None = None, rejected: str = "") -> Route:
+        """Give all traffic, then the role, back to `to` (default: the previous champion).
+
+        Args:
+            rejected: the version rolled back from, where it may never have become champion (a failed canary).
+
+        Raises:
+            NoPreviousChampionError: nothing was changed.
+            RegistryUnavailableError: with `to` given the traffic has moved, the role has not: repeat it.
+            UnknownVersionError: the registry does not know `to`. Check it before: the traffic has moved.
+        """
+        if to is None:
+            to = self._holder(model, PREVIOUS_CHAMPION)
+            if to is None:
+                raise NoPreviousChampionError(f"{model}: no version is its previous champion; promote one instead")
+        route = self.route(model, "champion", full_traffic(to, None), change)
+        before = self._holder(model, CHAMPION)
+        self.registry.roll_back(model, to, change.why, rejected)
+        previous = self._holder(model, PREVIOUS_CHAMPION)
+        self._record_champion(model, to, before, previous, f"version {to} is champion again", change)
+        return route
+
+    def route(
+        self,
+        model: str,
+        strategy: Strategy,
+        arms: tuple[Arm, ...],
+        change: Change,
+        salt: str = "",
+        expected: int | None = None,
+    ) -> Route:
+        """Make a route the current one and record it, in one write. A route that already is as wanted stays.
+
+        Args:
+            expected: the generation that the change was decided on; None takes whatever is current.
+
+        Raises:
+            RouteConflictError, redis.RedisError: repeat it.
+        """
+        content, current = self.routes.read(model)
+        generation = current.generation if current else 0
+        if expected is not None and generation != expected:
+            raise RouteConflictError(
+                f"{model}: expected route generation {expected}, found {generation}: it was changed meanwhile"
+            )
+        wanted = Route(
+            model=model,
+            generation=generation + 1,
+            strategy=strategy,
+            arms=arms,
+            salt=salt or (current.salt if current else model),
+            changed_at=change.world_time,
+            who=change.who,
+            why=change.why,
+        )
+        if current is not None and _serves_the_same(current, wanted):
+            return current
+        try:
+            self.audit.append(
+                entry_id=f"route:{model}:{wanted.generation}:{uuid4().hex[:8]}",  # the compared route keeps it from being written twice
+                kind="route",
+                model=model,
+                who=change.who,
+                what=f"route {wanted.generation}: {describe(wanted)}",
+                why=change.why,
+                before=current,
+                after=wanted,
+                world_time=change.world_time,
+                beside=Replacement(route_key(model), content, msgspec.json.encode(wanted)),
+            )
+        except ChangedMeanwhileError as error:
+            raise RouteConflictError(f"{model}: somebody changed the route meanwhile") from error
+        return wanted
+
+    def _holder(self, model: str, alias: str) -> str | None:
+        found = self.registry.by_alias(model, alias)
+        return found.version if found else None
+
+    def _record_champion(
+        self, model: str, version: str, before: str | None, previous: str | None, what: str, change: Change
+    ) -> None:
+        """Write down that `version` became champion, if that is news, and anchor the entry in the registry.
+
+        Args:
+            before: who was champion when this attempt began: `version` itself when nothing changed, or when an earlier attempt was
+                killed after it had moved the role; then the trail says which of both.
+        """
+        newest = self._newest_champion_entry(model)
+        told = newest.after["champion"] if newest else None
+        if before != version or told != version:
+            self.audit.append(
+                # Under one key a role can change again (somebody changed it back meanwhile); after one entry only once.
+                entry_id=f"{change.key}:alias:{newest.sequence if newest else 0}",
+                kind="alias",
+                model=model,
+                who=change.who,
+                what=what,
+                why=change.why,
+                before={"champion": before if before != version else told or previous},
+                after={
+                    "champion": version,
+                    "previous_champion": previous,
+                    "challenger": self._holder(model, CHALLENGER),
+                },
+                world_time=change.world_time,
+            )
+            newest = self._newest_champion_entry(model)
+        if newest is not None:
+            self.registry.set_tag(model, version, f"{AUDIT_TAG_PREFIX}{newest.sequence}", newest.hash)
+
+    def _newest_champion_entry(self, model: str) -> Entry | None:
+        """The trail's last word on who is champion."""
+        entries = self.audit.entries(newest_first=True)
+        return next((e for e in entries if e.kind == "alias" and e.model == model and "champion" in (e.after or {})), None)
+
+
+def _serves_the_same(one: Route, other: Route) -> bool:
+    return (one.strategy, one.arms, one.salt) == (other.strategy, other.arms, other.salt)
+
+
+def anchors(registry: ModelRegistry) -> Mapping[int, str]:
+    """The audit entries that the registry remembers: sequence -> hash. Raises RegistryUnavailableError."""
+    return {
+        int(name.removeprefix(AUDIT_TAG_PREFIX)): value
+        for model in registry.models()
+        for version in registry.versions(model)
+        for name, value in version.tags.items()
+        if name.startswith(AUDIT_TAG_PREFIX)
+    }
+
+
+def full_traffic(version: str, standby: str | None) -> tuple[Arm, ...]:
+    """All traffic to one version, with another warm beside it."""
+    return (Arm(CHAMPION_ARM, version, 1.0), *((Arm(STANDBY_ARM, standby, 0.0),) if standby else ()))
+
+
+def describe(route: Route) -> str:
+    """A route in words: `canary: champion 1 90 %, challenger 2 10 %`."""
+    arms = ", ".join(f"{a.name} {a.version} {'shadow' if a.mode == 'shadow' else f'{a.weight:.4g}'}" for a in route.arms)
+    return f"{route.strategy}: {arms}"
+
+
+def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> None:
+    """A rollout compares with the champion and goes back to it: it must be who answers.
+
+    Args:
+        champion: the version that has the role in the registry.
+
+    Raises:
+        TrafficElsewhereError: another version, or another one too, has traffic.
+        redis.RedisError: the routes are out of reach.
+    """
+    route = routes.get(model)
+    if route is None or all(arm.version == champion for arm in route.arms if arm.mode == "live" and arm.weight > 0):
+        return
+    raise TrafficElsewhereError(
+        f"{model}: version {champion} is champion, but the traffic follows {describe(route)} (by {route.who}: {route.why}). Give it to the "
+        f"champion: dojo routes set {model} --strategy champion --why ..., or give the role to who answers: "
+        f"dojo models promote {model}@{route.primary.version} --why ..."
+    )
+
+
+def require_version(registry: ModelRegistry, model: str, alias: str) -> str:
+    """The version that holds a role. Raises UnknownVersionError."""
+    found = registry.by_alias(model, alias)
+    if found is None:
+        raise UnknownVersionError(f"{model}: no version is its {alias}")
+    return found.version

@@ -1,0 +1,172 @@
+"""The model registry: versions and the roles they hold, in MLflow.
+
+Roles are registry aliases: `champion` is the version that answers traffic, `challenger` the newest one that would like to,
+`previous_champion` the one to go back to. Everything that a server or an auditor needs is in the version's tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.mlflow_api import MlflowApi, ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS_CHAMPION = "previous_champion"
+
+# Tags of a version beside its reproducibility record: the gate's verdict, who approved it and why, why it was taken back, and as
+# `audit.<sequence>` the hash of each audit entry that made it champion (dojo/core/state/audit.py says what for).
+GATE_TAG = "gate_verdict"
+APPROVAL_TAG = "approval"
+ROLLED_BACK_TAG = "rolled_back"
+AUDIT_TAG_PREFIX = "audit."
+
+# Address of the version's newest drift report, a page in its run's artifacts (pipelines/drift_report).
+DRIFT_REPORT_TAG = "drift_report"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered model version. `source` is the URI of its bundle directory."""
+
+    model: str
+    version: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+
+class ModelRegistry:
+    """MLflow's registry as this platform uses it.
+
+    Args:
+        url: the tracking server.
+        timeout_seconds, retries: for each HTTP request. Servers that can go on without MLflow want a short, single try.
+    """
+
+    def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3) -> None:
+        self.url, self.timeout_seconds, self.retries = url, timeout_seconds, retries
+        self.api = MlflowApi(url, timeout_seconds, retries)
+
+    def models(self) -> list[str]:
+        """Names of the registered models, sorted. Raises RegistryUnavailableError."""
+        return sorted(model.name for model in self.api.search_registered_models())
+
+    def by_alias(self, model: str, alias: str) -> Version | None:
+        """The version that holds a role, or None. Raises RegistryUnavailableError."""
+        try:
+            return _version(self.api.get_model_version_by_alias(model, alias))
+        except UnknownVersionError:
+            return None
+
+    def get(self, model: str, version: str) -> Version:
+        """One version. Raises UnknownVersionError, RegistryUnavailableError."""
+        return _version(self.api.get_model_version(model, version))
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first; empty for a model that was never trained."""
+        # Search results carry no aliases; the registered model does.
+        try:
+            aliases = self.api.get_registered_model(model).aliases
+        except UnknownVersionError:
+            return []
+        found = sorted(self.api.search_model_versions(model), key=lambda v: int(v.version))
+        return [_version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found]
+
+    def register(self, model: str, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
+        """Register a bundle as a new version. Registering the same run again returns the version it already has."""
+        if model not in self.models():
+            self.api.create_registered_model(model)
+        existing = [v for v in self.versions(model) if v.run_id == run_id]
+        if existing:
+            return existing[0]
+        return self.get(model, self.api.create_model_version(model, source, run_id, tags).version)
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
+        self.api.set_registered_model_alias(model, alias, version)
+
+    def remove_alias(self, model: str, alias: str) -> None:
+        """Take a role away from whoever holds it; fine when nobody does. Raises RegistryUnavailableError."""
+        if self.by_alias(model, alias) is not None:
+            self.api.delete_registered_model_alias(model, alias)
+
+    def set_tag(self, model: str, version: str, name: str, value: str) -> None:
+        """Raises UnknownVersionError, RegistryUnavailableError."""
+        self.api.set_model_version_tag(model, version, name, value)
+
+    def promote(self, model: str, version: str) -> None:
+        """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
+
+        The champion's alias moves after everything that depends on who held it, and before everything that must not be seen
+        while another version answers.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError
+        """
+        wanted = self.get(model, version)  # an unknown version must not cost the champion its role
+        champion = self.by_alias(model, CHAMPION)
+        if champion is None or champion.version != version:
+            if champion is not None:
+                self.set_alias(model, PREVIOUS_CHAMPION, champion.version)
+            self.set_alias(model, CHAMPION, version)
+        # The last two aliases are asked for only now: they may have been `version`'s until a moment ago.
+        for alias in (CHALLENGER, PREVIOUS_CHAMPION):
+            self._take_from(model, alias, version)
+        if ROLLED_BACK_TAG in wanted.tags:
+            self.api.delete_model_version_tag(model, version, ROLLED_BACK_TAG)
+
+    def roll_back(self, model: str, to: str, why: str, rejected: str = "") -> None:
+        """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
+
+        The version rolled back from holds no role afterwards: a second rollback must not bring it back.
+
+        Args:
+            rejected: the version rolled back from, where it may never have become champion (a failed canary).
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError
+        """
+        self.get(model, to)
+        champion = self.by_alias(model, CHAMPION)
+        marked = {rejected, champion.version if champion else ""} - {"", to}
+        for version in sorted(marked):
+            with suppress(UnknownVersionError):  # deleted meanwhile: it cannot be marked, nor come back
+                self.set_tag(model, version, ROLLED_BACK_TAG, why)
+        if champion is None or champion.version != to:
+            self.set_alias(model, CHAMPION, to)
+        self._take_from(model, PREVIOUS_CHAMPION, to)
+        for version in sorted(marked):
+            for alias in (CHALLENGER, PREVIOUS_CHAMPION):
+                self._take_from(model, alias, version)
+
+    def _take_from(self, model: str, alias: str, version: str) -> None:
+        holder = self.by_alias(model, alias)
+        if holder is not None and holder.version == version:
+            self.remove_alias(model, alias)
+
+    def download(self, version: Version, target: Path) -> Path:
+        """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""
+        target.mkdir(parents=True, exist_ok=True)
+        return self.api.get_artifacts(version.source, target)
+
+    def download_run_artifact(self, version: Version, path: str, target: Path) -> Path:
+        """Copy a file or directory that the version's run logged beside the bundle into `target`; returns where it is."""
+        target.mkdir(parents=True, exist_ok=True)
+        return self.api.get_artifacts(f"{self.api.get_run_artifact_uri(version.run_id)}/{path}", target)
+
+
+def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:
+    return Version(
+        model=found.name,
+        version=found.version,
+        run_id=found.run_id,
+        source=found.source,
+        tags={tag.key: tag.value for tag in found.tags},
+        aliases=found.aliases if aliases is None else aliases,
+    )

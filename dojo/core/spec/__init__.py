@@ -1,0 +1,1 @@
+"""A model's contract: its YAML, read and checked."""

@@ -1,0 +1,160 @@
+"""Model specs: the contract of one model, as its team writes it in `models/<name>.yaml` (schema: dojo/core/spec/schema.py).
+
+A wrong file is refused with its path, line and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dojo.core.spec.schema import (
+    ESTIMATOR_BOUNDS,
+    Checks,
+    DataGovernance,
+    Drift,
+    Estimator,
+    Gate,
+    Guards,
+    Label,
+    LabelDelay,
+    Levels,
+    MetricName,
+    ModelSpec,
+    Response,
+    RolloutPolicy,
+    Serving,
+    Training,
+)
+
+__all__ = [
+    "ESTIMATOR_BOUNDS",
+    "Checks",
+    "DataGovernance",
+    "Drift",
+    "Estimator",
+    "Gate",
+    "Guards",
+    "Label",
+    "LabelDelay",
+    "Levels",
+    "MetricName",
+    "ModelSpec",
+    "Response",
+    "RolloutPolicy",
+    "Serving",
+    "SpecError",
+    "Training",
+    "explain",
+    "load_spec",
+    "load_specs",
+]
+
+
+def explain(kind: str, message: str, found: object) -> str:
+    """One pydantic fault in plain words: what is wrong and, for single values, what was found."""
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "unknown key"
+    if kind == "value_error":  # ours: says what it found
+        return message.removeprefix("Value error, ")
+    return message if isinstance(found, (dict, list, tuple)) else f"{message} (found {found!r})"
+
+
+class SpecError(ValueError):
+    """A model spec is missing or wrong; the message names file, line, field and reason."""
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read one spec.
+
+    Raises:
+        SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    root, document = _parse(path, text)
+    if not isinstance(document, dict) or root is None:
+        raise SpecError(f"{path}:1: expected a mapping of keys, found {type(document).__name__}")
+    twice = [f"{path}:{line}: {key}: is given twice" for line, key in _repeated_keys(root)]
+    if twice:
+        raise SpecError("\n".join(twice))
+    try:
+        spec = ModelSpec.model_validate(document)
+    except ValidationError as error:
+        faults = [
+            f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
+            for e in error.errors()
+        ]
+        raise SpecError("\n".join(faults)) from error
+    if spec.name != path.stem:
+        raise SpecError(
+            f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r}, got {spec.name!r}"
+        )
+    return spec
+
+
+def load_specs(directory: Path) -> dict[str, ModelSpec]:
+    """Every spec in a directory, by model name. Raises SpecError when one is wrong or there is none."""
+    specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
+    if not specs:
+        raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
+    return specs
+
+
+def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
+    """The document's nodes (for line numbers) and its values."""
+    try:
+        return yaml.compose(text, Loader=_SpecLoader), yaml.load(text, Loader=_SpecLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{path}:{line}: not YAML: {error.reason} (character {error.character:#x})") from error
+
+
+class _SpecLoader(yaml.SafeLoader):
+    """Dates stay text: specs have none, and an impossible one would be an error without a line."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _repeated_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Line and name of each key that a mapping already has; YAML itself would silently let the last one win."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
+
+
+def _line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of `location` that the document has."""
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

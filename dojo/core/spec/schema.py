@@ -1,0 +1,307 @@
+"""The parts of a model spec (pydantic): frozen, unknown keys refused, every duration with its unit. `dojo/core/spec/load.py` reads the files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dojo.core.spec.durations import Duration, format_duration
+
+Text = Annotated[str, Field(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=1, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+MetricName = Literal["pr_auc", "roc_auc", "precision_at_1pct_fpr", "recall_at_50pct_precision", "brier_score"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelDelay(_Part):
+    """How long after the event its label arrives: lognormal, cut off at `maximum`."""
+
+    distribution: Literal["lognormal"]
+    median: Duration
+    sigma: Annotated[float, Field(gt=0, le=3)]  # of the logarithm, dimensionless
+    maximum: Duration
+
+    @model_validator(mode="after")
+    def _median_within_maximum(self) -> LabelDelay:
+        if not timedelta(0) < self.median < self.maximum:
+            raise ValueError(
+                f"median must be positive and below maximum ({format_duration(self.maximum)}), got {format_duration(self.median)}"
+            )
+        return self
+
+
+class Label(_Part):
+    event: Literal["outcomes"]
+    positive_class: Text
+    delay: LabelDelay
+
+
+# LightGBM's parameters that a spec may set, with the values that make sense (both ends included). A closed list: LightGBM itself takes
+# a misspelt parameter silently.
+ESTIMATOR_BOUNDS: dict[str, tuple[float, float]] = {
+    "n_estimators": (1, 10_000),
+    "learning_rate": (1e-4, 1),
+    "num_leaves": (2, 4096),
+    "max_depth": (-1, 64),
+    "min_child_samples": (1, 1_000_000),
+    "max_bin": (2, 65_535),
+    "subsample": (0.01, 1),
+    "subsample_freq": (0, 1_000),
+    "colsample_bytree": (0.01, 1),
+    "reg_alpha": (0, 1e6),
+    "reg_lambda": (0, 1e6),
+}
+
+
+class Estimator(_Part):
+    kind: Literal["lightgbm"]
+    parameters: dict[str, int | float]
+    early_stopping_rounds: Annotated[int, Field(ge=1)]
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _parameters_make_sense(cls, parameters: object) -> object:
+        """One fault per parameter; a union of types would name each type that it is not."""
+        if isinstance(parameters, dict):
+            for name, value in parameters.items():
+                if name not in ESTIMATOR_BOUNDS:
+                    raise ValueError(f"{name}: unknown; LightGBM's parameters here are {', '.join(ESTIMATOR_BOUNDS)}")
+                low, high = ESTIMATOR_BOUNDS[name]
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                    raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
+        return parameters
+
+
+class Training(_Part):
+    """What a version is trained on. `window` ends `label.delay.maximum` before "now" and includes validation and holdout."""
+
+    window: Duration
+    validation: Duration
+    holdout: Duration
+    schedule: Duration
+    minimum_rows: Annotated[int, Field(ge=1)]
+    label_rate: tuple[Fraction, Fraction]
+    seed: Annotated[int, Field(ge=0)]
+    estimator: Estimator
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Training:
+        if self.validation + self.holdout >= self.window:
+            raise ValueError("validation + holdout must be shorter than window, or nothing is left to train on")
+        if self.label_rate[0] >= self.label_rate[1]:
+            raise ValueError(f"label_rate must be [low, high] with low < high, got {list(self.label_rate)}")
+        return self
+
+
+class Guards(_Part):
+    """What a challenger that wins on the primary metric may still not cost. Each is a veto (dojo/core/judging/gate/compare.py)."""
+
+    precision_at_1pct_fpr: Fraction
+    recall_at_50pct_precision: Fraction
+    calibration: Fraction
+    worst_segment: Fraction
+    latency: Ratio
+    size: Ratio
+
+
+class Gate(_Part):
+    """Champion against challenger on one holdout. Gains and losses are relative to the champion's value."""
+
+    primary_metric: Literal["pr_auc"]
+    minimum_gain: Fraction
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)]
+    guards: Guards
+
+
+class Checks(_Part):
+    """When a rollout is rolled back. `*_ratio`: the challenger's rate may be this many times the champion's on the same traffic.
+
+    `false_alarm` is the probability that any of the sequential checks, on the whole way, stops a challenger that is as good as the limits
+    allow, however often one looks (dojo/core/judging/rollout/limits.py says how the checks share it).
+    """
+
+    false_alarm: Annotated[float, Field(gt=0, le=0.1)]
+    error_ratio: Ratio
+    degraded_ratio: Ratio
+    slow_ratio: Ratio
+    decline_ratio: Ratio
+    score_psi: Annotated[float, Field(gt=0, le=10)]
+    catch_rate_drop: Fraction
+    false_positive_ratio: Ratio
+
+
+class RolloutPolicy(_Part):
+    """A challenger's way: shadow, canary, full and watched. World time. `minimum_requests` are the challenger's own, per stage."""
+
+    approval: Literal["none", "required"]
+    shadow_time: Duration
+    canary_weight: Annotated[float, Field(gt=0, le=0.5)]
+    canary_time: Duration
+    watch_time: Duration
+    minimum_requests: Annotated[int, Field(ge=1)]
+    minimum_frauds: Annotated[int, Field(ge=1)]
+    checks: Checks
+
+
+class Levels(_Part):
+    """From which value on something is a warning, severe, critical. What the value is, and its unit, is said where they stand."""
+
+    warning: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    severe: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    critical: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Levels:
+        if not self.warning < self.severe < self.critical:
+            raise ValueError(f"must rise: warning {self.warning:g} < severe {self.severe:g} < critical {self.critical:g}")
+        return self
+
+
+class Confirmations(_Part):
+    """How many of the latest windows must agree before a verdict says so: one window may be an accident."""
+
+    needed: Annotated[int, Field(ge=1, le=24)]
+    of: Annotated[int, Field(ge=1, le=24)]
+
+    @model_validator(mode="after")
+    def _needed_within_of(self) -> Confirmations:
+        if self.needed > self.of:
+            raise ValueError(f"needed ({self.needed}) must not exceed of ({self.of})")
+        return self
+
+
+class Skew(_Part):
+    """Logged feature values against those that an offline point-in-time join gives (D20). `levels`: share of sampled requests that differ."""
+
+    sample: Annotated[int, Field(ge=1, le=100_000)]
+    levels: Levels
+
+
+class PerformanceWatch(_Part):
+    """Live performance as labels mature. World time. `catch_rate_drop` is absolute, `pr_auc_drop` relative, both below what the version
+    showed on its own holdout; `false_positive_ratio` is times serving.threshold_false_positive_rate."""
+
+    window: Duration
+    minimum_frauds: Annotated[int, Field(ge=1)]
+    catch_rate_drop: Levels
+    false_positive_ratio: Levels
+    pr_auc_drop: Levels
+    flagged_ratio: Levels
+    label_delay_ratio: Levels
+
+
+class Drift(_Part):
+    """When a change of the world, of the data or of the model's answers is told. World time; `thresholds` are PSI.
+
+    A finding is beyond a threshold *and* beyond what chance gives for the rows at hand *and* confirmed in `needed` of `of` windows.
+
+    Attributes:
+        significance: probability that any feature of one window exceeds its noise level by chance.
+        minimum_rows: per window; fewer are insufficient_data.
+        lateness: how long after its end a window takes late events before it is judged; those after it still count, and judge again.
+        calendar: features that only the clock decides: their change from hour to hour and day to day is no drift.
+        adaptive: features whose thresholds rise with what their windows without a confirmed finding have shown.
+        missing: levels of the rise of a view's share of missing values, absolute.
+        segment: feature that cuts customers into groups whose performance is watched one by one; empty for none.
+    """
+
+    thresholds: Levels
+    significance: Annotated[float, Field(gt=0, lt=0.5)]
+    minimum_rows: Annotated[int, Field(ge=1)]
+    hourly: Confirmations
+    daily: Confirmations
+    lateness: Duration
+    calendar: tuple[Name, ...]
+    adaptive: tuple[Name, ...]
+    missing: Levels
+    segment: str
+    skew: Skew
+    performance: PerformanceWatch
+    champion_age: Levels
+
+
+Action = Literal["notify", "evaluate", "roll_back"]
+
+
+class Response(_Part):
+    """What the responder does about a verdict (D4.5). World time.
+
+    Attributes:
+        warning, severe, critical: `notify`: tell the owner. `evaluate`: judge the champion on the freshest labelled data, and retrain when it
+            lost more than `degraded`. `roll_back`: to the previous champion when the trouble began within `recent_change` after the
+            current version got its traffic, otherwise retrain.
+        degraded: relative loss of PR-AUC against the version's own holdout, from which on a champion counts as degraded.
+        cooldown: no second action (messages apart) for the model within this time after a retraining or a rollback ended. A version
+            that got its traffic after that may be taken back all the same.
+    """
+
+    warning: Action
+    severe: Action
+    critical: Action
+    degraded: Fraction
+    recent_change: Duration
+    cooldown: Duration
+
+
+class Serving(_Part):
+    """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it. What is bounded is waiting: for
+    the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short.
+
+    Two objectives over 30 days: `availability_slo` is the share of requests that are answered (a 5xx is none), `latency_slo_share` the
+    share of the answers that take at most `latency_slo`."""
+
+    threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
+    availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
+    latency_slo: Duration
+    latency_slo_share: Annotated[float, Field(gt=0.5, lt=1)]
+    deadline: Duration
+    feature_timeout: Duration
+    fallback_score: Fraction
+
+    @model_validator(mode="after")
+    def _lookup_fits_the_deadline(self) -> Serving:
+        if not timedelta(0) < self.feature_timeout < self.deadline:
+            raise ValueError(f"feature_timeout must be positive and below deadline ({format_duration(self.deadline)})")
+        if self.latency_slo > self.deadline:
+            raise ValueError(
+                f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later answers do not count"
+            )
+        return self
+
+
+class DataGovernance(_Part):
+    pii: tuple[str, ...]
+    retention: Duration
+
+
+class ModelSpec(_Part):
+    """One model. See models/fraud_detection.yaml for a commented example."""
+
+    name: Name
+    description: Text
+    owner: Text
+    task: Literal["binary"]
+    entities: Annotated[tuple[Name, ...], Field(min_length=1)]
+    feature_service: Name
+    label: Label
+    training: Training
+    gate: Gate
+    rollout: RolloutPolicy
+    drift: Drift
+    response: Response
+    serving: Serving
+    data: DataGovernance
+
+    @model_validator(mode="after")
+    def _entities_differ(self) -> ModelSpec:
+        if len(set(self.entities)) < len(self.entities):
+            raise ValueError(f"entities must differ, got {list(self.entities)}")
+        return self

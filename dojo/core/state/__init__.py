@@ -1,0 +1,1 @@
+"""What processes share in Redis, each with its own key family."""

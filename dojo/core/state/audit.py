@@ -1,0 +1,255 @@
+"""The audit trail: who changed what, why, from what to what. Append-only and hash-chained, in Redis, never trimmed.
+
+    dojo:audit         stream; message id `<sequence>-0`, one field with the entry as JSON
+    dojo:audit:head    sequence and hash of the newest entry
+    dojo:audit:ids     hash: entry id -> sequence, so that repeating a change's record writes it once
+
+Each entry carries the hash of the one before. A changed, missing or inserted entry breaks the chain where it stands, and a cut-off
+end disagrees with the head. Somebody who rewrites everything behind a point and the head too is found only by an anchor outside
+Redis: every change of a champion writes its entry's hash into the registry (`dojo/core/registry/promotion.py`), which `verify` compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import msgspec
+from redis import Redis
+from redis.exceptions import WatchError
+
+from dojo.core.state.clock import wall_now
+
+STREAM_KEY = "dojo:audit"
+HEAD_KEY = "dojo:audit:head"
+IDS_KEY = "dojo:audit:ids"
+FIELD = b"entry"
+
+PAGE = 500  # entries read at a time: half a megabyte
+GENESIS = "0" * 64  # what the first entry follows
+
+Kind = Literal["alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift"]
+
+
+class ChangedMeanwhileError(RuntimeError):
+    """A key that was to be replaced beside an entry is not as it was read; nothing was written."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change.
+
+    Attributes:
+        sequence: from 1, without gaps. `previous`: the hash of the entry before.
+        entry_id: chosen by the writer; a second append of the same id writes nothing.
+        who: a person or process. `what`: the change in words. `why`: the reason given.
+        before, after: the state on both sides, small JSON values; None where there was none.
+    """
+
+    sequence: int
+    previous: str
+    entry_id: str
+    kind: Kind
+    model: str
+    who: str
+    what: str
+    why: str
+    before: Any
+    after: Any
+    world_time: datetime | None
+    wall_time: datetime
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the entry's bytes in the trail, hexadecimal."""
+        return _hash(msgspec.json.encode(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A key of Redis that changes together with an entry, or not at all: the change and its record are one write.
+
+    `expected`: the bytes that were read, None where there was no such key.
+    """
+
+    key: str
+    expected: bytes | None
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found: one line per fault; none means that every entry is as it was written."""
+
+    entries: int
+    anchors: int
+    faults: tuple[str, ...]
+
+
+class _Head(msgspec.Struct, frozen=True):
+    sequence: int = 0
+    hash: str = GENESIS
+
+
+class AuditTrail:
+    """Appends to and reads the trail. Raises redis.RedisError when it is out of reach: a change that cannot be recorded must wait."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def append(
+        self,
+        *,
+        entry_id: str,
+        kind: Kind,
+        model: str,
+        who: str,
+        what: str,
+        why: str,
+        before: Any = None,
+        after: Any = None,
+        world_time: datetime | None = None,
+        beside: Replacement | None = None,
+    ) -> Entry | None:
+        """Record a change. Returns the entry, or None when `entry_id` was recorded before (then `beside` is not written either).
+
+        Raises:
+            ChangedMeanwhileError: somebody changed `beside.key` since it was read.
+        """
+        watched = (HEAD_KEY, IDS_KEY, *((beside.key,) if beside else ()))
+        with self._redis.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(*watched)  # type: ignore[no-untyped-call]
+                    if pipe.hexists(IDS_KEY, entry_id):
+                        return None
+                    if beside is not None and pipe.get(beside.key) != beside.expected:
+                        raise ChangedMeanwhileError(f"{beside.key} was changed meanwhile")
+                    head = _decode_head(cast("bytes | None", pipe.get(HEAD_KEY)))
+                    entry = Entry(
+                        sequence=head.sequence + 1,
+                        previous=head.hash,
+                        entry_id=entry_id,
+                        kind=kind,
+                        model=model,
+                        who=who,
+                        what=what,
+                        why=why,
+                        before=before,
+                        after=after,
+                        world_time=world_time,
+                        wall_time=wall_now(),
+                    )
+                    content = msgspec.json.encode(entry)
+                    pipe.multi()
+                    pipe.xadd(STREAM_KEY, {FIELD: content}, id=f"{entry.sequence}-0")
+                    pipe.set(HEAD_KEY, msgspec.json.encode(_Head(entry.sequence, _hash(content))))
+                    pipe.hset(IDS_KEY, entry_id, str(entry.sequence))
+                    if beside is not None:
+                        pipe.set(beside.key, beside.content)
+                    pipe.execute()
+                    return msgspec.json.decode(content, type=Entry)  # as readers will have it
+                except WatchError:
+                    continue  # somebody else appended: their entry comes first
+
+    def length(self) -> int:
+        """The number of the newest entry, 0 before the first: what was read of the trail stays true until it changes."""
+        return _decode_head(cast("bytes | None", self._redis.get(HEAD_KEY))).sequence
+
+    def find(self, entry_id: str) -> Entry | None:
+        """The entry that was recorded under an id, if any."""
+        sequence = cast("bytes | None", self._redis.hget(IDS_KEY, entry_id))
+        return self.get(int(sequence)) if sequence else None
+
+    def get(self, sequence: int) -> Entry | None:
+        """One entry by its number."""
+        rows = cast("list[Any]", self._redis.xrange(STREAM_KEY, f"{sequence}-0", f"{sequence}-0"))
+        return _decode(rows[0][1].get(FIELD, b"")) if rows else None
+
+    def entries(self, newest_first: bool = False) -> Iterator[Entry]:
+        """Every readable entry, page by page; unreadable ones are `verify`'s to report."""
+        read = self._redis.xrevrange if newest_first else self._redis.xrange
+        edge = "+" if newest_first else "-"
+        while True:
+            bounds = {"max": edge} if newest_first else {"min": edge}
+            page = cast("list[tuple[bytes, dict[bytes, bytes]]]", read(STREAM_KEY, count=PAGE, **bounds))
+            for _, fields in page:
+                entry = _decode(fields.get(FIELD, b""))
+                if entry is not None:
+                    yield entry
+            if len(page) < PAGE:
+                return
+            edge = "(" + page[-1][0].decode()
+
+    def verify(self, anchors: Mapping[int, str] | None = None) -> Verification:
+        """Check the whole chain; others may append meanwhile.
+
+        Args:
+            anchors: sequence -> hash, as the registry remembers them.
+        """
+        anchors = anchors or {}
+        faults: list[str] = []
+        anchored: dict[int, str] = {}
+        last, edge, count = _Head(), "-", 0
+        while True:
+            with self._redis.pipeline(transaction=True) as pipe:  # the end of the trail, its head and its ids: of one moment
+                pipe.xrange(STREAM_KEY, min=edge, count=PAGE)
+                pipe.get(HEAD_KEY)
+                pipe.hlen(IDS_KEY)
+                page, head_content, ids = pipe.execute()
+            for message_id, fields in page:
+                last, fault = _follow(last, message_id.decode(), fields.get(FIELD, b""))
+                faults += [fault] if fault else []
+                if last.sequence in anchors:
+                    anchored[last.sequence] = last.hash
+            count += len(page)
+            if len(page) < PAGE:
+                break
+            edge = "(" + page[-1][0].decode()
+        head = _decode_head(head_content)
+        if head != last:
+            faults.append(
+                f"the newest entry is {last.sequence} ({last.hash[:12]}), the head says {head.sequence} ({head.hash[:12]})"
+            )
+        if ids != count:
+            faults.append(f"{count} entries are there, {ids} ids are marked as written")
+        for sequence, anchor in sorted(anchors.items()):
+            if (found := anchored.get(sequence, "nothing")) != anchor:
+                faults.append(f"entry {sequence}: the registry remembers {anchor[:12]}, found {found[:12]}")
+        return Verification(count, len(anchors), tuple(faults))
+
+
+def _follow(last: _Head, message_id: str, content: bytes) -> tuple[_Head, str]:
+    """The chain's end after one more message, and what is wrong with that message ("" when nothing is)."""
+    expected = last.sequence + 1
+    entry = _decode(content)
+    if entry is None:
+        return _Head(expected, _hash(content)), f"entry {message_id}: unreadable: {content[:60]!r}"
+    end = _Head(entry.sequence, _hash(content))
+    if message_id != f"{entry.sequence}-0":
+        return end, f"entry {message_id}: says it is number {entry.sequence}"
+    if entry.sequence > expected:
+        missing = f"entry {expected}" if entry.sequence == expected + 1 else f"entries {expected} to {entry.sequence - 1}"
+        return end, f"{missing}: missing"
+    if entry.sequence < expected:
+        return end, f"entry {entry.sequence}: out of order, expected {expected}"
+    if entry.previous != last.hash:
+        return end, f"entry {entry.sequence}: does not follow entry {last.sequence} as it reads now: one of them was changed"
+    return end, ""
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _decode(content: bytes) -> Entry | None:
+    try:
+        return msgspec.json.decode(content, type=Entry)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _decode_head(content: bytes | None) -> _Head:
+    return msgspec.json.decode(content, type=_Head) if content else _Head()

@@ -1,0 +1,219 @@
+"""Rollouts: one challenger's journey to all traffic, as Redis remembers it.
+
+    dojo:rollout:<model>            the model's latest `Rollout` as JSON; at most one is active
+    dojo:rollout:<model>:evidence   what its controller has measured so far (services/rollout), written in the same transaction
+
+    awaiting_approval -> shadow -> canary -> promoting -> watch -> done
+            \\-------------\\---------\\-----------\\---------\\-> rolling_back -> rolled_back
+
+The controller moves it; everybody else starts one, reads it, or leaves a `Request` on it. All writes compare the revision.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import msgspec
+from redis import Redis
+
+from dojo.core.judging.rollout.stages import ENDED, Look, Stage
+from dojo.core.spec.load import ModelSpec
+
+Action = Literal["pause", "resume", "promote", "abort", "approve"]
+
+_COMPARE_AND_SET = """
+local current = redis.call('get', KEYS[1])
+local revision = current and cjson.decode(current)['revision'] or 0
+if revision ~= tonumber(ARGV[1]) then return 0 end
+redis.call('set', KEYS[1], ARGV[2])
+if ARGV[3] ~= '' then redis.call('set', KEYS[2], ARGV[3]) end
+return 1
+"""
+
+
+class RolloutActiveError(RuntimeError):
+    """The model already has an active rollout; the message names it and how to end it."""
+
+
+class RolloutConflictError(RuntimeError):
+    """Somebody changed the rollout since it was read: read it again and decide again."""
+
+
+class NoRolloutError(LookupError):
+    """The model has no rollout, or none that could take the request."""
+
+
+class RequestPendingError(RuntimeError):
+    """A request waits for the controller; the message names it."""
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the journey. `looks`: the last look that decided it."""
+
+    before: Stage | None
+    after: Stage
+    world_time: datetime
+    who: str
+    why: str
+    looks: tuple[Look, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks the controller to do."""
+
+    action: Action
+    who: str
+    why: str
+    wall_time: datetime
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """One challenger's journey.
+
+    Attributes:
+        id: `<model>-<version>-<world time>-<its first revision>`; salt of its routes, key of its audit entries.
+        champion: the version it is compared with, and rolled back to. `baseline`: what the gate measured of it, by metric.
+        revision: counts writes, from 1.
+        stage_since: world time at which traffic first followed the stage's route; None until it does.
+        looks: the latest look at every check of the stage.
+        request: not yet taken by the controller.
+    """
+
+    id: str
+    model: str
+    version: str
+    champion: str
+    started: datetime
+    why: str
+    who: str
+    stage: Stage
+    revision: int = 1
+    stage_since: datetime | None = None
+    paused: bool = False
+    baseline: dict[str, float] = {}
+    looks: tuple[Look, ...] = ()
+    history: tuple[Transition, ...] = ()
+    request: Request | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.stage not in ENDED
+
+
+class Rollouts:
+    """The rollouts in Redis. Raises redis.RedisError when it is out of reach."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def get(self, model: str) -> Rollout | None:
+        """The latest rollout, active or ended."""
+        content = cast("bytes | None", self._redis.get(_key(model)))
+        return None if content is None else msgspec.json.decode(content, type=Rollout)
+
+    def evidence(self, model: str) -> bytes | None:
+        """What the controller saved with the rollout."""
+        return cast("bytes | None", self._redis.get(_evidence_key(model)))
+
+    def start(
+        self,
+        spec: ModelSpec,
+        version: str,
+        champion: str,
+        now: datetime,
+        who: str,
+        why: str,
+        baseline: dict[str, float],
+        again: bool = False,
+    ) -> Rollout:
+        """Begin a challenger's rollout. Starting the latest one again returns it as it is, ended or not.
+
+        Args:
+            again: give a version whose rollout has ended another one.
+
+        Raises:
+            RolloutActiveError: another version's is active.
+            NoRolloutError: the version is the champion.
+        """
+        current = self.get(spec.name)
+        if current is not None and current.version == version and (current.active or not again):
+            return current
+        if current is not None and current.active:
+            raise RolloutActiveError(
+                f"{spec.name}: version {current.version} is already being rolled out ({current.stage}, since "
+                f"{current.started:%Y-%m-%d %H:%M}); version {version} has to wait until it is done, or until somebody aborts it: "
+                f"dojo rollout abort {spec.name}"
+            )
+        if version == champion:
+            raise NoRolloutError(f"{spec.name}: version {version} is the champion already")
+        first = Stage.AWAITING_APPROVAL if spec.rollout.approval == "required" else Stage.SHADOW
+        revision = current.revision + 1 if current else 1
+        rollout = Rollout(
+            id=f"{spec.name}-{version}-{now:%Y%m%dT%H%M%S}-{revision}",  # the world may stand still between two
+            model=spec.name,
+            version=version,
+            champion=champion,
+            started=now,
+            why=why,
+            who=who,
+            stage=first,
+            revision=revision,
+            baseline=baseline,
+            history=(Transition(before=None, after=first, world_time=now, who=who, why=why),),
+        )
+        self._write(rollout, b"null")  # no evidence yet
+        return rollout
+
+    def request(self, model: str, request: Request) -> Rollout:
+        """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken; the same
+        one again changes nothing, and is whose it was first.
+
+        Raises:
+            NoRolloutError: nothing is being rolled out.
+            RequestPendingError: somebody's request waits to be taken.
+            RolloutConflictError: repeat it.
+        """
+        current = self.get(model)
+        if current is None or not current.active:
+            raise NoRolloutError(f"{model}: no rollout is active" + (f", the last one is {current.stage}" if current else ""))
+        waiting = current.request
+        if waiting is not None and request.action != "abort":
+            if waiting.action == request.action:
+                return current
+            raise RequestPendingError(
+                f"{model}: {waiting.action} by {waiting.who} ({waiting.why}) waits for the controller to take it; then ask again. Only "
+                f"abort goes before: dojo rollout abort {model}"
+            )
+        return self.save(msgspec.structs.replace(current, request=request))
+
+    def save(self, rollout: Rollout, evidence: bytes = b"") -> Rollout:
+        """Write a changed rollout (as it was read, with its revision) and its evidence; returns it as written.
+
+        Raises:
+            RolloutConflictError: somebody else wrote since it was read.
+        """
+        written = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
+        self._write(written, evidence)
+        return written
+
+    def _write(self, rollout: Rollout, evidence: bytes) -> None:
+        answer: Any = self._redis.eval(
+            _COMPARE_AND_SET,
+            2,
+            _key(rollout.model),
+            _evidence_key(rollout.model),
+            rollout.revision - 1,
+            msgspec.json.encode(rollout),
+            evidence,
+        )
+        if int(answer) != 1:
+            raise RolloutConflictError(f"{rollout.model}: the rollout was changed meanwhile; read it again")
+
+
+def _key(model: str) -> str:
+    return f"dojo:rollout:{model}"
+
+
+def _evidence_key(model: str) -> str:
+    return f"dojo:rollout:{model}:evidence"

@@ -1,0 +1,81 @@
+"""How a rollout looks while it happens. Pure: data in, renderables out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.state.rollouts import Rollout
+from dojo.demo.showing.tally import Snapshot
+
+WAY = (Stage.SHADOW, Stage.CANARY, Stage.PROMOTING, Stage.WATCH, Stage.DONE)
+COLOURS = {"ok": "green", "insufficient_data": "yellow", "failed": "red"}
+
+
+def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float) -> RenderableType:
+    """One frame: where the challenger is, what each check says, and what traffic does meanwhile."""
+    header = Table.grid(expand=True, padding=(0, 1))
+    header.add_column(no_wrap=True)
+    header.add_column(ratio=1)
+    header.add_column(justify="right", no_wrap=True)
+    header.add_row(
+        Text(f"{world:%a %Y-%m-%d %H:%M}", style="bold"), _way(rollout), Text(f"{per_second:.0f} predictions/s", style="dim")
+    )
+    return Panel(
+        Group(header, Columns([_checks(rollout.looks), _versions(tally)], padding=(0, 4))),
+        title=f"Rollout of {rollout.model} version {rollout.version} (champion: {rollout.champion})",
+        border_style="cyan",
+    )
+
+
+def line(rollout: Rollout, world: datetime, tally: Snapshot) -> str:
+    """One frame as one line, for terminals that cannot redraw."""
+    checks = " ".join(f"{look.check}:{look.verdict}" for look in rollout.looks)
+    versions = ", ".join(f"v{version} {seen.predictions:,}" for version, seen in tally.by_version.items())
+    return f"{world:%Y-%m-%d %H:%M}  {rollout.stage}  {checks}  answered by {versions}"
+
+
+def _way(rollout: Rollout) -> Text:
+    text = Text()
+    if rollout.stage in WAY:
+        reached = WAY.index(rollout.stage)
+        for at, stage in enumerate(WAY):
+            style = "bold cyan" if at == reached else "green" if at < reached else "dim"
+            text.append(("" if at == 0 else " > ") + stage, style=style)
+    else:
+        text.append(
+            rollout.stage, style="bold red" if rollout.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK) else "bold yellow"
+        )
+    return text
+
+
+def _checks(looks: tuple[Look, ...]) -> RenderableType:
+    table = Table(title="Checks", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    for heading in ("check", "verdict", "value", "limit", "requests"):
+        table.add_column(
+            heading, style="dim" if heading == "check" else "", justify="left" if heading in ("check", "verdict") else "right"
+        )
+    for look in looks:
+        verdict = f"[{COLOURS[look.verdict]}]{look.verdict}[/]"
+        table.add_row(look.check, verdict, _number(look.value), _number(look.limit), f"{look.requests:,}")
+    return table
+
+
+def _versions(tally: Snapshot) -> RenderableType:
+    table = Table(title="Who answered", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    for heading in ("version", "answers", "fraud caught", "missed", "catch rate"):
+        table.add_column(heading, justify="right")
+    for version, seen in tally.by_version.items():
+        rate = "-" if seen.catch_rate is None else f"{seen.catch_rate:.0%}"
+        table.add_row(version, f"{seen.predictions:,}", f"[green]{seen.caught}[/]", f"[red]{seen.missed}[/]", rate)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,137 @@
+"""What the demo counts: predictions, and what became of them as their outcomes arrive. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dojo.core.events.types import Outcome, Prediction
+from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
+
+# Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
+LATENCY_WINDOW = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSnapshot:
+    """What became of one version's answers, as far as labels have arrived. Rates are fractions; None is insufficient data."""
+
+    predictions: int
+    caught: int
+    missed: int
+    false_alarms: int
+    catch_rate: float | None
+    false_positive_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at the tally. Rates are fractions, latencies milliseconds, amounts euro; None is insufficient data."""
+
+    predictions: int
+    flagged: int
+    degraded: dict[str, int]
+    versions: dict[str, int]
+    p50_ms: float | None
+    p99_ms: float | None
+    labelled: int
+    caught: int
+    missed: int
+    false_alarms: int
+    caught_euro: float
+    missed_euro: float
+    catch_rate: float | None
+    false_positive_rate: float | None
+    pr_auc: float | None
+    by_version: dict[str, VersionSnapshot]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Joins predictions and outcomes by transaction, in whichever order they come, each at most once."""
+
+    _open: dict[str, Prediction] = field(default_factory=dict)
+    _early: dict[str, int] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    _degraded: Counter[str] = field(default_factory=Counter)
+    _versions: Counter[str] = field(default_factory=Counter)
+    _scores: list[float] = field(default_factory=list)
+    _labels: list[int] = field(default_factory=list)
+    _cells: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # (version, label, flagged)
+    _euro: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})  # fraud by flagged
+    _flagged: int = 0
+
+    def add_prediction(self, event: Prediction) -> None:
+        if event.request_id in self._seen:
+            return
+        self._seen.add(event.request_id)
+        self._flagged += event.flagged
+        self._versions[event.version] += 1
+        self._degraded.update(event.degraded)
+        self._latencies.append(event.latency_seconds * 1000)
+        label = self._early.pop(event.request_id, None)
+        if label is None:
+            self._open[event.request_id] = event
+        else:
+            self._judge(event, label)
+
+    def add_outcome(self, event: Outcome) -> None:
+        """Outcomes of payments that were never predicted here (history's) wait unheard: they cost one dictionary entry."""
+        prediction = self._open.pop(event.transaction_id, None)
+        if prediction is not None:
+            self._judge(prediction, event.label)
+        elif event.transaction_id not in self._seen:
+            self._early[event.transaction_id] = event.label
+
+    def _judge(self, prediction: Prediction, label: int) -> None:
+        self._scores.append(prediction.score)
+        self._labels.append(label)
+        self._cells[(prediction.version, label, prediction.flagged)] += 1
+        if label:
+            self._euro[prediction.flagged] += prediction.features.get("amount", 0.0)
+
+    def snapshot(self) -> Snapshot:
+        caught, missed = self._count(1, True), self._count(1, False)
+        false_alarms, passed = self._count(0, True), self._count(0, False)
+        latencies = np.asarray(self._latencies)
+        enough = caught + missed >= MINIMUM_FRAUDS and false_alarms + passed > 0
+        return Snapshot(
+            predictions=len(self._seen),
+            flagged=self._flagged,
+            degraded=dict(self._degraded),
+            versions=dict(self._versions),
+            p50_ms=float(np.percentile(latencies, 50)) if latencies.size else None,
+            p99_ms=float(np.percentile(latencies, 99)) if latencies.size else None,
+            labelled=len(self._labels),
+            caught=caught,
+            missed=missed,
+            false_alarms=false_alarms,
+            caught_euro=self._euro[True],
+            missed_euro=self._euro[False],
+            catch_rate=_share(caught, missed),
+            false_positive_rate=_share(false_alarms, passed),
+            pr_auc=pr_auc(np.asarray(self._labels), np.asarray(self._scores)) if enough else None,
+            by_version={version: self._of_version(version) for version in sorted(self._versions)},
+        )
+
+    def _count(self, label: int, flagged: bool) -> int:
+        return sum(count for (_, *cell), count in self._cells.items() if cell == [label, flagged])
+
+    def _of_version(self, version: str) -> VersionSnapshot:
+        caught, missed = self._cells[(version, 1, True)], self._cells[(version, 1, False)]
+        false_alarms, passed = self._cells[(version, 0, True)], self._cells[(version, 0, False)]
+        return VersionSnapshot(
+            predictions=self._versions[version],
+            caught=caught,
+            missed=missed,
+            false_alarms=false_alarms,
+            catch_rate=_share(caught, missed),
+            false_positive_rate=_share(false_alarms, passed),
+        )
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None

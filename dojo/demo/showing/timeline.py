@@ -1,0 +1,97 @@
+"""One story out of what the platform wrote down by itself: verdicts, alerts, responses, the gate, the rollout. Pure but for `read`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from redis import Redis
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.state.audit import AuditTrail, Entry
+from dojo.core.state.inbox import KEPT, Inbox, Message, is_from
+
+# Of the audit trail: what decides. Routes follow from rollouts and would say everything twice.
+TOLD = frozenset({"gate", "rollout", "response", "retraining", "alias", "world"})
+
+# Messages of Alertmanager; others repeat in words for their owners what the audit trail holds.
+ALERTS = "alertmanager"
+
+COLOURS = {"critical": "bold red", "severe": "red", "warning": "yellow", "ok": "green", "insufficient_data": "dim"}
+
+# Verdicts read per page of the event log.
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that happened."""
+
+    world_time: datetime
+    who: str
+    what: str
+    why: str
+
+
+def moments(
+    verdicts: Iterable[Verdict], entries: Iterable[Entry], messages: Iterable[Message], model: str, since: datetime
+) -> list[Moment]:
+    """What happened to a model from `since` on, in order of world time."""
+    told = [
+        *(
+            Moment(v.world_time, "monitor", f"{v.check} of version {v.version}: {v.severity}", v.summary)
+            for v in changes(v for v in verdicts if v.model == model)
+        ),
+        *(Moment(e.world_time, e.who, e.what, e.why) for e in entries if e.model == model and e.kind in TOLD and e.world_time),
+        *(Moment(m.world_time, "alert", m.title, "") for m in messages if is_from(m, ALERTS) and m.world_time),
+    ]
+    return sorted((moment for moment in told if moment.world_time >= since), key=lambda moment: moment.world_time)
+
+
+def changes(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts on one model that say something else than the one before them of the same check: its trouble, and the end of it, which a
+    new version may have brought. Without data nothing has changed."""
+    latest: dict[tuple[str, str], str] = {}
+    told = []
+    for verdict in verdicts:
+        if verdict.severity == "insufficient_data":
+            continue
+        subject = (verdict.check, verdict.window)
+        if latest.get(subject, "ok") != verdict.severity:
+            told.append(verdict)
+        latest[subject] = verdict.severity
+    return told
+
+
+def read(redis: Redis, model: str, since: datetime) -> list[Moment]:
+    """The moments that are in Redis. Raises redis.RedisError when it is out of reach."""
+    entries = AuditTrail(redis).entries()
+    return moments(_verdicts(redis), entries, reversed(Inbox(redis).newest(KEPT)), model, since)
+
+
+def render(told: list[Moment], title: str) -> RenderableType:
+    table = Table(title=title, title_justify="left")
+    for heading in ("world time", "who", "what", "why"):
+        table.add_column(heading, overflow="fold")
+    for moment in told:
+        severity = moment.what.rpartition(": ")[2]
+        what = f"[{COLOURS[severity]}]{escape(moment.what)}[/]" if severity in COLOURS else escape(moment.what)
+        table.add_row(f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(moment.why))
+    return table
+
+
+def _verdicts(redis: Redis) -> Iterable[Verdict]:
+    log, after = RedisEventLog(redis, max_length=1), "0-0"  # only read here
+    while page := log.tail(Stream.VERDICTS, after, PAGE):
+        after = page[-1].message_id
+        for delivery in page:
+            try:
+                yield cast("Verdict", decode(Stream.VERDICTS, delivery.payload))
+            except MalformedEventError:
+                continue  # whoever consumes the stream counts it

@@ -1,0 +1,88 @@
+"""What the demo looks at while traffic flows: the event log's tail, the features' freshness, the clock, the rollout."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import MalformedEventError, Outcome, Prediction, Stream, decode
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.freshness import ViewFreshness, read_freshness
+from dojo.demo.showing.tally import Tally
+from dojo.demo.showing.view import Look
+
+# Messages read from a stream per look: three seconds of the demo's traffic, so that a look never blocks the view for long.
+BATCH = 2_000
+
+# Traffic per second is averaged over this many seconds of wall time: long enough to be steady, short enough to be "now".
+RATE_WINDOW_SECONDS = 5.0
+
+
+class Watcher:
+    """Follows predictions and outcomes from the moment it was made.
+
+    Args:
+        trained_as_of: what the champion's training data ends at, or None.
+    """
+
+    def __init__(self, redis: Redis, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
+        self.tally = Tally()
+        self.began = self.start = self.end = clock.now()
+        self._redis, self._clock, self._trained_as_of = redis, clock, trained_as_of
+        self._freshness: Mapping[str, ViewFreshness] = {}
+        self._log = RedisEventLog(redis, max_length=1)  # only read here
+        self._after = {stream: self._log.last_id(stream) for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)}
+        self._rate: deque[tuple[float, int]] = deque()
+
+    def look(self) -> Look:
+        """Read what is new and describe the present. A Redis that is away leaves the last state standing."""
+        try:
+            for stream in self._after:
+                self._follow(stream)
+            self._freshness = read_freshness(self._redis)
+        except RedisError:
+            pass
+        world = self._clock.now()
+        tally = self.tally.snapshot()
+        return Look(
+            world=world,
+            start=self.start,
+            end=self.end,
+            speed=self._clock.speed(),
+            per_second=self._per_second(tally.predictions),
+            tally=tally,
+            freshness=self._freshness,
+            model_age=world - self._trained_as_of if self._trained_as_of else None,
+        )
+
+    def watch_until(self, end: datetime) -> None:
+        """What comes next lasts until `end`, world time: for progress bars."""
+        self.start, self.end = self._clock.now(), end
+
+    def _follow(self, stream: Stream) -> None:
+        while deliveries := self._log.tail(stream, self._after[stream], BATCH):
+            self._after[stream] = deliveries[-1].message_id
+            for delivery in deliveries:
+                try:
+                    event = decode(stream, delivery.payload)
+                except MalformedEventError:
+                    continue  # the recorder sets it aside and counts it
+                if stream is Stream.PREDICTIONS:
+                    self.tally.add_prediction(cast("Prediction", event))
+                else:
+                    self.tally.add_outcome(cast("Outcome", event))
+
+    def _per_second(self, predictions: int) -> float:
+        now = time.monotonic()
+        self._rate.append((now, predictions))
+        while now - self._rate[0][0] > RATE_WINDOW_SECONDS:
+            self._rate.popleft()
+        (first, before), (last, after) = self._rate[0], self._rate[-1]
+        return (after - before) / (last - first) if last > first else 0.0

@@ -1,0 +1,154 @@
+"""Checks of one column each: what came in, brought into our type, and every fault it has.
+
+A check takes a column as it was read (text from CSV, any type from Parquet) and returns the converted values, null where
+conversion failed, together with its faults. Vectorised: 870,000 rows take well under a second a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from dojo.core.events.types import MAX_EURO
+from dojo.core.lake import UTC_MICROSECONDS
+
+# ISO 8601 in the spellings that exports use, tried in this order; anything else is a fault, never a guess (04/01 or 01/04?).
+_TIME_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%#z",  # with an offset: 2018-04-01 00:00:31+02:00
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a column: in how many rows, and what the first of them looks like. `row` counts from 1."""
+
+    column: str
+    reason: str
+    rows: int
+    row: int
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.reason} in {self.rows:,} {'row' if self.rows == 1 else 'rows'}, first in row {self.row:,}: {self.example}"
+
+
+Checked = tuple[pl.Series, tuple[Fault, ...]]
+
+
+def check_ids(series: pl.Series) -> Checked:
+    """Identifiers, text or whole numbers, as text. Floats are accepted when whole: readers that know no missing
+    integers turn 17 into 17.0."""
+    if series.dtype == pl.String:
+        values = series.str.strip_chars()
+        values = values.set(values == "", None)
+        return values, _nulls(series, values)
+    if series.dtype.is_integer():
+        return series.cast(pl.String), _nulls(series, series)
+    if series.dtype.is_float():
+        whole = series.is_finite() & (series == series.floor())
+        values = series.set(~whole.fill_null(False), None).cast(pl.Int64, strict=False)
+        return values.cast(pl.String), (*_nulls(series, series), *_fault(series, _lost(series, values), "not a whole number"))
+    if isinstance(series.dtype, pl.Categorical | pl.Enum):
+        return check_ids(series.cast(pl.String))
+    return _wrong_type(series, "text or whole numbers", pl.String)
+
+
+def check_unique(values: pl.Series, series: pl.Series) -> tuple[Fault, ...]:
+    """Rows whose id an earlier row already has."""
+    repeated = ~values.is_first_distinct() & values.is_not_null()
+    return _fault(series, repeated, "repeats an earlier row's id")
+
+
+def check_amounts(series: pl.Series) -> Checked:
+    """Amounts in the shop's currency unit: finite, 0 or more."""
+    if not (series.dtype == pl.String or series.dtype.is_numeric()):
+        return _wrong_type(series, "numbers", pl.Float64)
+    text = series.str.strip_chars() if series.dtype == pl.String else series
+    values = text.cast(pl.Float64, strict=False)
+    return values, (
+        *_nulls(series, text),
+        *_fault(series, _lost(text, values), "not a number"),
+        *_fault(series, ~values.is_finite(), "not finite"),
+        *_fault(series, values.is_finite() & (values < 0), "negative"),
+        *_fault(series, values.is_finite() & (values > MAX_EURO), f"above {MAX_EURO:g}"),
+    )
+
+
+def check_labels(series: pl.Series) -> Checked:
+    """Labels: 1 is fraud, 0 is not; booleans count."""
+    if not (series.dtype in (pl.String, pl.Boolean) or series.dtype.is_numeric()):
+        return _wrong_type(series, "0 or 1", pl.Int8)
+    text = series.str.strip_chars() if series.dtype == pl.String else series
+    numbers = text.cast(pl.Float64, strict=False)
+    known = numbers.is_in([0.0, 1.0]).fill_null(False)
+    values = numbers.set(~known, None).cast(pl.Int8)
+    return values, (*_nulls(series, text), *_fault(series, _lost(text, values), "neither 0 nor 1"))
+
+
+def check_times(series: pl.Series, latest: datetime) -> Checked:
+    """Times as UTC with microseconds; those without a zone are taken as UTC. Later than `latest` is a fault."""
+    if series.dtype == pl.String:
+        values = _parse_times(series.str.strip_chars())
+    elif isinstance(series.dtype, pl.Datetime):
+        zoned = series.dt.replace_time_zone("UTC") if series.dtype.time_zone is None else series.dt.convert_time_zone("UTC")
+        values = zoned.cast(UTC_MICROSECONDS)
+    elif series.dtype == pl.Date:
+        values = series.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    else:
+        return _wrong_type(series, "times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known)", UTC_MICROSECONDS)
+    return values, (
+        *_nulls(series, series),
+        *_fault(series, _lost(series, values), "not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00"),
+        *_fault(series, values > latest, f"in the future (now is {latest:%Y-%m-%d %H:%M} UTC)"),
+    )
+
+
+def _parse_times(text: pl.Series) -> pl.Series:
+    """Each format is tried on the rows that no earlier one could read: files hardly ever mix formats, so one pass does."""
+    spaced = text.str.replace("T", " ", literal=True).str.replace("(?i)Z$", "+00:00").to_frame("text")
+    values = pl.Series("time", [None], dtype=UTC_MICROSECONDS).new_from_index(0, len(text))
+    for format_ in _TIME_FORMATS:
+        open_rows = (values.is_null() & spaced["text"].is_not_null()).arg_true()
+        if open_rows.is_empty():
+            break
+        parsed = (
+            spaced["text"]
+            .gather(open_rows)
+            .str.to_datetime(format_, time_unit="us", time_zone="UTC" if "z" not in format_ else None, strict=False)
+        )
+        values = values.scatter(open_rows, parsed.cast(UTC_MICROSECONDS))
+    return values
+
+
+def _nulls(series: pl.Series, values: pl.Series) -> tuple[Fault, ...]:
+    """Missing values; an empty CSV cell counts. The example tells what is there instead."""
+    empty = values.is_null() | (values == "") if values.dtype == pl.String else values.is_null()
+    return _fault(series, empty, "missing")
+
+
+def _lost(text: pl.Series, values: pl.Series) -> pl.Series:
+    """Rows that had something which conversion could not keep."""
+    present = text.is_not_null() & (text != "") if text.dtype == pl.String else text.is_not_null()
+    return present & values.is_null()
+
+
+def _fault(series: pl.Series, bad: pl.Series, reason: str) -> tuple[Fault, ...]:
+    rows = bad.fill_null(False).arg_true()
+    if rows.is_empty():
+        return ()
+    first = int(rows[0])
+    value = series[first]
+    example = "(empty)" if value is None else repr(value) if isinstance(value, str) else str(value)
+    return (Fault(series.name, reason, len(rows), first + 1, example),)
+
+
+def _wrong_type(series: pl.Series, wanted: str, dtype: pl.DataType | type[pl.DataType]) -> Checked:
+    """A column of a type that cannot be meant; every row is at fault."""
+    nothing = pl.Series(series.name, [None], dtype=dtype).new_from_index(0, len(series))
+    every = pl.Series([True]).new_from_index(0, len(series))
+    return nothing, _fault(series, every, f"expected {wanted}, found the type {series.dtype}")

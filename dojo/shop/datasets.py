@@ -1,0 +1,176 @@
+"""Data sets of transactions from outside: any CSV or Parquet file, checked and brought into one shape.
+
+The names of the public fraud data set are recognised, and ours; others are mapped (`--map their_column=our_column`). Columns
+that are neither are ignored: the public TX_FRAUD_SCENARIO explains the label and must never become a feature.
+
+A file with faults is refused as a whole, all its faults at once (`dojo/shop/dataset_checks.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+
+import polars as pl
+
+from dojo.core.lake import UTC_MICROSECONDS
+from dojo.core.state.clock import wall_now
+from dojo.shop.dataset_checks import (
+    Fault,
+    check_amounts,
+    check_ids,
+    check_labels,
+    check_times,
+    check_unique,
+)
+
+# A canonical data set: one row per payment, sorted by time and id. `label` 1 is fraud.
+TRANSACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "transaction_id": pl.String,
+    "customer_id": pl.String,
+    "merchant_id": pl.String,
+    "time": UTC_MICROSECONDS,
+    "amount": pl.Float64,
+    "label": pl.Int8,
+}
+
+# Names of the public data set (Reproducible Machine Learning for Credit Card Fraud Detection), lower case -> ours.
+_PUBLISHED = {
+    "tx_datetime": "time",
+    "terminal_id": "merchant_id",
+    "tx_amount": "amount",
+    "tx_fraud": "label",
+}
+_RECOGNISED = _PUBLISHED | {name: name for name in TRANSACTION_SCHEMA}
+
+_PARQUET_MAGIC = b"PAR1"
+
+# (what is being done, share of the work that is done: 0 to 1)
+Progress = Callable[[str, float], None]
+
+NO_MAPPING: Mapping[str, str] = MappingProxyType({})
+
+
+LAST_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+class DatasetError(ValueError):
+    """A file that cannot be used; the message names every fault with column, row count and an example."""
+
+
+def read_transactions(
+    path: Path, mapping: Mapping[str, str] = NO_MAPPING, progress: Progress | None = None, *, future_allowed: bool = False
+) -> pl.DataFrame:
+    """Read and check a file of transactions.
+
+    Args:
+        path: CSV (with a header; may be gzipped) or Parquet.
+        mapping: their column -> ours, for names that are not recognised; wins over recognised ones.
+        progress: called before each step.
+        future_allowed: for a backtest, which only compares times with each other; a world cannot have lived the future.
+
+    Returns:
+        Columns of TRANSACTION_SCHEMA, sorted by (time, transaction_id). Times without a zone are taken as UTC.
+
+    Raises:
+        DatasetError: the file cannot be read, or has faults; all of them are named.
+    """
+    tell = progress or (lambda step, share: None)
+    tell("reading", 0.0)
+    raw = _read(path)
+    columns = _resolve_columns(path, raw.columns, mapping)
+    if raw.height == 0:
+        raise DatasetError(f"{path}: holds no rows, only the columns {', '.join(raw.columns)}")
+
+    faults: list[Fault] = []
+    checked: list[pl.Series] = []
+    for done, (ours, theirs) in enumerate(columns.items()):
+        tell(f"checking {theirs}", 0.4 + 0.08 * done)
+        series = raw.get_column(theirs)
+        if ours == "time":
+            values, found = check_times(series, latest=LAST_TIME if future_allowed else wall_now())
+        elif ours == "amount":
+            values, found = check_amounts(series)
+        elif ours == "label":
+            values, found = check_labels(series)
+        else:
+            values, found = check_ids(series)
+            if ours == "transaction_id":
+                found = (*found, *check_unique(values, series))
+        faults += found
+        checked.append(values.alias(ours))
+    if faults:
+        raise DatasetError(_describe(path, raw.height, faults))
+
+    tell("sorting", 0.9)
+    frame = pl.DataFrame(checked).select(*TRANSACTION_SCHEMA).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]
+    frame = frame.sort("time", "transaction_id")
+    tell("done", 1.0)
+    return frame
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """The file as it is. CSV cells stay text, so that a fault can show what is written there."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    if not start:
+        raise DatasetError(f"{path}: the file is empty (0 bytes)")
+    parquet = start == _PARQUET_MAGIC
+    if not parquet and path.suffix.lower() in (".parquet", ".pq"):
+        raise DatasetError(f"{path}: is named Parquet but does not begin with PAR1: damaged, or another format")
+    try:
+        # Not scan_parquet: a damaged page would be found only later. glob: `[1].csv` is a file, not a pattern.
+        return pl.read_parquet(path, glob=False) if parquet else pl.read_csv(path, infer_schema=False, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        kind = "Parquet" if parquet else "CSV"
+        raise DatasetError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+
+
+def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Which of the file's columns is which: ours -> theirs, complete.
+
+    Raises:
+        DatasetError: names what is missing, doubled or mapped wrongly, what the file has, and how to map it.
+    """
+    problems = [
+        f"--map {theirs}={ours}: {ours!r} is no column of ours; those are {', '.join(TRANSACTION_SCHEMA)}"
+        for theirs, ours in mapping.items()
+        if ours not in TRANSACTION_SCHEMA
+    ]
+    problems += [
+        f"--map {theirs}={ours}: the file has no column {theirs!r}" for theirs, ours in mapping.items() if theirs not in found
+    ]
+
+    candidates: dict[str, list[str]] = {ours: [] for ours in TRANSACTION_SCHEMA}
+    for theirs, ours in mapping.items():
+        if ours in candidates and theirs in found:
+            candidates[ours].append(theirs)
+    mapped = {ours for ours, names in candidates.items() if names}
+    for theirs in found:
+        recognised = _RECOGNISED.get(theirs.strip().lower())
+        if recognised is not None and recognised not in mapped and theirs not in mapping:
+            candidates[recognised].append(theirs)
+
+    problems += [
+        f"{ours}: more than one column for it: {', '.join(names)}" for ours, names in candidates.items() if len(names) > 1
+    ]
+    missing = [ours for ours, names in candidates.items() if not names]
+    if missing:
+        unused = [name for name in found if all(name not in names for names in candidates.values())]
+        example = f"--map {unused[0] if unused else 'their_column'}={missing[0]}"
+        problems.append(
+            f"missing columns: {', '.join(missing)}; the file has {', '.join(found)}. Name them like this: {example}"
+        )
+    if problems:
+        raise DatasetError("\n  ".join([f"{path}: the columns do not fit", *problems]))
+    return {ours: names[0] for ours, names in candidates.items()}
+
+
+def _describe(path: Path, rows: int, faults: list[Fault]) -> str:
+    head = f"{path}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {rows:,} rows"
+    return "\n  ".join([head, *map(str, faults)])

@@ -1,0 +1,223 @@
+"""Drift that people cause: a table in Redis of what is done to the world, from when to when and how strongly.
+
+    dojo:world:drift    JSON list of ActiveDrift, in the order they were started; ended ones stay
+
+`dojo world drift` writes it. The simulator reads it before every batch (services/simulator/drift/drifted_days.py says what each kind does to a
+payment), the materializer before every run. Nobody who has to *find* drift reads it.
+
+Who starts a drift reads the clock a moment before the table is written, and by then payments of that moment may have been made. So a
+bound counts once the simulator has *taken* it: `settled` moves a bound that lies in what was already lived to the end of that. From
+then on it never changes: whether a payment is drifted depends on its world time alone, before and after any restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+import msgspec
+from redis import Redis
+from redis.exceptions import WatchError
+
+from dojo.core.spec.durations import format_duration
+from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Replacement
+from dojo.shop.drift_kinds import KINDS, SUDDEN, Kind
+
+DRIFT_KEY = "dojo:world:drift"
+
+
+class DriftError(ValueError):
+    """A drift that cannot be started or stopped; the message says why and what would be right."""
+
+
+class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """One drift, from `started` to before `ended` (world time, UTC; None: goes on).
+
+    Attributes:
+        strength: at full intensity, in the kind's unit (`KINDS`).
+        ramp: world duration over which the intensity grows from 0 to 1; 0 is at once. It falls at once.
+        started_settled, ended_settled: the bound is final (`settled`).
+    """
+
+    kind: Kind
+    started: datetime
+    strength: float
+    ramp: timedelta = SUDDEN
+    ended: datetime | None = None
+    who: str = ""
+    why: str = ""
+    started_settled: bool = False
+    ended_settled: bool = False
+
+    def intensity(self, now: datetime) -> float:
+        """How much of the drift there is at a world time, from 0 to 1."""
+        if now < self.started or (self.ended is not None and now >= self.ended):
+            return 0.0
+        return 1.0 if self.ramp <= SUDDEN else min(1.0, (now - self.started) / self.ramp)
+
+
+def new_drift(
+    kind: str, started: datetime, strength: float | None = None, ramp: timedelta | None = None, who: str = "", why: str = ""
+) -> ActiveDrift:
+    """A drift with its kind's defaults filled in.
+
+    Raises:
+        DriftError: an unknown kind, or a strength or ramp that the kind cannot have.
+    """
+    if kind not in KINDS:
+        raise DriftError(f"{kind!r} is no kind of drift; those are {', '.join(KINDS)}")
+    about = KINDS[kind]
+    strength = about.default if strength is None else strength
+    if not about.lowest <= strength <= about.highest:
+        raise DriftError(f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g} {about.unit}")
+    ramp = (about.ramp or SUDDEN) if ramp is None else ramp
+    if ramp < SUDDEN:
+        raise DriftError(f"{kind}: ramp is {ramp}, wanted 0 (at once) or a duration")
+    if ramp > SUDDEN and about.ramp is None:
+        raise DriftError(f"{kind}: it is on or off and cannot grow; leave the ramp out")
+    return ActiveDrift(kind=kind, started=started, strength=strength, ramp=ramp, who=who, why=why)
+
+
+def settled(drifts: Iterable[ActiveDrift], lived: datetime) -> tuple[ActiveDrift, ...]:
+    """The drifts with every bound final, given that everything before `lived` has happened (or may have been seen to).
+
+    A new bound before `lived` moves there; one that was settled stays. A drift that was stopped before it was seen never was: its
+    interval is empty.
+    """
+    return tuple(_settle(drift, lived) for drift in drifts)
+
+
+def _settle(drift: ActiveDrift, lived: datetime) -> ActiveDrift:
+    started = drift.started if drift.started_settled else max(drift.started, lived)
+    ended = drift.ended
+    if ended is not None and not drift.ended_settled:
+        ended = max(ended, lived, started)
+    return msgspec.structs.replace(
+        drift, started=started, ended=ended, started_settled=True, ended_settled=drift.ended is not None
+    )
+
+
+class DriftTable:
+    """The table in Redis. Starting and stopping are recorded in the audit trail, in the same write.
+
+    Every method raises redis.RedisError when Redis is out of reach.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def all(self) -> tuple[ActiveDrift, ...]:
+        """Active and ended drifts, in the order they were started. Raises DriftError: the table is not one of ours."""
+        return _decode(self._read())
+
+    def active(self) -> tuple[ActiveDrift, ...]:
+        """Drifts that were not stopped; at most one of a kind."""
+        return tuple(drift for drift in self.all() if drift.ended is None)
+
+    def start(
+        self,
+        kind: str,
+        now: datetime,
+        *,
+        strength: float | None = None,
+        ramp: timedelta | None = None,
+        who: str = "",
+        why: str = "",
+    ) -> ActiveDrift:
+        """Start a drift at the world time `now`; None takes the kind's default.
+
+        Raises:
+            DriftError: as in `new_drift`, or the kind is active.
+        """
+        drift = new_drift(kind, now, strength, ramp, who, why)
+        what = f"drift {kind} started, strength {drift.strength:g} {KINDS[drift.kind].unit}"
+        what += f", growing over {format_duration(drift.ramp)}" if drift.ramp > SUDDEN else ""
+        while True:
+            stored = self._read()
+            drifts = _decode(stored)
+            running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
+            if running is not None:
+                raise DriftError(f"{kind} is active since {running.started:%Y-%m-%d %H:%M}: stop it first")
+            try:
+                self._record(stored, (*drifts, drift), what, who, why, now, None, drift)
+            except ChangedMeanwhileError:
+                continue  # the simulator settled a bound, or somebody else was here: look again
+            return drift
+
+    def stop(self, kind: str, now: datetime, *, who: str = "", why: str = "") -> ActiveDrift:
+        """End a drift at the world time `now`. Raises DriftError: it is not active."""
+        while True:
+            stored = self._read()
+            drifts = _decode(stored)
+            running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
+            if running is None:
+                active = ", ".join(d.kind for d in drifts if d.ended is None) or "none"
+                raise DriftError(f"{kind} is not active; active: {active}")
+            ended = msgspec.structs.replace(running, ended=max(now, running.started))
+            rest = tuple(ended if drift is running else drift for drift in drifts)
+            try:
+                self._record(stored, rest, f"drift {kind} stopped", who, why, now, running, ended)
+            except ChangedMeanwhileError:
+                continue
+            return ended
+
+    def settle(self, lived: datetime) -> tuple[ActiveDrift, ...]:
+        """All drifts with final bounds (`settled`), written back before they are returned. The simulator's: it alone knows `lived`."""
+        while True:
+            stored = self._read()
+            drifts = _decode(stored)
+            final = settled(drifts, lived)
+            if final == drifts or self._replaced(stored, final):
+                return final
+
+    def _replaced(self, expected: bytes | None, drifts: tuple[ActiveDrift, ...]) -> bool:
+        """Write the table unless it changed since it was read."""
+        with self._redis.pipeline() as pipe:
+            try:
+                pipe.watch(DRIFT_KEY)  # type: ignore[no-untyped-call]
+                if pipe.get(DRIFT_KEY) != expected:
+                    return False
+                pipe.multi()
+                pipe.set(DRIFT_KEY, msgspec.json.encode(drifts))
+                pipe.execute()
+            except WatchError:
+                return False
+        return True
+
+    def _read(self) -> bytes | None:
+        return cast("bytes | None", self._redis.get(DRIFT_KEY))
+
+    def _record(
+        self,
+        stored: bytes | None,
+        drifts: tuple[ActiveDrift, ...],
+        what: str,
+        who: str,
+        why: str,
+        now: datetime,
+        before: ActiveDrift | None,
+        after: ActiveDrift,
+    ) -> None:
+        AuditTrail(self._redis).append(
+            entry_id=f"world-drift:{uuid4().hex}",
+            kind="world",
+            model="",  # the world is nobody's model
+            who=who,
+            what=what,
+            why=why,
+            before=before,
+            after=after,
+            world_time=now,
+            beside=Replacement(DRIFT_KEY, stored, msgspec.json.encode(drifts)),
+        )
+
+
+def _decode(stored: bytes | None) -> tuple[ActiveDrift, ...]:
+    if stored is None:
+        return ()
+    try:
+        return msgspec.json.decode(stored, type=tuple[ActiveDrift, ...])
+    except msgspec.MsgspecError as error:
+        raise DriftError(f"{DRIFT_KEY} in Redis cannot be understood: {error}") from error

@@ -1,0 +1,1 @@
+"""The embedded stack: one table of processes, and what starts, watches and explains them."""

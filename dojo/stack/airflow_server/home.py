@@ -1,0 +1,92 @@
+"""Airflow's home: its configuration, its secrets and its password, made at the first start and kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+
+from dojo.core.airflow_access import PASSWORDS_FILE, USER
+from dojo.core.settings import Settings
+
+CONFIGURATION_FILE = "airflow.cfg"
+SECRETS_FILE = "secrets.json"
+MIGRATED_FILE = "migrated"
+
+TEMPLATE = Path(__file__).parent / CONFIGURATION_FILE
+DAGS_FOLDER = Path(__file__).parents[3] / "pipelines" / "dags"
+
+
+def prepare(settings: Settings) -> Path:
+    """Write what Airflow reads. Returns its home, an absolute path."""
+    home = settings.airflow_home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    _kept(home / PASSWORDS_FILE, lambda: {USER: secrets.token_urlsafe(12)})
+    kept = _kept(home / SECRETS_FILE, _new_secrets)
+    _write_private(home / CONFIGURATION_FILE, configuration(settings, home, kept))
+    return home
+
+
+def keep_password(home: Path, password: str) -> None:
+    """Have the user log in with this one, whatever it was before."""
+    _write_private(home / PASSWORDS_FILE, json.dumps({USER: password}) + "\n")
+
+
+def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
+    """airflow.cfg for these settings. `kept`: fernet_key, secret_key, jwt_secret."""
+    values = {
+        "home": str(home),
+        "dags_folder": str(DAGS_FOLDER),
+        "host": settings.host,
+        "port": str(settings.airflow_port),
+        "url": f"http://{settings.host}:{settings.airflow_port}",
+        "user": USER,
+        **kept,
+    }
+    # A `%` in a path would be an interpolation to Airflow's parser.
+    return Template(TEMPLATE.read_text()).substitute({name: value.replace("%", "%%") for name, value in values.items()})
+
+
+def is_migrated(home: Path) -> bool:
+    """Whether the database has the installed Airflow's schema: asking Airflow itself takes 8 s."""
+    marker = home / MIGRATED_FILE
+    return (home / "airflow.db").exists() and marker.exists() and marker.read_text() == _installed()
+
+
+def mark_migrated(home: Path) -> None:
+    (home / MIGRATED_FILE).write_text(_installed())
+
+
+def _installed() -> str:
+    return version("apache-airflow-core")
+
+
+def _new_secrets() -> dict[str, str]:
+    return {
+        "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "secret_key": secrets.token_hex(32),
+        "jwt_secret": secrets.token_hex(64),  # HS512 wants 64 bytes
+    }
+
+
+def _kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The file's content; made when there is none yet."""
+    if not path.exists():
+        _write_private(path, json.dumps(make()) + "\n")
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Nobody else ever reads it, not even for the moment between making it and closing it off."""
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,168 @@
+"""Starting, watching and stopping a stack from outside its supervisor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dojo.core.settings import Settings
+from dojo.stack.environment import check_same_world, remember
+from dojo.stack.paths import log_file, status_file
+from dojo.stack.ports import doubled_ports, taken_ports
+from dojo.stack.status import StackStatus, read_status
+from dojo.stack.supervisor.identity import ProcessId, end, identify
+from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
+from dojo.stack.supervisor.logfiles import last_lines
+from dojo.stack.table import processes
+
+# MLflow's first start on two busy cores is the longest piece, about 60 s; beyond this something is wrong, seconds.
+START_TIMEOUT_SECONDS = 300.0
+
+# A process that died this often without ever being healthy will not start by itself: 1 + 2 s of backoff.
+HOPELESS_DEATHS = 3
+
+
+class StackError(RuntimeError):
+    """The stack cannot be started. `process` names the culprit, `log_tail` the last lines it wrote."""
+
+    def __init__(self, message: str, process: str = "", log_tail: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.process = process
+        self.log_tail = log_tail or []
+
+
+class PortsTakenError(StackError):
+    """Other programs have ports that the stack needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What `stop` did. `leftovers`: processes that outlived their supervisor and were ended one by one."""
+
+    was_running: bool
+    leftovers: int
+    seconds: float
+
+
+def running(home: Path) -> StackStatus | None:
+    """The status of the stack that runs on this home, or None."""
+    status = read_status(home)
+    if status is None or status.supervisor is None or status.supervisor.process() is None:
+        return None
+    return status
+
+
+def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
+    """Start a supervisor, detached from this process and its terminal, and return as soon as it writes its status.
+
+    Args:
+        environment: of the stack. Its `DOJO_*` variables must be those `settings` came from; they are remembered.
+
+    Raises:
+        PortsTakenError, WorldConflictError, StackError
+    """
+    home = settings.home
+    check_same_world(home, environment)
+    stop_leftovers(home)
+    specs = processes(settings)
+    if problems := doubled_ports(specs) or [str(taken) for taken in taken_ports(specs, settings.host)]:
+        raise PortsTakenError("\n".join(problems))
+    remember(home, environment)
+    log = log_file(home, "supervisor")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "dojo.stack.supervisor"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        status = running(home)
+        if status is not None and status.supervisor is not None:
+            return status.supervisor
+        if supervisor.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise StackError("the supervisor did not start", "supervisor", last_lines(log, 15))
+
+
+def wait_until_healthy(
+    home: Path, progress: Callable[[StackStatus], None] = lambda _: None, timeout: float = START_TIMEOUT_SECONDS
+) -> StackStatus:
+    """Watch a stack until everything is healthy.
+
+    Raises:
+        StackError: a process cannot be started, or the supervisor is gone, or it takes longer than `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        status = running(home)
+        if status is None:
+            raise StackError("the supervisor ended", "supervisor", last_lines(log_file(home, "supervisor"), 15))
+        progress(status)
+        if status.healthy:
+            return status
+        late = time.monotonic() > deadline
+        for process in status.processes:
+            hopeless = process.deaths >= HOPELESS_DEATHS and not process.ever_healthy
+            if hopeless or (late and process.state not in (State.HEALTHY, State.WAITING)):
+                what = f"died {process.deaths} times" if hopeless else f"is not healthy after {timeout:.0f} s"
+                raise StackError(f"{process.name} {what}", process.name, last_lines(log_file(home, process.name), 20))
+        time.sleep(0.2)
+
+
+def stop(home: Path, progress: Callable[[StackStatus], None] = lambda _: None) -> Stopped:
+    """End the stack of this home and whatever an earlier, killed supervisor left. Nothing runs afterwards."""
+    began = time.monotonic()
+    status = running(home)
+    if status is not None and status.supervisor is not None:
+        # Dependents stop before what they depend on, so the graces may add up.
+        patience = sum(process.grace_seconds for process in status.processes) + 10
+        supervisor = status.supervisor.process()
+        if supervisor is not None:
+            supervisor.terminate()
+        deadline = time.monotonic() + patience
+        while status.supervisor.process() is not None and time.monotonic() < deadline:
+            if (latest := read_status(home)) is not None:
+                progress(latest)
+            time.sleep(0.1)
+        end([status.supervisor], grace=0)
+    leftovers = stop_leftovers(home)
+    return Stopped(status is not None, leftovers, time.monotonic() - began)
+
+
+def stop_leftovers(home: Path) -> int:
+    """End what a supervisor that no longer lives has left, by pid and start. Returns how many processes that were."""
+    lock = SupervisorLock(home)
+    try:
+        lock.acquire()
+    except AlreadyRunningError:
+        return 0  # it lives: these are its children
+    try:
+        status = read_status(home)
+        recorded = {member for process in status.processes for member in process.members} if status else set()
+        living = [member for member in recorded | _descendants(recorded) if member.process() is not None]
+        end(living, grace=max((process.grace_seconds for process in status.processes), default=0) if status else 0)
+        status_file(home).unlink(missing_ok=True)
+        return len(living)
+    finally:
+        lock.release()
+
+
+def _descendants(members: set[ProcessId]) -> set[ProcessId]:
+    """What they started since the last status was written."""
+    found: set[ProcessId] = set()
+    for member in members:
+        if (process := member.process()) is not None:
+            children = (identify(child.pid) for child in process.children(recursive=True))
+            found |= {child for child in children if child is not None}
+    return found

@@ -1,0 +1,203 @@
+"""What `dojo doctor` looks at: one function per question, each answering with what it found and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+import dojo
+from dojo.core.settings import Settings
+from dojo.core.spec.load import SpecError, load_specs
+from dojo.core.state.clock import wall_now
+from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
+
+DISTRIBUTION = "mlops-dojo"
+PYTHON_FLOOR, PYTHON_CEILING = (3, 11), (3, 14)
+
+# The stack at rest is under 3 GB, and training on 90 days takes about one more.
+MEMORY_BYTES = 4_000_000_000
+# A hundred world days, MLflow's artifacts and the logs stay under 2 GB; below the hard floor Redis' file cannot be rewritten.
+DISK_BYTES, DISK_FLOOR_BYTES = 5_000_000_000, 500_000_000
+
+INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warning"  # works, but not well
+    MISSING = "missing"  # the stack does not start without
+    OPTIONAL = "optional"  # not there, and only something extra needs it
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer. `next_step` is empty when there is nothing to do."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    next_step: str = ""
+
+
+def python(version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)) -> Check:
+    found = f"{sys.version.split()[0]} ({sys.executable})"
+    if PYTHON_FLOOR <= version < PYTHON_CEILING:
+        return Check("python", Verdict.OK, found)
+    return Check("python", Verdict.MISSING, found, "use Python 3.11, 3.12 or 3.13")
+
+
+def packages(role: str) -> Check:
+    """The packages of one role (an extra in pyproject.toml; "base" is what every role has), by their metadata."""
+    from packaging.requirements import Requirement
+
+    wrong, right = [], 0
+    for text in metadata.requires(DISTRIBUTION) or ():
+        requirement = Requirement(text)
+        of_role = "extra" in text if role != "base" else "extra" not in text
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": "" if role == "base" else role})
+        if not of_role or not applies or requirement.name == DISTRIBUTION:
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is not installed")
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            right += 1
+        else:
+            wrong.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
+    if wrong:
+        return Check(f"packages: {role}", Verdict.MISSING, "; ".join(wrong), INSTALL)
+    return Check(f"packages: {role}", Verdict.OK, f"{right} packages")
+
+
+def redis_server_starts(seconds: float = 10) -> Check:
+    """Start the embedded redis-server on a free port and PING it."""
+    from dojo.stack.ports import free_port
+    from dojo.stack.servers import redis_command
+
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="dojo-doctor-") as directory:
+        try:
+            command = redis_command(port, Path(directory))
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except (ImportError, OSError) as error:
+            return Check("redis-server", Verdict.MISSING, str(error), INSTALL)
+        try:
+            client, deadline = Redis(port=port, socket_timeout=1), time.monotonic() + seconds
+            while time.monotonic() < deadline and server.poll() is None:
+                try:
+                    version = client.info("server")["redis_version"]  # type: ignore[index]  # sync client: no awaitable
+                    return Check("redis-server", Verdict.OK, f"{version}, answers PING")
+                except RedisError:
+                    time.sleep(0.05)
+        finally:
+            server.kill()
+            server.wait()
+    return Check(
+        "redis-server",
+        Verdict.MISSING,
+        f"{command[0]} does not answer within {seconds:g} s",
+        "run it by hand and read its output",
+    )
+
+
+def ports(settings: Settings) -> Iterator[Check]:
+    from dojo.stack.control import running
+    from dojo.stack.ports import doubled_ports, taken_ports
+    from dojo.stack.table import processes
+
+    if running(settings.home) is not None:
+        yield Check("ports", Verdict.OK, f"held by the running stack of {settings.home.resolve()}")
+        return
+    specs = processes(settings)
+    for message in doubled_ports(specs):
+        yield Check("ports", Verdict.MISSING, message)
+    taken = taken_ports(specs, settings.host)
+    for port in taken:
+        yield Check("ports", Verdict.MISSING, str(port), f"end that process, or start with {port.variable}=<free port>")
+    if not taken:
+        yield Check("ports", Verdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs))
+
+
+def home(settings: Settings) -> Check:
+    """Whether the home, or the nearest directory above it that exists, can be written to."""
+    existing = _existing(settings.home)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Check("home", Verdict.OK, f"{settings.home.resolve()} is writable")
+    except OSError as error:
+        return Check("home", Verdict.MISSING, f"{existing}: {error.strerror}", "set DOJO_HOME to a directory of yours")
+
+
+def disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(_existing(settings.home)).free
+    found = f"{free / 1e9:.1f} GB free for {settings.home.resolve()}"
+    if free >= DISK_BYTES:
+        return Check("disk", Verdict.OK, found)
+    verdict = Verdict.WARNING if free >= DISK_FLOOR_BYTES else Verdict.MISSING
+    return Check("disk", verdict, found, f"free {DISK_BYTES / 1e9:g} GB, or set DOJO_HOME to another disk")
+
+
+def memory() -> Check:
+    import psutil
+
+    available = psutil.virtual_memory().available
+    found = f"{available / 1e9:.1f} GB available"
+    if available >= MEMORY_BYTES:
+        return Check("memory", Verdict.OK, found)
+    return Check("memory", Verdict.WARNING, found, f"the stack and a training want {MEMORY_BYTES / 1e9:g} GB: close something")
+
+
+def clock() -> Check:
+    """A machine clock that is behind the installed files dates events into the past and breaks TLS."""
+    now = wall_now()
+    installed = datetime.fromtimestamp(Path(dojo.__file__).stat().st_mtime, UTC)
+    if now < installed:
+        return Check(
+            "clock", Verdict.WARNING, f"{now:%Y-%m-%d %H:%M} UTC is before this installation", "set the machine's clock"
+        )
+    return Check("clock", Verdict.OK, f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def specs(settings: Settings) -> Check:
+    try:
+        found = load_specs(settings.models_dir)
+    except SpecError as error:
+        return Check("model specs", Verdict.MISSING, str(error), "correct the file, or set DOJO_MODELS_DIR")
+    if not found:
+        step = "start in the checkout, or set DOJO_MODELS_DIR"
+        return Check("model specs", Verdict.MISSING, f"no specs in {settings.models_dir.resolve()}", step)
+    return Check("model specs", Verdict.OK, ", ".join(sorted(found)))
+
+
+def alerting(settings: Settings) -> Check:
+    """Prometheus and Alertmanager, which `dojo up` starts where they are installed."""
+    off = alerting_is_off(settings)
+    if not off:
+        found = f"{binary(PROMETHEUS)}, {binary(ALERTMANAGER)}"
+        return Check("alerts", Verdict.OK, found)
+    step = how_to_install() if "not installed" in off else "DOJO_WITHOUT= dojo up brings it back"
+    return Check("alerts", Verdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}")
+
+
+def optional_tool(name: str, purpose: str) -> Check:
+    where = shutil.which(name)
+    return Check(name, Verdict.OK, where) if where else Check(name, Verdict.OPTIONAL, "not installed", f"only for {purpose}")
+
+
+def _existing(path: Path) -> Path:
+    path = path.resolve()
+    return next(candidate for candidate in (path, *path.parents) if candidate.exists())

@@ -1,0 +1,60 @@
+"""`python -m dojo.stack.observability prometheus|alertmanager`: writes what the server reads, then becomes that server.
+`files`: writes it for both and ends, where the servers are containers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.spec.load import SpecError, load_specs
+from dojo.stack.observability.commands import alertmanager_command, prometheus_command
+from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
+from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, binary, how_to_install
+from dojo.stack.table import processes
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in (["prometheus"], ["alertmanager"], ["files"]):
+        sys.stderr.write("which one? python -m dojo.stack.observability prometheus, alertmanager, or files\n")
+        return 2
+    (name,) = arguments
+    try:
+        settings = load_settings()
+        if name == "files":
+            _prometheus_files(settings)
+            prepare_alertmanager(settings)
+            return 0
+        command = _prometheus(settings) if name == "prometheus" else _alertmanager(settings)
+    except (SettingsError, SpecError, NotInstalledError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    os.execv(command[0], command)  # signals and the exit code are the server's own
+
+
+class NotInstalledError(RuntimeError):
+    """The server is no part of this machine; the message says how it becomes one."""
+
+
+def _prometheus_files(settings: Settings) -> Path:
+    targets = {spec.name: spec.port for spec in processes(settings) if spec.metrics}
+    return prepare_prometheus(settings, targets, load_specs(settings.models_dir))
+
+
+def _prometheus(settings: Settings) -> list[str]:
+    return prometheus_command(_binary(PROMETHEUS), settings, _prometheus_files(settings))
+
+
+def _alertmanager(settings: Settings) -> list[str]:
+    return alertmanager_command(_binary(ALERTMANAGER), settings, prepare_alertmanager(settings))
+
+
+def _binary(names: tuple[str, ...]) -> str:
+    if (path := binary(names)) is None:
+        raise NotInstalledError(f"{names[-1]} is not installed: {how_to_install()}")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""Whether this machine has Prometheus and Alertmanager. They are no Python packages: without them the stack runs, and nobody is alerted."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+from dojo.core.settings import Settings
+
+# Debian renames Alertmanager; everybody else calls it what it is.
+PROMETHEUS = ("prometheus",)
+ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
+
+# The names that `processes` gives them, with the receiver that only they call.
+ALERTING = ("receiver", "alertmanager", "prometheus")
+
+
+def binary(names: Sequence[str]) -> str | None:
+    """The path of the first of `names` that is installed."""
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def alerting_runs(settings: Settings) -> bool:
+    """Whether the stack has metrics collected and alerts sent."""
+    return not alerting_is_off(settings)
+
+
+def alerting_is_off(settings: Settings) -> str:
+    """Why it has not, in one clause; empty when it has."""
+    if "prometheus" in settings.without:
+        return "left out (DOJO_WITHOUT)"
+    if settings.peer_hosts:
+        return ""  # containers bring them
+    missing = [name for name, names in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)) if binary(names) is None]
+    return f"{' and '.join(missing)} not installed" if missing else ""
+
+
+def how_to_install(platform: str = sys.platform) -> str:
+    """Debian's packages start servers of their own, on the same ports."""
+    if platform == "darwin":
+        return "brew install prometheus alertmanager"
+    return (
+        "apt-get install --no-install-recommends prometheus prometheus-alertmanager "
+        "(then systemctl disable --now prometheus prometheus-alertmanager: the stack starts its own)"
+    )

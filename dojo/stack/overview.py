@@ -1,0 +1,116 @@
+"""What `dojo status` knows beyond the processes: world time, freshness, champions. Never waits long for an answer."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from redis.exceptions import RedisError
+
+from dojo.core.airflow_access import AirflowAccess, airflow_access
+from dojo.core.connections import connect_redis
+from dojo.core.registry.versions import CHAMPION
+from dojo.core.settings import Settings
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.core.state.freshness import State, ViewFreshness, read_freshness
+from dojo.stack.observability.installed import alerting_is_off
+from dojo.stack.status import StackStatus
+
+ANSWER_SECONDS = 2.0
+
+
+class World(msgspec.Struct, frozen=True):
+    """The world's time (UTC) and its speed, world seconds per wall second; 0 is paused."""
+
+    time: datetime
+    speed: float
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How far one feature view's values reach, world time, and whether that is within its SLA."""
+
+    as_of: datetime
+    age_seconds: float
+    sla_seconds: float
+    state: State
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The stack and what it has come to.
+
+    Attributes:
+        world: None before the world's history is built, or while Redis is away.
+        features: view -> its freshness; views that were never written are missing.
+        champions: model -> the version that answers; None for no version, "?" while MLflow is away.
+        alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
+        airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
+            it was set.
+    """
+
+    stack: StackStatus
+    world: World | None
+    features: dict[str, Freshness]
+    champions: dict[str, str | None]
+    airflow: AirflowAccess | None
+    alerts_off: str
+
+
+def look(stack: StackStatus, settings: Settings) -> Overview:
+    world, features = read_world(settings.redis)
+    champions = read_champions(settings.models_dir, settings.mlflow)
+    return Overview(stack, world, features, champions, shown_access(settings), alerts_off(stack, settings))
+
+
+def alerts_off(stack: StackStatus, settings: Settings) -> str:
+    """A machine may have got Prometheus since the stack was started: what runs decides."""
+    if any(process.name == "prometheus" for process in stack.processes):
+        return ""
+    return alerting_is_off(settings) or "installed since: dojo down, then dojo up"
+
+
+def shown_access(settings: Settings) -> AirflowAccess | None:
+    """What may be shown: the embedded Airflow's password is this machine's own, another one's is not ours to spread."""
+    access = airflow_access(settings)
+    return replace(access, password="") if access and settings.airflow_url else access
+
+
+def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:
+    """The clock and, where there is one, each view's freshness by it."""
+    client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
+    try:
+        clock = RedisWorldClock(client)
+        world = World(clock.now(), clock.speed())
+        return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+    except (ClockNotSetError, RedisError):
+        return None, {}
+    finally:
+        client.close()
+
+
+def _freshness(view: ViewFreshness, now: datetime) -> Freshness:
+    return Freshness(view.as_of, view.age(now).total_seconds(), view.sla_seconds, view.state(now))
+
+
+def read_champions(models_dir: Path, mlflow_url: str) -> dict[str, str | None]:
+    """Asks MLflow over plain HTTP: importing its client takes longer than everything else a status does."""
+    return {spec.stem: _champion(spec.stem, mlflow_url) for spec in sorted(models_dir.glob("*.yaml"))}
+
+
+def _champion(model: str, mlflow_url: str) -> str | None:
+    address = urlsplit(mlflow_url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.netloc, timeout=ANSWER_SECONDS)
+    try:
+        query = urlencode({"name": model, "alias": CHAMPION})
+        connection.request("GET", f"{address.path}/api/2.0/mlflow/registered-models/alias?{query}")
+        answer = connection.getresponse()
+        body = msgspec.json.decode(answer.read())
+    except (OSError, http.client.HTTPException, msgspec.MsgspecError):
+        return "?"
+    finally:
+        connection.close()
+    return str(body["model_version"]["version"]) if answer.status == 200 else None

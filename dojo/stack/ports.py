@@ -1,0 +1,74 @@
+"""Which ports the stack needs, and who has them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from dojo.stack.table import ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPort:
+    """A port that a process of ours needs and something else listens on. `holder` is empty when it cannot be known."""
+
+    name: str
+    port: int
+    variable: str
+    holder: str
+
+    def __str__(self) -> str:
+        by = f"by {self.holder}" if self.holder else "by another process (of another user: its name is not visible)"
+        return f"port {self.port} ({self.name}) is taken {by}; {self.variable} moves it"
+
+
+def taken_ports(specs: Sequence[ProcessSpec], host: str) -> list[TakenPort]:
+    """The ports of `specs` that cannot be bound on `host`."""
+    return [TakenPort(s.name, s.port, s.variable, holder_of(s.port)) for s in specs if not is_free(host, s.port)]
+
+
+def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
+    """Processes that are set to the same port, as messages."""
+    messages, seen = [], dict[int, ProcessSpec]()
+    for spec in specs:
+        if (other := seen.setdefault(spec.port, spec)) is not spec:
+            messages.append(f"{other.variable} and {spec.variable} are both {spec.port}: give each its own")
+    return messages
+
+
+def is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As servers do: connections of a stopped stack that linger in TIME_WAIT do not make a port taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def holder_of(port: int) -> str:
+    """`pid 4711 (python -m http.server)`, or "" when the machine does not tell."""
+    try:
+        connections = psutil.net_connections("inet")
+    except psutil.AccessDenied:  # macOS tells only root
+        return ""
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                command = " ".join(psutil.Process(connection.pid).cmdline())
+            except psutil.Error:
+                command = "?"
+            return f"pid {connection.pid} ({command[:120]})"
+    return ""

@@ -1,0 +1,76 @@
+"""What the supervisor tells the outside: `<home>/run/status.json`, replaced as a whole about once a second."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dojo.stack.paths import status_file
+from dojo.stack.supervisor.identity import ProcessId
+from dojo.stack.supervisor.lifecycle import State
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One supervised process.
+
+    Attributes:
+        id: the process itself; None while it does not run.
+        members: it and everything it started, for memory and for cleaning up after a supervisor that was killed.
+        since: wall time since when it is in its state. started: of the running process.
+        deaths: in a row; see lifecycle.Life.
+        details: what the process says about itself, or why it cannot be asked.
+    """
+
+    name: str
+    state: State
+    since: datetime
+    id: ProcessId | None
+    members: tuple[ProcessId, ...]
+    started: datetime | None
+    restarts: int
+    deaths: int
+    ever_healthy: bool
+    memory_bytes: int
+    address: str
+    port: int
+    log: str
+    grace_seconds: float
+    details: dict[str, Any]
+
+
+class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole stack, as of `written` (wall time). supervisor: None where each process has a container."""
+
+    supervisor: ProcessId | None
+    supervisor_memory_bytes: int
+    started: datetime
+    written: datetime
+    processes: tuple[ProcessStatus, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return all(process.state is State.HEALTHY for process in self.processes)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.supervisor_memory_bytes + sum(process.memory_bytes for process in self.processes)
+
+
+def write_status(home: Path, status: StackStatus) -> None:
+    """Readers see the old file or the new one, never half of one."""
+    target = status_file(home)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(status))
+    temporary.replace(target)
+
+
+def read_status(home: Path) -> StackStatus | None:
+    """The last status written; None when there is none. Whether its supervisor still lives is another question."""
+    try:
+        return msgspec.json.decode(status_file(home).read_bytes(), type=StackStatus)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None

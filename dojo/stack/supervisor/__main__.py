@@ -1,0 +1,53 @@
+"""`python -m dojo.stack.supervisor`: the embedded stack's supervisor, until SIGTERM. `dojo up` starts it detached."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from dojo.core.service import stop_on_signal
+from dojo.core.settings import SettingsError, load_settings
+from dojo.core.telemetry import configure_logging
+from dojo.stack.paths import status_file
+from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
+from dojo.stack.supervisor.supervisor import Supervisor
+from dojo.stack.table import ProcessSpec, processes
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is no logging yet
+        return 2
+    configure_logging("supervisor", settings.log_level)
+    return supervise(processes(settings), settings.home)
+
+
+def supervise(specs: Sequence[ProcessSpec], home: Path) -> int:
+    """Run these processes until SIGTERM or SIGINT. Returns the exit code: 0, or 3 when the home has a supervisor already."""
+    log = structlog.get_logger()
+    lock = SupervisorLock(home)
+    try:
+        lock.acquire()
+    except AlreadyRunningError as error:
+        log.error("not started", reason=str(error))
+        return 3
+    try:
+        stop = stop_on_signal()
+        # The home as an absolute path: the processes agree on it wherever they are.
+        environment = {**os.environ, "DOJO_HOME": str(home.resolve())}
+        Supervisor(specs, home, environment).run(stop)
+        status_file(home).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    log.info("stopped, nothing left running")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Counts over fixed bins: how a distribution is kept, added up and compared."""

@@ -1,0 +1,146 @@
+"""How sure a difference in PR-AUC is: a paired bootstrap over clusters of rows that belong together.
+
+Payments are not independent: a compromised customer or merchant brings several frauds, which a model finds or misses together.
+Drawing single rows would count them as many proofs, and make every interval too narrow. So whole customers (or merchants) are drawn,
+with replacement, and both models are judged on the same draw.
+
+A draw is a whole number of copies per row. With the rows sorted once per model, its PR-AUC takes two passes over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.stats.scores.classification import Array, _binary
+
+Weights = npt.NDArray[np.integer] | npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Labels in the order of one model's scores, cut into segments that each end with the last of a group of equal scores that holds
+    a positive: only there does precision count. Rows below the last positive are left out.
+
+    Attributes:
+        rows: how many were ranked.
+        order: row numbers from the highest score on. `starts`: where each segment begins in it.
+        positives: row numbers of the positives in the same order. `positive_starts`: where each segment begins in them.
+    """
+
+    rows: int
+    order: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    positives: npt.NDArray[np.int64]
+    positive_starts: npt.NDArray[np.int64]
+
+    def pr_auc(self, weights: Weights) -> float:
+        """PR-AUC (`classification.pr_auc`) of the rows, each as many times as its weight says; NaN when no positive has any weight.
+
+        Args:
+            weights: >= 0, shape (rows,).
+        """
+        counted = np.cumsum(np.add.reduceat(weights[self.order], self.starts), dtype=np.float64)
+        found = np.add.reduceat(weights[self.positives], self.positive_starts).astype(np.float64)
+        true_positives = np.cumsum(found)
+        if true_positives[-1] == 0:
+            return float("nan")
+        precision = np.divide(true_positives, counted, out=np.zeros_like(counted), where=counted > 0)
+        return float(np.dot(found, precision) / true_positives[-1])
+
+
+def rank(labels: Array, scores: Array) -> Ranking:
+    """Sort once, for many weights. labels, scores: shape (rows,).
+
+    Raises:
+        ValueError: as `classification.pr_auc`.
+    """
+    y, s = _binary(labels, scores)
+    if int(y.sum()) in (0, len(y)):
+        raise ValueError(f"needs both classes, got {int(y.sum())} positives in {len(y)} rows")
+    order = np.argsort(-s, kind="stable")
+    sorted_labels = y[order]
+    group_ends = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1) + 1
+    positives_by_end = np.cumsum(sorted_labels)[group_ends - 1]
+    holds_positive = np.diff(positives_by_end, prepend=0) > 0
+    ends, found = group_ends[holds_positive], positives_by_end[holds_positive]
+    return Ranking(
+        rows=len(y),
+        order=order[: ends[-1]],
+        starts=np.concatenate([[0], ends[:-1]]),
+        positives=order[sorted_labels == 1],
+        positive_starts=np.concatenate([[0], found[:-1]]),
+    )
+
+
+def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
+    """How often each row is in each draw, shape (rows,), `draws` times.
+
+    Args:
+        clusters: the cluster of each row, shape (rows,), once per way of clustering. One way is the cluster bootstrap; with two,
+            a row's copies are the product of both its clusters' (the pigeonhole bootstrap).
+
+    Raises:
+        ValueError: no way of clustering, or their lengths differ.
+
+    Source: Owen, The pigeonhole bootstrap (2007), for more than one way.
+    """
+    if not clusters or len({len(way) for way in clusters}) != 1:
+        raise ValueError(f"expected one cluster per row for each way of clustering, got lengths {[len(w) for w in clusters]}")
+    numbered = [np.unique(way, return_inverse=True) for way in clusters]
+    random = np.random.default_rng(seed)
+    for _ in range(draws):
+        weights = np.ones(len(clusters[0]), dtype=np.int32)
+        for names, number in numbered:
+            weights *= np.bincount(random.integers(0, len(names), len(names)), minlength=len(names)).astype(np.int32)[number]
+        yield weights
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeGain:
+    """PR-AUC of a contender relative to a baseline: (contender - baseline) / baseline, dimensionless.
+
+    Attributes:
+        value: on the rows as they are. `low`, `high`: the two-sided interval's ends.
+        drawn: the gain in each draw, shape (draws,); a draw without any positive says nothing and is left out.
+    """
+
+    value: float
+    low: float
+    high: float
+    drawn: npt.NDArray[np.float64]
+
+
+def relative_pr_auc_gain(
+    labels: Array,
+    baseline: Array,
+    contender: Array,
+    clusters: Sequence[npt.NDArray[np.integer]],
+    *,
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> RelativeGain:
+    """The gain with its percentile bootstrap interval. labels, baseline, contender (scores): shape (rows,).
+
+    Args:
+        confidence: of the two-sided interval, a fraction in (0, 1).
+
+    Raises:
+        ValueError: as `rank` and `cluster_weights`, or no draw held a positive.
+    """
+    first, second = rank(labels, baseline), rank(labels, contender)
+
+    def gain(weights: Weights) -> float:
+        base = first.pr_auc(weights)
+        return (second.pr_auc(weights) - base) / base
+
+    drawn = np.array([gain(weights) for weights in cluster_weights(clusters, draws, seed)])
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        raise ValueError(f"none of {draws} draws held a positive")
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return RelativeGain(gain(np.ones(first.rows)), float(low), float(high), drawn)

@@ -1,0 +1,1 @@
+"""How well scores of a classifier separate and mean what they say."""

@@ -1,0 +1,1 @@
+"""Features and training under the public book's protocol."""

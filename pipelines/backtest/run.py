@@ -1,0 +1,112 @@
+"""The platform's features and training under the public book's protocol (protocol.py), on any file of transactions."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from dojo.core.spec.load import ModelSpec
+from dojo.stats.scores.classification import card_precision_at_k, pr_auc, roc_auc
+from feature_repo import catalog
+from pipelines.backtest.protocol import (
+    Period,
+    judged_transactions,
+    require_both_classes,
+    require_covered,
+    training_transactions,
+)
+from pipelines.training.dataset.build import Progress, join_features
+from pipelines.training.dataset.split import part
+from pipelines.training.steps import silent
+from pipelines.training.train import fit
+
+CARDS_A_DAY = 100  # the book's investigators check 100 cards a day
+
+
+class Backtest(msgspec.Struct, frozen=True, kw_only=True):
+    """One protocol run. Metrics are fractions, `seconds` is wall time."""
+
+    train_start: str
+    train_days: int
+    delay_days: int
+    test_days: int
+    train_rows: int
+    train_frauds: int
+    test_rows: int
+    test_frauds: int
+    pr_auc: float
+    roc_auc: float
+    card_precision_at_100: float
+    trees: int
+    seconds: float
+
+
+def backtest(
+    transactions: pl.DataFrame, spec: ModelSpec, period: Period, workspace: Path, progress: Progress = silent
+) -> Backtest:
+    """Train on the period's training days, test on its test days.
+
+    Features see everything in the file before each payment, labels once they are `delay_days` old and at least
+    catalog.LABEL_DELAY, which is part of the features' definition. All the spec's trees are used: a week of training
+    cannot spare a part to stop on, and the test days must not decide.
+
+    Args:
+        transactions: as `dojo.shop.datasets.read_transactions` gives them.
+        workspace: an empty directory for the run's files.
+
+    Raises:
+        ProtocolError: the file does not cover the period, or a part holds one class only.
+    """
+    begun = monotonic()
+    require_covered(transactions, period)
+    train, test = training_transactions(transactions, period), judged_transactions(transactions, period)
+    require_both_classes(train, "training", period.start, period.train_end)
+    require_both_classes(test, "test", period.test_start, period.test_end)
+
+    known = transactions.filter(pl.col("time") < _midnight(period.test_end)).rename({"time": "world_time"})
+    outcomes = known.select(
+        "transaction_id",
+        pl.col("world_time").alias("transaction_time"),
+        "label",
+        pl.col("world_time") + timedelta(days=period.delay_days),
+    )
+    examples = pl.concat([train, test.drop("test_day")]).rename({"time": "event_timestamp"})
+    rows = join_features(known.drop("label"), outcomes, examples, spec.feature_service, workspace, progress)
+
+    progress("train", 0.0)
+    features = catalog.SERVICES[spec.feature_service]
+    learned = part("train", rows, features, _midnight(period.start), _midnight(period.train_end))
+    judged = part("test", rows, features, _midnight(period.test_start), _midnight(period.test_end))
+    fitted = fit(learned, None, spec.training.estimator, spec.training.seed)
+    scores = fitted.score(judged.inputs)
+    in_order = test.sort("time", "transaction_id")  # the order of `judged`
+    return Backtest(
+        train_start=period.start.isoformat(),
+        train_days=period.train_days,
+        delay_days=period.delay_days,
+        test_days=period.test_days,
+        train_rows=len(learned.labels),
+        train_frauds=int(learned.labels.sum()),
+        test_rows=len(judged.labels),
+        test_frauds=int(judged.labels.sum()),
+        pr_auc=pr_auc(judged.labels, scores),
+        roc_auc=roc_auc(judged.labels, scores),
+        card_precision_at_100=card_precision_at_k(
+            judged.labels,
+            scores,
+            in_order["customer_id"].to_numpy().astype(np.str_),
+            in_order["test_day"].to_numpy(),
+            CARDS_A_DAY,
+        ),
+        trees=fitted.trees,
+        seconds=round(monotonic() - begun, 1),
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,1 @@
+"""Is the champion still as good as on its own holdout?"""

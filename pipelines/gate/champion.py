@@ -1,0 +1,46 @@
+"""What a retraining needs to know of the champion: what its inputs looked like, and up to when it has seen the world."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from dojo.core.registry.bundle import PROFILE_FILE
+from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
+from dojo.core.spec.durations import parse_duration
+from pipelines.release.mlflow_run import RECORD_PATH
+from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+
+
+def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
+    """The reference profile that the champion was registered with, None without a champion."""
+    champion = registry.by_alias(model, CHAMPION)
+    if champion is None:
+        return None
+    with TemporaryDirectory() as directory:
+        return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
+
+
+def seen_until(version: Version, registry: ModelRegistry) -> datetime | None:
+    """World time up to which a version has seen payments, by its own record; None when it has none.
+
+    Fitting ends where its validation week begins, and trees and threshold are chosen on that week: what it has seen ends where its
+    own holdout begins.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    with TemporaryDirectory() as directory:
+        try:
+            record = registry.download_run_artifact(version, RECORD_PATH, Path(directory))
+            manifest = Manifest.read(record / MANIFEST_FILE)
+            # Only this of the recorded spec: the rest may be of an older schema.
+            spec = yaml.safe_load((record / f"{version.model}.yaml").read_text())
+            return manifest.end - parse_duration(spec["training"]["holdout"])
+        except (UnknownVersionError, FileNotFoundError, KeyError):
+            return None

@@ -1,0 +1,169 @@
+"""The gate at work: fetches the champion, has both models score the challenger's holdout, decides, and writes what it found.
+
+    gate/decision.json     every number (decision.py)          gate/gate.md, gate/gate.html    for people
+    gate/*.png             both precision-recall curves, and the gains that were drawn
+
+decision.json is written last and at once: where it exists, the rest does too, and the decision is made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dojo.core.judging.gate.compare import Candidate, Holdout, Judgement, judge
+from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, Decision
+from dojo.core.registry.bundle import BUNDLE_HASH_TAG, MODEL_FILE, Bundle, OnnxScorer, load_bundle
+from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
+from feature_repo.catalog import ENTITY_KEYS
+from pipelines.gate.champion import seen_until
+from pipelines.release.artefacts import BUNDLE_PATH
+from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.segments import customer_segments
+from pipelines.training.steps import Run
+
+# Rows scored one by one, and how often all of them are: the median of 900 scores moves by a few percent between runs.
+LATENCY_ROWS = 300
+LATENCY_ROUNDS = 3
+
+
+def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision:
+    """The decision about the challenger in the run's workspace: the one made before, or a new one, written to `<workspace>/gate`.
+
+    Args:
+        run_id: the challenger's MLflow run.
+
+    Raises:
+        CorruptBundleError: the champion does not load.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    directory = run.workspace / GATE_PATH
+    made = directory / DECISION_FILE
+    if made.exists() and (decision := Decision.read(made)).challenger.run_id == run_id:
+        return decision
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    from pipelines.gate.report import write_report  # Matplotlib: seconds
+
+    judgement, holdout, scores = _judge(run, registry, job, run_id)
+    write_report(judgement, holdout, scores, directory)
+    temporary = judgement.decision.write(run.workspace)
+    temporary.replace(made)
+    return judgement.decision
+
+
+def _judge(
+    run: Run, registry: ModelRegistry, job: str, run_id: str
+) -> tuple[Judgement, Holdout, dict[str, npt.NDArray[np.floating]]]:
+    rows = holdout_rows(run)
+    holdout = holdout_of(run, rows)
+    bundle, scorer = load_bundle(run.workspace / BUNDLE_PATH)
+    version = registry.by_alias(run.spec.name, CHAMPION)
+    if version is None:
+        challenger = _candidate("", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, 0.0)
+        return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": _scores(challenger)}
+    with TemporaryDirectory(dir=run.workspace) as directory:
+        downloaded = registry.download(version, Path(directory))
+        old_bundle, old_scorer = load_bundle(downloaded, version.tags.get(BUNDLE_HASH_TAG))
+        missing = [feature for feature in old_bundle.features if feature not in rows.columns]
+        seconds = [0.0, 0.0]
+        if not missing:
+            some = rows.sample(min(LATENCY_ROWS, len(rows)), seed=run.spec.training.seed)
+            seconds = single_row_seconds(
+                [(old_scorer, inputs_of(some, old_bundle)), (scorer, inputs_of(some, bundle))], LATENCY_ROUNDS
+            )
+        champion = _candidate(version.version, version.run_id, old_bundle, old_scorer, downloaded, rows, seconds[0])
+        challenger = _candidate("", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, seconds[1])
+        obstacle = (
+            f"the champion (version {version.version}) needs features that the holdout lacks: {', '.join(missing)}"
+            if missing
+            else seen_by(version, registry, holdout)
+        )
+    scores = {"champion": _scores(champion), "challenger": _scores(challenger)} if not missing else {}
+    return judge(run.spec, job, holdout, champion, challenger, obstacle), holdout, scores
+
+
+def holdout_rows(run: Run) -> pl.DataFrame:
+    """The holdout of the run's dataset, in order of time: entity keys, label, features and what they were made of."""
+    start, end = run.manifest.end - run.spec.training.holdout, run.manifest.end
+    rows = pl.scan_parquet(run.workspace / DATASET_FILE)
+    return (
+        rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
+        .sort("event_timestamp", "transaction_id")
+        .collect()
+    )
+
+
+def holdout_of(run: Run, rows: pl.DataFrame) -> Holdout:
+    """What the gate needs of the holdout's rows."""
+    segments, segmentation = customer_segments(rows)
+    keys = [key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities]
+    return Holdout(
+        start=run.manifest.end - run.spec.training.holdout,
+        end=run.manifest.end,
+        labels=rows["label"].to_numpy().astype(np.int8),
+        clusters={key: rows[key].rank("dense").to_numpy().astype(np.int64) for key in keys},
+        segments=segments,
+        segmentation=segmentation,
+    )
+
+
+def seen_by(version: Version, registry: ModelRegistry, holdout: Holdout) -> str:
+    """Why the champion may know the holdout already; empty when its record proves that it does not."""
+    until = seen_until(version, registry)
+    if until is None:
+        return f"the champion (version {version.version}) has no record of what it was trained on"
+    if holdout.start >= until:
+        return ""
+    return (
+        f"the champion (version {version.version}) has seen payments up to {until:%Y-%m-%d %H:%M}, and the holdout begins at "
+        f"{holdout.start:%Y-%m-%d %H:%M}: train the challenger as of a later time than the champion"
+    )
+
+
+def single_row_seconds(models: Sequence[tuple[OnnxScorer, npt.NDArray[np.float32]]], rounds: int) -> list[float]:
+    """Median seconds to score one row, per model. Measured in turn, row by row, so that a busy machine is equally busy for all.
+
+    Args:
+        models: each with its inputs, float32 (rows, features), equally many rows.
+    """
+    taken: list[list[float]] = [[] for _ in models]
+    for _ in range(rounds):
+        for row in range(len(models[0][1])):
+            for (scorer, inputs), seconds in zip(models, taken, strict=True):
+                one = inputs[row : row + 1]
+                begun = perf_counter()
+                scorer.score(one)
+                seconds.append(perf_counter() - begun)
+    return [float(np.median(seconds)) for seconds in taken]
+
+
+def inputs_of(rows: pl.DataFrame, bundle: Bundle) -> npt.NDArray[np.float32]:
+    """A bundle's inputs, float32 (rows, features), exactly as they are served."""
+    return np.ascontiguousarray(rows.select(bundle.features).to_numpy(), dtype=np.float32)
+
+
+def _candidate(
+    version: str, run_id: str, bundle: Bundle, scorer: OnnxScorer, directory: Path, rows: pl.DataFrame, seconds: float
+) -> Candidate:
+    can_score = all(feature in rows.columns for feature in bundle.features)
+    return Candidate(
+        version=version,
+        run_id=run_id,
+        as_of=bundle.trained_as_of,
+        threshold=bundle.threshold,
+        latency_seconds=seconds,
+        size_bytes=(directory / MODEL_FILE).stat().st_size,
+        scores=scorer.score(inputs_of(rows, bundle)).astype(np.float64) if can_score else None,
+    )
+
+
+def _scores(candidate: Candidate) -> npt.NDArray[np.floating]:
+    return np.empty(0) if candidate.scores is None else candidate.scores

@@ -1,0 +1,221 @@
+"""The gate's decision for people: gate.md and gate.html, the same content. The HTML is one file that needs nothing from anywhere."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.judging.gate.compare import Holdout, Judgement
+from dojo.core.judging.gate.decision import Contender, Decision, Guard, Segment
+from pipelines.release.model_card import METRIC_NAMES
+from pipelines.release.plots import gains_plot, rival_curves_plot
+
+MARKDOWN_FILE, HTML_FILE = "gate.md", "gate.html"
+CURVES_FILE, GAINS_FILE = "precision_recall.png", "gains.png"
+
+HEADLINES = {
+    "promote": "The challenger wins and goes on to its rollout",
+    "keep": "The champion stays",
+    "regression": "The challenger is worse: the champion stays",
+    "first": "The first version: it becomes the champion",
+}
+COLOURS = {"promote": "#15803d", "keep": "#8a6d00", "regression": "#b91c1c", "first": "#1f5fa8"}
+VERDICTS = {"ok": "ok", "veto": "VETO", "insufficient_data": "not judged"}
+NOTHING = "–"
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`title` says what it shows; the first column is text, `text_columns` more at the end are too."""
+
+    title: str
+    header: Row
+    rows: Sequence[Row]
+    note: str = ""
+    text_columns: int = 1
+
+
+def write_report(
+    judgement: Judgement, holdout: Holdout, scores: Mapping[str, npt.NDArray[np.floating]], directory: Path
+) -> None:
+    """Write the plots, gate.md and gate.html into `directory`.
+
+    Args:
+        scores: "champion" and "challenger" (what could be scored) -> shape (rows,).
+    """
+    decision = judgement.decision
+    plots: dict[str, str] = {}
+    period = f"{decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d}"
+    if scores:
+        rival_curves_plot(holdout.labels, scores, f"{decision.model}: the holdout, {period}", directory / CURVES_FILE)
+        plots[CURVES_FILE] = "Precision and recall of both on the same holdout"
+    if judgement.drawn is not None and decision.low is not None and decision.high is not None:
+        title = f"{decision.model}: gain in {len(judgement.drawn):,} draws"
+        gains_plot(judgement.drawn, (decision.low, decision.high), decision.minimum_gain, title, directory / GAINS_FILE)
+        plots[GAINS_FILE] = "The gain in each bootstrap draw"
+    (directory / MARKDOWN_FILE).write_text(markdown(decision, plots))
+    images = {
+        f"data:image/png;base64,{b64encode((directory / name).read_bytes()).decode()}": text for name, text in plots.items()
+    }
+    (directory / HTML_FILE).write_text(html_page(decision, images))
+
+
+def markdown(decision: Decision, images: Mapping[str, str]) -> str:
+    """images: file -> what it shows."""
+    lines = [
+        f"# Gate: {decision.model}, trained as of {decision.as_of:%Y-%m-%d %H:%M}",
+        "",
+        f"**{headline(decision)}.** {decision.reason}",
+    ]
+    lines += ["", *(f"- {fact}" for fact in facts(decision))]
+    for table in tables(decision):
+        lines += ["", f"## {table.title}", "", *([table.note, ""] if table.note else [])]
+        texts = {0, *range(len(table.header) - table.text_columns, len(table.header))}
+        lines.append("| " + " | ".join(table.header) + " |")
+        lines.append("|" + "|".join("---" if at in texts else "---:" for at in range(len(table.header))) + "|")
+        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+    for file, text in images.items():
+        lines += ["", f"![{text}]({file})"]
+    return "\n".join(lines) + "\n"
+
+
+def html_page(decision: Decision, images: Mapping[str, str]) -> str:
+    """images: source (a data URL) -> what it shows."""
+    say = html.escape
+    body = [
+        f"<h1>Gate: {say(decision.model)}, trained as of {decision.as_of:%Y-%m-%d %H:%M}</h1>",
+        f'<p class="outcome" style="border-color: {COLOURS[decision.outcome]}"><strong>{say(headline(decision))}.</strong><br>{say(decision.reason)}</p>',
+        "<ul>" + "".join(f"<li>{say(fact)}</li>" for fact in facts(decision)) + "</ul>",
+    ]
+    for table in tables(decision):
+        texts = {0, *range(len(table.header) - table.text_columns, len(table.header))}
+        rows = [
+            f"<tr{' class=veto' if VERDICTS['veto'] in row else ''}>"
+            + "".join(f"<td{'' if at in texts else ' class=number'}>{say(cell)}</td>" for at, cell in enumerate(row))
+            + "</tr>"
+            for row in table.rows
+        ]
+        head = "".join(f"<th{'' if at in texts else ' class=number'}>{say(cell)}</th>" for at, cell in enumerate(table.header))
+        note = f"<p>{say(table.note)}</p>" if table.note else ""
+        body.append(
+            f"<h2>{say(table.title)}</h2>{note}<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        )
+    body += [f'<figure><img src="{source}" alt="{say(text)}"></figure>' for source, text in images.items()]
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Gate: {say(decision.model)}</title><style>{STYLE}</style></head>
+<body>{"".join(body)}</body></html>
+"""
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+.outcome { border-left: 6px solid; padding: .6rem 1rem; background: #f6f7f9 }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e6ea; text-align: left }
+.number { text-align: right; font-variant-numeric: tabular-nums } tr.veto td { background: #fde8e8 }
+img { max-width: 100% } figure { margin: 1.5rem 0 }
+"""
+
+
+def headline(decision: Decision) -> str:
+    """The outcome in a few words."""
+    vetoed = decision.verdict == "improved" and decision.vetoes
+    return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else "")
+
+
+def facts(decision: Decision) -> list[str]:
+    """What was compared on what."""
+    champion = decision.champion
+    found = [
+        f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the champion's value",
+        f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end excluded): "
+        f"{decision.rows:,} payments, {decision.frauds:,} frauds",
+        f"champion: version {champion.version}, trained as of {champion.as_of:%Y-%m-%d %H:%M}"
+        if champion
+        else "champion: none yet",
+    ]
+    if decision.gain is not None:
+        ways = " and ".join(f"{count:,} values of {column}" for column, count in decision.clusters.items())
+        found.append(f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of {ways}, seed {decision.seed}")
+    return found
+
+
+def tables(decision: Decision) -> list[Table]:
+    """What there is to show of a decision."""
+    champion, challenger = decision.champion, decision.challenger
+    if champion is None:
+        rows = [(METRIC_NAMES[name], f"{value:.4f}") for name, value in challenger.metrics.items()]
+        return [Table("The version on its holdout", ("what", "value"), rows, text_columns=0)]
+    if decision.gain is None:
+        return []
+    return [
+        Table(
+            "Does it win, and what does it cost?",
+            ("what", "champion", "challenger", "change", "limit", "verdict", "note"),
+            [_primary(decision, champion, challenger), *(_guard(guard) for guard in decision.guards)],
+            text_columns=2,
+        ),
+        Table(
+            "Customer segments (PR-AUC)",
+            ("segment", "payments", "frauds", "champion", "challenger", "gain", "interval"),
+            [_segment(segment) for segment in decision.segments],
+            note=decision.segmentation,
+            text_columns=0,
+        ),
+        Table(
+            "Every figure on the holdout",
+            ("what", "champion", "challenger"),
+            [
+                (METRIC_NAMES[name], f"{value:.4f}", f"{challenger.metrics[name]:.4f}")
+                for name, value in champion.metrics.items()
+            ],
+            text_columns=0,
+        ),
+    ]
+
+
+def _primary(decision: Decision, champion: Contender, challenger: Contender) -> Row:
+    name = decision.primary_metric
+    return (
+        f"{METRIC_NAMES[name]}; relative gain", f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
+        f"{decision.gain:+.2%}", f"at least {decision.minimum_gain:+.2%}", decision.verdict,
+        f"interval {decision.low:+.2%} to {decision.high:+.2%}",
+    )  # fmt: skip
+
+
+def _guard(guard: Guard) -> Row:
+    if guard.champion is None or guard.challenger is None or guard.change is None:
+        return (guard.measures, NOTHING, NOTHING, NOTHING, _change(guard, guard.limit), VERDICTS[guard.verdict], guard.note)
+    return (
+        guard.measures, _value(guard, guard.champion), _value(guard, guard.challenger), _change(guard, guard.change),
+        f"at most {_change(guard, guard.limit)}", VERDICTS[guard.verdict], guard.note,
+    )  # fmt: skip
+
+
+def _value(guard: Guard, value: float) -> str:
+    return {"latency": f"{value * 1e6:.1f} µs", "size": f"{value:,.0f}"}.get(guard.name, f"{value:.4f}")
+
+
+def _change(guard: Guard, change: float) -> str:
+    return {"latency": f"{change:.2f} x", "size": f"{change:.2f} x", "calibration": f"{change:+.4f}"}.get(
+        guard.name, f"{change:+.2%}"
+    )
+
+
+def _segment(segment: Segment) -> Row:
+    if segment.champion is None or segment.challenger is None or segment.gain is None:
+        return (segment.name, f"{segment.rows:,}", f"{segment.frauds:,}", NOTHING, NOTHING, NOTHING, "too few frauds")
+    return (
+        segment.name, f"{segment.rows:,}", f"{segment.frauds:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
+        f"{segment.gain:+.2%}", f"{segment.low:+.2%} to {segment.high:+.2%}",
+    )  # fmt: skip

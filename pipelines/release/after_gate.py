@@ -1,0 +1,151 @@
+"""What follows the gate's decision: the tasks register, start_rollout, keep_champion and alert_regression (tasks.py says what holds
+for all tasks)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from dojo.core.connections import connect_redis
+from dojo.core.judging.gate.decision import GATE_PATH, Decision
+from dojo.core.registry.promotion import Champions, Change, TrafficElsewhereError, require_champions_traffic
+from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, ModelRegistry, Version
+from dojo.core.settings import Settings
+from dojo.core.spec.load import load_spec
+from dojo.core.state.rollouts import NoRolloutError, RolloutActiveError, Rollouts
+from dojo.core.state.routes import RouteTable
+from pipelines.release import mlflow_run as log
+from pipelines.release.job_runs import FINISHED, find_run, logged_decision
+from pipelines.release.notices import Records
+from pipelines.training import workspaces
+from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
+from pipelines.training.job import Job
+from pipelines.training.steps import Progress, silent
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+# Tag of a version: the rollout that it was given. A version is given one.
+ROLLOUT_TAG = "rollout"
+
+
+def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Register the challenger. A model's first version becomes the champion at once; nobody is there to compare or stand in.
+
+    Returns:
+        version, alias (`champion` for a first version, else None: its rollout gives it one).
+
+    Raises:
+        RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
+    """
+    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    progress("register", 0.0)
+    logged, decision = decided(registry, job)
+    if job.dry_run or decision.outcome not in ("promote", "first"):
+        why = "it was a dry run" if job.dry_run else f"the gate's outcome was {decision.outcome}"
+        raise RolloutRefusedError(f"{job.model}: nothing is registered, because {why}")
+    version = log.register_run(registry, job.model, logged.info.run_id)
+    if decision.outcome == "promote":
+        return {"version": version.version, "alias": None}
+    champion = registry.by_alias(job.model, CHAMPION)
+    if champion is None or champion.version == version.version:
+        champions = Champions(registry, RouteTable(records.redis), records.audit)
+        why = f"{job.reason}: the model's first version"
+        champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
+    elif not any(tag.startswith(AUDIT_TAG_PREFIX) for tag in version.tags):  # with one it was champion, and was followed
+        raise RolloutRefusedError(
+            f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
+            f"dojo retrain {job.model}"
+        )
+    workspaces.end(job, settings.home)
+    return {"version": version.version, "alias": CHAMPION}
+
+
+def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Begin the registered version's rollout and make it the challenger. A version gets one rollout from its job.
+
+    Returns:
+        version, rollout (its id), stage.
+
+    Raises:
+        RolloutRefusedError: another version is being rolled out, the champion is not the one it was compared with any more, or
+            has not all the traffic.
+    """
+    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    progress("start_rollout", 0.0)
+    logged, decision = decided(registry, job)
+    version = _registered(registry, job, logged)
+    rollouts = Rollouts(records.redis)
+    if ROLLOUT_TAG in version.tags:
+        current = rollouts.get(job.model)
+        stage = str(current.stage) if current is not None and current.id == version.tags[ROLLOUT_TAG] else "ended"
+        workspaces.end(job, settings.home)
+        return {"version": version.version, "rollout": version.tags[ROLLOUT_TAG], "stage": stage}
+    spec = load_spec(settings.models_dir / f"{job.model}.yaml")
+    champion = decision.champion.version if decision.champion else ""
+    now = registry.by_alias(job.model, CHAMPION)
+    current = rollouts.get(job.model)
+    begun = current is not None and current.version == version.version  # by an attempt that was ended
+    if not begun and (now is None or now.version != champion):
+        raise RolloutRefusedError(
+            f"{job.model}: version {version.version} was compared with version {champion}, and the champion is "
+            f"{f'version {now.version}' if now else 'nobody'} by now: dojo retrain {job.model}"
+        )
+    try:
+        if not begun and (current is None or not current.active):  # otherwise its own route, or a refusal that names it
+            require_champions_traffic(RouteTable(records.redis), job.model, champion)
+        why = f"{job.reason}: {decision.reason}"
+        rollout = rollouts.start(spec, version.version, champion, records.world_now(), job.who, why, baseline=decision.baseline)
+    except (RolloutActiveError, NoRolloutError, TrafficElsewhereError) as error:
+        later = f"dojo rollout start {job.model} {version.version} --why ..."
+        raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
+    if rollout.active:  # an attempt that was ended may have begun it long ago
+        before = registry.by_alias(job.model, CHALLENGER)
+        registry.set_alias(job.model, CHALLENGER, version.version)
+        records.write(
+            "challenger", "alias", f"version {version.version} became challenger",
+            before={"challenger": before.version if before else None}, after={"challenger": version.version},
+        )  # fmt: skip
+    registry.set_tag(job.model, version.version, ROLLOUT_TAG, rollout.id)
+    workspaces.end(job, settings.home)
+    return {"version": version.version, "rollout": rollout.id, "stage": str(rollout.stage)}
+
+
+def keep_champion(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Record and tell the owner that the challenger did not win. -> champion, verdict."""
+    return _lost(job, settings, progress, "keep_champion", "info", "the champion stays")
+
+
+def alert_regression(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Page the owner: the retrained model is worse than the one it was to replace. -> champion, verdict."""
+    return _lost(job, settings, progress, "alert_regression", "page", "the retrained model is worse; the champion stays")
+
+
+def _lost(
+    job: Job, settings: Settings, progress: Progress, step: str, urgency: Literal["info", "page"], words: str
+) -> dict[str, Any]:
+    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    progress(step, 0.0)
+    logged, decision = decided(registry, job)
+    champion = decision.champion.version if decision.champion else None
+    spec = load_spec(settings.models_dir / f"{job.model}.yaml")
+    report = f"{registry.url}/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}/artifacts/{GATE_PATH}"
+    text = f"{decision.reason}\nAsked for by {job.who}: {job.reason}\nReport: dojo gate show {job.model}, or {report}"
+    records.write("ended", "retraining", words, after={"champion": champion, "verdict": decision.verdict})
+    records.tell(step, spec.owner, urgency, f"{job.model}: {words}", text)
+    workspaces.end(job, settings.home)
+    return {"champion": champion, "verdict": decision.verdict}
+
+
+def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, Decision]:
+    """The job's MLflow run and the decision about it. Raises WorkspaceGoneError: there is none yet."""
+    logged = find_run(registry, job.model, job.key)
+    if logged is None or logged.info.status != FINISHED:
+        raise WorkspaceGoneError(f"{job.model}: the gate has not decided about job {job.key}: run it again from compare on")
+    return logged, logged_decision(registry, job.model, logged.info.run_id)
+
+
+def _registered(registry: ModelRegistry, job: Job, logged: MlflowRun) -> Version:
+    found = next((version for version in registry.versions(job.model) if version.run_id == logged.info.run_id), None)
+    if found is None:
+        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no registered version: run it again from register on")
+    return found

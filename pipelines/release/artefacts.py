@@ -1,0 +1,101 @@
+"""What explains and serves a trained model, as files in its workspace: the bundle, the plots, the spec of record (log.py logs them)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import yaml
+
+from dojo.core.registry.bundle import (
+    MODEL_FILE,
+    PARITY_FILE,
+    PROFILE_FILE,
+    Bundle,
+    Parity,
+    write_bundle,
+)
+from dojo.core.spec.durations import format_duration
+from dojo.core.spec.load import ModelSpec
+from pipelines.training.steps import SCORES_FILE, Evaluation, Fit, Run
+
+BUNDLE_PATH = "model"
+PLOTS_PATH = "plots"
+INPUT_EXAMPLE_ROWS = 5
+
+
+def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]:
+    """Write the bundle into `<workspace>/model`. Returns its directory and bundle.json's SHA-256."""
+    import mlflow.onnx  # takes seconds, and most tasks that import this module log no model
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    directory = run.workspace / BUNDLE_PATH
+    shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was ended; MLflow writes only into an empty one
+    parity = (run.workspace / PARITY_FILE).read_bytes()
+    rows = np.asarray(msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32)
+    width = len(run.features)
+    mlflow.onnx.save_model(
+        onnx.load(str(run.workspace / MODEL_FILE)),
+        str(directory),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]),
+            outputs=Schema(
+                [TensorSpec(np.dtype(np.int64), (-1,), "label"), TensorSpec(np.dtype(np.float32), (-1, 2), "probabilities")]
+            ),
+        ),
+        input_example=rows,
+        # Named, because MLflow's guess starts a process that imports everything here.
+        pip_requirements=[f"{package}=={package_version(package)}" for package in ("numpy", "onnx", "onnxruntime")],
+        metadata={"features": list(run.features)},
+        save_as_external_data=False,
+    )
+    (directory / PARITY_FILE).write_bytes(parity)
+    (directory / PROFILE_FILE).write_bytes((run.workspace / PROFILE_FILE).read_bytes())
+    bundle = Bundle(
+        model=run.spec.name,
+        feature_service=run.spec.feature_service,
+        features=run.features,
+        stored_defaults=fit.stored_defaults,
+        threshold=evaluation.threshold,
+        trained_as_of=run.manifest.as_of,
+        sha256={},
+    )
+    return directory, write_bundle(directory, bundle)
+
+
+def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
+    """PR curve, calibration and importance, into `<workspace>/plots`."""
+    from pipelines.release.plots import calibration_plot, importance_plot, precision_recall_plot  # Matplotlib
+
+    directory = run.workspace / PLOTS_PATH
+    directory.mkdir(exist_ok=True)
+    holdout = pl.read_parquet(run.workspace / SCORES_FILE).filter(pl.col("part") == "holdout")
+    labels, scores = holdout["label"].to_numpy(), holdout["score"].to_numpy()
+    period = f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
+    precision_recall_plot(
+        labels, scores, evaluation.threshold, f"{run.spec.name}: precision and recall, {period}",
+        directory / "precision_recall.png",
+    )  # fmt: skip
+    calibration_plot(labels, scores, f"{run.spec.name}: calibration, {period}", directory / "calibration.png")
+    importance_plot(fit.importance, f"{run.spec.name}: feature importance", directory / "importance.png")
+
+
+def dump_spec(spec: ModelSpec) -> str:
+    """The spec as YAML that `load_spec` reads back: the training parameters of record."""
+    return yaml.safe_dump(_plain(spec.model_dump()), sort_keys=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return format_duration(value) if isinstance(value, timedelta) else value

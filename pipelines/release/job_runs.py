@@ -1,0 +1,93 @@
+"""One MLflow run per retraining: found again by its job's key, which it carries from the moment it exists.
+
+MLflow writes a run and its first tags in one transaction. A task that was killed after creating the run finds it, and goes on with it;
+everything it logs may be logged twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, Decision
+from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.versions import ModelRegistry
+from pipelines.release.tracking import tracking_client, tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+JOB_TAG = "dojo.job"
+DRY_RUN_TAG = "dojo.dry_run"
+FINISHED = "FINISHED"
+
+# What makes two attempts at one job the same attempt: the data and the model. (The commit may differ: somebody mended the code.)
+IDENTITY = ("data_sha256", "model_sha256")
+
+
+def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
+    """The run of a job, None when it has none yet. Raises RegistryUnavailableError."""
+    with tracking_errors(model, f"run of job {job}"):
+        experiment = tracking_client(registry).get_experiment_by_name(model)
+        if experiment is None:
+            return None
+        found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)
+        return found[0] if found else None
+
+
+def newest_run_with(registry: ModelRegistry, model: str, tag: str) -> MlflowRun | None:
+    """The model's newest run that has a tag. Raises RegistryUnavailableError."""
+    with tracking_errors(model, f"newest run with {tag}"):
+        experiment = tracking_client(registry).get_experiment_by_name(model)
+        if experiment is None:
+            return None
+        found = tracking_client(registry).search_runs(
+            [experiment.experiment_id], f"tags.`{tag}` != ''", order_by=["attributes.start_time DESC"], max_results=1
+        )
+        return found[0] if found else None
+
+
+def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decision:
+    """The gate's decision that a run holds.
+
+    Raises:
+        UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
+    """
+    with TemporaryDirectory() as directory, tracking_errors(model, f"run {run_id}"):
+        try:
+            path = tracking_client(registry).download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
+        except OSError as error:
+            raise UnknownVersionError(f"{model}: run {run_id} never met the gate") from error
+        return Decision.read(Path(path))
+
+
+def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:
+    """A new run in the model's experiment, with its tags from the first moment."""
+    client = tracking_client(registry)
+    experiment = client.get_experiment_by_name(model)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
+    return client.create_run(experiment_id, run_name=name, tags=dict(tags))
+
+
+def run_of_job(
+    registry: ModelRegistry, model: str, job: str, name: str, record: Mapping[str, str], tags: Mapping[str, str]
+) -> MlflowRun:
+    """The run of this job: the one it has, or a new one.
+
+    A finished run stays what it is: the job was decided on it. An unfinished one of other data (collected again since) is deleted,
+    because MLflow's parameters cannot be changed.
+
+    Args:
+        record: the reproducibility record; with `tags` it is on the run from its creation.
+    """
+    found = find_run(registry, model, job)
+    if found is not None:
+        if found.info.status == FINISHED:
+            return found
+        if all(found.data.tags.get(part) == record[part] for part in IDENTITY):
+            tracking_client(registry).update_run(found.info.run_id, status="RUNNING")
+            return found
+        tracking_client(registry).delete_run(found.info.run_id)
+    return create_run(registry, model, name, {**tags, **record, JOB_TAG: job})

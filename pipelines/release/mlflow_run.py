@@ -1,0 +1,180 @@
+"""The MLflow run with everything that explains a model, and the version that it becomes in the registry.
+
+run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec, reference rows), model/ (the bundle), gate/ (tasks.compare)
+version source = the run's model/, tags = the reproducibility record and the gate's verdict
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry, Version
+from dojo.core.spec.durations import format_duration
+from dojo.core.state.clock import wall_now
+from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
+from pipelines.release.job_runs import FINISHED, create_run, run_of_job
+from pipelines.release.model_card import METRIC_NAMES, model_card
+from pipelines.release.provenance import Code, current_code
+from pipelines.release.tracking import tracking_client, tracking_errors
+from pipelines.training.dataset.build import feature_hash
+from pipelines.training.dataset.collect import MANIFEST_FILE
+from pipelines.training.reference_rows import REFERENCE_ROWS_FILE
+from pipelines.training.steps import Evaluation, Fit, Run, read_evaluation, read_fit
+
+RECORD_PATH = "record"
+CARD_FILE = "model_card.md"
+
+# The gate's figures, beside its verdict (dojo.core.registry.versions.GATE_TAG).
+GATE_GAIN_TAG = "gate_gain"
+GATE_INTERVAL_TAG = "gate_interval"
+
+# The run's tags that its version gets: what decides it, hashed (`reproduce` compares them), and the gate's verdict.
+RECORD_TAGS = ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of")
+VERSION_TAGS = (*RECORD_TAGS, BUNDLE_HASH_TAG, GATE_TAG, GATE_GAIN_TAG, GATE_INTERVAL_TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class JobTags:
+    """What a retraining's run carries beside its record. `key`: of the job, by which the run is found again."""
+
+    key: str
+    tags: Mapping[str, str]
+
+
+def log_version(run: Run, registry: ModelRegistry) -> tuple[Version, str]:
+    """Log the finished run and register its version, without a gate.
+
+    Returns:
+        The version and the alias it got: `champion` for a model's first version, else `challenger`.
+
+    Raises:
+        CorruptBundleError: the bundle as written does not load; nothing was registered.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    name = run.spec.name
+    run_id = log_run(run, registry)
+    with tracking_errors(name, "training run"):
+        tracking_client(registry).set_terminated(run_id, FINISHED)
+    registered = register_run(registry, name, run_id)
+    # A later version waits as challenger: comparing it with the champion and rolling it out is not training's business.
+    alias = CHAMPION if registry.by_alias(name, CHAMPION) is None else CHALLENGER
+    registry.set_alias(name, alias, registered.version)
+    return registry.get(name, registered.version), alias
+
+
+def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:
+    """Log everything that explains the trained model to its MLflow run, which stays open. May be repeated.
+
+    Args:
+        job: the retraining it belongs to; None makes a new run each time. A job's finished run is left as it is.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        CorruptBundleError: the bundle as written does not load; nothing was logged.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    fit, evaluation, code = read_fit(run.workspace), read_evaluation(run.workspace), current_code()
+    record = reproducibility_record(run, fit, code)
+    bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
+    load_bundle(bundle_directory, bundle_sha256)  # what a server will do, before anybody relies on it
+    write_plots(run, fit, evaluation)
+    (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record))
+    (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
+
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
+    client, name = tracking_client(registry), run.spec.name
+    title = f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}"
+    with tracking_errors(name, "training run"):
+        opened = (
+            run_of_job(registry, name, job.key, title, record, job.tags) if job else create_run(registry, name, title, record)
+        )
+        if opened.info.status == FINISHED:
+            return str(opened.info.run_id)
+        with _failed_on_error(registry, opened.info.run_id) as run_id:
+            _log_figures(registry, run, run_id, fit, evaluation, {**record, BUNDLE_HASH_TAG: bundle_sha256})
+            client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
+            client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
+            client.log_artifact(run_id, str(run.workspace / CARD_FILE))
+            for file in (MANIFEST_FILE, f"{name}.yaml", REFERENCE_ROWS_FILE):
+                client.log_artifact(run_id, str(run.workspace / file), RECORD_PATH)
+    return run_id
+
+
+def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
+    """Register what a run logged as a version, with its record, metrics and gate's verdict as tags. Repeating it finds the version.
+
+    Everything comes from the run: whoever registers needs no workspace, and cannot register anything else.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    with tracking_errors(model, run_id), TemporaryDirectory() as directory:
+        run = tracking_client(registry).get_run(run_id)
+        card = Path(tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)).read_text()
+        metrics = {f"metric.{name}": f"{run.data.metrics[name]:.6f}" for name in METRIC_NAMES if name in run.data.metrics}
+        tags = {name: run.data.tags[name] for name in VERSION_TAGS if name in run.data.tags}
+        version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", {**tags, **metrics})
+        tracking_client(registry).update_model_version(model, version.version, description=card)
+    return version
+
+
+def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
+    """What decides a version, hashed: the tags that `reproduce` compares."""
+    return {
+        "data_sha256": fit.data_sha256,
+        "feature_sha256": feature_hash(),
+        "model_sha256": fit.model_sha256,
+        "git_commit": code.commit,
+        "lock_sha256": code.lock_sha256,
+        "seed": str(run.spec.training.seed),
+        "as_of": run.manifest.as_of.isoformat(),
+    }
+
+
+@contextmanager
+def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
+    """The run ends as FAILED when the block raises."""
+    try:
+        yield run_id
+    except Exception:
+        tracking_client(registry).set_terminated(run_id, "FAILED")
+        raise
+
+
+def _log_figures(
+    registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]
+) -> None:
+    """The run's parameters, metrics and tags."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    spec, manifest = run.spec, run.manifest
+    now = int(wall_now().timestamp() * 1000)
+    parameters = {
+        **{f"estimator.{name}": value for name, value in spec.training.estimator.parameters.items()},
+        "early_stopping_rounds": spec.training.estimator.early_stopping_rounds,
+        "feature_service": spec.feature_service,
+        "window": f"{manifest.start.isoformat()}/{manifest.end.isoformat()}",
+        "validation": format_duration(spec.training.validation),
+        "holdout": format_duration(spec.training.holdout),
+        "seed": spec.training.seed,
+        "trees": fit.trees,
+        "threshold": evaluation.threshold,
+    }
+    counts = {f"rows_{part}": float(rows) for part, rows in fit.rows.items()} | {
+        f"frauds_{part}": float(frauds) for part, frauds in fit.frauds.items()
+    }
+    measured = {**evaluation.metrics, **counts, "parity_difference": fit.parity_difference}
+    tracking_client(registry).log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in measured.items()],
+        params=[Param(name, str(value)) for name, value in parameters.items()],
+        tags=[RunTag(name, value) for name, value in record.items()],
+    )

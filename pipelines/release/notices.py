@@ -1,0 +1,59 @@
+"""What a retraining tells: the audit trail what was done, the model's owner what they should know. Saying it twice says it once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from redis import Redis
+
+from dojo.core.state.audit import AuditTrail, Kind
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
+from dojo.core.state.inbox import Inbox, Message, Urgency
+from pipelines.training.job import Job
+
+
+class Records:
+    """For one job. Raises redis.RedisError when Redis is out of reach: what cannot be recorded must wait."""
+
+    def __init__(self, redis: Redis, job: Job) -> None:
+        self.redis = redis
+        self.audit = AuditTrail(redis)
+        self._inbox, self._clock, self._job = Inbox(redis), RedisWorldClock(redis), job
+
+    def world_now(self) -> datetime:
+        """The world's time; in a world without one, the job's."""
+        try:
+            return self._clock.now()
+        except ClockNotSetError:
+            return self._job.as_of
+
+    def write(self, step: str, kind: Kind, what: str, after: Any = None, before: Any = None) -> None:
+        """Into the audit trail, once per job and `step`."""
+        self.audit.append(
+            entry_id=f"{self._job.occasion}:{step}",
+            kind=kind,
+            model=self._job.model,
+            who=self._job.who,
+            what=what,
+            why=self._job.reason,
+            before=before,
+            after=after,
+            world_time=self.world_now(),
+        )
+
+    def tell(self, step: str, owner: str, urgency: Urgency, title: str, text: str) -> None:
+        """Into the inbox, once per job and `step`."""
+        self._inbox.send(
+            Message(
+                message_id=f"{self._job.occasion}:{step}",
+                urgency=urgency,
+                to=owner,
+                model=self._job.model,
+                title=title,
+                text=text,
+                source="retraining",
+                world_time=self.world_now(),
+                wall_time=wall_now(),
+            )
+        )

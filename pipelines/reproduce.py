@@ -1,0 +1,87 @@
+"""Rebuild a registered version from its record and say, line by line, what agrees (D1.5).
+
+Rebuilt in a fresh workspace from the pinned lake files with the recorded spec. Nothing is registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dojo.core.lake import Lake
+from dojo.core.registry.versions import ModelRegistry, Version
+from dojo.core.spec.load import load_spec
+from pipelines.release.mlflow_run import RECORD_PATH
+from pipelines.release.provenance import current_code
+from pipelines.retraining import build_and_judge
+from pipelines.training import steps
+from pipelines.training.dataset import collect
+from pipelines.training.dataset.build import feature_hash
+from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+from pipelines.training.steps import Progress, Run, silent
+
+# What must agree for "reproduced". The others explain a difference: another commit may well build the same model.
+DECISIVE = ("metrics", "model_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of the answer."""
+
+    what: str
+    recorded: str
+    rebuilt: str
+
+    @property
+    def agrees(self) -> bool:
+        return self.recorded == self.rebuilt
+
+
+def reproduced(comparisons: list[Comparison]) -> bool:
+    """Whether the model file and its metrics are the same."""
+    return all(line.agrees for line in comparisons if line.what in DECISIVE)
+
+
+def reproduce(
+    registry: ModelRegistry, lake: Lake, version: Version, workspace: Path, progress: Progress = silent
+) -> list[Comparison]:
+    """Rebuild `version` in `workspace` (empty) and compare.
+
+    Raises:
+        LakeChangedError: names each pinned lake file that is missing or changed.
+        TrainingRefusedError, CorruptBundleError: the rebuilt data or model was refused.
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    record = registry.download_run_artifact(version, RECORD_PATH, workspace)
+    manifest = Manifest.read(record / MANIFEST_FILE)
+    collect.verify(lake, manifest)
+    run = Run(lake=lake, spec=load_spec(record / f"{version.model}.yaml"), workspace=workspace, progress=progress)
+    manifest.write(workspace)
+    build_and_judge(run, None, {})
+    return compare(version, run)
+
+
+def compare(version: Version, run: Run) -> list[Comparison]:
+    """The version's tags against the rebuilt run and the code that rebuilt it."""
+    fit, metrics, code = steps.read_fit(run.workspace), steps.read_evaluation(run.workspace).metrics, current_code()
+    tags = version.tags
+
+    def recorded(name: str) -> str:
+        return tags.get(name, "not recorded")
+
+    rebuilt = {
+        "data_sha256": fit.data_sha256,
+        "feature_sha256": feature_hash(),
+        "git_commit": code.commit,
+        "lock_sha256": code.lock_sha256,
+        "seed": str(run.spec.training.seed),
+    }
+    return [
+        *(Comparison(name, recorded(name), value) for name, value in rebuilt.items()),
+        Comparison(
+            "metrics",
+            " ".join(f"{name}={recorded(f'metric.{name}')}" for name in metrics),
+            " ".join(f"{name}={value:.6f}" for name, value in metrics.items()),
+        ),
+        Comparison("model_sha256", recorded("model_sha256"), fit.model_sha256),
+    ]

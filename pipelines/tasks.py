@@ -1,0 +1,201 @@
+"""The tasks of a retraining, as a scheduler runs them: one function per step, each in a process of its own if it likes.
+
+    collect -> validate -> build_dataset -> train -> evaluate -> compare --promote---> register -> start_rollout
+                                                                 |------first-----> register            (it becomes champion)
+                                                                 |------keep------> keep_champion
+                                                                 \\-----regression-> alert_regression
+
+Each takes the job, and what it hands on is small: paths, ids, a verdict. Everything large stays in the job's workspace. Each may be
+killed at any point and run again under the same `job.key`: the job ends in one MLflow run, at most one version, and the same roles.
+
+What a task raises says whether repeating helps: `REFUSALS` end the same until somebody mends something, everything else may pass.
+A dry run ends after `compare`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import polars as pl
+from redis.exceptions import RedisError
+
+from dojo.core.connections import connect_redis
+from dojo.core.judging.gate.decision import GATE_PATH, Decision
+from dojo.core.lake import Lake
+from dojo.core.registry.bundle import MODEL_FILE, CorruptBundleError
+from dojo.core.registry.versions import GATE_TAG, ModelRegistry
+from dojo.core.settings import Settings
+from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.state.routes import RouteConflictError
+from pipelines.gate import decide as gate
+from pipelines.gate.champion import champion_profile
+from pipelines.release import mlflow_run as log
+from pipelines.release.after_gate import alert_regression, keep_champion, register, start_rollout
+from pipelines.release.artefacts import BUNDLE_PATH
+from pipelines.release.job_runs import DRY_RUN_TAG, FINISHED, find_run, logged_decision
+from pipelines.release.notices import Records
+from pipelines.release.tracking import tracking_client, tracking_errors
+from pipelines.training import steps, workspaces
+from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.dataset.collect import MANIFEST_FILE
+from pipelines.training.errors import RefusedError, WorkspaceGoneError
+from pipelines.training.job import Job
+from pipelines.training.schedule import ScheduleStore
+from pipelines.training.steps import Progress, Run, silent
+
+__all__ = [
+    "REFUSALS",
+    "TRANSIENT",
+    "alert_regression",
+    "build_dataset",
+    "collect",
+    "compare",
+    "evaluate",
+    "keep_champion",
+    "register",
+    "start_rollout",
+    "train",
+    "validate",
+]
+
+# Repeating the task as things are ends the same way: a scheduler fails the job at once and tells somebody.
+REFUSALS: tuple[type[Exception], ...] = (RefusedError, CorruptBundleError, SpecError)
+
+# What may be over by the next try: a disk, a server, a network, somebody else's change. (MLflow out of reach is an OSError.)
+TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, RouteConflictError, pl.exceptions.ComputeError)
+
+
+def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Pin the data. -> workspace, start, end (ISO instants of the examples).
+
+    Raises:
+        StaleDataError, TooFewRowsError: refusals. TRANSIENT: lake or Redis could not be read; repeat it.
+    """
+    run = run_of(job, settings, progress)
+    progress("collect", 0.0)
+    run.workspace.mkdir(parents=True, exist_ok=True)
+    (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
+    records = Records(connect_redis(settings.redis), job)
+    records.write("started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began")
+    if not job.dry_run:
+        ScheduleStore(records.redis).began(job.model, records.world_now())
+    steps.collect_step(run, job.as_of)
+    manifest = run.manifest
+    return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
+
+
+def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Refuse bad data, against the champion's where there is one. -> files (how many are pinned).
+
+    Raises:
+        InvalidDataError: a refusal, with a line for each fault.
+    """
+    run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
+    progress("validate", 0.0)
+    steps.validate_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
+    return {"files": len(run.manifest.transactions) + len(run.manifest.outcomes)}
+
+
+def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Examples with features, point in time. -> dataset (path), rows."""
+    run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
+    progress("build_dataset", 0.0)
+    steps.build_dataset_step(run)
+    dataset = run.workspace / DATASET_FILE
+    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
+
+
+def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Fit, convert, prove parity. -> trees, model_sha256.
+
+    Raises:
+        OneClassError: a refusal. CorruptBundleError: likewise; the converted model is not the trained one.
+    """
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"))
+    progress("train", 0.0)
+    steps.train_step(run)
+    fit = steps.read_fit(run.workspace)
+    return {"trees": fit.trees, "model_sha256": fit.model_sha256}
+
+
+def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, pr_auc."""
+    registry = ModelRegistry(settings.mlflow)
+    progress("evaluate", 0.0)
+    logged = find_run(registry, job.model, job.key)
+    if logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
+        return {"run_id": logged.info.run_id, "pr_auc": logged.data.metrics["pr_auc"]}
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
+    steps.evaluate_step(run)
+    tags = {"dojo.reason": job.reason, "dojo.who": job.who} | ({DRY_RUN_TAG: "true"} if job.dry_run else {})
+    run_id = log.log_run(run, registry, log.JobTags(job.key, tags))
+    return {"run_id": run_id, "pr_auc": steps.read_evaluation(run.workspace).metrics["pr_auc"]}
+
+
+def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
+    """The gate, decided once per job: its report goes to the MLflow run and the audit trail.
+
+    Returns:
+        outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
+        champion (its version), metrics (the challenger's, on the holdout), run_id.
+    """
+    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    progress("compare", 0.0)
+    logged = find_run(registry, job.model, job.key)
+    if logged is None:
+        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
+    if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
+        return said(logged_decision(registry, job.model, logged.info.run_id))
+    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
+    run_id = logged.info.run_id
+    decision = gate.decide(run, registry, job.key, run_id)
+    with tracking_errors(job.model, f"run {run_id}"):
+        tracking_client(registry).log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
+        for name, value in _gate_tags(decision).items():
+            tracking_client(registry).set_tag(run_id, name, value)
+    words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"
+    records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
+    if job.dry_run:
+        workspaces.end(job, settings.home)
+    with tracking_errors(job.model, f"run {run_id}"):
+        tracking_client(registry).set_terminated(run_id, FINISHED)  # last: from now on the decision stands
+    return said(decision)
+
+
+def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tuple[str, str]) -> Run:
+    """The job's run.
+
+    Args:
+        needs: each a file in the workspace and the task that leaves it there.
+
+    Raises:
+        WorkspaceGoneError, SpecError
+    """
+    for file, step in needs:
+        workspaces.require(job, settings.home, file, step)
+    spec = load_spec(settings.models_dir / f"{job.model}.yaml")
+    return Run(Lake(settings.lake_dir), spec, job.workspace(settings.home), progress)
+
+
+def _gate_tags(decision: Decision) -> dict[str, str]:
+    tags: dict[str, str] = {GATE_TAG: "first" if decision.outcome == "first" else decision.verdict}
+    if decision.gain is not None:
+        tags |= {log.GATE_GAIN_TAG: f"{decision.gain:.6f}", log.GATE_INTERVAL_TAG: f"{decision.low:.6f} {decision.high:.6f}"}
+    return tags
+
+
+def said(decision: Decision) -> dict[str, Any]:
+    """A decision in the words that `compare` returns."""
+    return {
+        "outcome": decision.outcome,
+        "verdict": decision.verdict,
+        "gain": decision.gain,
+        "low": decision.low,
+        "high": decision.high,
+        "vetoes": list(decision.vetoes),
+        "reason": decision.reason,
+        "champion": decision.champion.version if decision.champion else None,
+        "metrics": decision.challenger.metrics,
+        "run_id": decision.challenger.run_id,
+    }

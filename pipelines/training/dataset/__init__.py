@@ -1,0 +1,1 @@
+"""What a version learns from: collected, checked, split and joined with features."""

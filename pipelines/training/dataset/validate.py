@@ -1,0 +1,145 @@
+"""Step 2: refuse data that would teach the wrong thing, naming what was expected and found (D1.2).
+
+Schema (types, nulls, ranges, unique ids) with pandera; then what spans tables: labels of the right payments, none from before its
+payment (leakage), nearly all of them there, a fraud rate within the spec's bounds, and amounts that look like the champion's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+
+from dojo.core.lake import UTC_MICROSECONDS
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.spec.load import ModelSpec
+from dojo.stats.histograms.binning import bin_counts, population_stability_index
+from pipelines.training.dataset.collect import Manifest
+from pipelines.training.errors import InvalidDataError
+
+# A card payment above this is a unit mistake (cents for euros), not a purchase.
+MAXIMUM_AMOUNT = 1_000_000.0  # euro
+
+# Examples without a label after the longest delay: a lost event now and then is tolerable, a lost day is not.
+MAXIMUM_UNLABELLED = 0.01  # fraction
+
+# Drift is what retraining is for, so only a break is refused: "significant" drift begins at PSI 0.25; amounts in cents give > 5.
+MAXIMUM_AMOUNT_PSI = 1.0
+
+# pandera's columns are required and free of nulls unless they say otherwise.
+TRANSACTIONS = pa.DataFrameSchema(
+    {
+        "transaction_id": pa.Column(pl.String, unique=True),
+        "customer_id": pa.Column(pl.String, pa.Check.str_length(min_value=1)),
+        "merchant_id": pa.Column(pl.String, pa.Check.str_length(min_value=1)),
+        "world_time": pa.Column(UTC_MICROSECONDS),
+        "amount": pa.Column(pl.Float64, pa.Check.in_range(0, MAXIMUM_AMOUNT)),
+    }
+)
+
+OUTCOMES = pa.DataFrameSchema(
+    {
+        "transaction_id": pa.Column(pl.String, unique=True),
+        "transaction_time": pa.Column(UTC_MICROSECONDS),
+        "label": pa.Column(pl.Int8, pa.Check.isin([0, 1])),
+        "world_time": pa.Column(UTC_MICROSECONDS),
+    }
+)
+
+
+def validate(
+    transactions: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    manifest: Manifest,
+    spec: ModelSpec,
+    champion_profile: ReferenceProfile | None = None,
+) -> None:
+    """Check the collected data.
+
+    Args:
+        champion_profile: the champion's reference profile, to hold amounts against; None for a first version.
+
+    Raises:
+        InvalidDataError: with a line for each fault.
+    """
+    faults = schema_faults("transactions", TRANSACTIONS, transactions) + schema_faults("outcomes", OUTCOMES, outcomes)
+    if not faults:  # the checks below would only repeat what a broken schema does to them
+        faults = [
+            *label_faults(transactions, outcomes, manifest, spec),
+            *amount_faults(transactions.filter(pl.col("world_time") >= manifest.start), champion_profile),
+        ]
+    if faults:
+        raise InvalidDataError(faults)
+
+
+def schema_faults(table: str, schema: pa.DataFrameSchema, frame: pl.DataFrame) -> list[str]:
+    """One line per broken rule: column, rule, number of rows, one example."""
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        broken = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
+            pl.len().alias("rows"), pl.col("failure_case").first().alias("example"), pl.col("schema_context").first()
+        )
+        return [_describe(table, row) for row in broken.iter_rows(named=True)]
+    return []
+
+
+def _describe(table: str, row: dict[str, object]) -> str:
+    column, check = row["column"] or row["example"], str(row["check"])
+    if check == "column_in_dataframe":
+        return f"{table}.{row['example']}: expected this column, found none"
+    if check.startswith("dtype"):
+        return f"{table}.{column}: expected {check.removeprefix('dtype')}, found {row['example']}"
+    expected = {"not_nullable": "no missing values", "field_uniqueness": "unique values"}.get(check, check)
+    return f"{table}.{column}: expected {expected}, found {row['example']!r} (rows: {row['rows']:,})"
+
+
+def label_faults(transactions: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
+    """What is wrong with the labels of the examples."""
+    faults = []
+    early = outcomes.filter(pl.col("world_time") < pl.col("transaction_time"))
+    if len(early):
+        row = early.row(0, named=True)
+        faults.append(
+            f"outcomes.world_time: expected labels to arrive after their payment, found {len(early):,} from before it (leakage), "
+            f"e.g. transaction {row['transaction_id']}: paid {row['transaction_time']}, labelled {row['world_time']}"
+        )
+    joined = transactions.join(outcomes, on="transaction_id", how="left", suffix="_outcome")
+    mismatched = joined.filter(pl.col("transaction_time") != pl.col("world_time"))
+    if len(mismatched):
+        row = mismatched.row(0, named=True)
+        faults.append(
+            f"outcomes.transaction_time: expected the payment's own time, found {len(mismatched):,} others, "
+            f"e.g. transaction {row['transaction_id']}: paid {row['world_time']}, outcome says {row['transaction_time']}"
+        )
+    labels = joined.filter(pl.col("world_time") >= manifest.start)["label"]
+    missing = labels.null_count() / max(len(labels), 1)
+    if missing > MAXIMUM_UNLABELLED:
+        faults.append(
+            f"outcomes: expected a label for at least {1 - MAXIMUM_UNLABELLED:.0%} of the {len(labels):,} examples by {manifest.as_of}, "
+            f"found {1 - missing:.2%}"
+        )
+    low, high = spec.training.label_rate
+    known = labels.drop_nulls()
+    rate = int(known.sum()) / max(len(known), 1)
+    if not low <= rate <= high:
+        faults.append(
+            f"outcomes.label: expected a fraud rate from {low:.2%} to {high:.2%} (spec: training.label_rate), "
+            f"found {rate:.3%} of {len(known):,} labels"
+        )
+    return faults
+
+
+def amount_faults(examples: pl.DataFrame, champion_profile: ReferenceProfile | None) -> list[str]:
+    """Amounts against the distribution that the champion was trained on."""
+    if champion_profile is None or "amount" not in champion_profile.features:
+        return []
+    reference = champion_profile.features["amount"]
+    counts = bin_counts(examples["amount"].to_numpy(), np.asarray(reference.edges))
+    psi = population_stability_index(np.asarray(reference.counts), counts)
+    if psi <= MAXIMUM_AMOUNT_PSI:
+        return []
+    return [
+        f"transactions.amount: expected a distribution near the champion's (PSI at most {MAXIMUM_AMOUNT_PSI:g}), found PSI {psi:.2f}; "
+        f"median {float(np.median(examples['amount'].to_numpy())):.2f}, the champion's was near {reference.edges[len(reference.edges) // 2]:.2f}"
+    ]

@@ -1,0 +1,147 @@
+"""The reference profile of a new version, from its holdout: what dojo/core/registry/reference_profile.py says it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.performance import expected_pr_auc, judge_group, score_histogram
+from dojo.core.registry.reference_profile import (
+    FORMAT,
+    SLOTS,
+    Distribution,
+    Group,
+    Quiet,
+    ReferenceProfile,
+    Segmentation,
+    distribution,
+    slot_numbers,
+)
+from dojo.stats.histograms.binning import bin_counts, population_stability_index
+from pipelines.training.segments import ACTIVITY, NAMES
+
+# Windows of the holdout with fewer rows say nothing about how much windows differ: PSI over ten bins is mostly empty bins then.
+MINIMUM_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The rows that a version is judged on, in one order, shape (rows,) each.
+
+    Attributes:
+        inputs: shape (rows, features), as the model sees them. times: UTC, datetime64.
+        entities: entity -> each row's key: rows of one entity resemble each other.
+        missing: view -> share of rows for which it had no values.
+    """
+
+    names: Sequence[str]
+    inputs: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int8]
+    times: npt.NDArray[np.datetime64]
+    entities: Mapping[str, npt.NDArray[np.str_]]
+    missing: Mapping[str, float]
+
+
+def profile_of(holdout: Holdout, threshold: float, segment: str) -> ReferenceProfile:
+    """The profile of a version's holdout.
+
+    Args:
+        threshold: a payment with a score at or above it is flagged. segment: the feature that groups are cut by; "" for none.
+    """
+    counts, sums = score_histogram(holdout.scores)
+    flagged = holdout.scores >= threshold
+    segmentation = _segmentation(holdout, segment)
+    return ReferenceProfile(
+        rows=len(holdout.inputs),
+        features={name: _timed(holdout.inputs[:, i], holdout.times) for i, name in enumerate(holdout.names)},
+        score=_timed(holdout.scores, holdout.times),
+        format=FORMAT,
+        score_counts=tuple(counts.tolist()),
+        score_sums=tuple(sums.tolist()),
+        missing=dict(holdout.missing),
+        flagged=_quiet(float(flagged.mean()), [float(flagged[rows].mean()) for rows in _days(holdout.times)]),
+        expected_pr_auc=_quiet(
+            expected_pr_auc(counts, sums),
+            [expected_pr_auc(*score_histogram(holdout.scores[rows])) for rows in _days(holdout.times)],
+        ),
+        results=_group(holdout, flagged, np.ones(len(flagged), dtype=bool)),
+        segmentation=segmentation,
+        segments=_segments(holdout, flagged, segmentation),
+    )
+
+
+def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) -> Distribution:
+    """A column's distribution with its counts by slot, and how much its hours and days differ."""
+    whole = distribution(values)
+    edges, exact = np.asarray(whole.edges), np.asarray(values, dtype=np.float64)
+    slots = slot_numbers(times)
+    by_slot = np.array([bin_counts(exact[slots == slot], edges) for slot in range(SLOTS)])
+    hours = [(bin_counts(exact[rows], edges), by_slot[slots[rows][0]]) for rows in _windows(times, "h")]
+    of_kind = by_slot[:24].sum(axis=0), by_slot[24:].sum(axis=0)
+    days = [(bin_counts(exact[rows], edges), of_kind[int(slots[rows][0] >= 24)]) for rows in _windows(times, "D")]
+    return msgspec.structs.replace(
+        whole, slots=tuple(tuple(row) for row in by_slot.tolist()), quiet_hour=_excess(hours), quiet_day=_excess(days)
+    )
+
+
+def _excess(windows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> float:
+    """Mean excess, per degree of freedom, of PSI between a window and the rest of its kind over that of independent rows.
+
+    Args:
+        windows: counts of a window, and of its kind with it.
+    """
+    found = []
+    for counts, kind in windows:
+        rest = kind - counts
+        rows, others = int(counts.sum()), int(rest.sum())
+        freedom = int(np.count_nonzero(kind)) - 1
+        if rows >= MINIMUM_ROWS and others >= MINIMUM_ROWS and freedom > 0:
+            found.append(population_stability_index(rest, counts) / freedom - (1 / rows + 1 / others))
+    return max(0.0, float(np.mean(found))) if found else 0.0
+
+
+def _windows(times: npt.NDArray[np.datetime64], unit: str) -> Iterator[npt.NDArray[np.int64]]:
+    """Row numbers of each hour ("h") or day ("D") that has rows."""
+    _, window = np.unique(times.astype(f"datetime64[{unit}]"), return_inverse=True)
+    for number in range(int(window.max()) + 1):
+        yield np.flatnonzero(window == number)
+
+
+def _days(times: npt.NDArray[np.datetime64]) -> Iterator[npt.NDArray[np.int64]]:
+    return _windows(times, "D")
+
+
+def _quiet(mean: float, by_day: Sequence[float]) -> Quiet:
+    return Quiet(mean=mean, std=float(np.std(by_day, ddof=1)) if len(by_day) > 1 else 0.0, days=len(by_day))
+
+
+def _segmentation(holdout: Holdout, feature: str) -> Segmentation | None:
+    """New (without history), and thirds of the others, as the gate cuts them (segments.py)."""
+    if feature not in holdout.names:
+        return None
+    values = holdout.inputs[:, list(holdout.names).index(feature)].astype(np.float64)
+    known = values[values > 0]
+    if not len(known):
+        return None
+    low, high = (float(cut) for cut in np.quantile(known, [1 / 3, 2 / 3]))
+    names = NAMES if feature == ACTIVITY else ("none", "low", "middle", "high")
+    return Segmentation(feature=feature, cuts=(0.0, low, high), names=names)
+
+
+def _segments(holdout: Holdout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:
+    if segmentation is None:
+        return {}
+    codes = segmentation.codes(holdout.inputs[:, list(holdout.names).index(segmentation.feature)].astype(np.float64))
+    return {
+        name: _group(holdout, flagged, codes == code) for code, name in enumerate(segmentation.names) if (codes == code).any()
+    }
+
+
+def _group(holdout: Holdout, flagged: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]) -> Group:
+    entities = [keys[rows] for keys in holdout.entities.values()]
+    return judge_group(holdout.labels[rows], holdout.scores[rows], flagged[rows], entities)

@@ -1,0 +1,110 @@
+"""A version that passes every offline check and fails live, made on purpose: for the demo and for drills.
+
+`slow_by_night`: a payment between 00:00 and 06:59 takes several deadlines to score. What the version answers is right, so parity,
+metrics and the gate find nothing: the holdout is scored in one batch, which is slow once, and the gate times typical rows, three in a
+hundred of which are by night. A shadow that runs for two hours of the evening sees nothing either. It takes a night: the canary's.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from dojo.core.lake import file_sha256
+from dojo.core.registry.bundle import MODEL_FILE, OnnxScorer
+from pipelines.training.steps import FIT_FILE, Run, read_fit
+
+SLOW_BY_NIGHT = "slow_by_night"
+
+# Deadlines that a slow scoring takes. More than one, so that a fast machine does not save it; few enough for the batch of the holdout.
+DEADLINES = 3.0
+
+_WIDTH = 64  # of the matrix whose repeated product burns the time
+_PROBE_ITERATIONS = 2_000
+
+
+def slow_by_night(run: Run) -> float:
+    """Make the workspace's trained model slow for payments by night. Returns the seconds that one now takes here.
+
+    Call it between the train and the evaluate step. The scores stay the same.
+    """
+    path = run.workspace / MODEL_FILE
+    night = run.features.index("is_night")
+    slow_row = np.zeros((1, len(run.features)), dtype=np.float32)
+    slow_row[0, night] = 1.0
+    original = onnx.load(str(path))
+    wanted = run.spec.serving.deadline.total_seconds() * DEADLINES
+    iterations, taken = _PROBE_ITERATIONS, 0.0
+    for _ in range(2):  # measure, then scale
+        onnx.save(with_detour(original, night, iterations), str(path))
+        scorer = OnnxScorer(path)
+        scorer.score(slow_row)
+        began = time.perf_counter()
+        scorer.score(slow_row)
+        taken = time.perf_counter() - began
+        iterations = max(iterations, int(iterations * wanted / taken))
+    fit = msgspec.structs.replace(read_fit(run.workspace), model_sha256=file_sha256(path))
+    (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+    return taken
+
+
+def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.ModelProto:
+    """The same model, with a loop of `iterations` matrix products on the way whenever a row has a flag set.
+
+    Args:
+        column: the flag, 0 or 1, among the columns of the model's only input (rows, features).
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    source = graph.input[0].name
+    output = next(value.name for value in graph.output if "prob" in value.name)
+    for node in graph.node:
+        node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
+        node.input[:] = [f"{name}_fast" if name == output else name for name in node.input]
+
+    constants: dict[str, np.ndarray] = {
+        "detour_column": np.array(column, dtype=np.int64),
+        "detour_half": np.array(0.5, dtype=np.float32),
+        "detour_iterations": np.array(iterations, dtype=np.int64),
+        "detour_none": np.array(0, dtype=np.int64),
+        "detour_zero": np.array(0.0, dtype=np.float32),
+        "detour_true": np.array(True),
+        "detour_start": np.ones((1, _WIDTH), dtype=np.float32),
+        "detour_matrix": np.full((_WIDTH, _WIDTH), 0.5 / _WIDTH, dtype=np.float32),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state_in", "detour_matrix"], ["product"]),
+            helper.make_node("Tanh", ["product"], ["state_out"]),
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+        ],
+        "detour_body",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_in", TensorProto.FLOAT, [1, _WIDTH]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", TensorProto.FLOAT, [1, _WIDTH]),
+        ],
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Gather", [source, "detour_column"], ["flag"], axis=1),
+            helper.make_node("ReduceMax", ["flag"], ["any_slow"], keepdims=0),
+            helper.make_node("Greater", ["any_slow", "detour_half"], ["is_slow"]),
+            helper.make_node("Where", ["is_slow", "detour_iterations", "detour_none"], ["trips"]),
+            helper.make_node("Loop", ["trips", "detour_true", "detour_start"], ["burnt"], body=body),
+            helper.make_node("ReduceSum", ["burnt"], ["sum"], keepdims=0),
+            helper.make_node("Mul", ["sum", "detour_zero"], ["nothing"]),
+            helper.make_node("Add", [f"{output}_fast", "nothing"], [output]),
+        ]
+    )
+    return changed

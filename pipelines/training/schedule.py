@@ -1,0 +1,96 @@
+"""When a retraining is due: every spec.training.schedule of world time since the last one. Remembered in Redis, so that it survives
+restarts; however much time was missed, one retraining makes up for it.
+
+    dojo:retraining:<model>:last       world time at which the latest retraining began, by whomever it was asked for
+    dojo:retraining:<model>:pending    the job that the schedule has asked for and that has not ended, as JSON
+    dojo:retraining:<model>:count      a random name of this count of weeks; another world is another count
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Literal, cast
+
+import msgspec
+from redis import Redis
+
+from pipelines.training.job import Job
+
+State = Literal["begin", "due", "waiting"]
+
+
+def state(last: datetime | None, now: datetime, every: timedelta) -> State:
+    """What the schedule asks for at world time `now`.
+
+    Returns:
+        begin: nothing was remembered, or it was in another world (later than now); count from now on.
+        due: retrain, once. waiting: until last + every.
+    """
+    if last is None or last > now:
+        return "begin"
+    return "due" if now - last >= every else "waiting"
+
+
+class ScheduleStore:
+    """What is remembered. Raises redis.RedisError when Redis is out of reach."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def last(self, model: str) -> datetime | None:
+        content = cast("bytes | None", self._redis.get(_last_key(model)))
+        return None if content is None else datetime.fromisoformat(content.decode())
+
+    def begin(self, model: str, now: datetime) -> None:
+        """The schedule counts from `now`."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(_last_key(model), now.isoformat())
+            pipe.set(_count_key(model), secrets.token_hex(4))
+            pipe.execute()
+
+    def count(self, model: str) -> str:
+        """The name of this count; made where a retraining by hand came before the schedule's first look."""
+        self._redis.set(_count_key(model), secrets.token_hex(4), nx=True)
+        return cast("bytes", self._redis.get(_count_key(model))).decode()
+
+    def began(self, model: str, now: datetime) -> None:
+        """A retraining began at `now`."""
+        self._redis.set(_last_key(model), now.isoformat())
+
+    def pending(self, model: str) -> Job | None:
+        content = cast("bytes | None", self._redis.get(_pending_key(model)))
+        return None if content is None else msgspec.json.decode(content, type=Job)
+
+    def ask(self, job: Job, now: datetime) -> None:
+        """Remember the job until `ended`, and that it began, in one step."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(_pending_key(job.model), msgspec.json.encode(job))
+            pipe.set(_last_key(job.model), now.isoformat())
+            pipe.execute()
+
+    def ended(self, model: str) -> None:
+        self._redis.delete(_pending_key(model))
+
+
+def scheduled_job(model: str, now: datetime, every: str, count: str) -> Job:
+    """The job that the schedule asks for at `now`.
+
+    Args:
+        every: its length in words. count: keeps apart the same moment of two worlds: an Airflow or MLflow elsewhere outlives
+            the first one, and would take the second one's job for done.
+    """
+    key = f"scheduled-{now:%Y-%m-%dT%H%M%S}-{count}"
+    return Job(model=model, key=key, as_of=now, reason=f"scheduled, every {every}", who="schedule")
+
+
+def _last_key(model: str) -> str:
+    return f"dojo:retraining:{model}:last"
+
+
+def _count_key(model: str) -> str:
+    return f"dojo:retraining:{model}:count"
+
+
+def _pending_key(model: str) -> str:
+    return f"dojo:retraining:{model}:pending"

@@ -1,0 +1,214 @@
+"""The steps of a training run, in order, with their hand-over by files in one workspace.
+
+    collect        lake_manifest.json      what the version learns from, pinned
+    validate       (raises)                refuses bad data
+    build_dataset  dataset.parquet         examples with features, point in time
+    train          model.onnx, fit.json, scores.parquet, parity.json
+    evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
+    log            MLflow run and registered version (log.py)
+
+Each function takes a `Run` and reads what the ones before it wrote, so a scheduler may call each in a process of its own, and
+repeating one gives the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
+from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.spec.load import ModelSpec
+from dojo.core.tasks import binary as evaluate
+from feature_repo import catalog
+from pipelines.training.dataset import collect
+from pipelines.training.dataset.build import DATASET_FILE, build_dataset, dataset_hash, stored_features
+from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+from pipelines.training.dataset.split import Split, split_by_time
+from pipelines.training.reference import Holdout, profile_of
+from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
+
+if TYPE_CHECKING:
+    from pipelines.training.train import Trained
+
+FIT_FILE = "fit.json"
+SCORES_FILE = "scores.parquet"
+EVALUATION_FILE = "evaluation.json"
+
+# Rows of the holdout that travel with the model for its parity check, and that every load scores again: milliseconds.
+PARITY_ROWS = 256
+
+Progress = Callable[[str, float], None]
+
+
+def silent(step: str, share: float) -> None:
+    """A progress callback for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run: where it reads (lake), what it follows (spec), where it keeps its files (workspace)."""
+
+    lake: Lake
+    spec: ModelSpec
+    workspace: Path
+    progress: Progress = silent
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.read(self.workspace / MANIFEST_FILE)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return catalog.SERVICES[self.spec.feature_service]
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the train step found beside the model: trees used, rows and frauds per part, gain per feature, ONNX parity."""
+
+    trees: int
+    rows: dict[str, int]
+    frauds: dict[str, int]
+    importance: dict[str, float]
+    parity_difference: float
+    stored_defaults: dict[str, float]
+    data_sha256: str
+    model_sha256: str
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Holdout metrics by name, and the decision threshold from the validation week."""
+
+    metrics: dict[str, float]
+    threshold: float
+
+
+def collect_step(run: Run, as_of: datetime) -> None:
+    collect.collect(run.lake, run.spec, as_of).write(run.workspace)
+
+
+def validate_step(run: Run, champion_profile: ReferenceProfile | None) -> None:
+    from pipelines.training.dataset.validate import validate  # Pandera brings pandas: seconds
+
+    manifest = run.manifest
+    transactions = collect.read_transactions(run.lake, manifest)
+    validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec, champion_profile)
+
+
+def build_dataset_step(run: Run) -> None:
+    manifest = run.manifest
+    transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
+    service = run.spec.feature_service
+    build_dataset(transactions, outcomes, manifest.start, manifest.end, service, run.workspace, run.progress)
+
+
+def train_step(run: Run) -> None:
+    from pipelines.training import (  # LightGBM and scikit-learn take seconds, which only this step has to wait for
+        convert,
+        train,
+    )
+
+    training = run.spec.training
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    split = split_by_time(dataset, run.features, run.manifest.end, training.validation, training.holdout)
+    fitted = train.fit(split.train, split.validation, training.estimator, training.seed)
+
+    model_file = run.workspace / MODEL_FILE
+    model_file.write_bytes(convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True))
+    judged = fitted.score(split.holdout.inputs)
+    parity = parity_rows(split.holdout.inputs, judged)
+    (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
+    write_parquet_atomically(_scores(split, fitted), run.workspace / SCORES_FILE)
+
+    past = dataset.filter(pl.col("event_timestamp") < split.validation.start)
+    fit = Fit(
+        trees=fitted.trees,
+        rows={part.name: len(part.labels) for part in split.parts()},
+        frauds={part.name: int(part.labels.sum()) for part in split.parts()},
+        importance=dict(zip(run.features, fitted.gains(), strict=True)),
+        parity_difference=convert.prove_parity(judged, model_file, split.holdout.inputs),
+        stored_defaults=stored_defaults(past, stored_features(run.spec.feature_service)),
+        data_sha256=dataset_hash(dataset, run.spec.feature_service),
+        model_sha256=file_sha256(model_file),
+    )
+    (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+
+
+def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, float]:
+    """What stands in for each stored feature when nobody can read it: its median, or of a moment its median age, seconds."""
+    row_time = pl.col("event_timestamp").dt.epoch("us") / 1_000_000
+
+    def typical(feature: str) -> pl.Expr:
+        value = pl.col(feature)
+        return (
+            ((row_time - value).filter(value > 0) if feature in catalog.MOMENTS else value)
+            .median()
+            .fill_null(0.0)
+            .alias(feature)
+        )
+
+    return rows.select(typical(feature) for feature in features).row(0, named=True)
+
+
+def evaluate_step(run: Run) -> None:
+    scores = pl.read_parquet(run.workspace / SCORES_FILE)
+    validation, holdout = scores.filter(pl.col("part") == "validation"), scores.filter(pl.col("part") == "holdout")
+    target = run.spec.serving.threshold_false_positive_rate
+    threshold = evaluate.choose_threshold(validation["label"].to_numpy(), validation["score"].to_numpy(), target)
+    labels, judged = holdout["label"].to_numpy(), holdout["score"].to_numpy()
+    metrics = evaluate.evaluate(labels, judged) | evaluate.at_threshold(labels, judged, threshold)
+    (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, threshold=threshold)))
+
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
+    rows = Holdout(
+        names=run.features,
+        inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
+        scores=judged,
+        labels=labels,
+        times=recent["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+        entities={entity: recent[catalog.ENTITY_KEYS[entity]].to_numpy() for entity in catalog.ENTITY_KEYS},
+        missing=_missing(recent, run.spec.feature_service),
+    )
+    profile_of(rows, threshold, run.spec.drift.segment).write(run.workspace / PROFILE_FILE)
+    write_parquet_atomically(reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE)
+
+
+def _missing(rows: pl.DataFrame, service: str) -> dict[str, float]:
+    """View -> share of rows for which it had no values. Those are zeros in a training set, and no row that exists is all zeros."""
+    nothing = {
+        view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
+        for view in catalog.views_of(service)
+    }
+    return rows.select(share.alias(name) for name, share in nothing.items()).row(0, named=True)
+
+
+def read_fit(workspace: Path) -> Fit:
+    return msgspec.json.decode((workspace / FIT_FILE).read_bytes(), type=Fit)
+
+
+def read_evaluation(workspace: Path) -> Evaluation:
+    return msgspec.json.decode((workspace / EVALUATION_FILE).read_bytes(), type=Evaluation)
+
+
+def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> Parity:
+    """PARITY_ROWS real rows, evenly spread over the scores from lowest to highest, so that frauds are among them."""
+    chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)]
+    return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
+
+
+def _scores(split: Split, fitted: Trained) -> pl.DataFrame:
+    parts: Sequence[pl.DataFrame] = [
+        pl.DataFrame({"part": [part.name] * len(part.labels), "label": part.labels, "score": fitted.score(part.inputs)})
+        for part in (split.validation, split.holdout)
+    ]
+    return pl.concat(parts)

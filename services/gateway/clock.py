@@ -1,0 +1,73 @@
+"""The world's time without waiting for Redis: the anchor is refreshed in the background and kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from dojo.core.state.clock import CLOCK_KEY, Anchor, wall_now
+from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
+
+REFRESH_SECONDS = 1.0  # a changed speed is seen within this time
+TIMEOUT_SECONDS = 0.5
+
+
+class GatewayClock:
+    """World time from the last anchor seen, in this run or the one before.
+
+    While no anchor was ever seen the world has no time yet, and the wall's stands in: an answer with a guessed time
+    beats no answer, and `is_set` lets it be named.
+    """
+
+    def __init__(self, client: RedisClient, remembered: Path) -> None:
+        self._client = client
+        self._remembered = remembered
+        self._anchor = _read(remembered)
+
+    @property
+    def is_set(self) -> bool:
+        return self._anchor is not None
+
+    def now(self) -> datetime:
+        wall = wall_now()
+        return wall if self._anchor is None else self._anchor.world_at(wall)
+
+    async def refresh(self) -> None:
+        try:
+            (stored,) = await self._client.call(command(b"GET", CLOCK_KEY.encode()), 1, TIMEOUT_SECONDS)
+        except RedisUnavailableError:
+            return  # the world goes on at the speed we know
+        anchor = _decode(stored) if isinstance(stored, bytes) else None
+        if anchor is not None and anchor != self._anchor:
+            self._anchor = anchor
+            await asyncio.to_thread(_write, self._remembered, msgspec.json.encode(anchor))
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _read(path: Path) -> Anchor | None:
+    try:
+        return _decode(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    incoming = path.with_suffix(".incoming")
+    incoming.write_bytes(content)
+    incoming.replace(path)
+
+
+def _decode(content: bytes) -> Anchor | None:
+    try:
+        return msgspec.json.decode(content, type=Anchor)
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,1 @@
+"""What is known of an entity: the online store, and what answers when it does not."""

@@ -1,0 +1,132 @@
+"""A version's input vector: stored features by entity key, request-time features from them, in the model's order.
+
+The stored part degrades in steps, and every step has its name in the answer:
+
+    (nothing)            all values from the online store
+    cold_start           the store answered, but has no row at all for one of the entities: its values are 0
+    features_last_known  the store did not answer in time: the values this process saw last for that entity
+    features_default     ... and never saw: the medians of the training rows
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from dojo.core.registry.bundle import Bundle, CorruptBundleError
+from feature_repo import catalog, on_demand
+from feature_repo.on_demand import TIME_INPUT
+from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStore, OnlineStoreUnavailableError
+
+COLD_START = "cold_start"
+LAST_KNOWN = "features_last_known"
+DEFAULTS = "features_default"
+
+# Entities whose last row is kept in memory. About 0.7 kB each, so 35 MB when full; five times the demo's customers and merchants.
+LAST_KNOWN_ENTITIES = 50_000
+
+
+class FeaturePlan:
+    """How to get from entity keys and request inputs to one version's input vector.
+
+    Raises:
+        CorruptBundleError: the bundle wants a feature, or a feature service, that the catalogue does not have.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        if bundle.feature_service not in catalog.SERVICES:
+            raise CorruptBundleError(f"feature service {bundle.feature_service!r} is not in the catalogue")
+        views = catalog.views_of(bundle.feature_service)
+        request_time = [name for name in bundle.features if name in on_demand.FEATURES]
+        wanted = {*bundle.features, *(on_demand.STORED_INPUTS if request_time else ())}
+        stored = [(view, f.name) for view in views for f in view.features if f.name in wanted]
+        known = {name for _, name in stored} | set(request_time)
+        if missing := [name for name in bundle.features if name not in known]:
+            raise CorruptBundleError(f"features {missing} are not in {bundle.feature_service}")
+        self.features = bundle.features
+        # Only batch views age: a streaming view's time is the entity's own latest transaction, which may be long ago and fresh.
+        self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view in views if view.kind == "batch"}
+        self.entities = tuple(
+            EntityFields(entity, join_key, [(view.name, name) for view, name in stored if view.entity == entity])
+            for entity, join_key in catalog.ENTITY_KEYS.items()
+            if any(view.entity == entity for view, _ in stored)
+        )
+        self.defaults = tuple(
+            EntityRow(tuple(bundle.stored_defaults.get(name, 0.0) for name in fields.features), (None,) * len(fields.views))
+            for fields in self.entities
+        )
+        self._moments = tuple(tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities)
+        self._uses_request_time = bool(request_time)
+        self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
+
+    def vector(self, rows: Sequence[EntityRow], inputs: Mapping[str, float]) -> Sequence[float]:
+        """The model's inputs in order. rows: one per entity of the plan; inputs: on_demand.REQUEST_INPUTS."""
+        values: dict[str, float] = {**inputs}
+        for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
+            values.update(zip(fields.features, [value or 0.0 for value in row.values], strict=True))
+            if row is default:
+                for name in moments:  # the bundle has an age
+                    values[name] = inputs[TIME_INPUT] - values[name]
+        if self._uses_request_time:
+            values.update(on_demand.compute(values))
+        return self._pick(values) if self._pick else [values[self.features[0]]]
+
+    def ages(self, rows: Sequence[EntityRow], now: float) -> dict[str, float | None]:
+        """View -> age of its values, world seconds. now: unix seconds, world time."""
+        return {
+            view: None if stamp is None else max(0.0, now - stamp)
+            for fields, row in zip(self.entities, rows, strict=True)
+            for view, stamp in zip(fields.views, row.timestamps, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """The stored part for one instance: a row per entity of the plan, and what was wrong with it."""
+
+    rows: tuple[EntityRow, ...]
+    degraded: tuple[str, ...]
+
+
+class FeatureSource:
+    """The feature fallback chain: online store, last known, training defaults."""
+
+    def __init__(self, store: OnlineStore, remembered: int = LAST_KNOWN_ENTITIES) -> None:
+        self._store = store
+        self._remembered = remembered
+        self._last_known: OrderedDict[tuple[str, tuple[str, ...], str], EntityRow] = OrderedDict()
+
+    async def fetch(self, plan: FeaturePlan, instances: Sequence[Mapping[str, str]], timeout: float) -> list[StoredFeatures]:
+        """The stored features of each instance (entity -> key), in one round trip. Never raises, never waits past `timeout` seconds."""
+        wanted = [(fields, keys[fields.entity]) for keys in instances for fields in plan.entities]
+        width = len(plan.entities)
+        try:
+            rows = await self._store.read(wanted, timeout) if wanted and timeout > 0 else None
+        except OnlineStoreUnavailableError:
+            rows = None
+        if rows is None:
+            return [self._remembered_features(plan, keys) for keys in instances]
+        for (fields, key), row in zip(wanted, rows, strict=True):
+            self._remember(fields, key, row)
+        return [_judged(tuple(rows[at : at + width])) for at in range(0, len(rows), width)]
+
+    def _remember(self, fields: EntityFields, key: str, row: EntityRow) -> None:
+        remembered = (fields.entity, fields.features, key)  # versions may read different features of an entity
+        self._last_known[remembered] = row
+        self._last_known.move_to_end(remembered)
+        if len(self._last_known) > self._remembered:
+            self._last_known.popitem(last=False)
+
+    def _remembered_features(self, plan: FeaturePlan, keys: Mapping[str, str]) -> StoredFeatures:
+        rows, reasons = [], []
+        for fields, default in zip(plan.entities, plan.defaults, strict=True):
+            row = self._last_known.get((fields.entity, fields.features, keys[fields.entity]))
+            rows.append(default if row is None else row)
+            reasons.append(DEFAULTS if row is None else LAST_KNOWN)
+        return StoredFeatures(tuple(rows), tuple(dict.fromkeys(reasons)))
+
+
+def _judged(rows: tuple[EntityRow, ...]) -> StoredFeatures:
+    return StoredFeatures(rows, (COLD_START,) if any(row.is_unknown for row in rows) else ())

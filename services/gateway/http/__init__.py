@@ -1,0 +1,1 @@
+"""The HTTP surface: routes, the Open Inference Protocol, the OpenAPI document."""

@@ -1,0 +1,166 @@
+"""The prediction API, health and metrics over HTTP. What a model answers is `predictor`'s; this module speaks HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from services.gateway.http import docs
+from services.gateway.messages.answers import Answer
+from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
+from services.gateway.messages.requests import Instance, InstanceSchema, read_body
+from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.predictor import Predictor
+from services.gateway.versions.arms import ServedRoute
+from services.gateway.versions.models import Models
+
+# Beyond this many requests in flight a new one could not be answered within 100 ms at 2,500 requests a second (Little's law):
+# it is told so at once, and the others keep their latency.
+MAX_IN_FLIGHT = 250
+RETRY_AFTER_SECONDS = 1
+
+_log = structlog.get_logger("gateway.api")
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One model's way from bytes to answers."""
+
+    schema: InstanceSchema
+    predictor: Predictor
+
+
+class _Answers(msgspec.Struct, frozen=True):
+    predictions: Sequence[Answer]
+
+
+class Gateway:
+    """What every HTTP surface needs: the models, their endpoints, and the bookkeeping around one prediction request."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], models: Models, metrics: Metrics, max_body_bytes: int) -> None:
+        self.endpoints = endpoints
+        self.models = models
+        self.metrics = metrics
+        self.max_body_bytes = max_body_bytes
+        self.in_flight = 0  # requests being answered now
+        self._counted = {
+            (name, code): metrics.requests.labels(name, str(code)) for name in endpoints for code in (200, 422)
+        }  # the usual ones; others are bound when they happen
+        self._latency = {name: metrics.latency.labels(name) for name in endpoints}
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Raises Problem: 404."""
+        try:
+            return self.endpoints[model]
+        except KeyError:
+            raise unknown_model(model, list(self.endpoints)) from None
+
+    async def answer(
+        self,
+        model: str,
+        request: Request,
+        decode: Callable[[Endpoint, bytes], Sequence[Instance]],
+        route: ServedRoute | None = None,
+    ) -> Sequence[Answer]:
+        """Read, decode and predict, within the limits; counted and timed whatever comes of it.
+
+        Args:
+            route: who may be asked, when the caller chose it; else the serving route.
+
+        Raises:
+            Problem: the request is refused.
+        """
+        started = time.perf_counter()
+        code = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        try:
+            endpoint = self.endpoint(model)
+            body = await read_body(request, self.max_body_bytes)
+            started = time.perf_counter()  # the deadline is ours: a caller's slow upload does not count
+            if self.in_flight >= MAX_IN_FLIGHT:
+                self.metrics.shed.inc()
+                raise overloaded(RETRY_AFTER_SECONDS)
+            instances = decode(endpoint, body)
+            route = route or self.models.serving.get(model)
+            self.in_flight += 1
+            try:
+                answers = await endpoint.predictor.predict(route, instances, started)
+            finally:
+                self.in_flight -= 1
+            code = 200
+            return answers
+        except Problem as problem:
+            code = int(problem.status)
+            raise
+        finally:
+            name = model if model in self.endpoints else UNKNOWN_MODEL
+            counted = self._counted.get((name, code)) or self.metrics.requests.labels(name, str(code))
+            counted.inc()
+            if code == HTTPStatus.OK:
+                self._latency[name].observe(time.perf_counter() - started)
+
+
+def _decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
+    return endpoint.schema.decode(body)
+
+
+def add_routes(
+    app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]], models: Callable[[], Mapping[str, object]]
+) -> None:
+    """details: what /healthz tells beside being alive. models: what serves each model, and what is wrong with that."""
+    schema = next(iter(gateway.endpoints.values())).schema
+
+    # Only `Request` as a parameter: FastAPI then validates nothing on the hot path; the documentation is in `docs`.
+    @app.post("/v1/models/{model}:predict", openapi_extra=docs.predict(schema, list(gateway.endpoints)), tags=["predictions"])
+    async def predict(request: Request) -> Response:
+        """Score each instance. A degraded answer says so: `degraded` names what was missing."""
+        try:
+            answers = await gateway.answer(request.path_params["model"], request, _decode_instances)
+        except Problem as problem:
+            return problem_response(problem)
+        return Response(_encode(_Answers(answers)), media_type="application/json")
+
+    @app.get("/healthz", tags=["health"], openapi_extra=docs.HEALTHZ)
+    async def healthz() -> Response:
+        """Alive. What is degraded is in the details; it is no reason to restart this process."""
+        return _json({"status": "ok", "models": models(), **details()})
+
+    @app.get("/readyz", tags=["health"], openapi_extra=docs.READYZ)
+    async def readyz() -> Response:
+        """Ready once every model has a verified version to serve."""
+        ready = all(name in gateway.models.serving for name in gateway.endpoints)
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
+
+    @app.get("/metrics", tags=["health"], openapi_extra=docs.METRICS)
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(generate_latest(gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Errors that no route of ours raises, as problems too: wrong path, wrong method, and a bug of ours."""
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        detail = f"{request.method} {request.url.path}: {status.phrase.lower()}"
+        return problem_response(Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        _log.error("a request failed", path=request.url.path, exc_info=error)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return problem_response(Problem(status, "internal-error", "the gateway failed; its log has the reason"))
+
+
+def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(_encode(document), int(status), media_type="application/json")

@@ -1,0 +1,1 @@
+"""Every answer as an event, also while Redis is away."""

@@ -1,0 +1,20 @@
+"""Batches of encoded events as Redis commands, the part that is the same for every event prepared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dojo.core.events.log import PAYLOAD_FIELD, stream_key
+from dojo.core.events.types import Stream
+from services.gateway.features.redis_client import command
+
+
+def appends(stream: Stream, max_length: int) -> Callable[[Sequence[bytes]], bytes]:
+    """Makes, from encoded events, the commands that append them to `stream` (one reply each), which keeps about `max_length`."""
+    arguments = (b"XADD", stream_key(stream).encode(), b"MAXLEN", b"~", str(max_length).encode(), b"*", PAYLOAD_FIELD)
+    head = command(*arguments).replace(b"*7\r\n", b"*8\r\n", 1)  # the payload is the eighth argument
+
+    def commands(events: Sequence[bytes]) -> bytes:
+        return b"".join([b"%b$%d\r\n%b\r\n" % (head, len(event), event) for event in events])
+
+    return commands

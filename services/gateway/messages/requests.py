@@ -1,0 +1,163 @@
+"""Bytes -> validated instances. The fields of an instance come from the model's spec and the feature catalogue.
+
+The usual, right request is decoded and checked in one pass by msgspec's C code. A wrong one is looked at again, slowly, to
+tell its sender every wrong field at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Protocol, cast
+
+import msgspec
+from starlette.requests import Request
+
+from dojo.core.spec.load import ModelSpec
+from feature_repo import catalog, on_demand
+from feature_repo.on_demand import TIME_INPUT
+from services.gateway.messages.problems import FieldError, body_too_large, body_too_slow, invalid_request, malformed_json
+
+# One request may block the event loop for about 50 ms at this many (60 microseconds each); more is work for batch scoring.
+MAX_INSTANCES = 1000
+# Longer than any key in use; bounds what one request writes into logs and memory.
+MAX_KEY_LENGTH = 256
+# For the whole body to arrive: ends callers that hold connections open with half a request.
+BODY_TIMEOUT_SECONDS = 5.0
+# Far beyond any payment, and far within float32, which the model computes in.
+MAX_NUMBER = 1e12
+
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
+Number = Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_EXPECTED = {
+    Key: f"a string of 1 to {MAX_KEY_LENGTH} characters",
+    Number: f"a finite number from 0 to {MAX_NUMBER:g}",
+    Time: "an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z",
+}
+
+
+class Instance(Protocol):
+    """One thing to score, as decoded: `request_id`, `transaction_time`, and one attribute per entity key and request input."""
+
+    request_id: str | None
+    transaction_time: datetime | None
+
+
+class InstanceSchema:
+    """What one model's instances look like."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.keys = {entity: catalog.ENTITY_KEYS[cast("catalog.Entity", entity)] for entity in spec.entities}
+        self.numbers = tuple(name for name in on_demand.REQUEST_INPUTS if name != TIME_INPUT)
+        self.required: dict[str, Any] = {**dict.fromkeys(self.keys.values(), Key), **dict.fromkeys(self.numbers, Number)}
+        self.optional: dict[str, Any] = {"request_id": Key, TIME_INPUT: Time}
+        fields: list[Any] = [*self.required.items(), *((name, kind | None, None) for name, kind in self.optional.items())]
+        self.type = msgspec.defstruct("Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False)
+        body = msgspec.defstruct(
+            "Body",
+            [("instances", Annotated[list[self.type], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)])],  # type: ignore[name-defined]
+            forbid_unknown_fields=True,
+        )
+        self._decoder = msgspec.json.Decoder(body)
+
+    def decode(self, body: bytes) -> Sequence[Instance]:
+        """The instances of a predict request. Raises Problem (400, 422)."""
+        try:
+            return cast("Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
+            faults = self._faults_of_body(parse_leniently(body, str(error)))
+            if not faults:  # such as a lone surrogate, which only the strict parser refuses
+                raise malformed_json(str(error)) from error
+            raise invalid_request(faults) from error
+
+    def convert(self, instances: Sequence[Mapping[str, object]]) -> Sequence[Instance]:
+        """Already parsed instances, checked the same way. Raises Problem (422)."""
+        try:
+            return cast("Sequence[Instance]", msgspec.convert(instances, list[self.type]))  # type: ignore[name-defined]
+        except msgspec.ValidationError as error:
+            faults = [fault for at, instance in enumerate(instances) for fault in self._faults(instance, f"instances[{at}]")]
+            raise invalid_request(faults or [FieldError("", "", str(error))]) from error
+
+    def _faults_of_body(self, document: object) -> list[FieldError]:
+        if not isinstance(document, dict):
+            return [FieldError("", _shown(document), 'an object such as {"instances": [...]}')]
+        faults = [FieldError(name, _shown(document[name]), "no such field") for name in document if name != "instances"]
+        instances = document.get("instances")
+        if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
+            found = f"{len(instances)} instances" if isinstance(instances, list) else _found(document, "instances")
+            return [*faults, FieldError("instances", found, f"a list of 1 to {MAX_INSTANCES} instances")]
+        return faults + [fault for at, instance in enumerate(instances) for fault in self._faults(instance, f"instances[{at}]")]
+
+    def _faults(self, instance: object, path: str) -> list[FieldError]:
+        if not isinstance(instance, dict):
+            return [FieldError(path, _shown(instance), "an object")]
+        faults = []
+        for name, kind in {**self.required, **self.optional}.items():
+            if name in self.optional and instance.get(name) is None:
+                continue
+            if name not in instance or not _is_a(kind, instance[name]):
+                faults.append(FieldError(f"{path}.{name}", _found(instance, name), _EXPECTED[kind]))
+        known = {*self.required, *self.optional}
+        faults += [
+            FieldError(f"{path}.{name}", _shown(instance[name]), "no such field") for name in instance if name not in known
+        ]
+        return faults
+
+
+def parse_leniently(body: bytes, reason: str) -> Any:
+    """JSON in which NaN, Infinity and 1e999 are read as numbers, so that the field they stand in can be named.
+
+    Raises:
+        Problem: not even that; `reason` is what the strict parser said.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise malformed_json(reason) from error
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413)."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise body_too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            body = b""
+            more = True
+            while more:
+                message = await request.receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > limit:
+                    raise body_too_large(limit)
+            return body
+    except TimeoutError:
+        raise body_too_slow(BODY_TIMEOUT_SECONDS) from None
+
+
+def _is_a(kind: Any, value: object) -> bool:
+    if kind is Number and isinstance(value, float) and not math.isfinite(value):
+        return False
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, OverflowError):
+        return False
+    return True
+
+
+def _found(holder: Mapping[str, object], name: str) -> str:
+    return _shown(holder[name]) if name in holder else "nothing"
+
+
+def _shown(value: object) -> str:
+    """A short, safe spelling of what a caller sent."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge integer"
+    return text if len(text) <= 80 else text[:77] + "..."

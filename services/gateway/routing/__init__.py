@@ -1,0 +1,1 @@
+"""Who answers a request: the route, its arms and the shadows."""

@@ -1,0 +1,1 @@
+"""Untrusted versions, scored in a process of their own."""

@@ -1,0 +1,111 @@
+"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256`: one version, scored in a process of its own.
+
+Whatever the version does here (raise, crash, never return, eat memory) happens to nobody else: the gateway sees a failed row.
+Started and ended by `services/gateway/sandbox/sandbox.py`; ends with its parent.
+
+    SOCKET      file descriptor of a connected stream socket
+    PARENT      process id of the gateway
+    DIRECTORY   the version's bundle;  SHA256   of its bundle.json
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.registry.bundle import CorruptBundleError, OnnxScorer, load_bundle
+from services.gateway.sandbox.frames import (
+    ERROR,
+    INVALID_SCORE,
+    TIMEOUT,
+    Batch,
+    FrameReader,
+    Greeting,
+    Result,
+    frame,
+)
+
+# The kernel's choice when memory runs out: this process, not the gateway.
+OUT_OF_MEMORY_SCORE = b"500"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Results of a slow version are sent this often, so that it is not taken for a hanging one.
+FLUSH_SECONDS = 0.01
+WARM_UP_SCORINGS = 20
+DETAIL_LENGTH = 200
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def main() -> None:
+    descriptor, parent, directory, sha256 = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    _end_with(parent)
+    with socket.socket(fileno=descriptor) as connection:
+        try:
+            bundle, scorer = load_bundle(directory, sha256)
+        except CorruptBundleError as error:
+            connection.sendall(frame(_encode(Greeting(str(error) or "corrupt"))))
+            return
+        _warm(scorer, len(bundle.features))
+        connection.sendall(frame(_encode(Greeting(""))))
+        _serve(connection, scorer, len(bundle.features))
+
+
+def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
+    """Score what arrives until the other side closes."""
+    reader, decoder = FrameReader(), msgspec.msgpack.Decoder(Batch)
+    while data := connection.recv(1 << 16):
+        for payload in reader.feed(data):
+            batch = decoder.decode(payload)
+            rows = np.frombuffer(batch.values, np.float32).reshape(-1, width)
+            results: list[Result] = []
+            sent = time.monotonic()
+            for at in range(len(rows)):
+                if batch.until and time.monotonic() > batch.until:
+                    results.append(Result(batch.first + at, None, 0.0, TIMEOUT))
+                else:
+                    results.append(_scored(scorer, batch.first + at, rows[at : at + 1]))
+                if time.monotonic() - sent > FLUSH_SECONDS:
+                    connection.sendall(frame(_encode(results)))
+                    results, sent = [], time.monotonic()
+            if results:
+                connection.sendall(frame(_encode(results)))
+
+
+def _scored(scorer: OnnxScorer, number: int, row: npt.NDArray[np.float32]) -> Result:
+    started = time.perf_counter()
+    try:
+        score = float(scorer.score(row)[0])
+    except Exception as error:  # this process exists so that a version may raise whatever it likes
+        return Result(number, None, time.perf_counter() - started, ERROR, f"{type(error).__name__}: {error}"[:DETAIL_LENGTH])
+    seconds = time.perf_counter() - started
+    if 0.0 <= score <= 1.0:
+        return Result(number, score, seconds)
+    return Result(number, None, seconds, INVALID_SCORE, f"the score is {score}")
+
+
+def _warm(scorer: OnnxScorer, width: int) -> None:
+    row = np.zeros((1, width), np.float32)
+    for number in range(WARM_UP_SCORINGS):
+        _scored(scorer, number, row)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when the gateway dies, even while it is stopped or inside an endless graph (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        Path("/proc/self/oom_score_adj").write_bytes(OUT_OF_MEMORY_SCORE)
+    if os.getppid() != parent:
+        sys.exit("the gateway died before its sandbox began")
+
+
+if __name__ == "__main__":
+    main()

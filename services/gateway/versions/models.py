@@ -1,0 +1,254 @@
+"""Which versions serve each model: its route's, once all of them are here and verified; without a route the registry's champion.
+
+After a start the last route's first arm answers alone, as generation 0, until its other arms are here: a challenger that is slow to
+start, or never does, must not keep the gateway closed.
+
+A route and its versions are switched in one assignment; requests in flight keep what they began with. A route that cannot be
+served leaves the one before it in place, says why, and is tried again. All state lives on the event loop; what blocks runs on
+threads of its own (version_store), so that going back to a version that is here never waits for a download.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from dojo.core.registry.bundle import BUNDLE_HASH_TAG, CorruptBundleError
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.versions import Version
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.routes import Arm, Mode, Route
+from services.gateway.metrics import Metrics
+from services.gateway.sandbox.sandbox import SandboxUnavailableError
+from services.gateway.versions.arms import (
+    ServedRoute,
+    champion_route,
+    describe,
+    is_trusted,
+    registrys_route,
+    served_route,
+)
+from services.gateway.versions.sandboxes import Sandboxes
+from services.gateway.versions.serving import ScorableVersion, ServedModel
+from services.gateway.versions.version_store import VersionStore, in_thread
+
+# A version that failed verification is tried again this often: its artifact may have been damaged on the way, or repaired since.
+RETRY_REJECTED_SECONDS = 30.0
+# What could not be had (MLflow away) or started.
+RETRY_SECONDS = 2.0
+# Versions kept in memory beyond the serving ones, so that a rollback is an assignment. A few MB each.
+LOADED_VERSIONS = 4
+
+_UNAVAILABLE = (RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError, OSError)
+_log = structlog.get_logger("gateway.models")
+
+
+@dataclass(slots=True)
+class ModelState:
+    """One model's way from what is wanted to what serves.
+
+    Attributes:
+        wanted: the route to serve; None: the registry's champion.
+        problem: why `wanted` does not serve yet; tried again at `retry_at` (monotonic).
+        failed_champion: version and source of a champion that failed verification.
+    """
+
+    wanted: Route | None = None
+    preparing: asyncio.Task[None] | None = None
+    problem: str | None = None
+    retry_at: float = 0.0
+    loaded: OrderedDict[str, ServedModel] = field(default_factory=OrderedDict)
+    failed_champion: tuple[str, str] | None = None
+    champion_retry_at: float = 0.0
+
+
+class Models:
+    """The serving routes by model name; reading `serving` is all the hot path does."""
+
+    def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: Metrics) -> None:
+        self.serving: dict[str, ServedRoute] = {}
+        self._store = store
+        self._metrics = metrics
+        self._states = {name: ModelState() for name in specs}
+        self._sandboxes = {name: Sandboxes(spec, store, metrics) for name, spec in specs.items()}
+
+    def want(self, model: str, route: Route | None) -> None:
+        """Serve this route as soon as possible. Called again and again with the same route it retries what failed."""
+        state = self._states[model]
+        if route != state.wanted:
+            if state.preparing is not None:
+                state.preparing.cancel()
+            state.wanted, state.preparing, state.problem, state.retry_at = route, None, None, 0.0
+            self._sandboxes[model].keep(self._experiments(model))  # a start for a route that never served is not left behind
+            if route is not None:
+                self._store.caches[model].pinned = self._in_use(model)
+        if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
+            return
+        ready = [self._at_hand(route, arm) for arm in route.arms]
+        versions = [version for version in ready if version is not None]
+        if len(versions) == len(ready):
+            self._switch(model, served_route(route, versions))
+        else:
+            state.preparing = asyncio.create_task(self._prepare(model, route), name=f"route {model}")
+
+    async def restore(self, model: str, route: Route | None) -> None:
+        """Serve what the last run left on disk, before anybody asks Redis or MLflow: a version that this process can score; the
+        other arms come in the background."""
+        cache = self._store.caches[model]
+        served = None
+        if route is not None:
+            self._states[model].wanted = route
+            cache.pinned = self._in_use(model)
+            first = route.arms[0].version
+            try:
+                served = await in_thread("versions", lambda: self._store.trusted(model, first, offline=True))
+            except (CorruptBundleError, *_UNAVAILABLE) as error:
+                _log.warning("the last route's first arm is not in the cache", model=model, reason=str(error))
+        if served is None:
+            served = await in_thread("versions", cache.newest)
+        if served is not None:
+            self._use(model, served)
+            self._switch(model, champion_route(served, model, route))
+        if route is not None:
+            self.want(model, route)
+
+    def needs_champion(self, model: str, champion: Version) -> bool:
+        """Whether the registry's champion should be loaded: there is no route, and it is neither serving nor known to be bad."""
+        state, serving = self._states[model], self.serving.get(model)
+        if state.wanted is not None:
+            return False
+        if serving is not None and _is(serving, champion):
+            return False
+        return state.failed_champion != (champion.version, champion.source) or time.monotonic() >= state.champion_retry_at
+
+    async def serve_champion(self, model: str, champion: Version) -> None:
+        """Raises RegistryUnavailableError, UnknownVersionError, OSError: it cannot be had."""
+        state = self._states[model]
+        try:
+            served = await in_thread("versions", lambda: self._store.from_registry(champion))
+        except CorruptBundleError:
+            state.failed_champion = (champion.version, champion.source)
+            state.champion_retry_at = time.monotonic() + RETRY_REJECTED_SECONDS
+            return
+        state.failed_champion = None
+        self._use(model, served)
+        if state.wanted is None:
+            self._switch(model, champion_route(served, model))
+
+    async def check_against_registry(self, model: str) -> None:
+        """Replace serving versions that the registry knows as something else. Raises as `VersionStore.replaced`."""
+        serving, state = self.serving.get(model), self._states[model]
+        if serving is None or state.wanted is None or state.preparing is not None or not self._serves(model, state.wanted):
+            return
+        versions = {arm.version: arm.served.sha256 for arm in serving.arms}
+        replaced = await in_thread("registry", lambda: self._store.replaced(model, versions))
+        if not replaced:
+            return
+        for version in replaced:
+            state.loaded.pop(version, None)
+        self._sandboxes[model].keep({key for key in self._experiments(model) if key[0] not in replaced})
+        if state.preparing is None and state.wanted is not None:
+            state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
+
+    def details(self, model: str) -> dict[str, object]:
+        """For /healthz: the serving version and route, and what is wrong with the next ones if anything."""
+        serving, state = self.serving.get(model), self._states[model]
+        return {
+            "version": serving.primary.version if serving else None,
+            "rejected_version": state.failed_champion[0] if state.failed_champion else None,
+            "route": describe(serving) if serving else None,
+            "wanted_generation": state.wanted.generation if state.wanted else None,
+            "route_problem": state.problem,
+        }
+
+    async def close(self) -> None:
+        """End the sandboxes."""
+        preparing = [state.preparing for state in self._states.values() if state.preparing is not None]
+        for task in preparing:
+            task.cancel()
+        await asyncio.gather(*preparing, return_exceptions=True)
+        await asyncio.gather(*(sandboxes.close() for sandboxes in self._sandboxes.values()))
+
+    async def _prepare(self, model: str, route: Route) -> None:
+        state = self._states[model]
+        try:
+            async with asyncio.TaskGroup() as arms:  # when one fails, the others' starts end with it
+                versions = [arms.create_task(self._obtain(model, route, arm)) for arm in route.arms]
+        except* (CorruptBundleError, *_UNAVAILABLE) as errors:
+            self._metrics.route_failures.labels(model).inc()
+            rejected = errors.subgroup(CorruptBundleError) is not None
+            wait = RETRY_REJECTED_SECONDS if rejected else RETRY_SECONDS
+            reason = "; ".join(str(error) for error in errors.exceptions)
+            state.problem, state.retry_at = reason[:300], time.monotonic() + wait
+            _log.error("a route cannot be served yet", model=model, generation=route.generation, reason=state.problem)
+        else:
+            self._switch(model, served_route(route, [version.result() for version in versions]))
+        finally:
+            if state.preparing is asyncio.current_task():
+                state.preparing = None
+
+    async def _obtain(self, model: str, route: Route, arm: Arm) -> ScorableVersion:
+        at_hand = self._at_hand(route, arm)
+        if at_hand is not None:
+            return at_hand
+        if is_trusted(route, arm):
+            served = await in_thread("versions", lambda: self._store.trusted(model, arm.version))
+            self._use(model, served)
+            return served
+        return await self._sandboxes[model].obtain(arm)
+
+    def _at_hand(self, route: Route, arm: Arm) -> ScorableVersion | None:
+        if is_trusted(route, arm):
+            return self._states[route.model].loaded.get(arm.version)
+        return self._sandboxes[route.model].at_hand(arm)
+
+    def _serves(self, model: str, route: Route) -> bool:
+        return model in self.serving and self.serving[model].route == route
+
+    def _routes(self, model: str) -> list[Route]:
+        """Those whose versions must be kept: the serving one and the wanted one."""
+        wanted, serving = self._states[model].wanted, self.serving.get(model)
+        return [route for route in (wanted, serving.route if serving else None) if route is not None]
+
+    def _in_use(self, model: str) -> frozenset[str]:
+        return frozenset(arm.version for route in self._routes(model) for arm in route.arms)
+
+    def _experiments(self, model: str) -> set[tuple[str, Mode]]:
+        routes = self._routes(model)
+        return {(arm.version, arm.mode) for route in routes for arm in route.arms if not is_trusted(route, arm)}
+
+    def _use(self, model: str, served: ServedModel) -> None:
+        """Keep a loaded version in memory."""
+        loaded = self._states[model].loaded
+        loaded[served.version] = served
+        loaded.move_to_end(served.version)
+        in_use = self._in_use(model)
+        for version in [version for version in loaded if version not in in_use][:-LOADED_VERSIONS]:
+            del loaded[version]
+
+    def _switch(self, model: str, route: ServedRoute) -> None:
+        before, state = self.serving.get(model), self._states[model]
+        self.serving[model] = route  # one assignment: a request in flight keeps the route it began with
+        state.problem = None
+        self._store.caches[model].pinned = self._in_use(model)
+        self._sandboxes[model].keep(self._experiments(model))
+        self._metrics.route_switched(before.route if before else None, route.route)
+        _log.info(
+            "serving",
+            model=model,
+            version=route.primary.version,
+            generation=route.route.generation,
+            strategy=route.route.strategy,
+            before=before.primary.version if before else None,
+        )
+
+
+def _is(serving: ServedRoute, champion: Version) -> bool:
+    """Whether the registry's champion serves, this very version: a registry that was rebuilt numbers its versions from 1 again."""
+    same = serving.primary.served.sha256 == champion.tags.get(BUNDLE_HASH_TAG)
+    return same and serving.route == registrys_route(champion.model, champion.version)

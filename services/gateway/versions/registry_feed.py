@@ -1,0 +1,63 @@
+"""Following the registry: its champion serves the models that have no route, and it is asked whether versions are what they were."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from services.gateway.metrics import Metrics
+from services.gateway.versions.models import Models
+from services.gateway.versions.version_store import VersionStore, in_thread
+
+NOT_ASKED = "not asked yet"
+OK = "ok"
+
+_log = structlog.get_logger("gateway.registry")
+
+
+class RegistryFeed:
+    """`run` polls; a hanging MLflow holds up the next poll and nothing else."""
+
+    def __init__(
+        self, models: Models, store: VersionStore, names: Sequence[str], poll_seconds: float, metrics: Metrics
+    ) -> None:
+        self._models = models
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._metrics = metrics
+        self.states = dict.fromkeys(names, NOT_ASKED)
+        self._checked: dict[str, int] = {}  # model -> generation whose versions the registry has confirmed
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            for name in self.states:
+                await self._poll(name)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def _poll(self, name: str) -> None:
+        try:
+            champion = await in_thread("registry", lambda: self._store.champion(name))
+            if champion is not None and self._models.needs_champion(name, champion):
+                await self._models.serve_champion(name, champion)
+            await self._check(name)
+        except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
+            self._metrics.registry_errors.labels(name).inc()
+            if self.states[name] in (NOT_ASKED, OK):
+                _log.warning("registry is away, the last known version stays", model=name, reason=str(error))
+            self.states[name] = str(error)[:200]
+            return
+        if self.states[name] not in (NOT_ASKED, OK):
+            _log.info("registry is back", model=name)
+        self.states[name] = OK
+
+    async def _check(self, name: str) -> None:
+        """Once per route: a version that came from the cache may be another's by now."""
+        serving = self._models.serving.get(name)
+        generation = serving.route.generation if serving else 0
+        if generation and self._checked.get(name) != generation:
+            await self._models.check_against_registry(name)
+            self._checked[name] = generation

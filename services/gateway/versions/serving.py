@@ -1,0 +1,123 @@
+"""One verified version, ready to score: in this process when it is trusted, in a process of its own while it is not."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+from dojo.core.registry.bundle import Bundle, CorruptBundleError, OnnxScorer
+from dojo.core.spec.load import ModelSpec
+from services.gateway.features.lookup import FeaturePlan
+from services.gateway.sandbox.frames import ERROR, INVALID_SCORE
+from services.gateway.sandbox.sandbox import Sandbox
+
+Rows: TypeAlias = npt.NDArray[np.float32]  # shape (instances, features)
+
+ONNX_ERRORS = (Fail, InvalidArgument, RuntimeException)
+
+# Scorings before a version gets traffic: the first ones allocate ONNX Runtime's arenas (milliseconds instead of microseconds).
+WARM_UP_SCORINGS = 20
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """One row's score: the probability of the positive class, None when scoring failed, and then `error` says how.
+
+    Attributes:
+        seconds: wall time of scoring alone.
+        error: one of sandbox_frames' reasons; `detail` is for people.
+    """
+
+    score: float | None
+    seconds: float
+    error: str = ""
+    detail: str = ""
+
+
+class ScorableVersion(Protocol):
+    """A version that rows can be given to."""
+
+    version: str
+    sha256: str
+    bundle: Bundle
+    plan: FeaturePlan
+
+    async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
+        """A result per row, in order. Never raises.
+
+        Args:
+            timeout: seconds after which missing results count as failed; None: as long as it takes. Only a process of its own can
+                keep to it (SandboxedModel); a trusted version (ServedModel) takes as long as it takes.
+        """
+
+    @property
+    def state(self) -> str:
+        """ "ok", or what is wrong."""
+
+
+class _Described:
+    """What a version's bundle says, checked against the spec.
+
+    Raises:
+        CorruptBundleError: the bundle belongs to another model, or wants features that do not exist.
+    """
+
+    def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle) -> None:
+        if bundle.model != spec.name:
+            raise CorruptBundleError(f"a bundle of {bundle.model!r} registered as {spec.name!r}")
+        self.version = version
+        self.sha256 = sha256
+        self.bundle = bundle
+        self.plan = FeaturePlan(bundle)
+
+
+class ServedModel(_Described):
+    """A trusted version: scored in this process, in microseconds. Nothing bounds them: a version that may hang is not trusted yet."""
+
+    state = "ok"
+
+    def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, scorer: OnnxScorer) -> None:
+        super().__init__(spec, version, sha256, bundle)
+        self._scorer = scorer
+
+    async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
+        return self.score_now(rows)
+
+    def score_now(self, rows: Rows) -> list[Scored]:
+        """All rows in one run; one by one when that fails, so that one bad row does not cost the others their answer."""
+        started = time.perf_counter()
+        try:
+            scores = self._scorer.score(rows).tolist()
+        except ONNX_ERRORS as error:
+            seconds = time.perf_counter() - started
+            if len(rows) == 1:
+                return [Scored(None, seconds, ERROR, f"{type(error).__name__}: {error}"[:200])]
+            return [self.score_now(rows[at : at + 1])[0] for at in range(len(rows))]
+        seconds = (time.perf_counter() - started) / len(rows)
+        return [Scored(s, seconds) if 0.0 <= s <= 1.0 else Scored(None, seconds, INVALID_SCORE) for s in scores]
+
+    def warm(self) -> None:
+        rows: Rows = np.zeros((2, len(self.bundle.features)), np.float32)
+        for count in (1, 2):
+            for _ in range(WARM_UP_SCORINGS):
+                self.score_now(rows[:count])
+
+
+class SandboxedModel(_Described):
+    """A version that has not earned trust yet: scored in a child process, which may crash, hang or crawl."""
+
+    def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox) -> None:
+        super().__init__(spec, version, sha256, bundle)
+        self.sandbox = sandbox
+
+    @property
+    def state(self) -> str:
+        return self.sandbox.state
+
+    async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
+        results = await self.sandbox.score(rows.tobytes(), len(rows), timeout)
+        return [Scored(result.score, result.seconds, result.error, result.detail) for result in results]

@@ -1,0 +1,203 @@
+"""Checks of what goes in and comes out of a version, window by window, against its reference profile. Pure.
+
+input_drift       PSI of each feature           prediction_drift        PSI of the scores
+data_quality      values missing, out of range  flagged_rate            share of flagged payments
+                                                estimated_performance   PR-AUC that the scores promise
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.judging.drift import Measured
+from dojo.core.performance import expected_pr_auc
+from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
+from dojo.core.spec.schema import Drift, Levels
+from dojo.stats.distances.psi_noise import per_feature_level
+from dojo.stats.histograms.binning import population_stability_index
+from dojo.stats.inference.chi_square import chi_square_quantile
+from dojo.stats.inference.proportions import wilson_interval
+from feature_repo import catalog, on_demand
+from services.monitor.counting.windows import SCORE, Kind, Window
+
+Counts = npt.NDArray[np.int64]
+
+# The same few for every window.
+_quantile = lru_cache(maxsize=1024)(chi_square_quantile)
+
+# Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
+COUNTS = frozenset(
+    {feature.name for view in catalog.VIEWS.values() for feature in view.features if feature.unit == "transactions"}
+    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
+)
+
+# An hour's slot of the holdout is widened by its neighbours until it has this many rows: its own noise is then a tenth of a window's.
+REFERENCE_ROWS = 3_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One window to be judged: the version's answers from `start` on, and what they are held against. unanswered: requests for the model
+    in the same window that no version could answer (the spec's fallback did)."""
+
+    window: Window
+    kind: Kind
+    start: datetime
+    profile: ReferenceProfile
+    drift: Drift
+    unanswered: int = 0
+
+    @property
+    def counted(self) -> int:
+        """Answers in the histogram."""
+        return self.window.histogram.rows if self.window.histogram is not None else 0
+
+    @property
+    def enough(self) -> bool:
+        return self.counted >= self.drift.minimum_rows
+
+
+def input_drift(asked: Asked, thresholds: Mapping[str, Levels] | None = None) -> dict[str, Measured]:
+    """PSI of each feature. thresholds: of features whose are not the spec's."""
+    names = [name for name in asked.profile.features if name not in asked.drift.calendar]
+    own = thresholds or {}
+    return {
+        name: _psi(asked, name, asked.profile.features[name], own.get(name, asked.drift.thresholds), len(names))
+        for name in names
+    }
+
+
+def prediction_drift(asked: Asked) -> dict[str, Measured]:
+    """PSI of the scores."""
+    return {SCORE: _psi(asked, SCORE, asked.profile.score, asked.drift.thresholds, 1)}
+
+
+def data_quality(asked: Asked) -> dict[str, Measured]:
+    """Per view: rise of the share of answers without its values. Per feature: rise of the share that is out of the holdout's range or not a number."""
+    rows, levels = asked.window.rows, asked.drift.missing
+    enough = rows >= asked.drift.minimum_rows
+    found = {}
+    for view in sorted({*asked.profile.missing, *asked.window.missing}):
+        reference = asked.profile.missing.get(view, 0.0)
+        count = asked.window.missing.get(view, 0)
+        value = max(0.0, count / rows - reference) if enough else None
+        found[view] = Measured(
+            view, value, levels, rows, _share_noise(reference, rows, asked), "share of answers without its values"
+        )
+    total = rows + asked.unanswered
+    found["no_version"] = Measured(
+        "no_version", asked.unanswered / total if enough else None, levels, total, _share_noise(0.0, total, asked),
+        "share of requests that no version could answer",
+    )  # fmt: skip
+    if asked.window.histogram is None or not asked.enough:
+        # None, not absent: absent are the features of which no value was bad.
+        return found | {name: Measured(name, None, levels, asked.counted) for name in asked.profile.features}
+    histogram = asked.window.histogram
+    for at, name in enumerate(histogram.plan.names[:-1]):
+        bad = int(histogram.nulls[at]) + (0 if name in COUNTS else int(histogram.out_of_range[at]))
+        if bad:
+            note = f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
+            value = bad / histogram.rows
+            found[name] = Measured(name, value, levels, histogram.rows, _share_noise(0.0, rows, asked), note)
+    return found
+
+
+def flagged_rate(asked: Asked) -> dict[str, Measured]:
+    """How many times more, or fewer, payments are flagged than in the holdout: a ratio >= 1."""
+    reference, rows = asked.profile.flagged, asked.window.rows
+    levels, subject = asked.drift.performance.flagged_ratio, "flagged"
+    if reference is None or not reference.mean or rows < asked.drift.minimum_rows:
+        return {subject: Measured(subject, None, levels, rows)}
+    share = asked.window.flagged / rows
+    spread = _z(asked) * _share_deviation(reference.mean, rows, asked.profile.rows, reference.days, reference.std)
+    above = share >= reference.mean
+    value = share / reference.mean if above else reference.mean / max(share, 0.5 / rows)
+    left = reference.mean - spread
+    noise = (reference.mean + spread) / reference.mean if above else reference.mean / left if left > 0 else math.inf
+    note = f"{share:.2%} flagged, {reference.mean:.2%} in the holdout"
+    return {subject: Measured(subject, value, levels, rows, noise, note)}
+
+
+def estimated_performance(asked: Asked) -> dict[str, Measured]:
+    """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout. Of days: an hour holds a handful of frauds."""
+    reference, rows = asked.profile.expected_pr_auc, asked.window.rows
+    levels, subject = asked.drift.performance.pr_auc_drop, "expected_pr_auc"
+    if reference is None or not reference.mean > 0 or rows < asked.drift.minimum_rows:
+        return {subject: Measured(subject, None, levels, rows)}
+    now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums)
+    if not math.isfinite(now):
+        return {subject: Measured(subject, None, levels, rows, note="the scores expect no fraud")}
+    # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
+    thinner = max(1.0, asked.profile.rows / reference.days / rows)
+    noise = _z(asked) * reference.std * math.sqrt(thinner) / reference.mean
+    note = f"{now:.3f} expected from the scores, {reference.mean:.3f} from the holdout's"
+    return {subject: Measured(subject, max(0.0, 1 - now / reference.mean), levels, rows, noise, note)}
+
+
+def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Counts:
+    """What a window is compared with: the holdout's rows of the same hour of the day (its neighbours too, while they are few), or of the same kind of
+    day (working days or weekend); all rows where the profile has no slots, or too few of that kind."""
+    whole = np.asarray(column.counts, dtype=np.int64)
+    if not column.slots:
+        return whole
+    slots = np.asarray(column.slots, dtype=np.int64)
+    first = 24 if start.weekday() >= 5 else 0
+    of_kind = slots[first : first + SLOTS // 2]
+    if kind == "day":
+        same: Counts = of_kind.sum(axis=0)
+        return same if same.sum() >= REFERENCE_ROWS else whole
+    for reach in range(12):
+        hours = {(start.hour + offset) % 24 for offset in range(-reach, reach + 1)}
+        same = of_kind[sorted(hours)].sum(axis=0)
+        if same.sum() >= REFERENCE_ROWS:
+            return same
+    return whole
+
+
+def _psi(asked: Asked, name: str, column: Distribution, levels: Levels, tested: int) -> Measured:
+    histogram, rows = asked.window.histogram, asked.counted
+    if histogram is None or not asked.enough:
+        return Measured(name, None, levels, rows)
+    at = histogram.plan.names.index(name)
+    current = histogram.counts[at, : len(column.counts)]
+    reference = reference_counts(column, asked.kind, asked.start)
+    if not current.sum():
+        return Measured(name, None, levels, rows, note="no value is a number")
+    if np.count_nonzero(reference) < 2:
+        # A constant: any row elsewhere is a change, and there is no spread to call it chance.
+        reference = reference + 1
+    quiet = column.quiet_hour if asked.kind == "hour" else column.quiet_day
+    count = int(current.sum())
+    # No window is worth more than 1/quiet independent rows, however many it has: a design effect that grows with the window.
+    level = per_feature_level(asked.drift.significance, tested)
+    noise = _quantile(int(np.count_nonzero(reference)) - 1, level) * (1 / int(reference.sum()) + 1 / count + quiet)
+    return Measured(name, population_stability_index(reference, current), levels, rows, noise)
+
+
+def _z(asked: Asked) -> float:
+    """Standard deviations that a quiet window exceeds with the spec's significance, both ways."""
+    return NormalDist().inv_cdf(1 - asked.drift.significance / 2)
+
+
+def _share_noise(reference: float, rows: int, asked: Asked) -> float | None:
+    """The rise of a share that chance reaches: Wilson's upper end for the share that the holdout had."""
+    if not rows:
+        return None
+    tested = len(asked.profile.features) + len(asked.profile.missing)
+    level = per_feature_level(asked.drift.significance, max(tested, 1))
+    return wilson_interval(reference, rows, 1 - 2 * level)[1] - reference
+
+
+def _share_deviation(mean: float, rows: int, holdout_rows: int, days: int, by_day: float) -> float:
+    """Standard deviation of a window's share: chance for its rows, and what days differ by beyond that."""
+    binomial = mean * (1 - mean)
+    between = max(0.0, by_day**2 - binomial / (holdout_rows / days))
+    return math.sqrt(binomial / rows + between)

@@ -1,0 +1,1 @@
+"""Events into windows of counts, each event once."""

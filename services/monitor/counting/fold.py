@@ -1,0 +1,124 @@
+"""Events into windows: each event once, whatever arrives twice, late or out of order. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.events.types import Event, Outcome, Prediction, Stream
+from services.monitor.counting.state import Key, Known, short_hash
+from services.monitor.counting.windows import LabelWindow, Window, floor
+
+E = TypeVar("E", bound=Event)
+Hashes = npt.NDArray[np.uint64]
+
+_NOTHING: Hashes = np.zeros(0, dtype=np.uint64)
+
+
+@dataclass
+class Folded:
+    """What a batch changed.
+
+    Attributes:
+        counted, duplicates, too_late: events. predictions: (version, hour) of the windows with new answers. labels: hours with new labels.
+        new: hour -> hashes of the events that were counted.
+    """
+
+    counted: int = 0
+    duplicates: int = 0
+    too_late: int = 0
+    predictions: set[tuple[Key, datetime]] = field(default_factory=set)
+    labels: set[datetime] = field(default_factory=set)
+    new: dict[datetime, Hashes] = field(default_factory=dict)
+
+
+def fold_predictions(known: Known, events: Sequence[Prediction]) -> Folded:
+    """Count answers in the windows of their world time and version."""
+    folded = Folded()
+    groups: dict[tuple[Key, datetime], list[Prediction]] = defaultdict(list)
+    for hour, fresh in _fresh(known, Stream.PREDICTIONS, events, folded).items():
+        for event in fresh:
+            groups[(event.model, event.version), hour].append(event)
+    for (key, hour), group in groups.items():
+        window = known.hours.setdefault(key, {}).setdefault(hour, Window())
+        plan = known.plans.get(key)
+        names = plan.names[:-1] if plan is not None else ()
+        window.add(
+            _matrix(group, names),
+            flagged=sum(event.flagged for event in group),
+            degraded=sum(bool(event.degraded) for event in group),
+            missing=(view for event in group for view, age in event.feature_age_seconds.items() if age is None),
+            plan=plan,
+        )
+        folded.predictions.add((key, hour))
+    return folded
+
+
+def fold_outcomes(known: Known, events: Sequence[Outcome]) -> Folded:
+    """Count labels in the windows of their arrival."""
+    folded = Folded()
+    for hour, fresh in _fresh(known, Stream.OUTCOMES, events, folded).items():
+        delays = np.array([(event.world_time - event.transaction_time).total_seconds() for event in fresh])
+        known.label_hours.setdefault(hour, LabelWindow()).add(delays)
+        folded.labels.add(hour)
+    return folded
+
+
+def _fresh(known: Known, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
+    """The events that were not counted before, by hour; notes them as counted. Windows that take no more events get none."""
+    by_hour: dict[datetime, dict[int, E]] = defaultdict(dict)
+    hours: dict[tuple[int, int, int, int], datetime] = {}  # an hour's events share one start
+    for event in events:
+        time = event.world_time
+        if time.utcoffset():  # its clock shows another hour: not to be found under it by those of UTC
+            hour = floor(time, "hour")
+        else:
+            mark = (time.year, time.month, time.day, time.hour)
+            known_hour = hours.get(mark)
+            hour = known_hour if known_hour is not None else hours.setdefault(mark, floor(time, "hour"))
+        if known.open_from is not None and hour < known.open_from:
+            folded.too_late += 1
+            continue
+        group = by_hour[hour]
+        group.setdefault(short_hash(event.event_id), event)
+    fresh: dict[datetime, list[E]] = {}
+    for hour, group in by_hour.items():
+        hashes = np.fromiter(group, dtype=np.uint64, count=len(group))
+        seen = known.seen.get((stream, hour), _NOTHING)
+        is_new = ~_contains(seen, hashes)
+        if is_new.any():
+            new = hashes[is_new]
+            known.seen[stream, hour] = np.union1d(seen, new)
+            folded.new[hour] = new
+            fresh[hour] = [event for event, keep in zip(group.values(), is_new.tolist(), strict=True) if keep]
+    folded.counted = sum(len(group) for group in fresh.values())
+    folded.duplicates = len(events) - folded.counted - folded.too_late
+    return fresh
+
+
+def _contains(sorted_hashes: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
+    if not len(sorted_hashes):
+        return np.zeros(len(wanted), dtype=bool)
+    at = np.minimum(np.searchsorted(sorted_hashes, wanted), len(sorted_hashes) - 1)
+    return np.equal(sorted_hashes[at], wanted)
+
+
+def _matrix(events: Sequence[Prediction], names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Feature vectors with the score behind them, float32, shape (events, len(names) + 1). A feature that an event lacks is NaN."""
+    wanted = tuple(names)
+    width = len(wanted) + 1
+    rows = (
+        (*event.features.values(), event.score)
+        if tuple(event.features) == wanted
+        else (*(event.features.get(name, np.nan) for name in wanted), event.score)
+        for event in events
+    )
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(events) * width)
+    return flat.reshape(len(events), width).astype(np.float32)

@@ -1,0 +1,333 @@
+"""What the monitor knows, in memory and in Redis: windows, which events are in them, and what was judged.
+
+    dojo:monitor:lease                          who is at work; runs out when that one is silent, so that another may take over
+    dojo:monitor:owner                          who took over last: nobody else's writes are accepted any more
+    dojo:monitor:profile:<model>:<version>      the reference profile that the version's windows are counted by
+    dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" or (all its hours merged) "2025-01-06" -> Window
+    dojo:monitor:labels                         hash: hour or day -> LabelWindow
+    dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id
+    dojo:monitor:versions                       set of "<model>:<version>"
+    dojo:monitor:open_from                      the first hour that still takes events
+    dojo:monitor:rejected                       list: the latest messages that were set aside
+
+Redis carries the event log too, so counts and the acknowledgement of their messages change in one transaction: after a kill anywhere, each message is
+either counted and acknowledged or neither. Whatever fails in between, `load` gives back the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+
+from dojo.core.events.log import PAGE, stream_key
+from dojo.core.events.types import Stream
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.stats.histograms.bin_plan import BinPlan
+from services.monitor.counting.parse import Rejection
+from services.monitor.counting.windows import (
+    LENGTH,
+    Kind,
+    LabelWindow,
+    Window,
+    floor,
+    merged,
+    plan_of,
+)
+
+GROUP = "monitor"
+CONSUMER = "monitor"  # one at a time, by its lease
+
+PREFIX = "dojo:monitor"
+LEASE_KEY = f"{PREFIX}:lease"
+OWNER_KEY = f"{PREFIX}:owner"
+VERSIONS_KEY = f"{PREFIX}:versions"
+LABELS_KEY = f"{PREFIX}:labels"
+OPEN_FROM_KEY = f"{PREFIX}:open_from"
+REJECTED_KEY = f"{PREFIX}:rejected"
+
+# Late events are counted, and repeated ones recognised, for this long after their hour (world time). The gateway's spool holds 15 minutes of
+# full load; three days are a weekend without Redis. An hour is 7 kB, and 8 bytes for each event.
+HOURS_KEPT = timedelta(hours=72)
+
+# Days are kept to draw a line of two months, and to learn what quiet windows look like. 7 kB each.
+DAYS_KEPT = timedelta(days=60)
+
+# Messages set aside that can be looked at; each at most 16 kB.
+REJECTED_KEPT = 500
+
+Key = tuple[str, str]  # model, version
+
+# The version that answers when none can (services/gateway/predictor.py): the spec's fallback, which has no profile.
+NO_VERSION = "0"
+
+
+class NotOwnerError(RuntimeError):
+    """Another monitor writes: nothing of ours was written."""
+
+
+class Known:
+    """The monitor's memory of what Redis holds.
+
+    Attributes:
+        hours, days: (model, version) -> start -> Window. A day is there once its hours are closed.
+        label_hours, label_days: the same of arriving labels.
+        seen: (stream, hour) -> sorted hashes of counted events.
+        open_from: the first hour that takes events; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.profiles: dict[Key, ReferenceProfile] = {}
+        self.plans: dict[Key, BinPlan] = {}
+        self.hours: dict[Key, dict[datetime, Window]] = {}
+        self.days: dict[Key, dict[datetime, Window]] = {}
+        self.label_hours: dict[datetime, LabelWindow] = {}
+        self.label_days: dict[datetime, LabelWindow] = {}
+        self.seen: dict[tuple[Stream, datetime], npt.NDArray[np.uint64]] = {}
+        self.open_from: datetime | None = None
+
+    def learn(self, key: Key, profile: ReferenceProfile) -> None:
+        self.profiles[key] = profile
+        self.plans[key] = plan_of(profile)
+
+    def window(self, key: Key, kind: Kind, start: datetime) -> Window | None:
+        """The version's answers of an hour or day, None without any."""
+        if kind == "hour":
+            return self.hours.get(key, {}).get(start)
+        parts = [window for hour, window in self.hours.get(key, {}).items() if floor(hour, "day") == start]
+        closed = self.days.get(key, {}).get(start)
+        return merged([*([closed] if closed else []), *parts]) if closed or parts else None
+
+    def rows(self, key: Key, kind: Kind, start: datetime) -> int:
+        """The version's answers of an hour or day, counted."""
+        hours = self.hours.get(key, {})
+        if kind == "hour":
+            return hours[start].rows if start in hours else 0
+        closed = self.days.get(key, {}).get(start)
+        parts = (hours[hour].rows for back in range(24) if (hour := start + LENGTH["hour"] * back) in hours)
+        return sum(parts) + (closed.rows if closed is not None else 0)
+
+    def labels(self, kind: Kind, start: datetime) -> LabelWindow:
+        if kind == "hour":
+            return self.label_hours.get(start, LabelWindow())
+        total = LabelWindow(self.label_days[start].counts) if start in self.label_days else LabelWindow()
+        for hour, window in self.label_hours.items():
+            if floor(hour, "day") == start:
+                total = LabelWindow(total.counts + window.counts)
+        return total
+
+
+class Store:
+    """Reads and writes `Known` in Redis.
+
+    Args:
+        owner: names this process; lease: wall time after which another may take over from one that is silent.
+
+    Every method raises `redis.RedisError` when Redis is out of reach.
+    """
+
+    def __init__(self, redis: Redis, owner: str, lease: timedelta = timedelta(seconds=5)) -> None:
+        self._redis = redis
+        self._owner = owner.encode()
+        self._lease_ms = int(lease.total_seconds() * 1000)
+
+    def acquire(self) -> Literal["ours", "new", "other"]:
+        """Whether we may write. "new": since now, and what others wrote before must be loaded; "other": another monitor is at work."""
+        if not self._redis.set(LEASE_KEY, self._owner, nx=True, px=self._lease_ms):
+            if self._redis.get(LEASE_KEY) != self._owner:
+                return "other"
+            self._redis.pexpire(LEASE_KEY, self._lease_ms)
+        if self._redis.get(OWNER_KEY) == self._owner:
+            return "ours"
+        self._redis.set(OWNER_KEY, self._owner)
+        return "new"
+
+    def release(self) -> None:
+        """Let another one take over at once."""
+        self.write(lambda pipe: pipe.delete(LEASE_KEY))
+
+    def load(self) -> Known:
+        known = Known()
+        open_from = cast("bytes | None", self._redis.get(OPEN_FROM_KEY))
+        known.open_from = _moment(open_from) if open_from else None
+        for member in cast("set[bytes]", self._redis.smembers(VERSIONS_KEY)):
+            model, version = member.decode().rsplit(":", 1)
+            key = (model, version)
+            stored = cast("bytes | None", self._redis.get(profile_key(key)))
+            if stored is not None:
+                known.learn(key, msgspec.json.decode(stored, type=ReferenceProfile))
+            for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(windows_key(key))).items():
+                window = Window.from_bytes(content, known.plans.get(key))
+                (known.hours if _is_hour(field) else known.days).setdefault(key, {})[_moment(field)] = window
+        for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(LABELS_KEY)).items():
+            (known.label_hours if _is_hour(field) else known.label_days)[_moment(field)] = LabelWindow.from_bytes(content)
+        for name in cast("list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:seen:*", count=1000))):
+            _, _, _, stream, hour = name.decode().split(":", 4)
+            hashes = np.frombuffer(cast("bytes", self._redis.get(name) or b""), dtype="<u8")
+            known.seen[Stream(stream), _moment(hour.encode())] = np.unique(hashes)
+        return known
+
+    def remember_profile(self, key: Key, profile: ReferenceProfile) -> None:
+        self.write(
+            lambda pipe: (
+                pipe.set(profile_key(key), msgspec.json.encode(profile)),
+                pipe.sadd(VERSIONS_KEY, ":".join(key)),
+            )
+        )
+
+    def write(self, commands: Any) -> None:
+        """Run `commands(pipeline)` in one transaction, if we are the owner still.
+
+        Raises:
+            NotOwnerError: we are not; nothing was written.
+        """
+        with self._redis.pipeline(transaction=True) as pipe:
+            try:
+                pipe.watch(OWNER_KEY)  # type: ignore[no-untyped-call]
+                if pipe.get(OWNER_KEY) != self._owner:
+                    raise NotOwnerError("another monitor has taken over")
+                pipe.multi()
+                pipe.set(LEASE_KEY, self._owner, px=self._lease_ms)
+                commands(pipe)
+                pipe.execute()
+            except WatchError as error:
+                raise NotOwnerError("another monitor is taking over") from error
+
+
+def save_predictions(
+    pipe: Pipeline, known: Known, changed: Iterable[tuple[Key, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
+) -> None:
+    for key, hour in changed:
+        pipe.hset(windows_key(key), mapping={_field(hour, "hour"): known.hours[key][hour].to_bytes()})
+        pipe.sadd(VERSIONS_KEY, ":".join(key))
+    _save_seen(pipe, Stream.PREDICTIONS, new)
+
+
+def save_labels(pipe: Pipeline, known: Known, changed: Iterable[datetime], new: dict[datetime, npt.NDArray[np.uint64]]) -> None:
+    for hour in changed:
+        pipe.hset(LABELS_KEY, mapping={_field(hour, "hour"): known.label_hours[hour].to_bytes()})
+    _save_seen(pipe, Stream.OUTCOMES, new)
+
+
+def save_rest(pipe: Pipeline, stream: Stream, rejections: Sequence[Rejection], message_ids: Sequence[str]) -> None:
+    """The copies of what was set aside, and the acknowledgement of everything."""
+    if rejections:
+        pipe.lpush(REJECTED_KEY, *(msgspec.json.encode(rejection) for rejection in rejections))
+        pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
+    for first in range(0, len(message_ids), PAGE):
+        pipe.xack(stream_key(stream), GROUP, *message_ids[first : first + PAGE])
+
+
+def close_hours(store: Store, known: Known, now: datetime) -> bool:
+    """Merge the hours that take no more events into their days, and forget what is too old. Returns whether there was anything to do."""
+    open_from = floor(now - HOURS_KEPT, "day")  # whole days: a day is either its hours or their sum
+    if known.open_from is not None and open_from <= known.open_from:
+        return False
+    oldest = open_from - DAYS_KEPT
+    done = Known()
+    gone: dict[Key, tuple[list[datetime], list[datetime]]] = {}
+    for key in {*known.hours, *known.days}:
+        closing = sorted(hour for hour in known.hours.get(key, {}) if hour < open_from)
+        for day in {day for hour in closing if (day := floor(hour, "day")) >= oldest}:
+            window = known.window(key, "day", day)
+            assert window is not None
+            done.days.setdefault(key, {})[day] = window
+        gone[key] = closing, [day for day in known.days.get(key, {}) if day < oldest]
+    label_hours = sorted(hour for hour in known.label_hours if hour < open_from)
+    for day in {day for hour in label_hours if (day := floor(hour, "day")) >= oldest}:
+        done.label_days[day] = known.labels("day", day)
+    label_days = [day for day in known.label_days if day < oldest]
+    seen = [entry for entry in known.seen if entry[1] < open_from]
+
+    def commands(pipe: Pipeline) -> None:
+        pipe.set(OPEN_FROM_KEY, _field(open_from, "hour"))
+        for key, (hours, days) in gone.items():
+            for day, window in done.days.get(key, {}).items():
+                pipe.hset(windows_key(key), mapping={_field(day, "day"): window.to_bytes()})
+            if fields := [*(_field(hour, "hour") for hour in hours), *(_field(day, "day") for day in days)]:
+                pipe.hdel(windows_key(key), *fields)
+            if _forgotten(known, done, key, hours, days):
+                pipe.srem(VERSIONS_KEY, ":".join(key))
+                pipe.delete(profile_key(key), windows_key(key))
+        for day, labels in done.label_days.items():
+            pipe.hset(LABELS_KEY, mapping={_field(day, "day"): labels.to_bytes()})
+        if fields := [*(_field(hour, "hour") for hour in label_hours), *(_field(day, "day") for day in label_days)]:
+            pipe.hdel(LABELS_KEY, *fields)
+        if seen:
+            pipe.delete(*(_seen_key(*entry) for entry in seen))
+
+    store.write(commands)
+    for key, (hours, days) in gone.items():
+        if _forgotten(known, done, key, hours, days):
+            for table in (known.hours, known.days, known.profiles, known.plans):
+                table.pop(key, None)
+            continue
+        known.days.setdefault(key, {}).update(done.days.get(key, {}))
+        for hour in hours:
+            del known.hours[key][hour]
+        for day in days:
+            del known.days[key][day]
+    known.label_days.update(done.label_days)
+    for hour in label_hours:
+        del known.label_hours[hour]
+    for day in label_days:
+        del known.label_days[day]
+    for entry in seen:
+        del known.seen[entry]
+    known.open_from = open_from
+    return True
+
+
+def _forgotten(known: Known, done: Known, key: Key, hours: Sequence[datetime], days: Sequence[datetime]) -> bool:
+    """Whether nothing is left of a version."""
+    left = len(known.hours.get(key, {})) - len(hours) + len(known.days.get(key, {})) - len(days) + len(done.days.get(key, {}))
+    return left == 0
+
+
+def short_hash(event_id: str) -> int:
+    """64 bits of an event's id: two of a million of an hour collide with a probability of 3e-8."""
+    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
+
+
+def profile_key(key: Key) -> str:
+    return f"{PREFIX}:profile:{key[0]}:{key[1]}"
+
+
+def windows_key(key: Key) -> str:
+    return f"{PREFIX}:windows:{key[0]}:{key[1]}"
+
+
+def rejected(redis: Redis, limit: int) -> list[Rejection]:
+    """The latest messages that were set aside, newest first."""
+    rows = cast("list[bytes]", redis.lrange(REJECTED_KEY, 0, limit - 1))
+    return [msgspec.json.decode(row, type=Rejection) for row in rows]
+
+
+def _save_seen(pipe: Pipeline, stream: Stream, new: dict[datetime, npt.NDArray[np.uint64]]) -> None:
+    for hour, hashes in new.items():
+        pipe.append(_seen_key(stream, hour), hashes.astype("<u8").tobytes())
+
+
+def _seen_key(stream: Stream, hour: datetime) -> str:
+    return f"{PREFIX}:seen:{stream}:{_field(hour, 'hour')}"
+
+
+def _field(start: datetime, kind: Kind) -> str:
+    return f"{start:%Y-%m-%dT%H}" if kind == "hour" else f"{start:%Y-%m-%d}"
+
+
+def _is_hour(field: bytes) -> bool:
+    return b"T" in field
+
+
+def _moment(field: bytes) -> datetime:
+    text = field.decode()
+    return datetime.strptime(text, "%Y-%m-%dT%H" if "T" in text else "%Y-%m-%d").replace(tzinfo=UTC)

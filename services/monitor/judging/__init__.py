@@ -1,0 +1,1 @@
+"""From measurements to verdicts, and the record of what was judged."""

@@ -1,0 +1,148 @@
+"""Thresholds that a model's own history suggests. Proposals: the spec is its team's, and nothing here writes it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from dojo.core.events.types import Check
+from dojo.core.spec.schema import Levels, ModelSpec
+from services.monitor.judging.records import HistoryRow, Mark
+from services.monitor.judging.severity import ADAPTIVE_WINDOWS
+from services.monitor.judging.verdicts import TROUBLE
+
+# Above what was marked as a false alarm, so that the same again is silent: a tenth more than it reached.
+MARGIN = 1.1
+
+# A feature whose quiet windows reach this share of the warning threshold (99th percentile) will cross it by itself sooner or later.
+RESTLESS = 0.7
+
+# Where the spec keeps the levels of a check.
+LEVELS_AT: dict[Check, tuple[str, ...]] = {
+    "prediction_drift": ("thresholds",),
+    "data_quality": ("missing",),
+    "flagged_rate": ("performance", "flagged_ratio"),
+    "estimated_performance": ("performance", "pr_auc_drop"),
+    "segments": ("performance", "catch_rate_drop"),
+    "label_delay": ("performance", "label_delay_ratio"),
+    "skew": ("skew", "levels"),
+    "model_freshness": ("champion_age",),
+}
+_PERFORMANCE_AT = {"catch_rate": "catch_rate_drop", "false_positives": "false_positive_ratio", "pr_auc": "pr_auc_drop"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One change of the spec's drift section. path: below `drift`; value: as YAML would have it."""
+
+    path: tuple[str, ...]
+    value: object
+    now: str
+    proposed: str
+    why: str
+
+    @property
+    def setting(self) -> str:
+        return ".".join(("drift", *self.path))
+
+
+def propose(
+    spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
+) -> list[Proposal]:
+    """What would have kept the marked false alarms silent, and which features are never quiet.
+
+    Args:
+        marks: false alarms. history: (check, window) -> what its windows measured.
+    """
+    adaptive = _adaptive(spec, marks, history)
+    found = [_make_adaptive(spec, adaptive)] if adaptive else []
+    # The highest value that any false alarm reached, by the levels that it crossed.
+    reached: dict[tuple[str, ...], tuple[float, str]] = {}
+    for mark in marks:
+        for finding in mark.verdict.findings:
+            path = _path(mark.verdict.check, finding.subject)
+            if finding.severity in TROUBLE and finding.value is not None and path:
+                reached[path] = max(reached.get(path, (0.0, "")), (finding.value, finding.subject))
+    for path, (value, subject) in sorted(reached.items()):
+        levels = _levels(spec, path)
+        higher = _raised_above(levels, value * MARGIN)
+        why = f"{subject} reached {value:.3g} and was marked as a false alarm"
+        found.append(Proposal(path, higher.model_dump(), _text(levels), _text(higher), why))
+    return found
+
+
+def snippet(found: Sequence[Proposal]) -> str:
+    """The proposals as a part of the spec's YAML, to be copied by hand."""
+    tree: dict[str, object] = {}
+    for proposal in found:
+        at = tree
+        for key in proposal.path[:-1]:
+            at = at.setdefault(key, {})  # type: ignore[assignment]
+        at[proposal.path[-1]] = proposal.value
+    return yaml.safe_dump({"drift": tree}, sort_keys=False) if tree else ""
+
+
+def _adaptive(
+    spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
+) -> dict[str, str]:
+    """Features that should have thresholds of their own -> why."""
+    found = {
+        finding.subject: f"PSI {finding.value:.3g} was marked as a false alarm"
+        for mark in marks
+        if mark.verdict.check == "input_drift"
+        for finding in mark.verdict.findings
+        if finding.severity in TROUBLE and finding.value is not None
+    }
+    warning = spec.drift.thresholds.warning
+    for (check, window), rows in history.items():
+        if check != "input_drift":
+            continue
+        quiet: dict[str, list[float]] = {}
+        for row in rows:
+            if row.severity == "ok":
+                for name, measure in row.values.items():
+                    # Chance is no restlessness: what counts is what lies beyond it.
+                    beyond = measure.value is not None and measure.value > (measure.noise or 0.0)
+                    quiet.setdefault(name, []).append(measure.value if beyond and measure.value is not None else 0.0)
+        for name, values in quiet.items():
+            high = sorted(values)[int(0.99 * (len(values) - 1))]
+            if len(values) >= ADAPTIVE_WINDOWS and high >= RESTLESS * warning:
+                found.setdefault(name, f"one quiet {window} in a hundred reaches PSI {high:.3g} of {warning:g}")
+    return {name: why for name, why in found.items() if name not in spec.drift.adaptive}
+
+
+def _make_adaptive(spec: ModelSpec, features: Mapping[str, str]) -> Proposal:
+    together = sorted({*spec.drift.adaptive, *features})
+    why = "; ".join(f"{name}: {why}" for name, why in sorted(features.items()))
+    return Proposal(("adaptive",), together, str(list(spec.drift.adaptive)), str(together), why)
+
+
+def _path(check: Check, subject: str) -> tuple[str, ...]:
+    """Where the levels of a subject stand; () for those that the spec does not have, and for features, which become adaptive instead."""
+    if check == "performance":
+        return ("performance", _PERFORMANCE_AT[subject])
+    return LEVELS_AT.get(check, ())
+
+
+def _levels(spec: ModelSpec, path: Sequence[str]) -> Levels:
+    at: object = spec.drift
+    for name in path:
+        at = getattr(at, name)
+    assert isinstance(at, Levels)
+    return at
+
+
+def _raised_above(levels: Levels, value: float) -> Levels:
+    """The levels shifted as a whole, so that the warning begins above a value."""
+    shift = max(0.0, value - levels.warning)
+    return Levels(
+        warning=round(levels.warning + shift, 3),
+        severe=round(levels.severe + shift, 3),
+        critical=round(levels.critical + shift, 3),
+    )
+
+
+def _text(levels: Levels) -> str:
+    return f"{levels.warning:g} / {levels.severe:g} / {levels.critical:g}"

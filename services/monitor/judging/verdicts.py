@@ -1,0 +1,162 @@
+"""Findings as verdicts: one line for people, since when, and whether the event log hears of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from dojo.core.events.types import Check, Verdict
+from dojo.core.judging.drift import Finding, worst
+from dojo.core.state.clock import wall_now
+
+VerdictWindow = Literal["hour", "day", "now"]
+
+FINDINGS_KEPT = 20
+
+TROUBLE = frozenset({"warning", "severe", "critical"})
+
+# The note of a subject that was in trouble and has no value since: it keeps the trouble open until it is seen again.
+LOST = "in trouble when last seen"
+
+# A check that rests on labelled frauds is not ok by its honest payments alone.
+_NEEDED: dict[Check, frozenset[str]] = {"performance": frozenset({"catch_rate", "pr_auc"})}
+
+# What a value is, as people read it.
+_QUANTITY: dict[Check, str] = {
+    "input_drift": "PSI",
+    "prediction_drift": "PSI",
+    "data_quality": "share",
+    "flagged_rate": "ratio",
+    "estimated_performance": "relative loss",
+    "performance": "",
+    "segments": "",
+    "label_delay": "ratio",
+    "skew": "share of requests",
+    "feature_freshness": "of its SLA",
+    "model_freshness": "days",
+}
+
+
+def make_verdict(
+    *,
+    model: str,
+    version: str,
+    check: Check,
+    window: VerdictWindow,
+    start: datetime,
+    now: datetime,
+    findings: Sequence[Finding],
+    rows: int,
+    since: datetime | None,
+    previous: Verdict | None,
+    pace: str = "",
+    without: str = "",
+) -> Verdict:
+    """The verdict of one check.
+
+    Args:
+        findings: the worst first. since: the first window of the trouble as far as these windows show.
+        previous: the verdict of the same check over the window before; its trouble goes on, also through a window without data.
+        pace: "sudden" or "gradual". without: why there was nothing to judge.
+    """
+    findings = _with_lost(findings, previous)
+    severity = worst([finding.severity for finding in findings])
+    unseen = _unseen(check, findings) if severity == "ok" else ""
+    if unseen:
+        severity = "insufficient_data"
+    # Trouble ends when it is seen to have ended, not when nothing is seen.
+    begun = previous.since if previous is not None else None
+    if severity in TROUBLE:
+        begun = begun or since or start
+    elif severity == "ok":
+        begun = None
+    return Verdict(
+        event_id=Verdict.id_for(f"{model}-{version}-{check}-{window}-{start:%Y%m%dT%H%M}-{severity}"),
+        world_time=now,
+        wall_time=wall_now(),
+        model=model,
+        version=version,
+        check=check,
+        window=window,
+        window_start=start,
+        severity=severity,
+        rows=rows,
+        summary=unseen or _summary(check, findings, rows, pace, without),
+        findings=tuple(findings[:FINDINGS_KEPT]),
+        since=begun,
+    )
+
+
+def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Finding]:
+    """The findings with those marked, and next to the troubled ones, that were in trouble when they were last seen. A subject that is missing among
+    measured ones is no longer looked at (a view that the model stopped reading); where nothing was measured, all are lost."""
+    lost = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and previous.since else {}
+    if not lost:
+        return list(findings)
+    now = {f.subject: f for f in findings} if findings else {name: _unmeasured(f) for name, f in lost.items()}
+    marked = [
+        msgspec.structs.replace(f, note=f"{LOST}; {f.note}".removesuffix("; ")) if f.value is None and name in lost else f
+        for name, f in now.items()
+    ]
+    return sorted(marked, key=lambda f: 0 if f.severity in TROUBLE else 1 if is_lost(f) else 2)
+
+
+def is_lost(finding: Finding) -> bool:
+    """Whether a subject was in trouble when it was last seen, and has no value now."""
+    return finding.value is None and finding.note.startswith(LOST)
+
+
+def in_trouble(finding: Finding) -> bool:
+    """Whether a subject is in trouble as far as is known."""
+    return finding.severity in TROUBLE or is_lost(finding)
+
+
+def _unmeasured(finding: Finding) -> Finding:
+    return Finding(subject=finding.subject, severity="insufficient_data", value=None, threshold=None, rows=0)
+
+
+def _unseen(check: Check, findings: Sequence[Finding]) -> str:
+    """Why findings of which none is bad are not ok, "" when they are."""
+    lost = [finding.subject for finding in findings if is_lost(finding)]
+    if lost:
+        return f"no value of what was in trouble: {', '.join(lost[:3])}" + (
+            f", and {len(lost) - 3} more" if len(lost) > 3 else ""
+        )
+    needed = _NEEDED.get(check)
+    if needed and not any(finding.value is not None for finding in findings if finding.subject in needed):
+        return next((f.note for f in findings if f.subject in needed and f.note), "too few labelled frauds")
+    return ""
+
+
+def is_news(verdict: Verdict, previous: Verdict | None) -> bool:
+    """Whether the event log hears of it: trouble, and every change."""
+    return verdict.severity in TROUBLE or (previous is not None and previous.severity != verdict.severity)
+
+
+def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, without: str) -> str:
+    troubled = [finding for finding in findings if finding.severity in TROUBLE]
+    if troubled:
+        first = troubled[0]
+        text = f"{first.subject} {_QUANTITY[check]} {_number(first.value)}".replace("  ", " ")
+        text += f" (threshold {_number(first.threshold)}"
+        text += f", chance {_number(first.noise)})" if first.noise is not None else ")"
+        text += f" in {first.confirmed} windows" if first.confirmed else ""
+        text += f", and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+        return f"{pace}: {text}" if pace else text
+    judged = [finding for finding in findings if finding.severity == "ok"]
+    if not judged:
+        return without or f"too few rows: {rows:,}"
+    waiting = [finding for finding in judged if finding.confirmed]
+    if waiting:
+        return f"{waiting[0].subject} {_number(waiting[0].value)} is not confirmed ({waiting[0].confirmed})"
+    top = max(judged, key=lambda finding: (finding.value or 0.0) / (finding.threshold or 1.0))
+    if top.value is not None and top.threshold is not None and top.value >= top.threshold:
+        return f"within chance: {top.subject} {_number(top.value)} of {_number(top.threshold)}, chance reaches {_number(top.noise)}"
+    return f"nothing beyond its threshold; nearest {top.subject} {_number(top.value)} of {_number(top.threshold)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

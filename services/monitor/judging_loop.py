@@ -1,0 +1,302 @@
+"""Judging what is due: windows that are over, and what is true now. Each judgement is written before the next begins."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import get_args
+
+from redis import Redis
+
+from dojo.core.events.types import Check, Verdict
+from dojo.core.judging.drift import Measurements, confirm
+from dojo.core.lake import Lake
+from dojo.core.spec.schema import Confirmations, ModelSpec
+from dojo.core.state.freshness import read_freshness
+from dojo.core.state.skew import read_skew
+from services.monitor.champions import Champions
+from services.monitor.checks import freshness_checks as present
+from services.monitor.checks import performance_checks as labelled
+from services.monitor.counting.profiles import Profiles
+from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, Known, Store
+from services.monitor.counting.windows import LENGTH, Kind, floor
+from services.monitor.judging.due import due_windows, silent_windows
+from services.monitor.judging.records import Judged, Records, Spot, judgement
+from services.monitor.judging.severity import LOOK_BACK, Case, Memory, judge_window
+from services.monitor.judging.verdicts import VerdictWindow, make_verdict
+from services.monitor.showing.gauges import Gauges
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# Looks in a row that must agree on what has no windows: at demo speed a streamer's hiccup of a second is forty world minutes.
+LOOKS = Confirmations(needed=3, of=3)
+
+# A day's skew is measured in the night after it, at this age of its beginning at the latest: when the materializer had to wait a day for its
+# features. Older, and nobody measures any more.
+SKEW_EXPECTED = timedelta(days=3)
+
+# Pseudo-versions in the record of what was judged.
+LABELS, PERFORMANCE, SKEW = "@labels", "@performance", "@skew"
+
+
+class Judging:
+    """Judges one monitor's memory.
+
+    Args:
+        views: model -> view -> freshness SLA.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, ModelSpec],
+        views: Mapping[str, Mapping[str, timedelta]],
+        redis: Redis,
+        store: Store,
+        records: Records,
+        lake: Lake,
+        profiles: Profiles,
+        champions: Champions,
+        gauges: Gauges,
+    ) -> None:
+        self._specs, self._views = specs, views
+        self._redis, self._store, self._records, self._lake = redis, store, records, lake
+        self._profiles, self._champions, self._gauges = profiles, champions, gauges
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: `load` gives it back."""
+        self._judged: dict[Spot, int] = {}
+        self._latest: dict[str, dict[tuple[Check, str, str], Verdict]] = {}
+        self._memory = Memory()
+        self._looks: dict[str, deque[Measurements]] = {}
+
+    def load(self) -> None:
+        self.reset()
+        self._judged = self._records.judged()
+        for model, spec in self._specs.items():
+            self._latest[model] = self._records.latest(model)
+            self._gauges.begin(spec, self._latest[model].values())
+            for check, window in {(check, window) for check, window, _ in self._latest[model]}:
+                rows = self._records.history(model, check, window)
+                if rows:  # of the newest window, as `Gauges.show` does: what was written last may be an old window's
+                    self._gauges.restore(spec, check, window, max(rows, key=lambda row: (row.start, row.rows)))
+            for kind in KINDS:
+                of = {
+                    spot: rows
+                    for spot, rows in self._judged.items()
+                    if spot[0] == model and spot[2] == kind and not spot[1].startswith("@")
+                }
+                if of:  # otherwise a day would pass until dashboards and rules know again how far judgement is
+                    newest = max(spot[3] for spot in of)
+                    self._gauges.judged(spec, kind, newest, sum(rows for spot, rows in of.items() if spot[3] == newest))
+
+    def windows(self, known: Known, now: datetime) -> int:
+        """Judge every window that is over. Returns how many were.
+
+        Args:
+            known: with everything counted that happened before `now`.
+        """
+        count = 0
+        for model, spec in self._specs.items():
+            for kind in KINDS:
+                due = due_windows(known, self._judged, model, kind, now, spec.drift.lateness)
+                for start, keys in due:
+                    self._window(known, spec, kind, start, keys, now)
+                    count += 1
+                count += self._labels(known, spec, kind, now)
+            self._forget(model, known, now)
+        return count
+
+    def performance(self, known: Known, now: datetime) -> int:
+        """Judge labelled answers, once for each day that is over: the newest one, for labels of a day's end do not change what was known then.
+
+        Raises:
+            OSError, polars.exceptions.PolarsError: the lake cannot be read.
+        """
+        count = 0
+        for model, spec in self._specs.items():
+            day = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
+            spot: Spot = (model, PERFORMANCE, "day", day)
+            # Only of a world that was watched by then.
+            versions = [key for key in known.profiles if key[0] == model and _answered(known, key, day, spec)]
+            if spot in self._judged or not versions:
+                continue
+            read = labelled.read(self._lake, spec, {key[1]: known.profiles[key] for key in versions}, day + LENGTH["day"])
+            done = []
+            judged_versions = with_traffic(known, versions, day)
+            for key in versions:
+                live, profile = read[key[1]], known.profiles[key]
+                self._gauges.performance(
+                    key, live.all, profile, known.window(key, "day", day), spec.drift.performance.minimum_frauds
+                )
+                if key not in judged_versions:
+                    continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
+                judged: dict[Check, Measurements] = {
+                    "performance": labelled.performance(live.all, profile, spec),
+                    "segments": labelled.segments(live.segments, profile, spec),
+                }
+                for check, measured in judged.items():
+                    done.append(self._judge(spec, key[1], check, "day", day, now, [measured], live.all.rows, None))
+            self._write(spec, done, [(spot, 1)])
+            count += 1
+        return count
+
+    def present(self, known: Known, now: datetime) -> None:
+        """Judge what has no windows: freshness of features and models, and the skew that was measured last."""
+        recorded = read_freshness(self._redis)
+        self._gauges.freshness(recorded, now)
+        for model, spec in self._specs.items():
+            champion = self._champions.of(model)
+            version = champion.version if champion is not None else _most_traffic(known, model)
+            fresh = present.feature_freshness(recorded, self._views[model], now)
+            age = present.model_freshness(champion.trained_as_of if champion is not None else None, spec, now)
+            hour = floor(now, "hour")
+            done = [self._judge(spec, version, "model_freshness", "now", hour, now, [age], 1, None)]
+            looks = self._looks.setdefault(model, deque(maxlen=LOOKS.of))
+            looks.append(fresh)
+            if len(looks) == LOOKS.of:  # nothing is said after fewer: neither that a view is stale nor that it is not any more
+                done.append(self._judge(spec, version, "feature_freshness", "now", hour, now, list(looks), len(fresh), LOOKS))
+            spots: list[tuple[Spot, int]] = []
+            measurement = read_skew(self._redis, model)
+            if measurement is not None:
+                overdue = now - measurement.day > SKEW_EXPECTED
+                day, sampled = (floor(now, "day") - LENGTH["day"], 0) if overdue else (measurement.day, measurement.sampled)
+                spot: Spot = (model, SKEW, "day", day)
+                if self._judged.get(spot) != sampled:
+                    found = present.overdue_skew(measurement, spec) if overdue else present.skew(measurement, spec)
+                    done.append(self._judge(spec, version, "skew", "day", day, now, [found], sampled, None))
+                    spots.append((spot, sampled))
+            # Looks are many, and most say what the one before said in the same hour.
+            self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
+            self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
+
+    def _window(self, known: Known, spec: ModelSpec, kind: Kind, start: datetime, keys: Sequence[Key], now: datetime) -> None:
+        done, spots = [], []
+        for key in keys:
+            spots.append(((*key, kind, start), known.rows(key, kind, start)))
+            if key[1] == NO_VERSION:
+                continue  # the spec's fallback is no model
+            previous = {
+                check: verdict
+                for (check, of, version), verdict in self._latest[spec.name].items()
+                if of == kind and version == key[1]
+            }
+            late = {check for check, verdict in previous.items() if verdict.window_start > start}
+            before = {check: verdict for check, verdict in previous.items() if check not in late}
+            judged = judge_window(
+                Case(spec, key, kind, start, now), known, self._memory, before, self._profiles.why.get(key, "")
+            )
+            done += [judgement(v, measured, before.get(v.check), late=v.check in late) for v, measured in judged]
+        self._write(spec, done, spots)
+        self._gauges.judged(spec, kind, start, sum(known.rows(key, kind, start) for key in known.hours if key[0] == spec.name))
+
+    def _labels(self, known: Known, spec: ModelSpec, kind: Kind, now: datetime) -> int:
+        count = 0
+        arrived = {floor(hour, kind) for hour in known.label_hours}
+        for start in sorted(arrived | set(silent_windows(arrived, kind, now, spec.drift.lateness))):
+            labels, spot = known.labels(kind, start), (spec.name, LABELS, kind, start)
+            if start + LENGTH[kind] + spec.drift.lateness > now or self._judged.get(spot) == labels.rows:
+                continue
+            rule = spec.drift.hourly if kind == "hour" else spec.drift.daily
+            earlier = [known.labels(kind, start - LENGTH[kind] * back) for back in range(LOOK_BACK[kind], 0, -1)]
+            enough = [window for window in earlier if window.rows >= spec.drift.minimum_rows]
+            history = [present.label_delay(window, spec) for window in (*enough[-rule.of :], labels)]
+            version = _most_traffic(known, spec.name)
+            done = self._judge(spec, version, "label_delay", kind, start, now, history, labels.rows, rule)
+            self._write(spec, [done], [(spot, labels.rows)])
+            count += 1
+        return count
+
+    def _judge(
+        self,
+        spec: ModelSpec,
+        version: str,
+        check: Check,
+        window: VerdictWindow,
+        start: datetime,
+        now: datetime,
+        history: Sequence[Measurements],
+        rows: int,
+        rule: Confirmations | None,
+    ) -> Judged:
+        """A check that is not of one version's window. history: oldest first, what is judged last."""
+        measured, findings = history[-1], confirm(history, rule)
+        enough = any(m.value is not None for m in measured.values())
+        latest = self._latest[spec.name]
+        # Whichever version: it is the one with most traffic, which may have changed since.
+        late = any(at[:2] == (check, window) and verdict.window_start > start for at, verdict in latest.items())
+        previous = None if late else latest.get((check, window, version))
+        verdict = make_verdict(
+            model=spec.name, version=version, check=check, window=window, start=start, now=now, findings=findings, rows=rows,
+            since=None, previous=previous, without="" if enough else _why_nothing(measured),
+        )  # fmt: skip
+        return judgement(verdict, measured, previous, late)
+
+    def _is_known(self, verdict: Verdict) -> bool:
+        latest = self._latest[verdict.model].get((verdict.check, verdict.window, verdict.version))
+        return latest is not None and latest.event_id == verdict.event_id
+
+    def _write(self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[Spot, int]]) -> None:
+        self._store.write(lambda pipe: self._records.write(pipe, done, spots))
+        self._judged.update(spots)
+        current = [one for one in done if not one.late]
+        for one in current:
+            verdict = one.verdict
+            self._latest[spec.name][verdict.check, verdict.window, verdict.version] = verdict
+        self._gauges.told(current)
+        self._gauges.show(spec, current, self._latest[spec.name].values())
+
+    def _forget(self, model: str, known: Known, now: datetime) -> None:
+        """What is kept about windows and versions that are no longer."""
+        oldest = now - DAYS_KEPT - LENGTH["day"]
+        spots = [spot for spot in self._judged if spot[0] == model and spot[3] < oldest]
+        versions = {key[1] for key in {*known.hours, *known.days} if key[0] == model}
+        gone = [
+            verdict
+            for verdict in self._latest[model].values()
+            if verdict.version not in versions and verdict.window_start < now - timedelta(days=7)
+        ]
+        if spots or gone:
+            self._records.forget(spots, gone)
+            for spot in spots:
+                del self._judged[spot]
+            for verdict in gone:
+                del self._latest[model][verdict.check, verdict.window, verdict.version]
+                self._gauges.forget_version((model, verdict.version))
+        self._memory.trim(now - timedelta(days=30))
+
+
+def _answered(known: Known, key: Key, day: datetime, spec: ModelSpec) -> bool:
+    """Whether a version answered within the performance window that ends with a day."""
+    days = round(spec.drift.performance.window / LENGTH["day"])
+    return any(known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days))
+
+
+def with_traffic(known: Known, versions: Sequence[Key], day: datetime) -> set[Key]:
+    """Those that answered on the newest day, up to `day`, on which any of them did."""
+    newest = max(
+        (
+            floor(start, "day")
+            for key in versions
+            for start in (*known.hours.get(key, {}), *known.days.get(key, {}))
+            if start < day + LENGTH["day"]
+        ),
+        default=day,
+    )
+    return {key for key in versions if known.rows(key, "day", newest) > 0}
+
+
+def _why_nothing(measured: Measurements) -> str:
+    """Why a check has no value, in the words of its first subject."""
+    return next((m.note for m in measured.values() if m.note), "nothing was measured")
+
+
+def _most_traffic(known: Known, model: str) -> str:
+    """The version with most answers of the hours that are kept, "" without any."""
+    rows = {
+        key[1]: sum(window.rows for window in hours.values())
+        for key, hours in known.hours.items()
+        if key[0] == model and key[1] != NO_VERSION
+    }
+    return max(rows, key=lambda version: rows[version], default="")

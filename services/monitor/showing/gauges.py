@@ -1,0 +1,184 @@
+"""Verdicts and measurements as metrics, so that rules and dashboards see what the event log says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import get_args
+
+import numpy as np
+from prometheus_client import Gauge
+
+from dojo.core.events.types import Check, Verdict
+from dojo.core.judging.drift import Severity, worst
+from dojo.core.performance import expected_pr_auc
+from dojo.core.registry.reference_profile import Group, ReferenceProfile
+from dojo.core.spec.schema import Levels, ModelSpec
+from dojo.core.state.freshness import ViewFreshness
+from services.monitor.checks.freshness_checks import STALE
+from services.monitor.counting.state import Key
+from services.monitor.counting.windows import LENGTH, Kind, Window
+from services.monitor.judging.records import HistoryRow, Judged, Measure
+from services.monitor.metrics import LEVELS, Metrics
+
+DAY_SECONDS = 86_400.0
+
+# Over which windows each check is judged.
+WINDOWS: dict[Check, tuple[str, ...]] = {
+    "input_drift": ("hour", "day"),
+    "prediction_drift": ("hour", "day"),
+    "data_quality": ("hour", "day"),
+    "flagged_rate": ("hour", "day"),
+    "estimated_performance": ("day",),
+    "performance": ("day",),
+    "segments": ("day",),
+    "label_delay": ("hour", "day"),
+    "skew": ("day",),
+    "feature_freshness": ("now",),
+    "model_freshness": ("now",),
+}
+
+_PSI_CHECKS = frozenset({"input_drift", "prediction_drift"})
+
+
+class Gauges:
+    """Keeps the metrics of one process at what was judged last."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._judged_until: dict[Kind, datetime] = {}
+
+    def begin(self, spec: ModelSpec, latest: Iterable[Verdict]) -> None:
+        """What specs say, and what was judged by a monitor before us; everything else is insufficient_data until it is judged."""
+        metrics, watch = self._metrics, spec.drift.performance
+        for severity, level in _each(spec.drift.thresholds):
+            metrics.threshold.labels(spec.name, severity).set(level)
+        for severity, level in _each(spec.drift.champion_age):
+            metrics.maximum_age.labels(spec.name, severity).set(level * DAY_SECONDS)
+        levels: dict[Check, Levels] = {
+            "data_quality": spec.drift.missing,
+            "flagged_rate": watch.flagged_ratio,
+            "estimated_performance": watch.pr_auc_drop,
+            "performance": watch.catch_rate_drop,
+            "segments": watch.catch_rate_drop,
+            "label_delay": watch.label_delay_ratio,
+            "skew": spec.drift.skew.levels,
+            "feature_freshness": STALE,
+            "model_freshness": spec.drift.champion_age,
+        }
+        for check, of in levels.items():
+            for severity, level in _each(of):
+                metrics.value_threshold.labels(spec.name, check, severity).set(level)
+        for check, windows in WINDOWS.items():
+            for window in windows:
+                metrics.severity.labels(spec.name, check, window).set(LEVELS["insufficient_data"])
+        self._severities(spec, list(latest))
+
+    def restore(self, spec: ModelSpec, check: Check, window: str, row: HistoryRow) -> None:
+        """What a monitor before us measured last."""
+        self._values(spec.name, check, window, row.values)
+
+    def show(self, spec: ModelSpec, done: Sequence[Judged], latest: Collection[Verdict]) -> None:
+        """After judgements. latest: the latest verdicts of the model, these included."""
+        self._severities(spec, latest)
+        most: dict[tuple[Check, str], Judged] = {}
+        for one in done:
+            place = (one.verdict.check, one.verdict.window)
+            if place not in most or one.verdict.rows > most[place].verdict.rows:
+                most[place] = one
+        for (check, window), one in most.items():
+            self._values(spec.name, check, window, {name: Measure(m.value, m.noise) for name, m in one.measured.items()})
+
+    def told(self, done: Iterable[Judged]) -> None:
+        """Count what went to the event log."""
+        for verdict in (one.verdict for one in done if one.news):
+            self._metrics.verdicts.labels(verdict.model, verdict.check, verdict.severity).inc()
+
+    def judged(self, spec: ModelSpec, kind: Kind, start: datetime, rows: int) -> None:
+        """A window of all versions: its answers, and that it is judged."""
+        end = start + LENGTH[kind]
+        if end >= self._judged_until.get(kind, end):  # late events judge an old window again, which is no news
+            self._judged_until[kind] = end
+            self._metrics.judged_until.labels(kind).set(end.timestamp())
+            self._metrics.rows.labels(spec.name, kind).set(rows)
+
+    def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: Window | None, enough: int) -> None:
+        """A version's live figures beside its holdout's. enough: labelled frauds below which a figure is absent."""
+        results = profile.results
+        known = live.frauds >= enough
+        expected = None
+        if day is not None and np.isfinite(now := expected_pr_auc(day.score_counts, day.score_sums)):
+            expected = now
+        for measure, value in {
+            "catch_rate": live.catch_rate if known else None,
+            "false_positive_rate": live.false_positive_rate if known else None,
+            "pr_auc": live.pr_auc if known else None,
+            "expected_pr_auc": expected,
+            "holdout_pr_auc": results.pr_auc if results is not None else None,
+            "holdout_catch_rate": results.catch_rate if results is not None else None,
+        }.items():
+            _set_or_remove(self._metrics.performance, (*key, measure), value)
+
+    def freshness(self, recorded: Mapping[str, ViewFreshness], now: datetime) -> None:
+        for view, fresh in recorded.items():
+            self._metrics.feature_age.labels(view).set(fresh.age(now).total_seconds())
+            self._metrics.feature_sla.labels(view).set(fresh.sla_seconds)
+
+    def forget_version(self, key: Key) -> None:
+        for measure in (
+            "catch_rate",
+            "false_positive_rate",
+            "pr_auc",
+            "expected_pr_auc",
+            "holdout_pr_auc",
+            "holdout_catch_rate",
+        ):
+            _set_or_remove(self._metrics.performance, (*key, measure), None)
+
+    def _severities(self, spec: ModelSpec, latest: Collection[Verdict]) -> None:
+        """Of each check the worst verdict over its newest window: a version without traffic says nothing any more."""
+        for check, windows in WINDOWS.items():
+            for window in windows:
+                of = [verdict for verdict in latest if verdict.check == check and verdict.window == window]
+                if not of:
+                    continue
+                newest = max(verdict.window_start for verdict in of)
+                of = [verdict for verdict in of if verdict.window_start == newest]
+                severity = worst([verdict.severity for verdict in of])
+                if severity == "insufficient_data" and any(verdict.since for verdict in of):
+                    continue  # a night with few rows ends no trouble: its alert would be resolved, and ring again in the morning
+                self._metrics.severity.labels(spec.name, check, window).set(LEVELS[severity])
+
+    def _values(self, model: str, check: Check, window: str, values: Mapping[str, Measure]) -> None:
+        if check in _PSI_CHECKS:
+            for feature, measure in values.items():
+                _set_or_remove(self._metrics.psi, (model, feature, window), measure.value)
+                _set_or_remove(self._metrics.noise, (model, feature, window), measure.noise)
+            return
+        if check == "performance":
+            # One unit per check, so that one threshold fits it; the others are in dojo_performance and in the verdict.
+            values = {name: measure for name, measure in values.items() if name == "catch_rate"}
+        gauge = self._metrics.value
+        for known in [sample.labels for family in gauge.collect() for sample in family.samples]:
+            if (
+                known["model"] == model
+                and (known["check"], known["window"]) == (check, window)
+                and known["subject"] not in values
+            ):
+                gauge.remove(model, check, window, known["subject"])
+        for subject, measure in values.items():
+            _set_or_remove(gauge, (model, check, window, subject), measure.value)
+
+
+def _each(levels: Levels) -> list[tuple[Severity, float]]:
+    return [(severity, getattr(levels, severity)) for severity in get_args(Severity) if hasattr(levels, severity)]
+
+
+def _set_or_remove(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
+    if value is not None:
+        gauge.labels(*labels).set(value)
+        return
+    try:
+        gauge.remove(*labels)
+    except KeyError:
+        return

@@ -1,0 +1,1 @@
+"""What caused drift does to a world's days."""

@@ -1,0 +1,214 @@
+"""What caused drift (dojo/shop/world_drift.py) does to a day's payments: pure, decided by seed, payment and world time alone.
+
+`drifted_day` is the whole of it for a source's day: first the fraud of the day changes (`fraud_drift.py`), then the rows (`apply`).
+When labels arrive is `label_drift.py`'s. Live traffic, a restart's repetition and a bulk experiment call the same functions.
+
+A row's fate depends on its own time and on drifts that began before it, never on what else the table holds: a drift that is started or
+stopped now changes nothing that was emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dojo.core.lake import start_of
+from dojo.shop.drift_kinds import KINDS, Kind
+from dojo.shop.world_drift import ActiveDrift
+from services.simulator.sources.source import Source
+from services.simulator.town.chance import Keys, keys, second, uniform
+from services.simulator.town.intensity import Floats, Times, levels, microseconds, times_of
+
+Bools = npt.NDArray[np.bool_]
+
+_DAY = 86_400_000_000  # microseconds
+
+# The sale: so many shops take part, at this price, and its customers come after this hour.
+SALE_MERCHANTS = 20  # of thousands: what they usually see in a day they see in minutes
+SALE_PRICE = 0.6  # of the usual amount
+SALE_OPENS = 20 * 3_600_000_000  # microseconds after midnight UTC
+
+# The marketplace: sellers who open on each of its days. A payment goes to any of those open, so that on day n one in n goes to a seller
+# whom nobody knew the day before.
+SELLERS_A_DAY = 150
+
+CENTS = 100  # in a euro
+
+
+@runtime_checkable
+class FraudsterSource(Source, Protocol):
+    """A source whose fraudsters change their ways on demand (kinds that are `synthetic_only`)."""
+
+    def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
+        """The day as `Source.day`, with the fraud that `drifts` cause. Honest payments are the same, with the same ids."""
+
+
+class NeedsSyntheticWorldError(ValueError):
+    """A drift of the fraudsters' ways over a source that only repeats what happened."""
+
+
+def drifted_day(source: Source, day: date, drifts: Iterable[ActiveDrift], seed: int) -> pl.DataFrame:
+    """The source's day with everything in it that drifts cause; columns of TRANSACTION_SCHEMA, sorted by time.
+
+    Raises:
+        NeedsSyntheticWorldError: the source cannot do what a drift wants.
+    """
+    undisturbed = source.day(day)
+    felt = [drift for drift in drifts if _touches(drift, day)]
+    rows = undisturbed
+    if ways := [drift for drift in felt if KINDS[drift.kind].synthetic_only]:
+        if not isinstance(source, FraudsterSource):
+            raise NeedsSyntheticWorldError(
+                f"{ways[0].kind} changes what fraudsters do, and this world repeats recorded payments"
+            )
+        rows = source.day_under(day, ways)
+    return apply(rows, felt, seed, undisturbed["merchant_id"])
+
+
+def apply(rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchants: pl.Series | None = None) -> pl.DataFrame:
+    """A day's rows as row-wise drifts make them; kinds that are not row-wise are passed over.
+
+    Args:
+        rows: of one day (UTC); columns of TRANSACTION_SCHEMA, sorted by time.
+        merchants: ids among which the sale's shops are; the rows' own when not given. Not a matter of drift: give those of the
+            undisturbed day.
+
+    Returns:
+        The same payments (a row is never added or lost), sorted by time.
+    """
+    drifts = tuple(drifts)
+    times = times_of(rows["time"])
+    payments = keys(rows["transaction_id"], seed, "drift")
+    shops = _sale_shops(rows["merchant_id"] if merchants is None else merchants, seed)
+    changed = rows
+    for kind, effect in _EFFECTS.items():
+        level = levels(drifts, kind, times)
+        if level.any():
+            changed = effect(changed, _Situation(level, times, _for_kind(payments, kind), drifts, shops, seed))
+    return changed if changed is rows else changed.sort("time", "transaction_id")
+
+
+class DriftedSource:
+    """A source with drifts in it, for bulk experiments: give it to whoever takes a source. Labels arrive as the taker decides."""
+
+    def __init__(self, source: Source, drifts: Iterable[ActiveDrift], seed: int) -> None:
+        self._source, self._drifts, self._seed = source, tuple(drifts), seed
+
+    def day(self, day: date) -> pl.DataFrame:
+        return drifted_day(self._source, day, self._drifts, self._seed)
+
+    def days(self) -> tuple[date, date | None]:
+        return self._source.days()
+
+    def identity(self) -> Mapping[str, object]:
+        caused = [f"{d.kind} x{d.strength:g} from {d.started.isoformat()} to {d.ended}" for d in self._drifts]
+        return {**self._source.identity(), "drifts": caused}
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What an effect may look at. By row: the drift's level (strength times intensity), the time and the payment's own chance."""
+
+    level: Floats
+    times: Times
+    chance: Keys
+    drifts: tuple[ActiveDrift, ...]
+    shops: pl.Series
+    seed: int
+
+
+def _prices_rise(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
+    return _with_amounts(rows, now.level > 0, 1.0 + now.level)
+
+
+def _sale(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
+    """Only honest customers, and only later on the same day: a payment that was made is never moved."""
+    goes = _honest(rows) & (uniform(now.chance) < now.level)
+    which, when = second(now.chance), second(second(now.chance))
+    shop = now.shops.gather(_one_of(len(now.shops), which))
+    midnight = now.times // _DAY * _DAY
+    opens = np.maximum(now.times, midnight + SALE_OPENS)
+    evening = opens + (uniform(when) * (midnight + _DAY - 1 - opens)).astype(np.int64)
+    times = pl.Series(np.where(goes, evening, now.times)).cast(rows.schema["time"])
+    return _with_amounts(rows, goes, np.full(len(goes), SALE_PRICE)).with_columns(
+        times.alias("time"), _replaced(rows["merchant_id"], goes, shop)
+    )
+
+
+def _marketplace(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
+    goes = _honest(rows) & (uniform(now.chance) < now.level)
+    opened = np.zeros(rows.height, dtype=np.int64)  # days since the marketplace that is open at the time
+    for drift in now.drifts:
+        if drift.kind == "new_category":
+            since = now.times - microseconds(drift.started)
+            opened = np.where(since >= 0, since // _DAY, opened)
+    seller = _one_of(SELLERS_A_DAY * (opened + 1), second(now.chance))
+    names = pl.select(pl.format("S{}", pl.Series(seller).cast(pl.String).str.zfill(5))).to_series()
+    return rows.with_columns(_replaced(rows["merchant_id"], goes, names))
+
+
+def _guests(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
+    goes = uniform(now.chance) < now.level
+    names = pl.Series([f"G{int(number) >> 16:012x}" for number in second(now.chance)], dtype=pl.String)
+    return rows.with_columns(_replaced(rows["customer_id"], goes, names))
+
+
+def _cents(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
+    """A release that reaches merchant after merchant: one that has it, has it for all of its payments."""
+    wrong = uniform(keys(rows["merchant_id"], now.seed, "unit_bug")) < now.level
+    return _with_amounts(rows, wrong, np.full(len(wrong), float(CENTS)))
+
+
+# In this order: what people do, then what goes wrong on the way of their payments to the platform.
+_EFFECTS: dict[Kind, Callable[[pl.DataFrame, _Situation], pl.DataFrame]] = {
+    "covariate_gradual": _prices_rise,
+    "covariate_sudden": _sale,
+    "new_category": _marketplace,
+    "null_burst": _guests,
+    "unit_bug": _cents,
+}
+
+
+def _touches(drift: ActiveDrift, day: date) -> bool:
+    start = start_of(day)
+    return drift.started < start + timedelta(days=1) and (drift.ended is None or drift.ended > start)
+
+
+def _for_kind(payments: Keys, kind: Kind) -> Keys:
+    """A payment's chance in one kind says nothing about its chance in another."""
+    return second(payments ^ keys([kind], 0)[0])
+
+
+def _honest(rows: pl.DataFrame) -> Bools:
+    honest: Bools = rows["label"].to_numpy() == 0
+    return honest
+
+
+def _sale_shops(merchants: pl.Series, seed: int) -> pl.Series:
+    """The same ones every day, as far as they are among `merchants`."""
+    names = merchants.unique().sort()
+    first = np.argsort(keys(names, seed, "sale"), kind="stable")[:SALE_MERCHANTS]
+    return names.gather(first)
+
+
+def _one_of(count: int | Times, chance: Keys) -> Times:
+    """A whole number from 0 to before `count`."""
+    number: Times = np.minimum((uniform(chance) * count).astype(np.int64), np.asarray(count) - 1)
+    return number
+
+
+def _replaced(column: pl.Series, where: Bools, by: pl.Series) -> pl.Series:
+    return by.zip_with(pl.Series(where), column).alias(column.name)
+
+
+def _with_amounts(rows: pl.DataFrame, where: Bools, factor: Floats) -> pl.DataFrame:
+    """Amounts times `factor` where it applies: whole cents, at least one."""
+    amount = rows["amount"].to_numpy()
+    changed = np.maximum(np.round(amount * factor, 2), 0.01)
+    return rows.with_columns(pl.Series("amount", np.where(where, changed, amount)))

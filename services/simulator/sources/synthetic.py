@@ -1,0 +1,93 @@
+"""The synthetic world: a town of customers and merchants with fraud in it, decided by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from dojo.core.lake import start_of
+from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.world_drift import ActiveDrift
+from services.simulator.town.fraud import FraudPatterns
+from services.simulator.town.fraud_drift import FraudDrift
+from services.simulator.town.payments import Payments, ordinary_payments
+from services.simulator.town.population import Ints, Population
+
+# Raised when the same seed gives other transactions than before: worlds of different generations must not be mixed.
+GENERATION = 1
+
+FIRST_DAY = date(2015, 1, 1)  # nothing starts here; a bound that leaves room for any history
+
+
+class SyntheticSource:
+    """Transactions of a synthetic town; each customer pays about twice a day.
+
+    Args:
+        seed: the same seed gives the same world, day by day.
+        fraud_rate: share of fraudulent transactions, a fraction; measured over weeks it lies within some percent of this.
+        shift: the day from which fraudsters have new ways (services/simulator/town/fraud.py); None for never.
+    """
+
+    def __init__(self, seed: int, customers: int, merchants: int, fraud_rate: float, shift: date | None = None) -> None:
+        self._seed = seed
+        self._fraud_rate = fraud_rate
+        self._population = Population(seed, customers, merchants)
+        self._shift = shift
+        self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
+        self._drift = FraudDrift(self._fraud, seed)
+
+    def day(self, day: date) -> pl.DataFrame:
+        return self.day_under(day, ())
+
+    def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
+        """The day with the fraud that drifts of the fraudsters' ways cause; honest payments are the same, with the same ids."""
+        random = np.random.default_rng([self._seed, 5, day.toordinal()])
+        generation, habits = self._population.inhabitants(day)
+        ordinary = ordinary_payments(self._population, habits, day, random)
+        payments = self._fraud.commit(ordinary, habits, day, random)
+        numbers = np.empty(len(payments.seconds), dtype=np.int64)
+        numbers[np.argsort(payments.seconds, kind="stable")] = np.arange(len(numbers))
+        if drifts := tuple(drifts):
+            payments, numbers = self._drift.change(ordinary, payments, numbers, habits, day, drifts)
+        return _frame(payments, numbers, generation, day)
+
+    def days(self) -> tuple[date, date | None]:
+        return FIRST_DAY, None
+
+    def identity(self) -> Mapping[str, object]:
+        return {
+            "source": "synthetic",
+            "generation": GENERATION,
+            "seed": self._seed,
+            "customers": self._population.customers,
+            "merchants": self._population.merchants,
+            "fraud_rate": self._fraud_rate,
+            "fraud_shift": self._shift.isoformat() if self._shift else None,
+        }
+
+
+def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl.DataFrame:
+    """Payments as rows in order of time. Ids tell the day and the number in it; a seat's new inhabitant is a new customer."""
+    order = np.argsort(payments.seconds, kind="stable")
+    seat = payments.seat[order]
+    microseconds = int(start_of(day).timestamp()) * 1_000_000 + (payments.seconds[order] * 1e6).astype(np.int64)
+    columns = pl.DataFrame(
+        {
+            "number": numbers[order],
+            "seat": seat,
+            "generation": generation[seat],
+            "merchant": payments.merchant[order],
+            "time": microseconds,
+            "amount": np.maximum(payments.amount[order].round(2), 0.01),
+            "label": payments.label[order],
+        }
+    )
+    return columns.select(
+        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("number").cast(pl.String).str.zfill(7)).alias("transaction_id"),
+        pl.format("C{}-{}", pl.col("seat").cast(pl.String).str.zfill(5), "generation").alias("customer_id"),
+        pl.format("M{}", pl.col("merchant").cast(pl.String).str.zfill(5)).alias("merchant_id"),
+        *("time", "amount", "label"),
+    ).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The synthetic town: who pays where and when, and what of it is fraud."""

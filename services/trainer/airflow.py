@@ -1,0 +1,147 @@
+"""Asking Airflow for a retraining, and waiting for its end: the one place where retraining meets Airflow's API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dojo.core.settings import Settings
+from pipelines.training.job import RUN_TIMEOUT, Job
+from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, RunState, TaskState
+
+T = TypeVar("T")
+
+POLL_SECONDS = 1.0  # wall time; a task takes at least as long to start
+
+Progress = Callable[[str, float], None]  # as in steps.py, which brings all of training with it
+
+# The tasks whose answers make a retraining's.
+ANSWERING = ("compare", "register", "start_rollout")
+
+
+class RetrainingFailedError(RuntimeError):
+    """Airflow's run failed; the message has the failed task's own words where they can be read."""
+
+
+def airflow_client(settings: Settings) -> AirflowClient | None:
+    """A client of the stack's Airflow, None when it runs without."""
+    from dojo.core.airflow_access import airflow_access
+
+    access = airflow_access(settings)
+    return AirflowClient(access) if access else None
+
+
+def dag_id(model: str) -> str:
+    return f"retrain_{model}"
+
+
+def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str | None = None) -> RunState:
+    """Start a run of the model's DAG.
+
+    Args:
+        asked: as_of (ISO 8601, or None for the world's now), reason, who, dry_run.
+
+    Raises:
+        AirflowUnavailableError, AirflowError; RunExistsError for a `run_id` that was asked for before.
+    """
+    return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
+
+
+def parameters(job: Job) -> dict[str, Any]:
+    """What Airflow's run of a job is given: its `conf`."""
+    return {"as_of": job.as_of.isoformat(), "reason": job.reason, "who": job.who, "dry_run": job.dry_run}
+
+
+def active_run(client: AirflowClient, model: str) -> RunState | None:
+    """The model's run that has not ended, if there is one. None, too, while Airflow is away: no task ends well then.
+
+    Raises:
+        AirflowError: Airflow refused to answer.
+    """
+    try:
+        return next((run for run in client.runs(dag_id(model)) if not run.finished), None)
+    except AirflowUnavailableError:
+        return None
+
+
+def wait(
+    client: AirflowClient, run: RunState, progress: Progress, note: Path, patience: timedelta = RUN_TIMEOUT
+) -> dict[str, Any]:
+    """Wait for the end of a run, through outages of Airflow's API: the run goes on without it, and after a restart.
+
+    Args:
+        note: where a failed task of this run leaves its words (failure_notes.py); Airflow elsewhere may keep it elsewhere.
+        patience: with one outage, wall time.
+
+    Returns:
+        What `pipeline.run_retraining` returns, with the run's `run` and `url`.
+
+    Raises:
+        RetrainingFailedError: the run failed. AirflowUnavailableError: Airflow was away for longer than `patience`.
+        AirflowError: it refused to answer.
+    """
+    told: set[str] = set()
+    while True:
+        current, tasks = _through_outages(
+            lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)), progress, patience
+        )
+        for task in tasks:
+            if task.state == "running" and task.task_id not in told:
+                told.add(task.task_id)
+                progress(task.task_id, 0.0)
+        if current.finished:
+            break
+        time.sleep(POLL_SECONDS)
+    require_success(current, tasks, note)
+    answer: dict[str, Any] = {"model": run.dag_id.removeprefix("retrain_"), "run": run.run_id, "url": run.url}
+    for task in tasks:
+        if task.task_id in ANSWERING and task.state == "success":
+            question = partial(client.answer_of, run.dag_id, run.run_id, task.task_id)
+            answer |= _through_outages(question, progress, patience) or {}
+    return {**answer, "seconds": {task.task_id: round(task.seconds, 2) for task in tasks if task.seconds is not None}}
+
+
+def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str, Any] | None:
+    """How a run stands, without waiting: None while it goes on, then what `wait` returns.
+
+    Raises:
+        RetrainingFailedError: the run failed. AirflowUnavailableError: ask again later. AirflowError: it refused to answer.
+    """
+    current = client.run(dag_id(model), run_id)
+    if not current.finished:
+        return None
+    tasks = client.tasks(current.dag_id, run_id)
+    require_success(current, tasks, note)
+    answer: dict[str, Any] = {"model": model, "run": run_id, "url": current.url}
+    for task in tasks:
+        if task.task_id in ANSWERING and task.state == "success":
+            answer |= client.answer_of(current.dag_id, run_id, task.task_id) or {}
+    return answer
+
+
+def require_success(run: RunState, tasks: Sequence[TaskState], note: Path) -> None:
+    """Raises RetrainingFailedError with what failed, and its own words where they can be read."""
+    if run.state != "success":
+        failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "the run"
+        words = note.read_text().strip() if note.exists() else "its log says why"
+        raise RetrainingFailedError(f"{run.dag_id}: {failed} failed; {words}")
+
+
+def _through_outages(question: Callable[[], T], progress: Progress, patience: timedelta) -> T:
+    """Ask until there is an answer; whoever waits is told once per outage. Raises AirflowUnavailableError after `patience`."""
+    since: float | None = None
+    while True:
+        try:
+            return question()
+        except AirflowUnavailableError as error:
+            now = time.monotonic()
+            if since is None:
+                since = now
+                progress(f"{error}; the run goes on, and will be asked about again", 0.0)
+            if now - since >= patience.total_seconds():
+                raise
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,184 @@
+"""Airflow's REST API (v2), as far as the platform asks it: trigger a run, watch it. Standard library only."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from dojo.core.airflow_access import AirflowAccess
+
+# Answers take milliseconds; while the stack starts on two busy cores, seconds.
+TIMEOUT_SECONDS = 20.0
+
+FINISHED_RUN = frozenset({"success", "failed"})
+FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+class AirflowError(RuntimeError):
+    """Airflow did not do what it was asked; the message says what was found and what to do next."""
+
+
+class AirflowUnavailableError(AirflowError):
+    """It does not answer: the same call may work later."""
+
+
+class RunExistsError(AirflowError):
+    """There is a run of this id already."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run of a DAG. `state`: queued, running, success, failed. `url`: of the run in Airflow's UI."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    conf: Mapping[str, Any]
+    url: str
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """One task of a run. `state`: None before it is scheduled. `tries`: begun so far. `seconds`: of the latest try, wall time.
+    `pid`: of the process that runs it or ran it last, on its worker's machine."""
+
+    task_id: str
+    state: str | None
+    tries: int
+    started: datetime | None
+    ended: datetime | None
+    seconds: float | None
+    pid: int | None
+
+
+class AirflowClient:
+    """Asks as the user of `access`, with a token that is fetched when it is needed and again when it has expired.
+
+    Every method raises AirflowUnavailableError when there is no answer, AirflowError when it is a refusal.
+    """
+
+    def __init__(self, access: AirflowAccess, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._access = access
+        self._timeout = timeout
+        self._token = ""
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = "") -> RunState:
+        """Start a run. With a `run_id`, asking again for the same raises RunExistsError instead of starting another."""
+        # Without a logical date: those are unique per DAG, and a world that is built anew has the same dates again.
+        body = {"logical_date": None, "conf": dict(conf), "note": note or None}
+        if run_id is not None:
+            body["dag_run_id"] = run_id
+        return self._run(self._ask("POST", f"/dags/{quote(dag_id)}/dagRuns", body))
+
+    def run(self, dag_id: str, run_id: str) -> RunState:
+        return self._run(self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"))
+
+    def runs(self, dag_id: str, limit: int = 20) -> list[RunState]:
+        """The newest runs first."""
+        query = urlencode({"limit": limit, "order_by": "-run_after"})
+        return [self._run(run) for run in self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns?{query}")["dag_runs"]]
+
+    def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
+        """The run's tasks, in no particular order."""
+        answer = self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances")
+        return [
+            TaskState(
+                task["task_id"],
+                task["state"],
+                task["try_number"],
+                _moment(task["start_date"]),
+                _moment(task["end_date"]),
+                task["duration"],
+                task["pid"],
+            )
+            for task in answer["task_instances"]
+        ]
+
+    def answer_of(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task that succeeded handed on (its XCom)."""
+        run = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
+        path = f"{run}/taskInstances/{quote(task_id)}/xcomEntries/return_value?deserialize=true"
+        return self._ask("GET", path)["value"]
+
+    def dag_ids(self) -> list[str]:
+        """The DAGs that were read so far."""
+        return [dag["dag_id"] for dag in self._ask("GET", "/dags?limit=100")["dags"]]
+
+    def import_errors(self) -> list[str]:
+        """DAG files that cannot be read, with why."""
+        found = self._ask("GET", "/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace']}" for error in found]
+
+    def _run(self, run: Mapping[str, Any]) -> RunState:
+        url = f"{self._access.url}/dags/{run['dag_id']}/runs/{quote(run['dag_run_id'], safe='')}"
+        return RunState(run["dag_id"], run["dag_run_id"], run["state"], run["conf"] or {}, url)
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        if not self._token:
+            self._log_in()
+        status, answer = self._exchange(method, f"/api/v2{path}", body)
+        if status == 401:  # a token lives for a day
+            self._log_in()
+            status, answer = self._exchange(method, f"/api/v2{path}", body)
+        if status >= 400:
+            self._refuse(status, path, answer)
+        return answer
+
+    def _log_in(self) -> None:
+        credentials = {"username": self._access.user, "password": self._access.password}
+        status, answer = self._exchange("POST", "/auth/token", credentials)
+        if status >= 500:  # while it starts
+            self._refuse(status, "/auth/token", answer)
+        if status not in (200, 201):
+            raise AirflowError(
+                f"Airflow at {self._access.url} refuses user {self._access.user} ({status}): "
+                "dojo status shows the embedded one's password, DOJO_AIRFLOW_URL holds another's"
+            )
+        self._token = answer["access_token"]
+
+    def _refuse(self, status: int, path: str, answer: Any) -> None:
+        said = answer.get("detail", answer) if isinstance(answer, dict) else answer
+        message = f"Airflow refused {path} ({status}): {said}"
+        if status == 409:
+            raise RunExistsError(message)
+        if status >= 500:
+            raise AirflowUnavailableError(f"{message}; dojo logs airflow")
+        if status == 404 and path.startswith("/dags/"):
+            raise AirflowError(f"{message}. A new DAG is there within half a minute; dojo logs airflow shows why one is not")
+        raise AirflowError(message)
+
+    def _exchange(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        address = urlsplit(self._access.url)
+        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        connection = kind(address.netloc, timeout=self._timeout)
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request(method, f"{address.path}{path}", None if body is None else msgspec.json.encode(body), headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise AirflowUnavailableError(
+                f"Airflow at {self._access.url} does not answer ({error or type(error).__name__}): is it running? dojo status"
+            ) from error
+        finally:
+            connection.close()
+        try:
+            return answer.status, msgspec.json.decode(content) if content else None
+        except msgspec.DecodeError:
+            return answer.status, content[:500].decode(errors="replace")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,80 @@
+"""What the retrainer measures (Prometheus): how its requests ended, how old the latest retraining is, which DAG runs failed.
+
+Ages and failures are read from Redis when they are scraped: a retrainer that is busy, or that hangs, still tells them as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import product
+from typing import get_args
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from redis.exceptions import RedisError
+
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.clock import ClockNotSetError, WorldClock
+from dojo.core.state.dag_failures import DagFailures
+from dojo.core.state.work_orders import Ended, Kind
+from pipelines.training.schedule import ScheduleStore
+
+OUTCOMES = ("asked", "asked before", "done", "refused", "failed", "stopped", "busy")
+
+# Not of one model; pipelines/dags/features.py.
+SHARED_DAGS = ("materialize_features",)
+
+RUNS = Counter(
+    "dojo_retrainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"]
+)
+ORDERS = Counter("dojo_retrainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"])
+
+
+class ScheduleMetrics:
+    """The schedule of each model and the failures of Airflow's runs."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, ModelSpec],
+        clock: WorldClock,
+        store: ScheduleStore,
+        failures: DagFailures,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        self._clock, self._store, self._failures = clock, store, failures
+        age = Gauge(
+            "dojo_retrainer_last_age_seconds",
+            "World seconds since the latest retraining was asked for; NaN before the first look, and while Redis is away.",
+            ["model"],
+            registry=registry,
+        )
+        schedule = Gauge(
+            "dojo_retrainer_schedule_seconds", "The spec's training.schedule, world seconds.", ["model"], registry=registry
+        )
+        failed = Gauge(
+            "dojo_dag_failed_runs",
+            "Runs of a DAG that failed for good in this world; only rises. NaN while Redis is away.",
+            ["dag"],
+            registry=registry,
+        )
+        for name, spec in specs.items():
+            schedule.labels(name).set(spec.training.schedule.total_seconds())
+            age.labels(name).set_function(partial(_or_nan, partial(self._age, name)))
+            for outcome in OUTCOMES:  # there before the first failure, which increase() would not see otherwise
+                RUNS.labels(name, outcome)
+            for task, ended in product(get_args(Kind), get_args(Ended)):
+                ORDERS.labels(name, task, ended)
+        for dag in (*SHARED_DAGS, *(f"retrain_{name}" for name in specs)):
+            failed.labels(dag).set_function(partial(_or_nan, partial(self._failures.count, dag)))
+
+    def _age(self, model: str) -> float:
+        last = self._store.last(model)
+        return math.nan if last is None else max((self._clock.now() - last).total_seconds(), 0.0)
+
+
+def _or_nan(read: Callable[[], float]) -> float:
+    try:
+        return read()
+    except (RedisError, ClockNotSetError):
+        return math.nan

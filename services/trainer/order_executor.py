@@ -1,0 +1,191 @@
+"""Executes work orders (dojo/core/state/work_orders.py) in the retrainer process, beside its schedule.
+
+    retrain        the path of the schedule's own jobs: a run of the model's DAG, followed through Airflow's API; without Airflow a child process
+    evaluate       a child process: evaluate_champion.py
+    drift_report   a child process: pipelines/drift_report
+
+One child at a time, and the schedule has its turn between two: each may want a gigabyte. Airflow's runs are only asked about. The job of a
+retrain order is named after the order and noted in it before it is begun, so that a retrainer that is killed goes on with the same one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.clock import wall_now
+from dojo.core.state.work_orders import Ended as State
+from dojo.core.state.work_orders import Work, WorkOrder, WorkOrders
+from pipelines.dags.failure_notes import failure_note
+from pipelines.training.errors import RetrainingRunningError
+from pipelines.training.job import RUN_TIMEOUT, Job
+from services.trainer import airflow as trigger
+from services.trainer.airflow_client import AirflowClient, AirflowError, AirflowUnavailableError, RunExistsError
+from services.trainer.child import ChildKilledError, Ended, run_in_child
+from services.trainer.metrics import ORDERS
+
+# How often an order is begun at most: what is killed (out of memory) or refused by Airflow as often ends as failed.
+MAX_ATTEMPTS = 4
+BUSY_SECONDS = 15.0  # wall time until the next try while another retraining of the model runs; each costs a process' start
+AIRFLOW_PATIENCE = 2 * RUN_TIMEOUT  # wall time; by then Airflow has ended the run itself, if it is there at all
+
+log = structlog.get_logger()
+
+
+class Child(Protocol):
+    """As child.run_in_child."""
+
+    def __call__(self, module: str, content: bytes, what: str, stop: threading.Event) -> Ended: ...
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a child gets: the order, and the world time at which it was begun, the same at every try."""
+
+    order: WorkOrder
+    as_of: datetime
+
+
+class Executor:
+    """Moves open orders on. `look` is everything; what it raises may be tried again.
+
+    Args:
+        now: the world's time.
+        airflow: None without Airflow.
+    """
+
+    def __init__(
+        self,
+        orders: WorkOrders,
+        specs: Mapping[str, ModelSpec],
+        now: Callable[[], datetime],
+        home: Path,
+        airflow: AirflowClient | None,
+        child: Child = run_in_child,
+    ) -> None:
+        self._orders, self._specs, self._now, self._home = orders, specs, now, home
+        self._airflow, self._child = airflow, child
+        self._begun: set[str] = set()  # by this process, and not interrupted since
+        self._not_before: dict[str, float] = {}
+
+    def look(self, stop: threading.Event) -> str:
+        """One turn: ask about every run in Airflow, begin or repeat at most one child. Returns what goes on, in words.
+
+        Raises:
+            redis.RedisError, ChildKilledError, AirflowError: try again later; the order stays open.
+        """
+        going_on = []
+        for work in self._orders.open():
+            order = work.order
+            if stop.is_set() or time.monotonic() < self._not_before.get(order.id, 0.0):
+                continue
+            if reason := self._refusal(order):
+                self._end(work, "refused", {"error": reason})
+            elif (begun := self._begin(work)) is None:
+                why = work.notes.get("error", "it left no word: whoever ran it was killed")
+                self._end(work, "failed", {"error": f"it was begun {MAX_ATTEMPTS} times; the last try: {why}"})
+            elif order.kind == "retrain" and self._airflow is not None:
+                going_on += self._follow(begun, self._airflow)
+            else:
+                try:
+                    self._in_child(begun, stop)
+                except RetrainingRunningError as busy:
+                    self._not_before[order.id] = time.monotonic() + BUSY_SECONDS
+                    going_on.append(str(busy))
+                    continue  # the others need not wait
+                break
+        return "; ".join(going_on)
+
+    def _refusal(self, order: WorkOrder) -> str:
+        if order.model not in self._specs:
+            return f"there is no model {order.model}"
+        if order.world_time > self._now():
+            return f"it is from {order.world_time:%Y-%m-%d %H:%M}, which this world has not reached: of another world"
+        return ""
+
+    def _begin(self, work: Work) -> Work | None:
+        """The order as begun by this process, with the moment it is about; None when it was begun too often."""
+        order = work.order
+        if order.id not in self._begun:
+            if work.attempts >= MAX_ATTEMPTS:
+                return None
+            if "as_of" not in work.notes:
+                self._orders.note(order.id, as_of=self._now().isoformat())
+            work = self._orders.begin(order.id)
+            self._begun.add(order.id)
+            log.info("work order", model=order.model, order=order.id, kind=order.kind, why=order.why, attempt=work.attempts)
+        return work
+
+    def _in_child(self, work: Work, stop: threading.Event) -> None:
+        order, as_of = work.order, datetime.fromisoformat(work.notes["as_of"])
+        what = f"{order.model}: order {order.id} to {order.kind}"
+        try:
+            if order.kind == "retrain":
+                ended = self._child("services.trainer.run_job", msgspec.json.encode(_job(order, as_of)), what, stop)
+            else:
+                ended = self._child("services.trainer.run_order", msgspec.json.encode(Asked(order, as_of)), what, stop)
+        except ChildKilledError as error:
+            self._try_again(order, error)
+            raise
+        if ended.outcome != "stopped":  # goes on after the restart
+            self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the retrainer's log says why"})
+
+    def _follow(self, work: Work, airflow: AirflowClient) -> list[str]:
+        order, as_of = work.order, datetime.fromisoformat(work.notes["as_of"])
+        try:
+            if "run" not in work.notes:
+                self._ask(order, as_of, airflow)
+            answer = trigger.look(
+                airflow, order.model, order.id, failure_note(self._home, trigger.dag_id(order.model), order.id)
+            )
+        except AirflowUnavailableError as error:
+            waited = wall_now() - (work.started_at or wall_now())
+            if waited < AIRFLOW_PATIENCE:
+                return [f"{order.id}: {error}"]
+            self._end(work, "failed", {"error": f"{error} (for {waited / timedelta(minutes=1):.0f} minutes)"})
+        except trigger.RetrainingFailedError as error:
+            self._end(work, "failed", {"error": str(error)})
+        except AirflowError as error:
+            if "run" in work.notes:  # it had the run, and has it no more
+                self._end(work, "failed", {"error": str(error)})
+            else:  # a DAG that it has not read yet, perhaps
+                self._try_again(order, error)
+                raise
+        else:
+            if answer is None:
+                return [f"{order.id} runs in Airflow"]
+            self._end(work, "done", answer)
+        return []
+
+    def _try_again(self, order: WorkOrder, error: Exception) -> None:
+        """The next look begins it once more, which counts."""
+        self._orders.note(order.id, error=str(error))
+        self._begun.discard(order.id)
+
+    def _ask(self, order: WorkOrder, as_of: datetime, airflow: AirflowClient) -> None:
+        job = _job(order, as_of)
+        try:
+            trigger.ask(airflow, job.model, trigger.parameters(job), run_id=job.key)
+        except RunExistsError:
+            log.info("asked for before", model=job.model, order=order.id)
+        self._orders.note(order.id, run=job.key)
+
+    def _end(self, work: Work, state: State, answer: Mapping[str, Any]) -> None:
+        order = work.order
+        self._orders.end(order.id, state, answer)
+        self._begun.discard(order.id)
+        self._not_before.pop(order.id, None)
+        ORDERS.labels(order.model, order.kind, state).inc()
+        said = answer.get("error") or answer.get("outcome") or answer.get("verdict")
+        log.info("work order ended", model=order.model, order=order.id, kind=order.kind, state=state, said=said)
+
+
+def _job(order: WorkOrder, as_of: datetime) -> Job:
+    return Job(model=order.model, key=order.id, as_of=as_of, reason=order.why, who=order.who)

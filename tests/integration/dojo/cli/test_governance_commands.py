@@ -1,0 +1,509 @@
+"""What people do by hand: promote, roll back, approve, route, switch, and read who did what. Real Redis, MLflow and gateway."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from dojo.cli.app import build
+from dojo.core.connections import connect_redis
+from dojo.core.registry.bundle import BUNDLE_HASH_TAG
+from dojo.core.registry.versions import (
+    APPROVAL_TAG,
+    CHAMPION,
+    GATE_TAG,
+    PREVIOUS_CHAMPION,
+    ROLLED_BACK_TAG,
+    ModelRegistry,
+)
+from dojo.core.spec.load import load_spec
+from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.rollouts import Rollouts
+from dojo.core.state.routes import RouteTable
+from pipelines.release.tracking import tracking_client
+from tests.support.bundles import make_bundle
+from tests.support.gateways import GatewayServer
+from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+MODEL = "fraud_detection"
+ROOT = Path(__file__).parents[4]
+SPEC = load_spec(ROOT / "models" / f"{MODEL}.yaml")
+NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One Redis, one MLflow of its own (the trail's anchors are in it), and the commands over them."""
+
+    redis_server: RedisServer
+    mlflow: MlflowServer
+    registry: ModelRegistry
+    commands: typer.Typer
+    directory: Path
+
+    @property
+    def redis(self) -> Any:
+        return connect_redis(self.redis_server.url)
+
+    def run(self, *arguments: str, code: int = 0, answer: str = "", **environment: str) -> Result:
+        env = {
+            "DOJO_REDIS_URL": self.redis_server.url,
+            "DOJO_MLFLOW_URL": self.mlflow.url,
+            "DOJO_MODELS_DIR": str(ROOT / "models"),
+            "DOJO_HOME": str(self.directory),
+            "DOJO_GATEWAY_PORT": str(free_port()),
+            "COLUMNS": "200",
+            **environment,
+        }
+        done = CliRunner().invoke(self.commands, list(arguments), env=env, input=answer)
+        assert done.exit_code == code, f"{done.output}\n{done.exception!r}"
+        return done
+
+    def json(self, *arguments: str, **environment: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", **environment).stdout)
+
+    def roles(self) -> dict[str, str]:
+        return {alias: version.version for version in self.registry.versions(MODEL) for alias in version.aliases}
+
+    def trail(self) -> list[tuple[str, str, str]]:
+        return [(entry.kind, entry.who, entry.why) for entry in AuditTrail(self.redis).entries()]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    directory = tmp_path_factory.mktemp("governance")
+    redis, mlflow = RedisServer(directory), MlflowServer(directory)
+    redis.start()
+    mlflow.start()
+    registry = ModelRegistry(mlflow.url)
+    for number in range(3):
+        bundle = directory / f"bundle-{number}"
+        sha256 = make_bundle(bundle, seed=number + 1)
+        run = tracking_client(registry).create_run("0").info
+        tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
+        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", {BUNDLE_HASH_TAG: sha256})
+    yield Platform(redis, mlflow, registry, build(), directory)
+    mlflow.stop()
+    redis.stop()
+
+
+@pytest.fixture
+def platform(servers: Platform) -> Platform:
+    """Version 1 is champion, 2 won at the gate, 3 did not; nothing is routed or recorded; it is noon in the world."""
+    servers.redis.flushdb()
+    RedisWorldClock(servers.redis).set(NOON, 0)
+    for version in servers.registry.versions(MODEL):
+        for alias in version.aliases:
+            servers.registry.remove_alias(MODEL, alias)
+        for tag in set(version.tags) - {BUNDLE_HASH_TAG}:
+            tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
+    servers.registry.set_alias(MODEL, CHAMPION, "1")
+    servers.registry.set_tag(MODEL, "2", GATE_TAG, "improved")
+    servers.registry.set_tag(MODEL, "3", GATE_TAG, "worse")
+    return servers
+
+
+def promote(platform: Platform, number: str = "2", *more: str) -> Any:
+    return platform.json("models", "promote", f"{MODEL}@{number}", "--why", "it won", "--who", "Zoë", "--yes", *more)
+
+
+def rolling_out(platform: Platform, approval: str = "none") -> Rollouts:
+    rollouts = Rollouts(platform.redis)
+    spec = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"approval": approval})})
+    rollouts.start(spec, "2", "1", NOON, "retraining", "it won", {})
+    return rollouts
+
+
+# ---- promote
+
+
+def test_promotion_by_hand_changes_role_and_traffic_and_is_recorded(platform: Platform) -> None:
+    done = promote(platform)
+    assert (done["champion"], done["previous_champion"], done["route"]["strategy"]) == ("2", "1", "blue_green")
+    assert platform.roles() == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}
+    assert platform.trail() == [("alias", "Zoë", "it won"), ("route", "Zoë", "it won")]
+    (listed,) = (version for version in platform.json("models", "list") if version["version"] == "2")
+    assert (listed["aliases"], listed["gate"]) == (["champion"], "improved")
+
+
+def test_it_asks_first_and_no_means_no(platform: Platform) -> None:
+    refused = platform.run("models", "promote", f"{MODEL}@2", "--why", "it won", answer="n\n", code=1)
+    assert "version 2 becomes champion and gets all traffic; now it is 1" in refused.output
+    assert (platform.roles(), platform.trail()) == ({CHAMPION: "1"}, [])
+    platform.run("models", "promote", f"{MODEL}@2", "--why", "it won", answer="y\n")
+    assert platform.roles()[CHAMPION] == "2"
+    assert platform.trail()[0][1] not in ("", "Zoë"), "without --who it is the user of this machine"
+
+
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_the_first_champion_needs_no_verdict(platform: Platform, number: str) -> None:
+    platform.registry.remove_alias(MODEL, CHAMPION)
+    assert promote(platform, number)["champion"] == number
+
+
+def test_a_version_that_did_not_win_needs_force_and_the_trail_says_so(platform: Platform) -> None:
+    refused = platform.run("models", "promote", f"{MODEL}@3", "--why", "hurry", "--yes", code=1)
+    assert "version 3 did not win at the gate (worse)" in refused.stderr
+    assert "--force" in refused.stderr
+    assert (platform.roles(), platform.trail()) == ({CHAMPION: "1"}, [])
+    promote(platform, "3", "--force")
+    assert platform.trail()[0][2] == "it won (forced: version 3 did not win at the gate (worse))"
+
+
+def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> None:
+    platform.registry.set_tag(MODEL, "2", ROLLED_BACK_TAG, "it was slow")
+    assert "rolled back: it was slow" in platform.run("models", "promote", f"{MODEL}@2", "--why", "x", "-y", code=1).stderr
+    promote(platform, "2", "--force")
+    assert ROLLED_BACK_TAG not in platform.registry.get(MODEL, "2").tags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("models", "promote", MODEL, "--why", "x"), 2, "expected MODEL@VERSION"),
+        (("models", "promote", f"{MODEL}@champion", "--why", "x"), 2, "expected MODEL@VERSION"),
+        (("models", "promote", f"{MODEL}@99", "--why", "x"), 1, "not in the registry"),
+        (("models", "promote", f"{MODEL}@2", "--why", " "), 2, "--why is empty"),
+        (("models", "rollback", MODEL, "--why", "x"), 1, "no version is its previous champion"),
+        (("models", "rollback", MODEL, "--why", "x", "--to", "99"), 1, "not in the registry"),
+        (("models", "approve", MODEL, "--why", "x"), 1, "nothing waits for approval (it has no rollout)"),
+        (("routes", "set", MODEL, "--strategy", "ab", "--why", "x"), 2, "needs a --challenger"),
+        (("routes", "set", MODEL, "--strategy", "champion", "--challenger", "2", "--why", "x"), 2, "takes no --challenger"),
+        (
+            ("routes", "set", MODEL, "--strategy", "shadow", "--challenger", "2", "--weight", "0.5", "--why", "x"),
+            2,
+            "no --weight",
+        ),
+        (("routes", "set", MODEL, "--strategy", "ab", "--challenger", "99", "--why", "x"), 1, "not in the registry"),
+        (
+            ("routes", "set", MODEL, "--strategy", "ab", "--challenger", "1", "--why", "x", "--yes"),
+            1,
+            "differ in name and version",
+        ),
+        (("routes", "set", "no_model", "--strategy", "champion", "--why", "x"), 1, "no_model.yaml"),
+        (("routes", "switch", MODEL, "--why", "x"), 1, "nothing is warm to switch to"),
+        (("audit", "show", "1"), 1, "no readable entry 1"),
+        (("experiment", "report", MODEL), 1, "its traffic was never split"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong_and_changes_nothing(
+    platform: Platform, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    refused = platform.run(*arguments, code=code)
+    assert message in refused.stderr
+    assert (platform.roles(), platform.trail(), RouteTable(platform.redis).get(MODEL)) == ({CHAMPION: "1"}, [], None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models", "promote", f"{MODEL}@2"),
+        ("models", "rollback", MODEL),
+        ("routes", "set", MODEL, "--strategy", "champion"),
+        ("routes", "switch", MODEL),
+    ],
+)
+def test_while_a_rollout_is_active_only_its_controller_decides(platform: Platform, arguments: tuple[str, ...]) -> None:
+    rolling_out(platform)
+    refused = platform.run(*arguments, "--why", "x", "--yes", code=1)
+    assert "version 2 is being rolled out (shadow)" in refused.stderr
+    assert f"dojo rollout abort {MODEL}" in refused.stderr
+    assert platform.trail() == []
+
+
+# ---- roll back
+
+
+def test_rollback_gives_back_traffic_and_role(platform: Platform) -> None:
+    promote(platform)
+    done = platform.json("models", "rollback", MODEL, "--why", "declines doubled", "--who", "Zoë", "--yes")
+    assert (done["champion"], done["previous_champion"]) == ("1", None)
+    assert [arm["version"] for arm in done["route"]["arms"]] == ["1"]
+    assert "declines doubled" in platform.run("models", "show", f"{MODEL}@2").stdout
+    assert platform.trail()[-1] == ("alias", "Zoë", "declines doubled")
+
+
+def test_without_mlflow_traffic_moves_and_the_command_says_what_remains(platform: Platform) -> None:
+    promote(platform)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    asked = platform.run("models", "rollback", MODEL, "--why", "x", "--yes", code=1, DOJO_MLFLOW_URL=nowhere)
+    assert "--to 1 (the gateway has it at hand)" in asked.stderr
+    moved = platform.run("models", "rollback", MODEL, "--to", "1", "--why", "x", "--yes", code=1, DOJO_MLFLOW_URL=nowhere)
+    assert "traffic is with version 1 now; its role could not be changed" in moved.stderr
+    assert f"dojo models rollback {MODEL} --to 1" in moved.stderr
+    route = RouteTable(platform.redis).get(MODEL)
+    assert route is not None
+    assert [arm.version for arm in route.arms] == ["1"]
+    assert platform.roles()[CHAMPION] == "2"
+    platform.run("models", "rollback", MODEL, "--to", "1", "--why", "x", "--yes")
+    assert platform.roles() == {CHAMPION: "1"}
+    assert RouteTable(platform.redis).get(MODEL) == route
+
+
+# ---- approve
+
+
+def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin(platform: Platform) -> None:
+    rollouts = rolling_out(platform, approval="required")
+    done = platform.json("models", "approve", MODEL, "--why", "reviewed the segments", "--who", "Zoë")
+    approval = {"who": "Zoë", "when": "2030-03-01T12:00:00Z", "why": "reviewed the segments"}
+    assert {name: done[name] for name in approval} == approval
+    assert json.loads(platform.registry.get(MODEL, "2").tags[APPROVAL_TAG]) == approval
+    assert platform.json("models", "show", f"{MODEL}@2")["approval"] == approval
+    rollout = rollouts.get(MODEL)
+    assert rollout is not None
+    assert rollout.request is not None
+    assert (rollout.request.action, rollout.request.who, rollout.request.why) == ("approve", "Zoë", "reviewed the segments")
+    assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
+    # Asked again by somebody else before the controller took it: the decision was Zoë's.
+    platform.run("models", "approve", MODEL, "--why", "me too", "--who", "Yann")
+    assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
+    assert json.loads(platform.registry.get(MODEL, "2").tags[APPROVAL_TAG]) == approval
+
+
+def test_approval_without_mlflow_begins_nothing_and_can_be_repeated(platform: Platform) -> None:
+    rollouts = rolling_out(platform, approval="required")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    platform.run("models", "approve", MODEL, "--why", "reviewed", code=1, DOJO_MLFLOW_URL=nowhere)
+    rollout = rollouts.get(MODEL)
+    assert rollout is not None
+    assert rollout.request is None
+    platform.run("models", "approve", MODEL, "--why", "reviewed")
+    assert len(platform.trail()) == 1
+
+
+def test_what_does_not_wait_cannot_be_approved(platform: Platform) -> None:
+    rolling_out(platform)
+    refused = platform.run("models", "approve", MODEL, "--why", "x", code=1)
+    assert "nothing waits for approval (version 2 is shadow)" in refused.stderr
+
+
+# ---- routes
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy", "arms"),
+    [
+        (("champion",), "champion", [("champion", "1", 1.0, "live")]),
+        (("blue-green", "2"), "blue_green", [("champion", "1", 1.0, "live"), ("standby", "2", 0.0, "live")]),
+        (("ab", "2"), "ab", [("champion", "1", 0.5, "live"), ("challenger", "2", 0.5, "live")]),
+        (("canary", "2", "0.05"), "canary", [("champion", "1", 0.95, "live"), ("challenger", "2", 0.05, "live")]),
+        (("shadow", "3"), "shadow", [("champion", "1", 1.0, "live"), ("challenger", "3", 0.0, "shadow")]),
+    ],
+)
+def test_each_strategy_has_its_arms_and_roles_stay(
+    platform: Platform, options: tuple[str, ...], strategy: str, arms: list[tuple[object, ...]]
+) -> None:
+    named = dict(zip(("--strategy", "--challenger", "--weight"), options, strict=False))
+    route = set_route(platform, named)
+    assert route["strategy"] == strategy
+    assert [tuple(arm.values()) for arm in route["arms"]] == arms
+    assert platform.roles() == {CHAMPION: "1"}
+    assert platform.trail() == [("route", "Zoë", "to see")]
+
+
+def set_route(platform: Platform, options: Mapping[str, str]) -> Any:
+    given = [word for pair in options.items() for word in pair]
+    return platform.json("routes", "set", MODEL, *given, "--why", "to see", "--who", "Zoë", "--yes")["route"]
+
+
+def test_a_new_experiment_has_new_groups_and_a_growing_canary_keeps_its_own(platform: Platform) -> None:
+    ab = {"--strategy": "ab", "--challenger": "2"}
+    first = set_route(platform, ab)
+    assert set_route(platform, ab) == first, "nothing to change"
+    set_route(platform, {"--strategy": "champion"})
+    assert set_route(platform, ab)["salt"] != first["salt"]
+    canary = {"--strategy": "canary", "--challenger": "2", "--weight": "0.05"}
+    small = set_route(platform, canary)
+    assert small["salt"] != first["salt"]
+    assert set_route(platform, {**canary, "--weight": "0.2"})["salt"] == small["salt"]
+    assert set_route(platform, {**canary, "--challenger": "3"})["salt"] != small["salt"]
+
+
+def test_blue_and_green_are_switched_and_back_while_roles_stay(platform: Platform) -> None:
+    promote(platform)
+    there = platform.run("routes", "switch", MODEL, "--why", "slow at noon", "--yes")
+    assert "the registry's champion is still 2" in " ".join(there.stdout.split())
+    assert f"dojo models promote {MODEL}@1" in there.stdout
+    route = RouteTable(platform.redis).get(MODEL)
+    assert route is not None
+    assert [(arm.name, arm.version, arm.weight) for arm in route.arms] == [("champion", "1", 1.0), ("standby", "2", 0.0)]
+    back = platform.json(
+        "routes", "switch", MODEL, "--why", "it was the network", "--yes", DOJO_MLFLOW_URL="http://127.0.0.1:1"
+    )
+    assert [arm["version"] for arm in back["route"]["arms"]] == ["2", "1"]
+    assert platform.roles() == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}
+
+
+def test_a_route_that_changed_while_somebody_was_asked_is_not_overwritten(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def somebody_is_faster(*_: object, **__: object) -> bool:
+        set_route(platform, {"--strategy": "shadow", "--challenger": "3"})
+        return True
+
+    set_route(platform, {"--strategy": "champion"})
+    with monkeypatch.context() as patched:
+        patched.setattr("typer.confirm", somebody_is_faster)
+        arguments = ("routes", "set", MODEL, "--strategy", "ab", "--challenger", "2", "--why", "x")
+        refused = platform.run(*arguments, code=1)
+    assert "expected route generation 1, found 2" in refused.stderr
+    route = RouteTable(platform.redis).get(MODEL)
+    assert route is not None
+    assert route.strategy == "shadow"
+
+
+def test_show_says_what_the_gateway_really_serves_and_where_they_disagree(platform: Platform, tmp_path: Path) -> None:
+    gateway = GatewayServer(tmp_path, platform.redis_server.url, platform.mlflow.url)
+    gateway.start()
+    try:
+        port = {"DOJO_GATEWAY_PORT": str(gateway.port)}
+        wait_until(lambda: platform_serves(gateway, "1"), 60, f"the gateway serves the champion; see {gateway.log}")
+        assert platform.json("routes", "show", MODEL, **port)["notes"] == []
+        assert "the registry's champion serves (generation 0)" in platform.run("routes", "show", MODEL, **port).stdout
+        promote(platform)
+        wait_until(lambda: platform_serves(gateway, "2"), 60, f"the gateway serves version 2; see {gateway.log}")
+        platform.run("routes", "switch", MODEL, "--why", "to see", "--yes", **port)
+        wait_until(lambda: platform_serves(gateway, "1"), 10, "the gateway switches")
+        shown = platform.json("routes", "show", MODEL, **port)
+        assert shown["gateway"]["route"]["generation"] == shown["route"]["generation"] == 2
+        assert shown["notes"] == ["most traffic goes to version 1, the registry's champion is 2"]
+    finally:
+        gateway.stop()
+    shown = platform.run("routes", "show", MODEL)
+    assert "gateway: does not answer" in shown.stdout
+    assert "to see" in shown.stdout
+    assert "blue_green" in platform.run("routes", "list").stdout
+
+
+def platform_serves(gateway: GatewayServer, version: str) -> bool:
+    return bool(gateway.health()["models"].get(MODEL, {}).get("version") == version)
+
+
+# ---- audit and alerts
+
+
+def test_the_trail_is_listed_shown_and_verified(platform: Platform) -> None:
+    assert "Nothing was changed yet" in platform.run("audit", "list").stdout
+    promote(platform)
+    platform.run("routes", "switch", MODEL, "--why", "[red]slow[/]", "--who", "Yann", "--yes")
+    listed = platform.run("audit", "list").stdout
+    for words in ("2030-03-01 12:00", "Zoë", "version 2 became champion", "it won", "[red]slow[/]"):
+        assert words in listed
+    assert [entry["sequence"] for entry in platform.json("audit", "list", "--limit", "2")] == [2, 3]
+    assert [entry["kind"] for entry in platform.json("audit", "list", "--kind", "alias")] == ["alias"]
+    assert platform.json("audit", "list", "--model", "other") == []
+    shown = platform.json("audit", "show", "1")
+    assert (shown["before"], shown["after"]["champion"]) == ({"champion": "1"}, "2")
+    assert "became champion" in platform.run("audit", "show", "1").stdout
+    found = platform.json("audit", "verify")
+    assert found == {"entries": 3, "anchors": 1, "without_registry": False, "faults": []}
+    alone = platform.run("audit", "verify", DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
+    assert "3 entries, against 0 anchors" in alone.stdout
+    assert "anchors were not checked" in alone.stderr
+
+
+def test_a_forged_trail_fails_verification(platform: Platform) -> None:
+    promote(platform)
+    rows = platform.redis.xrange(STREAM_KEY)
+    platform.redis.delete(STREAM_KEY)
+    for message_id, fields in rows:
+        platform.redis.xadd(STREAM_KEY, {FIELD: fields[FIELD].replace("Zoë".encode(), b"Zoe!")}, id=message_id)
+    failed = platform.run("audit", "verify", code=1)
+    assert "entry 2: does not follow entry 1" in failed.stdout
+    assert "entry 1: the registry remembers" in failed.stdout
+    failed = platform.run("audit", "verify", "--json", code=1)
+    assert len(json.loads(failed.stdout)["faults"]) == 3
+
+
+def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) -> None:
+    promote(platform)
+    platform.redis.flushdb()
+    failed = platform.run("audit", "verify", code=1)
+    assert "found nothing" in failed.stdout
+    assert "0 entries, against 1 anchors in the registry: 1 faults" in failed.stdout
+
+
+def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:
+    assert "Nobody was told anything yet" in platform.run("alerts").stdout
+    for number, urgency in enumerate(("info", "page", "info")):
+        message = Message(
+            message_id=str(number),
+            urgency=urgency,  # type: ignore[arg-type]
+            to="payments-risk",
+            model=MODEL,
+            title=f"occasion [{number}]",
+            text="what happened\nwhat to do",
+            source="test",
+            world_time=NOON + timedelta(hours=number),
+            wall_time=NOON,
+        )
+        Inbox(platform.redis).send(message)
+    assert [one["message_id"] for one in platform.json("alerts", "--limit", "2")] == ["1", "2"]
+    assert [one["message_id"] for one in platform.json("alerts", "--urgency", "page")] == ["1"]
+    shown = platform.run("alerts").stdout
+    assert shown.index("occasion [0]") < shown.index("occasion [2]")
+    assert "    what to do" in shown
+
+
+def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(platform: Platform) -> None:
+    for source, title in (
+        ("rollout", "version 2 is taken back"),
+        ("alertmanager/chat", "features are stale"),
+        ("alertmanager/pager", "resolved: the gateway is down"),
+        ("alertmanagers", "another part"),
+    ):
+        message = Message(
+            message_id=title,
+            urgency="info",
+            to="ml-platform",
+            model="gateway",
+            title=title,
+            text="",
+            source=source,
+            world_time=None,
+            wall_time=NOON,
+        )
+        Inbox(platform.redis).send(message)
+    assert [one["source"] for one in platform.json("alerts", "--source", "alertmanager")] == [
+        "alertmanager/chat",
+        "alertmanager/pager",
+    ]
+    assert [one["title"] for one in platform.json("alerts", "--source", "alertmanager/chat")] == ["features are stale"]
+    shown = platform.run("alerts", "--source", "alertmanager").stdout
+    assert "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down" in shown
+    assert "No such message." in platform.run("alerts", "--source", "nobody").stdout
+
+
+def test_without_redis_every_command_says_so(platform: Platform) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    for arguments in (
+        ("audit", "list"),
+        ("audit", "verify"),
+        ("alerts",),
+        ("routes", "list"),
+        ("routes", "show", MODEL),
+        ("models", "promote", f"{MODEL}@2", "--why", "x"),
+    ):
+        failed = platform.run(*arguments, code=1, DOJO_REDIS_URL=nowhere)
+        assert "Redis does not answer at 127.0.0.1" in failed.stderr
+        assert "dojo up" in failed.stderr
+
+
+def test_without_a_world_there_is_no_time_to_record(platform: Platform) -> None:
+    platform.redis.flushdb()
+    failed = platform.run("models", "promote", f"{MODEL}@2", "--why", "x", code=1)
+    assert "no time yet" in failed.stderr
+    assert platform.roles() == {CHAMPION: "1"}

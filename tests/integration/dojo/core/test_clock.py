@@ -1,0 +1,89 @@
+"""The world clock in a real Redis: processes agree with each other, and go on without it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dojo.core.connections import connect_redis
+from dojo.core.state.clock import CLOCK_KEY, ClockNotSetError, RedisWorldClock, wall_now
+from tests.support.servers import RedisServer, wait_until
+
+pytestmark = pytest.mark.integration
+
+WORLD = datetime(2018, 6, 10, tzinfo=UTC)
+REFRESH = timedelta(milliseconds=50)
+
+# Two readings cannot be taken at one instant: what may pass between them on a busy machine, wall time.
+APART = timedelta(seconds=0.5)
+
+
+def clock_at(redis: RedisServer, refresh: timedelta = REFRESH) -> RedisWorldClock:
+    """A clock as another process has it: with a connection of its own."""
+    return RedisWorldClock(connect_redis(redis.url, timedelta(milliseconds=300)), refresh)
+
+
+def test_two_processes_agree_and_a_third_that_starts_later_too(redis_server: RedisServer) -> None:
+    one, other = clock_at(redis_server), clock_at(redis_server)
+    with pytest.raises(ClockNotSetError):
+        other.now()
+    one.set(WORLD, speed=3600)
+    wait_until(other.is_set, 5, "the other sees the clock")
+    assert one.anchor() == other.anchor() == clock_at(redis_server).anchor()
+    earlier = one.now()
+    assert timedelta(0) <= other.now() - earlier <= APART * 3600
+
+
+def test_a_speed_change_is_seen_by_others_and_makes_no_jump(redis_server: RedisServer) -> None:
+    one, other = clock_at(redis_server), clock_at(redis_server)
+    one.set(WORLD, speed=10)
+    assert other.speed() == 10
+    before = one.now()
+    one.set_speed(1000)
+    assert timedelta(0) <= one.anchor().world - before <= APART * 10
+    wait_until(lambda: other.speed() == 1000, 5, "the other process sees the new speed")
+
+
+def test_a_change_starts_from_the_latest_change_of_anybody(redis_server: RedisServer) -> None:
+    """A process whose cached anchor is old must not throw the world back when it changes the speed."""
+    slow_reader = clock_at(redis_server, refresh=timedelta(hours=1))
+    clock_at(redis_server).set(WORLD, speed=0)
+    assert slow_reader.now() == WORLD
+    clock_at(redis_server).set(WORLD + timedelta(days=3), speed=0)
+    assert slow_reader.set_speed(60).world == WORLD + timedelta(days=3)
+
+
+def test_a_paused_world_stands_still_and_goes_on_where_it_was(redis_server: RedisServer) -> None:
+    clock = clock_at(redis_server)
+    clock.set(WORLD, speed=3600)
+    paused_at = clock.set_speed(0).world
+    assert clock_at(redis_server).now() == paused_at
+    assert timedelta(0) <= clock.set_speed(3600).world - paused_at < timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_world_time_goes_on_while_redis_is_dead_or_hanging(redis_server: RedisServer, number: signal.Signals) -> None:
+    clock = clock_at(redis_server)
+    clock.set(WORLD, speed=1000)
+    redis_server.signal(number)
+    time.sleep(REFRESH.total_seconds())  # so that the next reading asks Redis
+    asked = wall_now()
+    readings = [clock.now() for _ in range(20)]
+    assert WORLD < readings[0] < readings[-1]
+    assert wall_now() - asked < timedelta(seconds=2), "a hanging Redis costs one timeout, not one per reading"
+
+
+def test_a_restarted_redis_still_knows_the_time(redis_server: RedisServer) -> None:
+    anchor = clock_at(redis_server).set(WORLD, speed=5)
+    redis_server.stop()
+    redis_server.start()
+    assert clock_at(redis_server).anchor() == anchor
+
+
+def test_the_anchor_is_readable_json(redis_server: RedisServer) -> None:
+    clock_at(redis_server).set(WORLD, speed=5)
+    stored = connect_redis(redis_server.url).get(CLOCK_KEY)
+    assert b'"world":"2018-06-10T00:00:00Z"' in stored

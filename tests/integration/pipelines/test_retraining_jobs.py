@@ -1,0 +1,477 @@
+"""Retraining as tasks, on real MLflow and Redis: killed anywhere it ends the same, and every outcome goes its way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from redis import Redis
+from typer.testing import CliRunner, Result
+
+from dojo.cli.app import build
+from dojo.cli.training import train as cli
+from dojo.core.events.types import Stream
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.lake import Lake
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
+from dojo.core.settings import Settings
+from dojo.core.state.audit import AuditTrail, Entry
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.rollouts import Rollout, Rollouts
+from dojo.core.state.routes import RouteTable
+from pipelines import retraining as pipeline
+from pipelines import tasks
+from pipelines.release.job_runs import DRY_RUN_TAG, JOB_TAG
+from pipelines.release.tracking import tracking_client
+from pipelines.retraining import BEFORE_THE_GATE, run_retraining
+from pipelines.training import steps
+from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.errors import RetrainingRunningError, RolloutRefusedError, StaleDataError
+from pipelines.training.job import Job, key_by_hand
+from pipelines.training.steps import Run
+from pipelines.training.workspaces import exclusive
+from tests.integration.pipelines.killed_tasks import run_task
+from tests.integration.services.monitor.shifted_shop import (
+    FIRST_AS_OF,
+    fill,
+    first_job,
+    later_job,
+    settings_for,
+    write_spec,
+)
+from tests.support.bundles import make_bundle, register_champion
+from tests.support.servers import MlflowServer, RedisServer
+
+pytestmark = pytest.mark.integration
+
+# Answers (of MLflow and Redis) after which a task is killed, one attempt after the other, until one gets through. Dense where things are
+# created and changed, up to the dozens that logging takes; tasks that mostly read and compute are killed a few times.
+MOMENTS = (*range(1, 11), 13, 16, 20, 25, 31, 38, 46, 56, 70, 90, 0)
+FEW_MOMENTS = (1, 2, 4, 8, 16, 32, 0)
+
+KILLED = "retraining_killed"
+APPROVED = "retraining_approved"
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer) -> Settings:
+    home = tmp_path_factory.mktemp("home")
+    fill(home / "lake")
+    return settings_for(home, redis_url, mlflow_server.url)
+
+
+@pytest.fixture(scope="module")
+def registry(settings: Settings) -> ModelRegistry:
+    return ModelRegistry(settings.mlflow)
+
+
+@pytest.fixture(scope="module")
+def redis(settings: Settings) -> Redis:
+    return Redis.from_url(settings.redis)
+
+
+def killed_again_and_again(task: str, job: Job, settings: Settings, moments: Sequence[int] = MOMENTS) -> int:
+    """Run a task to its end through kills. Returns how often it was killed."""
+    for kills, answers in enumerate(moments):
+        if run_task(task, job, settings, killed_after_answers=answers):
+            return kills
+    raise AssertionError("the last attempt is never killed")
+
+
+@pytest.fixture(scope="module")
+def first(settings: Settings) -> dict[str, int]:
+    """The model's first version, its last two tasks killed again and again. Kills by task."""
+    write_spec(settings.models_dir, KILLED)
+    job = first_job(KILLED)
+    for task in ("collect", "validate", "build_dataset", "train", "evaluate"):
+        assert run_task(task, job, settings)
+    return {task: killed_again_and_again(task, job, settings) for task in ("compare", "register")}
+
+
+@pytest.fixture(scope="module")
+def second(first: dict[str, int], settings: Settings) -> dict[str, int]:
+    """A challenger that wins, every task killed again and again. Kills by task."""
+    job = later_job(KILLED)
+    kills = {task: killed_again_and_again(task, job, settings, FEW_MOMENTS) for task in ("collect", "validate")}
+    for task in ("build_dataset", "train"):  # ask nobody: killed in the middle of their work
+        kills[task] = sum(not run_task(task, job, settings, killed_after_seconds=seconds) for seconds in (0.05, 0.2))
+        assert run_task(task, job, settings)
+    kills["evaluate"] = killed_again_and_again("evaluate", job, settings, FEW_MOMENTS)
+    return kills | {task: killed_again_and_again(task, job, settings) for task in ("compare", "register", "start_rollout")}
+
+
+def jobs_runs(registry: ModelRegistry, job: Job) -> list[str]:
+    experiment = tracking_client(registry).get_experiment_by_name(job.model)
+    assert experiment is not None
+    found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job.key}'")
+    return [run.info.run_id for run in found]
+
+
+def entries(redis: Redis, model: str) -> list[Entry]:
+    return [entry for entry in AuditTrail(redis).entries() if entry.model == model]
+
+
+def messages(redis: Redis, model: str) -> list[Message]:
+    return [message for message in Inbox(redis).newest(100) if message.model == model]
+
+
+def test_a_first_version_killed_at_every_step_is_one_version_and_the_champion(
+    first: dict[str, int], second: dict[str, int], registry: ModelRegistry, redis: Redis
+) -> None:
+    assert all(kills >= 4 for kills in first.values()), f"hardly anything was killed: {first}"
+    (run_id,) = jobs_runs(registry, first_job(KILLED))
+    version = registry.get(KILLED, "1")
+    assert (version.run_id, version.tags[GATE_TAG]) == (run_id, "first")
+    champion = registry.by_alias(KILLED, CHAMPION)
+    assert champion is not None
+    assert champion.version == "1"
+    became = [entry for entry in entries(redis, KILLED) if "became champion" in entry.what]
+    assert len(became) == 1
+    route = RouteTable(redis).get(KILLED)
+    assert route is not None
+    assert (route.strategy, [arm.version for arm in route.arms]) == ("champion", ["1"])
+
+
+def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
+    second: dict[str, int], registry: ModelRegistry, redis: Redis, settings: Settings
+) -> None:
+    assert second.keys() == {*BEFORE_THE_GATE, "register", "start_rollout"}
+    assert all(kills >= 1 for kills in second.values()), second
+    assert sum(second.values()) >= 25
+    (run_id,) = jobs_runs(registry, later_job(KILLED))
+    assert tracking_client(registry).get_run(run_id).info.status == "FINISHED"
+    versions = [version for version in registry.versions(KILLED) if version.run_id == run_id]
+    assert [version.version for version in versions] == ["2"]
+    assert versions[0].tags[GATE_TAG] == "improved"
+    assert float(versions[0].tags["gate_gain"]) > 0.005
+    assert set(versions[0].aliases) == {CHALLENGER}
+    champion = registry.by_alias(KILLED, CHAMPION)
+    assert champion is not None
+    assert champion.version == "1"
+
+    rollout = Rollouts(redis).get(KILLED)
+    assert rollout is not None
+    assert (rollout.version, rollout.champion, rollout.stage, rollout.revision) == ("2", "1", Stage.SHADOW, 1)
+    assert rollout.baseline.keys() == {"recall_at_threshold", "false_positive_rate_at_threshold"}
+    told = entries(redis, KILLED)
+    kinds = [entry.kind for entry in told if entry.entry_id.startswith(f"{KILLED}:later:")]
+    assert kinds == ["retraining", "gate", "alias"]
+    assert AuditTrail(redis).verify().faults == ()
+    workspace = later_job(KILLED).workspace(settings.home)
+    assert not (workspace / DATASET_FILE).exists()
+    assert not (workspace / "offline").exists()
+    assert (workspace / "gate" / "gate.html").exists()
+
+
+def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
+    second: dict[str, int], registry: ModelRegistry, redis: Redis
+) -> None:
+    (run_id,) = jobs_runs(registry, later_job(KILLED))
+    logged = {file.path for file in tracking_client(registry).list_artifacts(run_id, "gate")}
+    assert logged == {f"gate/{name}" for name in ("decision.json", "gate.md", "gate.html", "gains.png", "precision_recall.png")}
+    (gated,) = [entry for entry in entries(redis, KILLED) if entry.entry_id == f"{KILLED}:later:gate"]
+    assert gated.why == "the world shifted"
+    assert gated.after["verdict"] == "improved"
+    assert gated.after["champion"]["version"] == "1"
+    assert gated.after["gain"] > gated.after["low"] > 0
+    assert {guard["name"] for guard in gated.after["guards"]} == {
+        *("precision_at_1pct_fpr", "recall_at_50pct_precision", "calibration", "worst_segment", "latency", "size")
+    }
+
+
+def test_a_finished_job_run_again_ends_as_it_did(second: dict[str, int], registry: ModelRegistry, settings: Settings) -> None:
+    before = registry.versions(KILLED)
+    answer = run_retraining(later_job(KILLED), settings)
+    assert (answer["outcome"], answer["version"]) == ("promote", "2")
+    assert registry.versions(KILLED) == before
+    assert len(jobs_runs(registry, later_job(KILLED))) == 1
+
+
+def test_a_second_winner_waits_for_the_rollout_that_is_active(
+    second: dict[str, int], registry: ModelRegistry, settings: Settings, redis: Redis
+) -> None:
+    with pytest.raises(RolloutRefusedError, match=r"version 2 is already being rolled out .* dojo rollout start"):
+        run_retraining(later_job(KILLED, "another", days=1), settings)
+    challenger = registry.by_alias(KILLED, CHALLENGER)
+    assert challenger is not None
+    assert challenger.version == "2"
+    page = messages(redis, KILLED)[0]
+    assert (page.urgency, page.to) == ("page", "payments-risk")
+    assert "start_rollout" in page.text
+
+
+def test_a_dry_run_registers_nothing_and_its_run_says_so(
+    second: dict[str, int], registry: ModelRegistry, settings: Settings
+) -> None:
+    before = len(registry.versions(KILLED))
+    job = later_job(KILLED, "dry", dry_run=True)
+    answer = run_retraining(job, settings)
+    assert (answer["outcome"], answer["dry_run"]) == ("promote", True)
+    assert "version" not in answer
+    assert len(registry.versions(KILLED)) == before
+    (run_id,) = jobs_runs(registry, job)
+    assert tracking_client(registry).get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
+    assert not (job.workspace(settings.home) / DATASET_FILE).exists()
+
+
+def test_a_holdout_that_the_champion_has_seen_is_no_comparison(second: dict[str, int], settings: Settings) -> None:
+    job = Job(model=KILLED, key="past", as_of=FIRST_AS_OF - timedelta(days=3), reason="tests", who="tests", dry_run=True)
+    answer = run_retraining(job, settings)
+    assert (answer["verdict"], answer["outcome"]) == ("insufficient_data", "keep")
+    assert "the champion (version 1) has seen payments up to 2030-01-24 00:00" in answer["reason"]
+
+
+def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, settings: Settings, tmp_path: Path) -> None:
+    model = "retraining_no_record"
+    write_spec(settings.models_dir, model)
+    sha256 = make_bundle(tmp_path / "bundle", model)
+    register_champion(registry, tmp_path / "bundle", sha256, model)
+    job = later_job(model, dry_run=True)
+    for task in ("collect", "build_dataset", "train", "evaluate"):  # validate would hold the amounts against its profile
+        getattr(tasks, task)(job, settings)
+    answer = tasks.compare(job, settings)
+    assert (answer["verdict"], answer["outcome"]) == ("insufficient_data", "keep")
+    assert "has no record of what it was trained on" in answer["reason"]
+
+
+@pytest.fixture(scope="module")
+def approved(settings: Settings) -> Rollout:
+    """A model that wants approval, with a winner; its rollout as it began."""
+    write_spec(settings.models_dir, APPROVED, approval="required")
+    assert run_retraining(first_job(APPROVED), settings)["outcome"] == "first"
+    assert run_retraining(later_job(APPROVED), settings)["outcome"] == "promote"
+    rollout = Rollouts(Redis.from_url(settings.redis)).get(APPROVED)
+    assert rollout is not None
+    return rollout
+
+
+def test_a_winner_that_needs_approval_waits_for_it(approved: Rollout, registry: ModelRegistry) -> None:
+    assert (approved.version, approved.stage) == ("2", Stage.AWAITING_APPROVAL)
+    champion = registry.by_alias(APPROVED, CHAMPION)
+    assert champion is not None
+    assert champion.version == "1"
+
+
+@pytest.fixture(scope="module")
+def winner(approved: Rollout, registry: ModelRegistry) -> str:
+    """The winner of APPROVED as its champion."""
+    registry.promote(APPROVED, approved.version)
+    return approved.version
+
+
+def test_a_challenger_that_is_no_better_leaves_the_champion_and_tells_its_owner(
+    winner: str, registry: ModelRegistry, settings: Settings, redis: Redis
+) -> None:
+    job = later_job(APPROVED, "no-better", days=1)
+    answer = run_retraining(job, settings)
+    assert (answer["verdict"], answer["outcome"], answer["champion"]) == ("inconclusive", "keep", winner)
+    assert len(registry.versions(APPROVED)) == 2
+    message = messages(redis, APPROVED)[0]
+    assert (message.urgency, message.to, message.title) == ("info", "payments-risk", f"{APPROVED}: the champion stays")
+    assert answer["reason"] in message.text
+    assert "dojo gate show" in message.text
+    ended = [entry for entry in entries(redis, APPROVED) if entry.entry_id == f"{APPROVED}:no-better:ended"]
+    assert [entry.after["verdict"] for entry in ended] == ["inconclusive"]
+
+
+def test_a_worse_challenger_pages_its_owner(winner: str, registry: ModelRegistry, settings: Settings, redis: Redis) -> None:
+    answer = run_retraining(later_job(APPROVED, "worse", days=2), settings, after_train=learn_nonsense)
+    assert (answer["verdict"], answer["outcome"]) == ("worse", "regression")
+    assert len(registry.versions(APPROVED)) == 2
+    champion = registry.by_alias(APPROVED, CHAMPION)
+    assert champion is not None
+    assert champion.version == winner
+    message = messages(redis, APPROVED)[0]
+    assert message.urgency == "page"
+    assert "worse" in message.title
+
+
+def learn_nonsense(run: Run) -> None:
+    """Train again on labels that belong to other payments."""
+    file = run.workspace / DATASET_FILE
+    dataset = pl.read_parquet(file)
+    shuffled = np.random.default_rng(1).permutation(dataset["label"].to_numpy())
+    dataset.with_columns(pl.Series("label", shuffled)).write_parquet(file)
+    steps.train_step(run)
+    dataset.write_parquet(file)
+
+
+def test_stale_data_is_refused_at_once_and_the_owner_is_paged(settings: Settings, redis: Redis) -> None:
+    model = "retraining_stale"
+    write_spec(settings.models_dir, model)
+    tried: list[str] = []
+    left = later_job(model, "refused-before").workspace(settings.home) / DATASET_FILE
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with pytest.raises(StaleDataError, match="stale data"):
+        run_retraining(later_job(model, days=10), settings, lambda step, share: tried.append(step))
+    assert tried == ["collect"]
+    (page,) = messages(redis, model)
+    assert page.urgency == "page"
+    assert "collect: StaleDataError: stale data" in page.text
+    assert not left.exists()
+
+
+def test_a_lake_that_cannot_be_read_is_tried_again(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "FIRST_WAIT_SECONDS", 0.01)
+    model = "retraining_unreadable"
+    write_spec(settings.models_dir, model)
+    file = Lake(settings.lake_dir).files(Stream.TRANSACTIONS)[-5]
+    content = file.read_bytes()
+    tried: list[str] = []
+    file.write_bytes(b"half a file")
+
+    def mended_after(tries: int) -> steps.Progress:
+        def progress(step: str, share: float) -> None:
+            tried.append(step)
+            if len(tried) == tries:
+                file.write_bytes(content)
+            if step == "validate":
+                raise StaleDataError("far enough")  # collected: the rest is not this test's
+
+        return progress
+
+    try:
+        with pytest.raises(pl.exceptions.ComputeError):
+            run_retraining(later_job(model, "for-good"), settings, mended_after(99))
+        assert tried == ["collect"] * 4
+        assert [page.urgency for page in messages(redis, model)] == ["page"]
+        tried.clear()
+        with pytest.raises(StaleDataError, match="far enough"):
+            run_retraining(later_job(model, "for-a-while"), settings, mended_after(3))
+        assert tried == ["collect", "collect", "collect", "validate"]
+    finally:
+        file.write_bytes(content)
+
+
+def test_one_retraining_of_a_model_at_a_time(settings: Settings, redis: Redis) -> None:
+    model = "retraining_twice"
+    write_spec(settings.models_dir, model)
+    with exclusive(model, settings.home), pytest.raises(RetrainingRunningError, match="another retraining is running"):
+        run_retraining(later_job(model), settings)
+    assert entries(redis, model) == []
+
+
+@pytest.fixture
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The `dojo` command in this stack, without Airflow."""
+    for name, value in {
+        "DOJO_HOME": settings.home,
+        "DOJO_MODELS_DIR": settings.models_dir,
+        "DOJO_REDIS_URL": settings.redis,
+        "DOJO_MLFLOW_URL": settings.mlflow,
+        "DOJO_WITHOUT": "airflow",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    return lambda *arguments: CliRunner().invoke(build(), arguments)
+
+
+def test_dojo_retrain_here_and_dojo_gate_show(
+    approved: Rollout, settings: Settings, registry: ModelRegistry, command: Callable[..., Result]
+) -> None:
+    ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--reason", "a look", "--json")
+    assert ran.exit_code == 0, ran.output
+    answer = json.loads(ran.stdout)
+    spec = (settings.models_dir / f"{APPROVED}.yaml").read_bytes()
+    champion = registry.by_alias(APPROVED, CHAMPION)
+    assert champion is not None
+    key = key_by_hand(datetime(2030, 3, 10, 12, tzinfo=UTC), spec, champion.version, "dry-run")
+    assert (answer["dry_run"], answer["job"]) == (True, key)
+    newest = json.loads(command("gate", "show", APPROVED, "--json").stdout)
+    assert (newest["job"], newest["verdict"], newest["gain"]) == (answer["job"], answer["verdict"], answer["gain"])
+    shown = command("gate", "show", f"{APPROVED}@2").stdout
+    assert "The challenger wins" in shown
+    assert "version 1, trained as of 2030-02-06 00:00" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("retrain", APPROVED, "--as-of", "2031-01-01"), 1, "stale data"),
+        (("retrain", "nobody"), 1, "nobody.yaml: cannot be read"),
+        (("retrain", APPROVED, "--sabotage", "slow_by_night"), 2, "together with --in-process"),
+        (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
+        (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),
+        (("gate", "show", "@2"), 2, "expected MODEL or MODEL@VERSION"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    approved: Rollout, command: Callable[..., Result], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = command(*arguments)
+    assert (ran.exit_code, said in ran.output) == (code, True), ran.output
+
+
+def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Callable[..., Result], redis: Redis) -> None:
+    model = "retraining_by_hand"
+    write_spec(settings.models_dir, model)
+    # A process, as people call it: nothing of MLflow's own words in between.
+    first = ("train", model, "--as-of", "2030-02-06", "--json")
+    trained = subprocess.run([sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True)
+    assert json.loads(trained.stdout)["not_recorded"] is None
+    assert "mlflow" not in trained.stderr.lower()
+    assert command("train", model, "--as-of", "2030-03-06", "--json").exit_code == 0
+    assert [entry.what for entry in entries(redis, model) if entry.kind == "alias"] == [
+        "version 1 became champion",
+        "version 2 became challenger",
+    ]
+    route = RouteTable(redis).get(model)
+    assert route is not None
+    assert [arm.version for arm in route.arms] == ["1"]
+
+
+def test_a_version_whose_role_cannot_be_recorded_is_there_and_says_so(
+    settings: Settings,
+    registry: ModelRegistry,
+    command: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = "retraining_unrecorded"
+    write_spec(settings.models_dir, model)
+    server = RedisServer(tmp_path)
+    server.start()
+    monkeypatch.setenv("DOJO_REDIS_URL", server.url)
+
+    def redis_dies_at_the_end(step: str, share: float) -> None:
+        if step == "log":
+            server.stop()
+
+    monkeypatch.setattr(cli, "say", redis_dies_at_the_end)
+    try:
+        trained = command("train", model, "--as-of", "2030-02-06", "--json")
+        # What it advises then does it.
+        server.start()
+        RedisWorldClock(Redis.from_url(server.url)).set(FIRST_AS_OF, 0)
+        promoted = command("models", "promote", f"{model}@1", "--why", "it could not be recorded", "--yes")
+        assert promoted.exit_code == 0, promoted.output
+        became = [entry.what for entry in entries(Redis.from_url(server.url), model) if entry.kind == "alias"]
+        assert became == ["version 1 became champion"]
+    finally:
+        server.stop()
+    assert trained.exit_code == 0, trained.output
+    assert f"dojo models promote {model}@1" in trained.stderr
+    answer = json.loads(trained.stdout)
+    assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
+    assert "version 1 became champion" in answer["not_recorded"]
+    assert "not recorded in the audit trail, and it has no route" in trained.stderr
+    champion = registry.by_alias(model, CHAMPION)
+    assert champion is not None
+    assert champion.version == "1"

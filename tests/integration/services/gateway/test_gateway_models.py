@@ -1,0 +1,137 @@
+"""Which version serves: switches, refusals and restarts, with a real MLflow."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, load_bundle, write_bundle
+from dojo.core.registry.versions import ModelRegistry
+from tests.integration.services.gateway.conftest import StartGateway
+from tests.support.bundles import make_bundle, register_champion
+from tests.support.gateways import Callers, GatewayServer
+from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+INSTANCE = {"customer_id": "c1", "merchant_id": "m1", "amount": 5.0}
+
+
+def models_dir(directory: Path, model: str) -> Path:
+    """A directory with one spec: the shipped one under a name of this test's own (tests share one MLflow)."""
+    specs = directory / "models"
+    specs.mkdir()
+    text = Path("models/fraud_detection.yaml").read_text().replace("name: fraud_detection", f"name: {model}", 1)
+    (specs / f"{model}.yaml").write_text(text)
+    return specs
+
+
+def serving(gateway: GatewayServer, model: str) -> str:
+    return gateway.predict(INSTANCE, model=model)[0]["version"]
+
+
+def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_down(
+    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    model = "switching"
+    specs = models_dir(tmp_path, model)
+    registry = ModelRegistry(mlflow_server.url)
+    gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
+
+    # Nothing is registered yet: not ready, and the spec's fallback answers.
+    status, readiness, _ = gateway.request("GET", "/readyz")
+    assert status == 503
+    assert readiness["models"][model]["version"] is None
+    answer = gateway.predict(INSTANCE, model=model)[0]
+    assert (answer["score"], answer["version"], answer["flagged"]) == (0.0, "0", False)
+    assert answer["degraded"] == ["model_unavailable"]
+
+    register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", model), model)
+    wait_until(lambda: serving(gateway, model) == "1", 60, "the first champion is served")
+    assert gateway.request("GET", "/readyz")[0] == 200
+
+    with Callers(gateway.port, model=model) as callers:
+        register_champion(registry, tmp_path / "b2", make_bundle(tmp_path / "b2", model, seed=2), model)
+        wait_until(lambda: callers.calls[-1].version == "2", 30, "the new champion is served")
+        calls = callers.stop()
+    assert not callers.dropped
+    assert {call.status for call in calls} == {200}
+    assert {call.version for call in calls} == {"1", "2"}
+    assert gateway.metric("dojo_model_info", model=model, version="2") == 1
+    assert gateway.metric("dojo_model_info", model=model, version="1") == 0
+
+    # A restart without MLflow serves the last verified version at once.
+    assert gateway.stop() == 0
+    restarted = start_gateway(online_redis.url, f"http://127.0.0.1:{free_port()}", cached=False, models_dir=specs)
+    assert serving(restarted, model) == "2"
+    wait_until(
+        lambda: restarted.metric("dojo_gateway_registry_errors_total", model=model) > 0,
+        60,
+        "it has noticed that MLflow is away",
+    )
+    assert serving(restarted, model) == "2"
+    assert restarted.request("GET", "/readyz")[0] == 200
+    restarted.stop()
+
+    # A damaged cache is refused too: the version before it answers until the champion is downloaded again.
+    flip_a_byte(gateway.home / "gateway" / "models" / model / "2" / MODEL_FILE)
+    again = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
+    assert again.metric("dojo_gateway_model_rejected_total", model=model) == 1
+    assert serving(again, model) == "1"
+    wait_until(lambda: serving(again, model) == "2", 60, "the champion is downloaded again")
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_version_that_fails_verification_is_never_served(
+    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    model = "guarded"
+    specs = models_dir(tmp_path, model)
+    registry = ModelRegistry(mlflow_server.url)
+    register_champion(registry, tmp_path / "good", make_bundle(tmp_path / "good", model), model)
+    gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
+    wait_until(lambda: serving(gateway, model) == "1", 60, "the good version is served")
+
+    def rejected() -> float:
+        return gateway.metric("dojo_gateway_model_rejected_total", model=model)
+
+    with Callers(gateway.port, callers=1, model=model) as callers:
+        # One byte of the model changed after it was hashed.
+        shutil.copytree(tmp_path / "good", tmp_path / "corrupt")
+        sha256 = make_bundle(tmp_path / "corrupt", model, seed=2)
+        flip_a_byte(tmp_path / "corrupt" / MODEL_FILE)
+        register_champion(registry, tmp_path / "corrupt", sha256, model)
+        wait_until(lambda: rejected() == 1, 30, "the corrupt version is rejected")
+
+        # Hashes agree, but the model does not give the scores that training got: two versions' files mixed up.
+        make_bundle(tmp_path / "other", model, seed=3)
+        make_bundle(tmp_path / "mixed", model, seed=4)
+        shutil.copy(tmp_path / "other" / PARITY_FILE, tmp_path / "mixed" / PARITY_FILE)
+        sha256 = write_bundle(tmp_path / "mixed", load_bundle(tmp_path / "good")[0])
+        register_champion(registry, tmp_path / "mixed", sha256, model)
+        wait_until(lambda: rejected() == 2, 30, "the version without parity is rejected")
+
+        # A bundle that is another's, hash tag and all.
+        make_bundle(tmp_path / "foreign", "someone_elses")
+        register_champion(registry, tmp_path / "foreign", write_bundle_again(tmp_path / "foreign"), model)
+        wait_until(lambda: rejected() == 3, 30, "another model's bundle is rejected")
+        calls = callers.stop()
+    assert {(call.status, call.version) for call in calls} == {(200, "1")}
+    assert not callers.dropped
+    assert gateway.health()["models"][model]["rejected_version"] == "4"
+    assert "parity" in gateway.log.read_text()
+
+    register_champion(registry, tmp_path / "b5", make_bundle(tmp_path / "b5", model, seed=5), model)
+    wait_until(lambda: serving(gateway, model) == "5", 30, "the next good version is served")
+
+
+def write_bundle_again(directory: Path) -> str:
+    """The bundle's own SHA-256, as training would tag it."""
+    return write_bundle(directory, load_bundle(directory)[0])

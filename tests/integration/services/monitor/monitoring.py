@@ -1,0 +1,183 @@
+"""Monitors for tests: real processes on a real Redis, and what an offline recount of the same events gives."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
+from dojo.core.events.types import Event, Prediction, Stream, Verdict, decode
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.settings import load_settings
+from dojo.core.state.clock import RedisWorldClock
+from dojo.stats.histograms.binning import bin_counts
+from services.monitor.__main__ import build, main
+from services.monitor.counting.consumer import STREAMS
+from services.monitor.counting.state import GROUP, Known, Store
+from services.monitor.counting.windows import floor
+from services.monitor.judging.records import Records
+from services.monitor.loop import Monitor, Status
+from services.monitor.metrics import Metrics
+from tests.integration.fork_server import CONTEXT
+from tests.integration.services.recorder.recording import health_at
+from tests.support.monitor_events import MODEL, START, Shop, spec
+from tests.support.servers import RedisServer, free_port, wait_until
+
+HOUR = timedelta(hours=1)
+PER_HOUR = 400  # answers, of which a window needs 300
+
+# Tests do not wait the usual five seconds for the lease of a monitor that is gone.
+LEASE = timedelta(milliseconds=300)
+
+
+class Monitoring:
+    """One Redis and as many monitor processes as a test wants."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.redis = redis
+        self.directory = directory
+        self.client = connect_redis(redis.url, timedelta(seconds=5))
+        self.log = RedisEventLog(self.client, max_length=1_000_000)
+        self.clock = RedisWorldClock(self.client)
+        self.records = Records(self.client, 1000)
+
+    def knows(self, profile: ReferenceProfile, version: str = "1") -> None:
+        """As if a monitor had met the version before: no registry is needed."""
+        store = Store(self.client, "test")
+        assert store.acquire() != "other"
+        store.remember_profile((MODEL, version), profile)
+        store.release()
+
+    def monitor(self) -> ForkedMonitor:
+        return ForkedMonitor(self.redis.url, self.directory)
+
+    def lag(self) -> int:
+        return sum(self.log.lag(stream, GROUP) for stream in STREAMS)
+
+    def wait_until_counted(self, within: float = 60) -> None:
+        wait_until(lambda: self.lag() == 0, within, "everything is counted", every=0.05)
+
+    def counted(self) -> Known:
+        """What is in Redis now."""
+        return Store(self.client, "test").load()
+
+
+class Watch:
+    """One monitor in this process, and a world whose time tests move."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.monitoring = Monitoring(redis, directory)
+        self.directory = directory
+        self.redis_url = redis.url
+        self.shop = Shop()
+        self.spec = spec()
+        self.metrics = Metrics(CollectorRegistry())
+        self.monitor = self.start()
+
+    def start(self) -> Monitor:
+        self.metrics = Metrics(CollectorRegistry())
+        settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
+        return build(settings, {MODEL: self.spec}, self.metrics, Status(), LEASE, self.monitoring.clock)
+
+    def restart(self) -> None:
+        self.monitor.release()
+        self.monitor = self.start()
+
+    def append(self, events: Sequence[Event]) -> None:
+        self.monitoring.log.append(events)
+
+    def look(self, at: datetime) -> None:
+        """One round with world time at `at`."""
+        self.monitoring.clock.set(at, 0)
+        assert self.monitor.round(lambda: False)
+
+    def hours(self, first: int, last: int, **how: float) -> None:
+        """Live through hours first to last - 1 after START, each judged when it is over."""
+        for hour in range(first, last):
+            start = START + HOUR * hour
+            self.append(self.shop.predictions(start, PER_HOUR, **how))  # type: ignore[arg-type]
+            self.look(start + HOUR + timedelta(minutes=45))
+
+    def verdict(self, check: str, window: str = "hour", version: str = "1") -> Verdict:
+        return self.monitoring.records.latest(MODEL)[check, window, version]  # type: ignore[index]
+
+    def told(self, check: str) -> list[Verdict]:
+        """The check's events on the event log."""
+        rows = self.monitoring.client.xrange(stream_key(Stream.VERDICTS))
+        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
+        return [event for event in events if isinstance(event, Verdict) and event.check == check]
+
+    def gauge(self, check: str, window: str = "hour") -> float:
+        return self.metrics.severity.labels(MODEL, check, window)._value.get()
+
+
+class ForkedMonitor:
+    """The process that `python -m services.monitor` is, forked from a server that did its imports."""
+
+    def __init__(self, redis_url: str, directory: Path) -> None:
+        self.port = free_port()
+        self.log = directory / f"monitor-{self.port}.log"
+        environment = {
+            "DOJO_HOME": str(directory),
+            "DOJO_REDIS_URL": redis_url,
+            "DOJO_MONITOR_PORT": str(self.port),
+            "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # nobody is there: what is known must do
+        }
+        self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process.start()
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self._process.kill()
+        self._process.join(10)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        self._process.terminate()
+        self._process.join(10)
+        return self._process.exitcode
+
+    def health(self) -> dict[str, str]:
+        return health_at(self.port)
+
+
+def _main(environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), sys.stderr.fileno())
+    sys.exit(main())
+
+
+def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+    """(version, hour) -> column -> counts per bin, and "rows", from events of which each counts once; plain NumPy, no monitor code."""
+    unique = {event.event_id: event for event in events}
+    hours: dict[tuple[str, datetime], list[Prediction]] = {}
+    for event in unique.values():
+        hours.setdefault((event.version, floor(event.world_time, "hour")), []).append(event)
+    found = {}
+    for place, group in hours.items():
+        counts = {"rows": [len(group)], "flagged": [sum(event.flagged for event in group)]}
+        for name, column in profile.features.items():
+            values = np.array([event.features[name] for event in group], dtype=np.float32).astype(np.float64)
+            counts[name] = bin_counts(values, np.asarray(column.edges)).tolist()
+        found[place] = counts
+    return found
+
+
+def windows_of(known: Known, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+    """The monitor's windows in the form of `recount`."""
+    found = {}
+    for (_, version), hours in known.hours.items():
+        for hour, window in hours.items():
+            counts = {"rows": [window.rows], "flagged": [window.flagged]}
+            for name in profile.features:
+                assert window.histogram is not None
+                counts[name] = list(window.histogram.column(name).counts)
+            found[version, hour] = counts
+    return found

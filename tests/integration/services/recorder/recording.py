@@ -1,0 +1,204 @@
+"""What the recorder's tests share: synthetic events, and recorder processes over one Redis and one lake."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dojo.core.connections import connect_redis
+from dojo.core.events.log import RedisEventLog, stream_key
+from dojo.core.events.types import (
+    Event,
+    Outcome,
+    Prediction,
+    Shadow,
+    Stream,
+    Transaction,
+    Verdict,
+)
+from dojo.core.judging.drift import Finding
+from dojo.core.lake import Lake
+from services.recorder.__main__ import main
+from tests.integration.fork_server import CONTEXT
+from tests.support.servers import RedisServer, Server, free_port, wait_until
+
+START = datetime(2018, 6, 10, 20, tzinfo=UTC)
+
+
+def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[Event]:
+    """One event of each stream in turn, some of them late by up to two days; endless."""
+    number = 0
+    while True:
+        key = f"{number:08d}"
+        late = timedelta(days=rng.uniform(0, 2) if rng.random() < 0.05 else 0)
+        world = START + timedelta(seconds=number * seconds_apart) - late
+        yield Transaction(
+            event_id=Transaction.id_for(key),
+            world_time=world,
+            wall_time=world,
+            transaction_id=key,
+            customer_id=f"c{number % 50}",
+            merchant_id=f"m{number % 70}",
+            amount=float(number),
+        )
+        yield Prediction(
+            event_id=Prediction.id_for(key),
+            world_time=world,
+            wall_time=world,
+            prediction_id=key,
+            request_id=key,
+            model="fraud_detection",
+            version="1",
+            arm="champion",
+            entity_keys={"customer": f"c{number % 50}"},
+            features={"amount": float(number), "is_night": 0.0},
+            feature_age_seconds={"customer_daily": None},
+            score=0.25,
+            flagged=False,
+            latency_seconds=0.004,
+            route_generation=number % 3,
+        )
+        failed = number % 10 == 0
+        yield Shadow(
+            event_id=Shadow.id_for(key),
+            world_time=world,
+            wall_time=world,
+            prediction_id=key,
+            request_id=key,
+            model="fraud_detection",
+            version="2",
+            route_generation=number % 3,
+            score=None if failed else 0.75,
+            flagged=None if failed else True,
+            scoring_seconds=0.0001,
+            champion_version="1",
+            champion_score=0.25,
+            champion_flagged=False,
+            champion_scoring_seconds=0.0001,
+            error="timeout" if failed else "",
+        )
+        yield Verdict(
+            event_id=Verdict.id_for(key),
+            world_time=world,
+            wall_time=world,
+            model="fraud_detection",
+            version="1",
+            check="input_drift",
+            window="hour",
+            window_start=world,
+            severity="warning",
+            rows=400,
+            summary="amount has drifted",
+            findings=(Finding(subject="amount", severity="warning", value=0.15, threshold=0.1, rows=400),),
+            since=None if failed else world,
+        )
+        yield Outcome(
+            event_id=Outcome.id_for(key),
+            world_time=world,
+            wall_time=world,
+            transaction_id=key,
+            transaction_time=world,
+            label=number % 2,
+        )
+        number += 1
+
+
+class Recording:
+    """One Redis, one lake, and as many recorder processes as a test wants."""
+
+    def __init__(self, redis: RedisServer, directory: Path) -> None:
+        self.redis = redis
+        self.directory = directory
+        self.lake = Lake(directory / "lake")
+        self.client = connect_redis(redis.url, timedelta(seconds=5))
+        self.log = RedisEventLog(self.client, max_length=1_000_000)
+
+    def environment(self) -> dict[str, str]:
+        """A recorder's settings: a free port, this Redis, this lake."""
+        return {
+            "DOJO_HOME": str(self.directory),
+            "DOJO_REDIS_URL": self.redis.url,
+            "DOJO_RECORDER_PORT": str(free_port()),
+        }
+
+    def recorder(self) -> ForkedRecorder:
+        return ForkedRecorder(self.directory, self.environment())
+
+    def recorder_from_the_command_line(self, **settings: str) -> Server:
+        environment = {**self.environment(), **settings}
+        name = f"recorder-{environment['DOJO_RECORDER_PORT']}"
+        return Server(name, [sys.executable, "-m", "services.recorder"], self.directory, environment)
+
+    def lag(self) -> int:
+        return sum(self.log.lag(stream, "recorder") for stream in Stream)
+
+    def pending(self) -> int:
+        """Messages that were read and not acknowledged."""
+        groups = [g for s in Stream if self.client.exists(stream_key(s)) for g in self.client.xinfo_groups(stream_key(s))]
+        return sum(group["pending"] for group in groups)
+
+    def wait_until_recorded(self, within: float = 30) -> None:
+        wait_until(lambda: self.lag() == 0, within, "everything is recorded", every=0.05)
+
+    def event_ids(self, stream: Stream) -> list[str]:
+        """As a reader of the lake finds them: in order, doubles included."""
+        return self.lake.scan(stream).collect()["event_id"].sort().to_list()
+
+
+class ForkedRecorder:
+    """A recorder process that skips the second that imports take: forked from a server that did them.
+
+    The start-ups of these tests would be two minutes of importing; what runs (and is killed) here is the same `main`.
+    """
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.port = int(environment["DOJO_RECORDER_PORT"])
+        self.log = directory / f"recorder-{self.port}.log"
+        self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self._process.kill()
+        self._process.join(10)
+
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        self._process.terminate()
+        self._process.join(10)
+        return self._process.exitcode
+
+    def health(self) -> dict[str, str]:
+        return health_at(self.port)
+
+    def metric(self, name: str, **labels: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        series = name + "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+        return next((float(line.split()[-1]) for line in lines if line.startswith(series)), 0.0)
+
+
+def _main(environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), sys.stderr.fileno())
+    sys.exit(main())
+
+
+def health_at(port: int) -> dict[str, str]:
+    """What /healthz says; empty while nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return json.load(refusal)
+    except OSError:
+        return {}

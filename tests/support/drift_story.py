@@ -1,0 +1,149 @@
+"""A drift from its cause to what is done about it: a world's live days through the event log into the real monitor and responder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric, start_http_server
+
+from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
+from dojo.core.events.types import Check, Stream, Verdict, decode
+from dojo.core.judging.drift import Severity
+from dojo.core.lake import Lake, start_of
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.registry.versions import ModelRegistry
+from dojo.core.settings import load_settings
+from dojo.core.state.inbox import Message
+from dojo.core.state.work_orders import Kind as OrderKind
+from dojo.core.state.work_orders import WorkOrder
+from services.monitor.__main__ import build
+from services.monitor.counting.state import Store
+from services.monitor.judging.verdicts import TROUBLE
+from services.monitor.loop import Status
+from services.monitor.metrics import Metrics
+from services.responder.announcements import RESPONDER
+from tests.support.bulk_monitor import DAY, HOUR, NO_REGISTRY, lake_rows, write_freshness
+from tests.support.drift_world import Live
+from tests.support.responding import Surroundings
+
+ENDS = {"hour": HOUR, "day": DAY, "now": HOUR}
+
+# Nobody else monitors here, and a busy machine may take its time between two rounds.
+LEASE = timedelta(minutes=10)
+
+
+class Exposed:
+    """/metrics of whichever monitor is the present one."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.registry = CollectorRegistry()
+        self._server: Any = None
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.registry.collect()
+
+    def up(self) -> None:
+        self._server, _ = start_http_server(self.port, "127.0.0.1", registry=self)  # type: ignore[arg-type]
+
+    def down(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+class Story:
+    """One world's live days, lived hour by hour: events, labels and freshness notes; then the monitor; then the responder; then the retrainer, whose
+    answers the test gives.
+
+    Attributes:
+        answers: what becomes of a work order, by its kind; an order of another kind stays open.
+        orders: every order that was placed, in order.
+    """
+
+    def __init__(self, live: Live, redis_url: str, directory: Path, exposed: Exposed, since: datetime) -> None:
+        """since: a midnight; what was lived before it, nobody has watched."""
+        self.live = replace(live, version="2")  # which has had the traffic for long (Surroundings)
+        spec, model = live.world.spec, live.world.spec.name
+        registry = ModelRegistry(NO_REGISTRY, timeout_seconds=1, retries=0)
+        self.responder = Surroundings(redis_url, registry, model=model)
+        self.responder.spec = spec
+        self.responder.loop = self.responder.start()
+        self.answers: dict[OrderKind, Mapping[str, Any]] = {}
+        self.orders: list[WorkOrder] = []
+        self.now = since
+        self._clock, self._redis = self.responder.clock, self.responder.redis
+        self._clock.advance(self.now - self._clock.now())
+        settings = load_settings(home=directory, redis_url=redis_url, mlflow_url=NO_REGISTRY)
+        self._lake = Lake(settings.lake_dir)
+        self._log = RedisEventLog(self._redis, settings.stream_max_length)
+        metrics = Metrics(_fresh(exposed))
+        store = Store(self._redis, "registry")  # as if a monitor had met the version before: its profile needs no registry
+        store.acquire()
+        store.remember_profile((model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring())
+        store.release()
+        self.monitor = build(settings, {model: spec}, metrics, Status(), LEASE, self._clock)
+
+    def until(self, moment: datetime) -> None:
+        """Live until a full hour, and through the time that late events have."""
+        while self.now < moment:
+            end = self.now + HOUR
+            self._log.append([*self.live.predictions(self.now, end), *self.live.outcomes(self.now, end)])
+            if end == start_of(end.date()):
+                predictions, outcomes = lake_rows(self.live, end - DAY, end)
+                self._lake.write(Stream.PREDICTIONS, predictions, "day")
+                self._lake.write(Stream.OUTCOMES, outcomes, "day")
+            write_freshness(self._redis, end, self.live.stopped)
+            self._clock.advance(end + self.live.world.spec.drift.lateness - self._clock.now())
+            self.now = end
+            self.monitor._look_at = 0.0  # freshness is looked at once a second of wall time, here once an hour of world time
+            self.look()
+
+    def look(self) -> None:
+        """A round of everybody."""
+        assert self.monitor.round(lambda: False)
+        self.responder.rounds(2)
+        for work in self.responder.orders.open(self.responder.model):
+            if work.order not in self.orders:
+                self.orders.append(work.order)
+            if (answer := self.answers.get(work.order.kind)) is not None:
+                self.responder.answer(work.order.kind, **answer)
+                self.responder.rounds(2)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What the event log was told, oldest first."""
+        rows = self._redis.xrange(stream_key(Stream.VERDICTS))
+        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]  # type: ignore[union-attr]
+        return [event for event in events if isinstance(event, Verdict)]
+
+    def hours_until(self, since: datetime, check: Check, *severities: Severity, window: str = "") -> float | None:
+        """World hours until the first verdict of a check as bad as one of `severities` (by default any trouble); None for never."""
+        wanted = set(severities) or TROUBLE
+        ends = [
+            verdict.window_start + ENDS[verdict.window]
+            for verdict in self.verdicts
+            if verdict.check == check and verdict.severity in wanted and window in ("", verdict.window)
+        ]
+        return (min(ends) - since) / HOUR if ends else None
+
+    def troubled(self) -> set[Check]:
+        """Checks that found anything."""
+        return {verdict.check for verdict in self.verdicts if verdict.severity in TROUBLE}
+
+    def ordered(self) -> list[OrderKind]:
+        """What was done about the model, in order; drift reports do nothing."""
+        return [order.kind for order in self.orders if order.kind != "drift_report"]
+
+    def messages(self) -> list[Message]:
+        """What the responder told people, oldest first."""
+        return [message for message in self.responder.messages() if message.source == RESPONDER]
+
+
+def _fresh(exposed: Exposed) -> CollectorRegistry:
+    exposed.registry = CollectorRegistry()
+    return exposed.registry

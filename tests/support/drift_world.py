@@ -1,0 +1,261 @@
+"""A world for tests of monitoring: a version trained as in production, then days of answered payments and their outcomes.
+
+Everything is made in bulk by the code that the running stack uses (source, features, training, scoring), without its servers, and is
+decided by the source's seed. Drift is caused by what is given to `live`: drifts as `dojo world drift` starts them, another source, or a
+change of the rows that are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dojo.core.events.types import Outcome, Prediction, Stream
+from dojo.core.lake import Lake
+from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
+from dojo.core.spec.load import load_spec
+from dojo.core.spec.schema import ModelSpec
+from dojo.shop.world_drift import ActiveDrift
+from feature_repo import catalog, on_demand
+from pipelines.features.offline import offline_file
+from pipelines.training import steps
+from pipelines.training.dataset.build import join_features
+from pipelines.training.steps import Run
+from services.simulator.days import WorldDays, start_of
+from services.simulator.events import outcome_history, transaction_history
+from services.simulator.sources.source import Source
+from services.simulator.sources.synthetic import SyntheticSource
+
+SPEC = Path(__file__).parents[2] / "models" / "fraud_detection.yaml"
+SEED = 7
+LIVE_FROM = date(2025, 1, 6)  # a Monday
+
+# Payments that features look back at before the first example.
+WARM_UP_DAYS = 32
+
+# A change of the rows between features and scoring: stored values lost, another unit, ... Columns as in `Live.rows` without score.
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class TrainedWorld:
+    """A version, and everything that happened before it went live at midnight of `live_from`."""
+
+    spec: ModelSpec
+    directory: Path
+    live_from: date
+    source: Source
+    first: date
+    days: WorldDays
+    transactions: pl.DataFrame
+    outcomes: pl.DataFrame
+    threshold: float
+    scorer: OnnxScorer
+
+    @property
+    def profile_file(self) -> Path:
+        return self.directory / PROFILE_FILE
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return catalog.SERVICES[self.spec.feature_service]
+
+
+@dataclass(frozen=True)
+class Live:
+    """Answered payments from midnight of the world's `live_from` on.
+
+    Attributes:
+        rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of the label), stored values, features
+            (Float32), score (Float64), flagged; in order of time.
+        labels: that become known on these days, of earlier payments too: transaction_id, time (of the payment), label, arrival.
+        stopped: when batch features were published for the last time; None while they are.
+    """
+
+    world: TrainedWorld
+    rows: pl.DataFrame
+    labels: pl.DataFrame
+    stopped: datetime | None = None
+    version: str = "1"
+
+    def predictions(self, start: datetime, end: datetime) -> Iterator[Prediction]:
+        """The answers of start <= world time < end, as the gateway logs them."""
+        rows = self.rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
+        names, views = self.world.features, catalog.views_of(self.world.spec.feature_service)
+        vectors = rows.select(pl.col(names).cast(pl.Float64)).to_numpy().tolist()
+        ages = [view_ages(rows, view, self.stopped) for view in views]
+        fixed = rows.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "score", "flagged")
+        for at, (request, customer, merchant, time, score, flagged) in enumerate(fixed.iter_rows()):
+            yield Prediction(
+                event_id=Prediction.id_for(request),
+                world_time=time,
+                wall_time=time,
+                prediction_id=request,
+                request_id=request,
+                model=self.world.spec.name,
+                version=self.version,
+                arm="champion",
+                entity_keys={"customer": customer, "merchant": merchant},
+                features=dict(zip(names, vectors[at], strict=True)),
+                feature_age_seconds={view.name: ages[i][at] for i, view in enumerate(views)},
+                score=score,
+                flagged=flagged,
+                latency_seconds=0.002,
+                route_generation=1,
+            )
+
+    def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
+        """The labels that arrive at start <= world time < end, in order of arrival."""
+        rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
+        for request, time, arrival, label in rows.select("transaction_id", "time", "arrival", "label").iter_rows():
+            yield Outcome(
+                event_id=Outcome.id_for(request),
+                world_time=arrival,
+                wall_time=arrival,
+                transaction_id=request,
+                transaction_time=time,
+                label=label,
+            )
+
+
+def quiet_source(customers: int = 5000, merchants: int = 5000, seed: int = SEED) -> SyntheticSource:
+    """The synthetic town, whose fraudsters never change their ways."""
+    return SyntheticSource(seed=seed, customers=customers, merchants=merchants, fraud_rate=0.015)
+
+
+def train(
+    directory: Path,
+    source: Source,
+    live_from: date = LIVE_FROM,
+    training_days: int | None = None,
+    spec: ModelSpec | None = None,
+) -> TrainedWorld:
+    """Train a version at midnight of `live_from`, the way `dojo train` does.
+
+    Args:
+        training_days: length of the training window; the spec's by default.
+    """
+    spec = spec or load_spec(SPEC)
+    if training_days is not None:
+        training = spec.training.model_copy(update={"window": timedelta(days=training_days), "minimum_rows": 1000})
+        spec = spec.model_copy(update={"training": training})
+    window = spec.training.window.days + spec.label.delay.maximum.days
+    first = live_from - timedelta(days=window + WARM_UP_DAYS)
+    days = WorldDays(source, spec.label.delay, SEED, first)
+    transactions, outcomes = _history(days, first, live_from)
+    lake = Lake(directory / "lake")
+    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(Stream.OUTCOMES, outcomes, "history")
+    run = Run(lake, spec, directory)
+    steps.collect_step(run, start_of(live_from))
+    steps.build_dataset_step(run)
+    steps.train_step(run)
+    steps.evaluate_step(run)
+    return TrainedWorld(
+        spec=spec,
+        directory=directory,
+        live_from=live_from,
+        source=source,
+        first=first,
+        days=days,
+        transactions=transactions,
+        outcomes=outcomes,
+        threshold=steps.read_evaluation(directory).threshold,
+        scorer=OnnxScorer(directory / MODEL_FILE),
+    )
+
+
+def live(
+    world: TrainedWorld,
+    days: int,
+    directory: Path,
+    source: Source | None = None,
+    change: Change | None = None,
+    drifts: Iterable[ActiveDrift] = (),
+) -> Live:
+    """The first `days` live days.
+
+    Args:
+        directory: for feature files; one per call.
+        source: makes the days; by default the world's own. It should agree with that one until `live_from`.
+        change: of the rows that are scored.
+        drifts: what is done to the world, with final bounds, none before `live_from`.
+    """
+    spec, first, drifts = world.spec, world.live_from, tuple(drifts)
+    lived = WorldDays(source or world.source, spec.label.delay, SEED, world.first, drifts)
+    span = [first + timedelta(days=offset) for offset in range(days)]
+    made, labels = [], []
+    for day in span:
+        made.append(lived.transactions(day))
+        labels.append(lived.outcomes(day))
+    known = pl.concat(labels)
+    transactions = pl.concat([world.transactions, *(transaction_history(rows) for rows in made)])
+    outcomes = pl.concat([world.outcomes, outcome_history(known)])
+    truth = pl.concat(made).select("transaction_id", "label", "arrival")
+    examples = (
+        transactions.filter(pl.col("world_time") >= start_of(first))
+        .join(truth, on="transaction_id")
+        .rename({"world_time": "event_timestamp"})
+        .select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount", "label", "arrival")
+        .sort("event_timestamp", "transaction_id")
+    )
+    rows = join_features(transactions, outcomes, examples, spec.feature_service, directory)
+    stopped = next((_last_published(drift.started) for drift in drifts if drift.kind == "stale_features"), None)
+    if stopped is not None:
+        rows = _without_materialization(rows, spec.feature_service, directory, stopped)
+    rows = change(rows) if change is not None else rows
+    inputs = np.ascontiguousarray(rows.select(world.features).to_numpy(), dtype=np.float32)
+    scores = world.scorer.score(inputs).astype(np.float64)
+    rows = rows.with_columns(pl.Series("score", scores), pl.Series("flagged", scores >= world.threshold))
+    return Live(world, rows, known, stopped)
+
+
+def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None = None) -> list[float | None]:
+    """World seconds since the view's values were true; None where the store has no row: a row of zeros and none look the same."""
+    stored = [feature.name for feature in view.features if feature.name in rows.columns]
+    time = pl.col("event_timestamp")
+    if view.kind == "streaming":
+        last = pl.col(next(name for name in stored if name in catalog.MOMENTS))
+        age = time.dt.epoch("us") / 1_000_000 - last
+        return rows.select(pl.when(last > 0).then(age)).to_series().to_list()
+    delay = catalog.PUBLISH_DELAY
+    published = (time - delay).dt.truncate("1d") + delay
+    published = published if stopped is None else pl.min_horizontal(published, pl.lit(stopped))
+    known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
+    return rows.select(pl.when(known).then((time - published).dt.total_microseconds() / 1e6)).to_series().to_list()
+
+
+def _last_published(moment: datetime) -> datetime:
+    """When batch features were published last before a moment."""
+    return start_of((moment - catalog.PUBLISH_DELAY).date()) + catalog.PUBLISH_DELAY
+
+
+def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, stopped: datetime) -> pl.DataFrame:
+    """The rows as the online store answers when nothing is published after `stopped`: it keeps batch values for good."""
+    late = rows["event_timestamp"] >= stopped + timedelta(days=1)
+    before, after = rows.filter(~late), rows.filter(late)
+    for view in (view for view in catalog.views_of(service) if view.kind == "batch"):
+        key, names = catalog.ENTITY_KEYS[view.entity], [feature.name for feature in view.features]
+        kept = pl.read_parquet(offline_file(directory / "offline", view.name, stopped.date())).select(key, *names)
+        after = (
+            after.drop(names).join(kept, on=key, how="left", maintain_order="left").with_columns(pl.col(names).fill_null(0.0))
+        )
+    inputs = after.with_columns((pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias("transaction_time"))
+    wanted = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]
+    computed = on_demand.compute({name: inputs[name].cast(pl.Float64).to_numpy() for name in wanted}, choose=np.where)
+    after = after.with_columns(pl.Series(name, column) for name, column in computed.items() if name in rows.columns)
+    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
+
+
+def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    span = [first + timedelta(days=offset) for offset in range((end - first).days)]
+    transactions, outcomes = [], []
+    for day in span:
+        transactions.append(transaction_history(days.transactions(day)))
+        outcomes.append(outcome_history(days.outcomes(day)))
+    return pl.concat(transactions), pl.concat(outcomes)

@@ -1,0 +1,66 @@
+"""Holdouts and candidates for tests of the gate: labels, clusters and scores made up from a seed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.judging.gate.compare import Candidate, Holdout
+from dojo.core.spec.load import ModelSpec, load_spec
+
+END = datetime(2018, 6, 17, tzinfo=UTC)
+
+
+def spec(draws: int = 200) -> ModelSpec:
+    found = load_spec(Path("models/fraud_detection.yaml"))
+    return found.model_copy(update={"gate": found.gate.model_copy(update={"bootstrap_draws": draws})})
+
+
+def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, merchants: int = 400) -> Holdout:
+    random = np.random.default_rng(seed)
+    rows = len(labels)
+    thirds = np.arange(rows) % 3
+    return Holdout(
+        start=END - timedelta(days=14),
+        end=END,
+        labels=labels.astype(np.int8),
+        clusters={
+            "customer_id": random.integers(0, customers, rows),
+            "merchant_id": random.integers(0, merchants, rows),
+        },
+        segments={name: np.flatnonzero(thirds == third) for third, name in enumerate(("rare", "regular", "frequent"))},
+        segmentation="every third",
+    )
+
+
+def labels(rows: int = 6000, rate: float = 0.05, seed: int = 1) -> npt.NDArray[np.int64]:
+    return (np.random.default_rng(seed).random(rows) < rate).astype(np.int64)
+
+
+def noisy_scores(labels: npt.NDArray[np.int64], signal: float, seed: int) -> npt.NDArray[np.float64]:
+    """Calibrated probabilities of a model that sees the label through noise. More `signal` is a better model."""
+    seen = signal * labels + np.random.default_rng(seed).normal(0, 1, len(labels))
+    rate = labels.mean()
+    odds = rate / (1 - rate) * np.exp(signal * seen - signal**2 / 2)
+    return odds / (1 + odds)
+
+
+def candidate(
+    scores: npt.NDArray[np.float64] | None,
+    version: str = "",
+    latency: float = 12e-6,
+    size: int = 200_000,
+    threshold: float = 0.5,
+) -> Candidate:
+    return Candidate(
+        version=version,
+        run_id=f"run-{version or 'new'}",
+        as_of=END + timedelta(days=7),
+        threshold=threshold,
+        latency_seconds=latency,
+        size_bytes=size,
+        scores=scores,
+    )

@@ -1,0 +1,84 @@
+"""A small synthetic shop for tests of training: payments with fraud that can be learned, in the lake's columns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.spec.load import ModelSpec, load_spec
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+LABEL_DELAY = timedelta(days=7)
+
+
+def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int = 1, start: datetime = START) -> pl.DataFrame:
+    """Columns transaction_id, customer_id, merchant_id, time, amount, label. Fraud is expensive and happens at few merchants."""
+    random = np.random.default_rng(seed)
+    rows = days * per_day
+    label = (random.random(rows) < fraud_rate).astype(np.int8)
+    merchant = np.where(label & (random.random(rows) < 0.7), random.integers(0, 4, rows), random.integers(0, 40, rows))
+    seconds = np.sort(random.integers(0, days * 86400, rows)) * 1_000_000 + np.arange(rows)  # distinct times
+    return pl.DataFrame(
+        {
+            "transaction_id": [f"t{i:06d}" for i in range(rows)],
+            "customer_id": [f"c{i}" for i in random.integers(0, 60, rows)],
+            "merchant_id": [f"m{i}" for i in merchant],
+            "time": start + pl.Series(seconds).cast(pl.Duration("us")),
+            "amount": np.round(random.lognormal(3, 0.6, rows) * np.where(label, 4, 1), 2),
+            "label": label,
+        },
+        schema_overrides={"time": pl.Datetime("us", "UTC"), "label": pl.Int8},
+    )
+
+
+def transactions_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """The lake's transactions, without what only the lake adds."""
+    return rows.select("transaction_id", "customer_id", "merchant_id", pl.col("time").alias("world_time"), "amount")
+
+
+def outcomes_of(rows: pl.DataFrame, delay: timedelta = timedelta(days=2)) -> pl.DataFrame:
+    """The lake's outcomes, each `delay` after its payment."""
+    return rows.select(
+        "transaction_id", pl.col("time").alias("transaction_time"), "label", (pl.col("time") + delay).alias("world_time")
+    )
+
+
+def fill_lake(root: Path, rows: pl.DataFrame, as_of: datetime, delay: timedelta = timedelta(days=2)) -> Lake:
+    """A lake as the world leaves it at `as_of`: payments before it, and the outcomes that had arrived."""
+    lake = Lake(root)
+    known = rows.filter(pl.col("time") < as_of)
+    lake.write(Stream.TRANSACTIONS, _as_events(transactions_of(known), "tx"), "history")
+    lake.write(
+        Stream.OUTCOMES, _as_events(outcomes_of(known, delay).filter(pl.col("world_time") < as_of), "outcome"), "history"
+    )
+    return lake
+
+
+def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
+    """The fraud model's contract under another name, scaled to a few weeks of a small shop."""
+    spec = load_spec(models / "fraud_detection.yaml")
+    training = spec.training.model_copy(
+        update={
+            "window": timedelta(days=24),
+            "validation": timedelta(days=4),
+            "holdout": timedelta(days=6),
+            "minimum_rows": 1000,
+            "label_rate": (0.01, 0.2),
+            "estimator": spec.training.estimator.model_copy(
+                update={"parameters": {**spec.training.estimator.parameters, "n_estimators": 40}, "early_stopping_rounds": 10}
+            ),
+        }
+    )
+    return spec.model_copy(update={"name": name, "training": training})
+
+
+def _as_events(rows: pl.DataFrame, prefix: str) -> pl.DataFrame:
+    return rows.with_columns(
+        (pl.lit(f"{prefix}-") + pl.col("transaction_id")).alias("event_id"),
+        pl.lit(datetime(2031, 1, 1, tzinfo=UTC)).alias("wall_time"),
+    )

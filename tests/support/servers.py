@@ -1,0 +1,111 @@
+"""Real servers for tests: started on free ports, ended by pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], within: float, what: str, every: float = 0.02) -> None:
+    """Poll until `condition` holds; fail naming `what` after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what}")
+        time.sleep(every)
+
+
+class Server:
+    """One process under test. Its output goes to `<directory>/<name>.log`."""
+
+    def __init__(self, name: str, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self._command = list(command)
+        # Feast, imported by a test, puts this into the environment: its children's metrics would go to files of its own.
+        inherited = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+        self._env = {**inherited, **(env or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(10)
+
+    def stop(self, within: float = 15) -> int:
+        """SIGTERM, then SIGKILL after `within` seconds. Returns the exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(within)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.process.returncode)
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class RedisServer(Server):
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        super().__init__("redis", redis_command(self.port, directory / "redis"), directory)
+
+    def start(self) -> None:
+        super().start()
+        wait_until(self.answers, 20, "redis-server answers PING")
+
+    def answers(self) -> bool:
+        try:
+            return bool(Redis.from_url(self.url, socket_timeout=1).ping())
+        except RedisError:
+            return False
+
+
+class MlflowServer(Server):
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__("mlflow", mlflow_command(self.port, directory / "mlflow"), directory, MLFLOW_ENVIRONMENT)
+
+    def start(self) -> None:
+        super().start()
+        wait_until(lambda: http_ok(f"{self.url}/health"), 90, f"MLflow is healthy; its log ends:\n{self.tail()}", every=0.2)
+
+
+def http_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,148 @@
+"""dojo performance: predictions against the outcomes that have arrived, from a real lake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dojo.core.events.types import Stream
+from dojo.core.lake import SCHEMAS, Lake
+from dojo.core.performance import judged_predictions, measure, measure_by_version
+
+NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
+
+
+def prediction(
+    number: int, score: float, version: str = "1", model: str = "fraud", degraded: tuple[str, ...] = (), **more: object
+) -> dict[str, object]:
+    return {
+        "event_id": f"p{number}-{version}",
+        "world_time": NOON + timedelta(seconds=number),
+        "wall_time": NOON + timedelta(seconds=number),
+        "prediction_id": f"p{number}",
+        "request_id": f"t{number}",
+        "model": model,
+        "version": version,
+        "arm": "champion",
+        "entity_keys": "{}",
+        "feature_names": [],
+        "features": [],
+        "feature_age_seconds": "{}",
+        "score": score,
+        "flagged": score >= 0.5,
+        "latency_seconds": 0.01,
+        "degraded": list(degraded),
+        **more,
+    }
+
+
+def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int, int]) -> Lake:
+    """outcomes: payment number -> label, each two days after its payment."""
+    lake = Lake(root)
+    lake.write(Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1")
+    rows = [
+        {
+            "event_id": f"o{number}",
+            "world_time": NOON + timedelta(days=2, seconds=number),
+            "wall_time": NOON,
+            "transaction_id": f"t{number}",
+            "transaction_time": NOON + timedelta(seconds=number),
+            "label": label,
+        }
+        for number, label in outcomes.items()
+    ]
+    lake.write(Stream.OUTCOMES, pl.DataFrame(rows, schema=SCHEMAS[Stream.OUTCOMES]), "part-1")
+    return lake
+
+
+def test_caught_missed_and_false_positives_count_only_what_is_labelled(tmp_path: Path) -> None:
+    predictions = [prediction(n, score) for n, score in enumerate((0.9, 0.1, 0.8, 0.2, 0.9))]
+    found = measure(judged_predictions(lake_of(tmp_path, predictions, {0: 1, 1: 1, 2: 0, 3: 0}), "fraud"))
+    assert (found.predictions, found.labelled, found.frauds) == (5, 4, 2)
+    assert (found.fraud_caught, found.fraud_missed, found.false_positives) == (1, 1, 1)
+
+
+def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
+    found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"))
+    assert found.status == "insufficient_data"
+    assert found.reason == "needs 30 labelled frauds and 1,000 legitimate payments, has 1 and 0"
+    assert (found.catch_rate, found.false_positive_rate, found.pr_auc) == (None, None, None)
+
+
+def test_no_predictions_at_all_are_insufficient_data(tmp_path: Path) -> None:
+    (found,) = measure_by_version(judged_predictions(Lake(tmp_path), "fraud"))
+    assert (found.predictions, found.status, found.degraded_share) == (0, "insufficient_data", None)
+
+
+def test_enough_labels_are_measured(tmp_path: Path) -> None:
+    # 40 frauds of which 30 are caught, 1,000 legitimate of which 10 are flagged.
+    scores = [0.9] * 30 + [0.1] * 10 + [0.7] * 10 + [0.05] * 990
+    predictions = [prediction(n, score) for n, score in enumerate(scores)]
+    found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 40) for n in range(1040)}), "fraud"))
+    assert found.status == "measured"
+    assert (found.catch_rate, found.false_positive_rate) == (0.75, 0.01)
+    # Recall 0.75 at precision 1, then 0.25 more at 40/50.
+    assert found.pr_auc == pytest.approx(0.75 + 0.25 * 40 / 50)
+
+
+def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> None:
+    predictions = [
+        prediction(0, 0.9, "1"),
+        prediction(1, 0.9, "10", degraded=("cold_start",)),
+        prediction(2, 0.9, "2"),
+        prediction(3, 0.0, "0", degraded=("fallback_score",)),
+        prediction(4, 0.9, "1", model="other"),
+    ]
+    found = measure_by_version(judged_predictions(lake_of(tmp_path, predictions, {0: 1}), "fraud"))
+    assert [row.version for row in found] == ["all", "0", "1", "2", "10"]
+    assert [row.predictions for row in found] == [4, 1, 1, 1, 1]
+    assert [row.degraded_share for row in found] == [0.5, 1.0, 0.0, 0.0, 1.0]
+
+
+def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(tmp_path: Path) -> None:
+    """The challenger failed and the champion stood in: the caller got the champion's answer, and it said so."""
+    predictions = [
+        prediction(0, 0.9, "1", arm="champion", route_generation=3),
+        prediction(1, 0.9, "2", arm="challenger", route_generation=3),
+        prediction(2, 0.1, "1", arm="challenger", route_generation=3, degraded=("arm_failed",)),
+        prediction(3, 0.1, "1", arm="champion", route_generation=None),  # a file from before there were routes
+    ]
+    every, first, second = measure_by_version(
+        judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
+    )
+    assert (every.predictions, first.predictions, second.predictions) == (4, 3, 1)
+    assert (first.fraud_caught, first.fraud_missed, second.fraud_caught) == (1, 2, 1)
+    assert (first.degraded_share, second.degraded_share) == (1 / 3, 0.0)
+
+
+def test_shadows_are_no_predictions(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(0, 0.9)], {0: 1})
+    shadow = dict.fromkeys(SCHEMAS[Stream.SHADOWS]) | {
+        "event_id": "s0", "world_time": NOON, "wall_time": NOON, "prediction_id": "p0", "request_id": "t0", "model": "fraud",
+        "version": "2", "score": 0.1, "flagged": False,
+    }  # fmt: skip
+    lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
+    (every, only) = measure_by_version(judged_predictions(lake, "fraud"))
+    assert (every.predictions, only.version, only.fraud_caught) == (1, "1", 1)
+
+
+def test_a_repeated_request_counts_once_with_its_latest_answer(tmp_path: Path) -> None:
+    again = prediction(0, 0.1, "2", wall_time=NOON + timedelta(minutes=1), prediction_id="retry")
+    judged = judged_predictions(lake_of(tmp_path, [prediction(0, 0.9), again], {0: 1}), "fraud")
+    assert judged.select("version", "score", "label").rows() == [("2", 0.1, 1)]
+
+
+def test_since_and_until_bound_the_predictions_time(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(10)], dict.fromkeys(range(10), 1))
+    judged = judged_predictions(lake, "fraud", NOON + timedelta(seconds=3), NOON + timedelta(seconds=6))
+    assert sorted(judged["request_id"]) == ["t3", "t4", "t5"]
+    assert judged["label"].null_count() == 0  # their outcomes arrive after `until`, and still count
+
+
+def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path) -> None:
+    answered = NOON + timedelta(days=5)  # by the gateway's clock: long after the payment, and after its outcome
+    lake = lake_of(tmp_path, [prediction(0, 0.9, world_time=answered)], {0: 1})
+    assert judged_predictions(lake, "fraud", since=answered)["label"].to_list() == [1]

@@ -1,0 +1,116 @@
+"""A wrong spec is refused with its file, line, field and reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dojo.core.spec.load import SpecError, load_spec, load_specs
+
+MODELS = Path(__file__).parents[4] / "models"
+VALID = (MODELS / "fraud_detection.yaml").read_text()
+
+
+def test_the_specs_of_this_repository_load() -> None:
+    specs = load_specs(MODELS)
+    assert specs["fraud_detection"].training.window.days == 90
+    assert {spec.name for spec in specs.values()} == {path.stem for path in MODELS.glob("*.yaml")}
+
+
+def refusal(directory: Path, text: str | bytes) -> str:
+    path = directory / "fraud_detection.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpecError) as refused:
+        load_spec(path)
+    return str(refused.value)
+
+
+def line_of(fragment: str, text: str = VALID) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), 1) if fragment in line)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "reason"),
+    [
+        ("early_stopping_rounds: 50", "early_stoping_rounds: 50", "training.estimator.early_stoping_rounds", "unknown key"),
+        ("window: 90d", "window: 90", "training.window", "duration with its unit"),
+        ("retention: 365d", "retention: 0d", "data.retention", "positive duration"),
+        ("retention: 365d", "retention: 99999999999999d", "data.retention", "longer than a duration can be"),
+        ("schedule: 7d", "schedule: weekly", "training.schedule", "got 'weekly'"),
+        ("minimum_rows: 50_000", "minimum_rows: 0", "training.minimum_rows", "greater than or equal to 1 (found 0)"),
+        ("minimum_gain: 0.005", "minimum_gain: 1.5", "gate.minimum_gain", "less than or equal to 1 (found 1.5)"),
+        ("minimum_gain: 0.005", "minimum_gain: .nan", "gate.minimum_gain", "found nan"),
+        ("primary_metric: pr_auc", "primary_metric: accuracy", "gate.primary_metric", "found 'accuracy'"),
+        ("task: binary", "task: clustering", "task", "found 'clustering'"),
+        ("name: fraud_detection", "name: Fraud Detection", "name", "found 'Fraud Detection'"),
+        ("name: fraud_detection", "name: churn", "name", "must equal the file's name"),
+        ("owner: payments-risk", 'owner: ""', "owner", "at least 1 character"),
+        ("entities: [customer, merchant]", "entities: []", "entities", "at least 1 item"),
+        ("entities: [customer, merchant]", "entities: [customer, Merchant]", "entities.1", "found 'Merchant'"),
+        ("kind: lightgbm", "kind: xgboost", "training.estimator.kind", "found 'xgboost'"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_its_own_line(tmp_path: Path, right: str, wrong: str, field: str, reason: str) -> None:
+    text = VALID.replace(right, wrong)
+    assert text != VALID
+    message = refusal(tmp_path, text)
+    assert f"{tmp_path}/fraud_detection.yaml:{line_of(wrong, text)}: {field}: " in message
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "reason"),
+    [
+        ("  window: 90d", "  window: 21d", "training", "validation + holdout must be shorter than window"),
+        ("[0.005, 0.05]", "[0.05, 0.005]", "training", "low < high, got [0.05, 0.005]"),
+        ("median: 2d", "median: 9d", "label.delay", "below maximum (7d), got 9d"),
+        ("feature_timeout: 30ms", "feature_timeout: 100ms", "serving", "below deadline (100ms)"),
+        ("num_leaves: 15", "num_leaves: [15]", "training.estimator.parameters", "num_leaves: expected a number"),
+        ("  holdout: 14d", "  #", "training.holdout", "is missing"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused_at_their_section(
+    tmp_path: Path, right: str, wrong: str, field: str, reason: str
+) -> None:
+    message = refusal(tmp_path, VALID.replace(right, wrong))
+    section = field.removesuffix(".holdout").split(".")[-1]
+    assert f"fraud_detection.yaml:{line_of(f'{section}:')}: {field}: " in message
+    assert reason in message
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, VALID.replace("window: 90d", "window: 90").replace("task: binary", "task: none"))
+    assert [line.split(": ")[1] for line in message.splitlines()] == ["task", "training.window"]
+
+
+def test_a_key_given_twice_is_refused_instead_of_the_last_one_winning(tmp_path: Path) -> None:
+    text = VALID.replace("  schedule: 7d", "  window: 30d\n  schedule: 7d")
+    assert refusal(tmp_path, text) == f"{tmp_path}/fraud_detection.yaml:{line_of('window: 30d', text)}: window: is given twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("name: x\nowner: [a, b\ntask: y\n", ":3: not YAML"),
+        ("name: x\nowner:\t- [\n", ":2: not YAML"),
+        ('name: x\nowner: "\a"\n', ":2: not YAML: special characters are not allowed"),
+        ("name: x\nowner: !!python/object:os.system x\n", ":2: not YAML: could not determine a constructor"),
+        ("", ":1: expected a mapping of keys, found NoneType"),
+        ("- a\n- b\n", ":1: expected a mapping of keys, found list"),
+        (b"name: \xff\n", ": not UTF-8 text: invalid start byte at byte 6"),
+    ],
+)
+def test_what_is_no_yaml_mapping_is_refused_with_its_line(tmp_path: Path, text: str | bytes, found: str) -> None:
+    assert found in refusal(tmp_path, text)
+
+
+def test_a_missing_file_or_an_empty_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"nothing\.yaml: cannot be read: No such file"):
+        load_spec(tmp_path / "nothing.yaml")
+    with pytest.raises(SpecError, match="no model specs"):
+        load_specs(tmp_path)
+
+
+def test_an_impossible_date_is_text_and_not_a_crash(tmp_path: Path) -> None:
+    assert "task: " in refusal(tmp_path, VALID.replace("task: binary", "task: 2026-13-45"))

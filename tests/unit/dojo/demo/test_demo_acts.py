@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from dojo.core.events.types import Stream
+from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.lake import SCHEMAS, Lake
+from dojo.core.settings import Settings
+from dojo.core.state.rollouts import Rollout, Transition
+from dojo.demo.acts import next_evening, said
+from dojo.demo.probes import first_version_as_of
+from dojo.demo.showing.rollout_view import line, render
+from dojo.demo.showing.tally import Tally
+
+NOW = datetime(2025, 1, 6, tzinfo=UTC)
+
+
+def settings_with_history(home: Path, days: int) -> Settings:
+    lake = Lake(home / "lake")
+    first = NOW - timedelta(days=days)
+    row = {name: [None] for name in SCHEMAS[Stream.TRANSACTIONS]} | {"world_time": [first]}
+    lake.write(Stream.TRANSACTIONS, pl.DataFrame(row, schema=SCHEMAS[Stream.TRANSACTIONS]), "history")
+    return Settings(home=home)
+
+
+@pytest.mark.parametrize(
+    ("history", "age"),
+    [(100, 49), (90, 48), (60, 18), (30, 0)],
+    ids=["seven weeks old", "with enough to learn from", "younger in a short past", "never later than now"],
+)
+def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history: int, age: int) -> None:
+    as_of = first_version_as_of(settings_with_history(tmp_path, history), NOW + timedelta(hours=5))
+    assert as_of == NOW - timedelta(days=age)
+
+
+def test_a_bad_challenger_meets_the_evening_then_the_night() -> None:
+    assert next_evening(NOW) == NOW + timedelta(hours=20)
+    assert next_evening(NOW + timedelta(hours=20)) == NOW + timedelta(hours=44)
+
+
+def test_what_a_retraining_came_to_is_said_in_one_line() -> None:
+    assert said({"outcome": "promote", "verdict": "improved", "gain": 0.123, "version": "2"}) == (
+        "version 2: improved, PR-AUC +12.3% against the champion (promote)"
+    )
+    assert said({"outcome": "keep", "verdict": "insufficient_data", "gain": None}) == "insufficient_data (keep)"
+
+
+def rollout(stage: Stage) -> Rollout:
+    look = Look(check="errors", verdict="failed", measures="m", value=0.5, limit=0.005, requests=40, needed=300)
+    step = Transition(
+        before=Stage.CANARY, after=stage, world_time=NOW, who="controller", why="errors: 20 of 40 requests failed"
+    )
+    return Rollout(
+        id="r",
+        model="fraud_detection",
+        version="2",
+        champion="1",
+        started=NOW,
+        why="",
+        who="",
+        stage=stage,
+        looks=(look,),
+        history=(step,),
+    )
+
+
+def shown(renderable: object) -> str:
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(renderable)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_every_stage_of_a_rollout_can_be_shown(stage: Stage) -> None:
+    text = shown(render(rollout(stage), NOW, Tally().snapshot(), 3.0))
+    assert stage in text
+    assert "errors" in text
+    assert "0.005" in text
+    assert "errors:failed" in line(rollout(stage), NOW, Tally().snapshot())

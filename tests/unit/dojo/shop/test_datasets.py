@@ -1,0 +1,192 @@
+# ruff: noqa: DTZ001  (files carry times without a zone)
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dojo.core.state.clock import wall_now
+from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError, read_transactions
+
+HEADER = "transaction_id,time,customer_id,merchant_id,amount,label"
+GOOD = "1,2018-04-01 00:00:31,596,3156,57.16,0"
+
+
+def csv(path: Path, *rows: str, header: str = HEADER) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def refusal(path: Path, **mapping: str) -> str:
+    with pytest.raises(DatasetError) as refused:
+        read_transactions(path, mapping)
+    return str(refused.value)
+
+
+def test_the_public_data_sets_names_and_types_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "public.parquet"
+    pl.DataFrame(
+        {
+            "TRANSACTION_ID": [1, 0],
+            "TX_DATETIME": pl.Series([datetime(2018, 4, 1, 0, 2, 10), datetime(2018, 4, 1, 0, 0, 31)], dtype=pl.Datetime("ns")),
+            "CUSTOMER_ID": ["4961", "596"],
+            "TERMINAL_ID": ["3412", "3156"],
+            "TX_AMOUNT": [81.51, 57.16],
+            "TX_FRAUD": [1, 0],
+            "TX_FRAUD_SCENARIO": [2, 0],
+        }
+    ).write_parquet(path)
+    frame = read_transactions(path)
+    assert dict(frame.schema) == TRANSACTION_SCHEMA
+    assert frame.row(0) == ("0", "596", "3156", datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC), 57.16, 0)
+    assert frame["transaction_id"].to_list() == ["0", "1"], "sorted by time"
+
+
+def test_canonical_names_in_any_case_and_other_columns_are_fine(tmp_path: Path) -> None:
+    path = csv(tmp_path / "f.csv", f"{GOOD},x", header="Transaction_ID,TIME,customer_id,Merchant_Id,Amount,LABEL,note")
+    assert read_transactions(path).columns == list(TRANSACTION_SCHEMA)
+
+
+def test_a_mapping_names_columns_and_wins_over_recognised_names(tmp_path: Path) -> None:
+    path = csv(tmp_path / "f.csv", "1,2018-04-01,a,b,5,7,0", header="ref,time,customer_id,merchant_id,amount,total,label")
+    frame = read_transactions(path, {"ref": "transaction_id", "total": "amount"})
+    assert frame.row(0)[0] == "1"
+    assert frame.row(0)[4] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2018-04-01 00:00:31", datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC)),
+        ("2018-04-01T00:00:31Z", datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC)),
+        ("2018-04-01T02:00:31.500000+02:00", datetime(2018, 4, 1, 0, 0, 31, 500_000, tzinfo=UTC)),
+        ("2018-04-01 12:30", datetime(2018, 4, 1, 12, 30, tzinfo=UTC)),
+        ("1969-12-31", datetime(1969, 12, 31, tzinfo=UTC)),
+    ],
+)
+def test_iso_times_are_read_in_every_usual_spelling(tmp_path: Path, written: str, expected: datetime) -> None:
+    rows = [f"1,{written},a,b,5,0", "2,2000-01-01 00:00:00,a,b,5,0"]
+    times = read_transactions(csv(tmp_path / "f.csv", *rows)).sort("transaction_id")["time"].to_list()
+    assert times == [expected, datetime(2000, 1, 1, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("ids", [[17, 18], [17.0, 18.0], ["17", "18"], pl.Series(["17", "18"], dtype=pl.Categorical)])
+def test_ids_may_be_numbers_or_text(tmp_path: Path, ids: list[object]) -> None:
+    path = tmp_path / "f.parquet"
+    time = datetime(2020, 1, 1, tzinfo=UTC)
+    pl.DataFrame(
+        {"transaction_id": ids, "customer_id": ids, "merchant_id": ids, "time": time, "amount": [1, 2], "label": [True, False]}
+    ).write_parquet(path)
+    frame = read_transactions(path)
+    assert frame["customer_id"].to_list() == ["17", "18"]
+    assert frame["label"].to_list() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("2,04/01/2018 12:00,a,b,5,0", "time: not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00 in 1 row, first in row 2: '04/01/2018 12:00'"),
+        ("2,2018-04-01,a,b,abc,0", "amount: not a number in 1 row, first in row 2: 'abc'"),
+        ("2,2018-04-01,a,b,-0.01,0", "amount: negative in 1 row, first in row 2: '-0.01'"),
+        ("2,2018-04-01,a,b,inf,0", "amount: not finite in 1 row, first in row 2: 'inf'"),
+        ("2,2018-04-01,a,b,NaN,0", "amount: not finite in 1 row, first in row 2: 'NaN'"),
+        ("2,2018-04-01,a,b,,0", "amount: missing in 1 row, first in row 2: (empty)"),
+        ("2,2018-04-01,a,b,5,2", "label: neither 0 nor 1 in 1 row, first in row 2: '2'"),
+        ("2,2018-04-01,a,b,5,0.5", "label: neither 0 nor 1 in 1 row, first in row 2: '0.5'"),
+        ("2,2018-04-01,a,b,5,fraud", "label: neither 0 nor 1 in 1 row, first in row 2: 'fraud'"),
+        ("2,2018-04-01,,b,5,0", "customer_id: missing in 1 row, first in row 2: (empty)"),
+        ("2,2018-04-01,a,  ,5,0", "merchant_id: missing in 1 row, first in row 2: '  '"),
+        ("1,2018-04-01,a,b,5,0", "transaction_id: repeats an earlier row's id in 1 row, first in row 2: '1'"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named_with_column_count_and_example(tmp_path: Path, row: str, fault: str) -> None:
+    message = refusal(csv(tmp_path / "f.csv", GOOD, row))
+    assert message == f"{tmp_path / 'f.csv'}: 1 fault in 2 rows\n  {fault}"
+
+
+def test_a_time_in_the_future_is_refused(tmp_path: Path) -> None:
+    tomorrow = wall_now() + timedelta(days=1)
+    message = refusal(csv(tmp_path / "f.csv", GOOD, f"2,{tomorrow:%Y-%m-%d %H:%M:%S},a,b,5,0"))
+    assert "time: in the future (now is " in message
+    assert f"in 1 row, first in row 2: '{tomorrow:%Y-%m-%d %H:%M:%S}'" in message
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    message = refusal(csv(tmp_path / "f.csv", GOOD, "1,later,,b,-5,0", "3,2018-04-01,a,b,-7,x"))
+    assert message.startswith(f"{tmp_path / 'f.csv'}: 5 faults in 3 rows")
+    assert "amount: negative in 2 rows, first in row 2: '-5'" in message
+    for column in ("transaction_id: repeats", "time: not a time", "customer_id: missing", "label: neither"):
+        assert column in message
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "fault"),
+    [
+        ("time", [1522540831, 1522540832], "expected times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known), found the type Int64"),
+        ("amount", [True, False], "expected numbers, found the type Boolean"),
+        ("customer_id", [[1], [2]], "expected text or whole numbers, found the type List(Int64)"),
+        ("merchant_id", [1.5, 2.0], "merchant_id: not a whole number in 1 row, first in row 1: 1.5"),
+        ("label", [datetime(2020, 1, 1), None], "expected 0 or 1, found the type Datetime"),
+    ],
+)  # fmt: skip
+def test_a_parquet_column_of_the_wrong_type_is_refused(tmp_path: Path, column: str, values: list[object], fault: str) -> None:
+    path = tmp_path / "f.parquet"
+    columns = {"transaction_id": [1, 2], "customer_id": [1, 2], "merchant_id": [1, 2], "amount": [1.0, 2.0], "label": [0, 1]}
+    times = [datetime(2020, 1, 1), datetime(2020, 1, 2)]
+    pl.DataFrame({**columns, "time": times, column: values}).write_parquet(path)
+    assert fault in refusal(path)
+
+
+def test_missing_columns_are_named_with_what_was_found_and_how_to_map_it(tmp_path: Path) -> None:
+    message = refusal(csv(tmp_path / "f.csv", "1,2,3", header="transaction_id,shop,amount"))
+    assert "missing columns: customer_id, merchant_id, time, label" in message
+    assert "the file has transaction_id, shop, amount" in message
+    assert "--map shop=customer_id" in message
+
+
+def test_a_wrong_mapping_is_refused(tmp_path: Path) -> None:
+    message = refusal(csv(tmp_path / "f.csv", GOOD), nowhere="amount", label="fraud")
+    assert "--map nowhere=amount: the file has no column 'nowhere'" in message
+    assert "--map label=fraud: 'fraud' is no column of ours" in message
+
+
+def test_two_columns_for_one_are_refused(tmp_path: Path) -> None:
+    path = csv(tmp_path / "f.csv", f"{GOOD},9", header=f"{HEADER},TX_AMOUNT")
+    assert "amount: more than one column for it: amount, TX_AMOUNT" in refusal(path)
+
+
+def test_files_that_hold_nothing_or_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    assert "the file is empty (0 bytes)" in refusal(empty)
+    assert "holds no rows" in refusal(csv(tmp_path / "header.csv"))
+    assert "No such file" in refusal(tmp_path / "nowhere.csv")
+    assert "Is a directory" in refusal(tmp_path)
+    text = csv(tmp_path / "text.parquet", GOOD)
+    assert "does not begin with PAR1" in refusal(text)
+    torn = tmp_path / "torn.parquet"
+    pl.DataFrame({"a": range(1000)}).write_parquet(torn)
+    torn.write_bytes(torn.read_bytes()[:-100])
+    assert "cannot be read as Parquet" in refusal(torn)
+    ragged = csv(tmp_path / "ragged.csv", GOOD, f"{GOOD},extra,cells")
+    assert "cannot be read as CSV" in refusal(ragged)
+    binary = tmp_path / "binary.csv"
+    binary.write_bytes(b"transaction_id,time\n\xff\xfe,\x00\n")
+    assert str(binary) in refusal(binary)
+
+
+def test_a_gzipped_csv_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv.gz"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{GOOD}\n".encode()))
+    assert read_transactions(path).height == 1
+
+
+def test_a_backtest_may_read_a_future_that_no_world_has_lived(tmp_path: Path) -> None:
+    path = tmp_path / "future.csv"
+    path.write_text("transaction_id,time,customer_id,merchant_id,amount,label\n1,2199-05-01 12:00:00,c,m,10,0\n")
+    with pytest.raises(DatasetError, match="in the future"):
+        read_transactions(path)
+    assert read_transactions(path, future_allowed=True)["time"][0].year == 2199

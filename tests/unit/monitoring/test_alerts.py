@@ -1,0 +1,247 @@
+"""Alert rules, their promtool tests, their runbooks and what they measure: held to each other and to the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+import yaml
+
+from dojo.cli.app import build
+from dojo.core.events.types import Check
+from dojo.stack.observability.files import OWNERS
+from tests.support.installed import installed
+from tests.support.promql import labels, metric, selectors, tokens
+
+ROOT = Path(__file__).parents[3]
+MONITORING = ROOT / "monitoring"
+RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
+TESTS = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
+RUNBOOKS = sorted((MONITORING / "runbooks").glob("*.md"))
+SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "False positives"]
+
+# What Prometheus and Alertmanager say of themselves and of each target.
+BUILT_IN = re.compile(r"up|ALERTS|(process|prometheus|alertmanager)_\w+")
+# Labels that a scrape adds.
+OF_THE_SCRAPE = {"job", "instance"}
+
+
+@dataclass(frozen=True)
+class Alert:
+    name: str
+    severity: str
+    area: str
+    expr: str
+    rule: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.severity}"
+
+
+def rules(path: Path) -> Iterator[dict[str, Any]]:
+    for group in yaml.safe_load(path.read_text())["groups"]:
+        yield from group["rules"]
+
+
+def without_comments(expr: str) -> str:
+    return re.sub(r"#.*", "", expr)
+
+
+ALL = [rule for path in RULES for rule in rules(path)]
+ALERTS = [
+    Alert(rule["alert"], rule["labels"]["severity"], path.stem, without_comments(rule["expr"]), rule)
+    for path in RULES
+    for rule in rules(path)
+    if "alert" in rule
+]
+RECORDED = {rule["record"] for rule in ALL if "record" in rule} | {OWNERS}
+
+
+@cache
+def documented() -> dict[str, set[str]]:
+    """Metric -> its labels, from docs/metrics.md; histograms also under the names that they are scraped by."""
+    found = {}
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    for name, kind, given in re.findall(r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE):
+        own = set(re.findall(r"`(\w+)`", given))
+        found[name] = own
+        if kind == "histogram":
+            found |= {f"{name}_bucket": own | {"le"}, f"{name}_sum": own, f"{name}_count": own}
+    return found
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=str)
+def test_an_alert_says_how_urgent_whose_what_and_what_to_do(alert: Alert) -> None:
+    notes, marks = alert.rule["annotations"], alert.rule["labels"]
+    assert alert.severity in ({"none"} if alert.name == "Watchdog" else {"warning", "critical"})
+    assert marks["area"] == alert.area
+    assert set(notes) == {"summary", "description", "runbook_url"}
+    assert "$value" in notes["summary"] + notes["description"], "it says what was measured"
+    assert notes["runbook_url"] == f"monitoring/runbooks/{alert.name}.md"
+    # Its team is the platform, or comes with the model.
+    assert ("team" in marks) != (f"group_left (team) {OWNERS}" in alert.expr), "exactly one way to a team"
+    assert marks.get("team", "ml-platform") == "ml-platform"
+
+
+def test_no_alert_is_written_twice_for_one_severity_but_for_another_cause() -> None:
+    seen = {(alert.name, alert.severity, alert.expr) for alert in ALERTS}
+    assert len(seen) == len(ALERTS)
+    areas = defaultdict(set)
+    for alert in ALERTS:
+        areas[alert.name].add(alert.area)
+    assert not {name: found for name, found in areas.items() if len(found) > 1}
+
+
+@pytest.mark.parametrize(
+    "rule", ALL, ids=lambda r: f"{r.get('alert', r.get('record'))}-{r.get('labels', {}).get('severity', '')}"
+)
+def test_every_metric_of_a_rule_exists_with_the_labels_asked_for(rule: dict[str, Any]) -> None:
+    known = documented()
+    for selector in selectors(without_comments(rule["expr"])):
+        name = metric(selector)
+        if name in RECORDED or BUILT_IN.fullmatch(name):
+            continue
+        assert name in known, f"{name} is not in docs/metrics.md"
+        assert labels(selector) <= known[name] | OF_THE_SCRAPE, f"{selector}: {name} has {sorted(known[name])}"
+
+
+def test_rules_of_models_hold_no_threshold() -> None:
+    """Numbers there are 0 and 1 (is it so), 2 (twice what the spec plans): thresholds are in the specs and come as gauges."""
+    for rule in rules(MONITORING / "prometheus" / "rules" / "models.yml"):
+        found = {token.text for token in tokens(without_comments(rule["expr"])) if token.kind == "number"}
+        assert found <= {"0", "1", "2"}, f"{rule.get('alert', rule.get('record'))}: {found}"
+
+
+def test_every_check_of_the_monitor_has_an_alert() -> None:
+    asked = {check for alert in ALERTS for check in re.findall(r'check="(\w+)"', alert.expr)}
+    # Freshness alerts compare the ages themselves: they are seen without a monitor's verdict too.
+    assert asked | {"feature_freshness", "model_freshness"} == set(Check.__args__)  # type: ignore[attr-defined]
+    assert {"FeatureViewStale", "ModelStale"} <= {alert.name for alert in ALERTS}
+
+
+# ---- promtool
+
+
+@cache
+def unit_tests() -> list[tuple[str, dict[str, Any]]]:
+    """Area and case."""
+    tests = [(path.stem, test) for path in TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    return [(area, one) for area, test in tests for one in test.get("alert_rule_test", [])]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=str)
+def test_every_alert_has_a_case_of_firing_and_one_of_silence(alert: Alert) -> None:
+    fires = silent = False
+    for area, one in unit_tests():
+        if (area, one["alertname"]) == (alert.area, alert.name):
+            expected = {alert_["exp_labels"]["severity"] for alert_ in one.get("exp_alerts") or []}
+            fires |= alert.severity in expected
+            silent |= alert.severity not in expected
+    assert fires, "no case in which it fires"
+    assert silent or alert.name == "Watchdog", "no case in which it is silent"
+
+
+def test_the_cases_pass() -> None:
+    done = subprocess.run([installed("promtool"), "test", "rules", *TESTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_and_alertmanager_accept_their_configuration() -> None:
+    for command in (
+        (installed("promtool"), "check", "config", MONITORING / "prometheus" / "prometheus.yml"),
+        (installed("amtool"), "check-config", MONITORING / "alertmanager" / "alertmanager.yml"),
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "receiver"),
+    [
+        ("severity=critical team=payments-risk", "pager"),
+        ("severity=warning team=ml-platform", "chat"),
+        ("severity=unheard-of", "chat"),
+        ("alertname=Watchdog severity=none", "watchdog"),
+    ],
+)
+def test_severity_decides_the_channel(given: str, receiver: str) -> None:
+    configuration = MONITORING / "alertmanager" / "alertmanager.yml"
+    command = [installed("amtool"), "config", "routes", "test", f"--config.file={configuration}", *given.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == receiver
+
+
+# ---- runbooks
+
+
+def test_every_alert_has_a_runbook_and_no_runbook_is_an_orphan() -> None:
+    assert {path.stem for path in RUNBOOKS} == {alert.name for alert in ALERTS}
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_has_its_sections_and_leads_somewhere(runbook: Path) -> None:
+    text = runbook.read_text()
+    assert text.startswith(f"# {runbook.stem}\n")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    for section in SECTIONS:
+        assert text.split(f"## {section}\n")[1].split("\n## ")[0].strip(), f"{section} is empty"
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (runbook.parent / target).exists(), target
+
+
+def commands(command: Any, path: tuple[str, ...] = ("dojo",)) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            yield from commands(child, (*path, name))
+    else:
+        yield " ".join(path)
+
+
+@cache
+def every_command() -> set[str]:
+    return set(commands(typer.main.get_command(build())))
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_names_commands_processes_and_metrics_that_exist(runbook: Path) -> None:
+    text = runbook.read_text()
+    known = every_command()
+    quoted = re.findall(r"`([^`]+)`", text)
+    for command in (q for q in quoted if q.startswith("dojo ")):
+        words = command.split()
+        assert {" ".join(words[:count]) for count in (2, 3, 4)} & known, command
+    for name in re.findall(r"dojo_\w+", text):
+        stem = name.rstrip("_")
+        assert any(one.startswith(stem) for one in documented()), name
+
+
+def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -> None:
+    """The one address in alertmanager.yml is replaced wherever it stands."""
+    from dojo.core.settings import load_settings
+    from dojo.core.spec.load import load_specs
+    from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
+
+    settings = load_settings(home=tmp_path, receiver_port=4321, alertmanager_port=4322)
+    home = prepare_alertmanager(settings)
+    urls = re.findall(r"url: (\S+)", (home / "alertmanager.yml").read_text())
+    assert urls == [f"http://127.0.0.1:4321/{name}" for name in ("chat", "pager", "watchdog")]
+
+    home = prepare_prometheus(settings, {"gateway": 8000, "recorder": 8102}, load_specs(settings.models_dir))
+    targets = msgspec.json.decode((home / "targets" / "processes.json").read_bytes())
+    assert targets == [
+        {"targets": ["127.0.0.1:8000"], "labels": {"job": "gateway"}},
+        {"targets": ["127.0.0.1:8102"], "labels": {"job": "recorder"}},
+    ]
+    owners = yaml.safe_load((home / "generated" / "owners.yml").read_text())["groups"][0]["rules"]
+    assert owners == [{"record": OWNERS, "expr": "vector(1)", "labels": {"model": "fraud_detection", "team": "payments-risk"}}]
+    done = subprocess.run([installed("promtool"), "check", "config", home / "prometheus.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,50 @@
+"""The first build of the offline store: a block of days at a time, and each block only once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dojo.core.events.types import Stream
+from feature_repo.catalog import VIEWS
+from pipelines.features import inputs, offline
+from pipelines.features.materialize import build_days
+from tests.support.payments import START, fill_lake, outcomes_of, payments, transactions_of
+
+PAID_DAYS = 75
+AS_OF = START + timedelta(days=PAID_DAYS)
+DAYS = [START.date() + timedelta(days=n) for n in range(PAID_DAYS + 1)]  # the midnight after the last payment has news too
+
+
+def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_features(tmp_path: Path) -> None:
+    rows = payments(PAID_DAYS, per_day=30)
+    lake, store = fill_lake(tmp_path / "lake", rows, AS_OF), tmp_path / "features"
+    latest = lake.files(Stream.TRANSACTIONS)[-1]
+    whole = latest.read_bytes()
+    latest.write_bytes(b"torn")  # only the last block may read it
+    with pytest.raises(pl.exceptions.PolarsError):
+        build_days(lake, store, AS_OF)
+    assert sorted(inputs.read_built(store).days) == DAYS[: 2 * offline.DAYS_AT_ONCE]
+
+    latest.write_bytes(whole)
+    days, _ = build_days(lake, store, AS_OF)
+    assert days == len(DAYS) - 2 * offline.DAYS_AT_ONCE
+    assert build_days(lake, store, AS_OF) == (0, 0)
+
+    at_once = tmp_path / "at_once"
+    offline.build_offline(transactions_of(rows), outcomes_of(rows), at_once, DAYS[0], DAYS[-1])
+    for view in VIEWS:
+        for day in DAYS:
+            found, expected = (pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once))
+            assert found.equals(expected), (view, day)
+
+
+def test_progress_grows_over_all_blocks_and_ends_at_the_whole(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path / "lake", payments(PAID_DAYS, per_day=5), AS_OF)
+    shares: list[float] = []
+    build_days(lake, tmp_path / "features", AS_OF, lambda _what, share: shares.append(share))
+    assert shares == sorted(set(shares))
+    assert shares[-1] == pytest.approx(1.0)

@@ -1,0 +1,223 @@
+"""The gate's verdicts, guards and outcomes, on made-up holdouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dojo.core.judging.gate.compare import Judgement, judge
+from dojo.core.judging.gate.decision import Decision, Guard
+from pipelines.gate.report import html_page, markdown, write_report
+from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec
+
+LABELS = labels()
+GOOD, BETTER = noisy_scores(LABELS, 2.0, seed=2), noisy_scores(LABELS, 2.8, seed=3)
+
+
+def decide(old: np.ndarray, new: np.ndarray, y: np.ndarray = LABELS, **new_candidate: float) -> Decision:
+    return judge(spec(), "job", holdout(y), candidate(old, "1"), candidate(new, **new_candidate)).decision  # type: ignore[arg-type]
+
+
+def guard(decision: Decision, name: str) -> Guard:
+    return next(guard for guard in decision.guards if guard.name == name)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), rate=st.floats(0.02, 0.3), signal=st.floats(0, 3))
+def test_identical_models_never_win(seed: int, rate: float, signal: float) -> None:
+    y = labels(1500, rate, seed)
+    scores = noisy_scores(y, signal, seed)
+    decision = judge(spec(100), "job", holdout(y, seed), candidate(scores, "1"), candidate(scores.copy())).decision
+    if decision.verdict != "insufficient_data":
+        assert (decision.verdict, decision.outcome) == ("inconclusive", "keep")
+        assert (decision.gain, decision.low, decision.high) == (0, 0, 0)
+        assert decision.vetoes == ()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_clearly_better_model_wins(seed: int) -> None:
+    y = labels(6000, 0.05, seed)
+    old, new = noisy_scores(y, 1.5, seed + 1), noisy_scores(y, 3.0, seed + 2)
+    decision = judge(spec(100), "job", holdout(y, seed), candidate(old, "1"), candidate(new)).decision
+    assert (decision.verdict, decision.outcome, decision.vetoes) == ("improved", "promote", ())
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_permuted_challenger_is_worse(seed: int) -> None:
+    new = np.random.default_rng(seed).permutation(GOOD)
+    decision = decide(GOOD, new)
+    assert (decision.verdict, decision.outcome) == ("worse", "regression")
+
+
+def test_swapping_the_two_swaps_the_verdict() -> None:
+    assert decide(GOOD, BETTER).verdict == "improved"
+    assert decide(BETTER, GOOD).verdict == "worse"
+
+
+def test_a_sure_gain_below_the_minimum_is_inconclusive() -> None:
+    """Both agree but for one legitimate payment that the challenger ranks a little lower."""
+    new = GOOD.copy()
+    highest_legitimate = np.flatnonzero(LABELS == 0)[np.argmax(GOOD[LABELS == 0])]
+    new[highest_legitimate] -= 0.05
+    decision = decide(GOOD, new)
+    assert decision.gain is not None
+    assert 0 < decision.gain < spec().gate.minimum_gain
+    assert (decision.verdict, decision.outcome) == ("inconclusive", "keep")
+
+
+def test_the_gain_is_relative_to_the_champions_value() -> None:
+    decision = decide(GOOD, BETTER)
+    assert decision.champion is not None
+    old, new = decision.champion.metrics["pr_auc"], decision.challenger.metrics["pr_auc"]
+    assert decision.gain == pytest.approx((new - old) / old)
+    assert decision.low is not None
+    assert decision.high is not None
+    assert 0 < decision.low < decision.gain < decision.high
+
+
+def test_too_few_frauds_are_insufficient_data() -> None:
+    y = np.zeros(6000, dtype=np.int64)
+    y[:29] = 1
+    decision = decide(noisy_scores(y, 1, 1), noisy_scores(y, 3, 2), y)
+    assert (decision.verdict, decision.outcome, decision.gain) == ("insufficient_data", "keep", None)
+    assert "the holdout has 29 frauds in 6,000 payments, at least 30 are needed" in decision.reason
+
+
+def test_an_obstacle_is_insufficient_data_and_named() -> None:
+    judged = judge(spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(BETTER), "it needs feature x")
+    assert (judged.decision.verdict, judged.decision.outcome) == ("insufficient_data", "keep")
+    assert "it needs feature x" in judged.decision.reason
+    assert judged.decision.champion is not None
+    assert judged.decision.champion.metrics == {}
+    assert judged.decision.baseline == {}
+
+
+def test_the_first_version_has_nobody_to_beat() -> None:
+    decision = judge(spec(), "job", holdout(LABELS), None, candidate(GOOD)).decision
+    assert (decision.verdict, decision.outcome, decision.champion) == ("insufficient_data", "first", None)
+    assert decision.challenger.metrics["pr_auc"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("latency", "verdict"),
+    [
+        (11e-6, "ok"),
+        (400e-6, "ok"),
+        (900e-6, "veto"),
+    ],  # the champion takes 12 microseconds; below half a millisecond any ratio is nothing
+)
+def test_a_slow_artefact_is_vetoed(latency: float, verdict: str) -> None:
+    decision = decide(GOOD, BETTER, latency=latency)
+    assert guard(decision, "latency").verdict == verdict
+    assert decision.outcome == ("keep" if verdict == "veto" else "promote")
+    assert decision.verdict == "improved"
+
+
+@pytest.mark.parametrize(("size", "verdict"), [(900_000, "ok"), (1_000_001, "veto")])
+def test_a_large_artefact_is_vetoed(size: int, verdict: str) -> None:
+    decision = decide(GOOD, BETTER, size=size)
+    assert guard(decision, "size").verdict == verdict
+    assert decision.vetoes == (("size",) if verdict == "veto" else ())
+
+
+def test_scores_that_are_no_probabilities_any_more_are_vetoed() -> None:
+    """The same order, so the same PR-AUC; but other systems multiply the score with euros."""
+    decision = decide(GOOD, BETTER**0.5)
+    assert decision.gain == pytest.approx(decide(GOOD, BETTER).gain)
+    assert (decision.outcome, decision.vetoes) == ("keep", ("calibration",))
+    assert "vetoed by calibration" in decision.reason
+
+
+@pytest.mark.parametrize("name", ["precision_at_1pct_fpr", "recall_at_50pct_precision"])
+def test_what_reviewers_lose_is_guarded_relative_to_what_they_had(name: str) -> None:
+    lost, kept = guard(decide(BETTER, GOOD), name), guard(decide(GOOD, BETTER), name)
+    assert lost.champion is not None
+    assert lost.challenger is not None
+    assert lost.change == pytest.approx((lost.champion - lost.challenger) / lost.champion)
+    assert lost.change > lost.limit
+    assert (lost.verdict, kept.verdict) == ("veto", "ok")
+
+
+def test_a_customer_segment_that_pays_for_the_average_is_a_veto() -> None:
+    world = holdout(LABELS)
+    new = BETTER.copy()
+    rare = world.segments["rare"]
+    new[rare] = np.random.default_rng(1).permutation(GOOD[rare])
+    decision = decide(GOOD, new)
+    worst = guard(decision, "worst_segment")
+    assert worst.verdict == "veto"
+    assert "segment rare" in worst.note
+    assert decision.outcome != "promote"
+
+
+def test_segments_with_too_few_frauds_are_named_and_do_not_veto() -> None:
+    y = LABELS.copy()
+    world = holdout(y)
+    y[world.segments["rare"][20:]] = 0  # leaves at most 20 rows that could be fraud
+    old, new = noisy_scores(y, 1.5, 1), noisy_scores(y, 3.0, 2)
+    new[world.segments["rare"]] = 0.01
+    decision = decide(old, new, y)
+    worst = guard(decision, "worst_segment")
+    assert worst.verdict == "ok"
+    assert "too few frauds to judge: rare" in worst.note
+    assert decision.outcome == "promote"
+
+
+def test_a_segments_loss_within_chance_is_no_veto() -> None:
+    """40 frauds in a segment: two equally good models differ by a tenth there again and again."""
+    y = labels(2600, 0.05, seed=8)
+    losses = 0
+    for seed in range(12):
+        decision = decide(noisy_scores(y, 1.5, 100 + seed), noisy_scores(y, 1.5, 200 + seed), y)
+        worst = guard(decision, "worst_segment")
+        assert worst.change is not None
+        losses += worst.change > worst.limit
+        assert worst.verdict == "ok"
+    assert losses >= 3, "the test would not see a guard that vetoes by chance"
+
+
+def test_the_rollouts_baseline_is_the_champion_at_its_own_threshold() -> None:
+    judged = judge(spec(), "job", holdout(LABELS), candidate(GOOD, "1", threshold=0.3), candidate(BETTER, threshold=0.9))
+    flagged = GOOD >= 0.3
+    assert judged.decision.baseline == {
+        "recall_at_threshold": pytest.approx(flagged[LABELS == 1].mean()),
+        "false_positive_rate_at_threshold": pytest.approx(flagged[LABELS == 0].mean()),
+    }
+
+
+def test_a_decision_survives_its_file(tmp_path: Path) -> None:
+    decision = decide(GOOD, BETTER)
+    assert Decision.read(decision.write(tmp_path)) == decision
+    assert "NaN" not in msgspec.json.encode(decision).decode()
+
+
+def test_the_report_says_it_all_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    judged = judge(spec(), "job", holdout(LABELS), candidate(GOOD, "7"), candidate(BETTER**0.5))
+    write_report(judged, holdout(LABELS), {"champion": GOOD, "challenger": BETTER**0.5}, tmp_path)
+    text, page = (tmp_path / "gate.md").read_text(), (tmp_path / "gate.html").read_text()
+    for found in (text, page):
+        assert "The champion stays (vetoed: calibration)" in found
+        assert "version 7" in found
+        assert f"{judged.decision.gain:+.2%}" in found
+        assert "VETO" in found
+    assert "http" not in page
+    assert page.count("data:image/png;base64,") == 2
+    for guarded in judged.decision.guards:
+        assert guarded.measures in text
+
+
+@pytest.mark.parametrize("judged", [
+    judge(spec(), "job", holdout(LABELS), None, candidate(GOOD)),
+    judge(spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(GOOD), "<b>features</b> & more are missing"),
+])  # fmt: skip
+def test_a_report_without_a_comparison_says_why(judged: Judgement) -> None:
+    text, page = markdown(judged.decision, {}), html_page(judged.decision, {})
+    assert judged.decision.reason in text
+    assert "<b>features" not in page

@@ -1,0 +1,62 @@
+"""LightGBM and ONNX Runtime decide alike, also where a split falls between neighbouring float32 values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
+
+from dojo.core.registry.bundle import PARITY_TOLERANCE, CorruptBundleError
+from pipelines.training.convert import prove_parity, round_down, to_onnx, with_float32_thresholds
+
+
+def neighbours(count: int) -> np.ndarray:
+    """Adjacent float32 values from 100 on."""
+    return (np.float32(100).view(np.int32) + np.arange(count, dtype=np.int32)).view(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fine_grained() -> tuple[LGBMClassifier, np.ndarray]:
+    """A model whose splits must fall between adjacent float32 values, and its rows."""
+    random = np.random.default_rng(1)
+    values = neighbours(400)
+    inputs = np.column_stack([random.choice(values, 4000), random.random(4000)]).astype(np.float32)
+    labels = (inputs[:, 0].view(np.int32) // 7) % 2
+    parameters = {"n_estimators": 20, "max_bin": 4095, "num_leaves": 31, "n_jobs": 1, "verbose": -1}
+    return LGBMClassifier(**parameters).fit(inputs, labels), inputs
+
+
+def test_rounding_thresholds_changes_no_score(fine_grained: tuple[LGBMClassifier, np.ndarray]) -> None:
+    classifier, inputs = fine_grained
+    rounded = with_float32_thresholds(classifier.booster_, 20)
+    np.testing.assert_array_equal(rounded.predict(inputs), classifier.predict_proba(inputs)[:, 1])
+    fewer = with_float32_thresholds(classifier.booster_, 5)
+    assert fewer.num_trees() == 5
+
+
+def test_onnx_gives_the_same_scores_between_neighbouring_inputs(
+    fine_grained: tuple[LGBMClassifier, np.ndarray], tmp_path: Path
+) -> None:
+    classifier, inputs = fine_grained
+    booster = with_float32_thresholds(classifier.booster_, 20)
+    (tmp_path / "model.onnx").write_bytes(to_onnx(booster, 2).SerializeToString())
+    assert prove_parity(np.asarray(booster.predict(inputs)), tmp_path / "model.onnx", inputs) <= PARITY_TOLERANCE
+
+
+def test_the_parity_gate_refuses_a_model_that_was_converted_without_care(
+    fine_grained: tuple[LGBMClassifier, np.ndarray], tmp_path: Path
+) -> None:
+    classifier, inputs = fine_grained
+    (tmp_path / "model.onnx").write_bytes(to_onnx(classifier.booster_, 2).SerializeToString())
+    with pytest.raises(CorruptBundleError, match="parity: scores differ by up to"):
+        prove_parity(classifier.predict_proba(inputs)[:, 1], tmp_path / "model.onnx", inputs)
+
+
+@given(st.floats(-1e30, 1e30))
+def test_round_down_is_the_largest_float32_below(value: float) -> None:
+    (rounded,) = round_down(np.array([value]))
+    assert float(rounded) <= value < float(np.nextafter(rounded, np.float32(np.inf)))

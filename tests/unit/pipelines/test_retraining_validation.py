@@ -1,0 +1,220 @@
+"""Refusals of bad training data say what was expected and found."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.registry.reference_profile import ReferenceProfile, distribution
+from pipelines.training.dataset.collect import Manifest, collect, read_outcomes, read_transactions, verify
+from pipelines.training.dataset.split import split_by_time
+from pipelines.training.dataset.validate import validate
+from pipelines.training.errors import InvalidDataError, LakeChangedError, OneClassError, StaleDataError, TooFewRowsError
+from tests.support.payments import (
+    START,
+    fill_lake,
+    outcomes_of,
+    payments,
+    small_spec,
+    transactions_of,
+)
+
+DAYS = 40
+AS_OF = START + timedelta(days=DAYS)
+END = AS_OF - timedelta(days=7)
+SPEC = small_spec("fraud_small")
+ROWS = payments(DAYS)
+
+
+def manifest() -> Manifest:
+    return Manifest(
+        model=SPEC.name, warm_up=START, start=END - SPEC.training.window, end=END, as_of=AS_OF, transactions=(), outcomes=()
+    )
+
+
+def known() -> pl.DataFrame:
+    return ROWS.filter(pl.col("time") < END)
+
+
+def refusal(transactions: pl.DataFrame, outcomes: pl.DataFrame, profile: ReferenceProfile | None = None) -> list[str]:
+    with pytest.raises(InvalidDataError) as caught:
+        validate(transactions, outcomes, manifest(), SPEC, profile)
+    return caught.value.faults
+
+
+def test_good_data_passes() -> None:
+    validate(transactions_of(known()), outcomes_of(known()), manifest(), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (pl.lit(-5.0).alias("amount"), ("transactions.amount", "in_range(0, 1000000.0)", "-5.0")),
+        (pl.lit(float("nan")).alias("amount"), ("transactions.amount", "no missing values", "NaN")),
+        (pl.lit(float("inf")).alias("amount"), ("transactions.amount", "in_range(0, 1000000.0)", "inf")),
+        (pl.lit(None, dtype=pl.String).alias("customer_id"), ("transactions.customer_id", "no missing values", "None")),
+        (pl.lit("").alias("merchant_id"), ("transactions.merchant_id", "str_length", "''")),
+        (pl.lit("same").alias("transaction_id"), ("transactions.transaction_id", "unique values", "same")),
+        (pl.col("amount").cast(pl.String), ("transactions.amount", "Float64", "String")),
+    ],
+)
+def test_a_broken_column_is_named_with_rule_and_example(broken: pl.Expr, expected: tuple[str, ...]) -> None:
+    faults = refusal(transactions_of(known()).with_columns(broken), outcomes_of(known()))
+    assert any(all(part in fault for part in expected) for fault in faults), faults
+
+
+def test_a_missing_column_is_named() -> None:
+    faults = refusal(transactions_of(known()).drop("merchant_id"), outcomes_of(known()))
+    assert faults == ["transactions.merchant_id: expected this column, found none"]
+
+
+def test_the_number_of_broken_rows_is_told() -> None:
+    one_row = pl.when(pl.col("transaction_id") == "t000007").then(-1.0).otherwise(pl.col("amount")).alias("amount")
+    (fault,) = refusal(transactions_of(known()).with_columns(one_row), outcomes_of(known()))
+    assert fault.endswith("found '-1.0' (rows: 1)")
+
+
+def test_a_label_from_before_its_payment_is_leakage() -> None:
+    (fault,) = refusal(transactions_of(known()), outcomes_of(known(), delay=timedelta(days=-1)))
+    assert "leakage" in fault
+    assert f"found {len(known()):,} from before it" in fault
+    assert "t000000" in fault
+
+
+def test_an_outcome_of_another_payment_time_is_refused() -> None:
+    shifted = outcomes_of(known()).with_columns(pl.col("transaction_time") - timedelta(hours=1))
+    (fault,) = refusal(transactions_of(known()), shifted)
+    assert "expected the payment's own time" in fault
+
+
+def test_missing_labels_are_refused_beyond_one_percent() -> None:
+    (fault,) = refusal(transactions_of(known()), outcomes_of(known()).gather_every(2))
+    assert "at least 99%" in fault
+    assert "found 50." in fault
+    few_missing = outcomes_of(known()).filter(pl.int_range(pl.len()) % 500 != 0)
+    validate(transactions_of(known()), few_missing, manifest(), SPEC)
+
+
+@pytest.mark.parametrize(("rate", "found"), [(0.0, "0.000%"), (0.5, "% of")])
+def test_a_fraud_rate_outside_the_specs_bounds_is_refused(rate: float, found: str) -> None:
+    rows = payments(DAYS, fraud_rate=rate).filter(pl.col("time") < END)
+    (fault,) = refusal(transactions_of(rows), outcomes_of(rows))
+    assert "from 1.00% to 20.00% (spec: training.label_rate)" in fault
+    assert found in fault
+
+
+def test_amounts_in_another_unit_are_refused_but_drift_is_not() -> None:
+    amounts = distribution(known()["amount"].to_numpy())
+    profile = ReferenceProfile(rows=len(known()), features={"amount": amounts}, score=amounts)
+    in_cents = transactions_of(known()).with_columns(pl.col("amount") * 100)
+    (fault,) = refusal(in_cents, outcomes_of(known()), profile)
+    assert "transactions.amount: expected a distribution near the champion's (PSI at most 1)" in fault
+    a_third_dearer = transactions_of(known()).with_columns(pl.col("amount") * 1.3)
+    validate(a_third_dearer, outcomes_of(known()), manifest(), SPEC, profile)
+
+
+def test_collect_pins_the_window_that_ends_a_label_delay_before_now(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    pinned = collect(lake, SPEC, AS_OF)
+    assert (pinned.start, pinned.end, pinned.as_of) == (END - timedelta(days=24), END, AS_OF)
+    transactions, outcomes = read_transactions(lake, pinned), read_outcomes(lake, pinned)
+    assert transactions["world_time"].is_sorted()
+    assert transactions["world_time"].min() >= START
+    assert transactions["world_time"].max() < END
+    assert set(outcomes["transaction_id"]) == set(transactions["transaction_id"])
+    assert Manifest.read(pinned.write(tmp_path)) == pinned
+
+
+def test_a_window_begins_where_a_short_lake_does(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS.filter(pl.col("time") >= START + timedelta(days=20)), AS_OF)
+    assert collect(lake, SPEC, AS_OF).start == START + timedelta(days=20)
+
+
+def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
+    """The lake goes on after `as_of`, even within the same day's file; a version trained for `as_of` must not see it."""
+    lake = fill_lake(tmp_path, ROWS, AS_OF, delay=timedelta(days=9))  # later than the spec's maximum
+    noon = AS_OF - timedelta(days=5, hours=12)
+    arrivals = read_outcomes(lake, collect(lake, SPEC, noon))["world_time"]
+    assert noon - timedelta(hours=1) < arrivals.max() < noon
+
+
+def test_stale_data_is_refused(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    with pytest.raises(
+        StaleDataError, match=r"stale data: expected a transaction in the 1d before 2030-02-14 .* 2030-01-01 to 2030-02-09"
+    ):
+        collect(lake, SPEC, AS_OF + timedelta(days=4))
+    with pytest.raises(StaleDataError, match="holds none at all"):
+        collect(Lake(tmp_path / "empty"), SPEC, AS_OF)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS.gather_every(10), AS_OF)
+    with pytest.raises(TooFewRowsError, match=r"expected at least 1,000 transactions .* found 2"):
+        collect(lake, SPEC, AS_OF)
+
+
+def test_a_changed_or_missing_lake_file_is_named(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    pinned = collect(lake, SPEC, AS_OF)
+    verify(lake, pinned)
+    changed, missing = lake.root / pinned.transactions[3].path, lake.root / pinned.outcomes[5].path
+    changed.write_bytes(changed.read_bytes() + b"x")
+    missing.unlink()
+    with pytest.raises(LakeChangedError) as caught:
+        verify(lake, pinned)
+    assert f"{pinned.transactions[3].path}: changed" in str(caught.value)
+    assert f"{pinned.outcomes[5].path}: missing" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    pinned = collect(lake, SPEC, AS_OF)
+    before = read_transactions(lake, pinned)
+    late = lake.scan(Stream.TRANSACTIONS).head(10).with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")
+    lake.write(Stream.TRANSACTIONS, late.collect(), "part-late")
+    assert read_transactions(lake, pinned).equals(before)
+
+
+def dataset() -> pl.DataFrame:
+    return ROWS.rename({"time": "event_timestamp"}).filter(pl.col("event_timestamp") < END)
+
+
+def test_the_split_follows_time_without_overlap_or_gap() -> None:
+    split = split_by_time(dataset(), ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
+    assert split.train.end == split.validation.start == END - timedelta(days=10)
+    assert split.validation.end == split.holdout.start == END - timedelta(days=6)
+    assert split.holdout.end == END
+    assert sum(len(part.labels) for part in split.parts()) == len(dataset())
+    assert split.train.inputs.dtype == "float32"
+    in_order = dataset().sort("event_timestamp")["amount"].cast(pl.Float32).to_numpy()
+    assert [part.inputs[0, 0] for part in split.parts()] == [
+        in_order[0], in_order[len(split.train.labels)], in_order[len(split.train.labels) + len(split.validation.labels)]
+    ]  # fmt: skip
+
+
+def test_a_payment_at_a_parts_first_instant_belongs_to_that_part_only() -> None:
+    first_instant = pl.lit(END - timedelta(days=6)).dt.cast_time_unit("us")
+    closest = (pl.col("event_timestamp") - first_instant).abs().arg_min()
+    moved = dataset().with_columns(
+        pl.when(pl.int_range(pl.len()) == closest)
+        .then(first_instant)
+        .otherwise(pl.col("event_timestamp"))
+        .alias("event_timestamp")
+    )
+    split = split_by_time(moved, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
+    assert sum(len(part.labels) for part in split.parts()) == len(moved)
+
+
+def test_a_part_with_one_class_only_is_refused() -> None:
+    honest_end = dataset().with_columns(
+        pl.when(pl.col("event_timestamp") >= END - timedelta(days=6)).then(0).otherwise(pl.col("label")).alias("label")
+    )
+    with pytest.raises(OneClassError, match=r"holdout: expected legitimate and fraudulent .* 0 frauds in"):
+        split_by_time(honest_end, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from dojo.core.registry.bundle import Bundle, CorruptBundleError
+from feature_repo import catalog
+from services.gateway.features.breaker import FAILURES_TO_OPEN, CircuitBreaker
+from services.gateway.features.lookup import FeaturePlan, FeatureSource
+from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStoreUnavailableError
+
+SERVICE = "fraud_detection_v1"
+
+
+def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE], service: str = SERVICE) -> FeaturePlan:
+    return FeaturePlan(
+        Bundle(
+            model="m",
+            feature_service=service,
+            features=features,
+            stored_defaults={"customer_tx_count_30d": 4.0, "customer_amount_mean_30d": 50.0},
+            threshold=0.5,
+            trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
+            sha256={},
+        )
+    )
+
+
+class DictionaryStore:
+    """The online store's fake: rows by (entity, key), reachable or not."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], EntityRow] = {}
+        self.reachable = True
+
+    async def read(self, wanted: Sequence[tuple[EntityFields, str]], timeout: float) -> list[EntityRow]:
+        if not self.reachable:
+            raise OnlineStoreUnavailableError
+        return [self.rows.get((fields.entity, key), fields.unknown) for fields, key in wanted]
+
+
+def row(fields: EntityFields, value: float) -> EntityRow:
+    return EntityRow((value,) * len(fields.features), (1000.0,) * len(fields.views))
+
+
+def test_the_fallback_chain_is_store_then_last_known_then_defaults() -> None:
+    wanted, store = plan(), DictionaryStore()
+    source = FeatureSource(store, remembered=2)
+    customer, merchant = wanted.entities
+    store.rows = {("customer", "c"): row(customer, 7.0), ("merchant", "m"): row(merchant, 8.0)}
+
+    def fetch(customer_id: str, merchant_id: str = "m") -> tuple[tuple[str, ...], list[float | None]]:
+        (stored,) = asyncio.run(source.fetch(wanted, [{"customer": customer_id, "merchant": merchant_id}], 0.03))
+        return stored.degraded, [r.values[2] for r in stored.rows]
+
+    assert fetch("c") == ((), [7.0, 8.0])
+    assert fetch("stranger") == (("cold_start",), [None, 8.0])
+    store.reachable = False
+    assert fetch("stranger") == (("features_last_known",), [None, 8.0])
+    assert fetch("c") == (("features_default", "features_last_known"), [4.0, 8.0])  # only two rows are remembered
+    store.reachable = True
+    assert fetch("c") == ((), [7.0, 8.0])
+
+
+def test_without_time_left_nothing_is_asked() -> None:
+    store = DictionaryStore()
+    (stored,) = asyncio.run(FeatureSource(store).fetch(plan(), [{"customer": "c", "merchant": "m"}], -0.01))
+    assert stored.degraded == ("features_default",)
+
+
+def test_the_vector_is_in_the_versions_own_order() -> None:
+    wanted = plan(("amount", "merchant_risk_7d", "customer_tx_count_7d"))
+    customer, merchant = wanted.entities
+    vector = wanted.vector([row(customer, 3.0), row(merchant, 0.25)], {"amount": 9.0, "transaction_time": 5000.0})
+    assert list(vector) == [9.0, 0.25, 3.0]
+
+
+def test_missing_values_are_zero_and_ages_count_from_the_views_timestamp() -> None:
+    wanted = plan(("customer_tx_count_7d",))
+    (customer,) = wanted.entities
+    assert customer.views == ("customer_daily",)
+    assert list(wanted.vector([customer.unknown], {})) == [0.0]
+    assert wanted.ages([row(customer, 1.0)], now=1600.0) == {"customer_daily": 600.0}
+    assert wanted.ages([customer.unknown], now=1600.0) == {"customer_daily": None}
+
+
+def test_a_version_that_wants_what_the_catalogue_lacks_is_refused() -> None:
+    with pytest.raises(CorruptBundleError, match="shoe_size"):
+        plan(("amount", "shoe_size"))
+    with pytest.raises(CorruptBundleError, match="fraud_detection_v9"):
+        plan(service="fraud_detection_v9")
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_closes_on_a_success() -> None:
+    changes: list[bool] = []
+    breaker = CircuitBreaker(changes.append)
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.failed()
+    breaker.succeeded()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.failed()
+    assert not breaker.is_open
+    breaker.failed()
+    breaker.failed()
+    assert breaker.is_open
+    breaker.succeeded()
+    assert not breaker.is_open
+    assert changes == [True, False]
+
+
+def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stays_a_moment() -> None:
+    wanted = FeaturePlan(
+        Bundle(
+            model="m",
+            feature_service=SERVICE,
+            features=("customer_seconds_since_tx", "merchant_seconds_since_tx"),
+            stored_defaults={"customer_last_tx_time": 7200.0, "merchant_last_tx_time": 60.0},
+            threshold=0.5,
+            trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
+            sha256={},
+        )
+    )
+    now = 1_528_000_000.0
+    inputs = {"amount": 10.0, "transaction_time": now}
+    assert wanted.vector(wanted.defaults, inputs) == (7200.0, 60.0)
+    customer, _ = wanted.entities
+    remembered = EntityRow(
+        tuple(now - 30 if name == "customer_last_tx_time" else 0.0 for name in customer.features), (now,) * len(customer.views)
+    )
+    assert wanted.vector((remembered, wanted.defaults[1]), inputs) == (30.0, 60.0)

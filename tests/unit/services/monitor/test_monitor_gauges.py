@@ -1,0 +1,74 @@
+"""What rules and dashboards see of verdicts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from dojo.core.events.types import Verdict
+from dojo.core.judging.drift import Severity
+from dojo.core.spec.load import load_spec
+from services.monitor.counting.state import Known
+from services.monitor.counting.windows import Window
+from services.monitor.judging_loop import with_traffic
+from services.monitor.metrics import LEVELS, Metrics
+from services.monitor.showing.gauges import Gauges
+
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
+
+
+def verdict(hour: int, severity: Severity, since: datetime | None, version: str = "1") -> Verdict:
+    start = EVENING + timedelta(hours=hour)
+    return Verdict(
+        event_id=f"{version}-{hour}", world_time=start, wall_time=start, model=SPEC.name, version=version, check="input_drift",
+        window="hour", window_start=start, severity=severity, rows=500, summary="", since=since,
+    )  # fmt: skip
+
+
+def shown(*rounds: list[Verdict]) -> float | None:
+    registry = CollectorRegistry()
+    gauges = Gauges(Metrics(registry))
+    gauges.begin(SPEC, [])
+    for latest in rounds:
+        gauges.show(SPEC, [], latest)
+    return registry.get_sample_value("dojo_monitor_severity", {"model": SPEC.name, "check": "input_drift", "window": "hour"})
+
+
+def test_before_anything_is_judged_it_is_insufficient_data() -> None:
+    assert shown() == LEVELS["insufficient_data"]
+
+
+def test_a_night_with_few_rows_ends_no_trouble_and_a_quiet_morning_does() -> None:
+    trouble, night = [verdict(0, "severe", EVENING)], [verdict(4, "insufficient_data", EVENING)]
+    assert shown(trouble, night) == LEVELS["severe"]
+    assert shown(trouble, night, [verdict(12, "ok", None)]) == LEVELS["ok"]
+
+
+def test_without_trouble_a_night_is_insufficient_data() -> None:
+    assert shown([verdict(0, "ok", None)], [verdict(4, "insufficient_data", None)]) == LEVELS["insufficient_data"]
+
+
+def test_a_trouble_goes_with_the_version_that_had_it() -> None:
+    before, after = [verdict(0, "severe", EVENING)], [verdict(0, "severe", EVENING), verdict(4, "insufficient_data", None, "2")]
+    assert shown(before, after) == LEVELS["insufficient_data"]
+
+
+def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels() -> None:
+    known, old, new = Known(), (SPEC.name, "1"), (SPEC.name, "2")
+    day = datetime(2030, 3, 1, tzinfo=UTC)
+    known.days = {old: {day - timedelta(days=9): answers(500)}}
+    known.hours = {old: {day - timedelta(hours=3): answers(500)}, new: {day + timedelta(hours=3): answers(1)}}
+    assert with_traffic(known, [old, new], day) == {new}
+    assert with_traffic(known, [old, new], day - timedelta(days=1)) == {old}, "what comes after the judged day is not looked at"
+    assert with_traffic(known, [old, new], day + timedelta(days=1)) == {new}, "a day without answers is no other version's"
+    known.hours[old][day + timedelta(hours=3)] = answers(1)
+    assert with_traffic(known, [old, new], day) == {old, new}
+
+
+def answers(rows: int) -> Window:
+    found = Window()
+    found.rows = rows
+    return found

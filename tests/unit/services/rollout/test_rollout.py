@@ -1,0 +1,245 @@
+"""The parts of the rollout controller that are pure: evidence, labels, limits, looks, requests, pace."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dojo.core.events.types import Event, Prediction, Shadow
+from dojo.core.judging.rollout.arms import LATENCY_EDGES, Arm
+from dojo.core.judging.rollout.decide import judge
+from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
+from dojo.core.judging.rollout.labels import KEPT, Labelled
+from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, watch_limits
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.spec.load import load_spec
+from dojo.core.state.clock import wall_now
+from dojo.core.state.rollouts import Action, Request, Rollout, Transition
+from dojo.core.state.routes import Route
+from services.rollout.fold import fold
+from services.rollout.pace import backoff, look_interval
+from services.rollout.requests import answer
+from services.rollout.stages import route_of
+from tests.support.rollout_events import Gateway, Quality
+
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+START = datetime(2018, 7, 1, tzinfo=UTC)
+
+
+def rollout_in(stage: Stage, request: Request | None = None) -> Rollout:
+    return Rollout(
+        id="fraud_detection-2-x",
+        model=SPEC.name,
+        version="2",
+        champion="1",
+        started=START,
+        why="test",
+        who="test",
+        stage=stage,
+        baseline={"recall_at_threshold": 0.6},
+        history=(Transition(before=None, after=stage, world_time=START, who="test", why="test"),),
+        request=request,
+    )
+
+
+def route_for(stage: Stage) -> Route:
+    wanted = route_of(rollout_in(stage), SPEC)
+    return Route(
+        model=SPEC.name,
+        generation=3,
+        strategy=wanted.strategy,
+        arms=wanted.arms,
+        salt=wanted.salt,
+        changed_at=START,
+        who="x",
+        why="x",
+    )
+
+
+def events_of(stage: Stage, requests: int, **qualities: Quality) -> list[Event]:
+    gateway = Gateway({"1": qualities.get("champion", Quality()), "2": qualities.get("challenger", Quality())})
+    found: list[Event] = []
+    for sent in range(requests):
+        answers = gateway.answer(route_for(stage), START + timedelta(seconds=sent))
+        found += answers
+        if stage is Stage.WATCH and isinstance(answers[0], Prediction):
+            found.append(gateway.outcome(answers[0], timedelta(hours=1)))
+    return found
+
+
+def evidence_of(stage: Stage, events: list[Event], evidence: Evidence | None = None) -> Evidence:
+    evidence = evidence or Evidence(stage=stage, cursors={}, generation=3)
+    for event in events:
+        fold(evidence, event, rollout_in(stage), SPEC)
+    return evidence
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY, Stage.WATCH])
+@pytest.mark.parametrize("stop_at", [0, 1, 250, 499])
+def test_evidence_that_is_stored_and_read_in_between_is_the_same_as_evidence_in_one_go(stage: Stage, stop_at: int) -> None:
+    events = events_of(stage, 500, challenger=Quality(errors=0.1, slow=0.1))
+    whole = evidence_of(stage, events)
+    begun = decode_evidence(encode_evidence(evidence_of(stage, events[:stop_at])))
+    assert evidence_of(stage, events[stop_at:], begun) == whole
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY, Stage.WATCH])
+def test_events_of_other_routes_models_and_stages_count_for_nothing(stage: Stage) -> None:
+    empty = Evidence(stage=stage, cursors={}, generation=3)
+    others = [
+        msgspec.structs.replace(event, **change)
+        for event in events_of(stage, 50)
+        if hasattr(event, "model")
+        for change in ({"route_generation": 2}, {"route_generation": 4}, {"model": "churn"})
+    ]
+    assert evidence_of(stage, others) == empty
+    foreign = Stage.CANARY if stage is Stage.SHADOW else Stage.SHADOW
+    shadows_or_predictions = [e for e in events_of(foreign, 50) if isinstance(e, Shadow) == (foreign is Stage.SHADOW)]
+    assert evidence_of(stage, shadows_or_predictions) == empty
+
+
+def test_a_customer_whose_payments_keep_failing_counts_once() -> None:
+    events = events_of(Stage.CANARY, 3_000, challenger=Quality(errors=1.0))
+    failed = next(e for e in events if isinstance(e, Prediction) and e.arm == "challenger")
+    evidence = evidence_of(Stage.CANARY, [failed] * 100)
+    assert (evidence.challenger.errors, evidence.tests["errors"].observations) == (100, 1)
+
+
+def test_a_stand_ins_answer_is_no_evidence_of_the_challengers_scores() -> None:
+    evidence = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 1_000, challenger=Quality(errors=1.0)))
+    assert evidence.challenger.requests > 50
+    assert (evidence.challenger.answered, sum(evidence.challenger.scores)) == (0, 0)
+
+
+@given(st.permutations(list(range(12))), st.integers(0, 2**32))
+def test_labels_join_their_predictions_in_any_order(order: list[int], seed: int) -> None:
+    chosen = random.Random(seed)
+    facts = [(f"r{n}", chosen.random() < 0.5, chosen.random() < 0.5) for n in range(6)]
+    labelled = Labelled()
+    for at in order:
+        request, flagged, fraud = facts[at % 6]
+        _ = labelled.predicted(request, flagged) if at < 6 else labelled.known(request, fraud)
+    frauds = [flagged for _, flagged, fraud in facts if fraud]
+    others = [flagged for _, flagged, fraud in facts if not fraud]
+    assert (labelled.frauds, labelled.caught) == (len(frauds), sum(frauds))
+    assert (labelled.legitimate, labelled.false_alarms) == (len(others), sum(others))
+    assert (labelled.open, labelled.early) == ({}, {})
+
+
+def test_what_waits_for_labels_is_bounded_and_what_is_forgotten_is_counted() -> None:
+    labelled = Labelled()
+    for n in range(KEPT + 10):
+        labelled.predicted(f"r{n}", False)
+    assert (len(labelled.open), labelled.forgotten) == (KEPT, 10)
+    assert labelled.known("r0", True) is None
+    assert labelled.known(f"r{KEPT}", True) == (True, False)
+
+
+def test_evidence_stays_below_a_megabyte() -> None:
+    evidence = Evidence(stage=Stage.WATCH, cursors={})
+    for n in range(KEPT):
+        evidence.labelled.predicted(f"r{n}", False)
+        evidence.labelled.early[2**62 + n] = True
+    for check in ("errors", "degraded", "slow", "declines"):
+        evidence.counted[check] = set(range(2**62, 2**62 + 4_000))
+    assert len(encode_evidence(evidence)) < 1_000_000
+
+
+def test_the_parts_of_the_false_alarm_add_up_to_the_whole() -> None:
+    assert sum(PARTS.values()) == pytest.approx(1)
+
+
+def test_without_a_canary_the_floors_are_the_limits_and_with_one_its_upper_rates() -> None:
+    bare = watch_limits(Baseline(), {}, SPEC)
+    assert (bare.errors, bare.slow, bare.misses) == (0.005, 0.05, None)
+    measured = watch_limits(baseline_of(Arm(requests=1_000, errors=20, slow=100)), {"recall_at_threshold": 0.6}, SPEC)
+    assert 0.02 < measured.errors < 0.035
+    assert 0.15 < measured.slow < 0.2
+    assert measured.misses == pytest.approx(0.55)
+
+
+def test_a_median_latency_is_known_to_a_factor_of_two() -> None:
+    arm = Arm()
+    assert arm.median_latency() is None
+    for milliseconds in (1, 2, 3, 4, 1_000):
+        arm.took(milliseconds / 1000, 0.05)
+    median = arm.median_latency()
+    assert median is not None
+    assert 0.003 <= median <= 0.006
+    arm.latencies[-1] = 100
+    assert arm.median_latency() == float("inf")
+    assert len(arm.latencies) == len(LATENCY_EDGES) + 1
+
+
+def test_nothing_at_all_is_insufficient_data_and_stays() -> None:
+    for stage in (Stage.SHADOW, Stage.CANARY, Stage.WATCH):
+        judged = judge(Evidence(stage=stage, cursors={}), SPEC, {}, None)
+        assert judged.decision == "stay"
+        assert {look.verdict for look in judged.looks} == {"insufficient_data"}
+
+
+def test_a_backlog_keeps_a_stage_from_ending_but_not_from_being_rolled_back() -> None:
+    long = timedelta(days=9)
+    good = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 6_000))
+    assert judge(good, SPEC, {}, long).decision == "advance"
+    assert judge(good, SPEC, {}, long, caught_up=False).decision == "stay"
+    bad = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 600, challenger=Quality(errors=1.0)))
+    assert judge(bad, SPEC, {}, long, caught_up=False).decision == "roll_back"
+
+
+def test_evidence_that_may_yet_become_a_stop_is_waited_for() -> None:
+    evidence = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 6_000))
+    evidence.tests["errors"].log_sums = [3.0, 3.0, 3.0]  # an e-value of 20; 40 would stop it
+    judged = judge(evidence, SPEC, {}, timedelta(days=9))
+    (errors,) = [look for look in judged.looks if look.check == "errors"]
+    assert (judged.decision, errors.verdict) == ("stay", "insufficient_data")
+    assert "suspicious" in errors.note
+
+
+@pytest.mark.parametrize(
+    ("action", "stage", "after"),
+    [
+        ("promote", Stage.SHADOW, Stage.PROMOTING),
+        ("promote", Stage.CANARY, Stage.PROMOTING),
+        ("promote", Stage.WATCH, Stage.DONE),
+        ("promote", Stage.AWAITING_APPROVAL, Stage.AWAITING_APPROVAL),
+        ("promote", Stage.ROLLING_BACK, Stage.ROLLING_BACK),
+        ("abort", Stage.AWAITING_APPROVAL, Stage.ROLLED_BACK),
+        ("abort", Stage.PROMOTING, Stage.ROLLING_BACK),
+        ("abort", Stage.WATCH, Stage.ROLLING_BACK),
+        ("approve", Stage.AWAITING_APPROVAL, Stage.SHADOW),
+        ("approve", Stage.CANARY, Stage.CANARY),
+        ("pause", Stage.CANARY, Stage.CANARY),
+    ],
+)
+def test_requests_move_only_where_they_make_sense(action: Action, stage: Stage, after: Stage) -> None:
+    taken = answer(rollout_in(stage, Request(action=action, who="ada", why="reasons", wall_time=wall_now())))
+    assert taken.after is after
+    assert taken.paused == (action == "pause")
+    assert "ada" in taken.why
+    if action != "pause":
+        assert ("changes nothing" in taken.why) == (after is stage)
+
+
+def test_looks_are_a_second_apart_and_closer_when_the_world_runs() -> None:
+    assert [look_interval(speed) for speed in (None, 0.0, 1.0, 60.0, 480.0, 2400.0, 86400.0)] == [1, 1, 1, 1, 0.5, 0.2, 0.2]
+    assert [backoff(n) for n in (1, 2, 6, 60)] == [0.5, 1.0, 15.0, 15.0]
+
+
+def test_each_stages_route_has_the_arms_that_were_agreed() -> None:
+    arms = {
+        stage: [(arm.name, arm.version, arm.weight, arm.mode) for arm in route_of(rollout_in(stage), SPEC).arms]
+        for stage in (Stage.SHADOW, Stage.CANARY, Stage.WATCH, Stage.DONE)
+    }
+    assert arms == {
+        Stage.SHADOW: [("champion", "1", 1.0, "live"), ("challenger", "2", 0.0, "shadow")],
+        Stage.CANARY: [("champion", "1", 0.9, "live"), ("challenger", "2", 0.1, "live")],
+        Stage.WATCH: [("champion", "2", 1.0, "live"), ("standby", "1", 0.0, "live")],
+        Stage.DONE: [("champion", "2", 1.0, "live")],
+    }

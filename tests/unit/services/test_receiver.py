@@ -1,0 +1,164 @@
+"""Alerts as messages, and the dead man's switch."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dojo.core.state.inbox import is_resolved
+from services.receiver.messages import message_of, recovery_message, silence_message
+from services.receiver.payload import MalformedPayloadError, decode
+from services.receiver.watchdog import Change, Watchdog
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LIMIT = timedelta(seconds=120)
+
+
+def payload(**changes: Any) -> bytes:
+    """One firing alert as Alertmanager 0.25 posts it; `changes` to the alert."""
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "FeatureViewStale", "severity": "warning", "team": "ml-platform", "view": "customer_activity"},
+        "annotations": {
+            "summary": "customer_activity is stale",
+            "description": "40m old.",
+            "runbook_url": "monitoring/runbooks/FeatureViewStale.md",
+        },
+        "startsAt": "2026-11-21T11:58:00.123456789Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://127.0.0.1:9090/graph",
+        "fingerprint": "4f0f9a9f8a6cbf0d",
+        **changes,
+    }
+    return json.dumps(
+        {
+            "receiver": "chat",
+            "status": "firing",
+            "alerts": [alert],
+            "groupLabels": {"alertname": "FeatureViewStale"},
+            "commonLabels": {},
+            "commonAnnotations": {},
+            "externalURL": "http://127.0.0.1:9093",
+            "version": "4",
+            "groupKey": "{}:{}",
+            "truncatedAlerts": 0,
+        }
+    ).encode()
+
+
+def message(channel: Any = "chat", **changes: Any) -> Any:
+    (alert,) = decode(payload(**changes)).alerts
+    return message_of(alert, channel, None, NOON)
+
+
+def test_an_alert_becomes_a_message_to_its_team_with_all_that_it_says() -> None:
+    told = message()
+    assert (told.urgency, told.to, told.title, told.source) == (
+        "warning",
+        "ml-platform",
+        "customer_activity is stale",
+        "alertmanager/chat",
+    )
+    assert told.text.splitlines() == [
+        "40m old.",
+        "FeatureViewStale (warning, view customer_activity)",
+        "Runbook: monitoring/runbooks/FeatureViewStale.md",
+    ]
+    assert message("pager").urgency == "page"
+
+
+def test_an_occasion_has_one_id_whoever_repeats_it_and_its_end_another() -> None:
+    assert message().message_id == message(annotations={"summary": "now 41m old"}).message_id
+    ended = message(status="resolved", endsAt="2026-11-21T12:03:00Z")
+    again = message(startsAt="2026-11-21T13:00:00Z")
+    other = message(fingerprint="0000000000000000")
+    assert len({message().message_id, ended.message_id, again.message_id, other.message_id}) == 4
+
+
+def test_an_end_asks_nobody_to_do_anything() -> None:
+    ended = message("pager", status="resolved", endsAt="2026-11-21T12:03:00.123456Z")
+    assert is_resolved(ended)
+    assert not is_resolved(message())
+    assert ended.urgency == "info"
+    assert "It lasted 0:05:00" in ended.text
+    assert "Runbook" not in ended.text
+
+
+def test_an_alert_that_says_nothing_still_reaches_somebody() -> None:
+    told = message(labels={"alertname": "Bare"}, annotations={})
+    assert (told.to, told.model, told.title) == ("ml-platform", "platform", "Bare")
+    assert message(labels={"alertname": "X", "model": "fraud_detection", "job": "monitor"}).model == "fraud_detection"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "truncated"),
+        (b"\xff\xfe", "malformed"),
+        (b"[]", "object"),
+        (payload().replace(b'"version": "4"', b'"version": "3"'), "version"),
+        (payload(status="sleeping"), "status"),
+        (payload(startsAt="2026-11-21T11:58:00"), "startsAt"),
+        (payload(fingerprint=""), "fingerprint"),
+        (payload(labels={"alertname": 3}), "labels"),
+    ],
+)
+def test_what_is_no_notification_is_refused_with_the_fields_name(body: bytes, named: str) -> None:
+    with pytest.raises(MalformedPayloadError, match=named):
+        decode(body)
+
+
+def after(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def test_a_watchdog_that_barks_is_no_news() -> None:
+    watchdog = Watchdog(NOON, LIMIT)
+    for seconds in range(0, 600, 30):
+        watchdog.bark(after(seconds))
+        assert watchdog.untold(after(seconds + 29)) is None
+
+
+def test_its_silence_is_told_until_somebody_took_it_and_then_its_end() -> None:
+    watchdog = Watchdog(NOON, LIMIT)
+    assert watchdog.untold(after(120)) is None
+    silent = watchdog.untold(after(121))
+    assert silent == Change("silent", NOON, timedelta(seconds=121))
+    assert watchdog.untold(after(125)) is not None, "the inbox was away: told again"
+    watchdog.told(silent)
+    assert watchdog.untold(after(1000)) is None, "once"
+    watchdog.bark(after(1001))
+    back = watchdog.untold(after(1002))
+    assert back == Change("back", NOON, timedelta(seconds=1001))
+    watchdog.told(back)
+    assert watchdog.untold(after(1003)) is None
+    assert watchdog.untold(after(1122)) == Change("silent", after(1001), timedelta(seconds=121)), "the next one is another"
+
+
+def test_a_bark_while_its_silence_is_being_told_is_the_end_of_it() -> None:
+    watchdog = Watchdog(NOON, LIMIT)
+    silent = watchdog.untold(after(121))
+    assert silent is not None
+    watchdog.bark(after(122))
+    watchdog.told(silent)
+    assert watchdog.untold(after(123)) == Change("back", NOON, timedelta(seconds=122))
+
+
+def test_a_silence_that_nobody_could_be_told_of_in_time_is_not_told_afterwards() -> None:
+    watchdog = Watchdog(NOON, LIMIT)
+    assert watchdog.untold(after(121)) is not None
+    watchdog.bark(after(122))
+    assert watchdog.untold(after(123)) is None
+
+
+def test_silence_and_its_end_are_one_occasion_each() -> None:
+    first = silence_message(NOON, timedelta(seconds=121), None, after(121))
+    later = silence_message(NOON, timedelta(seconds=900), None, after(900))
+    assert first.message_id == later.message_id
+    assert first.urgency == "page"
+    back = recovery_message(NOON, timedelta(seconds=901), None, after(901))
+    assert is_resolved(back)
+    assert back.message_id != first.message_id

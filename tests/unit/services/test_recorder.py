@@ -1,0 +1,244 @@
+"""The recorder's pure parts: what becomes a row, what is new, what is set aside, how long to wait."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dojo.core.events.log import Delivery
+from dojo.core.events.types import Event, Prediction, Stream, Transaction, encode
+from dojo.core.lake import SCHEMAS, Lake
+from dojo.core.state.clock import wall_now
+from services.recorder.deduplicate import PartitionIds, new_events
+from services.recorder.loop import STUCK_AFTER, Status
+from services.recorder.ownership import LakeOwnership, remove_leftovers
+from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, retry_interval, round_interval
+from services.recorder.rejected import RejectedMessages
+from services.recorder.rows import Received, Rejection, frame_of, parse
+from tests.integration.services.recorder.recording import synthetic_events
+
+DAY = date(2018, 6, 10)
+NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
+TX = Stream.TRANSACTIONS
+
+
+def transaction(event_id: str, world_time: datetime = NOON) -> Transaction:
+    return Transaction(
+        event_id=event_id,
+        world_time=world_time,
+        wall_time=NOON,
+        transaction_id="1",
+        customer_id="c",
+        merchant_id="m",
+        amount=1.0,
+    )
+
+
+def received(*event_ids: str) -> list[Received]:
+    return [Received(f"{number}-0", transaction(event_id), DAY) for number, event_id in enumerate(event_ids)]
+
+
+@pytest.mark.parametrize("stream", Stream)
+def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> None:
+    events = [event for event in islice(synthetic_events(random.Random(1)), 12 * len(Stream)) if event.stream is stream]
+    assert len(events) == 12
+    frame = frame_of(stream, events)
+    assert frame.schema == pl.Schema(SCHEMAS[stream])
+    for event, row in zip(events, frame.to_dicts(), strict=True):
+        plain = {name: getattr(event, name) for name in row if name not in _CONVERTED}
+        assert {name: value for name, value in row.items() if name not in _CONVERTED} == plain
+
+
+_CONVERTED = {"entity_keys", "feature_names", "features", "feature_age_seconds", "degraded", "findings"}
+
+
+def test_a_predictions_vector_keeps_its_order_and_its_gaps() -> None:
+    event = next(event for event in synthetic_events(random.Random(1)) if isinstance(event, Prediction))
+    event = msgspec.structs.replace(
+        event,
+        features={"z": 1.5, "a": -2.0},
+        feature_age_seconds={"customer_daily": None, "merchant_daily": 3.25},
+        degraded=("cold_start", "stale"),
+    )
+    (row,) = frame_of(Stream.PREDICTIONS, [event]).to_dicts()
+    assert (row["feature_names"], row["features"]) == (["z", "a"], [1.5, -2.0])
+    assert json.loads(row["feature_age_seconds"]) == {"customer_daily": None, "merchant_daily": 3.25}
+    assert json.loads(row["entity_keys"]) == event.entity_keys
+    assert row["degraded"] == ["cold_start", "stale"]
+
+
+def test_times_of_any_zone_become_utc_and_belong_to_the_utc_day() -> None:
+    east = datetime(2018, 6, 11, 1, tzinfo=timezone(timedelta(hours=2)))
+    messages = [Delivery("1-0", encode(transaction("a", east))), Delivery("2-0", encode(transaction("b")))]
+    parsed, rejections = parse(TX, messages)
+    assert rejections == []
+    assert [one.day for one in parsed] == [DAY, DAY]
+    assert frame_of(TX, [one.event for one in parsed])["world_time"].to_list() == [east.astimezone(UTC), NOON]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda good: good[:-1], "transactions: "),
+        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"), "lies outside"),
+        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"), "lies outside"),
+    ],
+)
+def test_a_message_that_cannot_be_a_row_is_rejected_and_the_others_are_not(
+    change: Callable[[bytes], bytes], reason: str
+) -> None:
+    good = encode(transaction("a"))
+    parsed, (rejection,) = parse(TX, [Delivery("1-0", good), Delivery("2-0", change(good)), Delivery("3-0", good)])
+    assert [one.message_id for one in parsed] == ["1-0", "3-0"]
+    assert rejection.message_id == "2-0"
+    assert reason in rejection.reason
+    assert rejection.payload == change(good)
+
+
+@given(st.lists(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")))
+def test_new_events_are_the_first_of_each_unknown_id_in_order(event_ids: list[str], known: set[str]) -> None:
+    new = [one.event.event_id for one in new_events(received(*event_ids), known)]
+    assert new == list(dict.fromkeys(event_id for event_id in event_ids if event_id not in known))
+
+
+def write(lake: Lake, name: str, *event_ids: str, day: int = 0) -> Path:
+    events: list[Event] = [transaction(event_id, NOON + timedelta(days=day)) for event_id in event_ids]
+    (path,) = lake.write(TX, frame_of(TX, events), name)
+    return path
+
+
+def test_a_partitions_ids_follow_its_files(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    ids = PartitionIds(lake)
+    assert set(ids.of(TX, DAY)) == set()
+    write(lake, "history", "a", "b")
+    assert set(ids.of(TX, DAY)) == {"a", "b"}, "somebody else wrote a file"
+    ids.wrote(TX, DAY, write(lake, "part-1-0", "c"), ["c"])
+    assert set(ids.of(TX, DAY)) == {"a", "b", "c"}
+    write(lake, "history-2", "d")
+    assert set(ids.of(TX, DAY)) == {"a", "b", "c", "d"}, "and another one"
+    (lake.partition(TX, DAY) / "history-2.parquet").unlink()
+    write(lake, "history", "a", "x")
+    assert set(ids.of(TX, DAY)) == {"a", "x", "c"}, "somebody else replaced a file: b is not in the lake any more"
+    (lake.partition(TX, DAY) / "part-1-0.parquet").unlink()
+    assert set(ids.of(TX, DAY)) == {"a", "x"}
+
+
+def test_own_files_are_not_read_back(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    ids = PartitionIds(lake)
+    ids.of(TX, DAY)
+    path = write(lake, "part-1-0", "a")
+    ids.wrote(TX, DAY, path, ["as told"])
+    assert set(ids.of(TX, DAY)) == {"as told"}
+
+
+def test_memory_is_bounded_by_forgetting_the_partition_unused_for_longest(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for day in range(3):
+        write(lake, "history", *(f"{day}-{number}" for number in range(10)), day=day)
+    ids = PartitionIds(lake, maximum=20)
+    first, second, third = (DAY + timedelta(days=day) for day in range(3))
+    for day in (first, second, first, third):
+        assert len(ids.of(TX, day)) == 10
+    assert [day for _, day in ids._partitions] == [first, third]
+    assert set(ids.of(TX, second)) == {f"1-{number}" for number in range(10)}, "forgotten is not lost"
+    big = PartitionIds(lake, maximum=1)
+    assert len(big.of(TX, first)) == 10, "the partition in use stays, however large"
+
+
+def rejection(number: int, payload: bytes = b"x") -> Rejection:
+    return Rejection(f"{number}-0", "because", payload)
+
+
+def lines(path: Path) -> list[str]:
+    return [json.loads(line)["message_id"] for line in path.read_text().splitlines()]
+
+
+def test_a_rejected_message_is_kept_once_with_its_reason(tmp_path: Path) -> None:
+    rejected = RejectedMessages(tmp_path / "_rejected")
+    rejected.add(TX, [])
+    assert list(tmp_path.iterdir()) == []
+    rejected.add(TX, [rejection(1, b"\xffbad"), rejection(2)])
+    RejectedMessages(tmp_path / "_rejected").add(TX, [rejection(2), rejection(3)])  # after a kill before the acknowledgement
+    assert lines(rejected.file(TX)) == ["1-0", "2-0", "3-0"]
+    first = json.loads(rejected.file(TX).read_text().splitlines()[0])
+    assert (first["reason"], first["payload"]) == ("because", "\N{REPLACEMENT CHARACTER}bad")
+    assert datetime.fromisoformat(first["rejected_at"]) <= wall_now()
+
+
+def test_half_a_line_left_by_a_kill_is_replaced_by_the_whole_one(tmp_path: Path) -> None:
+    rejected = RejectedMessages(tmp_path)
+    rejected.add(TX, [rejection(1), rejection(2)])
+    content = rejected.file(TX).read_bytes()
+    rejected.file(TX).write_bytes(content[:-10])
+    rejected.add(TX, [rejection(2), rejection(3)])
+    assert lines(rejected.file(TX)) == ["1-0", "2-0", "3-0"]
+
+
+def test_a_line_that_somebody_edited_stops_nothing(tmp_path: Path) -> None:
+    rejected = RejectedMessages(tmp_path)
+    rejected.file(TX).write_text("seen, will fix - operator\n")
+    rejected.add(TX, [rejection(1)])
+    assert rejected.file(TX).read_text().startswith("seen, will fix - operator\n{")
+
+
+def test_rejected_messages_take_bounded_space_and_the_latest_are_kept(tmp_path: Path) -> None:
+    rejected = RejectedMessages(tmp_path, maximum_bytes=10_000)
+    for number in range(100):
+        rejected.add(TX, [rejection(number, b"y" * 1000)])
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 25_000
+    assert lines(rejected.file(TX))[-1] == "99-0"
+
+
+def test_one_owner_per_lake(tmp_path: Path) -> None:
+    one, other = LakeOwnership(tmp_path / "lake"), LakeOwnership(tmp_path / "lake")
+    assert one.acquire()
+    assert one.acquire()
+    assert not other.acquire()
+    one.release()
+    assert other.acquire()
+    other.release()
+
+
+def test_only_the_recorders_own_leftovers_are_removed(tmp_path: Path) -> None:
+    partition = Lake(tmp_path).partition(TX, DAY)
+    partition.mkdir(parents=True)
+    for name in (".part-1-0.parquet.77.tmp", ".history.parquet.78.tmp", "part-1-0.parquet"):
+        (partition / name).write_bytes(b"")
+    assert remove_leftovers(tmp_path) == 1
+    assert sorted(path.name for path in partition.iterdir()) == [".history.parquet.78.tmp", "part-1-0.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("speed", "interval"), [(None, SHORTEST), (0, SHORTEST), (86_400, SHORTEST), (60, FILE_WORLD_TIME / 60), (1, LONGEST)]
+)
+def test_a_file_covers_half_a_world_hour_within_bounds(speed: float | None, interval: timedelta) -> None:
+    assert round_interval(speed) == interval
+
+
+@given(st.integers(1, 10_000))
+def test_retries_slow_down_to_a_bound(failures: int) -> None:
+    assert timedelta(seconds=0.1) <= retry_interval(failures) <= retry_interval(failures + 1) <= timedelta(seconds=5)
+
+
+def test_a_round_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, now = Status(), [100.0]
+    monkeypatch.setattr("services.recorder.loop.time.monotonic", lambda: now[0])
+    status.begin()
+    now[0] += STUCK_AFTER - 1
+    assert status.health() == (True, {"state": "starting"})
+    now[0] += 2
+    assert status.health() == (False, {"state": "stuck", "reason": "one round has taken 61 s so far"})
+    status.end("failing", "lake: full", healthy=False)
+    assert status.health() == (False, {"state": "failing", "reason": "lake: full"})
