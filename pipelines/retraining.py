@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import FOLLOWS
-from dojo.core.registry.promotion import Champions, Change
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
@@ -22,7 +22,7 @@ from dojo.core.spec.load import SpecError, load_spec
 from pipelines import tasks
 from pipelines.gate.champion import champion_profile
 from pipelines.release import mlflow_run as log
-from pipelines.release.notices import Records
+from pipelines.release.notices import RetrainingNotices
 from pipelines.training import steps
 from pipelines.training.job import Job
 from pipelines.training.steps import Fit, Progress, Run, silent
@@ -63,7 +63,7 @@ def run_training(run: Run, registry: ModelRegistry, as_of: datetime) -> Training
     return TrainingResult(version, alias, evaluation.metrics, evaluation.threshold, steps.read_fit(run.workspace), seconds)
 
 
-def record_training(result: TrainingResult, champions: Champions, change: Change) -> None:
+def record_training(result: TrainingResult, champions: RoleChanges, change: Change) -> None:
     """Write the role that a training by hand gave its version into the audit trail; a first version gets its route, too.
 
     Raises:
@@ -151,7 +151,7 @@ def _with_retries(step: str, job: Job, settings: Settings, progress: Progress, s
 
 def _page_owner(job: Job, settings: Settings, step: str, error: Exception) -> None:
     """As far as anybody can be told: with Redis away, the error itself says so."""
-    records = Records(connect_redis(settings.redis), job)
+    records = RetrainingNotices(connect_redis(settings.redis), job)
     with suppress(RedisError, SpecError):
         owner = load_spec(settings.models_dir / f"{job.model}.yaml").owner
         cause = f"{step}: {type(error).__name__}: {error}"

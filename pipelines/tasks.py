@@ -21,7 +21,7 @@ import polars as pl
 from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
-from dojo.core.judging.gate.decision import GATE_PATH, Decision
+from dojo.core.judging.gate.decision import GATE_PATH, GateDecision
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import MODEL_FILE, CorruptBundleError
 from dojo.core.registry.versions import GATE_TAG, ModelRegistry
@@ -34,7 +34,7 @@ from pipelines.release import mlflow_run as log
 from pipelines.release.after_gate import alert_regression, keep_champion, register, start_rollout
 from pipelines.release.artefacts import BUNDLE_PATH
 from pipelines.release.job_runs import DRY_RUN_TAG, FINISHED, find_run, logged_decision
-from pipelines.release.notices import Records
+from pipelines.release.notices import RetrainingNotices
 from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import steps, workspaces
 from pipelines.training.dataset.build import DATASET_FILE
@@ -76,7 +76,7 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     progress("collect", 0.0)
     run.workspace.mkdir(parents=True, exist_ok=True)
     (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
-    records = Records(connect_redis(settings.redis), job)
+    records = RetrainingNotices(connect_redis(settings.redis), job)
     records.write("started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began")
     if not job.dry_run:
         ScheduleStore(records.redis).began(job.model, records.world_now())
@@ -140,7 +140,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
         outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
         champion (its version), metrics (the challenger's, on the holdout), run_id.
     """
-    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("compare", 0.0)
     logged = find_run(registry, job.model, job.key)
     if logged is None:
@@ -178,14 +178,14 @@ def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tu
     return Run(Lake(settings.lake_dir), spec, job.workspace(settings.home), progress)
 
 
-def _gate_tags(decision: Decision) -> dict[str, str]:
+def _gate_tags(decision: GateDecision) -> dict[str, str]:
     tags: dict[str, str] = {GATE_TAG: "first" if decision.outcome == "first" else decision.verdict}
     if decision.gain is not None:
         tags |= {log.GATE_GAIN_TAG: f"{decision.gain:.6f}", log.GATE_INTERVAL_TAG: f"{decision.low:.6f} {decision.high:.6f}"}
     return tags
 
 
-def said(decision: Decision) -> dict[str, Any]:
+def said(decision: GateDecision) -> dict[str, Any]:
     """A decision in the words that `compare` returns."""
     return {
         "outcome": decision.outcome,

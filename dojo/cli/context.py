@@ -18,7 +18,7 @@ from rich.markup import escape
 from dojo.cli.output import err, errors_become_messages, fail
 from dojo.core.connections import connect_redis, redis_address
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.promotion import Champions, Change
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, SettingsError, load_settings
 from dojo.core.state.audit import AuditTrail
@@ -53,8 +53,8 @@ class Desk:
     def rollouts(self) -> Rollouts:
         return Rollouts(self.redis)
 
-    def champions(self, registry: ModelRegistry) -> Champions:
-        return Champions(registry, self.routes, self.audit)
+    def champions(self, registry: ModelRegistry) -> RoleChanges:
+        return RoleChanges(registry, self.routes, self.audit)
 
     def change(self, who: str, why: str) -> Change:
         """A change as of the world's now. Refuses an empty reason."""

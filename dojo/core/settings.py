@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     streamer_port: Port = Field(default=8103, description="Port of the streamer's /healthz and /metrics.")
     materializer_port: Port = Field(default=8104, description="Port of the feature materializer's /healthz and /metrics.")
     rollout_port: Port = Field(default=8105, description="Port of the rollout controller's /healthz and /metrics.")
-    retrainer_port: Port = Field(default=8106, description="Port of the retrainer's /healthz and /metrics.")
+    trainer_port: Port = Field(default=8106, description="Port of the trainer's /healthz and /metrics.")
     monitor_port: Port = Field(default=8107, description="Port of the monitor's /healthz and /metrics.")
     responder_port: Port = Field(default=8108, description="Port of the responder's /healthz and /metrics.")
     receiver_port: Port = Field(
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     without: Annotated[tuple[Optional, ...], NoDecode] = Field(
         default=(),
-        description="Optional processes that the embedded stack does without, separated by commas: `airflow`, whose work then goes on in the retrainer process; `prometheus`, with Alertmanager and the alert receiver, without which nobody is alerted. `dojo up --without` sets it.",
+        description="Optional processes that the embedded stack does without, separated by commas: `airflow`, whose work then goes on in the trainer process; `prometheus`, with Alertmanager and the alert receiver, without which nobody is alerted. `dojo up --without` sets it.",
     )
 
     # The world
@@ -236,7 +236,13 @@ def variable(field: str) -> str:
 VARIABLES = frozenset(variable(field) for field in Settings.model_fields)
 
 
+# Settings of earlier versions: each is refused with its new name, so that a value is never ignored.
+RENAMED = {"DOJO_RETRAINER_PORT": "DOJO_TRAINER_PORT"}
+
+
 def _unknown(name: str) -> str:
+    if name in RENAMED:
+        return f"{name}: renamed, set {RENAMED[name]} instead"
     similar = difflib.get_close_matches(name, VARIABLES, n=1)
     return f"{name}: no such setting" + (f"; did you mean {similar[0]}?" if similar else " (docs/settings.md lists them)")
 

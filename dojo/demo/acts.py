@@ -18,7 +18,7 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.demo.probes import features_online, first_version_as_of, ready, serves
 from dojo.demo.showing import rollout_view, view
-from dojo.demo.showing.view import Look
+from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
 from dojo.demo.steps import StepFailedError, Steps
 from dojo.demo.traffic import at_speed, watch
@@ -41,7 +41,7 @@ LONGEST_ROLLOUT = timedelta(days=14)
 
 
 @dataclass(slots=True)
-class Stage:
+class DemoStage:
     """What every act plays on."""
 
     settings: Settings
@@ -58,7 +58,7 @@ class Stage:
         return self.watcher
 
 
-def prepare(stage: Stage, transactions: Path | None) -> dict[str, Any]:
+def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     """Everything up to a served champion. Returns its version, metrics and as_of."""
     steps, settings = stage.steps, stage.settings
     up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
@@ -82,23 +82,23 @@ def prepare(stage: Stage, transactions: Path | None) -> dict[str, Any]:
     return dict(champion)
 
 
-def age(stage: Stage, champion: Mapping[str, Any]) -> timedelta:
+def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:
     """How long ago, in world time, the champion was trained."""
     return stage.clock.now() - datetime.fromisoformat(champion["as_of"])
 
 
-def begin_watching(stage: Stage, champion: Mapping[str, Any]) -> None:
+def begin_watching(stage: DemoStage, champion: Mapping[str, Any]) -> None:
     """From here on every prediction and outcome counts for the summary, and what happens for the timeline."""
     stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
 
 
-def is_rolling_out(stage: Stage) -> bool:
+def is_rolling_out(stage: DemoStage) -> bool:
     """Whether a rollout is under way: an earlier run's, whose viewer left."""
     latest = Rollouts(stage.redis).get(MODEL)
     return latest is not None and latest.active
 
 
-def live(stage: Stage, end: datetime) -> bool:
+def live(stage: DemoStage, end: datetime) -> bool:
     """Live traffic until `end`, world time. Returns False when the viewer had enough."""
     watcher = stage.seen
     watcher.watch_until(end)
@@ -109,7 +109,7 @@ def live(stage: Stage, end: datetime) -> bool:
         return watch(stage.console, watcher, stage.clock, pace, lambda look: look.world >= look.end, view.render, view.line)
 
 
-def retrain_badly(stage: Stage) -> dict[str, Any]:
+def retrain_badly(stage: DemoStage) -> dict[str, Any]:
     """The same with a challenger that is slow by night. The world stands still meanwhile: its rollout is to begin this evening."""
     stage.console.print("  [dim]the world stands still while it is trained[/]")
     with at_speed(stage.clock, 0, stage.settings.speed):
@@ -134,7 +134,7 @@ def retrain_badly(stage: Stage) -> dict[str, Any]:
 
 
 @contextmanager
-def without_responses(stage: Stage) -> Iterator[None]:
+def without_responses(stage: DemoStage) -> Iterator[None]:
     """The responder only tells: this act's champion is outlived too, and would be replaced in the middle of it."""
     why = "demo: this act is about the rollout alone"
     stage.steps.run("Let the responder tell and not act", ["responder", "pause", "--why", why], lambda r: "paused")
@@ -146,7 +146,7 @@ def without_responses(stage: Stage) -> Iterator[None]:
         )
 
 
-def beside_the_champion(stage: Stage, version: str) -> None:
+def beside_the_champion(stage: DemoStage, version: str) -> None:
     """Wait until the shadow's route is served."""
     stage.steps.wait(
         "Bring the challenger beside the champion (the gateway fetches, verifies and warms it)",
@@ -163,7 +163,7 @@ def said(answer: Mapping[str, Any]) -> str:
     return f"{version}{answer['verdict']}{gained} ({answer['outcome']})"
 
 
-def follow_rollout(stage: Stage, speed: float | None = None) -> Rollout | None:
+def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | None:
     """The rollout from shadow to its end, in front of the viewer. Returns it as it was last seen.
 
     Args:
@@ -178,7 +178,7 @@ def follow_rollout(stage: Stage, speed: float | None = None) -> Rollout | None:
     shown = [0]
     stage.seen.watch_until(stage.clock.now() + LONGEST_ROLLOUT)
 
-    def done(look: Look) -> bool:
+    def done(look: Frame) -> bool:
         with suppress(RedisError):  # away for a moment: the last state stands, as everything else in the frame
             last[0] = rollouts.get(MODEL) or last[0]
         if not stage.console.is_terminal:

@@ -15,7 +15,7 @@ from dojo.core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from dojo.core.state.rollouts import Rollout
-    from dojo.demo.acts import Stage
+    from dojo.demo.acts import DemoStage
     from dojo.demo.showing import timeline
 
 # World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
@@ -78,7 +78,7 @@ def demo(
     settings = load_settings()
     console = err if as_json else out
     redis = connect_redis(settings.redis)
-    stage = acts.Stage(settings, console, Steps(console), redis, RedisWorldClock(redis), speed)
+    stage = acts.DemoStage(settings, console, Steps(console), redis, RedisWorldClock(redis), speed)
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
     try:
@@ -107,7 +107,9 @@ def demo(
         )
 
 
-def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float | None) -> tuple[dict[str, Any] | None, Rollout | None]:
+def _play(
+    stage: DemoStage, champion: dict[str, Any], act: Act, days: float | None
+) -> tuple[dict[str, Any] | None, Rollout | None]:
     """Live traffic, and for all but one act a retraining and its rollout. Returns what came of both."""
     from dojo.demo import acts
     from dojo.demo.loop import until_the_loop_acts
@@ -135,7 +137,7 @@ def _play(stage: Stage, champion: dict[str, Any], act: Act, days: float | None) 
 
 
 def _conclude(
-    stage: Stage,
+    stage: DemoStage,
     champion: dict[str, Any],
     retrained: dict[str, Any] | None,
     rollout: Rollout | None,
@@ -151,7 +153,7 @@ def _conclude(
     stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
     stage.console.print(timeline.render(told, f"Timeline: {acts.MODEL}"))
     if rollout is None and retrained is not None:
-        why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs retrainer')}"
+        why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs trainer')}"
         stage.console.print(
             f"The champion stays: {why}. A fresh world (dojo down --purge) has one that can be beaten.",
             highlight=False,

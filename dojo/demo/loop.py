@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from rich.console import Group
 
 from dojo.core.state.work_orders import Work, WorkOrders
-from dojo.demo.acts import MODEL, Stage, beside_the_champion, said
+from dojo.demo.acts import MODEL, DemoStage, beside_the_champion, said
 from dojo.demo.showing import board, view
 from dojo.demo.showing.board import Board
-from dojo.demo.showing.view import Look
+from dojo.demo.showing.view import Frame
 from dojo.demo.steps import StepFailedError
 from dojo.demo.traffic import at_speed, watch
 
@@ -24,7 +24,7 @@ LONGEST_WORK_SECONDS = 1_800.0
 POLL_SECONDS = 0.5
 
 
-def until_the_loop_acts(stage: Stage, longest: timedelta) -> dict[str, Any] | None:
+def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] | None:
     """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
     nothing was wrong for `longest`, world time."""
     orders, seen = WorkOrders(stage.redis), Board(stage.redis, MODEL)
@@ -45,7 +45,7 @@ def until_the_loop_acts(stage: Stage, longest: timedelta) -> dict[str, Any] | No
     return None
 
 
-def _watch_until_ordered(stage: Stage, orders: WorkOrders, known: set[str], seen: Board, end: datetime) -> bool:
+def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, end: datetime) -> bool:
     """Live traffic until there is an order to follow, or `end`. False when the viewer had enough."""
     watcher = stage.seen
     watcher.watch_until(end)
@@ -54,7 +54,7 @@ def _watch_until_ordered(stage: Stage, orders: WorkOrders, known: set[str], seen
         "[dim]dojo drift show fraud_detection; ctrl-c ends the watching, not the stack[/]"
     )
 
-    def done(look: Look) -> bool:
+    def done(look: Frame) -> bool:
         for verdict in seen.look():
             if not stage.console.is_terminal:
                 stage.console.print(
@@ -84,7 +84,7 @@ def _next(orders: WorkOrders, known: set[str]) -> Work | None:
     return next((work for work in found if work.order.id not in known and work.order.kind != "drift_report"), None)
 
 
-def _follow(stage: Stage, orders: WorkOrders, work: Work) -> Work:
+def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
     """Wait for an order's end, at the everyday speed: a retraining would take a week of a world that runs like the demo's."""
     titles: dict[str, Callable[[Work], str]] = {"evaluate": _evaluated, "retrain": _retrained}
     console, order = stage.console, work.order
@@ -98,7 +98,7 @@ def _follow(stage: Stage, orders: WorkOrders, work: Work) -> Work:
     while not work.ended:
         if time.monotonic() - started > LONGEST_WORK_SECONDS:
             raise StepFailedError(
-                f"{order.kind} {order.id}: not within {LONGEST_WORK_SECONDS:g} s; `dojo logs retrainer` shows why"
+                f"{order.kind} {order.id}: not within {LONGEST_WORK_SECONDS:g} s; `dojo logs trainer` shows why"
             )
         time.sleep(POLL_SECONDS)
         with suppress(RedisError):

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from dojo.core.state.clock import RedisWorldClock
 from dojo.demo.pace import Pace
-from dojo.demo.showing.view import Look
+from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
 
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
@@ -38,13 +38,13 @@ def watch(
     watcher: Watcher,
     clock: RedisWorldClock,
     pace: Pace,
-    done: Callable[[Look], bool],
-    frame: Callable[[Look], RenderableType],
-    line: Callable[[Look], str],
+    done: Callable[[Frame], bool],
+    frame: Callable[[Frame], RenderableType],
+    line: Callable[[Frame], str],
 ) -> bool:
     """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C)."""
 
-    def look_again() -> Look:
+    def look_again() -> Frame:
         time.sleep(1 / FRAMES_PER_SECOND)
         look = watcher.look()
         keep_pace(console, clock, pace, look)
@@ -70,7 +70,7 @@ def watch(
     return True
 
 
-def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Look) -> None:
+def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Frame) -> None:
     """Slow the world down while features are late, and say so."""
     now, before = time.monotonic(), pace.speed
     if (speed := pace.wanted(look.freshness, look.world, now)) == before:

@@ -15,7 +15,7 @@ from dojo.stack.paths import log_file, status_file
 from dojo.stack.ports import doubled_ports, taken_ports
 from dojo.stack.status import StackStatus, read_status
 from dojo.stack.supervisor.identity import ProcessId, end, identify
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
 from dojo.stack.supervisor.logfiles import last_lines
 from dojo.stack.table import processes
@@ -114,7 +114,7 @@ def wait_until_healthy(
         late = time.monotonic() > deadline
         for process in status.processes:
             hopeless = process.deaths >= HOPELESS_DEATHS and not process.ever_healthy
-            if hopeless or (late and process.state not in (State.HEALTHY, State.WAITING)):
+            if hopeless or (late and process.state not in (ProcessState.HEALTHY, ProcessState.WAITING)):
                 what = f"died {process.deaths} times" if hopeless else f"is not healthy after {timeout:.0f} s"
                 raise StackError(f"{process.name} {what}", process.name, last_lines(log_file(home, process.name), 20))
         time.sleep(0.2)

@@ -34,7 +34,7 @@ DISK_BYTES, DISK_FLOOR_BYTES = 5_000_000_000, 500_000_000
 INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
 
 
-class Verdict(StrEnum):
+class DoctorVerdict(StrEnum):
     OK = "ok"
     WARNING = "warning"  # works, but not well
     MISSING = "missing"  # the stack does not start without
@@ -46,7 +46,7 @@ class Check:
     """One answer. `next_step` is empty when there is nothing to do."""
 
     name: str
-    verdict: Verdict
+    verdict: DoctorVerdict
     found: str
     next_step: str = ""
 
@@ -54,8 +54,8 @@ class Check:
 def python(version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)) -> Check:
     found = f"{sys.version.split()[0]} ({sys.executable})"
     if PYTHON_FLOOR <= version < PYTHON_CEILING:
-        return Check("python", Verdict.OK, found)
-    return Check("python", Verdict.MISSING, found, "use Python 3.11, 3.12 or 3.13")
+        return Check("python", DoctorVerdict.OK, found)
+    return Check("python", DoctorVerdict.MISSING, found, "use Python 3.11, 3.12 or 3.13")
 
 
 def packages(role: str) -> Check:
@@ -79,8 +79,8 @@ def packages(role: str) -> Check:
         else:
             wrong.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
     if wrong:
-        return Check(f"packages: {role}", Verdict.MISSING, "; ".join(wrong), INSTALL)
-    return Check(f"packages: {role}", Verdict.OK, f"{right} packages")
+        return Check(f"packages: {role}", DoctorVerdict.MISSING, "; ".join(wrong), INSTALL)
+    return Check(f"packages: {role}", DoctorVerdict.OK, f"{right} packages")
 
 
 def redis_server_starts(seconds: float = 10) -> Check:
@@ -94,13 +94,13 @@ def redis_server_starts(seconds: float = 10) -> Check:
             command = redis_command(port, Path(directory))
             server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except (ImportError, OSError) as error:
-            return Check("redis-server", Verdict.MISSING, str(error), INSTALL)
+            return Check("redis-server", DoctorVerdict.MISSING, str(error), INSTALL)
         try:
             client, deadline = Redis(port=port, socket_timeout=1), time.monotonic() + seconds
             while time.monotonic() < deadline and server.poll() is None:
                 try:
                     version = client.info("server")["redis_version"]  # type: ignore[index]  # sync client: no awaitable
-                    return Check("redis-server", Verdict.OK, f"{version}, answers PING")
+                    return Check("redis-server", DoctorVerdict.OK, f"{version}, answers PING")
                 except RedisError:
                     time.sleep(0.05)
         finally:
@@ -108,7 +108,7 @@ def redis_server_starts(seconds: float = 10) -> Check:
             server.wait()
     return Check(
         "redis-server",
-        Verdict.MISSING,
+        DoctorVerdict.MISSING,
         f"{command[0]} does not answer within {seconds:g} s",
         "run it by hand and read its output",
     )
@@ -120,16 +120,16 @@ def ports(settings: Settings) -> Iterator[Check]:
     from dojo.stack.table import processes
 
     if running(settings.home) is not None:
-        yield Check("ports", Verdict.OK, f"held by the running stack of {settings.home.resolve()}")
+        yield Check("ports", DoctorVerdict.OK, f"held by the running stack of {settings.home.resolve()}")
         return
     specs = processes(settings)
     for message in doubled_ports(specs):
-        yield Check("ports", Verdict.MISSING, message)
+        yield Check("ports", DoctorVerdict.MISSING, message)
     taken = taken_ports(specs, settings.host)
     for port in taken:
-        yield Check("ports", Verdict.MISSING, str(port), f"end that process, or start with {port.variable}=<free port>")
+        yield Check("ports", DoctorVerdict.MISSING, str(port), f"end that process, or start with {port.variable}=<free port>")
     if not taken:
-        yield Check("ports", Verdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs))
+        yield Check("ports", DoctorVerdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs))
 
 
 def home(settings: Settings) -> Check:
@@ -137,17 +137,17 @@ def home(settings: Settings) -> Check:
     existing = _existing(settings.home)
     try:
         with tempfile.TemporaryFile(dir=existing):
-            return Check("home", Verdict.OK, f"{settings.home.resolve()} is writable")
+            return Check("home", DoctorVerdict.OK, f"{settings.home.resolve()} is writable")
     except OSError as error:
-        return Check("home", Verdict.MISSING, f"{existing}: {error.strerror}", "set DOJO_HOME to a directory of yours")
+        return Check("home", DoctorVerdict.MISSING, f"{existing}: {error.strerror}", "set DOJO_HOME to a directory of yours")
 
 
 def disk(settings: Settings) -> Check:
     free = shutil.disk_usage(_existing(settings.home)).free
     found = f"{free / 1e9:.1f} GB free for {settings.home.resolve()}"
     if free >= DISK_BYTES:
-        return Check("disk", Verdict.OK, found)
-    verdict = Verdict.WARNING if free >= DISK_FLOOR_BYTES else Verdict.MISSING
+        return Check("disk", DoctorVerdict.OK, found)
+    verdict = DoctorVerdict.WARNING if free >= DISK_FLOOR_BYTES else DoctorVerdict.MISSING
     return Check("disk", verdict, found, f"free {DISK_BYTES / 1e9:g} GB, or set DOJO_HOME to another disk")
 
 
@@ -157,8 +157,10 @@ def memory() -> Check:
     available = psutil.virtual_memory().available
     found = f"{available / 1e9:.1f} GB available"
     if available >= MEMORY_BYTES:
-        return Check("memory", Verdict.OK, found)
-    return Check("memory", Verdict.WARNING, found, f"the stack and a training want {MEMORY_BYTES / 1e9:g} GB: close something")
+        return Check("memory", DoctorVerdict.OK, found)
+    return Check(
+        "memory", DoctorVerdict.WARNING, found, f"the stack and a training want {MEMORY_BYTES / 1e9:g} GB: close something"
+    )
 
 
 def clock() -> Check:
@@ -167,20 +169,20 @@ def clock() -> Check:
     installed = datetime.fromtimestamp(Path(dojo.__file__).stat().st_mtime, UTC)
     if now < installed:
         return Check(
-            "clock", Verdict.WARNING, f"{now:%Y-%m-%d %H:%M} UTC is before this installation", "set the machine's clock"
+            "clock", DoctorVerdict.WARNING, f"{now:%Y-%m-%d %H:%M} UTC is before this installation", "set the machine's clock"
         )
-    return Check("clock", Verdict.OK, f"{now:%Y-%m-%d %H:%M} UTC")
+    return Check("clock", DoctorVerdict.OK, f"{now:%Y-%m-%d %H:%M} UTC")
 
 
 def specs(settings: Settings) -> Check:
     try:
         found = load_specs(settings.models_dir)
     except SpecError as error:
-        return Check("model specs", Verdict.MISSING, str(error), "correct the file, or set DOJO_MODELS_DIR")
+        return Check("model specs", DoctorVerdict.MISSING, str(error), "correct the file, or set DOJO_MODELS_DIR")
     if not found:
         step = "start in the checkout, or set DOJO_MODELS_DIR"
-        return Check("model specs", Verdict.MISSING, f"no specs in {settings.models_dir.resolve()}", step)
-    return Check("model specs", Verdict.OK, ", ".join(sorted(found)))
+        return Check("model specs", DoctorVerdict.MISSING, f"no specs in {settings.models_dir.resolve()}", step)
+    return Check("model specs", DoctorVerdict.OK, ", ".join(sorted(found)))
 
 
 def alerting(settings: Settings) -> Check:
@@ -188,14 +190,18 @@ def alerting(settings: Settings) -> Check:
     off = alerting_is_off(settings)
     if not off:
         found = f"{binary(PROMETHEUS)}, {binary(ALERTMANAGER)}"
-        return Check("alerts", Verdict.OK, found)
+        return Check("alerts", DoctorVerdict.OK, found)
     step = how_to_install() if "not installed" in off else "DOJO_WITHOUT= dojo up brings it back"
-    return Check("alerts", Verdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}")
+    return Check("alerts", DoctorVerdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}")
 
 
 def optional_tool(name: str, purpose: str) -> Check:
     where = shutil.which(name)
-    return Check(name, Verdict.OK, where) if where else Check(name, Verdict.OPTIONAL, "not installed", f"only for {purpose}")
+    return (
+        Check(name, DoctorVerdict.OK, where)
+        if where
+        else Check(name, DoctorVerdict.OPTIONAL, "not installed", f"only for {purpose}")
+    )
 
 
 def _existing(path: Path) -> Path:

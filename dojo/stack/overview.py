@@ -23,7 +23,7 @@ from dojo.stack.status import StackStatus
 ANSWER_SECONDS = 2.0
 
 
-class World(msgspec.Struct, frozen=True):
+class StackState(msgspec.Struct, frozen=True):
     """The world's time (UTC) and its speed, world seconds per wall second; 0 is paused."""
 
     time: datetime
@@ -52,7 +52,7 @@ class Overview(msgspec.Struct, frozen=True):
     """
 
     stack: StackStatus
-    world: World | None
+    world: StackState | None
     features: dict[str, Freshness]
     champions: dict[str, str | None]
     airflow: AirflowAccess | None
@@ -78,12 +78,12 @@ def shown_access(settings: Settings) -> AirflowAccess | None:
     return replace(access, password="") if access and settings.airflow_url else access
 
 
-def read_world(redis_url: str) -> tuple[World | None, dict[str, Freshness]]:
+def read_world(redis_url: str) -> tuple[StackState | None, dict[str, Freshness]]:
     """The clock and, where there is one, each view's freshness by it."""
     client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
     try:
         clock = RedisWorldClock(client)
-        world = World(clock.now(), clock.speed())
+        world = StackState(clock.now(), clock.speed())
         return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
     except (ClockNotSetError, RedisError):
         return None, {}

@@ -14,7 +14,7 @@ from dojo.core.state.clock import wall_now
 from dojo.stack.control import START_TIMEOUT_SECONDS, StackError
 from dojo.stack.health import AirflowHealth, HealthCheck, HttpHealth, RedisPing
 from dojo.stack.status import ProcessStatus, StackStatus
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.table import processes
 
 # An answer takes milliseconds; who takes longer is shown as not healthy.
@@ -45,7 +45,7 @@ def wait_for_peers(
         if status.healthy:
             return status
         if time.monotonic() > deadline:
-            ill = ", ".join(process.name for process in status.processes if process.state is not State.HEALTHY)
+            ill = ", ".join(process.name for process in status.processes if process.state is not ProcessState.HEALTHY)
             raise StackError(f"not healthy after {timeout:.0f} s: {ill}")
         time.sleep(0.5)
 
@@ -73,7 +73,7 @@ def _status(name: str, health: HealthCheck, address: str, port: int) -> ProcessS
     probe = health.probe(ANSWER_SECONDS)
     return ProcessStatus(
         name=name,
-        state=State.HEALTHY if probe.healthy else State.UNHEALTHY,
+        state=ProcessState.HEALTHY if probe.healthy else ProcessState.UNHEALTHY,
         since=wall_now(),
         id=None,
         members=(),

@@ -10,7 +10,7 @@ import msgspec
 
 from dojo.stack.paths import status_file
 from dojo.stack.supervisor.identity import ProcessId
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    state: State
+    state: ProcessState
     since: datetime
     id: ProcessId | None
     members: tuple[ProcessId, ...]
@@ -52,7 +52,7 @@ class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def healthy(self) -> bool:
-        return all(process.state is State.HEALTHY for process in self.processes)
+        return all(process.state is ProcessState.HEALTHY for process in self.processes)
 
     @property
     def memory_bytes(self) -> int:

@@ -165,7 +165,7 @@ class Heatmap(Panel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table(Panel):
+class TablePanel(Panel):
     """Series as rows, their labels as columns: the newest value of each query in a column of its own, joined on all labels.
 
     Attributes:

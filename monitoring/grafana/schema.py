@@ -49,7 +49,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DashboardLink:
     """`url` may hold variables: `${__data.fields.alertname}`, `${model}`."""
 
     title: str
@@ -92,8 +92,8 @@ class Panel:
     maximum: float | None = None
     decimals: int | None = None
     states: tuple[State, ...] = ()
-    links: tuple[Link, ...] = ()
-    value_links: tuple[Link, ...] = ()
+    links: tuple[DashboardLink, ...] = ()
+    value_links: tuple[DashboardLink, ...] = ()
 
     def json(self, number: int, position: Json) -> Json:
         letters = dict(zip(string.ascii_uppercase, self.queries, strict=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitoring.grafana.schema import Annotation, Link, State, Variable
+from monitoring.grafana.schema import Annotation, DashboardLink, State, Variable
 
 # The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.core.events.types.Severity's.
 SEVERITIES: Final = (
@@ -69,15 +69,15 @@ def marks(models: str) -> tuple[Annotation, ...]:
     )
 
 
-def to_dashboard(title: str, uid: str, **variables: str) -> Link:
+def to_dashboard(title: str, uid: str, **variables: str) -> DashboardLink:
     """A link to another dashboard; `variables` are what it is opened with."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
-    return Link(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
+    return DashboardLink(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
 
 
-def runbook(alert: str) -> Link:
+def runbook(alert: str) -> DashboardLink:
     """The runbook of an alert about what a panel shows. Grafana serves them to the browser from where docs/dashboards.md mounts them."""
-    return Link(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
+    return DashboardLink(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
 
 
 def severity_steps(value: str, threshold: str, match: str) -> str:

@@ -42,7 +42,7 @@ from pipelines.training.dataset.build import join_features, label_examples
 from pipelines.training.dataset.collect import WARM_UP
 from pipelines.training.errors import RefusedError
 
-Verdict = Literal["ok", "degraded", "insufficient_data"]
+ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 
 # Frauds that a span without a given beginning is widened to: an interval of about +-15 % of the PR-AUC.
 WANTED_FRAUDS = 200
@@ -68,7 +68,7 @@ class Freshest(msgspec.Struct, frozen=True, kw_only=True):
         reason: the verdict in words.
     """
 
-    verdict: Verdict
+    verdict: ChampionVerdict
     reason: str
     version: str
     start: datetime
@@ -226,7 +226,7 @@ def judged(
     )
 
 
-def verdict_of(loss: float, low: float, allowed: float) -> Verdict:
+def verdict_of(loss: float, low: float, allowed: float) -> ChampionVerdict:
     """Of a relative loss and the lower end of its interval. A large loss that may be chance is no "ok"."""
     if loss < allowed:
         return "ok"

@@ -4,7 +4,7 @@
                                                                                      +--> keep_champion
                                                                                      +--> alert_regression
 
-**When it runs.** Every `training.schedule` of *world* time: the retrainer process looks at the world's clock and asks Airflow's API.
+**When it runs.** Every `training.schedule` of *world* time: the trainer process looks at the world's clock and asks Airflow's API.
 A paused world asks for nothing, and after a pause one run makes up for all that were missed. On demand: `dojo retrain MODEL --reason ...`,
 the Trigger button here, or the REST API. One run at a time.
 

@@ -30,7 +30,7 @@ MINIMUM_ENTITIES = 30
 MAXIMUM_UNASSIGNED = 0.01
 
 Status = Literal["measured", "insufficient_data", "void"]
-Verdict = Literal["higher", "lower", "no difference shown"]
+EffectVerdict = Literal["higher", "lower", "no difference shown"]
 
 
 class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +69,10 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     difference: float | None = None
     low: float | None = None
     high: float | None = None
-    verdict: Verdict | None = None
+    verdict: EffectVerdict | None = None
 
 
-class Split(msgspec.Struct, frozen=True, kw_only=True):
+class TrafficSplit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether entities fell on the arms as planned. `unassigned`: share of the requests that were not where their entity belongs."""
 
     p_value: float
@@ -85,7 +85,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     experiment: Experiment
     arms: tuple[ArmResult, ArmResult]
-    split: Split
+    split: TrafficSplit
     effects: tuple[Effect, ...]
 
 
@@ -156,7 +156,7 @@ def _by_entity(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataFrame) -> Split:
+def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataFrame) -> TrafficSplit:
     shares = [arm.weight for arm in experiment.arms]
     p_value = sample_ratio_p_value(entities, shares)
     unassigned = 1 - float(requests["assigned"].mean() or 0.0) if len(requests) else 0.0  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataF
         )
     elif unassigned > MAXIMUM_UNASSIGNED:
         fault = f"{unassigned:.1%} of the requests are not in the arm that their entity belongs to (at most {MAXIMUM_UNASSIGNED:.0%})"
-    return Split(p_value=p_value, unassigned=unassigned, fault=fault)
+    return TrafficSplit(p_value=p_value, unassigned=unassigned, fault=fault)
 
 
 def _lacking(needed: str, enough: bool, sums: list[pl.DataFrame], trials: str) -> str:
@@ -181,7 +181,7 @@ def _lacking(needed: str, enough: bool, sums: list[pl.DataFrame], trials: str) -
 
 
 def _effect(
-    quantity: str, sums: list[pl.DataFrame], hits: str, trials: str, split: Split, lacking: str, money: bool = False
+    quantity: str, sums: list[pl.DataFrame], hits: str, trials: str, split: TrafficSplit, lacking: str, money: bool = False
 ) -> Effect:
     if split.fault:
         return Effect(quantity=quantity, status="void", reason=split.fault)
@@ -196,7 +196,7 @@ def _effect(
         rates = clustered_rate(*champion), clustered_rate(*challenger)
         first, second, difference = rates[0].value, rates[1].value, rates[1].value - rates[0].value
         low, high = newcombe_interval(rates[1], rates[0], CONFIDENCE)
-    verdict: Verdict = "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
+    verdict: EffectVerdict = "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
     return Effect(
         quantity=quantity, status="measured", reason="", champion=first, challenger=second,
         difference=difference, low=low, high=high, verdict=verdict,

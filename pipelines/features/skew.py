@@ -47,7 +47,7 @@ STATE_REACH = timedelta(seconds=on_demand.SECONDS_SINCE_CAP) + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SampledRequest:
     """What was asked and what was served. `asked`: when the gateway answered, `paid`: the payment's time; world time. `amount`: of the
     recorded payment. `served_at`: view -> time of the row that was served, None where it had none."""
 
@@ -104,7 +104,7 @@ def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of:
 
 def sampled_requests(
     lake: Lake, model: str, start: datetime, end: datetime, sample: int
-) -> tuple[list[Request], dict[str, int]]:
+) -> tuple[list[SampledRequest], dict[str, int]]:
     """Requests drawn from those of the day that were answered whole, the same ones at every call, and how many could not be drawn by reason."""
     answered = (
         lake.scan(Stream.PREDICTIONS, start, end)
@@ -134,7 +134,7 @@ def sampled_requests(
     return [_request(row) for row in drawn.iter_rows(named=True)], excused
 
 
-def offline_rows(lake: Lake, requests: Sequence[Request], start: datetime, end: datetime) -> dict[str, Timeline]:
+def offline_rows(lake: Lake, requests: Sequence[SampledRequest], start: datetime, end: datetime) -> dict[str, Timeline]:
     """View -> what training would know of the requests' entities around the day, computed from the lake's events."""
     customers, merchants = {r.customer_id for r in requests}, {r.merchant_id for r in requests}
     midnights = midnights_of(requests, start)
@@ -162,7 +162,7 @@ def offline_rows(lake: Lake, requests: Sequence[Request], start: datetime, end: 
     }
 
 
-def midnights_of(requests: Sequence[Request], start: datetime) -> list[date]:
+def midnights_of(requests: Sequence[SampledRequest], start: datetime) -> list[date]:
     """The midnights whose batch rows the requests should have got, and those of the rows that they did get."""
     usual = {start.date() - timedelta(days=back) for back in range(MIDNIGHTS)}
     batch = [view.name for view in catalog.VIEWS.values() if view.kind == "batch"]
@@ -171,7 +171,7 @@ def midnights_of(requests: Sequence[Request], start: datetime) -> list[date]:
 
 
 def offline_vector(
-    request: Request, timelines: Mapping[str, Timeline], service: str
+    request: SampledRequest, timelines: Mapping[str, Timeline], service: str
 ) -> tuple[dict[str, float], dict[str, timedelta]]:
     """The service's features as training would have them of the rows that serving got, and the views of which it did not get the newest: with how
     long the first that it missed had been visible."""
@@ -196,11 +196,11 @@ def offline_vector(
     return {name: computed[name] for name in catalog.SERVICES[service]}, behind
 
 
-def _request(row: Mapping[str, Any]) -> Request:
+def _request(row: Mapping[str, Any]) -> SampledRequest:
     keys = msgspec.json.decode(row["entity_keys"], type=dict[str, str])
     ages = msgspec.json.decode(row["feature_age_seconds"], type=dict[str, float | None])
     asked: datetime = row["world_time"]
-    return Request(
+    return SampledRequest(
         request_id=row["request_id"],
         customer_id=keys["customer"],
         merchant_id=keys["merchant"],
@@ -216,7 +216,7 @@ def _unique(rows: pl.LazyFrame) -> pl.DataFrame:
     return rows.unique("transaction_id", keep="first", maintain_order=True).collect()
 
 
-def _example(request: Request, feature: str, expected: Mapping[str, float]) -> SkewExample:
+def _example(request: SampledRequest, feature: str, expected: Mapping[str, float]) -> SkewExample:
     return SkewExample(
         feature=feature,
         request_id=request.request_id,

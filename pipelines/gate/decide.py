@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.gate.compare import Candidate, Holdout, Judgement, judge
-from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, Decision
+from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
+from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision
 from dojo.core.registry.bundle import BUNDLE_HASH_TAG, MODEL_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS
@@ -34,7 +34,7 @@ LATENCY_ROWS = 300
 LATENCY_ROUNDS = 3
 
 
-def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision:
+def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> GateDecision:
     """The decision about the challenger in the run's workspace: the one made before, or a new one, written to `<workspace>/gate`.
 
     Args:
@@ -46,7 +46,7 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision
     """
     directory = run.workspace / GATE_PATH
     made = directory / DECISION_FILE
-    if made.exists() and (decision := Decision.read(made)).challenger.run_id == run_id:
+    if made.exists() and (decision := GateDecision.read(made)).challenger.run_id == run_id:
         return decision
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -61,7 +61,7 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> Decision
 
 def _judge(
     run: Run, registry: ModelRegistry, job: str, run_id: str
-) -> tuple[Judgement, Holdout, dict[str, npt.NDArray[np.floating]]]:
+) -> tuple[GateJudgement, GateHoldout, dict[str, npt.NDArray[np.floating]]]:
     rows = holdout_rows(run)
     holdout = holdout_of(run, rows)
     bundle, scorer = load_bundle(run.workspace / BUNDLE_PATH)
@@ -101,11 +101,11 @@ def holdout_rows(run: Run) -> pl.DataFrame:
     )
 
 
-def holdout_of(run: Run, rows: pl.DataFrame) -> Holdout:
+def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
     """What the gate needs of the holdout's rows."""
     segments, segmentation = customer_segments(rows)
     keys = [key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities]
-    return Holdout(
+    return GateHoldout(
         start=run.manifest.end - run.spec.training.holdout,
         end=run.manifest.end,
         labels=rows["label"].to_numpy().astype(np.int8),
@@ -115,7 +115,7 @@ def holdout_of(run: Run, rows: pl.DataFrame) -> Holdout:
     )
 
 
-def seen_by(version: Version, registry: ModelRegistry, holdout: Holdout) -> str:
+def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> str:
     """Why the champion may know the holdout already; empty when its record proves that it does not."""
     until = seen_until(version, registry)
     if until is None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.gate.compare import Holdout, Judgement
-from dojo.core.judging.gate.decision import Contender, Decision, Guard, Segment
+from dojo.core.judging.gate.compare import GateHoldout, GateJudgement
+from dojo.core.judging.gate.decision import Contender, GateDecision, Guard, Segment
 from pipelines.release.model_card import METRIC_NAMES
 from pipelines.release.plots import gains_plot, rival_curves_plot
 
@@ -44,7 +44,7 @@ class Table:
 
 
 def write_report(
-    judgement: Judgement, holdout: Holdout, scores: Mapping[str, npt.NDArray[np.floating]], directory: Path
+    judgement: GateJudgement, holdout: GateHoldout, scores: Mapping[str, npt.NDArray[np.floating]], directory: Path
 ) -> None:
     """Write the plots, gate.md and gate.html into `directory`.
 
@@ -68,7 +68,7 @@ def write_report(
     (directory / HTML_FILE).write_text(html_page(decision, images))
 
 
-def markdown(decision: Decision, images: Mapping[str, str]) -> str:
+def markdown(decision: GateDecision, images: Mapping[str, str]) -> str:
     """images: file -> what it shows."""
     lines = [
         f"# Gate: {decision.model}, trained as of {decision.as_of:%Y-%m-%d %H:%M}",
@@ -87,7 +87,7 @@ def markdown(decision: Decision, images: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html_page(decision: Decision, images: Mapping[str, str]) -> str:
+def html_page(decision: GateDecision, images: Mapping[str, str]) -> str:
     """images: source (a data URL) -> what it shows."""
     say = html.escape
     body = [
@@ -127,13 +127,13 @@ img { max-width: 100% } figure { margin: 1.5rem 0 }
 """
 
 
-def headline(decision: Decision) -> str:
+def headline(decision: GateDecision) -> str:
     """The outcome in a few words."""
     vetoed = decision.verdict == "improved" and decision.vetoes
     return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else "")
 
 
-def facts(decision: Decision) -> list[str]:
+def facts(decision: GateDecision) -> list[str]:
     """What was compared on what."""
     champion = decision.champion
     found = [
@@ -150,7 +150,7 @@ def facts(decision: Decision) -> list[str]:
     return found
 
 
-def tables(decision: Decision) -> list[Table]:
+def tables(decision: GateDecision) -> list[Table]:
     """What there is to show of a decision."""
     champion, challenger = decision.champion, decision.challenger
     if champion is None:
@@ -184,7 +184,7 @@ def tables(decision: Decision) -> list[Table]:
     ]
 
 
-def _primary(decision: Decision, champion: Contender, challenger: Contender) -> Row:
+def _primary(decision: GateDecision, champion: Contender, challenger: Contender) -> Row:
     name = decision.primary_metric
     return (
         f"{METRIC_NAMES[name]}; relative gain", f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",

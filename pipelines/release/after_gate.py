@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from dojo.core.connections import connect_redis
-from dojo.core.judging.gate.decision import GATE_PATH, Decision
-from dojo.core.registry.promotion import Champions, Change, TrafficElsewhereError, require_champions_traffic
+from dojo.core.judging.gate.decision import GATE_PATH, GateDecision
+from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, require_champions_traffic
 from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_spec
@@ -15,7 +15,7 @@ from dojo.core.state.rollouts import NoRolloutError, RolloutActiveError, Rollout
 from dojo.core.state.routes import RouteTable
 from pipelines.release import mlflow_run as log
 from pipelines.release.job_runs import FINISHED, find_run, logged_decision
-from pipelines.release.notices import Records
+from pipelines.release.notices import RetrainingNotices
 from pipelines.training import workspaces
 from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
@@ -37,7 +37,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     Raises:
         RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
     """
-    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
     logged, decision = decided(registry, job)
     if job.dry_run or decision.outcome not in ("promote", "first"):
@@ -48,7 +48,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         return {"version": version.version, "alias": None}
     champion = registry.by_alias(job.model, CHAMPION)
     if champion is None or champion.version == version.version:
-        champions = Champions(registry, RouteTable(records.redis), records.audit)
+        champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
         champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
     elif not any(tag.startswith(AUDIT_TAG_PREFIX) for tag in version.tags):  # with one it was champion, and was followed
@@ -70,7 +70,7 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         RolloutRefusedError: another version is being rolled out, the champion is not the one it was compared with any more, or
             has not all the traffic.
     """
-    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("start_rollout", 0.0)
     logged, decision = decided(registry, job)
     version = _registered(registry, job, logged)
@@ -123,7 +123,7 @@ def alert_regression(job: Job, settings: Settings, progress: Progress = silent) 
 def _lost(
     job: Job, settings: Settings, progress: Progress, step: str, urgency: Literal["info", "page"], words: str
 ) -> dict[str, Any]:
-    registry, records = ModelRegistry(settings.mlflow), Records(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress(step, 0.0)
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None
@@ -136,7 +136,7 @@ def _lost(
     return {"champion": champion, "verdict": decision.verdict}
 
 
-def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, Decision]:
+def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, GateDecision]:
     """The job's MLflow run and the decision about it. Raises WorkspaceGoneError: there is none yet."""
     logged = find_run(registry, job.model, job.key)
     if logged is None or logged.info.status != FINISHED:

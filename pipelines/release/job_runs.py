@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, Decision
+from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import ModelRegistry
 from pipelines.release.tracking import tracking_client, tracking_errors
@@ -49,7 +49,7 @@ def newest_run_with(registry: ModelRegistry, model: str, tag: str) -> MlflowRun 
         return found[0] if found else None
 
 
-def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decision:
+def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDecision:
     """The gate's decision that a run holds.
 
     Raises:
@@ -60,7 +60,7 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> Decisio
             path = tracking_client(registry).download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
         except OSError as error:
             raise UnknownVersionError(f"{model}: run {run_id} never met the gate") from error
-        return Decision.read(Path(path))
+        return GateDecision.read(Path(path))
 
 
 def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:

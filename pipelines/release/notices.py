@@ -13,7 +13,7 @@ from dojo.core.state.inbox import Inbox, Message, Urgency
 from pipelines.training.job import Job
 
 
-class Records:
+class RetrainingNotices:
     """For one job. Raises redis.RedisError when Redis is out of reach: what cannot be recorded must wait."""
 
     def __init__(self, redis: Redis, job: Job) -> None:

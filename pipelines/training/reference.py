@@ -15,7 +15,7 @@ from dojo.core.registry.reference_profile import (
     SLOTS,
     Distribution,
     Group,
-    Quiet,
+    HoldoutVariation,
     ReferenceProfile,
     Segmentation,
     distribution,
@@ -29,7 +29,7 @@ MINIMUM_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Holdout:
+class ReferenceHoldout:
     """The rows that a version is judged on, in one order, shape (rows,) each.
 
     Attributes:
@@ -47,7 +47,7 @@ class Holdout:
     missing: Mapping[str, float]
 
 
-def profile_of(holdout: Holdout, threshold: float, segment: str) -> ReferenceProfile:
+def profile_of(holdout: ReferenceHoldout, threshold: float, segment: str) -> ReferenceProfile:
     """The profile of a version's holdout.
 
     Args:
@@ -116,11 +116,11 @@ def _days(times: npt.NDArray[np.datetime64]) -> Iterator[npt.NDArray[np.int64]]:
     return _windows(times, "D")
 
 
-def _quiet(mean: float, by_day: Sequence[float]) -> Quiet:
-    return Quiet(mean=mean, std=float(np.std(by_day, ddof=1)) if len(by_day) > 1 else 0.0, days=len(by_day))
+def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
+    return HoldoutVariation(mean=mean, std=float(np.std(by_day, ddof=1)) if len(by_day) > 1 else 0.0, days=len(by_day))
 
 
-def _segmentation(holdout: Holdout, feature: str) -> Segmentation | None:
+def _segmentation(holdout: ReferenceHoldout, feature: str) -> Segmentation | None:
     """New (without history), and thirds of the others, as the gate cuts them (segments.py)."""
     if feature not in holdout.names:
         return None
@@ -133,7 +133,7 @@ def _segmentation(holdout: Holdout, feature: str) -> Segmentation | None:
     return Segmentation(feature=feature, cuts=(0.0, low, high), names=names)
 
 
-def _segments(holdout: Holdout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:
+def _segments(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:
     if segmentation is None:
         return {}
     codes = segmentation.codes(holdout.inputs[:, list(holdout.names).index(segmentation.feature)].astype(np.float64))
@@ -142,6 +142,6 @@ def _segments(holdout: Holdout, flagged: npt.NDArray[np.bool_], segmentation: Se
     }
 
 
-def _group(holdout: Holdout, flagged: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]) -> Group:
+def _group(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]) -> Group:
     entities = [keys[rows] for keys in holdout.entities.values()]
     return judge_group(holdout.labels[rows], holdout.scores[rows], flagged[rows], entities)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from pipelines.training.reference import Holdout
+from pipelines.training.reference import ReferenceHoldout
 
 REFERENCE_ROWS_FILE = "reference_rows.parquet"
 SCORE_COLUMN = "score"
@@ -18,7 +18,7 @@ SCORE_COLUMN = "score"
 ROWS = 2000
 
 
-def reference_rows(holdout: Holdout, seed: int) -> pl.DataFrame:
+def reference_rows(holdout: ReferenceHoldout, seed: int) -> pl.DataFrame:
     """Up to ROWS of the holdout's rows, drawn without replacement: a Float32 column per feature in the model's order, and SCORE_COLUMN."""
     rows = len(holdout.scores)
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(ROWS, rows), replace=False))

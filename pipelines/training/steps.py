@@ -34,7 +34,7 @@ from pipelines.training.dataset import collect
 from pipelines.training.dataset.build import DATASET_FILE, build_dataset, dataset_hash, stored_features
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 from pipelines.training.dataset.split import Split, split_by_time
-from pipelines.training.reference import Holdout, profile_of
+from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def evaluate_step(run: Run) -> None:
 
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
-    rows = Holdout(
+    rows = ReferenceHoldout(
         names=run.features,
         inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
         scores=judged,

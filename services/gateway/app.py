@@ -19,14 +19,14 @@ from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import FeastRedisStore
 from services.gateway.features.redis_client import RedisClient
-from services.gateway.heap import settle
+from services.gateway.heap import freeze_heap
 from services.gateway.http import api, v2
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.logging.prediction_log import PredictionLog
 from services.gateway.logging.spool import Spool
 from services.gateway.messages.answers import AnswerLog
 from services.gateway.messages.requests import InstanceSchema
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
@@ -48,7 +48,7 @@ def build(settings: Settings) -> FastAPI:
     """The application. Raises SpecError: a model's spec is wrong."""
     specs = load_specs(settings.models_dir)
     directory = settings.home / "gateway"
-    metrics = Metrics(specs)
+    metrics = GatewayMetrics(specs)
     metrics.spool_limit.set(settings.spool_max_bytes)
     # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
@@ -113,7 +113,7 @@ def build(settings: Settings) -> FastAPI:
         await clock.refresh()
         await routes.refresh()  # the first request already finds the route, when its versions are here
         tasks.append(_keep_running("routes", routes.run, metrics))
-        settle()
+        freeze_heap()
         _log.info("ready for requests", port=settings.gateway_port)
         yield
         log.stop()  # uvicorn has answered its last request
@@ -136,7 +136,7 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def _rejected(metrics: Metrics) -> Callable[[str, str, CorruptBundleError], None]:
+def _rejected(metrics: GatewayMetrics) -> Callable[[str, str, CorruptBundleError], None]:
     def rejected(model: str, version: str, error: CorruptBundleError) -> None:
         metrics.model_rejected.labels(model).inc()
         _log.error("version rejected, it will not be served", model=model, version=version, reason=str(error))
@@ -144,7 +144,7 @@ def _rejected(metrics: Metrics) -> Callable[[str, str, CorruptBundleError], None
     return rejected
 
 
-def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:
+def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: GatewayMetrics) -> asyncio.Task[None]:
     """A background task that is started again whenever it fails: the outermost loop of each."""
     failures = metrics.background_errors.labels(name)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """Take everything that is alive now out of the collector's sight. Call after large imports."""
     gc.collect()
     gc.freeze()

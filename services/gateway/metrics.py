@@ -50,7 +50,7 @@ REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed"
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
-class Metrics:
+class GatewayMetrics:
     """The gateway's metrics. `specs`: the models served; their objectives are exported, so that alerts compare with them and not with copies."""
 
     def __init__(self, specs: Mapping[str, ModelSpec] | None = None) -> None:

@@ -18,7 +18,7 @@ from feature_repo.on_demand import TIME_INPUT
 from services.gateway.clock import GatewayClock
 from services.gateway.messages.answers import Answer, AnswerLog
 from services.gateway.messages.requests import Instance, InstanceSchema
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.routing.shadow import Mirrored
 from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.scoring import ArmScorer, Scoring
@@ -46,7 +46,7 @@ class Predictor:
         clock: GatewayClock,
         log: AnswerLog,
         mirror: Callable[[Mirrored], None],
-        metrics: Metrics,
+        metrics: GatewayMetrics,
     ) -> None:
         self._fallback_score = spec.serving.fallback_score
         self._keys = tuple(schema.keys.items())

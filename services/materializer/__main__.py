@@ -15,8 +15,8 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize
-from services.materializer.loop import Status, run
-from services.materializer.metrics import Metrics
+from services.materializer.loop import MaterializerStatus, run
+from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     configure_logging("materializer", settings.log_level)
     stop = stop_on_signal()
     redis = connect_redis(settings.redis)
-    lake, metrics, status = Lake(settings.lake_dir), Metrics(), Status()
+    lake, metrics, status = Lake(settings.lake_dir), MaterializerMetrics(), MaterializerStatus()
     with HealthServer(settings.host, settings.materializer_port, status.health):
         store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db")
 

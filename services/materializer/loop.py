@@ -16,7 +16,7 @@ from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import PUBLISH_DELAY, VIEWS
 from feature_repo.freshness import read_freshness
 from pipelines.features.materialize import EmptyLakeError, Materialization, latest_midnight, materialized_as_of
-from services.materializer.metrics import Metrics
+from services.materializer.metrics import MaterializerMetrics
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ WAITING = "waiting for the next midnight to be published"
 
 
 @dataclass
-class Status:
+class MaterializerStatus:
     """What /healthz tells. A failing run is retried and says so; the process itself is well."""
 
     state: str = "starting"
@@ -79,8 +79,8 @@ def run(
     recorded: Callable[[], datetime | None],
     materialize: Callable[[datetime], Materialization],
     measure_skew: Callable[[datetime], None],
-    metrics: Metrics,
-    status: Status,
+    metrics: MaterializerMetrics,
+    status: MaterializerStatus,
     stop: threading.Event,
 ) -> None:
     """Materialise whenever it is due until `stop`, through any outage.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 
-class Metrics:
+class MaterializerMetrics:
     """The materializer's metrics, all named dojo_materializer_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

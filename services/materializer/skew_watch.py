@@ -15,7 +15,7 @@ from dojo.core.spec.load import ModelSpec
 from dojo.core.state.skew import read_skew, record_skew
 from pipelines.features.materialize import latest_midnight
 from pipelines.features.skew import measure
-from services.materializer.metrics import Metrics
+from services.materializer.metrics import MaterializerMetrics
 
 # Wall time after a failure until it is tried again. The features themselves come first.
 RETRY_SECONDS = 60.0
@@ -31,7 +31,7 @@ class SkewWatch:
         lake: Lake,
         redis: Redis,
         specs: Mapping[str, ModelSpec],
-        metrics: Metrics,
+        metrics: MaterializerMetrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lake, self._redis, self._specs, self._metrics, self._monotonic = lake, redis, specs, metrics, monotonic

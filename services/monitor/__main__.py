@@ -19,14 +19,14 @@ from dojo.core.spec.load import ModelSpec, SpecError, load_specs
 from dojo.core.state.clock import RedisWorldClock, WorldClock
 from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo import catalog
-from services.monitor.champions import Champions
+from services.monitor.champions import ChampionCache
 from services.monitor.counting.consumer import Consumer
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import Store
-from services.monitor.judging.records import Records
+from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
-from services.monitor.loop import Monitor, Status, run
-from services.monitor.metrics import Metrics
+from services.monitor.loop import Monitor, MonitorStatus, run
+from services.monitor.metrics import MonitorMetrics
 from services.monitor.showing.gauges import Gauges
 
 # A batch is 8 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
@@ -45,7 +45,7 @@ def main() -> int:
         return 2
     configure_logging("monitor", settings.log_level)
     stop = stop_on_signal()
-    metrics, status = Metrics(), Status()
+    metrics, status = MonitorMetrics(), MonitorStatus()
     metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
     with HealthServer(settings.host, settings.monitor_port, status.health):
         run(build(settings, specs, metrics, status), status, metrics, stop)
@@ -55,8 +55,8 @@ def main() -> int:
 def build(
     settings: Settings,
     specs: Mapping[str, ModelSpec],
-    metrics: Metrics,
-    status: Status,
+    metrics: MonitorMetrics,
+    status: MonitorStatus,
     lease: timedelta = timedelta(seconds=5),
     clock: WorldClock | None = None,
 ) -> Monitor:
@@ -65,13 +65,13 @@ def build(
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-    profiles, champions = Profiles(registry), Champions(registry)
+    profiles, champions = Profiles(registry), ChampionCache(registry)
     judging = Judging(
         specs=specs,
         views={name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)} for name, spec in specs.items()},
         redis=redis,
         store=store,
-        records=Records(redis, settings.stream_max_length),
+        records=MonitorRecords(redis, settings.stream_max_length),
         lake=Lake(settings.lake_dir),
         profiles=profiles,
         champions=champions,

@@ -23,7 +23,7 @@ class Champion:
     trained_as_of: datetime | None
 
 
-class Champions:
+class ChampionCache:
     """The champion of each model, None while none is known."""
 
     def __init__(self, registry: ModelRegistry) -> None:

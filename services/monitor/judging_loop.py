@@ -15,15 +15,15 @@ from dojo.core.lake import Lake
 from dojo.core.spec.schema import Confirmations, ModelSpec
 from dojo.core.state.freshness import read_freshness
 from dojo.core.state.skew import read_skew
-from services.monitor.champions import Champions
+from services.monitor.champions import ChampionCache
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
 from services.monitor.counting.profiles import Profiles
-from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, Known, Store
+from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, MonitorMemory, Store
 from services.monitor.counting.windows import LENGTH, Kind, floor
 from services.monitor.judging.due import due_windows, silent_windows
-from services.monitor.judging.records import Judged, Records, Spot, judgement
-from services.monitor.judging.severity import LOOK_BACK, Case, Memory, judge_window
+from services.monitor.judging.records import Judged, MonitorRecords, WindowKey, judgement
+from services.monitor.judging.severity import LOOK_BACK, MeasuredBefore, WindowUnderTest, judge_window
 from services.monitor.judging.verdicts import VerdictWindow, make_verdict
 from services.monitor.showing.gauges import Gauges
 
@@ -53,10 +53,10 @@ class Judging:
         views: Mapping[str, Mapping[str, timedelta]],
         redis: Redis,
         store: Store,
-        records: Records,
+        records: MonitorRecords,
         lake: Lake,
         profiles: Profiles,
-        champions: Champions,
+        champions: ChampionCache,
         gauges: Gauges,
     ) -> None:
         self._specs, self._views = specs, views
@@ -66,9 +66,9 @@ class Judging:
 
     def reset(self) -> None:
         """Forget everything: `load` gives it back."""
-        self._judged: dict[Spot, int] = {}
+        self._judged: dict[WindowKey, int] = {}
         self._latest: dict[str, dict[tuple[Check, str, str], Verdict]] = {}
-        self._memory = Memory()
+        self._memory = MeasuredBefore()
         self._looks: dict[str, deque[Measurements]] = {}
 
     def load(self) -> None:
@@ -91,7 +91,7 @@ class Judging:
                     newest = max(spot[3] for spot in of)
                     self._gauges.judged(spec, kind, newest, sum(rows for spot, rows in of.items() if spot[3] == newest))
 
-    def windows(self, known: Known, now: datetime) -> int:
+    def windows(self, known: MonitorMemory, now: datetime) -> int:
         """Judge every window that is over. Returns how many were.
 
         Args:
@@ -108,7 +108,7 @@ class Judging:
             self._forget(model, known, now)
         return count
 
-    def performance(self, known: Known, now: datetime) -> int:
+    def performance(self, known: MonitorMemory, now: datetime) -> int:
         """Judge labelled answers, once for each day that is over: the newest one, for labels of a day's end do not change what was known then.
 
         Raises:
@@ -117,7 +117,7 @@ class Judging:
         count = 0
         for model, spec in self._specs.items():
             day = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
-            spot: Spot = (model, PERFORMANCE, "day", day)
+            spot: WindowKey = (model, PERFORMANCE, "day", day)
             # Only of a world that was watched by then.
             versions = [key for key in known.profiles if key[0] == model and _answered(known, key, day, spec)]
             if spot in self._judged or not versions:
@@ -142,7 +142,7 @@ class Judging:
             count += 1
         return count
 
-    def present(self, known: Known, now: datetime) -> None:
+    def present(self, known: MonitorMemory, now: datetime) -> None:
         """Judge what has no windows: freshness of features and models, and the skew that was measured last."""
         recorded = read_freshness(self._redis)
         self._gauges.freshness(recorded, now)
@@ -157,12 +157,12 @@ class Judging:
             looks.append(fresh)
             if len(looks) == LOOKS.of:  # nothing is said after fewer: neither that a view is stale nor that it is not any more
                 done.append(self._judge(spec, version, "feature_freshness", "now", hour, now, list(looks), len(fresh), LOOKS))
-            spots: list[tuple[Spot, int]] = []
+            spots: list[tuple[WindowKey, int]] = []
             measurement = read_skew(self._redis, model)
             if measurement is not None:
                 overdue = now - measurement.day > SKEW_EXPECTED
                 day, sampled = (floor(now, "day") - LENGTH["day"], 0) if overdue else (measurement.day, measurement.sampled)
-                spot: Spot = (model, SKEW, "day", day)
+                spot: WindowKey = (model, SKEW, "day", day)
                 if self._judged.get(spot) != sampled:
                     found = present.overdue_skew(measurement, spec) if overdue else present.skew(measurement, spec)
                     done.append(self._judge(spec, version, "skew", "day", day, now, [found], sampled, None))
@@ -171,7 +171,9 @@ class Judging:
             self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
             self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
 
-    def _window(self, known: Known, spec: ModelSpec, kind: Kind, start: datetime, keys: Sequence[Key], now: datetime) -> None:
+    def _window(
+        self, known: MonitorMemory, spec: ModelSpec, kind: Kind, start: datetime, keys: Sequence[Key], now: datetime
+    ) -> None:
         done, spots = [], []
         for key in keys:
             spots.append(((*key, kind, start), known.rows(key, kind, start)))
@@ -185,13 +187,13 @@ class Judging:
             late = {check for check, verdict in previous.items() if verdict.window_start > start}
             before = {check: verdict for check, verdict in previous.items() if check not in late}
             judged = judge_window(
-                Case(spec, key, kind, start, now), known, self._memory, before, self._profiles.why.get(key, "")
+                WindowUnderTest(spec, key, kind, start, now), known, self._memory, before, self._profiles.why.get(key, "")
             )
             done += [judgement(v, measured, before.get(v.check), late=v.check in late) for v, measured in judged]
         self._write(spec, done, spots)
         self._gauges.judged(spec, kind, start, sum(known.rows(key, kind, start) for key in known.hours if key[0] == spec.name))
 
-    def _labels(self, known: Known, spec: ModelSpec, kind: Kind, now: datetime) -> int:
+    def _labels(self, known: MonitorMemory, spec: ModelSpec, kind: Kind, now: datetime) -> int:
         count = 0
         arrived = {floor(hour, kind) for hour in known.label_hours}
         for start in sorted(arrived | set(silent_windows(arrived, kind, now, spec.drift.lateness))):
@@ -237,7 +239,7 @@ class Judging:
         latest = self._latest[verdict.model].get((verdict.check, verdict.window, verdict.version))
         return latest is not None and latest.event_id == verdict.event_id
 
-    def _write(self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[Spot, int]]) -> None:
+    def _write(self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[WindowKey, int]]) -> None:
         self._store.write(lambda pipe: self._records.write(pipe, done, spots))
         self._judged.update(spots)
         current = [one for one in done if not one.late]
@@ -247,7 +249,7 @@ class Judging:
         self._gauges.told(current)
         self._gauges.show(spec, current, self._latest[spec.name].values())
 
-    def _forget(self, model: str, known: Known, now: datetime) -> None:
+    def _forget(self, model: str, known: MonitorMemory, now: datetime) -> None:
         """What is kept about windows and versions that are no longer."""
         oldest = now - DAYS_KEPT - LENGTH["day"]
         spots = [spot for spot in self._judged if spot[0] == model and spot[3] < oldest]
@@ -267,13 +269,13 @@ class Judging:
         self._memory.trim(now - timedelta(days=30))
 
 
-def _answered(known: Known, key: Key, day: datetime, spec: ModelSpec) -> bool:
+def _answered(known: MonitorMemory, key: Key, day: datetime, spec: ModelSpec) -> bool:
     """Whether a version answered within the performance window that ends with a day."""
     days = round(spec.drift.performance.window / LENGTH["day"])
     return any(known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days))
 
 
-def with_traffic(known: Known, versions: Sequence[Key], day: datetime) -> set[Key]:
+def with_traffic(known: MonitorMemory, versions: Sequence[Key], day: datetime) -> set[Key]:
     """Those that answered on the newest day, up to `day`, on which any of them did."""
     newest = max(
         (
@@ -292,7 +294,7 @@ def _why_nothing(measured: Measurements) -> str:
     return next((m.note for m in measured.values() if m.note), "nothing was measured")
 
 
-def _most_traffic(known: Known, model: str) -> str:
+def _most_traffic(known: MonitorMemory, model: str) -> str:
     """The version with most answers of the hours that are kept, "" without any."""
     rows = {
         key[1]: sum(window.rows for window in hours.values())

@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 
 from dojo.core.events.log import EventLog
 from dojo.core.state.clock import ClockNotSetError, WorldClock
-from services.monitor.champions import Champions
+from services.monitor.champions import ChampionCache
 from services.monitor.counting.consumer import STREAMS, Consumer
-from services.monitor.counting.state import GROUP, Known, NotOwnerError, Store, close_hours
+from services.monitor.counting.state import GROUP, MonitorMemory, NotOwnerError, Store, close_hours
 from services.monitor.judging_loop import Judging
-from services.monitor.metrics import Metrics
+from services.monitor.metrics import MonitorMetrics
 
 # A round that takes longer is stuck: catching up with 200,000 messages takes ten seconds, and judging a fortnight of them as long. Seconds.
 STUCK_AFTER = 120.0
@@ -37,7 +37,7 @@ BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _log = structlog.get_logger("monitor")
 
 
-class Status:
+class MonitorStatus:
     """How it goes, for /healthz; written by the loop, read by the health server's thread."""
 
     def __init__(self) -> None:
@@ -71,14 +71,14 @@ class Monitor:
         store: Store,
         consumer: Consumer,
         judging: Judging,
-        champions: Champions,
+        champions: ChampionCache,
         clock: WorldClock,
-        metrics: Metrics,
-        status: Status,
+        metrics: MonitorMetrics,
+        status: MonitorStatus,
     ) -> None:
         self._log, self._store, self._consumer, self._judging = log, store, consumer, judging
         self._champions, self._clock, self._metrics, self._status = champions, clock, metrics, status
-        self.known: Known | None = None
+        self.known: MonitorMemory | None = None
         self._look_at = self._reclaim_at = 0.0
 
     def forget(self) -> None:
@@ -126,7 +126,7 @@ class Monitor:
     def misses_registry(self) -> bool:
         return self._champions.away
 
-    def _judge(self, known: Known, now: datetime) -> None:
+    def _judge(self, known: MonitorMemory, now: datetime) -> None:
         begun = time.perf_counter()
         judged = self._judging.windows(known, now)
         judged += self._judging.performance(known, now)
@@ -147,7 +147,7 @@ class Monitor:
         self._status.lags(lags)
 
 
-def run(monitor: Monitor, status: Status, metrics: Metrics, stop: threading.Event) -> None:
+def run(monitor: Monitor, status: MonitorStatus, metrics: MonitorMetrics, stop: threading.Event) -> None:
     """Monitor until `stop` is set."""
     failures = 0
     while not stop.is_set():

@@ -11,7 +11,7 @@ from dojo.core.judging.drift import Severity
 LEVELS: dict[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
 
 
-class Metrics:
+class MonitorMetrics:
     """The monitor's metrics. Those about models are named for what they measure, the others dojo_monitor_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

@@ -12,7 +12,7 @@ from dojo.core.service import stop_on_signal
 from dojo.core.settings import SettingsError, load_settings
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.telemetry import configure_logging
-from services.receiver.metrics import Metrics
+from services.receiver.metrics import ReceiverMetrics
 from services.receiver.receiver import Receiver
 from services.receiver.server import Server
 from services.receiver.watchdog import Watchdog
@@ -31,14 +31,14 @@ def main() -> int:
     configure_logging("receiver", settings.log_level)
     stop = stop_on_signal()
     redis = connect_redis(settings.redis)
-    metrics = Metrics()
+    metrics = ReceiverMetrics()
     receiver = Receiver(redis, RedisWorldClock(redis), Watchdog(wall_now()), metrics, wall_now)
     with Server(settings.host, settings.receiver_port, receiver):
         watch(receiver, metrics, stop)
     return 0
 
 
-def watch(receiver: Receiver, metrics: Metrics, stop: threading.Event, every: float = LOOK_SECONDS) -> None:
+def watch(receiver: Receiver, metrics: ReceiverMetrics, stop: threading.Event, every: float = LOOK_SECONDS) -> None:
     """Look after the watchdog until `stop`, through any outage of Redis."""
     failing = False
     while not stop.wait(every):

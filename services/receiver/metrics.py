@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 
-class Metrics:
+class ReceiverMetrics:
     """The receiver's metrics, all named dojo_receiver_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from dojo.core.state.clock import ClockNotSetError, WorldClock
 from dojo.core.state.inbox import Inbox
 from services.receiver.messages import message_of, recovery_message, silence_message
-from services.receiver.metrics import Metrics
+from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
 from services.receiver.watchdog import Watchdog
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger("receiver")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReceiverReply:
     """An HTTP status and a line. Alertmanager repeats a notification after a 5xx and gives it up after a 4xx."""
 
     status: int
@@ -43,14 +43,14 @@ class Receiver:
         redis: Redis,
         clock: WorldClock,
         watchdog: Watchdog,
-        metrics: Metrics,
+        metrics: ReceiverMetrics,
         wall: Callable[[], datetime],
     ) -> None:
         self._redis, self._inbox = redis, Inbox(redis)
         self._clock, self._watchdog = clock, watchdog
         self._metrics, self._wall = metrics, wall
 
-    def receive(self, channel: Channel, body: bytes) -> Answer:
+    def receive(self, channel: Channel, body: bytes) -> ReceiverReply:
         try:
             notification = decode(body)
         except MalformedPayloadError as error:
@@ -64,12 +64,12 @@ class Receiver:
         except RedisError as error:
             self._metrics.undelivered.inc()
             _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
-            return Answer(503, "the inbox is out of reach: send it again")
+            return ReceiverReply(503, "the inbox is out of reach: send it again")
         for alert in notification.alerts:
             self._metrics.alerts.labels(channel, alert.status).inc()
         names = sorted({alert.labels.get("alertname", "?") for alert in notification.alerts})
         _log.info("told", channel=channel, names=names, alerts=len(notification.alerts), new=told)
-        return Answer(200, f"{told} new of {len(notification.alerts)}")
+        return ReceiverReply(200, f"{told} new of {len(notification.alerts)}")
 
     def look(self) -> None:
         """Tell of the watchdog's silence, or of its end. Raises redis.RedisError: repeat it, nothing is forgotten."""
@@ -84,15 +84,15 @@ class Receiver:
     def health(self) -> tuple[bool, Mapping[str, object]]:
         return True, {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago"}
 
-    def _bark(self, firing: int) -> Answer:
+    def _bark(self, firing: int) -> ReceiverReply:
         if firing:
             now = self._wall()
             self._watchdog.bark(now)
             self._metrics.watchdog.set(now.timestamp())
             self._metrics.alerts.labels("watchdog", "firing").inc(firing)
-        return Answer(200, "heard")
+        return ReceiverReply(200, "heard")
 
-    def _set_aside(self, body: bytes, reason: str) -> Answer:
+    def _set_aside(self, body: bytes, reason: str) -> ReceiverReply:
         self._metrics.rejected.inc()
         _log.warning("no notification: set aside", reason=reason, bytes=len(body))
         try:
@@ -101,8 +101,8 @@ class Receiver:
                 pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
                 pipe.execute()
         except RedisError as error:
-            return Answer(503, f"it cannot be kept now ({error}): {reason}")
-        return Answer(400, reason)
+            return ReceiverReply(503, f"it cannot be kept now ({error}): {reason}")
+        return ReceiverReply(400, reason)
 
     def _world_time(self) -> datetime | None:
         try:

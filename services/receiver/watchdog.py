@@ -12,7 +12,7 @@ LIMIT = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WatchdogChange:
     """To be told: the silence since `last`, or its end."""
 
     kind: Literal["silent", "back"]
@@ -28,12 +28,12 @@ class Watchdog:
         self._limit = limit
         self._last = now  # the start counts as one: whoever never barks is silent too
         self._silent_since: datetime | None = None  # of a silence that was told
-        self._back: Change | None = None
+        self._back: WatchdogChange | None = None
 
     def bark(self, now: datetime) -> None:
         with self._lock:
             if self._silent_since is not None:
-                self._back = Change("back", self._silent_since, now - self._silent_since)
+                self._back = WatchdogChange("back", self._silent_since, now - self._silent_since)
                 self._silent_since = None
             self._last = now
 
@@ -41,20 +41,20 @@ class Watchdog:
         with self._lock:
             return now - self._last
 
-    def untold(self, now: datetime) -> Change | None:
+    def untold(self, now: datetime) -> WatchdogChange | None:
         """What is to be told; again and again until it was."""
         with self._lock:
             if self._back is not None:
                 return self._back
             if self._silent_since is None and now - self._last > self._limit:
-                return Change("silent", self._last, now - self._last)
+                return WatchdogChange("silent", self._last, now - self._last)
             return None
 
-    def told(self, change: Change) -> None:
+    def told(self, change: WatchdogChange) -> None:
         with self._lock:
             if change.kind == "back":
                 self._back = None
             elif change.last == self._last:
                 self._silent_since = change.last
             else:  # it barked while it was told: that is its end
-                self._back = Change("back", change.last, self._last - change.last)
+                self._back = WatchdogChange("back", change.last, self._last - change.last)

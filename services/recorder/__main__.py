@@ -13,8 +13,8 @@ from dojo.core.settings import SettingsError, load_settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.telemetry import HealthServer, configure_logging
 from services.recorder.deduplicate import PartitionIds
-from services.recorder.loop import Status, run
-from services.recorder.metrics import Metrics
+from services.recorder.loop import RecorderStatus, run
+from services.recorder.metrics import RecorderMetrics
 from services.recorder.ownership import LakeOwnership
 from services.recorder.pace import round_interval
 from services.recorder.recorder import Recorder
@@ -35,7 +35,7 @@ def main() -> int:
     redis = connect_redis(settings.redis, REDIS_TIMEOUT)
     clock = RedisWorldClock(redis)
     lake = Lake(settings.lake_dir)
-    metrics, status = Metrics(), Status()
+    metrics, status = RecorderMetrics(), RecorderStatus()
     metrics.kept.set(settings.stream_max_length)
     recorder = Recorder(
         log=RedisEventLog(redis, settings.stream_max_length),

@@ -11,7 +11,7 @@ import structlog
 from polars.exceptions import PolarsError
 from redis.exceptions import RedisError
 
-from services.recorder.metrics import Metrics
+from services.recorder.metrics import RecorderMetrics
 from services.recorder.ownership import LOCK_FILE, LakeOwnership, remove_leftovers
 from services.recorder.pace import retry_interval
 from services.recorder.recorder import Recorder
@@ -25,7 +25,7 @@ STANDBY_SECONDS = 0.1
 _log = structlog.get_logger()
 
 
-class Status:
+class RecorderStatus:
     """How it goes, for /healthz; written by the loop, read by the health server's thread."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Status:
 def run(
     recorder: Recorder,
     ownership: LakeOwnership,
-    status: Status,
-    metrics: Metrics,
+    status: RecorderStatus,
+    metrics: RecorderMetrics,
     stop: threading.Event,
     interval: Callable[[], timedelta],
 ) -> None:

@@ -10,7 +10,7 @@ from dojo.core.events.types import Stream
 CAUSES = ("redis", "lake", "unforeseen")
 
 
-class Metrics:
+class RecorderMetrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.events = Counter("dojo_recorder_events", "Events written to the lake.", ["stream"], registry=registry)
         self.duplicates = Counter(

@@ -11,7 +11,7 @@ from dojo.core.events.log import Delivery, EventLog
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from services.recorder.deduplicate import PartitionIds, new_events
-from services.recorder.metrics import Metrics
+from services.recorder.metrics import RecorderMetrics
 from services.recorder.rejected import RejectedMessages
 from services.recorder.rows import Received, frame_of, parse
 
@@ -29,7 +29,9 @@ class Recorder:
     """Moves messages from the log to the lake. Nothing is kept between calls but the ids of partitions, which files can
     always give back: whatever fails, calling `recover` and then `drain` again is right."""
 
-    def __init__(self, log: EventLog, lake: Lake, ids: PartitionIds, rejected: RejectedMessages, metrics: Metrics) -> None:
+    def __init__(
+        self, log: EventLog, lake: Lake, ids: PartitionIds, rejected: RejectedMessages, metrics: RecorderMetrics
+    ) -> None:
         self._log = log
         self._lake = lake
         self._ids = ids

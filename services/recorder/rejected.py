@@ -13,7 +13,7 @@ import msgspec
 
 from dojo.core.events.types import Stream
 from dojo.core.state.clock import wall_now
-from services.recorder.rows import Rejection
+from services.recorder.rows import RejectedRow
 
 # A producer gone wrong can reject every message it writes: two files of this size per stream keep the latest thousands,
 # bytes.
@@ -34,7 +34,7 @@ class RejectedMessages:
     def file(self, stream: Stream) -> Path:
         return self._directory / f"{stream}.jsonl"
 
-    def add(self, stream: Stream, rejections: Sequence[Rejection]) -> None:
+    def add(self, stream: Stream, rejections: Sequence[RejectedRow]) -> None:
         """Write them durably. Those that a killed recorder had written already are not written again."""
         if not rejections:
             return
@@ -72,7 +72,7 @@ def _message_id(line: bytes) -> str:
         return ""  # somebody edited the file; it is theirs to edit
 
 
-def _line(rejection: Rejection) -> bytes:
+def _line(rejection: RejectedRow) -> bytes:
     return (
         msgspec.json.encode(
             {

@@ -28,7 +28,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RejectedRow:
     """A message that cannot become a row, and why."""
 
     message_id: str
@@ -36,14 +36,14 @@ class Rejection:
     payload: bytes
 
 
-def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received], list[Rejection]]:
+def parse(stream: Stream, deliveries: Sequence[Delivery]) -> tuple[list[Received], list[RejectedRow]]:
     """Split messages into events that are sure to fit the lake, and the rest. Keeps their order."""
     received, rejections = [], []
     for delivery in deliveries:
         try:
             event = decode(stream, delivery.payload)
         except MalformedEventError as error:
-            rejections.append(Rejection(delivery.message_id, str(error), delivery.payload))
+            rejections.append(RejectedRow(delivery.message_id, str(error), delivery.payload))
         else:
             received.append(Received(delivery.message_id, event, utc_date(event.world_time)))
     return received, rejections

@@ -7,7 +7,7 @@ import sys
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
-from dojo.core.registry.promotion import Champions
+from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import stop_on_signal
 from dojo.core.settings import SettingsError, load_settings
@@ -20,9 +20,9 @@ from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import WorkOrders
 from dojo.core.telemetry import HealthServer, configure_logging
 from services.responder.actions import Actions
-from services.responder.announcements import Announcements
-from services.responder.loop import Loop, Status
-from services.responder.metrics import Metrics
+from services.responder.announcements import ResponseAnnouncements
+from services.responder.loop import Loop, ResponderStatus
+from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
 from services.responder.responder import Responder
 from services.responder.situation import Situation
@@ -44,11 +44,11 @@ def main(arguments: list[str]) -> int:
         return 2
     configure_logging("responder", settings.log_level)
     stop = stop_on_signal()
-    metrics, status = Metrics(specs), Status()
+    metrics, status = ResponderMetrics(specs), ResponderStatus()
     with HealthServer(settings.host, settings.responder_port, status.health):
         redis = connect_redis(settings.redis)
         audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
-        announcements = Announcements(audit, Inbox(redis))
+        announcements = ResponseAnnouncements(audit, Inbox(redis))
         registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
         responder = Responder(
             redis=redis,
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
             clock=RedisWorldClock(redis),
             store=StateStore(redis),
             situation=Situation(routes, rollouts, audit),
-            actions=Actions(orders, Champions(registry, routes, audit), rollouts, announcements),
+            actions=Actions(orders, RoleChanges(registry, routes, audit), rollouts, announcements),
             announcements=announcements,
             reports=Reports(redis, orders, announcements),
             metrics=metrics,

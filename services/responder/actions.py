@@ -18,15 +18,15 @@ import msgspec
 
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
-from dojo.core.registry.promotion import Champions, Change
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Urgency
-from dojo.core.state.rollouts import NoRolloutError, Request, Rollouts
+from dojo.core.state.rollouts import NoRolloutError, RolloutRequest, Rollouts
 from dojo.core.state.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders
-from services.responder.announcements import RESPONDER, Announcements
+from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import FAMILIES
-from services.responder.state import Action, ModelState, Trouble
+from services.responder.state import Action, Incident, ModelState
 
 # World time until the next evaluation when there were too few labels. By then half a day's frauds have come in, and it costs seconds.
 MORE_LABELS = timedelta(hours=12)
@@ -47,7 +47,7 @@ class Finished:
     outcome: str
 
 
-def began(trouble: Trouble, spec: ModelSpec) -> datetime:
+def began(trouble: Incident, spec: ModelSpec) -> datetime:
     """When the payments were made in which a trouble first showed. A day's verdict on performance rests on the labelled payments of the whole
     spec.drift.performance.window that ends with the day: of the day itself hardly a label is there."""
     return trouble.since - spec.drift.performance.window if trouble.check in ("performance", "segments") else trouble.since
@@ -58,9 +58,9 @@ class Actions:
     """For all models."""
 
     orders: WorkOrders
-    champions: Champions
+    champions: RoleChanges
     rollouts: Rollouts
-    announcements: Announcements
+    announcements: ResponseAnnouncements
 
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState | Finished:
         """The state with the action a step further, as it is, or without it when it has ended. Saving it is the caller's.
@@ -145,7 +145,7 @@ class Actions:
         return self._finish(spec, state, action, what, found, level, reason, outcome, now)
 
     def _retrained(
-        self, spec: ModelSpec, state: ModelState, action: Action, trouble: Trouble | None, work: Work, now: datetime
+        self, spec: ModelSpec, state: ModelState, action: Action, trouble: Incident | None, work: Work, now: datetime
     ) -> Finished:
         said = {name: work.answer[name] for name in OUTCOME if work.answer.get(name) is not None}
         outcome = str(work.answer.get("outcome", ""))
@@ -197,7 +197,7 @@ class Actions:
         if rollout.active:
             if not action.placed:
                 try:
-                    request = Request(action="abort", who=RESPONDER, why=action.why, wall_time=wall_now())
+                    request = RolloutRequest(action="abort", who=RESPONDER, why=action.why, wall_time=wall_now())
                     self.rollouts.request(spec.name, request)
                 except NoRolloutError:  # it ended a moment ago
                     return state

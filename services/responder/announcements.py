@@ -13,8 +13,8 @@ from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Inbox, Message, Urgency
 from services.responder.policy import LOOK_AT, remedy, urgency
-from services.responder.state import Action, Trouble
-from services.responder.troubles import Telling
+from services.responder.state import Action, Incident
+from services.responder.troubles import IncidentNotice
 
 RESPONDER = "responder"
 
@@ -36,25 +36,25 @@ _DOING = {
 _log = structlog.get_logger("responder")
 
 
-class Announcements:
+class ResponseAnnouncements:
     """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
 
     def __init__(self, audit: AuditTrail, inbox: Inbox) -> None:
         self._audit, self._inbox = audit, inbox
 
-    def tell(self, spec: ModelSpec, telling: Telling, now: datetime) -> None:
+    def tell(self, spec: ModelSpec, telling: IncidentNotice, now: datetime) -> None:
         """The beginning, change or end of a trouble."""
         level, title, text = trouble_message(spec.name, telling, spec.response)
         self._send(spec, telling.occasion, level, title, text, now)
 
-    def hold(self, spec: ModelSpec, trouble: Trouble, kind: str, topic: str, held: str, now: datetime) -> None:
+    def hold(self, spec: ModelSpec, trouble: Incident, kind: str, topic: str, held: str, now: datetime) -> None:
         """Nothing is done about a trouble that asks for it, and why; critical ones are a person's then."""
         level: Urgency = "page" if trouble.severity == "critical" and topic in ("paused", "broken_data") else "info"
         title = f"{spec.name}: no action on {trouble.severity} {trouble.check}: {_first_words(held)}"
         text = f"{trouble.worst.summary}\nWould be next: {kind.replace('_', ' ')}. Held back: {held}."
         self._send(spec, f"{trouble.id}:held:{trouble.changes}:{topic}", level, title, text, now)
 
-    def rehearse(self, spec: ModelSpec, action: Action, trouble: Trouble, now: datetime) -> None:
+    def rehearse(self, spec: ModelSpec, action: Action, trouble: Incident, now: datetime) -> None:
         """What would be done, were this no dry run."""
         what = f"dry run: would have {_past(action)}"
         self._write(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", what, action, {"dry_run": True}, now)
@@ -75,7 +75,7 @@ class Announcements:
         self._write(spec, f"{action.id}:ended", what, action, after, now)
         self._send(spec, f"{action.id}:ended", level, f"{spec.name}: {what}", f"{text}\nIt was done because: {action.why}", now)
 
-    def report(self, spec: ModelSpec, trouble: Trouble, url: str, now: datetime) -> None:
+    def report(self, spec: ModelSpec, trouble: Incident, url: str, now: datetime) -> None:
         title = f"{spec.name}: drift report on version {trouble.version}"
         self._send(spec, f"{trouble.id}:report", "info", title, f"{trouble.check} is {trouble.severity}. {url}", now)
 
@@ -110,7 +110,7 @@ class Announcements:
         )
 
 
-def trouble_message(model: str, telling: Telling, response: Response) -> tuple[Urgency, str, str]:
+def trouble_message(model: str, telling: IncidentNotice, response: Response) -> tuple[Urgency, str, str]:
     """Urgency, title and text."""
     trouble = telling.trouble
     version, check = trouble.version, trouble.check

@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 
 from dojo.core.spec.schema import Response
 from services.responder.policy import ORDER, UNLABELLED, remedy, spoils
-from services.responder.state import ActionKind, ModelState, Seen, Trouble
+from services.responder.state import ActionKind, Incident, LatestVerdict, ModelState
 from services.responder.troubles import GUARDS_FOR, STALE_FOR, current
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Circumstances:
     """The circumstances.
 
     Attributes:
@@ -42,32 +42,34 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ResponseDecision:
     """What to do about a trouble and why, or why nothing: `held`. `topic` names the reason for holding back, to tell it once. `seen`: the
     verdict that decided, the worst of those that are recent."""
 
-    trouble: Trouble
-    seen: Seen
+    trouble: Incident
+    seen: LatestVerdict
     kind: ActionKind
     why: str
     held: str = ""
     topic: str = ""
 
 
-def decide(state: ModelState, response: Response, world: World) -> Decision | None:
+def decide(state: ModelState, response: Response, world: Circumstances) -> ResponseDecision | None:
     """The most urgent trouble's remedy, or why it is held back; None when nothing is to be done. Nothing begins beside an action in flight."""
     if state.action is not None:
         return None
-    first_held: Decision | None = None
+    first_held: ResponseDecision | None = None
     for trouble, seen, kind, why in wanted(state, response, world):
         held = obstacle(state, response, world, trouble, kind)
         if held is None:
-            return Decision(trouble, seen, kind, why)
-        first_held = first_held or Decision(trouble, seen, kind, why, *held)
+            return ResponseDecision(trouble, seen, kind, why)
+        first_held = first_held or ResponseDecision(trouble, seen, kind, why, *held)
     return first_held
 
 
-def wanted(state: ModelState, response: Response, world: World) -> Iterator[tuple[Trouble, Seen, ActionKind, str]]:
+def wanted(
+    state: ModelState, response: Response, world: Circumstances
+) -> Iterator[tuple[Incident, LatestVerdict, ActionKind, str]]:
     """Troubles of the serving version that ask for more than a message, the worst first, then what an evaluation has confirmed, then the oldest.
     As bad as what was said lately: yesterday's critical hour neither decides nor hides today's severe day."""
     ours = [
@@ -89,7 +91,7 @@ def wanted(state: ModelState, response: Response, world: World) -> Iterator[tupl
                 continue
 
 
-def back_or_forward(state: ModelState, response: Response, world: World, trouble: Trouble) -> tuple[ActionKind, str]:
+def back_or_forward(state: ModelState, response: Response, world: Circumstances, trouble: Incident) -> tuple[ActionKind, str]:
     """Roll back what brought the trouble, retrain for a world that changed."""
     version, since = trouble.version, world.traffic_since
     if since is None:
@@ -113,7 +115,9 @@ def back_or_forward(state: ModelState, response: Response, world: World, trouble
     return "roll_back", began
 
 
-def obstacle(state: ModelState, response: Response, world: World, trouble: Trouble, kind: ActionKind) -> tuple[str, str] | None:
+def obstacle(
+    state: ModelState, response: Response, world: Circumstances, trouble: Incident, kind: ActionKind
+) -> tuple[str, str] | None:
     """Why an action is held back, and the topic of that; None when nothing stands in its way."""
     if world.paused:
         return f"actions are {world.paused}", "paused"

@@ -14,7 +14,7 @@ from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.rollouts import RolloutConflictError
 from dojo.core.state.routes import RouteConflictError
-from services.responder.metrics import Metrics
+from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
 from services.responder.state import StateChangedError
 
@@ -28,7 +28,7 @@ CONFLICTS = (StateChangedError, RouteConflictError, RolloutConflictError)
 _log = structlog.get_logger("responder")
 
 
-class Status:
+class ResponderStatus:
     """How it goes, for /healthz; written by the loop, read by the health server's thread."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Status:
 class Loop:
     """One per process."""
 
-    def __init__(self, responder: Responder, models: Sequence[str], status: Status, metrics: Metrics) -> None:
+    def __init__(self, responder: Responder, models: Sequence[str], status: ResponderStatus, metrics: ResponderMetrics) -> None:
         self._responder, self._models, self._status, self._metrics = responder, models, status, metrics
         self._recovered = False
         self._failures = 0

@@ -17,7 +17,7 @@ from services.responder.state import ActionKind
 OUTCOMES = ("done", "no_effect", "failed", "dry_run")
 
 
-class Metrics:
+class ResponderMetrics:
     """The responder's metrics, all named dojo_responder_*."""
 
     def __init__(self, models: Iterable[str], registry: CollectorRegistry = REGISTRY) -> None:

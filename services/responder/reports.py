@@ -11,11 +11,11 @@ import structlog
 from redis import Redis
 
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.state.drift_reports import DriftReport, record_report
+from dojo.core.state.drift_reports import DriftReportLink, record_report
 from dojo.core.state.work_orders import OrderOpenError, WorkOrder, WorkOrders
-from services.responder.announcements import RESPONDER, Announcements
+from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import ORDER, REPORTED
-from services.responder.state import ModelState, Trouble
+from services.responder.state import Incident, ModelState
 
 ENDED = "ended"
 
@@ -28,7 +28,7 @@ class Reports:
 
     redis: Redis
     orders: WorkOrders
-    announcements: Announcements
+    announcements: ResponseAnnouncements
 
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState:
         """Order what is missing, and pass on what has come. Saving the state is the caller's."""
@@ -38,7 +38,7 @@ class Reports:
             state = state.with_trouble(self._advance(spec, trouble, now))
         return state
 
-    def _advance(self, spec: ModelSpec, trouble: Trouble, now: datetime) -> Trouble:
+    def _advance(self, spec: ModelSpec, trouble: Incident, now: datetime) -> Incident:
         order_id = trouble.report or f"report-{hashlib.sha256(trouble.id.encode()).hexdigest()[:16]}"
         start, end = trouble.since, trouble.judged
         work = self.orders.get(order_id)
@@ -59,7 +59,7 @@ class Reports:
         url = work.answer.get("url")
         if work.state == "done" and url:
             asked = work.order.parameters
-            report = DriftReport(
+            report = DriftReportLink(
                 model=spec.name,
                 version=trouble.version,
                 url=str(url),

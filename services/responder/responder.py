@@ -21,10 +21,10 @@ from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import WorldClock
 from services.responder.actions import Actions, Finished
-from services.responder.announcements import Announcements
+from services.responder.announcements import ResponseAnnouncements
 from services.responder.control import Control, Switched, read_control
-from services.responder.decide import Decision, World, decide
-from services.responder.metrics import Metrics
+from services.responder.decide import Circumstances, ResponseDecision, decide
+from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
 from services.responder.situation import Situation
 from services.responder.state import Action, ModelState, StateStore
@@ -61,9 +61,9 @@ class Responder:
         store: StateStore,
         situation: Situation,
         actions: Actions,
-        announcements: Announcements,
+        announcements: ResponseAnnouncements,
         reports: Reports,
-        metrics: Metrics,
+        metrics: ResponderMetrics,
         dry_run: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
@@ -146,7 +146,9 @@ class Responder:
             return True
         return False
 
-    def _act_on(self, spec: ModelSpec, state: ModelState, decision: Decision, world: World, control: Control) -> ModelState:
+    def _act_on(
+        self, spec: ModelSpec, state: ModelState, decision: ResponseDecision, world: Circumstances, control: Control
+    ) -> ModelState:
         """The state with the intent; begun by the next step, when it is saved. Or with what was said instead."""
         trouble = decision.trouble
         if decision.held:
@@ -206,7 +208,7 @@ class Responder:
         self._metrics.in_flight.labels(state.model).set(state.action is not None)
 
 
-def intent(model: str, decision: Decision, world: World) -> Action:
+def intent(model: str, decision: ResponseDecision, world: Circumstances) -> Action:
     """What is about to be done, under a name of its own."""
     trouble, seen = decision.trouble, decision.seen
     found = f"{seen.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {seen.summary}"

@@ -12,7 +12,7 @@ from dojo.core.state.audit import AuditTrail
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from services.responder.control import Control
-from services.responder.decide import World
+from services.responder.decide import Circumstances
 from services.responder.policy import ORDER
 from services.responder.state import ModelState
 
@@ -31,7 +31,7 @@ class Situation:
             return None
         return frozenset(arm.version for arm in route.arms if arm.mode == "shadow" or arm.weight > 0)
 
-    def look(self, state: ModelState, control: Control, now: datetime) -> World:
+    def look(self, state: ModelState, control: Control, now: datetime) -> Circumstances:
         """The trail is read only where something critical asks for it: it is long."""
         model = state.model
         route, rollout = self._routes.get(model), self._rollouts.get(model)
@@ -40,7 +40,7 @@ class Situation:
         if not serving or any(ORDER[trouble.severity] >= ORDER["critical"] for trouble in state.troubles.values()):
             serving, previous, since = self._history(model, serving)
         switched = control.pause_of(model)
-        return World(
+        return Circumstances(
             now=now,
             serving=serving,
             traffic_since=since,

@@ -37,7 +37,7 @@ class StateChangedError(RuntimeError):
     """Somebody else wrote since it was read: read it again and decide again."""
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class LatestVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The latest verdict of one kind of window. `judged`: its world time."""
 
     verdict: str
@@ -48,7 +48,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """One check of one version that is not well, over whichever windows say so.
 
     Attributes:
@@ -65,7 +65,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     check: Check
     since: datetime
-    windows: Mapping[Window, Seen]
+    windows: Mapping[Window, LatestVerdict]
     changes: int = 0
     told: Severity | None = None
     evaluation: dict[str, Any] = {}
@@ -81,7 +81,7 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
         return max((seen.severity for seen in self.windows.values()), key=ORDER.__getitem__)
 
     @property
-    def worst(self) -> Seen:
+    def worst(self) -> LatestVerdict:
         """The verdict that decides, the newest of several."""
         return max(self.windows.values(), key=lambda seen: (ORDER[seen.severity], seen.judged))
 
@@ -128,14 +128,14 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     revision: int = 0
-    troubles: dict[str, Trouble] = {}
+    troubles: dict[str, Incident] = {}
     inherited: dict[str, str] = {}
     action: Action | None = None
     ended: datetime | None = None
     intervention: str = ""
     stale_at: datetime | None = None
 
-    def with_trouble(self, trouble: Trouble) -> ModelState:
+    def with_trouble(self, trouble: Incident) -> ModelState:
         return msgspec.structs.replace(self, troubles={**self.troubles, trouble.key: trouble})
 
 
@@ -143,13 +143,13 @@ def trouble_key(version: str, check: Check) -> str:
     return f"{version}/{check}"
 
 
-def seen_of(verdict: Verdict) -> Seen:
+def seen_of(verdict: Verdict) -> LatestVerdict:
     findings = tuple(
         f"{f.subject}: {f.severity}, {'-' if f.value is None else f'{f.value:.3g}'} (threshold {'-' if f.threshold is None else f'{f.threshold:.3g}'})"
         for f in verdict.findings
         if ORDER[f.severity] >= ORDER["warning"]
     )
-    return Seen(
+    return LatestVerdict(
         verdict=verdict.event_id,
         start=verdict.window_start,
         judged=verdict.world_time,

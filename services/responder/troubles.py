@@ -16,7 +16,7 @@ import msgspec
 
 from dojo.core.events.types import Verdict
 from services.responder.policy import FAMILIES, ORDER
-from services.responder.state import ModelState, Seen, Trouble, Window, seen_of, trouble_key
+from services.responder.state import Incident, LatestVerdict, ModelState, Window, seen_of, trouble_key
 
 News = Literal["began", "changed", "ended", "replaced"]
 
@@ -34,18 +34,18 @@ STALE_FOR: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedel
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class IncidentNotice:
     """What the owner is to be told of a trouble. `occasion` names it for good."""
 
     news: News
-    trouble: Trouble
+    trouble: Incident
 
     @property
     def occasion(self) -> str:
         return f"{self.trouble.id}:{self.news}:{self.trouble.changes}"
 
 
-def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | None]:
+def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, IncidentNotice | None]:
     """The state after a verdict, and what there is to tell."""
     if verdict.check == "feature_freshness" and ORDER[verdict.severity] >= ORDER["warning"]:
         latest = max(verdict.world_time, state.stale_at or verdict.world_time)
@@ -57,11 +57,11 @@ def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | Non
         if ORDER[verdict.severity] < ORDER["warning"]:
             return state, None
         since = verdict.since or verdict.window_start
-        begun = Trouble(
+        begun = Incident(
             id=verdict.event_id, version=verdict.version, check=verdict.check, since=since, windows={verdict.window: seen}
         )
         begun = msgspec.structs.replace(begun, told=begun.severity)
-        return state.with_trouble(begun), Telling("began", begun)
+        return state.with_trouble(begun), IncidentNotice("began", begun)
     known = before.windows.get(verdict.window)
     if known is not None and (seen.start, seen.judged) <= (known.start, known.judged):
         return state, None
@@ -74,8 +74,8 @@ def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, Telling | Non
     after = msgspec.structs.replace(after, changes=before.changes + 1, told=after.severity)
     if after.severity == "ok":
         inherited = {check: version for check, version in state.inherited.items() if check != verdict.check}
-        return msgspec.structs.replace(without(state, key), inherited=inherited), Telling("ended", after)
-    return state.with_trouble(msgspec.structs.replace(after, held="")), Telling("changed", after)
+        return msgspec.structs.replace(without(state, key), inherited=inherited), IncidentNotice("ended", after)
+    return state.with_trouble(msgspec.structs.replace(after, held="")), IncidentNotice("changed", after)
 
 
 def is_of_the_past(state: ModelState, verdict: Verdict, live: frozenset[str] | None) -> bool:
@@ -86,7 +86,7 @@ def is_of_the_past(state: ModelState, verdict: Verdict, live: frozenset[str] | N
     )
 
 
-def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState, list[Telling]]:
+def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState, list[IncidentNotice]]:
     """Troubles of versions that have no traffic any more end with it. Severe ones of the model are inherited: a successor that has the same
     did not bring it."""
     gone = [trouble for trouble in state.troubles.values() if trouble.version not in live]
@@ -95,14 +95,14 @@ def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState,
         state = without(state, trouble.key)
         if FAMILIES[trouble.check] == "model" and ORDER[trouble.severity] >= ORDER["severe"]:
             inherited[trouble.check] = trouble.version
-    return msgspec.structs.replace(state, inherited=inherited), [Telling("replaced", trouble) for trouble in gone]
+    return msgspec.structs.replace(state, inherited=inherited), [IncidentNotice("replaced", trouble) for trouble in gone]
 
 
 def without(state: ModelState, key: str) -> ModelState:
     return msgspec.structs.replace(state, troubles={k: trouble for k, trouble in state.troubles.items() if k != key})
 
 
-def current(trouble: Trouble, now: datetime, limits: Mapping[Window, timedelta] = SPEAKS_AT_LEAST) -> Seen | None:
+def current(trouble: Incident, now: datetime, limits: Mapping[Window, timedelta] = SPEAKS_AT_LEAST) -> LatestVerdict | None:
     """The verdict that decides: the worst of those that are recent enough to act on, the newest of several. None without such."""
     recent = [seen for window, seen in trouble.windows.items() if now - seen.judged <= limits[window]]
     return max(recent, key=lambda seen: (ORDER[seen.severity], seen.judged), default=None)

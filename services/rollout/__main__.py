@@ -6,7 +6,7 @@ import sys
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
-from dojo.core.registry.promotion import Champions
+from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import stop_on_signal
 from dojo.core.settings import SettingsError, load_settings
@@ -17,11 +17,11 @@ from dojo.core.state.inbox import Inbox
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.telemetry import HealthServer, configure_logging
-from services.rollout.announcements import Announcements
+from services.rollout.announcements import RolloutAnnouncements
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal
-from services.rollout.loop import Status, run
-from services.rollout.metrics import Metrics
+from services.rollout.loop import RolloutStatus, run
+from services.rollout.metrics import RolloutMetrics
 from services.rollout.pace import look_interval
 from services.rollout.reader import EventReader
 
@@ -38,7 +38,7 @@ def main() -> int:
         return 2
     configure_logging("rollout", settings.log_level)
     stop = stop_on_signal()
-    metrics, status = Metrics(), Status()
+    metrics, status = RolloutMetrics(), RolloutStatus()
     metrics.show_specs(specs)
     with HealthServer(settings.host, settings.rollout_port, status.health):
         redis = connect_redis(settings.redis)
@@ -47,10 +47,10 @@ def main() -> int:
             specs=specs,
             journal=Journal(Rollouts(redis), clock),
             reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
-            champions=Champions(
+            champions=RoleChanges(
                 ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0), RouteTable(redis), audit
             ),
-            announcements=Announcements(audit, Inbox(redis), metrics),
+            announcements=RolloutAnnouncements(audit, Inbox(redis), metrics),
             clock=clock,
             metrics=metrics,
         )

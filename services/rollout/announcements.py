@@ -15,7 +15,7 @@ from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Inbox, Message, Urgency
 from dojo.core.state.rollouts import Rollout, Transition
-from services.rollout.metrics import Metrics
+from services.rollout.metrics import RolloutMetrics
 from services.rollout.silence import Notice
 
 # Who moves a rollout when nobody asked for it.
@@ -27,10 +27,10 @@ ROLES_UNCHANGED = "roles could not be changed"
 _log = structlog.get_logger("rollout")
 
 
-class Announcements:
+class RolloutAnnouncements:
     """Tells each transition once. Raises redis.RedisError when Redis is out of reach: repeat it."""
 
-    def __init__(self, audit: AuditTrail, inbox: Inbox, metrics: Metrics) -> None:
+    def __init__(self, audit: AuditTrail, inbox: Inbox, metrics: RolloutMetrics) -> None:
         self._audit = audit
         self._inbox = inbox
         self._metrics = metrics

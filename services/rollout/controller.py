@@ -27,20 +27,20 @@ from datetime import datetime
 import msgspec
 
 from dojo.core.events.types import Stream
-from dojo.core.judging.rollout.decide import Judgement, judge
+from dojo.core.judging.rollout.decide import StageJudgement, judge
 from dojo.core.judging.rollout.evidence import Evidence, encode_evidence
 from dojo.core.judging.rollout.limits import baseline_of
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
-from dojo.core.registry.promotion import Champions
+from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.clock import WorldClock, wall_now
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import Route
-from services.rollout.announcements import CONTROLLER, ROLES_UNCHANGED, Announcements
+from services.rollout.announcements import CONTROLLER, ROLES_UNCHANGED, RolloutAnnouncements
 from services.rollout.journal import NO_EVIDENCE, SAME_EVIDENCE, Journal
-from services.rollout.metrics import Metrics
+from services.rollout.metrics import RolloutMetrics
 from services.rollout.pace import CHAMPION_SECONDS, SAVE_SECONDS, Timer
 from services.rollout.reader import EventReader
 from services.rollout.requests import Taken, answer
@@ -58,10 +58,10 @@ class Controller:
         specs: Mapping[str, ModelSpec],
         journal: Journal,
         reader: EventReader,
-        champions: Champions,
-        announcements: Announcements,
+        champions: RoleChanges,
+        announcements: RolloutAnnouncements,
         clock: WorldClock,
-        metrics: Metrics,
+        metrics: RolloutMetrics,
         wall: Callable[[], datetime] = wall_now,
     ) -> None:
         self._specs = specs
@@ -162,7 +162,7 @@ class Controller:
                 self._save.wait(rollout.model, SAVE_SECONDS)
             return not caught_up
 
-    def _advance(self, rollout: Rollout, evidence: Evidence, judgement: Judgement) -> None:
+    def _advance(self, rollout: Rollout, evidence: Evidence, judgement: StageJudgement) -> None:
         match rollout.stage:
             case Stage.SHADOW:
                 self._move(rollout, Stage.CANARY, judgement.reason, evidence=NO_EVIDENCE)

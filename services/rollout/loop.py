@@ -14,7 +14,7 @@ from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.rollouts import RolloutConflictError
 from dojo.core.state.routes import RouteConflictError
 from services.rollout.controller import Controller
-from services.rollout.metrics import Metrics
+from services.rollout.metrics import RolloutMetrics
 
 # Steps of one model without a pause, before the others get their turn: a transition takes two or three, a backlog one per 10,000 events.
 STEPS_AT_ONCE = 10
@@ -25,7 +25,7 @@ STUCK_AFTER = 120.0
 _log = structlog.get_logger("rollout")
 
 
-class Status:
+class RolloutStatus:
     """How it goes, for /healthz; written by the loop, read by the health server's thread."""
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Status:
 def run(
     controller: Controller,
     models: Sequence[str],
-    status: Status,
-    metrics: Metrics,
+    status: RolloutStatus,
+    metrics: RolloutMetrics,
     stop: threading.Event,
     interval: Callable[[], float],
 ) -> None:
@@ -78,7 +78,7 @@ def run(
         stop.wait(interval())
 
 
-def _steps(controller: Controller, model: str, status: Status, metrics: Metrics, stop: threading.Event) -> None:
+def _steps(controller: Controller, model: str, status: RolloutStatus, metrics: RolloutMetrics, stop: threading.Event) -> None:
     try:
         for _ in range(STEPS_AT_ONCE):
             if stop.is_set() or not controller.step(model):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.spec.load import ModelSpec
 
 # Why a round can fail (loop.py).
@@ -15,7 +15,7 @@ CAUSES = ("redis", "registry", "unforeseen")
 VERDICTS = {"ok": 1.0, "insufficient_data": 0.0, "failed": -1.0}
 
 
-class Metrics:
+class RolloutMetrics:
     """The controller's metrics, all named dojo_rollout_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -96,7 +96,7 @@ class Metrics:
             for cause in CAUSES:
                 self.errors.labels(name, cause)
 
-    def show_looks(self, model: str, looks: tuple[Look, ...]) -> None:
+    def show_looks(self, model: str, looks: tuple[CheckResult, ...]) -> None:
         """Export the looks of a stage in place of the last stage's."""
         for gauge in (self.check, self.value, self.limit, self.requests, self.evidence):
             for known in [sample.labels for family in gauge.collect() for sample in family.samples]:

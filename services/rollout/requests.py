@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.state.rollouts import Request, Rollout
+from dojo.core.state.rollouts import Rollout, RolloutRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def answer(rollout: Rollout) -> Taken:
 _DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted by hand", "abort": "aborted", "approve": "approved"}
 
 
-def _taken(request: Request, after: Stage, paused: bool) -> Taken:
+def _taken(request: RolloutRequest, after: Stage, paused: bool) -> Taken:
     return Taken(after, paused, request.who, f"{_DONE[request.action]} by {request.who}: {request.why}")
 
 
-def _refused(request: Request, stage: Stage, paused: bool) -> Taken:
+def _refused(request: RolloutRequest, stage: Stage, paused: bool) -> Taken:
     return Taken(stage, paused, request.who, f"{request.action} by {request.who} changes nothing while {stage}: {request.why}")

@@ -18,7 +18,7 @@ _TICK = timedelta(microseconds=1)  # the resolution of world time
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DueBatch:
     """Everything that happens from the cursor to before `until`."""
 
     transactions: pl.DataFrame
@@ -44,7 +44,7 @@ class Feed:
         if self._days.drift(drifts):
             self._day = None
 
-    def due(self, cursor: datetime, now: datetime, limit: int) -> Batch:
+    def due(self, cursor: datetime, now: datetime, limit: int) -> DueBatch:
         """The next batch from `cursor` on: within one day, before `now`, of at most `limit` transactions (more only when
         more happen in one microsecond). `until` lies after `cursor` whenever `now` does."""
         day = cursor.date()
@@ -62,4 +62,4 @@ class Feed:
                 last = times.search_sorted(until, "left")
         arrivals = self._outcomes["arrival"]
         known = slice(arrivals.search_sorted(cursor, "left"), arrivals.search_sorted(until, "left"))
-        return Batch(self._transactions[first:last], self._outcomes[known], until)
+        return DueBatch(self._transactions[first:last], self._outcomes[known], until)

@@ -32,7 +32,7 @@ PAUSE_AFTER_HANGING_SECONDS = 2.0
 Answer = Literal["scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"]
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class GatewayAnswer(msgspec.Struct, frozen=True):
     """What the world looks at in an answer; the rest is the gateway's own record."""
 
     prediction_id: str
@@ -40,7 +40,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    predictions: list[Prediction]
+    predictions: list[GatewayAnswer]
 
 
 class _Instance(msgspec.Struct, frozen=True):

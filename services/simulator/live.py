@@ -23,7 +23,7 @@ from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.events import outcome_events, transaction_events
-from services.simulator.feed import Batch, Feed
+from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient
 from services.simulator.world import RedisCursor
 
@@ -136,7 +136,7 @@ class LiveWorld:
         self._feed.drift(possible)
         self._drifts = drifts
 
-    async def _emit(self, batch: Batch, stop: threading.Event) -> bool:
+    async def _emit(self, batch: DueBatch, stop: threading.Event) -> bool:
         """One batch; False when stopped while Redis was away (the batch is then repeated by the next process)."""
         happens = batch.transactions.height + batch.outcomes.height > 0
         if happens and not await self._written(lambda: self._cursor.promise(batch.until), stop):

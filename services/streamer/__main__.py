@@ -13,8 +13,8 @@ from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo.store import open_store
 from services.streamer.feast_push import feast_push
-from services.streamer.loop import Status, run
-from services.streamer.metrics import Metrics
+from services.streamer.loop import StreamerStatus, run
+from services.streamer.metrics import StreamerMetrics
 from services.streamer.streamer import Streamer
 from services.streamer.windows import RedisWindows
 
@@ -29,7 +29,7 @@ def main() -> int:
     stop = stop_on_signal()
     redis = connect_redis(settings.redis)
     event_log = RedisEventLog(redis, settings.stream_max_length)
-    metrics, status = Metrics(), Status()
+    metrics, status = StreamerMetrics(), StreamerStatus()
     with HealthServer(settings.host, settings.streamer_port, status.health):
         store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "streamer.db")
         clock = RedisWorldClock(redis)

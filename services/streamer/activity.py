@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from services.streamer.windows import Window
+from services.streamer.windows import SlidingWindow
 
 HOUR = 3_600_000_000  # microseconds
 DAY = 24 * HOUR
 
 
-def customer_activity(window: Window) -> dict[str, float]:
+def customer_activity(window: SlidingWindow) -> dict[str, float]:
     """The catalogue's customer_activity features."""
     hour, day = _cents_within(window, HOUR), _cents_within(window, DAY)
     return {
@@ -23,7 +23,7 @@ def customer_activity(window: Window) -> dict[str, float]:
     }
 
 
-def merchant_activity(window: Window) -> dict[str, float]:
+def merchant_activity(window: SlidingWindow) -> dict[str, float]:
     """The catalogue's merchant_activity features."""
     hour = _cents_within(window, HOUR)
     return {
@@ -33,7 +33,7 @@ def merchant_activity(window: Window) -> dict[str, float]:
     }
 
 
-def online_timestamp(window: Window) -> datetime:
+def online_timestamp(window: SlidingWindow) -> datetime:
     """The row's `event_timestamp` in the online store.
 
     Feast's Redis writer skips a row whose timestamp is not later than the stored one. That is what keeps an old materialisation from
@@ -47,7 +47,7 @@ def online_timestamp(window: Window) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=window.times[-1]) + late
 
 
-def _cents_within(window: Window, length: int) -> list[int]:
+def _cents_within(window: SlidingWindow, length: int) -> list[int]:
     """Amounts in (latest - length, latest]."""
     oldest = window.times[-1] - length
     return [cents for time, cents in zip(window.times, window.cents, strict=True) if time > oldest]

@@ -16,7 +16,7 @@ from dojo.core.events.types import Stream
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from feature_repo.catalog import CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY
 from feature_repo.freshness import record_freshness
-from services.streamer.metrics import Metrics
+from services.streamer.metrics import StreamerMetrics
 from services.streamer.streamer import BATCH, GROUP, Streamer
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ RECLAIM_AFTER = timedelta(seconds=15)  # a round takes a fraction of a second; o
 
 
 @dataclass
-class Status:
+class StreamerStatus:
     """What /healthz tells. Out of Redis' reach is no failure of this process: it goes on by itself when Redis is back."""
 
     events: int = 0
@@ -45,8 +45,8 @@ def run(
     event_log: EventLog,
     redis: Redis,
     clock: RedisWorldClock,
-    metrics: Metrics,
-    status: Status,
+    metrics: StreamerMetrics,
+    status: StreamerStatus,
     stop: threading.Event,
 ) -> None:
     """Apply transactions until `stop`. The first rounds take what a predecessor left unacknowledged."""
@@ -74,7 +74,9 @@ def run(
             failures += 1
 
 
-def _housekeeping(event_log: EventLog, redis: Redis, clock: RedisWorldClock, metrics: Metrics, status: Status) -> None:
+def _housekeeping(
+    event_log: EventLog, redis: Redis, clock: RedisWorldClock, metrics: StreamerMetrics, status: StreamerStatus
+) -> None:
     lag = event_log.lag(Stream.TRANSACTIONS, GROUP)
     metrics.lag.set(lag)
     try:

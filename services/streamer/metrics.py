@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 
-class Metrics:
+class StreamerMetrics:
     """The streamer's metrics, all named dojo_streamer_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

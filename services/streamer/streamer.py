@@ -15,8 +15,8 @@ from dojo.core.events.log import Delivery, EventLog
 from dojo.core.events.types import MalformedEventError, Stream, Transaction, decode
 from feature_repo.catalog import CUSTOMER_ACTIVITY, ENTITY_KEYS, MERCHANT_ACTIVITY, View
 from services.streamer import activity
-from services.streamer.metrics import Metrics
-from services.streamer.windows import RedisWindows, Window
+from services.streamer.metrics import StreamerMetrics
+from services.streamer.windows import RedisWindows, SlidingWindow
 
 GROUP = "streamer"
 
@@ -33,7 +33,7 @@ FUTURE_TOLERANCE = timedelta(days=1)
 DEAD_LETTERS_KEY = "dojo:streamer:dead-letters"
 DEAD_LETTERS_KEPT = 1000
 
-_ACTIVITY: dict[str, Callable[[Window], dict[str, float]]] = {
+_ACTIVITY: dict[str, Callable[[SlidingWindow], dict[str, float]]] = {
     CUSTOMER_ACTIVITY.name: activity.customer_activity,
     MERCHANT_ACTIVITY.name: activity.merchant_activity,
 }
@@ -64,7 +64,7 @@ class Streamer:
         redis: Redis,
         windows: RedisWindows,
         push: OnlinePush,
-        metrics: Metrics,
+        metrics: StreamerMetrics,
         world_now: Callable[[], datetime | None],
     ) -> None:
         """world_now: None while the world has no time (its history is being built)."""

@@ -55,7 +55,7 @@ return {redis.call('hget', KEYS[2], ARGV[1]) or '0', redis.call('zrange', KEYS[1
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SlidingWindow:
     """One entity's recent transactions.
 
     Attributes:
@@ -75,7 +75,7 @@ class RedisWindows:
         self._redis = redis
         self._add = redis.register_script(_ADD)
 
-    def add(self, entity: Entity, transactions: Mapping[str, Sequence[Transaction]]) -> dict[str, Window]:
+    def add(self, entity: Entity, transactions: Mapping[str, Sequence[Transaction]]) -> dict[str, SlidingWindow]:
         """Put transactions into their entities' windows, in one round trip.
 
         Args:
@@ -111,8 +111,8 @@ def _member(event: Transaction) -> str:
     return f"{event.event_id}|{round(event.amount * 100)}"
 
 
-def _window(revision: bytes, flat: Sequence[bytes]) -> Window:
-    return Window(
+def _window(revision: bytes, flat: Sequence[bytes]) -> SlidingWindow:
+    return SlidingWindow(
         times=tuple(int(float(score)) for score in flat[1::2]),
         cents=tuple(int(member.rpartition(b"|")[2]) for member in flat[0::2]),
         revision=int(revision),

@@ -15,8 +15,8 @@ from dojo.core.state.work_orders import WorkOrders
 from dojo.core.telemetry import HealthServer, configure_logging
 from pipelines.training.schedule import ScheduleStore
 from services.trainer.airflow import airflow_client
-from services.trainer.loop import InAirflow, InChild, Status, run
-from services.trainer.metrics import ScheduleMetrics
+from services.trainer.loop import InAirflow, InChild, TrainerStatus, run
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.order_executor import Executor
 
 
@@ -27,15 +27,15 @@ def main() -> int:
     except (SettingsError, SpecError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    configure_logging("retrainer", settings.log_level)
+    configure_logging("trainer", settings.log_level)
     stop = stop_on_signal()
-    redis, status = connect_redis(settings.redis), Status()
+    redis, status = connect_redis(settings.redis), TrainerStatus()
     clock, schedule = RedisWorldClock(redis), ScheduleStore(redis)
     # Scrapes come on another thread, with a client and a clock of their own.
     scraped = connect_redis(settings.redis)
-    ScheduleMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
+    TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     client = airflow_client(settings)
-    with HealthServer(settings.host, settings.retrainer_port, status.health):
+    with HealthServer(settings.host, settings.trainer_port, status.health):
         launch = InAirflow(client) if client else InChild()
         executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
         run(specs, clock, schedule, launch, executor, status, stop)

@@ -1,4 +1,4 @@
-"""The retrainer's loop: asks for a retraining whenever a model's schedule says so, of Airflow or of a process of its own, and executes what
+"""The trainer's loop: asks for a retraining whenever a model's schedule says so, of Airflow or of a process of its own, and executes what
 others order (work.py)."""
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class InChild:
 
 
 @dataclass
-class Status:
+class TrainerStatus:
     """What /healthz tells. A failing retraining is retried and says so; the process itself is well."""
 
     models: dict[str, str] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def run(
     store: ScheduleStore,
     launch: Launcher,
     executor: Executor,
-    status: Status,
+    status: TrainerStatus,
     stop: threading.Event,
 ) -> None:
     """Ask for retrainings whenever they are due, and execute what is ordered, one after the other until `stop`, through any outage."""
@@ -137,7 +137,12 @@ def run(
 
 
 def look(
-    spec: ModelSpec, clock: RedisWorldClock, store: ScheduleStore, launch: Launcher, status: Status, stop: threading.Event
+    spec: ModelSpec,
+    clock: RedisWorldClock,
+    store: ScheduleStore,
+    launch: Launcher,
+    status: TrainerStatus,
+    stop: threading.Event,
 ) -> None:
     """One model: finish what is pending, or begin what is due."""
     now, every = clock.now(), spec.training.schedule

@@ -1,6 +1,6 @@
-"""What the retrainer measures (Prometheus): how its requests ended, how old the latest retraining is, which DAG runs failed.
+"""What the trainer measures (Prometheus): how its requests ended, how old the latest retraining is, which DAG runs failed.
 
-Ages and failures are read from Redis when they are scraped: a retrainer that is busy, or that hangs, still tells them as they are.
+Ages and failures are read from Redis when they are scraped: a trainer that is busy, or that hangs, still tells them as they are.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ OUTCOMES = ("asked", "asked before", "done", "refused", "failed", "stopped", "bu
 # Not of one model; pipelines/dags/features.py.
 SHARED_DAGS = ("materialize_features",)
 
-RUNS = Counter(
-    "dojo_retrainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"]
-)
-ORDERS = Counter("dojo_retrainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"])
+RUNS = Counter("dojo_trainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"])
+ORDERS = Counter("dojo_trainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"])
 
 
-class ScheduleMetrics:
+class TrainerMetrics:
     """The schedule of each model and the failures of Airflow's runs."""
 
     def __init__(
@@ -44,13 +42,13 @@ class ScheduleMetrics:
     ) -> None:
         self._clock, self._store, self._failures = clock, store, failures
         age = Gauge(
-            "dojo_retrainer_last_age_seconds",
+            "dojo_trainer_last_age_seconds",
             "World seconds since the latest retraining was asked for; NaN before the first look, and while Redis is away.",
             ["model"],
             registry=registry,
         )
         schedule = Gauge(
-            "dojo_retrainer_schedule_seconds", "The spec's training.schedule, world seconds.", ["model"], registry=registry
+            "dojo_trainer_schedule_seconds", "The spec's training.schedule, world seconds.", ["model"], registry=registry
         )
         failed = Gauge(
             "dojo_dag_failed_runs",

@@ -1,11 +1,11 @@
-"""Executes work orders (dojo/core/state/work_orders.py) in the retrainer process, beside its schedule.
+"""Executes work orders (dojo/core/state/work_orders.py) in the trainer process, beside its schedule.
 
     retrain        the path of the schedule's own jobs: a run of the model's DAG, followed through Airflow's API; without Airflow a child process
     evaluate       a child process: evaluate_champion.py
     drift_report   a child process: pipelines/drift_report
 
 One child at a time, and the schedule has its turn between two: each may want a gigabyte. Airflow's runs are only asked about. The job of a
-retrain order is named after the order and noted in it before it is begun, so that a retrainer that is killed goes on with the same one.
+retrain order is named after the order and noted in it before it is begun, so that a trainer that is killed goes on with the same one.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ AIRFLOW_PATIENCE = 2 * RUN_TIMEOUT  # wall time; by then Airflow has ended the r
 log = structlog.get_logger()
 
 
-class Child(Protocol):
+class ChildRunner(Protocol):
     """As child.run_in_child."""
 
     def __call__(self, module: str, content: bytes, what: str, stop: threading.Event) -> Ended: ...
 
 
-class Asked(msgspec.Struct, frozen=True):
+class AskedOrder(msgspec.Struct, frozen=True):
     """What a child gets: the order, and the world time at which it was begun, the same at every try."""
 
     order: WorkOrder
@@ -68,7 +68,7 @@ class Executor:
         now: Callable[[], datetime],
         home: Path,
         airflow: AirflowClient | None,
-        child: Child = run_in_child,
+        child: ChildRunner = run_in_child,
     ) -> None:
         self._orders, self._specs, self._now, self._home = orders, specs, now, home
         self._airflow, self._child = airflow, child
@@ -130,12 +130,12 @@ class Executor:
             if order.kind == "retrain":
                 ended = self._child("services.trainer.run_job", msgspec.json.encode(_job(order, as_of)), what, stop)
             else:
-                ended = self._child("services.trainer.run_order", msgspec.json.encode(Asked(order, as_of)), what, stop)
+                ended = self._child("services.trainer.run_order", msgspec.json.encode(AskedOrder(order, as_of)), what, stop)
         except ChildKilledError as error:
             self._try_again(order, error)
             raise
         if ended.outcome != "stopped":  # goes on after the restart
-            self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the retrainer's log says why"})
+            self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the trainer's log says why"})
 
     def _follow(self, work: Work, airflow: AirflowClient) -> list[str]:
         order, as_of = work.order, datetime.fromisoformat(work.notes["as_of"])

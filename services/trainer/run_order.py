@@ -25,7 +25,7 @@ from dojo.core.spec.load import load_spec
 from dojo.core.telemetry import configure_logging
 from pipelines import tasks
 from pipelines.training.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RefusedError, RetrainingRunningError
-from services.trainer.order_executor import Asked
+from services.trainer.order_executor import AskedOrder
 from services.trainer.run_job import write_answer
 
 _log = structlog.get_logger("retraining")
@@ -38,7 +38,7 @@ class WrongOrderError(RefusedError):
 def main() -> int:
     settings = load_settings()
     configure_logging("retraining", settings.log_level)
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=AskedOrder)
     order = asked.order
     try:
         answer = execute(asked, settings)
@@ -57,7 +57,7 @@ def main() -> int:
     return 0
 
 
-def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
+def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:
     """The order's answer.
 
     Raises:
@@ -91,7 +91,7 @@ def execute(asked: Asked, settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[Path]:
-    """An empty workspace, gone afterwards. A retrainer that was killed leaves its child to itself: while that one works, nobody else does, and
+    """An empty workspace, gone afterwards. A trainer that was killed leaves its child to itself: while that one works, nobody else does, and
     what a killed child left goes with the next one.
 
     Raises:

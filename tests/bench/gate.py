@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from dojo.core.judging.gate.compare import Candidate, Holdout, judge
+from dojo.core.judging.gate.compare import Candidate, GateHoldout, judge
 from dojo.core.spec.load import load_spec
 
 ROWS, FRAUD_RATE = 60_000, 0.01
@@ -48,7 +48,7 @@ def measure() -> dict[str, float]:
     labels = (random.random(ROWS) < FRAUD_RATE).astype(np.int8)
     champion, challenger = (np.clip(0.3 * labels + random.beta(0.5, 12, ROWS), 0, 1) for _ in range(2))
     thirds = np.array_split(random.permutation(ROWS), 3)
-    holdout = Holdout(
+    holdout = GateHoldout(
         start=END - timedelta(days=14),
         end=END,
         labels=labels,

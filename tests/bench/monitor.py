@@ -28,11 +28,11 @@ from dojo.core.settings import load_settings
 from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo import catalog
-from pipelines.training.reference import Holdout, profile_of
+from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
-from services.monitor.loop import Monitor, Status
-from services.monitor.metrics import Metrics
+from services.monitor.loop import Monitor, MonitorStatus
+from services.monitor.metrics import MonitorMetrics
 from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
     spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings(home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9")
-    monitor = build(settings, {MODEL: spec}, Metrics(CollectorRegistry()), Status(), timedelta(minutes=1), clock)
+    monitor = build(settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), MonitorStatus(), timedelta(minutes=1), clock)
     return monitor, RedisEventLog(redis, max_length=EVENTS + 10_000), clock
 
 
@@ -159,14 +159,14 @@ _RANDOM = np.random.default_rng(1)
 _NAMES = catalog.SERVICES["fraud_detection_v1"]
 
 
-def _holdout() -> Holdout:
+def _holdout() -> ReferenceHoldout:
     rows = HOLDOUT_DAYS * 2000
     times = (
         np.datetime64(HOLDOUT_END.replace(tzinfo=None), "us")
         - np.sort(_RANDOM.integers(1, HOLDOUT_DAYS * 86_400_000_000, rows))[::-1]
     )
     scores = _RANDOM.beta(0.3, 20, rows)
-    return Holdout(
+    return ReferenceHoldout(
         names=_NAMES,
         inputs=_RANDOM.lognormal(1, 1, (rows, len(_NAMES))).astype(np.float32),
         scores=scores,

@@ -92,7 +92,7 @@ class Composed:
         return self.inside("python", "-c", code)
 
     def inside(self, *command: str) -> str:
-        return self.compose("exec", "--no-TTY", "retrainer", *command)
+        return self.compose("exec", "--no-TTY", "trainer", *command)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Service -> what `docker compose ps` says of it."""

@@ -19,7 +19,7 @@ MODEL = "fraud_detection"
 # Anybody's payment: the gateway answers it, as a cold start.
 PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
 PORTS = (
-    *("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "RETRAINER", "ROLLOUT", "AIRFLOW"),
+    *("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "TRAINER", "ROLLOUT", "AIRFLOW"),
     *("MONITOR", "RESPONDER", "RECEIVER", "PROMETHEUS", "ALERTMANAGER"),
 )
 

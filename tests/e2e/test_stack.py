@@ -25,7 +25,7 @@ from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "retrainer", "rollout", "simulator"}
+PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "trainer", "rollout", "simulator"}
 PROCESSES |= {"monitor", "responder"}
 if alerting_runs(Settings()):  # Prometheus and Alertmanager are installed; CI has them (tests/support/installed.py)
     PROCESSES |= {"receiver", "alertmanager", "prometheus"}

@@ -22,13 +22,13 @@ from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
-from services.monitor.champions import Champions
+from services.monitor.champions import ChampionCache
 from services.monitor.counting.profiles import Profiles
-from services.monitor.counting.state import Known, Store, close_hours
-from services.monitor.counting.windows import LabelWindow, Window
-from services.monitor.judging.records import Records
+from services.monitor.counting.state import MonitorMemory, Store, close_hours
+from services.monitor.counting.windows import CountedWindow, LabelWindow
+from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
-from services.monitor.metrics import Metrics
+from services.monitor.metrics import MonitorMetrics
 from services.monitor.showing.gauges import Gauges
 from tests.support.drift_world import Live, view_ages
 
@@ -60,11 +60,11 @@ class BulkMonitor:
         views = {view.name: view.freshness_sla for view in catalog.views_of(spec.feature_service)}
         self._judging = Judging(
             specs={spec.name: spec}, views={spec.name: views}, redis=self._redis, store=self._store,
-            records=Records(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), champions=Champions(registry),
-            gauges=Gauges(Metrics(CollectorRegistry())),
+            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), champions=ChampionCache(registry),
+            gauges=Gauges(MonitorMetrics(CollectorRegistry())),
         )  # fmt: skip
         self._key = (spec.name, live.version)
-        self._known = Known()
+        self._known = MonitorMemory()
         self._known.learn(self._key, ReferenceProfile.read(self._world.profile_file).require_monitoring())
         self._judging.load()
 
@@ -93,7 +93,7 @@ class BulkMonitor:
         plan = self._known.plans[self._key]
         rows = self._live.rows.filter(pl.col("event_timestamp").is_between(hour, hour + HOUR, closed="left"))
         if rows.height:
-            window = Window()
+            window = CountedWindow()
             matrix = np.ascontiguousarray(rows.select(*plan.names).to_numpy(), dtype=np.float32)
             missing = chain.from_iterable(
                 repeat(view.name, view_ages(rows, view, self._live.stopped).count(None))

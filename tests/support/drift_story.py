@@ -23,8 +23,8 @@ from dojo.core.state.work_orders import WorkOrder
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
 from services.monitor.judging.verdicts import TROUBLE
-from services.monitor.loop import Status
-from services.monitor.metrics import Metrics
+from services.monitor.loop import MonitorStatus
+from services.monitor.metrics import MonitorMetrics
 from services.responder.announcements import RESPONDER
 from tests.support.bulk_monitor import DAY, HOUR, NO_REGISTRY, lake_rows, write_freshness
 from tests.support.drift_world import Live
@@ -57,7 +57,7 @@ class Exposed:
 
 
 class Story:
-    """One world's live days, lived hour by hour: events, labels and freshness notes; then the monitor; then the responder; then the retrainer, whose
+    """One world's live days, lived hour by hour: events, labels and freshness notes; then the monitor; then the responder; then the trainer, whose
     answers the test gives.
 
     Attributes:
@@ -81,12 +81,12 @@ class Story:
         settings = load_settings(home=directory, redis_url=redis_url, mlflow_url=NO_REGISTRY)
         self._lake = Lake(settings.lake_dir)
         self._log = RedisEventLog(self._redis, settings.stream_max_length)
-        metrics = Metrics(_fresh(exposed))
+        metrics = MonitorMetrics(_fresh(exposed))
         store = Store(self._redis, "registry")  # as if a monitor had met the version before: its profile needs no registry
         store.acquire()
         store.remember_profile((model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring())
         store.release()
-        self.monitor = build(settings, {model: spec}, metrics, Status(), LEASE, self._clock)
+        self.monitor = build(settings, {model: spec}, metrics, MonitorStatus(), LEASE, self._clock)
 
     def until(self, moment: datetime) -> None:
         """Live until a full hour, and through the time that late events have."""

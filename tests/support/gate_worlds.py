@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.gate.compare import Candidate, Holdout
+from dojo.core.judging.gate.compare import Candidate, GateHoldout
 from dojo.core.spec.load import ModelSpec, load_spec
 
 END = datetime(2018, 6, 17, tzinfo=UTC)
@@ -19,11 +19,11 @@ def spec(draws: int = 200) -> ModelSpec:
     return found.model_copy(update={"gate": found.gate.model_copy(update={"bootstrap_draws": draws})})
 
 
-def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, merchants: int = 400) -> Holdout:
+def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, merchants: int = 400) -> GateHoldout:
     random = np.random.default_rng(seed)
     rows = len(labels)
     thirds = np.arange(rows) % 3
-    return Holdout(
+    return GateHoldout(
         start=END - timedelta(days=14),
         end=END,
         labels=labels.astype(np.int8),

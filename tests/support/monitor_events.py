@@ -14,7 +14,7 @@ from dojo.core.events.types import Outcome, Prediction
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
-from pipelines.training.reference import Holdout, profile_of
+from pipelines.training.reference import ReferenceHoldout, profile_of
 
 MODEL = "fraud_detection"
 NAMES = ("amount", "count", "age", "customer_tx_count_30d", "is_night")
@@ -45,7 +45,7 @@ def profile(days: int = 14, per_hour: int = 60, seed: int = 1) -> ReferenceProfi
     vectors, scores = rows(random, count)
     offsets = np.sort(random.integers(0, days * 86_400_000_000, count))
     labels = (random.random(count) < np.clip(scores, 0.005, 1)).astype(np.int8)
-    holdout = Holdout(
+    holdout = ReferenceHoldout(
         names=NAMES,
         inputs=vectors.astype(np.float32),
         scores=scores,

@@ -1,4 +1,4 @@
-"""A responder's surroundings for tests: real Redis, a world that the test moves, and the retrainer's answers as the test gives them."""
+"""A responder's surroundings for tests: real Redis, a world that the test moves, and the trainer's answers as the test gives them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Finding, Severity
-from dojo.core.registry.promotion import Champions, Change, full_traffic
+from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail, Entry
@@ -25,9 +25,9 @@ from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
 from services.responder.actions import Actions
-from services.responder.announcements import Announcements
-from services.responder.loop import Loop, Status
-from services.responder.metrics import Metrics
+from services.responder.announcements import ResponseAnnouncements
+from services.responder.loop import Loop, ResponderStatus
+from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
 from services.responder.responder import Responder
 from services.responder.situation import Situation
@@ -58,7 +58,7 @@ class Surroundings:
         self.audit, self.inbox, self.orders = AuditTrail(self.redis), Inbox(self.redis), WorkOrders(self.redis)
         self.routes, self.rollouts = RouteTable(self.redis), Rollouts(self.redis)
         self.log = RedisEventLog(self.redis, 10_000)
-        self.metrics = Metrics([model], CollectorRegistry())
+        self.metrics = ResponderMetrics([model], CollectorRegistry())
         self.dry_run, self.settle_seconds = False, 0.0
         self.serve("1", "", 2 * since_hours)
         self.serve("2", "1", since_hours)
@@ -68,7 +68,7 @@ class Surroundings:
         """Give a version all traffic and the role, by Redis alone."""
         at = START - timedelta(hours=hours_ago)
         change = Change(key=f"{self.model}-serve-{version}", who="tests", why="set up", world_time=at)
-        Champions(self.registry, self.routes, self.audit).route(
+        RoleChanges(self.registry, self.routes, self.audit).route(
             self.model, "blue_green" if previous else "champion", full_traffic(version, previous or None), change
         )
         roles = {"champion": version, "previous_champion": previous or None, "challenger": None}
@@ -79,14 +79,14 @@ class Surroundings:
 
     def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Loop:
         """A new process, as after a restart."""
-        self.status = Status()
+        self.status = ResponderStatus()
         return Loop(self.responder(redis, registry), [self.model], self.status, self.metrics)
 
     def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
         """What a new process goes round with, to go step by step."""
         client = redis or self.redis
         audit, orders, rollouts, routes = AuditTrail(client), WorkOrders(client), Rollouts(client), RouteTable(client)
-        announcements = Announcements(audit, Inbox(client))
+        announcements = ResponseAnnouncements(audit, Inbox(client))
         return Responder(
             redis=client,
             event_log=RedisEventLog(client, 10_000),
@@ -94,7 +94,7 @@ class Surroundings:
             clock=self.clock,
             store=StateStore(client),
             situation=Situation(routes, rollouts, audit),
-            actions=Actions(orders, Champions(registry or self.registry, routes, audit), rollouts, announcements),
+            actions=Actions(orders, RoleChanges(registry or self.registry, routes, audit), rollouts, announcements),
             announcements=announcements,
             reports=Reports(client, orders, announcements),
             metrics=self.metrics,
@@ -143,7 +143,7 @@ class Surroundings:
         return work
 
     def answer(self, kind: str, state: Ended = "done", **answer: Any) -> Work:
-        """What the retrainer does: take the open order up, and end it."""
+        """What the trainer does: take the open order up, and end it."""
         work = self.open_order(kind)
         self.orders.begin(work.order.id)
         return self.orders.end(work.order.id, state, answer)

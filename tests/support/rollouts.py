@@ -18,7 +18,7 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Prediction
 from dojo.core.judging.rollout.evidence import longest_silence
-from dojo.core.registry.promotion import Champions
+from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail
@@ -27,10 +27,10 @@ from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
-from services.rollout.announcements import Announcements
+from services.rollout.announcements import RolloutAnnouncements
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal
-from services.rollout.metrics import Metrics
+from services.rollout.metrics import RolloutMetrics
 from services.rollout.reader import EventReader
 from tests.support.rollout_events import Gateway, Quality
 
@@ -73,7 +73,7 @@ class Stage:
         self.audit = AuditTrail(self.redis)
         self.inbox = Inbox(self.redis)
         self.log = RedisEventLog(self.redis, 200_000)
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = RolloutMetrics(CollectorRegistry())
 
     def controller(self) -> Controller:
         """A new one, as after a restart."""
@@ -81,8 +81,8 @@ class Stage:
             specs={self.spec.name: self.spec},
             journal=Journal(self.rollouts, self.clock),
             reader=EventReader(self.log),
-            champions=Champions(self.registry, self.routes, self.audit),
-            announcements=Announcements(self.audit, self.inbox, self.metrics),
+            champions=RoleChanges(self.registry, self.routes, self.audit),
+            announcements=RolloutAnnouncements(self.audit, self.inbox, self.metrics),
             clock=self.clock,
             metrics=self.metrics,
             wall=self.wall,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
+import re
 import subprocess
 import sys
+import tokenize
+import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +90,67 @@ def test_no_folder_is_a_bag_of_odds_and_ends(package: str) -> None:
     names = {"utils", "helpers", "common", "manager", "misc"}
     found = [path for path in (ROOT / package).rglob("*.py") if names & {*path.relative_to(ROOT).parts, path.stem}]
     assert found == []
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    found = defaultdict(set)
+    for package in (*PACKAGES, "monitoring"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    found[node.name].add(str(path.relative_to(ROOT)))
+    assert {name: sorted(paths) for name, paths in found.items() if len(paths) > 1} == {}
+
+
+# ---- the example domain stays in its rooms
+
+DOMAIN = tomllib.loads((ROOT / "tests" / "unit" / "domain_words.toml").read_text())
+
+
+def words_of(text: str) -> list[str]:
+    """`FraudDriftSource`, `customer_id` or "two payments" as lower-case words."""
+    return re.findall(r"[a-z]+", re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", text).lower())
+
+
+def domain_words(source: str) -> Iterator[tuple[int, str]]:
+    """Identifiers and string literals that say a domain word. Docstrings and comments may: they may give an example."""
+    docstrings = {
+        (node.value.lineno, node.value.col_offset)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        literal = token.type == tokenize.STRING and token.start not in docstrings
+        if literal or token.type == tokenize.NAME:
+            words = words_of(token.string)
+            if {word.removesuffix("s") for word in words} & set(DOMAIN["words"]) and " ".join(words) not in DOMAIN[
+                "other_meanings"
+            ]:
+                yield token.start[0], token.string
+
+
+def files_that_say_domain_words() -> dict[str, list[tuple[int, str]]]:
+    rooms = [ROOT / room for room in DOMAIN["rooms"]]
+    paths = (path for package in ("dojo", "services", "pipelines") for path in sorted((ROOT / package).rglob("*.py")))
+    outside = [path for path in paths if not any(path.is_relative_to(room) for room in rooms)]
+    return {str(path.relative_to(ROOT)): found for path in outside if (found := list(domain_words(path.read_text())))}
+
+
+def test_only_the_example_domain_says_its_words() -> None:
+    found = files_that_say_domain_words()
+    assert {path: said for path, said in found.items() if path not in DOMAIN["not_yet"]} == {}, "say it in words of any model"
+    assert set(DOMAIN["not_yet"]) - set(found) == set(), "these say no domain word any more: strike them off the list"
+
+
+@pytest.mark.parametrize(
+    "source", ["fraud_rate = 1", "class MerchantDaily: ...", "f('two Payments')", "x.customer_id", "f(payments=2)"]
+)
+def test_the_check_sees_a_domain_word(source: str) -> None:
+    assert list(domain_words(source))
+
+
+@pytest.mark.parametrize(
+    "source", ['"""A payment."""', "x = 1  # a payment", "pipe(transaction=True)", "defrauded = 1", "model_card = 1"]
+)
+def test_the_check_leaves_examples_and_other_meanings_alone(source: str) -> None:
+    assert not list(domain_words(source))

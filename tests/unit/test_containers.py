@@ -60,7 +60,7 @@ def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
 
 def test_only_who_asks_airflow_knows_its_password() -> None:
     environments = {name: str(service.get("environment")) for name, service in SERVICES.items()}
-    asking = {"retrainer", "tools", *(name for name in SERVICES if name.startswith("airflow"))}
+    asking = {"trainer", "tools", *(name for name in SERVICES if name.startswith("airflow"))}
     assert {name for name, text in environments.items() if "AIRFLOW_PASSWORD" in text} == asking
     assert {name for name, text in environments.items() if "DOJO_AIRFLOW_URL" in text} == asking
 

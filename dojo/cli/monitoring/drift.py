@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dojo.core.events.types import Check, Verdict
     from dojo.core.settings import Settings
     from dojo.core.spec.load import ModelSpec
-    from services.monitor.judging.records import Records
+    from services.monitor.judging.records import MonitorRecords
 
 app = typer.Typer(help="What the monitor thinks of a model's inputs, answers and results.", no_args_is_help=True)
 
@@ -181,11 +181,11 @@ def rejected(
     out.print(table if found else "nothing was set aside")
 
 
-def _open(model: str) -> tuple[Redis, Records, ModelSpec, Settings]:
+def _open(model: str) -> tuple[Redis, MonitorRecords, ModelSpec, Settings]:
     from dojo.core.connections import connect_redis
     from dojo.core.settings import SettingsError, load_settings
     from dojo.core.spec.load import SpecError, load_specs
-    from services.monitor.judging.records import Records
+    from services.monitor.judging.records import MonitorRecords
 
     with errors_become_messages(SettingsError, SpecError):
         settings = load_settings()
@@ -193,7 +193,7 @@ def _open(model: str) -> tuple[Redis, Records, ModelSpec, Settings]:
     if model not in specs:
         raise fail(f"no model {model}; there are {', '.join(specs)}", code=2)
     redis = connect_redis(settings.redis)
-    return redis, Records(redis, settings.stream_max_length), specs[model], settings
+    return redis, MonitorRecords(redis, settings.stream_max_length), specs[model], settings
 
 
 def _require(check: str, window: str) -> None:
@@ -205,7 +205,7 @@ def _require(check: str, window: str) -> None:
         raise fail(f"no window {window}; there are hour, day and now", code=2)
 
 
-def _chosen(records: Records, model: str, check: str, window: str, version: str) -> list[Verdict]:
+def _chosen(records: MonitorRecords, model: str, check: str, window: str, version: str) -> list[Verdict]:
     return [
         verdict
         for (of, over, by), verdict in sorted(records.latest(model).items())
@@ -213,7 +213,7 @@ def _chosen(records: Records, model: str, check: str, window: str, version: str)
     ]
 
 
-def _rendered(redis: Redis, records: Records, model: str, check: str, window: str, version: str):  # type: ignore[no-untyped-def]
+def _rendered(redis: Redis, records: MonitorRecords, model: str, check: str, window: str, version: str):  # type: ignore[no-untyped-def]
     from rich.console import Group
 
     from dojo.core.state.drift_reports import read_report

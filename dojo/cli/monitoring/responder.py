@@ -13,7 +13,7 @@ from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_j
 from dojo.core.spec.load import SpecError, load_specs
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from services.responder.control import EVERY_MODEL, read_control, switch_dry_run, switch_pause
-from services.responder.state import ModelState, StateStore, Trouble
+from services.responder.state import Incident, ModelState, StateStore
 
 app = typer.Typer(
     help="The responder: turns verdicts into actions. See what it does, stop it, try it dry.", no_args_is_help=True
@@ -165,7 +165,7 @@ def _plain(state: ModelState) -> dict[str, Any]:
     }
 
 
-def _show(trouble: Trouble) -> None:
+def _show(trouble: Incident) -> None:
     colour = {"critical": "bold red", "severe": "red"}.get(trouble.severity, "yellow")
     head = f"  [{colour}]{trouble.severity}[/] {trouble.check} of version {escape(trouble.version)} since {trouble.since:%Y-%m-%d %H:%M}"
     out.print(head, highlight=False, soft_wrap=True)

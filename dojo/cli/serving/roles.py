@@ -35,7 +35,7 @@ from dojo.core.registry.versions import (
 )
 from dojo.core.state.audit import Entry
 from dojo.core.state.clock import wall_now
-from dojo.core.state.rollouts import NoRolloutError, Request, RequestPendingError, Rollout, RolloutConflictError
+from dojo.core.state.rollouts import NoRolloutError, RequestPendingError, Rollout, RolloutConflictError, RolloutRequest
 from dojo.core.state.routes import Route
 
 PASSED = "improved"  # the gate's only verdict that lets a version in (dojo/core/judging/gate/compare.py)
@@ -173,7 +173,9 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
         with errors_become_messages(
             NoRolloutError, RequestPendingError, RolloutConflictError, next_step=f"dojo rollout show {model}"
         ):
-            _leave_request(here, model, rollout, Request(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()))
+            _leave_request(
+                here, model, rollout, RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now())
+            )
     if as_json:
         print_json({"model": model, "version": rollout.version, "rollout": rollout.id, **approval})
     else:
@@ -198,7 +200,7 @@ def _record_approval(here: Desk, rollout: Rollout, change: Change) -> Entry:
     return entry
 
 
-def _leave_request(here: Desk, model: str, approved: Rollout, request: Request) -> None:
+def _leave_request(here: Desk, model: str, approved: Rollout, request: RolloutRequest) -> None:
     for attempt in range(REQUEST_ATTEMPTS):
         current = here.rollouts.get(model)
         if current is None or current.id != approved.id or current.stage is not Stage.AWAITING_APPROVAL:

@@ -28,11 +28,11 @@ from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
 from dojo.core.state.rollouts import (
     Action,
     NoRolloutError,
-    Request,
     RequestPendingError,
     Rollout,
     RolloutActiveError,
     RolloutConflictError,
+    RolloutRequest,
     Rollouts,
 )
 from dojo.core.state.routes import RouteTable
@@ -186,7 +186,7 @@ def abort(model: Model, why: Why, as_json: JsonFlag = False) -> None:
 
 def _ask(model: str, action: Action, why: str, as_json: bool) -> None:
     """Leave the request and wait until the controller took it."""
-    request = Request(action=action, who=getpass.getuser(), why=why, wall_time=wall_now())
+    request = RolloutRequest(action=action, who=getpass.getuser(), why=why, wall_time=wall_now())
     with _stack() as stack:
         with errors_become_messages(NoRolloutError, RequestPendingError, next_step="dojo rollout list"):
             asked = _left(stack.rollouts, model, request)
@@ -207,7 +207,7 @@ def _ask(model: str, action: Action, why: str, as_json: bool) -> None:
         out.print(f"{model}: {said}. It is in {now.stage} now.", highlight=False)
 
 
-def _left(rollouts: Rollouts, model: str, request: Request) -> Rollout:
+def _left(rollouts: Rollouts, model: str, request: RolloutRequest) -> Rollout:
     """The controller writes every second: being overtaken by it is normal."""
     while True:
         try:

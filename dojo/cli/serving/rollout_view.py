@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.rollouts import Rollout
@@ -68,7 +68,7 @@ def _timing(rollout: Rollout, spec: ModelSpec | None, now: datetime | None) -> s
     return f"{passed / 3600:.1f} h of at least {least.total_seconds() / 3600:g} h of world time with traffic have passed"
 
 
-def _looks(looks: tuple[Look, ...]) -> RenderableType:
+def _looks(looks: tuple[CheckResult, ...]) -> RenderableType:
     """Two lines a check: its figures, 80 columns wide, and below them what was measured."""
     rows = [("check", "verdict", "measured", "limit", "requests", "evidence"), *(_figures(look) for look in looks)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -85,7 +85,7 @@ def _looks(looks: tuple[Look, ...]) -> RenderableType:
     return Group(*lines, Text(caption, style="dim italic"))
 
 
-def _figures(look: Look) -> tuple[str, ...]:
+def _figures(look: CheckResult) -> tuple[str, ...]:
     requests = f"{look.requests:,} of {look.needed:,}" if look.requests < look.needed else f"{look.requests:,}"
     evidence = "-" if look.evidence is None or look.stops_at is None else f"{look.evidence:.2g} of {look.stops_at:.3g}"
     return look.check, look.verdict, look.shown(look.value), look.shown(look.limit), requests, evidence

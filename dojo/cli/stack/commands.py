@@ -35,7 +35,7 @@ def up(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, retrainer, monitor, responder, simulator, and Prometheus with
+    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, trainer, monitor, responder, simulator, and Prometheus with
     Alertmanager where they are installed.
 
     Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
 from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.stack.doctor_checks import INSTALL, Check, Verdict
+from dojo.stack.doctor_checks import INSTALL, Check, DoctorVerdict
 
 ROLES = ("base", "gateway", "world", "recorder", "streamer", "pipelines", "embedded")
 
@@ -19,7 +19,12 @@ _TOOLS = {
     "docker": "the compose mode",
     "helm": "the Kubernetes mode",
 }
-_STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "bold red", Verdict.OPTIONAL: "dim"}
+_STYLES = {
+    DoctorVerdict.OK: "green",
+    DoctorVerdict.WARNING: "yellow",
+    DoctorVerdict.MISSING: "bold red",
+    DoctorVerdict.OPTIONAL: "dim",
+}
 
 
 def doctor(as_json: JsonFlag = False) -> None:
@@ -36,7 +41,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_json(checks)
     else:
         _print(checks)
-    if any(check.verdict is Verdict.MISSING for check in checks):
+    if any(check.verdict is DoctorVerdict.MISSING for check in checks):
         raise typer.Exit(1)
 
 
@@ -46,7 +51,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
     yield look.python()
     if find_spec("packaging") is None:
-        yield Check("packages", Verdict.MISSING, "packaging is not installed", INSTALL)
+        yield Check("packages", DoctorVerdict.MISSING, "packaging is not installed", INSTALL)
     else:
         for role in ROLES:
             yield look.packages(role)
@@ -69,5 +74,5 @@ def _print(checks: list[Check]) -> None:
         step = f"\n[bold]→[/] {escape(check.next_step)}" if check.next_step else ""
         table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", escape(check.found) + step)
     out.print(table, highlight=False)
-    missing = sum(check.verdict is Verdict.MISSING for check in checks)
+    missing = sum(check.verdict is DoctorVerdict.MISSING for check in checks)
     out.print(f"[bold red]{missing} missing[/]" if missing else "[green]ready:[/] dojo up", highlight=False)

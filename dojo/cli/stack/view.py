@@ -16,9 +16,14 @@ from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import how_to_install
 from dojo.stack.overview import Overview
 from dojo.stack.status import ProcessStatus, StackStatus
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 
-_STYLES = {State.HEALTHY: "green", State.STARTING: "yellow", State.WAITING: "dim", State.STOPPED: "dim"}
+_STYLES = {
+    ProcessState.HEALTHY: "green",
+    ProcessState.STARTING: "yellow",
+    ProcessState.WAITING: "dim",
+    ProcessState.STOPPED: "dim",
+}
 
 _NEXT_STEPS = (
     ("dojo demo", "history, training, traffic and late outcomes, shown live"),
@@ -28,7 +33,7 @@ _NEXT_STEPS = (
 )
 
 
-def colored(state: State) -> str:
+def colored(state: ProcessState) -> str:
     style = _STYLES.get(state, "red")
     return f"[{style}]{state}[/]"
 
@@ -55,7 +60,7 @@ class StateChanges:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
-        self._seen: dict[str, State] = {}
+        self._seen: dict[str, ProcessState] = {}
 
     def __call__(self, status: StackStatus) -> None:
         for process in status.processes:
@@ -68,9 +73,9 @@ def starting_table(status: StackStatus) -> Table:
     now = wall_now()
     table = Table(box=None, show_header=False)
     for process in status.processes:
-        since = elapsed(status.started if process.state is State.STARTING else process.since, now)
+        since = elapsed(status.started if process.state is ProcessState.STARTING else process.since, now)
         table.add_row(
-            process.name, colored(process.state), since if process.state is not State.HEALTHY else "", _deaths(process)
+            process.name, colored(process.state), since if process.state is not ProcessState.HEALTHY else "", _deaths(process)
         )
     return table
 

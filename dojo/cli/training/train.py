@@ -42,7 +42,7 @@ def train(
     from dojo.core.lake import Lake
     from dojo.core.registry.bundle import CorruptBundleError
     from dojo.core.registry.errors import RegistryUnavailableError
-    from dojo.core.registry.promotion import Champions, Change
+    from dojo.core.registry.promotion import Change, RoleChanges
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from dojo.core.settings import load_settings
     from dojo.core.spec.load import SpecError, load_spec
@@ -75,7 +75,7 @@ def train(
         change = Change(f"train:{model}:{result.version.version}", getpass.getuser(), why, world_time)
         not_recorded = None
         try:
-            record_training(result, Champions(registry, RouteTable(redis), AuditTrail(redis)), change)
+            record_training(result, RoleChanges(registry, RouteTable(redis), AuditTrail(redis)), change)
         except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
             not_recorded = f"version {result.version.version} became {result.alias}: {error}"
 

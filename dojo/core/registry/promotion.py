@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Champions:
+class RoleChanges:
     """The registry's roles, the routes and the audit trail, changed together."""
 
     registry: ModelRegistry

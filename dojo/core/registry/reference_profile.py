@@ -5,7 +5,7 @@ features, scores and results describe the same fortnight. Fixed quantile edges w
 
 A world has rhythms that are no drift: people pay otherwise at night than at noon, on Sundays than on Mondays. Counts are therefore kept by
 *slot* (hour of the day, working day or weekend), so that an hour is compared with the same hour of the holdout. And days differ by more
-than chance of independent rows gives (campaigns of fraud, customers who pay often): `Quiet` says by how much the holdout's own
+than chance of independent rows gives (campaigns of fraud, customers who pay often): `HoldoutVariation` says by how much the holdout's own
 windows differ from the rest of it.
 """
 
@@ -57,7 +57,7 @@ class Distribution(msgspec.Struct, frozen=True):
     quiet_day: float = 0.0
 
 
-class Quiet(msgspec.Struct, frozen=True):
+class HoldoutVariation(msgspec.Struct, frozen=True):
     """A figure of the holdout, and how much its days differ. mean: over all rows. std: between days, beyond nothing: chance included."""
 
     mean: float
@@ -120,8 +120,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     score_counts: tuple[int, ...] = ()
     score_sums: tuple[float, ...] = ()
     missing: dict[str, float] = {}
-    flagged: Quiet | None = None
-    expected_pr_auc: Quiet | None = None
+    flagged: HoldoutVariation | None = None
+    expected_pr_auc: HoldoutVariation | None = None
     results: Group | None = None
     segmentation: Segmentation | None = None
     segments: dict[str, Group] = {}

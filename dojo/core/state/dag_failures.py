@@ -1,5 +1,5 @@
 """How many runs of each Airflow DAG failed for good in this world. Counted where people are told of them (pipelines/dags/wiring.py),
-exported by the retrainer: what runs in Airflow ends, and has no /metrics of its own.
+exported by the trainer: what runs in Airflow ends, and has no /metrics of its own.
 
     dojo:dags:failed    hash: DAG -> count
 """

@@ -6,7 +6,7 @@
     awaiting_approval -> shadow -> canary -> promoting -> watch -> done
             \\-------------\\---------\\-----------\\---------\\-> rolling_back -> rolled_back
 
-The controller moves it; everybody else starts one, reads it, or leaves a `Request` on it. All writes compare the revision.
+The controller moves it; everybody else starts one, reads it, or leaves a `RolloutRequest` on it. All writes compare the revision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import msgspec
 from redis import Redis
 
-from dojo.core.judging.rollout.stages import ENDED, Look, Stage
+from dojo.core.judging.rollout.stages import ENDED, CheckResult, Stage
 from dojo.core.spec.load import ModelSpec
 
 Action = Literal["pause", "resume", "promote", "abort", "approve"]
@@ -56,10 +56,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     world_time: datetime
     who: str
     why: str
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CheckResult, ...] = ()
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks the controller to do."""
 
     action: Action
@@ -92,9 +92,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     stage_since: datetime | None = None
     paused: bool = False
     baseline: dict[str, float] = {}
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CheckResult, ...] = ()
     history: tuple[Transition, ...] = ()
-    request: Request | None = None
+    request: RolloutRequest | None = None
 
     @property
     def active(self) -> bool:
@@ -165,7 +165,7 @@ class Rollouts:
         self._write(rollout, b"null")  # no evidence yet
         return rollout
 
-    def request(self, model: str, request: Request) -> Rollout:
+    def request(self, model: str, request: RolloutRequest) -> Rollout:
         """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken; the same
         one again changes nothing, and is whose it was first.
 

@@ -1,4 +1,4 @@
-"""Work orders: what services ask of the pipelines, which they never import. The retrainer process executes them, beside its schedule.
+"""Work orders: what services ask of the pipelines, which they never import. The trainer process executes them, beside its schedule.
 
     dojo:work:order:<id>    one order with its state and answer, as JSON (`Work`)
     dojo:work:open          hash: `<model>:<kind>` -> id of the order that is pending or running; at most one of each

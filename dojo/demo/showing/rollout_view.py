@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.state.rollouts import Rollout
 from dojo.demo.showing.tally import Snapshot
 
@@ -55,7 +55,7 @@ def _way(rollout: Rollout) -> Text:
     return text
 
 
-def _checks(looks: tuple[Look, ...]) -> RenderableType:
+def _checks(looks: tuple[CheckResult, ...]) -> RenderableType:
     table = Table(title="Checks", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     for heading in ("check", "verdict", "value", "limit", "requests"):
         table.add_column(

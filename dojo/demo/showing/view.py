@@ -18,7 +18,7 @@ from dojo.demo.showing.tally import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Frame:
     """Everything one frame shows."""
 
     world: datetime
@@ -31,7 +31,7 @@ class Look:
     model_age: timedelta | None
 
 
-def render(look: Look) -> RenderableType:
+def render(look: Frame) -> RenderableType:
     done = (look.world - look.start) / (look.end - look.start)
     header = Table.grid(expand=True, padding=(0, 1))
     header.add_column(no_wrap=True)
@@ -49,7 +49,7 @@ def render(look: Look) -> RenderableType:
     )
 
 
-def line(look: Look) -> str:
+def line(look: Frame) -> str:
     """One frame as one line, for terminals that cannot redraw."""
     t = look.tally
     return (
@@ -96,7 +96,7 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
     return Group(table, figures)
 
 
-def _traffic(look: Look) -> RenderableType:
+def _traffic(look: Frame) -> RenderableType:
     t = look.tally
     rows = {
         "predictions": f"{t.predictions:,}",
@@ -123,7 +123,7 @@ def _outcomes(t: Snapshot) -> RenderableType:
     )
 
 
-def _freshness(look: Look) -> RenderableType:
+def _freshness(look: Frame) -> RenderableType:
     colours = {"ok": "green", "stale": "red", "insufficient_data": "yellow"}
     rows = {}
     for name, view in sorted(look.freshness.items()):

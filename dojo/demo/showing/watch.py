@@ -16,7 +16,7 @@ from dojo.core.events.types import MalformedEventError, Outcome, Prediction, Str
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import ViewFreshness, read_freshness
 from dojo.demo.showing.tally import Tally
-from dojo.demo.showing.view import Look
+from dojo.demo.showing.view import Frame
 
 # Messages read from a stream per look: three seconds of the demo's traffic, so that a look never blocks the view for long.
 BATCH = 2_000
@@ -41,7 +41,7 @@ class Watcher:
         self._after = {stream: self._log.last_id(stream) for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)}
         self._rate: deque[tuple[float, int]] = deque()
 
-    def look(self) -> Look:
+    def look(self) -> Frame:
         """Read what is new and describe the present. A Redis that is away leaves the last state standing."""
         try:
             for stream in self._after:
@@ -51,7 +51,7 @@ class Watcher:
             pass
         world = self._clock.now()
         tally = self.tally.snapshot()
-        return Look(
+        return Frame(
             world=world,
             start=self.start,
             end=self.end,

@@ -20,7 +20,7 @@ LONGEST_DELAY_SECONDS = 30.0
 FORGIVEN_AFTER_SECONDS = 60.0
 
 
-class State(StrEnum):
+class ProcessState(StrEnum):
     """Where a process is in its life."""
 
     WAITING = "waiting"  # for what it depends on
@@ -42,7 +42,7 @@ class Life:
         ever_healthy: whether it has worked at all since the supervisor started.
     """
 
-    state: State = State.WAITING
+    state: ProcessState = ProcessState.WAITING
     since: float = 0.0
     deaths: int = 0
     restarts: int = 0
@@ -65,24 +65,24 @@ def delay(deaths: int) -> float:
 
 def is_due(life: Life, now: float) -> bool:
     """Whether it is to be started now, as far as its own history says."""
-    if life.state is State.BACKOFF:
+    if life.state is ProcessState.BACKOFF:
         return now - life.since >= delay(life.deaths)
-    return life.state is State.WAITING
+    return life.state is ProcessState.WAITING
 
 
 def started(life: Life, now: float) -> Life:
-    again = life.state is State.BACKOFF
-    return replace(life, state=State.STARTING, since=now, restarts=life.restarts + again)
+    again = life.state is ProcessState.BACKOFF
+    return replace(life, state=ProcessState.STARTING, since=now, restarts=life.restarts + again)
 
 
 def died(life: Life, now: float) -> Life:
     """It exited, or was killed for hanging."""
-    return replace(forgiven(life, now), state=State.BACKOFF, since=now, deaths=forgiven(life, now).deaths + 1)
+    return replace(forgiven(life, now), state=ProcessState.BACKOFF, since=now, deaths=forgiven(life, now).deaths + 1)
 
 
 def forgiven(life: Life, now: float) -> Life:
     """Its deaths no longer count once it has been healthy for long enough."""
-    if life.state is State.HEALTHY and now - life.since >= FORGIVEN_AFTER_SECONDS:
+    if life.state is ProcessState.HEALTHY and now - life.since >= FORGIVEN_AFTER_SECONDS:
         return replace(life, deaths=0)
     return life
 
@@ -94,11 +94,11 @@ def observed(life: Life, healthy: bool, excused: bool, now: float) -> Life:
         excused: something it depends on is itself away. Killing it would not bring that back, so patience starts anew
             when the dependency does.
     """
-    if healthy and life.state in (State.STARTING, State.UNHEALTHY):
-        return replace(life, state=State.HEALTHY, since=now, ever_healthy=True)
-    if not healthy and life.state is State.HEALTHY:
-        return replace(forgiven(life, now), state=State.UNHEALTHY, since=now)
-    if excused and life.state in (State.STARTING, State.UNHEALTHY):
+    if healthy and life.state in (ProcessState.STARTING, ProcessState.UNHEALTHY):
+        return replace(life, state=ProcessState.HEALTHY, since=now, ever_healthy=True)
+    if not healthy and life.state is ProcessState.HEALTHY:
+        return replace(forgiven(life, now), state=ProcessState.UNHEALTHY, since=now)
+    if excused and life.state in (ProcessState.STARTING, ProcessState.UNHEALTHY):
         return replace(life, since=now)
     return forgiven(life, now)
 
@@ -106,10 +106,10 @@ def observed(life: Life, healthy: bool, excused: bool, now: float) -> Life:
 def is_hanging(life: Life, patience: Patience, now: float) -> bool:
     """Whether it has failed its checks for so long that a restart is the better bet."""
     waited = now - life.since
-    if life.state is State.STARTING:
+    if life.state is ProcessState.STARTING:
         return waited > patience.starting
-    return life.state is State.UNHEALTHY and waited > patience.unhealthy
+    return life.state is ProcessState.UNHEALTHY and waited > patience.unhealthy
 
 
 def stopped(life: Life, now: float) -> Life:
-    return replace(life, state=State.STOPPED, since=now)
+    return replace(life, state=ProcessState.STOPPED, since=now)

@@ -19,7 +19,7 @@ from dojo.stack.status import ProcessStatus, StackStatus, write_status
 from dojo.stack.supervisor import lifecycle
 from dojo.stack.supervisor.child import Child
 from dojo.stack.supervisor.identity import ProcessId, resident_bytes, session_members, start_of
-from dojo.stack.supervisor.lifecycle import Life, State
+from dojo.stack.supervisor.lifecycle import Life, ProcessState
 from dojo.stack.supervisor.logfiles import rotate
 from dojo.stack.table import ProcessSpec, stop_order
 
@@ -126,7 +126,7 @@ class Supervisor:
             process.become(lifecycle.died(process.life, time.monotonic()))
 
     def _dependencies_healthy(self, spec: ProcessSpec) -> bool:
-        return all(self._supervised[name].life.state is State.HEALTHY for name in spec.depends_on)
+        return all(self._supervised[name].life.state is ProcessState.HEALTHY for name in spec.depends_on)
 
     def _stop_all(self) -> None:
         for group in stop_order([process.spec for process in self._supervised.values()]):

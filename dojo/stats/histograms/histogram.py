@@ -99,7 +99,7 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Stored(msgspec.Struct, array_like=True, frozen=True):
+class _StoredHistogram(msgspec.Struct, array_like=True, frozen=True):
     """A MatrixHistogram as bytes (MessagePack). The arrays are little-endian, C order."""
 
     fingerprint: str
@@ -182,7 +182,7 @@ class MatrixHistogram:
         """For a restart or another process; the plan is not in it, only its fingerprint."""
         integers = np.stack([self.nulls, self.out_of_range, self.finite]).astype("<i8")
         floats = np.stack([self.total, self.squares, self.minimum, self.maximum]).astype("<f8")
-        stored = _Stored(
+        stored = _StoredHistogram(
             self.plan.fingerprint, self.rows, self.counts.astype("<i8").tobytes(), integers.tobytes(), floats.tobytes()
         )
         return msgspec.msgpack.encode(stored)
@@ -196,7 +196,7 @@ class MatrixHistogram:
             ValueError: no stored histogram, or a damaged one.
         """
         try:
-            stored = msgspec.msgpack.decode(content, type=_Stored)
+            stored = msgspec.msgpack.decode(content, type=_StoredHistogram)
         except msgspec.MsgspecError as error:
             raise ValueError(f"no stored histogram: {error}") from error
         if stored.fingerprint != plan.fingerprint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Stat, StateTimeline, Table, TimeSeries
+from monitoring.grafana.panels import Stat, StateTimeline, TablePanel, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row
 from monitoring.grafana.vocabulary import (
     CHANCE,
@@ -136,7 +136,7 @@ HEAT_MAP = Row(
 TABLE = Row(
     "The newest window",
     (
-        Table(
+        TablePanel(
             title="Features, the worst first",
             description="PSI, what chance alone reaches for these rows, and the threshold it is beyond. Start with the first feature and its "
             "view's source in `dojo features catalog`.",
@@ -153,7 +153,7 @@ TABLE = Row(
             states=SEVERITIES,
             height=12,
         ),
-        Table(
+        TablePanel(
             title="Every other check",
             description="What the monitor measured beside PSI, and the threshold of a warning: missing values per view, flagged payments, label "
             "delay, served against offline features, performance. `dojo drift show` has the evidence.",

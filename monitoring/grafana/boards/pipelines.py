@@ -150,8 +150,8 @@ RETRAINING = Row(
     (
         TimeSeries(
             title="Retrainings by how they ended",
-            description="Since the retrainer started. `failed` and `refused` told the owner, with the step's own words; `busy` is tried again.",
-            queries=(Query('sum by (outcome) (dojo_retrainer_runs_total{model="$model"})', "{{outcome}}"),),
+            description="Since the trainer started. `failed` and `refused` told the owner, with the step's own words; `busy` is tried again.",
+            queries=(Query('sum by (outcome) (dojo_trainer_runs_total{model="$model"})', "{{outcome}}"),),
             unit="short",
             minimum=0,
             links=(
@@ -161,10 +161,10 @@ RETRAINING = Row(
         ),
         TimeSeries(
             title="Since the latest retraining was asked for",
-            description="World time, against the spec's schedule (dashed). Beyond it: the retrainer is down or another retraining blocks it.",
+            description="World time, against the spec's schedule (dashed). Beyond it: the trainer is down or another retraining blocks it.",
             queries=(
-                Query('max(dojo_retrainer_last_age_seconds{model="$model"})', "since"),
-                Query('max(dojo_retrainer_schedule_seconds{model="$model"})', "schedule", limit="red"),
+                Query('max(dojo_trainer_last_age_seconds{model="$model"})', "since"),
+                Query('max(dojo_trainer_schedule_seconds{model="$model"})', "schedule", limit="red"),
             ),
             unit="dtdurations",
             minimum=0,
@@ -195,8 +195,8 @@ RETRAINING = Row(
         ),
         TimeSeries(
             title="Work orders",
-            description="Evaluations, retrainings and drift reports that others asked the retrainer for, by how they ended, since it started.",
-            queries=(Query('sum by (task, outcome) (dojo_retrainer_orders_total{model="$model"})', "{{task}}: {{outcome}}"),),
+            description="Evaluations, retrainings and drift reports that others asked the trainer for, by how they ended, since it started.",
+            queries=(Query('sum by (task, outcome) (dojo_trainer_orders_total{model="$model"})', "{{task}}: {{outcome}}"),),
             unit="short",
             minimum=0,
         ),

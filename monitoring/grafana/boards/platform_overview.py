@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Stat, StateTimeline, Table, Text, TimeSeries
+from monitoring.grafana.panels import Stat, StateTimeline, TablePanel, Text, TimeSeries
 from monitoring.grafana.schema import Dashboard, Query, Row, State
 from monitoring.grafana.vocabulary import SEVERITIES, marks, runbook, to_dashboard
 
@@ -53,7 +53,7 @@ NOW = Row(
             unit="dtdurations",
             width=6,
         ),
-        Table(
+        TablePanel(
             title="Models",
             description="Each model's serving version, worst verdict, age of its training data and traffic. The name leads to the model's dashboard.",
             queries=(
@@ -75,7 +75,7 @@ NOW = Row(
             units={"age of training data": "dtdurations", "predictions": "reqps"},
             value_links=(to_dashboard("The model", "dojo-model", model="${__data.fields.model}"),),
         ),
-        Table(
+        TablePanel(
             title="Alerts that fire",
             description="The dead-man's switch among them always fires: when it is missing, Prometheus evaluates nothing and silence means nothing. "
             "Its runbook says what each alert means and what to do first.",

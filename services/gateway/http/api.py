@@ -17,7 +17,7 @@ from services.gateway.http import docs
 from services.gateway.messages.answers import Answer
 from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
-from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
@@ -46,7 +46,7 @@ class _Answers(msgspec.Struct, frozen=True):
 class Gateway:
     """What every HTTP surface needs: the models, their endpoints, and the bookkeeping around one prediction request."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], models: Models, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], models: Models, metrics: GatewayMetrics, max_body_bytes: int) -> None:
         self.endpoints = endpoints
         self.models = models
         self.metrics = metrics

@@ -20,7 +20,7 @@ from dojo.core.events.types import Prediction, Stream, encode
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError
 from services.gateway.logging.event_commands import appends
 from services.gateway.logging.spool import Spool
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 
 FLUSH_EVERY_SECONDS = 0.05
 # Events per write: small enough that encoding a batch (10 microseconds each) never holds a request up noticeably.
@@ -37,7 +37,7 @@ _log = structlog.get_logger("gateway.prediction_log")
 class PredictionLog:
     """`append` from the event loop; `run` writes."""
 
-    def __init__(self, client: RedisClient, spool: Spool, max_stream_length: int, metrics: Metrics) -> None:
+    def __init__(self, client: RedisClient, spool: Spool, max_stream_length: int, metrics: GatewayMetrics) -> None:
         self._client = client
         self._spool = spool
         self._metrics = metrics

@@ -12,7 +12,7 @@ import msgspec
 from dojo.core.events.types import Prediction
 from dojo.core.state.clock import wall_now
 from services.gateway.messages.requests import Instance
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +36,7 @@ class AnswerLog:
         append: takes each event for the prediction log; must not block.
     """
 
-    def __init__(self, model: str, append: Callable[[Prediction], None], metrics: Metrics) -> None:
+    def __init__(self, model: str, append: Callable[[Prediction], None], metrics: GatewayMetrics) -> None:
         self._model = model
         self._append = append
         self._metrics = metrics
@@ -91,7 +91,7 @@ class AnswerLog:
 class _Counters:
     """The metrics of one version in one arm with their labels already bound: binding costs more than counting."""
 
-    def __init__(self, metrics: Metrics, model: str, version: str, arm: str) -> None:
+    def __init__(self, metrics: GatewayMetrics, model: str, version: str, arm: str) -> None:
         self._predictions = metrics.predictions.labels(model, version, arm)
         self._flagged = metrics.flagged.labels(model, version)
         self._score = metrics.score.labels(model, version)

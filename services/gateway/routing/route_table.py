@@ -16,7 +16,7 @@ import structlog
 
 from dojo.core.state.routes import InvalidRouteError, Route, decode_route, route_key
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.models import Models
 
 # What needs no new version serves within this time of the change: promised is a second.
@@ -29,7 +29,9 @@ _log = structlog.get_logger("gateway.routes")
 class RouteFollower:
     """Tells `Models` which route each model should be served by."""
 
-    def __init__(self, client: RedisClient, models: Models, names: Sequence[str], directory: Path, metrics: Metrics) -> None:
+    def __init__(
+        self, client: RedisClient, models: Models, names: Sequence[str], directory: Path, metrics: GatewayMetrics
+    ) -> None:
         self._client = client
         self._models = models
         self._names = list(names)

@@ -23,7 +23,7 @@ from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError
 from services.gateway.logging.event_commands import appends
 from services.gateway.messages.answers import Answer
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute
 from services.gateway.versions.scoring import Inputs, Keys, Scoring
 from services.gateway.versions.serving import Scored
@@ -58,7 +58,7 @@ class ShadowMirror:
     """One model's mirror: `offer` from the event loop, `run` scores and logs."""
 
     def __init__(
-        self, model: str, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: Metrics
+        self, model: str, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: GatewayMetrics
     ) -> None:
         self._model = model
         self._features = features

@@ -27,7 +27,7 @@ REASONS = (ERROR, INVALID_SCORE, TIMEOUT, CRASHED, HUNG, DOWN, QUEUE_FULL)
 _LENGTH = struct.Struct("<I")
 
 
-class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class ScoringBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Rows to score.
 
     Attributes:

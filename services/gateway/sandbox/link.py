@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from services.gateway.sandbox.frames import Batch, FrameReader, Greeting, Result, frame
+from services.gateway.sandbox.frames import FrameReader, Greeting, Result, ScoringBatch, frame
 
 _log = structlog.get_logger("gateway.sandbox")
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,7 +43,7 @@ class Call:
             self.future.set_result([r or Result(first + at, None, 0.0, reason) for at, r in enumerate(self.results)])
 
 
-class Link(asyncio.Protocol):
+class SandboxLink(asyncio.Protocol):
     """The socket to one child; lives as long as that child."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,7 +64,7 @@ class Link(asyncio.Protocol):
         """The child is gone, although nobody may have been told yet: writing would raise."""
         return self.transport is None or self.transport.is_closing()
 
-    def send(self, batch: Batch, count: int, call: Call) -> None:
+    def send(self, batch: ScoringBatch, count: int, call: Call) -> None:
         if not self.waiting:
             self.heard_at = time.monotonic()  # silence counts from the first result owed
         self.waiting.extend((batch.first + at, call) for at in range(count))

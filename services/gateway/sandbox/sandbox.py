@@ -24,11 +24,11 @@ from services.gateway.sandbox.frames import (
     HUNG,
     QUEUE_FULL,
     TIMEOUT,
-    Batch,
     Greeting,
     Result,
+    ScoringBatch,
 )
-from services.gateway.sandbox.link import Call, Link
+from services.gateway.sandbox.link import Call, SandboxLink
 
 WATCH_EVERY_SECONDS = 0.1
 # Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work; beyond it nobody's deadline would be met.
@@ -82,7 +82,7 @@ class Sandbox:
         self._arguments = (str(directory), sha256)
         self._priority = priority
         self._restarted = restarted
-        self._link: Link | None = None  # only while the child scores
+        self._link: SandboxLink | None = None  # only while the child scores
         self._task: asyncio.Task[None] | None = None
         self._next_row = 0
         self.state = "starting"
@@ -132,10 +132,10 @@ class Sandbox:
             until = 0.0 if timeout is None else time.monotonic() + timeout
             if timeout is not None:
                 call.timer = loop.call_later(timeout, call.end, TIMEOUT)
-            self._link.send(Batch(call.first, until, values), count, call)
+            self._link.send(ScoringBatch(call.first, until, values), count, call)
         return call.future
 
-    async def _keep_running(self, process: subprocess.Popen[bytes], link: Link) -> None:
+    async def _keep_running(self, process: subprocess.Popen[bytes], link: SandboxLink) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             started = time.monotonic()
@@ -160,7 +160,7 @@ class Sandbox:
                     reason = NOT_STARTED
                     _log.error("a sandbox does not start", sandbox=self._name, reason=str(error))
 
-    async def _watch(self, process: subprocess.Popen[bytes], link: Link) -> str:
+    async def _watch(self, process: subprocess.Popen[bytes], link: SandboxLink) -> str:
         """Returns why the process is of no more use."""
         while not link.lost.is_set():
             if link.is_hanging(self._priority.hang_seconds):
@@ -174,7 +174,7 @@ class Sandbox:
                 continue
         return CRASHED
 
-    async def _spawn(self) -> tuple[subprocess.Popen[bytes], Link]:
+    async def _spawn(self) -> tuple[subprocess.Popen[bytes], SandboxLink]:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -186,7 +186,7 @@ class Sandbox:
                 env={**os.environ, **THREADS},
                 stdin=subprocess.DEVNULL,
             )
-        link = Link(loop)
+        link = SandboxLink(loop)
         try:
             # From here and not in the child: its imports alone are half a second of computing.
             own = os.getpriority(os.PRIO_PROCESS, 0)
@@ -203,7 +203,7 @@ class Sandbox:
         self._pid, self._link, self.state = process.pid, link, "ok"
         return process, link
 
-    async def _greeting(self, link: Link) -> Greeting:
+    async def _greeting(self, link: SandboxLink) -> Greeting:
         lost = asyncio.create_task(link.lost.wait())
         try:
             await asyncio.wait((link.greeting, lost), timeout=self._priority.start_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -216,7 +216,7 @@ class Sandbox:
         raise SandboxUnavailableError("it ended before it scored" if ended else late)
 
 
-async def _end(process: subprocess.Popen[bytes], link: Link) -> None:
+async def _end(process: subprocess.Popen[bytes], link: SandboxLink) -> None:
     link.close()
     process.kill()  # nothing when it has ended
     while process.poll() is None:

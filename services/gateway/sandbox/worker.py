@@ -27,10 +27,10 @@ from services.gateway.sandbox.frames import (
     ERROR,
     INVALID_SCORE,
     TIMEOUT,
-    Batch,
     FrameReader,
     Greeting,
     Result,
+    ScoringBatch,
     frame,
 )
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
     """Score what arrives until the other side closes."""
-    reader, decoder = FrameReader(), msgspec.msgpack.Decoder(Batch)
+    reader, decoder = FrameReader(), msgspec.msgpack.Decoder(ScoringBatch)
     while data := connection.recv(1 << 16):
         for payload in reader.feed(data):
             batch = decoder.decode(payload)

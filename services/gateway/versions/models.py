@@ -23,7 +23,7 @@ from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionEr
 from dojo.core.registry.versions import Version
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.routes import Arm, Mode, Route
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.sandbox import SandboxUnavailableError
 from services.gateway.versions.arms import (
     ServedRoute,
@@ -49,7 +49,7 @@ _log = structlog.get_logger("gateway.models")
 
 
 @dataclass(slots=True)
-class ModelState:
+class ServingState:
     """One model's way from what is wanted to what serves.
 
     Attributes:
@@ -70,11 +70,11 @@ class ModelState:
 class Models:
     """The serving routes by model name; reading `serving` is all the hot path does."""
 
-    def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: Metrics) -> None:
+    def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics) -> None:
         self.serving: dict[str, ServedRoute] = {}
         self._store = store
         self._metrics = metrics
-        self._states = {name: ModelState() for name in specs}
+        self._states = {name: ServingState() for name in specs}
         self._sandboxes = {name: Sandboxes(spec, store, metrics) for name, spec in specs.items()}
 
     def want(self, model: str, route: Route | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.models import Models
 from services.gateway.versions.version_store import VersionStore, in_thread
 
@@ -22,7 +22,7 @@ class RegistryFeed:
     """`run` polls; a hanging MLflow holds up the next poll and nothing else."""
 
     def __init__(
-        self, models: Models, store: VersionStore, names: Sequence[str], poll_seconds: float, metrics: Metrics
+        self, models: Models, store: VersionStore, names: Sequence[str], poll_seconds: float, metrics: GatewayMetrics
     ) -> None:
         self._models = models
         self._store = store

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.routes import Arm, Mode
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.sandbox import RESTARTS, Priority, Sandbox
 from services.gateway.versions.serving import SandboxedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
@@ -36,7 +36,7 @@ Key: TypeAlias = tuple[str, Mode]  # version, mode
 class Sandboxes:
     """The processes of one model. All state lives on the event loop."""
 
-    def __init__(self, spec: ModelSpec, store: VersionStore, metrics: Metrics) -> None:
+    def __init__(self, spec: ModelSpec, store: VersionStore, metrics: GatewayMetrics) -> None:
         self._spec = spec
         # Nobody who chose a version comes later than a deadline after its route.
         self._last_requests = max(LAST_REQUESTS_SECONDS, spec.serving.deadline.total_seconds())

@@ -17,7 +17,7 @@ import numpy as np
 
 from dojo.core.spec.load import ModelSpec
 from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredFeatures
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute
 
 # What is kept of the deadline for scoring and answering, seconds: 5 ms is 20 times what one instance needs.
@@ -52,7 +52,7 @@ class Scoring:
         self.done = 0.0
 
 
-class _Request:
+class _ScoringRequest:
     """What every round over one request's instances shares."""
 
     __slots__ = ("inputs", "scorings", "started", "stored")
@@ -67,7 +67,7 @@ class _Request:
 class ArmScorer:
     """Scores the instances of one model's requests."""
 
-    def __init__(self, spec: ModelSpec, features: FeatureSource, metrics: Metrics) -> None:
+    def __init__(self, spec: ModelSpec, features: FeatureSource, metrics: GatewayMetrics) -> None:
         self._model = spec.name
         self._features = features
         self._metrics = metrics
@@ -84,7 +84,7 @@ class ArmScorer:
             entity: whose key decides on the arm.
             started: `time.perf_counter()` at the request's arrival.
         """
-        request = _Request([Scoring(route.choose(of[entity])) for of in keys], inputs, started)
+        request = _ScoringRequest([Scoring(route.choose(of[entity])) for of in keys], inputs, started)
         await self._look_up(route, keys, request)
         turn: dict[ServedArm, list[int]] = {}
         for at, scoring in enumerate(request.scorings):
@@ -98,7 +98,7 @@ class ArmScorer:
             turn = self._stand_ins(route, turn, request)
         return request.scorings
 
-    async def _look_up(self, route: ServedRoute, keys: Sequence[Keys], request: _Request) -> None:
+    async def _look_up(self, route: ServedRoute, keys: Sequence[Keys], request: _ScoringRequest) -> None:
         """Stored features for each instance's arm, and for the arm that would stand in: there is no time for a second look later."""
         wanted: dict[FeaturePlan, list[int]] = {}
         for at, scoring in enumerate(request.scorings):
@@ -114,7 +114,7 @@ class ArmScorer:
             for (plan, instances), features in zip(wanted.items(), found, strict=True)
         }
 
-    async def _ask(self, arm: ServedArm, instances: Sequence[int], request: _Request) -> None:
+    async def _ask(self, arm: ServedArm, instances: Sequence[int], request: _ScoringRequest) -> None:
         plan, stored = arm.plan, request.stored[arm.plan]
         rows = np.array([plan.vector(stored[at].rows, request.inputs[at]) for at in instances], dtype=np.float32)
         remaining = self._deadline - self._stand_in - (time.perf_counter() - request.started)
@@ -131,7 +131,7 @@ class ArmScorer:
                 scoring.score, scoring.seconds = result.score, result.seconds
 
     def _stand_ins(
-        self, route: ServedRoute, asked: Mapping[ServedArm, Sequence[int]], request: _Request
+        self, route: ServedRoute, asked: Mapping[ServedArm, Sequence[int]], request: _ScoringRequest
     ) -> dict[ServedArm, list[int]]:
         """Who is asked next for the instances that the last round left without a score."""
         turn: dict[ServedArm, list[int]] = {}

@@ -13,7 +13,7 @@ from dojo.core.registry.bundle import BUNDLE_HASH_TAG, Bundle, CorruptBundleErro
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
-from services.gateway.heap import settle
+from services.gateway.heap import freeze_heap
 from services.gateway.versions.model_cache import CachedVersion, ModelCache
 from services.gateway.versions.serving import ServedModel
 
@@ -66,7 +66,7 @@ class VersionStore:
             served = cache.load(version)
             if served is None:
                 raise UnknownVersionError(f"{model}: version {version} left the cache while it was loaded")
-        settle()  # a new version brings its own objects
+        freeze_heap()  # a new version brings its own objects
         return served
 
     def from_registry(self, version: Version) -> ServedModel:
@@ -76,7 +76,7 @@ class VersionStore:
         served = cache.load(version.version)
         if served is None:
             raise UnknownVersionError(f"{version.model}: version {version.version} left the cache while it was loaded")
-        settle()
+        freeze_heap()
         return served
 
     def described(self, model: str, version: str) -> tuple[Path, CachedVersion, Bundle]:

@@ -26,7 +26,7 @@ from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.chi_square import chi_square_quantile
 from dojo.stats.inference.proportions import wilson_interval
 from feature_repo import catalog, on_demand
-from services.monitor.counting.windows import SCORE, Kind, Window
+from services.monitor.counting.windows import SCORE, CountedWindow, Kind
 
 Counts = npt.NDArray[np.int64]
 
@@ -44,11 +44,11 @@ REFERENCE_ROWS = 3_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class WindowComparison:
     """One window to be judged: the version's answers from `start` on, and what they are held against. unanswered: requests for the model
     in the same window that no version could answer (the spec's fallback did)."""
 
-    window: Window
+    window: CountedWindow
     kind: Kind
     start: datetime
     profile: ReferenceProfile
@@ -65,7 +65,7 @@ class Asked:
         return self.counted >= self.drift.minimum_rows
 
 
-def input_drift(asked: Asked, thresholds: Mapping[str, Levels] | None = None) -> dict[str, Measured]:
+def input_drift(asked: WindowComparison, thresholds: Mapping[str, Levels] | None = None) -> dict[str, Measured]:
     """PSI of each feature. thresholds: of features whose are not the spec's."""
     names = [name for name in asked.profile.features if name not in asked.drift.calendar]
     own = thresholds or {}
@@ -75,12 +75,12 @@ def input_drift(asked: Asked, thresholds: Mapping[str, Levels] | None = None) ->
     }
 
 
-def prediction_drift(asked: Asked) -> dict[str, Measured]:
+def prediction_drift(asked: WindowComparison) -> dict[str, Measured]:
     """PSI of the scores."""
     return {SCORE: _psi(asked, SCORE, asked.profile.score, asked.drift.thresholds, 1)}
 
 
-def data_quality(asked: Asked) -> dict[str, Measured]:
+def data_quality(asked: WindowComparison) -> dict[str, Measured]:
     """Per view: rise of the share of answers without its values. Per feature: rise of the share that is out of the holdout's range or not a number."""
     rows, levels = asked.window.rows, asked.drift.missing
     enough = rows >= asked.drift.minimum_rows
@@ -110,7 +110,7 @@ def data_quality(asked: Asked) -> dict[str, Measured]:
     return found
 
 
-def flagged_rate(asked: Asked) -> dict[str, Measured]:
+def flagged_rate(asked: WindowComparison) -> dict[str, Measured]:
     """How many times more, or fewer, payments are flagged than in the holdout: a ratio >= 1."""
     reference, rows = asked.profile.flagged, asked.window.rows
     levels, subject = asked.drift.performance.flagged_ratio, "flagged"
@@ -126,7 +126,7 @@ def flagged_rate(asked: Asked) -> dict[str, Measured]:
     return {subject: Measured(subject, value, levels, rows, noise, note)}
 
 
-def estimated_performance(asked: Asked) -> dict[str, Measured]:
+def estimated_performance(asked: WindowComparison) -> dict[str, Measured]:
     """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout. Of days: an hour holds a handful of frauds."""
     reference, rows = asked.profile.expected_pr_auc, asked.window.rows
     levels, subject = asked.drift.performance.pr_auc_drop, "expected_pr_auc"
@@ -162,7 +162,7 @@ def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Count
     return whole
 
 
-def _psi(asked: Asked, name: str, column: Distribution, levels: Levels, tested: int) -> Measured:
+def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Levels, tested: int) -> Measured:
     histogram, rows = asked.window.histogram, asked.counted
     if histogram is None or not asked.enough:
         return Measured(name, None, levels, rows)
@@ -182,12 +182,12 @@ def _psi(asked: Asked, name: str, column: Distribution, levels: Levels, tested: 
     return Measured(name, population_stability_index(reference, current), levels, rows, noise)
 
 
-def _z(asked: Asked) -> float:
+def _z(asked: WindowComparison) -> float:
     """Standard deviations that a quiet window exceeds with the spec's significance, both ways."""
     return NormalDist().inv_cdf(1 - asked.drift.significance / 2)
 
 
-def _share_noise(reference: float, rows: int, asked: Asked) -> float | None:
+def _share_noise(reference: float, rows: int, asked: WindowComparison) -> float | None:
     """The rise of a share that chance reaches: Wilson's upper end for the share that the holdout had."""
     if not rows:
         return None

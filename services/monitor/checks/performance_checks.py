@@ -29,14 +29,14 @@ from dojo.stats.inference.proportions import Rate, newcombe_interval, wilson_int
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledAnswers:
     """What a version's labelled answers turned out to be: all of them, and by segment."""
 
     all: Group
     segments: Mapping[str, Group]
 
 
-def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime) -> dict[str, Labelled]:
+def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime) -> dict[str, LabelledAnswers]:
     """By version, the answers of the spec's performance window that ends at `end`, as far as labels had arrived by then.
 
     Args:
@@ -55,7 +55,7 @@ def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], 
     }
 
 
-def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> Labelled:
+def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> LabelledAnswers:
     labels, scores, flagged = (rows[name].to_numpy() for name in ("label", "score", "flagged"))
     entities = [rows[f"_key_{at}"].to_numpy() for at in range(kinds)]
 
@@ -67,7 +67,7 @@ def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> Labe
         values = rows["group"].to_numpy().astype(np.float64)
         codes = np.where(np.isnan(values), -1, profile.segmentation.codes(values))
         segments = {name: group(codes == code) for code, name in enumerate(profile.segmentation.names)}
-    return Labelled(group(np.ones(len(labels), dtype=bool)), segments)
+    return LabelledAnswers(group(np.ones(len(labels), dtype=bool)), segments)
 
 
 def performance(live: Group, profile: ReferenceProfile, spec: ModelSpec) -> dict[str, Measured]:

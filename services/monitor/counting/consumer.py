@@ -19,13 +19,13 @@ from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import (
     CONSUMER,
     GROUP,
-    Known,
+    MonitorMemory,
     Store,
     save_labels,
     save_predictions,
     save_rest,
 )
-from services.monitor.metrics import Metrics
+from services.monitor.metrics import MonitorMetrics
 
 STREAMS = (Stream.PREDICTIONS, Stream.OUTCOMES)
 
@@ -41,14 +41,16 @@ FUTURE = timedelta(days=1)
 class Consumer:
     """Fills `known`; after any exception `known` may be ahead of Redis and must be loaded anew."""
 
-    def __init__(self, log: EventLog, store: Store, profiles: Profiles, models: Sequence[str], metrics: Metrics) -> None:
+    def __init__(self, log: EventLog, store: Store, profiles: Profiles, models: Sequence[str], metrics: MonitorMetrics) -> None:
         self._log = log
         self._store = store
         self._profiles = profiles
         self._models = frozenset(models)
         self._metrics = metrics
 
-    def recover(self, known: Known, now: datetime | None, stopping: Callable[[], bool], idle: timedelta = timedelta(0)) -> None:
+    def recover(
+        self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool], idle: timedelta = timedelta(0)
+    ) -> None:
         """Count what a monitor before us had read and not counted.
 
         Args:
@@ -58,7 +60,7 @@ class Consumer:
             while not stopping() and (found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH, idle)):
                 self.count(known, stream, found, now)
 
-    def drain(self, known: Known, now: datetime | None, stopping: Callable[[], bool]) -> bool:
+    def drain(self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool]) -> bool:
         """Count everything that is in the log now. Returns whether nothing was left.
 
         Args:
@@ -75,7 +77,7 @@ class Consumer:
                     break
         return True
 
-    def count(self, known: Known, stream: Stream, deliveries: Sequence[Delivery], now: datetime | None) -> None:
+    def count(self, known: MonitorMemory, stream: Stream, deliveries: Sequence[Delivery], now: datetime | None) -> None:
         """Raises redis.RedisError, NotOwnerError: nothing was acknowledged."""
         latest = None if now is None else now + FUTURE
         if stream is Stream.PREDICTIONS:
@@ -96,7 +98,7 @@ class Consumer:
         self._store.write(save)
         self._show(stream, folded, len(rejections))
 
-    def _meet_versions(self, known: Known, predictions: Sequence[Prediction]) -> None:
+    def _meet_versions(self, known: MonitorMemory, predictions: Sequence[Prediction]) -> None:
         """Get the profiles of versions that are seen for the first time: their answers cannot be binned without."""
         for key in {(event.model, event.version) for event in predictions} - known.profiles.keys():
             profile = self._profiles.fetch(key)

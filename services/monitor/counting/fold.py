@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.events.types import Event, Outcome, Prediction, Stream
-from services.monitor.counting.state import Key, Known, short_hash
-from services.monitor.counting.windows import LabelWindow, Window, floor
+from services.monitor.counting.state import Key, MonitorMemory, short_hash
+from services.monitor.counting.windows import CountedWindow, LabelWindow, floor
 
 E = TypeVar("E", bound=Event)
 Hashes = npt.NDArray[np.uint64]
@@ -39,7 +39,7 @@ class Folded:
     new: dict[datetime, Hashes] = field(default_factory=dict)
 
 
-def fold_predictions(known: Known, events: Sequence[Prediction]) -> Folded:
+def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Folded:
     """Count answers in the windows of their world time and version."""
     folded = Folded()
     groups: dict[tuple[Key, datetime], list[Prediction]] = defaultdict(list)
@@ -47,7 +47,7 @@ def fold_predictions(known: Known, events: Sequence[Prediction]) -> Folded:
         for event in fresh:
             groups[(event.model, event.version), hour].append(event)
     for (key, hour), group in groups.items():
-        window = known.hours.setdefault(key, {}).setdefault(hour, Window())
+        window = known.hours.setdefault(key, {}).setdefault(hour, CountedWindow())
         plan = known.plans.get(key)
         names = plan.names[:-1] if plan is not None else ()
         window.add(
@@ -61,7 +61,7 @@ def fold_predictions(known: Known, events: Sequence[Prediction]) -> Folded:
     return folded
 
 
-def fold_outcomes(known: Known, events: Sequence[Outcome]) -> Folded:
+def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
     """Count labels in the windows of their arrival."""
     folded = Folded()
     for hour, fresh in _fresh(known, Stream.OUTCOMES, events, folded).items():
@@ -71,7 +71,7 @@ def fold_outcomes(known: Known, events: Sequence[Outcome]) -> Folded:
     return folded
 
 
-def _fresh(known: Known, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
+def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
     """The events that were not counted before, by hour; notes them as counted. Windows that take no more events get none."""
     by_hour: dict[datetime, dict[int, E]] = defaultdict(dict)
     hours: dict[tuple[int, int, int, int], datetime] = {}  # an hour's events share one start

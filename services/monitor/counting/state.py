@@ -35,9 +35,9 @@ from dojo.stats.histograms.bin_plan import BinPlan
 from services.monitor.counting.parse import Rejection
 from services.monitor.counting.windows import (
     LENGTH,
+    CountedWindow,
     Kind,
     LabelWindow,
-    Window,
     floor,
     merged,
     plan_of,
@@ -74,7 +74,7 @@ class NotOwnerError(RuntimeError):
     """Another monitor writes: nothing of ours was written."""
 
 
-class Known:
+class MonitorMemory:
     """The monitor's memory of what Redis holds.
 
     Attributes:
@@ -87,8 +87,8 @@ class Known:
     def __init__(self) -> None:
         self.profiles: dict[Key, ReferenceProfile] = {}
         self.plans: dict[Key, BinPlan] = {}
-        self.hours: dict[Key, dict[datetime, Window]] = {}
-        self.days: dict[Key, dict[datetime, Window]] = {}
+        self.hours: dict[Key, dict[datetime, CountedWindow]] = {}
+        self.days: dict[Key, dict[datetime, CountedWindow]] = {}
         self.label_hours: dict[datetime, LabelWindow] = {}
         self.label_days: dict[datetime, LabelWindow] = {}
         self.seen: dict[tuple[Stream, datetime], npt.NDArray[np.uint64]] = {}
@@ -98,7 +98,7 @@ class Known:
         self.profiles[key] = profile
         self.plans[key] = plan_of(profile)
 
-    def window(self, key: Key, kind: Kind, start: datetime) -> Window | None:
+    def window(self, key: Key, kind: Kind, start: datetime) -> CountedWindow | None:
         """The version's answers of an hour or day, None without any."""
         if kind == "hour":
             return self.hours.get(key, {}).get(start)
@@ -126,7 +126,7 @@ class Known:
 
 
 class Store:
-    """Reads and writes `Known` in Redis.
+    """Reads and writes `MonitorMemory` in Redis.
 
     Args:
         owner: names this process; lease: wall time after which another may take over from one that is silent.
@@ -154,8 +154,8 @@ class Store:
         """Let another one take over at once."""
         self.write(lambda pipe: pipe.delete(LEASE_KEY))
 
-    def load(self) -> Known:
-        known = Known()
+    def load(self) -> MonitorMemory:
+        known = MonitorMemory()
         open_from = cast("bytes | None", self._redis.get(OPEN_FROM_KEY))
         known.open_from = _moment(open_from) if open_from else None
         for member in cast("set[bytes]", self._redis.smembers(VERSIONS_KEY)):
@@ -165,7 +165,7 @@ class Store:
             if stored is not None:
                 known.learn(key, msgspec.json.decode(stored, type=ReferenceProfile))
             for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(windows_key(key))).items():
-                window = Window.from_bytes(content, known.plans.get(key))
+                window = CountedWindow.from_bytes(content, known.plans.get(key))
                 (known.hours if _is_hour(field) else known.days).setdefault(key, {})[_moment(field)] = window
         for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(LABELS_KEY)).items():
             (known.label_hours if _is_hour(field) else known.label_days)[_moment(field)] = LabelWindow.from_bytes(content)
@@ -203,7 +203,7 @@ class Store:
 
 
 def save_predictions(
-    pipe: Pipeline, known: Known, changed: Iterable[tuple[Key, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
+    pipe: Pipeline, known: MonitorMemory, changed: Iterable[tuple[Key, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
 ) -> None:
     for key, hour in changed:
         pipe.hset(windows_key(key), mapping={_field(hour, "hour"): known.hours[key][hour].to_bytes()})
@@ -211,7 +211,9 @@ def save_predictions(
     _save_seen(pipe, Stream.PREDICTIONS, new)
 
 
-def save_labels(pipe: Pipeline, known: Known, changed: Iterable[datetime], new: dict[datetime, npt.NDArray[np.uint64]]) -> None:
+def save_labels(
+    pipe: Pipeline, known: MonitorMemory, changed: Iterable[datetime], new: dict[datetime, npt.NDArray[np.uint64]]
+) -> None:
     for hour in changed:
         pipe.hset(LABELS_KEY, mapping={_field(hour, "hour"): known.label_hours[hour].to_bytes()})
     _save_seen(pipe, Stream.OUTCOMES, new)
@@ -226,13 +228,13 @@ def save_rest(pipe: Pipeline, stream: Stream, rejections: Sequence[Rejection], m
         pipe.xack(stream_key(stream), GROUP, *message_ids[first : first + PAGE])
 
 
-def close_hours(store: Store, known: Known, now: datetime) -> bool:
+def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
     """Merge the hours that take no more events into their days, and forget what is too old. Returns whether there was anything to do."""
     open_from = floor(now - HOURS_KEPT, "day")  # whole days: a day is either its hours or their sum
     if known.open_from is not None and open_from <= known.open_from:
         return False
     oldest = open_from - DAYS_KEPT
-    done = Known()
+    done = MonitorMemory()
     gone: dict[Key, tuple[list[datetime], list[datetime]]] = {}
     for key in {*known.hours, *known.days}:
         closing = sorted(hour for hour in known.hours.get(key, {}) if hour < open_from)
@@ -286,7 +288,9 @@ def close_hours(store: Store, known: Known, now: datetime) -> bool:
     return True
 
 
-def _forgotten(known: Known, done: Known, key: Key, hours: Sequence[datetime], days: Sequence[datetime]) -> bool:
+def _forgotten(
+    known: MonitorMemory, done: MonitorMemory, key: Key, hours: Sequence[datetime], days: Sequence[datetime]
+) -> bool:
     """Whether nothing is left of a version."""
     left = len(known.hours.get(key, {})) - len(hours) + len(known.days.get(key, {})) - len(days) + len(done.days.get(key, {}))
     return left == 0

@@ -38,7 +38,7 @@ def plan_of(profile: ReferenceProfile) -> BinPlan:
     )
 
 
-class _Stored(msgspec.Struct, array_like=True, frozen=True):
+class _StoredWindow(msgspec.Struct, array_like=True, frozen=True):
     rows: int
     flagged: int
     degraded: int
@@ -48,7 +48,7 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     score_sums: bytes
 
 
-class Window:
+class CountedWindow:
     """One version's answers of one hour, or of several merged.
 
     Attributes:
@@ -94,7 +94,7 @@ class Window:
                 self.histogram = MatrixHistogram(plan)
             self.histogram.add(matrix)
 
-    def merge(self, other: Window) -> None:
+    def merge(self, other: CountedWindow) -> None:
         """Add another window's answers, of the same version."""
         self.rows += other.rows
         self.flagged += other.flagged
@@ -110,7 +110,7 @@ class Window:
 
     def to_bytes(self) -> bytes:
         return msgspec.msgpack.encode(
-            _Stored(
+            _StoredWindow(
                 self.rows, self.flagged, self.degraded, self.missing,
                 self.histogram.to_bytes() if self.histogram else None,
                 self.score_counts.astype("<i8").tobytes(), self.score_sums.astype("<f8").tobytes(),
@@ -118,7 +118,7 @@ class Window:
         )  # fmt: skip
 
     @staticmethod
-    def from_bytes(content: bytes, plan: BinPlan | None) -> Window:
+    def from_bytes(content: bytes, plan: BinPlan | None) -> CountedWindow:
         """Inverse of `to_bytes`.
 
         Args:
@@ -128,10 +128,10 @@ class Window:
             ValueError: no stored window, a damaged one, or counted by another plan.
         """
         try:
-            stored = msgspec.msgpack.decode(content, type=_Stored)
+            stored = msgspec.msgpack.decode(content, type=_StoredWindow)
         except msgspec.MsgspecError as error:
             raise ValueError(f"no stored window: {error}") from error
-        window = Window()
+        window = CountedWindow()
         window.rows, window.flagged, window.degraded = stored.rows, stored.flagged, stored.degraded
         window.missing = dict(stored.missing)
         window.score_counts = np.frombuffer(stored.score_counts, "<i8").astype(np.int64)
@@ -143,9 +143,9 @@ class Window:
         return window
 
 
-def merged(windows: Sequence[Window]) -> Window:
+def merged(windows: Sequence[CountedWindow]) -> CountedWindow:
     """All answers of several windows of one version."""
-    total = Window()
+    total = CountedWindow()
     for window in windows:
         total.merge(window)
     return total

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from services.monitor.counting.state import Key, Known
+from services.monitor.counting.state import Key, MonitorMemory
 from services.monitor.counting.windows import LENGTH, Kind, floor
-from services.monitor.judging.records import Spot
+from services.monitor.judging.records import WindowKey
 
 # A version is expected to answer for this long after its last answer: then its silence is judged (as insufficient_data), not overlooked. Later
 # it is a version of the past.
@@ -15,7 +15,7 @@ EXPECTED: dict[Kind, timedelta] = {"hour": timedelta(hours=24), "day": timedelta
 
 
 def due_windows(
-    known: Known, judged: Mapping[Spot, int], model: str, kind: Kind, now: datetime, lateness: timedelta
+    known: MonitorMemory, judged: Mapping[WindowKey, int], model: str, kind: Kind, now: datetime, lateness: timedelta
 ) -> list[tuple[datetime, list[Key]]]:
     """Windows of a model that are over and were not judged with the rows that they have now, oldest first, with their versions.
 

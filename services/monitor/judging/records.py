@@ -31,7 +31,7 @@ JUDGED_KEY = f"{PREFIX}:judged"
 HISTORY_KEPT: dict[str, int] = {"hour": 168, "day": 60, "now": 168}
 TROUBLES_KEPT = 500
 
-Spot = tuple[str, str, str, datetime]  # model, version or "@<what>", kind, start
+WindowKey = tuple[str, str, str, datetime]  # model, version or "@<what>", kind, start
 
 
 class Measure(msgspec.Struct, frozen=True, array_like=True):
@@ -76,14 +76,14 @@ def judgement(verdict: Verdict, measured: Measurements, previous: Verdict | None
     return Judged(verdict, measured, not late and is_news(verdict, previous), late)
 
 
-class Records:
+class MonitorRecords:
     """Every method raises `redis.RedisError` when Redis is out of reach."""
 
     def __init__(self, redis: Redis, max_stream_length: int) -> None:
         self._redis = redis
         self._max_stream_length = max_stream_length
 
-    def judged(self) -> dict[Spot, int]:
+    def judged(self) -> dict[WindowKey, int]:
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(JUDGED_KEY))
         found = {}
         for field, count in rows.items():
@@ -119,7 +119,7 @@ class Records:
     def mark(self, mark: Mark) -> None:
         self._redis.hset(marks_key(mark.verdict.model), mapping={mark.verdict.event_id: msgspec.json.encode(mark)})
 
-    def write(self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[Spot, int]]) -> None:
+    def write(self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[WindowKey, int]]) -> None:
         """Everything about judged windows, into a transaction."""
         for one in done:
             verdict, content = one.verdict, msgspec.json.encode(one.verdict)
@@ -144,7 +144,7 @@ class Records:
         for spot, rows in spots:
             pipe.hset(JUDGED_KEY, mapping={_spot_field(spot): rows})
 
-    def forget(self, spots: Sequence[Spot], verdicts: Sequence[Verdict]) -> None:
+    def forget(self, spots: Sequence[WindowKey], verdicts: Sequence[Verdict]) -> None:
         """Windows that are no longer kept, and the verdicts of versions that have no traffic any more."""
         with self._redis.pipeline(transaction=True) as pipe:
             if spots:
@@ -170,5 +170,5 @@ def marks_key(model: str) -> str:
     return f"{PREFIX}:marks:{model}"
 
 
-def _spot_field(spot: Spot) -> str:
+def _spot_field(spot: WindowKey) -> str:
     return f"{spot[0]}|{spot[1]}|{spot[2]}|{spot[3].isoformat()}"

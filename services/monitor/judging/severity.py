@@ -12,12 +12,12 @@ from dojo.core.judging.drift import Finding, Measured, Measurements, confirm, pa
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import Confirmations, Levels, ModelSpec
 from services.monitor.checks import input_checks as inputs
-from services.monitor.checks.input_checks import Asked
-from services.monitor.counting.state import NO_VERSION, Key, Known
-from services.monitor.counting.windows import LENGTH, Kind, Window
+from services.monitor.checks.input_checks import WindowComparison
+from services.monitor.counting.state import NO_VERSION, Key, MonitorMemory
+from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.verdicts import TROUBLE, in_trouble, make_verdict
 
-_OF_BOTH: dict[Check, Callable[[Asked], Mapping[str, Measured]]] = {
+_OF_BOTH: dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]] = {
     "input_drift": inputs.input_drift,
     "prediction_drift": inputs.prediction_drift,
     "data_quality": inputs.data_quality,
@@ -25,7 +25,7 @@ _OF_BOTH: dict[Check, Callable[[Asked], Mapping[str, Measured]]] = {
 }
 
 # An hour holds a handful of frauds: nothing can be expected of them.
-CHECKS: dict[Kind, dict[Check, Callable[[Asked], Mapping[str, Measured]]]] = {
+CHECKS: dict[Kind, dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]]] = {
     "hour": _OF_BOTH,
     "day": {**_OF_BOTH, "estimated_performance": inputs.estimated_performance},
 }
@@ -41,7 +41,7 @@ ADAPTIVE_WINDOWS = 8  # with fewer quiet windows nothing is known of them
 
 
 @dataclass
-class Memory:
+class MeasuredBefore:
     """Measurements of windows that were judged before: (version, kind, start, rows) -> check -> measurements."""
 
     known: dict[tuple[Key, Kind, datetime, int], dict[Check, Measurements]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Case:
+class WindowUnderTest:
     """One window of one version."""
 
     spec: ModelSpec
@@ -66,14 +66,18 @@ class Case:
 
 
 def judge_window(
-    case: Case, known: Known, memory: Memory, previous: Mapping[Check, Verdict], missing_profile: str = ""
+    case: WindowUnderTest,
+    known: MonitorMemory,
+    memory: MeasuredBefore,
+    previous: Mapping[Check, Verdict],
+    missing_profile: str = "",
 ) -> list[tuple[Verdict, Measurements]]:
     """Every check of the window, with what it measured.
 
     Args:
         previous: the verdicts over the window before. missing_profile: why the version has no profile, when it has none.
     """
-    window = known.window(case.key, case.kind, case.start) or Window()
+    window = known.window(case.key, case.kind, case.start) or CountedWindow()
     profile = known.profiles.get(case.key)
     if profile is None:
         return [
@@ -85,7 +89,7 @@ def judge_window(
     for check, measure in CHECKS[case.kind].items():
         past = [measurements[check] for _, measurements in earlier]
         unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, case.start)
-        asked = Asked(window, case.kind, case.start, profile, case.spec.drift, unanswered)
+        asked = WindowComparison(window, case.kind, case.start, profile, case.spec.drift, unanswered)
         now = measure(asked) if window.rows else {}
         if check == "input_drift" and now and case.spec.drift.adaptive:
             levels = _adaptive_levels(now, past, [start for start, _ in earlier], case.spec, previous.get(check))
@@ -96,7 +100,7 @@ def judge_window(
 
 
 def _earlier(
-    case: Case, known: Known, profile: ReferenceProfile, memory: Memory
+    case: WindowUnderTest, known: MonitorMemory, profile: ReferenceProfile, memory: MeasuredBefore
 ) -> list[tuple[datetime, dict[Check, Measurements]]]:
     """The windows before that had enough rows, oldest first, with what they measured."""
     found = []
@@ -108,7 +112,7 @@ def _earlier(
         remembered = memory.known.get((case.key, case.kind, start, window.rows))
         if remembered is None:
             unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, start)
-            asked = Asked(window, case.kind, start, profile, case.spec.drift, unanswered)
+            asked = WindowComparison(window, case.kind, start, profile, case.spec.drift, unanswered)
             remembered = {check: measure(asked) for check, measure in CHECKS[case.kind].items()}
             memory.known[case.key, case.kind, start, window.rows] = remembered
         found.append((start, remembered))
@@ -116,12 +120,12 @@ def _earlier(
 
 
 def _judged(
-    case: Case,
+    case: WindowUnderTest,
     check: Check,
     now: Measurements,
     past: Sequence[Measurements],
     starts: Sequence[datetime],
-    window: Window,
+    window: CountedWindow,
     previous: Verdict | None,
 ) -> Verdict:
     findings = confirm([*past, now], case.rule) if now else ()
@@ -135,7 +139,7 @@ def _judged(
 
 
 def _verdict(
-    case: Case,
+    case: WindowUnderTest,
     check: Check,
     findings: Sequence[Finding],
     rows: int,

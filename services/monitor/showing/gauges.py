@@ -17,9 +17,9 @@ from dojo.core.spec.schema import Levels, ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from services.monitor.checks.freshness_checks import STALE
 from services.monitor.counting.state import Key
-from services.monitor.counting.windows import LENGTH, Kind, Window
+from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.records import HistoryRow, Judged, Measure
-from services.monitor.metrics import LEVELS, Metrics
+from services.monitor.metrics import LEVELS, MonitorMetrics
 
 DAY_SECONDS = 86_400.0
 
@@ -44,7 +44,7 @@ _PSI_CHECKS = frozenset({"input_drift", "prediction_drift"})
 class Gauges:
     """Keeps the metrics of one process at what was judged last."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: MonitorMetrics) -> None:
         self._metrics = metrics
         self._judged_until: dict[Kind, datetime] = {}
 
@@ -102,7 +102,7 @@ class Gauges:
             self._metrics.judged_until.labels(kind).set(end.timestamp())
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
-    def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: Window | None, enough: int) -> None:
+    def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: CountedWindow | None, enough: int) -> None:
         """A version's live figures beside its holdout's. enough: labelled frauds below which a figure is absent."""
         results = profile.results
         known = live.frauds >= enough

@@ -15,7 +15,7 @@ from dojo.core.connections import connect_redis
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.inbox import Message
 from services.receiver.__main__ import watch
-from services.receiver.metrics import Metrics
+from services.receiver.metrics import ReceiverMetrics
 from services.receiver.receiver import REJECTED_KEY, Receiver
 from services.receiver.server import Server
 from services.receiver.watchdog import Watchdog
@@ -36,7 +36,7 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
     try:
         platform.start()
         # The watchdog's own receiver: the stack's, with less patience.
-        redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), Metrics(CollectorRegistry())
+        redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), ReceiverMetrics(CollectorRegistry())
         watchdog = Watchdog(wall_now(), limit=timedelta(seconds=4))
         receiver = Receiver(redis, RedisWorldClock(redis), watchdog, metrics, wall_now)
         watching = threading.Thread(target=watch, args=(receiver, metrics, stop, 0.1))

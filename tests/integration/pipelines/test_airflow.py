@@ -202,10 +202,10 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform:
     dag = f"retrain_{STALE}"
     airflow.finished(platform.runs[STALE], PATIENCE)
     write_spec(tmp_path / "models", STALE)
-    variables = {"DOJO_MODELS_DIR": str(tmp_path / "models"), "DOJO_RETRAINER_PORT": str(free_port())}
+    variables = {"DOJO_MODELS_DIR": str(tmp_path / "models"), "DOJO_TRAINER_PORT": str(free_port())}
     command = [sys.executable, "-m", "services.trainer"]
-    retrainer = Server("retrainer", command, tmp_path, {**airflow.variables, **variables})
-    retrainer.start()
+    trainer = Server("trainer", command, tmp_path, {**airflow.variables, **variables})
+    trainer.start()
     try:
         wait_until(lambda: platform.redis.exists(f"dojo:retraining:{STALE}:last") == 1, 60, "the schedule counts from now")
         assert [run.run_id for run in client.runs(dag)] == ["by-hand"]
@@ -217,7 +217,7 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform:
         assert "7d" in newest.conf["reason"]
         assert len(client.runs(dag)) == 2
     finally:
-        retrainer.stop()
+        trainer.stop()
 
 
 def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platform) -> None:

@@ -27,7 +27,7 @@ from pipelines.release.artefacts import dump_spec
 from pipelines.release.job_runs import create_run
 from pipelines.release.mlflow_run import RECORD_PATH
 from pipelines.release.tracking import tracking_client
-from pipelines.training.reference import Holdout
+from pipelines.training.reference import ReferenceHoldout
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, ROWS, SCORE_COLUMN, reference_rows
 from tests.support.bundles import SERVICE, register_champion
 from tests.support.payments import small_spec
@@ -65,7 +65,7 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     inputs = np.round(random.lognormal(1, 1, (3000, len(FEATURES))), 2).astype(np.float32)
     inputs[:, FEATURES.index("is_night")] = random.random(3000) < 0.3
     inputs[:, FEATURES.index("is_weekend")] = 0.0  # a constant is drawn too
-    holdout = Holdout(
+    holdout = ReferenceHoldout(
         names=FEATURES, inputs=inputs, scores=random.beta(0.3, 30, 3000), labels=np.zeros(3000, np.int8),
         times=np.full(3000, np.datetime64("2030-01-01")), entities={}, missing={},
     )  # fmt: skip

@@ -22,7 +22,7 @@ from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from pipelines.features.skew import measure
-from services.materializer.metrics import Metrics
+from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
 from tests.support.payments import START, fill_lake, outcomes_of, payments, transactions_of
 from tests.support.servers import RedisServer
@@ -201,7 +201,7 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     redis, registry = Redis.from_url(redis_server.url, socket_timeout=1), CollectorRegistry()
     spec = load_spec(Path("models/fraud_detection.yaml")).model_copy(update={"name": "shop"})
     now = [0.0]
-    watch = SkewWatch(shop.lake("watched"), redis, {"shop": spec}, Metrics(registry), lambda: now[0])
+    watch = SkewWatch(shop.lake("watched"), redis, {"shop": spec}, MaterializerMetrics(registry), lambda: now[0])
 
     def count(name: str) -> float:
         return registry.get_sample_value(name, {} if "seconds" in name else {"model": "shop", "cause": "redis"}) or 0.0
@@ -217,7 +217,9 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     assert found is not None
     assert (found.day, found.as_of, found.rows) == (DAY, AS_OF, 0)
     watch.look(AS_OF + timedelta(hours=20))
-    SkewWatch(shop.lake("restarted"), redis, {"shop": spec}, Metrics(CollectorRegistry())).look(AS_OF + timedelta(hours=20))
+    SkewWatch(shop.lake("restarted"), redis, {"shop": spec}, MaterializerMetrics(CollectorRegistry())).look(
+        AS_OF + timedelta(hours=20)
+    )
     assert read_skew(redis, "shop") == found
     watch.look(AS_OF + timedelta(days=1))
     later = read_skew(redis, "shop")

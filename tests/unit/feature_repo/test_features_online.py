@@ -21,7 +21,7 @@ from pipelines.features.catalog_report import catalog_entries, search
 from pipelines.features.materialize import latest_midnight
 from services.materializer.loop import is_due, publishable
 from services.streamer import activity
-from services.streamer.windows import Window
+from services.streamer.windows import SlidingWindow
 from tests.support.feature_reference import Payment, outcomes_of, transactions_of
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -132,14 +132,14 @@ def test_building_again_or_from_doubled_rows_writes_the_same_bytes(tmp_path: Pat
 def test_a_late_event_makes_a_row_newer_than_the_push_before_and_than_what_was_materialised() -> None:
     latest = NOON + timedelta(seconds=7)
     microseconds = int(latest.timestamp()) * 1_000_000
-    stamps = [activity.online_timestamp(Window((microseconds,), (1,), revision)) for revision in (0, 1, 2)]
+    stamps = [activity.online_timestamp(SlidingWindow((microseconds,), (1,), revision)) for revision in (0, 1, 2)]
     materialised = latest + timedelta(microseconds=1)
     assert stamps[0] == latest < materialised < stamps[1] < stamps[2]
 
 
 def test_windows_are_open_at_their_old_end() -> None:
     day, hour = 86_400_000_000, 3_600_000_000
-    window = Window((0, 1, day - hour, day - hour + 1, day), (1, 10, 100, 1000, 10000), 0)
+    window = SlidingWindow((0, 1, day - hour, day - hour + 1, day), (1, 10, 100, 1000, 10000), 0)
     row = activity.customer_activity(window)
     assert row["customer_last_tx_count_24h"] == 4  # the first is exactly 24 hours old
     assert row["customer_last_amount_1h"] == 110.0  # the third is exactly one hour old

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dojo.core.judging.gate.compare import Judgement, judge
-from dojo.core.judging.gate.decision import Decision, Guard
+from dojo.core.judging.gate.compare import GateJudgement, judge
+from dojo.core.judging.gate.decision import GateDecision, Guard
 from pipelines.gate.report import html_page, markdown, write_report
 from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec
 
@@ -19,11 +19,11 @@ LABELS = labels()
 GOOD, BETTER = noisy_scores(LABELS, 2.0, seed=2), noisy_scores(LABELS, 2.8, seed=3)
 
 
-def decide(old: np.ndarray, new: np.ndarray, y: np.ndarray = LABELS, **new_candidate: float) -> Decision:
+def decide(old: np.ndarray, new: np.ndarray, y: np.ndarray = LABELS, **new_candidate: float) -> GateDecision:
     return judge(spec(), "job", holdout(y), candidate(old, "1"), candidate(new, **new_candidate)).decision  # type: ignore[arg-type]
 
 
-def guard(decision: Decision, name: str) -> Guard:
+def guard(decision: GateDecision, name: str) -> Guard:
     return next(guard for guard in decision.guards if guard.name == name)
 
 
@@ -194,7 +194,7 @@ def test_the_rollouts_baseline_is_the_champion_at_its_own_threshold() -> None:
 
 def test_a_decision_survives_its_file(tmp_path: Path) -> None:
     decision = decide(GOOD, BETTER)
-    assert Decision.read(decision.write(tmp_path)) == decision
+    assert GateDecision.read(decision.write(tmp_path)) == decision
     assert "NaN" not in msgspec.json.encode(decision).decode()
 
 
@@ -217,7 +217,7 @@ def test_the_report_says_it_all_and_needs_nothing_from_elsewhere(tmp_path: Path)
     judge(spec(), "job", holdout(LABELS), None, candidate(GOOD)),
     judge(spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(GOOD), "<b>features</b> & more are missing"),
 ])  # fmt: skip
-def test_a_report_without_a_comparison_says_why(judged: Judgement) -> None:
+def test_a_report_without_a_comparison_says_why(judged: GateJudgement) -> None:
     text, page = markdown(judged.decision, {}), html_page(judged.decision, {})
     assert judged.decision.reason in text
     assert "<b>features" not in page

@@ -11,7 +11,7 @@ import pytest
 from dojo.core.state.inbox import is_resolved
 from services.receiver.messages import message_of, recovery_message, silence_message
 from services.receiver.payload import MalformedPayloadError, decode
-from services.receiver.watchdog import Change, Watchdog
+from services.receiver.watchdog import Watchdog, WatchdogChange
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMIT = timedelta(seconds=120)
@@ -126,16 +126,18 @@ def test_its_silence_is_told_until_somebody_took_it_and_then_its_end() -> None:
     watchdog = Watchdog(NOON, LIMIT)
     assert watchdog.untold(after(120)) is None
     silent = watchdog.untold(after(121))
-    assert silent == Change("silent", NOON, timedelta(seconds=121))
+    assert silent == WatchdogChange("silent", NOON, timedelta(seconds=121))
     assert watchdog.untold(after(125)) is not None, "the inbox was away: told again"
     watchdog.told(silent)
     assert watchdog.untold(after(1000)) is None, "once"
     watchdog.bark(after(1001))
     back = watchdog.untold(after(1002))
-    assert back == Change("back", NOON, timedelta(seconds=1001))
+    assert back == WatchdogChange("back", NOON, timedelta(seconds=1001))
     watchdog.told(back)
     assert watchdog.untold(after(1003)) is None
-    assert watchdog.untold(after(1122)) == Change("silent", after(1001), timedelta(seconds=121)), "the next one is another"
+    assert watchdog.untold(after(1122)) == WatchdogChange("silent", after(1001), timedelta(seconds=121)), (
+        "the next one is another"
+    )
 
 
 def test_a_bark_while_its_silence_is_being_told_is_the_end_of_it() -> None:
@@ -144,7 +146,7 @@ def test_a_bark_while_its_silence_is_being_told_is_the_end_of_it() -> None:
     assert silent is not None
     watchdog.bark(after(122))
     watchdog.told(silent)
-    assert watchdog.untold(after(123)) == Change("back", NOON, timedelta(seconds=122))
+    assert watchdog.untold(after(123)) == WatchdogChange("back", NOON, timedelta(seconds=122))
 
 
 def test_a_silence_that_nobody_could_be_told_of_in_time_is_not_told_afterwards() -> None:

@@ -20,11 +20,11 @@ from dojo.core.events.types import Event, Prediction, Stream, Transaction, encod
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.state.clock import wall_now
 from services.recorder.deduplicate import PartitionIds, new_events
-from services.recorder.loop import STUCK_AFTER, Status
+from services.recorder.loop import STUCK_AFTER, RecorderStatus
 from services.recorder.ownership import LakeOwnership, remove_leftovers
 from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, retry_interval, round_interval
 from services.recorder.rejected import RejectedMessages
-from services.recorder.rows import Received, Rejection, frame_of, parse
+from services.recorder.rows import Received, RejectedRow, frame_of, parse
 from tests.integration.services.recorder.recording import synthetic_events
 
 DAY = date(2018, 6, 10)
@@ -157,8 +157,8 @@ def test_memory_is_bounded_by_forgetting_the_partition_unused_for_longest(tmp_pa
     assert len(big.of(TX, first)) == 10, "the partition in use stays, however large"
 
 
-def rejection(number: int, payload: bytes = b"x") -> Rejection:
-    return Rejection(f"{number}-0", "because", payload)
+def rejection(number: int, payload: bytes = b"x") -> RejectedRow:
+    return RejectedRow(f"{number}-0", "because", payload)
 
 
 def lines(path: Path) -> list[str]:
@@ -233,7 +233,7 @@ def test_retries_slow_down_to_a_bound(failures: int) -> None:
 
 
 def test_a_round_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, now = Status(), [100.0]
+    status, now = RecorderStatus(), [100.0]
     monkeypatch.setattr("services.recorder.loop.time.monotonic", lambda: now[0])
     status.begin()
     now[0] += STUCK_AFTER - 1

@@ -26,11 +26,11 @@ import numpy.typing as npt
 
 from dojo.core.judging.gate.decision import (
     Contender,
-    Decision,
+    GateDecision,
+    GateVerdict,
     Guard,
     Outcome,
     Segment,
-    Verdict,
 )
 from dojo.core.judging.gate.guards import guards
 from dojo.core.spec.load import ModelSpec
@@ -47,7 +47,7 @@ SEGMENT_DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Holdout:
+class GateHoldout:
     """The rows both models are judged on, each seen by neither.
 
     Attributes:
@@ -112,16 +112,16 @@ class _Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class GateJudgement:
     """The decision, and the bootstrapped gains behind its interval (for a picture of them), shape (draws,); None without any."""
 
-    decision: Decision
+    decision: GateDecision
     drawn: npt.NDArray[np.float64] | None
 
 
 def judge(
-    spec: ModelSpec, job: str, holdout: Holdout, champion: Candidate | None, challenger: Candidate, obstacle: str = ""
-) -> Judgement:
+    spec: ModelSpec, job: str, holdout: GateHoldout, champion: Candidate | None, challenger: Candidate, obstacle: str = ""
+) -> GateJudgement:
     """Decide about the challenger.
 
     Args:
@@ -130,11 +130,11 @@ def judge(
     """
     if champion is None:
         reason = "There is no champion to compare with: the first version becomes the champion."
-        return Judgement(_decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason), None)
+        return GateJudgement(_decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason), None)
     obstacle = obstacle or _too_few(holdout)
     if obstacle or champion.scores is None or challenger.scores is None:
         reason = f"Nothing was compared: {obstacle}. The champion stays."
-        return Judgement(_decision(spec, job, holdout, champion, challenger, "insufficient_data", "keep", reason), None)
+        return GateJudgement(_decision(spec, job, holdout, champion, challenger, "insufficient_data", "keep", reason), None)
 
     pair = _Pair(holdout.labels, champion.scores, challenger.scores, holdout.clusters)
     gain = pair.gain(spec, spec.gate.bootstrap_draws)
@@ -148,16 +148,16 @@ def judge(
         spec, job, holdout, champion, challenger, verdict, outcome,
         _reason(spec, verdict, vetoes, gain), vetoes=vetoes, gain=gain, guarded=guarded, segments=segments,
     )  # fmt: skip
-    return Judgement(decided, gain.drawn)
+    return GateJudgement(decided, gain.drawn)
 
 
-def _too_few(holdout: Holdout) -> str:
+def _too_few(holdout: GateHoldout) -> str:
     if holdout.frauds < MINIMUM_FRAUDS:
         return f"the holdout has {holdout.frauds:,} frauds in {holdout.rows:,} payments, at least {MINIMUM_FRAUDS} are needed"
     return ""
 
 
-def _verdict(spec: ModelSpec, gain: RelativeGain) -> Verdict:
+def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:
     if gain.high < 0:
         return "worse"
     return "improved" if gain.low > 0 and gain.value >= spec.gate.minimum_gain else "inconclusive"
@@ -180,7 +180,7 @@ def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
     )
 
 
-def _reason(spec: ModelSpec, verdict: Verdict, vetoes: Sequence[str], gain: RelativeGain) -> str:
+def _reason(spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain) -> str:
     found = f"PR-AUC {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%} interval {gain.low:+.1%} to {gain.high:+.1%}"
     if verdict == "worse":
         return f"{found}: the challenger is worse. The champion stays."
@@ -199,10 +199,10 @@ def _reason(spec: ModelSpec, verdict: Verdict, vetoes: Sequence[str], gain: Rela
 def _decision(
     spec: ModelSpec,
     job: str,
-    holdout: Holdout,
+    holdout: GateHoldout,
     champion: Candidate | None,
     challenger: Candidate,
-    verdict: Verdict,
+    verdict: GateVerdict,
     outcome: Outcome,
     reason: str,
     *,
@@ -210,9 +210,9 @@ def _decision(
     gain: RelativeGain | None = None,
     guarded: tuple[Guard, ...] = (),
     segments: tuple[Segment, ...] = (),
-) -> Decision:
+) -> GateDecision:
     gate = spec.gate
-    return Decision(
+    return GateDecision(
         model=spec.name, job=job, as_of=challenger.as_of, verdict=verdict, outcome=outcome, vetoes=vetoes, reason=reason,
         primary_metric=gate.primary_metric, minimum_gain=gate.minimum_gain,
         gain=gain.value if gain else None, low=gain.low if gain else None, high=gain.high if gain else None,
@@ -224,7 +224,7 @@ def _decision(
     )  # fmt: skip
 
 
-def _contender(candidate: Candidate, holdout: Holdout) -> Contender:
+def _contender(candidate: Candidate, holdout: GateHoldout) -> Contender:
     metrics = {}
     if candidate.scores is not None and 0 < holdout.frauds < holdout.rows:
         metrics = evaluate(holdout.labels, candidate.scores) | at_threshold(

@@ -12,7 +12,7 @@ import msgspec
 DECISION_FILE = "decision.json"
 GATE_PATH = "gate"  # where it and its report are, in the workspace and among the run's artefacts
 
-Verdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
+GateVerdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
 Outcome = Literal["promote", "keep", "regression", "first"]
 GuardVerdict = Literal["ok", "veto", "insufficient_data"]
 
@@ -74,7 +74,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's decision.
 
     Attributes:
@@ -91,7 +91,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     job: str
     as_of: datetime
-    verdict: Verdict
+    verdict: GateVerdict
     outcome: Outcome
     vetoes: tuple[str, ...]
     reason: str
@@ -126,5 +126,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return path
 
     @staticmethod
-    def read(path: Path) -> Decision:
-        return msgspec.json.decode(path.read_bytes(), type=Decision)
+    def read(path: Path) -> GateDecision:
+        return msgspec.json.decode(path.read_bytes(), type=GateDecision)

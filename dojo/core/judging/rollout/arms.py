@@ -15,7 +15,7 @@ SCORE_EDGES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 LATENCY_EDGES = tuple(50e-6 * 2.0**step for step in range(16))
 
 
-class Arm(msgspec.Struct):
+class ArmCounts(msgspec.Struct):
     """One arm's share of a stage.
 
     Attributes:

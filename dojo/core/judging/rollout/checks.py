@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import numpy as np
 
-from dojo.core.judging.rollout.arms import Arm
+from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence, stage_time
 from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
-from dojo.core.judging.rollout.stages import Look, Stage, Verdict
+from dojo.core.judging.rollout.stages import CheckResult, CheckVerdict, Stage
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.histograms.binning import population_stability_index
@@ -27,9 +27,9 @@ WARN_AFTER = timedelta(seconds=120)
 SCORE_TAIL = 1e-4
 
 
-def looks_of(
+def check_results(
     evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool
-) -> tuple[Look, ...]:
+) -> tuple[CheckResult, ...]:
     """All looks of the evidence's stage; see `judge` for the arguments."""
     at = _Stage(evidence, spec, gate, spec.rollout.minimum_requests)
     own = {Stage.SHADOW: _shadow, Stage.CANARY: _canary, Stage.WATCH: _watch}[evidence.stage](at)
@@ -55,7 +55,7 @@ class _Stage:
         needed: int | None = None,
         note: str = "",
         floor: float | None = None,
-    ) -> Look:
+    ) -> CheckResult:
         """A look at an e-process (or at the mean of two, which is one again).
 
         Args:
@@ -70,7 +70,7 @@ class _Stage:
         stop = stops_at(self.evidence.stage, check, self.spec)
         requests = self.evidence.challenger.requests if observations is None else observations
         wanted = self.needed if needed is None else needed
-        verdict: Verdict = "ok"
+        verdict: CheckVerdict = "ok"
         if e_value >= stop:
             verdict = "failed"
         elif requests < wanted or value is None:
@@ -79,7 +79,7 @@ class _Stage:
             verdict, note = "insufficient_data", _joined(note, "suspicious: more requests will tell chance from fault")
         elif limit is not None and value > limit:
             note = _joined(note, "above the limit, within chance")
-        return Look(
+        return CheckResult(
             check=check,
             verdict=verdict,
             measures=measures,
@@ -93,11 +93,11 @@ class _Stage:
         )
 
 
-def _shadow(at: _Stage) -> tuple[Look, ...]:
+def _shadow(at: _Stage) -> tuple[CheckResult, ...]:
     return (_errors(at), _slow(at, "scoring alone takes longer than the latency objective"), _declines(at), _scores(at))
 
 
-def _canary(at: _Stage) -> tuple[Look, ...]:
+def _canary(at: _Stage) -> tuple[CheckResult, ...]:
     checks, challenger, champion = at.spec.rollout.checks, at.evidence.challenger, at.evidence.champion
     degraded = at.sequential(
         "degraded",
@@ -109,7 +109,7 @@ def _canary(at: _Stage) -> tuple[Look, ...]:
     return (_errors(at), degraded, _slow(at, "answered later than the latency objective"), _declines(at), _scores(at))
 
 
-def _watch(at: _Stage) -> tuple[Look, ...]:
+def _watch(at: _Stage) -> tuple[CheckResult, ...]:
     evidence, arm, labelled = at.evidence, at.evidence.challenger, at.evidence.labelled
     limits = watch_limits(evidence.baseline, at.gate, at.spec)
     errors = at.sequential("errors", "share of requests it did not answer", _rate(arm.errors, arm.requests), limits.errors)
@@ -135,7 +135,7 @@ def _watch(at: _Stage) -> tuple[Look, ...]:
     return (errors, slow, missed, false_positives)
 
 
-def _errors(at: _Stage) -> Look:
+def _errors(at: _Stage) -> CheckResult:
     challenger, champion = at.evidence.challenger, at.evidence.champion
     return at.sequential(
         "errors",
@@ -147,7 +147,7 @@ def _errors(at: _Stage) -> Look:
     )
 
 
-def _slow(at: _Stage, measures: str) -> Look:
+def _slow(at: _Stage, measures: str) -> CheckResult:
     challenger, champion = at.evidence.challenger, at.evidence.champion
     return at.sequential(
         "slow",
@@ -159,7 +159,7 @@ def _slow(at: _Stage, measures: str) -> Look:
     )
 
 
-def _declines(at: _Stage) -> Look:
+def _declines(at: _Stage) -> CheckResult:
     challenger, champion = at.evidence.challenger, at.evidence.champion
     return at.sequential(
         "declines",
@@ -172,12 +172,12 @@ def _declines(at: _Stage) -> Look:
     )
 
 
-def _scores(at: _Stage) -> Look:
+def _scores(at: _Stage) -> CheckResult:
     """PSI of the two arms' scores: failed only above the spec's limit *and* above what chance gives so few requests."""
     ours, theirs = at.evidence.challenger, at.evidence.champion
     limit = at.spec.rollout.checks.score_psi
     value: float | None = None
-    verdict: Verdict = "insufficient_data"
+    verdict: CheckVerdict = "insufficient_data"
     note = ""
     if ours.answered and theirs.answered:
         value = population_stability_index(np.array(theirs.scores), np.array(ours.scores))
@@ -185,7 +185,7 @@ def _scores(at: _Stage) -> Look:
         note = f"chance alone reaches {noise:.3f}"
         if min(ours.answered, theirs.answered) >= at.needed:
             verdict = "failed" if value > max(limit, noise) else "ok"
-    return Look(
+    return CheckResult(
         check="scores",
         verdict=verdict,
         measures="PSI against the champion's scores",
@@ -198,7 +198,7 @@ def _scores(at: _Stage) -> Look:
     )
 
 
-def _requests(at: _Stage, caught_up: bool) -> Look:
+def _requests(at: _Stage, caught_up: bool) -> CheckResult:
     requests = at.evidence.challenger.requests
     unbroken = requests - at.evidence.requests_before_gap  # what was dropped unread may have been the failures
     notes = ["" if caught_up else "still reading what was written meanwhile"]
@@ -208,7 +208,7 @@ def _requests(at: _Stage, caught_up: bool) -> Look:
         else []
     )
     notes += [f"{at.evidence.malformed} malformed events skipped"] if at.evidence.malformed else []
-    return Look(
+    return CheckResult(
         check="requests",
         verdict="ok" if unbroken >= at.needed and caught_up else "insufficient_data",
         measures="requests that the challenger got in this stage",
@@ -221,10 +221,10 @@ def _requests(at: _Stage, caught_up: bool) -> Look:
     )
 
 
-def _time(at: _Stage, elapsed: timedelta | None) -> Look:
+def _time(at: _Stage, elapsed: timedelta | None) -> CheckResult:
     needed = stage_time(at.evidence.stage, at.spec)
     silence = format_duration(longest_silence(at.evidence.stage, at.spec))
-    return Look(
+    return CheckResult(
         check="time",
         verdict="ok" if elapsed is not None and elapsed >= needed else "insufficient_data",
         measures=f"world time with traffic along the stage's route; silences beyond {silence} do not count",
@@ -254,7 +254,7 @@ def _against(events: int, requests: int) -> str:
     return f"champion {events / requests:.2%} of {requests}" if requests else "the champion got no requests"
 
 
-def _median(arm: Arm) -> str:
+def _median(arm: ArmCounts) -> str:
     median = arm.median_latency()
     return "" if median is None else f"median below {1000 * median:.3g} ms"
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from dojo.core.judging.rollout.checks import looks_of
+from dojo.core.judging.rollout.checks import check_results
 from dojo.core.judging.rollout.evidence import Evidence
-from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.spec.load import ModelSpec
 
 Decision = Literal["stay", "advance", "end_unlabelled", "roll_back"]
@@ -26,17 +26,17 @@ BY_LABELS = frozenset({"catch_rate", "false_positives"})
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class StageJudgement:
     """All looks of a stage, and what to do. `reason` says why in words."""
 
-    looks: tuple[Look, ...]
+    looks: tuple[CheckResult, ...]
     decision: Decision
     reason: str
 
 
 def judge(
     evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool = True
-) -> Judgement:
+) -> StageJudgement:
     """Look at every check of the evidence's stage.
 
     Args:
@@ -44,27 +44,27 @@ def judge(
         elapsed: world time in which traffic followed the stage's route (`Evidence.covered`); None while none does.
         caught_up: whether everything written so far was read. A stage does not end on half of its evidence.
     """
-    looks = looks_of(evidence, spec, gate, elapsed, caught_up)
+    looks = check_results(evidence, spec, gate, elapsed, caught_up)
     failed = [look for look in looks if look.verdict == "failed"]
     if failed:
-        return Judgement(looks, "roll_back", "; ".join(in_words(look) for look in failed))
+        return StageJudgement(looks, "roll_back", "; ".join(in_words(look) for look in failed))
     waiting = [look.check for look in looks if look.verdict != "ok"]
     if not waiting:
-        return Judgement(looks, "advance", f"all {len(looks)} checks of {evidence.stage} are ok")
+        return StageJudgement(looks, "advance", f"all {len(looks)} checks of {evidence.stage} are ok")
     if evidence.stage is Stage.WATCH and elapsed is not None and elapsed >= PATIENCE_FOR_LABELS * spec.rollout.watch_time:
         unlabelled = {
             look.check for look in looks if look.check in BY_LABELS and (look.requests < look.needed or look.value is None)
         }
         if unlabelled.issuperset(waiting):
-            return Judgement(
+            return StageJudgement(
                 looks,
                 "end_unlabelled",
                 f"nothing failed in twice the watch time, but too few labels for {' and '.join(waiting)}",
             )
-    return Judgement(looks, "stay", f"waiting for {', '.join(waiting)}")
+    return StageJudgement(looks, "stay", f"waiting for {', '.join(waiting)}")
 
 
-def in_words(look: Look) -> str:
+def in_words(look: CheckResult) -> str:
     """One look as a sentence: `errors: 20.1 % of 412 requests, limit 0.5 %, e-value 55 of 40`."""
     value = "nothing measured" if look.value is None else look.shown(look.value)
     limit = "" if look.limit is None else f", limit {look.shown(look.limit)}"

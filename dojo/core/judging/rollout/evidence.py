@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from dojo.core.judging.rollout.arms import Arm
-from dojo.core.judging.rollout.labels import Labelled
+from dojo.core.judging.rollout.arms import ArmCounts
+from dojo.core.judging.rollout.labels import LabelJoin
 from dojo.core.judging.rollout.limits import Baseline
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import ModelSpec
@@ -39,13 +39,13 @@ class Evidence(msgspec.Struct, kw_only=True):
     covered: timedelta = timedelta(0)
     waited: timedelta = timedelta(0)
     looked: tuple[datetime, datetime] | None = None
-    challenger: Arm = msgspec.field(default_factory=Arm)
-    champion: Arm = msgspec.field(default_factory=Arm)
+    challenger: ArmCounts = msgspec.field(default_factory=ArmCounts)
+    champion: ArmCounts = msgspec.field(default_factory=ArmCounts)
     tests: dict[str, RestartingEProcess] = {}
     counted: dict[str, set[int]] = {}
     newest: dict[str, datetime] = {}
     baseline: Baseline = Baseline()
-    labelled: Labelled = msgspec.field(default_factory=Labelled)
+    labelled: LabelJoin = msgspec.field(default_factory=LabelJoin)
     malformed: int = 0
     gaps: int = 0
     requests_before_gap: int = 0

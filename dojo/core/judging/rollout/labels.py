@@ -11,7 +11,7 @@ import msgspec
 KEPT = 40_000
 
 
-class Labelled(msgspec.Struct):
+class LabelJoin(msgspec.Struct):
     """Predictions with a known outcome.
 
     Attributes:

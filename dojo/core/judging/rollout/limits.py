@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from dojo.core.judging.rollout.arms import Arm
+from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import ModelSpec
 
@@ -65,7 +65,7 @@ def stops_at(stage: Stage, check: str, spec: ModelSpec) -> float:
     return 1 / (spec.rollout.checks.false_alarm * PARTS[stage, check])
 
 
-def baseline_of(champion: Arm) -> Baseline:
+def baseline_of(champion: ArmCounts) -> Baseline:
     """What the watch stage compares with, from the champion's arm of the canary."""
     return Baseline(_upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests))
 

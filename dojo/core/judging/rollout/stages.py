@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Verdict = Literal["ok", "insufficient_data", "failed"]
+CheckVerdict = Literal["ok", "insufficient_data", "failed"]
 Unit = Literal["fraction", "psi", "requests", "seconds"]
 
 
@@ -27,7 +27,7 @@ class Stage(StrEnum):
 ENDED = frozenset({Stage.DONE, Stage.ROLLED_BACK})
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One check at one look, in the words of `dojo rollout show`: what was measured, on how many requests, against which limit.
 
     Attributes:
@@ -39,7 +39,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     check: str
-    verdict: Verdict
+    verdict: CheckVerdict
     measures: str
     value: float | None
     limit: float | None

@@ -16,10 +16,10 @@ from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import (
     NoRolloutError,
-    Request,
     Rollout,
     RolloutActiveError,
     RolloutConflictError,
+    RolloutRequest,
     Rollouts,
 )
 from dojo.core.state.routes import Arm, Route, RouteConflictError, RouteTable, route_key
@@ -137,7 +137,7 @@ def leave_requests(url: str, writer: int) -> None:
     rollouts, done = Rollouts(connect_redis(url)), 0
     while done < CHANGES:
         try:
-            rollouts.request(SPEC.name, Request(action="abort", who=str(writer), why="", wall_time=NOON))
+            rollouts.request(SPEC.name, RolloutRequest(action="abort", who=str(writer), why="", wall_time=NOON))
         except RolloutConflictError:
             continue
         done += 1
@@ -160,7 +160,7 @@ def test_a_stale_write_changes_neither_rollout_nor_evidence(rollouts: Rollouts) 
 
 
 def test_nothing_can_be_asked_of_a_model_without_an_active_rollout(rollouts: Rollouts) -> None:
-    request = Request(action="abort", who="Zoë", why="", wall_time=NOON)
+    request = RolloutRequest(action="abort", who="Zoë", why="", wall_time=NOON)
     with pytest.raises(NoRolloutError, match="no rollout is active"):
         rollouts.request(SPEC.name, request)
     rollouts.save(msgspec.structs.replace(start(rollouts, "2"), stage=Stage.DONE))

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
 from dojo.core.registry.errors import NoPreviousChampionError, RegistryUnavailableError, UnknownVersionError
-from dojo.core.registry.promotion import Champions, Change
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import (
     AUDIT_TAG_PREFIX,
     CHALLENGER,
@@ -53,12 +53,12 @@ def registry(mlflow_server: MlflowServer) -> Iterator[ModelRegistry]:
 
 
 @pytest.fixture
-def champions(server: RedisServer, registry: ModelRegistry) -> Champions:
+def champions(server: RedisServer, registry: ModelRegistry) -> RoleChanges:
     """Nobody has a role, nothing is routed, nothing was recorded."""
     redis = connect_redis(server.url)
     redis.flushdb()
     put(registry)
-    return Champions(registry, RouteTable(redis), AuditTrail(redis))
+    return RoleChanges(registry, RouteTable(redis), AuditTrail(redis))
 
 
 def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
@@ -196,12 +196,12 @@ def test_an_absent_mlflow_is_unavailable_and_says_so() -> None:
 # ---- registry, route and trail together
 
 
-def told(champions: Champions) -> list[tuple[Any, ...]]:
+def told(champions: RoleChanges) -> list[tuple[Any, ...]]:
     """The trail without what differs between one run and another: wall times and what hangs on them."""
     return [(e.sequence, e.kind, e.who, e.what, e.why, e.before, e.after, e.world_time) for e in champions.audit.entries()]
 
 
-def state(champions: Champions) -> dict[str, object]:
+def state(champions: RoleChanges) -> dict[str, object]:
     assert champions.audit.verify(anchors(champions.registry)).faults == ()
     return {
         "roles": roles(champions.registry),
@@ -212,7 +212,7 @@ def state(champions: Champions) -> dict[str, object]:
     }
 
 
-def test_a_champions_life(champions: Champions) -> None:
+def test_a_champions_life(champions: RoleChanges) -> None:
     """First version, a better one, back, back again, and the taken-back one's second chance."""
     first = champions.promote(MODEL, "1", change("a"))
     assert (first.strategy, first.arms) == ("champion", (Arm("champion", "1", 1.0),))
@@ -234,7 +234,7 @@ def test_a_champions_life(champions: Champions) -> None:
     assert champions.audit.verify(anchors(champions.registry)).faults == ()
 
 
-def test_promoting_the_champion_again_says_nothing_new(champions: Champions) -> None:
+def test_promoting_the_champion_again_says_nothing_new(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
     champions.promote(MODEL, "2", change("b"))
     before = state(champions)
@@ -246,7 +246,7 @@ def test_promoting_the_champion_again_says_nothing_new(champions: Champions) -> 
     assert len(after["trail"]) == len(before["trail"]) + 2  # type: ignore[arg-type]
 
 
-def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions: Champions) -> None:
+def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
     champions.registry.set_alias(MODEL, CHAMPION, "3")  # in MLflow's own page
     champions.promote(MODEL, "1", change("b"))
@@ -254,16 +254,16 @@ def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions:
     assert (newest.before, newest.after["champion"]) == ({"champion": "3"}, "1")
 
 
-def doomed(champions: Champions, server: RedisServer, fate: Fate) -> Champions:
+def doomed(champions: RoleChanges, server: RedisServer, fate: Fate) -> RoleChanges:
     """The same platform, seen from a process that fate will kill."""
 
     redis = doomed_redis(server.url, fate)
     registry = ModelRegistry(champions.registry.url)
     registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
-    return Champions(registry, RouteTable(redis), AuditTrail(redis))
+    return RoleChanges(registry, RouteTable(redis), AuditTrail(redis))
 
 
-Act = Callable[[Champions], object]
+Act = Callable[[RoleChanges], object]
 
 LIVES: dict[str, tuple[dict[str, str], list[Act], Act]] = {
     "the first champion": ({CHALLENGER: "1"}, [], lambda c: c.promote(MODEL, "1", change("x"))),
@@ -298,7 +298,7 @@ LIVES: dict[str, tuple[dict[str, str], list[Act], Act]] = {
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: Champions, server: RedisServer, life: str) -> None:
+def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: RoleChanges, server: RedisServer, life: str) -> None:
     roles_before, past, act = LIVES[life]
 
     redis = connect_redis(server.url)
@@ -348,10 +348,10 @@ class Outage:
         return call
 
 
-def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(champions: Champions) -> None:
+def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
     away = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
-    without = Champions(away, champions.routes, champions.audit)
+    without = RoleChanges(away, champions.routes, champions.audit)
     before = champions.routes.get(MODEL)
     with pytest.raises(RegistryUnavailableError):
         without.promote(MODEL, "2", change("b"))
@@ -369,7 +369,7 @@ def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(ch
 
 
 @pytest.mark.parametrize("life", ["a promotion", "a rollback"])
-def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champions: Champions, life: str) -> None:
+def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champions: RoleChanges, life: str) -> None:
     roles_before, past, act = LIVES[life]
     put(champions.registry, **roles_before)
     for one in past:
@@ -393,7 +393,7 @@ def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champi
 # ---- routes
 
 
-def test_who_decided_on_a_route_that_is_gone_is_told(champions: Champions) -> None:
+def test_who_decided_on_a_route_that_is_gone_is_told(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
     both = (Arm("champion", "1", 0.5), Arm("challenger", "2", 0.5))
     with pytest.raises(RouteConflictError, match="expected route generation 0, found 1"):
@@ -401,7 +401,7 @@ def test_who_decided_on_a_route_that_is_gone_is_told(champions: Champions) -> No
     assert champions.route(MODEL, "ab", both, change("b"), expected=1).generation == 2
 
 
-def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: Champions, server: RedisServer) -> None:
+def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: RoleChanges, server: RedisServer) -> None:
     champions.promote(MODEL, "1", change("a"))
 
     class Slow(RouteTable):
@@ -412,7 +412,7 @@ def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: C
             champions.route(MODEL, "champion", (Arm("champion", "2", 1.0),), change("faster"))
             return found
 
-    slow = Champions(champions.registry, Slow(connect_redis(server.url)), champions.audit)
+    slow = RoleChanges(champions.registry, Slow(connect_redis(server.url)), champions.audit)
     before = len(told(champions))
     with pytest.raises(RouteConflictError):
         slow.route(MODEL, "champion", (Arm("champion", "3", 1.0),), change("slower"))
@@ -423,16 +423,16 @@ def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: C
     assert len(told(champions)) == before + 1
 
 
-def test_a_route_that_was_lost_can_be_made_again(champions: Champions, server: RedisServer) -> None:
+def test_a_route_that_was_lost_can_be_made_again(champions: RoleChanges, server: RedisServer) -> None:
     first = champions.promote(MODEL, "1", change("a"))
     connect_redis(server.url).delete(f"dojo:route:{MODEL}")
     assert champions.promote(MODEL, "1", change("a")) == first
     assert champions.routes.get(MODEL) == first
 
 
-def test_without_redis_nothing_is_promoted_in_silence(champions: Champions) -> None:
+def test_without_redis_nothing_is_promoted_in_silence(champions: RoleChanges) -> None:
     redis = connect_redis(f"redis://127.0.0.1:{free_port()}/0")
-    without = Champions(champions.registry, RouteTable(redis), AuditTrail(redis))
+    without = RoleChanges(champions.registry, RouteTable(redis), AuditTrail(redis))
     with pytest.raises(RedisError):
         without.promote(MODEL, "1", change("a"))
     champions.promote(MODEL, "1", change("a"))

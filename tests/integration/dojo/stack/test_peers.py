@@ -17,7 +17,7 @@ from dojo.core.settings import Settings, load_settings
 from dojo.core.telemetry import HealthServer
 from dojo.stack.control import StackError
 from dojo.stack.peers import look_around, wait_for_peers
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.integration
@@ -44,7 +44,7 @@ def environment(tmp_path: Path, network: None) -> dict[str, str]:
         "RECORDER",
         "STREAMER",
         "MATERIALIZER",
-        "RETRAINER",
+        "TRAINER",
         "ROLLOUT",
         "MONITOR",
         "RESPONDER",
@@ -80,7 +80,7 @@ def test_everybody_is_asked_and_speaks_for_itself(settings: Settings, recorder: 
     status = look_around(settings)
     states = {process.name: process for process in status.processes}
     assert {"redis", "online-store", "mlflow", "airflow", "gateway", "monitor", "recorder"} <= set(states)
-    assert [name for name, process in states.items() if process.state is State.HEALTHY] == ["recorder"]
+    assert [name for name, process in states.items() if process.state is ProcessState.HEALTHY] == ["recorder"]
     assert states["recorder"].details == {"state": "recording"}
     assert states["gateway"].details["error"], "why not"
     assert not status.healthy

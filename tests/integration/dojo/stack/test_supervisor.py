@@ -20,7 +20,7 @@ from dojo.stack.paths import lock_file, log_file, status_file
 from dojo.stack.status import ProcessStatus, StackStatus, write_status
 from dojo.stack.supervisor.child import Child
 from dojo.stack.supervisor.identity import ProcessId, identify
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 from tests.integration.dojo.stack.tiny_stack import TinySpec, process_spec
 from tests.support.servers import Server, free_port, wait_until
 
@@ -65,7 +65,7 @@ def seen(home: Path, name: str) -> ProcessStatus:
     return found
 
 
-def wait_for(home: Path, name: str, state: State, restarts: int = 0, within: float = 15) -> ProcessStatus:
+def wait_for(home: Path, name: str, state: ProcessState, restarts: int = 0, within: float = 15) -> ProcessStatus:
     def reached() -> bool:
         found = look(home, name)
         return found is not None and found.state is state and found.restarts >= restarts
@@ -86,22 +86,22 @@ def alive(pid: int) -> bool:
 def test_a_process_starts_only_when_what_it_depends_on_is_healthy(start: Start, tmp_path: Path) -> None:
     (tmp_path / "first.sick").touch()
     start(tiny("second", depends_on=("first",)), tiny("first"))
-    wait_for(tmp_path, "first", State.STARTING)
+    wait_for(tmp_path, "first", ProcessState.STARTING)
     wait_until(lambda: seen(tmp_path, "first").details.get("pid") is not None, 10, "first answers its check, as sick")
-    assert seen(tmp_path, "second").state is State.WAITING
+    assert seen(tmp_path, "second").state is ProcessState.WAITING
     assert not (tmp_path / "second.starts").exists()
     (tmp_path / "first.sick").unlink()
-    wait_for(tmp_path, "second", State.HEALTHY)
+    wait_for(tmp_path, "second", ProcessState.HEALTHY)
 
 
 def test_what_is_killed_comes_back_and_what_it_had_started_does_not_stay(start: Start, tmp_path: Path) -> None:
     start(tiny("worker", "parent"), tiny("neighbour"))
-    before = wait_for(tmp_path, "worker", State.HEALTHY)
-    neighbour = wait_for(tmp_path, "neighbour", State.HEALTHY)
+    before = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
+    neighbour = wait_for(tmp_path, "neighbour", ProcessState.HEALTHY)
     child = int((tmp_path / "worker.child").read_text())
     assert alive(child)
     os.kill(pid_of(before), signal.SIGKILL)
-    after = wait_for(tmp_path, "worker", State.HEALTHY, restarts=1)
+    after = wait_for(tmp_path, "worker", ProcessState.HEALTHY, restarts=1)
     assert pid_of(after) != pid_of(before)
     assert (after.restarts, after.deaths) == (1, 1)
     assert not alive(child)
@@ -121,9 +121,9 @@ def test_a_crash_loop_slows_down_and_start_up_gives_up_naming_it(start: Start, t
 
 def test_a_hanging_process_is_restarted(start: Start, tmp_path: Path) -> None:
     start(tiny("frozen", unhealthy_patience=0.5), tiny("neighbour"))
-    before = wait_for(tmp_path, "frozen", State.HEALTHY)
+    before = wait_for(tmp_path, "frozen", ProcessState.HEALTHY)
     os.kill(pid_of(before), signal.SIGSTOP)
-    after = wait_for(tmp_path, "frozen", State.HEALTHY, restarts=1, within=20)
+    after = wait_for(tmp_path, "frozen", ProcessState.HEALTHY, restarts=1, within=20)
     assert pid_of(after) != pid_of(before)
     assert not alive(pid_of(before))
     assert seen(tmp_path, "neighbour").restarts == 0
@@ -131,20 +131,20 @@ def test_a_hanging_process_is_restarted(start: Start, tmp_path: Path) -> None:
 
 def test_nobody_is_restarted_because_what_it_depends_on_is_away(start: Start, tmp_path: Path) -> None:
     start(tiny("base"), tiny("dependent", depends_on=("base",), unhealthy_patience=0.5))
-    before = wait_for(tmp_path, "dependent", State.HEALTHY)
+    before = wait_for(tmp_path, "dependent", ProcessState.HEALTHY)
     (tmp_path / "base.sick").touch()
-    wait_for(tmp_path, "base", State.UNHEALTHY)
+    wait_for(tmp_path, "base", ProcessState.UNHEALTHY)
     (tmp_path / "dependent.sick").touch()
-    unhealthy = wait_for(tmp_path, "dependent", State.UNHEALTHY)
+    unhealthy = wait_for(tmp_path, "dependent", ProcessState.UNHEALTHY)
     wait_until(lambda: time.time() - unhealthy.since.timestamp() > 2, 5, "four times its patience passes")
     assert seen(tmp_path, "dependent").id == before.id
     (tmp_path / "base.sick").unlink()  # now its sickness is its own
-    wait_for(tmp_path, "dependent", State.STARTING, restarts=1, within=20)
+    wait_for(tmp_path, "dependent", ProcessState.STARTING, restarts=1, within=20)
 
 
 def test_stop_ends_dependents_first_kills_the_stubborn_and_leaves_nothing(start: Start, tmp_path: Path) -> None:
     supervisor = start(tiny("base"), tiny("dependent", "stubborn", "parent", depends_on=("base",), grace=0.5))
-    pids = [pid_of(wait_for(tmp_path, name, State.HEALTHY)) for name in ("dependent", "base")]
+    pids = [pid_of(wait_for(tmp_path, name, ProcessState.HEALTHY)) for name in ("dependent", "base")]
     child = int((tmp_path / "dependent.child").read_text())
     stopped = stop(tmp_path)
     assert stopped == Stopped(was_running=True, leftovers=0, seconds=stopped.seconds)
@@ -159,7 +159,7 @@ def test_stop_ends_dependents_first_kills_the_stubborn_and_leaves_nothing(start:
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_stop(start: Start, tmp_path: Path) -> None:
     supervisor = start(tiny("polite"), tiny("stubborn", "stubborn", "parent"))
-    polite, stubborn = (wait_for(tmp_path, name, State.HEALTHY) for name in ("polite", "stubborn"))
+    polite, stubborn = (wait_for(tmp_path, name, ProcessState.HEALTHY) for name in ("polite", "stubborn"))
     child = int((tmp_path / "stubborn.child").read_text())
     supervisor.kill()
     if sys.platform == "linux":
@@ -176,16 +176,16 @@ def test_what_a_killed_supervisor_leaves_is_ended_by_stop(start: Start, tmp_path
 def test_a_new_supervisor_takes_over_after_a_killed_one(start: Start, tmp_path: Path) -> None:
     table = (tiny("worker"),)
     first = start(*table)
-    before = wait_for(tmp_path, "worker", State.HEALTHY)
+    before = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
     first.kill()
     stop(tmp_path)
     start(*table, name="second")
-    assert pid_of(wait_for(tmp_path, "worker", State.HEALTHY)) != pid_of(before)
+    assert pid_of(wait_for(tmp_path, "worker", ProcessState.HEALTHY)) != pid_of(before)
 
 
 def test_one_home_has_one_supervisor(start: Start, tmp_path: Path) -> None:
     start(tiny("worker"))
-    before = wait_for(tmp_path, "worker", State.HEALTHY)
+    before = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
     second = start(tiny("worker"), name="second")
     assert second.process is not None
     assert second.process.wait(10) == 3
@@ -219,7 +219,7 @@ def status_with(member: ProcessId, supervisor: ProcessId | None = None) -> Stack
     now = wall_now()
     process = ProcessStatus(
         name="worker",
-        state=State.HEALTHY,
+        state=ProcessState.HEALTHY,
         since=now,
         id=member,
         members=(member,),
@@ -241,7 +241,7 @@ def status_with(member: ProcessId, supervisor: ProcessId | None = None) -> Stack
 
 def test_each_process_writes_its_own_log_and_says_how_it_is(start: Start, tmp_path: Path) -> None:
     start(tiny("broken", "crash"), tiny("worker"))
-    worker = wait_for(tmp_path, "worker", State.HEALTHY)
+    worker = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
     assert worker.details == {"pid": pid_of(worker)}
     assert worker.memory_bytes > 1_000_000
     wait_until(lambda: "crashes, as asked" in log_file(tmp_path, "broken").read_text(), 10, "broken's log has its words")

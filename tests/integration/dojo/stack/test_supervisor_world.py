@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dojo.cli.world.clock import app
 from dojo.core.connections import connect_redis
 from dojo.core.state.clock import RedisWorldClock
-from dojo.stack.doctor_checks import Verdict, redis_server_starts
+from dojo.stack.doctor_checks import DoctorVerdict, redis_server_starts
 from tests.support.servers import RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -75,5 +75,5 @@ def test_an_absent_redis_is_named_without_its_password(monkeypatch: pytest.Monke
 
 def test_the_doctor_really_asks_the_embedded_redis_server() -> None:
     check = redis_server_starts()
-    assert check.verdict is Verdict.OK
+    assert check.verdict is DoctorVerdict.OK
     assert check.found.endswith("answers PING")

@@ -16,7 +16,7 @@ import pytest
 from dojo.core.registry.bundle import load_bundle
 from dojo.core.spec.load import load_spec
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.sandboxes import PRIORITIES, Sandboxes
 from services.gateway.versions.version_store import VersionStore
 from tests.integration.services.gateway.conftest import StartGateway
@@ -222,7 +222,7 @@ def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_canc
     store = VersionStore({MODEL: spec}, tmp_path / "gateway" / "models", "http://127.0.0.1:1", lambda *_: None)
 
     async def scenario() -> None:
-        sandboxes = Sandboxes(spec, store, Metrics())
+        sandboxes = Sandboxes(spec, store, GatewayMetrics())
         good, endless = Arm(CHALLENGER_ARM, "2", 0.5), Arm(CHALLENGER_ARM, "8", 0.5)
         first, second = await asyncio.gather(sandboxes.obtain(good), sandboxes.obtain(good))
         assert first is second

@@ -20,11 +20,11 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.stats.histograms.binning import bin_counts
 from services.monitor.__main__ import build, main
 from services.monitor.counting.consumer import STREAMS
-from services.monitor.counting.state import GROUP, Known, Store
+from services.monitor.counting.state import GROUP, MonitorMemory, Store
 from services.monitor.counting.windows import floor
-from services.monitor.judging.records import Records
-from services.monitor.loop import Monitor, Status
-from services.monitor.metrics import Metrics
+from services.monitor.judging.records import MonitorRecords
+from services.monitor.loop import Monitor, MonitorStatus
+from services.monitor.metrics import MonitorMetrics
 from tests.integration.fork_server import CONTEXT
 from tests.integration.services.recorder.recording import health_at
 from tests.support.monitor_events import MODEL, START, Shop, spec
@@ -46,7 +46,7 @@ class Monitoring:
         self.client = connect_redis(redis.url, timedelta(seconds=5))
         self.log = RedisEventLog(self.client, max_length=1_000_000)
         self.clock = RedisWorldClock(self.client)
-        self.records = Records(self.client, 1000)
+        self.records = MonitorRecords(self.client, 1000)
 
     def knows(self, profile: ReferenceProfile, version: str = "1") -> None:
         """As if a monitor had met the version before: no registry is needed."""
@@ -64,7 +64,7 @@ class Monitoring:
     def wait_until_counted(self, within: float = 60) -> None:
         wait_until(lambda: self.lag() == 0, within, "everything is counted", every=0.05)
 
-    def counted(self) -> Known:
+    def counted(self) -> MonitorMemory:
         """What is in Redis now."""
         return Store(self.client, "test").load()
 
@@ -78,13 +78,13 @@ class Watch:
         self.redis_url = redis.url
         self.shop = Shop()
         self.spec = spec()
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = MonitorMetrics(CollectorRegistry())
         self.monitor = self.start()
 
     def start(self) -> Monitor:
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = MonitorMetrics(CollectorRegistry())
         settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
-        return build(settings, {MODEL: self.spec}, self.metrics, Status(), LEASE, self.monitoring.clock)
+        return build(settings, {MODEL: self.spec}, self.metrics, MonitorStatus(), LEASE, self.monitoring.clock)
 
     def restart(self) -> None:
         self.monitor.release()
@@ -170,7 +170,7 @@ def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tup
     return found
 
 
-def windows_of(known: Known, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+def windows_of(known: MonitorMemory, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
     """The monitor's windows in the form of `recount`."""
     found = {}
     for (_, version), hours in known.hours.items():

@@ -1,4 +1,4 @@
-"""Every kind of drift from its cause to what is done about it, all of it real but for time, and the retrainer's answers.
+"""Every kind of drift from its cause to what is done about it, all of it real but for time, and the trainer's answers.
 
     dojo world drift's code -> event log -> monitor -> verdicts -> responder -> work orders, inbox
                                                     -> gauges -> Prometheus -> Alertmanager -> receiver -> inbox

@@ -24,7 +24,7 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.drift_reports import read_report
-from dojo.core.state.rollouts import Request
+from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
@@ -355,7 +355,7 @@ def test_a_rollout_is_not_asked_to_abort_once_actions_are_stopped(
     switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
     switch_dry_run(shop.redis, False, "mia", "go on", None)
     action = intend(shop)
-    shop.rollouts.request(shop.model, Request(action="abort", who="responder", why=action.why, wall_time=wall_now()))
+    shop.rollouts.request(shop.model, RolloutRequest(action="abort", who="responder", why=action.why, wall_time=wall_now()))
     stop(shop)
     shop.rounds()
     assert shop.state.action is not None, "it was asked for, not noted"
@@ -706,11 +706,11 @@ def test_the_commands_show_stop_and_rehearse(command: Callable[..., Result], sho
 
 def test_moments_of_the_trail_say_since_when_a_version_has_traffic(shop: Surroundings) -> None:
     """Through changes of the route that keep its traffic, and not before."""
-    from dojo.core.registry.promotion import Champions, Change, full_traffic
+    from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
     from services.responder.control import Control
     from services.responder.situation import Situation
 
-    champions = Champions(shop.registry, shop.routes, shop.audit)
+    champions = RoleChanges(shop.registry, shop.routes, shop.audit)
     settled = Change(key="settled", who="tests", why="watch is over", world_time=START - HOUR)
     champions.route(shop.model, "champion", full_traffic("2", None), settled)
     shop.say("critical")

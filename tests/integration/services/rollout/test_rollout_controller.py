@@ -12,10 +12,10 @@ import pytest
 from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.promotion import Champions, Change, TrafficElsewhereError, full_traffic, require_champions_traffic
+from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
 from dojo.core.registry.versions import ROLLED_BACK_TAG, ModelRegistry
 from dojo.core.state.clock import ManualClock, wall_now
-from dojo.core.state.rollouts import Action, Request, RequestPendingError, RolloutActiveError
+from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
 from pipelines.release.tracking import tracking_client
 from services.rollout.controller import Controller
 from tests.support.rollout_events import Gateway, Quality
@@ -63,7 +63,7 @@ def pass_stage(controller: Controller, world: Surroundings, requests: int, hours
 
 
 def ask(world: Surroundings, action: Action) -> None:
-    world.rollouts.request(world.spec.name, Request(action=action, who="ada", why="reasons", wall_time=wall_now()))
+    world.rollouts.request(world.spec.name, RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now()))
 
 
 def test_a_good_version_goes_from_shadow_to_canary_to_champion_and_is_watched_until_done(make: Make) -> None:
@@ -305,7 +305,7 @@ def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, 
     controller = world.controller()
     settle(controller, world)
     change = Change(key="by-hand", who="ada", why="I know better", world_time=world.clock.now())
-    Champions(world.registry, world.routes, world.audit).promote(world.spec.name, by_hand, change)
+    RoleChanges(world.registry, world.routes, world.audit).promote(world.spec.name, by_hand, change)
     settle(controller, world)
     assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (stage, champion, champion)
     assert "by hand" in " ".join(step.why for step in world.now.history)
@@ -318,7 +318,7 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
     controller = world.controller()
     settle(controller, world)
     change = Change(key="by-hand", who="ada", why="2 is worse", world_time=world.clock.now())
-    Champions(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic("3", None), change)
+    RoleChanges(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic("3", None), change)
     settle(controller, world)
     assert (world.now.stage, world.roles(), world.route().primary.version) == (Stage.ROLLED_BACK, {"champion": "3"}, "3")
     assert world.now.history[-1].why == "the route was changed by ada: 2 is worse"
@@ -327,7 +327,9 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
 def by_hand(world: Surroundings, version: str, why: str = "an emergency") -> None:
     """`dojo routes set` or `models rollback --force` while MLflow is away: the traffic moves, the role does not."""
     change = Change(key="by-hand", who="ada", why=why, world_time=world.clock.now())
-    Champions(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic(version, None), change)
+    RoleChanges(world.registry, world.routes, world.audit).route(
+        world.spec.name, "champion", full_traffic(version, None), change
+    )
 
 
 @pytest.mark.parametrize("version", ["1", "3"])

@@ -13,7 +13,7 @@ from dojo.core.judging.rollout.evidence import decode_evidence
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.clock import ManualClock, wall_now
-from dojo.core.state.rollouts import Request
+from dojo.core.state.rollouts import RolloutRequest
 from pipelines.release.tracking import tracking_client
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.support.rollout_events import Gateway, Quality
@@ -118,7 +118,7 @@ def failing_canary(life: Life) -> None:
 
 def failing_champion(life: Life) -> None:
     life.settle()
-    life.world.rollouts.request(life.model, Request(action="promote", who="ada", why="now", wall_time=wall_now()))
+    life.world.rollouts.request(life.model, RolloutRequest(action="promote", who="ada", why="now", wall_time=wall_now()))
     life.pass_time("blue_green", 1.0, 100)
     life.gateway.qualities["2"] = Quality(errors=0.5, flagged=0.1)
     life.pass_time("blue_green", 1.0, 200)

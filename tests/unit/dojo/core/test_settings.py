@@ -90,3 +90,9 @@ def test_every_setting_gives_meaning_and_unit(field: str) -> None:
         assert re.search(
             r"second|millisecond|days|bytes|fraction|messages|MiB|customers|merchants|seed", description, re.IGNORECASE
         ), f"{field}: no unit"
+
+
+def test_a_renamed_setting_is_refused_with_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOJO_RETRAINER_PORT", "8106")
+    with pytest.raises(SettingsError, match="DOJO_RETRAINER_PORT: renamed, set DOJO_TRAINER_PORT instead"):
+        load_settings()

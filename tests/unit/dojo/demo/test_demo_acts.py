@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from dojo.core.events.types import Stream
-from dojo.core.judging.rollout.stages import Look, Stage
+from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.settings import Settings
 from dojo.core.state.rollouts import Rollout, Transition
@@ -51,7 +51,7 @@ def test_what_a_retraining_came_to_is_said_in_one_line() -> None:
 
 
 def rollout(stage: Stage) -> Rollout:
-    look = Look(check="errors", verdict="failed", measures="m", value=0.5, limit=0.005, requests=40, needed=300)
+    look = CheckResult(check="errors", verdict="failed", measures="m", value=0.5, limit=0.005, requests=40, needed=300)
     step = Transition(
         before=Stage.CANARY, after=stage, world_time=NOW, who="controller", why="errors: 20 of 40 requests failed"
     )

@@ -9,7 +9,7 @@ import pytest
 from dojo.cli.stack.doctor import ROLES
 from dojo.core.settings import Settings, load_settings
 from dojo.stack import doctor_checks
-from dojo.stack.doctor_checks import DISK_BYTES, DISK_FLOOR_BYTES, Verdict
+from dojo.stack.doctor_checks import DISK_BYTES, DISK_FLOOR_BYTES, DoctorVerdict
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_only_the_python_versions_of_the_lock_will_do(version: tuple[int, int], 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_is_installed_here(role: str) -> None:
     check = doctor_checks.packages(role)
-    assert check.verdict is Verdict.OK, check.found
+    assert check.verdict is DoctorVerdict.OK, check.found
     assert int(check.found.split()[0]) > 0
 
 
@@ -37,18 +37,18 @@ def test_missing_and_outdated_packages_are_named(monkeypatch: pytest.MonkeyPatch
     wanted = ["not-on-this-machine>=1; extra == 'world'", "polars>=999; extra == 'world'", "redis>=5"]
     monkeypatch.setattr(doctor_checks.metadata, "requires", lambda _: wanted)
     check = doctor_checks.packages("world")
-    assert check.verdict is Verdict.MISSING
+    assert check.verdict is DoctorVerdict.MISSING
     assert "not-on-this-machine is not installed" in check.found
     assert "polars" in check.found
     assert "wanted >=999" in check.found
-    assert doctor_checks.packages("base").verdict is Verdict.OK
+    assert doctor_checks.packages("base").verdict is DoctorVerdict.OK
 
 
 def test_a_taken_port_is_missing_and_says_which_setting_moves_it(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         taken = settings.model_copy(update={"recorder_port": held.getsockname()[1]})
         checks = [check for check in doctor_checks.ports(taken) if "recorder" in check.found]
-    assert [check.verdict for check in checks] == [Verdict.MISSING]
+    assert [check.verdict for check in checks] == [DoctorVerdict.MISSING]
     assert "DOJO_RECORDER_PORT" in checks[0].next_step
 
 
@@ -64,20 +64,20 @@ def test_little_disk_is_a_warning_and_none_is_an_end(
 
 
 def test_a_home_that_cannot_be_made_is_missing(settings: Settings, tmp_path: Path) -> None:
-    assert doctor_checks.home(settings).verdict is Verdict.OK
+    assert doctor_checks.home(settings).verdict is DoctorVerdict.OK
     assert not settings.home.exists()
     (tmp_path / "file").touch()
     below_a_file = settings.model_copy(update={"home": tmp_path / "file" / "home"})
-    assert doctor_checks.home(below_a_file).verdict is Verdict.MISSING
+    assert doctor_checks.home(below_a_file).verdict is DoctorVerdict.MISSING
 
 
 def test_specs_are_read_and_what_is_wrong_with_them_is_said(settings: Settings, tmp_path: Path) -> None:
     assert doctor_checks.specs(settings).found == "fraud_detection"
     (tmp_path / "wrong.yaml").write_text("name: wrong\n")
     wrong = doctor_checks.specs(settings.model_copy(update={"models_dir": tmp_path}))
-    assert wrong.verdict is Verdict.MISSING
+    assert wrong.verdict is DoctorVerdict.MISSING
     assert "wrong.yaml" in wrong.found
 
 
 def test_an_optional_tool_is_never_missing() -> None:
-    assert doctor_checks.optional_tool("no-such-tool", "testing").verdict is Verdict.OPTIONAL
+    assert doctor_checks.optional_tool("no-such-tool", "testing").verdict is DoctorVerdict.OPTIONAL

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.stack.supervisor import lifecycle
-from dojo.stack.supervisor.lifecycle import FORGIVEN_AFTER_SECONDS, LONGEST_DELAY_SECONDS, Life, Patience, State
+from dojo.stack.supervisor.lifecycle import FORGIVEN_AFTER_SECONDS, LONGEST_DELAY_SECONDS, Life, Patience, ProcessState
 
 PATIENCE = Patience(starting=90, unhealthy=30)
 
 
 def healthy_since(now: float, deaths: int = 0) -> Life:
-    return Life(state=State.HEALTHY, since=now, deaths=deaths, ever_healthy=True)
+    return Life(state=ProcessState.HEALTHY, since=now, deaths=deaths, ever_healthy=True)
 
 
 def test_the_delay_doubles_from_one_second_to_thirty() -> None:
@@ -25,13 +25,13 @@ def test_the_delay_is_bounded_however_long_a_crash_loop_goes_on(deaths: int) -> 
 
 def test_a_new_process_is_due_at_once_and_a_dead_one_after_its_delay() -> None:
     assert lifecycle.is_due(Life(), now=0)
-    dead = lifecycle.died(lifecycle.died(Life(state=State.STARTING), now=5), now=10)
+    dead = lifecycle.died(lifecycle.died(Life(state=ProcessState.STARTING), now=5), now=10)
     assert not lifecycle.is_due(dead, now=11.9)
     assert lifecycle.is_due(dead, now=12)
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.HEALTHY, State.UNHEALTHY, State.STOPPED])
-def test_what_runs_or_was_stopped_is_never_due(state: State) -> None:
+@pytest.mark.parametrize("state", [ProcessState.STARTING, ProcessState.HEALTHY, ProcessState.UNHEALTHY, ProcessState.STOPPED])
+def test_what_runs_or_was_stopped_is_never_due(state: ProcessState) -> None:
     assert not lifecycle.is_due(Life(state=state), now=1e6)
 
 
@@ -55,8 +55,8 @@ def test_health_that_came_and_went_forgives_nothing() -> None:
 
 def test_a_first_failed_check_makes_a_healthy_process_unhealthy_and_the_next_good_one_healthy() -> None:
     failing = lifecycle.observed(healthy_since(0), healthy=False, excused=False, now=7)
-    assert (failing.state, failing.since) == (State.UNHEALTHY, 7)
-    assert lifecycle.observed(failing, healthy=True, excused=False, now=8).state is State.HEALTHY
+    assert (failing.state, failing.since) == (ProcessState.UNHEALTHY, 7)
+    assert lifecycle.observed(failing, healthy=True, excused=False, now=8).state is ProcessState.HEALTHY
 
 
 def test_a_starting_process_stays_starting_until_its_first_good_check() -> None:

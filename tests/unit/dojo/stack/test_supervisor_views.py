@@ -13,13 +13,13 @@ from dojo.core.settings import Settings
 from dojo.stack.overview import alerts_off, shown_access
 from dojo.stack.status import ProcessStatus, StackStatus, read_status, write_status
 from dojo.stack.supervisor.identity import ProcessId
-from dojo.stack.supervisor.lifecycle import State
+from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.supervisor.logfiles import last_lines, rotate
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-def process(name: str, state: State, memory: int = 0) -> ProcessStatus:
+def process(name: str, state: ProcessState, memory: int = 0) -> ProcessStatus:
     return ProcessStatus(
         name=name,
         state=state,
@@ -46,14 +46,14 @@ def stack(*processes: ProcessStatus) -> StackStatus:
 
 
 def test_a_stack_is_healthy_when_every_process_is_and_its_memory_counts_the_supervisor() -> None:
-    redis = process("redis", State.HEALTHY, 100)
-    assert stack(redis, process("mlflow", State.HEALTHY)).healthy
-    assert not stack(redis, process("mlflow", State.STARTING)).healthy
-    assert stack(redis, process("mlflow", State.HEALTHY, 7)).memory_bytes == 157
+    redis = process("redis", ProcessState.HEALTHY, 100)
+    assert stack(redis, process("mlflow", ProcessState.HEALTHY)).healthy
+    assert not stack(redis, process("mlflow", ProcessState.STARTING)).healthy
+    assert stack(redis, process("mlflow", ProcessState.HEALTHY, 7)).memory_bytes == 157
 
 
 def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(tmp_path: Path) -> None:
-    status = stack(process("redis", State.UNHEALTHY))
+    status = stack(process("redis", ProcessState.UNHEALTHY))
     assert read_status(tmp_path) is None
     write_status(tmp_path, status)
     assert read_status(tmp_path) == status
@@ -64,7 +64,7 @@ def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(tm
 def test_progress_without_a_terminal_says_each_change_once() -> None:
     said: list[str] = []
     changes = StateChanges(said.append)
-    for state in (State.STARTING, State.STARTING, State.HEALTHY, State.HEALTHY):
+    for state in (ProcessState.STARTING, ProcessState.STARTING, ProcessState.HEALTHY, ProcessState.HEALTHY):
         changes(stack(process("redis", state)))
     assert said == ["redis: starting", "redis: healthy"]
 
@@ -153,7 +153,7 @@ def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> No
 
 def test_the_status_says_when_nobody_is_alerted_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(home=tmp_path)
-    without, within = stack(process("redis", State.HEALTHY)), stack(process("prometheus", State.STARTING))
+    without, within = stack(process("redis", ProcessState.HEALTHY)), stack(process("prometheus", ProcessState.STARTING))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert alerts_off(without, settings) == "prometheus and alertmanager not installed"
     assert alerts_off(without, settings.model_copy(update={"without": ("prometheus",)})) == "left out (DOJO_WITHOUT)"

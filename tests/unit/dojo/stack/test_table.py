@@ -52,7 +52,7 @@ def test_the_stack_can_do_without_airflow_and_goes_on_retraining(settings: Setti
     for chosen in ({"without": ("airflow",)}, {"airflow_url": "http://other:8080"}):
         table = by_name(processes(settings.model_copy(update=chosen)))
         assert "airflow" not in table
-        assert "retrainer" in table
+        assert "trainer" in table
     assert "airflow" in by_name(processes(settings))
 
 
@@ -95,7 +95,7 @@ def test_a_machine_without_them_runs_the_rest_and_says_what_is_missing(
     assert not set(table) & ALERTING
     assert {"gateway", "recorder", "redis"} <= set(table)
     check = doctor_checks.alerting(settings)
-    assert (check.verdict, check.found) == (doctor_checks.Verdict.OPTIONAL, f"off: {why}")
+    assert (check.verdict, check.found) == (doctor_checks.DoctorVerdict.OPTIONAL, f"off: {why}")
     assert "prometheus" in check.next_step
 
 

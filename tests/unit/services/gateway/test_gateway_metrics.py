@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.spec.load import ModelSpec, load_specs
-from services.gateway.metrics import CODES, REASONS, Metrics
+from services.gateway.metrics import CODES, REASONS, GatewayMetrics
 
 MODEL = "fraud_detection"
 
@@ -19,7 +19,7 @@ def spec() -> ModelSpec:
 
 
 def test_objectives_are_the_specs(spec: ModelSpec) -> None:
-    registry = Metrics({MODEL: spec}).registry
+    registry = GatewayMetrics({MODEL: spec}).registry
     value = registry.get_sample_value
     assert value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "availability"}) == spec.serving.availability_slo
     assert value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "latency"}) == spec.serving.latency_slo_share
@@ -32,7 +32,7 @@ def test_every_latency_objective_is_an_edge_of_the_histogram_under_the_name_it_i
     spec: ModelSpec, milliseconds: int
 ) -> None:
     serving = spec.serving.model_copy(update={"latency_slo": timedelta(milliseconds=milliseconds)})
-    metrics = Metrics({MODEL: spec.model_copy(update={"serving": serving})})
+    metrics = GatewayMetrics({MODEL: spec.model_copy(update={"serving": serving})})
     metrics.latency.labels(MODEL).observe(milliseconds / 1000)
     metrics.latency.labels(MODEL).observe(milliseconds / 1000 + 0.0001)
     (objective,) = [s for family in metrics.registry.collect() for s in family.samples if "latency_objective" in s.name]
@@ -42,7 +42,7 @@ def test_every_latency_objective_is_an_edge_of_the_histogram_under_the_name_it_i
 
 
 def test_a_counter_that_an_alert_looks_at_is_there_before_its_first_event(spec: ModelSpec) -> None:
-    value = Metrics({MODEL: spec}).registry.get_sample_value
+    value = GatewayMetrics({MODEL: spec}).registry.get_sample_value
     assert {code: value("dojo_gateway_requests_total", {"model": MODEL, "code": code}) for code in CODES} == dict.fromkeys(
         CODES, 0
     )

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from dojo.core.events.types import Verdict
 from dojo.core.judging.drift import Severity
 from dojo.core.spec.load import load_spec
-from services.monitor.counting.state import Known
-from services.monitor.counting.windows import Window
+from services.monitor.counting.state import MonitorMemory
+from services.monitor.counting.windows import CountedWindow
 from services.monitor.judging_loop import with_traffic
-from services.monitor.metrics import LEVELS, Metrics
+from services.monitor.metrics import LEVELS, MonitorMetrics
 from services.monitor.showing.gauges import Gauges
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
@@ -30,7 +30,7 @@ def verdict(hour: int, severity: Severity, since: datetime | None, version: str 
 
 def shown(*rounds: list[Verdict]) -> float | None:
     registry = CollectorRegistry()
-    gauges = Gauges(Metrics(registry))
+    gauges = Gauges(MonitorMetrics(registry))
     gauges.begin(SPEC, [])
     for latest in rounds:
         gauges.show(SPEC, [], latest)
@@ -57,7 +57,7 @@ def test_a_trouble_goes_with_the_version_that_had_it() -> None:
 
 
 def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels() -> None:
-    known, old, new = Known(), (SPEC.name, "1"), (SPEC.name, "2")
+    known, old, new = MonitorMemory(), (SPEC.name, "1"), (SPEC.name, "2")
     day = datetime(2030, 3, 1, tzinfo=UTC)
     known.days = {old: {day - timedelta(days=9): answers(500)}}
     known.hours = {old: {day - timedelta(hours=3): answers(500)}, new: {day + timedelta(hours=3): answers(1)}}
@@ -68,7 +68,7 @@ def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels
     assert with_traffic(known, [old, new], day) == {old, new}
 
 
-def answers(rows: int) -> Window:
-    found = Window()
+def answers(rows: int) -> CountedWindow:
+    found = CountedWindow()
     found.rows = rows
     return found

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dojo.core.judging.drift import Measured, confirm, level_of, pace, worst
-from dojo.core.registry.reference_profile import SLOTS, Quiet, slot_numbers
+from dojo.core.registry.reference_profile import SLOTS, HoldoutVariation, slot_numbers
 from dojo.core.spec.schema import Confirmations, Levels
 from services.monitor.checks.freshness_checks import feature_freshness, label_delay, model_freshness
 from services.monitor.checks.input_checks import (
-    Asked,
+    WindowComparison,
     data_quality,
     estimated_performance,
     flagged_rate,
@@ -21,10 +21,10 @@ from services.monitor.checks.input_checks import (
     reference_counts,
 )
 from services.monitor.checks.performance_checks import performance
-from services.monitor.counting.state import Known
-from services.monitor.counting.windows import LabelWindow, Window, plan_of
+from services.monitor.counting.state import MonitorMemory
+from services.monitor.counting.windows import CountedWindow, LabelWindow, plan_of
 from services.monitor.judging.records import HistoryRow, Mark, Measure, judgement
-from services.monitor.judging.severity import Case, Memory, judge_window, raised
+from services.monitor.judging.severity import MeasuredBefore, WindowUnderTest, judge_window, raised
 from services.monitor.judging.tuning import propose, snippet
 from services.monitor.judging.verdicts import is_news, make_verdict
 from tests.support.monitor_events import (
@@ -47,16 +47,16 @@ def measured(value: float | None, noise: float | None = 0.05) -> dict[str, Measu
     return {"amount": Measured("amount", value, LEVELS, 400, noise)}
 
 
-def window(count: int, shift: float = 0.0, seed: int = 3, missing: int = 0) -> Window:
+def window(count: int, shift: float = 0.0, seed: int = 3, missing: int = 0) -> CountedWindow:
     vectors, scores = rows(np.random.default_rng(seed), count, shift)
-    found = Window()
+    found = CountedWindow()
     matrix = np.column_stack([vectors, scores]).astype(np.float32)
     found.add(matrix, int((scores >= THRESHOLD).sum()), 0, ["customer_daily"] * missing, plan_of(PROFILE))
     return found
 
 
-def asked(of: Window, kind: str = "hour") -> Asked:
-    return Asked(of, kind, START + timedelta(hours=12), PROFILE, SPEC.drift)  # type: ignore[arg-type]
+def asked(of: CountedWindow, kind: str = "hour") -> WindowComparison:
+    return WindowComparison(of, kind, START + timedelta(hours=12), PROFILE, SPEC.drift)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("value", "severity"), [(0.09, "ok"), (0.1, "warning"), (0.2, "severe"), (0.3, "critical")])
@@ -160,7 +160,7 @@ def test_performance_is_not_ok_by_its_honest_payments_alone() -> None:
 
 
 def test_values_out_of_range_are_unknown_and_not_fine_where_too_few_were_binned() -> None:
-    unbinned = Window()
+    unbinned = CountedWindow()
     unbinned.rows = 1000
     assert data_quality(asked(unbinned))["amount"].value is None
     assert "amount" not in data_quality(asked(window(1000)))
@@ -206,7 +206,7 @@ def test_the_noise_of_a_feature_whose_holdout_days_differ_does_not_vanish_with_r
     few, many = window(400), window(100_000)
     for of, floor in ((few, 0.0), (many, 0.01 * 20)):
         calm = input_drift(asked(of))["amount"].noise
-        unrest = input_drift(Asked(of, "hour", START, profile_of_restless, SPEC.drift))["amount"].noise
+        unrest = input_drift(WindowComparison(of, "hour", START, profile_of_restless, SPEC.drift))["amount"].noise
         assert calm is not None
         assert unrest is not None
         assert unrest > calm
@@ -220,7 +220,7 @@ def test_missing_values_and_implausible_ones_are_found() -> None:
     assert found["merchant_daily"].severity == "ok"
     cents = data_quality(asked(window(1000, shift=np.log(100))))
     assert cents["amount"].severity in ("warning", "severe", "critical")
-    no_answers = Asked(window(700), "hour", START, PROFILE, SPEC.drift, unanswered=300)
+    no_answers = WindowComparison(window(700), "hour", START, PROFILE, SPEC.drift, unanswered=300)
     assert data_quality(no_answers)["no_version"].severity == "critical"
 
 
@@ -237,10 +237,10 @@ def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
 
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
-    def severity(of: Window, std: float) -> str:
+    def severity(of: CountedWindow, std: float) -> str:
         """std: between the holdout's days, of a mean of 0.1."""
-        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=Quiet(mean=0.1, std=std, days=14))
-        return estimated_performance(Asked(of, "day", START, reference, SPEC.drift))["expected_pr_auc"].severity
+        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=HoldoutVariation(mean=0.1, std=std, days=14))
+        return estimated_performance(WindowComparison(of, "day", START, reference, SPEC.drift))["expected_pr_auc"].severity
 
     assert estimated_performance(asked(window(5000), "day"))["expected_pr_auc"].severity == "ok"
     flat = window(5000)
@@ -291,15 +291,15 @@ def test_adaptive_thresholds_rise_above_what_quiet_windows_show() -> None:
 
 def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_another() -> None:
     """Amounts that differ from the holdout at every hour, by as much as ever."""
-    known, key = Known(), (MODEL, "1")
+    known, key = MonitorMemory(), (MODEL, "1")
     known.learn(key, PROFILE)
     for hour in range(30):
         known.hours.setdefault(key, {})[START + timedelta(hours=hour)] = window(600, shift=0.5, seed=hour)
     start = START + timedelta(hours=29)
 
     def severity(adaptive: tuple[str, ...]) -> str:
-        case = Case(spec(adaptive=adaptive), key, "hour", start, start)
-        verdict = next(v for v, _ in judge_window(case, known, Memory(), {}) if v.check == "input_drift")
+        case = WindowUnderTest(spec(adaptive=adaptive), key, "hour", start, start)
+        verdict = next(v for v, _ in judge_window(case, known, MeasuredBefore(), {}) if v.check == "input_drift")
         return verdict.severity
 
     assert severity(()) != "ok"
@@ -309,7 +309,7 @@ def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_an
 @pytest.mark.parametrize("hours_in_trouble", [5, 60])
 def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_excuses_nothing(hours_in_trouble: int) -> None:
     """Amounts that always differ, then differ more, then as always. The longer trouble outlasts the windows that are looked back to."""
-    known, key, memory = Known(), (MODEL, "1"), Memory()
+    known, key, memory = MonitorMemory(), (MODEL, "1"), MeasuredBefore()
     known.learn(key, PROFILE)
     first, end = 20, 20 + hours_in_trouble
     usual, moved = window(600, shift=0.5, seed=1), window(600, shift=1.2, seed=2)
@@ -320,7 +320,7 @@ def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_
         known.hours.setdefault(key, {})[start] = moved if first <= hour < end else usual
         if hour < first - 4:
             continue
-        judged = judge_window(Case(spec(adaptive=("amount",)), key, "hour", start, start), known, memory, previous)
+        judged = judge_window(WindowUnderTest(spec(adaptive=("amount",)), key, "hour", start, start), known, memory, previous)
         previous = {verdict.check: verdict for verdict, _ in judged}
         told[hour] = previous["input_drift"]
     assert told[first - 1].severity == "ok"

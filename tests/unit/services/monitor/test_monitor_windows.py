@@ -14,11 +14,11 @@ from dojo.core.events.types import encode
 from dojo.core.performance import expected_pr_auc, score_histogram
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.stats.scores.classification import pr_auc
-from pipelines.training.reference import Holdout, profile_of
+from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.counting.fold import fold_outcomes, fold_predictions
 from services.monitor.counting.parse import parse_predictions
-from services.monitor.counting.state import Known
-from services.monitor.counting.windows import Window, floor, merged, plan_of
+from services.monitor.counting.state import MonitorMemory
+from services.monitor.counting.windows import CountedWindow, floor, merged, plan_of
 from services.monitor.judging.due import due_windows
 from tests.support.monitor_events import (
     MODEL,
@@ -36,13 +36,13 @@ KEY = (MODEL, "1")
 HOUR = timedelta(hours=1)
 
 
-def known() -> Known:
-    found = Known()
+def known() -> MonitorMemory:
+    found = MonitorMemory()
     found.learn(KEY, PROFILE)
     return found
 
 
-def counts(of: Known) -> dict[datetime, list[list[int]]]:
+def counts(of: MonitorMemory) -> dict[datetime, list[list[int]]]:
     return {hour: window.histogram.counts.tolist() for hour, window in of.hours[KEY].items() if window.histogram is not None}
 
 
@@ -60,7 +60,7 @@ def test_order_repetition_and_batches_do_not_change_the_counts() -> None:
 
 def test_hours_add_up_to_their_day() -> None:
     events = Shop().predictions(START, 500, timedelta(hours=24))
-    of, whole = known(), Window()
+    of, whole = known(), CountedWindow()
     fold_predictions(of, events)
     matrix = np.array([[*event.features.values(), event.score] for event in events], dtype=np.float32)
     whole.add(matrix, 0, 0, (), plan_of(PROFILE))
@@ -82,7 +82,7 @@ def test_a_value_is_binned_as_the_model_sees_it() -> None:
     edge = float(np.float32(0.7))
     assert edge < 0.7
     column = msgspec.structs.replace(PROFILE.features["amount"], edges=(0.1, edge, 5.0), counts=(1, 1, 1, 1))
-    of = Known()
+    of = MonitorMemory()
     of.learn(KEY, msgspec.structs.replace(PROFILE, features={**PROFILE.features, "amount": column}))
     (event,) = Shop().predictions(START, 1)
     fold_predictions(of, [msgspec.structs.replace(event, features={**event.features, "amount": 0.7})])
@@ -95,14 +95,14 @@ def test_windows_survive_their_bytes() -> None:
     of = known()
     fold_predictions(of, Shop().predictions(START, 50))
     window = of.hours[KEY][START]
-    again = Window.from_bytes(window.to_bytes(), of.plans[KEY])
+    again = CountedWindow.from_bytes(window.to_bytes(), of.plans[KEY])
     assert again.to_bytes() == window.to_bytes()
     with pytest.raises(ValueError, match="not known"):
-        Window.from_bytes(window.to_bytes(), None)
+        CountedWindow.from_bytes(window.to_bytes(), None)
 
 
 def test_answers_without_a_profile_are_counted_and_not_binned() -> None:
-    of = Known()
+    of = MonitorMemory()
     fold_predictions(of, Shop().predictions(START, 50))
     assert of.hours[KEY][START].rows == 50
     assert of.hours[KEY][START].histogram is None
@@ -136,7 +136,7 @@ def test_what_comes_after_its_day_was_closed_is_not_counted() -> None:
 
 
 def test_labels_count_in_the_hour_of_their_arrival_once() -> None:
-    of, shop = Known(), Shop()
+    of, shop = MonitorMemory(), Shop()
     outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
     fold_outcomes(of, outcomes)
     fold_outcomes(of, outcomes[:40])
@@ -221,7 +221,7 @@ def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_no
     days, a_day = 14, 2000
     shifts = random_.normal(0, 0.3, days)
     parts = [rows(random_, a_day, float(shift)) for shift in shifts]
-    holdout = Holdout(
+    holdout = ReferenceHoldout(
         names=NAMES,
         inputs=np.concatenate([vectors for vectors, _ in parts]).astype(np.float32),
         scores=np.concatenate([scores for _, scores in parts]),

@@ -11,9 +11,9 @@ import pytest
 from dojo.core.events.types import Check
 from dojo.core.judging.drift import Severity
 from dojo.core.spec.load import load_spec
-from services.responder.decide import Decision, World, decide
+from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.policy import FAMILIES, LOOK_AT, remedy, spoils, urgency
-from services.responder.state import Action, ModelState, Seen, Trouble, Window
+from services.responder.state import Action, Incident, LatestVerdict, ModelState, Window
 
 RESPONSE = load_spec(Path("models/fraud_detection.yaml")).response  # notify, evaluate, roll back; 48 h recent, 24 h cooldown
 T = datetime(2030, 3, 1, 12, tzinfo=UTC)
@@ -68,12 +68,12 @@ def test_wrong_values_spoil_late_ones_do_not() -> None:
 # Circumstances.
 
 
-def seen(severity: Severity, at: datetime = T) -> Seen:
-    return Seen(verdict=f"verdict-{severity}", start=at - HOUR, judged=at, severity=severity, summary="it moved")
+def seen(severity: Severity, at: datetime = T) -> LatestVerdict:
+    return LatestVerdict(verdict=f"verdict-{severity}", start=at - HOUR, judged=at, severity=severity, summary="it moved")
 
 
-def trouble(check: Check = "input_drift", severity: Severity = "critical", window: Window = "hour", **given: Any) -> Trouble:
-    return Trouble(
+def trouble(check: Check = "input_drift", severity: Severity = "critical", window: Window = "hour", **given: Any) -> Incident:
+    return Incident(
         **{
             "id": f"{check}-1",
             "version": "2",
@@ -85,17 +85,17 @@ def trouble(check: Check = "input_drift", severity: Severity = "critical", windo
     )
 
 
-def world(**given: Any) -> World:
+def world(**given: Any) -> Circumstances:
     known = {"now": T, "serving": "2", "traffic_since": T - 10 * HOUR, "previous": "1", "rolling_out": "", "paused": ""}
-    return World(**{**known, **given})
+    return Circumstances(**{**known, **given})
 
 
-def decided(*troubles: Trouble, at: World | None = None, **state: Any) -> Decision | None:
+def decided(*troubles: Incident, at: Circumstances | None = None, **state: Any) -> ResponseDecision | None:
     known = {one.key: one for one in troubles}
     return decide(ModelState(model="m", troubles=known, **state), RESPONSE, at or world())
 
 
-def kind_of(decision: Decision | None) -> tuple[str, str]:
+def kind_of(decision: ResponseDecision | None) -> tuple[str, str]:
     assert decision is not None
     return decision.kind, decision.topic
 

@@ -16,7 +16,7 @@ from dojo.core.judging.drift import Severity
 from dojo.core.spec.load import load_spec
 from services.responder.announcements import trouble_message
 from services.responder.state import ModelState
-from services.responder.troubles import Telling, Window, close_replaced, is_of_the_past, take
+from services.responder.troubles import IncidentNotice, Window, close_replaced, is_of_the_past, take
 
 T = datetime(2030, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -43,7 +43,7 @@ def verdict(
     return Verdict(**{**known, **given})
 
 
-def told(verdicts: Sequence[Verdict]) -> tuple[ModelState, list[Telling]]:
+def told(verdicts: Sequence[Verdict]) -> tuple[ModelState, list[IncidentNotice]]:
     state, tellings = ModelState(model="m"), []
     for one in verdicts:
         state, telling = take(state, one)

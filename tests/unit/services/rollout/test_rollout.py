@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.events.types import Event, Prediction, Shadow
-from dojo.core.judging.rollout.arms import LATENCY_EDGES, Arm
+from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
-from dojo.core.judging.rollout.labels import KEPT, Labelled
+from dojo.core.judging.rollout.labels import KEPT, LabelJoin
 from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, watch_limits
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import wall_now
-from dojo.core.state.rollouts import Action, Request, Rollout, Transition
+from dojo.core.state.rollouts import Action, Rollout, RolloutRequest, Transition
 from dojo.core.state.routes import Route
 from services.rollout.fold import fold
 from services.rollout.pace import backoff, look_interval
@@ -32,7 +32,7 @@ SPEC = load_spec(Path("models/fraud_detection.yaml"))
 START = datetime(2018, 7, 1, tzinfo=UTC)
 
 
-def rollout_in(stage: Stage, request: Request | None = None) -> Rollout:
+def rollout_in(stage: Stage, request: RolloutRequest | None = None) -> Rollout:
     return Rollout(
         id="fraud_detection-2-x",
         model=SPEC.name,
@@ -121,7 +121,7 @@ def test_a_stand_ins_answer_is_no_evidence_of_the_challengers_scores() -> None:
 def test_labels_join_their_predictions_in_any_order(order: list[int], seed: int) -> None:
     chosen = random.Random(seed)
     facts = [(f"r{n}", chosen.random() < 0.5, chosen.random() < 0.5) for n in range(6)]
-    labelled = Labelled()
+    labelled = LabelJoin()
     for at in order:
         request, flagged, fraud = facts[at % 6]
         _ = labelled.predicted(request, flagged) if at < 6 else labelled.known(request, fraud)
@@ -133,7 +133,7 @@ def test_labels_join_their_predictions_in_any_order(order: list[int], seed: int)
 
 
 def test_what_waits_for_labels_is_bounded_and_what_is_forgotten_is_counted() -> None:
-    labelled = Labelled()
+    labelled = LabelJoin()
     for n in range(KEPT + 10):
         labelled.predicted(f"r{n}", False)
     assert (len(labelled.open), labelled.forgotten) == (KEPT, 10)
@@ -158,14 +158,14 @@ def test_the_parts_of_the_false_alarm_add_up_to_the_whole() -> None:
 def test_without_a_canary_the_floors_are_the_limits_and_with_one_its_upper_rates() -> None:
     bare = watch_limits(Baseline(), {}, SPEC)
     assert (bare.errors, bare.slow, bare.misses) == (0.005, 0.05, None)
-    measured = watch_limits(baseline_of(Arm(requests=1_000, errors=20, slow=100)), {"recall_at_threshold": 0.6}, SPEC)
+    measured = watch_limits(baseline_of(ArmCounts(requests=1_000, errors=20, slow=100)), {"recall_at_threshold": 0.6}, SPEC)
     assert 0.02 < measured.errors < 0.035
     assert 0.15 < measured.slow < 0.2
     assert measured.misses == pytest.approx(0.55)
 
 
 def test_a_median_latency_is_known_to_a_factor_of_two() -> None:
-    arm = Arm()
+    arm = ArmCounts()
     assert arm.median_latency() is None
     for milliseconds in (1, 2, 3, 4, 1_000):
         arm.took(milliseconds / 1000, 0.05)
@@ -219,7 +219,7 @@ def test_evidence_that_may_yet_become_a_stop_is_waited_for() -> None:
     ],
 )
 def test_requests_move_only_where_they_make_sense(action: Action, stage: Stage, after: Stage) -> None:
-    taken = answer(rollout_in(stage, Request(action=action, who="ada", why="reasons", wall_time=wall_now())))
+    taken = answer(rollout_in(stage, RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now())))
     assert taken.after is after
     assert taken.paused == (action == "pause")
     assert "ada" in taken.why

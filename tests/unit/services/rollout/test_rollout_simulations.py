@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dojo.core.events.types import Event, Prediction
-from dojo.core.judging.rollout.decide import Judgement, judge
+from dojo.core.judging.rollout.decide import StageJudgement, judge
 from dojo.core.judging.rollout.evidence import Evidence
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import ModelSpec, load_spec
@@ -63,7 +63,7 @@ def route_for(rollout: Rollout, spec: ModelSpec = SPEC) -> Route:
     )
 
 
-def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iterator[tuple[int, Judgement]]:
+def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iterator[tuple[int, StageJudgement]]:
     """Requests so far and the judgement, at every look."""
     rollout = rollout_in(stage, seed)
     route = route_for(rollout)
@@ -118,7 +118,7 @@ def stalled(prediction: Prediction, at: datetime) -> Prediction:
     return msgspec.structs.replace(prediction, version="1", degraded=("arm_failed",), latency_seconds=0.08, wall_time=at)
 
 
-def canary_with(failing: set[int], requests: int, seed: int, per_second: float = 20) -> list[Judgement]:
+def canary_with(failing: set[int], requests: int, seed: int, per_second: float = 20) -> list[StageJudgement]:
     """A flawless champion and challenger, but for the challenger's requests of these numbers. Judged after each of its requests."""
     rollout = rollout_in(Stage.CANARY, seed)
     route, gateway = route_for(rollout), Gateway({"1": FLAWLESS, "2": FLAWLESS}, seed=seed, per_second=per_second)

@@ -1,4 +1,4 @@
-"""What the retrainer tells Prometheus of its schedule and of Airflow's failures, on a real Redis."""
+"""What the trainer tells Prometheus of its schedule and of Airflow's failures, on a real Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import ManualClock
 from dojo.core.state.dag_failures import DagFailures
 from pipelines.training.schedule import ScheduleStore
-from services.trainer.metrics import ScheduleMetrics
+from services.trainer.metrics import TrainerMetrics
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -27,15 +27,15 @@ def test_age_and_failures_are_read_when_they_are_scraped(redis_server: RedisServ
     redis, registry, clock = connect_redis(redis_server.url), CollectorRegistry(), ManualClock(NOON)
     schedule, failures = ScheduleStore(redis), DagFailures(redis)
     specs = load_specs(Path("models"))
-    ScheduleMetrics(specs, clock, schedule, failures, registry)
+    TrainerMetrics(specs, clock, schedule, failures, registry)
 
     def age() -> float:
-        return registry.get_sample_value("dojo_retrainer_last_age_seconds", {"model": MODEL}) or 0.0
+        return registry.get_sample_value("dojo_trainer_last_age_seconds", {"model": MODEL}) or 0.0
 
     def failed(dag: str) -> float | None:
         return registry.get_sample_value("dojo_dag_failed_runs", {"dag": dag})
 
-    planned = registry.get_sample_value("dojo_retrainer_schedule_seconds", {"model": MODEL})
+    planned = registry.get_sample_value("dojo_trainer_schedule_seconds", {"model": MODEL})
     assert planned == specs[MODEL].training.schedule.total_seconds()
     assert math.isnan(age()), "nothing is known: neither overdue nor in time"
     schedule.begin(MODEL, NOON)

@@ -1,4 +1,4 @@
-"""The retrainer on a real Redis: what it asks for, and what a restart finds; and the process itself."""
+"""The trainer on a real Redis: what it asks for, and what a restart finds; and the process itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.workspaces import exclusive
 from services.trainer.child import ChildKilledError
-from services.trainer.loop import Launcher, Status, look
+from services.trainer.loop import Launcher, TrainerStatus, look
 from tests.integration.services.monitor.shifted_shop import write_spec
 from tests.support.payments import small_spec
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
@@ -49,18 +49,18 @@ class Recorded(Launcher):
 class World:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.spec: ModelSpec = small_spec("retrainer")
-        self.launched, self.status = Recorded(), Status()
+        self.spec: ModelSpec = small_spec("trainer")
+        self.launched, self.status = Recorded(), TrainerStatus()
 
     def at(self, moment: datetime) -> None:
-        """One look at a paused world's `moment`, by a retrainer that was just started."""
+        """One look at a paused world's `moment`, by a trainer that was just started."""
         clock = RedisWorldClock(self.redis)
         clock.set(moment, speed=0)
         look(self.spec, clock, ScheduleStore(self.redis), self.launched, self.status, threading.Event())
 
     @property
     def state(self) -> str:
-        return self.status.models["retrainer"]
+        return self.status.models["trainer"]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_weeks_that_nobody_looked_are_one_retraining(world: World) -> None:
 
 def test_a_retraining_by_hand_puts_the_next_one_off(world: World) -> None:
     world.at(NOW)
-    ScheduleStore(world.redis).began("retrainer", NOW + timedelta(days=5))
+    ScheduleStore(world.redis).began("trainer", NOW + timedelta(days=5))
     world.at(NOW + timedelta(days=8))
     assert world.launched.jobs == []
 
@@ -131,16 +131,16 @@ def test_the_same_moment_of_another_world_is_another_job(world: World) -> None:
 @pytest.fixture
 def process(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server, int]]:
     port = free_port()
-    write_spec(tmp_path / "models", "retrainer")
+    write_spec(tmp_path / "models", "trainer")
     environment = {
         "DOJO_HOME": str(tmp_path / "home"),
         "DOJO_MODELS_DIR": str(tmp_path / "models"),
         "DOJO_REDIS_URL": redis_server.url,
         "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
-        "DOJO_RETRAINER_PORT": str(port),
+        "DOJO_TRAINER_PORT": str(port),
         "DOJO_WITHOUT": "airflow",
     }
-    server = Server("retrainer", [sys.executable, "-m", "services.trainer"], tmp_path, {**os.environ, **environment})
+    server = Server("trainer", [sys.executable, "-m", "services.trainer"], tmp_path, {**os.environ, **environment})
     server.start()
     yield server, port
     server.stop()
@@ -150,22 +150,20 @@ def test_the_process_retrains_in_a_child_that_says_why_it_could_not(
     process: tuple[Server, int], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """Another retraining is in the way at first: nothing is lost. Then the child refuses, because the world has no payments: the owner is
-    paged, and the retrainer waits for next week."""
+    paged, and the trainer waits for next week."""
     server, port = process
     redis = Redis.from_url(redis_server.url)
 
     def state() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-            return str(json.load(answer)["models"].get("retrainer", ""))
+            return str(json.load(answer)["models"].get("trainer", ""))
 
-    ScheduleStore(redis).began("retrainer", NOW - timedelta(days=7))
-    with exclusive("retrainer", tmp_path / "home"):
+    ScheduleStore(redis).began("trainer", NOW - timedelta(days=7))
+    with exclusive("trainer", tmp_path / "home"):
         RedisWorldClock(redis).set(NOW, speed=0)
-        wait_until(
-            lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 60, f"the retrainer answers:\n{server.tail()}", every=0.2
-        )
+        wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 60, f"the trainer answers:\n{server.tail()}", every=0.2)
         wait_until(lambda: "another retraining is running" in state(), 120, f"it is busy:\n{server.tail()}", every=0.2)
-        assert ScheduleStore(redis).pending("retrainer") is not None
+        assert ScheduleStore(redis).pending("trainer") is not None
         assert Inbox(redis).newest(1) == []
     wait_until(lambda: bool(Inbox(redis).newest(1)), 120, f"the owner is paged:\n{server.tail()}", every=0.2)
     (page,) = Inbox(redis).newest(10)
@@ -173,6 +171,6 @@ def test_the_process_retrains_in_a_child_that_says_why_it_could_not(
     assert "collect: StaleDataError" in page.text
     wait_until(lambda: state() == "waiting for 2018-07-01 00:00", 30, f"it waits: {state()}", every=0.2)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        assert b'dojo_retrainer_runs_total{model="retrainer",outcome="refused"} 1.0' in answer.read()
-    assert ScheduleStore(redis).pending("retrainer") is None
+        assert b'dojo_trainer_runs_total{model="trainer",outcome="refused"} 1.0' in answer.read()
+    assert ScheduleStore(redis).pending("trainer") is None
     assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""The retrainer executes work orders: a real process on a real MLflow and Redis, in a shop whose fraud changed its face on day 30."""
+"""The trainer executes work orders: a real process on a real MLflow and Redis, in a shop whose fraud changed its face on day 30."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pipelines.training.schedule import ScheduleStore
 from services.trainer import order_executor as work
 from services.trainer.airflow_client import AirflowUnavailableError, RunExistsError, RunState, TaskState
 from services.trainer.child import ChildKilledError, Ended
-from services.trainer.order_executor import MAX_ATTEMPTS, Asked, Executor
+from services.trainer.order_executor import MAX_ATTEMPTS, AskedOrder, Executor
 from services.trainer.run_order import WrongOrderError, alone, execute
 from tests.integration.services.monitor.shifted_shop import (
     FIRST_AS_OF,
@@ -82,7 +82,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_se
 
 
 @pytest.fixture(scope="module")
-def retrainer(settings: Settings, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def trainer(settings: Settings, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     RedisWorldClock(Redis.from_url(redis_url)).set(NOW, speed=0)
     ScheduleStore(Redis.from_url(redis_url)).began(MODEL, NOW)  # nothing is due by itself
     environment = {
@@ -90,13 +90,13 @@ def retrainer(settings: Settings, redis_url: str, tmp_path_factory: pytest.TempP
         "DOJO_MODELS_DIR": str(settings.models_dir),
         "DOJO_REDIS_URL": redis_url,
         "DOJO_MLFLOW_URL": settings.mlflow,
-        "DOJO_RETRAINER_PORT": str(free_port()),
+        "DOJO_TRAINER_PORT": str(free_port()),
         "DOJO_WITHOUT": "airflow",
     }
     server = Server(
-        "retrainer", [sys.executable, "-m", "services.trainer"], tmp_path_factory.mktemp("log"), {**os.environ, **environment}
+        "trainer", [sys.executable, "-m", "services.trainer"], tmp_path_factory.mktemp("log"), {**os.environ, **environment}
     )  # fmt: skip
-    server.port = int(environment["DOJO_RETRAINER_PORT"])  # type: ignore[attr-defined]
+    server.port = int(environment["DOJO_TRAINER_PORT"])  # type: ignore[attr-defined]
     server.start()
     yield server
     server.stop()
@@ -107,7 +107,7 @@ def ended(orders: WorkOrders, order_id: str, server: Server, within: float = 240
         found = orders.get(order_id)
         return found is not None and found.ended
 
-    wait_until(has_ended, within, f"order {order_id} has ended; the retrainer's log ends:\n{server.tail()}", every=0.2)
+    wait_until(has_ended, within, f"order {order_id} has ended; the trainer's log ends:\n{server.tail()}", every=0.2)
     found = orders.get(order_id)
     assert found is not None
     return found
@@ -115,16 +115,16 @@ def ended(orders: WorkOrders, order_id: str, server: Server, within: float = 240
 
 @pytest.mark.timeout(600)  # five processes start here, each importing MLflow and Feast
 def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
-    retrainer: Server, settings: Settings, redis_url: str
+    trainer: Server, settings: Settings, redis_url: str
 ) -> None:
     """Killed in the middle of the evaluation, it goes on with the same order after its restart."""
     redis = Redis.from_url(redis_url)
     orders = WorkOrders(redis)
     orders.place(order("evaluate-1", "evaluate", since=(START + SHIFT + timedelta(days=8)).isoformat()))
-    wait_until(lambda: bool(orders.open() and orders.open()[0].state == "running"), 90, retrainer.tail())
-    retrainer.kill()
-    retrainer.start()
-    evaluated = ended(orders, "evaluate-1", retrainer)
+    wait_until(lambda: bool(orders.open() and orders.open()[0].state == "running"), 90, trainer.tail())
+    trainer.kill()
+    trainer.start()
+    evaluated = ended(orders, "evaluate-1", trainer)
     assert (evaluated.state, evaluated.attempts) == ("done", 2), evaluated.answer
     found = evaluated.answer
     assert (found["verdict"], found["degraded"], found["version"]) == ("degraded", True, "1")
@@ -134,14 +134,14 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     assert [left.name for left in (settings.home / "orders").iterdir()] == ["running.lock"]
 
     orders.place(order("retrain-1", "retrain"))
-    retrained = ended(orders, "retrain-1", retrainer)
+    retrained = ended(orders, "retrain-1", trainer)
     assert retrained.state == "done", retrained.answer
     assert (retrained.answer["outcome"], retrained.answer["version"], retrained.answer["stage"]) == ("promote", "2", "shadow")
     began = AuditTrail(redis).find(f"{MODEL}:retrain-1:started")
     assert began is not None
     assert (began.who, began.why) == ("responder", "severe performance")
-    with urllib.request.urlopen(f"http://127.0.0.1:{retrainer.port}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
-        assert f'dojo_retrainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode() in answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{trainer.port}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
+        assert f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode() in answer.read()
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ class Shop:
         self.start()
 
     def start(self) -> None:
-        """A new retrainer."""
+        """A new trainer."""
         specs = {MODEL: small_spec(MODEL)}
         self.executor = Executor(self.orders, specs, lambda: NOW, self.home, self.airflow, self.children)  # type: ignore[arg-type]
 
@@ -336,7 +336,7 @@ def test_one_that_kills_its_process_each_time_is_given_up(redis_server: RedisSer
     assert {key for _, key in shop.children.run} == {"r1"}
 
 
-def test_a_stopped_retrainer_leaves_the_order_open(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_stopped_trainer_leaves_the_order_open(redis_server: RedisServer, tmp_path: Path) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("e1", "evaluate"))
     shop.children.ends = [Ended("stopped")]
@@ -368,10 +368,10 @@ def test_a_report_is_refused_where_the_order_leaves_out_what_it_takes(
     parameters: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(WrongOrderError, match=said):
-        execute(Asked(order("report-1", "drift_report", **parameters), NOW), load_settings(home=tmp_path))
+        execute(AskedOrder(order("report-1", "drift_report", **parameters), NOW), load_settings(home=tmp_path))
 
 
-def test_an_order_waits_for_the_child_of_a_killed_retrainer_and_clears_up_behind_it(tmp_path: Path) -> None:
+def test_an_order_waits_for_the_child_of_a_killed_trainer_and_clears_up_behind_it(tmp_path: Path) -> None:
     (tmp_path / "left").mkdir()
     with alone(tmp_path) as workspace:
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [workspace.name]
