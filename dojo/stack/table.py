@@ -155,9 +155,9 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         module("gateway", settings.gateway_port, depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
         module("recorder", settings.recorder_port, niceness=BATCH_NICENESS),
         module("streamer", settings.streamer_port, environment=SERVING_ENVIRONMENT),
-        module("materializer", settings.materializer_port, module="pipelines.features", niceness=BATCH_NICENESS),
+        module("materializer", settings.materializer_port, niceness=BATCH_NICENESS),
         # Retrains in Airflow, and without one in a process of its own.
-        module("trainer", settings.trainer_port, module="services.trainer", niceness=BATCH_NICENESS),
+        module("trainer", settings.trainer_port, niceness=BATCH_NICENESS),
         # It takes failing versions away from traffic, so it yields to nobody. Without MLflow it goes on judging.
         module("rollout", settings.rollout_port),
         # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.

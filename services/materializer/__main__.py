@@ -1,4 +1,4 @@
-"""`python -m pipelines.features`: reads its settings (DOJO_*) and keeps the world's features fresh until SIGTERM."""
+"""`python -m services.materializer`: reads its settings (DOJO_*) and keeps the world's features fresh until SIGTERM."""
 
 from __future__ import annotations
 
