@@ -13,7 +13,6 @@ from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.load import load_spec
 from pipelines.release.mlflow_run import RECORD_PATH
 from pipelines.release.provenance import current_code
-from pipelines.retraining import build_and_judge
 from pipelines.training import steps
 from pipelines.training.dataset import collect
 from pipelines.training.dataset.build import feature_hash
@@ -57,7 +56,10 @@ def reproduce(
     collect.verify(lake, manifest)
     run = Run(lake=lake, spec=load_spec(record / f"{version.model}.yaml"), workspace=workspace, progress=progress)
     manifest.write(workspace)
-    build_and_judge(run, None, {})
+    steps.validate_step(run, champion_profile=None)
+    steps.build_dataset_step(run)
+    steps.train_step(run)
+    steps.evaluate_step(run)
     return compare(version, run)
 
 

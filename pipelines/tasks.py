@@ -2,6 +2,7 @@
 
     collect -> validate -> build_dataset -> train -> evaluate -> compare --promote---> register -> start_rollout
                                                                  |------first-----> register            (it becomes champion)
+                                                    without a gate -----> register            (it becomes champion or challenger)
                                                                  |------keep------> keep_champion
                                                                  \\-----regression-> alert_regression
 
@@ -73,7 +74,6 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
         StaleDataError, TooFewRowsError: refusals. TRANSIENT: lake or Redis could not be read; repeat it.
     """
     run = run_of(job, settings, progress)
-    progress("collect", 0.0)
     run.workspace.mkdir(parents=True, exist_ok=True)
     (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
     records = RetrainingNotices(connect_redis(settings.redis), job)
@@ -92,7 +92,6 @@ def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         InvalidDataError: a refusal, with a line for each fault.
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
-    progress("validate", 0.0)
     steps.validate_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
     return {"files": len(run.manifest.transactions) + len(run.manifest.outcomes)}
 
@@ -100,7 +99,6 @@ def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
 def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Examples with features, point in time. -> dataset (path), rows."""
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
-    progress("build_dataset", 0.0)
     steps.build_dataset_step(run)
     dataset = run.workspace / DATASET_FILE
     return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
@@ -113,7 +111,6 @@ def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str
         OneClassError: a refusal. CorruptBundleError: likewise; the converted model is not the trained one.
     """
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"))
-    progress("train", 0.0)
     steps.train_step(run)
     fit = steps.read_fit(run.workspace)
     return {"trees": fit.trees, "model_sha256": fit.model_sha256}
@@ -122,9 +119,8 @@ def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str
 def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, pr_auc."""
     registry = ModelRegistry(settings.mlflow)
-    progress("evaluate", 0.0)
     logged = find_run(registry, job.model, job.key)
-    if logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
+    if job.gate and logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
         return {"run_id": logged.info.run_id, "pr_auc": logged.data.metrics["pr_auc"]}
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
     steps.evaluate_step(run)

@@ -1,4 +1,4 @@
-"""Settings: what differs between the embedded, compose and Kubernetes modes. Everything from the environment (`DOJO_*`).
+"""Settings: what differs between the embedded and the compose mode. Everything from the environment (`DOJO_*`).
 
 Thresholds, windows and limits of a *model* are in its spec, not here. `docs/settings.md` lists these with their reasons and
 is held to this file by a test.
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     # Where other servers are; empty means the embedded ones
     peer_hosts: str = Field(
         default="",
-        description="Host under which a process of the platform finds another one, with `{name}` for that one's name: `{name}` where each has a container (compose), `dojo-{name}` for Kubernetes services; empty: all run on this machine, at DOJO_HOST.",
+        description="Host under which a process of the platform finds another one, with `{name}` for that one's name: `{name}` where each has a container (compose); empty: all run on this machine, at DOJO_HOST.",
     )
     redis_url: str = Field(
         default="", description="Redis of the event log and the clock, `redis://host:port/db`; empty: the embedded one."

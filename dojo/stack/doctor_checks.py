@@ -31,6 +31,9 @@ MEMORY_BYTES = 4_000_000_000
 # A hundred world days, MLflow's artifacts and the logs stay under 2 GB; below the hard floor Redis' file cannot be rewritten.
 DISK_BYTES, DISK_FLOOR_BYTES = 5_000_000_000, 500_000_000
 
+# The roles that the stack on this machine takes. `embedded` names every other one, and its metadata lists their packages.
+ROLES = ("base", "embedded")
+
 INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
 
 
@@ -178,10 +181,8 @@ def specs(settings: Settings) -> Check:
     try:
         found = load_specs(settings.models_dir)
     except SpecError as error:
-        return Check("model specs", DoctorVerdict.MISSING, str(error), "correct the file, or set DOJO_MODELS_DIR")
-    if not found:
-        step = "start in the checkout, or set DOJO_MODELS_DIR"
-        return Check("model specs", DoctorVerdict.MISSING, f"no specs in {settings.models_dir.resolve()}", step)
+        step = "correct the file, start in the checkout, or set DOJO_MODELS_DIR"
+        return Check("model specs", DoctorVerdict.MISSING, str(error), step)
     return Check("model specs", DoctorVerdict.OK, ", ".join(sorted(found)))
 
 

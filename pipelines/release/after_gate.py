@@ -16,6 +16,7 @@ from dojo.core.state.routes import RouteTable
 from pipelines.release import mlflow_run as log
 from pipelines.release.job_runs import FINISHED, find_run, logged_decision
 from pipelines.release.notices import RetrainingNotices
+from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import workspaces
 from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
@@ -24,40 +25,46 @@ from pipelines.training.steps import Progress, silent
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
+# What stands for the gate's outcome of a job that meets no gate.
+UNGATED = "ungated"
+
 # Tag of a version: the rollout that it was given. A version is given one.
 ROLLOUT_TAG = "rollout"
 
 
 def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Register the challenger. A model's first version becomes the champion at once; nobody is there to compare or stand in.
+    """Register the job's version. A model's first version becomes the champion at once; there is no other one to stand in.
 
     Returns:
-        version, alias (`champion` for a first version, else None: its rollout gives it one).
+        version, alias: `champion` for a first version, `challenger` for a later one without a gate, else None (its rollout gives it one).
 
     Raises:
         RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
-    logged, decision = decided(registry, job)
-    if job.dry_run or decision.outcome not in ("promote", "first"):
-        why = "it was a dry run" if job.dry_run else f"the gate's outcome was {decision.outcome}"
+    logged, outcome = _outcome(registry, job)
+    if job.dry_run or outcome not in ("promote", "first", UNGATED):
+        why = "it was a dry run" if job.dry_run else f"the gate's outcome was {outcome}"
         raise RolloutRefusedError(f"{job.model}: nothing is registered, because {why}")
     version = log.register_run(registry, job.model, logged.info.run_id)
-    if decision.outcome == "promote":
+    if outcome == "promote":
         return {"version": version.version, "alias": None}
-    champion = registry.by_alias(job.model, CHAMPION)
+    alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
     if champion is None or champion.version == version.version:
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
         champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
+    elif outcome == UNGATED:
+        alias = CHALLENGER
+        _become_challenger(registry, records, version)
     elif not any(tag.startswith(AUDIT_TAG_PREFIX) for tag in version.tags):  # with one it was champion, and was followed
         raise RolloutRefusedError(
             f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
             f"dojo retrain {job.model}"
         )
     workspaces.end(job, settings.home)
-    return {"version": version.version, "alias": CHAMPION}
+    return {"version": version.version, "alias": alias}
 
 
 def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
@@ -99,12 +106,7 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         later = f"dojo rollout start {job.model} {version.version} --why ..."
         raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
     if rollout.active:  # an attempt that was ended may have begun it long ago
-        before = registry.by_alias(job.model, CHALLENGER)
-        registry.set_alias(job.model, CHALLENGER, version.version)
-        records.write(
-            "challenger", "alias", f"version {version.version} became challenger",
-            before={"challenger": before.version if before else None}, after={"challenger": version.version},
-        )  # fmt: skip
+        _become_challenger(registry, records, version)
     registry.set_tag(job.model, version.version, ROLLOUT_TAG, rollout.id)
     workspaces.end(job, settings.home)
     return {"version": version.version, "rollout": rollout.id, "stage": str(rollout.stage)}
@@ -134,6 +136,28 @@ def _lost(
     records.tell(step, spec.owner, urgency, f"{job.model}: {words}", text)
     workspaces.end(job, settings.home)
     return {"champion": champion, "verdict": decision.verdict}
+
+
+def _outcome(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, str]:
+    """The job's finished MLflow run and what the gate made of it. A run that meets no gate is finished here."""
+    if job.gate:
+        logged, decision = decided(registry, job)
+        return logged, decision.outcome
+    found = find_run(registry, job.model, job.key)
+    if found is None:
+        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
+    with tracking_errors(job.model, f"run {found.info.run_id}"):
+        tracking_client(registry).set_terminated(found.info.run_id, FINISHED)
+    return found, UNGATED
+
+
+def _become_challenger(registry: ModelRegistry, records: RetrainingNotices, version: Version) -> None:
+    before = registry.by_alias(version.model, CHALLENGER)
+    registry.set_alias(version.model, CHALLENGER, version.version)
+    records.write(
+        "challenger", "alias", f"version {version.version} became challenger",
+        before={"challenger": before.version if before else None}, after={"challenger": version.version},
+    )  # fmt: skip
 
 
 def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, GateDecision]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
-from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry, Version
+from dojo.core.registry.versions import GATE_TAG, ModelRegistry, Version
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
@@ -45,27 +45,6 @@ class JobTags:
 
     key: str
     tags: Mapping[str, str]
-
-
-def log_version(run: Run, registry: ModelRegistry) -> tuple[Version, str]:
-    """Log the finished run and register its version, without a gate.
-
-    Returns:
-        The version and the alias it got: `champion` for a model's first version, else `challenger`.
-
-    Raises:
-        CorruptBundleError: the bundle as written does not load; nothing was registered.
-        RegistryUnavailableError: MLflow does not answer.
-    """
-    name = run.spec.name
-    run_id = log_run(run, registry)
-    with tracking_errors(name, "training run"):
-        tracking_client(registry).set_terminated(run_id, FINISHED)
-    registered = register_run(registry, name, run_id)
-    # A later version waits as challenger: comparing it with the champion and rolling it out is not training's business.
-    alias = CHAMPION if registry.by_alias(name, CHAMPION) is None else CHALLENGER
-    registry.set_alias(name, alias, registered.version)
-    return registry.get(name, registered.version), alias
 
 
 def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:

@@ -39,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         as_of: world time at which the version is trained.
         reason: why it is done, for the audit trail; `who` asked.
         dry_run: everything up to the gate's verdict; nothing is registered, nobody is rolled out.
+        gate: False for a training that is compared with nothing: its version waits as challenger.
 
     Raises:
         ValueError: the key holds something else, or as_of has no time zone.
@@ -50,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     who: str
     dry_run: bool = False
+    gate: bool = True
 
     def __post_init__(self) -> None:
         if not KEY.fullmatch(self.key):

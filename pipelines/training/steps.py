@@ -5,10 +5,9 @@
     build_dataset  dataset.parquet         examples with features, point in time
     train          model.onnx, fit.json, scores.parquet, parity.json
     evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
-    log            MLflow run and registered version (log.py)
 
 Each function takes a `Run` and reads what the ones before it wrote, so a scheduler may call each in a process of its own, and
-repeating one gives the same files.
+repeating one gives the same files. What follows them (MLflow, the gate, the registry): pipelines/tasks.py.
 """
 
 from __future__ import annotations
@@ -93,18 +92,21 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect_step(run: Run, as_of: datetime) -> None:
+    run.progress("collect", 0.0)
     collect.collect(run.lake, run.spec, as_of).write(run.workspace)
 
 
 def validate_step(run: Run, champion_profile: ReferenceProfile | None) -> None:
     from pipelines.training.dataset.validate import validate  # Pandera brings pandas: seconds
 
+    run.progress("validate", 0.0)
     manifest = run.manifest
     transactions = collect.read_transactions(run.lake, manifest)
     validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec, champion_profile)
 
 
 def build_dataset_step(run: Run) -> None:
+    run.progress("build_dataset", 0.0)
     manifest = run.manifest
     transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
     service = run.spec.feature_service
@@ -117,6 +119,7 @@ def train_step(run: Run) -> None:
         train,
     )
 
+    run.progress("train", 0.0)
     training = run.spec.training
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     split = split_by_time(dataset, run.features, run.manifest.end, training.validation, training.holdout)
@@ -160,6 +163,7 @@ def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, fl
 
 
 def evaluate_step(run: Run) -> None:
+    run.progress("evaluate", 0.0)
     scores = pl.read_parquet(run.workspace / SCORES_FILE)
     validation, holdout = scores.filter(pl.col("part") == "validation"), scores.filter(pl.col("part") == "holdout")
     target = run.spec.serving.threshold_false_positive_rate

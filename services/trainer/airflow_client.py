@@ -17,7 +17,6 @@ from dojo.core.airflow_access import AirflowAccess
 TIMEOUT_SECONDS = 20.0
 
 FINISHED_RUN = frozenset({"success", "failed"})
-FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 class AirflowError(RuntimeError):

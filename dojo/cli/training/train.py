@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import (
     SpecName,
     parse_date,
@@ -39,85 +39,71 @@ def train(
     from redis.exceptions import RedisError
 
     from dojo.core.connections import connect_redis, redis_address
-    from dojo.core.lake import Lake
-    from dojo.core.registry.bundle import CorruptBundleError
     from dojo.core.registry.errors import RegistryUnavailableError
-    from dojo.core.registry.promotion import Change, RoleChanges
-    from dojo.core.registry.versions import CHAMPION, ModelRegistry
+    from dojo.core.registry.versions import CHAMPION
     from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
-    from dojo.core.state.audit import AuditTrail
+    from dojo.core.spec.load import load_spec
     from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
-    from dojo.core.state.routes import RouteConflictError, RouteTable
-    from pipelines.retraining import record_training, run_training
-    from pipelines.training.errors import TrainingRefusedError
-    from pipelines.training.steps import Run
+    from pipelines.retraining import run_retraining
+    from pipelines.tasks import REFUSALS
+    from pipelines.training.dataset.build import feature_hash
+    from pipelines.training.errors import RetrainingRunningError
+    from pipelines.training.job import Job, key_by_hand
+    from pipelines.training.steps import read_evaluation, read_fit
 
     quiet_libraries()
     settings = load_settings()
+    again = f"dojo train {model}"
     with (
-        errors_become_messages(SpecError, ClockNotSetError),
-        errors_become_messages(
-            TrainingRefusedError, CorruptBundleError, next_step="Nothing was registered. Mend the data, then train again."
-        ),
+        errors_become_messages(ClockNotSetError, RetrainingRunningError),
+        errors_become_messages(*REFUSALS, next_step=f"Mend what it says, then train again: {again}"),
         errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
         errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
-        workspace(settings.home) as directory,
     ):
-        redis, registry = connect_redis(settings.redis), ModelRegistry(settings.mlflow)
+        redis = connect_redis(settings.redis)
         redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
-        clock = RedisWorldClock(redis)
-        moment = parse_time(as_of) if as_of else clock.now()
-        world_time = clock.now() if clock.is_set() else moment
-        run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
-        result = run_training(run, registry, moment)
-        why = "trained by hand (dojo train)"
-        change = Change(f"train:{model}:{result.version.version}", getpass.getuser(), why, world_time)
-        not_recorded = None
-        try:
-            record_training(result, RoleChanges(registry, RouteTable(redis), AuditTrail(redis)), change)
-        except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
-            not_recorded = f"version {result.version.version} became {result.alias}: {error}"
+        moment = parse_time(as_of) if as_of else RedisWorldClock(redis).now()
+        file = settings.models_dir / f"{model}.yaml"
+        load_spec(file)
+        job = Job(
+            model=model,
+            key=key_by_hand(moment, file.read_bytes(), None, "ungated", f"features.{feature_hash()[:8]}"),
+            as_of=moment,
+            reason="trained by hand (dojo train)",
+            who=getpass.getuser(),
+            gate=False,
+        )
+        answer = run_retraining(job, settings, say)
+        left = job.workspace(settings.home)
+        fit, evaluation = read_fit(left), read_evaluation(left)
 
     note = (
         "the model's first version: it is the champion, which serving uses"
-        if result.alias == CHAMPION
+        if answer["alias"] == CHAMPION
         else f"waits as challenger, compared with nothing; the champion keeps serving. The guarded way: dojo retrain {model}"
     )
-    answer = {
-        "model": model,
-        "version": result.version.version,
-        "alias": result.alias,
+    answer |= {
         "note": note,
-        "not_recorded": not_recorded,
-        "run_id": result.version.run_id,
-        "as_of": result.version.tags["as_of"],
-        "rows": result.fit.rows,
-        "frauds": result.fit.frauds,
-        "trees": result.fit.trees,
-        "threshold": result.threshold,
-        "metrics": result.metrics,
-        "onnx_parity_difference": result.fit.parity_difference,
-        "seconds": result.seconds,
+        "rows": fit.rows,
+        "frauds": fit.frauds,
+        "trees": fit.trees,
+        "threshold": evaluation.threshold,
+        "metrics": evaluation.metrics,
+        "onnx_parity_difference": fit.parity_difference,
     }
-    if not_recorded:
-        first = result.alias == CHAMPION
-        what = "the audit trail, and it has no route" if first else "the audit trail"
-        later = f" Later: dojo models promote {model}@{result.version.version} --why TEXT" if first else ""
-        err.print(f"[bold yellow]not recorded[/] in {what}: {escape(not_recorded)}.{later}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(answer)
         return
-    table = Table(title=f"{model} version {result.version.version}: {result.alias}", title_justify="left", show_header=False)
-    for part, rows in result.fit.rows.items():
-        table.add_row(part, f"{rows:,} payments, {result.fit.frauds[part]:,} frauds")
-    for name, value in result.metrics.items():
+    table = Table(title=f"{model} version {answer['version']}: {answer['alias']}", title_justify="left", show_header=False)
+    for part, rows in fit.rows.items():
+        table.add_row(part, f"{rows:,} payments, {fit.frauds[part]:,} frauds")
+    for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
-    table.add_row("threshold", f"{result.threshold:.4f}")
-    table.add_row("trees", str(result.fit.trees))
-    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in result.seconds.items()))
+    table.add_row("threshold", f"{evaluation.threshold:.4f}")
+    table.add_row("trees", str(fit.trees))
+    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items()))
     out.print(table)
-    out.print(f"Version {result.version.version}: {note}.", highlight=False, soft_wrap=True)
+    out.print(f"Version {answer['version']}: {note}.", highlight=False, soft_wrap=True)
 
 
 def reproduce(

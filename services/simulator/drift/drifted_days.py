@@ -9,7 +9,7 @@ stopped now changes nothing that was emitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol, runtime_checkable
@@ -92,23 +92,6 @@ def apply(rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchant
         if level.any():
             changed = effect(changed, _Situation(level, times, _for_kind(payments, kind), drifts, shops, seed))
     return changed if changed is rows else changed.sort("time", "transaction_id")
-
-
-class DriftedSource:
-    """A source with drifts in it, for bulk experiments: give it to whoever takes a source. Labels arrive as the taker decides."""
-
-    def __init__(self, source: Source, drifts: Iterable[ActiveDrift], seed: int) -> None:
-        self._source, self._drifts, self._seed = source, tuple(drifts), seed
-
-    def day(self, day: date) -> pl.DataFrame:
-        return drifted_day(self._source, day, self._drifts, self._seed)
-
-    def days(self) -> tuple[date, date | None]:
-        return self._source.days()
-
-    def identity(self) -> Mapping[str, object]:
-        caused = [f"{d.kind} x{d.strength:g} from {d.started.isoformat()} to {d.ended}" for d in self._drifts]
-        return {**self._source.identity(), "drifts": caused}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import mlflow
@@ -29,16 +29,19 @@ from dojo.core.registry.bundle import (
 )
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
+from dojo.core.settings import Settings
 from dojo.core.spec.load import ModelSpec
+from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
 from pipelines.reproduce import reproduce, reproduced
-from pipelines.retraining import TrainingResult, run_training
+from pipelines.retraining import run_retraining
 from pipelines.training.dataset.build import stored_features
 from pipelines.training.errors import InvalidDataError, LakeChangedError
-from pipelines.training.steps import Run
+from pipelines.training.job import Job
+from pipelines.training.steps import Evaluation, Fit, read_evaluation, read_fit
 from tests.support.payments import START, fill_lake, payments, small_spec
-from tests.support.servers import MlflowServer, free_port
+from tests.support.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -46,9 +49,31 @@ DAYS = 40
 AS_OF = START + timedelta(days=DAYS)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A version trained without a gate, and what its steps left in its workspace."""
+
+    version: Version
+    alias: str
+    fit: Fit
+    metrics: dict[str, float]
+    threshold: float
+
+
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return fill_lake(tmp_path_factory.mktemp("lake"), payments(DAYS), AS_OF)
+def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Settings]:
+    home = tmp_path_factory.mktemp("home")
+    fill_lake(home / "lake", payments(DAYS), AS_OF)
+    (home / "models").mkdir()
+    redis = RedisServer(home)
+    redis.start()
+    yield Settings(home=home, models_dir=home / "models", redis_url=redis.url, mlflow_url=mlflow_server.url)
+    redis.stop()
+
+
+@pytest.fixture(scope="module")
+def lake(settings: Settings) -> Lake:
+    return Lake(settings.lake_dir)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +86,24 @@ def spec() -> ModelSpec:
     return small_spec("retraining_e2e")
 
 
+def train(settings: Settings, spec: ModelSpec, as_of: datetime) -> Trained:
+    """As `dojo train` does it."""
+    (settings.models_dir / f"{spec.name}.yaml").write_text(dump_spec(spec))
+    job = Job(model=spec.name, key=f"{as_of:%Y-%m-%d}", as_of=as_of, reason="a test", who="pytest", gate=False)
+    answer = run_retraining(job, settings)
+    workspace = job.workspace(settings.home)
+    evaluation: Evaluation = read_evaluation(workspace)
+    version = ModelRegistry(settings.mlflow).get(spec.name, answer["version"])
+    return Trained(version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.threshold)
+
+
 @pytest.fixture(scope="module")
-def first(lake: Lake, registry: ModelRegistry, spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
-    return run_training(Run(lake, spec, tmp_path_factory.mktemp("first")), registry, AS_OF)
+def first(settings: Settings, spec: ModelSpec) -> Trained:
+    return train(settings, spec, AS_OF)
 
 
 def test_the_first_version_becomes_champion_with_everything_recorded(
-    first: TrainingResult, registry: ModelRegistry, spec: ModelSpec
+    first: Trained, registry: ModelRegistry, spec: ModelSpec
 ) -> None:
     champion = registry.by_alias(spec.name, CHAMPION)
     assert champion is not None
@@ -101,15 +137,13 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     assert champion.tags["data_sha256"] in card
 
 
-def test_it_learned_what_the_shop_has_to_teach(first: TrainingResult) -> None:
+def test_it_learned_what_the_shop_has_to_teach(first: Trained) -> None:
     assert first.metrics["pr_auc"] > 0.5  # a random score gets 0.05
     assert sum(first.fit.rows.values()) == pytest.approx(24 * 120, rel=0.05)
     assert first.fit.parity_difference <= PARITY_TOLERANCE
 
 
-def test_the_bundle_is_what_a_server_needs(
-    first: TrainingResult, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
-) -> None:
+def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path) -> None:
     directory = registry.download(first.version, tmp_path)
     bundle, scorer = load_bundle(directory, first.version.tags[BUNDLE_HASH_TAG])
     assert bundle.model == spec.name
@@ -123,9 +157,7 @@ def test_the_bundle_is_what_a_server_needs(
     assert profile.rows == first.fit.rows["holdout"]
 
 
-def test_reference_rows_are_the_holdouts_and_score_as_they_say(
-    first: TrainingResult, registry: ModelRegistry, tmp_path: Path
-) -> None:
+def test_reference_rows_are_the_holdouts_and_score_as_they_say(first: Trained, registry: ModelRegistry, tmp_path: Path) -> None:
     rows = pl.read_parquet(registry.download_run_artifact(first.version, "record/reference_rows.parquet", tmp_path / "rows"))
     bundle, scorer = load_bundle(registry.download(first.version, tmp_path / "bundle"))
     assert tuple(rows.columns) == (*bundle.features, "score")
@@ -135,7 +167,7 @@ def test_reference_rows_are_the_holdouts_and_score_as_they_say(
 
 
 def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
-    first: TrainingResult, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
+    first: Trained, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
 ) -> None:
     parity = msgspec.json.decode((registry.download(first.version, tmp_path) / PARITY_FILE).read_bytes(), type=Parity)
     with tracking_uri(registry.url):
@@ -144,9 +176,7 @@ def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
     np.testing.assert_allclose(np.asarray(answer["probabilities"])[:, 1], parity.scores, atol=PARITY_TOLERANCE)
 
 
-def test_a_version_can_be_rebuilt_to_the_byte(
-    first: TrainingResult, lake: Lake, registry: ModelRegistry, tmp_path: Path
-) -> None:
+def test_a_version_can_be_rebuilt_to_the_byte(first: Trained, lake: Lake, registry: ModelRegistry, tmp_path: Path) -> None:
     comparisons = reproduce(registry, lake, first.version, tmp_path / "again")
     assert [c.what for c in comparisons] == [
         "data_sha256", "feature_sha256", "git_commit", "lock_sha256", "seed", "metrics", "model_sha256"
@@ -157,10 +187,10 @@ def test_a_version_can_be_rebuilt_to_the_byte(
 
 
 def test_a_second_version_becomes_challenger_and_is_told_apart(
-    first: TrainingResult, lake: Lake, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
+    first: Trained, settings: Settings, lake: Lake, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
 ) -> None:
     """Rebuilt from the second run's record, the first version's data, metrics and model differ."""
-    earlier = run_training(Run(lake, spec, tmp_path / "run"), registry, AS_OF - timedelta(days=3))
+    earlier = train(settings, spec, AS_OF - timedelta(days=3))
     assert earlier.alias == CHALLENGER
     challenger, champion = registry.by_alias(spec.name, CHALLENGER), registry.by_alias(spec.name, CHAMPION)
     assert challenger is not None
@@ -173,7 +203,7 @@ def test_a_second_version_becomes_challenger_and_is_told_apart(
 
 
 def test_a_changed_lake_file_is_named_and_nothing_is_rebuilt(
-    first: TrainingResult, lake: Lake, registry: ModelRegistry, tmp_path: Path
+    first: Trained, lake: Lake, registry: ModelRegistry, tmp_path: Path
 ) -> None:
     changed = Lake(tmp_path / "lake")
     shutil.copytree(lake.root, changed.root)
@@ -185,7 +215,18 @@ def test_a_changed_lake_file_is_named_and_nothing_is_rebuilt(
     assert not (tmp_path / "again" / MODEL_FILE).exists()
 
 
-def test_corrupt_data_is_refused_and_nothing_is_registered(lake: Lake, registry: ModelRegistry, tmp_path: Path) -> None:
+def test_a_training_that_is_asked_for_again_is_the_same_version(
+    first: Trained, settings: Settings, registry: ModelRegistry, spec: ModelSpec
+) -> None:
+    versions = len(registry.versions(spec.name))
+    again = train(settings, spec, AS_OF)
+    assert (again.version.version, again.alias, again.metrics) == (first.version.version, CHAMPION, first.metrics)
+    assert len(registry.versions(spec.name)) == versions
+
+
+def test_corrupt_data_is_refused_and_nothing_is_registered(
+    settings: Settings, lake: Lake, registry: ModelRegistry, tmp_path: Path
+) -> None:
     corrupt = Lake(tmp_path / "lake")
     shutil.copytree(lake.root, corrupt.root)
     file = corrupt.files(Stream.TRANSACTIONS)[20]
@@ -194,15 +235,16 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(lake: Lake, registry:
     with pytest.raises(
         InvalidDataError, match=r"transactions.amount: expected in_range\(0, 1000000.0\), found '-1.0' \(rows: 1"
     ):
-        run_training(Run(corrupt, spec, tmp_path / "run"), registry, AS_OF)
+        train(settings.model_copy(update={"home": tmp_path}), spec, AS_OF)
     assert registry.versions(spec.name) == []
     assert tracking_client(registry).get_experiment_by_name(spec.name) is None
 
 
-def test_without_mlflow_training_says_so_and_leaves_nothing(lake: Lake, tmp_path: Path) -> None:
-    nobody = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
+def test_without_mlflow_training_says_so_and_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.retraining.OTHER_RETRIES", 0)
+    nowhere = settings.model_copy(update={"mlflow_url": f"http://127.0.0.1:{free_port()}"})
     with pytest.raises(RegistryUnavailableError, match="MLflow did not answer"):
-        run_training(Run(lake, small_spec("retraining_alone"), tmp_path), nobody, AS_OF)
+        train(nowhere, small_spec("retraining_alone"), AS_OF)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from dojo.core.lake import Lake
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail, Entry
-from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import RouteTable
@@ -425,7 +424,7 @@ def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Call
     # A process, as people call it: nothing of MLflow's own words in between.
     first = ("train", model, "--as-of", "2030-02-06", "--json")
     trained = subprocess.run([sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True)
-    assert json.loads(trained.stdout)["not_recorded"] is None
+    assert (json.loads(trained.stdout)["version"], json.loads(trained.stdout)["alias"]) == ("1", CHAMPION)
     assert "mlflow" not in trained.stderr.lower()
     assert command("train", model, "--as-of", "2030-03-06", "--json").exit_code == 0
     assert [entry.what for entry in entries(redis, model) if entry.kind == "alias"] == [
@@ -437,7 +436,7 @@ def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Call
     assert [arm.version for arm in route.arms] == ["1"]
 
 
-def test_a_version_whose_role_cannot_be_recorded_is_there_and_says_so(
+def test_a_role_that_cannot_be_recorded_is_an_error_and_the_same_command_completes_it(
     settings: Settings,
     registry: ModelRegistry,
     command: Callable[..., Result],
@@ -449,29 +448,27 @@ def test_a_version_whose_role_cannot_be_recorded_is_there_and_says_so(
     server = RedisServer(tmp_path)
     server.start()
     monkeypatch.setenv("DOJO_REDIS_URL", server.url)
+    again = ("train", model, "--as-of", "2030-02-06", "--json")
 
     def redis_dies_at_the_end(step: str, share: float) -> None:
-        if step == "log":
+        if step == "register":
             server.stop()
 
-    monkeypatch.setattr(cli, "say", redis_dies_at_the_end)
+    monkeypatch.setattr("pipelines.retraining.FIRST_WAIT_SECONDS", 0.01)
     try:
-        trained = command("train", model, "--as-of", "2030-02-06", "--json")
-        # What it advises then does it.
+        with monkeypatch.context() as patched:
+            patched.setattr(cli, "say", redis_dies_at_the_end)
+            failed = command(*again)
+        assert failed.exit_code == 1
+        assert "Is Redis running" in failed.stderr
         server.start()
-        RedisWorldClock(Redis.from_url(server.url)).set(FIRST_AS_OF, 0)
-        promoted = command("models", "promote", f"{model}@1", "--why", "it could not be recorded", "--yes")
-        assert promoted.exit_code == 0, promoted.output
+        trained = command(*again)
+        assert trained.exit_code == 0, trained.output
+        answer = json.loads(trained.stdout)
+        assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
         became = [entry.what for entry in entries(Redis.from_url(server.url), model) if entry.kind == "alias"]
         assert became == ["version 1 became champion"]
+        assert RouteTable(Redis.from_url(server.url)).get(model) is not None
     finally:
         server.stop()
-    assert trained.exit_code == 0, trained.output
-    assert f"dojo models promote {model}@1" in trained.stderr
-    answer = json.loads(trained.stdout)
-    assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
-    assert "version 1 became champion" in answer["not_recorded"]
-    assert "not recorded in the audit trail, and it has no route" in trained.stderr
-    champion = registry.by_alias(model, CHAMPION)
-    assert champion is not None
-    assert champion.version == "1"
+    assert [version.version for version in registry.versions(model)] == ["1"]

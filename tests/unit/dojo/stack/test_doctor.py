@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from dojo.cli.stack.doctor import ROLES
 from dojo.core.settings import Settings, load_settings
 from dojo.stack import doctor_checks
 from dojo.stack.doctor_checks import DISK_BYTES, DISK_FLOOR_BYTES, DoctorVerdict
@@ -26,7 +25,7 @@ def test_only_the_python_versions_of_the_lock_will_do(version: tuple[int, int], 
     assert doctor_checks.python(version).verdict == verdict
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", doctor_checks.ROLES)
 def test_every_role_is_installed_here(role: str) -> None:
     check = doctor_checks.packages(role)
     assert check.verdict is DoctorVerdict.OK, check.found
@@ -81,3 +80,17 @@ def test_specs_are_read_and_what_is_wrong_with_them_is_said(settings: Settings, 
 
 def test_an_optional_tool_is_never_missing() -> None:
     assert doctor_checks.optional_tool("no-such-tool", "testing").verdict is DoctorVerdict.OPTIONAL
+
+
+@pytest.mark.parametrize("package", ["evidently", "apache-airflow", "psutil", "feast", "uvloop", "aiohttp"])
+def test_a_missing_package_of_any_role_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = doctor_checks.metadata.version
+
+    def version(name: str) -> str:
+        if name == package:
+            raise doctor_checks.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(doctor_checks.metadata, "version", version)
+    found = [doctor_checks.packages(role) for role in doctor_checks.ROLES]
+    assert any(check.verdict is DoctorVerdict.MISSING and package in check.found for check in found)

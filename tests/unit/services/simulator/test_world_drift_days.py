@@ -13,7 +13,7 @@ from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, new_drift
-from services.simulator.drift.drifted_days import SALE_MERCHANTS, DriftedSource, NeedsSyntheticWorldError, apply, drifted_day
+from services.simulator.drift.drifted_days import SALE_MERCHANTS, NeedsSyntheticWorldError, apply, drifted_day
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.intensity import intensities, microseconds
 
@@ -78,7 +78,6 @@ def test_a_drifted_day_is_the_same_however_often_and_by_whom_it_is_made(kind: st
     drifts = [drift(kind)]
     assert drifted_day(again, MONDAY, drifts, SEED).equals(under(drift(kind)))
     assert not under(drift(kind)).equals(BEFORE)
-    assert DriftedSource(again, drifts, SEED).day(MONDAY).equals(under(drift(kind)))
 
 
 @pytest.mark.parametrize("kind", [*ROW_KINDS, *FRAUD_KINDS])
