@@ -170,7 +170,7 @@ MODELS = b'{"registered_models": [{"name": "m", "a field of tomorrow": 1}]}'
 
 
 def test_a_passing_failure_is_tried_again_and_a_creation_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dojo.core.registry.mlflow_api.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("dojo.core.registry.mlflow_http.BACKOFF_SECONDS", 0.01)
     with Scripted((503, b""), (500, b"oops"), (200, MODELS)) as server:
         assert [m.name for m in MlflowApi(f"http://{server.address}", 5, retries=2).search_registered_models()] == ["m"]
         assert len(server.asked) == 3
