@@ -1,7 +1,7 @@
 """The table of processes: what runs in the stack, and how. One entry each, in the order in which they are shown.
 
-A new process is three edits: its port in dojo/core/settings.py, its entry here, its container in docker-compose.yml. Everything else is made from
-this table (supervision, Prometheus' targets) or held to it by tests/unit/dojo/stack/test_one_list.py.
+A new process is three edits: its port in dojo/core/settings.py, its entry here, its container in docker-compose.yml.
+Supervision and Prometheus' targets are made from this table. tests/unit/dojo/stack/test_one_list.py holds the rest to it.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class ProcessSpec:
 def processes(settings: Settings) -> list[ProcessSpec]:
     """The stack for these settings.
 
-    Not started: servers given by URL (DOJO_REDIS_URL, DOJO_MLFLOW_URL, DOJO_AIRFLOW_URL), what DOJO_WITHOUT names,
-    and Prometheus and Alertmanager when they are not installed.
+    Not started: servers given by URL (DOJO_REDIS_URL, DOJO_MLFLOW_URL, DOJO_AIRFLOW_URL),
+    names in DOJO_WITHOUT, and Prometheus and Alertmanager when they are not installed.
     """
     embedded = [
         *([] if settings.redis_url else [_redis(settings)]),
@@ -91,26 +91,28 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         )
 
     ours = [
-        # The gateway serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
+        # It serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
         replace(service("gateway"), depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
         replace(service("recorder"), niceness=BATCH_NICENESS),
         replace(service("streamer"), environment=SERVING_ENVIRONMENT),
         replace(service("materializer"), niceness=BATCH_NICENESS),
         # Retrains in Airflow, and without one in a process of its own.
         replace(service("trainer"), niceness=BATCH_NICENESS),
-        # It takes failing versions away from traffic, so it keeps its share of the processor. Without MLflow it goes on judging.
+        # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on judging.
         service("rollout"),
         # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.
         replace(service("monitor"), niceness=BATCH_NICENESS),
-        # Rolls back what the monitor calls critical, so it keeps its share of the processor; it sleeps nearly always.
+        # It rolls back what the monitor calls critical, so it is not nice. It sleeps nearly always.
         service("responder"),
         # Last up and first down: payments without a gateway would only be errors.
         replace(service("simulator"), depends_on=("redis", "gateway")),
     ]
 
     def observability(name: str, tells: str) -> ProcessSpec:
-        """A server that the machine brings. Not nice: it must not starve with what it watches, and 20 scrapes every 5 s are
-        nothing to yield for. A start replays its write-ahead log: seconds for a week's worth."""
+        """A server that the machine brings. Not nice: it must not starve with what it watches.
+
+        20 scrapes every 5 s are little work. A start replays its write-ahead log: seconds for a week's worth.
+        """
         return replace(
             service(name),
             command=(sys.executable, "-m", "dojo.stack.observability", name),
@@ -119,7 +121,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             waits=False,
         )
 
-    # Each starts without waiting for the others, and stops before the process that it notifies: a shutdown raises no alert.
+    # Each starts without waiting for the others and stops before the process that it notifies.
+    # So a shutdown raises no alert.
     alerting = [
         replace(service("receiver"), waits=False),
         observability("alertmanager", tells="receiver"),
@@ -136,7 +139,8 @@ def _redis(settings: Settings) -> ProcessSpec:
         health=RedisPing(address),
         address=address,
         port=settings.redis_port,
-        # Starting includes loading the append-only file: about 1 s per 200 MB. Hanging, it stalls everybody: little patience.
+        # Starting includes loading the append-only file: about 1 s per 200 MB.
+        # A hanging Redis stalls every process: little patience.
         patience=Patience(starting=120, unhealthy=20),
     )
 
@@ -148,8 +152,8 @@ def _mlflow(settings: Settings) -> ProcessSpec:
         health=HttpHealth(settings.host, settings.mlflow_port, "/health"),
         address=f"http://{settings.host}:{settings.mlflow_port}",
         port=settings.mlflow_port,
-        # 15 s alone on two cores, several times that while others start, and more on its first start: it makes its schema.
-        # One worker: a long query blocks its health answer, so patience is long; no caller waits for MLflow.
+        # 15 s alone on two cores, and several times that while others start. Its first start makes its schema.
+        # One worker: a long query blocks its health answer. Patience is long, because no caller waits for MLflow.
         patience=Patience(starting=180, unhealthy=60),
         environment=MLFLOW_ENVIRONMENT,
         niceness=BATCH_NICENESS,
@@ -166,8 +170,8 @@ def _airflow(settings: Settings) -> ProcessSpec:
         # It starts before they are there: its tasks need Redis and MLflow, its components do not.
         depends_on=("redis", "mlflow"),
         waits=False,
-        # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
-        # restart costs a running task its work.
+        # 25 s alone on two cores, and several times that while others start.
+        # Unhealthy: a heartbeat is old after 30 s already, and a restart costs a running task its work.
         patience=Patience(starting=240, unhealthy=90),
         grace=20.0,  # its launcher's 15 s, and a moment more
         orderly=True,

@@ -1,4 +1,7 @@
-"""The kinds of panels our dashboards use: each function sets what differs from Grafana's defaults, and what must not follow them."""
+"""The kinds of panels our dashboards use.
+
+Each function sets what differs from Grafana's defaults, and what must stay when Grafana changes a default.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +191,7 @@ def text(content: str, **chosen: Unpack[PanelOptions]) -> texts.Panel:
 def _described(
     panel: AnyPanel, chosen: PanelOptions, color: model.FieldColorModeId = model.FieldColorModeId.PALETTE_CLASSIC
 ) -> AnyPanel:
-    """Set what every panel has. The library's panels share these methods, and no class that declares them."""
+    """Set what every panel has. The library's panels share these methods, but no class declares them."""
     made: Any = panel
     made.title(chosen["title"]).description(chosen.get("description", "")).unit(chosen.get("unit", "")).datasource(SOURCE)
     made.span(chosen.get("width", 12)).height(chosen.get("height", 8))

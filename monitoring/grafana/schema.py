@@ -1,6 +1,7 @@
-"""What our dashboards are made of, on top of grafana-foundation-sdk, which knows Grafana's JSON and types it.
+"""What our dashboards are made of. grafana-foundation-sdk knows Grafana's JSON and types it.
 
-The kinds of panels are in `panels.py`. Panels say what they show; ids, reference letters and the grid follow from their order.
+The kinds of panels are in `panels.py`. Panels say what they show. Ids, reference letters and the grid follow from
+their order.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels under one heading, left to right. A panel that does not fit begins a new line below the tallest of the last."""
+    """Panels under one heading, left to right.
+
+    A panel that does not fit begins a new line below the tallest of the last.
+    """
 
     title: str
     panels: tuple[Panel, ...]
@@ -163,7 +167,10 @@ class Dashboard:
 
 
 def _lay_out(panels: Sequence[Json]) -> None:
-    """Give headings and panels ids and places. The library would let a panel that does not fit stick out on the right."""
+    """Give headings and panels ids and places.
+
+    The library would let a panel that does not fit stick out on the right.
+    """
     x = y = tallest = 0
     for number, panel in enumerate(panels, start=1):
         place = panel["gridPos"]

@@ -1,4 +1,7 @@
-"""The table of processes is the one list: what is written by hand elsewhere is held to it, and says which line to change."""
+"""The table of processes is the one list. What is written by hand elsewhere is held to it.
+
+A complaint names the file and the line to change.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def wrong_modules(specs: list[ProcessSpec]) -> Iterator[str]:
 
 
 def find_image(service: dict[str, Any]) -> str:
-    """The stage of the Dockerfile that the service's image is made by; empty for the images of others."""
+    """The stage of the Dockerfile that makes the service's image. Empty for the images of others."""
     target = service["image"].split("/")[-1].split(":")[0]
     stages = (ROOT / DOCKERFILE).read_text().split("\nFROM ")
     return next((stage for stage in stages if stage.split("\n", 1)[0].endswith(f" AS {target}")), "")
