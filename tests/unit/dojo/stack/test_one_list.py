@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[4]
 COMPOSE: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
 DOCKERFILE = "deploy/docker/Dockerfile"
 RULES = sorted((ROOT / "monitoring" / "prometheus" / "rules").glob("*.yml"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "monitoring" / "runbooks").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "MAP.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "monitoring" / "runbooks").glob("*.md")),
+]
 
 # Containers have two Redis instead of one, at the port of Redis' own image.
 CONTAINERS = {"redis": "redis-events"}
