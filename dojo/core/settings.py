@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     models_dir: Path = Field(default=Path("models"), description="Directory of the model specs, one YAML per model.")
 
-    # Ports: all on `host`, all in one block so that a taken port is easy to see
+    # Ports: all on `host`, all in one block so that a taken port is easy to see.
+    # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
     host: str = Field(default="127.0.0.1", description="Address that servers bind to. Loopback: nothing is authenticated yet.")
     gateway_port: Port = Field(default=8000, description="Port of the gateway (predictions, /docs, /metrics).")
     redis_port: Port = Field(default=6390, description="Port of the embedded Redis; not 6379, which is often taken.")
@@ -181,9 +182,13 @@ class Settings(BaseSettings):
         """The host of a process of the platform."""
         return self.peer_hosts.format(name=name) or self.host
 
+    def port_of(self, name: str) -> int:
+        """The port of a process: of its field `<name>_port`."""
+        return int(getattr(self, f"{name}_port"))
+
     def url_of(self, name: str) -> str:
         """Where a process of the platform answers HTTP."""
-        return f"http://{self.peer(name)}:{getattr(self, f'{name}_port')}"
+        return f"http://{self.peer(name)}:{self.port_of(name)}"
 
     @property
     def gateway_url(self) -> str:

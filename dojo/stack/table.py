@@ -1,4 +1,8 @@
-"""The table of what runs in the embedded stack, and how. One entry per process, in the order in which they are shown."""
+"""The table of processes: what runs in the stack, and how. One entry each, in the order in which they are shown.
+
+A new process is three edits: its port in dojo/core/settings.py, its entry here, its container in docker-compose.yml.
+Supervision and Prometheus' targets are made from this table. tests/unit/dojo/stack/test_one_list.py holds the rest to it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dojo.core.settings import Settings
+from dojo.core.settings import Settings, variable
 from dojo.stack.health import AirflowHealth, HealthCheck, HttpHealth, RedisPing
 from dojo.stack.observability.installed import alerting_runs
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
@@ -33,7 +37,7 @@ class ProcessSpec:
 
     Attributes:
         address: what a person opens or connects to.
-        port, variable: the port it listens on and the setting that moves it.
+        port: the port it listens on.
         depends_on: what it cannot do its work without. It is stopped before them, and not blamed while they are away.
         waits: whether it is also started only once they are healthy.
         grace: seconds from SIGTERM to SIGKILL.
@@ -47,7 +51,6 @@ class ProcessSpec:
     health: HealthCheck
     address: str
     port: int
-    variable: str
     depends_on: tuple[str, ...] = ()
     waits: bool = True
     patience: Patience = DEFAULT_PATIENCE
@@ -57,128 +60,123 @@ class ProcessSpec:
     orderly: bool = False
     metrics: bool = False
 
+    @property
+    def variable(self) -> str:
+        """The setting that moves its port."""
+        return variable(f"{self.name}_port")
+
 
 def processes(settings: Settings) -> list[ProcessSpec]:
-    """The stack for these settings. What runs elsewhere (DOJO_REDIS_URL, DOJO_MLFLOW_URL,
-    DOJO_AIRFLOW_URL) is not started, nor what DOJO_WITHOUT names, nor
-    Prometheus and Alertmanager on a machine that has them not."""
-    host = settings.host
+    """The stack for these settings.
 
-    def module(
-        name: str,
-        port: int,
-        *,
-        module: str | None = None,
-        depends_on: tuple[str, ...] = ("redis",),
-        waits: bool = True,
-        environment: Mapping[str, str] | None = None,
-        niceness: int = 0,
-    ) -> ProcessSpec:
-        """One of our own: `python -m services.<name>`, /healthz on its port."""
+    Not started: servers given by URL (DOJO_REDIS_URL, DOJO_MLFLOW_URL, DOJO_AIRFLOW_URL),
+    names in DOJO_WITHOUT, and Prometheus and Alertmanager when they are not installed.
+    """
+    embedded = [
+        *([] if settings.redis_url else [_redis(settings)]),
+        *([] if settings.mlflow_url else [_mlflow(settings)]),
+        *([] if settings.airflow_url or "airflow" in settings.without else [_airflow(settings)]),
+    ]
+
+    def service(name: str) -> ProcessSpec:
+        """One of our own: `python -m services.<name>`, /healthz and /metrics on its port."""
         return ProcessSpec(
             name=name,
-            command=(sys.executable, "-m", module or f"services.{name}"),
-            health=HttpHealth(settings.peer(name), port),
+            command=(sys.executable, "-m", f"services.{name}"),
+            health=HttpHealth(settings.peer(name), settings.port_of(name)),
             address=settings.url_of(name),
-            port=port,
-            variable=f"DOJO_{name.upper()}_PORT",
-            depends_on=depends_on,
-            waits=waits,
-            environment=environment or {},
-            niceness=niceness,
+            port=settings.port_of(name),
+            depends_on=("redis",),
             metrics=True,
-        )
-
-    def observability(name: str, port: int, depends_on: tuple[str, ...]) -> ProcessSpec:
-        """A server that the machine brings. Not nice: what watches must not starve with what it watches, and 20 scrapes every 5 s are
-        nothing to yield for. A start replays its write-ahead log: seconds for a week's worth."""
-        return ProcessSpec(
-            name=name,
-            command=(sys.executable, "-m", "dojo.stack.observability", name),
-            health=HttpHealth(settings.peer(name), port, "/-/ready"),
-            address=settings.url_of(name),
-            port=port,
-            variable=f"DOJO_{name.upper()}_PORT",
-            depends_on=depends_on,
-            waits=False,
-            metrics=True,
-        )
-
-    def redis() -> ProcessSpec:
-        return ProcessSpec(
-            name="redis",
-            command=tuple(redis_command(settings.redis_port, settings.home / "redis", host)),
-            health=RedisPing(f"redis://{host}:{settings.redis_port}/0"),
-            address=f"redis://{host}:{settings.redis_port}/0",
-            port=settings.redis_port,
-            variable="DOJO_REDIS_PORT",
-            # Starting includes loading the append-only file: about 1 s per 200 MB. Hanging, it stalls everybody: little patience.
-            patience=Patience(starting=120, unhealthy=20),
-        )
-
-    def mlflow() -> ProcessSpec:
-        return ProcessSpec(
-            name="mlflow",
-            command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", host)),
-            health=HttpHealth(host, settings.mlflow_port, "/health"),
-            address=f"http://{host}:{settings.mlflow_port}",
-            port=settings.mlflow_port,
-            variable="DOJO_MLFLOW_PORT",
-            # 15 s alone on two cores, several times that while others start, and more on its first start: it makes its schema.
-            # One worker: a long query blocks its health answer, so patience is long; nobody is served by MLflow.
-            patience=Patience(starting=180, unhealthy=60),
-            environment=MLFLOW_ENVIRONMENT,
-            niceness=BATCH_NICENESS,
-        )
-
-    def airflow() -> ProcessSpec:
-        return ProcessSpec(
-            name="airflow",
-            command=(sys.executable, "-m", "dojo.stack.airflow_server"),
-            health=AirflowHealth(host, settings.airflow_port),
-            address=f"http://{host}:{settings.airflow_port}",
-            port=settings.airflow_port,
-            variable="DOJO_AIRFLOW_PORT",
-            # It starts while nobody is there yet: its tasks need Redis and MLflow, its components do not.
-            depends_on=("redis", "mlflow"),
-            waits=False,
-            # 25 s alone on two cores, several times that while others start. Unhealthy: a heartbeat is old after 30 s already, and a
-            # restart costs a running task its work.
-            patience=Patience(starting=240, unhealthy=90),
-            grace=20.0,  # its launcher's 15 s, and a moment more
-            orderly=True,
-            niceness=BATCH_NICENESS,
         )
 
     ours = [
-        # The gateway serves from its cache without Redis and MLflow, after a restart too: it waits for nobody.
-        module("gateway", settings.gateway_port, depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
-        module("recorder", settings.recorder_port, niceness=BATCH_NICENESS),
-        module("streamer", settings.streamer_port, environment=SERVING_ENVIRONMENT),
-        module("materializer", settings.materializer_port, niceness=BATCH_NICENESS),
+        # It serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
+        replace(service("gateway"), depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
+        replace(service("recorder"), niceness=BATCH_NICENESS),
+        replace(service("streamer"), environment=SERVING_ENVIRONMENT),
+        replace(service("materializer"), niceness=BATCH_NICENESS),
         # Retrains in Airflow, and without one in a process of its own.
-        module("trainer", settings.trainer_port, niceness=BATCH_NICENESS),
-        # It takes failing versions away from traffic, so it yields to nobody. Without MLflow it goes on judging.
-        module("rollout", settings.rollout_port),
+        replace(service("trainer"), niceness=BATCH_NICENESS),
+        # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on judging.
+        service("rollout"),
         # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.
-        module("monitor", settings.monitor_port, niceness=BATCH_NICENESS),
-        # Rolls back what the monitor calls critical, so it yields to nobody; it sleeps nearly always.
-        module("responder", settings.responder_port),
+        replace(service("monitor"), niceness=BATCH_NICENESS),
+        # It rolls back what the monitor calls critical, so it is not nice. It sleeps nearly always.
+        service("responder"),
         # Last up and first down: payments without a gateway would only be errors.
-        module("simulator", settings.simulator_port, depends_on=("redis", "gateway")),
+        replace(service("simulator"), depends_on=("redis", "gateway")),
     ]
-    # Each waits for nobody, and ends before whom it tells: a stack that goes down alerts nobody.
+
+    def observability(name: str, tells: str) -> ProcessSpec:
+        """A server that the machine brings. Not nice: it must not starve with what it watches.
+
+        20 scrapes every 5 s are little work. A start replays its write-ahead log: seconds for a week's worth.
+        """
+        return replace(
+            service(name),
+            command=(sys.executable, "-m", "dojo.stack.observability", name),
+            health=HttpHealth(settings.peer(name), settings.port_of(name), "/-/ready"),
+            depends_on=(tells,),
+            waits=False,
+        )
+
+    # Each starts without waiting for the others and stops before the process that it notifies.
+    # So a shutdown raises no alert.
     alerting = [
-        module("receiver", settings.receiver_port, waits=False),
-        observability("alertmanager", settings.alertmanager_port, ("receiver",)),
-        observability("prometheus", settings.prometheus_port, ("alertmanager",)),
-    ]
-    embedded = [
-        *([] if settings.redis_url else [redis()]),
-        *([] if settings.mlflow_url else [mlflow()]),
-        *([] if settings.airflow_url or "airflow" in settings.without else [airflow()]),
+        replace(service("receiver"), waits=False),
+        observability("alertmanager", tells="receiver"),
+        observability("prometheus", tells="alertmanager"),
     ]
     return only_known_dependencies([*embedded, *ours, *(alerting if alerting_runs(settings) else [])])
+
+
+def _redis(settings: Settings) -> ProcessSpec:
+    address = f"redis://{settings.host}:{settings.redis_port}/0"
+    return ProcessSpec(
+        name="redis",
+        command=tuple(redis_command(settings.redis_port, settings.home / "redis", settings.host)),
+        health=RedisPing(address),
+        address=address,
+        port=settings.redis_port,
+        # Starting includes loading the append-only file: about 1 s per 200 MB.
+        # A hanging Redis stalls every process: little patience.
+        patience=Patience(starting=120, unhealthy=20),
+    )
+
+
+def _mlflow(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
+        name="mlflow",
+        command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", settings.host)),
+        health=HttpHealth(settings.host, settings.mlflow_port, "/health"),
+        address=f"http://{settings.host}:{settings.mlflow_port}",
+        port=settings.mlflow_port,
+        # 15 s alone on two cores, and several times that while others start. Its first start makes its schema.
+        # One worker: a long query blocks its health answer. Patience is long, because no caller waits for MLflow.
+        patience=Patience(starting=180, unhealthy=60),
+        environment=MLFLOW_ENVIRONMENT,
+        niceness=BATCH_NICENESS,
+    )
+
+
+def _airflow(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
+        name="airflow",
+        command=(sys.executable, "-m", "dojo.stack.airflow_server"),
+        health=AirflowHealth(settings.host, settings.airflow_port),
+        address=f"http://{settings.host}:{settings.airflow_port}",
+        port=settings.airflow_port,
+        # It starts before they are there: its tasks need Redis and MLflow, its components do not.
+        depends_on=("redis", "mlflow"),
+        waits=False,
+        # 25 s alone on two cores, and several times that while others start.
+        # Unhealthy: a heartbeat is old after 30 s already, and a restart costs a running task its work.
+        patience=Patience(starting=240, unhealthy=90),
+        grace=20.0,  # its launcher's 15 s, and a moment more
+        orderly=True,
+        niceness=BATCH_NICENESS,
+    )
 
 
 def only_known_dependencies(specs: list[ProcessSpec]) -> list[ProcessSpec]:

@@ -1,231 +1,223 @@
-"""The kinds of panels our dashboards use, with the options that Grafana needs to know."""
+"""The kinds of panels our dashboards use.
+
+Each function sets what differs from Grafana's defaults, and what must stay when Grafana changes a default.
+"""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, Required, TypedDict, TypeVar, Unpack
 
-from monitoring.grafana.schema import COLUMNS, Json, Panel, Query, mapping
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, statetimeline, timeseries
+from grafana_foundation_sdk.builders import heatmap as heatmaps
+from grafana_foundation_sdk.builders import stat as stats
+from grafana_foundation_sdk.builders import table as tables
+from grafana_foundation_sdk.builders import text as texts
+from grafana_foundation_sdk.models import common as value
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
+from grafana_foundation_sdk.models.text import TextMode
 
+from monitoring.grafana.schema import COLUMNS, SOURCE, Query, State, mapping
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSeries(Panel):
-    """Lines. Queries with a `limit` are dashed lines across them; `stacked` areas add up."""
-
-    kind: ClassVar[str] = "timeseries"
-    stacked: bool = False
-    logarithmic: bool = False
-
-    def custom(self) -> Json:
-        return {
-            "drawStyle": "line",
-            "lineWidth": 1,
-            "fillOpacity": 40 if self.stacked else 5,
-            "showPoints": "never",
-            "spanNulls": False,
-            "stacking": {"mode": "normal" if self.stacked else "none", "group": "A"},
-            "scaleDistribution": {"type": "log", "log": 10} if self.logarithmic else {"type": "linear"},
-            "thresholdsStyle": {"mode": "off"},
-        }
-
-    def options(self) -> Json:
-        return {
-            "legend": {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        }
-
-    def overrides(self, letters: Mapping[str, Query]) -> list[Json]:
-        dashed = {"fill": "dash", "dash": [10, 10]}
-        return [
-            {
-                "matcher": {"id": "byFrameRefID", "options": letter},
-                "properties": [
-                    {"id": "color", "value": {"mode": "fixed", "fixedColor": query.limit}},
-                    {"id": "custom.lineStyle", "value": dashed},
-                    {"id": "custom.fillOpacity", "value": 0},
-                    {"id": "custom.stacking", "value": {"mode": "none", "group": "B"}},
-                ],
-            }
-            for letter, query in letters.items()
-            if query.limit
-        ]
+AnyPanel = TypeVar("AnyPanel")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateTimeline(Panel):
-    """A row per series, coloured by state over time."""
-
-    kind: ClassVar[str] = "state-timeline"
-    show_values: bool = False
-    rows_a_page: int = 50
-
-    def color(self) -> Json:
-        return {"mode": "fixed", "fixedColor": "text"}  # the states' own colours win
-
-    def custom(self) -> Json:
-        return {"lineWidth": 0, "fillOpacity": 80}
-
-    def options(self) -> Json:
-        return {
-            "showValue": "auto" if self.show_values else "never",
-            "rowHeight": 0.9,
-            "mergeValues": True,
-            "alignValue": "left",
-            "perPage": self.rows_a_page,
-            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
-            "tooltip": {"mode": "single", "sort": "none"},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stat(Panel):
-    """Single numbers or words, one per series. `named`: each with its series' name. `name_only`: the name is the news."""
-
-    kind: ClassVar[str] = "stat"
-    width: int = 4
-    height: int = 4
-    named: bool = False
-    name_only: bool = False
-    trend: bool = False
-
-    def color(self) -> Json:
-        return {"mode": "fixed", "fixedColor": "text"}
-
-    def options(self) -> Json:
-        return {
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-            "colorMode": "background" if self.states else "value",
-            "graphMode": "area" if self.trend else "none",
-            "justifyMode": "auto",
-            "orientation": "auto",
-            "textMode": "name" if self.name_only else "value_and_name" if self.named else "value",
-            "wideLayout": True,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareOfLimit(Panel):
-    """Bars of values divided by their own limits: full, and red, at 1, which is the limit by definition."""
-
-    kind: ClassVar[str] = "bargauge"
-    unit: str = "percentunit"
-    minimum: float | None = 0
-    maximum: float | None = 1
-
-    def color(self) -> Json:
-        return {"mode": "thresholds"}
-
-    def steps(self) -> list[Json]:
-        return [{"color": "green", "value": None}, {"color": "red", "value": 1}]
-
-    def options(self) -> Json:
-        return {
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-            "orientation": "horizontal",
-            "displayMode": "basic",
-            "valueMode": "color",
-            "namePlacement": "auto",
-            "showUnfilled": True,
-            "sizing": "auto",
-            "minVizWidth": 8,
-            "minVizHeight": 16,
-            "maxVizHeight": 300,
-            "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heatmap(Panel):
-    """How a histogram's buckets fill over time. One query, of `..._bucket` summed by `le`, with `format="heatmap"`."""
-
-    kind: ClassVar[str] = "heatmap"
-
-    def custom(self) -> Json:
-        return {"hideFrom": {"legend": False, "tooltip": False, "viz": False}, "scaleDistribution": {"type": "linear"}}
-
-    def options(self) -> Json:
-        return {
-            "calculate": False,
-            "cellGap": 1,
-            "color": {
-                "mode": "scheme",
-                "scheme": "Oranges",
-                "scale": "exponential",
-                "exponent": 0.5,
-                "steps": 64,
-                "reverse": False,
-            },
-            "filterValues": {"le": 1e-9},
-            "rowsFrame": {"layout": "auto"},
-            "yAxis": {"axisPlacement": "left", "reverse": False, "unit": self.unit},
-            "legend": {"show": True},
-            "tooltip": {"mode": "single", "showColorScale": False, "yHistogram": False},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TablePanel(Panel):
-    """Series as rows, their labels as columns: the newest value of each query in a column of its own, joined on all labels.
+class PanelOptions(TypedDict, total=False):
+    """What every panel has.
 
     Attributes:
+        description: what it tells, and what to do about it.
+        unit: Grafana's id of the unit (`s`, `percentunit`, `reqps`, `short` for plain counts).
+        width, height: in cells of the grid, which is 24 wide. A cell is 30 pixels high.
+        states: numbers that are shown as words and colours.
+        links: shown in the panel's corner. value_links: behind each value.
+    """
+
+    title: Required[str]
+    description: str
+    queries: tuple[Query, ...]
+    unit: str
+    width: int
+    height: int
+    minimum: float
+    maximum: float
+    decimals: int
+    states: tuple[State, ...]
+    links: tuple[dashboard.DashboardLink, ...]
+    value_links: tuple[dashboard.DashboardLink, ...]
+
+
+def time_series(*, stacked: bool = False, logarithmic: bool = False, **chosen: Unpack[PanelOptions]) -> timeseries.Panel:
+    """Lines. Queries with a `limit` are dashed lines across them; `stacked` areas add up."""
+    mode = value.StackingMode.NORMAL if stacked else value.StackingMode.NONE
+    linear = common.ScaleDistributionConfig().type(value.ScaleDistribution.LINEAR)
+    legend = common.VizLegendOptions().show_legend(True).display_mode(value.LegendDisplayMode.TABLE)
+    made = (
+        _described(timeseries.Panel(), chosen)
+        .draw_style(value.GraphDrawStyle.LINE)
+        .line_width(1)
+        .fill_opacity(40 if stacked else 5)
+        .show_points(value.VisibilityMode.NEVER)
+        .span_nulls(False)
+        .stacking(common.StackingConfig().mode(mode).group("A"))
+        .scale_distribution(linear.type(value.ScaleDistribution.LOG).log(10) if logarithmic else linear)
+        .thresholds_style(common.GraphThresholdsStyleConfig().mode(value.GraphThresholdsStyleMode.OFF))
+        .legend(legend.placement(value.LegendPlacement.BOTTOM).calcs(["lastNotNull", "max"]))
+        .tooltip(common.VizTooltipOptions().mode(value.TooltipDisplayMode.MULTI).sort(value.SortOrder.DESCENDING))
+    )
+    for letter, query in _lettered(chosen):
+        if query.limit:
+            made.override_by_query(
+                letter,
+                [
+                    model.DynamicConfigValue("color", model.FieldColor(model.FieldColorModeId.FIXED, query.limit)),
+                    model.DynamicConfigValue("custom.lineStyle", value.LineStyle("dash", [10, 10])),
+                    model.DynamicConfigValue("custom.fillOpacity", 0),
+                    model.DynamicConfigValue("custom.stacking", value.StackingConfig(value.StackingMode.NONE, "B")),
+                ],
+            )
+    return made
+
+
+def state_timeline(*, show_values: bool = False, rows_a_page: int = 50, **chosen: Unpack[PanelOptions]) -> statetimeline.Panel:
+    """A row per series, coloured by state over time. The states' own colours win."""
+    return (
+        _described(statetimeline.Panel(), chosen, model.FieldColorModeId.FIXED)
+        .line_width(0)
+        .fill_opacity(80)
+        .show_value(value.VisibilityMode.AUTO if show_values else value.VisibilityMode.NEVER)
+        .row_height(0.9)
+        .merge_values(True)
+        .align_value(value.TimelineValueAlignment.LEFT)
+        .per_page(rows_a_page)
+        .legend(common.VizLegendOptions().show_legend(True))
+        .tooltip(common.VizTooltipOptions().mode(value.TooltipDisplayMode.SINGLE).sort(value.SortOrder.NONE))
+    )
+
+
+def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, **chosen: Unpack[PanelOptions]) -> stats.Panel:
+    """Single numbers or words, one per series. `named`: each with its series' name. `name_only`: the name is the news."""
+    shown = value.BigValueTextMode
+    return (
+        _described(stats.Panel(), {"width": 4, "height": 4, **chosen}, model.FieldColorModeId.FIXED)
+        .reduce_options(_latest())
+        .color_mode(value.BigValueColorMode.BACKGROUND if chosen.get("states") else value.BigValueColorMode.VALUE)
+        .graph_mode(value.BigValueGraphMode.AREA if trend else value.BigValueGraphMode.NONE)
+        .justify_mode(value.BigValueJustifyMode.AUTO)
+        .orientation(value.VizOrientation.AUTO)
+        .text_mode(shown.NAME if name_only else shown.VALUE_AND_NAME if named else shown.VALUE)
+    )
+
+
+def share_of_limit(**chosen: Unpack[PanelOptions]) -> bargauge.Panel:
+    """Bars of values divided by their own limits: full, and red, at 1, which is the limit by definition."""
+    filled: PanelOptions = {"unit": "percentunit", "minimum": 0, "maximum": 1, **chosen}
+    return (
+        _described(bargauge.Panel(), filled, model.FieldColorModeId.THRESHOLDS)
+        .thresholds(_steps(model.Threshold(color="green"), model.Threshold(1, "red")))
+        .reduce_options(_latest())
+        .orientation(value.VizOrientation.HORIZONTAL)
+        .display_mode(value.BarGaugeDisplayMode.BASIC)
+        .value_mode(value.BarGaugeValueMode.COLOR)
+        .name_placement(value.BarGaugeNamePlacement.AUTO)
+        .sizing(value.BarGaugeSizing.AUTO)
+        .legend(common.VizLegendOptions().show_legend(False))
+    )
+
+
+def heatmap(**chosen: Unpack[PanelOptions]) -> heatmaps.Panel:
+    """How a histogram's buckets fill over time. One query, of `..._bucket` summed by `le`, with `format="heatmap"`."""
+    oranges = heatmaps.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").exponent(0.5).steps(64)
+    return (
+        _described(heatmaps.Panel(), chosen)
+        .scale_distribution(common.ScaleDistributionConfig().type(value.ScaleDistribution.LINEAR))
+        .hide_from(common.HideSeriesConfig())
+        .color(oranges.scale(HeatmapColorScale.EXPONENTIAL))
+        .filter_values(heatmaps.FilterValueRange().le(1e-9))
+        .rows_frame(heatmaps.RowsHeatmapOptions().layout(value.HeatmapCellLayout.AUTO))
+        .y_axis(heatmaps.YAxisConfig().axis_placement(value.AxisPlacement.LEFT).reverse(False).unit(chosen["unit"]))
+        .show_legend()
+        .mode(value.TooltipDisplayMode.SINGLE)
+        .show_color_scale(False)
+        .hide_y_histogram()
+    )
+
+
+def table(
+    *,
+    columns: Mapping[str, str],
+    sort_by: str = "",
+    state_columns: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
+    **chosen: Unpack[PanelOptions],
+) -> tables.Panel:
+    """Series as rows, their labels as columns: the newest value of each query in a column of its own, joined on all labels.
+
+    Args:
         columns: label or `Value #A` -> heading, in order; what is not named is not shown.
         sort_by: a heading, largest first.
         state_columns: headings whose numbers are states.
         units: heading -> unit, where it is not the panel's.
     """
-
-    kind: ClassVar[str] = "table"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    sort_by: str = ""
-    state_columns: Sequence[str] = ()
-    units: Mapping[str, str] = field(default_factory=dict)
-
-    def json(self, number: int, position: Json) -> Json:
-        made = Panel.json(self, number, position)
-        if self.state_columns:
-            made["fieldConfig"]["defaults"]["mappings"] = []
-        return made
-
-    def options(self) -> Json:
-        sort = [{"displayName": self.sort_by, "desc": True}] if self.sort_by else []
-        return {"showHeader": True, "cellHeight": "sm", "frameIndex": 0, "sortBy": sort}
-
-    def overrides(self, letters: Mapping[str, Query]) -> list[Json]:
-        colored = {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}
-        of_states = [
-            {
-                "matcher": {"id": "byName", "options": heading},
-                "properties": [{"id": "mappings", "value": [mapping(self.states)]}, colored],
-            }
-            for heading in self.state_columns
+    made = _described(tables.Panel(), chosen).cell_height(value.TableCellHeight.SM)
+    made.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)] if sort_by else [])
+    if state_columns:
+        made.mappings([])
+    colored = value.TableColoredBackgroundCellOptions(value.TableCellBackgroundDisplayMode.BASIC)
+    for heading in state_columns:
+        words = model.DynamicConfigValue("mappings", [mapping(chosen["states"])])
+        made.override_by_name(heading, [words, model.DynamicConfigValue("custom.cellOptions", colored)])
+    for heading, unit in (units or {}).items():
+        made.override_by_name(heading, [model.DynamicConfigValue("unit", unit)])
+    places = {name: place for place, name in enumerate(columns)}
+    order = {"excludeByName": {}, "indexByName": places, "renameByName": dict(columns)}
+    return made.transformations(
+        [
+            model.DataTransformerConfig("merge", options={}),
+            model.DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(columns)}}),
+            model.DataTransformerConfig("organize", options=order),
         ]
-        of_units = [
-            {"matcher": {"id": "byName", "options": heading}, "properties": [{"id": "unit", "value": unit}]}
-            for heading, unit in self.units.items()
-        ]
-        return of_states + of_units
-
-    def transformations(self) -> list[Json]:
-        places = {name: place for place, name in enumerate(self.columns)}
-        return [
-            {"id": "merge", "options": {}},
-            {"id": "filterFieldsByName", "options": {"include": {"names": list(self.columns)}}},
-            {"id": "organize", "options": {"excludeByName": {}, "indexByName": places, "renameByName": dict(self.columns)}},
-        ]
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Panel):
-    """Markdown for whoever opens the dashboard for the first time."""
+def text(content: str, **chosen: Unpack[PanelOptions]) -> texts.Panel:
+    """Markdown for a reader who opens the dashboard for the first time."""
+    made = _described(texts.Panel(), {"width": COLUMNS, "height": 3, **chosen})
+    return made.mode(TextMode.MARKDOWN).content(content)
 
-    kind: ClassVar[str] = "text"
-    content: str
-    queries: tuple[Query, ...] = ()
-    unit: str = ""
-    description: str = ""
-    width: int = COLUMNS
-    height: int = 3
 
-    def options(self) -> Json:
-        return {"mode": "markdown", "content": self.content}
+def _described(
+    panel: AnyPanel, chosen: PanelOptions, color: model.FieldColorModeId = model.FieldColorModeId.PALETTE_CLASSIC
+) -> AnyPanel:
+    """Set what every panel has. The library's panels share these methods, but no class declares them."""
+    made: Any = panel
+    made.title(chosen["title"]).description(chosen.get("description", "")).unit(chosen.get("unit", "")).datasource(SOURCE)
+    made.span(chosen.get("width", 12)).height(chosen.get("height", 8))
+    made.targets([query.builder(letter) for letter, query in _lettered(chosen)])
+    if "minimum" in chosen:
+        made.min(chosen["minimum"])
+    if "maximum" in chosen:
+        made.max(chosen["maximum"])
+    if "decimals" in chosen:
+        made.decimals(chosen["decimals"])
+    shade = dashboard.FieldColor().mode(color)
+    made.color_scheme(shade.fixed_color("text") if color is model.FieldColorModeId.FIXED else shade)
+    # Our thresholds are queries: a number here would be a copy of a spec's.
+    made.thresholds(_steps(model.Threshold(color="text")))
+    made.mappings([mapping(chosen["states"])] if chosen.get("states") else [])
+    made.links(list(chosen.get("links", ()))).data_links(list(chosen.get("value_links", ()))).transformations([]).overrides([])
+    return panel
+
+
+def _lettered(chosen: PanelOptions) -> list[tuple[str, Query]]:
+    return list(zip(string.ascii_uppercase, chosen.get("queries", ()), strict=False))
+
+
+def _steps(*steps: model.Threshold) -> dashboard.ThresholdsConfig:
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(list(steps))
+
+
+def _latest() -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False)

@@ -1,23 +1,31 @@
-"""Grafana's dashboard JSON, as far as our dashboards use it (schema version 39: Grafana 11; later ones migrate it by themselves).
+"""What our dashboards are made of. grafana-foundation-sdk knows Grafana's JSON and types it.
 
-The kinds of panels are in `panels.py`. Panels say what they show; ids, reference letters and the grid follow from their order. Source: the panels' `panelcfg.cue` and
-`dashboard_kind.cue` in Grafana's repository.
+The kinds of panels are in `panels.py`. Panels say what they show. Ids, reference letters and the grid follow from
+their order.
 """
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-SCHEMA_VERSION = 39
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import prometheus
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
 COLUMNS = 24  # of Grafana's grid
 STEP = "15s"  # between two looks for marks; marked changes stay visible for a minute or more
 
 DATASOURCE = {"type": "prometheus", "uid": "dojo-prometheus"}  # provisioning/datasources/prometheus.yml
+SOURCE = model.DataSourceRef(DATASOURCE["type"], DATASOURCE["uid"])
 
 Json = dict[str, Any]
+Panel = Builder[model.Panel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +44,10 @@ class Query:
     instant: bool = False
     format: str = "time_series"
 
-    def json(self, letter: str) -> Json:
-        return {
-            "refId": letter,
-            "datasource": DATASOURCE,
-            "expr": self.expr,
-            "legendFormat": self.legend,
-            "format": self.format,
-            "instant": self.instant,
-            "range": not self.instant,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class DashboardLink:
-    """`url` may hold variables: `${__data.fields.alertname}`, `${model}`."""
-
-    title: str
-    url: str
-
-    def json(self) -> Json:
-        return {"title": self.title, "url": self.url, "targetBlank": False}
+    def builder(self, letter: str) -> prometheus.Dataquery:
+        made = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(self.expr).legend_format(self.legend)
+        made.format(PromQueryFormat(self.format))
+        return made.instant() if self.instant else made.range()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,82 +59,12 @@ class State:
     color: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """What every panel has.
-
-    Attributes:
-        description: what it tells, and what to do about it.
-        unit: Grafana's id of the unit (`s`, `percentunit`, `reqps`, `short` for plain counts).
-        width, height: in cells of the grid, which is 24 wide. A cell is 30 pixels high.
-        states: numbers that are shown as words and colours.
-        links: shown in the panel's corner. value_links: behind each value.
-    """
-
-    kind: ClassVar[str]
-
-    title: str
-    description: str
-    queries: tuple[Query, ...]
-    unit: str
-    width: int = 12
-    height: int = 8
-    minimum: float | None = None
-    maximum: float | None = None
-    decimals: int | None = None
-    states: tuple[State, ...] = ()
-    links: tuple[DashboardLink, ...] = ()
-    value_links: tuple[DashboardLink, ...] = ()
-
-    def json(self, number: int, position: Json) -> Json:
-        letters = dict(zip(string.ascii_uppercase, self.queries, strict=False))
-        defaults: Json = {
-            "unit": self.unit,
-            "color": self.color(),
-            "custom": self.custom(),
-            "mappings": [mapping(self.states)] if self.states else [],
-            "thresholds": {"mode": "absolute", "steps": self.steps()},
-            "links": [link.json() for link in self.value_links],
-        }
-        chosen = {"min": self.minimum, "max": self.maximum, "decimals": self.decimals}
-        defaults |= {name: value for name, value in chosen.items() if value is not None}
-        return {
-            "id": number,
-            "type": self.kind,
-            "title": self.title,
-            "description": self.description,
-            "gridPos": position,
-            "datasource": DATASOURCE,
-            "targets": [query.json(letter) for letter, query in letters.items()],
-            "fieldConfig": {"defaults": defaults, "overrides": self.overrides(letters)},
-            "options": self.options(),
-            "transformations": self.transformations(),
-            "links": [link.json() for link in self.links],
-        }
-
-    def color(self) -> Json:
-        return {"mode": "palette-classic"}
-
-    def steps(self) -> list[Json]:
-        """Grafana's own thresholds. Ours are queries: a number here would be a copy of a spec's."""
-        return [{"color": "text", "value": None}]
-
-    def custom(self) -> Json:
-        return {}
-
-    def options(self) -> Json:
-        raise NotImplementedError
-
-    def overrides(self, letters: Mapping[str, Query]) -> list[Json]:
-        return []
-
-    def transformations(self) -> list[Json]:
-        return []
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels under one heading, left to right; a panel that does not fit begins a new line below the tallest of the last."""
+    """Panels under one heading, left to right.
+
+    A panel that does not fit begins a new line below the tallest of the last.
+    """
 
     title: str
     panels: tuple[Panel, ...]
@@ -159,26 +80,22 @@ class Variable:
     query: str
     all_of_them: bool = False
 
-    def json(self) -> Json:
-        everything = {"text": ["All"], "value": ["$__all"]} if self.all_of_them else {}
-        return {
-            "type": "query",
-            "name": self.name,
-            "label": self.label,
-            "description": self.description,
-            "datasource": DATASOURCE,
-            "query": {"qryType": 1, "query": self.query, "refId": f"variable-{self.name}"},
-            "definition": self.query,
-            "refresh": 2,  # whenever the time range changes: versions come and go
-            "sort": 7,  # natural: version 10 after version 9
-            "multi": self.all_of_them,
-            "includeAll": self.all_of_them,
-            "allValue": ".+" if self.all_of_them else None,
-            "current": everything,
-            "options": [],
-            "hide": 0,
-            "skipUrlSync": False,
-        }
+    def builder(self) -> build.QueryVariable:
+        made = (
+            build.QueryVariable(self.name)
+            .label(self.label)
+            .description(self.description)
+            .datasource(SOURCE)
+            .query({"qryType": 1, "query": self.query, "refId": f"variable-{self.name}"})
+            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)  # versions come and go
+            .sort(model.VariableSort.NATURAL_ASC)  # version 10 after version 9
+            .hide(model.VariableHide.DONT_HIDE)
+            .options([])
+        )
+        if self.all_of_them:
+            made.multi(True).include_all(True).all_value(".+")
+            made.current(model.VariableOption(text=["All"], value=["$__all"]))
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +109,7 @@ class Annotation:
     color: str
 
     def json(self) -> Json:
+        """By hand: the library's type has no place for the marks' texts and the query's step."""
         return {
             "name": self.name,
             "datasource": DATASOURCE,
@@ -223,53 +141,46 @@ class Dashboard:
     tags: tuple[str, ...] = ("dojo",)
 
     def json(self) -> Json:
-        others = {
-            "type": "dashboards",
-            "title": "Dashboards",
-            "tags": list(self.tags),
-            "asDropdown": False,
-            "includeVars": True,
-            "keepTime": True,
-            "targetBlank": False,
-            "icon": "external link",
-            "tooltip": "",
-            "url": "",
-        }
-        return {
-            "uid": self.uid,
-            "title": self.title,
-            "description": self.description,
-            "tags": list(self.tags),
-            "schemaVersion": SCHEMA_VERSION,
-            "version": 1,
-            "editable": False,  # a change in the browser would be lost: it belongs here
-            "graphTooltip": 1,  # one crosshair on all panels
-            "timezone": "utc",
-            "refresh": "10s",
-            "time": {"from": self.span, "to": "now"},
-            "timepicker": {},
-            "links": [others],
-            "annotations": {"list": [annotation.json() for annotation in self.annotations]},
-            "templating": {"list": [variable.json() for variable in self.variables]},
-            "panels": list(_laid_out(self.rows)),
-        }
+        others = build.DashboardLink("Dashboards").type(model.DashboardLinkType.DASHBOARDS).tags(list(self.tags))
+        made = (
+            build.Dashboard(self.title)
+            .uid(self.uid)
+            .description(self.description)
+            .tags(list(self.tags))
+            .version(1)
+            .readonly()  # a change in the browser would be lost: it belongs here
+            .tooltip(model.DashboardCursorSync.CROSSHAIR)
+            .timezone("utc")
+            .refresh("10s")
+            .time(self.span, "now")
+            .link(others.include_vars(True).keep_time(True).icon("external link").url(""))
+            .variables([variable.builder() for variable in self.variables])
+        )
+        for row in self.rows:
+            made.with_row(build.Row(row.title))
+            for panel in row.panels:
+                made.with_panel(panel)
+        page: Json = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+        page["annotations"] = {"list": [annotation.json() for annotation in self.annotations]}
+        _lay_out(page["panels"])
+        return page
 
 
-def _laid_out(rows: Sequence[Row]) -> Iterator[Json]:
-    """Every row's heading and panels with ids and places."""
-    number, y = 1, 0
-    for row in rows:
-        place = {"x": 0, "y": y, "w": COLUMNS, "h": 1}
-        yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "gridPos": place, "panels": []}
-        number, x, y, tallest = number + 1, 0, y + 1, 0
-        for panel in row.panels:
-            if x + panel.width > COLUMNS:
-                x, y, tallest = 0, y + tallest, 0
-            yield panel.json(number, {"x": x, "y": y, "w": panel.width, "h": panel.height})
-            number, x, tallest = number + 1, x + panel.width, max(tallest, panel.height)
-        y += tallest
+def _lay_out(panels: Sequence[Json]) -> None:
+    """Give headings and panels ids and places.
+
+    The library would let a panel that does not fit stick out on the right.
+    """
+    x = y = tallest = 0
+    for number, panel in enumerate(panels, start=1):
+        place = panel["gridPos"]
+        if panel["type"] == "row" or x + place["w"] > COLUMNS:
+            x, y, tallest = 0, y + tallest, 0
+        panel["id"], place["x"], place["y"] = number, x, y
+        x, tallest = x + place["w"], max(tallest, place["h"])
 
 
-def mapping(states: Sequence[State]) -> Json:
-    shown = {str(s.value): {"text": s.text, "color": s.color, "index": i} for i, s in enumerate(states)}
-    return {"type": "value", "options": shown}
+def mapping(states: Sequence[State]) -> model.ValueMap:
+    return model.ValueMap(
+        {str(s.value): model.ValueMappingResult(text=s.text, color=s.color, index=i) for i, s in enumerate(states)}
+    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitoring.grafana.schema import Annotation, DashboardLink, State, Variable
+from grafana_foundation_sdk.builders.dashboard import DashboardLink
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType
+
+from monitoring.grafana.schema import Annotation, State, Variable
 
 # The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.core.events.types.Severity's.
 SEVERITIES: Final = (
@@ -72,12 +75,17 @@ def marks(models: str) -> tuple[Annotation, ...]:
 def to_dashboard(title: str, uid: str, **variables: str) -> DashboardLink:
     """A link to another dashboard; `variables` are what it is opened with."""
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
-    return DashboardLink(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
+    return _link(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
 
 
 def runbook(alert: str) -> DashboardLink:
     """The runbook of an alert about what a panel shows. Grafana serves them to the browser from where docs/dashboards.md mounts them."""
-    return DashboardLink(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
+    return _link(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
+
+
+def _link(title: str, url: str) -> DashboardLink:
+    """`url` may hold variables: `${__data.fields.alertname}`, `${model}`."""
+    return DashboardLink(title).type(DashboardLinkType.LINK).url(url)
 
 
 def severity_steps(value: str, threshold: str, match: str) -> str:

@@ -13,15 +13,12 @@ from typing import Any
 import yaml
 
 from dojo.core.lake import Lake
+from dojo.core.settings import VARIABLES
 from tests.support.servers import free_port
 
 MODEL = "fraud_detection"
 # Anybody's payment: the gateway answers it, as a cold start.
 PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
-PORTS = (
-    *("GATEWAY", "REDIS", "MLFLOW", "SIMULATOR", "RECORDER", "STREAMER", "MATERIALIZER", "TRAINER", "ROLLOUT", "AIRFLOW"),
-    *("MONITOR", "RESPONDER", "RECEIVER", "PROMETHEUS", "ALERTMANAGER"),
-)
 
 
 def small_spec(directory: Path) -> Path:
@@ -45,7 +42,7 @@ class Stack:
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.home = directory / "home"
-        self.ports = {f"DOJO_{name}_PORT": str(free_port()) for name in PORTS}
+        self.ports = {name: str(free_port()) for name in sorted(VARIABLES) if name.endswith("_PORT")}
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DOJO_")},
             **self.ports,

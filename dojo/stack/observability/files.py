@@ -22,7 +22,7 @@ from dojo.core.spec.load import ModelSpec
 MONITORING = Path(__file__).parents[3] / "monitoring"
 
 # Where monitoring/alertmanager/alertmanager.yml has the receiver: the settings' default.
-DEFAULT_RECEIVER = "http://127.0.0.1:8109/"
+DEFAULT_RECEIVER = f"http://127.0.0.1:{Settings.model_fields['receiver_port'].default}/"
 
 # The recorded series that says who owns a model; alert rules join it for the label `team`.
 OWNERS = "model:team:info"

@@ -12,9 +12,6 @@ from dojo.core.settings import Settings
 PROMETHEUS = ("prometheus",)
 ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
-# The names that `processes` gives them, with the receiver that only they call.
-ALERTING = ("receiver", "alertmanager", "prometheus")
-
 
 def binary(names: Sequence[str]) -> str | None:
     """The path of the first of `names` that is installed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Stat, StateTimeline, TablePanel, TimeSeries
+from monitoring.grafana.panels import stat, state_timeline, table, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row
 from monitoring.grafana.vocabulary import (
     CHANCE,
@@ -27,7 +27,7 @@ FINDING = f"({severity_steps(PSI, THRESHOLD, 'model')}) * on (model, feature, wi
 NOW = Row(
     "Verdicts",
     (
-        Stat(
+        stat(
             title="Input drift",
             description="The newest verdict on the features: beyond a threshold, beyond chance, and confirmed in several windows. "
             "Severe or critical: `dojo drift show` names the features and links the report; the responder has acted already.",
@@ -39,7 +39,7 @@ NOW = Row(
             width=5,
             links=(runbook("InputDrift"),),
         ),
-        Stat(
+        stat(
             title="Score drift",
             description="The newest verdict on the scores. Alone, without input drift, look at the features' joint distribution and at the "
             "version itself: was it just rolled out?",
@@ -51,7 +51,7 @@ NOW = Row(
             width=5,
             links=(runbook("PredictionDrift"),),
         ),
-        Stat(
+        stat(
             title="Features beyond warning and chance",
             description="In the newest window. One feature is a data problem to look up at its source; many at once are a changed world, a "
             "changed pipeline, or another kind of traffic.",
@@ -59,7 +59,7 @@ NOW = Row(
             unit="none",
             width=5,
         ),
-        Stat(
+        stat(
             title="Predictions in the window",
             description="What the newest window rests on. Below the spec's `drift.minimum_rows` the verdict is insufficient data.",
             queries=(Query(f"max(dojo_monitor_rows{{{THIS}}})", "rows"),),
@@ -67,7 +67,7 @@ NOW = Row(
             width=5,
             links=(runbook("MonitoringBlind"),),
         ),
-        Stat(
+        stat(
             title="Judged until",
             description="World time up to which windows are judged. Hours behind the world's time (platform dashboard): the monitor is down or "
             "behind, and this page shows the past.",
@@ -81,7 +81,7 @@ NOW = Row(
 HEAT_MAP = Row(
     "Features over time",
     (
-        StateTimeline(
+        state_timeline(
             title="Each feature's PSI against the thresholds",
             description="One row per feature; the colour is the highest threshold that the window's PSI is beyond, green where chance alone "
             "reaches as far. One red cell is an accident; a row that stays red from one moment is sudden drift (a unit, a null, a new client); "
@@ -93,7 +93,7 @@ HEAT_MAP = Row(
             height=26,
             links=(to_dashboard("Where do the features come from?", "dojo-features"),),
         ),
-        TimeSeries(
+        time_series(
             title="Drift that somebody caused",
             description="What `dojo world drift start` put into the world: the truth that the monitor is measured by, and does not see. Compare when it "
             "rises with when the rows above change colour.",
@@ -104,7 +104,7 @@ HEAT_MAP = Row(
             width=24,
             height=6,
         ),
-        TimeSeries(
+        time_series(
             title="PSI of the ten worst features",
             description="How far, in the unit of the thresholds (dashed, from the model's spec). Rising slowly: compare with the day window. "
             "A step: compare its time with the marks of rollouts.",
@@ -117,7 +117,7 @@ HEAT_MAP = Row(
             minimum=0,
             height=10,
         ),
-        TimeSeries(
+        time_series(
             title="PSI as a multiple of what chance reaches",
             description="Above 1 (dashed) a feature differs by more than its rows explain. High here and low on the left: a real but small "
             "change, which the thresholds tolerate.",
@@ -136,7 +136,7 @@ HEAT_MAP = Row(
 TABLE = Row(
     "The newest window",
     (
-        TablePanel(
+        table(
             title="Features, the worst first",
             description="PSI, what chance alone reaches for these rows, and the threshold it is beyond. Start with the first feature and its "
             "view's source in `dojo features catalog`.",
@@ -153,7 +153,7 @@ TABLE = Row(
             states=SEVERITIES,
             height=12,
         ),
-        TablePanel(
+        table(
             title="Every other check",
             description="What the monitor measured beside PSI, and the threshold of a warning: missing values per view, flagged payments, label "
             "delay, served against offline features, performance. `dojo drift show` has the evidence.",

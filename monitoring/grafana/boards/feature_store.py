@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.panels import share_of_limit, stat, state_timeline, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row, State
 from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook
 
@@ -11,7 +11,7 @@ RATE = "[$__rate_interval]"
 FRESHNESS = Row(
     "Freshness",
     (
-        ShareOfLimit(
+        share_of_limit(
             title="Age of each view, of its SLA",
             description="World time since the view's values were complete, as a share of its freshness SLA (`dojo features catalog`). Full is stale: "
             "batch views wait for the materializer, streaming views for the streamer, both below.",
@@ -21,21 +21,21 @@ FRESHNESS = Row(
                 runbook("MaterializationLate"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Age of each view",
             description="World time. Batch views rise for a day and fall when the night's values arrive; streaming views stay low.",
             queries=(Query("max by (view) (dojo_feature_age_seconds)", "{{view}}"),),
             unit="dtdurations",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Values served beyond their SLA",
             description="Per second, by view. Answers go on with old values and say so in the prediction log.",
             queries=(Query(f"sum by (view) (rate(dojo_gateway_stale_features_total{RATE}))", "{{view}}"),),
             unit="ops",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Requests without a view's values",
             description="Rise of the share of requests that had none, by view, against the spec's thresholds (dashed). New customers are part of the "
             "reference already; beyond it values were lost or never written.",
@@ -62,7 +62,7 @@ FRESHNESS = Row(
 LOOKUPS = Row(
     "Lookups",
     (
-        TimeSeries(
+        time_series(
             title="Time of a lookup",
             description="Wall time of one request's feature lookup, failed ones included. Healthy: below 5 ms. A flat line at the spec's "
             "feature_timeout: the store hangs, and the breaker opens.",
@@ -79,14 +79,14 @@ LOOKUPS = Row(
             minimum=0,
             links=(runbook("OnlineStoreSlow"),),
         ),
-        TimeSeries(
+        time_series(
             title="Answers with features missing",
             description="Per second, by reason. `cold_start` is a new customer or merchant; the others are the store's doing.",
             queries=(Query(f"sum by (reason) (rate(dojo_gateway_degraded_total{RATE}))", "{{reason}}"),),
             unit="ops",
             minimum=0,
         ),
-        StateTimeline(
+        state_timeline(
             title="Circuit breaker",
             description="Open: the online store failed repeatedly, lookups are not tried for a moment, and answers use last known or default values.",
             queries=(Query("max(dojo_gateway_breaker_open)", "online store"),),
@@ -95,7 +95,7 @@ LOOKUPS = Row(
             height=4,
             links=(runbook("BreakerOpen"),),
         ),
-        Stat(
+        stat(
             title="Malformed rows",
             description="Rows in the online store that Feast cannot have written, in the chosen time. Any: somebody else writes there.",
             queries=(Query("sum(increase(dojo_gateway_malformed_rows_total[$__range]))", "rows"),),
@@ -103,7 +103,7 @@ LOOKUPS = Row(
             decimals=0,
             width=6,
         ),
-        Stat(
+        stat(
             title="Breaker opened",
             description="In the chosen time.",
             queries=(Query("sum(increase(dojo_gateway_breaker_opened_total[$__range]))", "times"),),
@@ -117,7 +117,7 @@ LOOKUPS = Row(
 SKEW = Row(
     "Training against serving",
     (
-        TimeSeries(
+        time_series(
             title="Requests served with features that training would not see",
             description="Share of a day's sampled requests whose logged features differ from the offline point-in-time values, against the spec's "
             "thresholds (dashed). Rising after a deployment: two definitions of one feature; always a little: the streamer's delay.",
@@ -139,14 +139,14 @@ SKEW = Row(
 WRITERS = Row(
     "Who writes",
     (
-        TimeSeries(
+        time_series(
             title="Streamer's delay",
             description="World seconds between now and the time the streaming views are complete up to.",
             queries=(Query("max(dojo_streamer_freshness_seconds)", "delay"),),
             unit="dtdurations",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Streamer's queue",
             description="Transactions not yet acknowledged, and applied per second. The queue must return to 0.",
             queries=(
@@ -156,7 +156,7 @@ WRITERS = Row(
             unit="short",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Writing online",
             description="99th percentile of one push and mean of one materialisation, wall time.",
             queries=(
@@ -169,7 +169,7 @@ WRITERS = Row(
             unit="s",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Materialisations",
             description="Ended well, and failed and tried again, since the process started. One a world day; none while the age of batch views rises: "
             "`dojo logs materializer`.",

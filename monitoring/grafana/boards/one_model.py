@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Heatmap, ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.panels import heatmap, share_of_limit, stat, state_timeline, time_series
 from monitoring.grafana.schema import Dashboard, Panel, Query, Row
 from monitoring.grafana.vocabulary import MODEL, SEVERITIES, VERSION, marks, runbook, to_dashboard
 
@@ -12,7 +12,7 @@ RATE = "[$__rate_interval]"
 NOW = Row(
     "Now",
     (
-        Stat(
+        stat(
             title="Serving version",
             description="The version with most of the traffic. Not the one you expect: the rollout dashboard says what happened.",
             queries=(Query('dojo_model_info{model="$model"}', "{{version}}"),),
@@ -20,7 +20,7 @@ NOW = Row(
             name_only=True,
             links=(to_dashboard("Rollout", "dojo-rollout", model="${model}"),),
         ),
-        Stat(
+        stat(
             title="Worst verdict",
             description="Over all checks and windows. Below is which; grey means that nobody can tell yet.",
             queries=(Query('max(dojo_monitor_severity{model="$model"})', "worst"),),
@@ -28,7 +28,7 @@ NOW = Row(
             states=SEVERITIES,
             links=(to_dashboard("Drift", "dojo-drift", model="${model}"),),
         ),
-        ShareOfLimit(
+        share_of_limit(
             title="Age of the training data, of what the spec allows",
             description="World time since the champion's training data ended, as a share of the age at which each severity begins. "
             "Full: retraining does not win or does not run; look at the pipelines dashboard and `dojo gate show`.",
@@ -42,20 +42,20 @@ NOW = Row(
             height=4,
             links=(runbook("ModelStale"),),
         ),
-        Stat(
+        stat(
             title="Age of the training data",
             description="World time since the champion's training data ended.",
             queries=(Query('max(dojo_model_age_seconds{model="$model"})', "age"),),
             unit="dtdurations",
         ),
-        Stat(
+        stat(
             title="Predictions per second",
             description="Instances answered, wall time.",
             queries=(Query(f'sum(rate(dojo_gateway_predictions_total{{model="$model"}}{RATE}))', "predictions"),),
             unit="reqps",
             trend=True,
         ),
-        StateTimeline(
+        state_timeline(
             title="Verdicts",
             description="Each check in each window of world time. A row that turns yellow tells the owner, orange has the champion evaluated, "
             "red is acted upon at once; the marks show what the responder did.",
@@ -72,7 +72,7 @@ NOW = Row(
 TRAFFIC = Row(
     "Traffic",
     (
-        TimeSeries(
+        time_series(
             title="Predictions by version",
             description="Who answered. Two versions: a canary or an A/B test runs. Version 0 is the spec's fallback: no version could answer; "
             "look at the gateway's log and the registry.",
@@ -82,7 +82,7 @@ TRAFFIC = Row(
             unit="reqps",
             stacked=True,
         ),
-        TimeSeries(
+        time_series(
             title="Traffic by arm, as the route says",
             description="Shares of live traffic; shadows and warm standbys have 0. Differs from the panel beside it: the arm fails and another "
             "one answers for it.",
@@ -91,7 +91,7 @@ TRAFFIC = Row(
             minimum=0,
             maximum=1,
         ),
-        TimeSeries(
+        time_series(
             title="Time to answer",
             description="Wall time from a request's arrival to its answer: median and 99th percentile against the spec's objective (dashed). "
             "p99 beyond it while the median is well: the online store (feature store dashboard); both: the machine, or too much traffic.",
@@ -108,7 +108,7 @@ TRAFFIC = Row(
             unit="s",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Answers with something missing",
             description="Share of answers by what was missing. `cold_start`: new customers, normal. `features_last_known`, `features_default`: the "
             "online store. `arm_failed`: a version; another one answered. `model_unavailable`: none could; the spec's fallback did.",
@@ -127,7 +127,7 @@ TRAFFIC = Row(
 
 
 def _measure(title: str, description: str, measures: dict[str, str]) -> Panel:
-    return TimeSeries(
+    return time_series(
         title=title,
         description=description,
         queries=tuple(
@@ -143,7 +143,7 @@ def _measure(title: str, description: str, measures: dict[str, str]) -> Panel:
 QUALITY = Row(
     "Quality",
     (
-        Heatmap(
+        heatmap(
             title="Scores",
             description="How many answers fell into each range of scores. A band that moves or splits is prediction drift: look at input drift "
             "first, then at the version's own rollout.",
@@ -152,7 +152,7 @@ QUALITY = Row(
             ),
             unit="short",
         ),
-        TimeSeries(
+        time_series(
             title="Flagged payments",
             description="Share of answers above the version's threshold: the reviewers' load, and the first proxy of performance while labels are "
             "out. Twice as many: fraud, or a feature in the wrong unit.",
@@ -183,7 +183,7 @@ QUALITY = Row(
             "False positives as a share of legitimate payments, the reviewers' day.",
             {"false_positive_rate": "live"},
         ),
-        ShareOfLimit(
+        share_of_limit(
             title="Every check, of what is a warning",
             description="What the monitor measured, divided by the spec's warning threshold. Full is a warning once confirmed; "
             "`dojo drift show` has value, threshold and rows.",

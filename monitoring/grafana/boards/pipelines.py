@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Stat, TimeSeries
+from monitoring.grafana.panels import stat, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row
 from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook, to_dashboard
 
@@ -11,14 +11,14 @@ RATE = "[$__rate_interval]"
 EVENTS = Row(
     "From the world to the lake",
     (
-        TimeSeries(
+        time_series(
             title="Events written to the lake",
             description="Per second, by stream. Outcomes follow transactions by days of world time. A stream at 0 while the world runs: its producer.",
             queries=(Query(f"sum by (stream) (rate(dojo_recorder_events_total{RATE}))", "{{stream}}"),),
             unit="ops",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Messages not yet in the lake",
             description="Must stay small: beyond the dashed line the log forgets the oldest, and they are lost.",
             queries=(
@@ -30,7 +30,7 @@ EVENTS = Row(
             minimum=0,
             links=(runbook("EventLogLag"),),
         ),
-        TimeSeries(
+        time_series(
             title="Newest event in the lake, behind the world",
             description="World time, by stream. Predictions may stand still when nobody asks; transactions may not.",
             queries=(
@@ -41,7 +41,7 @@ EVENTS = Row(
             ),
             unit="dtdurations",
         ),
-        TimeSeries(
+        time_series(
             title="Messages set aside, seen twice, not written",
             description="Messages that are no events (a producer writes nonsense; `.dojo/lake` keeps copies), duplicates (normal after a restart) and rounds that "
             "failed and were repeated.",
@@ -57,7 +57,7 @@ EVENTS = Row(
                 runbook("RecorderFailing"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Time to write a file",
             description="99th percentile by stream, fsync included. Beyond a second: the disk.",
             queries=(
@@ -69,7 +69,7 @@ EVENTS = Row(
             unit="s",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="The gateway's prediction log",
             description="Events waiting in memory and lost. Waiting: Redis is away or slow; lost: the spool on disk is full too, and those "
             "predictions can never be explained.",
@@ -81,7 +81,7 @@ EVENTS = Row(
             minimum=0,
             links=(runbook("PredictionLogDropping"),),
         ),
-        TimeSeries(
+        time_series(
             title="The gateway's spool",
             description="Prediction events on disk while Redis is away. At the dashed line events are lost.",
             queries=(
@@ -92,7 +92,7 @@ EVENTS = Row(
             minimum=0,
             links=(runbook("SpoolFilling"),),
         ),
-        TimeSeries(
+        time_series(
             title="Payments and labels of the world",
             description="Appended per second, and attempts that failed and were repeated.",
             queries=(
@@ -109,7 +109,7 @@ EVENTS = Row(
 LABELS = Row(
     "Labels",
     (
-        TimeSeries(
+        time_series(
             title="Delay of labels",
             description="Median delay of arriving labels divided by the one the spec expects, against its thresholds (dashed). Growing: performance is judged "
             "later and retraining sees less; ask who writes outcomes.",
@@ -131,7 +131,7 @@ LABELS = Row(
             minimum=0,
             links=(runbook("LabelsLate"),),
         ),
-        TimeSeries(
+        time_series(
             title="Events that the monitor counted",
             description="Per second, by stream, with what it set aside as no event and had seen before.",
             queries=(
@@ -148,7 +148,7 @@ LABELS = Row(
 RETRAINING = Row(
     "Retraining",
     (
-        TimeSeries(
+        time_series(
             title="Retrainings by how they ended",
             description="Since the trainer started. `failed` and `refused` told the owner, with the step's own words; `busy` is tried again.",
             queries=(Query('sum by (outcome) (dojo_trainer_runs_total{model="$model"})', "{{outcome}}"),),
@@ -159,7 +159,7 @@ RETRAINING = Row(
                 to_dashboard("Rollout", "dojo-rollout", model="${model}"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Since the latest retraining was asked for",
             description="World time, against the spec's schedule (dashed). Beyond it: the trainer is down or another retraining blocks it.",
             queries=(
@@ -170,7 +170,7 @@ RETRAINING = Row(
             minimum=0,
             links=(runbook("RetrainingOverdue"),),
         ),
-        TimeSeries(
+        time_series(
             title="DAG runs that failed for good",
             description="In this world, by DAG, after their own retries. Each told the owner; Airflow's page of the run has the step's log.",
             queries=(Query("max by (dag) (dojo_dag_failed_runs)", "{{dag}}"),),
@@ -178,7 +178,7 @@ RETRAINING = Row(
             minimum=0,
             links=(runbook("DagFailed"),),
         ),
-        TimeSeries(
+        time_series(
             title="Age of the champion's training data",
             description="World time, against the ages that the spec calls warning, severe and critical (dashed). Falls when a challenger wins; a straight line "
             "across weekly retrainings: none wins, see `dojo gate show`.",
@@ -193,14 +193,14 @@ RETRAINING = Row(
             minimum=0,
             links=(runbook("ModelStale"),),
         ),
-        TimeSeries(
+        time_series(
             title="Work orders",
             description="Evaluations, retrainings and drift reports that others asked the trainer for, by how they ended, since it started.",
             queries=(Query('sum by (task, outcome) (dojo_trainer_orders_total{model="$model"})', "{{task}}: {{outcome}}"),),
             unit="short",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="What the responder asked for",
             description="Actions by how they ended, since it started.",
             queries=(
@@ -209,14 +209,14 @@ RETRAINING = Row(
             unit="short",
             minimum=0,
         ),
-        Stat(
+        stat(
             title="Action in flight",
             description="1 while one of the responder's actions runs for this model; there is never a second one.",
             queries=(Query('max(dojo_responder_in_flight{model="$model"})', "in flight"),),
             unit="none",
             width=6,
         ),
-        Stat(
+        stat(
             title="Rollouts started",
             description="In the chosen time.",
             queries=(Query('sum(increase(dojo_rollout_started_total{model="$model"}[$__range]))', "started"),),

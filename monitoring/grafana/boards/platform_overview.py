@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import Stat, StateTimeline, TablePanel, Text, TimeSeries
+from monitoring.grafana.panels import stat, state_timeline, table, text, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row, State
 from monitoring.grafana.vocabulary import SEVERITIES, marks, runbook, to_dashboard
 
@@ -14,46 +14,46 @@ UP = (State(0, "down", "red"), State(1, "up", "green"))
 NOW = Row(
     "Now",
     (
-        Text(
+        text(
             title="How to read this page",
             content="Time runs twice here. Graphs have **wall time** below them; windows, ages and SLAs are **world time**, which runs faster "
             "(*speed*). Coloured marks are new versions, rollbacks, actions of the responder and alerts. Dashed lines are thresholds of the model's spec "
             "as the processes export them. Every panel's **i** says what it tells and what to do; the alerts about it are linked with their runbooks.",
         ),
-        Stat(
+        stat(
             title="Processes up",
             description="Share of the scraped processes that answer. Below 100 %: the timeline on the right names them; `dojo status` says why.",
             queries=(Query("avg(up)", "up"),),
             unit="percentunit",
         ),
-        Stat(
+        stat(
             title="Alerts firing",
             description="Warnings and criticals, as people were told (`dojo alerts`). Each has a runbook of its name in monitoring/runbooks.",
             queries=(Query(f"count(ALERTS{{{FIRING}}}) or vector(0)", "alerts"),),
             unit="none",
         ),
-        Stat(
+        stat(
             title="World time",
             description="How far the world's payments have been emitted. Standing still: the world is paused (`dojo world status`) or the simulator is down.",
             queries=(Query("dojo_world_emitted_until_timestamp_seconds * 1000", "world time"),),
             unit="dateTimeAsIso",
             width=6,
         ),
-        Stat(
+        stat(
             title="Speed",
             description="World seconds per wall second.",
             queries=(Query(f"deriv(dojo_world_emitted_until_timestamp_seconds{RATE})", "speed"),),
             unit="none",
             decimals=0,
         ),
-        Stat(
+        stat(
             title="World's delay",
             description="World seconds that the simulator is behind its clock. Growing: the machine cannot simulate this speed.",
             queries=(Query("dojo_world_lag_seconds", "behind"),),
             unit="dtdurations",
             width=6,
         ),
-        TablePanel(
+        table(
             title="Models",
             description="Each model's serving version, worst verdict, age of its training data and traffic. The name leads to the model's dashboard.",
             queries=(
@@ -75,7 +75,7 @@ NOW = Row(
             units={"age of training data": "dtdurations", "predictions": "reqps"},
             value_links=(to_dashboard("The model", "dojo-model", model="${__data.fields.model}"),),
         ),
-        TablePanel(
+        table(
             title="Alerts that fire",
             description="The dead-man's switch among them always fires: when it is missing, Prometheus evaluates nothing and silence means nothing. "
             "Its runbook says what each alert means and what to do first.",
@@ -85,7 +85,7 @@ NOW = Row(
             units={"as of": "dateTimeAsIso"},
             value_links=(runbook("${__data.fields.alert}"),),
         ),
-        StateTimeline(
+        state_timeline(
             title="Processes",
             description="Scrapes that were answered. A short gap is a restart by the supervisor; a long one: `dojo logs NAME`.",
             queries=(Query("min by (job) (up)", "{{job}}"),),
@@ -103,14 +103,14 @@ NOW = Row(
 SERVING = Row(
     "Serving",
     (
-        TimeSeries(
+        time_series(
             title="Requests by status",
             description="503 and 504 are shed or late: the runbooks of the serving alerts begin here. 4xx are the callers'.",
             queries=(Query(f"sum by (code) (rate(dojo_gateway_requests_total{RATE}))", "{{code}}"),),
             unit="reqps",
             stacked=True,
         ),
-        TimeSeries(
+        time_series(
             title="Failed requests",
             description="Share of requests answered with 5xx, in all and as callers saw it. Callers see more: connections that never reached the gateway.",
             queries=(
@@ -134,7 +134,7 @@ SERVING = Row(
                 runbook("CallersUnanswered"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Time to answer, 99th percentile",
             description="By model, against the spec's objective (dashed), and as the callers see it. Callers alone slow: the network or their machine.",
             queries=(
@@ -149,7 +149,7 @@ SERVING = Row(
             minimum=0,
             links=(runbook("LatencyBudgetBurning"),),
         ),
-        TimeSeries(
+        time_series(
             title="Degraded answers",
             description="Share of answers with something missing, by reason. The feature store dashboard says which view.",
             queries=(
@@ -166,7 +166,7 @@ SERVING = Row(
                 to_dashboard("Feature store", "dojo-features"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Load",
             description="Requests being answered, and refused because too many were. Refusals protect those inside: add gateways or ask for less.",
             queries=(
@@ -176,7 +176,7 @@ SERVING = Row(
             unit="short",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="What the gateway could not do in the background",
             description="Polls of the registry that failed, background tasks that were started again, versions that failed verification. Answers go on "
             "from the cache; a new version will not arrive meanwhile.",
@@ -195,7 +195,7 @@ SERVING = Row(
 SELF = Row(
     "Monitoring itself",
     (
-        TimeSeries(
+        time_series(
             title="World time not judged yet",
             description="From the end of the newest judged window to the world's now, by window. An hour or a day and the lateness are normal; more: "
             "the monitor is down or behind.",
@@ -212,7 +212,7 @@ SELF = Row(
                 runbook("MonitorStuck"),
             ),
         ),
-        TimeSeries(
+        time_series(
             title="Events that monitor and responder have yet to read",
             description="Must return to 0. Growing: the process is down, or slower than the traffic.",
             queries=(
@@ -223,7 +223,7 @@ SELF = Row(
             minimum=0,
             links=(runbook("EventLogLag"),),
         ),
-        TimeSeries(
+        time_series(
             title="Since the dead-man's switch last rang",
             description="Prometheus sends it through Alertmanager for ever. Minutes without it: alerts reach nobody, and quiet means nothing.",
             queries=(Query("time() - dojo_receiver_watchdog_timestamp_seconds", "silence"),),
@@ -231,7 +231,7 @@ SELF = Row(
             minimum=0,
             links=(runbook("Watchdog"),),
         ),
-        TimeSeries(
+        time_series(
             title="Alerts that reached people",
             description="Per second, by receiver (chat for warnings, pager for criticals), and what could not be read or put into the inbox. "
             "`dojo alerts` shows them as they were sent.",
@@ -247,7 +247,7 @@ SELF = Row(
             minimum=0,
             links=(runbook("NotificationsFailing"),),
         ),
-        TimeSeries(
+        time_series(
             title="Rounds that failed",
             description="Of monitor and responder, by cause. Each is repeated; while they last nobody judges, or nobody acts.",
             queries=(
@@ -258,7 +258,7 @@ SELF = Row(
             minimum=0,
             links=(runbook("MonitorFailing"), runbook("ResponderFailing")),
         ),
-        TimeSeries(
+        time_series(
             title="What the responder did",
             description="Actions in the chosen time, by model and how they ended; the audit trail (`dojo audit list`) has each one's evidence.",
             queries=(
@@ -275,14 +275,14 @@ SELF = Row(
 MACHINE = Row(
     "Machine",
     (
-        TimeSeries(
+        time_series(
             title="Memory by process",
             description="Resident bytes. One that only climbs is a leak; the supervisor does not restart for it.",
             queries=(Query("sum by (job) (process_resident_memory_bytes)", "{{job}}"),),
             unit="bytes",
             stacked=True,
         ),
-        TimeSeries(
+        time_series(
             title="Processor by process",
             description="Cores in use. The gateway at 1: its limit, one process uses one core.",
             queries=(Query(f"sum by (job) (rate(process_cpu_seconds_total{RATE}))", "{{job}}"),),

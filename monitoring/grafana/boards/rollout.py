@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.panels import ShareOfLimit, Stat, StateTimeline, TimeSeries
+from monitoring.grafana.panels import share_of_limit, stat, state_timeline, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row, State
 from monitoring.grafana.vocabulary import MODEL, marks, runbook, to_dashboard
 
@@ -15,7 +15,7 @@ VERDICTS = (State(-1, "failed", "red"), State(0, "insufficient data", "#8e8e8e")
 JOURNEY = Row(
     "The journey",
     (
-        StateTimeline(
+        state_timeline(
             title="Stage",
             description="Where the latest rollout is. `promoting` or `rolling_back` for more than moments: the registry is away and is waited "
             "for; `dojo rollout show` says for what.",
@@ -25,14 +25,14 @@ JOURNEY = Row(
             width=16,
             height=9,
         ),
-        Stat(
+        stat(
             title="In this stage for",
             description="World time since traffic followed the stage's route.",
             queries=(Query(f"dojo_rollout_stage_age_seconds{THIS}", "stage age"),),
             unit="dtdurations",
             height=3,
         ),
-        Stat(
+        stat(
             title="Of the planned time",
             description="The stage's age divided by the time that the spec plans for it; nothing where none is planned. Far beyond 100 %: a check "
             "waits for data, see below.",
@@ -47,7 +47,7 @@ JOURNEY = Row(
             height=3,
             links=(runbook("RolloutStuck"),),
         ),
-        Stat(
+        stat(
             title="Rollouts started",
             description="In the chosen time.",
             queries=(Query(f"increase(dojo_rollout_started_total{THIS}[$__range])", "started"),),
@@ -55,7 +55,7 @@ JOURNEY = Row(
             decimals=0,
             height=3,
         ),
-        Stat(
+        stat(
             title="Rolled back",
             description="In the chosen time. Each one has its reason in `dojo rollout show` and paged the owner.",
             queries=(Query(f"increase(dojo_rollout_rolled_back_total{THIS}[$__range])", "rolled back"),),
@@ -64,7 +64,7 @@ JOURNEY = Row(
             height=3,
             links=(runbook("RolloutRolledBack"),),
         ),
-        TimeSeries(
+        time_series(
             title="Traffic by arm",
             description="Shares of live traffic that the serving route gives. A shadow has 0 and gets copies.",
             queries=(Query(f"dojo_gateway_arm_weight{THIS}", "{{arm}}: version {{version}}"),),
@@ -81,7 +81,7 @@ JOURNEY = Row(
 CHECKS = Row(
     "Checks of the running stage",
     (
-        StateTimeline(
+        state_timeline(
             title="Verdicts",
             description="Every check at every look. All green and the stage's time over: the next stage. Grey is insufficient data, which never "
             "promotes. Red rolls back at that look.",
@@ -91,20 +91,20 @@ CHECKS = Row(
             width=24,
             height=9,
         ),
-        ShareOfLimit(
+        share_of_limit(
             title="Evidence against the challenger",
             description="Each sequential check's e-value as a share of the one that rolls back. It may be looked at as often as one likes: an equally "
             "good challenger fills a bar with the spec's `false_alarm` probability at most.",
             queries=(Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),),
             height=9,
         ),
-        ShareOfLimit(
+        share_of_limit(
             title="Measured values, of their limits",
             description="What was measured divided by its limit. Full without evidence on the left: too few requests to be sure.",
             queries=(Query(f"dojo_rollout_check_value{THIS} / (dojo_rollout_check_limit{THIS} > 0)", "{{check}}"),),
             height=9,
         ),
-        TimeSeries(
+        time_series(
             title="Evidence over time",
             description="Climbing steadily: the challenger is worse and will go back. Rising and falling below 1: chance.",
             queries=(
@@ -114,7 +114,7 @@ CHECKS = Row(
             unit="percentunit",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Requests behind each check",
             description="Of the challenger. Flat: it gets no traffic; look at its arm above and at the gateway's route.",
             queries=(Query(f"dojo_rollout_check_requests{THIS}", "{{check}}"),),
@@ -127,7 +127,7 @@ CHECKS = Row(
 CHALLENGER = Row(
     "The challenger's process",
     (
-        TimeSeries(
+        time_series(
             title="Shadow copies",
             description="Mirrored requests answered by the shadow, waiting, and lost. Lost ones delay nobody, but thin out the evidence: the "
             "shadow is slower than the traffic, or Redis was away.",
@@ -138,7 +138,7 @@ CHALLENGER = Row(
             unit="reqps",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Failures that another arm answered for",
             description="Instances that an arm could not score in time, by reason. The caller got the champion's answer, or the fallback's.",
             queries=(
@@ -150,7 +150,7 @@ CHALLENGER = Row(
             unit="reqps",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="The controller",
             description="Time of one look, and rounds that failed by cause. Failing rounds are repeated; while they last nobody judges.",
             queries=(
@@ -159,7 +159,7 @@ CHALLENGER = Row(
             unit="s",
             minimum=0,
         ),
-        TimeSeries(
+        time_series(
             title="Routes that could not be served",
             description="Attempts that failed, malformed routes, rejected versions. Any: the gateway serves the old route on; its log names the version.",
             queries=(

@@ -157,6 +157,7 @@ def test_the_cases_pass() -> None:
 
 def test_prometheus_and_alertmanager_accept_their_configuration() -> None:
     for command in (
+        (installed("promtool"), "check", "rules", "--lint=all", "--lint-fatal", *RULES),
         (installed("promtool"), "check", "config", MONITORING / "prometheus" / "prometheus.yml"),
         (installed("amtool"), "check-config", MONITORING / "alertmanager" / "alertmanager.yml"),
     ):

@@ -15,7 +15,8 @@ import yaml
 from dojo.core.judging.drift import Severity
 from monitoring.grafana.__main__ import DIRECTORY, text_of
 from monitoring.grafana.boards import BOARDS
-from monitoring.grafana.schema import DATASOURCE, Dashboard
+from monitoring.grafana.panels import stat
+from monitoring.grafana.schema import DATASOURCE, Dashboard, Row
 from monitoring.grafana.vocabulary import SEVERITIES
 from services.rollout.metrics import VERDICTS
 from tests.support.dashboards import expressions, filled
@@ -72,7 +73,7 @@ def test_panels_have_ids_of_their_own_and_titles_that_are_told_apart_in_their_ro
     everything = panels(board, kinds=True)
     assert len({panel["id"] for panel in everything}) == len(everything)
     for row in board.rows:
-        titles = Counter(panel.title for panel in row.panels)
+        titles = Counter(panel.build().title for panel in row.panels)
         assert max(titles.values()) == 1, titles
 
 
@@ -151,6 +152,32 @@ def test_legends_name_labels_that_the_metrics_have_and_the_query_keeps(board: Da
             kept = re.findall(r"\b(?:sum|max|min|avg|count) by \(([\w, ]*)\)", target["expr"])
             assert named <= there, f"{panel['title']}: {target['legendFormat']}"
             assert all(named <= set(names.split(", ")) for names in kept), f"{panel['title']}: {target['legendFormat']}"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=NAMES)
+def test_marks_ask_at_a_step_and_say_what_happened(board: Dashboard) -> None:
+    for mark in board.json()["annotations"]["list"]:
+        assert mark["titleFormat"], mark["name"]
+        assert mark["textFormat"], mark["name"]
+        assert (mark["step"], mark["target"]["expr"]) == (mark["target"]["interval"], mark["expr"])
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=NAMES)
+def test_a_limit_is_a_dashed_line_in_its_own_colour(board: Dashboard) -> None:
+    for panel in panels(board):
+        for override in panel["fieldConfig"]["overrides"]:
+            if override["matcher"]["id"] == "byFrameRefID":
+                assert override["matcher"]["options"] in {target["refId"] for target in panel["targets"]}, panel["title"]
+                chosen = {one["id"]: one["value"] for one in override["properties"]}
+                assert chosen["custom.lineStyle"] == {"fill": "dash", "dash": [10, 10]}, panel["title"]
+                assert chosen["color"]["mode"] == "fixed", panel["title"]
+
+
+def test_a_panel_that_does_not_fit_begins_a_new_line() -> None:
+    row = Row("row", (stat(title="a", width=8), stat(title="b", width=8, height=6), stat(title="c", width=12)))
+    made = Dashboard(uid="x", title="x", description="x", rows=(row, row)).json()["panels"]
+    places = [(panel["id"], panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in made]
+    assert places == [(1, 0, 0), (2, 0, 1), (3, 8, 1), (4, 0, 7), (5, 0, 11), (6, 0, 12), (7, 8, 12), (8, 0, 18)]
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=NAMES)

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dojo.cli.app import build
-from dojo.core.settings import Settings, load_settings
+from dojo.core.settings import VARIABLES, Settings, load_settings
 from dojo.core.telemetry import HealthServer
 from dojo.stack.control import StackError
 from dojo.stack.peers import look_around, wait_for_peers
@@ -38,20 +38,8 @@ def network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path, network: None) -> dict[str, str]:
-    names = (
-        "GATEWAY",
-        "SIMULATOR",
-        "RECORDER",
-        "STREAMER",
-        "MATERIALIZER",
-        "TRAINER",
-        "ROLLOUT",
-        "MONITOR",
-        "RESPONDER",
-        "RECEIVER",
-    )
     return {
-        **{f"DOJO_{name}_PORT": str(free_port()) for name in names},
+        **{name: str(free_port()) for name in sorted(VARIABLES) if name.endswith("_PORT")},
         "DOJO_HOME": str(tmp_path),
         "DOJO_PEER_HOSTS": "{name}" + NETWORK,
         "DOJO_REDIS_URL": f"redis://redis-events{NETWORK}:{free_port()}/0",

@@ -34,7 +34,6 @@ def process_spec(tiny: TinySpec, home: Path) -> ProcessSpec:
         health=HttpHealth("127.0.0.1", tiny.port),
         address=f"http://127.0.0.1:{tiny.port}",
         port=tiny.port,
-        variable="",
         depends_on=tiny.depends_on,
         patience=Patience(starting=30, unhealthy=tiny.unhealthy_patience),
         grace=tiny.grace,
