@@ -67,7 +67,7 @@ def record_training(result: TrainingResult, champions: RoleChanges, change: Chan
     """Write the role that a training by hand gave its version into the audit trail; a first version gets its route, too.
 
     Raises:
-        RegistryUnavailableError, redis.RedisError, RouteConflictError: repeat it.
+        RegistryUnavailableError, redis.RedisError, ConflictError: repeat it.
     """
     version = result.version
     if result.alias == CHAMPION:

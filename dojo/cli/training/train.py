@@ -46,9 +46,10 @@ def train(
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from dojo.core.settings import load_settings
     from dojo.core.spec.load import SpecError, load_spec
+    from dojo.core.state.atomic import ConflictError
     from dojo.core.state.audit import AuditTrail
     from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
-    from dojo.core.state.routes import RouteConflictError, RouteTable
+    from dojo.core.state.routes import RouteTable
     from pipelines.retraining import record_training, run_training
     from pipelines.training.errors import TrainingRefusedError
     from pipelines.training.steps import Run
@@ -76,7 +77,7 @@ def train(
         not_recorded = None
         try:
             record_training(result, RoleChanges(registry, RouteTable(redis), AuditTrail(redis)), change)
-        except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
+        except (RedisError, ConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
             not_recorded = f"version {result.version.version} became {result.alias}: {error}"
 
     note = (

@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
+
+from dojo.core.state.atomic import Check, write_if
 
 CLOCK_KEY = "dojo:clock"
 
@@ -99,19 +101,33 @@ class RedisWorldClock:
 
     def set(self, world: datetime, speed: float) -> Anchor:
         """Put the world at `world` (timezone-aware) and let it run at `speed` from this moment on."""
-        if world.tzinfo is None:
-            raise ValueError(f"world time must be timezone-aware, got {world.isoformat()}")
-        if not 0 <= speed < math.inf:
-            raise ValueError(f"speed must be a number >= 0 of world seconds per wall second, got {speed}")
-        anchor = Anchor(world.astimezone(UTC), wall_now(), speed)
+        anchor = _anchor_now(world, speed)
         self._redis.set(CLOCK_KEY, msgspec.json.encode(anchor))
-        self._anchor, self._read_at = anchor, time.monotonic()
-        return anchor
+        return self._remembered(anchor)
 
     def set_speed(self, speed: float) -> Anchor:
         """Change how fast the world runs, without a jump in its time. 0 pauses it."""
-        self._read_at = -math.inf  # somebody may have changed it since we looked: go on from there
-        return self.set(self.now(), speed)
+        while True:
+            stored = cast("bytes | None", self._redis.get(CLOCK_KEY))
+            if stored is None:
+                raise ClockNotSetError
+            latest = msgspec.json.decode(stored, type=Anchor)
+            changed = _anchor_now(latest.world_at(wall_now()), speed)
+            unchanged: Check = (("GET", CLOCK_KEY), stored)
+            if write_if(self._redis, [unchanged], [("SET", CLOCK_KEY, msgspec.json.encode(changed))]) is None:
+                return self._remembered(changed)
+
+    def _remembered(self, anchor: Anchor) -> Anchor:
+        self._anchor, self._read_at = anchor, time.monotonic()
+        return anchor
+
+
+def _anchor_now(world: datetime, speed: float) -> Anchor:
+    if world.tzinfo is None:
+        raise ValueError(f"world time must be timezone-aware, got {world.isoformat()}")
+    if not 0 <= speed < math.inf:
+        raise ValueError(f"speed must be a number >= 0 of world seconds per wall second, got {speed}")
+    return Anchor(world.astimezone(UTC), wall_now(), speed)
 
 
 class ManualClock:

@@ -14,15 +14,15 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.rollouts import (
     NoRolloutError,
     Rollout,
     RolloutActiveError,
-    RolloutConflictError,
     RolloutRequest,
     Rollouts,
 )
-from dojo.core.state.routes import Arm, Route, RouteConflictError, RouteTable, route_key
+from dojo.core.state.routes import Arm, Route, RouteTable, route_key
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -48,15 +48,15 @@ def together(target: Callable[[str, int], None], url: str) -> None:
 def change_the_route(url: str, writer: int) -> None:
     table, done = RouteTable(connect_redis(url)), 0
     while done < CHANGES:
-        current = table.get("fraud")
-        generation, salt = (current.generation, current.salt) if current else (0, "")
+        found = table.read("fraud")
+        generation, salt = (found.value.generation, found.value.salt) if found.value else (0, "")
         route = Route(
             model="fraud", generation=generation + 1, strategy="champion", arms=(Arm("champion", "1", 1.0),),
             salt=f"{salt}{writer}", changed_at=NOON, who="", why="",
         )  # fmt: skip
         try:
-            table.replace(route)
-        except RouteConflictError:
+            table.replace(found, route)
+        except ConflictError:
             continue
         done += 1
 
@@ -76,12 +76,12 @@ def test_a_route_that_does_not_follow_the_current_one_is_refused(redis_server: R
     route = Route(
         model="fraud", generation=1, strategy="champion", arms=(Arm("champion", "1", 1.0),), salt="", changed_at=NOON, who="", why=""
     )  # fmt: skip
-    table.replace(route)
+    table.replace(table.read("fraud"), route)
     before = redis.get(route_key("fraud"))
-    with pytest.raises(RouteConflictError, match="found 1"):
-        table.replace(msgspec.structs.replace(route, generation=generation))
+    with pytest.raises(ConflictError, match="found 1"):
+        table.replace(table.read("fraud"), msgspec.structs.replace(route, generation=generation))
     assert redis.get(route_key("fraud")) == before
-    table.replace(msgspec.structs.replace(route, generation=2))
+    table.replace(table.read("fraud"), msgspec.structs.replace(route, generation=2))
 
 
 def start(rollouts: Rollouts, version: str, spec: ModelSpec = SPEC, **more: object) -> Rollout:
@@ -122,7 +122,7 @@ def start_a_rollout(url: str, writer: int) -> None:
     """Every writer wants another version: one gets its way, the others are refused or told to look again."""
     try:
         start(Rollouts(connect_redis(url)), str(writer + 2))
-    except (RolloutActiveError, RolloutConflictError):
+    except (RolloutActiveError, ConflictError):
         return
 
 
@@ -138,7 +138,7 @@ def leave_requests(url: str, writer: int) -> None:
     while done < CHANGES:
         try:
             rollouts.request(SPEC.name, RolloutRequest(action="abort", who=str(writer), why="", wall_time=NOON))
-        except RolloutConflictError:
+        except ConflictError:
             continue
         done += 1
 
@@ -154,7 +154,7 @@ def test_requests_and_looks_at_the_same_time_lose_nothing(redis_server: RedisSer
 def test_a_stale_write_changes_neither_rollout_nor_evidence(rollouts: Rollouts) -> None:
     read = start(rollouts, "2")
     newer = rollouts.save(read, b"newer")
-    with pytest.raises(RolloutConflictError):
+    with pytest.raises(ConflictError):
         rollouts.save(msgspec.structs.replace(read, paused=True), b"stale")
     assert (rollouts.get(SPEC.name), rollouts.evidence(SPEC.name)) == (newer, b"newer")
 
