@@ -1,4 +1,4 @@
-"""Routes and rollouts under writers that do not know of each other: every change follows the one before, and none is lost."""
+"""Routes, rollouts and freshness under writers that do not know of each other: every change follows the one before, and none is lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.atomic import ConflictError
+from dojo.core.state.freshness import read_freshness, record_freshness
 from dojo.core.state.rollouts import (
     NoRolloutError,
     Rollout,
@@ -166,3 +167,18 @@ def test_nothing_can_be_asked_of_a_model_without_an_active_rollout(rollouts: Rol
     rollouts.save(msgspec.structs.replace(start(rollouts, "2"), stage=Stage.DONE))
     with pytest.raises(NoRolloutError, match="the last one is done"):
         rollouts.request(SPEC.name, request)
+
+
+def note_freshness(url: str, writer: int) -> None:
+    redis = connect_redis(url)
+    for number in range(CHANGES):
+        record_freshness(redis, "view", NOON + timedelta(hours=(number * 7 + writer) % CHANGES), timedelta(hours=1))
+
+
+def test_a_view_that_many_bring_up_to_date_is_as_fresh_as_the_latest(redis_server: RedisServer) -> None:
+    together(note_freshness, redis_server.url)
+    redis = connect_redis(redis_server.url)
+    latest = NOON + timedelta(hours=CHANGES - 1)
+    assert read_freshness(redis)["view"].as_of == latest
+    record_freshness(redis, "view", NOON, timedelta(hours=1))
+    assert read_freshness(redis)["view"].as_of == latest, "an older note changes nothing"
