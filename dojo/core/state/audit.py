@@ -97,19 +97,18 @@ class AuditTrail:
         world_time: datetime | None = None,
     ) -> Entry | None:
         """Record a change. Returns the entry, or None when `entry_id` was recorded before."""
-        return self.record(
-            Entry(
-                entry_id=entry_id,
-                kind=kind,
-                model=model,
-                who=who,
-                what=what,
-                why=why,
-                before=before,
-                after=after,
-                world_time=world_time,
-            )
+        entry = Entry(
+            entry_id=entry_id,
+            kind=kind,
+            model=model,
+            who=who,
+            what=what,
+            why=why,
+            before=before,
+            after=after,
+            world_time=world_time,
         )
+        return self.record(entry)
 
     def record(self, entry: Entry, checks: Sequence[Check] = (), writes: Sequence[Command] = ()) -> Entry | None:
         """Append an entry and write what it tells of, in one step; several processes may do so at once.
