@@ -1,6 +1,7 @@
 """Rollouts: one challenger's journey to all traffic, as Redis remembers it.
 
-One document per model, `dojo:rollout:<model>`: the latest rollout, of which at most one is active. Its evidence lies beside it.
+One document per model, `dojo:rollout:<model>`: the latest rollout, of which at most one is active.
+`dojo:rollout:<model>:evidence` is what its controller has measured, written in the same step.
 
     awaiting_approval -> shadow -> canary -> promoting -> watch -> done
             \\-------------\\---------\\-----------\\---------\\-> rolling_back -> rolled_back
