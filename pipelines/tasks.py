@@ -28,7 +28,7 @@ from dojo.core.registry.bundle import MODEL_FILE, CorruptBundleError
 from dojo.core.registry.versions import GATE_TAG, ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.spec.load import SpecError, load_spec
-from dojo.core.state.routes import RouteConflictError
+from dojo.core.state.atomic import ConflictError
 from pipelines.gate import decide as gate
 from pipelines.gate.champion import champion_profile
 from pipelines.release import mlflow_run as log
@@ -64,7 +64,7 @@ __all__ = [
 REFUSALS: tuple[type[Exception], ...] = (RefusedError, CorruptBundleError, SpecError)
 
 # What may be over by the next try: a disk, a server, a network, somebody else's change. (MLflow out of reach is an OSError.)
-TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, RouteConflictError, pl.exceptions.ComputeError)
+TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, ConflictError, pl.exceptions.ComputeError)
 
 
 def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

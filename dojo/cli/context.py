@@ -21,10 +21,11 @@ from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.rollouts import Rollouts
-from dojo.core.state.routes import InvalidRouteError, RouteConflictError, RouteTable
+from dojo.core.state.routes import InvalidRouteError, RouteTable
 
 MLFLOW_NEXT_STEP = "Is MLflow running? dojo status"
 
@@ -83,7 +84,7 @@ def desk() -> Iterator[Desk]:
         settings = load_settings()
     client = connect_redis(settings.redis)
     try:
-        with errors_become_messages(InvalidRouteError), errors_become_messages(RouteConflictError, next_step="look again"):
+        with errors_become_messages(InvalidRouteError), errors_become_messages(ConflictError, next_step="look again"):
             client.ping()
             yield Desk(settings, client)
     except RedisError as error:

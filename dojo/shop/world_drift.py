@@ -1,6 +1,6 @@
-"""Drift that people cause: a table in Redis of what is done to the world, from when to when and how strongly.
+"""Drift that people cause: a table of what is done to the world, from when to when and how strongly.
 
-    dojo:world:drift    JSON list of ActiveDrift, in the order they were started; ended ones stay
+One document, `dojo:world:drift`: a list of ActiveDrift, in the order they were started. Ended ones stay.
 
 `dojo world drift` writes it. The simulator reads it before every batch (services/simulator/drift/drifted_days.py says what each kind does to a
 payment), the materializer before every run. Nobody who has to *find* drift reads it.
@@ -13,16 +13,17 @@ then on it never changes: whether a payment is drifted depends on its world time
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import cast
 from uuid import uuid4
 
 import msgspec
 from redis import Redis
-from redis.exceptions import WatchError
 
 from dojo.core.spec.durations import format_duration
-from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Replacement
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import Entry
+from dojo.core.state.documents import Document, Stored
 from dojo.shop.drift_kinds import KINDS, SUDDEN, Kind
 
 DRIFT_KEY = "dojo:world:drift"
@@ -106,11 +107,11 @@ class DriftTable:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._document = Document(redis, DRIFT_KEY, tuple[ActiveDrift, ...])
 
     def all(self) -> tuple[ActiveDrift, ...]:
         """Active and ended drifts, in the order they were started. Raises DriftError: the table is not one of ours."""
-        return _decode(self._read())
+        return self._read().value or ()
 
     def active(self) -> tuple[ActiveDrift, ...]:
         """Drifts that were not stopped; at most one of a kind."""
@@ -135,89 +136,58 @@ class DriftTable:
         what = f"drift {kind} started, strength {drift.strength:g} {KINDS[drift.kind].unit}"
         what += f", growing over {format_duration(drift.ramp)}" if drift.ramp > SUDDEN else ""
         while True:
-            stored = self._read()
-            drifts = _decode(stored)
+            found = self._read()
+            drifts = found.value or ()
             running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
             if running is not None:
                 raise DriftError(f"{kind} is active since {running.started:%Y-%m-%d %H:%M}: stop it first")
-            try:
-                self._record(stored, (*drifts, drift), what, who, why, now, None, drift)
-            except ChangedMeanwhileError:
-                continue  # the simulator settled a bound, or somebody else was here: look again
-            return drift
+            with suppress(ConflictError):  # the simulator settled a bound, or another command was faster
+                self._document.replace(found.revision, (*drifts, drift), _entry(what, who, why, now, None, drift))
+                return drift
 
     def stop(self, kind: str, now: datetime, *, who: str = "", why: str = "") -> ActiveDrift:
         """End a drift at the world time `now`. Raises DriftError: it is not active."""
         while True:
-            stored = self._read()
-            drifts = _decode(stored)
+            found = self._read()
+            drifts = found.value or ()
             running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
             if running is None:
                 active = ", ".join(d.kind for d in drifts if d.ended is None) or "none"
                 raise DriftError(f"{kind} is not active; active: {active}")
             ended = msgspec.structs.replace(running, ended=max(now, running.started))
             rest = tuple(ended if drift is running else drift for drift in drifts)
-            try:
-                self._record(stored, rest, f"drift {kind} stopped", who, why, now, running, ended)
-            except ChangedMeanwhileError:
-                continue
-            return ended
+            with suppress(ConflictError):
+                self._document.replace(found.revision, rest, _entry(f"drift {kind} stopped", who, why, now, running, ended))
+                return ended
 
     def settle(self, lived: datetime) -> tuple[ActiveDrift, ...]:
         """All drifts with final bounds (`settled`), written back before they are returned. The simulator's: it alone knows `lived`."""
         while True:
-            stored = self._read()
-            drifts = _decode(stored)
+            found = self._read()
+            drifts = found.value or ()
             final = settled(drifts, lived)
-            if final == drifts or self._replaced(stored, final):
+            if final == drifts:
+                return final
+            with suppress(ConflictError):
+                self._document.replace(found.revision, final)
                 return final
 
-    def _replaced(self, expected: bytes | None, drifts: tuple[ActiveDrift, ...]) -> bool:
-        """Write the table unless it changed since it was read."""
-        with self._redis.pipeline() as pipe:
-            try:
-                pipe.watch(DRIFT_KEY)  # type: ignore[no-untyped-call]
-                if pipe.get(DRIFT_KEY) != expected:
-                    return False
-                pipe.multi()
-                pipe.set(DRIFT_KEY, msgspec.json.encode(drifts))
-                pipe.execute()
-            except WatchError:
-                return False
-        return True
-
-    def _read(self) -> bytes | None:
-        return cast("bytes | None", self._redis.get(DRIFT_KEY))
-
-    def _record(
-        self,
-        stored: bytes | None,
-        drifts: tuple[ActiveDrift, ...],
-        what: str,
-        who: str,
-        why: str,
-        now: datetime,
-        before: ActiveDrift | None,
-        after: ActiveDrift,
-    ) -> None:
-        AuditTrail(self._redis).append(
-            entry_id=f"world-drift:{uuid4().hex}",
-            kind="world",
-            model="",  # the world is nobody's model
-            who=who,
-            what=what,
-            why=why,
-            before=before,
-            after=after,
-            world_time=now,
-            beside=Replacement(DRIFT_KEY, stored, msgspec.json.encode(drifts)),
-        )
+    def _read(self) -> Stored[tuple[ActiveDrift, ...]]:
+        try:
+            return self._document.read()
+        except msgspec.MsgspecError as error:
+            raise DriftError(f"{DRIFT_KEY} in Redis cannot be understood: {error}") from error
 
 
-def _decode(stored: bytes | None) -> tuple[ActiveDrift, ...]:
-    if stored is None:
-        return ()
-    try:
-        return msgspec.json.decode(stored, type=tuple[ActiveDrift, ...])
-    except msgspec.MsgspecError as error:
-        raise DriftError(f"{DRIFT_KEY} in Redis cannot be understood: {error}") from error
+def _entry(what: str, who: str, why: str, now: datetime, before: ActiveDrift | None, after: ActiveDrift) -> Entry:
+    return Entry(
+        entry_id=f"world-drift:{uuid4().hex}",
+        kind="world",
+        model="",  # the world has no model
+        who=who,
+        what=what,
+        why=why,
+        before=before,
+        after=after,
+        world_time=now,
+    )

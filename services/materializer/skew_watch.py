@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from dojo.core.lake import Lake
 from dojo.core.spec.load import ModelSpec
-from dojo.core.state.skew import read_skew, record_skew
+from dojo.core.state.skew import latest_skew
 from pipelines.features.materialize import latest_midnight
 from pipelines.features.skew import measure
 from services.materializer.metrics import MaterializerMetrics
@@ -53,10 +53,11 @@ class SkewWatch:
                 log.warning("skew was not measured, it will be tried again", model=spec.name, day=str(day), exc_info=True)
 
     def _measure(self, spec: ModelSpec, day: date, as_of: datetime) -> None:
-        before = read_skew(self._redis, spec.name)
+        latest = latest_skew(self._redis, spec.name)
+        before = latest.get()
         if before is None or before.day.date() != day or before.as_of > as_of:  # later than now: of another world
             with self._metrics.skew_seconds.time():
                 found = measure(self._lake, spec.name, spec.feature_service, day, spec.drift.skew.sample, as_of)
-            record_skew(self._redis, found)
+            latest.put(found)
             log.info("skew measured", model=spec.name, day=str(day), sampled=found.sampled, differing=found.differing)
         self._measured[spec.name] = day

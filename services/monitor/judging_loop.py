@@ -14,7 +14,7 @@ from dojo.core.judging.drift import Measurements, confirm
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import Confirmations, ModelSpec
 from dojo.core.state.freshness import read_freshness
-from dojo.core.state.skew import read_skew
+from dojo.core.state.skew import latest_skew
 from services.monitor.champions import ChampionCache
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
@@ -158,7 +158,7 @@ class Judging:
             if len(looks) == LOOKS.of:  # nothing is said after fewer: neither that a view is stale nor that it is not any more
                 done.append(self._judge(spec, version, "feature_freshness", "now", hour, now, list(looks), len(fresh), LOOKS))
             spots: list[tuple[WindowKey, int]] = []
-            measurement = read_skew(self._redis, model)
+            measurement = latest_skew(self._redis, model).get()
             if measurement is not None:
                 overdue = now - measurement.day > SKEW_EXPECTED
                 day, sampled = (floor(now, "day") - LENGTH["day"], 0) if overdue else (measurement.day, measurement.sampled)

@@ -66,7 +66,7 @@ class Actions:
         """The state with the action a step further, as it is, or without it when it has ended. Saving it is the caller's.
 
         Raises:
-            redis.RedisError, RegistryUnavailableError, RouteConflictError, RolloutConflictError: repeat it.
+            redis.RedisError, RegistryUnavailableError, ConflictError: repeat it.
         """
         action = state.action
         if action is None:

@@ -1,22 +1,23 @@
 """The kill switch and the dry run, in Redis. Both are audited, with who and why.
 
-dojo:responder:control    a `Control` as JSON; it changes in one write with its audit entry
+One document, `dojo:responder:control`; it changes in one write with its audit entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import cast
 from uuid import uuid4
 
 import msgspec
 from redis import Redis
 
-from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Replacement
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import Entry
 from dojo.core.state.clock import wall_now
+from dojo.core.state.documents import Document
 
-CONTROL_KEY = "dojo:responder:control"
 EVERY_MODEL = "*"
 
 
@@ -40,7 +41,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_control(redis: Redis) -> Control:
     """Raises redis.RedisError."""
-    return _decode(cast("bytes | None", redis.get(CONTROL_KEY)))
+    return _document(redis).get() or Control()
 
 
 def switch_pause(redis: Redis, model: str, on: bool, who: str, why: str, world_time: datetime | None) -> bool:
@@ -86,29 +87,28 @@ def _switch(
     why: str,
     world_time: datetime | None,
 ) -> bool:
+    document = _document(redis)
     while True:
-        content = cast("bytes | None", redis.get(CONTROL_KEY))
-        before = _decode(content)
+        found = document.read()
+        before = found.value or Control()
         after = change(before)
         if after == before:
             return False
-        try:
-            AuditTrail(redis).append(
-                entry_id=f"responder:control:{uuid4().hex[:12]}",  # the compared key keeps it from being written twice
-                kind="response",
-                model=model,
-                who=who,
-                what=what,
-                why=why,
-                before=before,
-                after=after,
-                world_time=world_time,
-                beside=Replacement(CONTROL_KEY, content, msgspec.json.encode(after)),
-            )
-        except ChangedMeanwhileError:
-            continue
-        return True
+        entry = Entry(
+            entry_id=f"responder:control:{uuid4().hex[:12]}",
+            kind="response",
+            model=model,
+            who=who,
+            what=what,
+            why=why,
+            before=before,
+            after=after,
+            world_time=world_time,
+        )
+        with suppress(ConflictError):
+            document.replace(found.revision, after, entry)
+            return True
 
 
-def _decode(content: bytes | None) -> Control:
-    return Control() if content is None else msgspec.json.decode(content, type=Control)
+def _document(redis: Redis) -> Document[Control]:
+    return Document(redis, "dojo:responder:control", Control)

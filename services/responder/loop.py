@@ -11,19 +11,15 @@ import structlog
 from redis.exceptions import RedisError
 
 from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import ClockNotSetError
-from dojo.core.state.rollouts import RolloutConflictError
-from dojo.core.state.routes import RouteConflictError
 from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
-from services.responder.state import StateChangedError
 
 POLL_SECONDS = 0.5  # wall time; at demo speed 20 world minutes, against hourly verdicts
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0)  # after a failure; the last one repeats
 STEPS_AT_ONCE = 5  # of one model, before the others get their turn: intent, deed and record are three
 STUCK_AFTER = 120.0  # a round waits for MLflow 5 s per question, and a rollback asks a dozen. Seconds
-
-CONFLICTS = (StateChangedError, RouteConflictError, RolloutConflictError)
 
 _log = structlog.get_logger("responder")
 
@@ -94,7 +90,7 @@ class Loop:
         try:
             work()
             return True
-        except CONFLICTS:
+        except ConflictError:
             self._recovered = False
             return False  # somebody else wrote: the next round decides again on what they left
         except ClockNotSetError as error:

@@ -11,7 +11,7 @@ import structlog
 from redis import Redis
 
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.state.drift_reports import DriftReportLink, record_report
+from dojo.core.state.drift_reports import DriftReportLink, drift_report
 from dojo.core.state.work_orders import OrderOpenError, WorkOrder, WorkOrders
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import ORDER, REPORTED
@@ -67,7 +67,7 @@ class Reports:
                 end=datetime.fromisoformat(asked["end"]),
                 verdict=trouble.id,
             )
-            record_report(self.redis, report)
+            drift_report(self.redis, report.model, report.version).put(report)
             self.announcements.report(spec, trouble, report.url, now)
         else:
             _log.warning("no drift report", model=spec.name, order=order_id, error=work.answer.get("error"))

@@ -50,7 +50,7 @@ _log = structlog.get_logger("responder")
 
 
 class Responder:
-    """Everything raises redis.RedisError when Redis is out of reach, and StateChangedError when somebody else wrote: repeat it."""
+    """Everything raises redis.RedisError when Redis is out of reach, and ConflictError when somebody else wrote: repeat it."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Responder:
         """Do what is next for a model. Returns whether something was done: then there may be more.
 
         Raises:
-            RegistryUnavailableError, RouteConflictError, RolloutConflictError: repeat it.
+            RegistryUnavailableError, ConflictError: repeat it.
         """
         spec, now = self._specs[model], self._clock.now()
         before = self._store.load(model)

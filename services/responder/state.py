@@ -1,6 +1,4 @@
-"""What the responder remembers of a model, in Redis, changed only by compare-and-set.
-
-    dojo:responder:<model>    a `ModelState` as JSON
+"""What the responder remembers of a model: one document, `dojo:responder:<model>`.
 
 The order that survives a kill anywhere: *intent first, then the deed, then the record.* An action is in the state before it is begun,
 everything that begins it is named after it and may be repeated, and it leaves the state when it is recorded.
@@ -10,31 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 from redis import Redis
 
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Severity
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.documents import Document
 from services.responder.policy import ORDER
 
 Window = Literal["hour", "day", "now"]
 ActionKind = Literal["evaluate", "retrain", "roll_back", "abort_rollout"]
 
-_COMPARE_AND_SET = """
-local current = redis.call('get', KEYS[1])
-local revision = current and cjson.decode(current)['revision'] or 0
-if revision ~= tonumber(ARGV[1]) then return 0 end
-redis.call('set', KEYS[1], ARGV[2])
-return 1
-"""
-
 FINDINGS_KEPT = 5
-
-
-class StateChangedError(RuntimeError):
-    """Somebody else wrote since it was read: read it again and decide again."""
 
 
 class LatestVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,17 +154,17 @@ class StateStore:
         self._redis = redis
 
     def load(self, model: str) -> ModelState:
-        content = cast("bytes | None", self._redis.get(_key(model)))
-        return ModelState(model=model) if content is None else msgspec.json.decode(content, type=ModelState)
+        return self._document(model).get() or ModelState(model=model)
 
     def save(self, state: ModelState) -> ModelState:
-        """Write a changed state, as it was read; returns it as written. Raises StateChangedError."""
+        """Write a changed state, as it was read; returns it as written. Raises ConflictError."""
+        document = self._document(state.model)
+        found = document.read()
+        if (found.value.revision if found.value else 0) != state.revision:
+            raise ConflictError(f"{state.model}: another process changed the responder's state; read it again")
         written = msgspec.structs.replace(state, revision=state.revision + 1)
-        content = msgspec.json.encode(written)
-        if int(cast("int", self._redis.eval(_COMPARE_AND_SET, 1, _key(state.model), state.revision, content))) != 1:
-            raise StateChangedError(f"{state.model}: somebody else changed the responder's state; read it again")
+        document.replace(found.revision, written)
         return written
 
-
-def _key(model: str) -> str:
-    return f"dojo:responder:{model}"
+    def _document(self, model: str) -> Document[ModelState]:
+        return Document(self._redis, "dojo:responder:{model}", ModelState, model=model)

@@ -79,7 +79,7 @@ class Controller:
         """Do what is next. Returns whether to go on at once instead of waiting for the next look.
 
         Raises:
-            redis.RedisError, RegistryUnavailableError, RolloutConflictError, RouteConflictError: repeat it.
+            redis.RedisError, RegistryUnavailableError, ConflictError: repeat it.
             ClockNotSetError: there is no world yet.
         """
         rollout = self._journal.rollout(model)

@@ -19,7 +19,7 @@ _log = structlog.get_logger("rollout")
 
 
 class Journal:
-    """Raises redis.RedisError when Redis is out of reach, RolloutConflictError when somebody else wrote: read again."""
+    """Raises redis.RedisError when Redis is out of reach, ConflictError when somebody else wrote: read again."""
 
     def __init__(self, rollouts: Rollouts, clock: WorldClock) -> None:
         self._rollouts = rollouts

@@ -10,9 +10,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import ClockNotSetError
-from dojo.core.state.rollouts import RolloutConflictError
-from dojo.core.state.routes import RouteConflictError
 from services.rollout.controller import Controller
 from services.rollout.metrics import RolloutMetrics
 
@@ -88,7 +87,7 @@ def _steps(controller: Controller, model: str, status: RolloutStatus, metrics: R
         else:
             status.fine(model)
         return
-    except (RolloutConflictError, RouteConflictError):
+    except ConflictError:
         return  # somebody else wrote: the next round decides again on what they left
     except ClockNotSetError as error:
         status.fault(model, str(error))

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
+from dojo.core.state.documents import Document
 from services.simulator.sources.span import Span
 
 CURSOR_KEY = "dojo:world:cursor"
@@ -87,7 +88,8 @@ class RedisCursor:
     """The cursor in Redis. Every method raises `redis.RedisError` when Redis is out of reach."""
 
     def __init__(self, redis: Redis, world: World) -> None:
-        self._redis = redis
+        self._cursor = Document(redis, CURSOR_KEY, Cursor)
+        self._promise = Document(redis, PROMISE_KEY, Cursor)
         self._world = world.fingerprint()
 
     def load(self) -> datetime | None:
@@ -96,10 +98,9 @@ class RedisCursor:
         Raises:
             OtherWorldError: Redis carries another world.
         """
-        stored = self._redis.get(CURSOR_KEY)
-        if stored is None:
+        cursor = self._cursor.get()
+        if cursor is None:
             return None
-        cursor = msgspec.json.decode(stored, type=Cursor)  # type: ignore[arg-type]
         if cursor.world != self._world:
             raise OtherWorldError(
                 f"this Redis carries another world ({cursor.world}, lived until {cursor.until:%Y-%m-%d %H:%M}) than the one in "
@@ -108,16 +109,15 @@ class RedisCursor:
         return cursor.until
 
     def save(self, until: datetime) -> None:
-        self._redis.set(CURSOR_KEY, msgspec.json.encode(Cursor(until, self._world)))
+        self._cursor.put(Cursor(until, self._world))
 
     def promise(self, until: datetime) -> None:
         """Say that what happens before `until` is about to be emitted: from now on nothing may change it, whoever repeats it."""
-        self._redis.set(PROMISE_KEY, msgspec.json.encode(Cursor(until, self._world)))
+        self._promise.put(Cursor(until, self._world))
 
     def lived(self, position: datetime) -> datetime:
         """Up to where the world may have been seen, given that it goes on from `position`: a batch may have been cut off by a crash."""
-        stored = self._redis.get(PROMISE_KEY)
-        if stored is None:
+        promise = self._promise.get()
+        if promise is None or promise.world != self._world:
             return position
-        promise = msgspec.json.decode(stored, type=Cursor)  # type: ignore[arg-type]
-        return max(position, promise.until) if promise.world == self._world else position
+        return max(position, promise.until)

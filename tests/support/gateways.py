@@ -188,10 +188,10 @@ def _logged(redis_url: str, stream: Stream) -> list[Event]:
 def set_route(redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt", model: str = MODEL) -> Route:
     """Make these arms the model's route, as the next generation."""
     table = RouteTable(Redis.from_url(redis_url, socket_timeout=5))
-    current = table.get(model)
+    found = table.read(model)
     route = Route(
         model=model,
-        generation=1 + (current.generation if current else 0),
+        generation=1 + (found.value.generation if found.value else 0),
         strategy=strategy,
         arms=arms,
         salt=salt,
@@ -199,7 +199,7 @@ def set_route(redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt"
         who="tests",
         why="a test",
     )
-    table.replace(route)
+    table.replace(found, route)
     return route
 
 

@@ -216,7 +216,7 @@ def _chosen(records: MonitorRecords, model: str, check: str, window: str, versio
 def _rendered(redis: Redis, records: MonitorRecords, model: str, check: str, window: str, version: str):  # type: ignore[no-untyped-def]
     from rich.console import Group
 
-    from dojo.core.state.drift_reports import read_report
+    from dojo.core.state.drift_reports import drift_report
     from services.monitor.showing.view import (
         LINE,
         course,
@@ -241,7 +241,7 @@ def _rendered(redis: Redis, records: MonitorRecords, model: str, check: str, win
     marks = records.marks(model)
     parts = []
     for verdict in found:
-        report = read_report(redis, model, verdict.version)
+        report = drift_report(redis, model, verdict.version).get()
         url = report.url if report is not None else None
         parts.append(details(verdict, history[cast("Check", check), verdict.window], marks.get(verdict.event_id), url))
     return Group(*parts)

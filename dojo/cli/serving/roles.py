@@ -33,9 +33,10 @@ from dojo.core.registry.versions import (
     ModelRegistry,
     Version,
 )
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import Entry
 from dojo.core.state.clock import wall_now
-from dojo.core.state.rollouts import NoRolloutError, RequestPendingError, Rollout, RolloutConflictError, RolloutRequest
+from dojo.core.state.rollouts import NoRolloutError, RequestPendingError, Rollout, RolloutRequest
 from dojo.core.state.routes import Route
 
 PASSED = "improved"  # the gate's only verdict that lets a version in (dojo/core/judging/gate/compare.py)
@@ -170,9 +171,7 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
         approval = {"who": entry.who, "when": f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", "why": entry.why}
         with errors_become_messages(UnknownVersionError, next_step="dojo models list"):
             registry_of(here.settings).set_tag(model, rollout.version, APPROVAL_TAG, msgspec.json.encode(approval).decode())
-        with errors_become_messages(
-            NoRolloutError, RequestPendingError, RolloutConflictError, next_step=f"dojo rollout show {model}"
-        ):
+        with errors_become_messages(NoRolloutError, RequestPendingError, ConflictError, next_step=f"dojo rollout show {model}"):
             _leave_request(
                 here, model, rollout, RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now())
             )
@@ -208,7 +207,7 @@ def _leave_request(here: Desk, model: str, approved: Rollout, request: RolloutRe
         try:
             here.rollouts.request(model, request)
             return
-        except RolloutConflictError:
+        except ConflictError:
             if attempt == REQUEST_ATTEMPTS - 1:
                 raise
 

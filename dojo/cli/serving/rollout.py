@@ -24,6 +24,7 @@ from dojo.core.registry.promotion import TrafficElsewhereError, require_champion
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
 from dojo.core.settings import Settings, SettingsError, load_settings
 from dojo.core.spec.load import ModelSpec, SpecError, load_specs
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
 from dojo.core.state.rollouts import (
     Action,
@@ -31,7 +32,6 @@ from dojo.core.state.rollouts import (
     RequestPendingError,
     Rollout,
     RolloutActiveError,
-    RolloutConflictError,
     RolloutRequest,
     Rollouts,
 )
@@ -212,7 +212,7 @@ def _left(rollouts: Rollouts, model: str, request: RolloutRequest) -> Rollout:
     while True:
         try:
             return rollouts.request(model, request)
-        except RolloutConflictError:
+        except ConflictError:
             continue
 
 

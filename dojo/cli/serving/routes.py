@@ -162,7 +162,7 @@ def _change_route(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Confirm, change, and say what the change did not do. Raises RouteConflictError when somebody was faster."""
+    """Confirm, change, and say what the change did not do. Raises ConflictError when somebody was faster."""
     now = describe(current) if current else "the registry's champion"
     confirm(f"{model}: {strategy}, {', '.join(f'{a.name} {a.version} {a.weight:.4g} {a.mode}' for a in arms)}; now {now}.", yes)
     route = here.champions(registry).route(

@@ -14,21 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-import msgspec
-
 from dojo.core.registry.errors import NoPreviousChampionError, UnknownVersionError
 from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
-from dojo.core.state.audit import AuditTrail, ChangedMeanwhileError, Entry, Replacement
-from dojo.core.state.routes import (
-    CHAMPION_ARM,
-    STANDBY_ARM,
-    Arm,
-    Route,
-    RouteConflictError,
-    RouteTable,
-    Strategy,
-    route_key,
-)
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import AuditTrail, Entry
+from dojo.core.state.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteTable, Strategy
 
 
 class TrafficElsewhereError(RuntimeError):
@@ -58,7 +48,7 @@ class RoleChanges:
 
         Raises:
             UnknownVersionError, RegistryUnavailableError: nothing or only the role was changed; repeat it.
-            RouteConflictError: repeat it. redis.RedisError: likewise.
+            ConflictError, redis.RedisError: repeat it.
         """
         before = self._holder(model, CHAMPION)
         self.registry.promote(model, version)
@@ -104,14 +94,13 @@ class RoleChanges:
             expected: the generation that the change was decided on; None takes whatever is current.
 
         Raises:
-            RouteConflictError, redis.RedisError: repeat it.
+            ConflictError, redis.RedisError: repeat it.
         """
-        content, current = self.routes.read(model)
+        found = self.routes.read(model)
+        current = found.value
         generation = current.generation if current else 0
         if expected is not None and generation != expected:
-            raise RouteConflictError(
-                f"{model}: expected route generation {expected}, found {generation}: it was changed meanwhile"
-            )
+            raise ConflictError(f"{model}: expected route generation {expected}, found {generation}: it was changed meanwhile")
         wanted = Route(
             model=model,
             generation=generation + 1,
@@ -124,9 +113,11 @@ class RoleChanges:
         )
         if current is not None and _serves_the_same(current, wanted):
             return current
-        try:
-            self.audit.append(
-                entry_id=f"route:{model}:{wanted.generation}:{uuid4().hex[:8]}",  # the compared route keeps it from being written twice
+        self.routes.replace(
+            found,
+            wanted,
+            Entry(
+                entry_id=f"route:{model}:{wanted.generation}:{uuid4().hex[:8]}",
                 kind="route",
                 model=model,
                 who=change.who,
@@ -135,10 +126,8 @@ class RoleChanges:
                 before=current,
                 after=wanted,
                 world_time=change.world_time,
-                beside=Replacement(route_key(model), content, msgspec.json.encode(wanted)),
-            )
-        except ChangedMeanwhileError as error:
-            raise RouteConflictError(f"{model}: somebody changed the route meanwhile") from error
+            ),
+        )
         return wanted
 
     def _holder(self, model: str, alias: str) -> str | None:

@@ -12,15 +12,15 @@ Redis: every change of a champion writes its entry's hash into the registry (`do
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
 import msgspec
 from redis import Redis
-from redis.exceptions import WatchError
 
+from dojo.core.state.atomic import Check, Command, ConflictError, write_if
 from dojo.core.state.clock import wall_now
 
 STREAM_KEY = "dojo:audit"
@@ -34,49 +34,33 @@ GENESIS = "0" * 64  # what the first entry follows
 Kind = Literal["alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift"]
 
 
-class ChangedMeanwhileError(RuntimeError):
-    """A key that was to be replaced beside an entry is not as it was read; nothing was written."""
-
-
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One change.
 
     Attributes:
-        sequence: from 1, without gaps. `previous`: the hash of the entry before.
+        sequence: from 1, without gaps. `previous`: the hash of the entry before. The trail gives both.
         entry_id: chosen by the writer; a second append of the same id writes nothing.
         who: a person or process. `what`: the change in words. `why`: the reason given.
         before, after: the state on both sides, small JSON values; None where there was none.
     """
 
-    sequence: int
-    previous: str
+    sequence: int = 0
+    previous: str = GENESIS
     entry_id: str
     kind: Kind
     model: str
     who: str
     what: str
     why: str
-    before: Any
-    after: Any
-    world_time: datetime | None
-    wall_time: datetime
+    before: Any = None
+    after: Any = None
+    world_time: datetime | None = None
+    wall_time: datetime = msgspec.field(default_factory=wall_now)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the entry's bytes in the trail, hexadecimal."""
         return _hash(msgspec.json.encode(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """A key of Redis that changes together with an entry, or not at all: the change and its record are one write.
-
-    `expected`: the bytes that were read, None where there was no such key.
-    """
-
-    key: str
-    expected: bytes | None
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,48 +95,51 @@ class AuditTrail:
         before: Any = None,
         after: Any = None,
         world_time: datetime | None = None,
-        beside: Replacement | None = None,
     ) -> Entry | None:
-        """Record a change. Returns the entry, or None when `entry_id` was recorded before (then `beside` is not written either).
+        """Record a change. Returns the entry, or None when `entry_id` was recorded before."""
+        entry = Entry(
+            entry_id=entry_id,
+            kind=kind,
+            model=model,
+            who=who,
+            what=what,
+            why=why,
+            before=before,
+            after=after,
+            world_time=world_time,
+        )
+        return self.record(entry)
+
+    def record(self, entry: Entry, checks: Sequence[Check] = (), writes: Sequence[Command] = ()) -> Entry | None:
+        """Append an entry and write what it tells of, in one step; several processes may do so at once.
+
+        Returns:
+            The entry as readers will have it. None when its id was recorded before: nothing was written.
 
         Raises:
-            ChangedMeanwhileError: somebody changed `beside.key` since it was read.
+            ConflictError: A check failed, nothing was written.
         """
-        watched = (HEAD_KEY, IDS_KEY, *((beside.key,) if beside else ()))
-        with self._redis.pipeline() as pipe:
-            while True:
-                try:
-                    pipe.watch(*watched)  # type: ignore[no-untyped-call]
-                    if pipe.hexists(IDS_KEY, entry_id):
-                        return None
-                    if beside is not None and pipe.get(beside.key) != beside.expected:
-                        raise ChangedMeanwhileError(f"{beside.key} was changed meanwhile")
-                    head = _decode_head(cast("bytes | None", pipe.get(HEAD_KEY)))
-                    entry = Entry(
-                        sequence=head.sequence + 1,
-                        previous=head.hash,
-                        entry_id=entry_id,
-                        kind=kind,
-                        model=model,
-                        who=who,
-                        what=what,
-                        why=why,
-                        before=before,
-                        after=after,
-                        world_time=world_time,
-                        wall_time=wall_now(),
-                    )
-                    content = msgspec.json.encode(entry)
-                    pipe.multi()
-                    pipe.xadd(STREAM_KEY, {FIELD: content}, id=f"{entry.sequence}-0")
-                    pipe.set(HEAD_KEY, msgspec.json.encode(_Head(entry.sequence, _hash(content))))
-                    pipe.hset(IDS_KEY, entry_id, str(entry.sequence))
-                    if beside is not None:
-                        pipe.set(beside.key, beside.content)
-                    pipe.execute()
-                    return msgspec.json.decode(content, type=Entry)  # as readers will have it
-                except WatchError:
-                    continue  # somebody else appended: their entry comes first
+        while True:
+            stored = cast("bytes | None", self._redis.get(HEAD_KEY))
+            if self._redis.hexists(IDS_KEY, entry.entry_id):
+                return None
+            head = _decode_head(stored)
+            content = msgspec.json.encode(msgspec.structs.replace(entry, sequence=head.sequence + 1, previous=head.hash))
+            failed = write_if(
+                self._redis,
+                [(("GET", HEAD_KEY), stored or b""), *checks],
+                [
+                    ("XADD", STREAM_KEY, f"{head.sequence + 1}-0", FIELD, content),
+                    ("SET", HEAD_KEY, msgspec.json.encode(_Head(head.sequence + 1, _hash(content)))),
+                    ("HSET", IDS_KEY, entry.entry_id, head.sequence + 1),
+                    *writes,
+                ],
+            )
+            if failed is None:
+                return msgspec.json.decode(content, type=Entry)
+            if failed > 0:
+                raise ConflictError(f"{checks[failed - 1][0][1]!s} was changed meanwhile: read it again")
+            # The head moved: another process's entry comes first.
 
     def length(self) -> int:
         """The number of the newest entry, 0 before the first: what was read of the trail stays true until it changes."""

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
+
+from dojo.core.state.atomic import Check, ConflictError, write_if
 
 CLOCK_KEY = "dojo:clock"
 
@@ -99,19 +103,28 @@ class RedisWorldClock:
 
     def set(self, world: datetime, speed: float) -> Anchor:
         """Put the world at `world` (timezone-aware) and let it run at `speed` from this moment on."""
+        return self._write(world, speed, [])
+
+    def set_speed(self, speed: float) -> Anchor:
+        """Change how fast the world runs, without a jump in its time. 0 pauses it."""
+        while True:
+            stored = cast("bytes | None", self._redis.get(CLOCK_KEY))
+            if stored is None:
+                raise ClockNotSetError
+            now = msgspec.json.decode(stored, type=Anchor).world_at(wall_now())
+            with suppress(ConflictError):
+                return self._write(now, speed, [(("GET", CLOCK_KEY), stored)])
+
+    def _write(self, world: datetime, speed: float, checks: Sequence[Check]) -> Anchor:
         if world.tzinfo is None:
             raise ValueError(f"world time must be timezone-aware, got {world.isoformat()}")
         if not 0 <= speed < math.inf:
             raise ValueError(f"speed must be a number >= 0 of world seconds per wall second, got {speed}")
         anchor = Anchor(world.astimezone(UTC), wall_now(), speed)
-        self._redis.set(CLOCK_KEY, msgspec.json.encode(anchor))
+        if write_if(self._redis, checks, [("SET", CLOCK_KEY, msgspec.json.encode(anchor))]) is not None:
+            raise ConflictError("the clock was set meanwhile")
         self._anchor, self._read_at = anchor, time.monotonic()
         return anchor
-
-    def set_speed(self, speed: float) -> Anchor:
-        """Change how fast the world runs, without a jump in its time. 0 pauses it."""
-        self._read_at = -math.inf  # somebody may have changed it since we looked: go on from there
-        return self.set(self.now(), speed)
 
 
 class ManualClock:

@@ -13,17 +13,11 @@ from typing import Literal, cast
 import msgspec
 from redis import Redis
 
+from dojo.core.state.atomic import Check, write_if
+
 FRESHNESS_KEY = "dojo:features:freshness"
 
 State = Literal["ok", "stale", "insufficient_data"]
-
-# Times are spelled one way, so that comparing the texts compares the times.
-_ADVANCE = """
-local known = redis.call('hget', KEYS[1], ARGV[1])
-if not known or cjson.decode(known).as_of < cjson.decode(ARGV[2]).as_of then
-    redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
-end
-"""
 
 
 class ViewFreshness(msgspec.Struct, frozen=True):
@@ -42,9 +36,14 @@ class ViewFreshness(msgspec.Struct, frozen=True):
 
 def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -> None:
     """Note that a view is complete up to `as_of` (timezone-aware world time), unless a later time is noted already."""
-    spelled = as_of.astimezone(UTC).isoformat(timespec="microseconds")
-    value = msgspec.json.encode({"as_of": spelled, "sla_seconds": sla.total_seconds()}).decode()
-    redis.eval(_ADVANCE, 1, FRESHNESS_KEY, view, value)
+    content = msgspec.json.encode(ViewFreshness(as_of.astimezone(UTC), sla.total_seconds()))
+    while True:
+        noted = cast("bytes | None", redis.hget(FRESHNESS_KEY, view))
+        if noted is not None and msgspec.json.decode(noted, type=ViewFreshness).as_of >= as_of:
+            return
+        unchanged: Check = (("HGET", FRESHNESS_KEY, view), noted or b"")
+        if write_if(redis, [unchanged], [("HSET", FRESHNESS_KEY, view, content)]) is None:
+            return
 
 
 def read_freshness(redis: Redis) -> dict[str, ViewFreshness]:

@@ -14,20 +14,14 @@ from typing import Literal, cast
 import msgspec
 from redis import Redis
 
+from dojo.core.state.atomic import Check, Command, write_if
+from dojo.core.state.clock import wall_now
+
 STREAM_KEY = "dojo:inbox"
 IDS_KEY = "dojo:inbox:ids"
 FIELD = b"message"
 KEPT = 10_000  # at 1 kB each 10 MB; months of messages
 KEPT_IDS = 10 * KEPT  # an occasion is told again only when so many others were told since
-
-# Id and message in one step: a sender that is killed has delivered both or neither.
-_DELIVER = """
-local now = redis.call('time')
-if redis.call('zadd', KEYS[2], 'NX', now[1], ARGV[1]) == 0 then return 0 end
-redis.call('zremrangebyrank', KEYS[2], 0, -tonumber(ARGV[4]) - 1)
-redis.call('xadd', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'message', ARGV[2])
-return 1
-"""
 
 RESOLVED = "resolved: "
 
@@ -72,9 +66,13 @@ class Inbox:
 
     def send(self, message: Message) -> bool:
         """Deliver a message; False when its id was delivered before."""
-        content = msgspec.json.encode(message)
-        delivered = self._redis.eval(_DELIVER, 2, STREAM_KEY, IDS_KEY, message.message_id, content, KEPT, KEPT_IDS)
-        return bool(cast("int", delivered))
+        new: Check = (("ZSCORE", IDS_KEY, message.message_id), b"")
+        deliver: list[Command] = [
+            ("XADD", STREAM_KEY, "MAXLEN", "~", KEPT, "*", FIELD, msgspec.json.encode(message)),
+            ("ZADD", IDS_KEY, wall_now().timestamp(), message.message_id),
+            ("ZREMRANGEBYRANK", IDS_KEY, 0, -KEPT_IDS - 1),
+        ]
+        return write_if(self._redis, [new], deliver) is None
 
     def newest(self, limit: int) -> list[Message]:
         """Up to `limit` messages, newest first."""

@@ -1,7 +1,7 @@
 """Rollouts: one challenger's journey to all traffic, as Redis remembers it.
 
-    dojo:rollout:<model>            the model's latest `Rollout` as JSON; at most one is active
-    dojo:rollout:<model>:evidence   what its controller has measured so far (services/rollout), written in the same transaction
+One document per model, `dojo:rollout:<model>`: the latest rollout, of which at most one is active.
+`dojo:rollout:<model>:evidence` is what its controller has measured, written in the same step.
 
     awaiting_approval -> shadow -> canary -> promoting -> watch -> done
             \\-------------\\---------\\-----------\\---------\\-> rolling_back -> rolled_back
@@ -12,32 +12,21 @@ The controller moves it; everybody else starts one, reads it, or leaves a `Rollo
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import msgspec
 from redis import Redis
 
 from dojo.core.judging.rollout.stages import ENDED, CheckResult, Stage
 from dojo.core.spec.load import ModelSpec
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.documents import Document
 
 Action = Literal["pause", "resume", "promote", "abort", "approve"]
-
-_COMPARE_AND_SET = """
-local current = redis.call('get', KEYS[1])
-local revision = current and cjson.decode(current)['revision'] or 0
-if revision ~= tonumber(ARGV[1]) then return 0 end
-redis.call('set', KEYS[1], ARGV[2])
-if ARGV[3] ~= '' then redis.call('set', KEYS[2], ARGV[3]) end
-return 1
-"""
 
 
 class RolloutActiveError(RuntimeError):
     """The model already has an active rollout; the message names it and how to end it."""
-
-
-class RolloutConflictError(RuntimeError):
-    """Somebody changed the rollout since it was read: read it again and decide again."""
 
 
 class NoRolloutError(LookupError):
@@ -109,8 +98,7 @@ class Rollouts:
 
     def get(self, model: str) -> Rollout | None:
         """The latest rollout, active or ended."""
-        content = cast("bytes | None", self._redis.get(_key(model)))
-        return None if content is None else msgspec.json.decode(content, type=Rollout)
+        return self._document(model).get()
 
     def evidence(self, model: str) -> bytes | None:
         """What the controller saved with the rollout."""
@@ -172,7 +160,7 @@ class Rollouts:
         Raises:
             NoRolloutError: nothing is being rolled out.
             RequestPendingError: somebody's request waits to be taken.
-            RolloutConflictError: repeat it.
+            ConflictError: repeat it.
         """
         current = self.get(model)
         if current is None or not current.active:
@@ -191,28 +179,22 @@ class Rollouts:
         """Write a changed rollout (as it was read, with its revision) and its evidence; returns it as written.
 
         Raises:
-            RolloutConflictError: somebody else wrote since it was read.
+            ConflictError: another process wrote since it was read.
         """
         written = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
         self._write(written, evidence)
         return written
 
     def _write(self, rollout: Rollout, evidence: bytes) -> None:
-        answer: Any = self._redis.eval(
-            _COMPARE_AND_SET,
-            2,
-            _key(rollout.model),
-            _evidence_key(rollout.model),
-            rollout.revision - 1,
-            msgspec.json.encode(rollout),
-            evidence,
-        )
-        if int(answer) != 1:
-            raise RolloutConflictError(f"{rollout.model}: the rollout was changed meanwhile; read it again")
+        document = self._document(rollout.model)
+        found = document.read()
+        if (found.value.revision if found.value else 0) != rollout.revision - 1:
+            raise ConflictError(f"{rollout.model}: the rollout was changed meanwhile; read it again")
+        writes = [("SET", _evidence_key(rollout.model), evidence)] if evidence else []
+        document.replace(found.revision, rollout, writes=writes)
 
-
-def _key(model: str) -> str:
-    return f"dojo:rollout:{model}"
+    def _document(self, model: str) -> Document[Rollout]:
+        return Document(self._redis, "dojo:rollout:{model}", Rollout, model=model)
 
 
 def _evidence_key(model: str) -> str:

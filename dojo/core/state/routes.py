@@ -1,6 +1,4 @@
-"""Routes: which versions answer a model's traffic, and who gets which. In Redis, changed only by compare-and-set.
-
-    dojo:route:<model>    the model's current `Route` as JSON
+"""Routes: which versions answer a model's traffic, and who gets which. One document per model, `dojo:route:<model>`.
 
 A model without a route is served by the registry's champion (generation 0). Traffic follows routes, roles follow the registry's
 aliases; `dojo/core/registry/promotion.py` changes both together, so that taking traffic away from a version never waits for MLflow.
@@ -11,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from redis import Redis
+
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import Entry
+from dojo.core.state.documents import Document, Stored, document_key
+
+ROUTE = "dojo:route:{model}"
 
 Strategy = Literal["champion", "shadow", "canary", "blue_green", "ab"]
 Mode = Literal["live", "shadow"]
@@ -23,18 +27,6 @@ Mode = Literal["live", "shadow"]
 CHAMPION_ARM = "champion"
 CHALLENGER_ARM = "challenger"
 STANDBY_ARM = "standby"
-
-_COMPARE_AND_SET = """
-local current = redis.call('get', KEYS[1])
-local generation = current and cjson.decode(current)['generation'] or 0
-if generation ~= tonumber(ARGV[1]) then return generation end
-redis.call('set', KEYS[1], ARGV[2])
-return -1
-"""
-
-
-class RouteConflictError(RuntimeError):
-    """Somebody changed the route since it was read: read it again and decide again."""
 
 
 class InvalidRouteError(ValueError):
@@ -116,7 +108,7 @@ def pick(arms: Sequence[Arm], at: float) -> Arm:
 
 
 def route_key(model: str) -> str:
-    return f"dojo:route:{model}"
+    return document_key(ROUTE, model=model)
 
 
 def decode_route(content: bytes) -> Route:
@@ -132,23 +124,24 @@ class RouteTable:
 
     def get(self, model: str) -> Route | None:
         """The current route, None while the model has none."""
-        return self.read(model)[1]
+        return self.read(model).value
 
-    def read(self, model: str) -> tuple[bytes | None, Route | None]:
-        """The current route as it is stored and as it reads, for who will replace it."""
-        content = cast("bytes | None", self._redis.get(route_key(model)))
-        return content, None if content is None else decode_route(content)
+    def read(self, model: str) -> Stored[Route]:
+        """The current route with its revision, for a caller that will replace it."""
+        return self._document(model).read()
 
-    def replace(self, route: Route) -> None:
-        """Make `route` the current one, if its generation follows the current one's by one. Leaves no record: see `Champions.route`.
+    def replace(self, expected: Stored[Route], route: Route, audit: Entry | None = None) -> None:
+        """Make `route` the current one. For changes that are to be recorded see `RoleChanges.route`.
 
         Raises:
-            RouteConflictError: somebody was faster.
+            ConflictError: The generation does not follow, or another process was faster.
         """
-        current = self._redis.eval(
-            _COMPARE_AND_SET, 1, route_key(route.model), route.generation - 1, msgspec.json.encode(route)
-        )
-        if int(cast("int", current)) != -1:
-            raise RouteConflictError(
-                f"{route.model}: expected route generation {route.generation - 1}, found {current}: it was changed meanwhile"
+        generation = expected.value.generation if expected.value else 0
+        if route.generation != generation + 1:
+            raise ConflictError(
+                f"{route.model}: expected route generation {route.generation - 1}, found {generation}: it was changed meanwhile"
             )
+        self._document(route.model).replace(expected.revision, route, audit)
+
+    def _document(self, model: str) -> Document[Route]:
+        return Document(self._redis, ROUTE, Route, model=model)

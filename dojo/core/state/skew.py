@@ -1,7 +1,5 @@
 """The measured training-serving skew (D20): served feature values against what an offline point-in-time join gives for the same requests.
 
-    dojo:skew:<model>    the latest `SkewMeasurement` as JSON
-
 The materializer measures it once a world day, when the day's features are offline (pipelines/features/skew.py); the monitor judges it by
 spec.drift.skew.levels.
 """
@@ -9,10 +7,11 @@ spec.drift.skew.levels.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
 
 import msgspec
 from redis import Redis
+
+from dojo.core.state.documents import Document
 
 
 class SkewExample(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +52,6 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     stale: dict[str, int] = {}
 
 
-def skew_key(model: str) -> str:
-    return f"dojo:skew:{model}"
-
-
-def record_skew(redis: Redis, measurement: SkewMeasurement) -> None:
-    """Replace the model's latest measurement. Raises redis.RedisError."""
-    redis.set(skew_key(measurement.model), msgspec.json.encode(measurement))
-
-
-def read_skew(redis: Redis, model: str) -> SkewMeasurement | None:
-    """The latest measurement, None before the first. Raises redis.RedisError."""
-    content = cast("bytes | None", redis.get(skew_key(model)))
-    return None if content is None else msgspec.json.decode(content, type=SkewMeasurement)
+def latest_skew(redis: Redis, model: str) -> Document[SkewMeasurement]:
+    """The model's latest measurement; none before the first."""
+    return Document(redis, "dojo:skew:{model}", SkewMeasurement, model=model)

@@ -1,14 +1,14 @@
 """Work orders: what services ask of the pipelines, which they never import. The trainer process executes them, beside its schedule.
 
-    dojo:work:order:<id>    one order with its state and answer, as JSON (`Work`)
+    dojo:work:order:<id>    document: one order with its state and answer (`Work`)
     dojo:work:open          hash: `<model>:<kind>` -> id of the order that is pending or running; at most one of each
     dojo:work:ended         list: ids of the latest KEPT orders that ended, newest first; older ones are forgotten
 
     pending -> running -> done | failed | refused
        \\--------------------------------/
 
-Placing the same id twice places it once, and an order that ended stays as it ended. Both sides may be killed anywhere: every change is one
-compare-and-set of the order together with the two indexes, so an order is open or ended, never both and never neither. What is running
+Placing the same id twice places it once, and an order that ended stays as it ended. Both sides may be killed anywhere: an
+order and the two indexes change in one write, so an order is open or ended, never both and never neither. What is running
 when its executor dies is found running by the next one, which goes on with the `notes` that the first one left.
 """
 
@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, cast
 
 import msgspec
 from redis import Redis
 
+from dojo.core.state.atomic import Check, Command, ConflictError
 from dojo.core.state.clock import wall_now
+from dojo.core.state.documents import Document, document_key
 
 Kind = Literal["retrain", "evaluate", "drift_report"]
 State = Literal["pending", "running", "done", "failed", "refused"]
@@ -35,25 +38,7 @@ LARGEST_ANSWER = 65_536  # bytes; figures and links, never data
 ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,159}")
 
 _OPEN_KEY, _ENDED_KEY = "dojo:work:open", "dojo:work:ended"
-_ORDER_PREFIX = "dojo:work:order:"
-
-# KEYS order, open, ended. ARGV id, what was read ('' for nothing), what to write, `<model>:<kind>`, whether it ends, how many ended ones
-# to keep, prefix of orders. Returns 1, 0 when the order was changed meanwhile, or the id of the open order that is in the way.
-_WRITE = """
-if (redis.call('get', KEYS[1]) or '') ~= ARGV[2] then return 0 end
-local open = redis.call('hget', KEYS[2], ARGV[4])
-if ARGV[2] == '' and open then return open end
-redis.call('set', KEYS[1], ARGV[3])
-if ARGV[5] == '0' then
-    redis.call('hset', KEYS[2], ARGV[4], ARGV[1])
-    return 1
-end
-if open == ARGV[1] then redis.call('hdel', KEYS[2], ARGV[4]) end
-redis.call('lpush', KEYS[3], ARGV[1])
-for _, old in ipairs(redis.call('lrange', KEYS[3], ARGV[6], -1)) do redis.call('del', ARGV[7] .. old) end
-redis.call('ltrim', KEYS[3], 0, ARGV[6] - 1)
-return 1
-"""
+_FAMILY = "dojo:work:order:{id}"
 
 
 class OrderOpenError(RuntimeError):
@@ -135,18 +120,22 @@ class WorkOrders:
         Raises:
             OrderOpenError: another one of this kind is open for the model; nothing was placed.
         """
+        document, slot = self._document(order.id), _slot(order)
         while True:
-            if (known := self.get(order.id)) is not None:
-                return known
+            found = document.read()
+            if found.value is not None:
+                return found.value
+            open_order = cast("bytes | None", self._redis.hget(_OPEN_KEY, slot))
+            if open_order is not None:
+                raise OrderOpenError(order, open_order.decode())
             work = Work(order=order, state="pending", placed_at=wall_now())
-            answer = self._write(b"", work)
-            if isinstance(answer, bytes):
-                raise OrderOpenError(order, answer.decode())
-            if answer:
+            free: Check = (("HGET", _OPEN_KEY, slot), b"")
+            with suppress(ConflictError):
+                document.replace(found.revision, work, checks=[free], writes=[("HSET", _OPEN_KEY, slot, order.id)])
                 return work
 
     def get(self, order_id: str) -> Work | None:
-        return self._read(order_id)[1]
+        return self._document(order_id).get()
 
     def open(self, model: str | None = None) -> list[Work]:
         """Orders that have not ended, the oldest first; of one model, or of all."""
@@ -189,34 +178,34 @@ class WorkOrders:
         )
 
     def _change(self, order_id: str, change: Callable[[Work], Work]) -> Work:
+        document = self._document(order_id)
         while True:
-            content, work = self._read(order_id)
-            if content is None or work is None:
+            found = document.read()
+            if found.value is None:
                 raise UnknownOrderError(f"no order {order_id}")
-            if work.ended:
-                return work
-            changed = change(work)
-            if self._write(content, changed):
+            if found.value.ended:
+                return found.value
+            changed = change(found.value)
+            checks, writes = self._closing(changed.order) if changed.ended else ([], [])
+            with suppress(ConflictError):
+                document.replace(found.revision, changed, checks=checks, writes=writes)
                 return changed
 
-    def _read(self, order_id: str) -> tuple[bytes | None, Work | None]:
-        content = cast("bytes | None", self._redis.get(_ORDER_PREFIX + order_id))
-        return content, None if content is None else msgspec.json.decode(content, type=Work)
+    def _closing(self, order: WorkOrder) -> tuple[list[Check], list[Command]]:
+        """What changes in the indexes when an order ends, as long as no other one ends first."""
+        newest = cast("bytes | None", self._redis.lindex(_ENDED_KEY, 0))
+        forgotten = cast("list[bytes]", self._redis.lrange(_ENDED_KEY, KEPT - 1, -1))
+        writes: list[Command] = [
+            ("HDEL", _OPEN_KEY, _slot(order)),
+            ("LPUSH", _ENDED_KEY, order.id),
+            ("LTRIM", _ENDED_KEY, 0, KEPT - 1),
+            *(("DEL", document_key(_FAMILY, id=old.decode())) for old in forgotten),
+        ]
+        return [(("LINDEX", _ENDED_KEY, 0), newest or b"")], writes
 
-    def _write(self, expected: bytes, work: Work) -> int | bytes:
-        order = work.order
-        answer: Any = self._redis.eval(
-            _WRITE,
-            3,
-            _ORDER_PREFIX + order.id,
-            _OPEN_KEY,
-            _ENDED_KEY,
-            order.id,
-            expected,
-            msgspec.json.encode(work),
-            f"{order.model}:{order.kind}",
-            int(work.ended),
-            KEPT,
-            _ORDER_PREFIX,
-        )
-        return cast("int | bytes", answer)
+    def _document(self, order_id: str) -> Document[Work]:
+        return Document(self._redis, _FAMILY, Work, id=order_id)
+
+
+def _slot(order: WorkOrder) -> str:
+    return f"{order.model}:{order.kind}"

@@ -15,7 +15,7 @@ from redis import Redis
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.spec.load import load_spec
-from dojo.core.state.skew import SkewMeasurement, read_skew
+from dojo.core.state.skew import SkewMeasurement, latest_skew
 from feature_repo import on_demand
 from feature_repo.catalog import SERVICES, VIEWS
 from feature_repo.store import open_store
@@ -213,15 +213,15 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     redis_server.start()
     now[0] += 61
     watch.look(AS_OF)
-    found = read_skew(redis, "shop")
+    found = latest_skew(redis, "shop").get()
     assert found is not None
     assert (found.day, found.as_of, found.rows) == (DAY, AS_OF, 0)
     watch.look(AS_OF + timedelta(hours=20))
     SkewWatch(shop.lake("restarted"), redis, {"shop": spec}, MaterializerMetrics(CollectorRegistry())).look(
         AS_OF + timedelta(hours=20)
     )
-    assert read_skew(redis, "shop") == found
+    assert latest_skew(redis, "shop").get() == found
     watch.look(AS_OF + timedelta(days=1))
-    later = read_skew(redis, "shop")
+    later = latest_skew(redis, "shop").get()
     assert later is not None
     assert later.day == datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(days=1)

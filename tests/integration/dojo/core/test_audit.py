@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import (
     FIELD,
     HEAD_KEY,
@@ -22,9 +23,7 @@ from dojo.core.state.audit import (
     PAGE,
     STREAM_KEY,
     AuditTrail,
-    ChangedMeanwhileError,
     Entry,
-    Replacement,
 )
 from tests.support.servers import RedisServer
 
@@ -103,17 +102,20 @@ def test_a_change_is_recorded_once_however_often_it_is_repeated(trail: AuditTrai
     assert trail.find("change-2") is None
 
 
-def test_a_replacement_and_its_entry_are_written_together_or_not_at_all(redis: Redis, trail: AuditTrail) -> None:
-    record(trail, 1, beside=Replacement("key", None, b"one"))
+def test_writes_and_their_entry_are_written_together_or_not_at_all(redis: Redis, trail: AuditTrail) -> None:
+    def change(number: int, expected: bytes, content: bytes) -> Entry | None:
+        entry = Entry(entry_id=f"change-{number}", kind="alias", model="m", who="Zoë", what="a change", why="a reason")
+        return trail.record(entry, [(("GET", "key"), expected)], [("SET", "key", content)])
+
+    change(1, b"", b"one")
     assert redis.get("key") == b"one"
-    with pytest.raises(ChangedMeanwhileError):
-        record(trail, 2, beside=Replacement("key", None, b"two"))
-    with pytest.raises(ChangedMeanwhileError):
-        record(trail, 2, beside=Replacement("key", b"other", b"two"))
+    for stale in (b"", b"other"):
+        with pytest.raises(ConflictError, match="key was changed meanwhile"):
+            change(2, stale, b"two")
     assert (redis.get("key"), len(list(trail.entries()))) == (b"one", 1)
-    record(trail, 2, beside=Replacement("key", b"one", b"two"))
+    change(2, b"one", b"two")
     assert redis.get("key") == b"two"
-    record(trail, 2, beside=Replacement("key", b"two", b"three"))  # recorded before: nothing happens
+    assert change(2, b"two", b"three") is None, "recorded before: nothing happens"
     assert (redis.get("key"), trail.verify().faults) == (b"two", ())
 
 

@@ -56,6 +56,24 @@ def test_a_change_starts_from_the_latest_change_of_anybody(redis_server: RedisSe
     assert slow_reader.set_speed(60).world == WORLD + timedelta(days=3)
 
 
+def test_of_two_who_change_the_speed_at_once_the_slower_goes_on_from_the_faster(redis_server: RedisServer) -> None:
+    faster = clock_at(redis_server)
+    faster.set(WORLD, speed=0)
+    redis = connect_redis(redis_server.url)
+    read = redis.get
+
+    def read_and_be_overtaken(key: str) -> object:
+        found = read(key)
+        if faster.anchor().speed == 0:
+            faster.set(WORLD + timedelta(days=3), speed=1)
+        return found
+
+    redis.get = read_and_be_overtaken  # type: ignore[assignment,method-assign]
+    changed = RedisWorldClock(redis, REFRESH).set_speed(60)
+    assert changed.world >= WORLD + timedelta(days=3)
+    assert clock_at(redis_server).anchor() == changed
+
+
 def test_a_paused_world_stands_still_and_goes_on_where_it_was(redis_server: RedisServer) -> None:
     clock = clock_at(redis_server)
     clock.set(WORLD, speed=3600)

@@ -1,4 +1,4 @@
-"""Routes and rollouts under writers that do not know of each other: every change follows the one before, and none is lost."""
+"""Routes, rollouts and freshness under writers that do not know of each other: every change follows the one before, and none is lost."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.freshness import read_freshness, record_freshness
 from dojo.core.state.rollouts import (
     NoRolloutError,
     Rollout,
     RolloutActiveError,
-    RolloutConflictError,
     RolloutRequest,
     Rollouts,
 )
-from dojo.core.state.routes import Arm, Route, RouteConflictError, RouteTable, route_key
+from dojo.core.state.routes import Arm, Route, RouteTable, route_key
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -48,15 +49,15 @@ def together(target: Callable[[str, int], None], url: str) -> None:
 def change_the_route(url: str, writer: int) -> None:
     table, done = RouteTable(connect_redis(url)), 0
     while done < CHANGES:
-        current = table.get("fraud")
-        generation, salt = (current.generation, current.salt) if current else (0, "")
+        found = table.read("fraud")
+        generation, salt = (found.value.generation, found.value.salt) if found.value else (0, "")
         route = Route(
             model="fraud", generation=generation + 1, strategy="champion", arms=(Arm("champion", "1", 1.0),),
             salt=f"{salt}{writer}", changed_at=NOON, who="", why="",
         )  # fmt: skip
         try:
-            table.replace(route)
-        except RouteConflictError:
+            table.replace(found, route)
+        except ConflictError:
             continue
         done += 1
 
@@ -76,12 +77,12 @@ def test_a_route_that_does_not_follow_the_current_one_is_refused(redis_server: R
     route = Route(
         model="fraud", generation=1, strategy="champion", arms=(Arm("champion", "1", 1.0),), salt="", changed_at=NOON, who="", why=""
     )  # fmt: skip
-    table.replace(route)
+    table.replace(table.read("fraud"), route)
     before = redis.get(route_key("fraud"))
-    with pytest.raises(RouteConflictError, match="found 1"):
-        table.replace(msgspec.structs.replace(route, generation=generation))
+    with pytest.raises(ConflictError, match="found 1"):
+        table.replace(table.read("fraud"), msgspec.structs.replace(route, generation=generation))
     assert redis.get(route_key("fraud")) == before
-    table.replace(msgspec.structs.replace(route, generation=2))
+    table.replace(table.read("fraud"), msgspec.structs.replace(route, generation=2))
 
 
 def start(rollouts: Rollouts, version: str, spec: ModelSpec = SPEC, **more: object) -> Rollout:
@@ -122,7 +123,7 @@ def start_a_rollout(url: str, writer: int) -> None:
     """Every writer wants another version: one gets its way, the others are refused or told to look again."""
     try:
         start(Rollouts(connect_redis(url)), str(writer + 2))
-    except (RolloutActiveError, RolloutConflictError):
+    except (RolloutActiveError, ConflictError):
         return
 
 
@@ -138,7 +139,7 @@ def leave_requests(url: str, writer: int) -> None:
     while done < CHANGES:
         try:
             rollouts.request(SPEC.name, RolloutRequest(action="abort", who=str(writer), why="", wall_time=NOON))
-        except RolloutConflictError:
+        except ConflictError:
             continue
         done += 1
 
@@ -154,7 +155,7 @@ def test_requests_and_looks_at_the_same_time_lose_nothing(redis_server: RedisSer
 def test_a_stale_write_changes_neither_rollout_nor_evidence(rollouts: Rollouts) -> None:
     read = start(rollouts, "2")
     newer = rollouts.save(read, b"newer")
-    with pytest.raises(RolloutConflictError):
+    with pytest.raises(ConflictError):
         rollouts.save(msgspec.structs.replace(read, paused=True), b"stale")
     assert (rollouts.get(SPEC.name), rollouts.evidence(SPEC.name)) == (newer, b"newer")
 
@@ -166,3 +167,19 @@ def test_nothing_can_be_asked_of_a_model_without_an_active_rollout(rollouts: Rol
     rollouts.save(msgspec.structs.replace(start(rollouts, "2"), stage=Stage.DONE))
     with pytest.raises(NoRolloutError, match="the last one is done"):
         rollouts.request(SPEC.name, request)
+
+
+def test_a_late_note_of_an_older_time_leaves_a_view_as_fresh_as_it_is(redis_server: RedisServer) -> None:
+    redis, faster, hour = connect_redis(redis_server.url), connect_redis(redis_server.url), timedelta(hours=1)
+    read = redis.hget
+
+    def read_and_be_overtaken(name: str, key: str) -> object:
+        found = read(name, key)
+        record_freshness(faster, key, NOON + 2 * hour, hour)
+        return found
+
+    redis.hget = read_and_be_overtaken  # type: ignore[assignment,method-assign]
+    record_freshness(redis, "view", NOON + hour, hour)
+    assert read_freshness(faster)["view"].as_of == NOON + 2 * hour
+    record_freshness(faster, "view", NOON + 3 * hour, hour)
+    assert read_freshness(faster)["view"].as_of == NOON + 3 * hour

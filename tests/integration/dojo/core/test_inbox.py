@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 
 from dojo.core.connections import connect_redis
 from dojo.core.state.inbox import IDS_KEY, STREAM_KEY, Inbox, Message
@@ -42,17 +43,21 @@ def test_an_occasion_is_told_once_and_the_newest_first(redis_server: RedisServer
 def test_delivery_is_one_write(redis_server: RedisServer) -> None:
     """A message whose stream cannot be written leaves no id behind that would keep it from being told later."""
     redis = connect_redis(redis_server.url)
-    with redis.monitor() as commands:
+    redis.set(STREAM_KEY, "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
         Inbox(redis).send(message("a"))
+    redis.delete(STREAM_KEY)
+    with redis.monitor() as commands:
+        assert Inbox(redis).send(message("a"))
         seen = []
-        while not seen or not seen[-1].startswith("XADD"):
+        while not seen or not seen[-1].startswith("ZREMRANGEBYRANK"):
             seen.append(next(commands.listen())["command"].upper())
     assert [line.split()[0] for line in seen if line.split()[0] != "CLIENT"] == [
         "EVAL",
-        "TIME",
+        "ZSCORE",
+        "XADD",
         "ZADD",
         "ZREMRANGEBYRANK",
-        "XADD",
     ]
 
 

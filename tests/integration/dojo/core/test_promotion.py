@@ -21,8 +21,10 @@ from dojo.core.registry.versions import (
     ModelRegistry,
     Version,
 )
+from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import AuditTrail
-from dojo.core.state.routes import Arm, Route, RouteConflictError, RouteTable
+from dojo.core.state.documents import Stored
+from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.support.servers import MlflowServer, RedisServer, free_port
@@ -396,7 +398,7 @@ def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champi
 def test_who_decided_on_a_route_that_is_gone_is_told(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
     both = (Arm("champion", "1", 0.5), Arm("challenger", "2", 0.5))
-    with pytest.raises(RouteConflictError, match="expected route generation 0, found 1"):
+    with pytest.raises(ConflictError, match="expected route generation 0, found 1"):
         champions.route(MODEL, "ab", both, change("b"), expected=0)
     assert champions.route(MODEL, "ab", both, change("b"), expected=1).generation == 2
 
@@ -407,14 +409,14 @@ def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: R
     class Slow(RouteTable):
         """Reads a route; by the time it answers, somebody has changed it."""
 
-        def read(self, model: str) -> tuple[bytes | None, Route | None]:
+        def read(self, model: str) -> Stored[Route]:
             found = super().read(model)
             champions.route(MODEL, "champion", (Arm("champion", "2", 1.0),), change("faster"))
             return found
 
     slow = RoleChanges(champions.registry, Slow(connect_redis(server.url)), champions.audit)
     before = len(told(champions))
-    with pytest.raises(RouteConflictError):
+    with pytest.raises(ConflictError):
         slow.route(MODEL, "champion", (Arm("champion", "3", 1.0),), change("slower"))
     current = champions.routes.get(MODEL)
     assert current is not None

@@ -104,6 +104,32 @@ def test_only_the_latest_ended_orders_are_kept(orders: WorkOrders, monkeypatch: 
     assert orders.get("o2") is not None
 
 
+def test_orders_that_end_at_once_leave_only_the_latest_behind(
+    orders: WorkOrders, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_orders, "KEPT", 3)
+    names = [f"o{number}" for number in range(16)]
+    for name in names:
+        orders.place(order(name, model=name))
+    barrier = threading.Barrier(4)
+
+    def end(mine: list[str]) -> None:
+        own = WorkOrders(Redis.from_url(redis_server.url))
+        barrier.wait()
+        for name in mine:
+            own.end(name, "done", {})
+
+    threads = [threading.Thread(target=end, args=(names[first::4],)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    kept = {work.order.id for work in orders.ended()}
+    assert (len(kept), orders.open()) == (3, [])
+    keys = Redis.from_url(redis_server.url).keys("dojo:work:order:*")
+    assert {key.decode().rpartition(":")[2] for key in keys} == kept
+
+
 def test_wrong_orders_are_refused_at_the_door(orders: WorkOrders) -> None:
     with pytest.raises(ValueError, match="id: expected letters"):
         order("a/b")

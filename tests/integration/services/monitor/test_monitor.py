@@ -12,7 +12,7 @@ from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, Verdict
 from dojo.core.lake import Lake
 from dojo.core.state.freshness import record_freshness
-from dojo.core.state.skew import SkewMeasurement, record_skew
+from dojo.core.state.skew import SkewMeasurement, latest_skew
 from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.monitor.metrics import LEVELS
 from services.recorder.rows import frame_of
@@ -302,14 +302,16 @@ def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
 
     sampled = {"sampled": 200, "rows": 60, "share": 0.3, "differing": {"amount": 60}, "excused": {}, "late": {}}
     measurement = SkewMeasurement(model=MODEL, day=START, as_of=now, **sampled)  # type: ignore[arg-type]
-    record_skew(redis, measurement)
+    latest_skew(redis, MODEL).put(measurement)
     for _ in range(2):
         watch.monitor._judging.present(known, now)
     skew = watch.verdict("skew", "day", "")
     assert (skew.severity, skew.window_start, skew.rows) == ("severe", START, 200)
     assert "amount (60)" in skew.findings[0].note
     assert len(watch.told("skew")) == 1
-    record_skew(redis, msgspec.structs.replace(measurement, day=START + timedelta(days=1), sampled=0, rows=0, share=None))
+    latest_skew(redis, MODEL).put(
+        msgspec.structs.replace(measurement, day=START + timedelta(days=1), sampled=0, rows=0, share=None)
+    )
     watch.monitor._judging.present(known, now)
     assert watch.verdict("skew", "day", "").severity == "insufficient_data"
 
@@ -329,7 +331,7 @@ def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -
         excused={},
         late={},
     )
-    record_skew(watch.monitoring.client, measurement)
+    latest_skew(watch.monitoring.client, MODEL).put(measurement)
     watch.monitor._judging.present(known, START + timedelta(days=3))
     assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
     for _ in range(2):
@@ -338,7 +340,7 @@ def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -
     assert (overdue.severity, overdue.window_start) == ("insufficient_data", START + timedelta(days=2))
     assert "not measured since 2025-01-06" in overdue.summary
     assert watch.gauge("skew", "day") == LEVELS["insufficient_data"]
-    record_skew(watch.monitoring.client, msgspec.structs.replace(measurement, day=START + timedelta(days=2)))
+    latest_skew(watch.monitoring.client, MODEL).put(msgspec.structs.replace(measurement, day=START + timedelta(days=2)))
     watch.monitor._judging.present(known, START + timedelta(days=3, minutes=2))
     assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
 

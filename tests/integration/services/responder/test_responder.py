@@ -23,7 +23,7 @@ from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
-from dojo.core.state.drift_reports import read_report
+from dojo.core.state.drift_reports import drift_report
 from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
 from pipelines.release.artefacts import dump_spec
@@ -234,7 +234,7 @@ def test_a_severe_drift_gets_one_report_and_its_link_is_told(shop: Surroundings)
     assert report.parameters == {"version": "2", "start": (START - 3 * HOUR).isoformat(), "end": START.isoformat()}
     shop.answer("drift_report", url="http://mlflow/report.html")
     shop.rounds()
-    found = read_report(shop.redis, shop.model, "2")
+    found = drift_report(shop.redis, shop.model, "2").get()
     assert found is not None
     assert (found.url, found.start, found.end) == ("http://mlflow/report.html", START - 3 * HOUR, START)
     assert [message.text for message in shop.messages() if "drift report" in message.title] == [
