@@ -10,7 +10,6 @@ import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from feature_repo import catalog
 
@@ -41,7 +40,7 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
             provider="local",
             registry={"registry_type": "file", "path": str(registry_file.resolve()), "cache_ttl_seconds": 0},
             offline_store={"type": "feature_repo.asof_store.AsofDuckDBOfflineStore"},
-            online_store={"type": "redis", "connection_string": connection_string(online_url)},
+            online_store={"type": "feature_repo.online_store.EntityHashOnlineStore", "url": online_url},
             entity_key_serialization_version=3,
         )
     )
@@ -55,28 +54,3 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
             store.apply(definitions.build_definitions(offline_dir))
         applied.write_text(wanted)
     return store
-
-
-def connection_string(url: str) -> str:
-    """Feast's spelling of a Redis URL: `redis://:secret@host:6379/2` -> `host:6379,...,db=2,password=secret`.
-
-    Raises:
-        ValueError: the user or the password has a comma, which Feast would take for the end of it.
-    """
-    parts = urlsplit(url)
-    username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    for name, value in (("user", username), ("password", password)):
-        if value and "," in value:
-            raise ValueError(
-                f"online store {parts.hostname}: the {name} has a comma, which Feast cannot carry; choose one without"
-            )
-    options = {
-        "socket_timeout": "5",  # seconds; without it a hanging Redis holds the caller for ever
-        "socket_connect_timeout": "5",
-        "db": parts.path.strip("/") or "0",
-        "username": username,
-        "password": password,
-        "ssl": "true" if parts.scheme == "rediss" else None,
-    }
-    given = [f"{name}={value}" for name, value in options.items() if value]
-    return ",".join([f"{parts.hostname}:{parts.port or 6379}", *given])

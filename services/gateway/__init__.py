@@ -6,7 +6,7 @@ requests        bytes -> validated instances; problems: what a refused caller is
 predictor       one request's way: arms, features, scores, answers, events; each with its fallback
 scoring         the chosen arm's score, and who stands in when it fails; answers: what is answered, counted and logged
 features        a version's input vector from stored and request-time features; the feature fallback chain
-online_store    Feast's rows in one Redis round trip, behind a circuit breaker (breaker, redis_client)
+online_store    entities' stored rows in one Redis round trip, behind a circuit breaker (breaker, redis_client)
 
 route_table     the routes in Redis, followed and remembered; registry_feed: the registry's champion where there is none
 models          from a wanted route to one that serves: versions verified and warm, then one assignment

@@ -17,7 +17,7 @@ from dojo.core.spec.load import load_specs
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
-from services.gateway.features.online_store import FeastRedisStore
+from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
 from services.gateway.heap import freeze_heap
 from services.gateway.http import api, v2
@@ -53,7 +53,7 @@ def build(settings: Settings) -> FastAPI:
     # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
     breaker = CircuitBreaker(_logged(metrics.breaker_changed))
-    store = FeastRedisStore(features_client, breaker, metrics.malformed_rows.inc)
+    store = EntityHashReader(features_client, breaker, metrics.malformed_rows.inc)
     features = FeatureSource(store)
     clock = GatewayClock(events_client, directory / "clock.json")
     log = PredictionLog(

@@ -100,7 +100,9 @@ class GatewayMetrics:
             registry=registry,
         )
         self.malformed_rows = Counter(
-            "dojo_gateway_malformed_rows", "Rows in the online store that Feast cannot have written.", registry=registry
+            "dojo_gateway_malformed_rows",
+            "Rows in the online store that the present feature catalogue cannot have written.",
+            registry=registry,
         )
         self.breaker_open = Gauge(
             "dojo_gateway_breaker_open", "1 while the online store's circuit breaker is open.", registry=registry

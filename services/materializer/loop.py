@@ -50,7 +50,7 @@ class MaterializerStatus:
 def publishable(now: datetime, recorded: datetime) -> datetime:
     """The world time to materialise as of: now, or, while the lake is behind, when the last midnight it is whole at is published.
 
-    A midnight published from an incomplete lake would stay wrong for a day: Feast does not replace a row by one of the same time.
+    A midnight published from an incomplete lake would stay wrong for a day: the online store does not replace a row by one of the same time.
 
     Args:
         recorded: up to where the lake holds the world.

@@ -36,7 +36,7 @@ def merchant_activity(window: SlidingWindow) -> dict[str, float]:
 def online_timestamp(window: SlidingWindow) -> datetime:
     """The row's `event_timestamp` in the online store.
 
-    Feast's Redis writer skips a row whose timestamp is not later than the stored one. That is what keeps an old materialisation from
+    The online store skips a row whose timestamp is not later than the stored one. That is what keeps an old materialisation from
     overwriting a newer push, but it would also drop the push after a late event, which changes a window and not its latest time. So:
 
     - latest transaction at T, no late events: T. A materialised row (T + 1 microsecond, from the lake) wins over it, which heals

@@ -2,7 +2,7 @@
 
     python -m tests.bench.gateway [--json]      about a minute
 
-Servers run on core 0; this load generator and Redis on core 1. Real Redis with rows that Feast wrote, a real LightGBM of
+Servers run on core 0; this load generator and Redis on core 1. Real Redis with rows written through Feast, a real LightGBM of
 150 trees in ONNX Runtime, the prediction log on.
 """
 

@@ -26,7 +26,7 @@ from dojo.core.settings import load_settings
 from dojo.core.spec.load import load_specs
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
-from services.gateway.features.online_store import FeastRedisStore
+from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
 from services.gateway.messages.answers import Answer
 from services.gateway.messages.requests import InstanceSchema, read_body
@@ -76,7 +76,7 @@ def build_layers() -> FastAPI:
     served = ModelCache(settings.home / "gateway" / "models", spec, lambda *_: None).newest()
     assert served is not None
     client = RedisClient(settings.online_store)
-    source = FeatureSource(FeastRedisStore(client, CircuitBreaker()))
+    source = FeatureSource(EntityHashReader(client, CircuitBreaker()))
     encode = msgspec.json.Encoder().encode
 
     @asynccontextmanager

@@ -49,8 +49,8 @@ class FeaturePlan:
         # Only batch views age: a streaming view's time is the entity's own latest transaction, which may be long ago and fresh.
         self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view in views if view.kind == "batch"}
         self.entities = tuple(
-            EntityFields(entity, join_key, [(view.name, name) for view, name in stored if view.entity == entity])
-            for entity, join_key in catalog.ENTITY_KEYS.items()
+            EntityFields(entity, [(view.name, name) for view, name in stored if view.entity == entity])
+            for entity in catalog.ENTITY_KEYS
             if any(view.entity == entity for view, _ in stored)
         )
         self.defaults = tuple(

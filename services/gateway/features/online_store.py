@@ -1,4 +1,4 @@
-"""Stored feature values by entity key: Feast's Redis rows, all entities of a request in one round trip."""
+"""Stored feature values by entity key, straight from Redis: all entities of a request in one round trip."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from feature_repo.online_layout import (
-    MalformedValueError,
-    decode_timestamp,
-    decode_values,
-    entity_key,
-    field_name,
-    timestamp_field,
-)
+from feature_repo.online_layout import MalformedValueError, entity_key, layout_of
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
 
@@ -51,27 +44,33 @@ class EntityRow(msgspec.Struct, frozen=True, gc=False):
 class EntityFields:
     """What a model reads of one kind of entity: features (view, feature) and their views, as one prepared HMGET."""
 
-    def __init__(self, entity: str, join_key: str, features: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, entity: str, features: Sequence[tuple[str, str]]) -> None:
         self.entity = entity
-        self.join_key = join_key
         self.features = tuple(feature for _, feature in features)
         self.views = tuple(dict.fromkeys(view for view, _ in features))
-        fields = [field_name(view, feature) for view, feature in features] + [timestamp_field(view) for view in self.views]
+        self._layouts = tuple(map(layout_of, self.views))
+        stored = [(view, name) for view, layout in zip(self.views, self._layouts, strict=True) for name in layout.features]
+        self._picked = tuple(map(stored.index, features))
         # Everything of the command but the key is the same for every request.
-        whole = command(b"HMGET", b"", *fields)
+        whole = command(b"HMGET", b"", *(layout.field for layout in self._layouts))
         self._head, self._tail = whole.split(b"$0\r\n", 1)
 
     def command(self, value: str) -> bytes:
-        key = entity_key(self.join_key, value)
+        key = entity_key(self.entity, value)
         return b"%b$%d\r\n%b%b" % (self._head, len(key), key, self._tail)
 
     def row(self, reply: Sequence[bytes | None]) -> EntityRow:
-        """Raises MalformedValueError: not what Feast writes, or not a finite number."""
-        count = len(self.features)
-        values = decode_values(reply[:count])
+        """Raises MalformedValueError: written for another catalogue, or not a finite number."""
+        stored: list[float | None] = []
+        timestamps: list[float | None] = []
+        for layout, packed in zip(self._layouts, reply, strict=True):
+            view = None if packed is None else layout.unpack(packed)
+            stored += view.values if view else [None] * len(layout.features)
+            timestamps.append(view.event_time / 1e6 if view else None)
+        values = tuple([stored[at] for at in self._picked])
         if not math.isfinite(sum(filter(None, values))):
             raise MalformedValueError(f"a value of a {self.entity} is not finite")
-        return EntityRow(values, tuple(None if stamp is None else decode_timestamp(stamp) for stamp in reply[count:]))
+        return EntityRow(values, tuple(timestamps))
 
     @cached_property
     def unknown(self) -> EntityRow:
@@ -93,11 +92,11 @@ class OnlineStore(Protocol):
         """
 
 
-class FeastRedisStore:
-    """Feast's rows in Redis, behind a circuit breaker. `run` probes while the breaker is open.
+class EntityHashReader:
+    """Entities' hashes in Redis, behind a circuit breaker. `run` probes while the breaker is open.
 
     Args:
-        malformed: told of each row that Feast cannot have written; the entity then counts as unknown, so that one bad
+        malformed: Called for each row that the present catalogue cannot have written. The entity then counts as unknown: one bad
             row neither becomes a confident score nor opens the breaker for all.
     """
 

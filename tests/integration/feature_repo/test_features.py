@@ -22,8 +22,9 @@ from dojo.core.events.types import Stream, Transaction, encode
 from dojo.core.lake import Lake, content_hash
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.shop.world_drift import DriftTable
-from feature_repo.catalog import SERVICES, VIEWS
+from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
+from feature_repo.online_layout import entity_key
 from feature_repo.store import open_store
 from pipelines.features.materialize import materialize
 from pipelines.features.offline import build_offline
@@ -199,7 +200,8 @@ def test_offline_equals_online_for_every_entity_after_history_and_live_traffic(w
 
 def test_running_again_and_running_late_change_nothing_online(world: World) -> None:
     def everything() -> dict[bytes, Any]:
-        return {key: world.redis.hgetall(key) for key in world.redis.scan_iter() if key.endswith(b"dojo")}
+        rows = [key for entity in ENTITY_KEYS for key in world.redis.scan_iter(entity_key(entity, "*"))]
+        return {key: world.redis.hgetall(key) for key in rows}
 
     before, files = everything(), _contents(world.home / "features")
     assert len(before) == len(CUSTOMERS) + len(MERCHANTS)

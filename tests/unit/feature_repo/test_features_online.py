@@ -15,7 +15,6 @@ from dojo.core.spec.load import load_specs
 from feature_repo import on_demand
 from feature_repo.catalog import VIEWS
 from feature_repo.freshness import judge_freshness
-from feature_repo.store import connection_string
 from pipelines.features import inputs, offline
 from pipelines.features.catalog_report import catalog_entries, search
 from pipelines.features.materialize import latest_midnight
@@ -60,20 +59,6 @@ def test_freshness_is_judged_by_the_views_sla_and_no_data_is_no_pass() -> None:
     assert judge_freshness("customer_daily", None, NOON).verdict == "insufficient_data"
     assert judge_freshness("customer_daily", NOON - sla, NOON).verdict == "ok"
     assert judge_freshness("customer_daily", NOON - sla - timedelta(seconds=1), NOON).verdict == "stale"
-
-
-def test_redis_urls_are_spelled_as_feast_wants_them() -> None:
-    assert connection_string("redis://127.0.0.1:6390/3") == "127.0.0.1:6390,socket_timeout=5,socket_connect_timeout=5,db=3"
-    secured = connection_string("rediss://:secret@store")
-    assert secured == "store:6379,socket_timeout=5,socket_connect_timeout=5,db=0,password=secret,ssl=true"
-    assert connection_string("redis://a%40b:p%3Dw%2Fd%25@store/0").endswith(",db=0,username=a@b,password=p=w/d%")
-
-
-@pytest.mark.parametrize(("url", "part"), [("redis://:s%2Cx@store", "password"), ("redis://s,x:y@store", "user")])
-def test_a_comma_that_feast_would_split_at_is_refused_without_showing_the_secret(url: str, part: str) -> None:
-    with pytest.raises(ValueError, match=f"online store store: the {part} has a comma") as refused:
-        connection_string(url)
-    assert "s,x" not in str(refused.value)
 
 
 def _lake_rows(payments: list[Payment]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,55 +1,80 @@
 from __future__ import annotations
 
-import struct
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
-from feature_repo.online_layout import MalformedValueError, decode_timestamp, decode_value, decode_values, entity_key
+from feature_repo.catalog import MERCHANT_ACTIVITY
+from feature_repo.online_layout import (
+    MalformedValueError,
+    ViewLayout,
+    describe_entity,
+    entity_key,
+    event_moment,
+    layout_of,
+)
+
+TIME = datetime(2018, 6, 15, 6, 0, 0, 1, tzinfo=UTC)  # a microsecond past the second
+LAYOUT = ViewLayout("view", ["a", "b", "c"])
 
 
-def double(value: float) -> bytes:
-    return b"\x29" + struct.pack("<d", value)
+@pytest.mark.parametrize("moment", [TIME, datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)])
+@pytest.mark.parametrize("values", [(0.0, 1.5, -2.25e300), (5e-324, None, None)])
+def test_a_row_comes_back_as_it_was_packed(moment: datetime, values: tuple[float | None, ...]) -> None:
+    row = LAYOUT.unpack(LAYOUT.pack(moment, values))
+    assert (event_moment(row), row.values) == (moment, values)
 
 
-def test_values_are_read_by_protobufs_rules_not_by_their_usual_length() -> None:
-    assert decode_value(double(2.5)) == 2.5
-    assert decode_value(None) is None
-    assert decode_value(b"") is None
-    assert decode_value(b"\x98\x01\x00") is None  # null_val: NULL
+def test_a_row_is_a_messagepack_array_that_any_reader_knows() -> None:
+    schema, event_time, values = msgspec.msgpack.decode(LAYOUT.pack(TIME, [1.5, None, 0.0]))
+    assert schema == LAYOUT.schema
+    assert timedelta(microseconds=event_time) == TIME - datetime(1970, 1, 1, tzinfo=UTC)
+    assert values == [1.5, None, 0.0]
+
+
+@pytest.mark.parametrize("others", [["b", "a", "c"], ["a", "b"], ["a", "b", "c", "d"], ["a", "b", "x"], ["a", "b\nc"]])
+def test_a_row_of_another_catalogue_is_refused_never_misread(others: list[str]) -> None:
+    written = ViewLayout("view", others).pack(TIME, [1.0] * len(others))
+    with pytest.raises(MalformedValueError, match="view: the row was written for other features"):
+        LAYOUT.unpack(written)
+
+
+def test_a_row_that_is_short_of_a_value_is_refused() -> None:
+    with pytest.raises(MalformedValueError, match="other features"):
+        LAYOUT.unpack(LAYOUT.pack(TIME, [1.0, 2.0]))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        b"\x29\x00",  # ends early
-        b"\x20\x05",  # int64_val
-        b"\x12\x03abc",  # string_val
-        b"\xff" * 11,  # an endless varint
-        b"\x2b",  # a group, which protobuf 3 does not have
-        b"\x28\x05",  # double_val's number with a varint's type
+        b"",
+        b"\xc1",  # no MessagePack
+        LAYOUT.pack(TIME, [1.0, 2.0, 3.0])[:-1],
+        LAYOUT.pack(TIME, [1.0, 2.0, 3.0]) + b"\x00",
+        msgspec.msgpack.encode({"schema": LAYOUT.schema}),
+        msgspec.msgpack.encode([LAYOUT.schema, 1, ["1.0", 2.0, 3.0]]),
+        msgspec.msgpack.encode([LAYOUT.schema, None, [1.0, 2.0, 3.0]]),
     ],
 )
-def test_anything_but_a_double_is_refused(wrong: bytes) -> None:
+def test_bytes_that_are_no_row_are_refused(wrong: bytes) -> None:
     with pytest.raises(MalformedValueError):
-        decode_value(wrong)
+        LAYOUT.unpack(wrong)
 
 
-def test_a_row_is_decoded_as_its_values_are() -> None:
-    for row in ([double(1.0), double(2.0)], [double(1.0), None], [b"", double(3.0)], [], [None]):
-        assert decode_values(row) == tuple(map(decode_value, row))
-    assert decode_values([b"", double(1.0) + double(2.0)]) == (None, 2.0)  # protobuf: the last one counts
-    # Lengths that add up to whole doubles but are none.
-    with pytest.raises(MalformedValueError):
-        decode_values([double(1.0) + b"\x29", double(2.0)[1:]])
+def test_keys_are_readable_and_count_bytes() -> None:
+    assert entity_key("customer", "zoë") == b"dojo:features:customer:zo\xc3\xab"
 
 
-def test_timestamps_keep_nanoseconds_and_signs() -> None:
-    assert decode_timestamp(b"\x08\x80\xc8\xaf\xa0\x05\x10\xe8\x07") == pytest.approx(1410065408 + 1e-6, abs=1e-9)
-    assert decode_timestamp(b"\x08" + b"\xff" * 9 + b"\x01") == -1.0
-    assert decode_timestamp(b"") == 0.0
-
-
-def test_keys_count_bytes_not_characters() -> None:
-    assert entity_key("customer_id", "ë") == (
-        b"\x01\x00\x00\x00\x02\x00\x00\x00\x0b\x00\x00\x00customer_id\x02\x00\x00\x00\x02\x00\x00\x00\xc3\xabdojo"
+def test_a_person_reads_a_whole_hash_with_its_faults() -> None:
+    layout = layout_of(MERCHANT_ACTIVITY.name)
+    shown = describe_entity(
+        {layout.field: layout.pack(TIME, [3.0, None, 1.0]), b"merchant_daily": b"?", b"shoe_size": b"", b"\xff": b""}
     )
+    assert shown[MERCHANT_ACTIVITY.name] == {
+        "event_time": "2018-06-15T06:00:00.000001+00:00",
+        "features": {"merchant_last_tx_time": 3.0, "merchant_last_tx_count_1h": None, "merchant_last_amount_1h": 1.0},
+    }
+    assert str(shown["merchant_daily"]["fault"]).startswith("merchant_daily: ")
+    assert shown["shoe_size"] == {"fault": "no such view in the catalogue"}
+    assert len(shown) == 4

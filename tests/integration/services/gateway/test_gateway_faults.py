@@ -13,6 +13,8 @@ from redis import Redis
 
 from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
+from feature_repo.online_layout import ViewLayout, entity_key
+from services.gateway.features.breaker import FAILURES_TO_OPEN
 from services.gateway.http.api import MAX_IN_FLIGHT
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS
 from tests.bench.load import post
@@ -171,3 +173,18 @@ def test_batch_features_beyond_their_sla_are_counted_and_streaming_ones_are_not(
     assert gateway.metric("dojo_gateway_stale_features_total", view="customer_daily") >= 1
     assert gateway.metric("dojo_gateway_stale_features_total", view="merchant_daily") >= 1
     assert gateway.metric("dojo_gateway_stale_features_total", view="customer_activity") == 0
+
+
+def test_a_row_of_another_catalogue_makes_its_entity_unknown_and_is_counted(
+    breakable_redis: RedisServer, start_gateway: StartGateway
+) -> None:
+    others = ViewLayout("customer_daily", ["weight", "shoe_size"])
+    redis = Redis.from_url(breakable_redis.url)
+    redis.hset(entity_key("customer", "c1"), others.field.decode(), others.pack(WORLD_NOW, [1.0, 2.0]))
+    gateway = start_gateway(breakable_redis.url)
+    instances = [{"customer_id": customer, "merchant_id": "m1", "amount": 1.0} for customer in ("c1", "c2")]
+    wait_until(lambda: gateway.predict(instances[1])[0]["degraded"] is None, 5, "answers are whole")
+    for _ in range(FAILURES_TO_OPEN + 1):
+        assert [answer["degraded"] for answer in gateway.predict(*instances)] == [["cold_start"], None]
+    assert gateway.metric("dojo_gateway_malformed_rows_total") == FAILURES_TO_OPEN + 1
+    assert gateway.metric("dojo_gateway_breaker_open") == 0

@@ -8,6 +8,7 @@ import pytest
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError
 from feature_repo import catalog
+from feature_repo.online_layout import MalformedValueError, ViewLayout, layout_of
 from services.gateway.features.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from services.gateway.features.lookup import FeaturePlan, FeatureSource
 from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStoreUnavailableError
@@ -131,3 +132,39 @@ def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stay
         tuple(now - 30 if name == "customer_last_tx_time" else 0.0 for name in customer.features), (now,) * len(customer.views)
     )
     assert wanted.vector((remembered, wanted.defaults[1]), inputs) == (30.0, 60.0)
+
+
+TIME = datetime(2018, 6, 15, 6, tzinfo=UTC)
+HABITS, ACTIVITY = layout_of("customer_daily"), layout_of("customer_activity")
+
+
+def numbered(layout: ViewLayout) -> bytes:
+    return layout.pack(TIME, [float(number) for number in range(len(layout.features))])
+
+
+def test_a_reader_finds_its_features_by_name_whatever_part_and_order_it_wants() -> None:
+    wanted = [("customer_activity", ACTIVITY.features[2]), ("customer_daily", HABITS.features[5])]
+    fields = EntityFields("customer", [*wanted, ("customer_activity", ACTIVITY.features[0])])
+    found = fields.row([numbered(ACTIVITY), numbered(HABITS)])
+    assert found == EntityRow((2.0, 5.0, 0.0), (TIME.timestamp(),) * 2)
+    assert fields.command("zo\xeb") == (
+        b"*4\r\n$5\r\nHMGET\r\n$27\r\ndojo:features:customer:zo\xc3\xab\r\n$17\r\ncustomer_activity\r\n$14\r\ncustomer_daily\r\n"
+    )
+
+
+def test_a_missing_view_and_a_missing_value_are_none() -> None:
+    fields = EntityFields("customer", [("customer_daily", HABITS.features[0]), ("customer_activity", ACTIVITY.features[1])])
+    values = (7.0, None, *[0.0] * (len(ACTIVITY.features) - 2))
+    assert fields.row([None, ACTIVITY.pack(TIME, values)]) == EntityRow((None, None), (None, TIME.timestamp()))
+    assert fields.row([None, None]) == fields.unknown
+    assert fields.unknown.is_unknown
+
+
+def test_a_row_for_other_features_or_without_a_finite_number_is_refused() -> None:
+    fields = EntityFields("customer", [("customer_daily", name) for name in HABITS.features[:2]])
+    with pytest.raises(MalformedValueError, match="other features"):
+        fields.row([numbered(ViewLayout("customer_daily", HABITS.features[::-1]))])
+    rest = [0.0] * (len(HABITS.features) - 2)
+    for wrong in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(MalformedValueError, match="not finite"):
+            fields.row([HABITS.pack(TIME, [1.0, wrong, *rest])])

@@ -1,0 +1,137 @@
+"""Feast's online store on our own Redis layout (`online_layout.py`). Feast keeps the definitions, its SDK reads and writes through this.
+
+A row is written only if it is newer than the stored one. A script compares and writes inside Redis, so that the streamer's push and
+a materialisation that runs at the same time cannot undo each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_config import FeastConfigBaseModel
+from feast.utils import make_tzaware
+from pydantic import Field
+from redis import Redis
+
+from dojo.core.connections import connect_redis
+from dojo.core.settings import load_settings
+from feature_repo.catalog import VIEWS
+from feature_repo.online_layout import MalformedValueError, ViewLayout, entity_key, event_moment, layout_of
+
+TIMEOUT = timedelta(seconds=5)  # a hanging Redis must not hold the caller for ever
+
+# One script call occupies Redis for about a millisecond: a gateway's look-up behind it still meets its deadline.
+ROWS_AT_ONCE = 200
+
+# KEYS: hashes of entities. ARGV: the view, then one packed row per key. A stored row that cannot be read gives way, and so does
+# one of the same time whose schema differs: the first materialisation after a change of the catalogue replaces it.
+WRITE_NEWER = """
+local function is_newer(packed, stored)
+    local new, old = cmsgpack.unpack(packed), cmsgpack.unpack(stored)
+    return new[2] > old[2] or (new[2] == old[2] and new[1] ~= old[1])
+end
+for at, key in ipairs(KEYS) do
+    local readable, newer = pcall(is_newer, ARGV[at + 1], redis.call('HGET', key, ARGV[1]))
+    if newer or not readable then redis.call('HSET', key, ARGV[1], ARGV[at + 1]) end
+end
+"""
+
+T = TypeVar("T")
+
+# What Feast passes and gets for one row. The key's last member is the time the row was created, which we do not store.
+WrittenRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+ReadRow = tuple[datetime | None, dict[str, Value] | None]
+
+
+class EntityHashOnlineStoreConfig(FeastConfigBaseModel):
+    """Feast finds it by its name: the store's name and `Config`."""
+
+    type: str = "feature_repo.online_store.EntityHashOnlineStore"
+    url: str = Field(default_factory=lambda: load_settings().online_store)
+
+
+class EntityHashOnlineStore(OnlineStore):
+    """Keeps views of the catalogue: one entity with a string key, float64 values. Reads and writes raise redis.RedisError."""
+
+    _client: Redis | None = None
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[WrittenRow], progress: Callable[[int], Any] | None
+    ) -> None:
+        layout, write = layout_of(table.name), self._redis(config).register_script(WRITE_NEWER)
+        for rows in _blocks(data):
+            packed = [
+                layout.pack(make_tzaware(event_time), [_number(values[name]) for name in layout.features])
+                for _, values, event_time, _ in rows
+            ]
+            write(keys=[_redis_key(table, key) for key, *_ in rows], args=[layout.field, *packed])
+            if progress:
+                progress(len(rows))
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[ReadRow]:
+        """A row that the present definitions cannot have written counts as missing: Feast answers NOT_FOUND."""
+        layout = layout_of(table.name)
+        with self._redis(config).pipeline(transaction=False) as pipe:
+            for key in entity_keys:
+                pipe.hget(_redis_key(table, key), layout.field)  # type: ignore[arg-type]
+            return [_read(layout, packed) for packed in pipe.execute()]
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Delete the rows of views that are gone. Redis drops a hash with its last field."""
+        for table in tables_to_delete:
+            client = self._redis(config)
+            for keys in _blocks(list(client.scan_iter(match=entity_key(table.entities[0], "*"), count=ROWS_AT_ONCE))):
+                with client.pipeline(transaction=False) as pipe:
+                    for key in keys:
+                        pipe.hdel(key, table.name)
+                    pipe.execute()
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        self.update(config, tables, [], entities, [], partial=False)
+
+    def _redis(self, config: RepoConfig) -> Redis:
+        self._client = self._client or connect_redis(config.online_store.url, TIMEOUT)
+        return self._client
+
+
+def _blocks(items: list[T]) -> Iterator[list[T]]:
+    return (items[start : start + ROWS_AT_ONCE] for start in range(0, len(items), ROWS_AT_ONCE))
+
+
+def _redis_key(table: FeatureView, key: EntityKey) -> bytes:
+    return entity_key(VIEWS[table.name].entity, key.entity_values[0].string_val)
+
+
+def _number(value: Value) -> float | None:
+    return value.double_val if value.HasField("double_val") else None
+
+
+def _read(layout: ViewLayout, packed: bytes | None) -> ReadRow:
+    if packed is None:
+        return None, None
+    try:
+        row = layout.unpack(packed)
+    except MalformedValueError:
+        return None, None
+    values = [Value() if number is None else Value(double_val=number) for number in row.values]
+    return event_moment(row), dict(zip(layout.features, values, strict=True))
