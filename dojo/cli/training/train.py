@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,9 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import (
-    SpecName,
     parse_date,
     parse_mapping,
     parse_time,
@@ -24,7 +23,7 @@ from dojo.cli.training.terminal import (
 
 
 def train(
-    model: SpecName,
+    model: ModelArgument,
     as_of: Annotated[
         str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
     ] = "",
@@ -38,44 +37,35 @@ def train(
     """
     from redis.exceptions import RedisError
 
-    from dojo.core.connections import connect_redis, redis_address
     from dojo.core.lake import Lake
     from dojo.core.registry.bundle import CorruptBundleError
     from dojo.core.registry.errors import RegistryUnavailableError
     from dojo.core.registry.promotion import Change, RoleChanges
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
-    from dojo.core.state.audit import AuditTrail
-    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
-    from dojo.core.state.routes import RouteConflictError, RouteTable
+    from dojo.core.state.routes import RouteConflictError
     from pipelines.retraining import record_training, run_training
     from pipelines.training.errors import TrainingRefusedError
     from pipelines.training.steps import Run
 
     quiet_libraries()
-    settings = load_settings()
     with (
-        errors_become_messages(SpecError, ClockNotSetError),
+        CommandContext() as here,
         errors_become_messages(
             TrainingRefusedError, CorruptBundleError, next_step="Nothing was registered. Mend the data, then train again."
         ),
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
-        workspace(settings.home) as directory,
+        workspace(here.settings.home) as directory,
     ):
-        redis, registry = connect_redis(settings.redis), ModelRegistry(settings.mlflow)
-        redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
-        clock = RedisWorldClock(redis)
-        moment = parse_time(as_of) if as_of else clock.now()
-        world_time = clock.now() if clock.is_set() else moment
-        run = Run(Lake(settings.lake_dir), load_spec(settings.models_dir / f"{model}.yaml"), directory, say)
+        spec, registry = here.spec(model), ModelRegistry(here.settings.mlflow)
+        # Asks Redis, where the version's role is recorded: without it no version is made.
+        world_time = here.now_if_set()
+        moment = parse_time(as_of) if as_of else here.now()
+        run = Run(Lake(here.settings.lake_dir), spec, directory, say)
         result = run_training(run, registry, moment)
         why = "trained by hand (dojo train)"
-        change = Change(f"train:{model}:{result.version.version}", getpass.getuser(), why, world_time)
+        change = Change(f"train:{model}:{result.version.version}", operating_system_user(), why, world_time or moment)
         not_recorded = None
         try:
-            record_training(result, RoleChanges(registry, RouteTable(redis), AuditTrail(redis)), change)
+            record_training(result, RoleChanges(registry, here.routes, here.audit), change)
         except (RedisError, RouteConflictError, RegistryUnavailableError) as error:  # the version is there, and stays
             not_recorded = f"version {result.version.version} became {result.alias}: {error}"
 
@@ -130,9 +120,7 @@ def reproduce(
     """
     from dojo.core.lake import Lake
     from dojo.core.registry.bundle import CorruptBundleError
-    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
     from dojo.core.registry.versions import ModelRegistry
-    from dojo.core.settings import load_settings
     from pipelines.reproduce import reproduce as rebuild
     from pipelines.reproduce import reproduced
     from pipelines.training.errors import TrainingRefusedError
@@ -141,15 +129,13 @@ def reproduce(
     if not (model and separator and number):
         raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
     quiet_libraries()
-    settings = load_settings()
     with (
+        CommandContext() as here,
         errors_become_messages(TrainingRefusedError, CorruptBundleError),
-        errors_become_messages(UnknownVersionError, next_step=f"dojo models show {model}"),
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-        workspace(settings.home) as directory,
+        workspace(here.settings.home) as directory,
     ):
-        registry = ModelRegistry(settings.mlflow)
-        comparisons = rebuild(registry, Lake(settings.lake_dir), registry.get(model, number), directory, say)
+        registry = ModelRegistry(here.settings.mlflow)
+        comparisons = rebuild(registry, Lake(here.settings.lake_dir), registry.get(model, number), directory, say)
 
     same = reproduced(comparisons)
     if as_json:
@@ -188,20 +174,18 @@ def backtest(
     """
     import msgspec
 
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
     from dojo.shop.datasets import DatasetError, read_transactions
     from pipelines.backtest.protocol import Period, ProtocolError
     from pipelines.backtest.run import backtest as run_backtest
 
     quiet_libraries()
-    settings = load_settings()
     with (
-        errors_become_messages(SpecError, DatasetError, ProtocolError),
+        CommandContext() as here,
+        errors_become_messages(DatasetError, ProtocolError),
         TemporaryDirectory(prefix="dojo-backtest-") as directory,
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
-        spec = load_spec(settings.models_dir / f"{model}.yaml")
+        spec = here.spec(model)
         rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:

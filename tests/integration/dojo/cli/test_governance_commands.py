@@ -192,7 +192,11 @@ def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> N
             1,
             "differ in name and version",
         ),
-        (("routes", "set", "no_model", "--strategy", "champion", "--why", "x"), 1, "no_model.yaml"),
+        (
+            ("routes", "set", "no_model", "--strategy", "champion", "--why", "x"),
+            2,
+            "no model no_model; there are fraud_detection",
+        ),
         (("routes", "switch", MODEL, "--why", "x"), 1, "nothing is warm to switch to"),
         (("audit", "show", "1"), 1, "no readable entry 1"),
         (("experiment", "report", MODEL), 1, "its traffic was never split"),
