@@ -63,7 +63,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
         RolloutActiveError: Another version is being rolled out.
         UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
     """
-    spec, why = desk.spec(model), reason(why)
+    spec, why, now = desk.spec(model), reason(why), desk.now()
     challenger = desk.registry.get(model, version)
     champion = desk.registry.get(model, require_version(desk.registry, model, CHAMPION))
     verdict = challenger.tags.get(GATE_TAG, "")
@@ -76,7 +76,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     if before is None or not before.active:  # otherwise its own route, or a refusal that names it
         require_champions_traffic(desk.routes, model, champion.version)
     baseline = {k.removeprefix("metric."): float(v) for k, v in champion.tags.items() if k.startswith("metric.")}
-    rollout = desk.rollouts.start(spec, version, champion.version, desk.now(), who, why, baseline, again=True)
+    rollout = desk.rollouts.start(spec, version, champion.version, now, who, why, baseline, again=True)
     is_new = before is None or before.id != rollout.id
     if is_new:
         desk.registry.set_alias(model, CHALLENGER, version)

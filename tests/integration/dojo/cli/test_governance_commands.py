@@ -489,25 +489,3 @@ def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(plat
     shown = platform.run("alerts", "--source", "alertmanager").stdout
     assert "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down" in shown
     assert "No such message." in platform.run("alerts", "--source", "nobody").stdout
-
-
-def test_without_redis_every_command_says_so(platform: Platform) -> None:
-    nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    for arguments in (
-        ("audit", "list"),
-        ("audit", "verify"),
-        ("alerts",),
-        ("routes", "list"),
-        ("routes", "show", MODEL),
-        ("models", "promote", f"{MODEL}@2", "--why", "x"),
-    ):
-        failed = platform.run(*arguments, code=1, DOJO_REDIS_URL=nowhere)
-        assert "Redis does not answer at 127.0.0.1" in failed.stderr
-        assert "dojo up" in failed.stderr
-
-
-def test_without_a_world_there_is_no_time_to_record(platform: Platform) -> None:
-    platform.redis.flushdb()
-    failed = platform.run("models", "promote", f"{MODEL}@2", "--why", "x", code=1)
-    assert "no time yet" in failed.stderr
-    assert platform.roles() == {CHAMPION: "1"}
