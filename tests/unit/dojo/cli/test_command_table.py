@@ -55,7 +55,10 @@ def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
 
 
 def test_status_of_a_stopped_stack_needs_settings_and_processes_only(tmp_path: Path) -> None:
-    assert heavy_imports("status", "--json", home=tmp_path) & {"feast", "mlflow", "numpy", "pandas", "polars", "structlog"} == set()
+    assert (
+        heavy_imports("status", "--json", home=tmp_path) & {"feast", "mlflow", "numpy", "pandas", "polars", "structlog"}
+        == set()
+    )
 
 
 def test_a_commands_help_opens_neither_settings_nor_redis(tmp_path: Path) -> None:
