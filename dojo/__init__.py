@@ -4,3 +4,6 @@ Everything else in this repository may import `dojo`; `dojo` imports nobody (hel
 """
 
 __version__ = "0.1.0"
+
+# Where the embedded mode keeps everything, unless DOJO_HOME says otherwise.
+DEFAULT_HOME = ".dojo"

@@ -1,36 +1,66 @@
-"""The root of the `dojo` command.
-
-`dojo` (the package) imports neither services nor pipelines, so their commands plug in through the entry-point group
-`dojo.commands` in pyproject.toml: a Typer app becomes a group, a function a command. An image that carries only some roles
-has only their commands.
-"""
+"""The root of the `dojo` command: it finds a command in the table, imports it, and runs it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group_from_info
+from typer.models import TyperInfo
 
 from dojo import __version__
 from dojo.cli import compose as contexts
-from dojo.cli.output import errors_become_messages, out
-from dojo.core.settings import SettingsError
+from dojo.cli.table import COMMANDS
 from dojo.stack.environment import adopt
 
-COMMAND_GROUP = "dojo.commands"
+
+class LazyCommands(TyperGroup):
+    """The commands of the table. Help and completion show the table's lines; a call imports its command."""
+
+    def __init__(self, **options: Any) -> None:
+        shown = {name: TyperCommand(name, help=row.help) for name, row in COMMANDS.items()}
+        super().__init__(**{**options, "commands": shown})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        assert name is not None
+        ctx.invoked_subcommand = name
+        return name, load(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            from dojo.cli.output import fail
+
+            name = ctx.invoked_subcommand
+            if not COMMANDS[name].extra:
+                raise
+            step = f"pip install 'mlops-dojo\\[{COMMANDS[name].extra}]'"
+            raise fail(f"dojo {name} needs {error.name}, which is not installed here", step) from error
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        out.print(f"dojo {__version__}", highlight=False)
-        raise typer.Exit
+def load(name: str) -> Any:
+    """A command of the table, imported."""
+    row = COMMANDS[name]
+    module, _, attribute = row.target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        info = TyperInfo(found, name=name, help=row.help)
+        return get_group_from_info(info, pretty_exceptions_short=False, suggest_commands=True, rich_markup_mode="rich")
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    alone.command(name)(found)
+    return get_command(alone)
 
 
 def build() -> typer.Typer:
-    """The whole command tree, in the alphabetical order of the entry points' names."""
+    """The whole command tree, in alphabetical order. Nothing of it is imported yet."""
     app = typer.Typer(
+        cls=LazyCommands,
         help="MLOps Dojo: a real, runnable miniature of an ML platform. Start with [bold]dojo demo[/].",
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -48,13 +78,13 @@ def build() -> typer.Typer:
         ),
     ) -> None: ...
 
-    for point in sorted(entry_points(group=COMMAND_GROUP), key=lambda p: p.name):
-        command = point.load()
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
-        else:
-            app.command(name=point.name)(command)
     return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dojo {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:
@@ -67,5 +97,4 @@ def main() -> None:
         except typer.Abort:
             sys.exit("nothing was deleted")
     adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
-    with errors_become_messages(SettingsError):
-        build()()
+    build()()

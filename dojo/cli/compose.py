@@ -16,8 +16,6 @@ from typing import NoReturn
 
 import typer
 
-from dojo.cli.output import fail
-
 COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
 
 # What Docker does itself, in its own words.
@@ -62,6 +60,8 @@ def run(context: str, arguments: Sequence[str]) -> NoReturn:
         typer.Exit: there is no such context, or no Docker.
         typer.Abort: asked whether to delete everything, somebody said no.
     """
+    from dojo.cli.output import fail
+
     if context != "compose":
         raise fail(f"no context {context!r}; there are: embedded, compose", "dojo --context compose status", 2)
     if not COMPOSE_FILE.is_file():

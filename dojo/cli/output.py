@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -33,6 +33,16 @@ def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exi
     if next_step:
         err.print(f"[bold]next[/]  {next_step}", highlight=False, soft_wrap=True)
     return typer.Exit(code)
+
+
+@contextmanager
+def progress_bar(first_step: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr that a callback moves: the step's name, and the share that is done, 0 to 1."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(first_step, total=1.0)
+        yield lambda step, share: bar.update(task, description=escape(step), completed=share)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dojo import DEFAULT_HOME
+
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
 # Processes that the stack can do without. airflow: 0.9 GB less, and the same work done in a process of our own. prometheus: with Alertmanager and
@@ -34,7 +36,7 @@ class Settings(BaseSettings):
 
     # Where things are
     home: Path = Field(
-        default=Path(".dojo"),
+        default=Path(DEFAULT_HOME),
         description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start.",
     )
     models_dir: Path = Field(default=Path("models"), description="Directory of the model specs, one YAML per model.")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from dojo.core.settings import Settings
     from dojo.core.state.rollouts import Rollout
     from dojo.demo.acts import DemoStage
     from dojo.demo.showing import timeline
@@ -75,7 +76,8 @@ def demo(
     from dojo.demo.showing import timeline
     from dojo.demo.steps import StepFailedError, Steps
 
-    settings = load_settings()
+    with CommandContext() as here:
+        settings = here.settings
     console = err if as_json else out
     redis = connect_redis(settings.redis)
     stage = acts.DemoStage(settings, console, Steps(console), redis, RedisWorldClock(redis), speed)

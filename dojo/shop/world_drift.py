@@ -81,6 +81,12 @@ def new_drift(
     return ActiveDrift(kind=kind, started=started, strength=strength, ramp=ramp, who=who, why=why)
 
 
+def require_possible(kind: str, world_source: str) -> None:
+    """Raises DriftError: a replayed world repeats what was recorded, and the kind needs to change it."""
+    if kind in KINDS and KINDS[kind].synthetic_only and world_source == "replay":
+        raise DriftError(f"{kind} changes what fraudsters do; this world repeats recorded payments (DOJO_WORLD_SOURCE=replay)")
+
+
 def settled(drifts: Iterable[ActiveDrift], lived: datetime) -> tuple[ActiveDrift, ...]:
     """The drifts with every bound final, given that everything before `lived` has happened (or may have been seen to).
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from dojo.core.settings import Settings
+from dojo import DEFAULT_HOME
 from dojo.stack.paths import environment_file
 
 PREFIX = "DOJO_"
@@ -55,7 +55,7 @@ def remember(home: Path, environment: Mapping[str, str]) -> None:
 
 def adopt(environment: MutableMapping[str, str]) -> None:
     """Complete `environment` (a shell's) with what its home was started with."""
-    home = Path(environment.get(HOME_VARIABLE) or Settings.model_fields["home"].default)
+    home = Path(environment.get(HOME_VARIABLE) or DEFAULT_HOME)
     for name, value in remembered(home).items():
         environment.setdefault(name, value)
 
@@ -71,6 +71,8 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
     Raises:
         WorldConflictError: names the variable, what the world was built with and what was asked for.
     """
+    from dojo.core.settings import Settings  # here: `adopt` runs before every command, also before `dojo --version`
+
     if not world_exists(home):
         return
     before = remembered(home)

@@ -13,7 +13,6 @@ import msgspec
 from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
-from dojo.core.telemetry import HEALTH_TIMEOUT_SECONDS
 
 # Quick while somebody waits for the start, calm afterwards: eight probes a second would show on a two-core machine.
 STARTING_INTERVAL_SECONDS = 0.25
@@ -122,6 +121,8 @@ class Prober:
         self._stop.set()
 
     def _run(self) -> None:
+        from dojo.core.telemetry import HEALTH_TIMEOUT_SECONDS  # here: `dojo status` needs no logging library
+
         interval = STARTING_INTERVAL_SECONDS
         while not self._stop.wait(interval):
             self._latest = self._check.probe(HEALTH_TIMEOUT_SECONDS)

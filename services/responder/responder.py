@@ -20,9 +20,9 @@ from dojo.core.events.log import Delivery, RedisEventLog
 from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import WorldClock
+from dojo.core.state.responder_control import Control, Switched, read_control
 from services.responder.actions import Actions, Finished
 from services.responder.announcements import ResponseAnnouncements
-from services.responder.control import Control, Switched, read_control
 from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from dojo.core.state.audit import AuditTrail
+from dojo.core.state.responder_control import Control
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
-from services.responder.control import Control
 from services.responder.decide import Circumstances
 from services.responder.policy import ORDER
 from services.responder.state import ModelState

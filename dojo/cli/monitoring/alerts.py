@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dojo.cli.context import desk
+from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, out, print_json
 from dojo.core.state.inbox import (
     KEPT,
@@ -39,7 +39,7 @@ def alerts(
     Example: dojo alerts --urgency page --source alertmanager
     """
     filtered = bool(urgency or source)
-    with desk() as here:
+    with CommandContext() as here:
         messages = Inbox(here.redis).newest(KEPT if filtered else limit)
     chosen = [m for m in messages if urgency in (None, m.urgency) and (source is None or is_from(m, source))][:limit][::-1]
     if as_json:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from dojo.cli.context import CommandContext, ModelArgument, Who, Why
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from rich.console import RenderableType
 
     from dojo.core.events.types import Check, Verdict
-    from dojo.core.settings import Settings
-    from dojo.core.spec.load import ModelSpec
     from services.monitor.judging.records import MonitorRecords
 
-app = typer.Typer(help="What the monitor thinks of a model's inputs, answers and results.", no_args_is_help=True)
-
-Model = Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL")]
+app = typer.Typer(no_args_is_help=True)
 
 REFRESH_SECONDS = 1.0
 
 
 @app.command()
 def show(
-    model: Model,
+    model: ModelArgument,
     check: Annotated[str, typer.Option(help="One check with all its findings, e.g. input_drift.")] = "",
     window: Annotated[str, typer.Option(help="hour, day or now.")] = "",
     version: Annotated[str, typer.Option(help="One version.")] = "",
@@ -38,68 +34,50 @@ def show(
 
     Example: dojo drift show fraud_detection --check input_drift --window hour
     """
-    from redis.exceptions import RedisError
-    from rich.live import Live
-
-    redis, records, _, _ = _open(model)
     _require(check, window)
-    with errors_become_messages(RedisError):
+    with CommandContext() as here:
+        records = _records(here, model)
         if as_json:
             print_json({"model": model, "verdicts": _chosen(records, model, check, window, version)})
             return
         if not watch:
-            out.print(_rendered(redis, records, model, check, window, version))
+            out.print(_rendered(here, records, model, check, window, version))
             return
+        from rich.live import Live
+
         with Live(console=out, auto_refresh=False) as live:
             while True:
-                live.update(_rendered(redis, records, model, check, window, version), refresh=True)
+                live.update(_rendered(here, records, model, check, window, version), refresh=True)
                 time.sleep(REFRESH_SECONDS)
 
 
 @app.command()
 def mark(
-    model: Model,
+    model: ModelArgument,
     verdict_id: Annotated[
         str, typer.Argument(help="The verdict's id, as `dojo drift show --check ...` prints it.", metavar="VERDICT")
     ],
-    why: Annotated[str, typer.Option("--why", help="The reason, for the audit trail and for whoever tunes the thresholds.")],
+    why: Why,
+    who: Who = "",
     false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong.")] = False,
 ) -> None:
     """Say that a verdict was a false alarm; `dojo drift tune` learns from it. The verdict itself stays as it is.
 
     Example: dojo drift mark fraud_detection verdict-fraud_detection-3-input_drift-day-20250112T0000-warning --false-alarm --why "bank holiday"
     """
-    from redis.exceptions import RedisError
-
-    from dojo.core.state.audit import AuditTrail
-    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
-    from services.monitor.judging.records import Mark
+    from dojo.actions.verdicts import mark_false_alarm
 
     if not false_alarm:
         raise fail("say what the verdict was: --false-alarm", code=2)
-    redis, records, _, _ = _open(model)
-    with errors_become_messages(RedisError):
-        found = next((verdict for verdict in records.troubles(model) if verdict.event_id == verdict_id), None)
-        if found is None:
-            raise fail(f"{model} has no verdict {verdict_id} among its latest troubles", f"dojo drift show {model}")
-        try:
-            world_time = RedisWorldClock(redis).now()
-        except ClockNotSetError:
-            world_time = None
-        who = getpass.getuser()
-        records.mark(Mark(verdict=found, kind="false_alarm", who=who, why=why, world_time=world_time))
-        AuditTrail(redis).append(
-            entry_id=f"drift-mark:{verdict_id}", kind="drift", model=model, who=who,
-            what=f"{found.check} {found.severity} of version {found.version} marked as a false alarm", why=why,
-            after={"verdict": verdict_id, "summary": found.summary}, world_time=world_time,
-        )  # fmt: skip
+    with CommandContext() as here:
+        found = mark_false_alarm(here, model, verdict_id, who, why).verdict
     out.print(f"marked: {found.summary}", highlight=False)
     out.print(f"next: dojo drift tune {model}", highlight=False)
 
 
 @app.command()
 def report(
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(help="The version's number.", metavar="VERSION")],
     start: Annotated[str, typer.Argument(help="World time, as 2018-06-24T00:00 (UTC).", metavar="START")],
     end: Annotated[str, typer.Argument(help="World time; the window ends before it.", metavar="END")],
@@ -110,15 +88,11 @@ def report(
     Example: dojo drift report fraud_detection 3 2025-01-12T00:00 2025-01-12T06:00
     """
     from dojo.cli.training.terminal import parse_time
-    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError
     from pipelines.drift_report import EmptyWindowError, NoReferenceError, build
 
     first, last = parse_time(start), parse_time(end)
-    expected = (SpecError, UnknownVersionError, RegistryUnavailableError, NoReferenceError, EmptyWindowError, ValueError)
-    with errors_become_messages(*expected):
-        drawn = build(load_settings(), model, version, first, last)
+    with CommandContext() as here, errors_become_messages(NoReferenceError, EmptyWindowError, ValueError):
+        drawn = build(here.settings, here.require_model(model), version, first, last)
     if as_json:
         print_json(drawn)
         return
@@ -128,20 +102,19 @@ def report(
 
 
 @app.command()
-def tune(model: Model, as_json: JsonFlag = False) -> None:
+def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
     """Propose thresholds from marked false alarms and from what quiet windows measured. Prints a part of the spec; changes nothing.
 
     Example: dojo drift tune fraud_detection
     """
-    from redis.exceptions import RedisError
-
+    from dojo.core.state.verdict_marks import VerdictMarks
     from services.monitor.judging.tuning import propose, snippet
     from services.monitor.showing.gauges import WINDOWS
     from services.monitor.showing.view import proposals
 
-    _, records, spec, settings = _open(model)
-    with errors_become_messages(RedisError):
-        marks = list(records.marks(model).values())
+    with CommandContext() as here:
+        spec, records = here.spec(model), _records(here, model)
+        marks = list(VerdictMarks(here.redis).all(model).values())
         history = {
             (check, window): records.history(model, check, window) for check, windows in WINDOWS.items() for window in windows
         }
@@ -151,7 +124,7 @@ def tune(model: Model, as_json: JsonFlag = False) -> None:
         return
     out.print(proposals(model, found, marks))
     if found:
-        out.print(f"\nFor {settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", highlight=False)
+        out.print(f"\nFor {here.settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", highlight=False)
         out.print(snippet(found), highlight=False)
 
 
@@ -163,15 +136,12 @@ def rejected(
 
     Example: dojo drift rejected --limit 1 --json
     """
-    from redis.exceptions import RedisError
     from rich.table import Table
 
-    from dojo.core.connections import connect_redis
-    from dojo.core.settings import SettingsError, load_settings
     from services.monitor.counting.state import rejected as read
 
-    with errors_become_messages(SettingsError, RedisError):
-        found = read(connect_redis(load_settings().redis), limit)
+    with CommandContext() as here:
+        found = read(here.redis, limit)
     if as_json:
         print_json(found)
         return
@@ -181,19 +151,11 @@ def rejected(
     out.print(table if found else "nothing was set aside")
 
 
-def _open(model: str) -> tuple[Redis, MonitorRecords, ModelSpec, Settings]:
-    from dojo.core.connections import connect_redis
-    from dojo.core.settings import SettingsError, load_settings
-    from dojo.core.spec.load import SpecError, load_specs
+def _records(here: CommandContext, model: str) -> MonitorRecords:
     from services.monitor.judging.records import MonitorRecords
 
-    with errors_become_messages(SettingsError, SpecError):
-        settings = load_settings()
-        specs = load_specs(settings.models_dir)
-    if model not in specs:
-        raise fail(f"no model {model}; there are {', '.join(specs)}", code=2)
-    redis = connect_redis(settings.redis)
-    return redis, MonitorRecords(redis, settings.stream_max_length), specs[model], settings
+    here.require_model(model)
+    return MonitorRecords(here.redis, here.settings.stream_max_length)
 
 
 def _require(check: str, window: str) -> None:
@@ -213,10 +175,13 @@ def _chosen(records: MonitorRecords, model: str, check: str, window: str, versio
     ]
 
 
-def _rendered(redis: Redis, records: MonitorRecords, model: str, check: str, window: str, version: str):  # type: ignore[no-untyped-def]
+def _rendered(
+    here: CommandContext, records: MonitorRecords, model: str, check: str, window: str, version: str
+) -> RenderableType:
     from rich.console import Group
 
     from dojo.core.state.drift_reports import drift_report
+    from dojo.core.state.verdict_marks import VerdictMarks
     from services.monitor.showing.view import (
         LINE,
         course,
@@ -238,10 +203,10 @@ def _rendered(redis: Redis, records: MonitorRecords, model: str, check: str, win
                 values = course(history[v.check, v.window], finding.subject, v.version)
                 lines[v.event_id] = sparkline(values, finding.threshold)
         return overview(model, found, lines)
-    marks = records.marks(model)
+    marks = VerdictMarks(here.redis).all(model)
     parts = []
     for verdict in found:
-        report = drift_report(redis, model, verdict.version).get()
+        report = drift_report(here.redis, model, verdict.version).get()
         url = report.url if report is not None else None
         parts.append(details(verdict, history[cast("Check", check), verdict.window], marks.get(verdict.event_id), url))
     return Group(*parts)

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
+from dojo.cli.context import CommandContext, ModelArgument
+from dojo.cli.output import JsonFlag, out, print_json
 
 
 def performance(
-    model: Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL")],
+    model: ModelArgument,
     since: Annotated[
         str, typer.Option(help="First world time of predictions, e.g. 2018-06-24T00:00 (UTC).", metavar="TIME")
     ] = "",
@@ -26,14 +27,10 @@ def performance(
     from dojo.cli.training.terminal import parse_time
     from dojo.core.lake import Lake
     from dojo.core.performance import judged_predictions, measure_by_version
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
 
-    settings = load_settings()
-    with errors_become_messages(SpecError):
-        load_spec(settings.models_dir / f"{model}.yaml")
     start, end = parse_time(since) if since else None, parse_time(until) if until else None
-    rows = measure_by_version(judged_predictions(Lake(settings.lake_dir), model, start, end))
+    with CommandContext() as here:
+        rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), here.require_model(model), start, end))
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
         return

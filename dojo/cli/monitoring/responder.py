@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from dojo.cli.context import Who, Why, desk, operating_system_user
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from dojo.core.spec.load import SpecError, load_specs
-from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
-from services.responder.control import EVERY_MODEL, read_control, switch_dry_run, switch_pause
+from dojo.actions import responder as actions
+from dojo.cli.context import CommandContext, Who, Why
+from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.state.responder_control import EVERY_MODEL, read_control
 from services.responder.state import Incident, ModelState, StateStore
 
-app = typer.Typer(
-    help="The responder: turns verdicts into actions. See what it does, stop it, try it dry.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="The model's name; without it, every model.", metavar="[MODEL]", show_default=False)]
 OnOff = Annotated[Literal["on", "off"], typer.Argument(help="Only say what would be done, or act again.", metavar="on|off")]
@@ -29,11 +26,10 @@ def status(model: Model = "", as_json: JsonFlag = False) -> None:
 
     Example: dojo responder status fraud_detection
     """
-    with desk() as here, errors_become_messages(SpecError):
-        specs = load_specs(here.settings.models_dir)
-        names = [_known(model, specs)] if model else sorted(specs)
+    with CommandContext() as here:
+        specs = {name: here.spec(name) for name in ([model] if model else here.models)}
         control = read_control(here.redis)
-        states = [StateStore(here.redis).load(name) for name in names]
+        states = [StateStore(here.redis).load(name) for name in specs]
     if as_json:
         print_json({"control": control, "models": [_plain(state) for state in states]})
         return
@@ -68,7 +64,7 @@ def log(
 
     Example: dojo responder log fraud_detection --limit 5
     """
-    with desk() as here:
+    with CommandContext() as here:
         ours = (e for e in here.audit.entries(newest_first=True) if e.kind == "response" and model in ("", e.model))
         entries = list(islice(ours, limit))[::-1]
     if as_json:
@@ -89,7 +85,7 @@ def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False)
 
     Example: [bold]dojo responder pause fraud_detection --why "we change the feed today"[/]
     """
-    _switch(model, True, why, who, as_json)
+    _switch(model, True, who, why, as_json)
 
 
 @app.command()
@@ -98,7 +94,7 @@ def resume(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False
 
     Example: [bold]dojo responder resume --why "the feed is as before"[/]
     """
-    _switch(model, False, why, who, as_json)
+    _switch(model, False, who, why, as_json)
 
 
 @app.command("dry-run")
@@ -107,26 +103,17 @@ def dry_run(state: OnOff, why: Why, who: Who = "", as_json: JsonFlag = False) ->
 
     Example: [bold]dojo responder dry-run on --why "new thresholds"[/]
     """
-    with desk() as here:
-        change = here.change(who or operating_system_user(), why)
-        changed = switch_dry_run(here.redis, state == "on", change.who, change.why, change.world_time)
+    with CommandContext() as here:
+        changed = actions.set_dry_run(here, state == "on", who, why)
     if as_json:
         print_json({"dry_run": state, "changed": changed})
     else:
         out.print(f"dry run is {state}{'' if changed else ' already'}", highlight=False)
 
 
-def _switch(model: str, on: bool, why: str, who: str, as_json: bool) -> None:
-    if not why.strip():
-        raise fail("--why is empty: say why, for whoever reads the audit trail", code=2)
-    with desk() as here, errors_become_messages(SpecError):
-        if model:
-            _known(model, load_specs(here.settings.models_dir))
-        try:
-            now = RedisWorldClock(here.redis).now()
-        except ClockNotSetError:
-            now = None  # a kill switch works without a world
-        changed = switch_pause(here.redis, model or EVERY_MODEL, on, who or operating_system_user(), why.strip(), now)
+def _switch(model: str, on: bool, who: str, why: str, as_json: bool) -> None:
+    with CommandContext() as here:
+        changed = (actions.pause if on else actions.resume)(here, model, who, why)
         control = read_control(here.redis)
     if as_json:
         print_json({"changed": changed, "control": control})
@@ -135,12 +122,6 @@ def _switch(model: str, on: bool, why: str, who: str, as_json: bool) -> None:
     out.print(f"{escape(model) or 'every model'}: {said}{'' if changed else ' already'}", highlight=False)
     if not on and model and control.pause_of(model) is not None:
         out.print("all models are still paused: dojo responder resume --why ...", highlight=False)
-
-
-def _known(model: str, specs: Any) -> str:
-    if model not in specs:
-        raise fail(f"there is no model {model!r}", f"models: {', '.join(sorted(specs))}")
-    return model
 
 
 def _plain(state: ModelState) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import desk, registry_of
+from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import anchors
 from dojo.core.state.audit import Entry, Kind
 
-app = typer.Typer(help="The audit trail: every change of a role, route, gate or rollout.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
@@ -30,7 +30,7 @@ def list_(
 
     Example: dojo audit list --model fraud_detection --kind alias
     """
-    with desk() as here:
+    with CommandContext() as here:
         newest = (
             entry
             for entry in here.audit.entries(newest_first=True)
@@ -59,7 +59,7 @@ def show(
 
     Example: dojo audit show 12
     """
-    with desk() as here:
+    with CommandContext() as here:
         entry = here.audit.get(number)
         if entry is None:
             raise fail(f"there is no readable entry {number}", "dojo audit list, or dojo audit verify")
@@ -85,10 +85,10 @@ def verify(as_json: JsonFlag = False) -> None:
 
     Example: dojo audit verify
     """
-    with desk() as here:
+    with CommandContext() as here:
         # Before the chain is read: an anchor is written after its entry, so none of these can be newer than what is checked.
         try:
-            remembered, missing = anchors(registry_of(here.settings)), ""
+            remembered, missing = anchors(here.registry), ""
         except RegistryUnavailableError as error:
             remembered, missing = {}, str(error)
         found = here.audit.verify(remembered)

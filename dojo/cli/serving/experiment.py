@@ -6,10 +6,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import ModelArgument, desk
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.context import CommandContext, ModelArgument
+from dojo.cli.output import JsonFlag, fail, out, print_json
 
-app = typer.Typer(help="A/B tests and canaries: what the split showed.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
@@ -23,13 +23,11 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
     Example: dojo experiment report fraud_detection
     """
     from dojo.core.lake import Lake
-    from dojo.core.spec.load import SpecError, load_spec
     from pipelines.experiments.assignment import last_experiment, requests
     from pipelines.experiments.report import report
 
-    with desk() as here:
-        with errors_become_messages(SpecError):
-            spec = load_spec(here.settings.models_dir / f"{model}.yaml")
+    with CommandContext() as here:
+        spec = here.spec(model)
         found = last_experiment(here.audit.entries(), model)
         if found is None:
             raise fail(

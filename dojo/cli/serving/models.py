@@ -1,26 +1,23 @@
-"""`dojo models`: what is in the registry, which roles the versions hold, and changing them (dojo/cli/serving/roles.py)."""
+"""`dojo models`: what is in the registry, which roles the versions hold, and changing them by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import mlflow_errors_become_messages, registry_of
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from dojo.cli.serving import roles
-from dojo.core.registry.errors import UnknownVersionError
+from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
+from dojo.cli.output import JsonFlag, err, fail, out, print_json
 from dojo.core.registry.versions import APPROVAL_TAG, GATE_TAG, ROLLED_BACK_TAG, ModelRegistry, Version
-from dojo.core.settings import load_settings
 
-app = typer.Typer(help="Registered model versions, their roles, and who gets which.", no_args_is_help=True)
-app.command()(roles.promote)
-app.command()(roles.rollback)
-app.command()(roles.approve)
+if TYPE_CHECKING:
+    from dojo.actions.roles import Roles
+
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
@@ -29,9 +26,8 @@ def list_(as_json: JsonFlag = False) -> None:
 
     Example: dojo models list
     """
-    with mlflow_errors_become_messages():
-        registry = registry_of(load_settings())
-        versions = [version for model in registry.models() for version in registry.versions(model)]
+    with CommandContext() as here:
+        versions = [version for model in here.registry.models() for version in here.registry.versions(model)]
     if as_json:
         print_json([_summary(version) for version in versions])
         return
@@ -65,8 +61,8 @@ def show(
     Example: dojo models show fraud_detection@1
     """
     model, _, wanted = version.partition("@")
-    with errors_become_messages(UnknownVersionError, next_step="dojo models list"), mlflow_errors_become_messages():
-        found = _find(registry_of(load_settings()), model, wanted or "champion")
+    with CommandContext() as here:
+        found = _find(here.registry, model, wanted or "champion")
     if as_json:
         print_json({**_summary(found), "run_id": found.run_id, "source": found.source, "tags": dict(found.tags)})
         return
@@ -83,6 +79,88 @@ def show(
         if name not in (GATE_TAG, APPROVAL_TAG, ROLLED_BACK_TAG):
             table.add_row(name, escape(value))
     out.print(table)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="The version that becomes champion.", metavar="MODEL@VERSION")],
+    why: Why,
+    who: Who = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a version that did not win at the gate or was rolled back.")
+    ] = False,
+    yes: Yes = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version champion by hand, at once, past shadow and canary; the old champion stays warm beside it.
+
+    Example: dojo models promote fraud_detection@2 --why "the rollout was stopped by an outage of the feature store"
+    """
+    from dojo.actions import roles
+
+    model, _, number = version.partition("@")
+    if not number.isdigit():
+        raise fail(f"expected MODEL@VERSION, for example fraud_detection@2, got {escape(version)}", "dojo models list", code=2)
+    with CommandContext() as here:
+        change = here.change(who, why)
+        plan = roles.plan_promotion(here, model, number, force)
+        confirm(plan, yes)
+        _say(roles.promote(here, plan, change), as_json)
+
+
+@app.command()
+def rollback(
+    model: ModelArgument,
+    why: Why,
+    to: Annotated[
+        str, typer.Option(help="The version that gets its role back; default: the previous champion.", metavar="VERSION")
+    ] = "",
+    who: Who = "",
+    force: Annotated[bool, typer.Option("--force", help="Also while a rollout is active: its controller gives way.")] = False,
+    yes: Yes = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give all traffic, and the role, back to the previous champion. With --to, traffic moves even while MLflow is down.
+
+    Example: dojo models rollback fraud_detection --why "declines doubled since noon"
+    """
+    from dojo.actions import roles
+
+    with CommandContext() as here:
+        change = here.change(who, why)
+        plan = roles.plan_rollback(here, model, to, force)
+        if not plan.known:
+            err.print(f"MLflow does not answer: whether there is a version {escape(to)} shows when the gateway loads it.")
+        confirm(plan, yes)
+        _say(roles.roll_back(here, plan, change), as_json)
+
+
+@app.command()
+def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+    """Let a rollout that waits for approval begin. Recorded on the version and in the audit trail, with who and why.
+
+    Example: dojo models approve fraud_detection --why "reviewed its segments with the payments team"
+    """
+    from dojo.actions import roles
+
+    with CommandContext() as here:
+        approval = roles.approve(here, model, here.change(who, why))
+    if as_json:
+        print_json(approval)
+    else:
+        said = f"{model}: version {approval.version} is approved by {escape(approval.who)}; its rollout begins"
+        out.print(said, highlight=False)
+
+
+def _say(roles: Roles, as_json: bool) -> None:
+    from dojo.core.registry.promotion import describe
+
+    if as_json:
+        print_json(roles)
+        return
+    holders = f"champion {roles.champion}, previous champion {roles.previous_champion or '-'}"
+    out.print(f"{roles.model}: {holders}", highlight=False)
+    out.print(f"route {roles.route.generation}, {describe(roles.route)}", highlight=False)
 
 
 def _find(registry: ModelRegistry, model: str, wanted: str) -> Version:

@@ -5,33 +5,23 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import (
-    Desk,
-    ModelArgument,
-    Who,
-    Why,
-    Yes,
-    confirm,
-    desk,
-    mlflow_errors_become_messages,
-    registry_of,
-)
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from dojo.cli.serving.strategies import DEFAULT_WEIGHTS, Wanted, arms_of, salt_of
-from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
-from dojo.core.registry.promotion import Change, describe, full_traffic
-from dojo.core.registry.versions import CHAMPION, ModelRegistry
-from dojo.core.settings import Settings
-from dojo.core.spec.load import SpecError, load_spec, load_specs
-from dojo.core.state.routes import STANDBY_ARM, Arm, Route, Strategy
+from dojo.actions import routes as actions
+from dojo.actions.routes import RoutePlan, Wanted, champion_if_known
+from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
+from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.registry.promotion import Change, describe
+from dojo.core.state.routes import Route
 
-app = typer.Typer(help="Which versions answer a model's traffic.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from dojo.core.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
 
 GATEWAY_TIMEOUT = 3.0  # seconds; somebody waits at the terminal
 
@@ -42,8 +32,8 @@ def list_(as_json: JsonFlag = False) -> None:
 
     Example: dojo routes list
     """
-    with desk() as here, errors_become_messages(SpecError):
-        routes = {model: here.routes.get(model) for model in load_specs(here.settings.models_dir)}
+    with CommandContext() as here:
+        routes = {model: here.routes.get(model) for model in here.models}
     if as_json:
         print_json(routes)
         return
@@ -65,10 +55,9 @@ def show(model: ModelArgument, as_json: JsonFlag = False) -> None:
 
     Example: dojo routes show fraud_detection
     """
-    with desk() as here:
-        _require_spec(here.settings, model)
-        route, served = here.routes.get(model), _served(here.settings, model)
-        champion = _champion_if_known(registry_of(here.settings), model)
+    with CommandContext() as here:
+        route, served = here.routes.get(here.require_model(model)), _served(here.settings, model)
+        champion = champion_if_known(here, model)
     notes = _disagreements(route, served, champion)
     if as_json:
         print_json({"model": model, "route": route, "gateway": served, "champion": champion, "notes": notes})
@@ -109,24 +98,9 @@ def set_(
 
     Example: dojo routes set fraud_detection --strategy ab --challenger 3 --weight 0.5 --why "does the bigger model catch more?"
     """
-    if (strategy is Wanted.CHAMPION) == bool(challenger):
-        raise fail(f"--strategy {strategy} {'takes no' if challenger else 'needs a'} --challenger", code=2)
-    if weight is not None and strategy not in DEFAULT_WEIGHTS:
-        raise fail(f"--strategy {strategy} takes no --weight: only ab and canary split the traffic", code=2)
-    unknown = errors_become_messages(UnknownVersionError, next_step="dojo models list")
-    with desk() as here, mlflow_errors_become_messages(), unknown:
+    with CommandContext() as here:
         change = here.change(who, why)
-        _require_spec(here.settings, model)
-        here.refuse_during_a_rollout(model)
-        current, registry = here.routes.get(model), registry_of(here.settings)
-        champion = registry.by_alias(model, CHAMPION)
-        if champion is None:
-            raise fail(f"{model}: no version is champion", "dojo models promote MODEL@VERSION")
-        if challenger:
-            registry.get(model, challenger)
-        arms = arms_of(strategy, champion.version, challenger, DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight)
-        salt = salt_of(current, strategy, arms, change)
-        _change_route(here, registry, model, strategy.strategy, arms, change, salt, current, yes, as_json)
+        _carry_out(here, actions.plan_route(here, model, strategy, change, challenger, weight), change, yes, as_json)
 
 
 @app.command()
@@ -135,65 +109,27 @@ def switch(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_j
 
     Example: dojo routes switch fraud_detection --why "the new version answers slowly at noon"
     """
-    with desk() as here:
+    with CommandContext() as here:
         change = here.change(who, why)
-        here.refuse_during_a_rollout(model)
-        current = here.routes.get(model)
-        standby = current.arm(STANDBY_ARM) if current else None
-        if current is None or standby is None:
-            raise fail(
-                f"{model}: nothing is warm to switch to (the route is {describe(current) if current else 'the champion'})",
-                f"dojo routes set {model} --strategy blue-green --challenger VERSION --why ...",
-            )
-        arms = full_traffic(standby.version, current.primary.version)
-        registry = registry_of(here.settings)
-        _change_route(here, registry, model, "blue_green", arms, change, current.salt, current, yes, as_json)
+        _carry_out(here, actions.plan_switch(here, model), change, yes, as_json)
 
 
-def _change_route(
-    here: Desk,
-    registry: ModelRegistry,
-    model: str,
-    strategy: Strategy,
-    arms: tuple[Arm, ...],
-    change: Change,
-    salt: str,
-    current: Route | None,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """Confirm, change, and say what the change did not do. Raises ConflictError when somebody was faster."""
-    now = describe(current) if current else "the registry's champion"
-    confirm(f"{model}: {strategy}, {', '.join(f'{a.name} {a.version} {a.weight:.4g} {a.mode}' for a in arms)}; now {now}.", yes)
-    route = here.champions(registry).route(
-        model, strategy, arms, change, salt=salt, expected=current.generation if current else 0
-    )
-    champion = _champion_if_known(registry, model)
+def _carry_out(here: CommandContext, plan: RoutePlan, change: Change, yes: bool, as_json: bool) -> None:
+    """Confirm, change, and say what the change did not do."""
+    confirm(plan, yes)
+    route, champion = actions.change_route(here, plan, change), champion_if_known(here, plan.model)
     if as_json:
-        print_json({"model": model, "route": route, "champion": champion})
+        print_json({"model": plan.model, "route": route, "champion": champion})
         return
-    out.print(f"{model}: route {route.generation}, {describe(route)}", highlight=False)
+    out.print(f"{plan.model}: route {route.generation}, {describe(route)}", highlight=False)
     primary = route.primary.version
     if champion != primary:
         out.print(
             f"Traffic only: the registry's champion is still {champion or 'unknown'}. "
-            f"To make it permanent: dojo models promote {model}@{primary} --why ...",
+            f"To make it permanent: dojo models promote {plan.model}@{primary} --why ...",
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _require_spec(settings: Settings, model: str) -> None:
-    with errors_become_messages(SpecError):
-        load_spec(settings.models_dir / f"{model}.yaml")
-
-
-def _champion_if_known(registry: ModelRegistry, model: str) -> str | None:
-    try:
-        found = registry.by_alias(model, CHAMPION)
-    except RegistryUnavailableError:
-        return None
-    return found.version if found else None
 
 
 def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.live import Live
 
+from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.core.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
+    from dojo.core.settings import Settings
     from dojo.stack.status import StackStatus
 
 
@@ -98,8 +98,8 @@ def _join_containers(settings: Settings, transactions: Path | None, as_json: boo
 
 
 def _settings() -> Settings:
-    with errors_become_messages(SettingsError):
-        return load_settings()
+    with CommandContext() as here:
+        return here.settings
 
 
 def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
@@ -147,6 +147,8 @@ def _import(transactions: Path) -> Path:
 
 def _wait_until_healthy(home: Path) -> StackStatus:
     """Show each process' way to health on stderr: live on a terminal, a line per change elsewhere."""
+    from rich.live import Live
+
     from dojo.cli.stack.view import StateChanges, starting_table
     from dojo.stack.control import wait_until_healthy
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
-from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.cli.context import CommandContext
+from dojo.cli.output import JsonFlag, out, print_json
 from dojo.stack.doctor_checks import INSTALL, Check, DoctorVerdict
+
+if TYPE_CHECKING:
+    from dojo.core.settings import Settings
 
 _TOOLS = {
     "docker": "the compose mode",
@@ -31,9 +35,8 @@ def doctor(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo doctor --json[/]
     """
-    with errors_become_messages(SettingsError):
-        settings = load_settings()
-    checks = list(examine(settings))
+    with CommandContext() as here:
+        checks = list(examine(here.settings))
     if as_json:
         print_json(checks)
     else:

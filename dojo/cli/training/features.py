@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.core.settings import load_settings
+from dojo.cli.context import CommandContext
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json, progress_bar
+from dojo.cli.training.terminal import parse_time
 
 if TYPE_CHECKING:
     from feature_repo.freshness import JudgedView
     from pipelines.features.catalog_report import CatalogEntry
 
-app = typer.Typer(help="Bring features online, look them up.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
@@ -37,25 +35,14 @@ def materialize(
 
     Example: [bold]dojo features materialize --as-of 2018-06-10T08:00[/]
     """
-    from redis.exceptions import RedisError
+    from rich.table import Table
 
-    from dojo.core.state.clock import ClockNotSetError
     from pipelines.features.materialize import EmptyLakeError
     from pipelines.features.once import materialize_once
 
-    settings = load_settings()
-    with (
-        errors_become_messages(RedisError, next_step="is the stack running? dojo status, dojo up"),
-        errors_become_messages(ClockNotSetError, EmptyLakeError),
-        Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar,
-    ):
-        task = bar.add_task("asking Redis", total=1.0)
-        done = materialize_once(
-            settings,
-            None if as_of is None else _moment(as_of),
-            "cli",
-            lambda what, share: bar.update(task, description=escape(what), completed=share),
-        )
+    moment = None if as_of is None else parse_time(as_of)
+    with CommandContext() as here, errors_become_messages(EmptyLakeError), progress_bar("asking Redis") as progress:
+        done = materialize_once(here.settings, moment, "cli", progress)
     if as_json:
         print_json(dataclasses.asdict(done))
         return
@@ -78,14 +65,11 @@ def catalog(
 
     Example: [bold]dojo features catalog --search "merchant risk"[/]
     """
-    from dojo.core.spec.load import SpecError, load_specs
     from pipelines.features.catalog_report import catalog_entries
     from pipelines.features.catalog_report import search as matching
 
-    settings = load_settings()
-    freshness = _freshness(settings.redis)
-    with errors_become_messages(SpecError):
-        entries = catalog_entries(load_specs(settings.models_dir).values(), freshness)
+    with CommandContext() as here:
+        entries = catalog_entries([here.spec(model) for model in here.models], _freshness(here))
     found = matching(entries, search) if search else entries
     if not found:
         raise fail(f"no feature matches {search!r}", "dojo features catalog lists them all")
@@ -98,6 +82,8 @@ def catalog(
 
 def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
     """A view's features under one line of what they share."""
+    from rich.table import Table
+
     shared = entries[0]
     readers = sorted({model for entry in entries for model in entry.models})
     out.print(
@@ -112,24 +98,14 @@ def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
     out.print(table)
 
 
-def _freshness(redis_url: str) -> dict[str, JudgedView] | None:
+def _freshness(here: CommandContext) -> dict[str, JudgedView] | None:
     """View -> verdict, None when Redis does not answer or the world has no time."""
     from redis.exceptions import RedisError
 
-    from dojo.core.connections import connect_redis
-    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+    from dojo.core.state.clock import ClockNotSetError
     from feature_repo.freshness import read_freshness
 
-    redis = connect_redis(redis_url)
     try:
-        return {view.view: view for view in read_freshness(redis, RedisWorldClock(redis).now())}
+        return {view.view: view for view in read_freshness(here.redis, here.now())}
     except (RedisError, ClockNotSetError):
         return None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise fail(f"--as-of: expected an ISO 8601 time such as 2018-06-10T08:00, got {text!r}", code=2) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markdown import Markdown
-from rich.table import Table
 
+from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
-from dojo.cli.training.terminal import SpecName, parse_time, quiet_libraries, say
+from dojo.cli.training.terminal import parse_time, quiet_libraries, say
 
 if TYPE_CHECKING:
-    from dojo.core.settings import Settings
     from services.trainer.airflow_client import AirflowClient
 
 SABOTAGES = ("slow_by_night",)
@@ -26,11 +23,11 @@ MEANINGS = {
     "regression": "the challenger is worse, the champion stays; its owner was paged",
 }
 
-gate_app = typer.Typer(help="What the gate between a challenger and the champion decided.", no_args_is_help=True)
+gate_app = typer.Typer(no_args_is_help=True)
 
 
 def retrain(
-    model: SpecName,
+    model: ModelArgument,
     reason: Annotated[str, typer.Option(help="Why; for the audit trail.", metavar="TEXT")] = "by hand",
     as_of: Annotated[
         str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
@@ -49,33 +46,25 @@ def retrain(
 
     Example: dojo retrain fraud_detection --reason "drift in merchant_risk_7d"
     """
-    from redis.exceptions import RedisError
+    from rich.table import Table
 
-    from dojo.core.connections import redis_address
-    from dojo.core.registry.errors import RegistryUnavailableError
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
-    from dojo.core.state.clock import ClockNotSetError
     from services.trainer.airflow import airflow_client
     from services.trainer.airflow_client import AirflowError
 
     if sabotage and (sabotage not in SABOTAGES or not in_process):
         raise fail(f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got {sabotage!r}", code=2)
     quiet_libraries()
-    settings = load_settings()
     moment = parse_time(as_of) if as_of else None
     with (
-        errors_become_messages(SpecError, ClockNotSetError),
+        CommandContext() as here,
         errors_become_messages(AirflowError, next_step="dojo logs airflow, or --in-process without it"),  # nothing was begun
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
     ):
-        load_spec(settings.models_dir / f"{model}.yaml")
-        client = None if in_process else airflow_client(settings)
+        here.spec(model)
+        client = None if in_process else airflow_client(here.settings)
         answer = (
-            _in_airflow(settings, client, model, reason, moment, dry_run)
+            _in_airflow(here, client, model, reason, moment, dry_run)
             if client
-            else _here(settings, model, reason, moment, dry_run, sabotage)
+            else _here(here, model, reason, moment, dry_run, sabotage)
         )
     if as_json:
         print_json(answer)
@@ -93,7 +82,7 @@ def retrain(
 
 
 def _in_airflow(
-    settings: Settings, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
+    here: CommandContext, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
 ) -> dict[str, Any]:
     from pipelines.dags.failure_notes import failure_note
     from services.trainer.airflow import RetrainingFailedError, ask, wait
@@ -102,12 +91,12 @@ def _in_airflow(
     asked = {
         "as_of": moment.isoformat() if moment else None,
         "reason": reason,
-        "who": getpass.getuser(),
+        "who": operating_system_user(),
         "dry_run": dry_run,
     }
     run = ask(client, model, asked)
     say(f"in Airflow: {run.url}", 0.0)
-    note = failure_note(settings.home, run.dag_id, run.run_id)
+    note = failure_note(here.settings.home, run.dag_id, run.run_id)
     with (
         errors_become_messages(
             RetrainingFailedError,
@@ -120,14 +109,14 @@ def _in_airflow(
         return {**wait(client, run, say, note), "dry_run": dry_run}
 
 
-def _here(settings: Settings, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str) -> dict[str, Any]:
-    from dojo.core.connections import connect_redis
+def _here(
+    here: CommandContext, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str
+) -> dict[str, Any]:
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
-    from dojo.core.state.clock import RedisWorldClock
     from pipelines.training.job import Job, key_by_hand
     from services.trainer.airflow import active_run, airflow_client
 
-    client = airflow_client(settings)
+    client = airflow_client(here.settings)
     if client and (run := active_run(client, model)):
         raise fail(f"{model}: Airflow is retraining it: {run.url}", "Wait for its end, or retrain without --in-process.")
 
@@ -136,14 +125,14 @@ def _here(settings: Settings, model: str, reason: str, moment: datetime | None, 
     from pipelines.tasks import REFUSALS
     from pipelines.training.sabotage import slow_by_night
 
-    when = moment or RedisWorldClock(connect_redis(settings.redis)).now()
-    champion = ModelRegistry(settings.mlflow).by_alias(model, CHAMPION)
-    spec = (settings.models_dir / f"{model}.yaml").read_bytes()
+    when = moment or here.now()
+    champion = ModelRegistry(here.settings.mlflow).by_alias(model, CHAMPION)
+    spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
     kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
     key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
-    job = Job(model=model, key=key, as_of=when, reason=reason, who=getpass.getuser(), dry_run=dry_run)
+    job = Job(model=model, key=key, as_of=when, reason=reason, who=operating_system_user(), dry_run=dry_run)
     with errors_become_messages(*REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."):
-        return run_retraining(job, settings, say, slow_by_night if sabotage else None)
+        return run_retraining(job, here.settings, say, slow_by_night if sabotage else None)
 
 
 @gate_app.command()
@@ -155,9 +144,9 @@ def show(
 
     Example: dojo gate show fraud_detection@2
     """
-    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+    from rich.markdown import Markdown
+
     from dojo.core.registry.versions import GATE_TAG, ModelRegistry
-    from dojo.core.settings import load_settings
     from pipelines.gate.report import markdown
     from pipelines.release.job_runs import logged_decision, newest_run_with
 
@@ -165,13 +154,8 @@ def show(
     if not model:
         raise fail(f"expected MODEL or MODEL@VERSION, such as fraud_detection@2, got {version!r}", code=2)
     quiet_libraries()
-    registry = ModelRegistry(load_settings().mlflow)
-    with (
-        errors_become_messages(
-            UnknownVersionError, next_step="dojo models list; without @VERSION the newest decision is shown"
-        ),
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-    ):
+    with CommandContext() as here:
+        registry = ModelRegistry(here.settings.mlflow)
         if number:
             run_id = registry.get(model, number).run_id
         else:

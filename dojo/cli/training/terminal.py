@@ -8,14 +8,10 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
-import typer
 from rich.markup import escape
 
 from dojo.cli.output import err, fail
-
-SpecName = Annotated[str, typer.Argument(help="The model's name: a file in models/ without .yaml.", metavar="MODEL")]
 
 
 def quiet_libraries() -> None:

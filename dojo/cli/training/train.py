@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,9 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import (
-    SpecName,
     parse_date,
     parse_mapping,
     parse_time,
@@ -24,7 +23,7 @@ from dojo.cli.training.terminal import (
 
 
 def train(
-    model: SpecName,
+    model: ModelArgument,
     as_of: Annotated[
         str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
     ] = "",
@@ -36,14 +35,7 @@ def train(
 
     Example: dojo train fraud_detection
     """
-    from redis.exceptions import RedisError
-
-    from dojo.core.connections import connect_redis, redis_address
-    from dojo.core.registry.errors import RegistryUnavailableError
     from dojo.core.registry.versions import CHAMPION
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import load_spec
-    from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
     from pipelines.retraining import run_retraining
     from pipelines.tasks import REFUSALS
     from pipelines.training.dataset.build import feature_hash
@@ -52,29 +44,26 @@ def train(
     from pipelines.training.steps import read_evaluation, read_fit
 
     quiet_libraries()
-    settings = load_settings()
-    again = f"dojo train {model}"
     with (
-        errors_become_messages(ClockNotSetError, RetrainingRunningError),
-        errors_become_messages(*REFUSALS, next_step=f"Mend what it says, then train again: {again}"),
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-        errors_become_messages(RedisError, next_step=f"Is Redis running at {redis_address(settings.redis)}? dojo status"),
+        CommandContext() as here,
+        errors_become_messages(RetrainingRunningError),
+        errors_become_messages(*REFUSALS, next_step=f"Mend what it says, then train again: dojo train {model}"),
     ):
-        redis = connect_redis(settings.redis)
-        redis.ping()  # the version's role is recorded there: better no version than one that nobody knows of
-        moment = parse_time(as_of) if as_of else RedisWorldClock(redis).now()
-        file = settings.models_dir / f"{model}.yaml"
-        load_spec(file)
+        here.spec(model)
+        # Asks Redis, where the version's role is recorded: without it no version is made.
+        world_time = here.now_if_set()
+        moment = parse_time(as_of) if as_of else world_time or here.now()
+        spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
         job = Job(
             model=model,
-            key=key_by_hand(moment, file.read_bytes(), None, "ungated", f"features.{feature_hash()[:8]}"),
+            key=key_by_hand(moment, spec, None, "ungated", f"features.{feature_hash()[:8]}"),
             as_of=moment,
             reason="trained by hand (dojo train)",
-            who=getpass.getuser(),
+            who=operating_system_user(),
             gate=False,
         )
-        answer = run_retraining(job, settings, say)
-        left = job.workspace(settings.home)
+        answer = run_retraining(job, here.settings, say)
+        left = job.workspace(here.settings.home)
         fit, evaluation = read_fit(left), read_evaluation(left)
 
     note = (
@@ -116,9 +105,7 @@ def reproduce(
     """
     from dojo.core.lake import Lake
     from dojo.core.registry.bundle import CorruptBundleError
-    from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
     from dojo.core.registry.versions import ModelRegistry
-    from dojo.core.settings import load_settings
     from pipelines.reproduce import reproduce as rebuild
     from pipelines.reproduce import reproduced
     from pipelines.training.errors import TrainingRefusedError
@@ -127,15 +114,13 @@ def reproduce(
     if not (model and separator and number):
         raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
     quiet_libraries()
-    settings = load_settings()
     with (
+        CommandContext() as here,
         errors_become_messages(TrainingRefusedError, CorruptBundleError),
-        errors_become_messages(UnknownVersionError, next_step=f"dojo models show {model}"),
-        errors_become_messages(RegistryUnavailableError, next_step="Is MLflow running? dojo status"),
-        workspace(settings.home) as directory,
+        workspace(here.settings.home) as directory,
     ):
-        registry = ModelRegistry(settings.mlflow)
-        comparisons = rebuild(registry, Lake(settings.lake_dir), registry.get(model, number), directory, say)
+        registry = ModelRegistry(here.settings.mlflow)
+        comparisons = rebuild(registry, Lake(here.settings.lake_dir), registry.get(model, number), directory, say)
 
     same = reproduced(comparisons)
     if as_json:
@@ -174,20 +159,18 @@ def backtest(
     """
     import msgspec
 
-    from dojo.core.settings import load_settings
-    from dojo.core.spec.load import SpecError, load_spec
     from dojo.shop.datasets import DatasetError, read_transactions
     from pipelines.backtest.protocol import Period, ProtocolError
     from pipelines.backtest.run import backtest as run_backtest
 
     quiet_libraries()
-    settings = load_settings()
     with (
-        errors_become_messages(SpecError, DatasetError, ProtocolError),
+        CommandContext() as here,
+        errors_become_messages(DatasetError, ProtocolError),
         TemporaryDirectory(prefix="dojo-backtest-") as directory,
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
-        spec = load_spec(settings.models_dir / f"{model}.yaml")
+        spec = here.spec(model)
         rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from redis.exceptions import RedisError
 
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.actions import world as actions
+from dojo.cli.context import CommandContext
+from dojo.cli.output import JsonFlag, out, print_json
 from dojo.cli.world.drift import app as drift_app
-from dojo.core.connections import connect_redis, redis_address
-from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 
-app = typer.Typer(
-    help="The world: its clock (look at it, pause it, let it run), and drift that you cause.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 app.add_typer(drift_app, name="drift")
 
 
@@ -27,8 +21,8 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo world status --json[/]
     """
-    with _clock() as (clock, _):
-        _show(clock, as_json)
+    with CommandContext() as here:
+        _show(here, as_json)
 
 
 @app.command()
@@ -37,9 +31,9 @@ def pause(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo world pause[/]
     """
-    with _clock() as (clock, _):
-        clock.set_speed(0)
-        _show(clock, as_json)
+    with CommandContext() as here:
+        actions.pause(here)
+        _show(here, as_json)
 
 
 @app.command()
@@ -53,29 +47,13 @@ def resume(
 
     Example: [bold]dojo world resume --speed 600[/]   (a world hour in six seconds)
     """
-    with _clock() as (clock, settings):
-        clock.set_speed(settings.speed if speed is None else speed)
-        _show(clock, as_json)
+    with CommandContext() as here:
+        actions.resume(here, speed)
+        _show(here, as_json)
 
 
-@contextmanager
-def _clock() -> Iterator[tuple[RedisWorldClock, Settings]]:
-    with errors_become_messages(SettingsError):
-        settings = load_settings()
-    client = connect_redis(settings.redis)
-    try:
-        client.ping()  # the clock itself takes an absent Redis for a world without time
-        yield RedisWorldClock(client), settings
-    except ClockNotSetError as error:
-        raise fail(str(error), "dojo data history") from error
-    except RedisError as error:
-        raise fail(f"Redis does not answer at {redis_address(settings.redis)}: {error}", "dojo up") from error
-    finally:
-        client.close()
-
-
-def _show(clock: RedisWorldClock, as_json: bool) -> None:
-    now, speed = clock.now(), clock.speed()
+def _show(here: CommandContext, as_json: bool) -> None:
+    now, speed = here.clock.now(), here.clock.speed()
     if as_json:
         print_json({"time": now, "speed": speed, "paused": speed == 0})
     else:

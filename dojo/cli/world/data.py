@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.core.settings import load_settings
+from dojo.cli.context import CommandContext
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json, progress_bar
 
-app = typer.Typer(help="Bring transactions in and build a world's history.", no_args_is_help=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr that a (step, share) callback moves."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda step, share: bar.update(task, description=escape(step), completed=share)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("import")
@@ -45,18 +33,20 @@ def import_(
 
     Example: [bold]dojo data import payments.csv --map shop=merchant_id --map paid_at=time[/]
     """
+    from rich.table import Table
+
     from dojo.shop.datasets import DatasetError
     from services.simulator.sources.importing import import_transactions
 
     mapping = _mapping(map_ or [])
-    directory = load_settings().imports_dir
     # A terminated import cleans up behind itself, like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
+        CommandContext() as here,
         errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
-        _progress() as progress,
+        progress_bar("starting") as progress,
     ):
-        imported = import_transactions(file, directory, mapping, progress)
+        imported = import_transactions(file, here.settings.imports_dir, mapping, progress)
     if as_json:
         print_json(imported)
         return
@@ -104,21 +94,14 @@ def history(
 
     Example: [bold]dojo data history --days 60[/]
     """
-    from redis.exceptions import RedisError
-
-    from dojo.core.spec.load import SpecError
     from dojo.shop.datasets import DatasetError
     from services.simulator.opening import open_world
     from services.simulator.sources.span import TooShortError
     from services.simulator.world import OtherWorldError
 
-    settings = load_settings()
-    with errors_become_messages(DatasetError, SpecError, OtherWorldError, TooShortError):
-        opened = open_world(settings, days)
-        with (
-            errors_become_messages(RedisError, next_step="start the stack with dojo up, or set DOJO_REDIS_URL"),
-            _progress() as progress,
-        ):
+    with CommandContext() as here, errors_become_messages(DatasetError, OtherWorldError, TooShortError):
+        opened = open_world(here.settings, days)
+        with progress_bar("starting") as progress:
             ready = opened.ensure(progress)
     result = {
         "built": ready.built is not None,

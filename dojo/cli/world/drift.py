@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -12,15 +10,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import Desk, Who, desk, operating_system_user
+from dojo.actions.world import NO_REASON, start_drift, stop_drifts
+from dojo.cli.context import CommandContext, Who
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.core.spec.durations import format_duration, parse_duration
-from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.shop.drift_kinds import KINDS, SUDDEN, KindOfDrift
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 
 Why = Annotated[str, typer.Option(help="The reason; it goes into the audit trail.")]
-NO_REASON = "no reason given"
 
 
 def _strength(about: KindOfDrift, strength: float) -> str:
@@ -65,13 +62,10 @@ def start(
 
     Example: [bold]dojo world drift start unit_bug --why "does anybody notice?"[/]
     """
-    with _changing() as (here, table, now):
-        if kind in KINDS and KINDS[kind].synthetic_only and here.settings.world_source == "replay":
-            raise fail(f"{kind} changes what fraudsters do; this world repeats recorded payments (DOJO_WORLD_SOURCE=replay)")
-        started = table.start(
-            kind, now, strength=strength, ramp=_duration(ramp), who=who or operating_system_user(), why=why.strip() or NO_REASON
-        )
-    _show([started], now, as_json, one=True)
+    grows = _duration(ramp)
+    with CommandContext() as here, errors_become_messages(DriftError):
+        started = start_drift(here, kind, who, why, strength, grows)
+    _show([started], started.started, as_json, one=True)
     if not as_json:
         out.print(f"[bold]end it[/]  dojo world drift stop {kind}", highlight=False)
 
@@ -90,10 +84,9 @@ def stop(
     """
     if bool(kind) == everything:
         raise fail("say which drift ends: its KIND, or --all", code=2)
-    with _changing() as (_, table, now):
-        kinds = [drift.kind for drift in table.active()] if everything else [kind]
-        by = {"who": who or operating_system_user(), "why": why.strip() or NO_REASON}
-        ended = [table.stop(name, now, **by) for name in kinds]
+    with CommandContext() as here, errors_become_messages(DriftError):
+        ended = stop_drifts(here, kind, who, why)
+        now = here.now()
     _show(ended, now, as_json)
 
 
@@ -103,19 +96,9 @@ def list_(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo world drift list --json[/]
     """
-    with _changing() as (_, table, now):
-        drifts = table.all()
+    with CommandContext() as here, errors_become_messages(DriftError):
+        drifts, now = DriftTable(here.redis).all(), here.now()
     _show(list(drifts), now, as_json)
-
-
-@contextmanager
-def _changing() -> Iterator[tuple[Desk, DriftTable, datetime]]:
-    with desk() as here, errors_become_messages(DriftError):
-        try:
-            now = RedisWorldClock(here.redis).now()
-        except ClockNotSetError as error:
-            raise fail(str(error), "dojo data history") from error
-        yield here, DriftTable(here.redis), now
 
 
 def _duration(text: str | None) -> timedelta | None:

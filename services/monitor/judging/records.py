@@ -4,7 +4,6 @@
     dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> the Verdict over the latest window
     dojo:monitor:history:<model>:<check>:<window>      list, newest first: what each judged window measured
     dojo:monitor:troubles:<model>                      list, newest first: verdicts of warning and worse
-    dojo:monitor:marks:<model>                         hash: verdict's id -> Mark
 
 A window's verdicts, their events and the note that it was judged are written in one transaction: no verdict is told twice or forgotten.
 """
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 from redis import Redis
@@ -22,6 +21,7 @@ from redis.client import Pipeline
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Check, Stream, Verdict, encode
 from dojo.core.judging.drift import Measurements, Severity
+from dojo.core.state.verdict_marks import troubles_key
 from services.monitor.counting.state import PREFIX
 from services.monitor.judging.verdicts import TROUBLE, is_news
 
@@ -49,16 +49,6 @@ class HistoryRow(msgspec.Struct, frozen=True):
     severity: Severity
     rows: int
     values: dict[str, Measure]
-
-
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's word on a verdict. world_time: of the marking."""
-
-    verdict: Verdict
-    kind: Literal["false_alarm"]
-    who: str
-    why: str
-    world_time: datetime | None
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -107,18 +97,6 @@ class MonitorRecords:
             newest.setdefault((row.start, row.version), row)
         return sorted(newest.values(), key=lambda row: row.start)
 
-    def troubles(self, model: str) -> list[Verdict]:
-        """Verdicts of warning and worse, newest first."""
-        rows = cast("list[bytes]", self._redis.lrange(troubles_key(model), 0, -1))
-        return [msgspec.json.decode(row, type=Verdict) for row in rows]
-
-    def marks(self, model: str) -> dict[str, Mark]:
-        rows = cast("dict[bytes, bytes]", self._redis.hgetall(marks_key(model)))
-        return {name.decode(): msgspec.json.decode(content, type=Mark) for name, content in rows.items()}
-
-    def mark(self, mark: Mark) -> None:
-        self._redis.hset(marks_key(mark.verdict.model), mapping={mark.verdict.event_id: msgspec.json.encode(mark)})
-
     def write(self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[WindowKey, int]]) -> None:
         """Everything about judged windows, into a transaction."""
         for one in done:
@@ -160,14 +138,6 @@ def verdicts_key(model: str) -> str:
 
 def history_key(model: str, check: Check, window: str) -> str:
     return f"{PREFIX}:history:{model}:{check}:{window}"
-
-
-def troubles_key(model: str) -> str:
-    return f"{PREFIX}:troubles:{model}"
-
-
-def marks_key(model: str) -> str:
-    return f"{PREFIX}:marks:{model}"
 
 
 def _spot_field(spot: WindowKey) -> str:

@@ -9,7 +9,8 @@ import yaml
 
 from dojo.core.events.types import Check
 from dojo.core.spec.schema import Levels, ModelSpec
-from services.monitor.judging.records import HistoryRow, Mark
+from dojo.core.state.verdict_marks import Mark
+from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.severity import ADAPTIVE_WINDOWS
 from services.monitor.judging.verdicts import TROUBLE
 

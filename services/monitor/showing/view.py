@@ -11,7 +11,8 @@ from rich.text import Text
 from dojo.core.events.types import Verdict
 from dojo.core.judging.drift import ORDER, Finding, Severity
 from dojo.core.spec.durations import format_duration
-from services.monitor.judging.records import HistoryRow, Mark
+from dojo.core.state.verdict_marks import Mark
+from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.tuning import Proposal
 from services.monitor.judging.verdicts import TROUBLE
 

@@ -404,7 +404,7 @@ def test_dojo_retrain_here_and_dojo_gate_show(
     ("arguments", "code", "said"),
     [
         (("retrain", APPROVED, "--as-of", "2031-01-01"), 1, "stale data"),
-        (("retrain", "nobody"), 1, "nobody.yaml: cannot be read"),
+        (("retrain", "nobody"), 2, "no model nobody; there are"),
         (("retrain", APPROVED, "--sabotage", "slow_by_night"), 2, "together with --in-process"),
         (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
         (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from dojo.cli.app import build
+from tests.support.commands import every_command
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,14 +41,6 @@ def test_every_cited_key_or_name_exists(page: str, path: str, name: str) -> None
         assert re.search(rf"^\s*(?:def |class )?{re.escape(name)}\b", text, re.MULTILINE), f"{page} cites {path}: {name}"
 
 
-def commands(command: Any, path: tuple[str, ...] = ("dojo",)) -> Iterator[str]:
-    if hasattr(command, "commands"):
-        for name, child in command.commands.items():
-            yield from commands(child, (*path, name))
-    else:
-        yield " ".join(path)
-
-
 def test_the_command_page_lists_exactly_the_commands_that_exist() -> None:
     documented = re.findall(r"^\| `(dojo [a-z -]+)` \|", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
-    assert sorted(documented) == sorted(commands(typer.main.get_command(build())))
+    assert sorted(documented) == sorted(every_command())

@@ -13,12 +13,11 @@ from typing import Any
 
 import msgspec
 import pytest
-import typer
 import yaml
 
-from dojo.cli.app import build
 from dojo.core.events.types import Check
 from dojo.stack.observability.files import OWNERS
+from tests.support.commands import every_command
 from tests.support.installed import installed
 from tests.support.promql import labels, metric, selectors, tokens
 
@@ -197,19 +196,6 @@ def test_a_runbook_has_its_sections_and_leads_somewhere(runbook: Path) -> None:
         assert text.split(f"## {section}\n")[1].split("\n## ")[0].strip(), f"{section} is empty"
     for target in re.findall(r"\]\(([^)]+)\)", text):
         assert (runbook.parent / target).exists(), target
-
-
-def commands(command: Any, path: tuple[str, ...] = ("dojo",)) -> Iterator[str]:
-    if hasattr(command, "commands"):
-        for name, child in command.commands.items():
-            yield from commands(child, (*path, name))
-    else:
-        yield " ".join(path)
-
-
-@cache
-def every_command() -> set[str]:
-    return set(commands(typer.main.get_command(build())))
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)

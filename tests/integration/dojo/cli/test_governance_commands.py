@@ -192,7 +192,11 @@ def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> N
             1,
             "differ in name and version",
         ),
-        (("routes", "set", "no_model", "--strategy", "champion", "--why", "x"), 1, "no_model.yaml"),
+        (
+            ("routes", "set", "no_model", "--strategy", "champion", "--why", "x"),
+            2,
+            "no model no_model; there are fraud_detection",
+        ),
         (("routes", "switch", MODEL, "--why", "x"), 1, "nothing is warm to switch to"),
         (("audit", "show", "1"), 1, "no readable entry 1"),
         (("experiment", "report", MODEL), 1, "its traffic was never split"),
@@ -485,25 +489,3 @@ def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(plat
     shown = platform.run("alerts", "--source", "alertmanager").stdout
     assert "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down" in shown
     assert "No such message." in platform.run("alerts", "--source", "nobody").stdout
-
-
-def test_without_redis_every_command_says_so(platform: Platform) -> None:
-    nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    for arguments in (
-        ("audit", "list"),
-        ("audit", "verify"),
-        ("alerts",),
-        ("routes", "list"),
-        ("routes", "show", MODEL),
-        ("models", "promote", f"{MODEL}@2", "--why", "x"),
-    ):
-        failed = platform.run(*arguments, code=1, DOJO_REDIS_URL=nowhere)
-        assert "Redis does not answer at 127.0.0.1" in failed.stderr
-        assert "dojo up" in failed.stderr
-
-
-def test_without_a_world_there_is_no_time_to_record(platform: Platform) -> None:
-    platform.redis.flushdb()
-    failed = platform.run("models", "promote", f"{MODEL}@2", "--why", "x", code=1)
-    assert "no time yet" in failed.stderr
-    assert platform.roles() == {CHAMPION: "1"}

@@ -13,6 +13,7 @@ from dojo.core.events.types import Event, Stream, Verdict
 from dojo.core.lake import Lake
 from dojo.core.state.freshness import record_freshness
 from dojo.core.state.skew import SkewMeasurement, latest_skew
+from dojo.core.state.verdict_marks import VerdictMarks
 from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.monitor.metrics import LEVELS
 from services.recorder.rows import frame_of
@@ -111,7 +112,7 @@ def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothin
     over = watch.verdict("input_drift")
     assert (over.severity, over.since) == ("ok", None)
     told, gauge = len(watch.told("input_drift")), watch.gauge("input_drift")
-    troubles = len(watch.monitoring.records.troubles(MODEL))
+    troubles = len(VerdictMarks(watch.monitoring.client).troubles(MODEL))
     psi = watch.metrics.psi.labels(MODEL, "amount", "hour")._value.get()
 
     watch.append(watch.shop.predictions(START + HOUR * 14, 10, shift=1.0))
@@ -120,7 +121,7 @@ def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothin
     assert (course[START + HOUR * 14].rows, course[START + HOUR * 14].severity) == (PER_HOUR + 10, "critical")
     assert watch.verdict("input_drift") == over, "the latest window is that of before"
     assert len(watch.told("input_drift")) == told
-    assert len(watch.monitoring.records.troubles(MODEL)) == troubles
+    assert len(VerdictMarks(watch.monitoring.client).troubles(MODEL)) == troubles
     assert watch.gauge("input_drift") == gauge == LEVELS["ok"]
     watch.restart()
     watch.look(START + HOUR * 19 + timedelta(minutes=47))

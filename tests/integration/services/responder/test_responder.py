@@ -24,11 +24,11 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.drift_reports import drift_report
+from dojo.core.state.responder_control import switch_dry_run, switch_pause
 from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
-from services.responder.control import switch_dry_run, switch_pause
 from services.responder.responder import DEAD_LETTERS_KEY
 from services.responder.state import Action
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
@@ -700,14 +700,14 @@ def test_the_commands_show_stop_and_rehearse(command: Callable[..., Result], sho
     ]
     assert "dry run: would have ordered a retraining" in command("log", "shop", "--limit", "3").stdout
     wrong = command("pause", "nobody", "--why", "x")
-    assert (wrong.exit_code, "there is no model 'nobody'" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "no model nobody; there are" in wrong.output) == (2, True)
     assert command("resume", "--why", " ").exit_code == 2
 
 
 def test_moments_of_the_trail_say_since_when_a_version_has_traffic(shop: Surroundings) -> None:
     """Through changes of the route that keep its traffic, and not before."""
     from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
-    from services.responder.control import Control
+    from dojo.core.state.responder_control import Control
     from services.responder.situation import Situation
 
     champions = RoleChanges(shop.registry, shop.routes, shop.audit)

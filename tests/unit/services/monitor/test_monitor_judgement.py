@@ -11,6 +11,7 @@ import pytest
 from dojo.core.judging.drift import Measured, confirm, level_of, pace, worst
 from dojo.core.registry.reference_profile import SLOTS, HoldoutVariation, slot_numbers
 from dojo.core.spec.schema import Confirmations, Levels
+from dojo.core.state.verdict_marks import Mark
 from services.monitor.checks.freshness_checks import feature_freshness, label_delay, model_freshness
 from services.monitor.checks.input_checks import (
     WindowComparison,
@@ -23,7 +24,7 @@ from services.monitor.checks.input_checks import (
 from services.monitor.checks.performance_checks import performance
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow, LabelWindow, plan_of
-from services.monitor.judging.records import HistoryRow, Mark, Measure, judgement
+from services.monitor.judging.records import HistoryRow, Measure, judgement
 from services.monitor.judging.severity import MeasuredBefore, WindowUnderTest, judge_window, raised
 from services.monitor.judging.tuning import propose, snippet
 from services.monitor.judging.verdicts import is_news, make_verdict

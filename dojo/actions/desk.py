@@ -1,0 +1,132 @@
+"""Where a person changes things from: the platform's parts, each opened when it is first used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from dojo.actions.errors import RolloutDecidesError, UnknownModelError, WrongCallError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from dojo.core.registry.promotion import Change, RoleChanges
+    from dojo.core.registry.versions import ModelRegistry
+    from dojo.core.settings import Settings
+    from dojo.core.spec.load import ModelSpec
+    from dojo.core.state.audit import AuditTrail
+    from dojo.core.state.clock import RedisWorldClock
+    from dojo.core.state.rollouts import Rollouts
+    from dojo.core.state.routes import RouteTable
+
+# A person waits for the answer: a registry that is away must show within seconds.
+REGISTRY_TIMEOUT_SECONDS = 5
+
+
+class Desk:
+    """The platform as actions and commands see it.
+
+    Imports are as late as the parts: a command that reads the registry does not pay for Redis.
+    """
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises SettingsError."""
+        from dojo.core.settings import load_settings
+
+        return load_settings()
+
+    @cached_property
+    def redis(self) -> Redis:
+        """A client whose server answers. Raises redis.RedisError."""
+        from dojo.core.connections import connect_redis
+
+        client = connect_redis(self.settings.redis)
+        client.ping()  # the clock takes an absent Redis for a world without time
+        return client
+
+    @cached_property
+    def clock(self) -> RedisWorldClock:
+        from dojo.core.state.clock import RedisWorldClock
+
+        return RedisWorldClock(self.redis)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        from dojo.core.registry.versions import ModelRegistry
+
+        return ModelRegistry(self.settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=1)
+
+    @cached_property
+    def routes(self) -> RouteTable:
+        from dojo.core.state.routes import RouteTable
+
+        return RouteTable(self.redis)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        from dojo.core.state.rollouts import Rollouts
+
+        return Rollouts(self.redis)
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        from dojo.core.state.audit import AuditTrail
+
+        return AuditTrail(self.redis)
+
+    @property
+    def role_changes(self) -> RoleChanges:
+        from dojo.core.registry.promotion import RoleChanges
+
+        return RoleChanges(self.registry, self.routes, self.audit)
+
+    @property
+    def models(self) -> list[str]:
+        """The models' names, without reading their specs."""
+        return sorted(path.stem for path in self.settings.models_dir.glob("*.yaml"))
+
+    def require_model(self, model: str) -> str:
+        """Raises UnknownModelError."""
+        if model not in self.models:
+            known = ", ".join(self.models) or "none"
+            raise UnknownModelError(f"no model {model}; there are {known}", f"each is a file in {self.settings.models_dir}")
+        return model
+
+    def spec(self, model: str) -> ModelSpec:
+        """Raises UnknownModelError, SpecError."""
+        from dojo.core.spec.load import load_spec
+
+        return load_spec(self.settings.models_dir / f"{self.require_model(model)}.yaml")
+
+    def now(self) -> datetime:
+        """The world's time. Raises ClockNotSetError."""
+        return self.clock.now()
+
+    def now_if_set(self) -> datetime | None:
+        """The world's time, None before the world has one."""
+        return self.now() if self.clock.is_set() else None
+
+    def change(self, who: str, why: str) -> Change:
+        """A change as of the world's now. Raises WrongCallError, ClockNotSetError."""
+        from dojo.core.registry.promotion import Change
+
+        return Change(key=f"command:{uuid4().hex}", who=who, why=reason(why), world_time=self.now())
+
+    def refuse_during_a_rollout(self, model: str) -> None:
+        """Only the controller moves roles and traffic while a version is rolled out. Raises RolloutDecidesError."""
+        rollout = self.rollouts.get(model)
+        if rollout is not None and rollout.active:
+            raise RolloutDecidesError(
+                f"{model}: version {rollout.version} is being rolled out ({rollout.stage}), and its controller decides about traffic",
+                f"end it first: dojo rollout abort {model}, then repeat this; dojo rollout show {model} says how it goes",
+            )
+
+
+def reason(why: str) -> str:
+    """The reason as it is recorded. Raises WrongCallError: it is empty."""
+    if not why.strip():
+        raise WrongCallError("--why is empty: give the reason, for the readers of the audit trail")
+    return why.strip()

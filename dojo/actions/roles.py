@@ -1,0 +1,243 @@
+"""Changing by hand who is champion, and saying yes to a rollout that waits for it.
+
+Promotion and rollback are planned, shown to the person, and made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import msgspec
+
+from dojo.actions.desk import Desk
+from dojo.actions.errors import NothingToActOnError, ObjectionError, PartlyDoneError
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.promotion import Change, describe
+from dojo.core.registry.versions import (
+    APPROVAL_TAG,
+    CHAMPION,
+    GATE_TAG,
+    PREVIOUS_CHAMPION,
+    ROLLED_BACK_TAG,
+    Version,
+)
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import Entry
+from dojo.core.state.clock import wall_now
+from dojo.core.state.rollouts import NoRolloutError, Rollout, RolloutRequest
+from dojo.core.state.routes import Route
+
+PASSED = "improved"  # the gate's only verdict that lets a version in (dojo/core/judging/gate/compare.py)
+
+# The controller writes a rollout at each look; a request that met such a write is left again.
+REQUEST_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A version that may become champion.
+
+    Attributes:
+        champion: The version that has the role now; None for a model's first one.
+        objection: What speaks against the version; "" when nothing does.
+    """
+
+    model: str
+    version: str
+    champion: str | None
+    objection: str
+
+    def __str__(self) -> str:
+        change = f"version {self.version} becomes champion and gets all traffic; now it is {self.champion or 'nobody'}."
+        return f"{self.model}: {change}" + (f" {self.objection}." if self.objection else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A version that may get traffic and role back.
+
+    Attributes:
+        route: The current one; None where the registry's champion serves.
+        known: The version is in the registry or in the route; False when the registry could not be asked.
+    """
+
+    model: str
+    to: str
+    route: Route | None
+    known: bool = True
+
+    def __str__(self) -> str:
+        now = describe(self.route) if self.route else "the champion"
+        return f"{self.model}: all traffic goes to version {self.to}; now: {now}."
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who holds a model's roles, and its route, after a change."""
+
+    model: str
+    champion: str | None
+    previous_champion: str | None
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A rollout's approval, as the audit trail has it. `when`: world time."""
+
+    model: str
+    version: str
+    rollout: str
+    who: str
+    when: str
+    why: str
+
+
+def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) -> Promotion:
+    """Plan to make a version champion at once, past shadow and canary.
+
+    Args:
+        force: Also a version that did not win at the gate or was rolled back.
+
+    Raises:
+        RolloutDecidesError: A rollout is active.
+        ObjectionError: Something speaks against the version, without `force`.
+        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+    """
+    desk.refuse_during_a_rollout(desk.require_model(model))
+    found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
+    objection = _objection(found, champion)
+    if objection and not force:
+        raise ObjectionError(f"{model}: {objection}", "--force promotes it all the same, and the audit trail says so")
+    return Promotion(model, version, champion.version if champion else None, objection)
+
+
+def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
+    """Give a version the role and all traffic; the old champion stays warm beside it."""
+    if plan.objection:
+        change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
+    return _roles(desk, plan.model, desk.role_changes.promote(plan.model, plan.version, change))
+
+
+def _objection(found: Version, champion: Version | None) -> str:
+    """What speaks against promoting a version. A model's first champion has no other one to beat."""
+    if champion is None or champion.version == found.version:
+        return ""
+    if ROLLED_BACK_TAG in found.tags:
+        return f"version {found.version} was rolled back: {found.tags[ROLLED_BACK_TAG]}"
+    verdict = found.tags.get(GATE_TAG)
+    if verdict != PASSED:
+        return f"version {found.version} did not win at the gate ({'never judged' if verdict is None else verdict})"
+    return ""
+
+
+def plan_rollback(desk: Desk, model: str, to: str = "", force: bool = False) -> Rollback:
+    """Plan to give all traffic, and the role, back.
+
+    Args:
+        to: The version that gets them; "" is the previous champion.
+        force: Also while a rollout is active: its controller gives way.
+
+    Raises:
+        RolloutDecidesError: A rollout is active, without `force`.
+        NothingToActOnError: No previous champion is known.
+        UnknownVersionError: The registry does not know `to`.
+    """
+    desk.require_model(model)
+    if not force:
+        desk.refuse_during_a_rollout(model)
+    route = desk.routes.get(model)
+    if not to:
+        return Rollback(model, _previous_champion(desk, model, route), route)
+    if route is not None and any(arm.version == to for arm in route.arms):
+        return Rollback(model, to, route)
+    try:
+        desk.registry.get(model, to)
+    except RegistryUnavailableError:
+        return Rollback(model, to, route, known=False)
+    return Rollback(model, to, route)
+
+
+def roll_back(desk: Desk, plan: Rollback, change: Change) -> Roles:
+    """Move the traffic, then the role. Raises PartlyDoneError: the registry is away, only the traffic has moved."""
+    try:
+        route = desk.role_changes.roll_back(plan.model, change, to=plan.to)
+    except RegistryUnavailableError as error:
+        raise PartlyDoneError(
+            f"{plan.model}: traffic is with version {plan.to} now; its role could not be changed: {error}",
+            f"what remains, once MLflow answers: dojo models rollback {plan.model} --to {plan.to} --why ...",
+        ) from error
+    return _roles(desk, plan.model, route)
+
+
+def _previous_champion(desk: Desk, model: str, route: Route | None) -> str:
+    try:
+        previous = desk.registry.by_alias(model, PREVIOUS_CHAMPION)
+    except RegistryUnavailableError as error:
+        warm = [arm.version for arm in route.arms[1:]] if route else []
+        raise NothingToActOnError(
+            f"{model}: who was champion before is in MLflow, and it does not answer: {error}",
+            f"--to {warm[0]} (the gateway has it at hand)" if warm else "--to VERSION",
+        ) from error
+    if previous is None:
+        raise NothingToActOnError(
+            f"{model}: no version is its previous champion", "say which one: --to VERSION (dojo models list)"
+        )
+    return previous.version
+
+
+def _roles(desk: Desk, model: str, route: Route) -> Roles:
+    champion, previous = desk.registry.by_alias(model, CHAMPION), desk.registry.by_alias(model, PREVIOUS_CHAMPION)
+    return Roles(model, champion.version if champion else None, previous.version if previous else None, route)
+
+
+def approve(desk: Desk, model: str, change: Change) -> Approval:
+    """Let a rollout that waits for approval begin. Recorded in the audit trail and on the version; may be repeated.
+
+    Raises:
+        NothingToActOnError: No rollout of the model waits for approval.
+        NoRolloutError, RequestPendingError, ConflictError: The rollout changed meanwhile.
+    """
+    rollout = desk.rollouts.get(desk.require_model(model))
+    if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
+        found = f"version {rollout.version} is {rollout.stage}" if rollout else "it has no rollout"
+        raise NothingToActOnError(f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}")
+    entry = _record_approval(desk, rollout, change)
+    # From the entry: when an earlier attempt got only so far, version and trail still say the same.
+    said = {"who": entry.who, "when": f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", "why": entry.why}
+    desk.registry.set_tag(model, rollout.version, APPROVAL_TAG, msgspec.json.encode(said).decode())
+    _leave_request(desk, rollout, RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()))
+    return Approval(model, rollout.version, rollout.id, **said)
+
+
+def _record_approval(desk: Desk, rollout: Rollout, change: Change) -> Entry:
+    entry_id = f"{rollout.id}:approval"
+    entry = desk.audit.append(
+        entry_id=entry_id,
+        kind="approval",
+        model=rollout.model,
+        who=change.who,
+        what=f"version {rollout.version} was approved for rollout",
+        why=change.why,
+        before={"version": rollout.version, "approved": False},
+        after={"version": rollout.version, "approved": True},
+        world_time=change.world_time,
+    ) or desk.audit.find(entry_id)
+    if entry is None:
+        raise NothingToActOnError(f"{rollout.model}: the approval's audit entry cannot be read", "dojo audit verify")
+    return entry
+
+
+def _leave_request(desk: Desk, approved: Rollout, request: RolloutRequest) -> None:
+    for attempt in range(REQUEST_ATTEMPTS):
+        current = desk.rollouts.get(approved.model)
+        if current is None or current.id != approved.id or current.stage is not Stage.AWAITING_APPROVAL:
+            raise NoRolloutError(f"{approved.model}: the rollout does not wait for approval any more")
+        try:
+            desk.rollouts.request(approved.model, request)
+            return
+        except ConflictError:
+            if attempt == REQUEST_ATTEMPTS - 1:
+                raise

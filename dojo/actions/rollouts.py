@@ -1,0 +1,113 @@
+"""Starting a version's rollout by hand, and overruling the controller that moves it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from dojo.actions.desk import Desk, reason
+from dojo.actions.errors import NothingToActOnError, ObjectionError
+from dojo.actions.roles import PASSED
+from dojo.core.registry.promotion import require_champions_traffic, require_version
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.clock import wall_now
+from dojo.core.state.rollouts import Rollout, RolloutRequest
+
+# The controller looks at least once a second; a busy machine may take several times that.
+TAKEN_WITHIN_SECONDS = 8.0
+POLL_SECONDS = 0.1
+
+Overruling = Literal["pause", "resume", "promote", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRollout:
+    """A rollout and whether this call began it; the same version's active one stays as it is."""
+
+    rollout: Rollout
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OverruleResult:
+    """What became of a request to the controller.
+
+    Attributes:
+        taken: The controller took it. Otherwise it stays noted until a controller runs.
+        refusal: Why the request changes nothing; "" when it does.
+    """
+
+    rollout: Rollout
+    taken: bool
+    refusal: str
+
+
+def latest_rollout(desk: Desk, model: str) -> Rollout:
+    """The model's rollout, active or over. Raises UnknownModelError, NothingToActOnError."""
+    found = desk.rollouts.get(desk.require_model(model))
+    if found is None:
+        raise NothingToActOnError(f"{model}: nothing was rolled out yet", f"dojo rollout start {model} VERSION --why ...")
+    return found
+
+
+def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool = False) -> StartedRollout:
+    """Roll a version out, as retraining does with a challenger that wins.
+
+    Args:
+        force: Also a version that the gate has not found better.
+
+    Raises:
+        ObjectionError: The gate has not found the version better, without `force`.
+        TrafficElsewhereError: Another version than the champion answers.
+        RolloutActiveError: Another version is being rolled out.
+        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+    """
+    spec, why, now = desk.spec(model), reason(why), desk.now()
+    challenger = desk.registry.get(model, version)
+    champion = desk.registry.get(model, require_version(desk.registry, model, CHAMPION))
+    verdict = challenger.tags.get(GATE_TAG, "")
+    if verdict != PASSED and not force:
+        found = f"said {verdict!r}" if verdict else "has not compared it with the champion"
+        raise ObjectionError(
+            f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better"
+        )
+    before = desk.rollouts.get(model)
+    if before is None or not before.active:  # otherwise its own route, or a refusal that names it
+        require_champions_traffic(desk.routes, model, champion.version)
+    baseline = {k.removeprefix("metric."): float(v) for k, v in champion.tags.items() if k.startswith("metric.")}
+    rollout = desk.rollouts.start(spec, version, champion.version, now, who, why, baseline, again=True)
+    is_new = before is None or before.id != rollout.id
+    if is_new:
+        desk.registry.set_alias(model, CHALLENGER, version)
+    return StartedRollout(rollout, is_new)
+
+
+def overrule(desk: Desk, model: str, action: Overruling, who: str, why: str) -> OverruleResult:
+    """Leave a request for the controller and wait until it is taken.
+
+    Raises:
+        NoRolloutError: Nothing is being rolled out.
+        RequestPendingError: Another request waits to be taken.
+    """
+    request = RolloutRequest(action=action, who=who, why=reason(why), wall_time=wall_now())
+    asked = _leave(desk, desk.require_model(model), request)
+    deadline = time.monotonic() + TAKEN_WITHIN_SECONDS
+    while not (taken := _is_taken(asked, now := latest_rollout(desk, model))) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    step = next((step for step in reversed(now.history) if step.who == who), now.history[-1])
+    return OverruleResult(now, taken, step.why if taken and "changes nothing" in step.why else "")
+
+
+def _leave(desk: Desk, model: str, request: RolloutRequest) -> Rollout:
+    """The controller writes every second: being overtaken by it is normal."""
+    while True:
+        try:
+            return desk.rollouts.request(model, request)
+        except ConflictError:
+            continue
+
+
+def _is_taken(asked: Rollout, now: Rollout) -> bool:
+    return now.id != asked.id or now.request is None

@@ -1,0 +1,161 @@
+"""The same mistake gives the same words and the same exit code in every command. Real Redis; no other server runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dojo.cli.app import build
+from dojo.core.connections import connect_redis
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.clock import RedisWorldClock
+from tests.support.servers import RedisServer, free_port
+
+pytestmark = pytest.mark.integration
+
+MODEL = "fraud_detection"
+ROOT = Path(__file__).parents[4]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """`dojo` over one Redis; MLflow is away."""
+
+    redis: str
+    home: Path
+
+    def run(self, *arguments: str, code: int) -> Result:
+        env = {
+            "DOJO_REDIS_URL": self.redis,
+            "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
+            "DOJO_MODELS_DIR": str(ROOT / "models"),
+            "DOJO_HOME": str(self.home),
+            "DOJO_WITHOUT": "airflow",
+            "COLUMNS": "200",
+        }
+        done = CliRunner().invoke(build(), list(arguments), env=env)
+        assert done.exit_code == code, f"{done.output}\n{done.exception!r}"
+        return done
+
+
+@pytest.fixture
+def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
+    """A Redis that is empty: the world has no time yet."""
+    return Commands(redis_server.url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "list"),
+        ("audit", "verify"),
+        ("alerts",),
+        ("routes", "list"),
+        ("routes", "show", MODEL),
+        ("models", "promote", f"{MODEL}@2", "--why", "x"),
+        ("models", "approve", MODEL, "--why", "x"),
+        ("rollout", "list"),
+        ("rollout", "show", MODEL),
+        ("rollout", "abort", MODEL, "--why", "x"),
+        ("drift", "show", MODEL),
+        ("drift", "mark", MODEL, "any", "--false-alarm", "--why", "x"),
+        ("drift", "tune", MODEL),
+        ("drift", "rejected"),
+        ("responder", "status"),
+        ("responder", "pause", "--why", "x"),
+        ("responder", "dry-run", "on", "--why", "x"),
+        ("world", "status"),
+        ("world", "pause"),
+        ("world", "drift", "list"),
+        ("world", "drift", "start", "unit_bug"),
+        ("retrain", MODEL, "--in-process"),
+    ],
+    ids=" ".join,
+)
+def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    port = free_port()
+    failed = Commands(f"redis://somebody:secret@127.0.0.1:{port}/0", tmp_path).run(*arguments, code=1)
+    assert f"error Redis does not answer at 127.0.0.1:{port}: " in failed.stderr
+    assert failed.stderr.endswith("next  dojo up\n")
+    assert "secret" not in failed.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("routes", "show", "nobody"),
+        ("routes", "set", "nobody", "--strategy", "champion", "--why", "x"),
+        ("routes", "switch", "nobody", "--why", "x"),
+        ("models", "promote", "nobody@2", "--why", "x"),
+        ("models", "rollback", "nobody", "--why", "x"),
+        ("models", "approve", "nobody", "--why", "x"),
+        ("rollout", "start", "nobody", "2", "--why", "x"),
+        ("rollout", "show", "nobody"),
+        ("rollout", "abort", "nobody", "--why", "x"),
+        ("experiment", "report", "nobody"),
+        ("performance", "nobody"),
+        ("drift", "show", "nobody"),
+        ("drift", "mark", "nobody", "any", "--false-alarm", "--why", "x"),
+        ("drift", "tune", "nobody"),
+        ("responder", "status", "nobody"),
+        ("responder", "pause", "nobody", "--why", "x"),
+        ("retrain", "nobody"),
+        ("train", "nobody"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_model_is_the_same_mistake_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+    RedisWorldClock(connect_redis(dojo.redis)).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
+    failed = dojo.run(*arguments, code=2)
+    assert f"error no model nobody; there are {MODEL}\n" in failed.stderr
+    assert list(AuditTrail(connect_redis(dojo.redis)).entries()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models", "promote", f"{MODEL}@2", "--why", "x"),
+        ("routes", "switch", MODEL, "--why", "x"),
+        ("rollout", "start", MODEL, "2", "--why", "x"),
+        ("world", "status"),
+        ("world", "pause"),
+        ("world", "resume"),
+        ("world", "drift", "list"),
+        ("world", "drift", "start", "unit_bug"),
+        ("retrain", MODEL, "--in-process"),
+        ("train", MODEL),
+    ],
+    ids=" ".join,
+)
+def test_a_world_without_time_is_the_same_obstacle_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+    failed = dojo.run(*arguments, code=1)
+    assert "error the world has no time yet: build its history first" in failed.stderr
+    assert failed.stderr.endswith("next  dojo data history\n")
+    assert list(AuditTrail(connect_redis(dojo.redis)).entries()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("routes", "switch", MODEL),
+        ("rollout", "pause", MODEL),
+        ("responder", "pause"),
+        ("responder", "dry-run", "on"),
+        ("drift", "mark", MODEL, "any", "--false-alarm"),
+    ],
+    ids=" ".join,
+)
+def test_a_change_without_a_reason_is_a_wrong_call_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+    RedisWorldClock(connect_redis(dojo.redis)).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
+    assert "--why is empty" in dojo.run(*arguments, "--why", " ", code=2).stderr
+
+
+def test_a_kill_switch_works_before_the_world_has_a_time(dojo: Commands) -> None:
+    dojo.run("responder", "pause", "--why", "x", "--who", "Zoë", code=0)
+    dojo.run("responder", "dry-run", "on", "--why", "x", "--who", "Zoë", code=0)
+    trail = AuditTrail(connect_redis(dojo.redis)).entries()
+    assert [(entry.who, entry.why, entry.world_time) for entry in trail] == [("Zoë", "x", None)] * 2

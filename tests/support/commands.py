@@ -1,0 +1,26 @@
+"""Every command of `dojo`, as the command line itself finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import typer
+from typer.core import TyperGroup
+
+from dojo.cli.app import build
+
+
+@cache
+def every_command() -> frozenset[str]:
+    """`dojo audit list`, `dojo up`, ..."""
+    return frozenset(_leaves(typer.main.get_command(build()), ("dojo",)))
+
+
+def _leaves(command: object, path: tuple[str, ...]) -> Iterator[str]:
+    if not isinstance(command, TyperGroup):
+        yield " ".join(path)
+        return
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from _leaves(command.resolve_command(context, [name])[1], (*path, name))
