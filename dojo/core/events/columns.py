@@ -61,17 +61,21 @@ def _columns(event_type: type[Event]) -> Mapping[str, tuple[pl.DataType, Callabl
                 continue
             case inspect.DictType(value_type=inspect.FloatType()):
                 names = f"{field.name.removesuffix('s')}_names"
-                columns[names] = pl.List(pl.String), lambda event, read=read: list(read(event))
-                columns[field.name] = pl.List(pl.Float64), lambda event, read=read: list(read(event).values())
+                columns[names] = pl.List(pl.String), _converted(read, list)
+                columns[field.name] = pl.List(pl.Float64), _converted(read, lambda vector: list(vector.values()))
             case inspect.VarTupleType(item_type=item) if type(item) in _PLAIN:
-                columns[field.name] = pl.List(_PLAIN[type(item)]), lambda event, read=read: list(read(event))
+                columns[field.name] = pl.List(_PLAIN[type(item)]), _converted(read, list)
             case inspect.IntType(ge=int(), le=int(most)) if most <= 127:
                 columns[field.name] = pl.Int8(), read
             case kind if type(kind) in _PLAIN:
                 columns[field.name] = _PLAIN[type(kind)], read
             case _:
-                columns[field.name] = pl.String(), lambda event, read=read: msgspec.json.encode(read(event)).decode()
+                columns[field.name] = pl.String(), _converted(read, lambda value: msgspec.json.encode(value).decode())
     return columns
+
+
+def _converted(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda event: convert(read(event))
 
 
 def _without_null(kind: inspect.Type) -> inspect.Type:
