@@ -17,7 +17,7 @@ from dojo.stats.inference.sequential import RestartingEProcess
 LONGEST_SILENCE = 0.1
 
 
-class LabelledAnswers(OutcomeJoin[bool, bool], kw_only=True):
+class LabelJoin(OutcomeJoin[bool, bool], kw_only=True):
     """Which answers of the watch stage flagged, joined to whether it was right to, and the pairs' counts.
 
     Attributes:
@@ -70,7 +70,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     counted: dict[str, set[int]] = {}
     newest: dict[str, datetime] = {}
     baseline: Baseline = Baseline()
-    labelled: LabelledAnswers = msgspec.field(default_factory=LabelledAnswers)
+    labelled: LabelJoin = msgspec.field(default_factory=LabelJoin)
     malformed: int = 0
     gaps: int = 0
     requests_before_gap: int = 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dojo.core.events.columns import frame_of
 from dojo.core.events.types import Event, Outcome, Prediction, Stream
-from dojo.core.judging.rollout.evidence import LabelledAnswers
+from dojo.core.judging.rollout.evidence import LabelJoin
 from dojo.core.outcome_join import WAITING_LIMIT, OutcomeJoin
 from dojo.core.performance import with_outcomes
 from dojo.demo.showing.tally import Tally
@@ -76,10 +76,10 @@ def test_what_waits_is_bounded_on_both_sides_and_forgotten_answers_are_counted()
 
 def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
     """A rollout's evidence is written with every look, and read again after a restart."""
-    before = LabelledAnswers(frauds=2, caught=1)
+    before = LabelJoin(frauds=2, caught=1)
     before.predicted("r1", True)
     before.known("r2", False)
-    after = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=LabelledAnswers)
+    after = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=LabelJoin)
     assert after == before
     assert (after.known("r1", True), after.predicted("r2", False)) == ((True, True), (False, False))
 
@@ -128,7 +128,7 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
 
 @pytest.mark.parametrize(("flagged", "fraud"), [(True, True), (False, True), (True, False), (False, False)])
 def test_a_pair_counts_in_its_cell(flagged: bool, fraud: bool) -> None:
-    counts = LabelledAnswers()
+    counts = LabelJoin()
     counts.count(flagged, fraud)
     assert (counts.frauds, counts.caught) == (fraud, fraud and flagged)
     assert (counts.legitimate, counts.false_alarms) == (not fraud, flagged and not fraud)
