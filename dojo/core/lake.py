@@ -19,76 +19,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from dojo.core.events.types import Stream
+from dojo.core.events.columns import schema_of
+from dojo.core.events.types import EVENT_TYPES, Stream
 
-UTC_MICROSECONDS = pl.Datetime("us", "UTC")
-
-_Schema = dict[str, pl.DataType | type[pl.DataType]]
-
-_EVENT: _Schema = {"event_id": pl.String, "world_time": UTC_MICROSECONDS, "wall_time": UTC_MICROSECONDS}
-
-# Column names and types on disk, per stream. `features` holds the exact scored vector, named by `feature_names`.
-SCHEMAS: dict[Stream, _Schema] = {
-    Stream.TRANSACTIONS: {
-        **_EVENT,
-        "transaction_id": pl.String,
-        "customer_id": pl.String,
-        "merchant_id": pl.String,
-        "amount": pl.Float64,
-    },
-    Stream.OUTCOMES: {
-        **_EVENT,
-        "transaction_id": pl.String,
-        "transaction_time": UTC_MICROSECONDS,
-        "label": pl.Int8,
-    },
-    Stream.PREDICTIONS: {
-        **_EVENT,
-        "prediction_id": pl.String,
-        "request_id": pl.String,
-        "model": pl.String,
-        "version": pl.String,
-        "arm": pl.String,
-        "entity_keys": pl.String,  # JSON object: the set of entities differs by model
-        "feature_names": pl.List(pl.String),
-        "features": pl.List(pl.Float64),
-        "feature_age_seconds": pl.String,  # JSON object: view -> seconds or null
-        "score": pl.Float64,
-        "flagged": pl.Boolean,
-        "latency_seconds": pl.Float64,
-        "degraded": pl.List(pl.String),
-        "route_generation": pl.Int64,
-    },
-    Stream.SHADOWS: {
-        **_EVENT,
-        "prediction_id": pl.String,
-        "request_id": pl.String,
-        "model": pl.String,
-        "version": pl.String,
-        "route_generation": pl.Int64,
-        "score": pl.Float64,
-        "flagged": pl.Boolean,
-        "scoring_seconds": pl.Float64,
-        "champion_version": pl.String,
-        "champion_score": pl.Float64,
-        "champion_flagged": pl.Boolean,
-        "champion_scoring_seconds": pl.Float64,
-        "error": pl.String,
-    },
-    Stream.VERDICTS: {
-        **_EVENT,
-        "model": pl.String,
-        "version": pl.String,
-        "check": pl.String,
-        "window": pl.String,
-        "window_start": UTC_MICROSECONDS,
-        "severity": pl.String,
-        "rows": pl.Int64,
-        "summary": pl.String,
-        "findings": pl.String,  # JSON list
-        "since": UTC_MICROSECONDS,
-    },
-}
+# Column names and types on disk, per stream.
+SCHEMAS = {stream: schema_of(event_type) for stream, event_type in EVENT_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """How well answers turned out, as far as outcomes have arrived (D16), and what can be expected of them before.
 
-A prediction is judged once its payment's outcome is in the lake; both meet by request_id = transaction_id. With too few
-labels a figure is missing and its reason is named: "insufficient_data" is never "ok".
+A prediction is judged once its payment's outcome is in the lake (`with_outcomes`). With too few labels a figure is missing
+and its reason is named: "insufficient_data" is never "ok".
 """
 
 from __future__ import annotations
@@ -67,13 +67,9 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
             "wall_time",
             (pl.col("degraded").list.len() > 0).alias("is_degraded"),
         )
-        .sort("wall_time")
-        .unique("request_id", keep="last", maintain_order=True)
     )
     # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
-    outcomes = lake.scan(Stream.OUTCOMES).select("transaction_id", "label").unique("transaction_id")
-    joined = predictions.join(outcomes, left_on="request_id", right_on="transaction_id", how="left")
-    return joined.drop("wall_time").collect()
+    return with_outcomes(predictions, lake.scan(Stream.OUTCOMES), how="left").drop("wall_time").collect()
 
 
 def labelled_predictions(
@@ -90,13 +86,23 @@ def labelled_predictions(
         .filter(pl.col("model") == model)
         .with_columns(pl.when(has).then(pl.col("features").list.get(position, null_on_oob=True)).alias("group"))
         .select("request_id", "version", "score", "flagged", "wall_time", "entity_keys", "group")
-        .sort("wall_time")
-        .unique("request_id", keep="last", maintain_order=True)
     )
     # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
-    outcomes = lake.scan(Stream.OUTCOMES, since - timedelta(days=1), known_before).select("transaction_id", "label")
-    joined = predictions.join(outcomes.unique("transaction_id"), left_on="request_id", right_on="transaction_id", how="inner")
-    return joined.drop("wall_time", "request_id").collect()
+    outcomes = lake.scan(Stream.OUTCOMES, since - timedelta(days=1), known_before)
+    return with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
+
+
+def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Literal["inner", "left"]) -> pl.LazyFrame:
+    """Add each prediction's `label`: the batch form of `dojo/core/outcome_join.py: OutcomeJoin`.
+
+    Args:
+        predictions: Columns request_id, wall_time and any others. Of one request's answers the latest counts.
+        outcomes: Columns transaction_id (the request's id) and label.
+        how: "left" keeps the predictions without an outcome, with a null label.
+    """
+    latest = predictions.sort("wall_time").unique("request_id", keep="last", maintain_order=True)
+    labels = outcomes.select("transaction_id", "label").unique("transaction_id")
+    return latest.join(labels, left_on="request_id", right_on="transaction_id", how=how)
 
 
 def measure(judged: pl.DataFrame, version: str = "all") -> Performance:

@@ -11,8 +11,8 @@ from datetime import datetime
 
 import polars as pl
 
+from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.events.types import MAX_EURO
-from dojo.core.lake import UTC_MICROSECONDS
 
 # ISO 8601 in the spellings that exports use, tried in this order; anything else is a fault, never a guess (04/01 or 01/04?).
 _TIME_FORMATS = (

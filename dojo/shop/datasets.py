@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from dojo.core.lake import UTC_MICROSECONDS
+from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.state.clock import wall_now
 from dojo.shop.dataset_checks import (
     Fault,

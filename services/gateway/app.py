@@ -20,7 +20,7 @@ from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
 from services.gateway.heap import freeze_heap
-from services.gateway.http import api, v2
+from services.gateway.http import api, docs, v2
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.logging.prediction_log import PredictionLog
 from services.gateway.logging.spool import Spool
@@ -132,6 +132,7 @@ def build(settings: Settings) -> FastAPI:
     )
     api.add_routes(app, gateway, details, model_details)
     v2.add_routes(app, gateway)
+    app.openapi = docs.completed(app.openapi, {name: endpoint.schema for name, endpoint in endpoints.items()})  # type: ignore[method-assign]
     api.add_error_handlers(app)
     return app
 

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
+from dojo.core.events.columns import frame_of
 from dojo.core.events.log import Delivery, EventLog
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from services.recorder.deduplicate import PartitionIds, new_events
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.rejected import RejectedMessages
-from services.recorder.rows import Received, frame_of, parse
+from services.recorder.rows import Received, parse
 
 GROUP = "recorder"
 CONSUMER = "recorder"  # one per lake, so its name says nothing more

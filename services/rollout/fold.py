@@ -28,9 +28,9 @@ from datetime import datetime, timedelta
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Stream
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence
-from dojo.core.judging.rollout.labels import short_hash
 from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, watch_limits
 from dojo.core.judging.rollout.stages import Stage
+from dojo.core.outcome_join import short_hash
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import CHALLENGER_ARM
@@ -165,7 +165,8 @@ def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSp
 def _label(evidence: Evidence, joined: tuple[bool, bool] | None, rollout: Rollout, spec: ModelSpec) -> None:
     if joined is None:
         return
-    fraud, flagged = joined
+    flagged, fraud = joined
+    evidence.labelled.count(flagged, fraud)
     limits = watch_limits(evidence.baseline, rollout.baseline, spec)
     if not fraud:
         evidence.test("false_positives").observe(flagged, limits.false_positives)

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dojo.core.events.types import Outcome, Prediction
+from dojo.core.outcome_join import OutcomeJoin
 from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
 
 # Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
 LATENCY_WINDOW = 2_000
+
+# A demo lives some days of the shop in minutes, and labels take days: most of its answers wait at once.
+WAITING = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,9 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Tally:
-    """Joins predictions and outcomes by transaction, in whichever order they come, each at most once."""
+    """Counts each prediction once, and each pair of a prediction and its outcome."""
 
-    _open: dict[str, Prediction] = field(default_factory=dict)
-    _early: dict[str, int] = field(default_factory=dict)
+    _waiting: OutcomeJoin[Prediction, int] = field(default_factory=lambda: OutcomeJoin(limit=WAITING))
     _seen: set[str] = field(default_factory=set)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _degraded: Counter[str] = field(default_factory=Counter)
@@ -72,21 +75,16 @@ class Tally:
         self._versions[event.version] += 1
         self._degraded.update(event.degraded)
         self._latencies.append(event.latency_seconds * 1000)
-        label = self._early.pop(event.request_id, None)
-        if label is None:
-            self._open[event.request_id] = event
-        else:
-            self._judge(event, label)
+        self._judge(self._waiting.predicted(event.request_id, event))
 
     def add_outcome(self, event: Outcome) -> None:
         """Outcomes of payments that were never predicted here (history's) wait unheard: they cost one dictionary entry."""
-        prediction = self._open.pop(event.transaction_id, None)
-        if prediction is not None:
-            self._judge(prediction, event.label)
-        elif event.transaction_id not in self._seen:
-            self._early[event.transaction_id] = event.label
+        self._judge(self._waiting.known(event.transaction_id, event.label))
 
-    def _judge(self, prediction: Prediction, label: int) -> None:
+    def _judge(self, joined: tuple[Prediction, int] | None) -> None:
+        if joined is None:
+            return
+        prediction, label = joined
         self._scores.append(prediction.score)
         self._labels.append(label)
         self._cells[(prediction.version, label, prediction.flagged)] += 1

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dojo.stats.histograms.bin_plan import BinPlan, Edges, centre
+from dojo.stats.histograms.bin_plan import BinPlan, centre
 
 Matrix = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
@@ -57,16 +57,6 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.counts) + self.nulls
 
     @property
-    def null_share(self) -> float:
-        """Share of the rows, NaN without rows."""
-        return self.nulls / self.rows if self.rows else math.nan
-
-    @property
-    def out_of_range_share(self) -> float:
-        """Share of the rows, NaN without rows."""
-        return self.out_of_range / self.rows if self.rows else math.nan
-
-    @property
     def mean(self) -> float:
         """In the column's unit; NaN without finite values."""
         return centre(self.edges) + self.total / self.finite if self.finite else math.nan
@@ -77,26 +67,6 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
         if not self.finite:
             return math.nan
         return math.sqrt(max(0.0, self.squares / self.finite - (self.total / self.finite) ** 2))
-
-    def merged(self, other: Histogram) -> Histogram:
-        """The histogram of both sets of rows, which must not overlap. Counts are exact in any order, sums to rounding.
-
-        Raises:
-            MismatchError: the edges differ.
-        """
-        if self.edges != other.edges:
-            raise MismatchError(f"edges differ: {self.edges} and {other.edges}")
-        return Histogram(
-            edges=self.edges,
-            counts=tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
-            nulls=self.nulls + other.nulls,
-            out_of_range=self.out_of_range + other.out_of_range,
-            finite=self.finite + other.finite,
-            total=self.total + other.total,
-            squares=self.squares + other.squares,
-            minimum=min((end for end in (self.minimum, other.minimum) if end is not None), default=None),
-            maximum=max((end for end in (self.maximum, other.maximum) if end is not None), default=None),
-        )
 
 
 class _StoredHistogram(msgspec.Struct, array_like=True, frozen=True):
@@ -239,10 +209,3 @@ class MatrixHistogram:
             centred = np.where(finite, x - plan.centre, 0.0)
         self.total += centred.sum(axis=0)
         self.squares += np.einsum("ij,ij->j", centred, centred)
-
-
-def histogram(values: npt.NDArray[np.floating], edges: Edges, *, low: float = -math.inf, high: float = math.inf) -> Histogram:
-    """The histogram of one column's values, shape (rows,); arguments as for `BinPlan` and `MatrixHistogram.add`."""
-    counted = MatrixHistogram(BinPlan({"value": edges}, {"value": low}, {"value": high}))
-    counted.add(np.asarray(values)[:, None])
-    return counted.column("value")

@@ -10,7 +10,7 @@ import numpy as np
 import pandera.polars as pa
 import polars as pl
 
-from dojo.core.lake import UTC_MICROSECONDS
+from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.histograms.binning import bin_counts, population_stability_index

@@ -13,8 +13,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from services.gateway.http import docs
-from services.gateway.messages.answers import Answer
+from services.gateway.messages.answers import Answer, PredictAnswer
 from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
@@ -37,10 +36,6 @@ class Endpoint:
 
     schema: InstanceSchema
     predictor: Predictor
-
-
-class _Answers(msgspec.Struct, frozen=True):
-    predictions: Sequence[Answer]
 
 
 class Gateway:
@@ -116,31 +111,30 @@ def add_routes(
     app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]], models: Callable[[], Mapping[str, object]]
 ) -> None:
     """details: what /healthz tells beside being alive. models: what serves each model, and what is wrong with that."""
-    schema = next(iter(gateway.endpoints.values())).schema
 
     # Only `Request` as a parameter: FastAPI then validates nothing on the hot path; the documentation is in `docs`.
-    @app.post("/v1/models/{model}:predict", openapi_extra=docs.predict(schema, list(gateway.endpoints)), tags=["predictions"])
+    @app.post("/v1/models/{model}:predict", tags=["predictions"])
     async def predict(request: Request) -> Response:
         """Score each instance. A degraded answer says so: `degraded` names what was missing."""
         try:
             answers = await gateway.answer(request.path_params["model"], request, _decode_instances)
         except Problem as problem:
             return problem_response(problem)
-        return Response(_encode(_Answers(answers)), media_type="application/json")
+        return Response(_encode(PredictAnswer(answers)), media_type="application/json")
 
-    @app.get("/healthz", tags=["health"], openapi_extra=docs.HEALTHZ)
+    @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:
         """Alive. What is degraded is in the details; it is no reason to restart this process."""
         return _json({"status": "ok", "models": models(), **details()})
 
-    @app.get("/readyz", tags=["health"], openapi_extra=docs.READYZ)
+    @app.get("/readyz", tags=["health"])
     async def readyz() -> Response:
         """Ready once every model has a verified version to serve."""
         ready = all(name in gateway.models.serving for name in gateway.endpoints)
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
 
-    @app.get("/metrics", tags=["health"], openapi_extra=docs.METRICS)
+    @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,168 +1,212 @@
-"""OpenAPI documentation of routes that decode for themselves: schemas and realistic examples."""
+"""The OpenAPI document: what the structs of requests and answers say, with examples.
+
+Routes decode for themselves, so FastAPI sees neither their bodies nor their path parameters. `completed` adds both
+afterwards: FastAPI would also drop what is null from the examples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import cycle
 from typing import Any
 
-from feature_repo import on_demand
+import msgspec
+
+from dojo import __version__
 from feature_repo.on_demand import TIME_INPUT
 from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
-from services.gateway.messages.problems import CONTENT_TYPE
-from services.gateway.messages.requests import MAX_INSTANCES, MAX_KEY_LENGTH, MAX_NUMBER, InstanceSchema
+from services.gateway.messages import problems
+from services.gateway.messages.answers import Answer, PredictAnswer
+from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
+from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, MAX_NUMBER, InstanceSchema
+from services.gateway.messages.tensors import InferAnswer, InferRequest, Tensor, input_types, tensors_of
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 
-_KEY = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH}
-_NUMBER = {"type": "number", "minimum": 0, "maximum": MAX_NUMBER}
-_TIME = {"type": "string", "format": "date-time"}
+Document = dict[str, Any]
 
-_EXAMPLE_VALUES: dict[str, object] = {
-    "request_id": "tx-1843021",
-    "customer_id": "4961",
-    "merchant_id": "3412",
-    "amount": 81.51,
-    TIME_INPUT: "2018-06-17T14:32:05Z",
-}
-
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "found", "expected"],
-                "properties": {"field": {"type": "string"}, "found": {"type": "string"}, "expected": {"type": "string"}},
-            },
-        },
-    },
-}
+_REFERENCE = "#/components/schemas/{name}"
+_OBJECT: Mapping[str, object] = {"type": "object"}
 
 
-def _problem(status: int, title: str, slug: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
-    example: dict[str, Any] = {"type": f"urn:mlops-dojo:problem:{slug}", "title": title, "status": status, "detail": detail}
-    if errors:
-        example["errors"] = list(errors)
-    return {"description": title, "content": {CONTENT_TYPE: {"schema": _PROBLEM_SCHEMA, "example": example}}}
+def completed(derive: Callable[[], Document], schemas: Mapping[str, InstanceSchema]) -> Callable[[], Document]:
+    """Return an `openapi` method that adds bodies, path parameters and the structs' schemas.
+
+    Args:
+        derive: FastAPI's own method.
+        schemas: What each model's instances look like. The examples show the first model.
+    """
+
+    @cache
+    def openapi() -> Document:
+        document = derive()
+        model, schema = next(iter(schemas.items()))
+        bodies = _bodies(model, schema)
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                operation.update(bodies[path])
+                if names := re.findall(r"{(\w+)}", path):
+                    operation["parameters"] = [_path_parameter(name, list(schemas)) for name in names]
+        roots = (schema.body, PredictAnswer, InferRequest, InferAnswer, ProblemDocument)
+        _, components = msgspec.json.schema_components(roots, ref_template=_REFERENCE)
+        reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
+        components["Answer"]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
+        document["components"] = {"schemas": components}
+        return document
+
+    return openapi
 
 
-_PROBLEMS = {
-    "400": _problem(400, "Bad Request", "malformed-json", "the body is not JSON: Input data was truncated"),
-    "404": _problem(404, "Not Found", "unknown-model", "no model 'fraud'; there are: fraud_detection"),
-    "408": _problem(408, "Request Timeout", "body-too-slow", "the body did not arrive within 5 s"),
-    "413": _problem(413, "Request Entity Too Large", "body-too-large", "the body may have at most 1048576 bytes"),
-    "422": _problem(
-        422,
-        "Unprocessable Entity",
-        "invalid-request",
-        "wrong fields: instances[0].amount",
-        [{"field": "instances[0].amount", "found": "-5", "expected": f"a finite number from 0 to {MAX_NUMBER:g}"}],
-    ),
-    "503": _problem(503, "Service Unavailable", "overloaded", "more requests in flight than can be answered in time"),
-}
-
-
-def _json(description: str, example: object, schema: Mapping[str, object] | None = None) -> dict[str, Any]:
+def _bodies(model: str, schema: InstanceSchema) -> dict[str, Document]:
+    """Requests and responses by path."""
+    ready: Document = {"name": model, "ready": True}
+    of_model = {
+        "": _metadata(schema, model),
+        "/ready": _responses(ready, refusals=_refusals(model, 404), not_ready={**ready, "ready": False}),
+        "/infer": _infer(schema, model),
+    }
+    up = {"status": "ready", "models": {model: {"version": "3"}}}
+    down = {"status": "not ready", "models": {model: {"version": None}}}
+    metrics = {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
-        "description": description,
-        "content": {"application/json": {"schema": schema or {"type": "object"}, "example": example}},
+        "/v1/models/{model}:predict": _predict(schema, model),
+        "/healthz": _healthz(model),
+        "/readyz": _responses(up, not_ready=down),
+        "/metrics": {"responses": {"200": metrics}},
+        "/v2": _responses({"name": "mlops-dojo-gateway", "version": __version__, "extensions": []}),
+        "/v2/health/live": _responses({"live": True}),
+        "/v2/health/ready": _responses({"ready": True}, not_ready={"ready": False}),
+        **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
+        **{f"/v2/models/{{model}}/versions/{{version}}{path}": body for path, body in of_model.items()},
     }
 
 
-def _responses(example: object, schema: Mapping[str, object] | None = None, **others: dict[str, Any]) -> dict[str, Any]:
-    return {"responses": {"200": _json("OK", example, schema), **others}}
+def _path_parameter(name: str, models: Sequence[str]) -> Document:
+    schema = {"type": "string", **({"enum": list(models)} if name == "model" else {})}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def predict(schema: InstanceSchema, models: Sequence[str]) -> dict[str, Any]:
-    """The documentation of `POST /v1/models/{model}:predict`. schema: of the example's model."""
-    properties: dict[str, Any] = {"request_id": {**_KEY, "description": "Your id; joins the prediction to its outcome."}}
-    properties |= {name: {**_KEY, "description": f"Which {entity}."} for entity, name in schema.keys.items()}
-    properties |= {name: {**_NUMBER, "description": on_demand.REQUEST_INPUTS[name]} for name in schema.numbers}
-    properties[TIME_INPUT] = {**_TIME, "description": "When it happens, RFC 3339 with a zone. Absent: the world's now."}
-    instance = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": [*schema.keys.values(), *schema.numbers],
-        "properties": properties,
-    }
-    body = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["instances"],
-        "properties": {"instances": {"type": "array", "minItems": 1, "maxItems": MAX_INSTANCES, "items": instance}},
-    }
-    answer = {
-        "type": "object",
-        "required": ["prediction_id", "score", "flagged", "version", "arm", "degraded"],
-        "properties": {
-            "prediction_id": {"type": "string"},
-            "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of the positive class."},
-            "flagged": {"type": "boolean", "description": "The score is at or above the version's threshold."},
-            "version": {"type": "string", "description": "Registry version that answered; 0 when the spec's fallback did."},
-            "arm": {
-                "type": "string",
-                "description": "Arm of the model's route that this entity belongs to. With arm_failed in `degraded` another one answered.",
-            },
-            "degraded": {
-                "type": ["array", "null"],
-                "items": {"enum": [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]},
-                "description": "What was missing; null when the answer is whole.",
-            },
-        },
-    }
-    whole = {
-        "prediction_id": "9f2c61d07ab345e8-17",
-        "score": 0.0132,
-        "flagged": False,
-        "version": "3",
-        "arm": "champion",
-        "degraded": None,
-    }
-    answers = {"type": "object", "required": ["predictions"], "properties": {"predictions": {"type": "array", "items": answer}}}
-    example = {name: _EXAMPLE_VALUES.get(name, "1") for name in properties}
-    responses = {
-        "200": {
-            "description": "One prediction per instance, in order",
+def _schema(struct: type) -> Document:
+    return {"$ref": _REFERENCE.format(name=struct.__name__)}
+
+
+def _content(schema: Mapping[str, object], **examples: object) -> Document:
+    """A body in JSON. One example is named `example`, several are named by what they show."""
+    shown = examples if "example" in examples else {"examples": {name: {"value": value} for name, value in examples.items()}}
+    return {"content": {"application/json": {"schema": schema, **msgspec.to_builtins(shown)}}}
+
+
+def _responses(
+    example: object, schema: Mapping[str, object] = _OBJECT, refusals: Document | None = None, not_ready: object = None
+) -> Document:
+    """The responses of an operation.
+
+    Args:
+        example: The answer when all is well.
+        schema: Of that answer.
+        refusals: Further responses by status.
+        not_ready: The answer while no version serves.
+    """
+    unavailable = {"503": {"description": "No version serves yet", **_content(_OBJECT, example=not_ready)}} if not_ready else {}
+    return {"responses": {"200": {"description": "OK", **_content(schema, example=example)}, **(refusals or {}), **unavailable}}
+
+
+def _refusals(model: str, *only: int) -> Document:
+    """What each refusal looks like, by status."""
+    field = FieldError("instances[0].amount", "-5", f"a finite number from 0 to {MAX_NUMBER:g}")
+    refusals: list[Problem] = [
+        problems.malformed_json("Input data was truncated"),
+        problems.unknown_model(model.partition("_")[0], [model]),
+        problems.body_too_slow(BODY_TIMEOUT_SECONDS),
+        problems.body_too_large(1_048_576),
+        problems.invalid_request([field]),
+        problems.overloaded(1),
+    ]
+    return {
+        str(int(problem.status)): {
+            "description": problem.status.phrase,
             "content": {
-                "application/json": {
-                    "schema": answers,
-                    "examples": {
-                        "whole": {"value": {"predictions": [whole]}},
-                        "unknown customer": {"value": {"predictions": [{**whole, "degraded": ["cold_start"]}]}},
-                        "a canary failed, the champion answered": {
-                            "value": {"predictions": [{**whole, "arm": "challenger", "degraded": ["arm_failed"]}]}
-                        },
-                        "no model": {
-                            "value": {
-                                "predictions": [{**whole, "score": 0.0, "version": "0", "degraded": ["model_unavailable"]}]
-                            }
-                        },
-                    },
+                problems.CONTENT_TYPE: {
+                    "schema": _schema(ProblemDocument),
+                    "example": msgspec.to_builtins(problem.document()),
                 }
             },
-        },
-        **_PROBLEMS,
+        }
+        for problem in refusals
+        if not only or problem.status in only
+    }
+
+
+def _example_instance(schema: InstanceSchema) -> Document:
+    """An instance with every field but the time, which most callers leave to the world's clock."""
+    return {**dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)), **dict.fromkeys(schema.numbers, 81.51)}
+
+
+def _predict(schema: InstanceSchema, model: str) -> Document:
+    whole = Answer("9f2c61d07ab345e8-17", 0.0132, False, "3", "champion", None)
+
+    def answer(**changes: object) -> PredictAnswer:
+        return PredictAnswer([msgspec.structs.replace(whole, **changes)])
+
+    instance = {"request_id": "tx-1843021", **_example_instance(schema), TIME_INPUT: "2018-06-17T14:32:05Z"}
+    answers = {
+        "whole": answer(),
+        "an entity that is not known yet": answer(degraded=(COLD_START,)),
+        "a canary failed, the champion answered": answer(arm="challenger", degraded=(ARM_FAILED,)),
+        "no model": answer(score=0.0, version="0", degraded=(MODEL_UNAVAILABLE,)),
     }
     return {
-        "parameters": [_path_parameter("model", models)],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": body, "example": {"instances": [example]}}},
+        "requestBody": {"required": True, **_content(_schema(schema.body), example={"instances": [instance]})},
+        "responses": {
+            "200": {"description": "One prediction per instance, in order", **_content(_schema(PredictAnswer), **answers)},
+            **_refusals(model),
         },
-        "responses": responses,
     }
 
 
-def _path_parameter(name: str, values: Sequence[str] = ()) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if values:
-        schema["enum"] = list(values)
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def _infer(schema: InstanceSchema, model: str) -> Document:
+    """The structs, and which tensors the model takes."""
+    types = input_types(schema)
+    required = [name for name in types if name != TIME_INPUT]
+    named = [{"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}} for name in types]
+    inputs = {
+        "minItems": len(required),
+        "maxItems": len(types),
+        "items": {"anyOf": named},
+        "allOf": [{"contains": {"properties": {"name": {"const": name}}}} for name in required],
+    }
+    columns = [Tensor(name, [1], types[name][0], [value]) for name, value in _example_instance(schema).items()]
+    outputs = [Tensor("score", [1], "FP64", [0.0132]), Tensor("flagged", [1], "BOOL", [False])]
+    body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
+    return {
+        "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
+        **_responses(InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(model)),
+    }
+
+
+def _metadata(schema: InstanceSchema, model: str) -> Document:
+    example = {
+        "name": model,
+        "versions": ["3", "4"],
+        "platform": "onnxruntime_onnx",
+        "parameters": {"route": _ROUTE},
+        **tensors_of(schema),
+    }
+    return _responses(example, refusals=_refusals(model, 404))
+
+
+def _healthz(model: str) -> Document:
+    details = {
+        "version": "3",
+        "rejected_version": None,
+        "route": _ROUTE,
+        "wanted_generation": 12,
+        "route_problem": None,
+        "registry": "ok",
+        "refused_route": None,
+    }
+    return _responses({"status": "ok", "models": {model: details}})
 
 
 _ROUTE = {
@@ -173,73 +217,4 @@ _ROUTE = {
         {"name": "champion", "version": "3", "weight": 0.9, "mode": "live", "state": "ok"},
         {"name": "challenger", "version": "4", "weight": 0.1, "mode": "live", "state": "ok"},
     ],
-}
-HEALTHZ = _responses(
-    {
-        "status": "ok",
-        "models": {
-            "fraud_detection": {
-                "version": "3",
-                "rejected_version": None,
-                "route": _ROUTE,
-                "wanted_generation": 12,
-                "route_problem": None,
-                "registry": "ok",
-                "refused_route": None,
-            }
-        },
-    }
-)
-READYZ = _responses(
-    {"status": "ready", "models": {"fraud_detection": {"version": "3"}}},
-    **{"503": _json("No version serves yet", {"status": "not ready", "models": {"fraud_detection": {"version": None}}})},
-)
-METRICS = {
-    "responses": {"200": {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-}
-
-V2_SERVER = _responses({"name": "mlops-dojo-gateway", "version": "0.1.0", "extensions": []})
-V2_HEALTH = _responses({"ready": True}, **{"503": _json("Not ready", {"ready": False})})
-V2_METADATA = {
-    **_responses(
-        {
-            "name": "fraud_detection",
-            "versions": ["3", "4"],
-            "platform": "onnxruntime_onnx",
-            "parameters": {"route": _ROUTE},
-            "inputs": [{"name": "amount", "datatype": "FP64", "shape": [-1]}],
-            "outputs": [{"name": "score", "datatype": "FP64", "shape": [-1]}],
-        },
-        **{"404": _PROBLEMS["404"]},
-    )
-}
-V2_READY = _responses({"name": "fraud_detection", "ready": True}, **{"404": _PROBLEMS["404"]})
-V2_INFER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array"}}},
-                "example": {
-                    "inputs": [
-                        {"name": "customer_id", "datatype": "BYTES", "shape": [1], "data": ["4961"]},
-                        {"name": "merchant_id", "datatype": "BYTES", "shape": [1], "data": ["3412"]},
-                        {"name": "amount", "datatype": "FP64", "shape": [1], "data": [81.51]},
-                    ]
-                },
-            }
-        },
-    },
-    **_responses(
-        {
-            "model_name": "fraud_detection",
-            "model_version": "3",
-            "parameters": {},
-            "outputs": [
-                {"name": "score", "datatype": "FP64", "shape": [1], "data": [0.0132]},
-                {"name": "flagged", "datatype": "BOOL", "shape": [1], "data": [False]},
-            ],
-        },
-        **_PROBLEMS,
-    ),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -16,17 +17,25 @@ from services.gateway.metrics import GatewayMetrics
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One instance's prediction, as the caller gets it. `degraded` is null when the answer is whole.
-
-    arm: the one that the route chose. version: the one that answered, another one's when that arm failed.
-    """
+    """One instance's prediction."""
 
     prediction_id: str
-    score: float
-    flagged: bool
-    version: str
-    arm: str
-    degraded: tuple[str, ...] | None
+    score: Annotated[float, msgspec.Meta(ge=0, le=1, description="Probability of the positive class.")]
+    flagged: Annotated[bool, msgspec.Meta(description="The score is at or above the version's threshold.")]
+    version: Annotated[str, msgspec.Meta(description="Registry version that answered; 0 when the spec's fallback did.")]
+    arm: Annotated[
+        str,
+        msgspec.Meta(
+            description="Arm of the model's route that this entity belongs to. With arm_failed in `degraded` another one answered."
+        ),
+    ]
+    degraded: Annotated[tuple[str, ...] | None, msgspec.Meta(description="What was missing; null when the answer is whole.")]
+
+
+class PredictAnswer(msgspec.Struct, frozen=True):
+    """One prediction per instance, in order."""
+
+    predictions: Sequence[Answer]
 
 
 class AnswerLog:

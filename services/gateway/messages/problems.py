@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -17,6 +18,17 @@ class FieldError(msgspec.Struct, frozen=True):
     field: str
     found: str
     expected: str
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Problem details as in RFC 9457."""
+
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    error: Annotated[str, msgspec.Meta(description="The detail again, where Open Inference Protocol clients look for it.")] = ""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -41,22 +53,14 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
 
-    def document(self) -> dict[str, object]:
-        document: dict[str, object] = {
-            "type": f"urn:mlops-dojo:problem:{self.slug}",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "detail": self.detail,
-        }
-        if self.errors:
-            document["errors"] = self.errors
-        return document
+    def document(self, error: str = "") -> ProblemDocument:
+        slug, status = f"urn:mlops-dojo:problem:{self.slug}", self.status
+        return ProblemDocument(slug, status.phrase, int(status), self.detail, self.errors, error)
 
 
-def problem_response(problem: Problem, extra: Mapping[str, object] | None = None) -> Response:
-    """extra: further members of the document (RFC 9457, section 3.2)."""
-    body = msgspec.json.encode({**problem.document(), **(extra or {})})
-    return Response(body, int(problem.status), problem.headers, CONTENT_TYPE)
+def problem_response(problem: Problem, error: str = "") -> Response:
+    """error: the document's member of this name."""
+    return Response(msgspec.json.encode(problem.document(error)), int(problem.status), problem.headers, CONTENT_TYPE)
 
 
 def unknown_model(model: str, known: Sequence[str]) -> Problem:

@@ -56,14 +56,23 @@ class InstanceSchema:
         self.numbers = tuple(name for name in on_demand.REQUEST_INPUTS if name != TIME_INPUT)
         self.required: dict[str, Any] = {**dict.fromkeys(self.keys.values(), Key), **dict.fromkeys(self.numbers, Number)}
         self.optional: dict[str, Any] = {"request_id": Key, TIME_INPUT: Time}
-        fields: list[Any] = [*self.required.items(), *((name, kind | None, None) for name, kind in self.optional.items())]
+        meanings = {
+            **{name: f"Which {entity}." for entity, name in self.keys.items()},
+            **{name: on_demand.REQUEST_INPUTS[name] for name in self.numbers},
+            "request_id": "Your id; joins the prediction to its outcome.",
+            TIME_INPUT: "When it happens, RFC 3339 with a zone. Absent or null: the world's now.",
+        }
+        fields: list[Any] = [
+            *((name, _described(kind, meanings[name])) for name, kind in self.required.items()),
+            *((name, _described(kind | None, meanings[name]), None) for name, kind in self.optional.items()),
+        ]
         self.type = msgspec.defstruct("Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False)
-        body = msgspec.defstruct(
-            "Body",
+        self.body = msgspec.defstruct(
+            "PredictRequest",
             [("instances", Annotated[list[self.type], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)])],  # type: ignore[name-defined]
             forbid_unknown_fields=True,
         )
-        self._decoder = msgspec.json.Decoder(body)
+        self._decoder = msgspec.json.Decoder(self.body)
 
     def decode(self, body: bytes) -> Sequence[Instance]:
         """The instances of a predict request. Raises Problem (400, 422)."""
@@ -139,6 +148,10 @@ async def read_body(request: Request, limit: int) -> bytes:
             return body
     except TimeoutError:
         raise body_too_slow(BODY_TIMEOUT_SECONDS) from None
+
+
+def _described(kind: Any, description: str) -> Any:
+    return Annotated[kind, msgspec.Meta(description=description)]
 
 
 def _is_a(kind: Any, value: object) -> bool:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -21,17 +20,13 @@ from dojo.core.judging.drift import Measured
 from dojo.core.performance import expected_pr_auc
 from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
 from dojo.core.spec.schema import Drift, Levels
-from dojo.stats.distances.psi_noise import per_feature_level
+from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
-from dojo.stats.inference.chi_square import chi_square_quantile
 from dojo.stats.inference.proportions import wilson_interval
 from feature_repo import catalog, on_demand
 from services.monitor.counting.windows import SCORE, CountedWindow, Kind
 
 Counts = npt.NDArray[np.int64]
-
-# The same few for every window.
-_quantile = lru_cache(maxsize=1024)(chi_square_quantile)
 
 # Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
 COUNTS = frozenset(
@@ -174,11 +169,14 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
     if np.count_nonzero(reference) < 2:
         # A constant: any row elsewhere is a change, and there is no spread to call it chance.
         reference = reference + 1
-    quiet = column.quiet_hour if asked.kind == "hour" else column.quiet_day
-    count = int(current.sum())
-    # No window is worth more than 1/quiet independent rows, however many it has: a design effect that grows with the window.
-    level = per_feature_level(asked.drift.significance, tested)
-    noise = _quantile(int(np.count_nonzero(reference)) - 1, level) * (1 / int(reference.sum()) + 1 / count + quiet)
+    noise = psi_critical_value(
+        int(np.count_nonzero(reference)),
+        int(reference.sum()),
+        int(current.sum()),
+        significance=asked.drift.significance,
+        features=tested,
+        excess=column.quiet_hour if asked.kind == "hour" else column.quiet_day,
+    )
     return Measured(name, population_stability_index(reference, current), levels, rows, noise)
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dojo.core.events.columns import frame_of
 from dojo.core.events.log import Delivery
 from dojo.core.events.types import Event, Prediction, Stream, Transaction, encode
 from dojo.core.lake import SCHEMAS, Lake
@@ -24,7 +25,7 @@ from services.recorder.loop import STUCK_AFTER, RecorderStatus
 from services.recorder.ownership import LakeOwnership, remove_leftovers
 from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, retry_interval, round_interval
 from services.recorder.rejected import RejectedMessages
-from services.recorder.rows import Received, RejectedRow, frame_of, parse
+from services.recorder.rows import Received, RejectedRow, parse
 from tests.integration.services.recorder.recording import synthetic_events
 
 DAY = date(2018, 6, 10)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
+from itertools import accumulate
 
 import msgspec
 
@@ -48,9 +50,5 @@ class ArmCounts(msgspec.Struct):
 
     def median_latency(self) -> float | None:
         """Upper edge of the bin that holds the median, seconds; None without requests (infinity beyond the last edge)."""
-        half, passed = sum(self.latencies) / 2, 0
-        for count, edge in zip(self.latencies, (*LATENCY_EDGES, float("inf")), strict=True):
-            passed += count
-            if count and passed >= half:
-                return edge
-        return None
+        upto = [*accumulate(self.latencies)]
+        return (*LATENCY_EDGES, math.inf)[bisect_left(upto, upto[-1] / 2)] if upto[-1] else None

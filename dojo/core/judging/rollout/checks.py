@@ -13,8 +13,8 @@ from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops
 from dojo.core.judging.rollout.stages import CheckResult, CheckVerdict, Stage
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
+from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
-from dojo.stats.inference.chi_square import chi_square_quantile
 
 # From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
 SUSPICIOUS = 10.0
@@ -181,7 +181,7 @@ def _scores(at: _Stage) -> CheckResult:
     note = ""
     if ours.answered and theirs.answered:
         value = population_stability_index(np.array(theirs.scores), np.array(ours.scores))
-        noise = chi_square_quantile(len(ours.scores) - 1, SCORE_TAIL) * (1 / ours.answered + 1 / theirs.answered)
+        noise = psi_critical_value(len(ours.scores), ours.answered, theirs.answered, significance=SCORE_TAIL)
         note = f"chance alone reaches {noise:.3f}"
         if min(ours.answered, theirs.answered) >= at.needed:
             verdict = "failed" if value > max(limit, noise) else "ok"

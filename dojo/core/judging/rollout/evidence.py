@@ -7,14 +7,39 @@ from datetime import datetime, timedelta
 import msgspec
 
 from dojo.core.judging.rollout.arms import ArmCounts
-from dojo.core.judging.rollout.labels import LabelJoin
 from dojo.core.judging.rollout.limits import Baseline
 from dojo.core.judging.rollout.stages import Stage
+from dojo.core.outcome_join import OutcomeJoin
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.inference.sequential import RestartingEProcess
 
 # Of a stage's time: a silence longer than this part of it is no time in which the version was seen. 12 minutes of a shadow stage of 2 h.
 LONGEST_SILENCE = 0.1
+
+
+class LabelJoin(OutcomeJoin[bool, bool], kw_only=True):
+    """Which answers of the watch stage flagged, joined to whether it was right to, and the pairs' counts.
+
+    Attributes:
+        frauds: Labelled frauds.
+        caught: Those of them that were flagged.
+        legitimate: The other labelled answers.
+        false_alarms: Those of them that were flagged.
+    """
+
+    frauds: int = 0
+    caught: int = 0
+    legitimate: int = 0
+    false_alarms: int = 0
+
+    def count(self, flagged: bool, fraud: bool) -> None:
+        """Count a pair."""
+        if fraud:
+            self.frauds += 1
+            self.caught += flagged
+        else:
+            self.legitimate += 1
+            self.false_alarms += flagged
 
 
 class Evidence(msgspec.Struct, kw_only=True):

@@ -14,6 +14,7 @@ import msgspec
 from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import ModelSpec
+from dojo.stats.inference.proportions import wilson_interval
 
 # Half of it goes where speed matters most: a canary's errors are met by customers, and at 1 / 0.025 a fourfold rate over 0.5 % is caught
 # some 1,500 requests earlier than at an equal part.
@@ -36,8 +37,9 @@ SLOW_FLOOR = 0.05
 SLOW_ALLOWED = 0.01
 ERRORS_ALLOWED = 0.001
 
-# Rates are taken at their upper confidence bound, this many standard deviations up: what we know of the champion is itself a sample.
-DEVIATIONS = 2.0
+# The champion's rates come from a sample too, so each is taken at the upper end of its interval.
+# Two standard deviations, 95.45 %.
+CONFIDENCE = math.erf(math.sqrt(2))
 
 # A limit of 0 or 1 cannot be tested.
 _LEAST, _MOST = 0.001, 0.999
@@ -82,13 +84,8 @@ def watch_limits(measured: Baseline, gate: dict[str, float], spec: ModelSpec) ->
 
 
 def _upper(events: int, requests: int) -> float:
-    """Upper end of Wilson's interval; 0 without requests. Source: Wilson (1927)."""
-    if requests == 0:
-        return 0.0
-    rate, z = events / requests, DEVIATIONS
-    centre = rate + z * z / (2 * requests)
-    spread = z * math.sqrt(rate * (1 - rate) / requests + z * z / (4 * requests * requests))
-    return (centre + spread) / (1 + z * z / requests)
+    """Upper end of the rate's interval; 0 without requests."""
+    return wilson_interval(events / requests, requests, CONFIDENCE)[1] if requests else 0.0
 
 
 def _testable(rate: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dojo.core.events.columns import frame_of
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, Verdict
 from dojo.core.lake import Lake
@@ -16,7 +17,6 @@ from dojo.core.state.skew import SkewMeasurement, latest_skew
 from dojo.core.state.verdict_marks import VerdictMarks
 from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.monitor.metrics import LEVELS
-from services.recorder.rows import frame_of
 from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch, recount, windows_of
 from tests.support.monitor_events import MODEL, START, Shop, profile, spec
 from tests.support.servers import RedisServer, wait_until

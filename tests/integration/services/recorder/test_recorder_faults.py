@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from dojo.core.events.columns import frame_of
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, encode
-from services.recorder.rows import frame_of
 from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
 from tests.support.servers import RedisServer, wait_until
 

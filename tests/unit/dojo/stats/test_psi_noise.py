@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value, psi_p_value, rows_for_psi
+from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.chi_square import chi_square_quantile, chi_square_tail
 
@@ -81,39 +81,34 @@ def test_over_thirty_features_the_family_alarms_as_stated() -> None:
     assert naive / 600 > 0.6  # 1 - 0.95^30 = 0.79: why the level is divided
 
 
-def test_clusters_alarm_too_often_until_their_design_effect_is_counted() -> None:
-    """300 rows of 60 customers whose feature is the same in all of their five payments are worth 60 rows."""
+def test_clusters_alarm_too_often_until_their_excess_is_counted() -> None:
+    """300 rows of 60 customers whose feature is the same in all of their five payments are worth 60 rows: a design effect of 5."""
     random = np.random.default_rng(3)
     reference = random.multinomial(60_000, TEN)
     found = [population_stability_index(reference, 5 * random.multinomial(60, TEN)) for _ in range(2000)]
     naive = np.mean(found > np.float64(psi_critical_value(10, 60_000, 300, significance=0.05)))
-    counted = np.mean(found > np.float64(psi_critical_value(10, 60_000, 300, significance=0.05, design_effect=5)))
+    counted = np.mean(found > np.float64(psi_critical_value(10, 60_000, 300, significance=0.05, excess=4 / 300)))
     assert naive > 0.9
     assert counted < 0.15  # 60 independent rows in ten bins: the few rows' excess of the test above remains
 
 
-def test_the_figures_that_the_spec_rests_on() -> None:
+@pytest.mark.parametrize(("threshold", "rows"), [(0.1, 307), (0.25, 123)])
+def test_the_figures_that_the_spec_rests_on(threshold: float, rows: int) -> None:
     # FACTS: over 30 features at 1 % of one window, PSI > 0.1 needs 307 rows and > 0.25 needs 123, against a large reference.
-    assert rows_for_psi(0.1, 10, 10**9, significance=0.01, features=30) == pytest.approx(307, abs=30)
-    assert rows_for_psi(0.25, 10, 10**9, significance=0.01, features=30) == pytest.approx(123, abs=12)
-    # With ten bins and 100 rows PSI exceeds 0.1 by chance 31 % of the time... of 200 rows, 2 %.
-    assert psi_p_value(0.1, 10, 10**9, 100) == pytest.approx(0.35, abs=0.05)
-    assert psi_p_value(0.1, 10, 10**9, 200) == pytest.approx(0.02, abs=0.005)
+    few, many = (psi_critical_value(10, 10**9, n, significance=0.01, features=30) for n in (int(0.9 * rows), int(1.1 * rows)))
+    assert many <= threshold <= few
 
 
-@given(st.integers(2, 40), st.integers(100, 10**6), st.floats(0.001, 0.3), st.integers(1, 60), st.floats(0.02, 1))
-def test_the_rows_for_a_threshold_are_the_fewest(
-    bins: int, reference: int, significance: float, features: int, threshold: float
-) -> None:
-    rows = rows_for_psi(threshold, bins, reference, significance=significance, features=features)
-    if rows is None:
-        assert psi_critical_value(bins, reference, 10**12, significance=significance, features=features) >= threshold * (
-            1 - 1e-6
-        )
-        return
-    assert psi_critical_value(bins, reference, rows, significance=significance, features=features) <= threshold * (1 + 1e-9)
-    if rows > 1:
-        assert psi_critical_value(bins, reference, rows - 1, significance=significance, features=features) > threshold
+@pytest.mark.parametrize(("rows", "share"), [(100, 0.35), (200, 0.02)])
+def test_ten_bins_exceed_a_tenth_by_chance_this_often(rows: int, share: float) -> None:
+    assert psi_critical_value(10, 10**9, rows, significance=share) == pytest.approx(0.1, abs=0.005)
+
+
+@given(st.integers(2, 40), st.integers(1, 10**6), st.floats(0.001, 0.3), st.floats(1e-6, 1))
+def test_a_window_counts_as_at_most_one_by_excess_rows(bins: int, rows: int, significance: float, excess: float) -> None:
+    bound = psi_critical_value(bins, 10**9, rows, significance=significance, excess=excess)
+    without = psi_critical_value(bins, 10**9, rows, significance=significance)
+    assert bound > max(without, chi_square_quantile(bins - 1, significance) * excess)
 
 
 @given(st.floats(0.001, 0.5), st.integers(1, 500))
@@ -131,7 +126,7 @@ def test_the_level_of_one_feature_is_sidaks(significance: float, features: int) 
         ({"current_rows": 0}, "rows on both sides"),
         ({"significance": 1.0}, "significance must lie strictly"),
         ({"features": 0}, "features must be >= 1"),
-        ({"design_effect": 0.5}, "design_effect must be >= 1"),
+        ({"excess": -0.1}, "excess must be >= 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, float], message: str) -> None:
@@ -145,5 +140,3 @@ def test_wrong_levels_are_refused() -> None:
         chi_square_quantile(3, 0.0)
     with pytest.raises(ValueError, match="degrees must be >= 1"):
         chi_square_quantile(0, 0.5)
-    with pytest.raises(ValueError, match="threshold must be positive"):
-        rows_for_psi(0.0, 10, 100, significance=0.01)

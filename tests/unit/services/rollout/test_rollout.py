@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dojo.core.events.types import Event, Prediction, Shadow
 from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
-from dojo.core.judging.rollout.labels import KEPT, LabelJoin
 from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, watch_limits
 from dojo.core.judging.rollout.stages import Stage
+from dojo.core.outcome_join import WAITING_LIMIT
 from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Action, Rollout, RolloutRequest, Transition
@@ -117,33 +114,9 @@ def test_a_stand_ins_answer_is_no_evidence_of_the_challengers_scores() -> None:
     assert (evidence.challenger.answered, sum(evidence.challenger.scores)) == (0, 0)
 
 
-@given(st.permutations(list(range(12))), st.integers(0, 2**32))
-def test_labels_join_their_predictions_in_any_order(order: list[int], seed: int) -> None:
-    chosen = random.Random(seed)
-    facts = [(f"r{n}", chosen.random() < 0.5, chosen.random() < 0.5) for n in range(6)]
-    labelled = LabelJoin()
-    for at in order:
-        request, flagged, fraud = facts[at % 6]
-        _ = labelled.predicted(request, flagged) if at < 6 else labelled.known(request, fraud)
-    frauds = [flagged for _, flagged, fraud in facts if fraud]
-    others = [flagged for _, flagged, fraud in facts if not fraud]
-    assert (labelled.frauds, labelled.caught) == (len(frauds), sum(frauds))
-    assert (labelled.legitimate, labelled.false_alarms) == (len(others), sum(others))
-    assert (labelled.open, labelled.early) == ({}, {})
-
-
-def test_what_waits_for_labels_is_bounded_and_what_is_forgotten_is_counted() -> None:
-    labelled = LabelJoin()
-    for n in range(KEPT + 10):
-        labelled.predicted(f"r{n}", False)
-    assert (len(labelled.open), labelled.forgotten) == (KEPT, 10)
-    assert labelled.known("r0", True) is None
-    assert labelled.known(f"r{KEPT}", True) == (True, False)
-
-
 def test_evidence_stays_below_a_megabyte() -> None:
     evidence = Evidence(stage=Stage.WATCH, cursors={})
-    for n in range(KEPT):
+    for n in range(WAITING_LIMIT):
         evidence.labelled.predicted(f"r{n}", False)
         evidence.labelled.early[2**62 + n] = True
     for check in ("errors", "degraded", "slow", "declines"):

@@ -1,0 +1,134 @@
+"""Predictions meet their outcomes once, whichever comes first, and the stream's join finds the lake's pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dojo.core.events.columns import frame_of
+from dojo.core.events.types import Event, Outcome, Prediction, Stream
+from dojo.core.judging.rollout.evidence import LabelJoin
+from dojo.core.outcome_join import WAITING_LIMIT, OutcomeJoin
+from dojo.core.performance import with_outcomes
+from dojo.demo.showing.tally import Tally
+
+NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
+
+# What kinds of models are told: a class, an amount, a list of clicks, or that nothing came of it.
+LABELS = [0, 1, 37.5, ("clicked", "bought"), None, False]
+
+
+def prediction(request: str, flagged: bool) -> Prediction:
+    return Prediction(
+        event_id=Prediction.id_for(request),
+        world_time=NOON,
+        wall_time=NOON,
+        prediction_id=request,
+        request_id=request,
+        model="any",
+        version="1",
+        arm="champion",
+        entity_keys={},
+        features={},
+        feature_age_seconds={},
+        score=0.5,
+        flagged=flagged,
+        latency_seconds=0.01,
+    )
+
+
+def outcome(request: str, label: int) -> Outcome:
+    return Outcome(
+        event_id=Outcome.id_for(request),
+        world_time=NOON + timedelta(days=2),
+        wall_time=NOON,
+        transaction_id=request,
+        transaction_time=NOON,
+        label=label,
+    )
+
+
+@given(st.permutations(range(12)), st.lists(st.sampled_from(LABELS), min_size=6, max_size=6))
+def test_each_answer_meets_its_label_once_in_any_order_whatever_the_label(order: list[int], labels: list[object]) -> None:
+    join: OutcomeJoin[str, object] = OutcomeJoin()
+    pairs = [
+        join.predicted(f"r{at % 6}", f"answer {at % 6}") if at < 6 else join.known(f"r{at % 6}", labels[at % 6]) for at in order
+    ]
+    assert sorted(str(pair) for pair in pairs if pair) == sorted(str((f"answer {n}", labels[n])) for n in range(6))
+    assert (join.open, join.early, join.forgotten) == ({}, {}, 0)
+
+
+def test_what_waits_is_bounded_on_both_sides_and_forgotten_answers_are_counted() -> None:
+    join: OutcomeJoin[bool, bool] = OutcomeJoin()
+    for n in range(WAITING_LIMIT + 10):
+        join.predicted(f"r{n}", False)
+        join.known(f"label {n}", True)
+    assert (len(join.open), len(join.early), join.forgotten) == (WAITING_LIMIT, WAITING_LIMIT, 10)
+    assert join.known("r0", True) is None
+    assert join.predicted("label 0", True) is None
+    assert join.known(f"r{WAITING_LIMIT}", True) == (False, True)
+
+
+def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
+    """A rollout's evidence is written with every look, and read again after a restart."""
+    before = LabelJoin(frauds=2, caught=1)
+    before.predicted("r1", True)
+    before.known("r2", False)
+    after = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=LabelJoin)
+    assert after == before
+    assert (after.known("r1", True), after.predicted("r2", False)) == ((True, True), (False, False))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Requests with and without an outcome, outcomes of requests that were not seen, one half of some twice; in any order."""
+    events: list[Event] = []
+    for n in range(draw(st.integers(0, 8))):
+        halves = [prediction(f"r{n}", draw(st.booleans())), outcome(f"r{n}", draw(st.integers(0, 1)))]
+        events += draw(st.sampled_from([halves, halves[:1], halves[1:], [*halves, halves[0]], [*halves, halves[1]]]))
+    return draw(st.permutations(events))
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories())
+def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> None:
+    join: OutcomeJoin[Prediction, int] = OutcomeJoin()
+    tally = Tally()
+    streamed: list[tuple[str, bool, int]] = []
+    for event in events:
+        if isinstance(event, Prediction):
+            tally.add_prediction(event)
+            joined = join.predicted(event.request_id, event)
+        else:
+            assert isinstance(event, Outcome)
+            tally.add_outcome(event)
+            joined = join.known(event.transaction_id, event.label)
+        if joined is not None:
+            answer, label = joined
+            streamed.append((answer.request_id, answer.flagged, label))
+
+    predictions, outcomes = ([e for e in events if e.stream is stream] for stream in (Stream.PREDICTIONS, Stream.OUTCOMES))
+    frames = (frame_of(Stream.PREDICTIONS, predictions).lazy(), frame_of(Stream.OUTCOMES, outcomes).lazy())
+    batch = with_outcomes(*frames, how="inner").select("request_id", "flagged", "label").collect().rows()
+
+    assert sorted(streamed) == sorted(batch)
+    cells = Counter((label, flagged) for _, flagged, label in batch)
+    seen = tally.snapshot()
+    assert (seen.caught, seen.missed, seen.false_alarms) == (cells[1, True], cells[1, False], cells[0, True])
+    assert seen.labelled == len(batch)
+    kept = with_outcomes(*frames, how="left").collect()
+    assert kept.height == seen.predictions
+    assert kept["label"].null_count() == seen.predictions - len(batch)
+
+
+@pytest.mark.parametrize(("flagged", "fraud"), [(True, True), (False, True), (True, False), (False, False)])
+def test_a_pair_counts_in_its_cell(flagged: bool, fraud: bool) -> None:
+    counts = LabelJoin()
+    counts.count(flagged, fraud)
+    assert (counts.frauds, counts.caught) == (fraud, fraud and flagged)
+    assert (counts.legitimate, counts.false_alarms) == (not fraud, flagged and not fraud)
