@@ -94,6 +94,10 @@ class Service:
         """Set what /healthz says while nothing fails."""
         self._state, self._reason = state, reason
 
+    def waits_for(self, part: str, reason: str) -> None:
+        """Show what a part of the round lacks, though it went well. Call it after the part."""
+        self._faults.setdefault(part, (reason, True))
+
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """A part of the round whose failure must not stop the others. `round` as a whole is the part ""."""
