@@ -1,8 +1,8 @@
-"""The harness of every long-running process: what `python -m services.NAME` does beside its own work.
+"""The harness of every long-running process: what each one does beside its own work.
 
-    settings -> logs -> signals -> open the service -> /healthz and /metrics -> round, wait, round, ... -> close
+    settings -> logs -> signals -> open -> /healthz and /metrics -> round, wait, round, ... -> close
 
-A service is a class with a `round`. `serve` runs it until SIGTERM, through outages of what it needs, and says how it goes.
+A service is a class with a `round`. `serve` runs it until SIGTERM, through outages of what it needs.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class Service:
 
     causes: ClassVar[tuple[Cause, ...]] = (REDIS, REGISTRY)
     backoff: ClassVar[tuple[float, ...]] = (0.2, 0.5, 1.0, 2.0, 5.0)
+    # Catching up after a day's outage takes 10 s, a dozen questions to an absent MLflow a minute.
     stuck_after: ClassVar[float] = 120.0
     posts: Mapping[str, Post] = {}
 
@@ -77,7 +78,7 @@ class Service:
         self._busy_since: float | None = None
 
     def round(self, stop: threading.Event) -> float:
-        """Do what is due. Returns seconds to wait until the next round. Ends early once `stop` is set."""
+        """Do what is due, and end early once `stop` is set. Returns seconds to wait until the next."""
         raise NotImplementedError
 
     def failed(self, cause: str, part: str) -> None:
@@ -100,7 +101,7 @@ class Service:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """A part of the round whose failure must not stop the others. `round` as a whole is the part ""."""
+        """Guard a part of the round: its failure must not stop the others. The whole is part ""."""
         try:
             yield
         except SettingsError:
@@ -109,10 +110,12 @@ class Service:
             self._faults[name], self._failing = (str(error), True), True
         except Exception as error:
             cause = next((cause for cause in self.causes if isinstance(error, cause.errors)), UNFORESEEN)
-            said = f"{type(error).__name__}: {error}" if cause.errors is Exception else str(error)
-            reason, first = f"{cause.name}: {said}", not self._failures
+            unnamed = cause.errors is Exception
+            reason = f"{cause.name}: {type(error).__name__}: {error}" if unnamed else f"{cause.name}: {error}"
+            # A lasting fault must not fill the disk with tracebacks.
+            news = self._faults.get(name) != (reason, cause.healthy)
             self._faults[name], self._failing = (reason, cause.healthy), True
-            _log.warning("round failed, it is repeated", part=name, reason=reason, exc_info=first and cause.errors is Exception)
+            _log.warning("round failed, it is repeated", part=name, reason=reason, exc_info=unnamed and news)
             self.failed(cause.name.lower(), name)
         else:
             self._faults.pop(name, None)
@@ -132,7 +135,7 @@ class Service:
         return wait
 
     def health(self) -> tuple[bool, Mapping[str, object]]:
-        """Whether the process is well, and what it says of itself. Other threads call it while a round runs."""
+        """Whether the process is well, and what it says. Other threads call it during a round."""
         busy_since = self._busy_since
         if busy_since is not None and (busy := time.monotonic() - busy_since) > self.stuck_after:
             return False, {"state": "stuck", "reason": f"one round has taken {busy:.0f} s so far"}
@@ -145,7 +148,10 @@ class Service:
 
 
 def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
-    """Run a service until SIGTERM, with /healthz and /metrics on DOJO_<NAME>_PORT. Returns the exit code."""
+    """Run a service until SIGTERM. Returns the exit code.
+
+    /healthz and /metrics are on DOJO_<NAME>_PORT.
+    """
 
     def run(settings: Settings) -> int:
         stop = stop_on_signal()
@@ -174,7 +180,7 @@ def run_process(name: str, run: Callable[[Settings], int]) -> int:
 
 
 def stop_on_signal() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets; rounds end at their next safe point. Main thread only."""
+    """An event that SIGTERM or SIGINT sets. Call it on the main thread."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

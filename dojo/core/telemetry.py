@@ -71,7 +71,11 @@ class _BestEffort:
 
 
 class HealthServer:
-    """Serves `/healthz` (JSON, 200 or 503), `/metrics`, and what `posts` answer, on threads of its own."""
+    """Serves `/healthz` (JSON, 200 or 503), `/metrics` and POSTs, on threads of its own.
+
+    Args:
+        posts: What answers a POST, by path.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The materializer as a service: after each world midnight's publishing time, bring the day's features online."""
+"""The materializer as a service: brings a day's features online once its midnight is published."""
 
 from __future__ import annotations
 

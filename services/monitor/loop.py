@@ -34,7 +34,6 @@ class Monitor(Service):
     """Counts what there is, then judges what is due, once per round."""
 
     causes = (REDIS, Cause("lease", NotOwnerError), Cause("lake", (OSError, PolarsError), healthy=False))
-    stuck_after = 120.0  # catching up with 200,000 messages takes ten seconds, and judging a fortnight of them as long
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ LOOK_SECONDS = 1.0  # wall time, between looks at the watchdog; against a limit 
 
 
 class Receiver(Service):
-    """Files notifications as they arrive, on threads of the server. Each round looks after the watchdog.
+    """Files notifications as they arrive, on the server's threads. Rounds look at the watchdog.
 
     Alertmanager repeats a notification after a 5xx and gives it up after a 4xx.
     """
@@ -76,7 +76,7 @@ class Receiver(Service):
         return Reply(200, f"{told} new of {len(notification.alerts)}")
 
     def round(self, stop: threading.Event) -> float:
-        """Tell of the watchdog's silence, or of its end. Nothing is forgotten before the inbox has it."""
+        """Tell of the watchdog's silence, or of its end, until the inbox has taken it."""
         now = self._wall()
         if (change := self._watchdog.untold(now)) is not None:
             write = silence_message if change.kind == "silent" else recovery_message

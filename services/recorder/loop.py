@@ -44,7 +44,8 @@ class RecorderService(Service):
             return round_interval(None).total_seconds()
 
     def failed(self, cause: str, part: str) -> None:
-        self._recovered = False  # some messages may be read and not acknowledged: the next round starts with those
+        # Some messages may be read and not acknowledged: the next round starts with those.
+        self._recovered = False
         self._metrics.failures.labels(cause).inc()
 
     def close(self) -> None:

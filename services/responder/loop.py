@@ -1,4 +1,4 @@
-"""The responder as a service: verdicts first, then some steps per model, whatever fails at the others."""
+"""The responder as a service: verdicts first, then some steps per model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ STEPS_AT_ONCE = 5  # of one model, before the others get their turn: intent, dee
 class ResponderService(Service):
     """Takes verdicts in, then acts, once per round."""
 
-    backoff = (0.5, 1.0, 2.0, 5.0, 15.0)  # each try of a rollback asks an absent MLflow a dozen times
-    stuck_after = 120.0  # a round waits for MLflow 5 s per question, and a rollback asks a dozen
+    backoff = (0.5, 1.0, 2.0, 5.0, 15.0)  # each try of a rollback asks MLflow a dozen times
 
     def __init__(self, responder: Responder, models: Sequence[str], metrics: ResponderMetrics) -> None:
         super().__init__()
@@ -36,7 +35,8 @@ class ResponderService(Service):
                 self._recovered = True
             self._responder.drain()
             taken_in = True
-        for model in self._models if taken_in else ():  # nothing is decided on half of what was said
+        # Nothing is decided on half of what was said.
+        for model in self._models if taken_in else ():
             with self.part(model), self._first_come():
                 for _ in range(STEPS_AT_ONCE):
                     if stop.is_set() or not self._responder.step(model):
@@ -49,9 +49,9 @@ class ResponderService(Service):
 
     @contextmanager
     def _first_come(self) -> Iterator[None]:
-        """What another process writes first is no failure: the next round decides again on what it left.
+        """Let another process write first: the next round decides again on what it left.
 
-        Some messages may be read and not acknowledged when anything is raised: the next round starts with those.
+        After an error, messages may be read and not acknowledged. The next round starts there.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""The rollout controller as a service: each model's rollout some steps further, whatever fails at the others."""
+"""The rollout controller as a service: moves each model's rollout, whatever fails at the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class RolloutService(Service):
     """Looks at every model's rollout, once per round."""
 
     backoff = (1.0,)  # one model's failure must not slow the others down
-    stuck_after = 120.0  # a round waits for MLflow 5 s per question at most, and asks a dozen
 
     def __init__(self, controller: Controller, models: Sequence[str], metrics: RolloutMetrics, clock: WorldClock) -> None:
         super().__init__()

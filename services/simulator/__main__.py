@@ -33,7 +33,7 @@ class StoppedError(RuntimeError):
 
 
 class Simulator(Service):
-    """Builds or mends history in one round, and lives in the next one, which ends with the process."""
+    """Builds or mends history in one round, and lives in the next, until the process ends."""
 
     stuck_after = math.inf
 
@@ -88,7 +88,7 @@ class Simulator(Service):
 
 @contextmanager
 def of_settings() -> Iterator[None]:
-    """Another world, or a file that makes none, is a matter of settings: starting again would not help."""
+    """Make wrong settings of another world, or of a file that makes none: a restart cures neither."""
     try:
         yield
     except (DatasetError, OtherWorldError, TooShortError) as error:

@@ -1,4 +1,4 @@
-"""The streamer as a service: what new messages bring, what a predecessor left, and from time to time lag and freshness."""
+"""The streamer as a service: new messages, those that a predecessor left, lag and freshness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECLAIM_AFTER = timedelta(seconds=15)  # a round takes a fraction of a second; o
 
 
 class StreamerService(Service):
-    """Applies one batch of transactions per round. The first rounds take what a predecessor left unacknowledged."""
+    """Applies one batch of transactions per round, a predecessor's unacknowledged ones first."""
 
     causes = (REDIS, ANY_ERROR)
 
@@ -59,7 +59,7 @@ class StreamerService(Service):
 
     def failed(self, cause: str, part: str) -> None:
         self._metrics.errors.inc()
-        self._reclaim_idle = timedelta(0)  # what the failed round was handed is pending under our own name
+        self._reclaim_idle = timedelta(0)  # the failed round's batch is pending under our own name
 
     def details(self) -> Mapping[str, object]:
         return {"events": self._events, "as_of": self._as_of}

@@ -1,4 +1,4 @@
-"""`python -m services.trainer`: reads its settings (DOJO_*) and retrains models on schedule and on order until SIGTERM."""
+"""`python -m services.trainer`: reads its settings (DOJO_*) and retrains on schedule and on order until SIGTERM."""
 
 from __future__ import annotations
 

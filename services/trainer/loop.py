@@ -1,4 +1,4 @@
-"""The trainer as a service: retrains every model on its schedule, by Airflow or a child process, and executes what others order."""
+"""The trainer as a service: retrains models on their schedules, and executes what others order."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Lane:
 
 
 class TrainerService(Service):
-    """Asks for retrainings whenever they are due, and executes what is ordered, one after the other."""
+    """Asks for retrainings that are due, and executes what is ordered, one after the other."""
 
     stuck_after = math.inf  # without Airflow a retraining is a part of the round
 
