@@ -91,7 +91,7 @@ class World:
             "DOJO_MATERIALIZER_PORT": str(self.materializer_port),
         }
         self.streamer = Server("streamer", [sys.executable, "-m", "services.streamer"], directory, self.env)
-        self.materializer = Server("materializer", [sys.executable, "-m", "pipelines.features"], directory, self.env)
+        self.materializer = Server("materializer", [sys.executable, "-m", "services.materializer"], directory, self.env)
 
     def write_lake(self, payments: Sequence[Payment], name: str, until: datetime) -> None:
         for stream, rows in ((Stream.TRANSACTIONS, transactions_of(payments)), (Stream.OUTCOMES, outcomes_of(payments))):
