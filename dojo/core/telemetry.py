@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TextIO, cast
+from typing import NamedTuple, TextIO, cast
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -19,6 +19,23 @@ HEALTH_TIMEOUT_SECONDS = 2.0
 
 # (healthy, details): details are small JSON values that `dojo status` shows.
 Health = Callable[[], tuple[bool, Mapping[str, object]]]
+
+# A sender that stops in the middle gives its thread back, seconds.
+PATIENCE_SECONDS = 10.0
+
+# Alertmanager's notification of a thousand alerts. Longer bodies are refused.
+LONGEST_BODY_BYTES = 1_048_576
+
+
+class Reply(NamedTuple):
+    """An HTTP status and a line of text."""
+
+    status: int
+    text: str
+
+
+# Answers the body of a POST; called on a thread of its own.
+Post = Callable[[bytes], Reply]
 
 
 def configure_logging(process: str, level: str = "info") -> None:
@@ -54,10 +71,23 @@ class _BestEffort:
 
 
 class HealthServer:
-    """`/healthz` (JSON, 200 or 503) and `/metrics` for a process that serves nothing else; runs on a thread of its own."""
+    """Serves `/healthz` (JSON, 200 or 503), `/metrics` and POSTs, on threads of its own.
 
-    def __init__(self, host: str, port: int, health: Health, registry: CollectorRegistry = REGISTRY) -> None:
+    Args:
+        posts: What answers a POST, by path.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        health: Health,
+        registry: CollectorRegistry = REGISTRY,
+        posts: Mapping[str, Post] = {},
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
+            timeout = PATIENCE_SECONDS
+
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
@@ -66,7 +96,21 @@ class HealthServer:
                     body = json.dumps({"status": "ok" if healthy else "failing", **details}, default=str).encode()
                     self._answer(200 if healthy else 503, "application/json", body)
                 else:
-                    self._answer(404, "text/plain", b"try /healthz or /metrics\n")
+                    self._say(404, "try /healthz or /metrics")
+
+            def do_POST(self) -> None:
+                length = self.headers.get("Content-Length", "")
+                if (answer := posts.get(self.path)) is None:
+                    self._say(404, f"POST to {', '.join(posts) or 'nothing here'}")
+                elif not length.isdecimal():
+                    self._say(411, "Content-Length: expected a number of bytes")
+                elif int(length) > LONGEST_BODY_BYTES:
+                    self._say(413, f"at most {LONGEST_BODY_BYTES} bytes")
+                else:
+                    self._say(*answer(self.rfile.read(int(length))))
+
+            def _say(self, status: int, text: str) -> None:
+                self._answer(status, "text/plain", f"{text}\n".encode())
 
             def _answer(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)

@@ -8,9 +8,8 @@ import sys
 
 import uvicorn
 
-from dojo.core.settings import SettingsError, load_settings
-from dojo.core.spec.load import SpecError
-from dojo.core.telemetry import configure_logging
+from dojo.core.service import run_process
+from dojo.core.settings import Settings
 from services.gateway.app import build
 from services.gateway.http.server import SHUTDOWN_SECONDS, DrainingServer
 
@@ -19,13 +18,8 @@ from services.gateway.http.server import SHUTDOWN_SECONDS, DrainingServer
 THREAD_SWITCH_SECONDS = 0.0005
 
 
-def main() -> None:
-    try:
-        settings = load_settings()
-        configure_logging("gateway", settings.log_level)
-        app = build(settings)
-    except (SettingsError, SpecError) as error:
-        sys.exit(f"gateway: {error}")
+def serve_requests(settings: Settings) -> int:
+    app = build(settings)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     # uvicorn raises the signal again after its clean end; ignored here, so that a clean end exits with 0.
@@ -47,7 +41,12 @@ def main() -> None:
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     DrainingServer(config).run()
+    return 0
+
+
+def main() -> int:
+    return run_process("gateway", serve_requests)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,11 +13,10 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
-from dojo.core.service import stop_on_signal
-from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.core.spec.load import ModelSpec, SpecError, load_specs
+from dojo.core.service import serve
+from dojo.core.settings import Settings
+from dojo.core.spec.load import ModelSpec, load_specs
 from dojo.core.state.clock import RedisWorldClock, WorldClock
-from dojo.core.telemetry import HealthServer, configure_logging
 from feature_repo import catalog
 from services.monitor.champions import ChampionCache
 from services.monitor.counting.consumer import Consumer
@@ -25,7 +24,7 @@ from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import Store
 from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
-from services.monitor.loop import Monitor, MonitorStatus, run
+from services.monitor.loop import Monitor
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.showing.gauges import Gauges
 
@@ -36,27 +35,16 @@ REDIS_TIMEOUT = timedelta(seconds=5)
 REGISTRY_TIMEOUT_SECONDS = 3
 
 
-def main() -> int:
-    try:
-        settings = load_settings()
-        specs = load_specs(settings.models_dir)
-    except (SettingsError, SpecError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    configure_logging("monitor", settings.log_level)
-    stop = stop_on_signal()
-    metrics, status = MonitorMetrics(), MonitorStatus()
+def open_monitor(settings: Settings) -> Monitor:
+    metrics = MonitorMetrics()
     metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
-    with HealthServer(settings.host, settings.monitor_port, status.health):
-        run(build(settings, specs, metrics, status), status, metrics, stop)
-    return 0
+    return build(settings, load_specs(settings.models_dir), metrics)
 
 
 def build(
     settings: Settings,
     specs: Mapping[str, ModelSpec],
     metrics: MonitorMetrics,
-    status: MonitorStatus,
     lease: timedelta = timedelta(seconds=5),
     clock: WorldClock | None = None,
 ) -> Monitor:
@@ -78,7 +66,11 @@ def build(
         gauges=Gauges(metrics),
     )
     consumer = Consumer(log, store, profiles, sorted(specs), metrics)
-    return Monitor(log, store, consumer, judging, champions, clock or RedisWorldClock(redis), metrics, status)
+    return Monitor(log, store, consumer, judging, champions, clock or RedisWorldClock(redis), metrics)
+
+
+def main() -> int:
+    return serve("monitor", open_monitor)
 
 
 if __name__ == "__main__":

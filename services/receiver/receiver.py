@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
 from dojo.core.state.inbox import Inbox
+from dojo.core.telemetry import Reply
 from services.receiver.messages import message_of, recovery_message, silence_message
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
@@ -26,17 +29,16 @@ REJECTED_KEPT = 100  # bodies of at most a megabyte; enough to see what a wrong 
 
 _log = structlog.get_logger("receiver")
 
-
-@dataclass(frozen=True, slots=True)
-class ReceiverReply:
-    """An HTTP status and a line. Alertmanager repeats a notification after a 5xx and gives it up after a 4xx."""
-
-    status: int
-    text: str
+LOOK_SECONDS = 1.0  # wall time, between looks at the watchdog; against a limit of two minutes
 
 
-class Receiver:
-    """Files notifications. Safe to be used from several threads."""
+class Receiver(Service):
+    """Files notifications as they arrive, on the server's threads. Rounds look at the watchdog.
+
+    Alertmanager repeats a notification after a 5xx and gives it up after a 4xx.
+    """
+
+    causes = (REDIS, ANY_ERROR)
 
     def __init__(
         self,
@@ -46,11 +48,13 @@ class Receiver:
         metrics: ReceiverMetrics,
         wall: Callable[[], datetime],
     ) -> None:
+        super().__init__()
+        self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
         self._redis, self._inbox = redis, Inbox(redis)
         self._clock, self._watchdog = clock, watchdog
         self._metrics, self._wall = metrics, wall
 
-    def receive(self, channel: Channel, body: bytes) -> ReceiverReply:
+    def receive(self, channel: Channel, body: bytes) -> Reply:
         try:
             notification = decode(body)
         except MalformedPayloadError as error:
@@ -64,35 +68,39 @@ class Receiver:
         except RedisError as error:
             self._metrics.undelivered.inc()
             _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
-            return ReceiverReply(503, "the inbox is out of reach: send it again")
+            return Reply(503, "the inbox is out of reach: send it again")
         for alert in notification.alerts:
             self._metrics.alerts.labels(channel, alert.status).inc()
         names = sorted({alert.labels.get("alertname", "?") for alert in notification.alerts})
         _log.info("told", channel=channel, names=names, alerts=len(notification.alerts), new=told)
-        return ReceiverReply(200, f"{told} new of {len(notification.alerts)}")
+        return Reply(200, f"{told} new of {len(notification.alerts)}")
 
-    def look(self) -> None:
-        """Tell of the watchdog's silence, or of its end. Raises redis.RedisError: repeat it, nothing is forgotten."""
+    def round(self, stop: threading.Event) -> float:
+        """Tell of the watchdog's silence, or of its end, until the inbox has taken it."""
         now = self._wall()
-        if (change := self._watchdog.untold(now)) is None:
-            return
-        write = silence_message if change.kind == "silent" else recovery_message
-        self._inbox.send(write(change.last, change.lasted, self._world_time(), now))
-        self._watchdog.told(change)
-        _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
+        if (change := self._watchdog.untold(now)) is not None:
+            write = silence_message if change.kind == "silent" else recovery_message
+            self._inbox.send(write(change.last, change.lasted, self._world_time(), now))
+            self._watchdog.told(change)
+            _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
+        self.say("receiving")
+        return LOOK_SECONDS
 
-    def health(self) -> tuple[bool, Mapping[str, object]]:
-        return True, {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago"}
+    def failed(self, cause: str, part: str) -> None:
+        self._metrics.undelivered.inc()
 
-    def _bark(self, firing: int) -> ReceiverReply:
+    def details(self) -> Mapping[str, object]:
+        return {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago"}
+
+    def _bark(self, firing: int) -> Reply:
         if firing:
             now = self._wall()
             self._watchdog.bark(now)
             self._metrics.watchdog.set(now.timestamp())
             self._metrics.alerts.labels("watchdog", "firing").inc(firing)
-        return ReceiverReply(200, "heard")
+        return Reply(200, "heard")
 
-    def _set_aside(self, body: bytes, reason: str) -> ReceiverReply:
+    def _set_aside(self, body: bytes, reason: str) -> Reply:
         self._metrics.rejected.inc()
         _log.warning("no notification: set aside", reason=reason, bytes=len(body))
         try:
@@ -101,8 +109,8 @@ class Receiver:
                 pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
                 pipe.execute()
         except RedisError as error:
-            return ReceiverReply(503, f"it cannot be kept now ({error}): {reason}")
-        return ReceiverReply(400, reason)
+            return Reply(503, f"it cannot be kept now ({error}): {reason}")
+        return Reply(400, reason)
 
     def _world_time(self) -> datetime | None:
         try:

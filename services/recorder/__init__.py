@@ -12,7 +12,7 @@ again too, and are dropped by their event ids. `python -m services.recorder` run
     rejected.py      messages that are no events, kept aside for a human
     ownership.py     one recorder per lake
     recorder.py      the steps above, once per call
-    pace.py          how long to wait between two files, and after a failure
-    loop.py          for ever, through outages, saying how it goes
+    pace.py          how long to wait between two files
+    loop.py          the steps above as a service (dojo/core/service.py)
     metrics.py       dojo_recorder_*
 """

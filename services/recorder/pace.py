@@ -1,4 +1,4 @@
-"""How long to wait: between two rounds, and after a failure. Pure.
+"""How long to wait between two rounds. Pure.
 
 Every round writes one small file per stream that had messages, and files are never merged (manifests pin them), so rounds are as rare
 as readers allow. Readers think in world time: batch features are computed hours after midnight, performance by the day. Half a
@@ -28,9 +28,3 @@ def round_interval(speed: float | None) -> timedelta:
     if not speed:
         return SHORTEST
     return min(LONGEST, max(SHORTEST, FILE_WORLD_TIME / speed))
-
-
-def retry_interval(failures: int) -> timedelta:
-    """Wall time before the next try, after `failures` (>= 1) in a row: 0.1 s doubling up to 5 s, which is as
-    long as anybody wants to wait for recording to go on once the cause is gone."""
-    return min(timedelta(seconds=5), timedelta(seconds=0.1) * 2.0 ** min(failures - 1, 10))

@@ -1,99 +1,107 @@
-"""The world's process: builds its history once, then lives.
+"""`python -m services.simulator`: builds the world's history once, then lives until SIGTERM.
 
-    python -m services.simulator        /healthz and /metrics on DOJO_SIMULATOR_PORT
-
-Ends with code 2 when the settings ask for another world than this home or this Redis has; everything else (Redis or the gateway
-away) is waited out.
+Wrong settings are also those that ask for another world than this home or this Redis has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 import structlog
-from redis.exceptions import RedisError
 
-from dojo.core.service import stop_on_signal
-from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.core.spec.load import SpecError
-from dojo.core.telemetry import HealthServer, configure_logging
+from dojo.core.service import Service, serve
+from dojo.core.settings import Settings, SettingsError
 from dojo.shop.datasets import DatasetError
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient
-from services.simulator.history import Readiness
-from services.simulator.live import REDIS_RETRY_SECONDS, WAITING_FOR_REDIS, LiveState, LiveWorld
+from services.simulator.live import WAITING_FOR_REDIS, LiveState, LiveWorld
 from services.simulator.opening import OpenWorld, open_world
 from services.simulator.sources.span import TooShortError
 from services.simulator.world import OtherWorldError
 
 log = structlog.get_logger()
 
-# Wrong settings, as opposed to a crash: starting again would not help.
-EXIT_WRONG_SETTINGS = 2
-
 
 class StoppedError(RuntimeError):
     """Asked to end while building history."""
 
 
-def main() -> int:
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")  # logging is configured by the settings
-        return EXIT_WRONG_SETTINGS
-    configure_logging("simulator", settings.log_level)
-    try:
-        run(settings, stop_on_signal())
-    except (SpecError, DatasetError, OtherWorldError, TooShortError) as error:
-        log.error("the world cannot start", reason=str(error))
-        return EXIT_WRONG_SETTINGS
-    except StoppedError:
-        log.info("stopped while building history; the next start builds it")
-    return 0
+class Simulator(Service):
+    """Builds or mends history in one round, and lives in the next, until the process ends."""
 
+    stuck_after = math.inf
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    state = LiveState("building history")
-    with HealthServer(settings.host, settings.simulator_port, lambda: (True, state.details())):
-        opened = open_world(settings)
+    def __init__(self, opened: OpenWorld, gateway_url: str) -> None:
+        super().__init__()
+        self._opened, self._gateway_url = opened, gateway_url
+        self._live = LiveState("building history")
+        self._position: datetime | None = None  # None: history is not known to be whole
+
+    def round(self, stop: threading.Event) -> float:
+        if self._position is None:
+            self._position = self._ensure_history(stop)
+        else:
+            log.info("living", emitted_until=self._position.isoformat())
+            asyncio.run(self._live_from(self._position, stop))
+            log.info("stopped", emitted_until=str(self._live.cursor))
+        return 0.0
+
+    def failed(self, cause: str, part: str) -> None:
+        self._live.state = WAITING_FOR_REDIS if cause == "redis" else "failing"
+        self._position = None
+
+    def details(self) -> Mapping[str, object]:
+        return self._live.details()
+
+    def _ensure_history(self, stop: threading.Event) -> datetime | None:
+        """Where to live on; None when asked to end meanwhile."""
 
         def progress(step: str, share: float) -> None:
-            state.state = f"building history: {share:.0%}"
+            self._live.state = f"building history: {share:.0%}"
             if stop.is_set():
                 raise StoppedError
 
-        ready = _until_redis_answers(lambda: opened.ensure(progress), state, stop)
+        try:
+            with of_settings():
+                ready = self._opened.ensure(progress)
+        except StoppedError:
+            log.info("stopped while building history; the next start builds it")
+            return None
         for note in ready.notes:
             log.warning("the world was mended", note=note)
-        log.info("living", emitted_until=ready.position.isoformat())
-        asyncio.run(_live(settings, opened, state, ready.position, stop))
-    log.info("stopped", emitted_until=str(state.cursor))
+        return ready.position
+
+    async def _live_from(self, position: datetime, stop: threading.Event) -> None:
+        opened = self._opened
+        async with GatewayClient(self._gateway_url, opened.spec.name) as gateway:
+            last_day = opened.source.days()[1]
+            feed = Feed(opened.days)
+            world = LiveWorld(feed, last_day, opened.clock, opened.event_log, opened.cursor, opened.drifts, gateway, self._live)
+            await world.run(position, stop)
 
 
-async def _live(settings: Settings, opened: OpenWorld, state: LiveState, position: datetime, stop: threading.Event) -> None:
-    async with GatewayClient(settings.gateway_url, opened.spec.name) as gateway:
-        last_day = opened.source.days()[1]
-        feed = Feed(opened.days)
-        world = LiveWorld(feed, last_day, opened.clock, opened.event_log, opened.cursor, opened.drifts, gateway, state)
-        await world.run(position, stop)
+@contextmanager
+def of_settings() -> Iterator[None]:
+    """Make wrong settings of another world, or of a file that makes none: a restart cures neither."""
+    try:
+        yield
+    except (DatasetError, OtherWorldError, TooShortError) as error:
+        raise SettingsError(f"the world cannot start: {error}") from error
 
 
-def _until_redis_answers(step: Callable[[], Readiness], state: LiveState, stop: threading.Event) -> Readiness:
-    """Repeat a step for as long as Redis is out of reach. Raises StoppedError: asked to end meanwhile."""
-    while True:
-        try:
-            return step()
-        except RedisError as error:
-            if state.state != WAITING_FOR_REDIS:
-                log.warning("Redis is away: waiting for it", error=str(error))
-            state.state = WAITING_FOR_REDIS
-        if stop.wait(REDIS_RETRY_SECONDS):
-            raise StoppedError
+def open_simulator(settings: Settings) -> Simulator:
+    with of_settings():
+        return Simulator(open_world(settings), settings.gateway_url)
+
+
+def main() -> int:
+    return serve("simulator", open_simulator)
 
 
 if __name__ == "__main__":

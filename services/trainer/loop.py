@@ -1,17 +1,18 @@
-"""The trainer's loop: asks for a retraining whenever a model's schedule says so, of Airflow or of a process of its own, and executes what
-others order (work.py)."""
+"""The trainer as a service: retrains models on their schedules, and executes what others order."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from dojo.core.service import Service
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
@@ -60,30 +61,19 @@ class InChild:
         return run_in_child("services.trainer.run_job", msgspec.json.encode(job), job.model, stop).outcome
 
 
-@dataclass
-class TrainerStatus:
-    """What /healthz tells. A failing retraining is retried and says so; the process itself is well."""
-
-    models: dict[str, str] = field(default_factory=dict)
-    orders: str = ""
-
-    def health(self) -> tuple[bool, Mapping[str, object]]:
-        return True, {"models": dict(self.models), "orders": self.orders}
-
-
 class Lane:
     """One kind of work with a backoff of its own: while one lane fails, the other goes on."""
 
-    def __init__(self, name: str, work: Callable[[], object]) -> None:
+    def __init__(self, name: str, work: Callable[[threading.Event], object]) -> None:
         self._name, self._work = name, work
         self._failures, self._not_before = 0, 0.0
 
-    def turn(self) -> None:
+    def turn(self, stop: threading.Event) -> None:
         """Work, if it is time for it. Raises only ClockNotSetError."""
         if time.monotonic() < self._not_before:
             return
         try:
-            self._work()
+            self._work(stop)
             self._failures = 0
             return
         except ClockNotSetError:
@@ -102,79 +92,79 @@ class Lane:
         self._not_before = time.monotonic() + seconds
 
 
-def run(
-    specs: Mapping[str, ModelSpec],
-    clock: RedisWorldClock,
-    store: ScheduleStore,
-    launch: Launcher,
-    executor: Executor,
-    status: TrainerStatus,
-    stop: threading.Event,
-) -> None:
-    """Ask for retrainings whenever they are due, and execute what is ordered, one after the other until `stop`, through any outage."""
+class TrainerService(Service):
+    """Asks for retrainings that are due, and executes what is ordered, one after the other."""
 
-    def world_has_a_time() -> None:
-        if not clock.is_set():
-            raise ClockNotSetError
+    stuck_after = math.inf  # without Airflow a retraining is a part of the round
 
-    def schedule() -> None:
-        world_has_a_time()
-        for spec in specs.values():
-            look(spec, clock, store, launch, status, stop)
+    def __init__(
+        self,
+        specs: Mapping[str, ModelSpec],
+        clock: RedisWorldClock,
+        store: ScheduleStore,
+        launch: Launcher,
+        executor: Executor,
+    ) -> None:
+        super().__init__()
+        self._specs, self._clock, self._store, self._launch, self._executor = specs, clock, store, launch, executor
+        self._lanes = (Lane("scheduled retraining", self._schedule), Lane("work order", self._order))
+        self._orders = ""
+        self.models: dict[str, str] = {}  # what each one's schedule waits for
 
-    def orders() -> None:
-        world_has_a_time()
-        status.orders = executor.look(stop)
-
-    lanes = (Lane("scheduled retraining", schedule), Lane("work order", orders))
-    while not stop.is_set():
+    def round(self, stop: threading.Event) -> float:
         try:
-            for lane in lanes:
-                lane.turn()
+            if not self._clock.is_set():
+                raise ClockNotSetError
+            for lane in self._lanes:
+                lane.turn(stop)
+            self.say("running")
         except ClockNotSetError as error:
-            status.models = dict.fromkeys(specs, f"waiting: {error}")
-        stop.wait(POLL_SECONDS)
+            self.models = dict.fromkeys(self._specs, f"waiting: {error}")
+            self.say("waiting")
+        return POLL_SECONDS
 
+    def details(self) -> Mapping[str, object]:
+        return {"models": dict(self.models), "orders": self._orders}
 
-def look(
-    spec: ModelSpec,
-    clock: RedisWorldClock,
-    store: ScheduleStore,
-    launch: Launcher,
-    status: TrainerStatus,
-    stop: threading.Event,
-) -> None:
-    """One model: finish what is pending, or begin what is due."""
-    now, every = clock.now(), spec.training.schedule
-    job = store.pending(spec.name)
-    if job is not None and job.as_of > now:  # of another world
-        store.ended(spec.name)
-        job = None
-    if job is None:
-        last = store.last(spec.name)
-        match state(last, now, every):
-            case "begin":
-                store.begin(spec.name, now)
-                status.models[spec.name] = f"counting from {now:%Y-%m-%d %H:%M}"
-                return
-            case "waiting":
-                assert last is not None
-                status.models[spec.name] = f"waiting for {last + every:%Y-%m-%d %H:%M}"
-                return
-        job = scheduled_job(spec.name, now, format_duration(every), store.count(spec.name))
-        store.ask(job, now)
-    status.models[spec.name] = f"retraining ({job.key})"
-    try:
-        outcome = launch(job, stop)
-    except RetrainingRunningError as error:  # the job stays pending
-        status.models[spec.name] = f"waiting with {job.key}: {error}"
-        RUNS.labels(spec.name, "busy").inc()
-        raise
-    except Exception as error:
-        status.models[spec.name] = f"retrying {job.key}: {type(error).__name__}: {error}"
-        RUNS.labels(spec.name, "failed").inc()
-        raise
-    RUNS.labels(spec.name, outcome).inc()
-    log.info("retraining", model=spec.name, job=job.key, outcome=outcome)
-    if outcome != "stopped":  # goes on after the restart
-        store.ended(spec.name)
+    def _schedule(self, stop: threading.Event) -> None:
+        for spec in self._specs.values():
+            self.look(spec, stop)
+
+    def _order(self, stop: threading.Event) -> None:
+        self._orders = self._executor.look(stop)
+
+    def look(self, spec: ModelSpec, stop: threading.Event) -> None:
+        """One model: finish what is pending, or begin what is due."""
+        now, every = self._clock.now(), spec.training.schedule
+        job = self._store.pending(spec.name)
+        if job is not None and job.as_of > now:  # of another world
+            self._store.ended(spec.name)
+            job = None
+        if job is None:
+            last = self._store.last(spec.name)
+            match state(last, now, every):
+                case "begin":
+                    self._store.begin(spec.name, now)
+                    self.models[spec.name] = f"counting from {now:%Y-%m-%d %H:%M}"
+                    return
+                case "waiting":
+                    assert last is not None
+                    self.models[spec.name] = f"waiting for {last + every:%Y-%m-%d %H:%M}"
+                    return
+            job = scheduled_job(spec.name, now, format_duration(every), self._store.count(spec.name))
+            self._store.ask(job, now)
+        self.models[spec.name] = f"retraining ({job.key})"
+        try:
+            outcome = self._launch(job, stop)
+        except RetrainingRunningError as error:  # the job stays pending
+            self.models[spec.name] = f"waiting with {job.key}: {error}"
+            RUNS.labels(spec.name, "busy").inc()
+            raise
+        except Exception as error:
+            self.models[spec.name] = f"retrying {job.key}: {type(error).__name__}: {error}"
+            RUNS.labels(spec.name, "failed").inc()
+            raise
+        RUNS.labels(spec.name, outcome).inc()
+        log.info("retraining", model=spec.name, job=job.key, outcome=outcome)
+        if outcome != "stopped":  # goes on after the restart
+            self._store.ended(spec.name)

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ from feature_repo import catalog
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
-from services.monitor.loop import Monitor, MonitorStatus
+from services.monitor.loop import Monitor
 from services.monitor.metrics import MonitorMetrics
 from tests.support.servers import RedisServer
 
@@ -81,7 +82,9 @@ def speed(redis_url: str) -> dict[str, float]:
     events = _events(EVENTS, start, timedelta(hours=6))
     for first in range(0, len(events), 1000):
         log.append(events[first : first + 1000])
-    monitor.round(lambda: True)  # loads, asks the registry, reads nothing
+    stopped = threading.Event()
+    stopped.set()
+    monitor.round(stopped)  # loads, asks the registry, reads nothing
     before, cpu = time.perf_counter(), time.process_time()
     assert monitor.known is not None
     drained = monitor._consumer.drain(monitor.known, start, lambda: False)
@@ -111,7 +114,7 @@ def memory(redis_url: str) -> dict[str, list[float]]:
             log.append(_events(A_DAY // 24, at, timedelta(hours=1)))
             log.append(_outcomes(A_DAY // 24, at))
             clock.set(at + timedelta(hours=1, minutes=31), 0)
-            monitor.round(lambda: False)
+            monitor.round(threading.Event())
         if day + 1 >= BASE_DAYS and (day + 1) % BASE_DAYS == 0:
             days.append(day + 1)
             sizes.append(process.memory_info().rss / 1e6)
@@ -150,7 +153,7 @@ def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
     spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings(home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9")
-    monitor = build(settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), MonitorStatus(), timedelta(minutes=1), clock)
+    monitor = build(settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), timedelta(minutes=1), clock)
     return monitor, RedisEventLog(redis, max_length=EVENTS + 10_000), clock
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,7 +24,6 @@ from dojo.core.state.work_orders import WorkOrder
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
 from services.monitor.judging.verdicts import TROUBLE
-from services.monitor.loop import MonitorStatus
 from services.monitor.metrics import MonitorMetrics
 from services.responder.announcements import RESPONDER
 from tests.support.bulk_monitor import DAY, HOUR, NO_REGISTRY, lake_rows, write_freshness
@@ -72,7 +72,7 @@ class Story:
         registry = ModelRegistry(NO_REGISTRY, timeout_seconds=1, retries=0)
         self.responder = Surroundings(redis_url, registry, model=model)
         self.responder.spec = spec
-        self.responder.loop = self.responder.start()
+        self.responder.service = self.responder.start()
         self.answers: dict[OrderKind, Mapping[str, Any]] = {}
         self.orders: list[WorkOrder] = []
         self.now = since
@@ -86,7 +86,7 @@ class Story:
         store.acquire()
         store.remember_profile((model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring())
         store.release()
-        self.monitor = build(settings, {model: spec}, metrics, MonitorStatus(), LEASE, self._clock)
+        self.monitor = build(settings, {model: spec}, metrics, LEASE, self._clock)
 
     def until(self, moment: datetime) -> None:
         """Live until a full hour, and through the time that late events have."""
@@ -105,7 +105,8 @@ class Story:
 
     def look(self) -> None:
         """A round of everybody."""
-        assert self.monitor.round(lambda: False)
+        self.monitor.round(threading.Event())
+        assert self.monitor.known is not None
         self.responder.rounds(2)
         for work in self.responder.orders.open(self.responder.model):
             if work.order not in self.orders:

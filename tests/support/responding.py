@@ -26,7 +26,7 @@ from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
 from services.responder.actions import Actions
 from services.responder.announcements import ResponseAnnouncements
-from services.responder.loop import Loop, ResponderStatus
+from services.responder.loop import ResponderService
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
 from services.responder.responder import Responder
@@ -62,7 +62,7 @@ class Surroundings:
         self.dry_run, self.settle_seconds = False, 0.0
         self.serve("1", "", 2 * since_hours)
         self.serve("2", "1", since_hours)
-        self.loop = self.start()
+        self.service = self.start()
 
     def serve(self, version: str, previous: str, hours_ago: float) -> None:
         """Give a version all traffic and the role, by Redis alone."""
@@ -77,10 +77,9 @@ class Surroundings:
             why="set up", after=roles, world_time=at,
         )  # fmt: skip
 
-    def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Loop:
+    def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> ResponderService:
         """A new process, as after a restart."""
-        self.status = ResponderStatus()
-        return Loop(self.responder(redis, registry), [self.model], self.status, self.metrics)
+        return ResponderService(self.responder(redis, registry), [self.model], self.metrics)
 
     def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
         """What a new process goes round with, to go step by step."""
@@ -125,7 +124,7 @@ class Surroundings:
 
     def rounds(self, count: int = 4) -> None:
         for _ in range(count):
-            self.loop.round(threading.Event())
+            self.service.turn(threading.Event())
 
     def pass_time(self, hours: float) -> None:
         self.clock.advance(timedelta(hours=hours))

@@ -14,9 +14,8 @@ from pathlib import Path
 import psutil
 import structlog
 
-from dojo.core.service import stop_on_signal
-from dojo.core.settings import SettingsError, load_settings
-from dojo.core.telemetry import configure_logging
+from dojo.core.service import run_process, stop_on_signal
+from dojo.core.settings import Settings
 from dojo.stack.airflow_server.home import is_migrated, mark_migrated, prepare
 
 # No triggerer: no task here waits in one. The API server shows a task's log from the directory they share, so the scheduler need not serve it.
@@ -33,12 +32,10 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no logging yet
-        return 2
-    configure_logging("airflow", settings.log_level)
+    return run_process("airflow", run_airflow)
+
+
+def run_airflow(settings: Settings) -> int:
     stop = stop_on_signal()
     home = prepare(settings)
     environment = component_environment(os.environ, home)

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from dojo.core.service import stop_on_signal
-from dojo.core.settings import SettingsError, load_settings
-from dojo.core.telemetry import configure_logging
+from dojo.core.service import run_process, stop_on_signal
 from dojo.stack.paths import status_file
 from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
 from dojo.stack.supervisor.supervisor import Supervisor
@@ -19,13 +17,7 @@ from dojo.stack.table import ProcessSpec, processes
 
 
 def main() -> int:
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no logging yet
-        return 2
-    configure_logging("supervisor", settings.log_level)
-    return supervise(processes(settings), settings.home)
+    return run_process("supervisor", lambda settings: supervise(processes(settings), settings.home))
 
 
 def supervise(specs: Sequence[ProcessSpec], home: Path) -> int:

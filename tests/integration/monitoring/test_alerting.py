@@ -14,10 +14,9 @@ from prometheus_client import CollectorRegistry
 from dojo.core.connections import connect_redis
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.inbox import Message
-from services.receiver.__main__ import watch
+from dojo.core.telemetry import HealthServer
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.receiver import REJECTED_KEY, Receiver
-from services.receiver.server import Server
 from services.receiver.watchdog import Watchdog
 from tests.support.alerting import Alerting
 from tests.support.servers import free_port, wait_until
@@ -39,10 +38,15 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
         redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), ReceiverMetrics(CollectorRegistry())
         watchdog = Watchdog(wall_now(), limit=timedelta(seconds=4))
         receiver = Receiver(redis, RedisWorldClock(redis), watchdog, metrics, wall_now)
-        watching = threading.Thread(target=watch, args=(receiver, metrics, stop, 0.1))
+
+        def watch() -> None:
+            while not stop.wait(0.1):
+                receiver.turn(stop)
+
+        watching = threading.Thread(target=watch)
         watching.start()
         try:
-            with Server("127.0.0.1", watchdog_port, receiver, CollectorRegistry()):
+            with HealthServer("127.0.0.1", watchdog_port, receiver.health, CollectorRegistry(), receiver.posts):
                 platform.watchdog = watchdog  # type: ignore[attr-defined]
                 yield platform
         finally:

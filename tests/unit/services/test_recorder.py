@@ -21,9 +21,8 @@ from dojo.core.events.types import Event, Prediction, Stream, Transaction, encod
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.state.clock import wall_now
 from services.recorder.deduplicate import PartitionIds, new_events
-from services.recorder.loop import STUCK_AFTER, RecorderStatus
 from services.recorder.ownership import LakeOwnership, remove_leftovers
-from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, retry_interval, round_interval
+from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, round_interval
 from services.recorder.rejected import RejectedMessages
 from services.recorder.rows import Received, RejectedRow, parse
 from tests.integration.services.recorder.recording import synthetic_events
@@ -226,20 +225,3 @@ def test_only_the_recorders_own_leftovers_are_removed(tmp_path: Path) -> None:
 )
 def test_a_file_covers_half_a_world_hour_within_bounds(speed: float | None, interval: timedelta) -> None:
     assert round_interval(speed) == interval
-
-
-@given(st.integers(1, 10_000))
-def test_retries_slow_down_to_a_bound(failures: int) -> None:
-    assert timedelta(seconds=0.1) <= retry_interval(failures) <= retry_interval(failures + 1) <= timedelta(seconds=5)
-
-
-def test_a_round_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, now = RecorderStatus(), [100.0]
-    monkeypatch.setattr("services.recorder.loop.time.monotonic", lambda: now[0])
-    status.begin()
-    now[0] += STUCK_AFTER - 1
-    assert status.health() == (True, {"state": "starting"})
-    now[0] += 2
-    assert status.health() == (False, {"state": "stuck", "reason": "one round has taken 61 s so far"})
-    status.end("failing", "lake: full", healthy=False)
-    assert status.health() == (False, {"state": "failing", "reason": "lake: full"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from services.monitor.counting.consumer import STREAMS
 from services.monitor.counting.state import GROUP, MonitorMemory, Store
 from services.monitor.counting.windows import floor
 from services.monitor.judging.records import MonitorRecords
-from services.monitor.loop import Monitor, MonitorStatus
+from services.monitor.loop import Monitor
 from services.monitor.metrics import MonitorMetrics
 from tests.integration.fork_server import CONTEXT
 from tests.integration.services.recorder.recording import health_at
@@ -69,6 +70,12 @@ class Monitoring:
         return Store(self.client, "test").load()
 
 
+def turn(monitor: Monitor) -> bool:
+    """One round. Returns whether this monitor has the lease."""
+    monitor.round(threading.Event())
+    return monitor.known is not None
+
+
 class Watch:
     """One monitor in this process, and a world whose time tests move."""
 
@@ -84,10 +91,10 @@ class Watch:
     def start(self) -> Monitor:
         self.metrics = MonitorMetrics(CollectorRegistry())
         settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
-        return build(settings, {MODEL: self.spec}, self.metrics, MonitorStatus(), LEASE, self.monitoring.clock)
+        return build(settings, {MODEL: self.spec}, self.metrics, LEASE, self.monitoring.clock)
 
     def restart(self) -> None:
-        self.monitor.release()
+        self.monitor.close()
         self.monitor = self.start()
 
     def append(self, events: Sequence[Event]) -> None:
@@ -96,7 +103,7 @@ class Watch:
     def look(self, at: datetime) -> None:
         """One round with world time at `at`."""
         self.monitoring.clock.set(at, 0)
-        assert self.monitor.round(lambda: False)
+        assert turn(self.monitor)
 
     def hours(self, first: int, last: int, **how: float) -> None:
         """Live through hours first to last - 1 after START, each judged when it is over."""

@@ -17,7 +17,7 @@ from dojo.core.state.skew import SkewMeasurement, latest_skew
 from dojo.core.state.verdict_marks import VerdictMarks
 from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
 from services.monitor.metrics import LEVELS
-from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch, recount, windows_of
+from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch, recount, turn, windows_of
 from tests.support.monitor_events import MODEL, START, Shop, profile, spec
 from tests.support.servers import RedisServer, wait_until
 
@@ -171,12 +171,12 @@ def test_a_failed_transaction_counts_nothing_and_the_next_round_everything(
 def test_a_second_monitor_waits_and_takes_over_when_the_first_is_gone(watch: Watch) -> None:
     watch.look(START)
     second = watch.start()
-    assert not second.round(lambda: False)
+    assert not turn(second)
     watch.append(watch.shop.predictions(START, 10))
     watch.look(START + HOUR)
-    wait_until(lambda: second.round(lambda: False), 10, "the lease of the silent one runs out")
+    wait_until(lambda: turn(second), 10, "the lease of the silent one runs out")
     watch.append(watch.shop.predictions(START, 10))
-    assert second.round(lambda: False)
+    assert turn(second)
     assert watch.monitoring.counted().hours[MODEL, "1"][START].rows == 20
     with pytest.raises(NotOwnerError):
         watch.monitor._store.write(lambda pipe: pipe.set("dojo:monitor:open_from", "x"))

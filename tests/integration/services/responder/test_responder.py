@@ -375,7 +375,7 @@ def intend(shop: Surroundings) -> Action:
 
 def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(shop: Surroundings) -> None:
     shop.dry_run = True
-    shop.loop = shop.start()
+    shop.service = shop.start()
     for _ in range(3):
         shop.say("critical")
         shop.rounds()
@@ -396,7 +396,7 @@ def test_two_verdicts_at_once_begin_one_action(shop: Surroundings) -> None:
 
 def test_nothing_is_begun_before_everything_was_said(shop: Surroundings) -> None:
     shop.settle_seconds = 0.5
-    shop.loop = shop.start()
+    shop.service = shop.start()
     shop.say("critical", "input_drift")
     shop.rounds()
     assert "retrain" not in {work.order.kind for work in shop.orders.open()}
@@ -413,9 +413,9 @@ def test_nothing_is_begun_before_everything_was_said(shop: Surroundings) -> None
 
 def test_two_responders_at_once_begin_one_action(shop: Surroundings) -> None:
     shop.say("critical")
-    loops = [shop.start(connect_redis(shop.url)) for _ in range(2)]
+    services = [shop.start(connect_redis(shop.url)) for _ in range(2)]
     stop = threading.Event()
-    threads = [threading.Thread(target=lambda loop=loop: [loop.round(stop) for _ in range(8)]) for loop in loops]
+    threads = [threading.Thread(target=lambda one=one: [one.turn(stop) for _ in range(8)]) for one in services]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -450,13 +450,13 @@ def test_what_is_no_verdict_is_set_aside_and_stops_nothing(shop: Surroundings) -
 def test_an_absent_redis_is_waited_for(shop: Surroundings, redis_server: RedisServer) -> None:
     shop.say("severe")
     redis_server.stop()
-    assert shop.loop.round(threading.Event()) < 5
-    healthy, details = shop.status.health()
+    assert shop.service.turn(threading.Event()) < 5
+    healthy, details = shop.service.health()
     assert (healthy, details["state"]) == (True, "retrying")
     redis_server.start()
     shop.rounds()
     assert shop.open_order("evaluate")
-    assert shop.status.health()[1]["state"] == "responding"
+    assert shop.service.health()[1]["state"] == "responding"
 
 
 def test_a_world_that_was_set_back_begins_anew(shop: Surroundings) -> None:
@@ -533,18 +533,18 @@ def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record
 
 
 def test_traffic_moves_while_mlflow_is_away_and_the_role_follows(served: Surroundings, absent: ModelRegistry) -> None:
-    served.loop = served.start(registry=absent)
+    served.service = served.start(registry=absent)
     served.say("critical", since=START - 3 * HOUR)
     served.rounds()
     route = served.routes.get(served.model)
     assert route is not None
     assert route.primary.version == "1"
     assert served.state.action is not None
-    assert "MLflow did not answer" in str(served.status.health()[1])
+    assert "MLflow did not answer" in str(served.service.health()[1])
     champion = served.registry.by_alias(served.model, CHAMPION)
     assert champion is not None
     assert champion.version == "2"
-    served.loop = served.start()
+    served.service = served.start()
     served.rounds()
     champion = served.registry.by_alias(served.model, CHAMPION)
     assert champion is not None
@@ -573,10 +573,10 @@ def life(shop: Surroundings) -> int:
         registry = ModelRegistry(shop.registry.url, timeout_seconds=10, retries=0)
         registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
         redis = doomed_redis(shop.url, fate)
-        loop = shop.start(redis, registry)
+        service = shop.start(redis, registry)
         try:
             for _ in range(4):
-                loop.round(threading.Event())
+                service.turn(threading.Event())
             return survives
         except KilledError:
             continue

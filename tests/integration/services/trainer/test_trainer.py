@@ -17,11 +17,13 @@ from redis import Redis
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
+from dojo.core.state.work_orders import WorkOrders
 from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.workspaces import exclusive
 from services.trainer.child import ChildKilledError
-from services.trainer.loop import Launcher, TrainerStatus, look
+from services.trainer.loop import Launcher, TrainerService
+from services.trainer.order_executor import Executor
 from tests.integration.services.monitor.shifted_shop import write_spec
 from tests.support.payments import small_spec
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
@@ -50,17 +52,18 @@ class World:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.spec: ModelSpec = small_spec("trainer")
-        self.launched, self.status = Recorded(), TrainerStatus()
+        self.launched, self.state = Recorded(), ""
 
     def at(self, moment: datetime) -> None:
         """One look at a paused world's `moment`, by a trainer that was just started."""
-        clock = RedisWorldClock(self.redis)
+        clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
-        look(self.spec, clock, ScheduleStore(self.redis), self.launched, self.status, threading.Event())
-
-    @property
-    def state(self) -> str:
-        return self.status.models["trainer"]
+        executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
+        trainer = TrainerService(specs, clock, ScheduleStore(self.redis), self.launched, executor)
+        try:
+            trainer.look(self.spec, threading.Event())
+        finally:
+            self.state = trainer.models["trainer"]
 
 
 @pytest.fixture
