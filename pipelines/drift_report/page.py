@@ -15,12 +15,17 @@ import numpy as np
 import polars as pl
 
 from dojo.core.spec.schema import Drift
+from dojo.stats.distances.classifier_drift import FOLDS, classifier_drift
 from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
+from pipelines.training.reference_rows import SCORE_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
     from evidently.legacy.core import ColumnType
+
+# Deals rows into the classifier's folds: the same page whenever it is drawn again.
+SEED = 0
 
 MEASURE = "psi_reference_quantiles"
 MEASURE_SHOWN = "PSI, reference quantiles"
@@ -58,8 +63,21 @@ def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: st
         if metric["config"].get("method") == MEASURE and "column" in metric["config"]
     }
     beyond = sorted((name for name, value in psi.items() if value >= limits[name]), key=lambda name: -psi[name])
+    notes = {**notes, "all features together": told_apart(reference, current, drift)}
     shown = {**notes, "drifted": ", ".join(f"{name} (PSI {psi[name]:.3f})" for name in beyond) or "none"}
     return Page(_headed(drawn, title, shown), psi, tuple(beyond))
+
+
+def told_apart(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift) -> str:
+    """Say how well a classifier tells the two sides apart: it sees what single features show only a little of."""
+    names = [name for name in reference.columns if name not in drift.calendar and name != SCORE_COLUMN]
+    if min(reference.height, current.height) < FOLDS or not names:
+        return f"not judged: {current.height} rows and {len(names)} features"
+    sides = (side.select(names).to_numpy() for side in (reference, current))
+    found = classifier_drift(names, *sides, seed=SEED)
+    verdict = "can be told apart" if found.p_value < drift.significance else "cannot be told apart beyond chance"
+    strongest = ", ".join(f"{name} ({auc:.2f})" for name, auc in found.strongest[:3])
+    return f"{verdict}: AUC {found.auc:.3f} ({found.low:.3f} to {found.high:.3f}); each alone: {strongest}"
 
 
 def thresholds(reference: pl.DataFrame, current_rows: int, drift: Drift) -> dict[str, float]:

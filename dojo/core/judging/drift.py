@@ -16,6 +16,26 @@ Severity = Literal["insufficient_data", "ok", "warning", "severe", "critical"]
 ORDER: tuple[Severity, ...] = ("insufficient_data", "ok", "warning", "severe", "critical")
 
 
+class Distances(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a window's column is from the reference, in measures beside PSI. They are evidence and decide nothing.
+
+    Attributes:
+        kullback_leibler: Of the window from the reference, nats.
+        jensen_shannon: Bits, 0 to 1.
+        ks: Lowest and highest Kolmogorov-Smirnov statistic that the counts allow, 0 to 1.
+        wasserstein: Wasserstein-1 distance in the column's unit. None where the reference has no range.
+        wasserstein_error: How far it can be from that of the raw values, in the column's unit.
+
+    Source: dojo/stats/distances/divergence.py.
+    """
+
+    kullback_leibler: float
+    jensen_shannon: float
+    ks: tuple[float, float]
+    wasserstein: float | None = None
+    wasserstein_error: float | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One subject of a verdict.
 
@@ -24,6 +44,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         value: what was measured; None without data. threshold: the one it is beyond, or the lowest when it is beyond none; its unit.
         noise: what chance alone reaches for these rows; None where no such level is known.
         confirmed: "3 of 4" windows, "" where one look decides.
+        distances: Other measures of the same counts. None where the value is no distance.
     """
 
     subject: str
@@ -34,6 +55,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     noise: float | None = None
     confirmed: str = ""
     note: str = ""
+    distances: Distances | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,7 @@ class Measured:
     rows: int
     noise: float | None = None
     note: str = ""
+    distances: Distances | None = None
 
     @property
     def severity(self) -> Severity:
@@ -115,6 +138,7 @@ def _finding(subject: str, history: Sequence[Measurements], rule: Confirmations 
         noise=now.noise,
         confirmed=confirmed,
         note=now.note,
+        distances=now.distances,
     )
 
 

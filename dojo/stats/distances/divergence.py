@@ -2,7 +2,7 @@
 
 Arguments `reference` and `current` are counts over the same bins, shape (bins,). Binning costs: a change within one bin is invisible to all of
 these, so each is at most what the raw samples would give (for KL and Jensen-Shannon: data processing inequality), except Wasserstein's, which is off
-by at most what it says. `samples` has the raw versions of those that need no bins; PSI is in `binning`.
+by at most what it says. PSI is in `binning`.
 """
 
 from __future__ import annotations

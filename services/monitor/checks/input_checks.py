@@ -16,10 +16,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.drift import Measured
+from dojo.core.judging.drift import Distances, Measured
 from dojo.core.performance import expected_pr_auc
 from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
 from dojo.core.spec.schema import Drift, Levels
+from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.proportions import wilson_interval
@@ -166,6 +167,7 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
     reference = reference_counts(column, asked.kind, asked.start)
     if not current.sum():
         return Measured(name, None, levels, rows, note="no value is a number")
+    distances = _distances(column, reference, current, float(histogram.minimum[at]), float(histogram.maximum[at]))
     if np.count_nonzero(reference) < 2:
         # A constant: any row elsewhere is a change, and there is no spread to call it chance.
         reference = reference + 1
@@ -177,7 +179,28 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
         features=tested,
         excess=column.quiet_hour if asked.kind == "hour" else column.quiet_day,
     )
-    return Measured(name, population_stability_index(reference, current), levels, rows, noise)
+    psi = population_stability_index(reference, current)
+    return Measured(name, psi, levels, rows, noise, distances=distances)
+
+
+def _distances(column: Distribution, reference: Counts, current: Counts, minimum: float, maximum: float) -> Distances:
+    """Other measures of the same counts.
+
+    Args:
+        minimum, maximum: Of the window's finite values, in the column's unit.
+    """
+    area: tuple[float, float] | tuple[None, None] = (None, None)
+    if column.low is not None and column.high is not None and len(column.edges):
+        edges = np.asarray(column.edges, dtype=np.float64)
+        low, high = min(column.low, minimum, edges[0]), max(column.high, maximum, edges[-1])
+        area = wasserstein_of_counts(reference, current, edges, low, high)
+    return Distances(
+        kullback_leibler=kullback_leibler(reference, current),
+        jensen_shannon=jensen_shannon(reference, current),
+        ks=ks_bounds(reference, current),
+        wasserstein=area[0],
+        wasserstein_error=area[1],
+    )
 
 
 def _z(asked: WindowComparison) -> float:

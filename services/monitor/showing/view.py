@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dojo.core.events.types import Verdict
-from dojo.core.judging.drift import ORDER, Finding, Severity
+from dojo.core.judging.drift import ORDER, Distances, Finding, Severity
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.verdict_marks import Mark
 from services.monitor.judging.records import HistoryRow
@@ -66,7 +66,7 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
     if verdict.since is not None:
         lasts = format_duration(verdict.window_start - verdict.since) if verdict.window_start > verdict.since else "this window"
         lines.append(Text(f"since {verdict.since:%Y-%m-%d %H:%M} ({lasts})"))
-    table = Table("subject", "verdict", "measured", "threshold", "chance", "windows", "rows", "course", "note")
+    table = Table("subject", "verdict", "measured", "threshold", "chance", "windows", "rows", "course", "beside", "note")
     for finding in verdict.findings:
         table.add_row(
             finding.subject,
@@ -75,6 +75,7 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
             finding.confirmed,
             f"{finding.rows:,}",
             sparkline(course(history, finding.subject, verdict.version), finding.threshold),
+            _beside(finding.distances),
             finding.note,
         )
     lines.append(table)
@@ -126,6 +127,14 @@ def proposals(model: str, found: Sequence[Proposal], marks: Collection[Mark]) ->
     for one in found:
         table.add_row(one.setting, one.now, one.proposed, one.why)
     return table
+
+
+def _beside(distances: Distances | None) -> str:
+    """Other distances in a few characters: `KS 0.31-0.38 JS 0.082 W 12`."""
+    if distances is None:
+        return ""
+    ks = f"KS {distances.ks[0]:.2f}-{distances.ks[1]:.2f} JS {distances.jensen_shannon:.3f}"
+    return ks if distances.wasserstein is None else f"{ks} W {distances.wasserstein:.3g}"
 
 
 def _number(value: float | None) -> str:

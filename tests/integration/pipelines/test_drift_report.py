@@ -179,6 +179,7 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     artifact = url.partition("/artifacts/")[2]
     page = Path(tracking_client(registry).download_artifacts(version.run_id, artifact, str(tmp_path))).read_text()
     assert "drifted</b>: none" in page
+    assert "all features together</b>: cannot be told apart beyond chance: AUC 0." in page
     assert '{"value": "0", "label": "Drifted Columns"}' in page
     refused = command("999")
     assert refused.returncode == 1

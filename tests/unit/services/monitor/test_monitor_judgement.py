@@ -7,8 +7,10 @@ from datetime import timedelta
 import msgspec
 import numpy as np
 import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 
-from dojo.core.judging.drift import Measured, confirm, level_of, pace, worst
+from dojo.core.judging.drift import Finding, Measured, confirm, level_of, pace, worst
 from dojo.core.registry.reference_profile import SLOTS, HoldoutVariation, slot_numbers
 from dojo.core.spec.schema import Confirmations, Levels
 from dojo.core.state.verdict_marks import Mark
@@ -347,3 +349,27 @@ def test_tuning_proposes_what_would_have_kept_false_alarms_silent() -> None:
     (restless,) = propose(SPEC, [], {("input_drift", "day"): quiet})
     assert restless.value == ["age"]
     assert propose(SPEC, [], {}) == []
+
+
+def test_a_findings_evidence_has_other_distances_of_the_same_rows() -> None:
+    start, name, known = START + timedelta(hours=12), NAMES[0], MonitorMemory()
+    shifted = window(400, shift=0.8)
+    known.learn((MODEL, "1"), PROFILE)
+    known.hours.setdefault((MODEL, "1"), {})[start] = shifted
+    judged = judge_window(WindowUnderTest(SPEC, (MODEL, "1"), "hour", start, start), known, MeasuredBefore(), {})
+    (verdict,) = (verdict for verdict, _ in judged if verdict.check == "input_drift")
+    finding = next(finding for finding in verdict.findings if finding.subject == name)
+    found, quiet = finding.distances, input_drift(asked(window(400)))[name].distances
+    assert found is not None
+    assert quiet is not None
+    reference, histogram = reference_counts(PROFILE.features[name], "hour", start), shifted.histogram
+    assert histogram is not None
+    current = histogram.counts[histogram.plan.names.index(name), : len(reference)]
+    assert found.jensen_shannon == pytest.approx(jensenshannon(reference, current, base=2) ** 2)
+    assert found.kullback_leibler == pytest.approx(entropy(np.maximum(current, 0.5), np.maximum(reference, 0.5)))
+    # The amounts are exp(0.8) times as large: every measure says so, and says little of amounts that are not.
+    assert found.ks[0] > 0.2 > quiet.ks[0]
+    assert found.wasserstein is not None
+    assert quiet.wasserstein is not None
+    assert found.wasserstein > 3 * quiet.wasserstein
+    assert msgspec.json.decode(msgspec.json.encode(finding), type=Finding) == finding
