@@ -43,13 +43,6 @@ def bin_counts(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np
     return np.bincount(np.searchsorted(edges, v, side="left"), minlength=len(edges) + 1)
 
 
-def sorted_bin_counts(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """`bin_counts` of values that are sorted already, shape (len(edges) + 1,): a search per edge instead of one per value. Nothing is checked."""
-    # Edges of the values' type: a search with another one would convert the values, all of them.
-    upto = np.searchsorted(values, edges.astype(values.dtype), side="right")
-    return np.diff(upto, prepend=0, append=len(values))
-
-
 def population_stability_index(reference: npt.NDArray[np.integer], current: npt.NDArray[np.integer]) -> float:
     """PSI of two binned distributions.
 

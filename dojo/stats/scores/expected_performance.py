@@ -7,7 +7,7 @@ counted before a single chargeback comes. That premise, calibration, is also the
   It sees a change of the *inputs* that makes the model less sure. Only labels see the rest.
 - Miscalibration goes straight into the estimate. Check it on the holdout (`classification.expected_calibration_error`), and turn scores into
   probabilities with the holdout's own rates (`calibration`) when it is not small.
-- It is an expectation. Few frauds realise far from it: `pr_auc_draws` and `Expected.recall_std` say how far.
+- It is an expectation. Few frauds realise far from it: `Expected.recall_std` says how far.
 
 Source: NannyML, Confidence-based Performance Estimation (documentation, 2022); Garg et al., Leveraging Unlabeled Data to Predict Out-of-Distribution
 Performance (2022), for when it can and cannot work.
@@ -93,20 +93,6 @@ def expected_performance_of_counts(counts: Integers, probabilities: Floats, firs
     spread = float(variance[first_flagged:].sum()), float(variance[:first_flagged].sum())
     area = float(_pr_area(n[None, ::-1].astype(np.float64), p[::-1])[0])
     return _expected(int(n.sum()), int(n[first_flagged:].sum()), caught, positives, spread, area)
-
-
-def pr_auc_draws(counts: Integers, probabilities: Floats, draws: int, seed: int) -> npt.NDArray[np.float64]:
-    """Expected PR-AUC of `draws` windows like this one, shape (draws,): how far it moves because other payments of the same kind came in.
-
-    Each bin's rows are drawn from Poisson's distribution. Arguments as for `expected_performance_of_counts`. It is the noise of the *estimate*; the
-    labels add their own. Draws without any row are NaN.
-    """
-    n, p = np.asarray(counts, dtype=np.float64), _probabilities(probabilities)
-    drawn = np.random.default_rng(seed).poisson(n, size=(draws, len(n))).astype(np.float64)
-    positives = drawn @ p
-    drawn_areas = np.full(draws, np.nan)
-    np.divide(_pr_area(drawn[:, ::-1], p[::-1]), positives, out=drawn_areas, where=positives > 0)
-    return drawn_areas
 
 
 def _pr_area(counts: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

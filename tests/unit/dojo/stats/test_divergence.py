@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.spatial import distance
 
 from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
-from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges, sorted_bin_counts
+from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 
 counts = arrays(np.int64, 6, elements=st.integers(0, 1000)).filter(lambda c: c.sum() > 0)
 # Whole numbers make ties, fractions break them.
@@ -93,12 +93,6 @@ def test_wasserstein_of_many_bins_is_that_of_the_samples() -> None:
     found, error = wasserstein_of_counts(bin_counts(r, edges), bin_counts(c, edges), edges, low, high)
     assert found == pytest.approx(stats.wasserstein_distance(r, c), rel=0.02)
     assert error < 0.4
-
-
-@given(samples)
-def test_counts_of_sorted_values_are_counts(values: np.ndarray) -> None:
-    edges = quantile_edges(values, 7)
-    np.testing.assert_array_equal(sorted_bin_counts(np.sort(values), edges), bin_counts(values, edges))
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

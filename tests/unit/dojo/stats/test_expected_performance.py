@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from dojo.stats.scores.calibration import isotonic_rates
 from dojo.stats.scores.classification import pr_auc
-from dojo.stats.scores.expected_performance import expected_performance, expected_performance_of_counts, pr_auc_draws
+from dojo.stats.scores.expected_performance import expected_performance, expected_performance_of_counts
 
 THRESHOLD = 0.3
 
@@ -140,17 +140,6 @@ def test_miscalibrated_scores_are_read_through_the_holdouts_rates() -> None:
     assert found.precision == pytest.approx(precision, abs=0.06)
     assert naive.precision > precision + 0.1
     assert found.pr_auc == pytest.approx(pr_auc(labels[window], boasting[window]), abs=0.06)
-
-
-def test_draws_spread_as_windows_of_the_same_kind_do() -> None:
-    windows = [binned(fraud_scores(3000, seed)) for seed in range(200)]
-    found = [expected_performance_of_counts(*window).pr_auc for window in windows]
-    counts, means, _ = windows[0]
-    drawn = pr_auc_draws(counts, means, draws=400, seed=1)
-    assert np.std(drawn) == pytest.approx(np.std(found), rel=0.35)
-    assert np.mean(drawn) == pytest.approx(found[0], abs=0.02)
-    np.testing.assert_array_equal(drawn, pr_auc_draws(counts, means, draws=400, seed=1))
-    assert np.isnan(pr_auc_draws(np.zeros(2, int), np.array([0.1, 0.9]), draws=3, seed=1)).all()
 
 
 counted = st.lists(st.tuples(st.integers(0, 20), st.floats(0, 1)), min_size=1, max_size=30)
