@@ -100,7 +100,12 @@ class MlflowServer(Server):
 
     def start(self) -> None:
         super().start()
-        wait_until(lambda: http_ok(f"{self.url}/health"), 90, f"MLflow is healthy; its log ends:\n{self.tail()}", every=0.2)
+        try:
+            # 10 s on a quiet machine; beside builds and other tests it was seen to take two minutes.
+            wait_until(lambda: http_ok(f"{self.url}/health"), 240, "MLflow is healthy", every=0.2)
+        except AssertionError as error:
+            self.stop()  # a fixture that fails is not torn down
+            raise AssertionError(f"{error}; its log ends:\n{self.tail()}") from None
 
 
 def http_ok(url: str) -> bool:

@@ -129,8 +129,8 @@ def add_routes(
 
     @app.get("/readyz", tags=["health"])
     async def readyz() -> Response:
-        """Ready once every model has a verified version to serve."""
-        ready = all(name in gateway.models.serving for name in gateway.endpoints)
+        """Ready once every model that has a version serves it, verified. A model without one is named, and answers by its fallback."""
+        ready = gateway.models.ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
 

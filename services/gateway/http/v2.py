@@ -46,8 +46,8 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
     @route("/v2/health/ready")
     async def ready() -> Response:
-        """Ready once every model has a version to serve."""
-        is_ready = all(name in gateway.models.serving for name in gateway.endpoints)
+        """Ready once every model that has a version serves it."""
+        is_ready = gateway.models.ready
         return _json({"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metadata(request: Request) -> Response:

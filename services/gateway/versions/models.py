@@ -72,10 +72,19 @@ class Models:
 
     def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics) -> None:
         self.serving: dict[str, ServedRoute] = {}
+        self.without_version: set[str] = set()  # models of which the registry says that no version is champion
         self._store = store
         self._metrics = metrics
         self._states = {name: ServingState() for name in specs}
         self._sandboxes = {name: Sandboxes(spec, store, metrics) for name, spec in specs.items()}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that has a version is served, and at least one is.
+
+        A model that was never trained keeps nobody else's callers waiting.
+        """
+        return bool(self.serving) and self._states.keys() <= self.serving.keys() | self.without_version
 
     def want(self, model: str, route: Route | None) -> None:
         """Serve this route as soon as possible. Called again and again with the same route it retries what failed."""

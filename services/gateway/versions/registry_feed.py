@@ -14,6 +14,7 @@ from services.gateway.versions.version_store import VersionStore, in_thread
 
 NOT_ASKED = "not asked yet"
 OK = "ok"
+NO_VERSION = "no version is champion yet"
 
 _log = structlog.get_logger("gateway.registry")
 
@@ -41,18 +42,27 @@ class RegistryFeed:
     async def _poll(self, name: str) -> None:
         try:
             champion = await in_thread("registry", lambda: self._store.champion(name))
+            self._note(name, champion is not None)
             if champion is not None and self._models.needs_champion(name, champion):
                 await self._models.serve_champion(name, champion)
             await self._check(name)
         except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
             self._metrics.registry_errors.labels(name).inc()
-            if self.states[name] in (NOT_ASKED, OK):
+            if self.states[name] in (NOT_ASKED, OK, NO_VERSION):
                 _log.warning("registry is away, the last known version stays", model=name, reason=str(error))
             self.states[name] = str(error)[:200]
             return
-        if self.states[name] not in (NOT_ASKED, OK):
+        if self.states[name] not in (NOT_ASKED, OK, NO_VERSION):
             _log.info("registry is back", model=name)
-        self.states[name] = OK
+        self.states[name] = NO_VERSION if name in self._models.without_version else OK
+
+    def _note(self, name: str, has_version: bool) -> None:
+        without = self._models.without_version
+        if has_version:
+            without.discard(name)
+        elif name not in without:
+            without.add(name)
+            _log.warning("the model has no version yet: its spec's fallback answers", model=name)
 
     async def _check(self, name: str) -> None:
         """Once per route: a version that came from the cache may be another's by now."""

@@ -28,6 +28,25 @@ def models_dir(directory: Path, model: str) -> Path:
     return specs
 
 
+def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiting(
+    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    specs = models_dir(tmp_path, "trained")
+    text = (specs / "trained.yaml").read_text()
+    (specs / "never_trained.yaml").write_text(text.replace("name: trained", "name: never_trained", 1))
+    registry = ModelRegistry(mlflow_server.url)
+    gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
+    assert gateway.request("GET", "/readyz")[0] == 503  # nothing serves at all
+    register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", "trained"), "trained")
+    wait_until(lambda: serving(gateway, "trained") == "1", 60, "the champion is served")
+    wait_until(lambda: gateway.request("GET", "/readyz")[0] == 200, 20, "the other model is known to have no version")
+    models = gateway.request("GET", "/readyz")[1]["models"]
+    assert (models["never_trained"]["version"], models["never_trained"]["registry"]) == (None, "no version is champion yet")
+    assert gateway.request("GET", "/v2/health/ready")[0] == 200
+    assert gateway.request("GET", "/v2/models/never_trained/ready")[0] == 503
+    assert gateway.predict(INSTANCE, model="never_trained")[0]["degraded"] == ["model_unavailable"]
+
+
 def serving(gateway: GatewayServer, model: str) -> str:
     return gateway.predict(INSTANCE, model=model)[0]["version"]
 
