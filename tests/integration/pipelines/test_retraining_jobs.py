@@ -460,7 +460,7 @@ def test_a_role_that_cannot_be_recorded_is_an_error_and_the_same_command_complet
             patched.setattr(cli, "say", redis_dies_at_the_end)
             failed = command(*again)
         assert failed.exit_code == 1
-        assert "Is Redis running" in failed.stderr
+        assert "Redis does not answer" in failed.stderr
         server.start()
         trained = command(*again)
         assert trained.exit_code == 0, trained.output
