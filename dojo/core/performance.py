@@ -69,7 +69,7 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
         )
     )
     # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
-    return with_outcomes(predictions, lake.scan(Stream.OUTCOMES), how="left").drop("wall_time").collect()
+    return with_outcomes(predictions, outcomes_of(lake, model), how="left").drop("wall_time").collect()
 
 
 def labelled_predictions(
@@ -88,8 +88,13 @@ def labelled_predictions(
         .select("request_id", "version", "score", "flagged", "wall_time", "entity_keys", "group")
     )
     # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
-    outcomes = lake.scan(Stream.OUTCOMES, since - timedelta(days=1), known_before)
+    outcomes = outcomes_of(lake, model, since - timedelta(days=1), known_before)
     return with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
+
+
+def outcomes_of(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
+    """One model's outcomes that became known from `since` to before `until`, in the lake's columns."""
+    return lake.scan(Stream.OUTCOMES, since, until).filter(pl.col("model") == model)
 
 
 def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Literal["inner", "left"]) -> pl.LazyFrame:
@@ -97,12 +102,12 @@ def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Litera
 
     Args:
         predictions: Columns request_id, wall_time and any others. Of one request's answers the latest counts.
-        outcomes: Columns transaction_id (the request's id) and label.
+        outcomes: Columns request_id and label, of the predictions' model.
         how: "left" keeps the predictions without an outcome, with a null label.
     """
     latest = predictions.sort("wall_time").unique("request_id", keep="last", maintain_order=True)
-    labels = outcomes.select("transaction_id", "label").unique("transaction_id")
-    return latest.join(labels, left_on="request_id", right_on="transaction_id", how=how)
+    labels = outcomes.select("request_id", "label").unique("request_id")
+    return latest.join(labels, on="request_id", how=how)
 
 
 def measure(judged: pl.DataFrame, version: str = "all") -> Performance:

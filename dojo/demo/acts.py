@@ -23,8 +23,6 @@ from dojo.demo.showing.watch import Watcher
 from dojo.demo.steps import StepFailedError, Steps
 from dojo.demo.traffic import at_speed, watch
 
-MODEL = "fraud_detection"
-
 # The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
 # takes at least four hours, meets the night.
 EVENING = 20
@@ -42,9 +40,14 @@ LONGEST_ROLLOUT = timedelta(days=14)
 
 @dataclass(slots=True)
 class DemoStage:
-    """What every act plays on."""
+    """What every act plays on.
+
+    Attributes:
+        model: Whose loop is shown.
+    """
 
     settings: Settings
+    model: str
     console: Console
     steps: Steps
     redis: Redis
@@ -70,12 +73,12 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     )
     steps.wait("Bring features online (the materializer does)", lambda: features_online(stage.redis, settings), within=300)
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
-    champion = next((v for v in listed if v["model"] == MODEL and "champion" in v["aliases"]), None)
+    champion = next((v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None)
     if champion is None:
         as_of = first_version_as_of(settings, stage.clock.now())
         champion = steps.run(
             "Train the first version, as somebody did weeks ago",
-            ["train", MODEL, "--as-of", as_of.isoformat()],
+            ["train", stage.model, "--as-of", as_of.isoformat()],
             lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its time",
         )
     steps.wait("Serve it", lambda: f"version {champion['version']} answers" if ready(settings) else None, within=60)
@@ -89,12 +92,12 @@ def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:
 
 def begin_watching(stage: DemoStage, champion: Mapping[str, Any]) -> None:
     """From here on every prediction and outcome counts for the summary, and what happens for the timeline."""
-    stage.watcher = Watcher(stage.redis, stage.clock, datetime.fromisoformat(champion["as_of"]))
+    stage.watcher = Watcher(stage.redis, stage.model, stage.clock, datetime.fromisoformat(champion["as_of"]))
 
 
 def is_rolling_out(stage: DemoStage) -> bool:
     """Whether a rollout is under way: an earlier run's, whose viewer left."""
-    latest = Rollouts(stage.redis).get(MODEL)
+    latest = Rollouts(stage.redis).get(stage.model)
     return latest is not None and latest.active
 
 
@@ -117,7 +120,7 @@ def retrain_badly(stage: DemoStage) -> dict[str, Any]:
             "Retrain, and make the challenger slow by night (its answers stay right)",
             [
                 "retrain",
-                MODEL,
+                stage.model,
                 "--in-process",
                 "--sabotage",
                 "slow_by_night",
@@ -150,7 +153,7 @@ def beside_the_champion(stage: DemoStage, version: str) -> None:
     """Wait until the shadow's route is served."""
     stage.steps.wait(
         "Bring the challenger beside the champion (the gateway fetches, verifies and warms it)",
-        lambda: f"version {version} gets a copy of every request" if serves(stage.settings, MODEL, version) else None,
+        lambda: f"version {version} gets a copy of every request" if serves(stage.settings, stage.model, version) else None,
         within=120,
     )
 
@@ -170,17 +173,17 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
         speed: world seconds per wall second, where the stage's would be too many.
     """
     rollouts = Rollouts(stage.redis)
-    latest = rollouts.get(MODEL)
+    latest = rollouts.get(stage.model)
     if latest is None:
         return None
-    stage.console.print(f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {MODEL} --watch[/]")
+    stage.console.print(f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {stage.model} --watch[/]")
     last = [latest]
     shown = [0]
     stage.seen.watch_until(stage.clock.now() + LONGEST_ROLLOUT)
 
     def done(look: Frame) -> bool:
         with suppress(RedisError):  # away for a moment: the last state stands, as everything else in the frame
-            last[0] = rollouts.get(MODEL) or last[0]
+            last[0] = rollouts.get(stage.model) or last[0]
         if not stage.console.is_terminal:
             for step in last[0].history[shown[0] :]:
                 stage.console.print(
@@ -201,7 +204,7 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
         )
     if finished and last[0].active:
         raise StepFailedError(
-            f"the rollout is still {last[0].stage} after {LONGEST_ROLLOUT.days} world days: dojo rollout show {MODEL}"
+            f"the rollout is still {last[0].stage} after {LONGEST_ROLLOUT.days} world days: dojo rollout show {stage.model}"
         )
     return last[0]
 

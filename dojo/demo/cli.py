@@ -58,6 +58,9 @@ def demo(
         float,
         typer.Option(min=1, max=86400, help="World seconds per wall second while watching; fewer while features are late."),
     ] = DEMO_SPEED,
+    model: Annotated[
+        str, typer.Option(help="Whose loop is shown. By default the first model in the models directory.", show_default=False)
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """The whole loop in one command: history, features, serving, live traffic, the monitor's verdict, the alert, the retraining it
@@ -78,9 +81,10 @@ def demo(
 
     with CommandContext() as here:
         settings = here.settings
+        shown = here.require_model(model) if model else here.models[0]
     console = err if as_json else out
     redis = connect_redis(settings.redis)
-    stage = acts.DemoStage(settings, console, Steps(console), redis, RedisWorldClock(redis), speed)
+    stage = acts.DemoStage(settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed)
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
     try:
@@ -93,7 +97,7 @@ def demo(
                 retrained, rollout = _play(stage, champion, act, days)
     except KeyboardInterrupt:
         raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
-    told = timeline.read(redis, acts.MODEL, stage.seen.began)
+    told = timeline.read(redis, stage.model, stage.seen.began)
     _conclude(stage, champion, retrained, rollout, told)
     if as_json:
         print_json(
@@ -146,14 +150,13 @@ def _conclude(
     told: list[timeline.Moment],
 ) -> None:
     """What was measured, what happened, where to look next."""
-    from dojo.demo import acts
     from dojo.demo.showing import timeline, view
 
     offline = {champion["version"]: champion["metrics"]}
     if retrained is not None and retrained.get("version"):
         offline[retrained["version"]] = retrained.get("metrics") or {}
     stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
-    stage.console.print(timeline.render(told, f"Timeline: {acts.MODEL}"))
+    stage.console.print(timeline.render(told, f"Timeline: {stage.model}"))
     if rollout is None and retrained is not None:
         why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs trainer')}"
         stage.console.print(
@@ -161,10 +164,10 @@ def _conclude(
             highlight=False,
             markup=False,
         )
-    stage.console.print(_where_to_look(stage.settings), highlight=False)
+    stage.console.print(_where_to_look(stage.settings, stage.model), highlight=False)
 
 
-def _where_to_look(settings: Settings) -> str:
+def _where_to_look(settings: Settings, model: str) -> str:
     doors = (
         "  gateway, MLflow, Airflow, Grafana: docker compose ps shows their ports, .env has the passwords\n"
         "Commands are dojo --context compose NAME; docker compose down ends it. "
@@ -177,5 +180,5 @@ def _where_to_look(settings: Settings) -> str:
     )
     look_at = ("drift show", "responder log", "rollout show", "gate show", "routes show", "performance", "alerts", "audit list")
     with_model = ("drift show", "rollout show", "gate show", "routes show", "performance")
-    commands = ", ".join(f"dojo {name}{' fraud_detection' if name in with_model else ''}" for name in look_at)
+    commands = ", ".join(f"dojo {name}{f' {model}' if name in with_model else ''}" for name in look_at)
     return f"The stack stays up at {settings.speed:g} world seconds per second. Look at:\n{doors}Then: {commands}."

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from rich.console import Group
 
 from dojo.core.state.work_orders import Work, WorkOrders
-from dojo.demo.acts import MODEL, DemoStage, beside_the_champion, said
+from dojo.demo.acts import DemoStage, beside_the_champion, said
 from dojo.demo.showing import board, view
 from dojo.demo.showing.board import Board
 from dojo.demo.showing.view import Frame
@@ -27,13 +27,13 @@ POLL_SECONDS = 0.5
 def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] | None:
     """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
     nothing was wrong for `longest`, world time."""
-    orders, seen = WorkOrders(stage.redis), Board(stage.redis, MODEL)
+    orders, seen = WorkOrders(stage.redis), Board(stage.redis, stage.model)
     known = {work.order.id for work in orders.ended(limit=100)}
     end = stage.clock.now() + longest
     while stage.clock.now() < end:
         if not _watch_until_ordered(stage, orders, known, seen, end):
             return None
-        work = _next(orders, known)
+        work = _next(stage.model, orders, known)
         if work is None:  # the time is over
             return None
         known.add(work.order.id)
@@ -51,7 +51,7 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
     watcher.watch_until(end)
     stage.console.print(
         "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
-        "[dim]dojo drift show fraud_detection; ctrl-c ends the watching, not the stack[/]"
+        f"[dim]dojo drift show {stage.model}; ctrl-c ends the watching, not the stack[/]"
     )
 
     def done(look: Frame) -> bool:
@@ -63,7 +63,7 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
                     soft_wrap=True,
                 )
         with suppress(RedisError):  # away for a moment: asked again with the next frame
-            return _next(orders, known) is not None or look.world >= end
+            return _next(stage.model, orders, known) is not None or look.world >= end
         return False
 
     with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
@@ -78,9 +78,9 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
         )
 
 
-def _next(orders: WorkOrders, known: set[str]) -> Work | None:
+def _next(model: str, orders: WorkOrders, known: set[str]) -> Work | None:
     """The order to follow: an open one, else one that was quick."""
-    found = [*orders.open(MODEL), *(work for work in orders.ended(limit=20) if work.order.model == MODEL)]
+    found = [*orders.open(model), *(work for work in orders.ended(limit=20) if work.order.model == model)]
     return next((work for work in found if work.order.id not in known and work.order.kind != "drift_report"), None)
 
 

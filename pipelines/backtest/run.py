@@ -70,8 +70,9 @@ def backtest(
 
     known = transactions.filter(pl.col("time") < _midnight(period.test_end)).rename({"time": "world_time"})
     outcomes = known.select(
-        "transaction_id",
-        pl.col("world_time").alias("transaction_time"),
+        pl.lit(spec.name).alias("model"),
+        pl.col("transaction_id").alias("request_id"),
+        pl.col("world_time").alias("request_time"),
         "label",
         pl.col("world_time") + timedelta(days=period.delay_days),
     )

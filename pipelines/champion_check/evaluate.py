@@ -29,6 +29,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight
+from dojo.core.performance import outcomes_of
 from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
@@ -113,7 +114,7 @@ def evaluate_champion(
         raise NothingToEvaluateError(f"{spec.name}: there is no champion to evaluate")
     promised = promise_of(champion, registry)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))
-    payments = labelled_payments(lake, earliest - spec.label.delay.maximum, as_of)
+    payments = labelled_payments(lake, spec.name, earliest - spec.label.delay.maximum, as_of)
     only_complete = delay_depends_on_label(payments, as_of - spec.label.delay.maximum, spec.label.delay.median)
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
     start = start_of(payments, max(earliest, since) if since else None, earliest, end)
@@ -147,11 +148,12 @@ def promise_of(version: Version, registry: ModelRegistry) -> Promised:
         ) from error
 
 
-def labelled_payments(lake: Lake, start: datetime, as_of: datetime) -> pl.DataFrame:
+def labelled_payments(lake: Lake, model: str, start: datetime, as_of: datetime) -> pl.DataFrame:
     """Payments with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
     transactions = lake.scan(Stream.TRANSACTIONS, start, as_of).select(TRANSACTION_COLUMNS).unique("transaction_id", keep="any")
-    outcomes = lake.scan(Stream.OUTCOMES, start, as_of).select(OUTCOME_COLUMNS).unique("transaction_id", keep="any")
-    joined = transactions.join(outcomes.rename({"world_time": "known"}), on="transaction_id", how="left")
+    outcomes = outcomes_of(lake, model, start, as_of).unique("request_id", keep="any")
+    known = outcomes.select("request_id", "label", known="world_time")
+    joined = transactions.join(known, left_on="transaction_id", right_on="request_id", how="left")
     return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", "transaction_id").collect()
 
 
@@ -186,8 +188,10 @@ def with_features(
     transactions = lake.scan(Stream.TRANSACTIONS, start - WARM_UP, end).select(TRANSACTION_COLUMNS)
     outcomes = lake.scan(Stream.OUTCOMES, start - WARM_UP, as_of).select(OUTCOME_COLUMNS)
     known = transactions.unique("transaction_id", keep="any").sort("world_time", "transaction_id").collect()
-    arrived = outcomes.unique("transaction_id", keep="any").sort("world_time", "transaction_id").collect()
-    examples = label_examples(labelled.select(TRANSACTION_COLUMNS), labelled.select("transaction_id", "label"), start, end)
+    arrived = outcomes.unique(["model", "request_id"], keep="any").sort("world_time", "request_id").collect()
+    examples = label_examples(
+        labelled.select(TRANSACTION_COLUMNS), labelled.select(request_id="transaction_id", label="label"), start, end
+    )
     return join_features(known, arrived, examples, spec.feature_service, workspace)
 
 

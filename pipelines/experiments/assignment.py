@@ -10,6 +10,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
+from dojo.core.performance import outcomes_of
 from dojo.core.state.audit import Entry
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
@@ -105,10 +106,10 @@ def requests(lake: Lake, experiment: Experiment, entity: str) -> pl.DataFrame:
         .unique("request_id", keep="last", maintain_order=True)
         .drop("wall_time")
     )
-    outcomes = lake.scan(Stream.OUTCOMES).select("transaction_id", "label").unique("transaction_id")
+    outcomes = outcomes_of(lake, experiment.model).select("request_id", "label").unique("request_id")
     payments = lake.scan(Stream.TRANSACTIONS).select("transaction_id", "amount").unique("transaction_id")
     rows = (
-        predictions.join(outcomes, left_on="request_id", right_on="transaction_id", how="left")
+        predictions.join(outcomes, on="request_id", how="left")
         .join(payments, left_on="request_id", right_on="transaction_id", how="left")
         .collect()
     )

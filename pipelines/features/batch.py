@@ -13,6 +13,9 @@ import polars as pl
 from feature_repo.catalog import CUSTOMER_DAILY, DAYS_CAP, LABEL_DELAY, MERCHANT_DAILY, PUBLISH_DELAY, STREAK_GAP_DAYS
 from pipelines.features.columns import CENTS_PER_EURO, as_view, cents, in_euro
 
+# Whose labels a merchant's known fraud is counted from.
+LABELS_OF = "fraud_detection"
+
 LABEL_DELAY_DAYS = LABEL_DELAY.days
 
 # An entity without a transaction for this many days is forgotten: one last row of zeros, the same as an unknown one. It is
@@ -120,7 +123,8 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
 
     That is when the label delay is over for the whole day of the transaction, and the outcome has arrived.
     """
-    arrived = outcomes.select("transaction_id", "label", arrival=pl.col("world_time").dt.date())
+    own = outcomes.filter(pl.col("model") == LABELS_OF)
+    arrived = own.select(transaction_id="request_id", label="label", arrival=pl.col("world_time").dt.date())
     delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
     return transactions.join(arrived, on="transaction_id", how="left").with_columns(
         pl.when(pl.col("arrival").is_not_null())

@@ -39,7 +39,7 @@ FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": timedelta(seconds=SE
 Progress = Callable[[str, float], None]
 
 TRANSACTION_COLUMNS = ("transaction_id", "customer_id", "merchant_id", "world_time", "amount")
-OUTCOME_COLUMNS = ("transaction_id", "label", "world_time")
+OUTCOME_COLUMNS = ("model", "request_id", "label", "world_time")
 
 
 class EmptyLakeError(RuntimeError):

@@ -55,7 +55,7 @@ def build_offline(
             A row that is there twice counts once.
     """
     transactions = transactions.unique("transaction_id", keep="first", maintain_order=True)
-    outcomes = outcomes.unique("transaction_id", keep="first", maintain_order=True)
+    outcomes = outcomes.unique(["model", "request_id"], keep="first", maintain_order=True)
     days = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
     blocks = [days[i : i + DAYS_AT_ONCE] for i in range(0, len(days), DAYS_AT_ONCE)]
     steps, done = len(blocks) * len(VIEWS), 0

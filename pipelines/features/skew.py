@@ -142,7 +142,8 @@ def offline_rows(lake: Lake, requests: Sequence[SampledRequest], start: datetime
     reach = min(first - HISTORY, start - STATE_REACH) - timedelta(days=1)
     ours = pl.col("customer_id").is_in(customers) | pl.col("merchant_id").is_in(merchants)
     transactions = _unique(lake.scan(Stream.TRANSACTIONS, reach, end).filter(ours).select(TRANSACTION_COLUMNS))
-    outcomes = _unique(lake.scan(Stream.OUTCOMES, reach, None).select(OUTCOME_COLUMNS))
+    arrived = lake.scan(Stream.OUTCOMES, reach, None).select(OUTCOME_COLUMNS)
+    outcomes = arrived.unique(["model", "request_id"], keep="first", maintain_order=True).collect()
     of_customers = transactions.filter(pl.col("customer_id").is_in(customers))
     of_merchants = transactions.filter(pl.col("merchant_id").is_in(merchants))
 

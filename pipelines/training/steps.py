@@ -109,8 +109,7 @@ def build_dataset_step(run: Run) -> None:
     run.progress("build_dataset", 0.0)
     manifest = run.manifest
     transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
-    service = run.spec.feature_service
-    build_dataset(transactions, outcomes, manifest.start, manifest.end, service, run.workspace, run.progress)
+    build_dataset(transactions, outcomes, manifest, run.spec.feature_service, run.workspace, run.progress)
 
 
 def train_step(run: Run) -> None:

@@ -18,6 +18,7 @@ from dojo.core.state.skew import latest_skew
 from services.monitor.champions import ChampionCache
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
+from services.monitor.checks.label_checks import days_due, labels_due, labels_missing
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, MonitorMemory, Store
 from services.monitor.counting.windows import LENGTH, Kind, floor
@@ -37,7 +38,7 @@ LOOKS = Confirmations(needed=3, of=3)
 SKEW_EXPECTED = timedelta(days=3)
 
 # Pseudo-versions in the record of what was judged.
-LABELS, PERFORMANCE, SKEW = "@labels", "@performance", "@skew"
+LABELS, DUE, PERFORMANCE, SKEW = "@labels", "@due", "@performance", "@skew"
 
 
 class Judging:
@@ -105,6 +106,7 @@ class Judging:
                     self._window(known, spec, kind, start, keys, now)
                     count += 1
                 count += self._labels(known, spec, kind, now)
+            count += self._missing_labels(known, spec, now)
             self._forget(model, known, now)
         return count
 
@@ -195,17 +197,40 @@ class Judging:
 
     def _labels(self, known: MonitorMemory, spec: ModelSpec, kind: Kind, now: datetime) -> int:
         count = 0
-        arrived = {floor(hour, kind) for hour in known.label_hours}
+        arrived = {floor(hour, kind) for hour in known.label_hours.get(spec.name, {})}
         for start in sorted(arrived | set(silent_windows(arrived, kind, now, spec.drift.lateness))):
-            labels, spot = known.labels(kind, start), (spec.name, LABELS, kind, start)
+            labels, spot = known.labels(spec.name, kind, start), (spec.name, LABELS, kind, start)
             if start + LENGTH[kind] + spec.drift.lateness > now or self._judged.get(spot) == labels.rows:
                 continue
             rule = spec.drift.hourly if kind == "hour" else spec.drift.daily
-            earlier = [known.labels(kind, start - LENGTH[kind] * back) for back in range(LOOK_BACK[kind], 0, -1)]
+            earlier = [known.labels(spec.name, kind, start - LENGTH[kind] * back) for back in range(LOOK_BACK[kind], 0, -1)]
             enough = [window for window in earlier if window.rows >= spec.drift.minimum_rows]
             history = [present.label_delay(window, spec) for window in (*enough[-rule.of :], labels)]
             version = _most_traffic(known, spec.name)
             done = self._judge(spec, version, "label_delay", kind, start, now, history, labels.rows, rule)
+            self._write(spec, [done], [(spot, labels.rows)])
+            count += 1
+        return count
+
+    def _missing_labels(self, known: MonitorMemory, spec: ModelSpec, now: datetime) -> int:
+        """Judge each finished day on which enough labels were due, also when none arrived."""
+        count, back = 0, days_due(spec.label.delay)
+        last = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
+        rule, newest_first = spec.drift.daily, [last - LENGTH["day"] * age for age in range(back + LOOK_BACK["day"])]
+        answers = [sum(known.rows(key, "day", day) for key in known.versions(spec.name)) for day in newest_first]
+
+        def measure(age: int) -> Measurements:
+            arrived = known.labels(spec.name, "day", newest_first[age]).rows
+            return labels_missing(arrived, labels_due(answers[age : age + back], spec.label.delay), spec)
+
+        for age in range(LOOK_BACK["day"] - rule.of, -1, -1):
+            history = [measure(before) for before in range(age + rule.of - 1, age - 1, -1)]
+            labels, day = history[-1]["labels"], newest_first[age]
+            spot: WindowKey = (spec.name, DUE, "day", day)
+            if labels.value is None or self._judged.get(spot) == labels.rows:
+                continue
+            version = _most_traffic(known, spec.name)
+            done = self._judge(spec, version, "labels_missing", "day", day, now, history, labels.rows, rule)
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
         return count

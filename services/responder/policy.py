@@ -6,7 +6,7 @@
       estimated_performance, performance                (notify)    (evaluate)  version did not bring the trouble)
     its age: model_freshness                            notify      notify      notify
     its feed: data_quality, skew,                       notify      notify      notify, as a page
-      feature_freshness, label_delay
+      feature_freshness, label_delay, labels_missing
 
 An old champion is one that no retraining has beaten, or one whose schedule stands still: the schedule asks every week already, and asking once
 more changes neither. Its owner is told.
@@ -43,6 +43,7 @@ FAMILIES: Mapping[Check, Family] = {
     "skew": "feed",
     "feature_freshness": "feed",
     "label_delay": "feed",
+    "labels_missing": "feed",
 }
 
 ORDER: Mapping[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
@@ -70,6 +71,7 @@ LOOK_AT: Mapping[Check, str] = {
     "data_quality": "the callers and the feature store: values are missing or impossible (a unit, a default, a field that went away)",
     "skew": "the named features: serving computes or receives them differently than training; examples in dojo drift show {model}",
     "feature_freshness": "the materializer and the streamer: dojo status, dojo logs materializer",
+    "labels_missing": "the source of outcomes: labels that are due do not come; what performance says rests on ever older ones",
     "label_delay": "the source of outcomes: chargebacks and reports come late; performance is judged on fewer labels meanwhile",
 }
 

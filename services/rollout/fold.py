@@ -157,9 +157,11 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
 
 
 def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSpec) -> None:
-    """A label of a payment made before the watch began can have no prediction in it."""
-    if evidence.stage is Stage.WATCH and evidence.since is not None and event.transaction_time >= evidence.since:
-        _label(evidence, evidence.labelled.known(event.transaction_id, event.label == 1), rollout, spec)
+    """A label of a request made before the watch began can have no prediction in it."""
+    if event.model != rollout.model or evidence.stage is not Stage.WATCH or evidence.since is None:
+        return
+    if event.request_time >= evidence.since:
+        _label(evidence, evidence.labelled.known(event.request_id, event.label == 1), rollout, spec)
 
 
 def _label(evidence: Evidence, joined: tuple[bool, bool] | None, rollout: Rollout, spec: ModelSpec) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -21,16 +21,19 @@ _DAY = timedelta(days=1)
 
 
 class WorldDays:
-    """Days of a source with the label delays of a model.
+    """Days of a source, and when each model learns the truth about them.
 
     Args:
+        delays: Model -> how late its labels arrive.
         first: the world's first day; what a source holds before it never happened.
         drifts: what is done to the world, with final bounds (dojo/shop/world_drift.py).
     """
 
-    def __init__(self, source: Source, delay: LabelDelay, seed: int, first: date, drifts: Iterable[ActiveDrift] = ()) -> None:
+    def __init__(
+        self, source: Source, delays: Mapping[str, LabelDelay], seed: int, first: date, drifts: Iterable[ActiveDrift] = ()
+    ) -> None:
         self._source = source
-        self._delay = delay
+        self._delays = delays
         self._seed = seed
         self._first = first
         self._drifts = tuple(drifts)
@@ -51,7 +54,7 @@ class WorldDays:
         return True
 
     def transactions(self, day: date) -> pl.DataFrame:
-        """The day's transactions in order of time, and `arrival`: when each one's label becomes known."""
+        """The day's transactions in order of time, and for each model when their labels become known (`arrival_column`)."""
         if day not in self._cache:
             self._cache[day] = self._load(day)
             if len(self._cache) > self._kept:
@@ -59,18 +62,32 @@ class WorldDays:
         return self._cache[day]
 
     def outcomes(self, day: date) -> pl.DataFrame:
-        """Labels that become known on `day`: transaction_id, time (of the transaction), label, arrival; in order of arrival."""
+        """Labels that become known on `day`: model, transaction_id, time (of the transaction), label, arrival; in order of arrival."""
         start = start_of(day)
-        reach = look_back(start, self._delay.maximum, self._drifts)
+        reach = look_back(start, max(delay.maximum for delay in self._delays.values()), self._drifts)
         self._kept = reach + 2
         earlier = [self.transactions(day - _DAY * back) for back in range(reach, -1, -1)]
-        due = [f.filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY) for f in earlier]
-        return pl.concat(due).select("transaction_id", "time", "label", "arrival").sort("arrival", "transaction_id")
+        due = [
+            frame.select(pl.lit(model).alias("model"), "transaction_id", "time", "label", arrival=arrival_column(model)).filter(
+                pl.col("arrival") >= start, pl.col("arrival") < start + _DAY
+            )
+            for frame in earlier
+            for model in self._delays
+        ]
+        return pl.concat(due).sort("arrival", "transaction_id", "model")
 
     def _load(self, day: date) -> pl.DataFrame:
         if day < self._first:
-            return self._source.day(day).clear().with_columns(pl.col("time").alias("arrival"))
+            return self._source.day(day).clear().with_columns(pl.col("time").alias(arrival_column(m)) for m in self._delays)
         rows = drifted_day(self._source, day, self._drifts, self._seed)
-        work = label_delays(rows["transaction_id"], self._delay, self._seed)
-        arrival = arrivals(times_of(rows["time"]), work.to_physical().to_numpy(), self._drifts)
-        return rows.with_columns(pl.Series("arrival", arrival).cast(rows.schema["time"]))
+        times = times_of(rows["time"])
+        work = {m: label_delays(rows["transaction_id"], delay, self._seed).to_physical() for m, delay in self._delays.items()}
+        return rows.with_columns(
+            pl.Series(arrival_column(m), arrivals(times, took.to_numpy(), self._drifts)).cast(rows.schema["time"])
+            for m, took in work.items()
+        )
+
+
+def arrival_column(model: str) -> str:
+    """The column of `WorldDays.transactions` that says when a model's labels become known."""
+    return f"arrival_{model}"

@@ -31,14 +31,17 @@ def outcome_events(rows: pl.DataFrame, wall_time: datetime) -> list[Outcome]:
     """Rows of WorldDays.outcomes as events."""
     return [
         Outcome(
-            event_id=Outcome.id_for(transaction_id),
+            event_id=Outcome.id_for(model, transaction_id),
             world_time=arrival,
             wall_time=wall_time,
-            transaction_id=transaction_id,
-            transaction_time=time,
+            model=model,
+            request_id=transaction_id,
+            request_time=time,
             label=label,
         )
-        for transaction_id, time, label, arrival in rows.select("transaction_id", "time", "label", "arrival").iter_rows()
+        for model, transaction_id, time, label, arrival in rows.select(
+            "model", "transaction_id", "time", "label", "arrival"
+        ).iter_rows()
     ]
 
 
@@ -56,10 +59,11 @@ def transaction_history(rows: pl.DataFrame) -> pl.DataFrame:
 def outcome_history(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of WorldDays.outcomes for the lake; wall time as in `transaction_history`."""
     return rows.select(
-        (Outcome.id_for("") + pl.col("transaction_id")).alias("event_id"),
+        pl.format(Outcome.id_for("{}", "{}"), "model", "transaction_id").alias("event_id"),
         pl.col("arrival").alias("world_time"),
         pl.col("arrival").alias("wall_time"),
-        "transaction_id",
-        pl.col("time").alias("transaction_time"),
+        "model",
+        pl.col("transaction_id").alias("request_id"),
+        pl.col("time").alias("request_time"),
         "label",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Literal
@@ -56,10 +56,14 @@ class _Request(msgspec.Struct, frozen=True):
 
 
 class GatewayClient:
-    """One connection pool to the gateway; use as `async with`."""
+    """One connection pool to the gateway; use as `async with`.
 
-    def __init__(self, url: str, model: str) -> None:
-        self._address = url + PREDICT_PATH.format(model=model)
+    Args:
+        models: Each is asked about every payment.
+    """
+
+    def __init__(self, url: str, models: Sequence[str]) -> None:
+        self._addresses = [url + PREDICT_PATH.format(model=model) for model in models]
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
         self._session: aiohttp.ClientSession | None = None
@@ -81,17 +85,19 @@ class GatewayClient:
             await self._session.close()
 
     async def ask_all(self, rows: pl.DataFrame) -> list[tuple[Answer, float]]:
-        """Ask about every payment, in order, CONCURRENCY at a time; about none for a while after the gateway hung.
+        """Ask every model about every payment, in order, CONCURRENCY at a time; about none for a while after the gateway hung.
 
         Returns:
-            How each ended and after how many seconds of wall time. Never raises: a payment does not depend on the answer.
+            How each question ended and after how many seconds of wall time, a payment's questions together. Never raises: a payment
+            does not depend on the answer.
         """
         clock = asyncio.get_running_loop().time
         if clock() < self._ask_again_at:
-            return [("skipped", 0.0)] * rows.height
+            return [("skipped", 0.0)] * (rows.height * len(self._addresses))
         questions = [
-            self._encoder.encode(_Request([_Instance(*row)]))
+            (address, self._encoder.encode(_Request([_Instance(*row)])))
             for row in rows.select("transaction_id", "customer_id", "merchant_id", "amount", "time").iter_rows()
+            for address in self._addresses
         ]
         answers: list[tuple[Answer, float]] = [("timeout", BATCH_PATIENCE_SECONDS)] * len(questions)
         waiting = iter(enumerate(questions))
@@ -105,17 +111,17 @@ class GatewayClient:
                 self._ask_again_at = clock() + PAUSE_AFTER_HANGING_SECONDS
         return answers
 
-    async def _work(self, waiting: Iterable[tuple[int, bytes]], answers: list[tuple[Answer, float]]) -> None:
+    async def _work(self, waiting: Iterable[tuple[int, tuple[str, bytes]]], answers: list[tuple[Answer, float]]) -> None:
         """One of the workers that share the iterator `waiting`."""
         clock = asyncio.get_running_loop().time
-        for index, question in waiting:
+        for index, (address, question) in waiting:
             asked = clock()
-            answers[index] = (await self._ask(question), clock() - asked)
+            answers[index] = (await self._ask(address, question), clock() - asked)
 
-    async def _ask(self, question: bytes) -> Answer:
+    async def _ask(self, address: str, question: bytes) -> Answer:
         assert self._session is not None, "use as `async with GatewayClient(...)`"
         try:
-            async with self._session.post(self._address, data=question) as response:
+            async with self._session.post(address, data=question) as response:
                 body = await response.read()
         except TimeoutError:
             return "timeout"

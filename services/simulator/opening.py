@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings
-from dojo.core.spec.load import LabelDelay, ModelSpec, load_spec
+from dojo.core.spec.load import LabelDelay, ModelSpec, SpecError, load_specs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.shop.world_drift import DriftTable
 from services.simulator.days import WorldDays
@@ -20,8 +23,8 @@ from services.simulator.sources.span import history_span
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.world import OtherWorldError, RedisCursor, World, differences, load_world, save_world
 
-# The model whose payments this world makes and whose label delay its outcomes have.
-MODEL = "fraud_detection"
+# What happens here, and what a spec's `label.event` says that its labels are about.
+EVENT = Stream.TRANSACTIONS
 
 # How long a paused world may run on here. The world is what the others follow, so it looks at the clock more often than they
 # do: at 2,400 world seconds a second the usual refresh would overshoot a pause by 40 world minutes.
@@ -30,9 +33,13 @@ CLOCK_REFRESH = timedelta(milliseconds=100)
 
 @dataclass(frozen=True)
 class OpenWorld:
-    """A world and everything it is kept in."""
+    """A world and everything it is kept in.
 
-    spec: ModelSpec
+    Attributes:
+        specs: The models that are asked about what happens here.
+    """
+
+    specs: Mapping[str, ModelSpec]
     source: Source
     world: World
     days: WorldDays
@@ -51,19 +58,20 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     """Open the world of `settings.home`; a new one is only named (`world.json`), `ensure` builds it.
 
     Raises:
-        SpecError, DatasetError: the model's spec or the file to replay is missing or wrong.
+        SpecError, DatasetError: a spec or the file to replay is missing or wrong.
         OtherWorldError, TooShortError: as in `agree_on_world`.
     """
-    spec = load_spec(settings.models_dir / f"{MODEL}.yaml")
+    specs = asked_models(load_specs(settings.models_dir), settings.models_dir)
+    delays = {name: spec.label.delay for name, spec in specs.items()}
     source = open_source(settings)
     lake = Lake(settings.lake_dir)
-    world = agree_on_world(settings, lake, source, spec.label.delay, history_days)
+    world = agree_on_world(settings, lake, source, delays, history_days)
     redis = connect_redis(settings.redis)
     return OpenWorld(
-        spec=spec,
+        specs=specs,
         source=source,
         world=world,
-        days=WorldDays(source, spec.label.delay, settings.seed, world.history_start),
+        days=WorldDays(source, delays, settings.seed, world.history_start),
         lake=lake,
         clock=RedisWorldClock(redis, CLOCK_REFRESH),
         event_log=RedisEventLog(redis, settings.stream_max_length),
@@ -72,7 +80,17 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     )
 
 
-def agree_on_world(settings: Settings, lake: Lake, source: Source, delay: LabelDelay, history_days: int | None = None) -> World:
+def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, ModelSpec]:
+    """The models whose labels are about this world's events. Raises SpecError when there is none."""
+    asked = {name: spec for name, spec in specs.items() if spec.label.event == EVENT}
+    if not asked:
+        raise SpecError(f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing")
+    return asked
+
+
+def agree_on_world(
+    settings: Settings, lake: Lake, source: Source, delays: Mapping[str, LabelDelay], history_days: int | None = None
+) -> World:
     """The world of the settings' home: the one it has, or a new one over `source`.
 
     Args:
@@ -86,7 +104,7 @@ def agree_on_world(settings: Settings, lake: Lake, source: Source, delay: LabelD
     home, seed = settings.home, settings.seed
     existing = load_world(home)
     span = history_span(source, history_days or settings.history_days) if existing is None or history_days else existing.span
-    labels = {"label_seed": seed, "label_delay": [delay.median.total_seconds(), delay.sigma, delay.maximum.total_seconds()]}
+    labels = {"label_seed": seed} | {f"label_delay of {name}": _seconds(delay) for name, delay in sorted(delays.items())}
     wanted = World(dict(source.identity()), labels, span.start, span.end)
     if existing is None:
         if any(lake.root.glob("*/date=*")):
@@ -98,6 +116,10 @@ def agree_on_world(settings: Settings, lake: Lake, source: Source, delay: LabelD
             f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete this one, or use its settings"
         )
     return existing
+
+
+def _seconds(delay: LabelDelay) -> list[float]:
+    return [delay.median.total_seconds(), delay.sigma, delay.maximum.total_seconds()]
 
 
 def open_source(settings: Settings) -> Source:

@@ -89,7 +89,7 @@ def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     source = SyntheticSource(seed=7, customers=CUSTOMERS, merchants=MERCHANTS, fraud_rate=load_settings().synthetic_fraud_rate)
     delay = load_spec(ROOT / "models" / "fraud_detection.yaml").label.delay
     first = END - timedelta(days=DAYS)
-    days = WorldDays(source, delay, seed=7, first=first)
+    days = WorldDays(source, {"fraud_detection": delay}, seed=7, first=first)
     frames, known, rows, seconds = [], [], 0, 0.0
     for offset in range(DAYS):
         day = first + timedelta(days=offset)

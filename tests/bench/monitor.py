@@ -217,11 +217,12 @@ def _outcomes(count: int, start: datetime) -> list[Outcome]:
         key, delay = f"{next(_numbers):08d}", timedelta(days=2) * float(np.exp(_RANDOM.normal(0, 0.8)))
         found.append(
             Outcome(
-                event_id=Outcome.id_for(key),
+                event_id=Outcome.id_for(MODEL, key),
                 world_time=start,
                 wall_time=start,
-                transaction_id=key,
-                transaction_time=start - delay,
+                model=MODEL,
+                request_id=key,
+                request_time=start - delay,
                 label=0,
             )
         )

@@ -104,7 +104,8 @@ class BulkMonitor:
         labels = self._live.labels.filter(pl.col("arrival").is_between(hour, hour + HOUR, closed="left"))
         if labels.height:
             delays = (labels["arrival"] - labels["time"]).dt.total_microseconds().to_numpy() / 1e6
-            self._known.label_hours.setdefault(hour, LabelWindow()).add(delays)
+            labels_of_model = self._known.label_hours.setdefault(self._key[0], {})
+            labels_of_model.setdefault(hour, LabelWindow()).add(delays)
 
 
 def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:  # type: ignore[no-untyped-def]
@@ -137,10 +138,11 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
     )
     arrival = pl.col("arrival")
     outcomes = live.labels.filter(arrival.is_between(start, end, closed="left")).select(
-        request.map_elements(Outcome.id_for, pl.String).alias("event_id"),
+        pl.format(Outcome.id_for(model, "{}"), request).alias("event_id"),
         *(arrival.alias(name) for name in ("world_time", "wall_time")),
-        "transaction_id",
-        pl.col("time").alias("transaction_time"),
+        pl.lit(model).alias("model"),
+        request.alias("request_id"),
+        pl.col("time").alias("request_time"),
         "label",
     )
     return predictions, outcomes

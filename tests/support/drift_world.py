@@ -26,7 +26,7 @@ from pipelines.features.offline import offline_file
 from pipelines.training import steps
 from pipelines.training.dataset.build import join_features
 from pipelines.training.steps import Run
-from services.simulator.days import WorldDays, start_of
+from services.simulator.days import WorldDays, arrival_column, start_of
 from services.simulator.events import outcome_history, transaction_history
 from services.simulator.sources.source import Source
 from services.simulator.sources.synthetic import SyntheticSource
@@ -113,12 +113,14 @@ class Live:
         """The labels that arrive at start <= world time < end, in order of arrival."""
         rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
         for request, time, arrival, label in rows.select("transaction_id", "time", "arrival", "label").iter_rows():
+            model = self.world.spec.name
             yield Outcome(
-                event_id=Outcome.id_for(request),
+                event_id=Outcome.id_for(model, request),
                 world_time=arrival,
                 wall_time=arrival,
-                transaction_id=request,
-                transaction_time=time,
+                model=model,
+                request_id=request,
+                request_time=time,
                 label=label,
             )
 
@@ -146,7 +148,7 @@ def train(
         spec = spec.model_copy(update={"training": training})
     window = spec.training.window.days + spec.label.delay.maximum.days
     first = live_from - timedelta(days=window + WARM_UP_DAYS)
-    days = WorldDays(source, spec.label.delay, SEED, first)
+    days = WorldDays(source, {spec.name: spec.label.delay}, SEED, first)
     transactions, outcomes = _history(days, first, live_from)
     lake = Lake(directory / "lake")
     lake.write(Stream.TRANSACTIONS, transactions, "history")
@@ -187,7 +189,7 @@ def live(
         drifts: what is done to the world, with final bounds, none before `live_from`.
     """
     spec, first, drifts = world.spec, world.live_from, tuple(drifts)
-    lived = WorldDays(source or world.source, spec.label.delay, SEED, world.first, drifts)
+    lived = WorldDays(source or world.source, {spec.name: spec.label.delay}, SEED, world.first, drifts)
     span = [first + timedelta(days=offset) for offset in range(days)]
     made, labels = [], []
     for day in span:
@@ -196,7 +198,7 @@ def live(
     known = pl.concat(labels)
     transactions = pl.concat([world.transactions, *(transaction_history(rows) for rows in made)])
     outcomes = pl.concat([world.outcomes, outcome_history(known)])
-    truth = pl.concat(made).select("transaction_id", "label", "arrival")
+    truth = pl.concat(made).select("transaction_id", "label", arrival=arrival_column(spec.name))
     examples = (
         transactions.filter(pl.col("world_time") >= start_of(first))
         .join(truth, on="transaction_id")

@@ -48,11 +48,12 @@ def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
 def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
     """Lake columns, only of outcomes that came."""
     return pl.DataFrame(
-        [(p.transaction_id, p.time, p.label, p.arrival) for p in payments if p.arrival is not None],
+        [("fraud_detection", p.transaction_id, p.time, p.label, p.arrival) for p in payments if p.arrival is not None],
         schema={
-            "transaction_id": pl.String,
-            "transaction_time": pl.Datetime("us", "UTC"),
-            "label": pl.Int8,
+            "model": pl.String,
+            "request_id": pl.String,
+            "request_time": pl.Datetime("us", "UTC"),
+            "label": pl.Float64,
             "world_time": pl.Datetime("us", "UTC"),
         },
         orient="row",

@@ -85,11 +85,12 @@ class Shop:
         factors = np.exp(self._random.normal(0, 0.8, len(predictions)))
         return [
             Outcome(
-                event_id=Outcome.id_for(p.request_id),
+                event_id=Outcome.id_for(p.model, p.request_id),
                 world_time=p.world_time + delay * float(factor),
                 wall_time=p.world_time,
-                transaction_id=p.request_id,
-                transaction_time=p.world_time,
+                model=p.model,
+                request_id=p.request_id,
+                request_time=p.world_time,
                 label=int(self._random.random() < max(p.score, 0.005)),
             )
             for p, factor in zip(predictions, factors, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from dojo.core.spec.load import ModelSpec, load_spec
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LABEL_DELAY = timedelta(days=7)
+
+# Whose labels the payments have by default.
+MODEL = "fraud_detection"
 
 
 def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int = 1, start: datetime = START) -> pl.DataFrame:
@@ -41,22 +45,37 @@ def transactions_of(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select("transaction_id", "customer_id", "merchant_id", pl.col("time").alias("world_time"), "amount")
 
 
-def outcomes_of(rows: pl.DataFrame, delay: timedelta = timedelta(days=2)) -> pl.DataFrame:
-    """The lake's outcomes, each `delay` after its payment."""
+def outcomes_of(rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timedelta(days=2)) -> pl.DataFrame:
+    """The lake's outcomes for a model, each `delay` after its payment."""
     return rows.select(
-        "transaction_id", pl.col("time").alias("transaction_time"), "label", (pl.col("time") + delay).alias("world_time")
+        pl.lit(model).alias("model"),
+        pl.col("transaction_id").alias("request_id"),
+        pl.col("time").alias("request_time"),
+        pl.col("label").cast(pl.Float64),
+        (pl.col("time") + delay).alias("world_time"),
     )
 
 
-def fill_lake(root: Path, rows: pl.DataFrame, as_of: datetime, delay: timedelta = timedelta(days=2)) -> Lake:
-    """A lake as the world leaves it at `as_of`: payments before it, and the outcomes that had arrived."""
+def fill_lake(
+    root: Path, rows: pl.DataFrame, as_of: datetime, models: Sequence[str] = (), delay: timedelta = timedelta(days=2)
+) -> Lake:
+    """A lake as the world leaves it at `as_of`: payments before it, and the outcomes that had arrived.
+
+    Args:
+        models: whose outcomes there are, besides MODEL's: features are computed from those.
+    """
     lake = Lake(root)
     known = rows.filter(pl.col("time") < as_of)
-    lake.write(Stream.TRANSACTIONS, _as_events(transactions_of(known), "tx"), "history")
-    lake.write(
-        Stream.OUTCOMES, _as_events(outcomes_of(known, delay).filter(pl.col("world_time") < as_of), "outcome"), "history"
-    )
+    lake.write(Stream.TRANSACTIONS, _as_events(transactions_of(known), "transaction_id"), "history")
+    for model in (MODEL, *models):
+        label(lake, known, as_of, model, delay)
     return lake
+
+
+def label(lake: Lake, rows: pl.DataFrame, as_of: datetime, model: str, delay: timedelta = timedelta(days=2)) -> None:
+    """Add a model's outcomes of payments, as far as they had arrived at `as_of`."""
+    arrived = outcomes_of(rows, model, delay).filter(pl.col("world_time") < as_of)
+    lake.write(Stream.OUTCOMES, _as_events(arrived, "request_id"), f"history-{model}")
 
 
 def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
@@ -77,8 +96,8 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
     return spec.model_copy(update={"name": name, "training": training})
 
 
-def _as_events(rows: pl.DataFrame, prefix: str) -> pl.DataFrame:
+def _as_events(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     return rows.with_columns(
-        (pl.lit(f"{prefix}-") + pl.col("transaction_id")).alias("event_id"),
+        (pl.lit("event-") + pl.col("model" if "model" in rows.columns else key) + "-" + pl.col(key)).alias("event_id"),
         pl.lit(datetime(2031, 1, 1, tzinfo=UTC)).alias("wall_time"),
     )

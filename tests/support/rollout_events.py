@@ -69,11 +69,12 @@ class Gateway:
         """
         fraud = self._rng.random() < (if_flagged if prediction.flagged else if_passed)
         return Outcome(
-            event_id=Outcome.id_for(prediction.request_id),
+            event_id=Outcome.id_for(prediction.model, prediction.request_id),
             world_time=prediction.world_time + after,
             wall_time=wall_now(),
-            transaction_id=prediction.request_id,
-            transaction_time=prediction.world_time,
+            model=prediction.model,
+            request_id=prediction.request_id,
+            request_time=prediction.world_time,
             label=int(fraud),
         )
 

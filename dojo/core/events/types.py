@@ -66,20 +66,26 @@ class Transaction(Event, frozen=True, kw_only=True):
 
 
 class Outcome(Event, frozen=True, kw_only=True):
-    """What a transaction turned out to be: `label` 1 is fraud. Arrives after the model's label delay.
+    """What a request turned out to be, for one model. Arrives after that model's label delay.
 
-    `world_time` is when the label became known, `transaction_time` when the labelled payment was made.
+    Attributes:
+        world_time: When the label became known.
+        model: Whose question it answers. One request may have a label for each of several models.
+        request_id: Joins it to predictions, and to the event that the request was about.
+        request_time: World time of that event.
+        label: The truth, in the unit of the model's task: 0 or 1, a value, or a relevance.
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES
 
-    transaction_id: str
-    transaction_time: AwareTime
-    label: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    model: Identifier
+    request_id: Identifier
+    request_time: AwareTime
+    label: float
 
     @staticmethod
-    def id_for(transaction_id: str) -> str:
-        return f"outcome-{transaction_id}"
+    def id_for(model: str, request_id: str) -> str:
+        return f"outcome-{model}-{request_id}"
 
 
 class Prediction(Event, frozen=True, kw_only=True):
@@ -161,6 +167,7 @@ Check = Literal[
     "performance",  # catch rate, false positives and PR-AUC of labelled predictions
     "segments",  # the same by group of customers
     "label_delay",  # how late labels arrive
+    "labels_missing",  # share of the labels due on a day that did not arrive
     "skew",  # served feature values against offline ones
     "feature_freshness",  # views against their SLA
     "model_freshness",  # the champion's age

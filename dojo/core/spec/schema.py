@@ -38,7 +38,14 @@ class LabelDelay(_Part):
 
 
 class Label(_Part):
-    event: Literal["outcomes"]
+    """What a version learns to predict.
+
+    Attributes:
+        event: Stream of the events that labels are about. Each of them is one example, and its id joins it to its label.
+        positive_class: What label 1 is called where people read about it.
+    """
+
+    event: Name
     positive_class: Text
     delay: LabelDelay
 
@@ -196,6 +203,7 @@ class PerformanceWatch(_Part):
     pr_auc_drop: Levels
     flagged_ratio: Levels
     label_delay_ratio: Levels
+    labels_missing: Levels
 
 
 class Drift(_Part):

@@ -79,7 +79,7 @@ class Tally:
 
     def add_outcome(self, event: Outcome) -> None:
         """Outcomes of payments that were never predicted here (history's) wait unheard: they cost one dictionary entry."""
-        self._judge(self._waiting.known(event.transaction_id, event.label))
+        self._judge(self._waiting.known(event.request_id, int(event.label)))
 
     def _judge(self, joined: tuple[Prediction, int] | None) -> None:
         if joined is None:

@@ -26,16 +26,16 @@ RATE_WINDOW_SECONDS = 5.0
 
 
 class Watcher:
-    """Follows predictions and outcomes from the moment it was made.
+    """Follows a model's predictions and outcomes from the moment it was made.
 
     Args:
         trained_as_of: what the champion's training data ends at, or None.
     """
 
-    def __init__(self, redis: Redis, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
+    def __init__(self, redis: Redis, model: str, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
         self.tally = Tally()
         self.began = self.start = self.end = clock.now()
-        self._redis, self._clock, self._trained_as_of = redis, clock, trained_as_of
+        self._redis, self._model, self._clock, self._trained_as_of = redis, model, clock, trained_as_of
         self._freshness: Mapping[str, ViewFreshness] = {}
         self._log = RedisEventLog(redis, max_length=1)  # only read here
         self._after = {stream: self._log.last_id(stream) for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)}
@@ -74,6 +74,8 @@ class Watcher:
                     event = decode(stream, delivery.payload)
                 except MalformedEventError:
                     continue  # the recorder sets it aside and counts it
+                if cast("Prediction | Outcome", event).model != self._model:
+                    continue
                 if stream is Stream.PREDICTIONS:
                     self.tally.add_prediction(cast("Prediction", event))
                 else:

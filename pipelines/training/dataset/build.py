@@ -19,6 +19,7 @@ from feature_repo.store import open_store
 from pipelines.features import compute
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
+from pipelines.training.dataset.collect import Manifest
 
 DATASET_FILE = "dataset.parquet"
 
@@ -34,11 +35,14 @@ Progress = Callable[[str, float], None]
 def label_examples(transactions: pl.DataFrame, outcomes: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """One example per labelled payment with start <= world_time < end, in order of time and id.
 
+    Args:
+        outcomes: One model's, with columns request_id and label.
+
     Columns: transaction_id, customer_id, merchant_id, event_timestamp, amount, label.
     """
     return (
         transactions.filter(pl.col("world_time").is_between(start, end, closed="left"))
-        .join(outcomes.select("transaction_id", "label"), on="transaction_id", how="inner")
+        .join(outcomes.select("request_id", "label"), left_on="transaction_id", right_on="request_id", how="inner")
         .select(
             "transaction_id", "customer_id", "merchant_id", pl.col("world_time").alias("event_timestamp"), "amount", "label"
         )
@@ -75,14 +79,14 @@ def join_features(
 def build_dataset(
     transactions: pl.DataFrame,
     outcomes: pl.DataFrame,
-    start: datetime,
-    end: datetime,
+    manifest: Manifest,
     service: str,
     workspace: Path,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the training set of the payments with start <= time < end to `<workspace>/dataset.parquet`."""
-    examples = label_examples(transactions, outcomes, start, end)
+    """Write the training set of the manifest's model and period to `<workspace>/dataset.parquet`."""
+    own = outcomes.filter(pl.col("model") == manifest.model)
+    examples = label_examples(transactions, own, manifest.start, manifest.end)
     target = workspace / DATASET_FILE
     write_parquet_atomically(join_features(transactions, outcomes, examples, service, workspace, progress), target)
     return target

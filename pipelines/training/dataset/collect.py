@@ -96,17 +96,15 @@ def read_transactions(lake: Lake, manifest: Manifest) -> pl.DataFrame:
 
 
 def read_outcomes(lake: Lake, manifest: Manifest) -> pl.DataFrame:
-    """The pinned outcomes of those transactions that had arrived before `as_of`, ordered by arrival and id."""
+    """The pinned outcomes of those transactions that had arrived before `as_of`, ordered by arrival and id.
+
+    Of every model: features may be computed from another model's labels.
+    """
     found = lake.scan(Stream.OUTCOMES, None, manifest.as_of, _paths(lake, manifest.outcomes))
-    in_period = pl.col("transaction_time").is_between(manifest.warm_up, manifest.end, closed="left")
-    columns = ("transaction_id", "transaction_time", "label", "world_time")
-    # A broken transaction_time must reach validation, so only rows that are certainly of other periods go.
-    return (
-        found.filter(in_period | pl.col("transaction_time").is_null())
-        .select(columns)
-        .sort("world_time", "transaction_id")
-        .collect()
-    )
+    in_period = pl.col("request_time").is_between(manifest.warm_up, manifest.end, closed="left")
+    columns = ("model", "request_id", "request_time", "label", "world_time")
+    # A broken request_time must reach validation, so only rows that are certainly of other periods go.
+    return found.filter(in_period | pl.col("request_time").is_null()).select(columns).sort("world_time", "request_id").collect()
 
 
 def verify(lake: Lake, manifest: Manifest) -> None:

@@ -39,9 +39,9 @@ TRANSACTIONS = pa.DataFrameSchema(
 
 OUTCOMES = pa.DataFrameSchema(
     {
-        "transaction_id": pa.Column(pl.String, unique=True),
-        "transaction_time": pa.Column(UTC_MICROSECONDS),
-        "label": pa.Column(pl.Int8, pa.Check.isin([0, 1])),
+        "request_id": pa.Column(pl.String, unique=True),
+        "request_time": pa.Column(UTC_MICROSECONDS),
+        "label": pa.Column(pl.Float64, pa.Check.isin([0, 1])),
         "world_time": pa.Column(UTC_MICROSECONDS),
     }
 )
@@ -57,11 +57,13 @@ def validate(
     """Check the collected data.
 
     Args:
+        outcomes: of every model; the spec's own are checked.
         champion_profile: the champion's reference profile, to hold amounts against; None for a first version.
 
     Raises:
         InvalidDataError: with a line for each fault.
     """
+    outcomes = outcomes.filter(pl.col("model") == spec.name)
     faults = schema_faults("transactions", TRANSACTIONS, transactions) + schema_faults("outcomes", OUTCOMES, outcomes)
     if not faults:  # the checks below would only repeat what a broken schema does to them
         faults = [
@@ -97,20 +99,20 @@ def _describe(table: str, row: dict[str, object]) -> str:
 def label_faults(transactions: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
     """What is wrong with the labels of the examples."""
     faults = []
-    early = outcomes.filter(pl.col("world_time") < pl.col("transaction_time"))
+    early = outcomes.filter(pl.col("world_time") < pl.col("request_time"))
     if len(early):
         row = early.row(0, named=True)
         faults.append(
             f"outcomes.world_time: expected labels to arrive after their payment, found {len(early):,} from before it (leakage), "
-            f"e.g. transaction {row['transaction_id']}: paid {row['transaction_time']}, labelled {row['world_time']}"
+            f"e.g. transaction {row['request_id']}: paid {row['request_time']}, labelled {row['world_time']}"
         )
-    joined = transactions.join(outcomes, on="transaction_id", how="left", suffix="_outcome")
-    mismatched = joined.filter(pl.col("transaction_time") != pl.col("world_time"))
+    joined = transactions.join(outcomes, left_on="transaction_id", right_on="request_id", how="left", suffix="_outcome")
+    mismatched = joined.filter(pl.col("request_time") != pl.col("world_time"))
     if len(mismatched):
         row = mismatched.row(0, named=True)
         faults.append(
-            f"outcomes.transaction_time: expected the payment's own time, found {len(mismatched):,} others, "
-            f"e.g. transaction {row['transaction_id']}: paid {row['world_time']}, outcome says {row['transaction_time']}"
+            f"outcomes.request_time: expected the payment's own time, found {len(mismatched):,} others, "
+            f"e.g. transaction {row['transaction_id']}: paid {row['world_time']}, outcome says {row['request_time']}"
         )
     labels = joined.filter(pl.col("world_time") >= manifest.start)["label"]
     missing = labels.null_count() / max(len(labels), 1)

@@ -85,7 +85,7 @@ class Consumer:
             self._meet_versions(known, predictions)
             folded = fold_predictions(known, predictions)
         else:
-            outcomes, rejections = parse_outcomes(deliveries, latest)
+            outcomes, rejections = parse_outcomes(deliveries, self._models, latest)
             folded = fold_outcomes(known, outcomes)
 
         def save(pipe) -> None:  # type: ignore[no-untyped-def]

@@ -27,7 +27,8 @@ class Folded:
     """What a batch changed.
 
     Attributes:
-        counted, duplicates, too_late: events. predictions: (version, hour) of the windows with new answers. labels: hours with new labels.
+        counted, duplicates, too_late: events. predictions: (version, hour) of the windows with new answers. labels: (model, hour) of those
+            with new labels.
         new: hour -> hashes of the events that were counted.
     """
 
@@ -35,7 +36,7 @@ class Folded:
     duplicates: int = 0
     too_late: int = 0
     predictions: set[tuple[Key, datetime]] = field(default_factory=set)
-    labels: set[datetime] = field(default_factory=set)
+    labels: set[tuple[str, datetime]] = field(default_factory=set)
     new: dict[datetime, Hashes] = field(default_factory=dict)
 
 
@@ -65,9 +66,12 @@ def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
     """Count labels in the windows of their arrival."""
     folded = Folded()
     for hour, fresh in _fresh(known, Stream.OUTCOMES, events, folded).items():
-        delays = np.array([(event.world_time - event.transaction_time).total_seconds() for event in fresh])
-        known.label_hours.setdefault(hour, LabelWindow()).add(delays)
-        folded.labels.add(hour)
+        delays: dict[str, list[float]] = defaultdict(list)
+        for event in fresh:
+            delays[event.model].append((event.world_time - event.request_time).total_seconds())
+        for model, seconds in delays.items():
+            known.label_hours.setdefault(model, {}).setdefault(hour, LabelWindow()).add(np.array(seconds))
+            folded.labels.add((model, hour))
     return folded
 
 

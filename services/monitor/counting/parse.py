@@ -52,10 +52,19 @@ def parse_predictions(
     return good, rejections
 
 
-def parse_outcomes(deliveries: Sequence[Delivery], latest: datetime | None) -> tuple[list[Outcome], list[Rejection]]:
-    """Split messages into outcomes and the rest. Arguments as for `parse_predictions`."""
+def parse_outcomes(
+    deliveries: Sequence[Delivery], models: Collection[str], latest: datetime | None
+) -> tuple[list[Outcome], list[Rejection]]:
+    """Split messages into outcomes of known models and the rest. Arguments as for `parse_predictions`."""
     events, rejections = _parse(Stream.OUTCOMES, deliveries, latest)
-    return [cast("Outcome", event) for _, event in events], rejections
+    good = []
+    for delivery, event in events:
+        outcome = cast("Outcome", event)
+        if outcome.model not in models:
+            rejections.append(_rejection(Stream.OUTCOMES, delivery, f"no spec for model {outcome.model!r}"))
+        else:
+            good.append(outcome)
+    return good, rejections
 
 
 def _parse(

@@ -4,7 +4,7 @@
     dojo:monitor:owner                          who took over last: nobody else's writes are accepted any more
     dojo:monitor:profile:<model>:<version>      the reference profile that the version's windows are counted by
     dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" or (all its hours merged) "2025-01-06" -> Window
-    dojo:monitor:labels                         hash: hour or day -> LabelWindow
+    dojo:monitor:labels:<model>                 hash: hour or day -> LabelWindow
     dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id
     dojo:monitor:versions                       set of "<model>:<version>"
     dojo:monitor:open_from                      the first hour that still takes events
@@ -50,7 +50,6 @@ PREFIX = "dojo:monitor"
 LEASE_KEY = f"{PREFIX}:lease"
 OWNER_KEY = f"{PREFIX}:owner"
 VERSIONS_KEY = f"{PREFIX}:versions"
-LABELS_KEY = f"{PREFIX}:labels"
 OPEN_FROM_KEY = f"{PREFIX}:open_from"
 REJECTED_KEY = f"{PREFIX}:rejected"
 
@@ -79,7 +78,7 @@ class MonitorMemory:
 
     Attributes:
         hours, days: (model, version) -> start -> Window. A day is there once its hours are closed.
-        label_hours, label_days: the same of arriving labels.
+        label_hours, label_days: model -> start -> LabelWindow, of arriving labels.
         seen: (stream, hour) -> sorted hashes of counted events.
         open_from: the first hour that takes events; None before the first.
     """
@@ -89,8 +88,8 @@ class MonitorMemory:
         self.plans: dict[Key, BinPlan] = {}
         self.hours: dict[Key, dict[datetime, CountedWindow]] = {}
         self.days: dict[Key, dict[datetime, CountedWindow]] = {}
-        self.label_hours: dict[datetime, LabelWindow] = {}
-        self.label_days: dict[datetime, LabelWindow] = {}
+        self.label_hours: dict[str, dict[datetime, LabelWindow]] = {}
+        self.label_days: dict[str, dict[datetime, LabelWindow]] = {}
         self.seen: dict[tuple[Stream, datetime], npt.NDArray[np.uint64]] = {}
         self.open_from: datetime | None = None
 
@@ -115,11 +114,17 @@ class MonitorMemory:
         parts = (hours[hour].rows for back in range(24) if (hour := start + LENGTH["hour"] * back) in hours)
         return sum(parts) + (closed.rows if closed is not None else 0)
 
-    def labels(self, kind: Kind, start: datetime) -> LabelWindow:
+    def versions(self, model: str) -> list[Key]:
+        """The model's versions that have answers, and NO_VERSION where it had to answer."""
+        return [key for key in {*self.hours, *self.days} if key[0] == model]
+
+    def labels(self, model: str, kind: Kind, start: datetime) -> LabelWindow:
+        """A model's labels that arrived in an hour or day."""
+        hours, days = self.label_hours.get(model, {}), self.label_days.get(model, {})
         if kind == "hour":
-            return self.label_hours.get(start, LabelWindow())
-        total = LabelWindow(self.label_days[start].counts) if start in self.label_days else LabelWindow()
-        for hour, window in self.label_hours.items():
+            return hours.get(start, LabelWindow())
+        total = LabelWindow(days[start].counts) if start in days else LabelWindow()
+        for hour, window in hours.items():
             if floor(hour, "day") == start:
                 total = LabelWindow(total.counts + window.counts)
         return total
@@ -167,8 +172,11 @@ class Store:
             for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(windows_key(key))).items():
                 window = CountedWindow.from_bytes(content, known.plans.get(key))
                 (known.hours if _is_hour(field) else known.days).setdefault(key, {})[_moment(field)] = window
-        for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(LABELS_KEY)).items():
-            (known.label_hours if _is_hour(field) else known.label_days)[_moment(field)] = LabelWindow.from_bytes(content)
+        for name in cast("list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:labels:*", count=1000))):
+            model = name.decode().removeprefix(labels_key(""))
+            for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(labels_key(model))).items():
+                table = known.label_hours if _is_hour(field) else known.label_days
+                table.setdefault(model, {})[_moment(field)] = LabelWindow.from_bytes(content)
         for name in cast("list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:seen:*", count=1000))):
             _, _, _, stream, hour = name.decode().split(":", 4)
             hashes = np.frombuffer(cast("bytes", self._redis.get(name) or b""), dtype="<u8")
@@ -212,10 +220,10 @@ def save_predictions(
 
 
 def save_labels(
-    pipe: Pipeline, known: MonitorMemory, changed: Iterable[datetime], new: dict[datetime, npt.NDArray[np.uint64]]
+    pipe: Pipeline, known: MonitorMemory, changed: Iterable[tuple[str, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
 ) -> None:
-    for hour in changed:
-        pipe.hset(LABELS_KEY, mapping={_field(hour, "hour"): known.label_hours[hour].to_bytes()})
+    for model, hour in changed:
+        pipe.hset(labels_key(model), mapping={_field(hour, "hour"): known.label_hours[model][hour].to_bytes()})
     _save_seen(pipe, Stream.OUTCOMES, new)
 
 
@@ -243,10 +251,12 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
             assert window is not None
             done.days.setdefault(key, {})[day] = window
         gone[key] = closing, [day for day in known.days.get(key, {}) if day < oldest]
-    label_hours = sorted(hour for hour in known.label_hours if hour < open_from)
-    for day in {day for hour in label_hours if (day := floor(hour, "day")) >= oldest}:
-        done.label_days[day] = known.labels("day", day)
-    label_days = [day for day in known.label_days if day < oldest]
+    gone_labels: dict[str, tuple[list[datetime], list[datetime]]] = {}
+    for model in {*known.label_hours, *known.label_days}:
+        closing = sorted(hour for hour in known.label_hours.get(model, {}) if hour < open_from)
+        for day in {day for hour in closing if (day := floor(hour, "day")) >= oldest}:
+            done.label_days.setdefault(model, {})[day] = known.labels(model, "day", day)
+        gone_labels[model] = closing, [day for day in known.label_days.get(model, {}) if day < oldest]
     seen = [entry for entry in known.seen if entry[1] < open_from]
 
     def commands(pipe: Pipeline) -> None:
@@ -259,10 +269,11 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
             if _forgotten(known, done, key, hours, days):
                 pipe.srem(VERSIONS_KEY, ":".join(key))
                 pipe.delete(profile_key(key), windows_key(key))
-        for day, labels in done.label_days.items():
-            pipe.hset(LABELS_KEY, mapping={_field(day, "day"): labels.to_bytes()})
-        if fields := [*(_field(hour, "hour") for hour in label_hours), *(_field(day, "day") for day in label_days)]:
-            pipe.hdel(LABELS_KEY, *fields)
+        for model, (hours, days) in gone_labels.items():
+            for day, labels in done.label_days.get(model, {}).items():
+                pipe.hset(labels_key(model), mapping={_field(day, "day"): labels.to_bytes()})
+            if fields := [*(_field(hour, "hour") for hour in hours), *(_field(day, "day") for day in days)]:
+                pipe.hdel(labels_key(model), *fields)
         if seen:
             pipe.delete(*(_seen_key(*entry) for entry in seen))
 
@@ -277,11 +288,12 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
             del known.hours[key][hour]
         for day in days:
             del known.days[key][day]
-    known.label_days.update(done.label_days)
-    for hour in label_hours:
-        del known.label_hours[hour]
-    for day in label_days:
-        del known.label_days[day]
+    for model, (hours, days) in gone_labels.items():
+        known.label_days.setdefault(model, {}).update(done.label_days.get(model, {}))
+        for hour in hours:
+            del known.label_hours[model][hour]
+        for day in days:
+            del known.label_days[model][day]
     for entry in seen:
         del known.seen[entry]
     known.open_from = open_from
@@ -307,6 +319,10 @@ def profile_key(key: Key) -> str:
 
 def windows_key(key: Key) -> str:
     return f"{PREFIX}:windows:{key[0]}:{key[1]}"
+
+
+def labels_key(model: str) -> str:
+    return f"{PREFIX}:labels:{model}"
 
 
 def rejected(redis: Redis, limit: int) -> list[Rejection]:

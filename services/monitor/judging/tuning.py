@@ -28,6 +28,7 @@ LEVELS_AT: dict[Check, tuple[str, ...]] = {
     "estimated_performance": ("performance", "pr_auc_drop"),
     "segments": ("performance", "catch_rate_drop"),
     "label_delay": ("performance", "label_delay_ratio"),
+    "labels_missing": ("performance", "labels_missing"),
     "skew": ("skew", "levels"),
     "model_freshness": ("champion_age",),
 }

@@ -34,6 +34,7 @@ _QUANTITY: dict[Check, str] = {
     "performance": "",
     "segments": "",
     "label_delay": "ratio",
+    "labels_missing": "share of those due",
     "skew": "share of requests",
     "feature_freshness": "of its SLA",
     "model_freshness": "days",

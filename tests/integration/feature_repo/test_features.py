@@ -97,9 +97,8 @@ class World:
     def write_lake(self, payments: Sequence[Payment], name: str, until: datetime) -> None:
         for stream, rows in ((Stream.TRANSACTIONS, transactions_of(payments)), (Stream.OUTCOMES, outcomes_of(payments))):
             rows = rows.filter(pl.col("world_time") < until)
-            self.lake.write(
-                stream, rows.with_columns(event_id=pl.format(f"{stream}-{{}}", "transaction_id"), wall_time="world_time"), name
-            )
+            key = "transaction_id" if stream is Stream.TRANSACTIONS else "request_id"
+            self.lake.write(stream, rows.with_columns(event_id=pl.format(f"{stream}-{{}}", key), wall_time="world_time"), name)
 
     def go_to(self, moment: datetime) -> None:
         """Set the world's time, and wait until the streamer has seen it: it takes nothing from far ahead of the world."""

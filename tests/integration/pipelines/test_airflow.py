@@ -77,7 +77,7 @@ def first_version(airflow: AirflowServer) -> subprocess.Popen[bytes]:
 def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("airflow")
     home = directory / "home"
-    fill(home / "lake")
+    fill(home / "lake", MODELS)
     for model in MODELS:
         write_spec(directory / "models", model)
     redis_server = RedisServer(directory)

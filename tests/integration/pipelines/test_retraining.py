@@ -63,7 +63,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("home")
-    fill_lake(home / "lake", payments(DAYS), AS_OF)
+    fill_lake(home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt"])
     (home / "models").mkdir()
     redis = RedisServer(home)
     redis.start()

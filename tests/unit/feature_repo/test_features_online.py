@@ -63,8 +63,8 @@ def test_freshness_is_judged_by_the_views_sla_and_no_data_is_no_pass() -> None:
 
 def _lake_rows(payments: list[Payment]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return tuple(
-        frame.with_columns(event_id=pl.format(f"{kind}-{{}}", "transaction_id"), wall_time="world_time")
-        for kind, frame in (("tx", transactions_of(payments)), ("outcome", outcomes_of(payments)))
+        frame.with_columns(event_id=pl.format("event-{}", key), wall_time="world_time")
+        for key, frame in (("transaction_id", transactions_of(payments)), ("request_id", outcomes_of(payments)))
     )  # type: ignore[return-value]
 
 

@@ -48,7 +48,7 @@ def refusal(transactions: pl.DataFrame, outcomes: pl.DataFrame, profile: Referen
 
 
 def test_good_data_passes() -> None:
-    validate(transactions_of(known()), outcomes_of(known()), manifest(), SPEC)
+    validate(transactions_of(known()), outcomes_of(known(), SPEC.name), manifest(), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -64,46 +64,46 @@ def test_good_data_passes() -> None:
     ],
 )
 def test_a_broken_column_is_named_with_rule_and_example(broken: pl.Expr, expected: tuple[str, ...]) -> None:
-    faults = refusal(transactions_of(known()).with_columns(broken), outcomes_of(known()))
+    faults = refusal(transactions_of(known()).with_columns(broken), outcomes_of(known(), SPEC.name))
     assert any(all(part in fault for part in expected) for fault in faults), faults
 
 
 def test_a_missing_column_is_named() -> None:
-    faults = refusal(transactions_of(known()).drop("merchant_id"), outcomes_of(known()))
+    faults = refusal(transactions_of(known()).drop("merchant_id"), outcomes_of(known(), SPEC.name))
     assert faults == ["transactions.merchant_id: expected this column, found none"]
 
 
 def test_the_number_of_broken_rows_is_told() -> None:
     one_row = pl.when(pl.col("transaction_id") == "t000007").then(-1.0).otherwise(pl.col("amount")).alias("amount")
-    (fault,) = refusal(transactions_of(known()).with_columns(one_row), outcomes_of(known()))
+    (fault,) = refusal(transactions_of(known()).with_columns(one_row), outcomes_of(known(), SPEC.name))
     assert fault.endswith("found '-1.0' (rows: 1)")
 
 
 def test_a_label_from_before_its_payment_is_leakage() -> None:
-    (fault,) = refusal(transactions_of(known()), outcomes_of(known(), delay=timedelta(days=-1)))
+    (fault,) = refusal(transactions_of(known()), outcomes_of(known(), SPEC.name, timedelta(days=-1)))
     assert "leakage" in fault
     assert f"found {len(known()):,} from before it" in fault
     assert "t000000" in fault
 
 
 def test_an_outcome_of_another_payment_time_is_refused() -> None:
-    shifted = outcomes_of(known()).with_columns(pl.col("transaction_time") - timedelta(hours=1))
+    shifted = outcomes_of(known(), SPEC.name).with_columns(pl.col("request_time") - timedelta(hours=1))
     (fault,) = refusal(transactions_of(known()), shifted)
     assert "expected the payment's own time" in fault
 
 
 def test_missing_labels_are_refused_beyond_one_percent() -> None:
-    (fault,) = refusal(transactions_of(known()), outcomes_of(known()).gather_every(2))
+    (fault,) = refusal(transactions_of(known()), outcomes_of(known(), SPEC.name).gather_every(2))
     assert "at least 99%" in fault
     assert "found 50." in fault
-    few_missing = outcomes_of(known()).filter(pl.int_range(pl.len()) % 500 != 0)
+    few_missing = outcomes_of(known(), SPEC.name).filter(pl.int_range(pl.len()) % 500 != 0)
     validate(transactions_of(known()), few_missing, manifest(), SPEC)
 
 
 @pytest.mark.parametrize(("rate", "found"), [(0.0, "0.000%"), (0.5, "% of")])
 def test_a_fraud_rate_outside_the_specs_bounds_is_refused(rate: float, found: str) -> None:
     rows = payments(DAYS, fraud_rate=rate).filter(pl.col("time") < END)
-    (fault,) = refusal(transactions_of(rows), outcomes_of(rows))
+    (fault,) = refusal(transactions_of(rows), outcomes_of(rows, SPEC.name))
     assert "from 1.00% to 20.00% (spec: training.label_rate)" in fault
     assert found in fault
 
@@ -112,39 +112,39 @@ def test_amounts_in_another_unit_are_refused_but_drift_is_not() -> None:
     amounts = distribution(known()["amount"].to_numpy())
     profile = ReferenceProfile(rows=len(known()), features={"amount": amounts}, score=amounts)
     in_cents = transactions_of(known()).with_columns(pl.col("amount") * 100)
-    (fault,) = refusal(in_cents, outcomes_of(known()), profile)
+    (fault,) = refusal(in_cents, outcomes_of(known(), SPEC.name), profile)
     assert "transactions.amount: expected a distribution near the champion's (PSI at most 1)" in fault
     a_third_dearer = transactions_of(known()).with_columns(pl.col("amount") * 1.3)
-    validate(a_third_dearer, outcomes_of(known()), manifest(), SPEC, profile)
+    validate(a_third_dearer, outcomes_of(known(), SPEC.name), manifest(), SPEC, profile)
 
 
 def test_collect_pins_the_window_that_ends_a_label_delay_before_now(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     assert (pinned.start, pinned.end, pinned.as_of) == (END - timedelta(days=24), END, AS_OF)
     transactions, outcomes = read_transactions(lake, pinned), read_outcomes(lake, pinned)
     assert transactions["world_time"].is_sorted()
     assert transactions["world_time"].min() >= START
     assert transactions["world_time"].max() < END
-    assert set(outcomes["transaction_id"]) == set(transactions["transaction_id"])
+    assert set(outcomes["request_id"]) == set(transactions["transaction_id"])
     assert Manifest.read(pinned.write(tmp_path)) == pinned
 
 
 def test_a_window_begins_where_a_short_lake_does(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS.filter(pl.col("time") >= START + timedelta(days=20)), AS_OF)
+    lake = fill_lake(tmp_path, ROWS.filter(pl.col("time") >= START + timedelta(days=20)), AS_OF, [SPEC.name])
     assert collect(lake, SPEC, AS_OF).start == START + timedelta(days=20)
 
 
 def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
     """The lake goes on after `as_of`, even within the same day's file; a version trained for `as_of` must not see it."""
-    lake = fill_lake(tmp_path, ROWS, AS_OF, delay=timedelta(days=9))  # later than the spec's maximum
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name], delay=timedelta(days=9))  # later than the spec's maximum
     noon = AS_OF - timedelta(days=5, hours=12)
     arrivals = read_outcomes(lake, collect(lake, SPEC, noon))["world_time"]
     assert noon - timedelta(hours=1) < arrivals.max() < noon
 
 
 def test_stale_data_is_refused(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     with pytest.raises(
         StaleDataError, match=r"stale data: expected a transaction in the 1d before 2030-02-14 .* 2030-01-01 to 2030-02-09"
     ):
@@ -154,13 +154,13 @@ def test_stale_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS.gather_every(10), AS_OF)
+    lake = fill_lake(tmp_path, ROWS.gather_every(10), AS_OF, [SPEC.name])
     with pytest.raises(TooFewRowsError, match=r"expected at least 1,000 transactions .* found 2"):
         collect(lake, SPEC, AS_OF)
 
 
 def test_a_changed_or_missing_lake_file_is_named(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     verify(lake, pinned)
     changed, missing = lake.root / pinned.transactions[3].path, lake.root / pinned.outcomes[5].path
@@ -174,7 +174,7 @@ def test_a_changed_or_missing_lake_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     before = read_transactions(lake, pinned)
     late = lake.scan(Stream.TRANSACTIONS).head(10).with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")

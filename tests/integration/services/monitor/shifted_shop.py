@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dojo.core.settings import Settings, load_settings
 from dojo.core.spec.load import ModelSpec
 from pipelines.release.artefacts import dump_spec
 from pipelines.training.job import Job
-from tests.support.payments import START, fill_lake, payments, small_spec
+from tests.support.payments import START, fill_lake, label, payments, small_spec
 
 PER_DAY = 160
 SHIFT = timedelta(days=30)
@@ -28,12 +29,15 @@ def shifted_payments() -> pl.DataFrame:
     return rows.with_columns(pl.when(early_fraud).then((pl.col("amount") / 16).round(2)).otherwise("amount").alias("amount"))
 
 
-def fill(root: Path) -> Lake:
-    return fill_lake(root, shifted_payments(), START + timedelta(days=DAYS))
+def fill(root: Path, models: Sequence[str] = ()) -> Lake:
+    return fill_lake(root, shifted_payments(), START + timedelta(days=DAYS), models)
 
 
 def write_spec(models: Path, name: str, approval: str = "none") -> ModelSpec:
-    """The small shop's spec under another name, with little bootstrapping; also as a file in `models`."""
+    """The small shop's spec under another name, with little bootstrapping; also as a file in `models`.
+
+    Where a lake lies beside `models`, it gets the model's labels.
+    """
     spec = small_spec(name)
     spec = spec.model_copy(
         update={
@@ -43,6 +47,8 @@ def write_spec(models: Path, name: str, approval: str = "none") -> ModelSpec:
     )
     models.mkdir(parents=True, exist_ok=True)
     (models / f"{name}.yaml").write_text(dump_spec(spec))
+    if (lake := models.parent / "lake").exists():
+        label(Lake(lake), shifted_payments(), START + timedelta(days=DAYS), name)
     return spec
 
 

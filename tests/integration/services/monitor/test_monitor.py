@@ -226,7 +226,7 @@ def test_missing_values_and_delayed_labels_are_told(watch: Watch) -> None:
         answers = watch.shop.predictions(start, PER_HOUR, missing=0.5)
         watch.append(answers)
         labelled = watch.shop.predictions(start - timedelta(days=6), PER_HOUR)
-        outcomes = [_replaced(o, world_time=o.transaction_time + timedelta(days=6)) for o in watch.shop.outcomes(labelled)]
+        outcomes = [_replaced(o, world_time=o.request_time + timedelta(days=6)) for o in watch.shop.outcomes(labelled)]
         watch.append(outcomes)
         watch.look(start + HOUR + timedelta(minutes=45))
     quality = watch.verdict("data_quality")
@@ -240,7 +240,7 @@ def test_missing_values_and_delayed_labels_are_told(watch: Watch) -> None:
 def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
     def labels(hour: int, count: int, days: int) -> None:
         answers = watch.shop.predictions(START + HOUR * hour - timedelta(days=days), count)
-        watch.append([_replaced(o, world_time=o.transaction_time + timedelta(days=days)) for o in watch.shop.outcomes(answers)])
+        watch.append([_replaced(o, world_time=o.request_time + timedelta(days=days)) for o in watch.shop.outcomes(answers)])
 
     for hour in (8, 9):
         labels(hour, PER_HOUR, days=2)
@@ -348,7 +348,7 @@ def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -
 
 def test_labels_that_stop_are_insufficient_data_and_not_the_last_ok(watch: Watch) -> None:
     answers = watch.shop.predictions(START + HOUR * 8 - timedelta(days=2), PER_HOUR)
-    watch.append([_replaced(o, world_time=o.transaction_time + timedelta(days=2)) for o in watch.shop.outcomes(answers)])
+    watch.append([_replaced(o, world_time=o.request_time + timedelta(days=2)) for o in watch.shop.outcomes(answers)])
     watch.look(START + timedelta(days=1, minutes=45))
     assert watch.verdict("label_delay", "day", "").severity == "ok"
     watch.look(START + timedelta(days=2, minutes=45))
@@ -359,6 +359,26 @@ def test_labels_that_stop_are_insufficient_data_and_not_the_last_ok(watch: Watch
     watch.look(START + timedelta(days=6))
     assert watch.verdict("label_delay", "day", "").severity == "insufficient_data"
     assert len(watch.monitoring.records.history(MODEL, "label_delay", "hour")) <= judged + 24, "a silence is told, not for ever"
+
+
+def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answers_go_on(watch: Watch) -> None:
+    day = timedelta(days=1)
+    answered = []
+    for number in range(12):
+        answered.append(watch.shop.predictions(START + day * number, 600, day))
+        watch.append(answered[number])
+        if 2 <= number < 8:  # then the source of labels stops
+            labels = watch.shop.outcomes(answered[number - 2])
+            watch.append([_replaced(o, world_time=o.request_time + day * 2) for o in labels])
+        watch.look(START + day * (number + 1) + timedelta(minutes=45))
+    course = {row.start: row.severity for row in watch.monitoring.records.history(MODEL, "labels_missing", "day")}
+    assert all(severity == "ok" for start, severity in course.items() if start < START + day * 8), course
+    stopped = watch.verdict("labels_missing", "day", "")
+    assert (stopped.severity, stopped.window_start, stopped.rows) == ("critical", START + day * 11, 0)
+    assert stopped.since is not None
+    assert START + day * 8 <= stopped.since <= START + day * 9
+    assert watch.gauge("labels_missing", "day") == LEVELS["critical"]
+    assert [verdict.severity for verdict in watch.told("labels_missing")][-1] == "critical"
 
 
 def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
@@ -383,8 +403,8 @@ def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
     """A day of answers and labels in the lake, and the verdict on them."""
     start = START + timedelta(days=day)
     answers = Shop(seed=100 + day).predictions(start, 3000, timedelta(hours=23))
-    labels = [_replaced(o, world_time=o.transaction_time + HOUR) for o in Shop(seed=50).outcomes(answers)]
-    frauds = {o.transaction_id for o in labels if o.label}
+    labels = [_replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)]
+    frauds = {o.request_id for o in labels if o.label}
     reference = profile().results
     assert reference is not None
     share = (reference.catch_rate or 0.0) if fraud_flagged else 0.0

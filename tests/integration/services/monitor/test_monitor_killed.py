@@ -16,7 +16,7 @@ from dojo.core.events.types import Outcome, Prediction
 from services.monitor.counting.consumer import STREAMS
 from services.monitor.counting.state import LEASE_KEY
 from tests.integration.services.monitor.monitoring import ForkedMonitor, Monitoring, recount, windows_of
-from tests.support.monitor_events import START, Shop, profile
+from tests.support.monitor_events import MODEL, START, Shop, profile
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -108,7 +108,7 @@ def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_serve
     assert counted.keys() == expected.keys()
     wrong = {place: (counted[place], expected[place]) for place in expected if counted[place] != expected[place]}
     assert not wrong, f"{len(wrong)} of {len(expected)} windows differ"
-    labels = sum(window.rows for window in known.label_hours.values())
+    labels = sum(window.rows for window in known.label_hours[MODEL].values())
     assert labels == len({outcome.event_id for outcome in producer.outcomes})
     logging.getLogger(__name__).info(
         f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} between reading and acknowledging; "

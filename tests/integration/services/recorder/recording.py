@@ -100,11 +100,12 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             since=None if failed else world,
         )
         yield Outcome(
-            event_id=Outcome.id_for(key),
+            event_id=Outcome.id_for("fraud_detection", key),
             world_time=world,
             wall_time=world,
-            transaction_id=key,
-            transaction_time=world,
+            model="fraud_detection",
+            request_id=key,
+            request_time=world,
             label=number % 2,
         )
         number += 1

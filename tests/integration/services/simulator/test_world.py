@@ -130,8 +130,8 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(tmp_path: Path, r
     assert known["world_time"].max() < end  # type: ignore[operator]
     assert known["event_id"].is_unique().all()
     settled = made.filter(pl.col("world_time") < end - 7 * DAY)["transaction_id"]
-    assert settled.is_in(known["transaction_id"].implode()).all()
-    assert 0.3 < known.filter(pl.col("transaction_time") >= end - 7 * DAY).height / (made.height - settled.len()) < 0.9
+    assert settled.is_in(known["request_id"].implode()).all()
+    assert 0.3 < known.filter(pl.col("request_time") >= end - 7 * DAY).height / (made.height - settled.len()) < 0.9
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
     assert clock.now() == end
     assert clock.speed() == 0
@@ -402,7 +402,7 @@ PAYMENTS = pl.DataFrame(
 async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
     """A gateway that answers as `predict` does; its port."""
     server = web.Application()
-    server.router.add_post("/v1/models/fraud_detection:predict", predict)
+    server.router.add_post("/v1/models/{model}:predict", predict)
     runner = web.AppRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     port = free_port()
@@ -411,6 +411,26 @@ async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> 
         yield port
     finally:
         await runner.cleanup()
+
+
+def test_every_model_is_asked_about_every_payment() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def predict(request: web.Request) -> web.Response:
+        (instance,) = (await request.json())["instances"]
+        asked.append((request.match_info["model"], instance["request_id"]))
+        return web.json_response({"predictions": [{"prediction_id": "p", "degraded": None}]})
+
+    async def scenario() -> list[str]:
+        async with (
+            gateway(predict) as port,
+            GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection", "returns"]) as client,
+        ):
+            return [answer for answer, _ in await client.ask_all(PAYMENTS)]
+
+    assert asyncio.run(scenario()) == ["scored"] * 2 * PAYMENTS.height
+    wanted = [(model, payment) for payment in PAYMENTS["transaction_id"] for model in ("fraud_detection", "returns")]
+    assert sorted(asked) == sorted(wanted)
 
 
 def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
@@ -423,7 +443,7 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
 
     async def scenario() -> None:
         nonlocal hanging
-        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", "fraud_detection") as client:
+        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection"]) as client:
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
             hanging = False
@@ -454,7 +474,7 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         return web.json_response(body, status=status)
 
     async def ask(port: int) -> list[str]:
-        async with GatewayClient(f"http://127.0.0.1:{port}", "fraud_detection") as client:
+        async with GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection"]) as client:
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     async def scenario() -> tuple[list[str], list[str]]:

@@ -40,6 +40,7 @@ from tests.support.servers import RedisServer, Server, free_port, wait_until
 
 pytestmark = pytest.mark.integration
 
+MODEL = "fraud_detection"
 NOW = datetime.fromisoformat("2025-01-06T12:00:00+00:00")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -211,14 +212,14 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
     made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
     known = events(redis_server, Stream.OUTCOMES)
     assert list(dict.fromkeys(e.event_id for e in made)) == [Transaction.id_for(i) for i in transactions]
-    assert list(dict.fromkeys(e.event_id for e in known)) == [Outcome.id_for(i) for i in outcomes]
+    assert list(dict.fromkeys(e.event_id for e in known)) == [Outcome.id_for(MODEL, i) for i in outcomes]
     rows = pl.concat([world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)])
     wanted = {
         row[0]: row[1:] for row in rows.select("transaction_id", "customer_id", "merchant_id", "time", "amount").iter_rows()
     }
     assert {e.transaction_id: fields(e) for e in made} == {i: wanted[i] for i in transactions}  # type: ignore[attr-defined]
     assert len({(e.event_id, *fields(e)) for e in made}) == len(transactions), "what was repeated is the same"
-    quiet = WorldDays(world.source, world.spec.label.delay, settings.seed, world.world.history_start)
+    quiet = WorldDays(world.source, {MODEL: world.specs[MODEL].label.delay}, settings.seed, world.world.history_start)
     first = min(began for began, _ in seen_until.values())
     day = quiet.transactions(start_of(start.date()).date()).filter(pl.col("time") < first)
     assert day.height > 10
@@ -251,7 +252,7 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Pat
 
     async def live(event_log: RedisEventLog) -> None:
         stop = threading.Event()
-        async with GatewayClient(settings.gateway_url, world.spec.name) as gateway:
+        async with GatewayClient(settings.gateway_url, [MODEL]) as gateway:
             one = LiveWorld(Feed(world.days), None, world.clock, event_log, world.cursor, world.drifts, gateway, LiveState())
             running = asyncio.create_task(one.run(world.cursor.load() or begun, stop))
             while not running.done() and emitted_until(redis_server) < end:

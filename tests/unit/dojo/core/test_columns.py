@@ -20,7 +20,7 @@ STRINGS, FLOATS = pl.List(pl.String), pl.List(pl.Float64)
 # What lake files on disk have. Files are never rewritten: a column may be added, never renamed, retyped or dropped.
 ON_DISK = {
     Stream.TRANSACTIONS: {"transaction_id": STRING, "customer_id": STRING, "merchant_id": STRING, "amount": FLOAT},
-    Stream.OUTCOMES: {"transaction_id": STRING, "transaction_time": TIME, "label": INT8},
+    Stream.OUTCOMES: {"model": STRING, "request_id": STRING, "request_time": TIME, "label": FLOAT},
     Stream.PREDICTIONS: {
         **dict.fromkeys(("prediction_id", "request_id", "model", "version", "arm", "entity_keys"), STRING),
         "feature_names": STRINGS,

@@ -32,7 +32,7 @@ base = {"event_id": texts, "world_time": times, "wall_time": times}
 transactions = st.builds(
     Transaction, **base, transaction_id=texts, customer_id=texts, merchant_id=texts, amount=st.floats(0, 1e9)
 )
-outcomes = st.builds(Outcome, **base, transaction_id=texts, transaction_time=times, label=st.integers(0, 1))
+outcomes = st.builds(Outcome, **base, model=texts, request_id=texts, request_time=times, label=finite)
 predictions = st.builds(
     Prediction,
     **base,
@@ -80,7 +80,7 @@ TRANSACTION = msgspec.to_builtins(
     )
 )
 OUTCOME = msgspec.to_builtins(
-    Outcome(event_id="outcome-1", world_time=NOW, wall_time=NOW, transaction_id="1", transaction_time=NOW, label=1)
+    Outcome(event_id="outcome-1", world_time=NOW, wall_time=NOW, model="m", request_id="1", request_time=NOW, label=1)
 )
 
 
@@ -97,8 +97,9 @@ OUTCOME = msgspec.to_builtins(
         (Stream.TRANSACTIONS, {"world_time": "1970-01-01T00:00:00Z"}, "lies outside 1971-01-01 to 2200-01-01"),
         (Stream.TRANSACTIONS, {"world_time": "9999-12-31T23:59:59-12:00"}, "lies outside 1971-01-01 to 2200-01-01"),
         (Stream.TRANSACTIONS, {"world_time": "yesterday"}, "Invalid RFC3339 encoded datetime - at `$.world_time`"),
-        (Stream.OUTCOMES, {"label": 2}, "`int` <= 1 - at `$.label`"),
-        (Stream.OUTCOMES, {"transaction_time": "2018-06-10T12:00:00"}, "timezone component - at `$.transaction_time`"),
+        (Stream.OUTCOMES, {"label": None}, "Expected `float`, got `null` - at `$.label`"),
+        (Stream.OUTCOMES, {"model": ""}, "length >= 1 - at `$.model`"),
+        (Stream.OUTCOMES, {"request_time": "2018-06-10T12:00:00"}, "timezone component - at `$.request_time`"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(stream: Stream, change: dict[str, object], reason: str) -> None:

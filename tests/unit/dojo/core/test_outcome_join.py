@@ -44,11 +44,12 @@ def prediction(request: str, flagged: bool) -> Prediction:
 
 def outcome(request: str, label: int) -> Outcome:
     return Outcome(
-        event_id=Outcome.id_for(request),
+        event_id=Outcome.id_for("fraud_detection", request),
         world_time=NOON + timedelta(days=2),
         wall_time=NOON,
-        transaction_id=request,
-        transaction_time=NOON,
+        model="fraud_detection",
+        request_id=request,
+        request_time=NOON,
         label=label,
     )
 

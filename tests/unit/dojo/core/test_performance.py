@@ -10,7 +10,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.core.performance import judged_predictions, measure, measure_by_version
+from dojo.core.performance import judged_predictions, labelled_predictions, measure, measure_by_version
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
@@ -48,8 +48,9 @@ def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int
             "event_id": f"o{number}",
             "world_time": NOON + timedelta(days=2, seconds=number),
             "wall_time": NOON,
-            "transaction_id": f"t{number}",
-            "transaction_time": NOON + timedelta(seconds=number),
+            "model": "fraud",
+            "request_id": f"t{number}",
+            "request_time": NOON + timedelta(seconds=number),
             "label": label,
         }
         for number, label in outcomes.items()
@@ -63,6 +64,16 @@ def test_caught_missed_and_false_positives_count_only_what_is_labelled(tmp_path:
     found = measure(judged_predictions(lake_of(tmp_path, predictions, {0: 1, 1: 1, 2: 0, 3: 0}), "fraud"))
     assert (found.predictions, found.labelled, found.frauds) == (5, 4, 2)
     assert (found.fraud_caught, found.fraud_missed, found.false_positives) == (1, 1, 1)
+
+
+def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(3)], {0: 1, 1: 1})
+    others = lake.scan(Stream.OUTCOMES).with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label")).collect()
+    lake.write(Stream.OUTCOMES, others, "part-2")
+    found = measure(judged_predictions(lake, "fraud"))
+    assert (found.labelled, found.fraud_caught, found.false_positives) == (2, 2, 0)
+    since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)
+    assert labelled_predictions(lake, "fraud", since, until, until)["label"].to_list() == [1, 1]
 
 
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:

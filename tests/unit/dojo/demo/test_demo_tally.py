@@ -32,13 +32,14 @@ def prediction(request_id: str, score: float, flagged: bool, degraded: tuple[str
     )
 
 
-def outcome(transaction_id: str, label: int) -> Outcome:
+def outcome(request_id: str, label: int) -> Outcome:
     return Outcome(
-        event_id=Outcome.id_for(transaction_id),
+        event_id=Outcome.id_for("fraud_detection", request_id),
         world_time=NOW + timedelta(days=2),
         wall_time=NOW,
-        transaction_id=transaction_id,
-        transaction_time=NOW,
+        model="fraud_detection",
+        request_id=request_id,
+        request_time=NOW,
         label=label,
     )
 

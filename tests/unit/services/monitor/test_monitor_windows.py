@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from dojo.core.events.log import Delivery
-from dojo.core.events.types import encode
+from dojo.core.events.types import Outcome, encode
 from dojo.core.performance import expected_pr_auc, score_histogram
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.stats.scores.classification import pr_auc
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.counting.fold import fold_outcomes, fold_predictions
-from services.monitor.counting.parse import parse_predictions
+from services.monitor.counting.parse import parse_outcomes, parse_predictions
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow, floor, merged, plan_of
 from services.monitor.judging.due import due_windows
@@ -140,9 +140,36 @@ def test_labels_count_in_the_hour_of_their_arrival_once() -> None:
     outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
     fold_outcomes(of, outcomes)
     fold_outcomes(of, outcomes[:40])
-    assert sum(window.rows for window in of.label_hours.values()) == 100
-    assert set(of.label_hours) == {floor(outcome.world_time, "hour") for outcome in outcomes}
-    assert of.labels("day", START).rows == sum(outcome.world_time.date() == START.date() for outcome in outcomes)
+    assert sum(window.rows for window in of.label_hours[MODEL].values()) == 100
+    assert set(of.label_hours[MODEL]) == {floor(outcome.world_time, "hour") for outcome in outcomes}
+    assert of.labels(MODEL, "day", START).rows == sum(outcome.world_time.date() == START.date() for outcome in outcomes)
+
+
+def test_labels_of_two_models_are_counted_apart() -> None:
+    of, shop = MonitorMemory(), Shop()
+    outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
+    others = [
+        msgspec.structs.replace(
+            o, event_id=Outcome.id_for("other", o.request_id), model="other", world_time=o.request_time + HOUR
+        )
+        for o in outcomes[:30]
+    ]
+    folded = fold_outcomes(of, [*outcomes, *others])
+    assert folded.counted == 130
+    assert sum(window.rows for window in of.label_hours[MODEL].values()) == 100
+    assert of.labels("other", "day", START).rows == 30
+    assert of.labels("other", "day", START).median() == pytest.approx(HOUR.total_seconds(), rel=0.1)
+    assert {model for model, _ in folded.labels} == {MODEL, "other"}
+
+
+def test_an_outcome_of_an_unknown_model_is_set_aside_with_its_reason() -> None:
+    shop = Shop()
+    own, other = shop.outcomes(shop.predictions(START, 2))
+    other = msgspec.structs.replace(other, model="nobody's")
+    deliveries = [Delivery("1-0", encode(own)), Delivery("2-0", encode(other))]
+    good, rejections = parse_outcomes(deliveries, {MODEL}, None)
+    assert good == [own]
+    assert [(r.message_id, r.reason) for r in rejections] == [("2-0", 'no spec for model "nobody\'s"')]
 
 
 def test_hours_of_other_time_zones_are_utc_hours() -> None:

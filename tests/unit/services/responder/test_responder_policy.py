@@ -20,7 +20,7 @@ T = datetime(2030, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 MODEL = ("input_drift", "prediction_drift", "flagged_rate", "estimated_performance", "performance", "segments")
-FEED = ("data_quality", "skew", "feature_freshness", "label_delay")
+FEED = ("data_quality", "skew", "feature_freshness", "label_delay", "labels_missing")
 
 
 def test_every_check_has_a_row_and_says_what_to_look_at() -> None:

@@ -20,6 +20,7 @@ from services.simulator.feed import Feed
 from services.simulator.labels import label_delays
 from services.simulator.sources.span import LIVE_DAYS, SYNTHETIC_HISTORY_END, Span, TooShortError, history_span
 
+MODEL = "a_model"
 DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
 FIRST = date(2024, 1, 1)
 DAY = timedelta(days=1)
@@ -81,7 +82,7 @@ def test_neighbouring_ids_have_unrelated_delays() -> None:
 
 def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
     times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(400)]  # ten days
-    world = WorldDays(TableSource(times), DELAY, seed=3, first=FIRST)
+    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
     outcomes = [world.outcomes(FIRST + DAY * n) for n in range(20)]
     for n, known in enumerate(outcomes):
         assert known["arrival"].is_sorted()
@@ -91,9 +92,22 @@ def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
     assert (every["arrival"] > every["time"]).all()
 
 
+def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
+    times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(400)]
+    quick = LabelDelay.model_validate({"distribution": "lognormal", "median": "1h", "sigma": 0.1, "maximum": "2h"})
+    world = WorldDays(TableSource(times), {MODEL: DELAY, "quick": quick}, seed=3, first=FIRST)
+    alone = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
+    every = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(20)])
+    of_quick = every.filter(pl.col("model") == "quick")
+    assert sorted(of_quick["transaction_id"]) == [f"t{n:05d}" for n in range(400)]
+    assert (of_quick["arrival"] - of_quick["time"]).max() <= timedelta(hours=2)  # type: ignore[operator]
+    of_model = every.filter(pl.col("model") == MODEL)
+    assert of_model.equals(pl.concat([alone.outcomes(FIRST + DAY * n) for n in range(20)])), "another model changes nothing"
+
+
 def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> None:
     times = [start_of(FIRST) + timedelta(hours=n) for n in range(240)]
-    world = WorldDays(TableSource(times), DELAY, seed=3, first=FIRST + DAY * 5)
+    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST + DAY * 5)
     assert world.transactions(FIRST + DAY * 4).is_empty()
     known = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(18)])
     assert known["time"].min() == start_of(FIRST + DAY * 5)
@@ -109,7 +123,7 @@ TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 @given(times=TIMES, looks=st.lists(MOMENTS, max_size=8), limit=st.integers(1, 7))
 def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], looks: list[datetime], limit: int) -> None:
     """However often the process looks at the clock and whatever the batch limit, every row comes out once and in order."""
-    world = WorldDays(TableSource(times), DELAY, seed=3, first=FIRST)
+    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
     feed = Feed(world)
     cursor = start_of(FIRST)
     transactions, outcomes = [], []

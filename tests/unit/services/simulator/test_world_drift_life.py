@@ -24,6 +24,7 @@ from services.simulator.feed import Feed
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.intensity import microseconds
 
+MODEL = "a_model"
 DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
 FIRST = date(2024, 1, 1)
 START = start_of(FIRST)
@@ -240,7 +241,7 @@ class Life:
         self.restart()
 
     def restart(self) -> None:
-        self._feed = Feed(WorldDays(self._source, DELAY, 3, FIRST))  # type: ignore[arg-type]
+        self._feed = Feed(WorldDays(self._source, {MODEL: DELAY}, 3, FIRST))  # type: ignore[arg-type]
 
     def live(self, now: datetime, limit: int, crash: bool = False) -> None:
         """Emit everything up to `now`; with `crash`, one batch whose cursor is never moved."""

@@ -1,0 +1,51 @@
+"""Whether the labels that are due arrive. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from statistics import NormalDist
+
+from dojo.core.judging.drift import Measured
+from dojo.core.spec.durations import format_duration
+from dojo.core.spec.schema import LabelDelay, ModelSpec
+
+_DAY = timedelta(days=1)
+
+
+def days_due(delay: LabelDelay) -> int:
+    """How many days, today included, have answers whose labels may arrive today."""
+    return math.ceil(delay.maximum / _DAY) + 1
+
+
+def labels_due(answers: Sequence[int], delay: LabelDelay) -> float:
+    """Return how many labels a day should bring.
+
+    Args:
+        answers: Answers of that day and of the days before it, newest first. A day's answers count as made at its noon.
+        delay: Lognormal, cut off at its maximum, where the rest of the labels arrives.
+    """
+    return sum(
+        rows * (_arrived(delay, _DAY * (age + 0.5)) - _arrived(delay, _DAY * (age - 0.5))) for age, rows in enumerate(answers)
+    )
+
+
+def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measured]:
+    """Return the share of the due labels that did not arrive.
+
+    Labels of requests that were never answered also arrive and hide missing ones, in a new world for `label.delay.maximum`.
+    """
+    levels, subject = spec.drift.performance.labels_missing, "labels"
+    note = f"{arrived:,} of about {due:,.0f} labels arrived, expected by the {format_duration(spec.label.delay.median)} median"
+    if due < spec.drift.minimum_rows:
+        return {subject: Measured(subject, None, levels, arrived, note=note)}
+    noise = NormalDist().inv_cdf(1 - spec.drift.significance / 2) / math.sqrt(due)  # the count is Poisson
+    return {subject: Measured(subject, max(0.0, 1 - arrived / due), levels, arrived, noise, note)}
+
+
+def _arrived(delay: LabelDelay, age: timedelta) -> float:
+    """The share of labels that arrive within `age`."""
+    if age <= timedelta(0):
+        return 0.0
+    return 1.0 if age >= delay.maximum else NormalDist(0, delay.sigma).cdf(math.log(age / delay.median))
