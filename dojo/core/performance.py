@@ -25,6 +25,10 @@ from dojo.stats.scores.expected_performance import expected_performance_of_count
 # Fewer legitimate payments are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
 MINIMUM_LEGITIMATE = 1000
 
+# Standard errors between the shares of positives and of others whose label came within the median delay, from which on the
+# delay depends on the label: one in 15,000 by chance.
+DEPENDENT_BEYOND = 4.0
+
 Status = Literal["measured", "insufficient_data"]
 
 
@@ -95,6 +99,26 @@ def labelled_predictions(
 def outcomes_of(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
     """One model's outcomes that became known from `since` to before `until`, in the lake's columns."""
     return lake.scan(Stream.OUTCOMES, since, until).filter(pl.col("model") == model)
+
+
+def delay_depends_on_label(delays: pl.Series, labels: pl.Series, median: timedelta) -> bool:
+    """Whether labels of positives come within the median delay more or less often than others'.
+
+    If they do, early labels are a biased sample, and only answers whose labels are complete may be judged.
+
+    Args:
+        delays: Of requests whose labels are complete, Duration, shape (rows,).
+        labels: Of the same requests, 0 or 1.
+
+    Source: the two-proportion z-test with a pooled share.
+    """
+    early, positive = (delays <= median).to_numpy(), labels.to_numpy() == 1
+    n, m = int(positive.sum()), int((~positive).sum())
+    if n == 0 or m == 0:
+        return False
+    pooled = early.mean()
+    error = np.sqrt(max(pooled * (1 - pooled), 1e-9) * (1 / n + 1 / m))
+    return bool(abs(early[positive].mean() - early[~positive].mean()) / error > DEPENDENT_BEYOND)
 
 
 def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Literal["inner", "left"]) -> pl.LazyFrame:

@@ -29,7 +29,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight
-from dojo.core.performance import outcomes_of
+from dojo.core.performance import delay_depends_on_label, outcomes_of
 from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
@@ -47,10 +47,6 @@ ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 
 # Frauds that a span without a given beginning is widened to: an interval of about +-15 % of the PR-AUC.
 WANTED_FRAUDS = 200
-
-# Standard errors between the shares of frauds and of others whose label came within the median delay, from which on the delay depends on the
-# label: one in 15,000 by chance.
-DEPENDENT_BEYOND = 4.0
 
 
 class NothingToEvaluateError(RefusedError):
@@ -115,7 +111,8 @@ def evaluate_champion(
     promised = promise_of(champion, registry)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))
     payments = labelled_payments(lake, spec.name, earliest - spec.label.delay.maximum, as_of)
-    only_complete = delay_depends_on_label(payments, as_of - spec.label.delay.maximum, spec.label.delay.median)
+    complete = payments.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
+    only_complete = delay_depends_on_label(complete["arrived"], complete["label"], spec.label.delay.median)
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
     start = start_of(payments, max(earliest, since) if since else None, earliest, end)
     span = payments.filter(pl.col("world_time").is_between(start, end, closed="left"))
@@ -155,19 +152,6 @@ def labelled_payments(lake: Lake, model: str, start: datetime, as_of: datetime) 
     known = outcomes.select("request_id", "label", known="world_time")
     joined = transactions.join(known, left_on="transaction_id", right_on="request_id", how="left")
     return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", "transaction_id").collect()
-
-
-def delay_depends_on_label(payments: pl.DataFrame, complete_until: datetime, median: timedelta) -> bool:
-    """Whether, among payments whose labels are complete, frauds' labels came within the median delay more or less often than others'."""
-    complete = payments.filter(pl.col("world_time") < complete_until).drop_nulls("label")
-    early = (complete["arrived"] <= median).to_numpy()
-    frauds = complete["label"].to_numpy() == 1
-    n, m = int(frauds.sum()), int((~frauds).sum())
-    if n == 0 or m == 0:
-        return False
-    pooled = early.mean()
-    error = np.sqrt(max(pooled * (1 - pooled), 1e-9) * (1 / n + 1 / m))
-    return bool(abs(early[frauds].mean() - early[~frauds].mean()) / error > DEPENDENT_BEYOND)
 
 
 def start_of(payments: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime) -> datetime:

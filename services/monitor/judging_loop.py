@@ -134,11 +134,7 @@ class Judging:
                 )
                 if key not in judged_versions:
                     continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
-                judged: dict[Check, Measurements] = {
-                    "performance": labelled.performance(live.all, profile, spec),
-                    "segments": labelled.segments(live.segments, profile, spec),
-                }
-                for check, measured in judged.items():
+                for check, measured in labelled.labelled_checks(live, profile, spec).items():
                     done.append(self._judge(spec, key[1], check, "day", day, now, [measured], live.all.rows, None))
             self._write(spec, done, [(spot, 1)])
             count += 1

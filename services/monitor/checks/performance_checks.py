@@ -1,7 +1,8 @@
 """Checks of labelled answers: the version's live performance against what it showed on its own holdout. Pure but for `read`.
 
-Judged once a day over the days before it, on whatever labels have arrived by then. That is no biased sample here: frauds and honest payments are
-labelled after the same delay. It comes from the lake, where each event is once and joins are cheap, not from a join kept in the
+Judged once a day over the days before it, on whatever labels have arrived by then. That is no biased sample while positives and others are labelled
+after the same delay, which is tested every day on complete labels. Where it fails, only answers with complete labels are judged, and the verdict says so.
+It comes from the lake, where each event is once and joins are cheap, not from a join kept in the
 monitor's memory: `dojo performance` and this check cannot disagree, and nothing has to survive a kill.
 
 A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of frauds coming in clusters (one merchant's are caught or
@@ -12,17 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import NormalDist
 
 import numpy as np
 import polars as pl
 
+from dojo.core.events.types import Check
 from dojo.core.judging.drift import Measured
 from dojo.core.lake import Lake
-from dojo.core.performance import MINIMUM_LEGITIMATE, judge_group, labelled_predictions
+from dojo.core.performance import MINIMUM_LEGITIMATE, delay_depends_on_label, judge_group, labelled_predictions, outcomes_of
 from dojo.core.registry.reference_profile import Group, ReferenceProfile
+from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.stats.distances.psi_noise import per_feature_level
 from dojo.stats.inference.proportions import Rate, newcombe_interval, wilson_interval
@@ -30,10 +33,15 @@ from dojo.stats.inference.proportions import Rate, newcombe_interval, wilson_int
 
 @dataclass(frozen=True)
 class LabelledAnswers:
-    """What a version's labelled answers turned out to be: all of them, and by segment."""
+    """What a version's labelled answers turned out to be: all of them, and by segment.
+
+    Attributes:
+        only_complete: The delay of labels depends on the label, so only answers older than its maximum are in it.
+    """
 
     all: Group
     segments: Mapping[str, Group]
+    only_complete: bool = False
 
 
 def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime) -> dict[str, LabelledAnswers]:
@@ -45,17 +53,31 @@ def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], 
     Raises:
         OSError, polars.exceptions.PolarsError: the lake cannot be read.
     """
-    start = end - spec.drift.performance.window
-    rows = labelled_predictions(lake, spec.name, start, end, end, spec.drift.segment)
+    only_complete = _early_labels_are_biased(lake, spec, end)
+    until = end - spec.label.delay.maximum if only_complete else end
+    rows = labelled_predictions(lake, spec.name, until - spec.drift.performance.window, until, end, spec.drift.segment)
     keys = [pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("") for entity in spec.entities]
     rows = rows.with_columns(key.alias(f"_key_{at}") for at, key in enumerate(keys))
     return {
-        version: _labelled(rows.filter(pl.col("version") == version), profile, len(keys))
+        version: _labelled(rows.filter(pl.col("version") == version), profile, len(keys), only_complete)
         for version, profile in profiles.items()
     }
 
 
-def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> LabelledAnswers:
+def _early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
+    """Whether the delay depended on the label, in the newest `label.delay.maximum` of requests whose labels are complete."""
+    complete = end - spec.label.delay.maximum
+    asked = pl.col("request_time")
+    labels = (
+        outcomes_of(lake, spec.name, complete - spec.label.delay.maximum, end)
+        .filter(asked >= complete - spec.label.delay.maximum, asked < complete)
+        .select("label", delay=pl.col("world_time") - asked)
+        .collect()
+    )
+    return delay_depends_on_label(labels["delay"], labels["label"], spec.label.delay.median)
+
+
+def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int, only_complete: bool) -> LabelledAnswers:
     labels, scores, flagged = (rows[name].to_numpy() for name in ("label", "score", "flagged"))
     entities = [rows[f"_key_{at}"].to_numpy() for at in range(kinds)]
 
@@ -67,7 +89,22 @@ def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> Labe
         values = rows["group"].to_numpy().astype(np.float64)
         codes = np.where(np.isnan(values), -1, profile.segmentation.codes(values))
         segments = {name: group(codes == code) for code, name in enumerate(profile.segmentation.names)}
-    return LabelledAnswers(group(np.ones(len(labels), dtype=bool)), segments)
+    return LabelledAnswers(group(np.ones(len(labels), dtype=bool)), segments, only_complete)
+
+
+def labelled_checks(live: LabelledAnswers, profile: ReferenceProfile, spec: ModelSpec) -> dict[Check, dict[str, Measured]]:
+    """What the two checks of labelled answers measured."""
+    found: dict[Check, dict[str, Measured]] = {
+        "performance": performance(live.all, profile, spec),
+        "segments": segments(live.segments, profile, spec),
+    }
+    if not live.only_complete:
+        return found
+    said = f"only answers older than {format_duration(spec.label.delay.maximum)}: labels of positives and others come at different speeds"
+    return {
+        check: {name: replace(m, note=f"{m.note}; {said}".removeprefix("; ")) for name, m in measured.items()}
+        for check, measured in found.items()
+    }
 
 
 def performance(live: Group, profile: ReferenceProfile, spec: ModelSpec) -> dict[str, Measured]:

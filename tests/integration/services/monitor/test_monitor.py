@@ -373,7 +373,7 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
         watch.look(START + day * (number + 1) + timedelta(minutes=45))
     course = {row.start: row.severity for row in watch.monitoring.records.history(MODEL, "labels_missing", "day")}
     assert all(severity == "ok" for start, severity in course.items() if start < START + day * 8), course
-    stopped = watch.verdict("labels_missing", "day", "")
+    stopped = watch.verdict("labels_missing", "day")
     assert (stopped.severity, stopped.window_start, stopped.rows) == ("critical", START + day * 11, 0)
     assert stopped.since is not None
     assert START + day * 8 <= stopped.since <= START + day * 9

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 import pytest
 from redis import Redis
 
@@ -24,7 +23,7 @@ from dojo.core.spec.load import load_spec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.work_orders import Kind, Work, WorkOrder, WorkOrders
-from pipelines.champion_check.evaluate import delay_depends_on_label, evaluate_champion, verdict_of
+from pipelines.champion_check.evaluate import evaluate_champion, verdict_of
 from pipelines.release.artefacts import dump_spec
 from pipelines.retraining import run_retraining
 from pipelines.training.errors import RetrainingRunningError
@@ -183,19 +182,6 @@ def test_a_large_loss_that_may_be_chance_is_neither_ok_nor_degraded() -> None:
         "insufficient_data",
         "ok",
     ]
-
-
-@pytest.mark.parametrize(("delays", "dependent"), [((2.0, 2.0), False), ((1.0, 4.0), True)])
-def test_whether_the_delay_depends_on_the_label_is_tested(delays: tuple[float, float], dependent: bool) -> None:
-    fraud, other = ([timedelta(days=median * (n % 10) / 5) for n in range(200)] for median in delays)
-    rows = pl.DataFrame(
-        {
-            "world_time": [START] * 400,
-            "label": [1] * 200 + [0] * 200,
-            "arrived": [*fraud, *other],
-        }
-    )
-    assert delay_depends_on_label(rows, START + timedelta(days=1), timedelta(days=2)) is dependent
 
 
 # The executor itself, with a child and an Airflow that do as they are told.

@@ -10,7 +10,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.core.performance import judged_predictions, labelled_predictions, measure, measure_by_version
+from dojo.core.performance import delay_depends_on_label, judged_predictions, labelled_predictions, measure, measure_by_version
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
@@ -157,3 +157,11 @@ def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path
     answered = NOON + timedelta(days=5)  # by the gateway's clock: long after the payment, and after its outcome
     lake = lake_of(tmp_path, [prediction(0, 0.9, world_time=answered)], {0: 1})
     assert judged_predictions(lake, "fraud", since=answered)["label"].to_list() == [1]
+
+
+@pytest.mark.parametrize(("medians", "dependent"), [((2.0, 2.0), False), ((1.0, 4.0), True)])
+def test_whether_the_delay_depends_on_the_label_is_tested(medians: tuple[float, float], dependent: bool) -> None:
+    delays = pl.Series([timedelta(days=median * (n % 10) / 5) for median in medians for n in range(200)])
+    labels = pl.Series([1.0] * 200 + [0.0] * 200)
+    assert delay_depends_on_label(delays, labels, timedelta(days=2)) is dependent
+    assert not delay_depends_on_label(delays, pl.Series([0.0] * 400), timedelta(days=2)), "one class alone shows nothing"

@@ -1,0 +1,48 @@
+"""Which labelled answers are judged, read from a real lake."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dojo.core.events.columns import frame_of
+from dojo.core.events.types import Outcome, Stream
+from dojo.core.lake import Lake
+from services.monitor.checks.performance_checks import labelled_checks, read
+from tests.support.monitor_events import START, Shop, profile, spec
+
+SPEC, PROFILE = spec(), profile()
+DAY = timedelta(days=1)
+END = START + 20 * DAY
+
+
+def lake_with(root: Path, positives_after: timedelta, others_after: timedelta) -> Lake:
+    """20 days of answers, and their labels as far as they had arrived at the end."""
+    lake, shop = Lake(root), Shop()
+    answers = [answer for day in range(20) for answer in shop.predictions(START + DAY * day, 300, DAY)]
+    labels = [
+        msgspec.structs.replace(o, world_time=o.request_time + (positives_after if o.label else others_after))
+        for o in shop.outcomes(answers)
+    ]
+    lake.write(Stream.PREDICTIONS, frame_of(Stream.PREDICTIONS, answers), "part")
+    known: list[Outcome] = [label for label in labels if label.world_time < END]
+    lake.write(Stream.OUTCOMES, frame_of(Stream.OUTCOMES, known), "part")
+    return lake
+
+
+def test_early_labels_are_judged_while_the_delay_does_not_depend_on_the_label(tmp_path: Path) -> None:
+    live = read(lake_with(tmp_path, DAY, DAY), SPEC, {"1": PROFILE}, END)["1"]
+    assert not live.only_complete
+    assert live.all.rows == 2 * 300, "three days, whose last one has no labels yet"
+
+
+def test_only_complete_labels_are_judged_when_positives_are_reported_sooner(tmp_path: Path) -> None:
+    live = read(lake_with(tmp_path, DAY / 4, 5 * DAY), SPEC, {"1": PROFILE}, END)["1"]
+    assert live.only_complete
+    assert live.all.rows == 3 * 300, "three days that ended the longest delay ago"
+    assert live.all.frauds / live.all.rows == pytest.approx(PROFILE.results.frauds / PROFILE.results.rows, abs=0.03)  # type: ignore[union-attr]
+    found = labelled_checks(live, PROFILE, SPEC)
+    assert all("only answers older than 7d" in measured.note for check in found.values() for measured in check.values())
