@@ -41,7 +41,7 @@ OUTCOMES = pa.DataFrameSchema(
     {
         "request_id": pa.Column(pl.String, unique=True),
         "request_time": pa.Column(UTC_MICROSECONDS),
-        "label": pa.Column(pl.Float64, pa.Check.isin([0, 1])),
+        "label": pa.Column(pl.Float64, pa.Check.isin([0.0, 1.0])),
         "world_time": pa.Column(UTC_MICROSECONDS),
     }
 )

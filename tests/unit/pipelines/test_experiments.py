@@ -120,7 +120,7 @@ def lake_of(root: Path, predictions: Sequence[dict[str, object]], outcomes: dict
     lake.write(Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1")
     base = {"world_time": NOON, "wall_time": NOON}
     labels = [
-        {**base, "event_id": f"o{n}", "model": "fraud_detection", "request_id": f"t{n}", "request_time": NOON, "label": label}
+        {**base, "event_id": f"o{n}", "model": "fraud", "request_id": f"t{n}", "request_time": NOON, "label": label}
         for n, label in outcomes.items()
     ]
     lake.write(Stream.OUTCOMES, pl.DataFrame(labels, schema=SCHEMAS[Stream.OUTCOMES]), "part-1")

@@ -108,7 +108,7 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
         else:
             assert isinstance(event, Outcome)
             tally.add_outcome(event)
-            joined = join.known(event.transaction_id, event.label)
+            joined = join.known(event.request_id, int(event.label))
         if joined is not None:
             answer, label = joined
             streamed.append((answer.request_id, answer.flagged, label))

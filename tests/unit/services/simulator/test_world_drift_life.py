@@ -252,7 +252,7 @@ class Life:
             batch = self._feed.due(self.cursor, now, limit)
             self.promised = max(self.promised, batch.until)
             self._remember(self.made, batch.transactions.select(*TRANSACTION_SCHEMA))
-            self._remember(self.known, batch.outcomes)
+            self._remember(self.known, batch.outcomes.drop("model"))
             if crash:
                 self.restart()
                 return
