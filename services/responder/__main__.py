@@ -7,7 +7,9 @@ import sys
 from functools import partial
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Stream
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import EXIT_WRONG_SETTINGS, serve
@@ -40,6 +42,7 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
     responder = Responder(
         redis=redis,
         event_log=RedisEventLog(redis, settings.stream_max_length),
+        dead_letters=DeadLetters(redis, "responder", [Stream.VERDICTS]),
         specs=specs,
         clock=RedisWorldClock(redis),
         store=StateStore(redis),

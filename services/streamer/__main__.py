@@ -6,7 +6,9 @@ import sys
 from datetime import datetime
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Stream
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
@@ -29,7 +31,8 @@ def open_streamer(settings: Settings) -> StreamerService:
         except ClockNotSetError:
             return None
 
-    streamer = Streamer(event_log, redis, RedisWindows(redis), feast_push(store), metrics, world_now)
+    dead_letters = DeadLetters(redis, "streamer", [Stream.TRANSACTIONS])
+    streamer = Streamer(event_log, dead_letters, RedisWindows(redis), feast_push(store), metrics, world_now)
     return StreamerService(streamer, event_log, redis, world_now, metrics)
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Finding, Severity
@@ -89,6 +90,7 @@ class Surroundings:
         return Responder(
             redis=client,
             event_log=RedisEventLog(client, 10_000),
+            dead_letters=DeadLetters(client, "responder"),
             specs={self.model: self.spec},
             clock=self.clock,
             store=StateStore(client),

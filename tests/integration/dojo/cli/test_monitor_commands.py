@@ -66,8 +66,13 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
     assert "false alarm" in tuned["proposals"][0]["why"]
     assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == [], "nobody's spec was changed"
 
-    (aside,) = json.loads(dojo("rejected", "--json").stdout)
+    def dead_letters(*arguments: str) -> str:
+        return CliRunner().invoke(build(), ["dead-letters", *arguments], env={"DOJO_REDIS_URL": redis_server.url}).stdout
+
+    (aside,) = json.loads(dead_letters("--json"))["monitor"]
     assert aside["payload"] == '{"not": "ours"}'
+    assert "monitor" in dead_letters("monitor")
+    assert "nothing was set aside" in dead_letters("streamer")
     assert dojo("show", "nobody").exit_code == 2
     assert dojo("show", MODEL, "--check", "nothing").exit_code == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.events.columns import frame_of
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, encode
 from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
@@ -160,16 +160,15 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
             recording.client.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: poison[number]})
     recording.client.xadd(stream_key(Stream.OUTCOMES), {"unknown": "field"})
     assert_recorded(recording, events)
-    rejected = [json.loads(line) for line in (recording.lake.root / "_rejected/transactions.jsonl").read_text().splitlines()]
-    assert [line["payload"].encode() for line in rejected if line["payload"].isascii()] == [
-        p for p in poison if p != b"\xff\xfe"
-    ]
-    assert "$.amount" in rejected[3]["reason"]
-    assert "lies outside" in rejected[5]["reason"]
-    assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6]["reason"]
-    assert (recording.lake.root / "_rejected/outcomes.jsonl").read_text().count("\n") == 1
+    letters = DeadLetters(recording.client, "recorder").newest(100)
+    rejected = sorted((one for one in letters if one.stream == Stream.TRANSACTIONS), key=lambda one: one.message_id)
+    assert [one.payload.encode() for one in rejected if one.payload.isascii()] == [p for p in poison if p != b"\xff\xfe"]
+    assert "$.amount" in rejected[3].reason
+    assert "lies outside" in rejected[5].reason
+    assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6].reason
+    assert len(letters) == len(poison) + 1, "and the message without our field"
     wait_until(
-        lambda: recorder.metric("dojo_recorder_rejected_total", stream=Stream.TRANSACTIONS) == len(poison),
+        lambda: recorder.metric("dojo_dead_letters_total", stream=Stream.TRANSACTIONS) == len(poison),
         5,
         "all rejections count",
     )

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DEAD_LETTERS, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
@@ -29,7 +30,6 @@ from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
-from services.responder.responder import DEAD_LETTERS_KEY
 from services.responder.state import Action
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.support.responding import DAY, DEGRADED, HOUR, START, Surroundings
@@ -437,13 +437,16 @@ def test_somebody_elses_order_is_waited_for(shop: Surroundings) -> None:
 
 
 def test_what_is_no_verdict_is_set_aside_and_stops_nothing(shop: Surroundings) -> None:
+    counted = DEAD_LETTERS.labels(Stream.VERDICTS)._value.get()
     shop.redis.xadd(stream_key(Stream.VERDICTS), {PAYLOAD_FIELD: b'{"severity": "catastrophic"}'})
     shop.say("severe", model="nobody")
     shop.say("warning")
     shop.rounds()
     assert len(shop.messages()) == 1
-    assert shop.metrics.rejected.labels(Stream.VERDICTS)._value.get() == 2
-    assert shop.redis.llen(DEAD_LETTERS_KEY) == 2
+    assert DEAD_LETTERS.labels(Stream.VERDICTS)._value.get() - counted == 2
+    letters = DeadLetters(shop.redis, "responder").newest(9)
+    assert any("there is no model 'nobody'" in one.reason for one in letters)
+    assert len(letters) == 2
     assert shop.log.lag(Stream.VERDICTS, "responder") == 0
 
 

@@ -9,14 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from dojo.core.events.dead_letters import sift
 from dojo.core.events.log import Delivery
-from dojo.core.events.types import encode
+from dojo.core.events.types import Prediction, encode
 from dojo.core.performance import expected_pr_auc, score_histogram
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.stats.scores.classification import pr_auc
 from pipelines.training.reference import ReferenceHoldout, profile_of
+from services.monitor.counting.consumer import prediction_fault
 from services.monitor.counting.fold import fold_outcomes, fold_predictions
-from services.monitor.counting.parse import parse_predictions
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow, floor, merged, plan_of
 from services.monitor.judging.due import due_windows
@@ -167,13 +168,10 @@ def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
     good = Shop().predictions(START, 3)
     wrong = msgspec.structs.replace(good[0], score=1.5)
     payloads = [encode(good[0]), b"{", encode(good[1]), encode(wrong), b"\xff", encode(good[2])]
-    events, aside = parse_predictions([Delivery(f"{at}-0", p) for at, p in enumerate(payloads)], {MODEL}, START + HOUR)
-    assert events == good
-    assert [one.message_id for one in aside] == ["1-0", "4-0", "3-0"] or {one.message_id for one in aside} == {
-        "1-0",
-        "3-0",
-        "4-0",
-    }
+    deliveries = [Delivery(f"{at}-0", payload) for at, payload in enumerate(payloads)]
+    events, aside = sift(Prediction, deliveries, lambda event: prediction_fault(event, {MODEL}, START + HOUR))
+    assert [event for _, event in events] == good
+    assert [delivery.message_id for delivery, _ in aside] == ["1-0", "3-0", "4-0"]
 
 
 def test_windows_are_due_when_they_are_over_and_again_when_they_change() -> None:
