@@ -16,9 +16,9 @@ from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import Delivery
 from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
-from dojo.core.state.inbox import Inbox
+from dojo.core.state.inbox import Notifier
 from dojo.core.telemetry import Reply
-from services.receiver.messages import message_of, recovery_message, silence_message
+from services.receiver.messages import PLATFORM, notice_of, recovery_notice, silence_notice, subject_of, team_of
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
 from services.receiver.watchdog import Watchdog
@@ -49,7 +49,7 @@ class Receiver(Service):
     ) -> None:
         super().__init__()
         self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
-        self._inbox, self._dead_letters = Inbox(redis), DeadLetters(redis, "receiver", CHANNELS)
+        self._redis, self._dead_letters = redis, DeadLetters(redis, "receiver", CHANNELS)
         self._clock, self._watchdog = clock, watchdog
         self._metrics, self._wall = metrics, wall
 
@@ -60,10 +60,11 @@ class Receiver(Service):
             return self._set_aside(channel, body, str(error))
         if channel == "watchdog":
             return self._bark(sum(alert.status == "firing" for alert in notification.alerts))
-        told = 0
+        notifier, told = Notifier(self._redis, f"alertmanager/{channel}"), 0
         try:
             for alert in notification.alerts:
-                told += self._inbox.send(message_of(alert, channel, self._world_time(), self._wall()))
+                notice = notice_of(alert, channel)
+                told += notifier.tell(team_of(alert), subject_of(alert), notice, self._world_time())
         except RedisError as error:
             self._metrics.undelivered.inc()
             _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
@@ -78,8 +79,9 @@ class Receiver(Service):
         """Tell of the watchdog's silence, or of its end, until the inbox has taken it."""
         now = self._wall()
         if (change := self._watchdog.untold(now)) is not None:
-            write = silence_message if change.kind == "silent" else recovery_message
-            self._inbox.send(write(change.last, change.lasted, self._world_time(), now))
+            write = silence_notice if change.kind == "silent" else recovery_notice
+            notice = write(change.last, change.lasted)
+            Notifier(self._redis, "receiver").tell(PLATFORM, "platform", notice, self._world_time())
             self._watchdog.told(change)
             _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
         self.say("receiving")

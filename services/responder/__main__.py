@@ -17,12 +17,12 @@ from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.inbox import Inbox
+from dojo.core.state.inbox import Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import WorkOrders
 from services.responder.actions import Actions
-from services.responder.announcements import ResponseAnnouncements
+from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
@@ -37,7 +37,7 @@ REGISTRY_TIMEOUT_SECONDS = 5
 def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
     specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
     audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
-    announcements, metrics = ResponseAnnouncements(audit, Inbox(redis)), ResponderMetrics(specs)
+    announcements, metrics = ResponseAnnouncements(audit, Notifier(redis, RESPONDER)), ResponderMetrics(specs)
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     responder = Responder(
         redis=redis,

@@ -23,7 +23,7 @@ from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import WorldClock, wall_now
-from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
@@ -82,7 +82,7 @@ class Stage:
             journal=Journal(self.rollouts, self.clock),
             reader=EventReader(self.log),
             champions=RoleChanges(self.registry, self.routes, self.audit),
-            announcements=RolloutAnnouncements(self.audit, self.inbox, self.metrics),
+            announcements=RolloutAnnouncements(self.audit, Notifier(self.redis, "rollout"), self.metrics),
             clock=self.clock,
             metrics=self.metrics,
             wall=self.wall,

@@ -27,7 +27,7 @@ from dojo.core.registry.versions import (
 from dojo.core.spec.load import load_spec
 from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from pipelines.release.tracking import tracking_client
@@ -443,18 +443,8 @@ def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) ->
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:
     assert "Nobody was told anything yet" in platform.run("alerts").stdout
     for number, urgency in enumerate(("info", "page", "info")):
-        message = Message(
-            message_id=str(number),
-            urgency=urgency,  # type: ignore[arg-type]
-            to="payments-risk",
-            model=MODEL,
-            title=f"occasion [{number}]",
-            text="what happened\nwhat to do",
-            source="test",
-            world_time=NOON + timedelta(hours=number),
-            wall_time=NOON,
-        )
-        Inbox(platform.redis).send(message)
+        notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")  # type: ignore[arg-type]
+        Notifier(platform.redis, "test").tell("payments-risk", MODEL, notice, NOON + timedelta(hours=number))
     assert [one["message_id"] for one in platform.json("alerts", "--limit", "2")] == ["1", "2"]
     assert [one["message_id"] for one in platform.json("alerts", "--urgency", "page")] == ["1"]
     shown = platform.run("alerts").stdout
@@ -469,18 +459,7 @@ def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(plat
         ("alertmanager/pager", "resolved: the gateway is down"),
         ("alertmanagers", "another part"),
     ):
-        message = Message(
-            message_id=title,
-            urgency="info",
-            to="ml-platform",
-            model="gateway",
-            title=title,
-            text="",
-            source=source,
-            world_time=None,
-            wall_time=NOON,
-        )
-        Inbox(platform.redis).send(message)
+        Notifier(platform.redis, source).tell("ml-platform", "gateway", Notice(title, "info", title, ""), world_time=None)
     assert [one["source"] for one in platform.json("alerts", "--source", "alertmanager")] == [
         "alertmanager/chat",
         "alertmanager/pager",
