@@ -19,6 +19,7 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Prediction
 from dojo.core.judging.rollout.evidence import longest_silence
 from dojo.core.registry.promotion import RoleChanges
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail
@@ -50,7 +51,7 @@ def register_versions(registry: ModelRegistry, model: str, count: int = 2) -> li
     versions = []
     for _ in range(count):
         run = tracking_client(registry).create_run(experiment_id)
-        versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", {}).version)
+        versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags()).version)
     registry.set_alias(model, CHAMPION, versions[0])
     registry.set_alias(model, CHALLENGER, versions[1])
     return versions

@@ -22,7 +22,7 @@ from dojo.core.events.dead_letters import DEAD_LETTERS, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
+from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.drift_reports import drift_report
 from dojo.core.state.responder_control import switch_dry_run, switch_pause
@@ -525,7 +525,7 @@ def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record
     assert champion is not None
     assert champion.version == "1"
     assert served.registry.by_alias(served.model, PREVIOUS_CHAMPION) is None
-    assert "critical performance of version 2" in served.registry.get(served.model, "2").tags[ROLLED_BACK_TAG]
+    assert "critical performance of version 2" in served.registry.get(served.model, "2").tags.rolled_back
     assert served.done() == ["rolls version 2 back to 1", "version 2 was rolled back to 1"]
     became = [entry for entry in served.audit.entries() if entry.what == "version 1 is champion again"]
     assert [entry.who for entry in became] == ["responder"]
