@@ -8,7 +8,6 @@ from datetime import datetime
 from dojo.core.connections import connect_redis
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Stream
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
@@ -16,7 +15,7 @@ from feature_repo.store import open_store
 from services.streamer.feast_push import feast_push
 from services.streamer.loop import StreamerService
 from services.streamer.metrics import StreamerMetrics
-from services.streamer.streamer import Streamer
+from services.streamer.streamer import STREAM, Streamer
 from services.streamer.windows import RedisWindows
 
 
@@ -31,7 +30,7 @@ def open_streamer(settings: Settings) -> StreamerService:
         except ClockNotSetError:
             return None
 
-    dead_letters = DeadLetters(redis, "streamer", [Stream.TRANSACTIONS])
+    dead_letters = DeadLetters(redis, "streamer", [STREAM])
     streamer = Streamer(event_log, dead_letters, RedisWindows(redis), feast_push(store), metrics, world_now)
     return StreamerService(streamer, event_log, redis, world_now, metrics)
 

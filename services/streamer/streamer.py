@@ -16,6 +16,7 @@ from services.streamer import activity
 from services.streamer.metrics import StreamerMetrics
 from services.streamer.windows import RedisWindows, SlidingWindow
 
+STREAM = Stream.TRANSACTIONS
 GROUP = "streamer"
 
 # One name for every incarnation: a restarted streamer finds what its predecessor left under its own name.
@@ -66,11 +67,11 @@ class Streamer:
 
     def next_round(self, block: timedelta) -> Round:
         """Apply up to BATCH new messages, waiting at most `block` for the first."""
-        return self.apply(self._log.read(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, block))
+        return self.apply(self._log.read(STREAM, GROUP, CONSUMER, BATCH, block))
 
     def reclaim_round(self, idle: timedelta) -> Round:
         """Apply up to BATCH messages that were delivered longer than `idle` ago and never acknowledged."""
-        return self.apply(self._log.reclaim(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, idle))
+        return self.apply(self._log.reclaim(STREAM, GROUP, CONSUMER, BATCH, idle))
 
     def apply(self, deliveries: Sequence[Delivery]) -> Round:
         """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
@@ -86,8 +87,8 @@ class Streamer:
         transactions = [event for _, event in found]
         for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
             self._bring_online(view, transactions)
-        self._dead_letters.keep(Stream.TRANSACTIONS, rejected)
-        self._log.acknowledge(Stream.TRANSACTIONS, GROUP, [delivery.message_id for delivery in deliveries])
+        self._dead_letters.keep(STREAM, rejected)
+        self._log.acknowledge(STREAM, GROUP, [delivery.message_id for delivery in deliveries])
         self._metrics.events.inc(len(transactions))
         return Round(len(deliveries), max((event.world_time for event in transactions), default=None))
 

@@ -1,6 +1,6 @@
 """Dead letters: messages that a service cannot use, set aside for a person. They stop nothing.
 
-    dojo:dead-letters:<service>    sorted set of DeadLetter as JSON, by the wall time of setting aside, unix seconds
+    dojo:dead-letters:<service>    sorted set of DeadLetter as JSON, by the time in the message's id
 
 A service keeps the letter, then acknowledges the message. After a kill in between, the message comes again as the same
 member of the set: it is kept and counted once. `dojo dead-letters` shows them.
@@ -8,7 +8,6 @@ member of the set: it is kept and counted once. `dojo dead-letters` shows them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -68,9 +67,9 @@ class DeadLetters:
     def keep(self, stream: str, rejected: Sequence[Rejected]) -> None:
         """Keep the messages, each once. Call it before they are acknowledged."""
         for first in range(0, len(rejected), PAGE):
-            now, page = time.time(), rejected[first : first + PAGE]
+            page = rejected[first : first + PAGE]
             with self._redis.pipeline() as pipe:
-                pipe.zadd(self._key, {_encoded(stream, *one): now for one in page}, nx=True)
+                pipe.zadd(self._key, {_encoded(stream, *one): _written_at(one[0]) for one in page})
                 pipe.zremrangebyrank(self._key, 0, -KEPT - 1)
                 new = cast("int", pipe.execute()[0])
             DEAD_LETTERS.labels(stream).inc(new)
@@ -104,6 +103,10 @@ def sift(
         else:
             events.append((delivery, event))
     return events, rejected
+
+
+def _written_at(delivery: Delivery) -> float:
+    return float(delivery.message_id.partition("-")[0])
 
 
 def _encoded(stream: str, delivery: Delivery, reason: str) -> bytes:
