@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 
 from dojo.core.events.columns import frame_of
-from dojo.core.events.dead_letters import DEAD_LETTERS, DeadLetters
+from dojo.core.events.dead_letters import DEAD_LETTERS, KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, Verdict
 from dojo.core.lake import Lake
@@ -86,6 +87,20 @@ def test_a_poisoned_event_is_set_aside_with_a_copy_and_stops_nothing(watch: Watc
     assert any('"wrong": "schema"' in copy.payload and copy.message_id for copy in aside)
     assert "no spec for model 'nobody'" in by_reason
     assert any("lies in the future" in reason for reason in by_reason)
+
+
+def test_an_event_is_acknowledged_only_after_its_letter_is_kept(watch: Watch) -> None:
+    redis, key = watch.monitoring.client, KEY.format(service="monitor")
+    redis.set(key, "no sorted set: Redis refuses the letter")
+    redis.xadd(stream_key(Stream.PREDICTIONS), {PAYLOAD_FIELD: b"{"})
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        watch.look(START + HOUR)
+    assert watch.monitoring.lag() == 1
+    redis.delete(key)
+    watch.monitor.forget()
+    watch.look(START + HOUR)
+    assert [letter.payload for letter in DeadLetters(redis, "monitor").newest(9)] == ["{"]
+    assert watch.monitoring.lag() == 0
 
 
 def test_late_and_disordered_events_count_in_their_window_which_is_judged_again(watch: Watch) -> None:

@@ -12,11 +12,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis.exceptions import ResponseError
 
 from dojo.core.events.columns import frame_of
-from dojo.core.events.dead_letters import DeadLetters
+from dojo.core.events.dead_letters import KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, encode
+from services.recorder.deduplicate import PartitionIds
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.recorder import Recorder
 from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
 from tests.support.servers import RedisServer, wait_until
 
@@ -173,6 +178,22 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
         "all rejections count",
     )
     assert recorder.health()["status"] == "ok"
+
+
+def test_a_message_is_acknowledged_only_after_its_letter_is_kept(recording: Recording) -> None:
+    key, letters = KEY.format(service="recorder"), DeadLetters(recording.client, "recorder")
+    recording.client.set(key, "no sorted set: Redis refuses the letter")
+    recording.client.xadd(stream_key(Stream.OUTCOMES), {PAYLOAD_FIELD: b"not JSON"})
+    recorder = Recorder(
+        recording.log, recording.lake, PartitionIds(recording.lake), letters, RecorderMetrics(CollectorRegistry())
+    )
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        recorder.drain(lambda: False)
+    assert recording.pending() == 1
+    recording.client.delete(key)
+    recorder.recover(lambda: False)
+    assert [letter.payload for letter in letters.newest(9)] == ["not JSON"]
+    assert recording.pending() == 0
 
 
 def test_a_second_recorder_waits_and_takes_over(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
-from dojo.core.events.dead_letters import DEAD_LETTERS, DeadLetters
+from dojo.core.events.dead_letters import DEAD_LETTERS, KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
@@ -447,6 +447,18 @@ def test_what_is_no_verdict_is_set_aside_and_stops_nothing(shop: Surroundings) -
     letters = DeadLetters(shop.redis, "responder").newest(9)
     assert any("there is no model 'nobody'" in one.reason for one in letters)
     assert len(letters) == 2
+    assert shop.log.lag(Stream.VERDICTS, "responder") == 0
+
+
+def test_a_verdict_is_acknowledged_only_after_its_letter_is_kept(shop: Surroundings) -> None:
+    key = KEY.format(service="responder")
+    shop.redis.set(key, "no sorted set: Redis refuses the letter")
+    shop.redis.xadd(stream_key(Stream.VERDICTS), {PAYLOAD_FIELD: b"{"})
+    shop.rounds(2)
+    assert shop.log.lag(Stream.VERDICTS, "responder") == 1
+    shop.redis.delete(key)
+    shop.rounds(2)
+    assert [letter.payload for letter in DeadLetters(shop.redis, "responder").newest(9)] == ["{"]
     assert shop.log.lag(Stream.VERDICTS, "responder") == 0
 
 
