@@ -11,11 +11,10 @@ from pathlib import Path
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.load import load_spec
-from pipelines.release.mlflow_run import RECORD_PATH
+from pipelines.release.mlflow_run import RECORD_PATH, reproducibility_record
 from pipelines.release.provenance import current_code
 from pipelines.training import steps
 from pipelines.training.dataset import collect
-from pipelines.training.dataset.build import feature_hash
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 from pipelines.training.steps import Progress, Run, silent
 
@@ -65,25 +64,15 @@ def reproduce(
 
 def compare(version: Version, run: Run) -> list[Comparison]:
     """The version's tags against the rebuilt run and the code that rebuilt it."""
-    fit, metrics, code = steps.read_fit(run.workspace), steps.read_evaluation(run.workspace).metrics, current_code()
-    tags = version.tags
-
-    def recorded(name: str) -> str:
-        return tags.get(name, "not recorded")
-
-    rebuilt = {
-        "data_sha256": fit.data_sha256,
-        "feature_sha256": feature_hash(),
-        "git_commit": code.commit,
-        "lock_sha256": code.lock_sha256,
-        "seed": str(run.spec.training.seed),
-    }
+    fit, metrics = steps.read_fit(run.workspace), steps.read_evaluation(run.workspace).metrics
+    rebuilt = reproducibility_record(run, fit, current_code()).written()
+    recorded = version.tags
+    figures = {name: f"{recorded.metrics[name]:.6f}" if name in recorded.metrics else "not recorded" for name in metrics}
     return [
-        *(Comparison(name, recorded(name), value) for name, value in rebuilt.items()),
+        *(Comparison(name, recorded.raw.get(name, "not recorded"), value) for name, value in rebuilt.items()),
         Comparison(
             "metrics",
-            " ".join(f"{name}={recorded(f'metric.{name}')}" for name in metrics),
+            " ".join(f"{name}={value}" for name, value in figures.items()),
             " ".join(f"{name}={value:.6f}" for name, value in metrics.items()),
         ),
-        Comparison("model_sha256", recorded("model_sha256"), fit.model_sha256),
     ]

@@ -25,7 +25,8 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import GATE_PATH, GateDecision
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import MODEL_FILE, CorruptBundleError
-from dojo.core.registry.versions import GATE_TAG, ModelRegistry
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.spec.load import SpecError, load_spec
 from dojo.core.state.atomic import ConflictError
@@ -34,7 +35,7 @@ from pipelines.gate.champion import champion_profile
 from pipelines.release import mlflow_run as log
 from pipelines.release.after_gate import alert_regression, keep_champion, register, start_rollout
 from pipelines.release.artefacts import BUNDLE_PATH
-from pipelines.release.job_runs import DRY_RUN_TAG, FINISHED, find_run, logged_decision
+from pipelines.release.job_runs import FINISHED, JobTags, find_run, logged_decision
 from pipelines.release.notices import RetrainingNotices
 from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import steps, workspaces
@@ -124,8 +125,7 @@ def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         return {"run_id": logged.info.run_id, "pr_auc": logged.data.metrics["pr_auc"]}
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
     steps.evaluate_step(run)
-    tags = {"dojo.reason": job.reason, "dojo.who": job.who} | ({DRY_RUN_TAG: "true"} if job.dry_run else {})
-    run_id = log.log_run(run, registry, log.JobTags(job.key, tags))
+    run_id = log.log_run(run, registry, JobTags(job.key, job.reason, job.who, job.dry_run))
     return {"run_id": run_id, "pr_auc": steps.read_evaluation(run.workspace).metrics["pr_auc"]}
 
 
@@ -148,7 +148,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     decision = gate.decide(run, registry, job.key, run_id)
     with tracking_errors(job.model, f"run {run_id}"):
         tracking_client(registry).log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
-        for name, value in _gate_tags(decision).items():
+        for name, value in _gate_tags(decision).written().items():
             tracking_client(registry).set_tag(run_id, name, value)
     words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"
     records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
@@ -174,11 +174,12 @@ def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tu
     return Run(Lake(settings.lake_dir), spec, job.workspace(settings.home), progress)
 
 
-def _gate_tags(decision: GateDecision) -> dict[str, str]:
-    tags: dict[str, str] = {GATE_TAG: "first" if decision.outcome == "first" else decision.verdict}
-    if decision.gain is not None:
-        tags |= {log.GATE_GAIN_TAG: f"{decision.gain:.6f}", log.GATE_INTERVAL_TAG: f"{decision.low:.6f} {decision.high:.6f}"}
-    return tags
+def _gate_tags(decision: GateDecision) -> VersionTags:
+    return VersionTags(
+        gate_verdict="first" if decision.outcome == "first" else decision.verdict,
+        gate_gain=decision.gain,
+        gate_interval=(decision.low, decision.high) if decision.low is not None and decision.high is not None else None,
+    )
 
 
 def said(decision: GateDecision) -> dict[str, Any]:

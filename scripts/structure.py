@@ -31,7 +31,7 @@ MECHANISMS = {
     "process harness: own health server": r"HealthServer\(",
     "Wilson's interval written out": r"z \* z / \(?\d \* ",
     "chi-square quantile for PSI's noise": r"chi_square_quantile\(",
-    "dead letters: own writer": r"def (?:_?reject|_?set_aside|_?dead_letter)\w*\(",
+    "dead letters: a place of their own": r"\"[^\"\n]*:(?:rejected|dead-letters)\b|<lake>/_rejected",
     "people are told: own message": r"\bMessage\($|\bMessage\(\n|Message\(message_id",
     "settings loaded": r"load_settings\(",
     "Redis connected": r"connect_redis\(",

@@ -8,28 +8,18 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import msgspec
-
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError, PartlyDoneError
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, describe
-from dojo.core.registry.versions import (
-    APPROVAL_TAG,
-    CHAMPION,
-    GATE_TAG,
-    PREVIOUS_CHAMPION,
-    ROLLED_BACK_TAG,
-    Version,
-)
+from dojo.core.registry.tags import ApprovalNote, VersionTags
+from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, Version
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import Entry
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import NoRolloutError, Rollout, RolloutRequest
 from dojo.core.state.routes import Route
-
-PASSED = "improved"  # the gate's only verdict that lets a version in (dojo/core/judging/gate/compare.py)
 
 # The controller writes a rollout at each look; a request that met such a write is left again.
 REQUEST_ATTEMPTS = 10
@@ -125,11 +115,10 @@ def _objection(found: Version, champion: Version | None) -> str:
     """What speaks against promoting a version. A model's first champion has no other one to beat."""
     if champion is None or champion.version == found.version:
         return ""
-    if ROLLED_BACK_TAG in found.tags:
-        return f"version {found.version} was rolled back: {found.tags[ROLLED_BACK_TAG]}"
-    verdict = found.tags.get(GATE_TAG)
-    if verdict != PASSED:
-        return f"version {found.version} did not win at the gate ({'never judged' if verdict is None else verdict})"
+    if found.tags.rolled_back is not None:
+        return f"version {found.version} was rolled back: {found.tags.rolled_back}"
+    if not found.tags.won:
+        return f"version {found.version} did not win at the gate ({found.tags.gate_verdict or 'never judged'})"
     return ""
 
 
@@ -206,10 +195,10 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
         raise NothingToActOnError(f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}")
     entry = _record_approval(desk, rollout, change)
     # From the entry: when an earlier attempt got only so far, version and trail still say the same.
-    said = {"who": entry.who, "when": f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", "why": entry.why}
-    desk.registry.set_tag(model, rollout.version, APPROVAL_TAG, msgspec.json.encode(said).decode())
+    note = ApprovalNote(who=entry.who, when=f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", why=entry.why)
+    desk.registry.tag(model, rollout.version, VersionTags(approval=note))
     _leave_request(desk, rollout, RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()))
-    return Approval(model, rollout.version, rollout.id, **said)
+    return Approval(model, rollout.version, rollout.id, note.who, note.when, note.why)
 
 
 def _record_approval(desk: Desk, rollout: Rollout, change: Change) -> Entry:

@@ -8,9 +8,8 @@ from typing import Literal
 
 from dojo.actions.desk import Desk, reason
 from dojo.actions.errors import NothingToActOnError, ObjectionError
-from dojo.actions.roles import PASSED
 from dojo.core.registry.promotion import require_champions_traffic, require_version
-from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG
+from dojo.core.registry.versions import CHALLENGER, CHAMPION
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Rollout, RolloutRequest
@@ -67,8 +66,8 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     spec, why, now = desk.spec(model), reason(why), desk.now()
     challenger = desk.registry.get(model, version)
     champion = desk.registry.get(model, require_version(desk.registry, model, CHAMPION))
-    verdict = challenger.tags.get(GATE_TAG, "")
-    if verdict != PASSED and not force:
+    verdict = challenger.tags.gate_verdict
+    if not challenger.tags.won and not force:
         found = f"said {verdict!r}" if verdict else "has not compared it with the champion"
         raise ObjectionError(
             f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better"
@@ -76,8 +75,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     before = desk.rollouts.get(model)
     if before is None or not before.active:  # otherwise its own route, or a refusal that names it
         require_champions_traffic(desk.routes, model, champion.version)
-    baseline = {k.removeprefix("metric."): float(v) for k, v in champion.tags.items() if k.startswith("metric.")}
-    rollout = desk.rollouts.start(spec, version, champion.version, now, who, why, baseline, again=True)
+    rollout = desk.rollouts.start(spec, version, champion.version, now, who, why, champion.tags.metrics, again=True)
     is_new = before is None or before.id != rollout.id
     if is_new:
         desk.registry.set_alias(model, CHALLENGER, version)

@@ -28,6 +28,7 @@ COMMANDS = {
     "audit": CommandRow("dojo.cli.serving.audit:app", "The audit trail: every change of a role, route, gate or rollout."),
     "backtest": CommandRow("dojo.cli.training.train:backtest", "Train and test on a file under the public book's protocol.", "pipelines"),
     "data": CommandRow("dojo.cli.world.data:app", "Bring recorded data in and build a world's history.", "world"),
+    "dead-letters": CommandRow("dojo.cli.monitoring.dead_letters:dead_letters", "Messages that services set aside, and why."),
     "demo": CommandRow("dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"),
     "doctor": CommandRow("dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"),
     "down": CommandRow("dojo.cli.stack.commands:down", "Stop the stack. Data stays, unless --purge.", "stack"),

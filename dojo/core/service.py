@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ UNFORESEEN = Cause("unforeseen", Exception, healthy=False)
 ANY_ERROR = Cause("error", Exception)
 
 
-class Service:
+class Service(ABC):
     """The work of one process, done in rounds.
 
     Attributes:
@@ -77,18 +78,18 @@ class Service:
         self._failures = 0  # rounds in a row
         self._busy_since: float | None = None
 
+    @abstractmethod
     def round(self, stop: threading.Event) -> float:
         """Do what is due, and end early once `stop` is set. Returns seconds to wait until the next."""
-        raise NotImplementedError
 
-    def failed(self, cause: str, part: str) -> None:
+    def failed(self, cause: str, part: str) -> None:  # noqa: B027 -- optional
         """Count a failure, and forget what it may have left half done."""
 
     def details(self) -> Mapping[str, object]:
         """What /healthz says beside the state; called on the health server's thread."""
         return {}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 -- optional
         """Give back what others may take over at once. Called after the last round."""
 
     def say(self, state: str, reason: str = "") -> None:

@@ -30,7 +30,7 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight
 from dojo.core.performance import delay_depends_on_label, outcomes_of
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
+from dojo.core.registry.bundle import load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.inference.bootstrap import cluster_weights, rank
@@ -128,7 +128,7 @@ def evaluate_champion(
         return msgspec.structs.replace(found, reason=reason)
     rows = with_features(spec, lake, labelled, start, end, as_of, workspace)
     with TemporaryDirectory(dir=workspace) as directory:
-        bundle, scorer = load_bundle(registry.download(champion, Path(directory)), champion.tags.get(BUNDLE_HASH_TAG))
+        bundle, scorer = load_bundle(registry.download(champion, Path(directory)), champion.tags.bundle_sha256)
         scores = scorer.score(inputs_of(rows, bundle)).astype(np.float64)
     return judged(found, spec, rows, scores, promised)
 

@@ -114,9 +114,8 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
 
     from dojo.core.connections import connect_redis
     from dojo.core.state.audit import AuditTrail
-    from dojo.core.state.clock import wall_now
     from dojo.core.state.dag_failures import DagFailures
-    from dojo.core.state.inbox import Inbox, Message
+    from dojo.core.state.inbox import Notice, Notifier
 
     settings = load_settings()
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
@@ -124,21 +123,16 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
     cause = note.read_text() if note.exists() else "a task ended without a word (killed, or out of time)"
     occasion = f"{dag_id}:{job_key(run_id)}:failed"
     redis = connect_redis(settings.redis)
-    message = Message(
+    notice = Notice(
         message_id=occasion,
         urgency="page",
-        to=owner,
-        model=model,
         title=f"{dag_id} failed; {consequence}",
         text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
-        source="airflow",
-        world_time=None,
-        wall_time=wall_now(),
     )
     # A Redis that was the run's failure may be away still; telling twice tells once.
     for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0):
         with attempt:
-            Inbox(redis).send(message)
+            Notifier(redis, "airflow").tell(owner, model, notice, world_time=None)
             recorded = AuditTrail(redis).append(
                 entry_id=occasion,
                 kind="retraining",

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dojo.core.lake import Lake
-from dojo.core.registry.versions import DRIFT_REPORT_TAG, ModelRegistry
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_spec
 from pipelines.drift_report.rows import EmptyWindowError, NoReferenceError, reference_side, window_side
@@ -81,7 +82,7 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
         experiment = tracking_client(registry).get_run(found.run_id).info.experiment_id
         tracking_client(registry).log_artifact(found.run_id, str(file), REPORTS_PATH)
     url = f"{settings.mlflow}/#/experiments/{experiment}/runs/{found.run_id}/artifacts/{artifact}"
-    registry.set_tag(model, version, DRIFT_REPORT_TAG, url)
+    registry.tag(model, version, VersionTags(drift_report=url))
     return DriftReport(
         url=url,
         run_id=found.run_id,

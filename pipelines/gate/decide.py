@@ -20,7 +20,7 @@ import polars as pl
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
 from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, MODEL_FILE, Bundle, OnnxScorer, load_bundle
+from dojo.core.registry.bundle import MODEL_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS
 from pipelines.gate.champion import seen_until
@@ -71,7 +71,7 @@ def _judge(
         return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": _scores(challenger)}
     with TemporaryDirectory(dir=run.workspace) as directory:
         downloaded = registry.download(version, Path(directory))
-        old_bundle, old_scorer = load_bundle(downloaded, version.tags.get(BUNDLE_HASH_TAG))
+        old_bundle, old_scorer = load_bundle(downloaded, version.tags.bundle_sha256)
         missing = [feature for feature in old_bundle.features if feature not in rows.columns]
         seconds = [0.0, 0.0]
         if not missing:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import GATE_PATH, GateDecision
 from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, require_champions_traffic
-from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, ModelRegistry, Version
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_spec
 from dojo.core.state.rollouts import NoRolloutError, RolloutActiveError, Rollouts
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 # What stands for the gate's outcome of a job that meets no gate.
 UNGATED = "ungated"
-
-# Tag of a version: the rollout that it was given. A version is given one.
-ROLLOUT_TAG = "rollout"
 
 
 def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
@@ -58,7 +56,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     elif outcome == UNGATED:
         alias = CHALLENGER
         _become_challenger(registry, records, version)
-    elif not any(tag.startswith(AUDIT_TAG_PREFIX) for tag in version.tags):  # with one it was champion, and was followed
+    elif not version.tags.anchors:  # with one it was champion, and was followed
         raise RolloutRefusedError(
             f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
             f"dojo retrain {job.model}"
@@ -82,11 +80,11 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
     logged, decision = decided(registry, job)
     version = _registered(registry, job, logged)
     rollouts = Rollouts(records.redis)
-    if ROLLOUT_TAG in version.tags:
+    if (given := version.tags.rollout) is not None:
         current = rollouts.get(job.model)
-        stage = str(current.stage) if current is not None and current.id == version.tags[ROLLOUT_TAG] else "ended"
+        stage = str(current.stage) if current is not None and current.id == given else "ended"
         workspaces.end(job, settings.home)
-        return {"version": version.version, "rollout": version.tags[ROLLOUT_TAG], "stage": stage}
+        return {"version": version.version, "rollout": given, "stage": stage}
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
     champion = decision.champion.version if decision.champion else ""
     now = registry.by_alias(job.model, CHAMPION)
@@ -107,7 +105,7 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
     if rollout.active:  # an attempt that was ended may have begun it long ago
         _become_challenger(registry, records, version)
-    registry.set_tag(job.model, version.version, ROLLOUT_TAG, rollout.id)
+    registry.tag(job.model, version.version, VersionTags(rollout=rollout.id))
     workspaces.end(job, settings.home)
     return {"version": version.version, "rollout": rollout.id, "stage": str(rollout.stage)}
 

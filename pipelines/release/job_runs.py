@@ -7,12 +7,14 @@ everything it logs may be logged twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision
 from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.tags import GATE_VERDICT, VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from pipelines.release.tracking import tracking_client, tracking_errors
 
@@ -23,8 +25,19 @@ JOB_TAG = "dojo.job"
 DRY_RUN_TAG = "dojo.dry_run"
 FINISHED = "FINISHED"
 
-# What makes two attempts at one job the same attempt: the data and the model. (The commit may differ: somebody mended the code.)
-IDENTITY = ("data_sha256", "model_sha256")
+
+@dataclass(frozen=True, slots=True)
+class JobTags:
+    """What a retraining's run carries beside its record. `key`: of the job, by which the run is found again."""
+
+    key: str
+    reason: str
+    who: str
+    dry_run: bool
+
+    def written(self) -> dict[str, str]:
+        rehearsed = {DRY_RUN_TAG: "true"} if self.dry_run else {}
+        return {JOB_TAG: self.key, "dojo.reason": self.reason, "dojo.who": self.who, **rehearsed}
 
 
 def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
@@ -37,14 +50,14 @@ def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
         return found[0] if found else None
 
 
-def newest_run_with(registry: ModelRegistry, model: str, tag: str) -> MlflowRun | None:
-    """The model's newest run that has a tag. Raises RegistryUnavailableError."""
-    with tracking_errors(model, f"newest run with {tag}"):
+def newest_judged_run(registry: ModelRegistry, model: str) -> MlflowRun | None:
+    """The model's newest run that met the gate. Raises RegistryUnavailableError."""
+    with tracking_errors(model, f"newest run with {GATE_VERDICT}"):
         experiment = tracking_client(registry).get_experiment_by_name(model)
         if experiment is None:
             return None
         found = tracking_client(registry).search_runs(
-            [experiment.experiment_id], f"tags.`{tag}` != ''", order_by=["attributes.start_time DESC"], max_results=1
+            [experiment.experiment_id], f"tags.`{GATE_VERDICT}` != ''", order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
 
@@ -71,23 +84,23 @@ def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str
     return client.create_run(experiment_id, run_name=name, tags=dict(tags))
 
 
-def run_of_job(
-    registry: ModelRegistry, model: str, job: str, name: str, record: Mapping[str, str], tags: Mapping[str, str]
-) -> MlflowRun:
+def run_of_job(registry: ModelRegistry, model: str, job: JobTags, name: str, record: VersionTags) -> MlflowRun:
     """The run of this job: the one it has, or a new one.
 
     A finished run stays what it is: the job was decided on it. An unfinished one of other data (collected again since) is deleted,
     because MLflow's parameters cannot be changed.
 
     Args:
-        record: the reproducibility record; with `tags` it is on the run from its creation.
+        record: The reproducibility record. It is on the run from its creation.
     """
-    found = find_run(registry, model, job)
+    found = find_run(registry, model, job.key)
     if found is not None:
         if found.info.status == FINISHED:
             return found
-        if all(found.data.tags.get(part) == record[part] for part in IDENTITY):
+        before = VersionTags.read(found.data.tags)
+        # The commit may differ: an engineer mended the code.
+        if (before.data_sha256, before.model_sha256) == (record.data_sha256, record.model_sha256):
             tracking_client(registry).update_run(found.info.run_id, status="RUNNING")
             return found
         tracking_client(registry).delete_run(found.info.run_id)
-    return create_run(registry, model, name, {**tags, **record, JOB_TAG: job})
+    return create_run(registry, model, name, {**job.written(), **record.written()})

@@ -7,18 +7,20 @@ version source = the run's model/, tags = the reproducibility record and the gat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
-from dojo.core.registry.versions import GATE_TAG, ModelRegistry, Version
+import msgspec
+
+from dojo.core.registry.bundle import load_bundle
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
-from pipelines.release.job_runs import FINISHED, create_run, run_of_job
+from pipelines.release.job_runs import FINISHED, JobTags, create_run, run_of_job
 from pipelines.release.model_card import METRIC_NAMES, model_card
 from pipelines.release.provenance import Code, current_code
 from pipelines.release.tracking import tracking_client, tracking_errors
@@ -29,22 +31,6 @@ from pipelines.training.steps import Evaluation, Fit, Run, read_evaluation, read
 
 RECORD_PATH = "record"
 CARD_FILE = "model_card.md"
-
-# The gate's figures, beside its verdict (dojo.core.registry.versions.GATE_TAG).
-GATE_GAIN_TAG = "gate_gain"
-GATE_INTERVAL_TAG = "gate_interval"
-
-# The run's tags that its version gets: what decides it, hashed (`reproduce` compares them), and the gate's verdict.
-RECORD_TAGS = ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of")
-VERSION_TAGS = (*RECORD_TAGS, BUNDLE_HASH_TAG, GATE_TAG, GATE_GAIN_TAG, GATE_INTERVAL_TAG)
-
-
-@dataclass(frozen=True, slots=True)
-class JobTags:
-    """What a retraining's run carries beside its record. `key`: of the job, by which the run is found again."""
-
-    key: str
-    tags: Mapping[str, str]
 
 
 def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:
@@ -65,20 +51,18 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
     bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
     load_bundle(bundle_directory, bundle_sha256)  # what a server will do, before anybody relies on it
     write_plots(run, fit, evaluation)
-    (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record))
+    (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record.written()))
     (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
 
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
     client, name = tracking_client(registry), run.spec.name
     title = f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}"
     with tracking_errors(name, "training run"):
-        opened = (
-            run_of_job(registry, name, job.key, title, record, job.tags) if job else create_run(registry, name, title, record)
-        )
+        opened = run_of_job(registry, name, job, title, record) if job else create_run(registry, name, title, record.written())
         if opened.info.status == FINISHED:
             return str(opened.info.run_id)
         with _failed_on_error(registry, opened.info.run_id) as run_id:
-            _log_figures(registry, run, run_id, fit, evaluation, {**record, BUNDLE_HASH_TAG: bundle_sha256})
+            _log_figures(registry, run, run_id, fit, evaluation, msgspec.structs.replace(record, bundle_sha256=bundle_sha256))
             client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
             client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
             client.log_artifact(run_id, str(run.workspace / CARD_FILE))
@@ -98,24 +82,24 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
     with tracking_errors(model, run_id), TemporaryDirectory() as directory:
         run = tracking_client(registry).get_run(run_id)
         card = Path(tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)).read_text()
-        metrics = {f"metric.{name}": f"{run.data.metrics[name]:.6f}" for name in METRIC_NAMES if name in run.data.metrics}
-        tags = {name: run.data.tags[name] for name in VERSION_TAGS if name in run.data.tags}
-        version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", {**tags, **metrics})
+        metrics = {name: run.data.metrics[name] for name in METRIC_NAMES if name in run.data.metrics}
+        tags = msgspec.structs.replace(VersionTags.read(run.data.tags), metrics=metrics)
+        version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", tags)
         tracking_client(registry).update_model_version(model, version.version, description=card)
     return version
 
 
-def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
+def reproducibility_record(run: Run, fit: Fit, code: Code) -> VersionTags:
     """What decides a version, hashed: the tags that `reproduce` compares."""
-    return {
-        "data_sha256": fit.data_sha256,
-        "feature_sha256": feature_hash(),
-        "model_sha256": fit.model_sha256,
-        "git_commit": code.commit,
-        "lock_sha256": code.lock_sha256,
-        "seed": str(run.spec.training.seed),
-        "as_of": run.manifest.as_of.isoformat(),
-    }
+    return VersionTags(
+        data_sha256=fit.data_sha256,
+        feature_sha256=feature_hash(),
+        model_sha256=fit.model_sha256,
+        git_commit=code.commit,
+        lock_sha256=code.lock_sha256,
+        seed=run.spec.training.seed,
+        as_of=run.manifest.as_of,
+    )
 
 
 @contextmanager
@@ -128,9 +112,7 @@ def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
         raise
 
 
-def _log_figures(
-    registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]
-) -> None:
+def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: VersionTags) -> None:
     """The run's parameters, metrics and tags."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -155,5 +137,5 @@ def _log_figures(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in measured.items()],
         params=[Param(name, str(value)) for name, value in parameters.items()],
-        tags=[RunTag(name, value) for name, value in record.items()],
+        tags=[RunTag(name, value) for name, value in record.written().items()],
     )

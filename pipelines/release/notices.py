@@ -8,8 +8,8 @@ from typing import Any
 from redis import Redis
 
 from dojo.core.state.audit import AuditTrail, Kind
-from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
-from dojo.core.state.inbox import Inbox, Message, Urgency
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
+from dojo.core.state.inbox import Notice, Notifier, Urgency
 from pipelines.training.job import Job
 
 
@@ -19,7 +19,7 @@ class RetrainingNotices:
     def __init__(self, redis: Redis, job: Job) -> None:
         self.redis = redis
         self.audit = AuditTrail(redis)
-        self._inbox, self._clock, self._job = Inbox(redis), RedisWorldClock(redis), job
+        self._notifier, self._clock, self._job = Notifier(redis, "retraining"), RedisWorldClock(redis), job
 
     def world_now(self) -> datetime:
         """The world's time; in a world without one, the job's."""
@@ -44,16 +44,5 @@ class RetrainingNotices:
 
     def tell(self, step: str, owner: str, urgency: Urgency, title: str, text: str) -> None:
         """Into the inbox, once per job and `step`."""
-        self._inbox.send(
-            Message(
-                message_id=f"{self._job.occasion}:{step}",
-                urgency=urgency,
-                to=owner,
-                model=self._job.model,
-                title=title,
-                text=text,
-                source="retraining",
-                world_time=self.world_now(),
-                wall_time=wall_now(),
-            )
-        )
+        notice = Notice(f"{self._job.occasion}:{step}", urgency, title, text)
+        self._notifier.tell(owner, self._job.model, notice, self.world_now())

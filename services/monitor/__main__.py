@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
@@ -19,7 +20,7 @@ from dojo.core.spec.load import ModelSpec, load_specs
 from dojo.core.state.clock import RedisWorldClock, WorldClock
 from feature_repo import catalog
 from services.monitor.champions import ChampionCache
-from services.monitor.counting.consumer import Consumer
+from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import Store
 from services.monitor.judging.records import MonitorRecords
@@ -65,7 +66,7 @@ def build(
         champions=champions,
         gauges=Gauges(metrics),
     )
-    consumer = Consumer(log, store, profiles, sorted(specs), metrics)
+    consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, sorted(specs), metrics)
     return Monitor(log, store, consumer, judging, champions, clock or RedisWorldClock(redis), metrics)
 
 

@@ -13,9 +13,6 @@ from dojo.core.registry.versions import CHAMPION, ModelRegistry
 ASK_SECONDS = 10.0
 RETRY_SECONDS = 30.0
 
-# Tag of a version: world time until which its training data goes (pipelines/release/mlflow_run.py).
-AS_OF_TAG = "as_of"
-
 
 @dataclass(frozen=True)
 class Champion:
@@ -41,14 +38,5 @@ class ChampionCache:
                 self.away, self._ask_at[model] = True, time.monotonic() + RETRY_SECONDS
             else:
                 self.away, self._ask_at[model] = False, time.monotonic() + ASK_SECONDS
-                self._known[model] = (
-                    None if version is None else Champion(version.version, _moment(version.tags.get(AS_OF_TAG)))
-                )
+                self._known[model] = None if version is None else Champion(version.version, version.tags.as_of)
         return self._known.get(model)
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None

@@ -20,7 +20,7 @@ class MonitorMetrics:
         for name, number in LEVELS.items():
             self.severity_level.labels(name).set(number)
         for stream in (Stream.PREDICTIONS, Stream.OUTCOMES):
-            for family in (self.events, self.duplicates, self.too_late, self.rejected):
+            for family in (self.events, self.duplicates, self.too_late):
                 family.labels(stream)
         for cause in ("redis", "lease", "lake", "unforeseen"):
             self.failures.labels(cause)
@@ -107,9 +107,6 @@ class MonitorMetrics:
         )
         self.too_late = Counter(
             "dojo_monitor_too_late_total", "Events that came when their day was closed.", ["stream"], registry=registry
-        )
-        self.rejected = Counter(
-            "dojo_monitor_rejected_total", "Messages set aside (dojo drift rejected).", ["stream"], registry=registry
         )
         self.failures = Counter(
             "dojo_monitor_failures_total", "Rounds that failed and are repeated.", ["cause"], registry=registry

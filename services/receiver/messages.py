@@ -1,11 +1,11 @@
-"""Alerts as messages to people. Pure."""
+"""Alerts as notices to people. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Literal
 
-from dojo.core.state.inbox import RESOLVED, Message, Urgency
+from dojo.core.state.inbox import RESOLVED, Notice, Urgency
 from services.receiver.payload import Alert
 
 Channel = Literal["chat", "pager"]
@@ -19,24 +19,26 @@ _URGENCY: dict[Channel, Urgency] = {"chat": "warning", "pager": "page"}
 _SILENT_LABELS = frozenset({"alertname", "severity", "team", "area", "needs", "model", "job", "instance"})
 
 
-def message_of(alert: Alert, channel: Channel, world_time: datetime | None, wall_time: datetime) -> Message:
-    """The message about an alert, or about its end.
+def team_of(alert: Alert) -> str:
+    return alert.labels.get("team", PLATFORM)
+
+
+def subject_of(alert: Alert) -> str:
+    return alert.labels.get("model") or alert.labels.get("job") or "platform"
+
+
+def notice_of(alert: Alert, channel: Channel) -> Notice:
+    """The notice of an alert, or of its end.
 
     The same alert of the same occasion has the same id whoever sends it how often: it is told once.
     """
-    labels, notes = alert.labels, alert.annotations
-    name, resolved = labels.get("alertname", "?"), alert.status == "resolved"
-    summary = notes.get("summary", name)
-    return Message(
+    resolved = alert.status == "resolved"
+    summary = alert.annotations.get("summary", alert.labels.get("alertname", "?"))
+    return Notice(
         message_id=f"alert:{alert.fingerprint}:{alert.starts_at.isoformat()}:{alert.status}",
         urgency="info" if resolved else _URGENCY[channel],
-        to=labels.get("team", PLATFORM),
-        model=labels.get("model") or labels.get("job") or "platform",
         title=f"{RESOLVED}{summary}" if resolved else summary,
         text="\n".join(_lines(alert, resolved)),
-        source=f"alertmanager/{channel}",
-        world_time=world_time,
-        wall_time=wall_time,
     )
 
 
@@ -55,32 +57,22 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
     return lines
 
 
-def silence_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
+def silence_notice(last: datetime, silent: timedelta) -> Notice:
     """The dead man's switch: `last` is the latest sign of life, or the receiver's start."""
-    return Message(
+    return Notice(
         message_id=f"watchdog:{last.isoformat()}:silent",
         urgency="page",
-        to=PLATFORM,
-        model="platform",
         title="the monitoring is silent: no alert would arrive",
         text=f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
         "Whatever is wrong now, nobody is told.\nRunbook: monitoring/runbooks/Watchdog.md",
-        source="receiver",
-        world_time=world_time,
-        wall_time=wall_time,
     )
 
 
-def recovery_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
+def recovery_notice(last: datetime, silent: timedelta) -> Notice:
     """The end of the silence that began at `last`."""
-    return Message(
+    return Notice(
         message_id=f"watchdog:{last.isoformat()}:back",
         urgency="info",
-        to=PLATFORM,
-        model="platform",
         title=f"{RESOLVED}the monitoring is back",
         text=f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended meanwhile was told to nobody.",
-        source="receiver",
-        world_time=world_time,
-        wall_time=wall_time,
     )

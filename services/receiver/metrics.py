@@ -15,9 +15,6 @@ class ReceiverMetrics:
             ["receiver", "status"],
             registry=registry,
         )
-        self.rejected = Counter(
-            "dojo_receiver_rejected_total", "Requests set aside because they are no notifications.", registry=registry
-        )
         self.undelivered = Counter(
             "dojo_receiver_undelivered_total",
             "Attempts to put something into the inbox that failed; each is repeated.",

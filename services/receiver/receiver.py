@@ -12,20 +12,19 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from dojo.core.events.dead_letters import DeadLetters
+from dojo.core.events.log import Delivery
 from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
-from dojo.core.state.inbox import Inbox
+from dojo.core.state.inbox import Notifier
 from dojo.core.telemetry import Reply
-from services.receiver.messages import message_of, recovery_message, silence_message
+from services.receiver.messages import PLATFORM, notice_of, recovery_notice, silence_notice, subject_of, team_of
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
 from services.receiver.watchdog import Watchdog
 
 Channel = Literal["chat", "pager", "watchdog"]
 CHANNELS: tuple[Channel, ...] = ("chat", "pager", "watchdog")
-
-REJECTED_KEY = "dojo:receiver:rejected"
-REJECTED_KEPT = 100  # bodies of at most a megabyte; enough to see what a wrong producer sends
 
 _log = structlog.get_logger("receiver")
 
@@ -50,7 +49,7 @@ class Receiver(Service):
     ) -> None:
         super().__init__()
         self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
-        self._redis, self._inbox = redis, Inbox(redis)
+        self._redis, self._dead_letters = redis, DeadLetters(redis, "receiver", CHANNELS)
         self._clock, self._watchdog = clock, watchdog
         self._metrics, self._wall = metrics, wall
 
@@ -58,13 +57,14 @@ class Receiver(Service):
         try:
             notification = decode(body)
         except MalformedPayloadError as error:
-            return self._set_aside(body, str(error))
+            return self._set_aside(channel, body, str(error))
         if channel == "watchdog":
             return self._bark(sum(alert.status == "firing" for alert in notification.alerts))
-        told = 0
+        notifier, told = Notifier(self._redis, f"alertmanager/{channel}"), 0
         try:
             for alert in notification.alerts:
-                told += self._inbox.send(message_of(alert, channel, self._world_time(), self._wall()))
+                notice = notice_of(alert, channel)
+                told += notifier.tell(team_of(alert), subject_of(alert), notice, self._world_time())
         except RedisError as error:
             self._metrics.undelivered.inc()
             _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
@@ -79,8 +79,9 @@ class Receiver(Service):
         """Tell of the watchdog's silence, or of its end, until the inbox has taken it."""
         now = self._wall()
         if (change := self._watchdog.untold(now)) is not None:
-            write = silence_message if change.kind == "silent" else recovery_message
-            self._inbox.send(write(change.last, change.lasted, self._world_time(), now))
+            write = silence_notice if change.kind == "silent" else recovery_notice
+            notice = write(change.last, change.lasted)
+            Notifier(self._redis, "receiver").tell(PLATFORM, "platform", notice, self._world_time())
             self._watchdog.told(change)
             _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
         self.say("receiving")
@@ -100,14 +101,10 @@ class Receiver(Service):
             self._metrics.alerts.labels("watchdog", "firing").inc(firing)
         return Reply(200, "heard")
 
-    def _set_aside(self, body: bytes, reason: str) -> Reply:
-        self._metrics.rejected.inc()
-        _log.warning("no notification: set aside", reason=reason, bytes=len(body))
+    def _set_aside(self, channel: Channel, body: bytes, reason: str) -> Reply:
+        request = Delivery(f"{self._wall().timestamp() * 1000:.0f}-0", body)
         try:
-            with self._redis.pipeline() as pipe:
-                pipe.lpush(REJECTED_KEY, body)
-                pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
-                pipe.execute()
+            self._dead_letters.keep(channel, [(request, reason)])
         except RedisError as error:
             return Reply(503, f"it cannot be kept now ({error}): {reason}")
         return Reply(400, reason)

@@ -7,9 +7,7 @@ The log delivers at least once, the recorder writes at most once, and it acknowl
 Killed before the rename: nothing was written, the messages are still pending and come again. Killed after it: they come
 again too, and are dropped by their event ids. `python -m services.recorder` runs it; it takes no arguments.
 
-    rows.py          messages -> events and rejections; events -> rows of the lake
     deduplicate.py   which events are new, and the event ids that each partition holds
-    rejected.py      messages that are no events, kept aside for a human
     ownership.py     one recorder per lake
     recorder.py      the steps above, once per call
     pace.py          how long to wait between two files

@@ -6,7 +6,9 @@ import sys
 from datetime import timedelta
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.service import serve
 from dojo.core.settings import Settings
@@ -16,7 +18,6 @@ from services.recorder.loop import RecorderService
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.ownership import LakeOwnership
 from services.recorder.recorder import Recorder
-from services.recorder.rejected import RejectedMessages
 
 # A batch is up to 15 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
 REDIS_TIMEOUT = timedelta(seconds=5)
@@ -29,7 +30,7 @@ def open_recorder(settings: Settings) -> RecorderService:
         log=RedisEventLog(redis, settings.stream_max_length),
         lake=lake,
         ids=PartitionIds(lake),
-        rejected=RejectedMessages(lake.root / "_rejected"),
+        dead_letters=DeadLetters(redis, "recorder", tuple(Stream)),
         metrics=metrics,
     )
     return RecorderService(recorder, LakeOwnership(lake.root), metrics, RedisWorldClock(redis))

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from dojo.core.events.types import Stream
+from dojo.core.events.types import Event, Stream
 from dojo.core.lake import Lake
-from services.recorder.rows import Received
 
 # Ids kept in memory over all partitions; about 130 bytes each, so 65 MB. Streams write to today's partition, late ones
 # to a few before: partitions that fall out are those nobody writes to, and are read again if somebody does.
@@ -18,6 +17,15 @@ MAXIMUM_IDS = 500_000
 
 # Name, inode, size and modification time (ns) of a file: a replaced file is another file.
 _FileState = tuple[str, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event, the message that carried it, and the day (UTC) whose partition it belongs to."""
+
+    message_id: str
+    event: Event
+    day: date
 
 
 def new_events(received: Sequence[Received], known: Collection[str]) -> list[Received]:

@@ -16,9 +16,6 @@ class RecorderMetrics:
         self.duplicates = Counter(
             "dojo_recorder_duplicates", "Events dropped because the lake had them.", ["stream"], registry=registry
         )
-        self.rejected = Counter(
-            "dojo_recorder_rejected", "Messages set aside because they are no events.", ["stream"], registry=registry
-        )
         self.lag = Gauge("dojo_recorder_lag_messages", "Messages not yet in the lake.", ["stream"], registry=registry)
         self.newest = Gauge(
             "dojo_recorder_newest_world_timestamp_seconds",
@@ -45,6 +42,5 @@ class RecorderMetrics:
         # There before the first of them happens: a counter that appears with its first failure hides it from increase().
         for stream in Stream:
             self.events.labels(stream)
-            self.rejected.labels(stream)
         for cause in CAUSES:
             self.failures.labels(cause)

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 from dojo.core.events.columns import frame_of
+from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import Stream
-from dojo.core.lake import Lake
-from services.recorder.deduplicate import PartitionIds, new_events
+from dojo.core.events.types import EVENT_TYPES, Stream
+from dojo.core.lake import Lake, utc_date
+from services.recorder.deduplicate import PartitionIds, Received, new_events
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.rejected import RejectedMessages
-from services.recorder.rows import Received, parse
 
 GROUP = "recorder"
 CONSUMER = "recorder"  # one per lake, so its name says nothing more
@@ -31,12 +30,12 @@ class Recorder:
     always give back: whatever fails, calling `recover` and then `drain` again is right."""
 
     def __init__(
-        self, log: EventLog, lake: Lake, ids: PartitionIds, rejected: RejectedMessages, metrics: RecorderMetrics
+        self, log: EventLog, lake: Lake, ids: PartitionIds, dead_letters: DeadLetters, metrics: RecorderMetrics
     ) -> None:
         self._log = log
         self._lake = lake
         self._ids = ids
-        self._rejected = rejected
+        self._dead_letters = dead_letters
         self._metrics = metrics
         self._newest: dict[Stream, float] = defaultdict(float)  # world time, unix seconds
 
@@ -63,17 +62,17 @@ class Recorder:
             OSError, polars.exceptions.PolarsError: the lake cannot be written or read; nothing was acknowledged.
             redis.RedisError: the log is out of reach; what was written is dropped as a duplicate next time.
         """
-        received, rejections = parse(stream, deliveries)
+        found, rejected = sift(EVENT_TYPES[stream], deliveries)
         days: dict[date, list[Received]] = defaultdict(list)
-        for one in received:
-            days[one.day].append(one)
+        for delivery, event in found:
+            day = utc_date(event.world_time)
+            days[day].append(Received(delivery.message_id, event, day))
         for day, events in days.items():
             new = new_events(events, self._ids.of(stream, day))
             self._metrics.duplicates.labels(stream).inc(len(events) - len(new))
             if new:
                 self._write(stream, day, new)
-        self._rejected.add(stream, rejections)
-        self._metrics.rejected.labels(stream).inc(len(rejections))
+        self._dead_letters.keep(stream, rejected)
         self._log.acknowledge(stream, GROUP, [delivery.message_id for delivery in deliveries])
 
     def _write(self, stream: Stream, day: date, new: Sequence[Received]) -> None:

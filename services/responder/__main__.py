@@ -7,7 +7,9 @@ import sys
 from functools import partial
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Stream
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import EXIT_WRONG_SETTINGS, serve
@@ -15,12 +17,12 @@ from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.inbox import Inbox
+from dojo.core.state.inbox import Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import WorkOrders
 from services.responder.actions import Actions
-from services.responder.announcements import ResponseAnnouncements
+from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
@@ -35,11 +37,12 @@ REGISTRY_TIMEOUT_SECONDS = 5
 def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
     specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
     audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
-    announcements, metrics = ResponseAnnouncements(audit, Inbox(redis)), ResponderMetrics(specs)
+    announcements, metrics = ResponseAnnouncements(audit, Notifier(redis, RESPONDER)), ResponderMetrics(specs)
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     responder = Responder(
         redis=redis,
         event_log=RedisEventLog(redis, settings.stream_max_length),
+        dead_letters=DeadLetters(redis, "responder", [Stream.VERDICTS]),
         specs=specs,
         clock=RedisWorldClock(redis),
         store=StateStore(redis),

@@ -10,8 +10,7 @@ import structlog
 
 from dojo.core.spec.schema import ModelSpec, Response
 from dojo.core.state.audit import AuditTrail
-from dojo.core.state.clock import wall_now
-from dojo.core.state.inbox import Inbox, Message, Urgency
+from dojo.core.state.inbox import Notice, Notifier, Urgency
 from services.responder.policy import LOOK_AT, remedy, urgency
 from services.responder.state import Action, Incident
 from services.responder.troubles import IncidentNotice
@@ -39,8 +38,8 @@ _log = structlog.get_logger("responder")
 class ResponseAnnouncements:
     """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
 
-    def __init__(self, audit: AuditTrail, inbox: Inbox) -> None:
-        self._audit, self._inbox = audit, inbox
+    def __init__(self, audit: AuditTrail, notifier: Notifier) -> None:
+        self._audit, self._notifier = audit, notifier
 
     def tell(self, spec: ModelSpec, telling: IncidentNotice, now: datetime) -> None:
         """The beginning, change or end of a trouble."""
@@ -50,7 +49,7 @@ class ResponseAnnouncements:
     def hold(self, spec: ModelSpec, trouble: Incident, kind: str, topic: str, held: str, now: datetime) -> None:
         """Nothing is done about a trouble that asks for it, and why; critical ones are a person's then."""
         level: Urgency = "page" if trouble.severity == "critical" and topic in ("paused", "broken_data") else "info"
-        title = f"{spec.name}: no action on {trouble.severity} {trouble.check}: {_first_words(held)}"
+        title = f"no action on {trouble.severity} {trouble.check}: {_first_words(held)}"
         text = f"{trouble.worst.summary}\nWould be next: {kind.replace('_', ' ')}. Held back: {held}."
         self._send(spec, f"{trouble.id}:held:{trouble.changes}:{topic}", level, title, text, now)
 
@@ -58,25 +57,23 @@ class ResponseAnnouncements:
         """What would be done, were this no dry run."""
         what = f"dry run: would have {_past(action)}"
         self._write(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", what, action, {"dry_run": True}, now)
-        title = f"{spec.name}: {what}"
-        self._send(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", "info", title, action.why, now)
+        self._send(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", "info", what, action.why, now)
 
     def began(self, spec: ModelSpec, action: Action, now: datetime) -> None:
         what = _DOING[action.kind].format(version=action.version, to=action.to)
         self._write(spec, f"{action.id}:began", what, action, {}, now)
         if action.kind != "evaluate":  # its trouble's message has said that it comes
-            title = f"{spec.name}: the responder {what}"
             evidence = f"{action.why}\nDecided by {action.verdict}. Why and with what: dojo responder log; stop it: dojo responder pause"
-            self._send(spec, f"{action.id}:began", "warning", title, evidence, now)
+            self._send(spec, f"{action.id}:began", "warning", f"the responder {what}", evidence, now)
 
     def ended(
         self, spec: ModelSpec, action: Action, what: str, after: Mapping[str, Any], level: Urgency, text: str, now: datetime
     ) -> None:
         self._write(spec, f"{action.id}:ended", what, action, after, now)
-        self._send(spec, f"{action.id}:ended", level, f"{spec.name}: {what}", f"{text}\nIt was done because: {action.why}", now)
+        self._send(spec, f"{action.id}:ended", level, what, f"{text}\nIt was done because: {action.why}", now)
 
     def report(self, spec: ModelSpec, trouble: Incident, url: str, now: datetime) -> None:
-        title = f"{spec.name}: drift report on version {trouble.version}"
+        title = f"drift report on version {trouble.version}"
         self._send(spec, f"{trouble.id}:report", "info", title, f"{trouble.check} is {trouble.severity}. {url}", now)
 
     def _write(self, spec: ModelSpec, entry: str, what: str, action: Action, after: Mapping[str, Any], now: datetime) -> None:
@@ -95,32 +92,21 @@ class ResponseAnnouncements:
             _log.info(what, model=spec.name, action=action.id, why=action.why)
 
     def _send(self, spec: ModelSpec, occasion: str, level: Urgency, title: str, text: str, now: datetime) -> None:
-        self._inbox.send(
-            Message(
-                message_id=f"responder:{occasion}",
-                urgency=level,
-                to=spec.owner,
-                model=spec.name,
-                title=title,
-                text=text,
-                source=RESPONDER,
-                world_time=now,
-                wall_time=wall_now(),
-            )
-        )
+        notice = Notice(f"responder:{occasion}", level, f"{spec.name}: {title}", text)
+        self._notifier.tell(spec.owner, spec.name, notice, now)
 
 
 def trouble_message(model: str, telling: IncidentNotice, response: Response) -> tuple[Urgency, str, str]:
-    """Urgency, title and text."""
+    """Urgency, title after the model's name, and text."""
     trouble = telling.trouble
     version, check = trouble.version, trouble.check
     match telling.news:
         case "ended":
             text = f"It began at {trouble.since:%Y-%m-%d %H:%M}. {trouble.worst.summary}"
-            return "info", f"{model}: {check} of version {version} is over", text
+            return "info", f"{check} of version {version} is over", text
         case "replaced":
             text = f"It began at {trouble.since:%Y-%m-%d %H:%M} and was {trouble.severity} when the version lost its traffic."
-            return "info", f"{model}: {check} of version {version} went with the version", text
+            return "info", f"{check} of version {version} went with the version", text
     severity = trouble.severity
     now = f"is {severity}" if telling.news == "began" else f"is {severity} now"
     found = "".join(f"\n  {finding}" for finding in trouble.worst.findings)
@@ -129,7 +115,7 @@ def trouble_message(model: str, telling: IncidentNotice, response: Response) -> 
         f"{trouble.worst.summary}{found}\nSince {trouble.since:%Y-%m-%d %H:%M} (world time). {intended}.\n"
         f"Look at: {LOOK_AT[check].format(model=model)}"
     )
-    return urgency(check, severity), f"{model}: {check} of version {version} {now}", text
+    return urgency(check, severity), f"{check} of version {version} {now}", text
 
 
 def _past(action: Action) -> str:

@@ -8,7 +8,6 @@ from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-from dojo.core.events.types import Stream
 from dojo.core.judging.drift import Severity
 from services.responder.state import ActionKind
 
@@ -31,9 +30,6 @@ class ResponderMetrics:
         self.verdicts = Counter(
             "dojo_responder_verdicts_total", "Verdicts that were read.", ["model", "severity"], registry=registry
         )
-        self.rejected = Counter(
-            "dojo_responder_rejected_total", "Messages that are no verdict of a known model.", ["stream"], registry=registry
-        )
         self.lag = Gauge("dojo_responder_lag_messages", "Messages not yet taken in.", ["stream"], registry=registry)
         self.failures = Counter(
             "dojo_responder_failures_total", "Rounds that failed and are tried again.", ["cause"], registry=registry
@@ -47,4 +43,3 @@ class ResponderMetrics:
                 self.verdicts.labels(model, severity)
         for cause in ("redis", "registry", "unforeseen"):
             self.failures.labels(cause)
-        self.rejected.labels(Stream.VERDICTS)

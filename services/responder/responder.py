@@ -16,8 +16,9 @@ import msgspec
 import structlog
 from redis import Redis
 
+from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, RedisEventLog
-from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.events.types import Stream, Verdict
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import WorldClock
 from dojo.core.state.responder_control import Control, Switched, read_control
@@ -38,9 +39,6 @@ BATCH = 200
 # last word. Short beside what is begun, which takes minutes.
 SETTLE_SECONDS = 1.0
 
-DEAD_LETTERS_KEY = "dojo:responder:dead-letters"
-DEAD_LETTERS_KEPT = 1000
-
 _NO_WAIT = timedelta(milliseconds=1)
 
 # As `dojo responder dry-run on` leaves it; of a process that was started with --dry-run.
@@ -56,6 +54,7 @@ class Responder:
         self,
         redis: Redis,
         event_log: RedisEventLog,
+        dead_letters: DeadLetters,
         specs: Mapping[str, ModelSpec],
         clock: WorldClock,
         store: StateStore,
@@ -68,7 +67,8 @@ class Responder:
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """dry_run: as if `dojo responder dry-run on` had been said. settle_seconds: see SETTLE_SECONDS."""
-        self._redis, self._log, self._specs, self._clock, self._store = redis, event_log, specs, clock, store
+        self._redis, self._log, self._dead_letters = redis, event_log, dead_letters
+        self._specs, self._clock, self._store = specs, clock, store
         self._situation, self._actions, self._announcements = situation, actions, announcements
         self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
         self._settle_seconds = settle_seconds
@@ -90,9 +90,10 @@ class Responder:
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Tell, remember, acknowledge: in this order. Whatever dies in between is repeated, and told once."""
         by_model: dict[str, list[Verdict]] = {}
-        for delivery in deliveries:
-            if (verdict := self._decoded(delivery)) is not None:
-                by_model.setdefault(verdict.model, []).append(verdict)
+        found, rejected = sift(Verdict, deliveries, self._fault)
+        self._dead_letters.keep(Stream.VERDICTS, rejected)
+        for _, verdict in found:
+            by_model.setdefault(verdict.model, []).append(verdict)
         now = self._clock.now()
         for model, verdicts in by_model.items():
             before = state = self._store.load(model)
@@ -187,21 +188,8 @@ class Responder:
         _log.warning("the world was set back: what was known of it is forgotten", model=state.model)
         return ModelState(model=state.model, revision=state.revision)
 
-    def _decoded(self, delivery: Delivery) -> Verdict | None:
-        try:
-            event = decode(Stream.VERDICTS, delivery.payload)
-            assert isinstance(event, Verdict)
-            if event.model not in self._specs:
-                raise MalformedEventError(f"verdicts: there is no model {event.model!r}")
-        except MalformedEventError as error:
-            self._metrics.rejected.labels(Stream.VERDICTS).inc()
-            _log.warning("set aside", message_id=delivery.message_id, reason=str(error), kept_in=DEAD_LETTERS_KEY)
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.lpush(DEAD_LETTERS_KEY, delivery.payload)
-                pipe.ltrim(DEAD_LETTERS_KEY, 0, DEAD_LETTERS_KEPT - 1)
-                pipe.execute()
-            return None
-        return event
+    def _fault(self, verdict: Verdict) -> str:
+        return "" if verdict.model in self._specs else f"verdicts: there is no model {verdict.model!r}"
 
     def _show(self, state: ModelState, control: Control) -> None:
         self._metrics.paused.set(bool(control.paused))

@@ -13,7 +13,7 @@ from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.inbox import Inbox
+from dojo.core.state.inbox import Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from services.rollout.announcements import RolloutAnnouncements
@@ -37,7 +37,7 @@ def open_rollout(settings: Settings) -> RolloutService:
         journal=Journal(Rollouts(redis), clock),
         reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
         champions=RoleChanges(registry, RouteTable(redis), audit),
-        announcements=RolloutAnnouncements(audit, Inbox(redis), metrics),
+        announcements=RolloutAnnouncements(audit, Notifier(redis, "rollout"), metrics),
         clock=clock,
         metrics=metrics,
     )

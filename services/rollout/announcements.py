@@ -12,11 +12,9 @@ import structlog
 
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.state.audit import AuditTrail
-from dojo.core.state.clock import wall_now
-from dojo.core.state.inbox import Inbox, Message, Urgency
+from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.rollouts import Rollout, Transition
 from services.rollout.metrics import RolloutMetrics
-from services.rollout.silence import Notice
 
 # Who moves a rollout when nobody asked for it.
 CONTROLLER = "rollout"
@@ -30,10 +28,8 @@ _log = structlog.get_logger("rollout")
 class RolloutAnnouncements:
     """Tells each transition once. Raises redis.RedisError when Redis is out of reach: repeat it."""
 
-    def __init__(self, audit: AuditTrail, inbox: Inbox, metrics: RolloutMetrics) -> None:
-        self._audit = audit
-        self._inbox = inbox
-        self._metrics = metrics
+    def __init__(self, audit: AuditTrail, notifier: Notifier, metrics: RolloutMetrics) -> None:
+        self._audit, self._notifier, self._metrics = audit, notifier, metrics
         self._told: dict[str, tuple[str, int]] = {}  # model -> rollout and how much of its history is known to be told
 
     def tell(self, rollout: Rollout, owner: str) -> None:
@@ -46,23 +42,7 @@ class RolloutAnnouncements:
 
     def warn(self, rollout: Rollout, notice: Notice, owner: str, now: datetime) -> None:
         """Send a notice about a stage, once."""
-        self._send(rollout, f"rollout:{rollout.id}:{notice.key}", owner, now, ("warning", notice.title, notice.text))
-
-    def _send(self, rollout: Rollout, key: str, owner: str, now: datetime, message: tuple[Urgency, str, str]) -> None:
-        urgency, title, text = message
-        self._inbox.send(
-            Message(
-                message_id=key,
-                urgency=urgency,
-                to=owner,
-                model=rollout.model,
-                title=title,
-                text=text,
-                source="rollout",
-                world_time=now,
-                wall_time=wall_now(),
-            )
-        )
+        self._notifier.tell(owner, rollout.model, notice, now)
 
     def _tell(self, rollout: Rollout, step: Transition, key: str, owner: str) -> None:
         what = f"rollout of version {rollout.version}: {step.before or 'started'} -> {step.after}"
@@ -77,8 +57,8 @@ class RolloutAnnouncements:
             after=step.after,
             world_time=step.world_time,
         )
-        if (message := _message(rollout, step)) is not None:
-            self._send(rollout, key, owner, step.world_time, message)
+        if (notice := _notice(rollout, step, key)) is not None:
+            self._notifier.tell(owner, rollout.model, notice, step.world_time)
         if entry is not None:
             if step.before is None:
                 self._metrics.started.labels(rollout.model).inc()
@@ -87,14 +67,15 @@ class RolloutAnnouncements:
             _log.info(what, model=rollout.model, who=step.who, why=step.why)
 
 
-def _message(rollout: Rollout, step: Transition) -> tuple[Urgency, str, str] | None:
-    """Urgency, title and text for the transitions that people want to know of."""
+def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
+    """What people want to know of a transition, if anything."""
     name, version = rollout.model, rollout.version
     if step.before == step.after:  # paused, resumed: whoever did it knows
         return None
     match step.after:
         case Stage.AWAITING_APPROVAL:
-            return (
+            return Notice(
+                key,
                 "warning",
                 f"{name}: version {version} waits for approval",
                 f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo models approve {name} --why ... "
@@ -102,23 +83,26 @@ def _message(rollout: Rollout, step: Transition) -> tuple[Urgency, str, str] | N
             )
         case Stage.WATCH:
             text = f"Version {rollout.champion} stays warm beside it while it is watched: dojo rollout show {name}"
-            return "info", f"{name}: version {version} is champion and has all the traffic", f"{step.why}. {text}"
+            return Notice(key, "info", f"{name}: version {version} is champion and has all the traffic", f"{step.why}. {text}")
         case Stage.ROLLING_BACK:
             automatic = step.who == CONTROLLER
-            return (
+            return Notice(
+                key,
                 "page" if automatic else "info",
                 f"{name}: version {version} is taken back {'' if automatic else f'by {step.who} '}during {step.before}",
                 f"{step.why}. All traffic goes to version {rollout.champion}. What was measured: dojo rollout show {name}",
             )
         case Stage.ROLLED_BACK if ROLES_UNCHANGED in step.why:
-            return (
+            return Notice(
+                key,
                 "page",
                 f"{name}: version {version} is taken back, and the registry does not say so",
                 f"{step.why}. Give the role to the version that answers: dojo models promote {name}@VERSION --why ...",
             )
         case Stage.DONE:
             unjudged = [look.check for look in step.looks if look.verdict == "insufficient_data"]
-            return (
+            return Notice(
+                key,
                 "warning" if unjudged else "info",
                 f"{name}: the rollout of version {version} is done"
                 + (f", {' and '.join(unjudged)} unjudged" if unjudged else ""),

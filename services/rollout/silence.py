@@ -6,13 +6,13 @@ does not start) traffic stays on the route before, and a stage would wait for ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dojo.core.judging.rollout.checks import WARN_AFTER, in_minutes
 from dojo.core.judging.rollout.evidence import Evidence, stage_time
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.load import ModelSpec
+from dojo.core.state.inbox import Notice
 from dojo.core.state.rollouts import Rollout
 
 # Shadow and canary only: in the watch stage the version is champion, and a silence of the shop says nothing against it.
@@ -23,15 +23,6 @@ FAR_PAST = 5
 
 # A controller that was away, or the machine asleep: not waited for.
 _LONGEST_LOOK = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A message for the owner. `key` names the occasion within the rollout."""
-
-    key: str
-    title: str
-    text: str
 
 
 def wait(evidence: Evidence, world: datetime, wall: datetime, heard: bool) -> None:
@@ -59,7 +50,8 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
     if evidence.waited >= WARN_AFTER:
         what = "has never been served" if evidence.since is None else "has stopped being served"
         return Notice(
-            f"{stage}:silent",
+            f"rollout:{rollout.id}:{stage}:silent",
+            "warning",
             f"{name}: the {stage} route of version {version} {what}",
             f"No request followed it for {in_minutes(evidence.waited)}. Either nobody asks, or the gateway cannot serve a version: "
             f"dojo routes show {name}",
@@ -71,7 +63,8 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
         and requests < spec.rollout.minimum_requests
     ):
         return Notice(
-            f"{stage}:late",
+            f"rollout:{rollout.id}:{stage}:late",
+            "warning",
             f"{name}: {stage} of version {version} takes {FAR_PAST} times its time, for lack of requests",
             f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo rollout promote {name} --why ... "
             f"or dojo rollout abort {name} --why ...",

@@ -6,6 +6,7 @@ import sys
 from datetime import datetime
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.service import serve
 from dojo.core.settings import Settings
@@ -14,7 +15,7 @@ from feature_repo.store import open_store
 from services.streamer.feast_push import feast_push
 from services.streamer.loop import StreamerService
 from services.streamer.metrics import StreamerMetrics
-from services.streamer.streamer import Streamer
+from services.streamer.streamer import STREAM, Streamer
 from services.streamer.windows import RedisWindows
 
 
@@ -29,7 +30,8 @@ def open_streamer(settings: Settings) -> StreamerService:
         except ClockNotSetError:
             return None
 
-    streamer = Streamer(event_log, redis, RedisWindows(redis), feast_push(store), metrics, world_now)
+    dead_letters = DeadLetters(redis, "streamer", [STREAM])
+    streamer = Streamer(event_log, dead_letters, RedisWindows(redis), feast_push(store), metrics, world_now)
     return StreamerService(streamer, event_log, redis, world_now, metrics)
 
 

@@ -10,9 +10,6 @@ class StreamerMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.events = Counter("dojo_streamer_events_total", "Transactions applied to the online store.", registry=registry)
-        self.malformed = Counter(
-            "dojo_streamer_malformed_total", "Messages set aside because they are no transactions.", registry=registry
-        )
         self.errors = Counter("dojo_streamer_errors_total", "Rounds that failed and were tried again.", registry=registry)
         self.lag = Gauge("dojo_streamer_lag_messages", "Transactions not yet acknowledged.", registry=registry)
         self.age = Gauge(

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import structlog
-from redis import Redis
-
+from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import MalformedEventError, Stream, Transaction, decode
+from dojo.core.events.types import Stream, Transaction
 from feature_repo.catalog import CUSTOMER_ACTIVITY, ENTITY_KEYS, MERCHANT_ACTIVITY, View
 from services.streamer import activity
 from services.streamer.metrics import StreamerMetrics
 from services.streamer.windows import RedisWindows, SlidingWindow
 
+STREAM = Stream.TRANSACTIONS
 GROUP = "streamer"
 
 # One name for every incarnation: a restarted streamer finds what its predecessor left under its own name.
@@ -30,15 +29,10 @@ BATCH = 500
 # entity's window would start there, and every real payment would look too old for it.
 FUTURE_TOLERANCE = timedelta(days=1)
 
-DEAD_LETTERS_KEY = "dojo:streamer:dead-letters"
-DEAD_LETTERS_KEPT = 1000
-
 _ACTIVITY: dict[str, Callable[[SlidingWindow], dict[str, float]]] = {
     CUSTOMER_ACTIVITY.name: activity.customer_activity,
     MERCHANT_ACTIVITY.name: activity.merchant_activity,
 }
-
-log = structlog.get_logger()
 
 
 class OnlinePush(Protocol):
@@ -61,31 +55,40 @@ class Streamer:
     def __init__(
         self,
         event_log: EventLog,
-        redis: Redis,
+        dead_letters: DeadLetters,
         windows: RedisWindows,
         push: OnlinePush,
         metrics: StreamerMetrics,
         world_now: Callable[[], datetime | None],
     ) -> None:
         """world_now: None while the world has no time (its history is being built)."""
-        self._log, self._redis, self._windows, self._push, self._metrics = event_log, redis, windows, push, metrics
-        self._world_now = world_now
+        self._log, self._dead_letters, self._windows = event_log, dead_letters, windows
+        self._push, self._metrics, self._world_now = push, metrics, world_now
 
     def next_round(self, block: timedelta) -> Round:
         """Apply up to BATCH new messages, waiting at most `block` for the first."""
-        return self.apply(self._log.read(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, block))
+        return self.apply(self._log.read(STREAM, GROUP, CONSUMER, BATCH, block))
 
     def reclaim_round(self, idle: timedelta) -> Round:
         """Apply up to BATCH messages that were delivered longer than `idle` ago and never acknowledged."""
-        return self.apply(self._log.reclaim(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, idle))
+        return self.apply(self._log.reclaim(STREAM, GROUP, CONSUMER, BATCH, idle))
 
     def apply(self, deliveries: Sequence[Delivery]) -> Round:
         """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
-        transactions, malformed = self._decoded(deliveries)
+        now = self._world_now()
+        latest = now + FUTURE_TOLERANCE if now is not None else None
+
+        def fault(event: Transaction) -> str:
+            if latest is None or event.world_time <= latest:
+                return ""
+            return f"transactions: world_time {event.world_time} lies ahead of the world"
+
+        found, rejected = sift(Transaction, deliveries, fault)
+        transactions = [event for _, event in found]
         for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
             self._bring_online(view, transactions)
-        self._set_aside(malformed)
-        self._log.acknowledge(Stream.TRANSACTIONS, GROUP, [delivery.message_id for delivery in deliveries])
+        self._dead_letters.keep(STREAM, rejected)
+        self._log.acknowledge(STREAM, GROUP, [delivery.message_id for delivery in deliveries])
         self._metrics.events.inc(len(transactions))
         return Round(len(deliveries), max((event.world_time for event in transactions), default=None))
 
@@ -103,28 +106,3 @@ class Streamer:
         ]
         with self._metrics.push_seconds.time():
             self._push(view.name, rows)
-
-    def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[list[Transaction], list[tuple[Delivery, str]]]:
-        """The batch's transactions, and what is none with the reason."""
-        now = self._world_now()
-        transactions, malformed = [], []
-        for delivery in deliveries:
-            try:
-                event = decode(Stream.TRANSACTIONS, delivery.payload)
-                assert isinstance(event, Transaction)
-                if now is not None and event.world_time > now + FUTURE_TOLERANCE:
-                    raise MalformedEventError(f"transactions: world_time {event.world_time} lies ahead of the world ({now})")
-            except MalformedEventError as error:
-                malformed.append((delivery, str(error)))
-            else:
-                transactions.append(event)
-        return transactions, malformed
-
-    def _set_aside(self, malformed: Sequence[tuple[Delivery, str]]) -> None:
-        for delivery, reason in malformed:
-            self._metrics.malformed.inc()
-            log.warning("malformed message set aside", message_id=delivery.message_id, reason=reason, kept_in=DEAD_LETTERS_KEY)
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.lpush(DEAD_LETTERS_KEY, delivery.payload)
-                pipe.ltrim(DEAD_LETTERS_KEY, 0, DEAD_LETTERS_KEPT - 1)
-                pipe.execute()

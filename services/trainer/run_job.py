@@ -7,52 +7,64 @@ refused: repeating it as things are ends the same, 4 it was not begun, because a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from dojo.core.settings import load_settings
+from dojo.core.settings import Settings, load_settings
 from dojo.core.telemetry import configure_logging
 from pipelines import tasks
 from pipelines.retraining import run_retraining
 from pipelines.training.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RetrainingRunningError
 from pipelines.training.job import Job
 
+T = TypeVar("T")
+
 _log = structlog.get_logger("retraining")
 
 
 def main(arguments: list[str]) -> int:
-    settings = load_settings()
-    configure_logging("retraining", settings.log_level)
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    settings, job = asked(Job)
 
     def progress(step: str, share: float) -> None:
         if share == 0:
             _log.info("step", model=job.model, job=job.key, step=step)
 
+    run = getattr(tasks, arguments[0]) if arguments else run_retraining
+    return answer(lambda: run(job, settings, progress), model=job.model, job=job.key)
+
+
+def asked(kind: type[T]) -> tuple[Settings, T]:
+    """The settings, and what standard input asks for."""
+    settings = load_settings()
+    configure_logging("retraining", settings.log_level)
+    return settings, msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
+
+
+def answer(work: Callable[[], Mapping[str, Any]], **about: str) -> int:
+    """Do the work and write its answer as one line, the last one: libraries may print before it. Returns the exit code.
+
+    Args:
+        about: What the log says of the work.
+    """
     try:
-        answer = getattr(tasks, arguments[0])(job, settings, progress) if arguments else run_retraining(job, settings, progress)
+        said, code = work(), 0
+        _log.info("ended", **about, outcome=said.get("outcome"))
     except RetrainingRunningError as error:
-        _log.info("not begun", model=job.model, job=job.key, why=str(error))
+        _log.info("not begun", **about, why=str(error))
         return EXIT_BUSY
-    except tasks.REFUSALS as error:
-        _log.error("refused", model=job.model, job=job.key, error=f"{type(error).__name__}: {error}")
-        write_answer({"error": f"{type(error).__name__}: {error}"})
-        return EXIT_REFUSED
     except Exception as error:  # the outermost place: it is logged, and the exit code tells
-        _log.exception("failed", model=job.model, job=job.key)
-        write_answer({"error": f"{type(error).__name__}: {error}"})
-        return EXIT_FAILED
-    _log.info("ended", model=job.model, job=job.key, outcome=answer.get("outcome"))
-    write_answer(answer)
-    return 0
-
-
-def write_answer(answer: Mapping[str, Any]) -> None:
-    """As one line, the last one: what libraries print comes before it."""
-    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+        said = {"error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, tasks.REFUSALS):
+            code = EXIT_REFUSED
+            _log.error("refused", **about, **said)
+        else:
+            code = EXIT_FAILED
+            _log.exception("failed", **about)
+    sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+    return code
 
 
 if __name__ == "__main__":

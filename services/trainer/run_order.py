@@ -16,19 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-import structlog
 
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
-from dojo.core.settings import Settings, load_settings
+from dojo.core.settings import Settings
 from dojo.core.spec.load import load_spec
-from dojo.core.telemetry import configure_logging
-from pipelines import tasks
-from pipelines.training.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RefusedError, RetrainingRunningError
+from pipelines.training.errors import RefusedError, RetrainingRunningError
 from services.trainer.order_executor import AskedOrder
-from services.trainer.run_job import write_answer
-
-_log = structlog.get_logger("retraining")
+from services.trainer.run_job import answer, asked
 
 
 class WrongOrderError(RefusedError):
@@ -36,25 +31,8 @@ class WrongOrderError(RefusedError):
 
 
 def main() -> int:
-    settings = load_settings()
-    configure_logging("retraining", settings.log_level)
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=AskedOrder)
-    order = asked.order
-    try:
-        answer = execute(asked, settings)
-    except RetrainingRunningError as error:
-        _log.info("not begun", model=order.model, order=order.id, why=str(error))
-        return EXIT_BUSY
-    except tasks.REFUSALS as error:
-        _log.error("refused", model=order.model, order=order.id, error=f"{type(error).__name__}: {error}")
-        write_answer({"error": f"{type(error).__name__}: {error}"})
-        return EXIT_REFUSED
-    except Exception as error:  # the outermost place: it is logged, and the exit code tells
-        _log.exception("failed", model=order.model, order=order.id)
-        write_answer({"error": f"{type(error).__name__}: {error}"})
-        return EXIT_FAILED
-    write_answer(answer)
-    return 0
+    settings, order = asked(AskedOrder)
+    return answer(lambda: execute(order, settings), model=order.order.model, order=order.order.id)
 
 
 def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:

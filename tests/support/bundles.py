@@ -19,7 +19,6 @@ import onnx
 from onnx import TensorProto
 
 from dojo.core.registry.bundle import (
-    BUNDLE_HASH_TAG,
     MODEL_FILE,
     PARITY_FILE,
     PROFILE_FILE,
@@ -28,6 +27,7 @@ from dojo.core.registry.bundle import (
     Parity,
     write_bundle,
 )
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import SERVICES, VIEWS
 from pipelines.release.tracking import tracking_client
@@ -220,7 +220,7 @@ def register_champion(registry: ModelRegistry, bundle: Path, sha256: str, model:
     experiment_id = experiment.experiment_id if experiment else client.create_experiment("tests")
     run = client.create_run(experiment_id)
     client.log_artifacts(run.info.run_id, str(bundle), "bundle")
-    version = registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", {BUNDLE_HASH_TAG: sha256})
+    version = registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
     registry.set_alias(model, CHAMPION, version.version)
     return version
 

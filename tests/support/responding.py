@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Finding, Severity
@@ -20,12 +21,12 @@ from dojo.core.registry.versions import ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.clock import ManualClock, wall_now
-from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
 from services.responder.actions import Actions
-from services.responder.announcements import ResponseAnnouncements
+from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
@@ -85,10 +86,11 @@ class Surroundings:
         """What a new process goes round with, to go step by step."""
         client = redis or self.redis
         audit, orders, rollouts, routes = AuditTrail(client), WorkOrders(client), Rollouts(client), RouteTable(client)
-        announcements = ResponseAnnouncements(audit, Inbox(client))
+        announcements = ResponseAnnouncements(audit, Notifier(client, RESPONDER))
         return Responder(
             redis=client,
             event_log=RedisEventLog(client, 10_000),
+            dead_letters=DeadLetters(client, "responder"),
             specs={self.model: self.spec},
             clock=self.clock,
             store=StateStore(client),

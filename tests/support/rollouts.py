@@ -19,11 +19,12 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Prediction
 from dojo.core.judging.rollout.evidence import longest_silence
 from dojo.core.registry.promotion import RoleChanges
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.spec.load import ModelSpec, load_spec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import WorldClock, wall_now
-from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
@@ -50,7 +51,7 @@ def register_versions(registry: ModelRegistry, model: str, count: int = 2) -> li
     versions = []
     for _ in range(count):
         run = tracking_client(registry).create_run(experiment_id)
-        versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", {}).version)
+        versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags()).version)
     registry.set_alias(model, CHAMPION, versions[0])
     registry.set_alias(model, CHALLENGER, versions[1])
     return versions
@@ -82,7 +83,7 @@ class Stage:
             journal=Journal(self.rollouts, self.clock),
             reader=EventReader(self.log),
             champions=RoleChanges(self.registry, self.routes, self.audit),
-            announcements=RolloutAnnouncements(self.audit, self.inbox, self.metrics),
+            announcements=RolloutAnnouncements(self.audit, Notifier(self.redis, "rollout"), self.metrics),
             clock=self.clock,
             metrics=self.metrics,
             wall=self.wall,

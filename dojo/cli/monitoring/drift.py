@@ -128,29 +128,6 @@ def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
         out.print(snippet(found), highlight=False)
 
 
-@app.command()
-def rejected(
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=500)] = 20, as_json: JsonFlag = False
-) -> None:
-    """Messages that the monitor set aside because they are no events: which, why, and a copy.
-
-    Example: dojo drift rejected --limit 1 --json
-    """
-    from rich.table import Table
-
-    from services.monitor.counting.state import rejected as read
-
-    with CommandContext() as here:
-        found = read(here.redis, limit)
-    if as_json:
-        print_json(found)
-        return
-    table = Table("stream", "message", "reason", "payload")
-    for one in found:
-        table.add_row(one.stream, one.message_id, one.reason, one.payload[:200])
-    out.print(table if found else "nothing was set aside")
-
-
 def _records(here: CommandContext, model: str) -> MonitorRecords:
     from services.monitor.judging.records import MonitorRecords
 

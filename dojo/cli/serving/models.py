@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
-from dojo.core.registry.versions import APPROVAL_TAG, GATE_TAG, ROLLED_BACK_TAG, ModelRegistry, Version
+from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
+from dojo.core.registry.versions import ModelRegistry, Version
 
 if TYPE_CHECKING:
     from dojo.actions.roles import Roles
@@ -43,10 +42,10 @@ def list_(as_json: JsonFlag = False) -> None:
             version.model,
             version.version,
             ", ".join(_roles(version)) or "-",
-            tags.get(GATE_TAG, "-"),
-            escape(_approval(tags).get("who", "-")),
-            tags.get("metric.pr_auc", "-")[:6],
-            tags.get("as_of", "-")[:16],
+            tags.gate_verdict or "-",
+            escape(tags.approval.who) if tags.approval else "-",
+            f"{tags.metrics['pr_auc']:.4f}" if "pr_auc" in tags.metrics else "-",
+            f"{tags.as_of:%Y-%m-%dT%H:%M}" if tags.as_of else "-",
         )
     out.print(table)
 
@@ -64,19 +63,21 @@ def show(
     with CommandContext() as here:
         found = _find(here.registry, model, wanted or "champion")
     if as_json:
-        print_json({**_summary(found), "run_id": found.run_id, "source": found.source, "tags": dict(found.tags)})
+        print_json({**_summary(found), "run_id": found.run_id, "source": found.source, "tags": found.tags.raw})
         return
     table = Table(title=f"{found.model} version {found.version}", title_justify="left", show_header=False)
     table.add_row("roles", ", ".join(found.aliases) or "-")
-    table.add_row("gate", found.tags.get(GATE_TAG, "-"))
-    approval = _approval(found.tags)
-    table.add_row("approval", escape(f"{approval['who']}, {approval['when']}: {approval['why']}") if approval else "-")
-    if ROLLED_BACK_TAG in found.tags:
-        table.add_row("rolled back", escape(found.tags[ROLLED_BACK_TAG]))
+    tags = found.tags
+    table.add_row("gate", tags.gate_verdict or "-")
+    table.add_row(
+        "approval", escape(f"{tags.approval.who}, {tags.approval.when}: {tags.approval.why}") if tags.approval else "-"
+    )
+    if tags.rolled_back is not None:
+        table.add_row("rolled back", escape(tags.rolled_back))
     table.add_row("run", found.run_id)
     table.add_row("source", found.source)
-    for name, value in sorted(found.tags.items()):
-        if name not in (GATE_TAG, APPROVAL_TAG, ROLLED_BACK_TAG):
+    for name, value in sorted(tags.raw.items()):
+        if name not in (GATE_VERDICT, APPROVAL, ROLLED_BACK):
             table.add_row(name, escape(value))
     out.print(table)
 
@@ -173,23 +174,18 @@ def _find(registry: ModelRegistry, model: str, wanted: str) -> Version:
 
 
 def _roles(version: Version) -> list[str]:
-    return [*version.aliases, *(["rolled back"] if ROLLED_BACK_TAG in version.tags else [])]
-
-
-def _approval(tags: Mapping[str, str]) -> Mapping[str, str]:
-    """who, when and why, as `dojo models approve` wrote them; empty when nobody approved."""
-    return msgspec.json.decode(tags[APPROVAL_TAG], type=dict[str, str]) if APPROVAL_TAG in tags else {}
+    return [*version.aliases, *(["rolled back"] if version.tags.rolled_back is not None else [])]
 
 
 def _summary(version: Version) -> dict[str, object]:
-    metrics = {name.removeprefix("metric."): float(value) for name, value in version.tags.items() if name.startswith("metric.")}
+    tags = version.tags
     return {
         "model": version.model,
         "version": version.version,
         "aliases": list(version.aliases),
-        "gate": version.tags.get(GATE_TAG),
-        "approval": _approval(version.tags) or None,
-        "rolled_back": version.tags.get(ROLLED_BACK_TAG),
-        "as_of": version.tags.get("as_of"),
-        "metrics": metrics,
+        "gate": tags.gate_verdict,
+        "approval": tags.approval,
+        "rolled_back": tags.rolled_back,
+        "as_of": tags.as_of.isoformat() if tags.as_of else None,
+        "metrics": tags.metrics,
     }

@@ -146,9 +146,9 @@ def show(
     """
     from rich.markdown import Markdown
 
-    from dojo.core.registry.versions import GATE_TAG, ModelRegistry
+    from dojo.core.registry.versions import ModelRegistry
     from pipelines.gate.report import markdown
-    from pipelines.release.job_runs import logged_decision, newest_run_with
+    from pipelines.release.job_runs import logged_decision, newest_judged_run
 
     model, _, number = version.partition("@")
     if not model:
@@ -159,7 +159,7 @@ def show(
         if number:
             run_id = registry.get(model, number).run_id
         else:
-            run = newest_run_with(registry, model, GATE_TAG)
+            run = newest_judged_run(registry, model)
             if run is None:
                 raise fail(f"{model}: the gate has decided about nothing yet", f"dojo retrain {model}")
             run_id = run.info.run_id

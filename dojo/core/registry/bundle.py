@@ -25,9 +25,6 @@ PARITY_FILE = "parity.json"
 PROFILE_FILE = "reference_profile.json"
 HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
 
-# Registry tag that carries the SHA-256 of bundle.json.
-BUNDLE_HASH_TAG = "bundle_sha256"
-
 # Largest difference of a probability that still counts as the same model: float32 sums over a few hundred trees
 # agree to 5e-7; a wrong model or a wrong column order differs in the second digit.
 PARITY_TOLERANCE = 1e-5

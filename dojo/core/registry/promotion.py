@@ -15,7 +15,8 @@ from datetime import datetime
 from uuid import uuid4
 
 from dojo.core.registry.errors import NoPreviousChampionError, UnknownVersionError
-from dojo.core.registry.versions import AUDIT_TAG_PREFIX, CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteTable, Strategy
@@ -164,7 +165,7 @@ class RoleChanges:
             )
             newest = self._newest_champion_entry(model)
         if newest is not None:
-            self.registry.set_tag(model, version, f"{AUDIT_TAG_PREFIX}{newest.sequence}", newest.hash)
+            self.registry.tag(model, version, VersionTags(anchors={newest.sequence: newest.hash}))
 
     def _newest_champion_entry(self, model: str) -> Entry | None:
         """The trail's last word on who is champion."""
@@ -179,11 +180,10 @@ def _serves_the_same(one: Route, other: Route) -> bool:
 def anchors(registry: ModelRegistry) -> Mapping[int, str]:
     """The audit entries that the registry remembers: sequence -> hash. Raises RegistryUnavailableError."""
     return {
-        int(name.removeprefix(AUDIT_TAG_PREFIX)): value
+        sequence: value
         for model in registry.models()
         for version in registry.versions(model)
-        for name, value in version.tags.items()
-        if name.startswith(AUDIT_TAG_PREFIX)
+        for sequence, value in version.tags.anchors.items()
     }
 
 

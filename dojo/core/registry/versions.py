@@ -6,27 +6,17 @@ Roles are registry aliases: `champion` is the version that answers traffic, `cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.mlflow_api import MlflowApi, ModelVersion
+from dojo.core.registry.tags import ROLLED_BACK, VersionTags
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS_CHAMPION = "previous_champion"
-
-# Tags of a version beside its reproducibility record: the gate's verdict, who approved it and why, why it was taken back, and as
-# `audit.<sequence>` the hash of each audit entry that made it champion (dojo/core/state/audit.py says what for).
-GATE_TAG = "gate_verdict"
-APPROVAL_TAG = "approval"
-ROLLED_BACK_TAG = "rolled_back"
-AUDIT_TAG_PREFIX = "audit."
-
-# Address of the version's newest drift report, a page in its run's artifacts (pipelines/drift_report).
-DRIFT_REPORT_TAG = "drift_report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +27,7 @@ class Version:
     version: str
     run_id: str
     source: str
-    tags: Mapping[str, str]
+    tags: VersionTags
     aliases: tuple[str, ...]
 
 
@@ -78,14 +68,14 @@ class ModelRegistry:
         found = sorted(self.api.search_model_versions(model), key=lambda v: int(v.version))
         return [_version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found]
 
-    def register(self, model: str, run_id: str, source: str, tags: Mapping[str, str]) -> Version:
+    def register(self, model: str, run_id: str, source: str, tags: VersionTags) -> Version:
         """Register a bundle as a new version. Registering the same run again returns the version it already has."""
         if model not in self.models():
             self.api.create_registered_model(model)
         existing = [v for v in self.versions(model) if v.run_id == run_id]
         if existing:
             return existing[0]
-        return self.get(model, self.api.create_model_version(model, source, run_id, tags).version)
+        return self.get(model, self.api.create_model_version(model, source, run_id, tags.written()).version)
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
@@ -96,9 +86,10 @@ class ModelRegistry:
         if self.by_alias(model, alias) is not None:
             self.api.delete_registered_model_alias(model, alias)
 
-    def set_tag(self, model: str, version: str, name: str, value: str) -> None:
-        """Raises UnknownVersionError, RegistryUnavailableError."""
-        self.api.set_model_version_tag(model, version, name, value)
+    def tag(self, model: str, version: str, tags: VersionTags) -> None:
+        """Set the tags that have a value; others stay. Raises UnknownVersionError, RegistryUnavailableError."""
+        for name, value in tags.written().items():
+            self.api.set_model_version_tag(model, version, name, value)
 
     def promote(self, model: str, version: str) -> None:
         """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
@@ -118,8 +109,8 @@ class ModelRegistry:
         # The last two aliases are asked for only now: they may have been `version`'s until a moment ago.
         for alias in (CHALLENGER, PREVIOUS_CHAMPION):
             self._take_from(model, alias, version)
-        if ROLLED_BACK_TAG in wanted.tags:
-            self.api.delete_model_version_tag(model, version, ROLLED_BACK_TAG)
+        if wanted.tags.rolled_back is not None:
+            self.api.delete_model_version_tag(model, version, ROLLED_BACK)
 
     def roll_back(self, model: str, to: str, why: str, rejected: str = "") -> None:
         """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
@@ -137,7 +128,7 @@ class ModelRegistry:
         marked = {rejected, champion.version if champion else ""} - {"", to}
         for version in sorted(marked):
             with suppress(UnknownVersionError):  # deleted meanwhile: it cannot be marked, nor come back
-                self.set_tag(model, version, ROLLED_BACK_TAG, why)
+                self.tag(model, version, VersionTags(rolled_back=why))
         if champion is None or champion.version != to:
             self.set_alias(model, CHAMPION, to)
         self._take_from(model, PREVIOUS_CHAMPION, to)
@@ -167,6 +158,6 @@ def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Ver
         version=found.version,
         run_id=found.run_id,
         source=found.source,
-        tags={tag.key: tag.value for tag in found.tags},
+        tags=VersionTags.read({tag.key: tag.value for tag in found.tags}),
         aliases=found.aliases if aliases is None else aliases,
     )

@@ -28,29 +28,41 @@ RESOLVED = "resolved: "
 Urgency = Literal["info", "warning", "page"]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `message_id` names the occasion: the same occasion is told once. `urgency`: read it some time, today, now.
+class Notice(msgspec.Struct, frozen=True):
+    """What there is to say.
 
     Attributes:
-        to: the team (a spec's owner). `title`: one line. `text`: what happened, what was found, what to do next.
-            The end of what was told before begins with RESOLVED, and nobody has to do anything.
-        source: which part of the platform speaks, and by which channel where it has several: `alertmanager/pager`.
+        message_id: Names the occasion for good.
+        urgency: Read it some time, today, or now.
+        title: One line. The end of what was told before begins with RESOLVED, and asks for nothing.
+        text: What happened, what was found, what to do next.
     """
 
     message_id: str
     urgency: Urgency
-    to: str
-    model: str
     title: str
     text: str
+
+
+class Message(Notice, frozen=True, kw_only=True):
+    """A notice as it was told.
+
+    Attributes:
+        to: The team (a spec's owner).
+        model: What it is about: a model, or another part of the platform.
+        source: Which part of the platform speaks, and by which channel if it has several: `alertmanager/pager`.
+    """
+
+    to: str
+    model: str
     source: str
     world_time: datetime | None
     wall_time: datetime
 
 
-def is_resolved(message: Message) -> bool:
+def is_resolved(notice: Notice) -> bool:
     """Whether it tells of the end of a trouble."""
-    return message.title.startswith(RESOLVED)
+    return notice.title.startswith(RESOLVED)
 
 
 def is_from(message: Message, source: str) -> bool:
@@ -58,21 +70,36 @@ def is_from(message: Message, source: str) -> bool:
     return message.source == source or message.source.startswith(f"{source}/")
 
 
-class Inbox:
-    """Raises redis.RedisError when it is out of reach."""
+class Notifier:
+    """Tells people, on behalf of one part of the platform. Raises redis.RedisError when the inbox is out of reach: repeat it."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, source: str) -> None:
+        self._redis, self._source = redis, source
 
-    def send(self, message: Message) -> bool:
-        """Deliver a message; False when its id was delivered before."""
+    def tell(self, to: str, model: str, notice: Notice, world_time: datetime | None) -> bool:
+        """Deliver a notice. False when its occasion was told before."""
+        message = Message(
+            **msgspec.structs.asdict(notice),
+            to=to,
+            model=model,
+            source=self._source,
+            world_time=world_time,
+            wall_time=wall_now(),
+        )
         new: Check = (("ZSCORE", IDS_KEY, message.message_id), b"")
         deliver: list[Command] = [
             ("XADD", STREAM_KEY, "MAXLEN", "~", KEPT, "*", FIELD, msgspec.json.encode(message)),
-            ("ZADD", IDS_KEY, wall_now().timestamp(), message.message_id),
+            ("ZADD", IDS_KEY, message.wall_time.timestamp(), message.message_id),
             ("ZREMRANGEBYRANK", IDS_KEY, 0, -KEPT_IDS - 1),
         ]
         return write_if(self._redis, [new], deliver) is None
+
+
+class Inbox:
+    """What people were told. Raises redis.RedisError when it is out of reach."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
 
     def newest(self, limit: int) -> list[Message]:
         """Up to `limit` messages, newest first."""

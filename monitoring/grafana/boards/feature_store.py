@@ -177,7 +177,7 @@ WRITERS = Row(
                 Query("sum(dojo_materializer_runs_total)", "ended well"),
                 Query("sum(dojo_materializer_errors_total)", "failed"),
                 Query("sum(dojo_streamer_errors_total)", "streamer's rounds that failed"),
-                Query("sum(dojo_streamer_malformed_total)", "malformed transactions set aside"),
+                Query('sum(dojo_dead_letters_total{job="streamer"})', "malformed transactions set aside"),
             ),
             unit="short",
             minimum=0,

@@ -43,10 +43,10 @@ EVENTS = Row(
         ),
         time_series(
             title="Messages set aside, seen twice, not written",
-            description="Messages that are no events (a producer writes nonsense; `.dojo/lake` keeps copies), duplicates (normal after a restart) and rounds that "
+            description="Messages that are no events (a producer writes nonsense; `dojo dead-letters` shows them), duplicates (normal after a restart) and rounds that "
             "failed and were repeated.",
             queries=(
-                Query("sum by (stream) (dojo_recorder_rejected_total)", "set aside: {{stream}}"),
+                Query('sum by (stream) (dojo_dead_letters_total{job="recorder"})', "set aside: {{stream}}"),
                 Query("sum by (stream) (dojo_recorder_duplicates_total)", "duplicates: {{stream}}"),
                 Query("sum by (cause) (dojo_recorder_failures_total)", "failed: {{cause}}"),
             ),
@@ -136,7 +136,7 @@ LABELS = Row(
             description="Per second, by stream, with what it set aside as no event and had seen before.",
             queries=(
                 Query(f"sum by (stream) (rate(dojo_monitor_events_total{RATE}))", "{{stream}}"),
-                Query(f"sum by (stream) (rate(dojo_monitor_rejected_total{RATE}))", "set aside: {{stream}}"),
+                Query(f'sum by (stream) (rate(dojo_dead_letters_total{{job="monitor"}}{RATE}))', "set aside: {{stream}}"),
                 Query(f"sum by (stream) (rate(dojo_monitor_duplicates_total{RATE}))", "seen before: {{stream}}"),
             ),
             unit="ops",

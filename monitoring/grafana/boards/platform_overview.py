@@ -240,7 +240,7 @@ SELF = Row(
                     f'sum by (receiver, status) (rate(dojo_receiver_alerts_total{{receiver!="watchdog"}}{RATE}))',
                     "{{receiver}}: {{status}}",
                 ),
-                Query(f"sum(rate(dojo_receiver_rejected_total{RATE}))", "not readable"),
+                Query(f'sum(rate(dojo_dead_letters_total{{job="receiver"}}{RATE}))', "not readable"),
                 Query(f"sum(rate(dojo_receiver_undelivered_total{RATE}))", "not delivered yet"),
             ),
             unit="ops",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, Bundle, CorruptBundleError, load_bundle, verify_bundle
+from dojo.core.registry.bundle import Bundle, CorruptBundleError, load_bundle, verify_bundle
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
 from services.gateway.versions.serving import ServedModel
@@ -106,9 +106,9 @@ class ModelCache:
             RegistryUnavailableError, UnknownVersionError: it cannot be had.
         """
         try:
-            expected = version.tags.get(BUNDLE_HASH_TAG)
+            expected = version.tags.bundle_sha256
             if expected is None:
-                raise CorruptBundleError(f"version {version.version} has no {BUNDLE_HASH_TAG} tag to be verified against")
+                raise CorruptBundleError(f"version {version.version} has no bundle_sha256 tag to be verified against")
             cached = CachedVersion(version.version, expected)
             if self.find(version.version) == cached and self.describe(version.version) is not None:
                 return

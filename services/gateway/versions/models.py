@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, CorruptBundleError
+from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.versions import Version
 from dojo.core.spec.load import ModelSpec
@@ -259,5 +259,5 @@ class Models:
 
 def _is(serving: ServedRoute, champion: Version) -> bool:
     """Whether the registry's champion serves, this very version: a registry that was rebuilt numbers its versions from 1 again."""
-    same = serving.primary.served.sha256 == champion.tags.get(BUNDLE_HASH_TAG)
+    same = serving.primary.served.sha256 == champion.tags.bundle_sha256
     return same and serving.route == registrys_route(champion.model, champion.version)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, Bundle, CorruptBundleError
+from dojo.core.registry.bundle import Bundle, CorruptBundleError
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
@@ -95,7 +95,7 @@ class VersionStore:
         versions from 1 again. They are dropped from the cache. Raises RegistryUnavailableError, UnknownVersionError."""
         found = []
         for version, sha256 in versions.items():
-            expected = self._registry.get(model, version).tags.get(BUNDLE_HASH_TAG)
+            expected = self._registry.get(model, version).tags.bundle_sha256
             if expected != sha256:
                 error = CorruptBundleError(f"the registry's version {version} has another bundle now")
                 self.caches[model].drop(CachedVersion(version, sha256), error)

@@ -1,29 +1,29 @@
 """One batch at a time from the event log into windows, exactly once.
 
-    reclaim or read -> parse -> fold in memory -> one transaction: changed windows, ids, copies, acknowledgement
+    reclaim or read -> sift -> fold in memory -> one transaction: changed windows, ids, acknowledgement
 
 Killed before the transaction: the messages are pending and come again, to a memory that is loaded anew. Killed after it: they are
-acknowledged. A producer that writes an event twice is met by its id.
+acknowledged. A producer that writes an event twice is met by its id. Dead letters are kept before it, each once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
+from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import Prediction, Stream
+from dojo.core.events.types import Outcome, Prediction, Stream
 from services.monitor.counting.fold import Folded, fold_outcomes, fold_predictions
-from services.monitor.counting.parse import parse_outcomes, parse_predictions
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import (
     CONSUMER,
     GROUP,
     MonitorMemory,
     Store,
+    acknowledge,
     save_labels,
     save_predictions,
-    save_rest,
 )
 from services.monitor.metrics import MonitorMetrics
 
@@ -41,8 +41,16 @@ FUTURE = timedelta(days=1)
 class Consumer:
     """Fills `known`; after any exception `known` may be ahead of Redis and must be loaded anew."""
 
-    def __init__(self, log: EventLog, store: Store, profiles: Profiles, models: Sequence[str], metrics: MonitorMetrics) -> None:
-        self._log = log
+    def __init__(
+        self,
+        log: EventLog,
+        dead_letters: DeadLetters,
+        store: Store,
+        profiles: Profiles,
+        models: Sequence[str],
+        metrics: MonitorMetrics,
+    ) -> None:
+        self._log, self._dead_letters = log, dead_letters
         self._store = store
         self._profiles = profiles
         self._models = frozenset(models)
@@ -81,22 +89,24 @@ class Consumer:
         """Raises redis.RedisError, NotOwnerError: nothing was acknowledged."""
         latest = None if now is None else now + FUTURE
         if stream is Stream.PREDICTIONS:
-            predictions, rejections = parse_predictions(deliveries, self._models, latest)
+            answers, rejected = sift(Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest))
+            predictions = [event for _, event in answers]
             self._meet_versions(known, predictions)
             folded = fold_predictions(known, predictions)
         else:
-            outcomes, rejections = parse_outcomes(deliveries, self._models, latest)
-            folded = fold_outcomes(known, outcomes)
+            outcomes, rejected = sift(Outcome, deliveries, lambda event: model_fault(event, self._models, latest))
+            folded = fold_outcomes(known, [event for _, event in outcomes])
+        self._dead_letters.keep(stream, rejected)
 
         def save(pipe) -> None:  # type: ignore[no-untyped-def]
             if stream is Stream.PREDICTIONS:
                 save_predictions(pipe, known, folded.predictions, folded.new)
             else:
                 save_labels(pipe, known, folded.labels, folded.new)
-            save_rest(pipe, stream, rejections, [delivery.message_id for delivery in deliveries])
+            acknowledge(pipe, stream, [delivery.message_id for delivery in deliveries])
 
         self._store.write(save)
-        self._show(stream, folded, len(rejections))
+        self._show(stream, folded)
 
     def _meet_versions(self, known: MonitorMemory, predictions: Sequence[Prediction]) -> None:
         """Get the profiles of versions that are seen for the first time: their answers cannot be binned without."""
@@ -106,8 +116,27 @@ class Consumer:
                 self._store.remember_profile(key, profile)
                 known.learn(key, profile)
 
-    def _show(self, stream: Stream, folded: Folded, rejections: int) -> None:
+    def _show(self, stream: Stream, folded: Folded) -> None:
         self._metrics.events.labels(stream).inc(folded.counted)
         self._metrics.duplicates.labels(stream).inc(folded.duplicates)
         self._metrics.too_late.labels(stream).inc(folded.too_late)
-        self._metrics.rejected.labels(stream).inc(rejections)
+
+
+def prediction_fault(event: Prediction, models: Collection[str], latest: datetime | None) -> str:
+    """Why a prediction cannot be counted, "" when it can. Arguments as for `model_fault`."""
+    if reason := model_fault(event, models, latest):
+        return reason
+    return "" if 0 <= event.score <= 1 else f"score {event.score!r} is no probability"
+
+
+def model_fault(event: Prediction | Outcome, models: Collection[str], latest: datetime | None) -> str:
+    """Why a model's event cannot be counted, "" when it can.
+
+    Args:
+        models: Those that have a spec.
+        latest: World time that nothing can have happened after. A later event would open a window that no world time
+            ever closes. None when the world has no time yet.
+    """
+    if latest is not None and event.world_time > latest:
+        return f"world_time {event.world_time.isoformat()} lies in the future"
+    return "" if event.model in models else f"no spec for model {event.model!r}"

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG, PROFILE_FILE, CorruptBundleError, verify_bundle
+from dojo.core.registry.bundle import PROFILE_FILE, CorruptBundleError, verify_bundle
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import ModelRegistry
@@ -54,5 +54,5 @@ class Profiles:
         version = self._registry.get(*key)
         with TemporaryDirectory() as directory:
             bundle = self._registry.download(version, Path(directory))
-            verify_bundle(bundle, version.tags.get(BUNDLE_HASH_TAG))
+            verify_bundle(bundle, version.tags.bundle_sha256)
             return ReferenceProfile.read(bundle / PROFILE_FILE).require_monitoring()

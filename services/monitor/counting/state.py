@@ -8,7 +8,6 @@
     dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id
     dojo:monitor:versions                       set of "<model>:<version>"
     dojo:monitor:open_from                      the first hour that still takes events
-    dojo:monitor:rejected                       list: the latest messages that were set aside
 
 Redis carries the event log too, so counts and the acknowledgement of their messages change in one transaction: after a kill anywhere, each message is
 either counted and acknowledged or neither. Whatever fails in between, `load` gives back the truth.
@@ -32,7 +31,6 @@ from dojo.core.events.log import PAGE, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.stats.histograms.bin_plan import BinPlan
-from services.monitor.counting.parse import Rejection
 from services.monitor.counting.windows import (
     LENGTH,
     CountedWindow,
@@ -51,7 +49,6 @@ LEASE_KEY = f"{PREFIX}:lease"
 OWNER_KEY = f"{PREFIX}:owner"
 VERSIONS_KEY = f"{PREFIX}:versions"
 OPEN_FROM_KEY = f"{PREFIX}:open_from"
-REJECTED_KEY = f"{PREFIX}:rejected"
 
 # Late events are counted, and repeated ones recognised, for this long after their hour (world time). The gateway's spool holds 15 minutes of
 # full load; three days are a weekend without Redis. An hour is 7 kB, and 8 bytes for each event.
@@ -59,9 +56,6 @@ HOURS_KEPT = timedelta(hours=72)
 
 # Days are kept to draw a line of two months, and to learn what quiet windows look like. 7 kB each.
 DAYS_KEPT = timedelta(days=60)
-
-# Messages set aside that can be looked at; each at most 16 kB.
-REJECTED_KEPT = 500
 
 Key = tuple[str, str]  # model, version
 
@@ -227,11 +221,7 @@ def save_labels(
     _save_seen(pipe, Stream.OUTCOMES, new)
 
 
-def save_rest(pipe: Pipeline, stream: Stream, rejections: Sequence[Rejection], message_ids: Sequence[str]) -> None:
-    """The copies of what was set aside, and the acknowledgement of everything."""
-    if rejections:
-        pipe.lpush(REJECTED_KEY, *(msgspec.json.encode(rejection) for rejection in rejections))
-        pipe.ltrim(REJECTED_KEY, 0, REJECTED_KEPT - 1)
+def acknowledge(pipe: Pipeline, stream: Stream, message_ids: Sequence[str]) -> None:
     for first in range(0, len(message_ids), PAGE):
         pipe.xack(stream_key(stream), GROUP, *message_ids[first : first + PAGE])
 
@@ -323,12 +313,6 @@ def windows_key(key: Key) -> str:
 
 def labels_key(model: str) -> str:
     return f"{PREFIX}:labels:{model}"
-
-
-def rejected(redis: Redis, limit: int) -> list[Rejection]:
-    """The latest messages that were set aside, newest first."""
-    rows = cast("list[bytes]", redis.lrange(REJECTED_KEY, 0, limit - 1))
-    return [msgspec.json.decode(row, type=Rejection) for row in rows]
 
 
 def _save_seen(pipe: Pipeline, stream: Stream, new: dict[datetime, npt.NDArray[np.uint64]]) -> None:

@@ -17,6 +17,7 @@ from redis import Redis
 from typer.testing import CliRunner
 
 from dojo.cli.training.features import app
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.core.events.types import Stream, Transaction, encode
 from dojo.core.lake import Lake, content_hash
@@ -251,9 +252,9 @@ def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) ->
     assert world.online([{"customer_id": "poison-customer", "merchant_id": "m0"}])["customer_last_amount_1h"].to_list() == [
         42.0
     ]
-    assert set(world.redis.lrange("dojo:streamer:dead-letters", 0, -1)) == set(poison)
+    assert {one.payload.encode() for one in DeadLetters(world.redis, "streamer").newest(9)} == set(poison)
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.streamer_port}/metrics", timeout=5).read().decode()
-    assert f"dojo_streamer_malformed_total {len(poison) + 1}.0" in metrics
+    assert f'dojo_dead_letters_total{{stream="transactions"}} {len(poison) + 1}.0' in metrics
 
 
 def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.inbox import Message
 from dojo.core.telemetry import HealthServer
 from services.receiver.metrics import ReceiverMetrics
-from services.receiver.receiver import REJECTED_KEY, Receiver
+from services.receiver.receiver import Receiver
 from services.receiver.watchdog import Watchdog
 from tests.support.alerting import Alerting
 from tests.support.servers import free_port, wait_until
@@ -127,8 +128,9 @@ def test_what_is_no_notification_is_refused_counted_and_kept(alerting: Alerting)
         urllib.request.urlopen(f"{url}/chat", data=body, timeout=5)
     assert refused.value.code == 400
     assert "version" in refused.value.read().decode()
-    assert alerting.metric(alerting.settings.receiver_port, "dojo_receiver_rejected_total") == 1
-    assert connect_redis(alerting.redis_server.url).lrange(REJECTED_KEY, 0, -1) == [body]
+    assert alerting.metric(alerting.settings.receiver_port, "dojo_dead_letters_total") == 1
+    (letter,) = DeadLetters(connect_redis(alerting.redis_server.url), "receiver").newest(9)
+    assert (letter.stream, letter.payload.encode()) == ("chat", body)
     for path, code in (("/elsewhere", 404), ("/chat/", 404)):
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{url}{path}", data=body, timeout=5)

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import read_freshness
@@ -136,7 +136,7 @@ def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout
     challenger, champion = registry.by_alias(WINNING, CHALLENGER), registry.by_alias(WINNING, CHAMPION)
     assert challenger is not None
     assert champion is not None
-    assert (challenger.version, challenger.tags[GATE_TAG], champion.version) == ("2", "improved", "1")
+    assert (challenger.version, challenger.tags.gate_verdict, champion.version) == ("2", "improved", "1")
     assert len(registry.versions(WINNING)) == 2
     rollout = Rollouts(platform.redis).get(WINNING)
     assert rollout is not None

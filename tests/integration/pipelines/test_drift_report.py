@@ -16,7 +16,8 @@ import pytest
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.errors import UnknownVersionError
-from dojo.core.registry.versions import DRIFT_REPORT_TAG, ModelRegistry, Version
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.settings import Settings
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
@@ -73,7 +74,7 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     reference = reference_rows(holdout, seed=1)
     reference.write_parquet(settings.home / REFERENCE_ROWS_FILE)
     tracking_client(registry).log_artifact(run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH)
-    made = registry.register(spec.name, run.info.run_id, f"{run.info.artifact_uri}/model", {})
+    made = registry.register(spec.name, run.info.run_id, f"{run.info.artifact_uri}/model", VersionTags())
     lake = Lake(settings.lake_dir)
     drawn = reference.sample(1500, with_replacement=True, seed=1)
     answer(lake, spec.name, made.version, drawn, QUIET)
@@ -175,7 +176,7 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     assert drawn.returncode == 0, drawn.stderr
     url, drifted = drawn.stdout.splitlines()
     assert drifted == "drifted: none (1500 rows against 2000)"
-    assert registry.get(spec.name, version.version).tags[DRIFT_REPORT_TAG] == url != report.url  # the newest one
+    assert registry.get(spec.name, version.version).tags.drift_report == url != report.url  # the newest one
     artifact = url.partition("/artifacts/")[2]
     page = Path(tracking_client(registry).download_artifacts(version.run_id, artifact, str(tmp_path))).read_text()
     assert "drifted</b>: none" in page

@@ -20,7 +20,7 @@ from dojo.cli.training import train as cli
 from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.lake import Lake
-from dojo.core.registry.versions import CHALLENGER, CHAMPION, GATE_TAG, ModelRegistry
+from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import Inbox, Message
@@ -136,7 +136,7 @@ def test_a_first_version_killed_at_every_step_is_one_version_and_the_champion(
     assert all(kills >= 4 for kills in first.values()), f"hardly anything was killed: {first}"
     (run_id,) = jobs_runs(registry, first_job(KILLED))
     version = registry.get(KILLED, "1")
-    assert (version.run_id, version.tags[GATE_TAG]) == (run_id, "first")
+    assert (version.run_id, version.tags.gate_verdict) == (run_id, "first")
     champion = registry.by_alias(KILLED, CHAMPION)
     assert champion is not None
     assert champion.version == "1"
@@ -157,8 +157,8 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
     assert tracking_client(registry).get_run(run_id).info.status == "FINISHED"
     versions = [version for version in registry.versions(KILLED) if version.run_id == run_id]
     assert [version.version for version in versions] == ["2"]
-    assert versions[0].tags[GATE_TAG] == "improved"
-    assert float(versions[0].tags["gate_gain"]) > 0.005
+    assert versions[0].tags.gate_verdict == "improved"
+    assert (versions[0].tags.gate_gain or 0) > 0.005
     assert set(versions[0].aliases) == {CHALLENGER}
     champion = registry.by_alias(KILLED, CHAMPION)
     assert champion is not None

@@ -1,4 +1,4 @@
-"""Alerts as messages, and the dead man's switch."""
+"""Alerts as notices, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dojo.core.state.inbox import is_resolved
-from services.receiver.messages import message_of, recovery_message, silence_message
-from services.receiver.payload import MalformedPayloadError, decode
+from dojo.core.state.inbox import Notice, is_resolved
+from services.receiver.messages import notice_of, recovery_notice, silence_notice, subject_of, team_of
+from services.receiver.payload import Alert, MalformedPayloadError, decode
 from services.receiver.watchdog import Watchdog, WatchdogChange
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -49,48 +49,47 @@ def payload(**changes: Any) -> bytes:
     ).encode()
 
 
-def message(channel: Any = "chat", **changes: Any) -> Any:
-    (alert,) = decode(payload(**changes)).alerts
-    return message_of(alert, channel, None, NOON)
+def alert(**changes: Any) -> Alert:
+    (found,) = decode(payload(**changes)).alerts
+    return found
 
 
-def test_an_alert_becomes_a_message_to_its_team_with_all_that_it_says() -> None:
-    told = message()
-    assert (told.urgency, told.to, told.title, told.source) == (
-        "warning",
-        "ml-platform",
-        "customer_activity is stale",
-        "alertmanager/chat",
-    )
+def notice(channel: Any = "chat", **changes: Any) -> Notice:
+    return notice_of(alert(**changes), channel)
+
+
+def test_an_alert_becomes_a_notice_to_its_team_with_all_that_it_says() -> None:
+    told = notice()
+    assert (told.urgency, team_of(alert()), told.title) == ("warning", "ml-platform", "customer_activity is stale")
     assert told.text.splitlines() == [
         "40m old.",
         "FeatureViewStale (warning, view customer_activity)",
         "Runbook: monitoring/runbooks/FeatureViewStale.md",
     ]
-    assert message("pager").urgency == "page"
+    assert notice("pager").urgency == "page"
 
 
 def test_an_occasion_has_one_id_whoever_repeats_it_and_its_end_another() -> None:
-    assert message().message_id == message(annotations={"summary": "now 41m old"}).message_id
-    ended = message(status="resolved", endsAt="2026-11-21T12:03:00Z")
-    again = message(startsAt="2026-11-21T13:00:00Z")
-    other = message(fingerprint="0000000000000000")
-    assert len({message().message_id, ended.message_id, again.message_id, other.message_id}) == 4
+    assert notice().message_id == notice(annotations={"summary": "now 41m old"}).message_id
+    ended = notice(status="resolved", endsAt="2026-11-21T12:03:00Z")
+    again = notice(startsAt="2026-11-21T13:00:00Z")
+    other = notice(fingerprint="0000000000000000")
+    assert len({notice().message_id, ended.message_id, again.message_id, other.message_id}) == 4
 
 
 def test_an_end_asks_nobody_to_do_anything() -> None:
-    ended = message("pager", status="resolved", endsAt="2026-11-21T12:03:00.123456Z")
+    ended = notice("pager", status="resolved", endsAt="2026-11-21T12:03:00.123456Z")
     assert is_resolved(ended)
-    assert not is_resolved(message())
+    assert not is_resolved(notice())
     assert ended.urgency == "info"
     assert "It lasted 0:05:00" in ended.text
     assert "Runbook" not in ended.text
 
 
 def test_an_alert_that_says_nothing_still_reaches_somebody() -> None:
-    told = message(labels={"alertname": "Bare"}, annotations={})
-    assert (told.to, told.model, told.title) == ("ml-platform", "platform", "Bare")
-    assert message(labels={"alertname": "X", "model": "fraud_detection", "job": "monitor"}).model == "fraud_detection"
+    bare = alert(labels={"alertname": "Bare"}, annotations={})
+    assert (team_of(bare), subject_of(bare), notice_of(bare, "chat").title) == ("ml-platform", "platform", "Bare")
+    assert subject_of(alert(labels={"alertname": "X", "model": "fraud_detection", "job": "monitor"})) == "fraud_detection"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +156,9 @@ def test_a_silence_that_nobody_could_be_told_of_in_time_is_not_told_afterwards()
 
 
 def test_silence_and_its_end_are_one_occasion_each() -> None:
-    first = silence_message(NOON, timedelta(seconds=121), None, after(121))
-    later = silence_message(NOON, timedelta(seconds=900), None, after(900))
+    first, later = silence_notice(NOON, timedelta(seconds=121)), silence_notice(NOON, timedelta(seconds=900))
     assert first.message_id == later.message_id
     assert first.urgency == "page"
-    back = recovery_message(NOON, timedelta(seconds=901), None, after(901))
+    back = recovery_notice(NOON, timedelta(seconds=901))
     assert is_resolved(back)
     assert back.message_id != first.message_id

@@ -1,10 +1,9 @@
-"""The recorder's pure parts: what becomes a row, what is new, what is set aside, how long to wait."""
+"""The recorder's pure parts: what becomes a row, what is new, how long to wait."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
@@ -16,15 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.events.columns import frame_of
-from dojo.core.events.log import Delivery
-from dojo.core.events.types import Event, Prediction, Stream, Transaction, encode
-from dojo.core.lake import SCHEMAS, Lake
-from dojo.core.state.clock import wall_now
-from services.recorder.deduplicate import PartitionIds, new_events
+from dojo.core.events.types import Event, Prediction, Stream, Transaction
+from dojo.core.lake import SCHEMAS, Lake, utc_date
+from services.recorder.deduplicate import PartitionIds, Received, new_events
 from services.recorder.ownership import LakeOwnership, remove_leftovers
 from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, round_interval
-from services.recorder.rejected import RejectedMessages
-from services.recorder.rows import Received, RejectedRow, parse
 from tests.integration.services.recorder.recording import synthetic_events
 
 DAY = date(2018, 6, 10)
@@ -79,30 +74,9 @@ def test_a_predictions_vector_keeps_its_order_and_its_gaps() -> None:
 
 def test_times_of_any_zone_become_utc_and_belong_to_the_utc_day() -> None:
     east = datetime(2018, 6, 11, 1, tzinfo=timezone(timedelta(hours=2)))
-    messages = [Delivery("1-0", encode(transaction("a", east))), Delivery("2-0", encode(transaction("b")))]
-    parsed, rejections = parse(TX, messages)
-    assert rejections == []
-    assert [one.day for one in parsed] == [DAY, DAY]
-    assert frame_of(TX, [one.event for one in parsed])["world_time"].to_list() == [east.astimezone(UTC), NOON]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda good: good[:-1], "transactions: "),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"), "lies outside"),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"), "lies outside"),
-    ],
-)
-def test_a_message_that_cannot_be_a_row_is_rejected_and_the_others_are_not(
-    change: Callable[[bytes], bytes], reason: str
-) -> None:
-    good = encode(transaction("a"))
-    parsed, (rejection,) = parse(TX, [Delivery("1-0", good), Delivery("2-0", change(good)), Delivery("3-0", good)])
-    assert [one.message_id for one in parsed] == ["1-0", "3-0"]
-    assert rejection.message_id == "2-0"
-    assert reason in rejection.reason
-    assert rejection.payload == change(good)
+    events = [transaction("a", east), transaction("b")]
+    assert [utc_date(event.world_time) for event in events] == [DAY, DAY]
+    assert frame_of(TX, events)["world_time"].to_list() == [east.astimezone(UTC), NOON]
 
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")))
@@ -155,50 +129,6 @@ def test_memory_is_bounded_by_forgetting_the_partition_unused_for_longest(tmp_pa
     assert set(ids.of(TX, second)) == {f"1-{number}" for number in range(10)}, "forgotten is not lost"
     big = PartitionIds(lake, maximum=1)
     assert len(big.of(TX, first)) == 10, "the partition in use stays, however large"
-
-
-def rejection(number: int, payload: bytes = b"x") -> RejectedRow:
-    return RejectedRow(f"{number}-0", "because", payload)
-
-
-def lines(path: Path) -> list[str]:
-    return [json.loads(line)["message_id"] for line in path.read_text().splitlines()]
-
-
-def test_a_rejected_message_is_kept_once_with_its_reason(tmp_path: Path) -> None:
-    rejected = RejectedMessages(tmp_path / "_rejected")
-    rejected.add(TX, [])
-    assert list(tmp_path.iterdir()) == []
-    rejected.add(TX, [rejection(1, b"\xffbad"), rejection(2)])
-    RejectedMessages(tmp_path / "_rejected").add(TX, [rejection(2), rejection(3)])  # after a kill before the acknowledgement
-    assert lines(rejected.file(TX)) == ["1-0", "2-0", "3-0"]
-    first = json.loads(rejected.file(TX).read_text().splitlines()[0])
-    assert (first["reason"], first["payload"]) == ("because", "\N{REPLACEMENT CHARACTER}bad")
-    assert datetime.fromisoformat(first["rejected_at"]) <= wall_now()
-
-
-def test_half_a_line_left_by_a_kill_is_replaced_by_the_whole_one(tmp_path: Path) -> None:
-    rejected = RejectedMessages(tmp_path)
-    rejected.add(TX, [rejection(1), rejection(2)])
-    content = rejected.file(TX).read_bytes()
-    rejected.file(TX).write_bytes(content[:-10])
-    rejected.add(TX, [rejection(2), rejection(3)])
-    assert lines(rejected.file(TX)) == ["1-0", "2-0", "3-0"]
-
-
-def test_a_line_that_somebody_edited_stops_nothing(tmp_path: Path) -> None:
-    rejected = RejectedMessages(tmp_path)
-    rejected.file(TX).write_text("seen, will fix - operator\n")
-    rejected.add(TX, [rejection(1)])
-    assert rejected.file(TX).read_text().startswith("seen, will fix - operator\n{")
-
-
-def test_rejected_messages_take_bounded_space_and_the_latest_are_kept(tmp_path: Path) -> None:
-    rejected = RejectedMessages(tmp_path, maximum_bytes=10_000)
-    for number in range(100):
-        rejected.add(TX, [rejection(number, b"y" * 1000)])
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 25_000
-    assert lines(rejected.file(TX))[-1] == "99-0"
 
 
 def test_one_owner_per_lake(tmp_path: Path) -> None:

@@ -9,25 +9,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
-from dojo.core.registry.bundle import BUNDLE_HASH_TAG
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import (
-    APPROVAL_TAG,
     CHAMPION,
-    GATE_TAG,
     PREVIOUS_CHAMPION,
-    ROLLED_BACK_TAG,
     ModelRegistry,
 )
 from dojo.core.spec.load import load_spec
 from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.inbox import Inbox, Message
+from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from pipelines.release.tracking import tracking_client
@@ -93,7 +91,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         sha256 = make_bundle(bundle, seed=number + 1)
         run = tracking_client(registry).create_run("0").info
         tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
-        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", {BUNDLE_HASH_TAG: sha256})
+        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
     yield Platform(redis, mlflow, registry, build(), directory)
     mlflow.stop()
     redis.stop()
@@ -107,11 +105,11 @@ def platform(servers: Platform) -> Platform:
     for version in servers.registry.versions(MODEL):
         for alias in version.aliases:
             servers.registry.remove_alias(MODEL, alias)
-        for tag in set(version.tags) - {BUNDLE_HASH_TAG}:
+        for tag in set(version.tags.raw) - {"bundle_sha256"}:
             tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
     servers.registry.set_alias(MODEL, CHAMPION, "1")
-    servers.registry.set_tag(MODEL, "2", GATE_TAG, "improved")
-    servers.registry.set_tag(MODEL, "3", GATE_TAG, "worse")
+    servers.registry.tag(MODEL, "2", VersionTags(gate_verdict="improved"))
+    servers.registry.tag(MODEL, "3", VersionTags(gate_verdict="worse"))
     return servers
 
 
@@ -163,10 +161,10 @@ def test_a_version_that_did_not_win_needs_force_and_the_trail_says_so(platform: 
 
 
 def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> None:
-    platform.registry.set_tag(MODEL, "2", ROLLED_BACK_TAG, "it was slow")
+    platform.registry.tag(MODEL, "2", VersionTags(rolled_back="it was slow"))
     assert "rolled back: it was slow" in platform.run("models", "promote", f"{MODEL}@2", "--why", "x", "-y", code=1).stderr
     promote(platform, "2", "--force")
-    assert ROLLED_BACK_TAG not in platform.registry.get(MODEL, "2").tags
+    assert platform.registry.get(MODEL, "2").tags.rolled_back is None
 
 
 @pytest.mark.parametrize(
@@ -264,7 +262,7 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     done = platform.json("models", "approve", MODEL, "--why", "reviewed the segments", "--who", "Zoë")
     approval = {"who": "Zoë", "when": "2030-03-01T12:00:00Z", "why": "reviewed the segments"}
     assert {name: done[name] for name in approval} == approval
-    assert json.loads(platform.registry.get(MODEL, "2").tags[APPROVAL_TAG]) == approval
+    assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval
     assert platform.json("models", "show", f"{MODEL}@2")["approval"] == approval
     rollout = rollouts.get(MODEL)
     assert rollout is not None
@@ -274,7 +272,7 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     # Asked again by somebody else before the controller took it: the decision was Zoë's.
     platform.run("models", "approve", MODEL, "--why", "me too", "--who", "Yann")
     assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
-    assert json.loads(platform.registry.get(MODEL, "2").tags[APPROVAL_TAG]) == approval
+    assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval
 
 
 def test_approval_without_mlflow_begins_nothing_and_can_be_repeated(platform: Platform) -> None:
@@ -443,18 +441,8 @@ def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) ->
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:
     assert "Nobody was told anything yet" in platform.run("alerts").stdout
     for number, urgency in enumerate(("info", "page", "info")):
-        message = Message(
-            message_id=str(number),
-            urgency=urgency,  # type: ignore[arg-type]
-            to="payments-risk",
-            model=MODEL,
-            title=f"occasion [{number}]",
-            text="what happened\nwhat to do",
-            source="test",
-            world_time=NOON + timedelta(hours=number),
-            wall_time=NOON,
-        )
-        Inbox(platform.redis).send(message)
+        notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")  # type: ignore[arg-type]
+        Notifier(platform.redis, "test").tell("payments-risk", MODEL, notice, NOON + timedelta(hours=number))
     assert [one["message_id"] for one in platform.json("alerts", "--limit", "2")] == ["1", "2"]
     assert [one["message_id"] for one in platform.json("alerts", "--urgency", "page")] == ["1"]
     shown = platform.run("alerts").stdout
@@ -469,18 +457,7 @@ def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(plat
         ("alertmanager/pager", "resolved: the gateway is down"),
         ("alertmanagers", "another part"),
     ):
-        message = Message(
-            message_id=title,
-            urgency="info",
-            to="ml-platform",
-            model="gateway",
-            title=title,
-            text="",
-            source=source,
-            world_time=None,
-            wall_time=NOON,
-        )
-        Inbox(platform.redis).send(message)
+        Notifier(platform.redis, source).tell("ml-platform", "gateway", Notice(title, "info", title, ""), world_time=None)
     assert [one["source"] for one in platform.json("alerts", "--source", "alertmanager")] == [
         "alertmanager/chat",
         "alertmanager/pager",

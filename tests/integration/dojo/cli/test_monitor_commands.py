@@ -16,9 +16,10 @@ from dojo.cli.app import build
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.registry.bundle import BUNDLE_FILE, PROFILE_FILE, Bundle, write_bundle
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.audit import AuditTrail
-from services.monitor.champions import AS_OF_TAG, ChampionCache
+from services.monitor.champions import ChampionCache
 from services.monitor.counting.profiles import Profiles
 from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch
 from tests.support.bundles import make_bundle, register_champion
@@ -66,8 +67,13 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
     assert "false alarm" in tuned["proposals"][0]["why"]
     assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == [], "nobody's spec was changed"
 
-    (aside,) = json.loads(dojo("rejected", "--json").stdout)
+    def dead_letters(*arguments: str) -> str:
+        return CliRunner().invoke(build(), ["dead-letters", *arguments], env={"DOJO_REDIS_URL": redis_server.url}).stdout
+
+    (aside,) = json.loads(dead_letters("--json"))["monitor"]
     assert aside["payload"] == '{"not": "ours"}'
+    assert "monitor" in dead_letters("monitor")
+    assert "nothing was set aside" in dead_letters("streamer")
     assert dojo("show", "nobody").exit_code == 2
     assert dojo("show", MODEL, "--check", "nothing").exit_code == 2
 
@@ -94,7 +100,7 @@ def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
 
     champions = ChampionCache(registry)
     assert champions.of("monitored_nobody") is None
-    registry.set_tag(name, before.version, AS_OF_TAG, "2025-01-01T06:00:00+00:00")
+    registry.tag(name, before.version, VersionTags(as_of=datetime(2025, 1, 1, 6, tzinfo=UTC)))
     champion = champions.of(name)
     assert champion is not None
     assert champion.version == before.version

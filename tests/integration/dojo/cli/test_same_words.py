@@ -64,7 +64,7 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
         ("drift", "show", MODEL),
         ("drift", "mark", MODEL, "any", "--false-alarm", "--why", "x"),
         ("drift", "tune", MODEL),
-        ("drift", "rejected"),
+        ("dead-letters",),
         ("responder", "status"),
         ("responder", "pause", "--why", "x"),
         ("responder", "dry-run", "on", "--why", "x"),

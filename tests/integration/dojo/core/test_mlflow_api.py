@@ -11,6 +11,7 @@ import pytest
 
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.mlflow_api import MlflowApi
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from pipelines.release.tracking import tracking_client
 from tests.support.servers import MlflowServer
@@ -36,7 +37,9 @@ def version(registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -
     client = tracking_client(registry)
     run = client.create_run("0").info
     client.log_artifacts(run.run_id, str(directory), "bundle")
-    yield registry.register(PLAIN, run.run_id, f"{run.artifact_uri}/bundle", {"quality": "0.7 \u20ac", "empty": ""})
+    made = registry.register(PLAIN, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(rolled_back="0.7 \u20ac"))
+    registry.api.set_model_version_tag(PLAIN, made.version, "empty", "")
+    yield registry.get(PLAIN, made.version)
     client.delete_registered_model(PLAIN)
 
 
@@ -56,25 +59,26 @@ def test_it_says_what_mlflows_own_client_says(registry: ModelRegistry, version: 
             theirs.run_id,
             theirs.source,
         )
-        assert ours.tags == theirs.tags == {"quality": "0.7 \u20ac", "empty": ""}
+        assert ours.tags.raw == theirs.tags == {"rolled_back": "0.7 \u20ac", "empty": ""}
+        assert ours.tags.rolled_back == "0.7 \u20ac"
         assert sorted(ours.aliases) == sorted(theirs.aliases) == ["champion", "previous_champion"]
     assert registry.models() == sorted(m.name for m in tracking_client(registry).search_registered_models())
 
 
 def test_what_it_writes_mlflows_own_client_reads(registry: ModelRegistry, version: Version) -> None:
     client = tracking_client(registry)
-    registry.set_tag(PLAIN, version.version, "why", "it's 100 % \u201cfine\u201d")
+    registry.tag(PLAIN, version.version, VersionTags(rollout="it's 100 % \u201cfine\u201d"))
     registry.set_alias(PLAIN, "challenger", version.version)
-    assert client.get_model_version(PLAIN, version.version).tags["why"] == "it's 100 % \u201cfine\u201d"
+    assert client.get_model_version(PLAIN, version.version).tags["rollout"] == "it's 100 % \u201cfine\u201d"
     assert client.get_model_version_by_alias(PLAIN, "challenger").version == version.version
-    registry.api.delete_model_version_tag(PLAIN, version.version, "why")
+    registry.api.delete_model_version_tag(PLAIN, version.version, "rollout")
     registry.remove_alias(PLAIN, "challenger")
-    assert "why" not in client.get_model_version(PLAIN, version.version).tags
+    assert "rollout" not in client.get_model_version(PLAIN, version.version).tags
     assert "challenger" not in client.get_model_version(PLAIN, version.version).aliases
 
 
 def test_registering_a_run_twice_is_one_version(registry: ModelRegistry, version: Version) -> None:
-    assert registry.register(PLAIN, version.run_id, version.source, {}).version == version.version
+    assert registry.register(PLAIN, version.run_id, version.source, VersionTags()).version == version.version
     assert len(registry.versions(PLAIN)) == 1
 
 
@@ -83,7 +87,7 @@ def test_versions_of_several_pages_come_once_and_in_order(registry: ModelRegistr
     client = tracking_client(registry)
     for _ in range(5):
         run = client.create_run("0").info
-        registry.register("api_pages", run.run_id, f"{run.artifact_uri}/bundle", {})
+        registry.register("api_pages", run.run_id, f"{run.artifact_uri}/bundle", VersionTags())
     assert [v.version for v in registry.versions("api_pages")] == ["1", "2", "3", "4", "5"]
     assert "api_pages" in registry.models()
     client.delete_registered_model("api_pages")
@@ -103,7 +107,7 @@ def test_what_is_not_there_is_unknown(registry: ModelRegistry, version: Version,
         lambda: registry.get(PLAIN, "99"),
         lambda: registry.get(PLAIN, "one"),
         lambda: registry.get("no_such_model", "1"),
-        lambda: registry.set_tag(PLAIN, "99", "a", "b"),
+        lambda: registry.tag(PLAIN, "99", VersionTags(rollout="b")),
         lambda: registry.set_alias(PLAIN, "champion", "99"),
         lambda: registry.download_run_artifact(version, "no/such/file", tmp_path),
     ):

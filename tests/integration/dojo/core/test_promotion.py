@@ -12,12 +12,11 @@ from redis.exceptions import RedisError
 from dojo.core.connections import connect_redis
 from dojo.core.registry.errors import NoPreviousChampionError, RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.promotion import Change, RoleChanges
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import (
-    AUDIT_TAG_PREFIX,
     CHALLENGER,
     CHAMPION,
     PREVIOUS_CHAMPION,
-    ROLLED_BACK_TAG,
     ModelRegistry,
     Version,
 )
@@ -49,7 +48,7 @@ def registry(mlflow_server: MlflowServer) -> Iterator[ModelRegistry]:
     registry = ModelRegistry(mlflow_server.url)
     for _ in range(3):
         run = tracking_client(registry).create_run("0").info
-        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/model", {})
+        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/model", VersionTags())
     yield registry
     tracking_client(registry).delete_registered_model(MODEL)
 
@@ -68,12 +67,12 @@ def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
     for version in registry.versions(MODEL):
         for alias in version.aliases:
             registry.remove_alias(MODEL, alias)
-        for tag in version.tags:
+        for tag in version.tags.raw:
             tracking_client(registry).delete_model_version_tag(MODEL, version.version, tag)
     for alias, number in roles.items():
         registry.set_alias(MODEL, alias, number)
     if rolled_back:
-        registry.set_tag(MODEL, rolled_back, ROLLED_BACK_TAG, "it was slow")
+        registry.tag(MODEL, rolled_back, VersionTags(rolled_back="it was slow"))
 
 
 def restore(registry: ModelRegistry, versions: list[Version]) -> None:
@@ -81,13 +80,12 @@ def restore(registry: ModelRegistry, versions: list[Version]) -> None:
     for then, now in zip(versions, registry.versions(MODEL), strict=True):
         for alias in set(now.aliases) - set(then.aliases):
             registry.remove_alias(MODEL, alias)
-        for tag in now.tags.keys() - then.tags.keys():
+        for tag in now.tags.raw.keys() - then.tags.raw.keys():
             tracking_client(registry).delete_model_version_tag(MODEL, now.version, tag)
     for then in versions:
         for alias in then.aliases:
             registry.set_alias(MODEL, alias, then.version)
-        for tag, value in then.tags.items():
-            registry.set_tag(MODEL, then.version, tag, value)
+        registry.tag(MODEL, then.version, then.tags)
 
 
 def roles(registry: ModelRegistry) -> dict[str, str]:
@@ -95,16 +93,11 @@ def roles(registry: ModelRegistry) -> dict[str, str]:
 
 
 def rolled_back(registry: ModelRegistry) -> dict[str, str]:
-    return {v.version: v.tags[ROLLED_BACK_TAG] for v in registry.versions(MODEL) if ROLLED_BACK_TAG in v.tags}
+    return {v.version: v.tags.rolled_back for v in registry.versions(MODEL) if v.tags.rolled_back is not None}
 
 
 def anchors(registry: ModelRegistry) -> dict[int, str]:
-    return {
-        int(name.removeprefix(AUDIT_TAG_PREFIX)): value
-        for version in registry.versions(MODEL)
-        for name, value in version.tags.items()
-        if name.startswith(AUDIT_TAG_PREFIX)
-    }
+    return {sequence: value for version in registry.versions(MODEL) for sequence, value in version.tags.anchors.items()}
 
 
 def change(key: str, why: str = "it is better") -> Change:

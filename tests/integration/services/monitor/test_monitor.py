@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 
 from dojo.core.events.columns import frame_of
+from dojo.core.events.dead_letters import DEAD_LETTERS, KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, Verdict
 from dojo.core.lake import Lake
 from dojo.core.state.freshness import record_freshness
 from dojo.core.state.skew import SkewMeasurement, latest_skew
 from dojo.core.state.verdict_marks import VerdictMarks
-from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError, rejected
+from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError
 from services.monitor.metrics import LEVELS
 from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch, recount, turn, windows_of
 from tests.support.monitor_events import MODEL, START, Shop, profile, spec
@@ -62,7 +64,7 @@ def test_a_shift_is_told_when_three_of_four_hours_confirm_it_and_its_end_when_th
 
 
 def test_a_poisoned_event_is_set_aside_with_a_copy_and_stops_nothing(watch: Watch) -> None:
-    good = watch.shop.predictions(START, 50)
+    good, counted = watch.shop.predictions(START, 50), DEAD_LETTERS.labels(Stream.PREDICTIONS)._value.get()
     watch.append(good[:25])
     redis, key = watch.monitoring.client, stream_key(Stream.PREDICTIONS)
     poison = [b'{"event_id": "p1", "wrong": "schema"}', b"\xff\xfe no text at all", b""]
@@ -78,13 +80,27 @@ def test_a_poisoned_event_is_set_aside_with_a_copy_and_stops_nothing(watch: Watc
     known = watch.monitoring.counted()
     assert known.hours[MODEL, "1"][START].rows == 50
     assert watch.monitoring.lag() == 0, "nothing waits behind it"
-    aside = rejected(redis, 10)
+    aside = DeadLetters(redis, "monitor").newest(10)
     assert len(aside) == len(poison) + 3
-    assert watch.metrics.rejected.labels(Stream.PREDICTIONS)._value.get() == len(aside)
+    assert DEAD_LETTERS.labels(Stream.PREDICTIONS)._value.get() - counted == len(aside)
     by_reason = {copy.reason: copy for copy in aside}
     assert any('"wrong": "schema"' in copy.payload and copy.message_id for copy in aside)
     assert "no spec for model 'nobody'" in by_reason
     assert any("lies in the future" in reason for reason in by_reason)
+
+
+def test_an_event_is_acknowledged_only_after_its_letter_is_kept(watch: Watch) -> None:
+    redis, key = watch.monitoring.client, KEY.format(service="monitor")
+    redis.set(key, "no sorted set: Redis refuses the letter")
+    redis.xadd(stream_key(Stream.PREDICTIONS), {PAYLOAD_FIELD: b"{"})
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        watch.look(START + HOUR)
+    assert watch.monitoring.lag() == 1
+    redis.delete(key)
+    watch.monitor.forget()
+    watch.look(START + HOUR)
+    assert [letter.payload for letter in DeadLetters(redis, "monitor").newest(9)] == ["{"]
+    assert watch.monitoring.lag() == 0
 
 
 def test_late_and_disordered_events_count_in_their_window_which_is_judged_again(watch: Watch) -> None:

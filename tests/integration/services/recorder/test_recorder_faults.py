@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import signal
@@ -13,10 +12,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from redis.exceptions import ResponseError
 
 from dojo.core.events.columns import frame_of
+from dojo.core.events.dead_letters import KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Stream, encode
+from services.recorder.deduplicate import PartitionIds
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.recorder import Recorder
 from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
 from tests.support.servers import RedisServer, wait_until
 
@@ -160,20 +165,35 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
             recording.client.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: poison[number]})
     recording.client.xadd(stream_key(Stream.OUTCOMES), {"unknown": "field"})
     assert_recorded(recording, events)
-    rejected = [json.loads(line) for line in (recording.lake.root / "_rejected/transactions.jsonl").read_text().splitlines()]
-    assert [line["payload"].encode() for line in rejected if line["payload"].isascii()] == [
-        p for p in poison if p != b"\xff\xfe"
-    ]
-    assert "$.amount" in rejected[3]["reason"]
-    assert "lies outside" in rejected[5]["reason"]
-    assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6]["reason"]
-    assert (recording.lake.root / "_rejected/outcomes.jsonl").read_text().count("\n") == 1
+    letters = DeadLetters(recording.client, "recorder").newest(100)
+    rejected = sorted((one for one in letters if one.stream == Stream.TRANSACTIONS), key=lambda one: one.message_id)
+    assert [one.payload.encode() for one in rejected if one.payload.isascii()] == [p for p in poison if p != b"\xff\xfe"]
+    assert "$.amount" in rejected[3].reason
+    assert "lies outside" in rejected[5].reason
+    assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6].reason
+    assert len(letters) == len(poison) + 1, "and the message without our field"
     wait_until(
-        lambda: recorder.metric("dojo_recorder_rejected_total", stream=Stream.TRANSACTIONS) == len(poison),
+        lambda: recorder.metric("dojo_dead_letters_total", stream=Stream.TRANSACTIONS) == len(poison),
         5,
         "all rejections count",
     )
     assert recorder.health()["status"] == "ok"
+
+
+def test_a_message_is_acknowledged_only_after_its_letter_is_kept(recording: Recording) -> None:
+    key, letters = KEY.format(service="recorder"), DeadLetters(recording.client, "recorder")
+    recording.client.set(key, "no sorted set: Redis refuses the letter")
+    recording.client.xadd(stream_key(Stream.OUTCOMES), {PAYLOAD_FIELD: b"not JSON"})
+    recorder = Recorder(
+        recording.log, recording.lake, PartitionIds(recording.lake), letters, RecorderMetrics(CollectorRegistry())
+    )
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        recorder.drain(lambda: False)
+    assert recording.pending() == 1
+    recording.client.delete(key)
+    recorder.recover(lambda: False)
+    assert [letter.payload for letter in letters.newest(9)] == ["not JSON"]
+    assert recording.pending() == 0
 
 
 def test_a_second_recorder_waits_and_takes_over(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:

@@ -18,10 +18,11 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
+from dojo.core.events.dead_letters import DEAD_LETTERS, KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ROLLED_BACK_TAG, ModelRegistry
+from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.drift_reports import drift_report
 from dojo.core.state.responder_control import switch_dry_run, switch_pause
@@ -29,7 +30,6 @@ from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
-from services.responder.responder import DEAD_LETTERS_KEY
 from services.responder.state import Action
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
 from tests.support.responding import DAY, DEGRADED, HOUR, START, Surroundings
@@ -437,13 +437,28 @@ def test_somebody_elses_order_is_waited_for(shop: Surroundings) -> None:
 
 
 def test_what_is_no_verdict_is_set_aside_and_stops_nothing(shop: Surroundings) -> None:
+    counted = DEAD_LETTERS.labels(Stream.VERDICTS)._value.get()
     shop.redis.xadd(stream_key(Stream.VERDICTS), {PAYLOAD_FIELD: b'{"severity": "catastrophic"}'})
     shop.say("severe", model="nobody")
     shop.say("warning")
     shop.rounds()
     assert len(shop.messages()) == 1
-    assert shop.metrics.rejected.labels(Stream.VERDICTS)._value.get() == 2
-    assert shop.redis.llen(DEAD_LETTERS_KEY) == 2
+    assert DEAD_LETTERS.labels(Stream.VERDICTS)._value.get() - counted == 2
+    letters = DeadLetters(shop.redis, "responder").newest(9)
+    assert any("there is no model 'nobody'" in one.reason for one in letters)
+    assert len(letters) == 2
+    assert shop.log.lag(Stream.VERDICTS, "responder") == 0
+
+
+def test_a_verdict_is_acknowledged_only_after_its_letter_is_kept(shop: Surroundings) -> None:
+    key = KEY.format(service="responder")
+    shop.redis.set(key, "no sorted set: Redis refuses the letter")
+    shop.redis.xadd(stream_key(Stream.VERDICTS), {PAYLOAD_FIELD: b"{"})
+    shop.rounds(2)
+    assert shop.log.lag(Stream.VERDICTS, "responder") == 1
+    shop.redis.delete(key)
+    shop.rounds(2)
+    assert [letter.payload for letter in DeadLetters(shop.redis, "responder").newest(9)] == ["{"]
     assert shop.log.lag(Stream.VERDICTS, "responder") == 0
 
 
@@ -522,7 +537,7 @@ def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record
     assert champion is not None
     assert champion.version == "1"
     assert served.registry.by_alias(served.model, PREVIOUS_CHAMPION) is None
-    assert "critical performance of version 2" in served.registry.get(served.model, "2").tags[ROLLED_BACK_TAG]
+    assert "critical performance of version 2" in served.registry.get(served.model, "2").tags.rolled_back
     assert served.done() == ["rolls version 2 back to 1", "version 2 was rolled back to 1"]
     became = [entry for entry in served.audit.entries() if entry.what == "version 1 is champion again"]
     assert [entry.who for entry in became] == ["responder"]

@@ -13,7 +13,7 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
-from dojo.core.registry.versions import ROLLED_BACK_TAG, ModelRegistry
+from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
 from pipelines.release.tracking import tracking_client
@@ -108,7 +108,7 @@ def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough
     assert exposed <= 0.1 * total + 4 * (0.09 * total) ** 0.5
     assert (world.route().strategy, world.route().primary.version) == ("champion", "1")
     assert world.roles() == {"champion": "1"}
-    assert world.registry.get(world.spec.name, "2").tags[ROLLED_BACK_TAG].startswith("errors: 100 %")
+    assert (world.registry.get(world.spec.name, "2").tags.rolled_back or "").startswith("errors: 100 %")
     (message,) = world.inbox.newest(10)
     assert (message.urgency, message.to) == ("page", "payments-risk")
     assert "errors: 100 %" in message.text

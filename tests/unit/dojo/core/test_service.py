@@ -63,6 +63,14 @@ def service() -> Tried:
     return Tried()
 
 
+def test_a_service_without_a_round_is_refused_before_it_starts() -> None:
+    class Idle(Service):
+        """Forgot its round."""
+
+    with pytest.raises(TypeError, match="round"):
+        Idle()  # type: ignore[abstract]
+
+
 def test_a_round_that_goes_well_waits_as_long_as_it_says(service: Tried) -> None:
     assert service.health() == (True, {"state": "starting", "seen": 0})
     assert service.turn(STOP) == 9.0

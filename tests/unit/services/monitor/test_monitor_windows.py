@@ -9,14 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from dojo.core.events.dead_letters import sift
 from dojo.core.events.log import Delivery
-from dojo.core.events.types import Outcome, encode
+from dojo.core.events.types import Outcome, Prediction, encode
 from dojo.core.performance import expected_pr_auc, score_histogram
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.stats.scores.classification import pr_auc
 from pipelines.training.reference import ReferenceHoldout, profile_of
+from services.monitor.counting.consumer import model_fault, prediction_fault
 from services.monitor.counting.fold import fold_outcomes, fold_predictions
-from services.monitor.counting.parse import parse_outcomes, parse_predictions
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow, floor, merged, plan_of
 from services.monitor.judging.due import due_windows
@@ -167,9 +168,9 @@ def test_an_outcome_of_an_unknown_model_is_set_aside_with_its_reason() -> None:
     own, other = shop.outcomes(shop.predictions(START, 2))
     other = msgspec.structs.replace(other, model="nobody's")
     deliveries = [Delivery("1-0", encode(own)), Delivery("2-0", encode(other))]
-    good, rejections = parse_outcomes(deliveries, {MODEL}, None)
-    assert good == [own]
-    assert [(r.message_id, r.reason) for r in rejections] == [("2-0", 'no spec for model "nobody\'s"')]
+    good, aside = sift(Outcome, deliveries, lambda event: model_fault(event, {MODEL}, None))
+    assert [event for _, event in good] == [own]
+    assert [(delivery.message_id, reason) for delivery, reason in aside] == [("2-0", 'no spec for model "nobody\'s"')]
 
 
 def test_hours_of_other_time_zones_are_utc_hours() -> None:
@@ -194,13 +195,10 @@ def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
     good = Shop().predictions(START, 3)
     wrong = msgspec.structs.replace(good[0], score=1.5)
     payloads = [encode(good[0]), b"{", encode(good[1]), encode(wrong), b"\xff", encode(good[2])]
-    events, aside = parse_predictions([Delivery(f"{at}-0", p) for at, p in enumerate(payloads)], {MODEL}, START + HOUR)
-    assert events == good
-    assert [one.message_id for one in aside] == ["1-0", "4-0", "3-0"] or {one.message_id for one in aside} == {
-        "1-0",
-        "3-0",
-        "4-0",
-    }
+    deliveries = [Delivery(f"{at}-0", payload) for at, payload in enumerate(payloads)]
+    events, aside = sift(Prediction, deliveries, lambda event: prediction_fault(event, {MODEL}, START + HOUR))
+    assert [event for _, event in events] == good
+    assert [delivery.message_id for delivery, _ in aside] == ["1-0", "3-0", "4-0"]
 
 
 def test_windows_are_due_when_they_are_over_and_again_when_they_change() -> None:

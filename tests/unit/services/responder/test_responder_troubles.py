@@ -155,7 +155,7 @@ def test_the_owner_reads_what_was_found_and_what_comes_next(check: Check, severi
     _, (telling,) = told([verdict(0, severity, check)])
     urgency, title, text = trouble_message("m", telling, response)
     assert urgency == level
-    assert title == f"m: {check} of version 2 is {severity}"
+    assert title == f"{check} of version 2 is {severity}"
     assert says in text
     assert "amount PSI 0.3" in text
     assert "Since 2030-03-01 00:00" in text
