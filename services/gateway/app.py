@@ -14,6 +14,7 @@ from dojo import __version__
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
+from feature_repo import catalog
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
@@ -46,7 +47,7 @@ _log = structlog.get_logger("gateway")
 
 def build(settings: Settings) -> FastAPI:
     """The application. Raises SpecError: a model's spec is wrong."""
-    specs = load_specs(settings.models_dir)
+    specs = catalog.agreed(load_specs(settings.models_dir))
     directory = settings.home / "gateway"
     metrics = GatewayMetrics(specs)
     metrics.spool_limit.set(settings.spool_max_bytes)
@@ -70,7 +71,7 @@ def build(settings: Settings) -> FastAPI:
         scorer, answers = ArmScorer(spec, features, metrics), AnswerLog(name, log.append, metrics)
         predictor = Predictor(spec, schema, scorer, clock, answers, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, predictor)
-    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes)
+    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes, settings.max_in_flight)
 
     def model_details() -> Mapping[str, object]:
         return {

@@ -12,6 +12,7 @@ from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import RedisWorldClock
+from feature_repo.catalog import agreed
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize
 from services.materializer.loop import MaterializerService
@@ -21,7 +22,7 @@ from services.materializer.skew_watch import SkewWatch
 
 def open_materializer(settings: Settings) -> MaterializerService:
     redis, lake, metrics = connect_redis(settings.redis), Lake(settings.lake_dir), MaterializerMetrics()
-    specs = load_specs(settings.models_dir)
+    specs = agreed(load_specs(settings.models_dir))
     store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db")
 
     def bring_online(now: datetime) -> Materialization:

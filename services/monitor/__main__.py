@@ -38,7 +38,7 @@ REGISTRY_TIMEOUT_SECONDS = 3
 def open_monitor(settings: Settings) -> Monitor:
     metrics = MonitorMetrics()
     metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
-    return build(settings, load_specs(settings.models_dir), metrics)
+    return build(settings, catalog.agreed(load_specs(settings.models_dir)), metrics)
 
 
 def build(
