@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from dojo.core.registry.bundle import BUNDLE_HASH_TAG, load_bundle
 from dojo.core.registry.versions import GATE_TAG, ModelRegistry, Version
+from dojo.core.spec.compare import spec_hash
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
@@ -35,7 +36,7 @@ GATE_GAIN_TAG = "gate_gain"
 GATE_INTERVAL_TAG = "gate_interval"
 
 # The run's tags that its version gets: what decides it, hashed (`reproduce` compares them), and the gate's verdict.
-RECORD_TAGS = ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of")
+RECORD_TAGS = ("data_sha256", "feature_sha256", "model_sha256", "spec_sha256", "git_commit", "lock_sha256", "seed", "as_of")
 VERSION_TAGS = (*RECORD_TAGS, BUNDLE_HASH_TAG, GATE_TAG, GATE_GAIN_TAG, GATE_INTERVAL_TAG)
 
 
@@ -111,6 +112,7 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> dict[str, str]:
         "data_sha256": fit.data_sha256,
         "feature_sha256": feature_hash(),
         "model_sha256": fit.model_sha256,
+        "spec_sha256": spec_hash(run.spec),
         "git_commit": code.commit,
         "lock_sha256": code.lock_sha256,
         "seed": str(run.spec.training.seed),

@@ -10,6 +10,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.service import serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.catalog import agreed
@@ -32,7 +33,8 @@ def open_materializer(settings: Settings) -> MaterializerService:
         return lake.newest(Stream.TRANSACTIONS)
 
     skew = SkewWatch(lake, redis, specs, metrics)
-    return MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, metrics)
+    service = MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, metrics)
+    return service.using(SpecsInUse(settings.models_dir, specs))
 
 
 def main() -> int:
