@@ -288,6 +288,8 @@ class Serving(_Part):
 
 
 class DataGovernance(_Part):
+    """`retention`: how long the lake keeps events, world time. The longest of all models holds, for they share the lake."""
+
     retention: Duration
 
 
@@ -310,7 +312,12 @@ class ModelSpec(_Part):
     data: DataGovernance
 
     @model_validator(mode="after")
-    def _entities_differ(self) -> ModelSpec:
+    def _parts_fit_together(self) -> ModelSpec:
+        if self.data.retention < self.training.window:
+            raise ValueError(
+                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than training.window "
+                f"({format_duration(self.training.window)}), or no window is ever full"
+            )
         if len(set(self.entities)) < len(self.entities):
             raise ValueError(f"entities must differ, got {list(self.entities)}")
         return self
