@@ -85,18 +85,15 @@ class Retention:
         longest = max(self._specs.values(), key=lambda spec: spec.data.retention)
         before = utc_date(now - longest.data.retention)
         files = {stream: found for stream in Stream if (found := self._files(stream, before))}
-        pinned = {
-            champion: len(
-                {str(path.relative_to(self._lake.root)) for paths in files.values() for path in paths} & _paths(manifest)
-            )
-            for champion, manifest in (self._champions() if files else {}).items()
-        }
+        going = {path.relative_to(self._lake.root).as_posix() for paths in files.values() for path in paths}
+        champions = self._champions() if going else {}
+        pinned = {name: sum(file.path in going for file in manifest.files) for name, manifest in champions.items()}
         kept = format_duration(longest.data.retention)
         return Expired(
             before,
             f"data.retention of {longest.name}, {kept}, is the longest of {len(self._specs)} models",
             {stream: self._measure(stream, found) for stream, found in files.items()},
-            {champion: count for champion, count in pinned.items() if count},
+            {name: count for name, count in pinned.items() if count},
         )
 
     def _files(self, stream: Stream, before: date) -> list[Path]:
@@ -139,7 +136,3 @@ def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dic
                 file = registry.download_run_artifact(version, f"{RECORD_PATH}/{MANIFEST_FILE}", Path(directory))
                 found[f"{model}@{version.version}"] = Manifest.read(file)
     return found
-
-
-def _paths(manifest: Manifest) -> set[str]:
-    return {file.path for file in (*manifest.transactions, *manifest.outcomes)}
