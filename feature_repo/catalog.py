@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from dojo.core.spec.durations import format_duration
+from dojo.core.spec.load import ModelSpec, SpecError
 from feature_repo import on_demand
 
 Kind = Literal["batch", "streaming", "on_demand"]
@@ -219,6 +222,30 @@ def views_of(service: str) -> tuple[View, ...]:
     if wanted & set(on_demand.FEATURES):
         wanted |= set(on_demand.STORED_INPUTS)
     return tuple(v for v in VIEWS.values() if wanted & {f.name for f in v.features})
+
+
+def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
+    """The specs, once each agrees with the catalogue. For a process to ask at its start.
+
+    Raises:
+        SpecError: A spec names what is not here, or its labels may arrive after their payments already count as legitimate.
+    """
+    for spec in specs.values():
+        if spec.feature_service not in SERVICES:
+            raise SpecError(f"{spec.name}: feature_service: {spec.feature_service} is not one of {', '.join(SERVICES)}")
+        if unknown := set(spec.entities) - set(ENTITY_KEYS):
+            raise SpecError(f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are {', '.join(ENTITY_KEYS)}")
+        if spec.label.delay.maximum > LABEL_DELAY:
+            raise SpecError(
+                f"{spec.name}: label.delay.maximum: {format_duration(spec.label.delay.maximum)} is longer than LABEL_DELAY in "
+                f"feature_repo/catalog.py, {format_duration(LABEL_DELAY)}: features would take payments without a label for legitimate"
+            )
+    return specs
+
+
+def personal_keys(service: str) -> tuple[str, ...]:
+    """The entity keys of a service that stand for one natural person each. Raises KeyError: unknown service."""
+    return tuple(sorted({ENTITY_KEYS[view.entity] for view in views_of(service) if view.pii}))
 
 
 def definition_hash(*sources: object) -> str:

@@ -27,6 +27,7 @@ COMMANDS = {
     "alerts": CommandRow("dojo.cli.monitoring.alerts:alerts", "What people were told, newest last."),
     "audit": CommandRow("dojo.cli.serving.audit:app", "The audit trail: every change of a role, route, gate or rollout."),
     "backtest": CommandRow("dojo.cli.training.train:backtest", "Train and test on a file under the public book's protocol.", "pipelines"),
+    "config": CommandRow("dojo.cli.stack.config:app", "Edited specs: what they would change, and letting them take effect.", "stack"),
     "data": CommandRow("dojo.cli.world.data:app", "Bring recorded data in and build a world's history.", "world"),
     "dead-letters": CommandRow("dojo.cli.monitoring.dead_letters:dead_letters", "Messages that services set aside, and why."),
     "demo": CommandRow("dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"),

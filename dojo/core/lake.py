@@ -2,7 +2,8 @@
 
     <root>/<stream>/date=2018-06-10/<name>.parquet
 
-Files are written whole (temporary name, fsync, rename) and never changed, so a list of file names and hashes pins a
+Files are written whole (temporary name, fsync, rename) and never changed until their day is too old
+(`pipelines/retention.py`), so a list of file names and hashes pins a
 data set for good (`manifest`). Whoever writes owns a file name: history is `history.parquet`, the recorder's are
 `part-<first message id>.parquet`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -111,6 +113,12 @@ class Lake:
         files = self.files(stream, span[1], span[1])
         newest: datetime = self.scan(stream, files=files).select(pl.col("world_time").max()).collect().item()
         return newest.astimezone(UTC)
+
+    def delete(self, stream: Stream, before: date) -> None:
+        """Delete the partitions of earlier days. Repeating it finishes what was cut short."""
+        for partition in (self.root / stream).glob("date=*"):
+            if date.fromisoformat(partition.name.removeprefix("date=")) < before:
+                shutil.rmtree(partition)
 
     def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
         """What the partitions from `start` to `end` hold now, pinned by content."""

@@ -15,13 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import structlog
 from redis.exceptions import RedisError
 
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import SpecError
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.telemetry import HealthServer, Post, configure_logging
@@ -77,6 +78,12 @@ class Service(ABC):
         self._failing = False  # this round
         self._failures = 0  # rounds in a row
         self._busy_since: float | None = None
+        self._specs_in_use: SpecsInUse | None = None
+
+    def using(self, specs: SpecsInUse) -> Self:
+        """Show on /healthz which specs the process read, and whether their files differ now."""
+        self._specs_in_use = specs
+        return self
 
     @abstractmethod
     def round(self, stop: threading.Event) -> float:
@@ -144,8 +151,9 @@ class Service(ABC):
         healthy = all(well for _, well in faults.values())
         state = self._state if not faults else "retrying" if healthy else "failing"
         reason, _ = faults.pop("", (self._reason, True))
+        specs = {"specs": self._specs_in_use.look()} if self._specs_in_use else {}
         parts = {"faults": {part: why for part, (why, _) in faults.items()}} if faults else {}
-        return healthy, {"state": state, **({"reason": reason} if reason else {}), **parts, **self.details()}
+        return healthy, {"state": state, **({"reason": reason} if reason else {}), **parts, **self.details(), **specs}
 
 
 def serve(name: str, open_service: Callable[[Settings], Service]) -> int:

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     )
 
     # Gateway
+    max_in_flight: int = Field(
+        default=250,
+        ge=1,
+        description="Requests that one gateway process answers at a time; a new one beyond it gets 503 at once, and the others keep their latency. By Little's law, 250 at 2,500 requests a second are answered within 100 ms.",
+    )
     max_body_bytes: int = Field(
         default=1_048_576,
         ge=1024,

@@ -13,7 +13,7 @@ from dojo.core.settings import Settings
 from dojo.stack.environment import check_same_world, remember
 from dojo.stack.paths import log_file, status_file
 from dojo.stack.ports import doubled_ports, taken_ports
-from dojo.stack.status import StackStatus, read_status
+from dojo.stack.status import ProcessStatus, StackStatus, read_status
 from dojo.stack.supervisor.identity import ProcessId, end, identify
 from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
@@ -118,6 +118,30 @@ def wait_until_healthy(
                 what = f"died {process.deaths} times" if hopeless else f"is not healthy after {timeout:.0f} s"
                 raise StackError(f"{process.name} {what}", process.name, last_lines(log_file(home, process.name), 20))
         time.sleep(0.2)
+
+
+def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> None:
+    """End a process of a running stack, and return once the one that its supervisor starts instead is healthy.
+
+    Raises:
+        StackError: The stack does not run it, or it takes longer than `timeout` seconds.
+    """
+    before = _process(home, name)
+    if before.id is not None:
+        end([before.id], before.grace_seconds)
+    deadline = time.monotonic() + timeout
+    while (now := _process(home, name)).id in (None, before.id) or now.state is not ProcessState.HEALTHY:
+        if time.monotonic() > deadline:
+            raise StackError(f"{name} is not healthy after {timeout:.0f} s", name, last_lines(log_file(home, name), 20))
+        time.sleep(0.2)
+
+
+def _process(home: Path, name: str) -> ProcessStatus:
+    status = running(home)
+    found = next((process for process in status.processes if process.name == name), None) if status else None
+    if found is None:
+        raise StackError(f"{name} does not run here", name)
+    return found
 
 
 def stop(home: Path, progress: Callable[[StackStatus], None] = lambda _: None) -> Stopped:

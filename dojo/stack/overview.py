@@ -47,6 +47,7 @@ class Overview(msgspec.Struct, frozen=True):
         features: view -> its freshness; views that were never written are missing.
         champions: model -> the version that answers; None for no version, "?" while MLflow is away.
         alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
+        specs: model -> processes that read another spec than its file has now; models without such a process are left out.
         airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
             it was set.
     """
@@ -55,6 +56,7 @@ class Overview(msgspec.Struct, frozen=True):
     world: StackState | None
     features: dict[str, Freshness]
     champions: dict[str, str | None]
+    specs: dict[str, list[str]]
     airflow: AirflowAccess | None
     alerts_off: str
 
@@ -62,7 +64,17 @@ class Overview(msgspec.Struct, frozen=True):
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features = read_world(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
-    return Overview(stack, world, features, champions, shown_access(settings), alerts_off(stack, settings))
+    return Overview(stack, world, features, champions, outdated(stack), shown_access(settings), alerts_off(stack, settings))
+
+
+def outdated(stack: StackStatus) -> dict[str, list[str]]:
+    """Model -> processes that read another spec at their start than its file has now, as they say themselves."""
+    found: dict[str, list[str]] = {}
+    for process in stack.processes:
+        for model, spec in process.details.get("specs", {}).items():
+            if "file" in spec:
+                found.setdefault(model, []).append(process.name)
+    return found
 
 
 def alerts_off(stack: StackStatus, settings: Settings) -> str:

@@ -43,6 +43,7 @@ class ProcessSpec:
         grace: seconds from SIGTERM to SIGKILL.
         orderly: it ends what it started by itself, one after the other: only it gets the SIGTERM.
         metrics: it serves /metrics at its port, and Prometheus asks it.
+        reads_specs: it reads models/ once, at its start.
         niceness: 0 to 19; how readily it leaves the processor to others. Batch work yields to whoever has a caller waiting.
     """
 
@@ -59,6 +60,7 @@ class ProcessSpec:
     niceness: int = 0
     orderly: bool = False
     metrics: bool = False
+    reads_specs: bool = False
 
     @property
     def variable(self) -> str:
@@ -92,20 +94,22 @@ def processes(settings: Settings) -> list[ProcessSpec]:
 
     ours = [
         # It serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
-        replace(service("gateway"), depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT),
+        replace(
+            service("gateway"), depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT, reads_specs=True
+        ),
         replace(service("recorder"), niceness=BATCH_NICENESS),
         replace(service("streamer"), environment=SERVING_ENVIRONMENT),
-        replace(service("materializer"), niceness=BATCH_NICENESS),
+        replace(service("materializer"), niceness=BATCH_NICENESS, reads_specs=True),
         # Retrains in Airflow, and without one in a process of its own.
-        replace(service("trainer"), niceness=BATCH_NICENESS),
+        replace(service("trainer"), niceness=BATCH_NICENESS, reads_specs=True),
         # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on judging.
-        service("rollout"),
+        replace(service("rollout"), reads_specs=True),
         # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.
-        replace(service("monitor"), niceness=BATCH_NICENESS),
+        replace(service("monitor"), niceness=BATCH_NICENESS, reads_specs=True),
         # It rolls back what the monitor calls critical, so it is not nice. It sleeps nearly always.
-        service("responder"),
+        replace(service("responder"), reads_specs=True),
         # Last up and first down: payments without a gateway would only be errors.
-        replace(service("simulator"), depends_on=("redis", "gateway")),
+        replace(service("simulator"), depends_on=("redis", "gateway"), reads_specs=True),
     ]
 
     def observability(name: str, tells: str) -> ProcessSpec:
@@ -119,6 +123,7 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             health=HttpHealth(settings.peer(name), settings.port_of(name), "/-/ready"),
             depends_on=(tells,),
             waits=False,
+            reads_specs=name == "prometheus",  # owners of models, for its alerts
         )
 
     # Each starts without waiting for the others and stops before the process that it notifies.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from datetime import timedelta
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from dojo.core.registry.bundle import (
     Parity,
     write_bundle,
 )
-from dojo.core.spec.durations import format_duration
+from dojo.core.spec.compare import plain
 from dojo.core.spec.load import ModelSpec
 from pipelines.training.steps import SCORES_FILE, Evaluation, Fit, Run
 
@@ -90,12 +88,4 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
 
 def dump_spec(spec: ModelSpec) -> str:
     """The spec as YAML that `load_spec` reads back: the training parameters of record."""
-    return yaml.safe_dump(_plain(spec.model_dump()), sort_keys=False)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return format_duration(value) if isinstance(value, timedelta) else value
+    return yaml.safe_dump(plain(spec), sort_keys=False)

@@ -17,6 +17,7 @@ import msgspec
 from dojo.core.registry.bundle import load_bundle
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
+from dojo.core.spec.compare import spec_hash
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
@@ -95,6 +96,7 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> VersionTags:
         data_sha256=fit.data_sha256,
         feature_sha256=feature_hash(),
         model_sha256=fit.model_sha256,
+        spec_sha256=spec_hash(run.spec),
         git_commit=code.commit,
         lock_sha256=code.lock_sha256,
         seed=run.spec.training.seed,

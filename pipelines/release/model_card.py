@@ -64,7 +64,7 @@ The parts follow each other in time. Trees and threshold were chosen on the vali
 |---|---:|
 {_rows(_top_features(fit))}
 
-Personal data: {", ".join(spec.data.pii)} (pseudonymous); it selects feature values and is not an input itself.
+Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudonymous); it selects feature values and is not an input itself.
 
 ## Limits
 

@@ -13,7 +13,9 @@ from fastapi_offline import FastAPIOffline
 from dojo import __version__
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
+from feature_repo import catalog
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
@@ -40,15 +42,17 @@ RESTART_SECONDS = 1.0
 # Start-up waits this long for Redis, so that the first request already finds it; serving does not depend on it.
 FIRST_CONNECTION_SECONDS = 1.0
 MODEL_AGE_EVERY_SECONDS = 5.0
+SPEC_FILES_EVERY_SECONDS = 5.0
 
 _log = structlog.get_logger("gateway")
 
 
 def build(settings: Settings) -> FastAPI:
     """The application. Raises SpecError: a model's spec is wrong."""
-    specs = load_specs(settings.models_dir)
+    specs = catalog.agreed(load_specs(settings.models_dir))
     directory = settings.home / "gateway"
     metrics = GatewayMetrics(specs)
+    in_use = SpecsInUse(settings.models_dir, specs, metrics.registry)
     metrics.spool_limit.set(settings.spool_max_bytes)
     # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
@@ -70,7 +74,7 @@ def build(settings: Settings) -> FastAPI:
         scorer, answers = ArmScorer(spec, features, metrics), AnswerLog(name, log.append, metrics)
         predictor = Predictor(spec, schema, scorer, clock, answers, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, predictor)
-    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes)
+    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes, settings.max_in_flight)
 
     def model_details() -> Mapping[str, object]:
         return {
@@ -82,6 +86,7 @@ def build(settings: Settings) -> FastAPI:
         return {
             "online_store": "breaker open" if breaker.is_open else "ok",
             "world_clock": clock.now().isoformat() if clock.is_set else "not set yet",
+            "specs": in_use.latest,
             **log.details,
         }
 
@@ -91,6 +96,11 @@ def build(settings: Settings) -> FastAPI:
                 trained_as_of = route.primary.served.bundle.trained_as_of
                 metrics.model_age.labels(name).set((clock.now() - trained_as_of).total_seconds())
             await asyncio.sleep(MODEL_AGE_EVERY_SECONDS)
+
+    async def spec_files() -> None:
+        while True:
+            await asyncio.to_thread(in_use.look)  # an edited file takes 100 ms to read, which no request should wait for
+            await asyncio.sleep(SPEC_FILES_EVERY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -104,6 +114,7 @@ def build(settings: Settings) -> FastAPI:
                 "breaker_probe": store.run,
                 "world_clock": clock.run,
                 "model_ages": model_ages,
+                "spec_files": spec_files,
                 "model_registry": registry.run,
                 **{f"shadow_{name}": mirror.run for name, mirror in mirrors.items()},
             }.items()

@@ -8,20 +8,28 @@ from datetime import datetime
 from dojo.core.connections import connect_redis
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
+from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
+from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
+from feature_repo.catalog import agreed
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize
+from pipelines.retention import Retention, champions_of
 from services.materializer.loop import MaterializerService
 from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
 
+# One short try per question: the next look asks again.
+REGISTRY_TIMEOUT_SECONDS = 5
+
 
 def open_materializer(settings: Settings) -> MaterializerService:
     redis, lake, metrics = connect_redis(settings.redis), Lake(settings.lake_dir), MaterializerMetrics()
-    specs = load_specs(settings.models_dir)
+    specs = agreed(load_specs(settings.models_dir))
     store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db")
 
     def bring_online(now: datetime) -> Materialization:
@@ -30,8 +38,11 @@ def open_materializer(settings: Settings) -> MaterializerService:
     def recorded() -> datetime | None:
         return lake.newest(Stream.TRANSACTIONS)
 
+    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    retention = Retention(lake, specs, AuditTrail(redis), lambda: champions_of(registry, specs))
     skew = SkewWatch(lake, redis, specs, metrics)
-    return MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, metrics)
+    service = MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, retention.daily, metrics)
+    return service.using(SpecsInUse(settings.models_dir, specs))
 
 
 def main() -> int:

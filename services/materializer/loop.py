@@ -23,6 +23,9 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5  # wall time; 20 world minutes at demo speed, against hours of publishing delay
 
+# The part of a round that deletes. Features do not wait for it.
+RETENTION = "retention"
+
 
 def publishable(now: datetime, recorded: datetime) -> datetime:
     """The world time to materialise as of: now, or, while the lake is behind, when the last midnight it is whole at is published.
@@ -56,6 +59,7 @@ class MaterializerService(Service):
     Args:
         recorded: up to which world time the lake holds the world's transactions; None when it is empty.
         materialize: brings features online as of a world time.
+        retain: told the world time at every look; deletes what the lake keeps too long.
         measure_skew: told the world time at every look, once what is due then is online; never raises.
     """
 
@@ -70,11 +74,13 @@ class MaterializerService(Service):
         recorded: Callable[[], datetime | None],
         materialize: Callable[[datetime], Materialization],
         measure_skew: Callable[[datetime], None],
+        retain: Callable[[datetime], None],
         metrics: MaterializerMetrics,
     ) -> None:
         super().__init__()
         self._clock, self._redis, self._recorded = clock, redis, recorded
-        self._materialize, self._measure_skew, self._metrics = materialize, measure_skew, metrics
+        self._materialize, self._measure_skew, self._retain = materialize, measure_skew, retain
+        self._metrics = metrics
         self._runs = 0
         self._last: Materialization | None = None
 
@@ -86,7 +92,8 @@ class MaterializerService(Service):
         return POLL_SECONDS
 
     def failed(self, cause: str, part: str) -> None:
-        self._metrics.errors.inc()
+        if part != RETENTION:
+            self._metrics.errors.inc()
 
     def details(self) -> Mapping[str, object]:
         last = {"as_of": self._last.as_of, "seconds": self._last.seconds} if self._last else {}
@@ -104,6 +111,8 @@ class MaterializerService(Service):
         if stopped is None and any(is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS):
             self._run(as_of)
         self._measure_skew(as_of)
+        with self.part(RETENTION):
+            self._retain(now)
         for view in read_freshness(self._redis, self._clock.now()):
             if view.age is not None:
                 self._metrics.age.labels(view.view).set(view.age.total_seconds())

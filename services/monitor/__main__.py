@@ -16,6 +16,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import ModelSpec, load_specs
 from dojo.core.state.clock import RedisWorldClock, WorldClock
 from feature_repo import catalog
@@ -39,7 +40,8 @@ REGISTRY_TIMEOUT_SECONDS = 3
 def open_monitor(settings: Settings) -> Monitor:
     metrics = MonitorMetrics()
     metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
-    return build(settings, load_specs(settings.models_dir), metrics)
+    specs = catalog.agreed(load_specs(settings.models_dir))
+    return build(settings, specs, metrics).using(SpecsInUse(settings.models_dir, specs))
 
 
 def build(

@@ -147,7 +147,7 @@ class Judging:
         for model, spec in self._specs.items():
             champion = self._champions.of(model)
             version = champion.version if champion is not None else _most_traffic(known, model)
-            fresh = present.feature_freshness(recorded, self._views[model], now)
+            fresh = present.feature_freshness(recorded, self._views[model], spec, now)
             age = present.model_freshness(champion.trained_as_of if champion is not None else None, spec, now)
             hour = floor(now, "hour")
             done = [self._judge(spec, version, "model_freshness", "now", hour, now, [age], 1, None)]

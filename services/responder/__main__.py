@@ -14,6 +14,7 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import EXIT_WRONG_SETTINGS, serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
@@ -53,7 +54,7 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         metrics=metrics,
         dry_run=dry_run,
     )
-    return ResponderService(responder, sorted(specs), metrics)
+    return ResponderService(responder, sorted(specs), metrics).using(SpecsInUse(settings.models_dir, specs))
 
 
 def main(arguments: list[str]) -> int:

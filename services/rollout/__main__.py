@@ -10,6 +10,7 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
@@ -41,7 +42,7 @@ def open_rollout(settings: Settings) -> RolloutService:
         clock=clock,
         metrics=metrics,
     )
-    return RolloutService(controller, sorted(specs), metrics, clock)
+    return RolloutService(controller, sorted(specs), metrics, clock).using(SpecsInUse(settings.models_dir, specs))
 
 
 def main() -> int:

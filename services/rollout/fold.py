@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Stream
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence
-from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, watch_limits
+from dojo.core.judging.rollout.limits import watch_limits
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import short_hash
 from dojo.core.spec.load import ModelSpec
@@ -97,11 +97,11 @@ def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec
     challenger.errors += not answered
     champion.errors += not stood
     slow = challenger.took(event.scoring_seconds, objective), champion.took(event.champion_scoring_seconds, objective)
-    for check, happened, ratio in (
-        ("errors", (not answered, not stood), checks.error_ratio),
-        ("slow", slow, checks.slow_ratio),
+    for check, happened, ratio, floor in (
+        ("errors", (not answered, not stood), checks.error_ratio, checks.error_floor),
+        ("slow", slow, checks.slow_ratio, checks.slow_floor),
     ):
-        _against_floor(evidence, check, happened[0], event.wall_time)
+        _against_floor(evidence, check, happened[0], floor, event.wall_time)
         if any(happened) and _begins(evidence, check, event.wall_time):
             for on_challenger in (True, False):
                 if happened[not on_challenger]:
@@ -128,9 +128,12 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
     arm.errors += failed
     arm.degraded += degraded
     slow = arm.took(event.latency_seconds, spec.serving.latency_slo.total_seconds())
-    for check, happened, ratio in (("errors", failed, checks.error_ratio), ("slow", slow, checks.slow_ratio)):
+    for check, happened, ratio, floor in (
+        ("errors", failed, checks.error_ratio, checks.error_floor),
+        ("slow", slow, checks.slow_ratio, checks.slow_floor),
+    ):
         if on_challenger:
-            _against_floor(evidence, check, happened, event.wall_time)
+            _against_floor(evidence, check, happened, floor, event.wall_time)
         if happened and _begins(evidence, check, event.wall_time) and _first(evidence, check, entity):
             _fell_on(evidence, check, on_challenger, weight, ratio)
     if degraded and _first(evidence, "degraded", entity):
@@ -186,11 +189,11 @@ def _fell_on(evidence: Evidence, check: str, on_challenger: bool, share: float, 
     evidence.test(check).observe(on_challenger, probability_of_falling_on(share, ratio))
 
 
-def _against_floor(evidence: Evidence, check: str, happened: bool, at: datetime) -> None:
+def _against_floor(evidence: Evidence, check: str, happened: bool, floor: float, at: datetime) -> None:
     """One request of the challenger's own."""
     # Leaving out what only repeats a burst keeps an e-process one: it would have been evidence.
     if not happened or _begins(evidence, f"{check}_floor", at):
-        evidence.test(f"{check}_floor").observe(happened, {"errors": ERRORS_ALLOWED, "slow": SLOW_ALLOWED}[check])
+        evidence.test(f"{check}_floor").observe(happened, floor)
 
 
 def _begins(evidence: Evidence, test: str, at: datetime) -> bool:

@@ -17,6 +17,7 @@ import structlog
 
 from dojo.core.service import Service, serve
 from dojo.core.settings import Settings, SettingsError
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.shop.datasets import DatasetError
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient
@@ -97,7 +98,9 @@ def of_settings() -> Iterator[None]:
 
 def open_simulator(settings: Settings) -> Simulator:
     with of_settings():
-        return Simulator(open_world(settings), settings.gateway_url)
+        opened = open_world(settings)
+        in_use = SpecsInUse(settings.models_dir, opened.specs)
+        return Simulator(opened, settings.gateway_url).using(in_use)
 
 
 def main() -> int:

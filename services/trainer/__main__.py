@@ -7,7 +7,9 @@ import sys
 from dojo.core.connections import connect_redis
 from dojo.core.service import serve
 from dojo.core.settings import Settings
+from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import load_specs
+from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.work_orders import WorkOrders
@@ -25,7 +27,9 @@ def open_trainer(settings: Settings) -> TrainerService:
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     clock, client = RedisWorldClock(redis), airflow_client(settings)
     executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
-    return TrainerService(specs, clock, ScheduleStore(redis), InAirflow(client) if client else InChild(), executor)
+    launch = InAirflow(client) if client else InChild()
+    service = TrainerService(specs, clock, ScheduleStore(redis), launch, executor, AppliedSpecs(redis))
+    return service.using(SpecsInUse(settings.models_dir, specs))
 
 
 def main() -> int:

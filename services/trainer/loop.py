@@ -15,6 +15,7 @@ import structlog
 from dojo.core.service import Service
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
+from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from pipelines.training.errors import RetrainingRunningError
 from pipelines.training.job import Job
@@ -104,10 +105,16 @@ class TrainerService(Service):
         store: ScheduleStore,
         launch: Launcher,
         executor: Executor,
+        applied: AppliedSpecs,
     ) -> None:
         super().__init__()
         self._specs, self._clock, self._store, self._launch, self._executor = specs, clock, store, launch, executor
-        self._lanes = (Lane("scheduled retraining", self._schedule), Lane("work order", self._order))
+        self._applied, self._unrecorded = applied, list(specs.values())
+        self._lanes = (
+            Lane("record of specs", self._record),
+            Lane("scheduled retraining", self._schedule),
+            Lane("work order", self._order),
+        )
         self._orders = ""
         self.models: dict[str, str] = {}  # what each one's schedule waits for
 
@@ -125,6 +132,14 @@ class TrainerService(Service):
 
     def details(self) -> Mapping[str, object]:
         return {"models": dict(self.models), "orders": self._orders}
+
+    def _record(self, stop: threading.Event) -> None:
+        """Once, what this start found."""
+        while self._unrecorded:
+            self._applied.apply(
+                self._unrecorded[-1], "trainer", "the file had changed when the trainer started", self._clock.now()
+            )
+            self._unrecorded.pop()
 
     def _schedule(self, stop: threading.Event) -> None:
         for spec in self._specs.values():

@@ -42,12 +42,13 @@ class Stack:
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.home = directory / "home"
+        self.models = small_spec(directory / "models")
         self.ports = {name: str(free_port()) for name in sorted(VARIABLES) if name.endswith("_PORT")}
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DOJO_")},
             **self.ports,
             "DOJO_HOME": str(self.home),
-            "DOJO_MODELS_DIR": str(small_spec(directory / "models")),
+            "DOJO_MODELS_DIR": str(self.models),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
             "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/pipelines/test_airflow.py has one

@@ -152,6 +152,52 @@ def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollo
         stack.json("world", "pause")
 
 
+def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(stack: Stack, trained: dict[str, Any]) -> None:
+    file = stack.models / f"{MODEL}.yaml"
+    before, text = stack.status(), file.read_text()
+    readers = {name for name, process in before["processes"].items() if "specs" in process["details"]}
+    assert readers == {"gateway", "materializer", "trainer", "rollout", "monitor", "responder", "simulator"}
+    assert before["specs"] == {}
+    assert stack.json("config", "diff") == {"changes": {}, "restart": []}
+
+    file.write_text(text.replace("canary_time: 4h", "canary_time: four hours"))
+    refused = stack.dojo("config", "apply", "--why", "a slip", "--yes", check=False)
+    assert refused.returncode == 1
+    assert "rollout.canary_time: expected a duration with its unit" in " ".join(refused.stderr.split()).replace(
+        "Value error, ", ""
+    )
+    assert stack.json("audit", "list", "--kind", "spec") == []
+
+    file.write_text(text.replace("canary_time: 4h", "canary_time: 3h").replace("cooldown: 24h", "cooldown: 12h"))
+    wait_until(lambda: set(stack.status()["specs"].get(MODEL, ())) == readers, 30, "every process tells of the edit", every=0.5)
+    asked = stack.json("config", "diff")
+    assert asked["changes"] == {
+        MODEL: {
+            "rollout.canary_time": {"before": "4h", "after": "3h"},
+            "response.cooldown": {"before": "1d", "after": "12h"},
+        }
+    }
+    assert readers <= set(asked["restart"])
+    assert asked["restart"][-1] == "gateway"
+
+    applied = stack.json("config", "apply", "--why", "shorter nights", "--yes", within=300)
+    assert applied == {"changes": asked["changes"], "restarted": asked["restart"]}
+    after = stack.status()
+    assert after["specs"] == {}
+    for name in readers:
+        assert after["processes"][name]["id"] != before["processes"][name]["id"]
+        read = (before["processes"][name]["details"]["specs"][MODEL], after["processes"][name]["details"]["specs"][MODEL])
+        assert read[0]["read"] != read[1]["read"]
+        assert "file" not in read[1]
+    kept = {name for name in PROCESSES - readers if after["processes"][name]["id"] == before["processes"][name]["id"]}
+    assert kept >= {"redis", "mlflow", "recorder", "streamer"}
+    (entry,) = stack.json("audit", "list", "--kind", "spec")
+    assert entry["why"] == "shorter nights"
+    assert entry["after"]["fields"] == {"rollout.canary_time": "3h", "response.cooldown": "12h"}
+    assert stack.json("config", "diff") == {"changes": {}, "restart": []}
+    wait_until(lambda: stack.predict(PAYMENT)["version"] == trained["version"], 30, "the gateway serves again", every=0.5)
+
+
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack, trained: dict[str, Any]) -> None:
     before = stack.status()["processes"]
     for process in before.values():

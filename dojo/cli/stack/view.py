@@ -146,6 +146,9 @@ def print_status(overview: Overview) -> None:
             else "no version yet: dojo train " + model
         )
         out.print(f"{'champion':<13}{model}: {known}", highlight=False)
+    for model, processes in overview.specs.items():
+        edited = f"edited since the start of {', '.join(processes)}: dojo config diff"
+        out.print(f"{'spec':<13}{model}: [yellow]{edited}[/]", highlight=False, soft_wrap=True)
     if overview.airflow is not None:
         password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
         known = f"user {overview.airflow.user}, {password}"

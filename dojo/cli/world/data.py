@@ -126,3 +126,35 @@ def history(
             f"({built.frauds:,} frauds), {built.outcomes:,} outcomes have arrived"
         )
         out.print("[bold]next[/]  dojo train fraud_detection, then let the world run: dojo world resume", highlight=False)
+
+
+@app.command()
+def retention(as_json: JsonFlag = False) -> None:
+    """Show what the lake keeps longer than any spec asks (data.retention), and which champions were trained on it.
+
+    Changes nothing: the materializer deletes it, once a world day, and writes an audit entry (dojo audit list --kind data).
+
+    Example: [bold]dojo data retention --json[/]
+    """
+    from dojo.core.lake import Lake
+    from dojo.core.spec.load import load_specs
+    from pipelines.retention import Retention, champions_of
+
+    with CommandContext() as here:
+        specs = load_specs(here.settings.models_dir)
+        found = Retention(Lake(here.settings.lake_dir), specs, here.audit, lambda: champions_of(here.registry, specs)).expired(
+            here.now()
+        )
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"days before {found.before} go: {found.reason}", highlight=False)
+    for stream, one in found.streams.items():
+        size = f"{one.files:,} files, {one.rows:,} rows, {one.bytes / 1e6:,.1f} MB"
+        out.print(f"  {stream}: {one.first} to {one.last}, {size}", highlight=False)
+    for champion, count in found.needed_by.items():
+        out.print(
+            f"[yellow]{champion}[/] was trained on {count:,} of these files: it can no longer be reproduced", highlight=False
+        )
+    if not found.streams:
+        out.print("nothing in the lake is that old", highlight=False)

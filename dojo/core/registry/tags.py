@@ -35,7 +35,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry says of a version. A value that cannot be read counts as absent; `raw` still has it.
 
     Attributes:
-        data_sha256, feature_sha256, model_sha256, git_commit, lock_sha256, seed: The reproducibility record.
+        data_sha256, feature_sha256, model_sha256, spec_sha256, git_commit, lock_sha256, seed: The reproducibility record.
         as_of: World time until which the training data goes. Part of the record.
         bundle_sha256: SHA-256 of bundle.json.
         gate_gain: Relative gain over the champion. `gate_interval` is its interval of confidence.
@@ -50,6 +50,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     data_sha256: str | None = None
     feature_sha256: str | None = None
     model_sha256: str | None = None
+    spec_sha256: str | None = None
     git_commit: str | None = None
     lock_sha256: str | None = None
     seed: int | None = None

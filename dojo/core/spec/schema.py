@@ -11,6 +11,7 @@ from dojo.core.spec.durations import Duration, format_duration
 
 Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 MetricName = Literal["pr_auc", "roc_auc", "precision_at_1pct_fpr", "recall_at_50pct_precision", "brier_score"]
@@ -133,12 +134,19 @@ class Checks(_Part):
 
     `false_alarm` is the probability that any of the sequential checks, on the whole way, stops a challenger that is as good as the limits
     allow, however often one looks (dojo/core/judging/rollout/limits.py says how the checks share it).
+
+    A floor is a rate that a challenger may have whatever the champion's is: `error_floor` and `slow_floor` in shadow and canary,
+    `watch_error_floor` and `watch_slow_floor` in the watch.
     """
 
     false_alarm: Annotated[float, Field(gt=0, le=0.1)]
     error_ratio: Ratio
     degraded_ratio: Ratio
     slow_ratio: Ratio
+    error_floor: Rate
+    slow_floor: Rate
+    watch_error_floor: Rate
+    watch_slow_floor: Rate
     decline_ratio: Ratio
     score_psi: Annotated[float, Field(gt=0, le=10)]
     catch_rate_drop: Fraction
@@ -218,6 +226,7 @@ class Drift(_Part):
         calendar: features that only the clock decides: their change from hour to hour and day to day is no drift.
         adaptive: features whose thresholds rise with what their windows without a confirmed finding have shown.
         missing: levels of the rise of a view's share of missing values, absolute.
+        feature_freshness: levels of a view's age, in its SLAs.
         segment: feature that cuts customers into groups whose performance is watched one by one; empty for none.
     """
 
@@ -230,6 +239,7 @@ class Drift(_Part):
     calendar: tuple[Name, ...]
     adaptive: tuple[Name, ...]
     missing: Levels
+    feature_freshness: Levels
     segment: str
     skew: Skew
     performance: PerformanceWatch
@@ -286,7 +296,8 @@ class Serving(_Part):
 
 
 class DataGovernance(_Part):
-    pii: tuple[str, ...]
+    """`retention`: how long the lake keeps events, world time. The longest of all models holds, for they share the lake."""
+
     retention: Duration
 
 
@@ -309,7 +320,12 @@ class ModelSpec(_Part):
     data: DataGovernance
 
     @model_validator(mode="after")
-    def _entities_differ(self) -> ModelSpec:
+    def _parts_fit_together(self) -> ModelSpec:
+        if self.data.retention < self.training.window:
+            raise ValueError(
+                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than training.window "
+                f"({format_duration(self.training.window)}), or no window is ever full"
+            )
         if len(set(self.entities)) < len(self.entities):
             raise ValueError(f"entities must differ, got {list(self.entities)}")
         return self

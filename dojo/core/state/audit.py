@@ -31,7 +31,7 @@ FIELD = b"entry"
 PAGE = 500  # entries read at a time: half a megabyte
 GENESIS = "0" * 64  # what the first entry follows
 
-Kind = Literal["alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift"]
+Kind = Literal["alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift", "spec", "data"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

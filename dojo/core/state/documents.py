@@ -30,6 +30,7 @@ FAMILIES = {
     "dojo:rollout:{model}": "Rollout: the model's latest. Gate, controller, `dojo rollout`.",
     "dojo:route:{model}": "Route: which versions answer. `dojo/core/registry/promotion.py` for all.",
     "dojo:skew:{model}": "SkewMeasurement: the latest world day. Materializer.",
+    "dojo:spec:{model}": "AppliedSpec: the spec that took effect last. `dojo config apply`, trainer.",
     "dojo:work:order:{id}": "Work: an order and its answer. Responder places, trainer executes.",
     "dojo:world:cursor": "Cursor: up to where the world was lived. Simulator.",
     "dojo:world:drift": "ActiveDrift, a list: drift that people cause. `dojo world drift`, simulator.",

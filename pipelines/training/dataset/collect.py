@@ -47,6 +47,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     transactions: tuple[LakeFile, ...]
     outcomes: tuple[LakeFile, ...]
 
+    @property
+    def files(self) -> tuple[LakeFile, ...]:
+        """Every pinned file."""
+        return (*self.transactions, *self.outcomes)
+
     def write(self, workspace: Path) -> Path:
         path = workspace / MANIFEST_FILE
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
@@ -110,7 +115,7 @@ def read_outcomes(lake: Lake, manifest: Manifest) -> pl.DataFrame:
 def verify(lake: Lake, manifest: Manifest) -> None:
     """Raises LakeChangedError, naming every pinned file that is missing or has other bytes."""
     faults = []
-    for file in (*manifest.transactions, *manifest.outcomes):
+    for file in manifest.files:
         path = lake.root / file.path
         if not path.exists():
             faults.append(f"{file.path}: missing")

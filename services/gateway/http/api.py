@@ -21,9 +21,6 @@ from services.gateway.predictor import Predictor
 from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
 
-# Beyond this many requests in flight a new one could not be answered within 100 ms at 2,500 requests a second (Little's law):
-# it is told so at once, and the others keep their latency.
-MAX_IN_FLIGHT = 250
 RETRY_AFTER_SECONDS = 1
 
 _log = structlog.get_logger("gateway.api")
@@ -41,11 +38,19 @@ class Endpoint:
 class Gateway:
     """What every HTTP surface needs: the models, their endpoints, and the bookkeeping around one prediction request."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], models: Models, metrics: GatewayMetrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        models: Models,
+        metrics: GatewayMetrics,
+        max_body_bytes: int,
+        max_in_flight: int,
+    ) -> None:
         self.endpoints = endpoints
         self.models = models
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
+        self.max_in_flight = max_in_flight
         self.in_flight = 0  # requests being answered now
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code)) for name in endpoints for code in (200, 422)
@@ -80,7 +85,7 @@ class Gateway:
             endpoint = self.endpoint(model)
             body = await read_body(request, self.max_body_bytes)
             started = time.perf_counter()  # the deadline is ours: a caller's slow upload does not count
-            if self.in_flight >= MAX_IN_FLIGHT:
+            if self.in_flight >= self.max_in_flight:
                 self.metrics.shed.inc()
                 raise overloaded(RETRY_AFTER_SECONDS)
             instances = decode(endpoint, body)

@@ -9,14 +9,10 @@ from statistics import NormalDist
 
 from dojo.core.judging.drift import Measured
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.schema import Levels, ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from dojo.core.state.skew import SkewMeasurement
 from services.monitor.counting.windows import LabelWindow
-
-# Ages of a view, in its SLAs. A promise is broken at one; from two on the values describe another day than the model thinks, from four on they are
-# no better than none.
-STALE = Levels(warning=1.0, severe=2.0, critical=4.0)
 
 
 def label_delay(labels: LabelWindow, spec: ModelSpec) -> dict[str, Measured]:
@@ -48,7 +44,7 @@ def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
 
 
 def feature_freshness(
-    recorded: Mapping[str, ViewFreshness], views: Mapping[str, timedelta], now: datetime
+    recorded: Mapping[str, ViewFreshness], views: Mapping[str, timedelta], spec: ModelSpec, now: datetime
 ) -> dict[str, Measured]:
     """Age of each view in its SLAs.
 
@@ -60,7 +56,7 @@ def feature_freshness(
         fresh = recorded.get(view)
         value = fresh.age(now) / sla if fresh is not None else None
         note = f"{format_duration(_whole_minutes(fresh.age(now).total_seconds()))} old" if fresh else "never written"
-        found[view] = Measured(view, value, STALE, 1 if fresh else 0, note=note)
+        found[view] = Measured(view, value, spec.drift.feature_freshness, 1 if fresh else 0, note=note)
     return found
 
 

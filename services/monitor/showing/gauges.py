@@ -15,7 +15,6 @@ from dojo.core.performance import expected_pr_auc
 from dojo.core.registry.reference_profile import Group, ReferenceProfile
 from dojo.core.spec.schema import Levels, ModelSpec
 from dojo.core.state.freshness import ViewFreshness
-from services.monitor.checks.freshness_checks import STALE
 from services.monitor.counting.state import Key
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.records import HistoryRow, Judged, Measure
@@ -65,7 +64,7 @@ class Gauges:
             "label_delay": watch.label_delay_ratio,
             "labels_missing": watch.labels_missing,
             "skew": spec.drift.skew.levels,
-            "feature_freshness": STALE,
+            "feature_freshness": spec.drift.feature_freshness,
             "model_freshness": spec.drift.champion_age,
         }
         for check, of in levels.items():

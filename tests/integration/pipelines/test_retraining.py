@@ -30,10 +30,12 @@ from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
+from dojo.core.spec.compare import spec_hash
 from dojo.core.spec.load import ModelSpec
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
 from pipelines.reproduce import reproduce, reproduced
+from pipelines.retention import champions_of
 from pipelines.retraining import run_retraining
 from pipelines.training.dataset.build import stored_features
 from pipelines.training.errors import InvalidDataError, LakeChangedError
@@ -134,6 +136,16 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     card = tracking_client(registry).get_model_version(spec.name, champion.version).description
     assert "| train |" in card
     assert str(champion.tags.data_sha256) in card
+
+
+def test_a_version_says_which_spec_it_had_and_which_lake_files_its_champion_needs(
+    first: Trained, registry: ModelRegistry, spec: ModelSpec, lake: Lake
+) -> None:
+    assert first.version.tags.spec_sha256 == spec_hash(spec)
+    ((champion, manifest),) = champions_of(registry, {spec.name: spec}).items()
+    assert champion == f"{spec.name}@{first.version.version}"
+    assert manifest.transactions
+    assert {lake.root / file.path for file in manifest.transactions} <= set(lake.files(Stream.TRANSACTIONS))
 
 
 def test_it_learned_what_the_shop_has_to_teach(first: Trained) -> None:

@@ -6,16 +6,40 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.spec.load import ModelSpec, SpecError, load_spec, load_specs
+from dojo.core.spec.load import SpecError, load_spec, load_specs
 from feature_repo import catalog
 
 
-@pytest.mark.parametrize("spec", load_specs(Path("models")).values(), ids=lambda spec: spec.name)
-def test_a_spec_agrees_with_the_feature_catalogue(spec: ModelSpec) -> None:
-    assert spec.feature_service in catalog.SERVICES
-    assert set(spec.entities) <= set(catalog.ENTITY_KEYS)
-    assert spec.label.delay.maximum <= catalog.LABEL_DELAY, "merchant risk would rest on the early reporters alone"
-    assert set(spec.data.pii) <= set(catalog.ENTITY_KEYS.values())
+def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None:
+    assert set(catalog.agreed(load_specs(Path("models")))) == {path.stem for path in Path("models").glob("*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "reason"),
+    [
+        (
+            "    maximum: 7d",
+            "    maximum: 30d",
+            r"label.delay.maximum: 30d is longer than LABEL_DELAY in feature_repo/catalog.py, 7d",
+        ),
+        (
+            "feature_service: fraud_detection_v1",
+            "feature_service: fraud_v9",
+            "feature_service: fraud_v9 is not one of fraud_detection_v1",
+        ),
+        ("entities: [customer, merchant]", "entities: [customer, shop]", "entities: no shop; there are customer, merchant"),
+    ],
+)
+def test_a_spec_that_disagrees_with_the_catalogue_stops_the_start(line: str, changed: str, reason: str, tmp_path: Path) -> None:
+    text = Path("models/fraud_detection.yaml").read_text()
+    assert line in text
+    (tmp_path / "fraud_detection.yaml").write_text(text.replace(line, changed))
+    with pytest.raises(SpecError, match=f"fraud_detection: {reason}"):
+        catalog.agreed(load_specs(tmp_path))
+
+
+def test_personal_keys_are_those_of_views_about_one_person() -> None:
+    assert catalog.personal_keys("fraud_detection_v1") == ("customer_id",)
 
 
 @pytest.mark.parametrize(

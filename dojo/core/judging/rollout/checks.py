@@ -9,7 +9,7 @@ import numpy as np
 
 from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence, stage_time
-from dojo.core.judging.rollout.limits import ERRORS_ALLOWED, SLOW_ALLOWED, stops_at, watch_limits
+from dojo.core.judging.rollout.limits import stops_at, watch_limits
 from dojo.core.judging.rollout.stages import CheckResult, CheckVerdict, Stage
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
@@ -143,7 +143,7 @@ def _errors(at: _Stage) -> CheckResult:
         _rate(challenger.errors, challenger.requests),
         _times(at.spec.rollout.checks.error_ratio, _rate(champion.errors, champion.requests)),
         note=_against(champion.errors, champion.requests),
-        floor=ERRORS_ALLOWED,
+        floor=at.spec.rollout.checks.error_floor,
     )
 
 
@@ -155,7 +155,7 @@ def _slow(at: _Stage, measures: str) -> CheckResult:
         _rate(challenger.slow, challenger.requests),
         _times(at.spec.rollout.checks.slow_ratio, _rate(champion.slow, champion.requests)),
         note=_joined(_median(challenger), f"champion {_median(champion)}" if _median(champion) else ""),
-        floor=SLOW_ALLOWED,
+        floor=at.spec.rollout.checks.slow_floor,
     )
 
 

@@ -26,17 +26,6 @@ PARTS: dict[tuple[Stage, str], float] = {
     **{(Stage.WATCH, check): _REST for check in ("errors", "slow", "catch_rate", "false_positives")},
 }
 
-# The champion's rates in the canary were measured on a few thousand requests of a few hours. The least that counts as too much over two
-# days: one failure in 200 (a hiccup of a store makes a burst of them), and five times as many slow answers as a p99 objective allows.
-ERROR_FLOOR = 0.005
-SLOW_FLOOR = 0.05
-
-# What a challenger may do beside a champion that does it never, in shadow and canary. Slow: what an objective for the 99th percentile
-# allows. Errors: a tenth of that; the challenger alone pays a hop to a process of its own, which a busy machine delays past its
-# timeout now and then, and the champion stands in for it.
-SLOW_ALLOWED = 0.01
-ERRORS_ALLOWED = 0.001
-
 # The champion's rates come from a sample too, so each is taken at the upper end of its interval.
 # Two standard deviations, 95.45 %.
 CONFIDENCE = math.erf(math.sqrt(2))
@@ -76,8 +65,8 @@ def watch_limits(measured: Baseline, gate: dict[str, float], spec: ModelSpec) ->
     """Limits from the canary's baseline, the gate's metrics of the old champion, and the spec."""
     checks, recall = spec.rollout.checks, gate.get("recall_at_threshold")
     return WatchLimits(
-        errors=_testable(max(checks.error_ratio * measured.errors, ERROR_FLOOR)),
-        slow=_testable(max(checks.slow_ratio * measured.slow, SLOW_FLOOR)),
+        errors=_testable(max(checks.error_ratio * measured.errors, checks.watch_error_floor)),
+        slow=_testable(max(checks.slow_ratio * measured.slow, checks.watch_slow_floor)),
         false_positives=_testable(checks.false_positive_ratio * spec.serving.threshold_false_positive_rate),
         misses=None if recall is None else _testable(1 - (recall - checks.catch_rate_drop)),
     )

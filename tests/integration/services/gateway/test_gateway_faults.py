@@ -15,7 +15,6 @@ from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.online_layout import ViewLayout, entity_key
 from services.gateway.features.breaker import FAILURES_TO_OPEN
-from services.gateway.http.api import MAX_IN_FLIGHT
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS
 from tests.bench.load import post
 from tests.integration.services.gateway.conftest import WORLD_NOW, StartGateway
@@ -138,18 +137,19 @@ def test_beyond_what_can_be_answered_in_time_requests_are_shed(
     specs.mkdir()
     patient = Path("models/fraud_detection.yaml").read_text().replace("deadline: 100ms", "deadline: 5s")
     (specs / "fraud_detection.yaml").write_text(patient.replace("feature_timeout: 30ms", "feature_timeout: 3s"))
-    gateway = start_gateway(breakable_redis.url, models_dir=specs)
+    limit = 30
+    gateway = start_gateway(breakable_redis.url, models_dir=specs, max_in_flight=limit)
     instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
     wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, 5, "answers are whole")
     breakable_redis.signal(signal.SIGSTOP)  # requests now wait for 3 s and pile up
-    sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(MAX_IN_FLIGHT + 20)]
+    sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(limit + 20)]
     for connection in sockets:
         connection.sendall(post("/v1/models/fraud_detection:predict", {"instances": [instance]}))
     answers = [connection.recv(65536) for connection in sockets]
     shed = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
     assert len(shed) == 20
     assert all(b"retry-after: 1" in answer.lower() for answer in shed)
-    assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == MAX_IN_FLIGHT
+    assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == limit
     assert gateway.metric("dojo_gateway_shed_requests_total") == 20
     for connection in sockets:
         connection.close()

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from dojo.core.spec.load import ModelSpec
+from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
 from dojo.core.state.work_orders import WorkOrders
@@ -59,7 +60,7 @@ class World:
         clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
         executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
-        trainer = TrainerService(specs, clock, ScheduleStore(self.redis), self.launched, executor)
+        trainer = TrainerService(specs, clock, ScheduleStore(self.redis), self.launched, executor, AppliedSpecs(self.redis))
         try:
             trainer.look(self.spec, threading.Event())
         finally:

@@ -279,9 +279,8 @@ def test_labels_that_take_three_times_as_long_are_found() -> None:
 
 
 def test_a_view_that_was_never_written_is_not_fresh_and_an_unknown_champion_not_young() -> None:
-    assert (
-        feature_freshness({}, {"customer_daily": timedelta(hours=36)}, START)["customer_daily"].severity == "insufficient_data"
-    )
+    unwritten = feature_freshness({}, {"customer_daily": timedelta(hours=36)}, SPEC, START)
+    assert unwritten["customer_daily"].severity == "insufficient_data"
     assert model_freshness(None, SPEC, START)["champion"].severity == "insufficient_data"
     assert model_freshness(START - timedelta(days=22), SPEC, START)["champion"].severity == "severe"
 

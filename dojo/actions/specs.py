@@ -1,0 +1,57 @@
+"""Edited specs: what they would change, and letting them take effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dojo.actions.desk import Desk, reason
+from dojo.actions.errors import WrongCallError
+from dojo.core.spec.compare import SHOWN, FieldChange, spec_hash
+from dojo.core.spec.load import ModelSpec, load_specs
+from dojo.core.state.applied_specs import AppliedSpecs
+from feature_repo import catalog
+
+Changes = dict[str, dict[str, FieldChange]]
+
+
+def differences(desk: Desk) -> Changes:
+    """What each model's file changes, against the spec that was applied last; models without a change are left out.
+
+    Raises SpecError: any file is wrong.
+    """
+    return _differences(desk, _valid(desk))
+
+
+def hashes(desk: Desk) -> dict[str, str]:
+    """Model -> hash of its file's spec, as processes show theirs. Raises SpecError: any file is wrong."""
+    return {name: spec_hash(spec)[:SHOWN] for name, spec in _valid(desk).items()}
+
+
+def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
+    """Record the edited specs as applied, each with its audit entry. Processes take them up when they are restarted.
+
+    Args:
+        model: The only one that may have been edited; "" allows every model.
+
+    Raises:
+        SpecError: Any file is wrong. Nothing was recorded.
+        WrongCallError: Another model was edited too, or `why` is empty.
+    """
+    why, specs = reason(why), _valid(desk)
+    found = _differences(desk, specs)
+    if model and (others := sorted(set(found) - {desk.require_model(model)})):
+        raise WrongCallError(
+            f"{', '.join(others)} was edited too, and a restarted process reads every file",
+            "dojo config apply without --model, or put the other file back",
+        )
+    applied, now = AppliedSpecs(desk.redis), desk.now_if_set()
+    return {name: applied.apply(specs[name], who, why, now) for name in found}
+
+
+def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
+    return catalog.agreed(load_specs(desk.settings.models_dir))
+
+
+def _differences(desk: Desk, specs: Mapping[str, ModelSpec]) -> Changes:
+    applied = AppliedSpecs(desk.redis)
+    return {name: changed for name, spec in specs.items() if (changed := applied.changes(spec))}

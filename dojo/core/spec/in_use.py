@@ -1,0 +1,60 @@
+"""The specs that a process read at its start, beside what their files say now. An edited file takes effect with a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
+
+from dojo.core.spec.compare import SHOWN, spec_hash
+from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.spec.schema import ModelSpec
+
+
+class SpecsInUse:
+    """One per process that reads specs.
+
+    Args:
+        directory: Where the files are.
+        specs: What the process read there.
+    """
+
+    def __init__(self, directory: Path, specs: Mapping[str, ModelSpec], registry: CollectorRegistry = REGISTRY) -> None:
+        self._directory = directory
+        self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in specs.items()}
+        self._files: dict[str, tuple[tuple[int, int] | None, str]] = {}  # model -> the file's stamp, what it says
+        self._changed = Gauge(
+            "dojo_spec_changed", "1 if a model's spec file says something else than this process read at its start.",
+            ["model"], registry=registry,
+        )  # fmt: skip
+        self.latest = self.look()
+
+    def look(self) -> Mapping[str, Mapping[str, str]]:
+        """Compare with the files; only a file that was written since the last look is read.
+
+        Returns:
+            Model -> `read`, the hash in use, and `file` where the file differs: its hash, or what is wrong with it.
+        """
+        found = {}
+        for name, read in self._read.items():
+            file = self._file(name)
+            found[name] = {"read": read} if read == file else {"read": read, "file": file}
+            self._changed.labels(name).set(read != file)
+        self.latest = found
+        return found
+
+    def _file(self, model: str) -> str:
+        path = self._directory / f"{model}.yaml"
+        try:
+            stamp = path.stat().st_mtime_ns, path.stat().st_size
+        except OSError:
+            stamp = None
+        known = self._files.get(model)
+        if known is None or known[0] != stamp:
+            try:
+                known = stamp, spec_hash(load_spec(path))[:SHOWN]
+            except SpecError as error:
+                known = stamp, f"wrong: {error}"
+            self._files[model] = known
+        return known[1]

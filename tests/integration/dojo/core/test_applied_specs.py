@@ -1,0 +1,71 @@
+"""The spec that was applied last, and the audit entry of each change: a real Redis."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis import Redis
+
+from dojo.core.spec.compare import FieldChange, spec_hash
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.applied_specs import AppliedSpecs
+from dojo.core.state.atomic import ConflictError
+from dojo.core.state.audit import AuditTrail
+from tests.support.payments import small_spec
+from tests.support.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+SPEC = small_spec("applied")
+NOW = datetime(2025, 1, 6, tzinfo=UTC)
+
+
+def watching(days: int) -> ModelSpec:
+    return SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"watch_time": timedelta(days=days)})})
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Redis:
+    return Redis.from_url(redis_server.url)
+
+
+def test_a_models_first_spec_is_no_change_and_every_later_one_is_audited_with_both_sides(redis: Redis) -> None:
+    applied = AppliedSpecs(redis)
+    assert applied.changes(SPEC) == {}
+    assert applied.apply(SPEC, "trainer", "start", NOW) == {}
+    assert AuditTrail(redis).length() == 0
+    expected = {"rollout.watch_time": FieldChange("48h" if SPEC.rollout.watch_time.days != 2 else "2d", "3d")}
+    assert applied.changes(watching(3)) == expected
+    assert applied.apply(watching(3), "ada", "nights are long", NOW) == expected
+    (entry,) = AuditTrail(redis).entries()
+    assert (entry.kind, entry.model, entry.who, entry.why, entry.world_time) == (
+        "spec",
+        "applied",
+        "ada",
+        "nights are long",
+        NOW,
+    )
+    assert entry.what.endswith("rollout.watch_time 2d -> 3d")
+    assert entry.before == {"sha256": spec_hash(SPEC), "fields": {"rollout.watch_time": "2d"}}
+    assert entry.after == {"sha256": spec_hash(watching(3)), "fields": {"rollout.watch_time": "3d"}}
+
+
+def test_a_spec_that_was_applied_before_leaves_no_second_entry(redis: Redis) -> None:
+    applied = AppliedSpecs(redis)
+    applied.apply(SPEC, "trainer", "start", NOW)
+    applied.apply(watching(3), "ada", "why not", NOW)
+    assert applied.apply(watching(3), "trainer", "start", NOW) == {}
+    assert AuditTrail(redis).length() == 1
+
+
+def test_of_two_who_apply_at_once_one_is_told_to_read_again(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    AppliedSpecs(redis).apply(SPEC, "trainer", "start", NOW)
+    slow = AppliedSpecs(redis)
+    read = slow._document(SPEC.name)
+    stored = read.read()
+    AppliedSpecs(redis).apply(watching(3), "ada", "first", NOW)
+    monkeypatch.setattr(type(read), "read", lambda _: stored)
+    with pytest.raises(ConflictError):
+        slow.apply(watching(4), "bob", "second", NOW)
+    assert [entry.who for entry in AuditTrail(redis).entries()] == ["ada"]

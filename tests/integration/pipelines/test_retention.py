@@ -1,0 +1,132 @@
+"""What the lake keeps too long is deleted once a day, and the audit trail says what went: a real lake, a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from dojo.core.events.types import Stream
+from dojo.core.lake import Lake
+from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.spec.load import ModelSpec
+from dojo.core.state.audit import AuditTrail
+from pipelines.retention import Retention
+from pipelines.training.dataset.collect import Manifest
+from tests.support.payments import START, fill_lake, payments, small_spec
+from tests.support.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+DAYS = 12
+NOW = START + timedelta(days=DAYS)
+
+
+def keeping(days: int, name: str = "short") -> ModelSpec:
+    spec = small_spec(name)
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"retention": timedelta(days=days)})})
+
+
+class Shop:
+    """A lake of twelve days, and its audit trail."""
+
+    def __init__(self, directory: Path, redis_url: str) -> None:
+        self.lake, self.audit = Lake(directory / "lake"), AuditTrail(Redis.from_url(redis_url))
+        fill_lake(self.lake.root, payments(DAYS), NOW)
+        self.champions: dict[str, Manifest] = {}
+
+    def retention(self, *specs: ModelSpec) -> Retention:
+        return Retention(self.lake, {spec.name: spec for spec in specs}, self.audit, self.asked)
+
+    def asked(self) -> Mapping[str, Manifest]:
+        return self.champions
+
+    @property
+    def first_day(self) -> date:
+        span = self.lake.days(Stream.TRANSACTIONS)
+        assert span is not None
+        return span[0]
+
+    def rows(self) -> int:
+        return self.lake.scan(Stream.TRANSACTIONS).collect().height
+
+
+@pytest.fixture
+def shop(tmp_path: Path, redis_server: RedisServer) -> Shop:
+    return Shop(tmp_path, redis_server.url)
+
+
+def test_days_beyond_the_retention_go_and_the_trail_says_what_went(shop: Shop) -> None:
+    rows, partition = shop.rows(), shop.lake.partition(Stream.TRANSACTIONS, START.date())
+    size = sum(file.stat().st_size for file in partition.glob("*.parquet"))
+    shop.retention(keeping(DAYS - 1)).daily(NOW)
+    assert shop.first_day == START.date() + timedelta(days=1)
+    assert not partition.exists()
+    (entry,) = shop.audit.entries()
+    gone = entry.before["transactions"]
+    assert (entry.kind, entry.who, entry.world_time) == ("data", "materializer", NOW)
+    assert (gone["first"], gone["last"], gone["days"]) == (f"{START:%Y-%m-%d}", f"{START:%Y-%m-%d}", 1)
+    assert (gone["rows"], gone["bytes"]) == (rows - shop.rows(), size)
+    assert gone["rows"] > 0
+    assert entry.why == f"data.retention of short, {DAYS - 1}d, is the longest of 1 models"
+    assert "reproduced" not in entry.what
+
+
+def test_the_longest_retention_of_the_models_that_share_the_lake_holds(shop: Shop) -> None:
+    shop.retention(keeping(3), keeping(8, "long")).daily(NOW)
+    assert shop.first_day == NOW.date() - timedelta(days=8)
+    assert "retention of long, 8d" in next(shop.audit.entries()).why
+
+
+def test_it_acts_once_a_day_and_a_day_without_anything_too_old_leaves_no_entry(shop: Shop) -> None:
+    retention = shop.retention(keeping(DAYS - 1))
+    retention.daily(NOW)
+    shop.retention(keeping(DAYS - 1)).daily(NOW)  # after a restart
+    assert shop.audit.length() == 1
+    fill_lake(shop.lake.root, payments(DAYS), NOW)  # late rows of the deleted day
+    retention.daily(NOW + timedelta(hours=23))
+    assert shop.first_day == START.date()
+    retention.daily(NOW + timedelta(days=1))
+    assert shop.audit.length() == 2
+    assert shop.first_day == START.date() + timedelta(days=2)
+
+
+def test_a_deletion_that_was_cut_short_is_finished_and_recorded_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = shop.retention(keeping(DAYS - 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            killed.daily(NOW)
+    assert shop.audit.length() == 1, "the entry comes before the deletion"
+    assert shop.first_day == START.date()
+    shop.retention(keeping(DAYS - 1)).daily(NOW)
+    assert shop.first_day == START.date() + timedelta(days=1)
+    assert shop.audit.length() == 1
+
+
+def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) -> None:
+    files = tuple(shop.lake.manifest(Stream.TRANSACTIONS, START.date(), NOW.date()))
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    manifest = Manifest(model="short", warm_up=moment, start=moment, end=moment, as_of=moment, transactions=files, outcomes=())
+    shop.champions = {
+        "short@3": manifest,
+        "other@1": Manifest(**{**{f: getattr(manifest, f) for f in manifest.__struct_fields__}, "transactions": files[-1:]}),
+    }
+    shop.retention(keeping(DAYS - 2)).daily(NOW)
+    (entry,) = shop.audit.entries()
+    assert "short@3 cannot be reproduced any more, 2 of its pinned files are among them" in entry.what
+    assert "other@1" not in entry.what
+
+
+def test_nothing_is_deleted_while_the_registry_cannot_say_what_champions_need(shop: Shop) -> None:
+    def away() -> Mapping[str, Manifest]:
+        raise RegistryUnavailableError("MLflow does not answer")
+
+    retention = Retention(shop.lake, {"short": keeping(3)}, shop.audit, away)
+    with pytest.raises(RegistryUnavailableError):
+        retention.daily(NOW)
+    assert shop.first_day == START.date()
+    assert shop.audit.length() == 0
