@@ -32,7 +32,7 @@ MECHANISMS = {
     "Wilson's interval written out": r"z \* z / \(?\d \* ",
     "chi-square quantile for PSI's noise": r"chi_square_quantile\(",
     "dead letters: a place of their own": r"\"[^\"\n]*:(?:rejected|dead-letters)\b|<lake>/_rejected",
-    "people are told: own message": r"\bMessage\($|\bMessage\(\n|Message\(message_id",
+    "people are told: own message": r"(?<!class )\bMessage\(",
     "settings loaded": r"load_settings\(",
     "Redis connected": r"connect_redis\(",
     "MLflow's client made": r"MlflowClient\(",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.markup import escape
@@ -11,9 +10,7 @@ from rich.table import Table
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, out, print_json
-from dojo.core.events.dead_letters import KEPT, SERVICES, DeadLetters
-
-Keeper = StrEnum("Keeper", SERVICES)  # type: ignore[misc]
+from dojo.core.events.dead_letters import KEPT, DeadLetters, Keeper
 
 
 def dead_letters(
@@ -26,8 +23,8 @@ def dead_letters(
     Example: dojo dead-letters monitor --limit 1 --json
     """
     with CommandContext() as here:
-        wanted = [service.value] if service else SERVICES
-        found = {name: letters for name in wanted if (letters := DeadLetters(here.redis, name).newest(limit))}
+        keepers = [service] if service else get_args(Keeper)
+        found = {name: letters for name in keepers if (letters := DeadLetters(here.redis, name).newest(limit))}
     if as_json:
         print_json(found)
         return

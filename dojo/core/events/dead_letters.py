@@ -9,7 +9,7 @@ member of the set: it is kept and counted once. `dojo dead-letters` shows them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import msgspec
 import structlog
@@ -21,8 +21,8 @@ from dojo.core.events.types import Event, MalformedEventError, decode
 
 KEY = "dojo:dead-letters:{service}"
 
-# Who keeps some. The label `stream` is the receiver's channel where there is no stream.
-SERVICES = ("monitor", "receiver", "recorder", "responder", "streamer")
+# The services that keep some. Of the receiver, which reads no stream, `stream` is the channel.
+Keeper = Literal["monitor", "receiver", "recorder", "responder", "streamer"]
 
 # A producer gone wrong may spoil each of its messages: the newest so many, at most 8 MB a service.
 KEPT = 500
@@ -59,7 +59,7 @@ class DeadLetters:
         streams: What the service reads. Their counters begin at 0, because increase() misses a counter's first value.
     """
 
-    def __init__(self, redis: Redis, service: str, streams: Sequence[str] = ()) -> None:
+    def __init__(self, redis: Redis, service: Keeper, streams: Sequence[str] = ()) -> None:
         self._redis, self._key = redis, KEY.format(service=service)
         for stream in streams:
             DEAD_LETTERS.labels(stream)

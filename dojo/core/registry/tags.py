@@ -34,11 +34,13 @@ class ApprovalNote(msgspec.Struct, frozen=True):
 class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry says of a version. A value that cannot be read counts as absent; `raw` still has it.
 
+    The first eight are the reproducibility record (pipelines/reproduce.py).
+
     Attributes:
-        data_sha256, feature_sha256, model_sha256, spec_sha256, git_commit, lock_sha256, seed: The reproducibility record.
-        as_of: World time until which the training data goes. Part of the record.
+        as_of: World time until which the training data goes.
         bundle_sha256: SHA-256 of bundle.json.
-        gate_gain: Relative gain over the champion. `gate_interval` is its interval of confidence.
+        gate_gain: Gain of PR-AUC over the champion's, relative.
+        gate_interval: Ends of the gain's interval.
         rolled_back: Why the version was taken back.
         rollout: Id of the rollout that the version was given. A version is given one.
         drift_report: Address of the newest drift report, a page in the run's artifacts.
