@@ -22,6 +22,7 @@ from dojo.core.settings import Settings
 from dojo.core.spec.load import SpecError, load_specs
 from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
+from feature_repo.catalog import agreed
 
 DISTRIBUTION = "mlops-dojo"
 PYTHON_FLOOR, PYTHON_CEILING = (3, 11), (3, 14)
@@ -179,7 +180,7 @@ def clock() -> Check:
 
 def specs(settings: Settings) -> Check:
     try:
-        found = load_specs(settings.models_dir)
+        found = agreed(load_specs(settings.models_dir))
     except SpecError as error:
         step = "correct the file, start in the checkout, or set DOJO_MODELS_DIR"
         return Check("model specs", DoctorVerdict.MISSING, str(error), step)

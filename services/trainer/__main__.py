@@ -13,6 +13,7 @@ from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.work_orders import WorkOrders
+from feature_repo.catalog import agreed
 from pipelines.training.schedule import ScheduleStore
 from services.trainer.airflow import airflow_client
 from services.trainer.loop import InAirflow, InChild, TrainerService
@@ -21,7 +22,7 @@ from services.trainer.order_executor import Executor
 
 
 def open_trainer(settings: Settings) -> TrainerService:
-    specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
+    specs, redis = agreed(load_specs(settings.models_dir)), connect_redis(settings.redis)
     # Scrapes come on another thread, with a client and a clock of their own.
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))

@@ -51,6 +51,17 @@ def test_every_container_is_hardened_bounded_and_watched(name: str) -> None:
     assert "healthcheck" in service or "\nHEALTHCHECK " in stages[target]
 
 
+def test_containers_that_read_specs_have_the_edited_ones_and_cannot_write_them() -> None:
+    readers = {spec.name for spec in processes(load_settings()) if spec.reads_specs} - {"prometheus"} | {
+        "monitoring-files",
+        "tools",
+    }
+    readers |= {name for name in SERVICES if name.startswith("airflow")}
+    mounted = {name for name, service in SERVICES.items() if "./models:/app/models:ro" in service.get("volumes", ())}
+    assert readers <= mounted
+    assert "WORKDIR /app" in DOCKERFILE.read_text()
+
+
 def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
     ours = {name: service for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
     makers = [service["build"]["target"] for service in ours.values() if "build" in service]

@@ -63,9 +63,11 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
     assert (entry.model, entry.why) == (MODEL, "a new price list")
 
     tuned = json.loads(dojo("tune", MODEL, "--json").stdout)
-    assert yaml.safe_load(tuned["yaml"]) == {"drift": {"adaptive": ["amount"]}}
+    assert yaml.safe_load(tuned["yaml"]) == {"drift": {"adaptive": ["amount", "merchant_risk_30d"]}}
     assert "false alarm" in tuned["proposals"][0]["why"]
-    assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == [], "nobody's spec was changed"
+    assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == ["merchant_risk_30d"], (
+        "nobody's spec was changed"
+    )
 
     def dead_letters(*arguments: str) -> str:
         return CliRunner().invoke(build(), ["dead-letters", *arguments], env={"DOJO_REDIS_URL": redis_server.url}).stdout
