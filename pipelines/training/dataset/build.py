@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dojo.core.lake import content_hash, write_parquet_atomically
+from dojo.core.lake import content_hash
 from feature_repo import catalog
 from feature_repo.on_demand import SECONDS_SINCE_CAP, STORED_INPUTS
 from feature_repo.store import open_store
@@ -70,22 +70,6 @@ def join_features(
     store = open_store(offline, NO_ONLINE_STORE, workspace / "feast_registry.db")
     rows: pl.DataFrame = point_in_time_rows(store, service, examples)
     return rows.sort("event_timestamp", "transaction_id")
-
-
-def build_dataset(
-    transactions: pl.DataFrame,
-    outcomes: pl.DataFrame,
-    start: datetime,
-    end: datetime,
-    service: str,
-    workspace: Path,
-    progress: Progress | None = None,
-) -> Path:
-    """Write the training set of the payments with start <= time < end to `<workspace>/dataset.parquet`."""
-    examples = label_examples(transactions, outcomes, start, end)
-    target = workspace / DATASET_FILE
-    write_parquet_atomically(join_features(transactions, outcomes, examples, service, workspace, progress), target)
-    return target
 
 
 def stored_features(service: str) -> tuple[str, ...]:
