@@ -215,6 +215,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
 # Stored features whose value is a moment. What stands in for an unreachable one is an age: a moment would grow old.
 MOMENTS = frozenset(f.name for view in VIEWS.values() for f in view.features if f.unit == MOMENT_UNIT)
 
+# Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
+COUNTS = frozenset(
+    {feature.name for view in VIEWS.values() for feature in view.features if feature.unit == "transactions"}
+    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
+)
+
 
 def views_of(service: str) -> tuple[View, ...]:
     """The stored views that a service needs, directly or through request-time features. Raises KeyError: unknown service."""

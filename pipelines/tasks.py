@@ -87,20 +87,24 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
 
 
 def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Refuse bad data, against the champion's where there is one. -> files (how many are pinned).
+    """Refuse bad data. -> files (how many are pinned).
 
     Raises:
         InvalidDataError: a refusal, with a line for each fault.
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
-    steps.validate_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
+    steps.validate_step(run)
     return {"files": len(run.manifest.transactions) + len(run.manifest.outcomes)}
 
 
 def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Examples with features, point in time. -> dataset (path), rows."""
+    """Examples with features, point in time, that look like the champion's. -> dataset (path), rows.
+
+    Raises:
+        InvalidDataError: a refusal, with a line for each feature that broke or knows the label.
+    """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
-    steps.build_dataset_step(run)
+    steps.build_dataset_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
     dataset = run.workspace / DATASET_FILE
     return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
 

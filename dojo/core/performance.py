@@ -200,20 +200,25 @@ def score_histogram(scores: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.in
     return counts, np.bincount(bins, weights=scores, minlength=width).astype(np.float64)
 
 
-def expected_pr_auc(counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floating]) -> float:
-    """PR-AUC that scores promise: average precision when each row is positive with the probability that its score says.
+def expected_pr_auc(
+    counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floating], calibration: Sequence[float] = ()
+) -> float:
+    """PR-AUC that scores promise: average precision when each row is positive with its bin's probability.
 
     Args:
-        counts, sums: as from `score_histogram`; a bin is one group of equal scores.
+        counts: As from `score_histogram`. A bin is one group of equal scores.
+        sums: As from `score_histogram`.
+        calibration: Probability per bin (`ReferenceProfile.calibration`). Without it a bin's mean score is its probability.
 
     Returns:
-        In (0, 1], NaN without rows.
+        In (0, 1], NaN without rows or where no positive is expected.
 
-    Its limits are those of `dojo/stats/scores/expected_performance.py`: scores must be calibrated, and concept drift is invisible.
+    Its limits are those of `dojo/stats/scores/expected_performance.py`: concept drift is invisible.
     """
     means = np.divide(sums, counts, out=np.zeros(len(counts)), where=np.asarray(counts) > 0)
     nothing_flagged = len(counts)  # PR-AUC has no threshold
-    return expected_performance_of_counts(counts, means, nothing_flagged).pr_auc
+    probabilities = np.asarray(calibration) if calibration else means
+    return expected_performance_of_counts(counts, probabilities, nothing_flagged).pr_auc
 
 
 def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[np.str_]]) -> float:

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
-from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision
-from dojo.core.registry.bundle import MODEL_FILE, Bundle, OnnxScorer, load_bundle
+from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision, TrainingSetChange
+from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS
 from pipelines.gate.champion import seen_until
+from pipelines.gate.differences import changed_parameters, changed_training_set
 from pipelines.release.artefacts import BUNDLE_PATH
 from pipelines.training.dataset.build import DATASET_FILE
-from pipelines.training.segments import customer_segments
+from pipelines.training.dataset.features_check import training_set
+from pipelines.training.segments import segments_of
 from pipelines.training.steps import Run
 
 # Rows scored one by one, and how often all of them are: the median of 900 scores moves by a few percent between runs.
@@ -86,8 +91,22 @@ def _judge(
             if missing
             else seen_by(version, registry, holdout)
         )
+        past = ReferenceProfile.read(downloaded / PROFILE_FILE)
+    judgement = judge(run.spec, job, holdout, champion, challenger, obstacle)
+    decision = msgspec.structs.replace(
+        judgement.decision,
+        parameters=changed_parameters(old_bundle.parameters, bundle.parameters),
+        training_sets=_training_sets(run, past),
+    )
     scores = {"champion": _scores(champion), "challenger": _scores(challenger)} if not missing else {}
-    return judge(run.spec, job, holdout, champion, challenger, obstacle), holdout, scores
+    return replace(judgement, decision=decision), holdout, scores
+
+
+def _training_sets(run: Run, champion: ReferenceProfile) -> TrainingSetChange | None:
+    if champion.training is None:
+        return None
+    examples = pl.read_parquet(run.workspace / DATASET_FILE)
+    return changed_training_set(champion.training, training_set(examples, run.spec.feature_service, champion.features))
 
 
 def holdout_rows(run: Run) -> pl.DataFrame:
@@ -103,7 +122,7 @@ def holdout_rows(run: Run) -> pl.DataFrame:
 
 def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
     """What the gate needs of the holdout's rows."""
-    segments, segmentation = customer_segments(rows)
+    segments, segmentation = segments_of(rows, run.spec.drift.segment)
     keys = [key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities]
     return GateHoldout(
         start=run.manifest.end - run.spec.training.holdout,

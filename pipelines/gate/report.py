@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.judging.gate.compare import GateHoldout, GateJudgement
-from dojo.core.judging.gate.decision import Contender, GateDecision, Guard, Segment
+from dojo.core.judging.gate.decision import SHORT_NAMES, Contender, GateDecision, Guard, Segment, TrainingSetChange
 from pipelines.release.model_card import METRIC_NAMES
 from pipelines.release.plots import gains_plot, rival_curves_plot
 
@@ -28,6 +28,7 @@ HEADLINES = {
 COLOURS = {"promote": "#15803d", "keep": "#8a6d00", "regression": "#b91c1c", "first": "#1f5fa8"}
 VERDICTS = {"ok": "ok", "veto": "VETO", "insufficient_data": "not judged"}
 NOTHING = "–"
+SHOWN_FEATURES = 10  # more rows than a reader compares by eye
 
 Row = tuple[str, ...]
 
@@ -144,6 +145,9 @@ def facts(decision: GateDecision) -> list[str]:
         if champion
         else "champion: none yet",
     ]
+    if decision.parameters:
+        changes = "; ".join(f"{p.name} {p.champion or NOTHING} -> {p.challenger or NOTHING}" for p in decision.parameters)
+        found.append(f"not the data alone: training parameters differ from the champion's: {changes}")
     if decision.gain is not None:
         ways = " and ".join(f"{count:,} values of {column}" for column, count in decision.clusters.items())
         found.append(f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of {ways}, seed {decision.seed}")
@@ -156,8 +160,9 @@ def tables(decision: GateDecision) -> list[Table]:
     if champion is None:
         rows = [(METRIC_NAMES[name], f"{value:.4f}") for name, value in challenger.metrics.items()]
         return [Table("The version on its holdout", ("what", "value"), rows, text_columns=0)]
+    beside = [_training_sets(decision.training_sets)] if decision.training_sets else []
     if decision.gain is None:
-        return []
+        return beside
     return [
         Table(
             "Does it win, and what does it cost?",
@@ -166,7 +171,7 @@ def tables(decision: GateDecision) -> list[Table]:
             text_columns=2,
         ),
         Table(
-            "Customer segments (PR-AUC)",
+            f"Customer segments ({SHORT_NAMES[decision.primary_metric]})",
             ("segment", "payments", "frauds", "champion", "challenger", "gain", "interval"),
             [_segment(segment) for segment in decision.segments],
             note=decision.segmentation,
@@ -181,7 +186,21 @@ def tables(decision: GateDecision) -> list[Table]:
             ],
             text_columns=0,
         ),
+        *beside,
     ]
+
+
+def _training_sets(change: TrainingSetChange) -> Table:
+    """The largest changes of features are shown; decision.json has all."""
+    largest = sorted(change.psi.items(), key=lambda item: -item[1])[:SHOWN_FEATURES]
+    rows = [
+        ("examples", *(f"{rows:,}" for rows in change.rows), NOTHING),
+        ("share of positive labels", *(f"{rate:.3%}" for rate in change.positive_rate), NOTHING),
+        *((f"no values: {view}", *(f"{share:.2%}" for share in shares), NOTHING) for view, shares in change.missing.items()),
+        *((f"feature {name}", NOTHING, NOTHING, f"{psi:.3f}") for name, psi in largest),
+    ]
+    note = f"Of {len(change.psi)} features the {len(largest)} that moved most. PSI over the bins of the champion's reference profile."
+    return Table("What each learned from", ("what", "champion", "challenger", "PSI"), rows, note=note, text_columns=0)
 
 
 def _primary(decision: GateDecision, champion: Contender, challenger: Contender) -> Row:

@@ -20,12 +20,26 @@ from dojo.core.registry.bundle import (
     write_bundle,
 )
 from dojo.core.spec.compare import plain
+from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
 from pipelines.training.steps import SCORES_FILE, Evaluation, Fit, Run
 
 BUNDLE_PATH = "model"
 PLOTS_PATH = "plots"
 INPUT_EXAMPLE_ROWS = 5
+
+
+def training_parameters(spec: ModelSpec) -> dict[str, str]:
+    """What decides a training beside its data, as text."""
+    training = spec.training
+    return {
+        **{f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()},
+        "early_stopping_rounds": str(training.estimator.early_stopping_rounds),
+        "feature_service": spec.feature_service,
+        "validation": format_duration(training.validation),
+        "holdout": format_duration(training.holdout),
+        "seed": str(training.seed),
+    }
 
 
 def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]:
@@ -65,6 +79,7 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         threshold=evaluation.threshold,
         trained_as_of=run.manifest.as_of,
         sha256={},
+        parameters=training_parameters(run.spec),
     )
     return directory, write_bundle(directory, bundle)
 

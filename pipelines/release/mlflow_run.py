@@ -18,9 +18,8 @@ from dojo.core.registry.bundle import load_bundle
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.compare import spec_hash
-from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
-from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, write_plots
+from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, training_parameters, write_plots
 from pipelines.release.job_runs import FINISHED, JobTags, create_run, run_of_job
 from pipelines.release.model_card import METRIC_NAMES, model_card
 from pipelines.release.provenance import Code, current_code
@@ -118,16 +117,10 @@ def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evalu
     """The run's parameters, metrics and tags."""
     from mlflow.entities import Metric, Param, RunTag
 
-    spec, manifest = run.spec, run.manifest
-    now = int(wall_now().timestamp() * 1000)
+    manifest, now = run.manifest, int(wall_now().timestamp() * 1000)
     parameters = {
-        **{f"estimator.{name}": value for name, value in spec.training.estimator.parameters.items()},
-        "early_stopping_rounds": spec.training.estimator.early_stopping_rounds,
-        "feature_service": spec.feature_service,
+        **training_parameters(run.spec),
         "window": f"{manifest.start.isoformat()}/{manifest.end.isoformat()}",
-        "validation": format_duration(spec.training.validation),
-        "holdout": format_duration(spec.training.holdout),
-        "seed": spec.training.seed,
         "trees": fit.trees,
         "threshold": evaluation.threshold,
     }

@@ -22,7 +22,8 @@ from dojo.core.registry.reference_profile import (
     slot_numbers,
 )
 from dojo.stats.histograms.binning import bin_counts, population_stability_index
-from pipelines.training.segments import ACTIVITY, NAMES
+from dojo.stats.scores.calibration import isotonic_rates
+from pipelines.training.segments import segmentation_of
 
 # Windows of the holdout with fewer rows say nothing about how much windows differ: PSI over ten bins is mostly empty bins then.
 MINIMUM_ROWS = 200
@@ -46,6 +47,10 @@ class ReferenceHoldout:
     entities: Mapping[str, npt.NDArray[np.str_]]
     missing: Mapping[str, float]
 
+    def column(self, feature: str) -> npt.NDArray[np.float64]:
+        """Values of one feature, shape (rows,)."""
+        return self.inputs[:, list(self.names).index(feature)].astype(np.float64)
+
 
 def profile_of(holdout: ReferenceHoldout, threshold: float, segment: str) -> ReferenceProfile:
     """The profile of a version's holdout.
@@ -54,8 +59,9 @@ def profile_of(holdout: ReferenceHoldout, threshold: float, segment: str) -> Ref
         threshold: a payment with a score at or above it is flagged. segment: the feature that groups are cut by; "" for none.
     """
     counts, sums = score_histogram(holdout.scores)
+    calibration = tuple(isotonic_rates(score_histogram(holdout.scores[holdout.labels == 1])[0], counts).tolist())
     flagged = holdout.scores >= threshold
-    segmentation = _segmentation(holdout, segment)
+    segmentation = segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
     return ReferenceProfile(
         rows=len(holdout.inputs),
         features={name: _timed(holdout.inputs[:, i], holdout.times) for i, name in enumerate(holdout.names)},
@@ -63,11 +69,12 @@ def profile_of(holdout: ReferenceHoldout, threshold: float, segment: str) -> Ref
         format=FORMAT,
         score_counts=tuple(counts.tolist()),
         score_sums=tuple(sums.tolist()),
+        calibration=calibration,
         missing=dict(holdout.missing),
         flagged=_quiet(float(flagged.mean()), [float(flagged[rows].mean()) for rows in _days(holdout.times)]),
         expected_pr_auc=_quiet(
-            expected_pr_auc(counts, sums),
-            [expected_pr_auc(*score_histogram(holdout.scores[rows])) for rows in _days(holdout.times)],
+            expected_pr_auc(counts, sums, calibration),
+            [expected_pr_auc(*score_histogram(holdout.scores[rows]), calibration) for rows in _days(holdout.times)],
         ),
         results=_group(holdout, flagged, np.ones(len(flagged), dtype=bool)),
         segmentation=segmentation,
@@ -120,23 +127,10 @@ def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
     return HoldoutVariation(mean=mean, std=float(np.std(by_day, ddof=1)) if len(by_day) > 1 else 0.0, days=len(by_day))
 
 
-def _segmentation(holdout: ReferenceHoldout, feature: str) -> Segmentation | None:
-    """New (without history), and thirds of the others, as the gate cuts them (segments.py)."""
-    if feature not in holdout.names:
-        return None
-    values = holdout.inputs[:, list(holdout.names).index(feature)].astype(np.float64)
-    known = values[values > 0]
-    if not len(known):
-        return None
-    low, high = (float(cut) for cut in np.quantile(known, [1 / 3, 2 / 3]))
-    names = NAMES if feature == ACTIVITY else ("none", "low", "middle", "high")
-    return Segmentation(feature=feature, cuts=(0.0, low, high), names=names)
-
-
 def _segments(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:
     if segmentation is None:
         return {}
-    codes = segmentation.codes(holdout.inputs[:, list(holdout.names).index(segmentation.feature)].astype(np.float64))
+    codes = segmentation.codes(holdout.column(segmentation.feature))
     return {
         name: _group(holdout, flagged, codes == code) for code, name in enumerate(segmentation.names) if (codes == code).any()
     }

@@ -2,7 +2,7 @@
 
     collect        lake_manifest.json      what the version learns from, pinned
     validate       (raises)                refuses bad data
-    build_dataset  dataset.parquet         examples with features, point in time
+    build_dataset  dataset.parquet         examples with features, point in time; refuses broken features and leaks
     train          model.onnx, fit.json, scores.parquet, parity.json
     evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
 
@@ -30,8 +30,15 @@ from dojo.core.spec.load import ModelSpec
 from dojo.core.tasks import binary as evaluate
 from feature_repo import catalog
 from pipelines.training.dataset import collect
-from pipelines.training.dataset.build import DATASET_FILE, build_dataset, dataset_hash, stored_features
+from pipelines.training.dataset.build import (
+    DATASET_FILE,
+    dataset_hash,
+    join_features,
+    label_examples,
+    stored_features,
+)
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+from pipelines.training.dataset.features_check import missing_shares, require_sound_features, training_set
 from pipelines.training.dataset.split import Split, split_by_time
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
@@ -96,20 +103,25 @@ def collect_step(run: Run, as_of: datetime) -> None:
     collect.collect(run.lake, run.spec, as_of).write(run.workspace)
 
 
-def validate_step(run: Run, champion_profile: ReferenceProfile | None) -> None:
+def validate_step(run: Run) -> None:
     from pipelines.training.dataset.validate import validate  # Pandera brings pandas: seconds
 
     run.progress("validate", 0.0)
     manifest = run.manifest
     transactions = collect.read_transactions(run.lake, manifest)
-    validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec, champion_profile)
+    validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec)
 
 
-def build_dataset_step(run: Run) -> None:
+def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
+    """Nothing is written that was not held to the `champion`'s past (None without a champion) and to its labels."""
     run.progress("build_dataset", 0.0)
-    manifest = run.manifest
+    manifest, spec = run.manifest, run.spec
     transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
-    build_dataset(transactions, outcomes, manifest, run.spec.feature_service, run.workspace, run.progress)
+    own = outcomes.filter(pl.col("model") == spec.name)
+    examples = label_examples(transactions, own, manifest.start, manifest.end)
+    dataset = join_features(transactions, outcomes, examples, spec.feature_service, run.workspace, run.progress)
+    require_sound_features(dataset, spec, champion)
+    write_parquet_atomically(dataset, run.workspace / DATASET_FILE)
 
 
 def train_step(run: Run) -> None:
@@ -180,19 +192,12 @@ def evaluate_step(run: Run) -> None:
         labels=labels,
         times=recent["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
         entities={entity: recent[catalog.ENTITY_KEYS[entity]].to_numpy() for entity in catalog.ENTITY_KEYS},
-        missing=_missing(recent, run.spec.feature_service),
+        missing=missing_shares(recent, run.spec.feature_service),
     )
-    profile_of(rows, threshold, run.spec.drift.segment).write(run.workspace / PROFILE_FILE)
+    profile = profile_of(rows, threshold, run.spec.drift.segment)
+    learned_from = training_set(dataset, run.spec.feature_service, profile.features)
+    msgspec.structs.replace(profile, training=learned_from).write(run.workspace / PROFILE_FILE)
     write_parquet_atomically(reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE)
-
-
-def _missing(rows: pl.DataFrame, service: str) -> dict[str, float]:
-    """View -> share of rows for which it had no values. Those are zeros in a training set, and no row that exists is all zeros."""
-    nothing = {
-        view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
-        for view in catalog.views_of(service)
-    }
-    return rows.select(share.alias(name) for name, share in nothing.items()).row(0, named=True)
 
 
 def read_fit(workspace: Path) -> Fit:

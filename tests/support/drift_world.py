@@ -155,7 +155,7 @@ def train(
     lake.write(Stream.OUTCOMES, outcomes, "history")
     run = Run(lake, spec, directory)
     steps.collect_step(run, start_of(live_from))
-    steps.build_dataset_step(run)
+    steps.build_dataset_step(run, champion=None)
     steps.train_step(run)
     steps.evaluate_step(run)
     return TrainedWorld(

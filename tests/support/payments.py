@@ -88,12 +88,20 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
             "holdout": timedelta(days=6),
             "minimum_rows": 1000,
             "label_rate": (0.01, 0.2),
+            # Sixty customers who are all alike, and whose histories are still filling.
+            "checks": spec.training.checks.model_copy(update={"feature_psi": 2.0}),
             "estimator": spec.training.estimator.model_copy(
                 update={"parameters": {**spec.training.estimator.parameters, "n_estimators": 40}, "early_stopping_rounds": 10}
             ),
         }
     )
     return spec.model_copy(update={"name": name, "training": training})
+
+
+def with_checks(spec: ModelSpec, **bounds: object) -> ModelSpec:
+    """The spec with other bounds in `training.checks`."""
+    training = spec.training.model_copy(update={"checks": spec.training.checks.model_copy(update=bounds)})
+    return spec.model_copy(update={"training": training})
 
 
 def _as_events(rows: pl.DataFrame, key: str) -> pl.DataFrame:

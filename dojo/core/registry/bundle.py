@@ -44,6 +44,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         threshold: a payment with a score at or above it is flagged.
         trained_as_of: world time the training data ends at (labels included).
         sha256: file name -> SHA-256 of its bytes, for HASHED_FILES.
+        parameters: What decided the training beside its data, as text. Empty in bundles from before it was kept.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     trained_as_of: datetime
     sha256: dict[str, str]
+    parameters: dict[str, str] = {}
 
 
 class Parity(msgspec.Struct, frozen=True):

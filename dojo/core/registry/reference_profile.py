@@ -102,12 +102,30 @@ class Segmentation(msgspec.Struct, frozen=True):
         return np.searchsorted(np.asarray(self.cuts), values, side="left")
 
 
+class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
+    """All examples that a version was fitted, validated and judged on: what its successor's are compared with.
+
+    Attributes:
+        rows: Number of examples.
+        positives: Number of examples with label 1.
+        missing: View -> share of examples for which it had no values.
+        counts: Feature -> examples per bin of the profile's `features`.
+    """
+
+    rows: int
+    positives: int
+    missing: dict[str, float]
+    counts: dict[str, tuple[int, ...]]
+
+
 class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     """
     Attributes:
         rows: how many were counted. features: in the model's input order. score: of the positive class.
         format: FORMAT, or 1 of a profile that only has what stands before it.
         score_counts, score_sums: rows, and sum of scores, by bin of SCORE_EDGES.
+        calibration: Rate of positives by bin of SCORE_EDGES, isotonic. Empty in profiles from before it was kept.
+        training: None in profiles from before it was kept.
         missing: view -> share of rows for which it had no values.
         flagged: share of rows at or above the version's threshold, and by day. expected_pr_auc: PR-AUC expected from the scores alone.
         results: of all rows; segments: by group of `segmentation`; None and empty where labels were not given.
@@ -119,6 +137,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     score_counts: tuple[int, ...] = ()
     score_sums: tuple[float, ...] = ()
+    calibration: tuple[float, ...] = ()
+    training: TrainingSet | None = None
     missing: dict[str, float] = {}
     flagged: HoldoutVariation | None = None
     expected_pr_auc: HoldoutVariation | None = None

@@ -14,7 +14,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-MetricName = Literal["pr_auc", "roc_auc", "precision_at_1pct_fpr", "recall_at_50pct_precision", "brier_score"]
+PrimaryMetric = Literal["pr_auc", "roc_auc"]
 
 
 class _Part(BaseModel):
@@ -87,6 +87,26 @@ class Estimator(_Part):
         return parameters
 
 
+class TrainingChecks(_Part):
+    """What refuses a training set before anything is learned from it.
+
+    Attributes:
+        staleness: Largest age of the newest event, world time.
+        unlabelled: Largest share of examples without a label.
+        missing: Largest rise of a view's share of examples without values, absolute, above the champion's holdout.
+        feature_psi: Largest PSI of a feature against the champion's holdout, counts apart.
+        count_psi: The same of features that count events.
+        information_value: Largest PSI of a feature between its positive and its negative examples.
+    """
+
+    staleness: Duration
+    unlabelled: Fraction
+    missing: Fraction
+    feature_psi: Annotated[float, Field(gt=0, le=100)]
+    count_psi: Annotated[float, Field(gt=0, le=100)]
+    information_value: Annotated[float, Field(gt=0, le=100)]
+
+
 class Training(_Part):
     """What a version is trained on. `window` ends `label.delay.maximum` before "now" and includes validation and holdout."""
 
@@ -96,6 +116,7 @@ class Training(_Part):
     schedule: Duration
     minimum_rows: Annotated[int, Field(ge=1)]
     label_rate: tuple[Fraction, Fraction]
+    checks: TrainingChecks
     seed: Annotated[int, Field(ge=0)]
     estimator: Estimator
 
@@ -122,7 +143,7 @@ class Guards(_Part):
 class Gate(_Part):
     """Champion against challenger on one holdout. Gains and losses are relative to the champion's value."""
 
-    primary_metric: Literal["pr_auc"]
+    primary_metric: PrimaryMetric
     minimum_gain: Fraction
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)]
@@ -227,7 +248,7 @@ class Drift(_Part):
         adaptive: features whose thresholds rise with what their windows without a confirmed finding have shown.
         missing: levels of the rise of a view's share of missing values, absolute.
         feature_freshness: levels of a view's age, in its SLAs.
-        segment: feature that cuts customers into groups whose performance is watched one by one; empty for none.
+        segment: feature that cuts rows into groups. The gate and the monitor judge each by itself. Empty for none.
     """
 
     thresholds: Levels

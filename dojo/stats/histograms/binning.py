@@ -67,6 +67,26 @@ def population_stability_index(reference: npt.NDArray[np.integer], current: npt.
     return float(np.sum((c - r) * np.log(c / r)))
 
 
+def information_value(values: Floats, labels: npt.NDArray[np.integer], bins: int = 10) -> float:
+    """Return how far one column alone tells two classes apart: PSI between its distributions in both.
+
+    Args:
+        values: Shape (rows,).
+        labels: 0 or 1, shape (rows,).
+        bins: Cut at the quantiles of all values.
+
+    Returns:
+        Dimensionless, >= 0. 0.3 is a strong predictor of credit default. Above 0.5 Siddiqi suspects the predictor.
+
+    Raises:
+        ValueError: One class is missing, or a value is not finite.
+
+    Source: Siddiqi, Credit Risk Scorecards (2006). Kaufman et al., Leakage in Data Mining (2012), for such a search.
+    """
+    edges = quantile_edges(values, bins)
+    return population_stability_index(bin_counts(values[labels == 0], edges), bin_counts(values[labels == 1], edges))
+
+
 def _edge_of_few_large(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """One edge for values of which the most are the maximum: just below it, so that the few others have their bin."""
     below = v[v < v.max()]

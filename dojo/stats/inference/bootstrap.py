@@ -1,4 +1,4 @@
-"""How sure a difference in PR-AUC is: a paired bootstrap over clusters of rows that belong together.
+"""How sure a difference in PR-AUC or ROC-AUC is: a paired bootstrap over clusters of rows that belong together.
 
 Payments are not independent: a compromised customer or merchant brings several frauds, which a model finds or misses together.
 Drawing single rows would count them as many proofs, and make every interval too narrow. So whole customers (or merchants) are drawn,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,14 @@ class Ranking:
     Attributes:
         rows: how many were ranked.
         order: row numbers from the highest score on. `starts`: where each segment begins in it.
+        ties: Where in `order` the group of equal scores begins that ends each segment.
         positives: row numbers of the positives in the same order. `positive_starts`: where each segment begins in them.
     """
 
     rows: int
     order: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
+    ties: npt.NDArray[np.int64]
     positives: npt.NDArray[np.int64]
     positive_starts: npt.NDArray[np.int64]
 
@@ -51,6 +54,15 @@ class Ranking:
         precision = np.divide(true_positives, counted, out=np.zeros_like(counted), where=counted > 0)
         return float(np.dot(found, precision) / true_positives[-1])
 
+    def roc_auc(self, weights: Weights) -> float:
+        """ROC-AUC (`classification.roc_auc`) of the rows, weighted as in `pr_auc`; NaN when a class has no weight."""
+        counted = np.concatenate([[0.0], np.cumsum(weights[self.order], dtype=np.float64)])
+        found = np.add.reduceat(weights[self.positives], self.positive_starts).astype(np.float64)
+        above = counted[self.ties] - (np.cumsum(found) - found)  # negatives with a higher score
+        tied = counted[np.append(self.starts[1:], len(self.order))] - counted[self.ties] - found
+        pairs = found.sum() * (float(weights.sum()) - found.sum())
+        return float(1 - np.dot(found, above + tied / 2) / pairs) if pairs > 0 else float("nan")
+
 
 def rank(labels: Array, scores: Array) -> Ranking:
     """Sort once, for many weights. labels, scores: shape (rows,).
@@ -64,6 +76,7 @@ def rank(labels: Array, scores: Array) -> Ranking:
     order = np.argsort(-s, kind="stable")
     sorted_labels = y[order]
     group_ends = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1) + 1
+    group_starts = np.concatenate([[0], group_ends[:-1]])
     positives_by_end = np.cumsum(sorted_labels)[group_ends - 1]
     holds_positive = np.diff(positives_by_end, prepend=0) > 0
     ends, found = group_ends[holds_positive], positives_by_end[holds_positive]
@@ -71,6 +84,7 @@ def rank(labels: Array, scores: Array) -> Ranking:
         rows=len(y),
         order=order[: ends[-1]],
         starts=np.concatenate([[0], ends[:-1]]),
+        ties=group_starts[holds_positive],
         positives=order[sorted_labels == 1],
         positive_starts=np.concatenate([[0], found[:-1]]),
     )
@@ -101,7 +115,7 @@ def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, see
 
 @dataclass(frozen=True, slots=True)
 class RelativeGain:
-    """PR-AUC of a contender relative to a baseline: (contender - baseline) / baseline, dimensionless.
+    """A metric of a contender relative to a baseline's: (contender - baseline) / baseline, dimensionless.
 
     Attributes:
         value: on the rows as they are. `low`, `high`: the two-sided interval's ends.
@@ -114,7 +128,8 @@ class RelativeGain:
     drawn: npt.NDArray[np.float64]
 
 
-def relative_pr_auc_gain(
+def relative_gain(
+    metric: Literal["pr_auc", "roc_auc"],
     labels: Array,
     baseline: Array,
     contender: Array,
@@ -133,10 +148,11 @@ def relative_pr_auc_gain(
         ValueError: as `rank` and `cluster_weights`, or no draw held a positive.
     """
     first, second = rank(labels, baseline), rank(labels, contender)
+    measure = {"pr_auc": Ranking.pr_auc, "roc_auc": Ranking.roc_auc}[metric]
 
     def gain(weights: Weights) -> float:
-        base = first.pr_auc(weights)
-        return (second.pr_auc(weights) - base) / base
+        base = measure(first, weights)
+        return (measure(second, weights) - base) / base
 
     drawn = np.array([gain(weights) for weights in cluster_weights(clusters, draws, seed)])
     drawn = drawn[np.isfinite(drawn)]

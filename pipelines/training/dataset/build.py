@@ -12,14 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
-from dojo.core.lake import content_hash, write_parquet_atomically
+from dojo.core.lake import content_hash
 from feature_repo import catalog
 from feature_repo.on_demand import SECONDS_SINCE_CAP, STORED_INPUTS
 from feature_repo.store import open_store
 from pipelines.features import compute
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
-from pipelines.training.dataset.collect import Manifest
 
 DATASET_FILE = "dataset.parquet"
 
@@ -74,22 +73,6 @@ def join_features(
     store = open_store(offline, NO_ONLINE_STORE, workspace / "feast_registry.db")
     rows: pl.DataFrame = point_in_time_rows(store, service, examples)
     return rows.sort("event_timestamp", "transaction_id")
-
-
-def build_dataset(
-    transactions: pl.DataFrame,
-    outcomes: pl.DataFrame,
-    manifest: Manifest,
-    service: str,
-    workspace: Path,
-    progress: Progress | None = None,
-) -> Path:
-    """Write the training set of the manifest's model and period to `<workspace>/dataset.parquet`."""
-    own = outcomes.filter(pl.col("model") == manifest.model)
-    examples = label_examples(transactions, own, manifest.start, manifest.end)
-    target = workspace / DATASET_FILE
-    write_parquet_atomically(join_features(transactions, outcomes, examples, service, workspace, progress), target)
-    return target
 
 
 def stored_features(service: str) -> tuple[str, ...]:

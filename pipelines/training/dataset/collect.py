@@ -27,10 +27,6 @@ from pipelines.training.errors import LakeChangedError, StaleDataError, TooFewRo
 
 MANIFEST_FILE = "lake_manifest.json"
 
-# The newest transaction may be this much older than `as_of`. A shop sells every hour; a day of silence is a dead recorder, and
-# a version trained then would be "fresh" in name only.
-MAXIMUM_STALENESS = timedelta(hours=24)
-
 # What the first example's features look back at; the day more is for those before the morning's publication. With less lake than
 # that, windows begin where the lake does, as they did in serving.
 WARM_UP = HISTORY + timedelta(days=1)
@@ -66,11 +62,11 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
     """Pin the transactions and the outcomes that had arrived by `as_of` (world time, timezone-aware).
 
     Raises:
-        StaleDataError: the newest transaction before `as_of` is older than MAXIMUM_STALENESS, or there is none.
+        StaleDataError: the newest transaction before `as_of` is older than spec.training.checks.staleness, or there is none.
         TooFewRowsError: fewer than spec.training.minimum_rows transactions in the window.
     """
     as_of = as_of.astimezone(UTC)
-    _require_fresh(lake, as_of)
+    _require_fresh(lake, as_of, spec.training.checks.staleness)
     first_day, _ = lake.days(Stream.TRANSACTIONS) or (as_of.date(), as_of.date())
     end = midnight(as_of - spec.label.delay.maximum)
     start = max(end - spec.training.window, datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC))
@@ -125,14 +121,13 @@ def verify(lake: Lake, manifest: Manifest) -> None:
         raise LakeChangedError("the lake no longer holds what was pinned:\n  " + "\n  ".join(faults))
 
 
-def _require_fresh(lake: Lake, as_of: datetime) -> None:
+def _require_fresh(lake: Lake, as_of: datetime, staleness: timedelta) -> None:
     days = lake.days(Stream.TRANSACTIONS)
-    oldest_allowed = as_of - MAXIMUM_STALENESS
-    recent = lake.scan(Stream.TRANSACTIONS, oldest_allowed, as_of).select(pl.col("world_time").max()).collect().item()
+    recent = lake.scan(Stream.TRANSACTIONS, as_of - staleness, as_of).select(pl.col("world_time").max()).collect().item()
     if recent is None:
         found = "none at all" if days is None else f"transactions from {days[0]} to {days[1]}"
         raise StaleDataError(
-            f"stale data: expected a transaction in the {format_duration(MAXIMUM_STALENESS)} before {as_of:%Y-%m-%d %H:%M} UTC, "
+            f"stale data: expected a transaction in the {format_duration(staleness)} before {as_of:%Y-%m-%d %H:%M} UTC, "
             f"the lake at {lake.root} holds {found}"
         )
 

@@ -24,16 +24,10 @@ from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.proportions import wilson_interval
-from feature_repo import catalog, on_demand
+from feature_repo import catalog
 from services.monitor.counting.windows import SCORE, CountedWindow, Kind
 
 Counts = npt.NDArray[np.int64]
-
-# Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
-COUNTS = frozenset(
-    {feature.name for view in catalog.VIEWS.values() for feature in view.features if feature.unit == "transactions"}
-    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
-)
 
 # An hour's slot of the holdout is widened by its neighbours until it has this many rows: its own noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000
@@ -98,7 +92,7 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
         return found | {name: Measured(name, None, levels, asked.counted) for name in asked.profile.features}
     histogram = asked.window.histogram
     for at, name in enumerate(histogram.plan.names[:-1]):
-        bad = int(histogram.nulls[at]) + (0 if name in COUNTS else int(histogram.out_of_range[at]))
+        bad = int(histogram.nulls[at]) + (0 if name in catalog.COUNTS else int(histogram.out_of_range[at]))
         if bad:
             note = f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
             value = bad / histogram.rows
@@ -128,7 +122,7 @@ def estimated_performance(asked: WindowComparison) -> dict[str, Measured]:
     levels, subject = asked.drift.performance.pr_auc_drop, "expected_pr_auc"
     if reference is None or not reference.mean > 0 or rows < asked.drift.minimum_rows:
         return {subject: Measured(subject, None, levels, rows)}
-    now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums)
+    now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums, asked.profile.calibration)
     if not math.isfinite(now):
         return {subject: Measured(subject, None, levels, rows, note="the scores expect no fraud")}
     # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.

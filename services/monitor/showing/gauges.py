@@ -108,8 +108,9 @@ class Gauges:
         results = profile.results
         known = live.frauds >= enough
         expected = None
-        if day is not None and np.isfinite(now := expected_pr_auc(day.score_counts, day.score_sums)):
-            expected = now
+        if day is not None:
+            now = expected_pr_auc(day.score_counts, day.score_sums, profile.calibration)
+            expected = now if np.isfinite(now) else None
         for measure, value in {
             "catch_rate": live.catch_rate if known else None,
             "false_positive_rate": live.false_positive_rate if known else None,

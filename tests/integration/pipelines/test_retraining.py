@@ -41,7 +41,7 @@ from pipelines.training.dataset.build import stored_features
 from pipelines.training.errors import InvalidDataError, LakeChangedError
 from pipelines.training.job import Job
 from pipelines.training.steps import Evaluation, Fit, read_evaluation, read_fit
-from tests.support.payments import START, fill_lake, payments, small_spec
+from tests.support.payments import START, fill_lake, payments, small_spec, with_checks
 from tests.support.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("home")
-    fill_lake(home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt"])
+    fill_lake(home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt", "retraining_leak"])
     (home / "models").mkdir()
     redis = RedisServer(home)
     redis.start()
@@ -166,6 +166,11 @@ def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegist
     profile = ReferenceProfile.read(directory / PROFILE_FILE)
     assert tuple(profile.features) == bundle.features
     assert profile.rows == first.fit.rows["holdout"]
+    assert profile.training is not None
+    assert profile.training.rows == sum(first.fit.rows.values())
+    assert profile.training.positives == sum(first.fit.frauds.values())
+    assert bundle.parameters["estimator.learning_rate"] == "0.05"
+    assert bundle.parameters.items() <= tracking_client(registry).get_run(first.version.run_id).data.params.items()
 
 
 def test_reference_rows_are_the_holdouts_and_score_as_they_say(first: Trained, registry: ModelRegistry, tmp_path: Path) -> None:
@@ -249,6 +254,16 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(
         train(settings.model_copy(update={"home": tmp_path}), spec, AS_OF)
     assert registry.versions(spec.name) == []
     assert tracking_client(registry).get_experiment_by_name(spec.name) is None
+
+
+def test_a_feature_that_knows_the_label_too_well_stops_the_training(settings: Settings, registry: ModelRegistry) -> None:
+    """The small shop's amounts have an information value of 4, which its own spec allows."""
+    spec = with_checks(small_spec("retraining_leak"), information_value=3)
+    with pytest.raises(
+        InvalidDataError, match=r"amount: expected an information value of at most 3 .* found 3\.\d\d: it may know"
+    ):
+        train(settings, spec, AS_OF)
+    assert registry.versions(spec.name) == []
 
 
 def test_without_mlflow_training_says_so_and_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 from dojo.cli.app import build
 from dojo.cli.training import train as cli
 from dojo.core.events.types import Stream
+from dojo.core.judging.gate.decision import ParameterChange
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
@@ -26,14 +28,15 @@ from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import RouteTable
+from feature_repo import catalog
 from pipelines import retraining as pipeline
 from pipelines import tasks
-from pipelines.release.job_runs import DRY_RUN_TAG, JOB_TAG
+from pipelines.release.job_runs import DRY_RUN_TAG, JOB_TAG, logged_decision
 from pipelines.release.tracking import tracking_client
 from pipelines.retraining import BEFORE_THE_GATE, run_retraining
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
-from pipelines.training.errors import RetrainingRunningError, RolloutRefusedError, StaleDataError
+from pipelines.training.errors import InvalidDataError, RetrainingRunningError, RolloutRefusedError, StaleDataError
 from pipelines.training.job import Job, key_by_hand
 from pipelines.training.steps import Run
 from pipelines.training.workspaces import exclusive
@@ -85,6 +88,17 @@ def redis(settings: Settings) -> Redis:
     return Redis.from_url(settings.redis)
 
 
+@contextmanager
+def edited_spec(settings: Settings, model: str, right: str, other: str) -> Iterator[None]:
+    """The model's spec with other words, for as long as the block lasts."""
+    path = settings.models_dir / f"{model}.yaml"
+    before = path.read_text()
+    assert right in before
+    path.write_text(before.replace(right, other))
+    yield
+    path.write_text(before)
+
+
 def killed_again_and_again(task: str, job: Job, settings: Settings, moments: Sequence[int] = MOMENTS) -> int:
     """Run a task to its end through kills. Returns how often it was killed."""
     for kills, answers in enumerate(moments):
@@ -108,7 +122,7 @@ def second(first: dict[str, int], settings: Settings) -> dict[str, int]:
     """A challenger that wins, every task killed again and again. Kills by task."""
     job = later_job(KILLED)
     kills = {task: killed_again_and_again(task, job, settings, FEW_MOMENTS) for task in ("collect", "validate")}
-    for task in ("build_dataset", "train"):  # ask nobody: killed in the middle of their work
+    for task in ("build_dataset", "train"):  # ask for little or nothing: killed in the middle of their work
         kills[task] = sum(not run_task(task, job, settings, killed_after_seconds=seconds) for seconds in (0.05, 0.2))
         assert run_task(task, job, settings)
     kills["evaluate"] = killed_again_and_again("evaluate", job, settings, FEW_MOMENTS)
@@ -189,6 +203,10 @@ def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
     assert gated.after["verdict"] == "improved"
     assert gated.after["champion"]["version"] == "1"
     assert gated.after["gain"] > gated.after["low"] > 0
+    assert gated.after["parameters"] == []
+    old, new = gated.after["training_sets"]["rows"]
+    assert old == pytest.approx(new, rel=0.1), "24 days of the same shop each"
+    assert gated.after["training_sets"]["psi"].keys() == set(catalog.SERVICES["fraud_detection_v1"])
     assert {guard["name"] for guard in gated.after["guards"]} == {
         *("precision_at_1pct_fpr", "recall_at_50pct_precision", "calibration", "worst_segment", "latency", "size")
     }
@@ -220,12 +238,24 @@ def test_a_dry_run_registers_nothing_and_its_run_says_so(
 ) -> None:
     before = len(registry.versions(KILLED))
     job = later_job(KILLED, "dry", dry_run=True)
-    answer = run_retraining(job, settings)
+    with edited_spec(settings, KILLED, "num_leaves: 15", "num_leaves: 7"):
+        answer = run_retraining(job, settings)
     assert (answer["outcome"], answer["dry_run"]) == ("promote", True)
     assert "version" not in answer
     assert len(registry.versions(KILLED)) == before
     (run_id,) = jobs_runs(registry, job)
     assert tracking_client(registry).get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
+    assert not (job.workspace(settings.home) / DATASET_FILE).exists()
+    report = logged_decision(registry, KILLED, run_id)
+    assert report.parameters == (ParameterChange(name="estimator.num_leaves", champion="15", challenger="7"),)
+
+
+def test_features_that_broke_with_the_champions_leave_no_training_set(second: dict[str, int], settings: Settings) -> None:
+    job = later_job(KILLED, "broken", dry_run=True)
+    with edited_spec(settings, KILLED, "feature_psi: 2.0", "feature_psi: 0.000001"):
+        tasks.collect(job, settings)
+        with pytest.raises(InvalidDataError, match=r"amount: expected a distribution near the champion's, PSI at most 1e-06"):
+            tasks.build_dataset(job, settings)
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
 
 
@@ -242,7 +272,10 @@ def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, s
     sha256 = make_bundle(tmp_path / "bundle", model)
     register_champion(registry, tmp_path / "bundle", sha256, model)
     job = later_job(model, dry_run=True)
-    for task in ("collect", "build_dataset", "train", "evaluate"):  # validate would hold the amounts against its profile
+    tasks.collect(job, settings)
+    # The task would hold the features against the made-up bundle's profile.
+    steps.build_dataset_step(tasks.run_of(job, settings), champion=None)
+    for task in ("train", "evaluate"):
         getattr(tasks, task)(job, settings)
     answer = tasks.compare(job, settings)
     assert (answer["verdict"], answer["outcome"]) == ("insufficient_data", "keep")

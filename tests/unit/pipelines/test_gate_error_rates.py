@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dojo.stats.inference.bootstrap import RelativeGain, relative_pr_auc_gain
+from dojo.stats.inference.bootstrap import RelativeGain, relative_gain
 
 ROWS, CUSTOMERS, MERCHANTS, FRAUDS = 2_000, 250, 300, 90
 CONFIDENCE = 0.95
@@ -51,9 +51,8 @@ def gain(seed: int, customer_effect: float, merchant_effect: float, ways: Ways) 
         own = 0.7 * random.normal(0, 1, ROWS)
         return shared + own + merchant_effect * known_merchants[merchants] + customer_effect * known_customers[customers]
 
-    return relative_pr_auc_gain(
-        labels, model(), model(), ways(customers, merchants), draws=DRAWS, confidence=CONFIDENCE, seed=seed
-    )
+    two_ways = ways(customers, merchants)
+    return relative_gain("pr_auc", labels, model(), model(), two_ways, draws=DRAWS, confidence=CONFIDENCE, seed=seed)
 
 
 def false_win_rate(customer_effect: float, merchant_effect: float, ways: Ways) -> float:

@@ -10,7 +10,6 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.registry.reference_profile import ReferenceProfile, distribution
 from pipelines.training.dataset.collect import Manifest, collect, read_outcomes, read_transactions, verify
 from pipelines.training.dataset.split import split_by_time
 from pipelines.training.dataset.validate import validate
@@ -22,6 +21,7 @@ from tests.support.payments import (
     payments,
     small_spec,
     transactions_of,
+    with_checks,
 )
 
 DAYS = 40
@@ -41,9 +41,9 @@ def known() -> pl.DataFrame:
     return ROWS.filter(pl.col("time") < END)
 
 
-def refusal(transactions: pl.DataFrame, outcomes: pl.DataFrame, profile: ReferenceProfile | None = None) -> list[str]:
+def refusal(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> list[str]:
     with pytest.raises(InvalidDataError) as caught:
-        validate(transactions, outcomes, manifest(), SPEC, profile)
+        validate(transactions, outcomes, manifest(), SPEC)
     return caught.value.faults
 
 
@@ -108,16 +108,6 @@ def test_a_fraud_rate_outside_the_specs_bounds_is_refused(rate: float, found: st
     assert found in fault
 
 
-def test_amounts_in_another_unit_are_refused_but_drift_is_not() -> None:
-    amounts = distribution(known()["amount"].to_numpy())
-    profile = ReferenceProfile(rows=len(known()), features={"amount": amounts}, score=amounts)
-    in_cents = transactions_of(known()).with_columns(pl.col("amount") * 100)
-    (fault,) = refusal(in_cents, outcomes_of(known(), SPEC.name), profile)
-    assert "transactions.amount: expected a distribution near the champion's (PSI at most 1)" in fault
-    a_third_dearer = transactions_of(known()).with_columns(pl.col("amount") * 1.3)
-    validate(a_third_dearer, outcomes_of(known(), SPEC.name), manifest(), SPEC, profile)
-
-
 def test_collect_pins_the_window_that_ends_a_label_delay_before_now(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
@@ -151,6 +141,18 @@ def test_stale_data_is_refused(tmp_path: Path) -> None:
         collect(lake, SPEC, AS_OF + timedelta(days=4))
     with pytest.raises(StaleDataError, match="holds none at all"):
         collect(Lake(tmp_path / "empty"), SPEC, AS_OF)
+
+
+def test_the_spec_says_how_stale_is_too_stale_and_how_many_labels_may_lack(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
+    two_days_later = AS_OF + timedelta(days=2)
+    with pytest.raises(StaleDataError):
+        collect(lake, SPEC, two_days_later)
+    collect(lake, with_checks(SPEC, staleness=timedelta(days=3)), two_days_later)
+    half = outcomes_of(known(), SPEC.name).gather_every(2)
+    validate(transactions_of(known()), half, manifest(), with_checks(SPEC, unlabelled=0.6))
+    with pytest.raises(InvalidDataError, match=r"at least 99.9% .* \(spec: training.checks.unlabelled\)"):
+        validate(transactions_of(known()), half, manifest(), with_checks(SPEC, unlabelled=0.001))
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:

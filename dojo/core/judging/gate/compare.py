@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.judging.gate.decision import (
+    SHORT_NAMES,
     Contender,
     GateDecision,
     GateVerdict,
@@ -35,8 +36,8 @@ from dojo.core.judging.gate.decision import (
 from dojo.core.judging.gate.guards import guards
 from dojo.core.spec.load import ModelSpec
 from dojo.core.tasks.binary import at_threshold, evaluate
-from dojo.stats.inference.bootstrap import RelativeGain, relative_pr_auc_gain
-from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
+from dojo.stats.inference.bootstrap import RelativeGain, relative_gain
+from dojo.stats.scores.classification import MINIMUM_FRAUDS
 
 Labels = npt.NDArray[np.int8]
 Codes = npt.NDArray[np.integer[Any]]
@@ -100,7 +101,8 @@ class _Pair:
         )
 
     def gain(self, spec: ModelSpec, draws: int) -> RelativeGain:
-        return relative_pr_auc_gain(
+        return relative_gain(
+            spec.gate.primary_metric,
             self.labels,
             self.old,
             self.new,
@@ -167,13 +169,13 @@ def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
     rows, frauds = len(pair.labels), int(pair.labels.sum())
     if frauds < MINIMUM_FRAUDS or frauds == rows:
         return Segment(name=name, rows=rows, frauds=frauds)
-    gain = pair.gain(spec, SEGMENT_DRAWS)
+    gain, metric = pair.gain(spec, SEGMENT_DRAWS), spec.gate.primary_metric
     return Segment(
         name=name,
         rows=rows,
         frauds=frauds,
-        champion=pr_auc(pair.labels, pair.old),
-        challenger=pr_auc(pair.labels, pair.new),
+        champion=evaluate(pair.labels, pair.old)[metric],
+        challenger=evaluate(pair.labels, pair.new)[metric],
         gain=gain.value,
         low=gain.low,
         high=gain.high,
@@ -181,7 +183,8 @@ def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
 
 
 def _reason(spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain) -> str:
-    found = f"PR-AUC {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%} interval {gain.low:+.1%} to {gain.high:+.1%}"
+    metric = SHORT_NAMES[spec.gate.primary_metric]
+    found = f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%} interval {gain.low:+.1%} to {gain.high:+.1%}"
     if verdict == "worse":
         return f"{found}: the challenger is worse. The champion stays."
     if verdict == "improved" and vetoes:

@@ -25,6 +25,9 @@ FOLLOWS: Mapping[Outcome, tuple[str, ...]] = {
     "regression": ("alert_regression",),
 }
 
+# The primary metrics that a spec may name (dojo/core/spec/schema.py: PrimaryMetric), as sentences say them.
+SHORT_NAMES = {"pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
+
 # What the rollout's controller compares live traffic with, of the champion on the holdout.
 BASELINE_METRICS = ("recall_at_threshold", "false_positive_rate_at_threshold")
 
@@ -62,7 +65,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """PR-AUC among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few frauds."""
+    """The primary metric among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few frauds."""
 
     name: str
     rows: int
@@ -74,6 +77,30 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
 
 
+class ParameterChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A training parameter that differs between the two. None where a version had no such parameter."""
+
+    name: str
+    champion: str | None
+    challenger: str | None
+
+
+class TrainingSetChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Both training sets side by side, the champion's first in each pair.
+
+    Attributes:
+        rows: Examples.
+        positive_rate: Share of examples with label 1.
+        missing: View -> share of examples for which it had no values.
+        psi: Feature -> PSI between both, over the bins of the champion's reference profile.
+    """
+
+    rows: tuple[int, int]
+    positive_rate: tuple[float, float]
+    missing: dict[str, tuple[float, float]]
+    psi: dict[str, float]
+
+
 class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's decision.
 
@@ -81,11 +108,13 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
         job: key of the retraining that asked.
         verdict: of the primary metric. `outcome`: what follows from it and from the guards; `vetoes`: the guards that were broken.
         reason: verdict and outcome in words.
-        gain: of PR-AUC, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
+        gain: of the primary metric, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
         minimum_gain: what the gain had to reach. `confidence`, `draws`, `seed`: of the interval.
         clusters: column of an entity -> how many of them the holdout has; whole ones were drawn.
         holdout_start, holdout_end: world time, end excluded. `rows`, `frauds`: on it.
         segmentation: how the segments were cut.
+        parameters: Training parameters that differ.
+        training_sets: None without a champion, and where its profile has no training set.
     """
 
     model: str
@@ -113,6 +142,8 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     guards: tuple[Guard, ...]
     segments: tuple[Segment, ...]
     segmentation: str
+    parameters: tuple[ParameterChange, ...] = ()
+    training_sets: TrainingSetChange | None = None
 
     @property
     def baseline(self) -> dict[str, float]:

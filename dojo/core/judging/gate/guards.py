@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dojo.core.judging.gate.decision import Contender, Guard, Segment
+from dojo.core.judging.gate.decision import SHORT_NAMES, Contender, Guard, Segment
 from dojo.core.spec.load import ModelSpec
 
 # A share of the latency objective, and a size in bytes, below which being several times slower or larger is nothing.
@@ -23,7 +23,7 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
     return (
         *(_relative_loss(name, measures, old[name], new[name], limit) for name, (measures, limit) in losses.items()),
         _calibration(old["expected_calibration_error"], new["expected_calibration_error"], limits.calibration),
-        _worst_segment(segments, limits.worst_segment),
+        _worst_segment(segments, limits.worst_segment, SHORT_NAMES[spec.gate.primary_metric]),
         _ratio("latency", "time to score one row", champion.latency_seconds, challenger.latency_seconds,
                limits.latency, slow_enough, f"{slow_enough * 1000:g} ms"),
         _ratio("size", "model file, bytes", champion.size_bytes, challenger.size_bytes,
@@ -46,12 +46,12 @@ def _calibration(old: float, new: float, limit: float) -> Guard:
     )  # fmt: skip
 
 
-def _worst_segment(segments: Sequence[Segment], limit: float) -> Guard:
+def _worst_segment(segments: Sequence[Segment], limit: float, metric: str) -> Guard:
     """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few frauds.
 
     Several small segments are looked at and the worst one taken: by chance alone one of them often loses a tenth.
     """
-    measures = "PR-AUC of the worst customer segment; relative loss"
+    measures = f"{metric} of the worst customer segment; relative loss"
     judged = [segment for segment in segments if segment.gain is not None]
     left_out = ", ".join(f"{segment.name} ({segment.frauds} frauds)" for segment in segments if segment.gain is None)
     note = f"too few frauds to judge: {left_out}" if left_out else ""

@@ -1,4 +1,4 @@
-"""Weighted PR-AUC against scikit-learn and against repeated rows; draws of whole clusters."""
+"""Weighted PR-AUC and ROC-AUC against scikit-learn and against repeated rows; draws of whole clusters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dojo.stats.inference.bootstrap import cluster_weights, rank, relative_pr_auc_gain
-from dojo.stats.scores.classification import pr_auc
+from dojo.stats.inference.bootstrap import cluster_weights, rank, relative_gain
+from dojo.stats.scores.classification import pr_auc, roc_auc
 
 # Few distinct scores: ties within and across the classes are the hard part.
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=60).filter(
@@ -28,6 +28,17 @@ def test_a_weighted_pr_auc_is_scikit_learns(data: list[tuple[int, int, int]]) ->
         assert math.isnan(ranking.pr_auc(weights))
     else:
         assert ranking.pr_auc(weights) == pytest.approx(average_precision_score(labels, scores, sample_weight=weights))
+
+
+@given(rows)
+def test_a_weighted_roc_auc_is_scikit_learns(data: list[tuple[int, int, int]]) -> None:
+    labels, scores, weights = (np.array(column) for column in zip(*data, strict=True))
+    ranking = rank(labels, scores / 7)
+    assert ranking.roc_auc(np.ones(len(labels), dtype=int)) == pytest.approx(roc_auc(labels, scores / 7))
+    if (weights * labels).sum() == 0 or (weights * (1 - labels)).sum() == 0:
+        assert math.isnan(ranking.roc_auc(weights))
+    else:
+        assert ranking.roc_auc(weights) == pytest.approx(roc_auc_score(labels, scores, sample_weight=weights))
 
 
 @given(rows)
@@ -80,7 +91,7 @@ def test_the_interval_holds_the_gain_and_grows_with_confidence() -> None:
     labels = (random.random(3000) < 0.05).astype(int)
     old, new = labels + random.normal(0, 1, 3000), 1.3 * labels + random.normal(0, 1, 3000)
     gains = [
-        relative_pr_auc_gain(labels, old, new, [np.arange(3000)], draws=400, confidence=confidence, seed=1)
+        relative_gain("pr_auc", labels, old, new, [np.arange(3000)], draws=400, confidence=confidence, seed=1)
         for confidence in (0.8, 0.99)
     ]
     assert gains[0].value == pytest.approx((pr_auc(labels, new) - pr_auc(labels, old)) / pr_auc(labels, old))

@@ -240,9 +240,10 @@ def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
 
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
-    def severity(of: CountedWindow, std: float) -> str:
-        """std: between the holdout's days, of a mean of 0.1."""
-        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=HoldoutVariation(mean=0.1, std=std, days=14))
+    def severity(of: CountedWindow, std: float, rates: tuple[float, ...] = PROFILE.calibration) -> str:
+        """std: between the holdout's days, of a mean of 0.1. rates: by bin of the score."""
+        variation = HoldoutVariation(mean=0.1, std=std, days=14)
+        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=variation, calibration=rates)
         return estimated_performance(WindowComparison(of, "day", START, reference, SPEC.drift))["expected_pr_auc"].severity
 
     assert estimated_performance(asked(window(5000), "day"))["expected_pr_auc"].severity == "ok"
@@ -251,8 +252,8 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
     flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is 0.02
     assert severity(flat, 0.005) == "critical"
     assert severity(flat, 0.05) == "ok", "where days differ that much it is no finding"
-    flat.score_sums[20] = 0.0
-    assert severity(flat, 0.005) == "insufficient_data", "no fraud is expected: nothing can be said of finding them"
+    no_fraud = (0.0,) * len(PROFILE.calibration)
+    assert severity(flat, 0.005, no_fraud) == "insufficient_data", "no fraud is expected: nothing can be said of finding them"
 
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:

@@ -1,0 +1,36 @@
+"""What differs between champion and challenger before either scores a row: how they were trained, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dojo.core.judging.gate.decision import ParameterChange, TrainingSetChange
+from dojo.core.registry.reference_profile import TrainingSet
+from dojo.stats.histograms.binning import population_stability_index
+
+
+def changed_parameters(champion: Mapping[str, str], challenger: Mapping[str, str]) -> tuple[ParameterChange, ...]:
+    """Parameters (`Bundle.parameters`) that differ. None where the champion's bundle is from before it had any."""
+    if not champion:
+        return ()
+    return tuple(
+        ParameterChange(name=name, champion=champion.get(name), challenger=challenger.get(name))
+        for name in sorted({*champion, *challenger})
+        if champion.get(name) != challenger.get(name)
+    )
+
+
+def changed_training_set(champion: TrainingSet, challenger: TrainingSet) -> TrainingSetChange:
+    """Both training sets, counted over the same bins."""
+    views = {*champion.missing, *challenger.missing}
+    return TrainingSetChange(
+        rows=(champion.rows, challenger.rows),
+        positive_rate=(champion.positives / champion.rows, challenger.positives / challenger.rows),
+        missing={view: (champion.missing.get(view, 0.0), challenger.missing.get(view, 0.0)) for view in sorted(views)},
+        psi={
+            name: population_stability_index(np.asarray(champion.counts[name]), np.asarray(counts))
+            for name, counts in challenger.counts.items()
+        },
+    )

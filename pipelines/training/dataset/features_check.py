@@ -1,0 +1,102 @@
+"""Step 3 ends here: refuse features that broke with their past, or that know the label (D1.2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from dojo.core.registry.reference_profile import BINS, Distribution, ReferenceProfile, TrainingSet
+from dojo.core.spec.load import ModelSpec
+from dojo.stats.histograms.binning import bin_counts, information_value, population_stability_index
+from feature_repo import catalog
+from pipelines.training.errors import InvalidDataError
+
+SPEC_KEY = "spec: training.checks"
+
+
+def require_sound_features(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile | None) -> None:
+    """Check a training set before anything is learned from it.
+
+    Args:
+        examples: Columns label and the service's features.
+        champion: The champion's profile, whose holdout is the features' past. None for a first version.
+
+    Raises:
+        InvalidDataError: One line per fault, with the feature, its value and its bound.
+    """
+    if faults := (
+        _broken_numbers(examples, spec) or [*_leaks(examples, spec), *(_breaks(examples, spec, champion) if champion else ())]
+    ):
+        raise InvalidDataError(faults)
+
+
+def training_set(examples: pl.DataFrame, service: str, bins: Mapping[str, Distribution]) -> TrainingSet:
+    """What there is to say of a training set beside another one.
+
+    Args:
+        bins: Feature -> a distribution whose edges the examples are counted over. Features that they lack are left out.
+    """
+    counted = {
+        name: bin_counts(examples[name].to_numpy(), np.asarray(past.edges))
+        for name, past in bins.items()
+        if name in examples.columns
+    }
+    return TrainingSet(
+        rows=len(examples),
+        positives=int(examples["label"].sum()),
+        missing=missing_shares(examples, service),
+        counts={name: tuple(counts.tolist()) for name, counts in counted.items()},
+    )
+
+
+def missing_shares(rows: pl.DataFrame, service: str) -> dict[str, float]:
+    """View -> share of rows for which it had no values. Those are zeros in a training set, and no row that exists is all zeros."""
+    nothing = {
+        view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
+        for view in catalog.views_of(service)
+    }
+    return rows.select(share.alias(name) for name, share in nothing.items()).row(0, named=True)
+
+
+def _broken_numbers(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
+    features = catalog.SERVICES[spec.feature_service]
+    bad = examples.select((~pl.col(name).is_finite()).fill_null(True).sum() for name in features).row(0, named=True)
+    return [f"{name}: expected finite numbers, found {count:,} others" for name, count in bad.items() if count]
+
+
+def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
+    limit, labels = spec.training.checks.information_value, examples["label"].to_numpy()
+    if not 0 < labels.sum() < len(labels):
+        return []  # the split refuses it
+    values = {
+        name: information_value(examples[name].to_numpy(), labels, BINS) for name in catalog.SERVICES[spec.feature_service]
+    }
+    return [
+        f"{name}: expected an information value of at most {limit:g} ({SPEC_KEY}.information_value), found {value:.2f}: "
+        "it may know the label"
+        for name, value in values.items()
+        if value > limit
+    ]
+
+
+def _breaks(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile) -> list[str]:
+    checks, faults = spec.training.checks, []
+    found = training_set(examples, spec.feature_service, champion.features)
+    for name, counts in found.counts.items():
+        past = champion.features[name]
+        psi = population_stability_index(np.asarray(past.counts), np.asarray(counts))
+        key = "count_psi" if name in catalog.COUNTS else "feature_psi"
+        if psi > (limit := getattr(checks, key)):
+            faults.append(
+                f"{name}: expected a distribution near the champion's, PSI at most {limit:g} ({SPEC_KEY}.{key}), found PSI {psi:.2f}; mean {examples[name].to_numpy().mean():.4g}, the champion's was {past.mean:.4g}"
+            )
+    for view, share in found.missing.items():
+        before = champion.missing.get(view, 0.0)
+        if share - before > checks.missing:
+            faults.append(
+                f"{view}: expected values for all but {before + checks.missing:.1%} of the examples "
+                f"({SPEC_KEY}.missing above the champion's {before:.1%}), found none for {share:.1%}"
+            )
+    return faults

@@ -1,0 +1,86 @@
+"""The estimate before labels reads scores through the holdout's calibration, and is nearer to what labels say later."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from dojo.core.performance import expected_pr_auc, score_histogram
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.spec.load import load_spec
+from dojo.stats.scores.classification import pr_auc
+from pipelines.training.dataset.split import Part
+from pipelines.training.reference import ReferenceHoldout, profile_of
+from pipelines.training.train import Trained, fit
+from services.monitor.checks.input_checks import WindowComparison, estimated_performance
+from services.monitor.counting.windows import CountedWindow
+
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+START = datetime(2030, 1, 1, tzinfo=UTC)
+NAMES = tuple("abcdefgh")
+DAYS, PER_DAY = 14, 1500
+
+Labelled = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
+
+
+def payments(rows: int, seed: int) -> Labelled:
+    """Three in a hundred are fraud, and eight features tell a little of it."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, len(NAMES)))
+    odds = inputs @ np.linspace(0.2, 1.1, len(NAMES)) - 5
+    return inputs.astype(np.float32), (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def model() -> Trained:
+    """The spec's estimator on few rows, none spared to stop it: it believes itself too much."""
+    inputs, labels = payments(4000, seed=1)
+    return fit(Part("train", inputs, labels, START, START), None, SPEC.training.estimator, seed=1)
+
+
+@pytest.fixture(scope="module")
+def profile(model: Trained) -> ReferenceProfile:
+    inputs, labels = payments(DAYS * PER_DAY, seed=2)
+    days = np.datetime64("2030-01-01", "us") + np.repeat(np.arange(DAYS), PER_DAY) * np.timedelta64(1, "D")
+    holdout = ReferenceHoldout(
+        names=NAMES, inputs=inputs, scores=model.score(inputs), labels=labels, times=days, entities={}, missing={}
+    )
+    return profile_of(holdout, threshold=0.5, segment="")
+
+
+def test_a_trained_models_estimate_is_nearer_to_the_truth_when_calibrated(model: Trained, profile: ReferenceProfile) -> None:
+    raw, calibrated = [], []
+    for seed in range(10, 16):
+        inputs, labels = payments(DAYS * PER_DAY, seed)
+        scores = model.score(inputs)
+        counts, sums = score_histogram(scores)
+        truth = pr_auc(labels, scores)
+        raw.append(abs(expected_pr_auc(counts, sums) - truth))
+        calibrated.append(abs(expected_pr_auc(counts, sums, profile.calibration) - truth))
+    assert np.mean(calibrated) < 0.03
+    assert np.mean(raw) > 3 * np.mean(calibrated)
+
+
+def test_the_check_reads_scores_through_the_profile(model: Trained, profile: ReferenceProfile) -> None:
+    """The day is the holdout's own kind, so nothing is lost. Read at their word, its scores would promise far more."""
+    window = CountedWindow()
+    scores = model.score(payments(DAYS * PER_DAY, seed=20)[0])
+    window.rows = len(scores)
+    window.score_counts, window.score_sums = score_histogram(scores)
+    (measured,) = estimated_performance(WindowComparison(window, "day", START, profile, SPEC.drift)).values()
+    now = expected_pr_auc(window.score_counts, window.score_sums, profile.calibration)
+    assert profile.expected_pr_auc is not None
+    assert measured.note.startswith(f"{now:.3f} expected from the scores, {profile.expected_pr_auc.mean:.3f} ")
+    assert measured.value == pytest.approx(max(0.0, 1 - now / profile.expected_pr_auc.mean))
+    assert expected_pr_auc(window.score_counts, window.score_sums) > now + 0.03
+
+
+def test_the_calibration_rises_with_the_score_and_holds_the_holdouts_positives(profile: ReferenceProfile) -> None:
+    rates = np.asarray(profile.calibration)
+    assert (np.diff(rates) >= 0).all()
+    assert profile.results is not None
+    assert rates @ np.asarray(profile.score_counts) == pytest.approx(profile.results.frauds)
