@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 
 from dojo.core.connections import connect_redis
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.store import open_store
-from pipelines.features.materialize import Materialization, materialize
+from pipelines.features.materialize import Materialization, materialize, recorded_until
 from services.materializer.loop import MaterializerService
 from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
@@ -27,11 +27,8 @@ def open_materializer(settings: Settings) -> MaterializerService:
     def bring_online(now: datetime) -> Materialization:
         return materialize(lake, store, settings.offline_dir, redis, now)
 
-    def recorded() -> datetime | None:
-        return lake.newest(Stream.TRANSACTIONS)
-
     skew = SkewWatch(lake, redis, specs, metrics)
-    return MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, metrics)
+    return MaterializerService(RedisWorldClock(redis), redis, partial(recorded_until, lake), bring_online, skew.look, metrics)
 
 
 def main() -> int:

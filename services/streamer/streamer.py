@@ -6,17 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 from redis import Redis
 
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import MalformedEventError, Stream, Transaction, decode
-from feature_repo.catalog import CUSTOMER_ACTIVITY, ENTITY_KEYS, MERCHANT_ACTIVITY, View
-from services.streamer import activity
+from dojo.core.events.types import Event, MalformedEventError, Stream, decode
+from feature_repo.views import StreamingView
+from feature_repo.windows import online_row
 from services.streamer.metrics import StreamerMetrics
-from services.streamer.windows import RedisWindows, SlidingWindow
+from services.streamer.windows import RedisWindows
 
 GROUP = "streamer"
 
@@ -26,25 +25,17 @@ CONSUMER = "streamer"
 # Messages per round. Two pushes a round cost some 20 ms whatever their size; 500 rows more cost as much again.
 BATCH = 500
 
-# A payment from further ahead than clocks disagree (a second of wall time at the fastest speed is a day) is a producer's fault. Its
-# entity's window would start there, and every real payment would look too old for it.
+# An event from further ahead than clocks disagree (a second of wall time at the fastest speed is a day) is a producer's fault. Its
+# entity's window would start there, and every real event would look too old for it.
 FUTURE_TOLERANCE = timedelta(days=1)
 
 DEAD_LETTERS_KEY = "dojo:streamer:dead-letters"
 DEAD_LETTERS_KEPT = 1000
 
-_ACTIVITY: dict[str, Callable[[SlidingWindow], dict[str, float]]] = {
-    CUSTOMER_ACTIVITY.name: activity.customer_activity,
-    MERCHANT_ACTIVITY.name: activity.merchant_activity,
-}
-
 log = structlog.get_logger()
 
-
-class OnlinePush(Protocol):
-    """Brings rows of a streaming view online; older rows than the stored ones are ignored."""
-
-    def __call__(self, view: str, rows: Sequence[Mapping[str, object]]) -> None: ...
+# Brings rows of a streaming view online. Rows that are older than the stored ones are ignored.
+OnlinePush = Callable[[str, Sequence[Mapping[str, object]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +47,12 @@ class Round:
 
 
 class Streamer:
-    """Applies batches of transactions to the online store."""
+    """Applies batches of one stream's events to the views that are computed from it."""
 
     def __init__(
         self,
+        stream: Stream,
+        views: Sequence[StreamingView],
         event_log: EventLog,
         redis: Redis,
         windows: RedisWindows,
@@ -68,57 +61,59 @@ class Streamer:
         world_now: Callable[[], datetime | None],
     ) -> None:
         """world_now: None while the world has no time (its history is being built)."""
+        self.stream, self.views = stream, views
         self._log, self._redis, self._windows, self._push, self._metrics = event_log, redis, windows, push, metrics
         self._world_now = world_now
 
     def next_round(self, block: timedelta) -> Round:
         """Apply up to BATCH new messages, waiting at most `block` for the first."""
-        return self.apply(self._log.read(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, block))
+        return self.apply(self._log.read(self.stream, GROUP, CONSUMER, BATCH, block))
 
     def reclaim_round(self, idle: timedelta) -> Round:
         """Apply up to BATCH messages that were delivered longer than `idle` ago and never acknowledged."""
-        return self.apply(self._log.reclaim(Stream.TRANSACTIONS, GROUP, CONSUMER, BATCH, idle))
+        return self.apply(self._log.reclaim(self.stream, GROUP, CONSUMER, BATCH, idle))
 
     def apply(self, deliveries: Sequence[Delivery]) -> Round:
         """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
-        transactions, malformed = self._decoded(deliveries)
-        for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
-            self._bring_online(view, transactions)
+        events, malformed = self._decoded(deliveries)
+        for view in self.views:
+            self._bring_online(view, events)
         self._set_aside(malformed)
-        self._log.acknowledge(Stream.TRANSACTIONS, GROUP, [delivery.message_id for delivery in deliveries])
-        self._metrics.events.inc(len(transactions))
-        return Round(len(deliveries), max((event.world_time for event in transactions), default=None))
+        self._log.acknowledge(self.stream, GROUP, [delivery.message_id for delivery in deliveries])
+        self._metrics.events.inc(len(events))
+        return Round(len(deliveries), max((event.world_time for event in events), default=None))
 
-    def _bring_online(self, view: View, transactions: Sequence[Transaction]) -> None:
-        if not transactions:
+    def _bring_online(self, view: StreamingView, events: Sequence[Event]) -> None:
+        if not events:
             return
-        key_name = ENTITY_KEYS[view.entity]
-        by_key: dict[str, list[Transaction]] = defaultdict(list)
-        for event in transactions:
-            by_key[getattr(event, key_name)].append(event)
-        windows = self._windows.add(view.entity, by_key)
+        by_key: dict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            by_key[getattr(event, view.key)].append(event)
         rows = [
-            {key_name: key, "event_timestamp": activity.online_timestamp(window), **_ACTIVITY[view.name](window)}
-            for key, window in windows.items()
+            {
+                view.key: key,
+                "event_timestamp": window.online_timestamp,
+                **online_row(view, window.times, window.values),
+            }
+            for key, window in self._windows.add(view, by_key).items()
         ]
         with self._metrics.push_seconds.time():
             self._push(view.name, rows)
 
-    def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[list[Transaction], list[tuple[Delivery, str]]]:
-        """The batch's transactions, and what is none with the reason."""
+    def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[list[Event], list[tuple[Delivery, str]]]:
+        """The batch's events, and what is none with the reason."""
         now = self._world_now()
-        transactions, malformed = [], []
+        events, malformed = [], []
         for delivery in deliveries:
             try:
-                event = decode(Stream.TRANSACTIONS, delivery.payload)
-                assert isinstance(event, Transaction)
+                event = decode(self.stream, delivery.payload)
                 if now is not None and event.world_time > now + FUTURE_TOLERANCE:
-                    raise MalformedEventError(f"transactions: world_time {event.world_time} lies ahead of the world ({now})")
+                    raise MalformedEventError(f"{self.stream}: world_time {event.world_time} lies ahead of the world ({now})")
             except MalformedEventError as error:
                 malformed.append((delivery, str(error)))
             else:
-                transactions.append(event)
-        return transactions, malformed
+                events.append(event)
+        return events, malformed
 
     def _set_aside(self, malformed: Sequence[tuple[Delivery, str]]) -> None:
         for delivery, reason in malformed:

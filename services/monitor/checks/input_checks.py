@@ -24,16 +24,13 @@ from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.proportions import wilson_interval
-from feature_repo import catalog, on_demand
+from feature_repo import catalog
 from services.monitor.counting.windows import SCORE, CountedWindow, Kind
 
 Counts = npt.NDArray[np.int64]
 
 # Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
-COUNTS = frozenset(
-    {feature.name for view in catalog.VIEWS.values() for feature in view.features if feature.unit == "transactions"}
-    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
-)
+COUNTS = frozenset(name for name, feature in catalog.FEATURES.items() if feature.unit == "transactions")
 
 # An hour's slot of the holdout is widened by its neighbours until it has this many rows: its own noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000

@@ -35,7 +35,8 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
     assert build_days(lake, store, AS_OF) == (0, 0)
 
     at_once = tmp_path / "at_once"
-    offline.build_offline(transactions_of(rows), outcomes_of(rows), at_once, DAYS[0], DAYS[-1])
+    streams = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    offline.build_offline(streams, at_once, DAYS[0], DAYS[-1])
     for view in VIEWS:
         for day in DAYS:
             found, expected = (pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once))

@@ -16,7 +16,7 @@ from services.gateway.features.online_store import EntityFields, EntityRow, Onli
 SERVICE = "fraud_detection_v1"
 
 
-def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE], service: str = SERVICE) -> FeaturePlan:
+def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE) -> FeaturePlan:
     return FeaturePlan(
         Bundle(
             model="m",
