@@ -1,263 +1,146 @@
 """The feature catalogue: each feature once, with owner, source, transformation, freshness SLA and PII tag.
 
-Plain data, no Feast import: the gateway reads it on its hot path's start-up, Feast's objects are built from it in
-`definitions.py`, `dojo features catalog` prints it and tests hold the computations to it.
+Plain data, no Feast and no Polars import: the gateway reads it at its start. Feast's objects are built from it in `definitions.py`,
+`dojo features catalog` prints it, the streamer and the offline store compute what it says.
 
-Three kinds (D2.3):
-
-- *batch*: one row per entity and day, computed from everything before midnight, published at midnight + PUBLISH_DELAY.
-- *streaming*: the entity's state at its latest transaction, pushed as transactions arrive.
-- *on-demand*: computed in the request from the other two, the amount and the time (`on_demand.py`).
-
-A stored value that does not exist (an entity without history) is 0 everywhere: in training and in serving.
+`feature_repo/shop` defines the shop's features. DOJO_FEATURE_MODULES names further modules with `VIEWS` and `SERVICES`. It is read
+at import, because the catalogue never changes while a process runs.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
 
+from dojo.core.settings import SettingsError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec, SpecError
-from feature_repo import on_demand
+from feature_repo import shop
+from feature_repo.services import FeatureService, RequestFeatures
+from feature_repo.views import MOMENT_UNIT, PUBLISH_DELAY, BatchView, EventSource, Feature, StreamingView, View
 
-Kind = Literal["batch", "streaming", "on_demand"]
-Entity = Literal["customer", "merchant"]
-
-# When the day's batch features become visible, after midnight. The job takes seconds of wall time; at demo speed
-# (2,400 world seconds a second) that is hours of world time. Training sees exactly what serving could have seen.
-PUBLISH_DELAY = timedelta(hours=6)
-
-# Merchant risk looks only at payments whose label has certainly arrived: those older than the label delay's maximum.
-LABEL_DELAY = timedelta(days=7)
-
-# A streak of fraud ends when this many days pass at a merchant without a new fraud.
-STREAK_GAP_DAYS = 10
-
-# "Never" and "longer than it matters" for the days-since features, days.
-DAYS_CAP = 90.0
-
-# How far the streamer may be behind, not how long an entity may be silent: the shortest window, beyond which counts are wrong. At
-# demo speed it is 1.5 s of wall time.
-STREAMING_SLA = timedelta(hours=1)
-
-MOMENT_UNIT = "unix seconds"
-
-ENTITY_KEYS: dict[Entity, str] = {"customer": "customer_id", "merchant": "merchant_id"}
+_Named = TypeVar("_Named", View, FeatureService, RequestFeatures, Feature)
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One stored feature. `unit` is what its number counts."""
-
-    name: str
-    unit: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Features that are computed, stored and refreshed together.
-
-    Attributes:
-        freshness_sla: the age of a value beyond which it is stale, world time.
-        pii: the values describe one natural person (pseudonymous customers count).
-    """
-
-    name: str
-    kind: Kind
-    entity: Entity
-    owner: str
-    source: str
-    freshness_sla: timedelta
-    pii: bool
-    description: str
-    features: tuple[Feature, ...]
+def _by_name(kind: str, defined: Iterable[_Named]) -> dict[str, _Named]:
+    found: dict[str, _Named] = {}
+    for one in defined:
+        if found.setdefault(one.name, one) != one:
+            raise ValueError(f"the {kind} {one.name!r} is defined twice, and differently")
+    return found
 
 
-def _counts(entity: str) -> tuple[Feature, ...]:
-    return tuple(
-        Feature(
-            f"{entity}_tx_count_{days}d", "transactions", f"The {entity}'s transactions in the {days} days before midnight."
-        )
-        for days in (1, 7, 30)
-    )
+def _named_modules() -> list[object]:
+    names = [name.strip() for name in os.environ.get("DOJO_FEATURE_MODULES", "").split(",") if name.strip()]
+    try:
+        return [import_module(name) for name in names]
+    except ImportError as error:
+        raise SettingsError(f"DOJO_FEATURE_MODULES: {error}") from error
 
 
-CUSTOMER_DAILY = View(
-    name="customer_daily",
-    kind="batch",
-    entity="customer",
-    owner="payments-risk",
-    source="lake: transactions",
-    freshness_sla=timedelta(hours=36),  # a day plus half a day: one late job is noticed before a second is missed
-    pii=True,
-    description="Spending habits of a customer, as of midnight.",
-    features=(
-        *_counts("customer"),
-        *(
-            Feature(
-                f"customer_amount_mean_{days}d",
-                "euro",
-                f"Mean amount of the customer's transactions in the {days} days before midnight.",
-            )
-            for days in (1, 7, 30)
-        ),
-        Feature(
-            "customer_amount_std_30d",
-            "euro",
-            "Standard deviation (population) of the customer's amounts in the 30 days before midnight.",
-        ),
-        Feature("customer_amount_max_7d", "euro", "Largest amount of the customer in the 7 days before midnight."),
-        Feature(
-            "customer_amount_max_30d_settled",
-            "euro",
-            "Largest amount of the customer in the 30 days that ended a label delay before midnight: what was normal before a possible compromise.",
-        ),
-    ),
-)
+_MODULES = (shop, *_named_modules())
 
-MERCHANT_DAILY = View(
-    name="merchant_daily",
-    kind="batch",
-    entity="merchant",
-    owner="payments-risk",
-    source="lake: transactions, outcomes (labels respected with their delay)",
-    freshness_sla=timedelta(hours=36),
-    pii=False,
-    description="Traffic and known fraud of a merchant, as of midnight.",
-    features=(
-        *_counts("merchant"),
-        *(
-            Feature(
-                f"merchant_risk_{days}d",
-                "fraction",
-                f"Share of fraud among the merchant's labelled transactions in the {days} days that ended a label delay before midnight.",
-            )
-            for days in (1, 7, 30)
-        ),
-        *(
-            Feature(
-                f"merchant_fraud_count_{days}d",
-                "transactions",
-                f"Known frauds at the merchant in the {days} days that ended a label delay before midnight.",
-            )
-            for days in (14, 30)
-        ),
-        Feature("merchant_last_risk", "fraction", "Share of fraud on the merchant's latest day whose labels have all arrived."),
-        Feature(
-            "merchant_fraud_age_days",
-            "days",
-            f"Days since the merchant's latest known fraud; {DAYS_CAP:g} for longer ago or never.",
-        ),
-        Feature(
-            "merchant_streak_age_days",
-            "days",
-            f"Days since the merchant's latest streak of fraud began (a fraud with none known in the {STREAK_GAP_DAYS} days before it); "
-            f"{DAYS_CAP:g} for longer ago or never. A compromise is found and repaired after weeks: its age tells whether it still goes on.",
-        ),
-    ),
-)
+VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))  # type: ignore[attr-defined]
+SERVICES: dict[str, FeatureService] = _by_name("service", (s for module in _MODULES for s in module.SERVICES))  # type: ignore[attr-defined]
+REQUESTS = _by_name("request", (service.request for service in SERVICES.values() if service.request.features))
+_DEFINED = (*(view.features for view in VIEWS.values()), *(request.features for request in REQUESTS.values()))
 
-CUSTOMER_ACTIVITY = View(
-    name="customer_activity",
-    kind="streaming",
-    entity="customer",
-    owner="payments-risk",
-    source="stream: transactions",
-    freshness_sla=STREAMING_SLA,
-    pii=True,
-    description="The customer's last day and hour, as of the customer's latest transaction (which is included).",
-    features=(
-        Feature("customer_last_tx_time", MOMENT_UNIT, "When the customer's latest transaction was made."),
-        Feature("customer_last_tx_count_1h", "transactions", "Transactions in the hour up to and with the latest one."),
-        Feature("customer_last_amount_1h", "euro", "Sum of amounts in the hour up to and with the latest transaction."),
-        Feature("customer_last_tx_count_24h", "transactions", "Transactions in the 24 hours up to and with the latest one."),
-        Feature("customer_last_amount_24h", "euro", "Sum of amounts in the 24 hours up to and with the latest transaction."),
-        Feature(
-            "customer_last_amount_max_24h", "euro", "Largest amount in the 24 hours up to and with the latest transaction."
-        ),
-    ),
-)
+FEATURES = _by_name("feature", (feature for features in _DEFINED for feature in features))
 
-MERCHANT_ACTIVITY = View(
-    name="merchant_activity",
-    kind="streaming",
-    entity="merchant",
-    owner="payments-risk",
-    source="stream: transactions",
-    freshness_sla=STREAMING_SLA,
-    pii=False,
-    description="The merchant's last hour, as of the merchant's latest transaction (which is included).",
-    features=(
-        Feature("merchant_last_tx_time", MOMENT_UNIT, "When the merchant's latest transaction was made."),
-        Feature("merchant_last_tx_count_1h", "transactions", "Transactions in the hour up to and with the latest one."),
-        Feature("merchant_last_amount_1h", "euro", "Sum of amounts in the hour up to and with the latest transaction."),
-    ),
-)
-
-VIEWS: dict[str, View] = {v.name: v for v in (CUSTOMER_DAILY, MERCHANT_DAILY, CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY)}
-
-# A feature service is what one model reads: its input vector, in order. Values of batch views, then request-time features.
-SERVICES: dict[str, tuple[str, ...]] = {
-    "fraud_detection_v1": (
-        *(f.name for f in CUSTOMER_DAILY.features),
-        *(f.name for f in MERCHANT_DAILY.features),
-        *on_demand.FEATURES,
-    ),
-}
-
+ENTITY_KEYS = {view.entity: view.key for view in VIEWS.values()}
 
 # Stored features whose value is a moment. What stands in for an unreachable one is an age: a moment would grow old.
-MOMENTS = frozenset(f.name for view in VIEWS.values() for f in view.features if f.unit == MOMENT_UNIT)
+MOMENTS = frozenset(name for name, feature in FEATURES.items() if feature.unit == MOMENT_UNIT)
+
+
+def batch_views() -> list[BatchView]:
+    return [view for view in VIEWS.values() if isinstance(view, BatchView)]
+
+
+def streaming_views() -> list[StreamingView]:
+    return [view for view in VIEWS.values() if isinstance(view, StreamingView)]
+
+
+def sources(views: Iterable[View]) -> list[EventSource]:
+    """What the views are computed from, each source once."""
+    return list(dict.fromkeys(source for view in views for source in view.sources))
+
+
+def stored_of(service: str, features: Sequence[str] | None = None) -> list[tuple[View, str]]:
+    """The stored values that features need, directly or through request-time ones, in the catalogue's order.
+
+    Args:
+        service: Raises KeyError when it is unknown.
+        features: Some of the service's; all by default.
+    """
+    described = SERVICES[service]
+    wanted = set(described.features if features is None else features)
+    if wanted & {feature.name for feature in described.request.features}:
+        wanted |= set(described.request.stored)
+    return [(view, name) for view in VIEWS.values() for name in view.names if name in wanted]
+
 
 # Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
-COUNTS = frozenset(
-    {feature.name for view in VIEWS.values() for feature in view.features if feature.unit == "transactions"}
-    | {name for name, (unit, _) in on_demand.FEATURES.items() if unit == "transactions"}
-)
+COUNTS = frozenset(name for name, feature in FEATURES.items() if feature.unit == "transactions")
 
 
 def views_of(service: str) -> tuple[View, ...]:
-    """The stored views that a service needs, directly or through request-time features. Raises KeyError: unknown service."""
-    wanted = set(SERVICES[service])
-    if wanted & set(on_demand.FEATURES):
-        wanted |= set(on_demand.STORED_INPUTS)
-    return tuple(v for v in VIEWS.values() if wanted & {f.name for f in v.features})
+    """The stored views that a service needs. Raises KeyError: unknown service."""
+    return tuple({view.name: view for view, _ in stored_of(service)}.values())
 
 
 def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
     """The specs, once each agrees with the catalogue. For a process to ask at its start.
 
     Raises:
-        SpecError: A spec names what is not here, or its labels may arrive after their payments already count as legitimate.
+        SpecError: A spec names what is not here, or its labels may arrive later than features wait for them.
     """
     for spec in specs.values():
         if spec.feature_service not in SERVICES:
             raise SpecError(f"{spec.name}: feature_service: {spec.feature_service} is not one of {', '.join(SERVICES)}")
         if unknown := set(spec.entities) - set(ENTITY_KEYS):
             raise SpecError(f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are {', '.join(ENTITY_KEYS)}")
-        if spec.label.delay.maximum > LABEL_DELAY:
+        recorded = SERVICES[spec.feature_service].request.recorded
+        if recorded is not None and spec.label.event != recorded.stream:
             raise SpecError(
-                f"{spec.name}: label.delay.maximum: {format_duration(spec.label.delay.maximum)} is longer than LABEL_DELAY in "
-                f"feature_repo/catalog.py, {format_duration(LABEL_DELAY)}: features would take payments without a label for legitimate"
+                f"{spec.name}: label.event: {spec.label.event} is not {recorded.stream}, where requests of {spec.feature_service} are recorded"
             )
+        for source in sources(VIEWS.values()):
+            if source.labels_of == spec.name and spec.label.delay.maximum > source.settled_after:
+                raise SpecError(
+                    f"{spec.name}: label.delay.maximum: {format_duration(spec.label.delay.maximum)} is longer than features wait for "
+                    f"its labels, {format_duration(source.settled_after)}: they would take late positives for negatives"
+                )
     return specs
 
 
 def personal_keys(service: str) -> tuple[str, ...]:
     """The entity keys of a service that stand for one natural person each. Raises KeyError: unknown service."""
-    return tuple(sorted({ENTITY_KEYS[view.entity] for view in views_of(service) if view.pii}))
+    return tuple(sorted({view.key for view in views_of(service) if view.pii}))
 
 
-def definition_hash(*sources: object) -> str:
-    """SHA-256 of what decides feature values: this catalogue, the request-time formulas, and `sources` (modules that compute)."""
-    digest = hashlib.sha256()
-    digest.update(repr((sorted(VIEWS.items()), sorted(SERVICES.items()), PUBLISH_DELAY, LABEL_DELAY)).encode())
-    for module in (on_demand, *sources):
-        digest.update(inspect.getsource(module).encode())  # type: ignore[arg-type]
+def definition_hash() -> str:
+    """SHA-256 of what decides feature values: this catalogue, and the sources of the modules that compute.
+
+    A module counts with its whole package, because it may import its neighbours.
+    """
+    digest = hashlib.sha256(repr((sorted(VIEWS.items()), sorted(SERVICES.items()), PUBLISH_DELAY)).encode())
+    computing = {view.compute.partition(":")[0] for view in batch_views()}
+    computing |= {request.compute.__module__ for request in REQUESTS.values()}
+    files = {_file_of("feature_repo.windows"), _file_of("feature_repo.columns")}
+    files |= {file for module in computing for file in _file_of(module).parent.glob("*.py")}
+    for file in sorted(files):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _file_of(module: str) -> Path:
+    found = find_spec(module)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no source of {module}, which computes features")
+    return Path(found.origin)

@@ -5,6 +5,7 @@ Importing this takes seconds (Feast); only `store.py` does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,26 +26,13 @@ from feast import (
 from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Float64
 
-from feature_repo import on_demand
-from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS, View, views_of
-
-REQUEST_VIEW = "payment_request"
+from feature_repo.catalog import ENTITY_KEYS, REQUESTS, SERVICES, VIEWS, stored_of
+from feature_repo.services import RequestFeatures
+from feature_repo.views import STREAMING_MEMORY, View
 
 # How far the point-in-time join looks back. Neither changes a value: a batch row is replaced every day (or the entity is forgotten: zeros, as for a missing row), and an
-# activity older than the cap of "seconds since" reads as the cap.
-BATCH_TTL = timedelta(hours=24)
-STREAMING_TTL = timedelta(seconds=on_demand.SECONDS_SINCE_CAP)
-
-# A request input that is a feature as it stands (the amount) comes back to the caller anyway; Feast refuses the name twice.
-ON_DEMAND_FIELDS = tuple(name for name in on_demand.FEATURES if name not in on_demand.REQUEST_INPUTS)
-
-
-def request_features(inputs: pd.DataFrame) -> pd.DataFrame:
-    """The request-time features of Feast's on-demand view: the gateway's formulas on columns."""
-    needed = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]  # entity keys come along, too
-    columns = {name: inputs[name].astype(np.float64).fillna(0.0).to_numpy() for name in needed}
-    computed = on_demand.compute(columns, choose=np.where)
-    return pd.DataFrame({name: computed[name] for name in ON_DEMAND_FIELDS}, index=inputs.index)
+# older streaming row says no more than none.
+TTL = {"batch": timedelta(hours=24), "streaming": STREAMING_MEMORY}
 
 
 def build_definitions(offline_dir: Path) -> list[Any]:
@@ -58,36 +46,13 @@ def build_definitions(offline_dir: Path) -> list[Any]:
         for name, key in ENTITY_KEYS.items()
     }
     views = {view.name: _feature_view(view, entities[view.entity], offline_dir) for view in VIEWS.values()}
-    payment = RequestSource(
-        name=REQUEST_VIEW,
-        schema=[Field(name=name, dtype=Float64, description=text) for name, text in on_demand.REQUEST_INPUTS.items()],
-        description="What the caller sends with a prediction request.",
-    )
-    on_demand_view = OnDemandFeatureView(
-        name="payment",
-        sources=[*views.values(), payment],
-        # Bare fields: Feast compares them, description and tags included, with what it infers from the function.
-        schema=[Field(name=name, dtype=Float64) for name in ON_DEMAND_FIELDS],
-        feature_transformation=PandasTransformation(
-            udf=request_features, udf_string="feature_repo.definitions.request_features"
-        ),
-        mode="pandas",
-        description="Request-time features (feature_repo/on_demand.py).",
-        owner="payments-risk",
-        tags={"kind": "on_demand", "source": "request", "freshness_sla_seconds": "0", "pii": "true"},
-    )
-    services = [
-        FeatureService(
-            name=service,
-            features=[
-                *(_selected(views[view.name], view, names) for view in views_of(service)),
-                on_demand_view[[name for name in names if name in ON_DEMAND_FIELDS]],
-            ],
-            owner="payments-risk",
-        )
-        for service, names in SERVICES.items()
-    ]
-    return [*entities.values(), *views.values(), on_demand_view, *services]
+    requests = {name: _on_demand_view(request, list(views.values())) for name, request in REQUESTS.items()}
+    return [*entities.values(), *views.values(), *requests.values(), *(_service(name, views, requests) for name in SERVICES)]
+
+
+def push_source(view: str) -> str:
+    """The name under which the streamer pushes to a streaming view."""
+    return f"{view}_push"
 
 
 def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
@@ -96,7 +61,6 @@ def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
         path=str(offline_dir.resolve() / view.name / "*.parquet"),
         timestamp_field="event_timestamp",
     )
-    streaming = view.kind == "streaming"
     return FeatureView(
         name=view.name,
         entities=[entity],
@@ -104,8 +68,8 @@ def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
             Field(name=feature.name, dtype=Float64, description=feature.description, tags={"unit": feature.unit})
             for feature in view.features
         ],
-        source=PushSource(name=push_source(view.name), batch_source=files) if streaming else files,
-        ttl=STREAMING_TTL if streaming else BATCH_TTL,
+        source=PushSource(name=push_source(view.name), batch_source=files) if view.kind == "streaming" else files,
+        ttl=TTL[view.kind],
         online=True,
         description=view.description,
         owner=view.owner,
@@ -118,12 +82,50 @@ def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
     )
 
 
-def push_source(view: str) -> str:
-    """The name under which the streamer pushes to a streaming view."""
-    return f"{view}_push"
+def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDemandFeatureView:
+    descriptions = {**{one.name: one.description for one in request.inputs}, request.time_input: "When, unix seconds UTC."}
+    sent = RequestSource(
+        name=f"{request.name}_request",
+        schema=[Field(name=name, dtype=Float64, description=text) for name, text in descriptions.items()],
+        description="What the caller sends with a prediction request.",
+    )
+    formulas = f"{request.compute.__module__}.compute"
+    return OnDemandFeatureView(
+        name=request.name,
+        sources=[*views, sent],
+        # Bare fields: Feast compares them, description and tags included, with what it infers from the function.
+        schema=[Field(name=name, dtype=Float64) for name in _fields(request)],
+        feature_transformation=PandasTransformation(udf=_on_columns(request.name), udf_string=formulas),
+        mode="pandas",
+        description=f"Request-time features ({formulas}).",
+        owner=next(service.owner for service in SERVICES.values() if service.request == request),
+        tags={"kind": "on_demand", "source": "request", "freshness_sla_seconds": "0", "pii": str(request.pii).lower()},
+    )
 
 
-def _selected(feast_view: FeatureView, view: View, names: tuple[str, ...]) -> FeatureView:
-    wanted = [f.name for f in view.features if f.name in names or f.name in on_demand.STORED_INPUTS]
-    selected: FeatureView = feast_view[wanted]
-    return selected
+def _fields(request: RequestFeatures) -> list[str]:
+    """A request input that is a feature as it stands (the amount) comes back to the caller anyway; Feast refuses the name twice."""
+    return [feature.name for feature in request.features if feature.name not in request.needed]
+
+
+def _on_columns(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The gateway's formulas on columns. Feast pickles the function: it finds the formulas by name, not by value."""
+
+    def computed(inputs: pd.DataFrame) -> pd.DataFrame:
+        request = REQUESTS[name]
+        # Entity keys come along, too.
+        columns = {needed: inputs[needed].astype(np.float64).fillna(0.0).to_numpy() for needed in request.needed}
+        found = request.compute(columns, choose=np.where)
+        return pd.DataFrame({field: found[field] for field in _fields(request)}, index=inputs.index)
+
+    return computed
+
+
+def _service(name: str, views: dict[str, FeatureView], requests: dict[str, OnDemandFeatureView]) -> FeatureService:
+    service, stored = SERVICES[name], stored_of(name)
+    selected = [
+        views[view][[one for of, one in stored if of.name == view]] for view in dict.fromkeys(of.name for of, _ in stored)
+    ]
+    if computed := [field for field in service.features if field in _fields(service.request)]:
+        selected.append(requests[service.request.name][computed])
+    return FeatureService(name=name, features=selected, owner=service.owner)

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from redis import Redis
 
 from dojo.core.state import freshness
-from feature_repo.catalog import VIEWS, Kind
+from feature_repo.catalog import VIEWS
+from feature_repo.views import Kind
 
 
 @dataclass(frozen=True, slots=True)

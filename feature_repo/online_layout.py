@@ -70,7 +70,7 @@ class ViewLayout:
 @cache
 def layout_of(view: str) -> ViewLayout:
     """The layout of a view of the catalogue. Raises KeyError: no such view."""
-    return ViewLayout(view, [feature.name for feature in VIEWS[view].features])
+    return ViewLayout(view, VIEWS[view].names)
 
 
 def entity_key(entity: str, key: str) -> bytes:

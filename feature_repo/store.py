@@ -6,6 +6,7 @@ Importing this is cheap; `open_store` imports Feast, which takes seconds. Call i
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import warnings
 from pathlib import Path
@@ -44,7 +45,9 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
             entity_key_serialization_version=3,
         )
     )
-    wanted = hashlib.sha256(f"{catalog.definition_hash(definitions)} {offline_dir.resolve()}".encode()).hexdigest()
+    wanted = hashlib.sha256(
+        f"{catalog.definition_hash()} {inspect.getsource(definitions)} {offline_dir.resolve()}".encode()
+    ).hexdigest()
     applied = registry_file.with_suffix(".applied")
     if not (registry_file.exists() and applied.exists() and applied.read_text() == wanted):
         registry_file.unlink(missing_ok=True)  # definitions that are gone must not linger

@@ -40,6 +40,10 @@ class Settings(BaseSettings):
         description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start.",
     )
     models_dir: Path = Field(default=Path("models"), description="Directory of the model specs, one YAML per model.")
+    feature_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Python modules with `VIEWS` and `SERVICES` that join the feature catalogue, separated by commas. A model's features need not live in feature_repo/. The same for every process.",
+    )
 
     # Ports: all on `host`, all in one block so that a taken port is easy to see.
     # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
@@ -161,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("expected a host with `{name}` in it, as in `{name}` or `dojo-{name}`")
         return value
 
-    @field_validator("without", mode="before")
+    @field_validator("without", "feature_modules", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value

@@ -52,7 +52,7 @@ def backtest(
     """Train on the period's training days, test on its test days.
 
     Features see everything in the file before each payment, labels once they are `delay_days` old and at least
-    catalog.LABEL_DELAY, which is part of the features' definition. All the spec's trees are used: a week of training
+    as the features' definition says (feature_repo/shop/payments.py). All the spec's trees are used: a week of training
     cannot spare a part to stop on, and the test days must not decide.
 
     Args:
@@ -80,7 +80,7 @@ def backtest(
     rows = join_features(known.drop("label"), outcomes, examples, spec.feature_service, workspace, progress)
 
     progress("train", 0.0)
-    features = catalog.SERVICES[spec.feature_service]
+    features = catalog.SERVICES[spec.feature_service].features
     learned = part("train", rows, features, _midnight(period.start), _midnight(period.train_end))
     judged = part("test", rows, features, _midnight(period.test_start), _midnight(period.test_end))
     fitted = fit(learned, None, spec.training.estimator, spec.training.seed)

@@ -35,13 +35,15 @@ from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.inference.bootstrap import cluster_weights, rank
 from feature_repo.catalog import ENTITY_KEYS
-from pipelines.features.materialize import OUTCOME_COLUMNS, TRANSACTION_COLUMNS
+from feature_repo.shop.payments import FRAUD_LABELS, PAYMENTS
 from pipelines.gate.champion import seen_until
 from pipelines.gate.decide import inputs_of
 from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training.dataset.build import join_features, label_examples
 from pipelines.training.dataset.collect import WARM_UP
 from pipelines.training.errors import RefusedError
+
+TRANSACTION_COLUMNS, OUTCOME_COLUMNS = PAYMENTS.columns, FRAUD_LABELS.columns
 
 ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
-from feature_repo import on_demand
-from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS, views_of
+from feature_repo.catalog import REQUESTS, SERVICES, VIEWS, stored_of, views_of
 from feature_repo.freshness import JudgedView
+from feature_repo.services import RequestFeatures
+from feature_repo.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,6 @@ class CatalogEntry:
     freshness: str | None
 
 
-# Request-time features belong to no stored view; they mix both entities' values with what the caller sends.
-ON_DEMAND_VIEW = "payment"
-ON_DEMAND_OWNER = "payments-risk"
-
-
 def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedView] | None = None) -> list[CatalogEntry]:
     """Every feature of the catalogue.
 
@@ -51,64 +48,46 @@ def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedVi
     models: dict[str, list[str]] = {}
     for spec in specs:
         models.setdefault(spec.feature_service, []).append(spec.name)
+    read = {name: {*service.features, *(stored for _, stored in stored_of(name))} for name, service in SERVICES.items()}
 
-    def users(feature: str, view: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        services = tuple(name for name, features in SERVICES.items() if feature in features or _is_input(feature, view, name))
-        return services, tuple(sorted(model for service in services for model in models.get(service, ())))
-
-    entries = []
-    for view in VIEWS.values():
-        verdict = freshness[view.name].verdict if freshness and view.name in freshness else None
-        for feature in view.features:
-            services, readers = users(feature.name, view.name)
-            entries.append(
-                CatalogEntry(
-                    feature=feature.name,
-                    view=view.name,
-                    kind=view.kind,
-                    entity=view.entity,
-                    owner=view.owner,
-                    unit=feature.unit,
-                    description=feature.description,
-                    source=view.source,
-                    freshness_sla=format_duration(view.freshness_sla),
-                    pii=view.pii,
-                    services=services,
-                    models=readers,
-                    freshness=verdict,
-                )
-            )
-    for name, (unit, description) in on_demand.FEATURES.items():
-        services, readers = users(name, None)
-        entries.append(
-            CatalogEntry(
-                feature=name,
-                view=ON_DEMAND_VIEW,
-                kind="on_demand",
-                entity="+".join(ENTITY_KEYS),
-                owner=ON_DEMAND_OWNER,
-                unit=unit,
-                description=description,
-                source="request: amount, time; stored features",
-                freshness_sla="0s",
-                pii=True,
+    def entries(group: View | RequestFeatures, **shared: Any) -> Iterable[CatalogEntry]:
+        for feature in group.features:
+            services = tuple(name for name, features in read.items() if feature.name in features)
+            yield CatalogEntry(
+                feature=feature.name,
+                view=group.name,
+                unit=feature.unit,
+                description=feature.description,
+                source=group.source,
+                pii=group.pii,
                 services=services,
-                models=readers,
-                freshness=None,
+                models=tuple(sorted(model for service in services for model in models.get(service, ()))),
+                **shared,
             )
+
+    found: list[CatalogEntry] = []
+    for view in VIEWS.values():
+        found += entries(
+            view,
+            kind=view.kind,
+            entity=view.entity,
+            owner=view.owner,
+            freshness_sla=format_duration(view.freshness_sla),
+            freshness=freshness[view.name].verdict if freshness and view.name in freshness else None,
         )
-    return entries
+    for request in REQUESTS.values():
+        service = next(service for service in SERVICES.values() if service.request is request)
+        mixed = dict.fromkeys(view.entity for view in views_of(service.name))  # the values of several entities
+        found += entries(
+            request, kind="on_demand", entity="+".join(mixed), owner=service.owner, freshness_sla="0s", freshness=None
+        )
+    return found
 
 
 def search(entries: Iterable[CatalogEntry], text: str) -> list[CatalogEntry]:
     """Entries with every word of `text` in their name, description, view, owner, source, unit, services or models."""
     words = text.lower().split()
     return [entry for entry in entries if all(word in _text(entry) for word in words)]
-
-
-def _is_input(feature: str, view: str | None, service: str) -> bool:
-    """Whether a service reads the stored feature through its request-time features."""
-    return feature in on_demand.STORED_INPUTS and view in {v.name for v in views_of(service)}
 
 
 def _text(entry: CatalogEntry) -> str:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from feature_repo.catalog import VIEWS, definition_hash
-from pipelines.features import compute, offline
+from feature_repo.catalog import VIEWS, definition_hash, sources
+from pipelines.features import offline
 
 INPUTS_FILE = "inputs.json"
 
@@ -63,7 +62,7 @@ def record_built(directory: Path, days: Mapping[date, str]) -> None:
 
 def read_built(directory: Path) -> BuiltFrom:
     """What the store was built from; nothing when it was built by other definitions, or its record cannot be read."""
-    current = definition_hash(*compute.MODULES)
+    current = definition_hash()
     try:
         built = msgspec.json.decode((directory / INPUTS_FILE).read_bytes(), type=BuiltFrom)
     except (OSError, msgspec.MsgspecError):
@@ -74,7 +73,7 @@ def read_built(directory: Path) -> BuiltFrom:
 def _partitions(lake: Lake, start: date, end: date) -> dict[date, str]:
     """Day -> names, sizes and times of its files, of the streams that features are computed from."""
     found: dict[date, list[str]] = {}
-    for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
+    for stream in dict.fromkeys(source.stream for source in sources(VIEWS.values())):
         for path in lake.files(stream, start, end):
             status = path.stat()
             day = date.fromisoformat(path.parent.name.removeprefix("date="))

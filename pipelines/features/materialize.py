@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,11 +17,12 @@ import polars as pl
 from redis import Redis
 
 from dojo.core.events.types import Stream
-from dojo.core.lake import Lake, midnight
-from feature_repo.catalog import PUBLISH_DELAY, VIEWS, View
+from dojo.core.lake import SCHEMAS, Lake, midnight, start_of
+from feature_repo.catalog import VIEWS, sources
 from feature_repo.freshness import read_freshness, record_freshness
-from feature_repo.on_demand import SECONDS_SINCE_CAP
+from feature_repo.views import PUBLISH_DELAY, STREAMING_MEMORY, View
 from pipelines.features import inputs, offline
+from pipelines.features.offline import Progress
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -32,21 +32,16 @@ MATERIALIZED_KEY = "dojo:features:materialized"
 # Every run looks back this far besides what is new: rows of late events are in the days before.
 OVERLAP = timedelta(days=1)
 
-# The first run brings online what still has a meaning: yesterday's batch rows, activity within the cap of "seconds since".
-FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": timedelta(seconds=SECONDS_SINCE_CAP)}
-
-# (what, share done within [0, 1])
-Progress = Callable[[str, float], None]
-
-TRANSACTION_COLUMNS = ("transaction_id", "customer_id", "merchant_id", "world_time", "amount")
-OUTCOME_COLUMNS = ("model", "request_id", "label", "world_time")
+# The first run brings online what still has a meaning: yesterday's batch rows, streaming rows within their memory.
+FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": STREAMING_MEMORY}
 
 
 class EmptyLakeError(RuntimeError):
-    """There are no transactions to compute features from."""
+    """There are no events to compute features from."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(f"no transactions in the lake ({root}): build the world's history first (dojo data history)")
+        streams = " or ".join(event_streams())
+        super().__init__(f"no {streams} in the lake ({root}): build the world's history first (dojo data history)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ def materialize(
     """Bring the offline store up to `as_of`, then the online store.
 
     Raises:
-        EmptyLakeError: the lake has no transactions before `as_of`.
+        EmptyLakeError: the lake has no events before `as_of`.
         redis.RedisError: the online store is out of reach; what was built offline stays.
     """
     started = time.monotonic()
@@ -100,29 +95,49 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
 
     A block of days at a time, each noted when its files are written: a build that is killed goes on where it was.
 
-    Only transactions and outcomes before `as_of` are read, so a run as of an earlier time sees no later fact. The day of
+    Only events before `as_of` are read, so a run as of an earlier time sees no later fact. The day of
     `as_of` itself is built as far as it has come, and again by the next run.
     """
-    known = lake.days(Stream.TRANSACTIONS)
-    if known is None or known[0] > as_of.date():
+    known = [span for stream in event_streams() if (span := lake.days(stream)) is not None]
+    first = min((span[0] for span in known), default=None)
+    if first is None or first > as_of.date():
         raise EmptyLakeError(lake.root)
-    last = min(as_of.date(), known[1] + timedelta(days=1))  # the midnight after the last transaction still has news
-    wanted = inputs.fingerprints(lake, known[0], last)
+    last = min(as_of.date(), max(span[1] for span in known) + timedelta(days=1))  # the midnight after the last event has news
+    wanted = inputs.fingerprints(lake, first, last)
     if last == as_of.date():
         wanted[last] = f"{wanted[last]} as of {as_of.isoformat()}"
     days = inputs.outdated(offline_dir, wanted)
     report = progress or (lambda _what, _share: None)
     done = rows = 0
     for block in _blocks(days):
-        reach, until = _midnight(block[0]) - offline.HISTORY, min(_midnight(block[-1] + timedelta(days=1)), as_of)
-        transactions = _collect(lake.scan(Stream.TRANSACTIONS, reach, until), TRANSACTION_COLUMNS)
-        outcomes = _collect(lake.scan(Stream.OUTCOMES, reach, until), OUTCOME_COLUMNS)
+        reach, until = start_of(block[0]) - offline.HISTORY, min(start_of(block[-1]) + timedelta(days=1), as_of)
+        streams = {stream: rows.collect() for stream, rows in scan_streams(lake, reach, until).items()}
         part = _part(report, done / len(days), (done + len(block)) / len(days))
-        offline.build_offline(transactions, outcomes, offline_dir, block[0], block[-1], part)
+        offline.build_offline(streams, offline_dir, block[0], block[-1], part)
         inputs.record_built(offline_dir, {day: wanted[day] for day in block})
         done += len(block)
         rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in block)
     return len(days), rows
+
+
+def event_streams() -> list[Stream]:
+    """The streams of what entities did, without what is joined to it."""
+    return list(dict.fromkeys(view.sources[0].stream for view in VIEWS.values()))
+
+
+def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stream, pl.LazyFrame]:
+    """Rows with start <= world_time < end of every stream that features are computed from, in the columns that they read."""
+    columns: dict[Stream, dict[str, None]] = {}
+    for source in sources(VIEWS.values()):
+        model = ["model"] if source.labels_of and "model" in SCHEMAS[source.stream] else []
+        columns.setdefault(source.stream, {}).update(dict.fromkeys([*source.columns, *model]))
+    return {stream: lake.scan(stream, start, end).select(*names) for stream, names in columns.items()}
+
+
+def recorded_until(lake: Lake) -> datetime | None:
+    """World time that the lake holds every view's events up to; None while it lacks some."""
+    newest = [lake.newest(stream) for stream in event_streams()]
+    return None if None in newest else min(moment for moment in newest if moment)
 
 
 def materialized_as_of(redis: Redis, view: str) -> datetime | None:
@@ -159,7 +174,7 @@ def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) ->
     times = (
         pl.scan_parquet(offline_dir / view.name / "*.parquet")
         .filter(pl.col("event_timestamp").is_between(start, as_of))
-        .select(pl.col(f"{view.entity}_id").n_unique().alias("entities"), pl.col("event_timestamp").max().alias("newest"))
+        .select(pl.col(view.key).n_unique().alias("entities"), pl.col("event_timestamp").max().alias("newest"))
         .collect()
     )
     return int(times["entities"][0]), times["newest"][0]
@@ -179,14 +194,6 @@ def _blocks(days: list[date]) -> list[list[date]]:
 def _part(report: Progress, start: float, end: float) -> Progress:
     """Progress of a part as progress of the whole, in which it takes the shares from `start` to `end`."""
     return lambda what, share: report(what, start + (end - start) * share)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, datetime.min.time(), UTC)
-
-
-def _collect(rows: pl.LazyFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    return rows.select(columns).collect()
 
 
 def _rows(file: Path) -> int:

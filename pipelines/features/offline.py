@@ -2,35 +2,30 @@
 
     <directory>/<view>/date=2018-06-10.parquet
 
-A batch view's file holds the midnight that begins its day, a streaming view's the day's transactions. Files are
+A batch view's file holds the midnight that begins its day, a streaming view's the day's events. Files are
 replaced whole, and the same lake rows give the same content: re-runs and late events change nothing twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
 
-from dojo.core.lake import write_parquet_atomically
-from feature_repo.catalog import PUBLISH_DELAY, VIEWS
-from pipelines.features import batch, compute, streaming
+from dojo.core.events.types import Stream
+from dojo.core.lake import start_of, write_parquet_atomically
+from feature_repo import windows
+from feature_repo.catalog import VIEWS, batch_views, sources, streaming_views
+from feature_repo.views import PUBLISH_DELAY, BatchView, EventSource, StreamingView, View
 
 # (what, share done within [0, 1])
 Progress = Callable[[str, float], None]
 
-# How far each view looks back from the first moment of a day.
-REACH = {
-    "customer_daily": timedelta(days=batch.CUSTOMER_MEMORY_DAYS + 1),
-    "merchant_daily": timedelta(days=batch.MERCHANT_MEMORY_DAYS + 1),
-    "customer_activity": timedelta(hours=24),
-    "merchant_activity": timedelta(hours=1),
-}
-
 # How far the lake must reach back before the first day that is built.
-HISTORY = max(REACH.values())
+HISTORY = max([*(view.reach for view in batch_views()), *(view.reach for view in streaming_views())])
 
 # Days computed and written at a time: bounds memory to a month's rows, whatever the span.
 DAYS_AT_ONCE = 31
@@ -41,59 +36,63 @@ def offline_file(directory: Path, view: str, day: date) -> Path:
 
 
 def build_offline(
-    transactions: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    streams: Mapping[Stream, pl.DataFrame],
     directory: Path,
     start: date,
     end: date,
     progress: Progress | None = None,
+    views: Collection[View] = VIEWS.values(),
 ) -> None:
-    """Compute and write every view's files of the days from `start` to `end`, both included.
+    """Compute and write the files of the days from `start` to `end`, both included.
 
     Args:
-        transactions, outcomes: lake columns; rows from HISTORY before `start` on are used, later and earlier ones ignored.
-            A row that is there twice counts once.
+        streams: Lake rows of every stream that the views are computed from. Rows from HISTORY before `start` on are used, later
+            and earlier ones ignored.
+        views: All by default.
     """
-    transactions = transactions.unique("transaction_id", keep="first", maintain_order=True)
-    outcomes = outcomes.unique(["model", "request_id"], keep="first", maintain_order=True)
+    rows = source_rows(streams, views)
     days = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
     blocks = [days[i : i + DAYS_AT_ONCE] for i in range(0, len(days), DAYS_AT_ONCE)]
-    steps, done = len(blocks) * len(VIEWS), 0
+    steps, done = len(blocks) * len(views), 0
     for block in blocks:
-        for view in VIEWS:
-            rows = _compute(view, transactions, outcomes, block)
-            _write(rows, view, directory, block)
+        for view in views:
+            _write(view_rows(view, rows, block), view, directory, block)
             done += 1
             if progress is not None:
-                progress(view, done / steps)
+                progress(view.name, done / steps)
 
 
-def _compute(view: str, transactions: pl.DataFrame, outcomes: pl.DataFrame, days: list[date]) -> pl.DataFrame:
-    """The view's rows of `days`, with the day of their file as `_day`."""
-    first, end = _midnight(days[0]), _midnight(days[-1] + timedelta(days=1))
-    past = _since(transactions, first - REACH[view], end)
-    if view == "customer_daily":
-        return _with_day(compute.customer_daily(past, days), PUBLISH_DELAY)
-    if view == "merchant_daily":
-        return _with_day(compute.merchant_daily(past, outcomes, days), PUBLISH_DELAY)
-    computed = compute.customer_activity(past) if view == "customer_activity" else compute.merchant_activity(past)
-    return _with_day(computed, streaming.JUST_AFTER)
+def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View]) -> dict[EventSource, pl.DataFrame]:
+    """What each source of the views takes of its stream: one model's outcomes, and a row that is there twice once."""
+    found = {}
+    for source in sources(views):
+        rows = streams[source.stream]
+        if source.labels_of is not None and "model" in rows.columns:
+            rows = rows.filter(pl.col("model") == source.labels_of)
+        found[source] = rows.select(source.columns).unique(source.key, keep="first", maintain_order=True)
+    return found
 
 
-def _with_day(rows: pl.DataFrame, after: timedelta) -> pl.DataFrame:
-    return rows.with_columns((pl.col("event_timestamp") - after).dt.date().alias("_day"))
+def view_rows(view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]) -> pl.DataFrame:
+    """The view's rows of `days`, which are in order: of their midnights, or of the events from the first to the last."""
+    first, end = start_of(days[0]), start_of(days[-1]) + timedelta(days=1)
+    own, *joined = (rows[source] for source in view.sources)
+    if isinstance(view, BatchView):
+        module, _, function = view.compute.partition(":")
+        computed: pl.DataFrame = getattr(import_module(module), function)(_between(own, first - view.reach, end), *joined, days)
+        return computed
+    assert isinstance(view, StreamingView)
+    computed = windows.offline_rows(view, _between(own, first - view.reach, end))
+    return computed.filter(pl.col("event_timestamp") > first)
 
 
-def _write(rows: pl.DataFrame, view: str, directory: Path, days: list[date]) -> None:
-    by_day = rows.partition_by("_day", as_dict=True, include_key=False)
-    empty = rows.drop("_day").clear()
+def _write(rows: pl.DataFrame, view: View, directory: Path, days: list[date]) -> None:
+    visible_after = PUBLISH_DELAY if view.kind == "batch" else windows.JUST_AFTER
+    day_of = (pl.col("event_timestamp") - visible_after).dt.date()
+    by_day = rows.with_columns(day_of.alias("_day")).partition_by("_day", as_dict=True, include_key=False)
     for day in days:
-        write_parquet_atomically(by_day.get((day,), empty), offline_file(directory, view, day))
+        write_parquet_atomically(by_day.get((day,), rows.clear()), offline_file(directory, view.name, day))
 
 
-def _since(transactions: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    return transactions.filter(pl.col("world_time").is_between(start, end, closed="left"))
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+def _between(rows: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    return rows.filter(pl.col("world_time").is_between(start, end, closed="left"))

@@ -9,7 +9,8 @@ from dojo.core.lake import Lake
 from dojo.core.settings import Settings
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.store import open_store
-from pipelines.features.materialize import Materialization, Progress, materialize
+from pipelines.features.materialize import Materialization, materialize
+from pipelines.features.offline import Progress
 
 
 def materialize_once(settings: Settings, as_of: datetime | None, registry: str, progress: Progress) -> Materialization:

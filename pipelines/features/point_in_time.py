@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from feature_repo import on_demand
-from feature_repo.catalog import ENTITY_KEYS, SERVICES, views_of
+from feature_repo.catalog import SERVICES, views_of
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -24,7 +23,7 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
 
     Args:
         service: a key of catalog.SERVICES.
-        examples: transaction_id, customer_id, merchant_id, event_timestamp (UTC), amount; other columns are kept.
+        examples: the entity keys, event_timestamp (UTC) and the request's inputs; other columns are kept.
 
     Returns:
         The examples in their order; the stored features of the service's views (Float64) and the service's features
@@ -32,25 +31,21 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
     """
     if examples.is_empty():
         raise ValueError("no examples: point-in-time rows need at least one")
-    views = views_of(service)
-    stored = [feature.name for view in views for feature in view.features]
-    keys = [key for entity, key in ENTITY_KEYS.items() if entity in {view.entity for view in views}]
+    views, features, request = views_of(service), SERVICES[service].features, SERVICES[service].request
+    stored = [name for view in views for name in view.names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # ibis calls what DuckDB has renamed
         job = store.get_historical_features(
-            entity_df=examples.select(*keys, "event_timestamp").to_pandas(),
-            features=[f"{view.name}:{feature.name}" for view in views for feature in view.features],
+            entity_df=examples.select(*dict.fromkeys(view.key for view in views), "event_timestamp").to_pandas(),
+            features=[f"{view.name}:{name}" for view in views for name in view.names],
         )
         joined = pl.DataFrame(job.to_arrow())
     values = joined.select(pl.col(stored).fill_null(0.0))
 
-    transaction_time = pl.col("event_timestamp").dt.epoch("us") / 1_000_000
-    inputs = values.hstack(examples.select(pl.col("amount").cast(pl.Float64), transaction_time.alias("transaction_time")))
-    wanted = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]
-    computed = on_demand.compute({name: inputs[name].to_numpy() for name in wanted}, choose=np.where)
+    time_input = (pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias(request.time_input)
+    inputs = values.hstack(examples.select(pl.col(request.numbers).cast(pl.Float64), time_input))
+    computed = request.compute({name: inputs[name].to_numpy() for name in request.needed}, choose=np.where)
     everything = values.with_columns(pl.Series(name, column) for name, column in computed.items())
-
-    features = SERVICES[service]
     return pl.concat(
         [
             examples.drop(set(features) & set(examples.columns)),

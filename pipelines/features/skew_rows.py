@@ -13,7 +13,7 @@ from feature_repo import catalog
 # Float32 holds seven digits; sums of cents as euros a few less. The absolute part is for differences near zero (z-scores).
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-4
 
-# The streamer's row has its payment's time, the lake's a microsecond more, and an age in the log loses some: the same row.
+# The streamer's row has its event's time, the lake's a microsecond more, and an age in the log loses some: the same row.
 SAME_ROW = timedelta(milliseconds=1)
 
 # How long a newer row may have been visible to training while serving still had an older one: the SLA less what a row's life is. Later is stale.
@@ -36,20 +36,20 @@ class Timeline:
 
 
 def row_to_compare(
-    visible: Sequence[datetime], paid: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
+    visible: Sequence[datetime], happened: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
 ) -> tuple[int | None, timedelta | None]:
     """Which of an entity's rows served values are held against, and for how long serving had missed a newer one (None: it had the newest).
 
     Args:
-        visible: from when each row could be seen, ascending. paid: the payment's time, which training asks for.
+        visible: from when each row could be seen, ascending. happened: the event's time, which training asks for.
         asked: when serving looked. served: the time of the row that it got, None without one: then, and only within `allowed`, a first row
             is late, and later it is missing.
-        batch: a row published between `paid` and `asked` is no look into the future: a batch row holds nothing of its own day.
+        batch: a row published between `happened` and `asked` is no look into the future: a batch row holds nothing of its own day.
 
     Returns:
         The row's number, None for no row (all values 0).
     """
-    newest = bisect_right(visible, paid) - 1
+    newest = bisect_right(visible, happened) - 1
     expected = newest if newest >= 0 else None
     if served is None:
         missed = asked - visible[0] if newest >= 0 else timedelta(0)
@@ -58,7 +58,7 @@ def row_to_compare(
     if got < 0 or abs(visible[got] - served) > SAME_ROW:  # a row that never was, or of long ago
         return expected, None
     if got > newest:
-        answered_late = batch and visible[got] <= asked and asked - paid <= allowed
+        answered_late = batch and visible[got] <= asked and asked - happened <= allowed
         return (got, timedelta(0)) if answered_late else (expected, None)
     return got, asked - visible[got + 1] if got < newest else None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
-from feature_repo import catalog, on_demand
+from feature_repo import catalog
 from pipelines.training.dataset.collect import Manifest
 from pipelines.training.steps import Evaluation, Fit
 
@@ -24,8 +24,8 @@ METRIC_NAMES = {
 
 def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]) -> str:
     """The card's text. `record`: the reproducibility record, name -> value."""
-    features = catalog.SERVICES[spec.feature_service]
-    stored = [f.name for view in catalog.views_of(spec.feature_service) for f in view.features]
+    service = catalog.SERVICES[spec.feature_service]
+    features, computed = service.features, {feature.name for feature in service.request.features}
     base_rate = fit.frauds["holdout"] / fit.rows["holdout"]
     return f"""# {spec.name}
 
@@ -57,8 +57,8 @@ The parts follow each other in time. Trees and threshold were chosen on the vali
 
 ## Inputs
 
-{len(features)} features of the service `{spec.feature_service}`: {len([f for f in features if f in stored])} stored, \
-{len([f for f in features if f in on_demand.FEATURES])} computed in the request. The five that matter most:
+{len(features)} features of the service `{spec.feature_service}`: {len([f for f in features if f not in computed])} stored, \
+{len([f for f in features if f in computed])} computed in the request. The five that matter most:
 
 | feature | share of gain |
 |---|---:|
@@ -69,7 +69,7 @@ Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudon
 ## Limits
 
 - Labels are reported frauds. What nobody reports teaches the model that it was legitimate.
-- A newly compromised merchant looks normal until its first labels count: {format_duration(catalog.LABEL_DELAY)} after the payments.
+- A newly compromised merchant looks normal until its first labels count: {format_duration(spec.label.delay.maximum)} after the payments.
 - Customers and merchants without history get zeros; the gateway says `cold_start` for them.
 - Past results on one shop's {format_duration(spec.training.holdout)} say little about other shops or about fraud that has not happened yet.
 

@@ -75,7 +75,7 @@ class Run:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return catalog.SERVICES[self.spec.feature_service]
+        return catalog.SERVICES[self.spec.feature_service].features
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,6 @@ from datetime import datetime
 
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
-from feature_repo.on_demand import TIME_INPUT
 from services.gateway.clock import GatewayClock
 from services.gateway.messages.answers import Answer, AnswerLog
 from services.gateway.messages.requests import Instance, InstanceSchema
@@ -50,7 +49,7 @@ class Predictor:
     ) -> None:
         self._fallback_score = spec.serving.fallback_score
         self._keys = tuple(schema.keys.items())
-        self._numbers = schema.numbers
+        self._numbers, self._time_input = schema.numbers, schema.time_input
         self._sticky_entity = spec.entities[0]
         self._scorer = scorer
         self._clock = clock
@@ -131,6 +130,6 @@ class Predictor:
         return answer
 
     def _inputs(self, instance: Instance, world_now: datetime) -> dict[str, float]:
-        inputs = {name: getattr(instance, name) for name in self._numbers}
-        inputs[TIME_INPUT] = (instance.transaction_time or world_now).timestamp()
+        inputs: dict[str, float] = {name: getattr(instance, name) for name in self._numbers}
+        inputs[self._time_input] = (getattr(instance, self._time_input) or world_now).timestamp()
         return inputs

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 
 from dojo.core.connections import connect_redis
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
@@ -17,7 +17,7 @@ from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.catalog import agreed
 from feature_repo.store import open_store
-from pipelines.features.materialize import Materialization, materialize
+from pipelines.features.materialize import Materialization, materialize, recorded_until
 from pipelines.retention import Retention, champions_of
 from services.materializer.loop import MaterializerService
 from services.materializer.metrics import MaterializerMetrics
@@ -35,12 +35,9 @@ def open_materializer(settings: Settings) -> MaterializerService:
     def bring_online(now: datetime) -> Materialization:
         return materialize(lake, store, settings.offline_dir, redis, now)
 
-    def recorded() -> datetime | None:
-        return lake.newest(Stream.TRANSACTIONS)
-
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     retention = Retention(lake, specs, AuditTrail(redis), lambda: champions_of(registry, specs))
-    skew = SkewWatch(lake, redis, specs, metrics)
+    skew, recorded = SkewWatch(lake, redis, specs, metrics), partial(recorded_until, lake)
     service = MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, retention.daily, metrics)
     return service.using(SpecsInUse(settings.models_dir, specs))
 

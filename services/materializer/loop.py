@@ -14,8 +14,9 @@ from dojo.core.lake import midnight
 from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.shop.world_drift import DriftTable
-from feature_repo.catalog import PUBLISH_DELAY, VIEWS
+from feature_repo.catalog import VIEWS
 from feature_repo.freshness import read_freshness
+from feature_repo.views import PUBLISH_DELAY
 from pipelines.features.materialize import EmptyLakeError, Materialization, latest_midnight, materialized_as_of
 from services.materializer.metrics import MaterializerMetrics
 
@@ -57,7 +58,7 @@ class MaterializerService(Service):
     """Materialises whenever it is due.
 
     Args:
-        recorded: up to which world time the lake holds the world's transactions; None when it is empty.
+        recorded: up to which world time the lake holds the world's events; None when it lacks them.
         materialize: brings features online as of a world time.
         retain: told the world time at every look; deletes what the lake keeps too long.
         measure_skew: told the world time at every look, once what is due then is online; never raises.
@@ -105,7 +106,7 @@ class MaterializerService(Service):
             raise ClockNotSetError
         now, until = self._clock.now(), self._recorded()
         if until is None:
-            return "waiting: the lake has no transactions yet"
+            return "waiting: the lake has no events yet"
         as_of = publishable(now, until)
         stopped = stopped_since(self._redis, now)
         if stopped is None and any(is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS):

@@ -1,5 +1,5 @@
-"""The streamer: transactions -> sliding windows per entity -> Feast push.
+"""The streamer: events -> sliding windows per view and entity -> Feast push.
 
-`windows` keeps the last day of every entity in Redis, `activity` computes a view's row from a window, `streamer` does one batch,
+`windows` keeps what every entity did lately in Redis, `feature_repo.windows` computes a view's row from it, `streamer` does one batch,
 `__main__` wires them up.
 """

@@ -1,7 +1,7 @@
 """Sliding windows in Redis: what each entity did in the time its streaming features look back on.
 
-    dojo:window:<entity>:<key>      sorted set: `<event_id>|<cents>` scored by world time, microseconds
-    dojo:window-revisions:<entity>  hash: key -> how often a late event changed the window since its latest transaction
+    dojo:window:<view>:<key>      sorted set: `<event_id>|<value in whole units>` scored by world time, microseconds
+    dojo:window-revisions:<view>  hash: key -> how often a late event changed the window since its latest event
 
 A member is named after its event, so an event that is delivered twice is in the window once, and order of arrival does not matter.
 """
@@ -10,26 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from redis import Redis
 
-from dojo.core.events.types import Transaction
-from feature_repo.catalog import Entity
-
-# How far each entity's features look back.
-LENGTHS: dict[Entity, timedelta] = {"customer": timedelta(hours=24), "merchant": timedelta(hours=1)}
+from dojo.core.events.types import Event
+from feature_repo.views import StreamingView
 
 # Wall time after which an untouched window is dropped. Any world that runs at all has then moved on by more than a window.
 EXPIRE_SECONDS = 7 * 86400
 
-# Transactions kept per window. Two hundred times a busy customer's day; it bounds a runaway key to about 250 kB.
+# Events kept per window. Two hundred times a busy customer's day; it bounds a runaway key to about 250 kB.
 MAX_MEMBERS = 5000
 
 # KEYS: window, revisions. ARGV: key, length (us), expiry (s), members kept, then score and member per event.
 # Returns the revision and the window with scores. A late event that is inside the window raises the revision; a later
-# transaction than all known ones begins at revision 0.
+# event than all known ones begins at revision 0.
 _ADD = """
 local latest = redis.call('zrevrange', KEYS[1], 0, 0, 'WITHSCORES')[2]
 local length, late = tonumber(ARGV[2]), false
@@ -56,48 +53,65 @@ return {redis.call('hget', KEYS[2], ARGV[1]) or '0', redis.call('zrange', KEYS[1
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow:
-    """One entity's recent transactions.
+    """One entity's recent events.
 
     Attributes:
-        times: world times in microseconds since 1970, ascending; cents: the amounts, same order. Never empty.
-        revision: late events that changed the window since its latest transaction came.
+        times: World times in microseconds since 1970, ascending, at least one.
+        values: In whole units, same order.
+        revision: Late events that changed the window since its latest event came.
     """
 
     times: tuple[int, ...]
-    cents: tuple[int, ...]
+    values: tuple[int, ...]
     revision: int
+
+    @property
+    def online_timestamp(self) -> datetime:
+        """The row's `event_timestamp` in the online store.
+
+        The online store skips a row whose timestamp is not later than the stored one. That is what keeps an old materialisation from
+        overwriting a newer push, but it would also drop the push after a late event, which changes a window and not its latest time. So:
+
+        - latest event at T, no late events: T. A materialised row (T + 1 microsecond, from the lake) wins over it, which heals
+          windows that began with a part of their events (the first ones after history was replayed).
+        - each late event since adds a microsecond, beginning at T + 2: newer than the push before and than what was materialised.
+        """
+        late = timedelta(microseconds=self.revision + 1) if self.revision else timedelta(0)
+        return _EPOCH + timedelta(microseconds=self.times[-1]) + late
 
 
 class RedisWindows:
-    """The windows of every entity, on Redis."""
+    """The windows of every view and entity, on Redis."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._add = redis.register_script(_ADD)
 
-    def add(self, entity: Entity, transactions: Mapping[str, Sequence[Transaction]]) -> dict[str, SlidingWindow]:
-        """Put transactions into their entities' windows, in one round trip.
+    def add(self, view: StreamingView, by_key: Mapping[str, Sequence[Event]]) -> dict[str, SlidingWindow]:
+        """Put events into their entities' windows, in one round trip.
 
         Args:
-            transactions: entity key -> its transactions (at least one).
+            by_key: Entity key -> its events (at least one).
 
         Returns:
             Entity key -> its window afterwards.
         """
-        length = int(LENGTHS[entity] / timedelta(microseconds=1))
+        length = view.reach // timedelta(microseconds=1)
         with self._redis.pipeline(transaction=False) as pipe:
-            for key, events in transactions.items():
-                members = (part for event in in_order(events) for part in (microseconds(event.world_time), _member(event)))
+            for key, events in by_key.items():
+                members = (
+                    part for event in in_order(events) for part in (microseconds(event.world_time), _member(view, event))
+                )
                 self._add(
-                    keys=[f"dojo:window:{entity}:{key}", f"dojo:window-revisions:{entity}"],
+                    keys=[f"dojo:window:{view.name}:{key}", f"dojo:window-revisions:{view.name}"],
                     args=[key, length, EXPIRE_SECONDS, MAX_MEMBERS, *members],
                     client=pipe,
                 )
             answers = cast("list[tuple[bytes, list[bytes]]]", pipe.execute())
-        return {key: _window(*answer) for key, answer in zip(transactions, answers, strict=True)}
+        return {key: _window(*answer) for key, answer in zip(by_key, answers, strict=True)}
 
 
-def in_order(events: Iterable[Transaction]) -> list[Transaction]:
+def in_order(events: Iterable[Event]) -> list[Event]:
     """By time: events that arrived out of order within one batch are not late."""
     return sorted(events, key=lambda event: (event.world_time, event.event_id))
 
@@ -107,16 +121,17 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _member(event: Transaction) -> str:
-    return f"{event.event_id}|{round(event.amount * 100)}"
+def _member(view: StreamingView, event: Event) -> str:
+    whole = round(getattr(event, view.value) * view.scale) if view.value else 0
+    return f"{event.event_id}|{whole}"
 
 
 def _window(revision: bytes, flat: Sequence[bytes]) -> SlidingWindow:
     return SlidingWindow(
         times=tuple(int(float(score)) for score in flat[1::2]),
-        cents=tuple(int(member.rpartition(b"|")[2]) for member in flat[0::2]),
+        values=tuple(int(member.rpartition(b"|")[2]) for member in flat[0::2]),
         revision=int(revision),
     )
 
 
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_EPOCH = datetime.fromtimestamp(0, UTC)

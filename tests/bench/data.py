@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from dojo.core.events.types import Stream
 from dojo.core.settings import load_settings
 from dojo.core.spec.load import load_spec
 from feature_repo.catalog import SERVICES
@@ -109,7 +110,8 @@ def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
 
 def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Path) -> Measured:
     first = END - timedelta(days=DAYS)
-    seconds, _ = _timed(lambda: build_offline(transactions, outcomes, directory / "features", first, END))
+    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    seconds, _ = _timed(lambda: build_offline(streams, directory / "features", first, END))
     # One rolling window of one view, the way most feature code starts out; we compute 17 windows in 4 views and write them.
     frame = transactions.select("customer_id", "world_time", "amount").to_pandas().sort_values(["customer_id", "world_time"])
     baseline, _ = _timed(

@@ -159,7 +159,7 @@ def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
 
 HOLDOUT_DAYS, HOLDOUT_END = 14, datetime(2025, 1, 6, tzinfo=UTC)
 _RANDOM = np.random.default_rng(1)
-_NAMES = catalog.SERVICES["fraud_detection_v1"]
+_NAMES = catalog.SERVICES["fraud_detection_v1"].features
 
 
 def _holdout() -> ReferenceHoldout:

@@ -22,6 +22,7 @@ from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
+from feature_repo.views import PUBLISH_DELAY
 from services.monitor.champions import ChampionCache
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import MonitorMemory, Store, close_hours
@@ -110,7 +111,7 @@ class BulkMonitor:
 
 def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:  # type: ignore[no-untyped-def]
     """What the streamer and the materializer note: the one is up to date, the other until it is stopped."""
-    published = start_of((now - catalog.PUBLISH_DELAY).date()) + catalog.PUBLISH_DELAY
+    published = start_of((now - PUBLISH_DELAY).date()) + PUBLISH_DELAY
     for name, view in catalog.VIEWS.items():
         fresh = published if stopped is None else min(published, stopped)
         record_freshness(redis, name, fresh if view.kind == "batch" else now)

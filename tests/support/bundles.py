@@ -33,6 +33,7 @@ from feature_repo.catalog import SERVICES, VIEWS
 from pipelines.release.tracking import tracking_client
 
 SERVICE = "fraud_detection_v1"
+FEATURES = SERVICES[SERVICE].features
 TRAINED_AS_OF = datetime(2018, 6, 1, tzinfo=UTC)
 
 
@@ -42,11 +43,12 @@ def make_bundle(
     trees: int = 20,
     seed: int = 1,
     threshold: float = 0.5,
-    features: tuple[str, ...] = SERVICES[SERVICE],
+    features: tuple[str, ...] = FEATURES,
+    service: str = SERVICE,
 ) -> str:
     """Train and write one bundle into `directory`. Returns the SHA-256 of its bundle.json."""
     classifier, graph, inputs = _trained(trees, seed, features)
-    return _written(directory, model, threshold, graph, inputs[:50], classifier, features)
+    return _written(directory, model, threshold, graph, inputs[:50], classifier, features, service)
 
 
 def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "fraud_detection", seed: int = 2) -> str:
@@ -78,7 +80,7 @@ def make_slow_bundle(
     return _written(directory, model, 0.5, _slowed(graph, rounds, slow_from), parity, classifier)
 
 
-def _trained(trees: int, seed: int, features: tuple[str, ...] = SERVICES[SERVICE]) -> tuple[Any, Any, Any]:
+def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tuple[Any, Any, Any]:
     """A LightGBM classifier, its ONNX model, and the rows it was trained on (shape (2000, features), float32)."""
     import lightgbm
     from onnxmltools import convert_lightgbm
@@ -86,7 +88,8 @@ def _trained(trees: int, seed: int, features: tuple[str, ...] = SERVICES[SERVICE
 
     generator = np.random.default_rng(seed)
     inputs = generator.lognormal(1.0, 1.0, (2000, len(features))).astype(np.float32)
-    signal = inputs[:, features.index("amount")] * inputs[:, features.index("merchant_risk_7d")]
+    telling = ("amount", "merchant_risk_7d") if "merchant_risk_7d" in features else (features[0], features[-1])
+    signal = np.prod(inputs[:, [features.index(name) for name in telling]], axis=1)
     labels = (signal + generator.normal(0, 1, len(inputs)) > np.quantile(signal, 0.9)).astype(int)
     classifier = lightgbm.LGBMClassifier(n_estimators=trees, num_leaves=15, random_state=seed, n_jobs=1, verbose=-1)
     classifier.fit(inputs, labels)
@@ -101,7 +104,8 @@ def _written(
     graph: Any,
     parity_inputs: Any,
     classifier: Any,
-    features: tuple[str, ...] = SERVICES[SERVICE],
+    features: tuple[str, ...] = FEATURES,
+    service: str = SERVICE,
 ) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(graph.SerializeToString())
@@ -113,7 +117,7 @@ def _written(
         directory,
         Bundle(
             model=model,
-            feature_service=SERVICE,
+            feature_service=service,
             features=features,
             stored_defaults={name: float(1 + at) for at, name in enumerate(stored)},
             threshold=threshold,
@@ -126,7 +130,7 @@ def _written(
 def _with_amounts_below(inputs: Any, limit: float) -> Any:
     """The rows with amounts that neither fail nor are slow (negative ones, which no caller can send, when limit is 0)."""
     rows = inputs.copy()
-    rows[:, SERVICES[SERVICE].index("amount")] = limit / 2 if limit > 0 else -1.0
+    rows[:, FEATURES.index("amount")] = limit / 2 if limit > 0 else -1.0
     return rows
 
 
@@ -150,7 +154,7 @@ def _constant(graph: Any, name: str, values: Any) -> str:
 
 def _amount_reaches(graph: Any, limit: float) -> str:
     """Adds, and names, a boolean of shape (n, 1): whether each row's amount is at or above `limit`."""
-    at = _constant(graph, "amount_column", np.array([SERVICES[SERVICE].index("amount")], np.int64))
+    at = _constant(graph, "amount_column", np.array([FEATURES.index("amount")], np.int64))
     amount = _append(graph, "Gather", [graph.graph.input[0].name, at], "amount_of_row", axis=1)
     return _append(graph, "GreaterOrEqual", [amount, _constant(graph, "limit", np.float32(limit))], "reaches")
 
@@ -206,7 +210,7 @@ def _seconds_a_round(graph: Any) -> float:
         file = Path(directory) / MODEL_FILE
         file.write_bytes(_slowed(graph, rounds, 0.0).SerializeToString())
         scorer = OnnxScorer(file)
-        rows = np.ones((1, len(SERVICES[SERVICE])), np.float32)
+        rows = np.ones((1, len(FEATURES)), np.float32)
         scorer.score(rows)
         started = time.perf_counter()
         scorer.score(rows)

@@ -21,7 +21,8 @@ from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.shop.world_drift import ActiveDrift
-from feature_repo import catalog, on_demand
+from feature_repo import catalog
+from feature_repo.views import PUBLISH_DELAY
 from pipelines.features.offline import offline_file
 from pipelines.training import steps
 from pipelines.training.dataset.build import join_features
@@ -63,7 +64,7 @@ class TrainedWorld:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return catalog.SERVICES[self.spec.feature_service]
+        return catalog.SERVICES[self.spec.feature_service].features
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None =
         last = pl.col(next(name for name in stored if name in catalog.MOMENTS))
         age = time.dt.epoch("us") / 1_000_000 - last
         return rows.select(pl.when(last > 0).then(age)).to_series().to_list()
-    delay = catalog.PUBLISH_DELAY
+    delay = PUBLISH_DELAY
     published = (time - delay).dt.truncate("1d") + delay
     published = published if stopped is None else pl.min_horizontal(published, pl.lit(stopped))
     known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
@@ -234,7 +235,7 @@ def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None =
 
 def _last_published(moment: datetime) -> datetime:
     """When batch features were published last before a moment."""
-    return start_of((moment - catalog.PUBLISH_DELAY).date()) + catalog.PUBLISH_DELAY
+    return start_of((moment - PUBLISH_DELAY).date()) + PUBLISH_DELAY
 
 
 def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, stopped: datetime) -> pl.DataFrame:
@@ -248,8 +249,8 @@ def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, 
             after.drop(names).join(kept, on=key, how="left", maintain_order="left").with_columns(pl.col(names).fill_null(0.0))
         )
     inputs = after.with_columns((pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias("transaction_time"))
-    wanted = [*on_demand.REQUEST_INPUTS, *on_demand.STORED_INPUTS]
-    computed = on_demand.compute({name: inputs[name].cast(pl.Float64).to_numpy() for name in wanted}, choose=np.where)
+    request = catalog.SERVICES[service].request
+    computed = request.compute({name: inputs[name].cast(pl.Float64).to_numpy() for name in request.needed}, choose=np.where)
     after = after.with_columns(pl.Series(name, column) for name, column in computed.items() if name in rows.columns)
     return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
 

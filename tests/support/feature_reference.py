@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
+from dojo.core.events.types import Stream
+
 DAY = timedelta(days=1)
 LABEL_DELAY = timedelta(days=7)
 
@@ -58,6 +60,10 @@ def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
         },
         orient="row",
     )
+
+
+def streams_of(payments: Sequence[Payment]) -> dict[Stream, pl.DataFrame]:
+    return {Stream.TRANSACTIONS: transactions_of(payments), Stream.OUTCOMES: outcomes_of(payments)}
 
 
 def customer_at(payments: Sequence[Payment], customer: str, day: date) -> dict[str, float]:

@@ -35,7 +35,7 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
         late: view -> requests that got an entity's row from before its newest: compared with the row that they got. How old rows are is
             feature_freshness' to judge, what is in them is skew. stale: those of them that the view's SLA does not allow for.
         excused: why requests of the day could not be in the sample -> how many: their answer says itself that it knew less (one of its
-            reasons in `degraded`), or the lake has no payment of their id (`no_payment`).
+            reasons in `degraded`), or the lake has no event of their id (`not_recorded`).
         examples: the worst differing value of each differing feature, at most 10, relative to the offline value.
     """
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import polars as pl
 
+from dojo.core.events.types import Stream
 from dojo.core.lake import content_hash
 from feature_repo import catalog
-from feature_repo.on_demand import SECONDS_SINCE_CAP, STORED_INPUTS
 from feature_repo.store import open_store
-from pipelines.features import compute
+from feature_repo.views import STREAMING_MEMORY
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 
 DATASET_FILE = "dataset.parquet"
 
-# How far before the first example a stored value may lie that it still sees: the cap of "seconds since", and the day that holds it.
-LOOK_BACK = timedelta(seconds=SECONDS_SINCE_CAP) + timedelta(days=1)
+# How far before the first example a stored value may lie that it still sees: a streaming row's memory, and the day that holds it.
+LOOK_BACK = STREAMING_MEMORY + timedelta(days=1)
 
 # Feast's configuration wants an online store; the join reads files only and never connects.
 NO_ONLINE_STORE = "redis://127.0.0.1:6379"
@@ -69,7 +69,8 @@ def join_features(
         raise ValueError("no examples to join features to")
     offline = workspace / "offline"
     build_from = max(oldest, datetime.combine(first.date(), time(), UTC) - LOOK_BACK)
-    build_offline(transactions, outcomes, offline, build_from.date(), last.date(), progress)
+    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    build_offline(streams, offline, build_from.date(), last.date(), progress, catalog.views_of(service))
     store = open_store(offline, NO_ONLINE_STORE, workspace / "feast_registry.db")
     rows: pl.DataFrame = point_in_time_rows(store, service, examples)
     return rows.sort("event_timestamp", "transaction_id")
@@ -77,15 +78,14 @@ def join_features(
 
 def stored_features(service: str) -> tuple[str, ...]:
     """The stored values that a service needs, directly or for its request-time features, in the catalogue's order."""
-    wanted = {*catalog.SERVICES[service], *STORED_INPUTS}
-    return tuple(f.name for view in catalog.views_of(service) for f in view.features if f.name in wanted)
+    return tuple(name for _, name in catalog.stored_of(service))
 
 
 def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
     """SHA-256 of what the model learns from: ids, times, labels and features, independent of file format."""
-    return content_hash(dataset, ["transaction_id", "event_timestamp", "label", *catalog.SERVICES[service]])
+    return content_hash(dataset, ["transaction_id", "event_timestamp", "label", *catalog.SERVICES[service].features])
 
 
 def feature_hash() -> str:
     """SHA-256 of what decides feature values: catalogue, request-time formulas and computation."""
-    return catalog.definition_hash(*compute.MODULES)
+    return catalog.definition_hash()

@@ -61,7 +61,7 @@ def missing_shares(rows: pl.DataFrame, service: str) -> dict[str, float]:
 
 
 def _broken_numbers(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
-    features = catalog.SERVICES[spec.feature_service]
+    features = catalog.SERVICES[spec.feature_service].features
     bad = examples.select((~pl.col(name).is_finite()).fill_null(True).sum() for name in features).row(0, named=True)
     return [f"{name}: expected finite numbers, found {count:,} others" for name, count in bad.items() if count]
 
@@ -71,7 +71,7 @@ def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
     if not 0 < labels.sum() < len(labels):
         return []  # the split refuses it
     values = {
-        name: information_value(examples[name].to_numpy(), labels, BINS) for name in catalog.SERVICES[spec.feature_service]
+        name: information_value(examples[name].to_numpy(), labels, BINS) for name in catalog.SERVICES[spec.feature_service].features
     }
     return [
         f"{name}: expected an information value of at most {limit:g} ({SPEC_KEY}.information_value), found {value:.2f}: "

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError
-from feature_repo import catalog, on_demand
-from feature_repo.on_demand import TIME_INPUT
+from feature_repo import catalog
 from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStore, OnlineStoreUnavailableError
 
 COLD_START = "cold_start"
@@ -38,16 +37,14 @@ class FeaturePlan:
     def __init__(self, bundle: Bundle) -> None:
         if bundle.feature_service not in catalog.SERVICES:
             raise CorruptBundleError(f"feature service {bundle.feature_service!r} is not in the catalogue")
-        views = catalog.views_of(bundle.feature_service)
-        request_time = [name for name in bundle.features if name in on_demand.FEATURES]
-        wanted = {*bundle.features, *(on_demand.STORED_INPUTS if request_time else ())}
-        stored = [(view, f.name) for view in views for f in view.features if f.name in wanted]
-        known = {name for _, name in stored} | set(request_time)
-        if missing := [name for name in bundle.features if name not in known]:
-            raise CorruptBundleError(f"features {missing} are not in {bundle.feature_service}")
+        self.request = catalog.SERVICES[bundle.feature_service].request
+        stored = catalog.stored_of(bundle.feature_service, bundle.features)
+        computed = {feature.name for feature in self.request.features} & set(bundle.features)
+        if missing := set(bundle.features) - {name for _, name in stored} - computed:
+            raise CorruptBundleError(f"features {sorted(missing)} are not in {bundle.feature_service}")
         self.features = bundle.features
-        # Only batch views age: a streaming view's time is the entity's own latest transaction, which may be long ago and fresh.
-        self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view in views if view.kind == "batch"}
+        # Only batch views age: a streaming view's time is the entity's own latest event, which may be long ago and fresh.
+        self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view, _ in stored if view.kind == "batch"}
         self.entities = tuple(
             EntityFields(entity, [(view.name, name) for view, name in stored if view.entity == entity])
             for entity in catalog.ENTITY_KEYS
@@ -58,19 +55,19 @@ class FeaturePlan:
             for fields in self.entities
         )
         self._moments = tuple(tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities)
-        self._uses_request_time = bool(request_time)
+        self._uses_request_time = bool(computed)
         self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
 
     def vector(self, rows: Sequence[EntityRow], inputs: Mapping[str, float]) -> Sequence[float]:
-        """The model's inputs in order. rows: one per entity of the plan; inputs: on_demand.REQUEST_INPUTS."""
+        """The model's inputs in order. rows: one per entity of the plan; inputs: the request's, and its time."""
         values: dict[str, float] = {**inputs}
         for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
             values.update(zip(fields.features, [value or 0.0 for value in row.values], strict=True))
             if row is default:
                 for name in moments:  # the bundle has an age
-                    values[name] = inputs[TIME_INPUT] - values[name]
+                    values[name] = inputs[self.request.time_input] - values[name]
         if self._uses_request_time:
-            values.update(on_demand.compute(values))
+            values.update(self.request.compute(values))
         return self._pick(values) if self._pick else [values[self.features[0]]]
 
     def ages(self, rows: Sequence[EntityRow], now: float) -> dict[str, float | None]:

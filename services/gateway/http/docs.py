@@ -1,13 +1,13 @@
 """The OpenAPI document: what the structs of requests and answers say, with examples.
 
 Routes decode for themselves, so FastAPI sees neither their bodies nor their path parameters. `completed` adds both
-afterwards: FastAPI would also drop what is null from the examples.
+afterwards: FastAPI would also drop what is null from the examples. A path with `{model}` stands once per model, because each model has
+inputs of its own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import cycle
 from typing import Any
@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 
 from dojo import __version__
-from feature_repo.on_demand import TIME_INPUT
 from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
 from services.gateway.messages import problems
 from services.gateway.messages.answers import Answer, PredictAnswer
 from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
-from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, MAX_NUMBER, InstanceSchema
+from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, EXPECTED, InstanceSchema, Time
 from services.gateway.messages.tensors import InferAnswer, InferRequest, Tensor, input_types, tensors_of
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 
@@ -35,20 +34,18 @@ def completed(derive: Callable[[], Document], schemas: Mapping[str, InstanceSche
 
     Args:
         derive: FastAPI's own method.
-        schemas: What each model's instances look like. The examples show the first model.
+        schemas: What each model's instances look like.
     """
 
     @cache
     def openapi() -> Document:
         document = derive()
-        model, schema = next(iter(schemas.items()))
-        bodies = _bodies(model, schema)
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                operation.update(bodies[path])
-                if names := re.findall(r"{(\w+)}", path):
-                    operation["parameters"] = [_path_parameter(name, list(schemas)) for name in names]
-        roots = (schema.body, PredictAnswer, InferRequest, InferAnswer, ProblemDocument)
+        paths, shared = document["paths"], _shared_bodies(next(iter(schemas)))
+        document["paths"] = {path: _completed(paths[path], body) for path, body in shared.items()}
+        for model, schema in schemas.items():
+            for path, body in _model_bodies(schema, model).items():
+                document["paths"][path.replace("{model}", model)] = _completed(paths[path], body, model)
+        roots = (*(schema.body for schema in schemas.values()), PredictAnswer, InferRequest, InferAnswer, ProblemDocument)
         _, components = msgspec.json.schema_components(roots, ref_template=_REFERENCE)
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
         components["Answer"]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
@@ -58,33 +55,45 @@ def completed(derive: Callable[[], Document], schemas: Mapping[str, InstanceSche
     return openapi
 
 
-def _bodies(model: str, schema: InstanceSchema) -> dict[str, Document]:
-    """Requests and responses by path."""
-    ready: Document = {"name": model, "ready": True}
-    of_model = {
-        "": _metadata(schema, model),
-        "/ready": _responses(ready, refusals=_refusals(model, 404), not_ready={**ready, "ready": False}),
-        "/infer": _infer(schema, model),
-    }
+def _completed(operations: Document, body: Document, model: str | None = None) -> Document:
+    """The operations of a path with their bodies, under an id of the model's own."""
+    mine: Document = {}
+    for method, operation in operations.items():
+        mine[method] = {**operation, **body}
+        if model is not None:
+            mine[method]["operationId"] = operation["operationId"].replace("_model_", f"_{model}_")
+    return mine
+
+
+def _shared_bodies(model: str) -> dict[str, Document]:
+    """Responses of the paths that are of no one model. The examples show `model`."""
     up = {"status": "ready", "models": {model: {"version": "3"}}}
     down = {"status": "not ready", "models": {model: {"version": None}}}
     metrics = {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
-        "/v1/models/{model}:predict": _predict(schema, model),
         "/healthz": _healthz(model),
         "/readyz": _responses(up, not_ready=down),
         "/metrics": {"responses": {"200": metrics}},
         "/v2": _responses({"name": "mlops-dojo-gateway", "version": __version__, "extensions": []}),
         "/v2/health/live": _responses({"live": True}),
         "/v2/health/ready": _responses({"ready": True}, not_ready={"ready": False}),
-        **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
-        **{f"/v2/models/{{model}}/versions/{{version}}{path}": body for path, body in of_model.items()},
     }
 
 
-def _path_parameter(name: str, models: Sequence[str]) -> Document:
-    schema = {"type": "string", **({"enum": list(models)} if name == "model" else {})}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def _model_bodies(schema: InstanceSchema, model: str) -> dict[str, Document]:
+    """Requests and responses of a model's paths."""
+    ready: Document = {"name": model, "ready": True}
+    of_model = {
+        "": _metadata(schema, model),
+        "/ready": _responses(ready, refusals=_refusals(schema, model, 404), not_ready={**ready, "ready": False}),
+        "/infer": _infer(schema, model),
+    }
+    version = {"parameters": [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}]}
+    return {
+        "/v1/models/{model}:predict": _predict(schema, model),
+        **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
+        **{f"/v2/models/{{model}}/versions/{{version}}{path}": {**body, **version} for path, body in of_model.items()},
+    }
 
 
 def _schema(struct: type) -> Document:
@@ -112,9 +121,9 @@ def _responses(
     return {"responses": {"200": {"description": "OK", **_content(schema, example=example)}, **(refusals or {}), **unavailable}}
 
 
-def _refusals(model: str, *only: int) -> Document:
+def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
     """What each refusal looks like, by status."""
-    field = FieldError("instances[0].amount", "-5", f"a finite number from 0 to {MAX_NUMBER:g}")
+    field = FieldError(f"instances[0].{schema.time_input}", '"noon"', EXPECTED[Time])
     refusals: list[Problem] = [
         problems.malformed_json("Input data was truncated"),
         problems.unknown_model(model.partition("_")[0], [model]),
@@ -149,7 +158,7 @@ def _predict(schema: InstanceSchema, model: str) -> Document:
     def answer(**changes: object) -> PredictAnswer:
         return PredictAnswer([msgspec.structs.replace(whole, **changes)])
 
-    instance = {"request_id": "tx-1843021", **_example_instance(schema), TIME_INPUT: "2018-06-17T14:32:05Z"}
+    instance = {"request_id": "r-1843021", **_example_instance(schema), schema.time_input: "2018-06-17T14:32:05Z"}
     answers = {
         "whole": answer(),
         "an entity that is not known yet": answer(degraded=(COLD_START,)),
@@ -160,7 +169,7 @@ def _predict(schema: InstanceSchema, model: str) -> Document:
         "requestBody": {"required": True, **_content(_schema(schema.body), example={"instances": [instance]})},
         "responses": {
             "200": {"description": "One prediction per instance, in order", **_content(_schema(PredictAnswer), **answers)},
-            **_refusals(model),
+            **_refusals(schema, model),
         },
     }
 
@@ -168,7 +177,7 @@ def _predict(schema: InstanceSchema, model: str) -> Document:
 def _infer(schema: InstanceSchema, model: str) -> Document:
     """The structs, and which tensors the model takes."""
     types = input_types(schema)
-    required = [name for name in types if name != TIME_INPUT]
+    required = [name for name in types if name != schema.time_input]
     named = [{"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}} for name in types]
     inputs = {
         "minItems": len(required),
@@ -181,7 +190,7 @@ def _infer(schema: InstanceSchema, model: str) -> Document:
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
     return {
         "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
-        **_responses(InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(model)),
+        **_responses(InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)),
     }
 
 
@@ -193,7 +202,7 @@ def _metadata(schema: InstanceSchema, model: str) -> Document:
         "parameters": {"route": _ROUTE},
         **tensors_of(schema),
     }
-    return _responses(example, refusals=_refusals(model, 404))
+    return _responses(example, refusals=_refusals(schema, model, 404))
 
 
 def _healthz(model: str) -> Document:

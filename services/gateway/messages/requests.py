@@ -1,4 +1,4 @@
-"""Bytes -> validated instances. The fields of an instance come from the model's spec and the feature catalogue.
+"""Bytes -> validated instances. The fields of an instance come from the model's spec and its feature service.
 
 The usual, right request is decoded and checked in one pass by msgspec's C code. A wrong one is looked at again, slowly, to
 tell its sender every wrong field at once.
@@ -16,9 +16,9 @@ from typing import Annotated, Any, Protocol, cast
 import msgspec
 from starlette.requests import Request
 
-from dojo.core.spec.load import ModelSpec
-from feature_repo import catalog, on_demand
-from feature_repo.on_demand import TIME_INPUT
+from dojo.core.spec.load import ModelSpec, SpecError
+from feature_repo.catalog import SERVICES
+from feature_repo.views import join_key
 from services.gateway.messages.problems import FieldError, body_too_large, body_too_slow, invalid_request, malformed_json
 
 # One request may block the event loop for about 50 ms at this many (60 microseconds each); more is work for batch scoring.
@@ -27,14 +27,14 @@ MAX_INSTANCES = 1000
 MAX_KEY_LENGTH = 256
 # For the whole body to arrive: ends callers that hold connections open with half a request.
 BODY_TIMEOUT_SECONDS = 5.0
-# Far beyond any payment, and far within float32, which the model computes in.
+# Far beyond any amount, and far within float32, which the model computes in.
 MAX_NUMBER = 1e12
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
 Number = Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
-_EXPECTED = {
+EXPECTED = {
     Key: f"a string of 1 to {MAX_KEY_LENGTH} characters",
     Number: f"a finite number from 0 to {MAX_NUMBER:g}",
     Time: "an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z",
@@ -42,33 +42,46 @@ _EXPECTED = {
 
 
 class Instance(Protocol):
-    """One thing to score, as decoded: `request_id`, `transaction_time`, and one attribute per entity key and request input."""
+    """One thing to score, as decoded: `request_id`, and one attribute per entity key and request input."""
 
     request_id: str | None
-    transaction_time: datetime | None
 
 
 class InstanceSchema:
-    """What one model's instances look like."""
+    """What one model's instances look like.
+
+    Attributes:
+        keys: Entity -> the field of its key.
+        numbers: The fields of the request's inputs.
+        time_input: The field of the time, which may be absent.
+
+    Raises:
+        SpecError: The model's feature service is not in the catalogue.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.keys = {entity: catalog.ENTITY_KEYS[cast("catalog.Entity", entity)] for entity in spec.entities}
-        self.numbers = tuple(name for name in on_demand.REQUEST_INPUTS if name != TIME_INPUT)
+        if spec.feature_service not in SERVICES:
+            known = ", ".join(SERVICES)
+            raise SpecError(f"{spec.name}: feature_service {spec.feature_service!r} is not in the catalogue, which has {known}")
+        request = SERVICES[spec.feature_service].request
+        self.keys = {entity: join_key(entity) for entity in spec.entities}
+        self.numbers, self.time_input = request.numbers, request.time_input
         self.required: dict[str, Any] = {**dict.fromkeys(self.keys.values(), Key), **dict.fromkeys(self.numbers, Number)}
-        self.optional: dict[str, Any] = {"request_id": Key, TIME_INPUT: Time}
+        self.optional: dict[str, Any] = {"request_id": Key, self.time_input: Time}
         meanings = {
             **{name: f"Which {entity}." for entity, name in self.keys.items()},
-            **{name: on_demand.REQUEST_INPUTS[name] for name in self.numbers},
+            **{feature.name: f"{feature.description} Unit: {feature.unit}." for feature in request.inputs},
             "request_id": "Your id; joins the prediction to its outcome.",
-            TIME_INPUT: "When it happens, RFC 3339 with a zone. Absent or null: the world's now.",
+            self.time_input: "When it happens, RFC 3339 with a zone. Absent or null: the world's now.",
         }
         fields: list[Any] = [
             *((name, _described(kind, meanings[name])) for name, kind in self.required.items()),
             *((name, _described(kind | None, meanings[name]), None) for name, kind in self.optional.items()),
         ]
-        self.type = msgspec.defstruct("Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False)
+        named = "".join(word.capitalize() for word in spec.name.split("_"))  # each model's own name in the OpenAPI document
+        self.type = msgspec.defstruct(f"{named}Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False)
         self.body = msgspec.defstruct(
-            "PredictRequest",
+            f"{named}Request",
             [("instances", Annotated[list[self.type], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)])],  # type: ignore[name-defined]
             forbid_unknown_fields=True,
         )
@@ -110,7 +123,7 @@ class InstanceSchema:
             if name in self.optional and instance.get(name) is None:
                 continue
             if name not in instance or not _is_a(kind, instance[name]):
-                faults.append(FieldError(f"{path}.{name}", _found(instance, name), _EXPECTED[kind]))
+                faults.append(FieldError(f"{path}.{name}", _found(instance, name), EXPECTED[kind]))
         known = {*self.required, *self.optional}
         faults += [
             FieldError(f"{path}.{name}", _shown(instance[name]), "no such field") for name in instance if name not in known

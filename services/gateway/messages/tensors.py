@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from feature_repo.on_demand import TIME_INPUT
 from services.gateway.messages.problems import FieldError, Problem, invalid_request, malformed_json
 from services.gateway.messages.requests import MAX_INSTANCES, Instance, InstanceSchema, parse_leniently
 
@@ -56,17 +55,17 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
-    """Return each input's datatypes, the preferred one first. `TIME_INPUT` is the one that may be left out."""
+    """Return each input's datatypes, the preferred one first. The time is the one that may be left out."""
     return {
         **dict.fromkeys(schema.keys.values(), (KEY_TYPE,)),
         **dict.fromkeys(schema.numbers, (NUMBER_TYPE, "FP32", UNIX_TIME_TYPE)),
-        TIME_INPUT: (KEY_TYPE, UNIX_TIME_TYPE),
+        schema.time_input: (KEY_TYPE, UNIX_TIME_TYPE),
     }
 
 
 def tensors_of(schema: InstanceSchema) -> dict[str, object]:
     """Return the inputs and outputs as a model's metadata name them. A shape of -1 is any number of rows."""
-    optional = {TIME_INPUT: {"parameters": {"optional": True}}}
+    optional = {schema.time_input: {"parameters": {"optional": True}}}
     inputs = [
         {"name": name, "datatype": types[0], "shape": [-1], **optional.get(name, {})}
         for name, types in input_types(schema).items()
@@ -95,7 +94,9 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor]) -> Sequence[
     expected = input_types(schema)
     by_name = {tensor.name: tensor for tensor in tensors}
     faults = [
-        FieldError(f"inputs[{name}]", "nothing", "a tensor") for name in expected if name not in by_name and name != TIME_INPUT
+        FieldError(f"inputs[{name}]", "nothing", "a tensor")
+        for name in expected
+        if name not in by_name and name != schema.time_input
     ]
     length = max((len(_flat(tensor)) for tensor in tensors), default=0)
     if not 1 <= length <= MAX_INSTANCES:
@@ -110,7 +111,9 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor]) -> Sequence[
             faults.append(FieldError(f"inputs[{name}].shape", found, f"[{length}] or [{length}, 1], and as many values"))
     if faults:
         raise invalid_request(faults)
-    columns = {name: _column(tensor) for name, tensor in by_name.items()}
+    columns = {name: _flat(tensor) for name, tensor in by_name.items()}
+    if (time := by_name.get(schema.time_input)) is not None and time.datatype == UNIX_TIME_TYPE:
+        columns[time.name] = [_from_unix(value) for value in columns[time.name]]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     try:
         return schema.convert(rows)
@@ -121,13 +124,6 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor]) -> Sequence[
 def _flat(tensor: Tensor) -> list[Any]:
     """The values of an [n] or [n, 1] tensor, nested or already flat: the protocol allows both."""
     return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data]
-
-
-def _column(tensor: Tensor) -> list[Any]:
-    values = _flat(tensor)
-    if tensor.name == TIME_INPUT and tensor.datatype == UNIX_TIME_TYPE:
-        return [_from_unix(value) for value in values]
-    return values
 
 
 def _from_unix(value: object) -> object:

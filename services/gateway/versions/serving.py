@@ -12,6 +12,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError, OnnxScorer
 from dojo.core.spec.load import ModelSpec
+from feature_repo.catalog import SERVICES
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.sandbox.frames import ERROR, INVALID_SCORE
 from services.gateway.sandbox.sandbox import Sandbox
@@ -63,7 +64,7 @@ class _Described:
     """What a version's bundle says, checked against the spec.
 
     Raises:
-        CorruptBundleError: the bundle belongs to another model, or wants features that do not exist.
+        CorruptBundleError: the bundle belongs to another model, or wants features that do not exist, or inputs that callers do not send.
     """
 
     def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle) -> None:
@@ -73,6 +74,12 @@ class _Described:
         self.sha256 = sha256
         self.bundle = bundle
         self.plan = FeaturePlan(bundle)
+        sent = SERVICES[spec.feature_service].request
+        wanted = {*self.plan.request.numbers, self.plan.request.time_input, *(fields.entity for fields in self.plan.entities)}
+        if missing := wanted - {*sent.numbers, sent.time_input, *spec.entities}:
+            raise CorruptBundleError(
+                f"{bundle.feature_service} wants {sorted(missing)}, which callers of {spec.name} do not send"
+            )
 
 
 class ServedModel(_Described):

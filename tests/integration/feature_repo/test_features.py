@@ -30,7 +30,7 @@ from feature_repo.store import open_store
 from pipelines.features.materialize import materialize
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
-from tests.support.feature_reference import Payment, activity_at, outcomes_of, transactions_of
+from tests.support.feature_reference import Payment, activity_at, outcomes_of, streams_of, transactions_of
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
@@ -160,7 +160,7 @@ def every_entity(moment: datetime) -> pl.DataFrame:
 
 def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, workspace: Path) -> None:
     """What training gets at `moment` (computed anew from all events) is what serving gets now, for every entity and feature."""
-    build_offline(transactions_of(history), outcomes_of(history), workspace / "features", START.date(), moment.date())
+    build_offline(streams_of(history), workspace / "features", START.date(), moment.date())
     training = point_in_time_rows(
         open_store(workspace / "features", world.server.url, workspace / "registry.db"), SERVICE, every_entity(moment)
     )
@@ -174,7 +174,7 @@ def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, w
         for row in every_entity(moment).to_dicts()
     ]
     serving = world.online(requests, world.store.get_feature_service(SERVICE))
-    for feature in SERVICES[SERVICE]:
+    for feature in SERVICES[SERVICE].features:
         if feature == "amount":
             continue  # what the caller sends, on both sides
         expected = training[feature].cast(pl.Float64).to_list()
@@ -267,7 +267,7 @@ def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -
     events = events_of(payments)
 
     def applied(at_least: int) -> bool:
-        return sum(world.redis.zcard(f"dojo:window:customer:killed-{n}") for n in range(5)) >= at_least
+        return sum(world.redis.zcard(f"dojo:window:customer_activity:killed-{n}") for n in range(5)) >= at_least
 
     world.log.append(events[:1200])
     wait_until(lambda: applied(1), 20, "the first windows have changed", every=0.001)

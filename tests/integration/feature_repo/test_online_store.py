@@ -14,8 +14,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from feature_repo.catalog import CUSTOMER_ACTIVITY, CUSTOMER_DAILY, VIEWS
+from feature_repo.catalog import VIEWS
 from feature_repo.online_layout import ViewLayout, entity_key, event_moment, layout_of
+from feature_repo.shop import CUSTOMER_ACTIVITY, CUSTOMER_DAILY
 from tests.support.servers import RedisServer
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from tests.support.servers import MlflowServer
 
 pytestmark = pytest.mark.integration
 
-FEATURES = SERVICES[SERVICE]
+FEATURES = SERVICES[SERVICE].features
 HOUR = timedelta(hours=1)
 QUIET, DRIFTED = datetime(2030, 2, 1, tzinfo=UTC), datetime(2030, 2, 2, tzinfo=UTC)  # starts of two windows
 

@@ -16,21 +16,22 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.spec.load import load_spec
 from dojo.core.state.skew import SkewMeasurement, latest_skew
-from feature_repo import on_demand
-from feature_repo.catalog import SERVICES, VIEWS
+from feature_repo.catalog import REQUESTS, SERVICES, VIEWS
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from pipelines.features.skew import measure
 from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
+from tests.support.further_features import HABITS_V1
 from tests.support.payments import START, fill_lake, outcomes_of, payments, transactions_of
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 
 SERVICE = "fraud_detection_v1"
-FEATURES = SERVICES[SERVICE]
+FEATURES = SERVICES[SERVICE].features
+REQUEST = REQUESTS["payment"]
 DAY = START + timedelta(days=44)
 AS_OF = DAY + timedelta(days=1, hours=7)
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -43,8 +44,9 @@ class Shop:
         rows = payments(46)
         self.home = home
         fill_lake(home / "lake", rows, START + timedelta(days=46))
-        transactions, outcomes = transactions_of(rows), outcomes_of(rows)
-        build_offline(transactions, outcomes, home / "features", (START + timedelta(days=10)).date(), DAY.date())
+        transactions = transactions_of(rows)
+        streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes_of(rows)}
+        build_offline(streams, home / "features", (START + timedelta(days=10)).date(), DAY.date())
         today = pl.col("world_time").is_between(DAY, DAY + timedelta(days=1), closed="left")
         examples = transactions.filter(today).rename({"world_time": "event_timestamp"})
         store = open_store(home / "features", "redis://127.0.0.1:6379", home / "registry.db")
@@ -57,18 +59,18 @@ class Shop:
                 seen, left_on="event_timestamp", right_on=f"{view.name}_at", by=key, check_sortedness=False
             )
 
-    def lake(self, name: str, change: Change = lambda rows: rows) -> Lake:
+    def lake(self, name: str, change: Change = lambda rows: rows, features: tuple[str, ...] = FEATURES) -> Lake:
         """A lake with the day's predictions, `change`d."""
         root = self.home / name
         root.mkdir()
         for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
             (root / stream).symlink_to(self.home / "lake" / stream)
         lake = Lake(root)
-        lake.write(Stream.PREDICTIONS, predictions(change(self.served)), "part-1")
+        lake.write(Stream.PREDICTIONS, predictions(change(self.served), features), "part-1")
         return lake
 
 
-def predictions(served: pl.DataFrame) -> pl.DataFrame:
+def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> pl.DataFrame:
     def ages(row: dict[str, datetime]) -> str:
         seen = {view: row[f"{view}_at"] for view in VIEWS}
         return msgspec.json.encode(
@@ -89,8 +91,8 @@ def predictions(served: pl.DataFrame) -> pl.DataFrame:
             "entity_keys": [
                 msgspec.json.encode({"customer": row["customer_id"], "merchant": row["merchant_id"]}).decode() for row in rows
             ],
-            "feature_names": [list(FEATURES)] * len(rows),
-            "features": [[float(row[name]) for name in FEATURES] for row in rows],
+            "feature_names": [list(features)] * len(rows),
+            "features": [[float(row[name]) for name in features] for row in rows],
             "feature_age_seconds": [ages(row) for row in rows],
             "score": [0.1] * len(rows),
             "flagged": [False] * len(rows),
@@ -116,6 +118,18 @@ def test_a_serving_that_gives_what_training_gives_has_no_skew(shop: Shop) -> Non
     assert (found.differing, found.late, found.excused, found.examples) == ({}, {}, {}, ())
     assert shop.served["merchant_risk_30d"].sum() > 0
     assert shop.served["customer_tx_count_24h"].sum() > 0
+
+
+def test_a_service_that_computes_nothing_in_the_request_is_its_own_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No recorded events: a request that no payment has the id of is measured, too."""
+    monkeypatch.setitem(SERVICES, HABITS_V1.name, HABITS_V1)
+    strangers, counted = pl.lit("curl-") + pl.col("transaction_id"), HABITS_V1.features[2]
+    right = shop.lake("habits", lambda rows: rows.with_columns(strangers), HABITS_V1.features)
+    found = measure(right, "shop", HABITS_V1.name, DAY.date(), 200, AS_OF)
+    assert (found.sampled, found.rows, found.differing, found.excused) == (len(shop.served), 0, {}, {})
+    assert shop.served[counted].sum() > 0
+    wrong = shop.lake("more", lambda rows: rows.with_columns(pl.col(counted) + 1), HABITS_V1.features)
+    assert measure(wrong, "shop", HABITS_V1.name, DAY.date(), 200, AS_OF).differing == {counted: len(shop.served)}
 
 
 def test_cents_for_euros_are_found_in_every_request(shop: Shop) -> None:
@@ -156,12 +170,12 @@ def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop
         ),
     )
     # What the request-time formulas make of the stale rows.
-    wanted = on_demand.STORED_INPUTS
+    wanted = REQUEST.stored
     computed = [
-        on_demand.compute({**{n: row[n] for n in wanted}, "amount": row["amount"], "transaction_time": row["event_timestamp"].timestamp()})
+        REQUEST.compute({**{n: row[n] for n in wanted}, "amount": row["amount"], "transaction_time": row["event_timestamp"].timestamp()})
         for row in rows.to_dicts()
     ]  # fmt: skip
-    rows = rows.with_columns(pl.Series(name, [one[name] for one in computed]) for name in on_demand.FEATURES)
+    rows = rows.with_columns(pl.Series(f.name, [one[f.name] for one in computed]) for f in REQUEST.features)
     found = measured(shop.lake("stale", lambda _: rows))
     beyond = rows.filter(pl.col("event_timestamp") > published + timedelta(hours=12))
     late = rows.filter(after)
@@ -179,7 +193,7 @@ def test_what_says_itself_that_it_knew_less_is_left_out_and_counted(shop: Shop) 
         "transaction_id", [f"curl-{n}" if n >= len(shop.served) - 4 else t for n, t in enumerate(shop.served["transaction_id"])]
     )
     found = measured(shop.lake("degraded", lambda rows: rows.with_columns(degraded, strangers)))
-    assert found.excused == {"cold_start": 7, "features_default": 3, "arm_failed": 3, "no_payment": 4}
+    assert found.excused == {"cold_start": 7, "features_default": 3, "arm_failed": 3, "not_recorded": 4}
     assert (found.sampled, found.rows) == (len(shop.served) - 14, 0)
 
 

@@ -206,7 +206,7 @@ def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
     assert gated.after["parameters"] == []
     old, new = gated.after["training_sets"]["rows"]
     assert old == pytest.approx(new, rel=0.1), "24 days of the same shop each"
-    assert gated.after["training_sets"]["psi"].keys() == set(catalog.SERVICES["fraud_detection_v1"])
+    assert gated.after["training_sets"]["psi"].keys() == set(catalog.SERVICES["fraud_detection_v1"].features)
     assert {guard["name"] for guard in gated.after["guards"]} == {
         *("precision_at_1pct_fpr", "recall_at_50pct_precision", "calibration", "worst_segment", "latency", "size")
     }

@@ -12,16 +12,16 @@ import pytest
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.spec.load import load_specs
-from feature_repo import on_demand
-from feature_repo.catalog import VIEWS
+from feature_repo.catalog import REQUESTS, VIEWS
 from feature_repo.freshness import judge_freshness
+from feature_repo.shop import CUSTOMER_ACTIVITY
+from feature_repo.windows import online_row
 from pipelines.features import inputs, offline
 from pipelines.features.catalog_report import catalog_entries, search
 from pipelines.features.materialize import latest_midnight
 from services.materializer.loop import is_due, publishable
-from services.streamer import activity
 from services.streamer.windows import SlidingWindow
-from tests.support.feature_reference import Payment, outcomes_of, transactions_of
+from tests.support.feature_reference import Payment, outcomes_of, streams_of, transactions_of
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 MODELS = Path("models")
@@ -79,7 +79,7 @@ def test_only_days_whose_lake_files_changed_are_outdated(tmp_path: Path) -> None
 
     wanted = inputs.fingerprints(lake, first, last)
     assert inputs.outdated(store, wanted) == sorted(wanted)
-    offline.build_offline(transactions, outcomes, store, first, last)
+    offline.build_offline(streams_of(made), store, first, last)
     inputs.record_built(store, wanted)
     assert inputs.outdated(store, inputs.fingerprints(lake, first, last)) == []
 
@@ -105,7 +105,8 @@ def test_building_again_or_from_doubled_rows_writes_the_same_bytes(tmp_path: Pat
     transactions, outcomes = transactions_of(made), outcomes_of(made)
     shuffled = pl.concat([transactions, transactions]).sample(fraction=1.0, shuffle=True, seed=3)
     for name, rows in (("once", transactions), ("again", transactions), ("doubled", shuffled)):
-        offline.build_offline(rows, outcomes, tmp_path / name, date(2026, 1, 2), date(2026, 1, 6))
+        streams = {Stream.TRANSACTIONS: rows, Stream.OUTCOMES: outcomes}
+        offline.build_offline(streams, tmp_path / name, date(2026, 1, 2), date(2026, 1, 6))
     files = sorted(path.relative_to(tmp_path / "once") for path in (tmp_path / "once").rglob("*.parquet"))
     assert len(files) == 5 * len(VIEWS)
     for file in files:
@@ -117,15 +118,14 @@ def test_building_again_or_from_doubled_rows_writes_the_same_bytes(tmp_path: Pat
 def test_a_late_event_makes_a_row_newer_than_the_push_before_and_than_what_was_materialised() -> None:
     latest = NOON + timedelta(seconds=7)
     microseconds = int(latest.timestamp()) * 1_000_000
-    stamps = [activity.online_timestamp(SlidingWindow((microseconds,), (1,), revision)) for revision in (0, 1, 2)]
+    stamps = [SlidingWindow((microseconds,), (1,), revision).online_timestamp for revision in (0, 1, 2)]
     materialised = latest + timedelta(microseconds=1)
     assert stamps[0] == latest < materialised < stamps[1] < stamps[2]
 
 
 def test_windows_are_open_at_their_old_end() -> None:
     day, hour = 86_400_000_000, 3_600_000_000
-    window = SlidingWindow((0, 1, day - hour, day - hour + 1, day), (1, 10, 100, 1000, 10000), 0)
-    row = activity.customer_activity(window)
+    row = online_row(CUSTOMER_ACTIVITY, (0, 1, day - hour, day - hour + 1, day), (1, 10, 100, 1000, 10000))
     assert row["customer_last_tx_count_24h"] == 4  # the first is exactly 24 hours old
     assert row["customer_last_amount_1h"] == 110.0  # the third is exactly one hour old
     assert row["customer_last_amount_max_24h"] == 100.0
@@ -140,7 +140,7 @@ def test_every_feature_of_the_catalogue_is_complete_and_every_model_input_is_in_
         assert isinstance(entry.pii, bool)
     names = [entry.feature for entry in entries]
     assert len(names) == len(set(names))
-    assert set(on_demand.STORED_INPUTS) <= set(names)
+    assert all(set(request.stored) <= set(names) for request in REQUESTS.values())
     read = {entry.feature for entry in entries if "fraud_detection" in entry.models}
     assert read == set(names)  # nothing is computed for nobody
     assert all(VIEWS[entry.view].pii == entry.pii for entry in entries if entry.view in VIEWS)

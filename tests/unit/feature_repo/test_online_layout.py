@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from feature_repo.catalog import MERCHANT_ACTIVITY
 from feature_repo.online_layout import (
     MalformedValueError,
     ViewLayout,
@@ -14,6 +13,7 @@ from feature_repo.online_layout import (
     event_moment,
     layout_of,
 )
+from feature_repo.shop import MERCHANT_ACTIVITY
 
 TIME = datetime(2018, 6, 15, 6, 0, 0, 1, tzinfo=UTC)  # a microsecond past the second
 LAYOUT = ViewLayout("view", ["a", "b", "c"])

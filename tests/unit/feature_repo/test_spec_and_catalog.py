@@ -20,12 +20,17 @@ def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None
         (
             "    maximum: 7d",
             "    maximum: 30d",
-            r"label.delay.maximum: 30d is longer than LABEL_DELAY in feature_repo/catalog.py, 7d",
+            "label.delay.maximum: 30d is longer than features wait for its labels, 7d",
         ),
         (
             "feature_service: fraud_detection_v1",
             "feature_service: fraud_v9",
             "feature_service: fraud_v9 is not one of fraud_detection_v1",
+        ),
+        (
+            "  event: transactions",
+            "  event: clicks",
+            "label.event: clicks is not transactions, where requests of fraud_detection_v1 are recorded",
         ),
         ("entities: [customer, merchant]", "entities: [customer, shop]", "entities: no shop; there are customer, merchant"),
     ],
@@ -49,6 +54,11 @@ def test_personal_keys_are_those_of_views_about_one_person() -> None:
         ("n_estimators: 200", "n_estimatorz: 200", "n_estimatorz: unknown"),
         ("learning_rate: 0.05", "learning_rate: .nan", "learning_rate: expected a number"),
         ("latency_slo: 50ms", "latency_slo: 10d", "latency_slo must not exceed deadline"),
+        (
+            "  event: transactions",
+            "  event: clicks",
+            "label.event: clicks is not transactions, where requests of fraud_detection_v1 are recorded",
+        ),
         ("entities: [customer, merchant]", "entities: [customer, customer]", "entities must differ"),
     ],
 )

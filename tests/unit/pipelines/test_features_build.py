@@ -10,6 +10,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from feature_repo.catalog import VIEWS
+from feature_repo.shop.payments import FRAUD_LABELS
 from pipelines.features import inputs, offline
 from pipelines.features.materialize import build_days
 from tests.support.payments import START, fill_lake, outcomes_of, payments, transactions_of
@@ -35,7 +36,8 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
     assert build_days(lake, store, AS_OF) == (0, 0)
 
     at_once = tmp_path / "at_once"
-    offline.build_offline(transactions_of(rows), outcomes_of(rows), at_once, DAYS[0], DAYS[-1])
+    streams = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    offline.build_offline(streams, at_once, DAYS[0], DAYS[-1])
     for view in VIEWS:
         for day in DAYS:
             found, expected = (pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once))
@@ -48,3 +50,14 @@ def test_progress_grows_over_all_blocks_and_ends_at_the_whole(tmp_path: Path) ->
     build_days(lake, tmp_path / "features", AS_OF, lambda _what, share: shares.append(share))
     assert shares == sorted(set(shares))
     assert shares[-1] == pytest.approx(1.0)
+
+
+def test_one_models_outcomes_never_count_as_anothers() -> None:
+    rows = payments(20, per_day=20)
+    alone = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    fraud = alone[Stream.OUTCOMES].with_columns(model=pl.lit("fraud_detection"))
+    other = fraud.with_columns(model=pl.lit("returns"), label=1 - pl.col("label"))
+    mixed = {**alone, Stream.OUTCOMES: pl.concat([other, fraud])}
+    assert FRAUD_LABELS.labels_of == "fraud_detection"
+    found, expected = (offline.source_rows(streams, VIEWS.values()) for streams in (mixed, alone))
+    assert all(found[source].equals(expected[source]) for source in expected)

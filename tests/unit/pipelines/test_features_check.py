@@ -15,7 +15,7 @@ from pipelines.training.errors import InvalidDataError
 from tests.support.payments import small_spec, with_checks
 
 SPEC = small_spec("checked")
-FEATURES = catalog.SERVICES[SPEC.feature_service]
+FEATURES = catalog.SERVICES[SPEC.feature_service].features
 STORED = [feature.name for view in catalog.views_of(SPEC.feature_service) for feature in view.features]
 ROWS = 6000
 

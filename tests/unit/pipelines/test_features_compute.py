@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.catalog import VIEWS
-from pipelines.features import batch, compute, streaming
+from feature_repo.shop import CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY
+from feature_repo.shop.batch import customer_daily, merchant_daily
+from feature_repo.shop.merchants import MERCHANT_MEMORY_DAYS
+from feature_repo.views import published_at
+from feature_repo.windows import JUST_AFTER, offline_rows
 from tests.support.feature_reference import (
     Payment,
     activity_at,
@@ -62,10 +66,10 @@ def same(found: dict[str, float], expected: dict[str, float]) -> bool:
 @settings(max_examples=25, deadline=None)
 @given(payments())
 def test_customer_days_equal_the_catalogue_spelled_out(made: list[Payment]) -> None:
-    found = rows_by(compute.customer_daily(transactions_of(made), DAYS), "customer_id")
+    found = rows_by(customer_daily(transactions_of(made), DAYS), "customer_id")
     for day in DAYS:
         for customer in "abc":
-            row = found.get((customer, batch.published_at(day)))
+            row = found.get((customer, published_at(day)))
             expected = customer_at(made, customer, day)
             assert same(row if row is not None else dict.fromkeys(expected, 0.0), expected), (customer, day)
 
@@ -73,10 +77,10 @@ def test_customer_days_equal_the_catalogue_spelled_out(made: list[Payment]) -> N
 @settings(max_examples=25, deadline=None)
 @given(payments())
 def test_merchant_days_equal_the_catalogue_spelled_out(made: list[Payment]) -> None:
-    found = rows_by(compute.merchant_daily(transactions_of(made), outcomes_of(made), DAYS), "merchant_id")
+    found = rows_by(merchant_daily(transactions_of(made), outcomes_of(made), DAYS), "merchant_id")
     for day in DAYS:
         for merchant in "xy":
-            row = found.get((merchant, batch.published_at(day)))
+            row = found.get((merchant, published_at(day)))
             seen = any(p.merchant_id == merchant and p.time.date() < day for p in made)
             assert (row is not None) == seen, (merchant, day)
             if row is not None:
@@ -86,11 +90,10 @@ def test_merchant_days_equal_the_catalogue_spelled_out(made: list[Payment]) -> N
 @settings(max_examples=40, deadline=None)
 @given(payments())
 def test_activity_equals_the_catalogue_spelled_out(made: list[Payment]) -> None:
-    for view, key in ((compute.customer_activity, "customer_id"), (compute.merchant_activity, "merchant_id")):
-        found = rows_by(view(transactions_of(made)), key)
-        expected = {
-            (getattr(p, key), p.time + streaming.JUST_AFTER): activity_at(made, key, getattr(p, key), p.time) for p in made
-        }
+    for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
+        key = view.key
+        found = rows_by(offline_rows(view, transactions_of(made)), key)
+        expected = {(getattr(p, key), p.time + JUST_AFTER): activity_at(made, key, getattr(p, key), p.time) for p in made}
         assert found.keys() == expected.keys()
         assert all(same(found[at], expected[at]) for at in expected)
 
@@ -113,33 +116,31 @@ def test_no_value_comes_from_after_its_time(made: list[Payment], future: list[Pa
         if p.time >= cut
     ]
     before, after = transactions_of(made), transactions_of(changed)
-    assert compute.customer_daily(before, days).equals(compute.customer_daily(after, days))
-    assert compute.merchant_daily(before, outcomes_of(made), days).equals(
-        compute.merchant_daily(after, outcomes_of(changed), days)
-    )
-    for view in (compute.customer_activity, compute.merchant_activity):
+    assert customer_daily(before, days).equals(customer_daily(after, days))
+    assert merchant_daily(before, outcomes_of(made), days).equals(merchant_daily(after, outcomes_of(changed), days))
+    for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
         early = pl.col("event_timestamp") <= cut
-        assert view(before).filter(early).equals(view(after).filter(early))
+        assert offline_rows(view, before).filter(early).equals(offline_rows(view, after).filter(early))
 
 
 @settings(max_examples=15, deadline=None)
 @given(payments(), st.sampled_from(DAYS))
 def test_a_day_computed_alone_equals_the_same_day_of_a_long_run(made: list[Payment], day: date) -> None:
     for alone, long in (
-        (compute.customer_daily(transactions_of(made), [day]), compute.customer_daily(transactions_of(made), DAYS)),
+        (customer_daily(transactions_of(made), [day]), customer_daily(transactions_of(made), DAYS)),
         (
-            compute.merchant_daily(transactions_of(made), outcomes_of(made), [day]),
-            compute.merchant_daily(transactions_of(made), outcomes_of(made), DAYS),
+            merchant_daily(transactions_of(made), outcomes_of(made), [day]),
+            merchant_daily(transactions_of(made), outcomes_of(made), DAYS),
         ),
     ):
-        assert alone.equals(long.filter(pl.col("event_timestamp") == batch.published_at(day)))
+        assert alone.equals(long.filter(pl.col("event_timestamp") == published_at(day)))
 
 
 def test_an_outcome_that_comes_after_the_label_delay_counts_from_the_midnight_after_it() -> None:
     paid = START + timedelta(hours=12)
     made = [Payment("t1", "a", "x", paid, 500, 1, paid + timedelta(days=9))]
     days = [date(2026, 1, day) for day in range(1, 15)]
-    found = rows_by(compute.merchant_daily(transactions_of(made), outcomes_of(made), days), "merchant_id")
+    found = rows_by(merchant_daily(transactions_of(made), outcomes_of(made), days), "merchant_id")
     risk = {at.date(): row["merchant_risk_30d"] for (_, at), row in found.items()}
     assert risk[date(2026, 1, 9)] == 0.0  # the delay is over, the label is not here
     assert risk[date(2026, 1, 10)] == 0.0  # it arrives at noon of this day
@@ -148,9 +149,9 @@ def test_an_outcome_that_comes_after_the_label_delay_counts_from_the_midnight_af
 
 def test_a_merchant_is_forgotten_with_one_last_row_of_zeros() -> None:
     made = [Payment("t1", "a", "x", START, 500, 1, START + timedelta(days=1))]
-    days = [START.date() + timedelta(days=d) for d in range(batch.MERCHANT_MEMORY_DAYS + 10)]
-    rows = compute.merchant_daily(transactions_of(made), outcomes_of(made), days)
-    assert rows.height == batch.MERCHANT_MEMORY_DAYS + 1
+    days = [START.date() + timedelta(days=d) for d in range(MERCHANT_MEMORY_DAYS + 10)]
+    rows = merchant_daily(transactions_of(made), outcomes_of(made), days)
+    assert rows.height == MERCHANT_MEMORY_DAYS + 1
     last_but_one, last = rows.drop("merchant_id", "event_timestamp").tail(2).rows()
     assert set(last) == {0.0}
     assert 90.0 in last_but_one
@@ -159,10 +160,10 @@ def test_a_merchant_is_forgotten_with_one_last_row_of_zeros() -> None:
 def test_without_transactions_every_view_is_empty_and_has_its_columns() -> None:
     none = transactions_of([])
     computed = {
-        "customer_daily": compute.customer_daily(none, DAYS),
-        "merchant_daily": compute.merchant_daily(none, outcomes_of([]), DAYS),
-        "customer_activity": compute.customer_activity(none),
-        "merchant_activity": compute.merchant_activity(none),
+        "customer_daily": customer_daily(none, DAYS),
+        "merchant_daily": merchant_daily(none, outcomes_of([]), DAYS),
+        "customer_activity": offline_rows(CUSTOMER_ACTIVITY, none),
+        "merchant_activity": offline_rows(MERCHANT_ACTIVITY, none),
     }
     for name, frame in computed.items():
         assert frame.is_empty()
@@ -174,7 +175,7 @@ def test_a_streak_ends_after_ten_days_without_fraud(gap_days: int, streak_began:
     times = [START, START + timedelta(days=gap_days)]
     made = [Payment(f"t{n}", "a", "x", at, 500, 1, at + timedelta(days=1)) for n, at in enumerate(times)]
     day = date(2026, 1, 25)
-    (row,) = compute.merchant_daily(transactions_of(made), outcomes_of(made), [day]).to_dicts()
+    (row,) = merchant_daily(transactions_of(made), outcomes_of(made), [day]).to_dicts()
     assert row["merchant_streak_age_days"] == (day - streak_began).days
     assert row["merchant_fraud_age_days"] == (day - times[1].date()).days
 
@@ -183,7 +184,7 @@ def test_streaming_windows_are_open_at_their_old_end_and_closed_at_the_new_one()
     latest = START + timedelta(days=2)
     ages = [timedelta(days=1), timedelta(hours=23), timedelta(hours=1), timedelta(minutes=59), timedelta(0), timedelta(0)]
     made = [Payment(f"t{n}", "a", "x", latest - age, 10**n, 0, None) for n, age in enumerate(ages)]
-    row = compute.customer_activity(transactions_of(made)).row(-1, named=True)
+    row = offline_rows(CUSTOMER_ACTIVITY, transactions_of(made)).row(-1, named=True)
     assert row["customer_last_tx_count_24h"] == 5  # the first is exactly a day old
     assert row["customer_last_tx_count_1h"] == 3  # the third is exactly an hour old
     assert row["customer_last_amount_1h"] == pytest.approx((1_000 + 10_000 + 100_000) / 100)

@@ -38,7 +38,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str])
         "3": make_failing_bundle(directory / "3"),
         "4": make_slow_bundle(directory / "4", 0.3),
         "5": make_slow_bundle(directory / "5", math.inf),
-        "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE]))[:-3]),
+        "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE].features))[:-3]),
         "7": make_failing_bundle(directory / "7", fails_from=50.0),
         "8": make_slow_bundle(directory / "8", math.inf, slow_from=-10.0),  # its parity rows' amounts are above
     }

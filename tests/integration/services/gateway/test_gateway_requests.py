@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.events.types import Prediction
-from feature_repo import catalog, on_demand
+from feature_repo import catalog
 from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.support.bundles import cache_bundle
 from tests.support.gateways import GatewayServer, logged_predictions
@@ -61,8 +61,8 @@ def test_a_known_entity_is_scored_on_feasts_values_and_logged_exactly(
         for feature in view.features
     }
     at = WORLD_NOW.timestamp() - 1800
-    expected = stored | on_demand.compute({**stored, "amount": 81.5, "transaction_time": at})
-    assert list(event.features) == list(catalog.SERVICES["fraud_detection_v1"])
+    expected = stored | catalog.REQUESTS["payment"].compute({**stored, "amount": 81.5, "transaction_time": at})
+    assert list(event.features) == list(catalog.SERVICES["fraud_detection_v1"].features)
     assert event.features == pytest.approx({name: expected[name] for name in event.features}, rel=1e-6)
     assert set(event.feature_age_seconds) == set(catalog.VIEWS)
     for age in event.feature_age_seconds.values():

@@ -12,21 +12,28 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 
 from dojo.core.settings import Settings
-from dojo.core.spec.load import load_spec
+from dojo.core.spec.load import SpecError, load_spec
+from feature_repo import catalog
 from services.gateway.app import build
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.requests import MAX_INSTANCES, InstanceSchema
 from services.gateway.messages.tensors import decode_request, instances_of
+from tests.support.further_features import PULSE, SERVICES, write_specs
 
 SCHEMA = InstanceSchema(load_spec(Path("models/fraud_detection.yaml")))
-PREDICT, INFER = "/v1/models/{model}:predict", "/v2/models/{model}/infer"
+PREDICT, INFER = "/v1/models/fraud_detection:predict", "/v2/models/fraud_detection/infer"
 
 Document = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    app = build(Settings(home=tmp_path_factory.mktemp("home")))
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for service in SERVICES:
+            patch.setitem(catalog.SERVICES, service.name, service)
+        patch.setitem(catalog.VIEWS, PULSE.name, PULSE)
+        app = build(Settings(home=home, models_dir=write_specs(home / "models")))
     found: Document = json.loads(json.dumps(app.openapi()))
     assert json.loads(json.dumps(app.openapi())) == found, "the second answer is the first"
     return found
@@ -59,9 +66,28 @@ def operations(document: Document) -> Iterator[tuple[str, Document]]:
 def test_the_document_is_valid_openapi(document: Document) -> None:
     """Also that each `{name}` of a path is a parameter: without them no client can be generated."""
     openapi_spec_validator.validate(document)
-    assert document["paths"][PREDICT]["post"]["parameters"][0]["schema"]["enum"] == ["fraud_detection"]
-    versioned = document["paths"]["/v2/models/{model}/versions/{version}/ready"]["get"]["parameters"]
-    assert [parameter["name"] for parameter in versioned] == ["model", "version"]
+    versioned = document["paths"]["/v2/models/fraud_detection/versions/{version}/ready"]["get"]["parameters"]
+    assert [parameter["name"] for parameter in versioned] == ["version"]
+
+
+def test_each_model_has_paths_and_schemas_of_its_own(document: Document) -> None:
+    fields = {}
+    for model in ("fraud_detection", "returns", "habits"):
+        reference = body_schema(document, f"/v1/models/{model}:predict")["$ref"].rpartition("/")[2]
+        instances = document["components"]["schemas"][reference]["properties"]["instances"]["items"]["$ref"].rpartition("/")[2]
+        fields[model] = set(document["components"]["schemas"][instances]["properties"])
+    assert fields == {
+        "fraud_detection": {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"},
+        "returns": {"customer_id", "items", "checkout_time", "request_id"},
+        "habits": {"customer_id", "request_time", "request_id"},
+    }
+    assert not [path for path in document["paths"] if "{model}" in path]
+
+
+def test_a_model_whose_feature_service_is_unknown_is_refused_with_what_there_is() -> None:
+    spec = load_spec(Path("models/fraud_detection.yaml")).model_copy(update={"feature_service": "fraud_detection_v9"})
+    with pytest.raises(SpecError, match="'fraud_detection_v9' is not in the catalogue, which has fraud_detection_v1"):
+        InstanceSchema(spec)
 
 
 def test_every_example_is_what_its_schema_says(document: Document) -> None:

@@ -3,31 +3,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
-from dojo.core.registry.bundle import Bundle, CorruptBundleError
+from dojo.core.registry.bundle import Bundle, CorruptBundleError, OnnxScorer
+from dojo.core.spec.load import load_spec
 from feature_repo import catalog
 from feature_repo.online_layout import MalformedValueError, ViewLayout, layout_of
 from services.gateway.features.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from services.gateway.features.lookup import FeaturePlan, FeatureSource
 from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStoreUnavailableError
+from services.gateway.versions.serving import ServedModel
+from tests.support.further_features import HABITS_V1
 
 SERVICE = "fraud_detection_v1"
 
 
-def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE], service: str = SERVICE) -> FeaturePlan:
-    return FeaturePlan(
-        Bundle(
-            model="m",
-            feature_service=service,
-            features=features,
-            stored_defaults={"customer_tx_count_30d": 4.0, "customer_amount_mean_30d": 50.0},
-            threshold=0.5,
-            trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
-            sha256={},
-        )
+def plan_bundle(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE) -> Bundle:
+    return Bundle(
+        model="m",
+        feature_service=service,
+        features=features,
+        stored_defaults={"customer_tx_count_30d": 4.0, "customer_amount_mean_30d": 50.0},
+        threshold=0.5,
+        trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
+        sha256={},
     )
+
+
+def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE) -> FeaturePlan:
+    return FeaturePlan(plan_bundle(features, service))
 
 
 class DictionaryStore:
@@ -93,6 +101,17 @@ def test_a_version_that_wants_what_the_catalogue_lacks_is_refused() -> None:
         plan(("amount", "shoe_size"))
     with pytest.raises(CorruptBundleError, match="fraud_detection_v9"):
         plan(service="fraud_detection_v9")
+
+
+def test_a_version_whose_service_wants_what_callers_do_not_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(catalog.SERVICES, HABITS_V1.name, HABITS_V1)
+    spec = load_spec(Path("models/fraud_detection.yaml"))
+    bundle = msgspec.structs.replace(plan_bundle(), model=spec.name)
+    scorer = cast("OnnxScorer", None)  # nothing is scored
+    assert ServedModel(spec, "1", "0", bundle, scorer).plan.features == bundle.features
+    changed = spec.model_copy(update={"feature_service": HABITS_V1.name, "entities": ("customer",)})
+    with pytest.raises(CorruptBundleError, match=r"wants \['amount', 'merchant', 'transaction_time'\], which callers of fraud"):
+        ServedModel(changed, "1", "0", bundle, scorer)
 
 
 def test_the_breaker_opens_after_failures_in_a_row_and_closes_on_a_success() -> None:

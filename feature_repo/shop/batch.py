@@ -6,27 +6,17 @@ A midnight's rows depend on nothing but what lies before it, so a day computed a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import polars as pl
 
-from feature_repo.catalog import CUSTOMER_DAILY, DAYS_CAP, LABEL_DELAY, MERCHANT_DAILY, PUBLISH_DELAY, STREAK_GAP_DAYS
-from pipelines.features.columns import CENTS_PER_EURO, as_view, cents, in_euro
-
-# Whose labels a merchant's known fraud is counted from.
-LABELS_OF = "fraud_detection"
+from feature_repo.columns import as_view, scaled, unscaled
+from feature_repo.shop.customers import CUSTOMER_DAILY, CUSTOMER_MEMORY_DAYS
+from feature_repo.shop.merchants import DAYS_CAP, MERCHANT_DAILY, MERCHANT_MEMORY_DAYS, STREAK_GAP_DAYS
+from feature_repo.shop.payments import CENTS_PER_EURO, LABEL_DELAY
+from feature_repo.views import published_at
 
 LABEL_DELAY_DAYS = LABEL_DELAY.days
-
-# An entity without a transaction for this many days is forgotten: one last row of zeros, the same as an unknown one. It is
-# the longest look back of any of its features, so forgetting changes nothing but `DAYS_CAP` ("never") into 0.
-CUSTOMER_MEMORY_DAYS = LABEL_DELAY_DAYS + 30
-MERCHANT_MEMORY_DAYS = int(DAYS_CAP) + STREAK_GAP_DAYS + 1
-
-
-def published_at(day: date) -> datetime:
-    """When the batch features of `day`'s midnight become visible."""
-    return datetime.combine(day, time(), UTC) + PUBLISH_DELAY
 
 
 def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
@@ -40,7 +30,11 @@ def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataF
     """
     by_day = (
         transactions.lazy()
-        .select(pl.col("customer_id").cast(pl.Categorical), day=pl.col("world_time").dt.date(), cents=cents())
+        .select(
+            pl.col("customer_id").cast(pl.Categorical),
+            day=pl.col("world_time").dt.date(),
+            cents=scaled("amount", CENTS_PER_EURO),
+        )
         .group_by("customer_id", "day")
         .agg(
             pl.len().cast(pl.Int64).alias("count"),
@@ -73,9 +67,9 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
         pl.lit(published_at(midnight)).alias("event_timestamp"),
         *(pl.col(f"count_{days}").alias(f"customer_tx_count_{days}d") for days in (1, 7, 30)),
         *(_ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(f"customer_amount_mean_{days}d") for days in (1, 7, 30)),
-        in_euro(variance_30.sqrt()).alias("customer_amount_std_30d"),
-        in_euro(pl.col("max_7")).alias("customer_amount_max_7d"),
-        in_euro(pl.col("max_settled")).alias("customer_amount_max_30d_settled"),
+        unscaled(variance_30.sqrt(), CENTS_PER_EURO).alias("customer_amount_std_30d"),
+        unscaled(pl.col("max_7"), CENTS_PER_EURO).alias("customer_amount_max_7d"),
+        unscaled(pl.col("max_settled"), CENTS_PER_EURO).alias("customer_amount_max_30d_settled"),
     )
 
 
@@ -84,7 +78,7 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
 
     Args:
         transactions: lake columns, unique by transaction_id; reaching back MERCHANT_MEMORY_DAYS + 1 days before the first day.
-        outcomes: lake columns, unique by transaction_id; those that arrive after a midnight do not count at it.
+        outcomes: lake columns, unique by request_id; those that arrive after a midnight do not count at it.
 
     Returns:
         merchant_id, event_timestamp, features (Float64); a row per midnight and merchant seen within the memory.
@@ -123,8 +117,7 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
 
     That is when the label delay is over for the whole day of the transaction, and the outcome has arrived.
     """
-    own = outcomes.filter(pl.col("model") == LABELS_OF)
-    arrived = own.select(transaction_id="request_id", label="label", arrival=pl.col("world_time").dt.date())
+    arrived = outcomes.select(transaction_id="request_id", label="label", arrival=pl.col("world_time").dt.date())
     delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
     return transactions.join(arrived, on="transaction_id", how="left").with_columns(
         pl.when(pl.col("arrival").is_not_null())

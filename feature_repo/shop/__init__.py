@@ -1,0 +1,24 @@
+"""The shop's features. `payments` are the events, `customers` and `merchants` the views, `batch` computes the daily ones in Polars,
+`request` is what is computed in the request.
+
+A module of features has `VIEWS` and `SERVICES`; the catalogue takes them from here.
+"""
+
+from __future__ import annotations
+
+from feature_repo.services import FeatureService
+from feature_repo.shop.customers import CUSTOMER_ACTIVITY, CUSTOMER_DAILY
+from feature_repo.shop.merchants import MERCHANT_ACTIVITY, MERCHANT_DAILY
+from feature_repo.shop.payments import OWNER
+from feature_repo.shop.request import PAYMENT
+
+VIEWS = (CUSTOMER_DAILY, MERCHANT_DAILY, CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY)
+
+SERVICES = (
+    FeatureService(
+        name="fraud_detection_v1",
+        owner=OWNER,
+        features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names, *(feature.name for feature in PAYMENT.features)),
+        request=PAYMENT,
+    ),
+)

@@ -1,0 +1,54 @@
+"""Payments: the events that the shop's features are computed from, and the features that both of a payment's parties have."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from dojo.core.events.types import Stream
+from feature_repo.views import MOMENT_UNIT, EventSource, Feature, Window
+
+OWNER = "payments-risk"
+
+PAYMENTS = EventSource(
+    stream=Stream.TRANSACTIONS,
+    key="transaction_id",
+    columns=("transaction_id", "customer_id", "merchant_id", "world_time", "amount"),
+)
+
+CENTS_PER_EURO = 100
+
+# Merchant risk looks only at payments whose label has certainly arrived: those older than the label delay's maximum.
+LABEL_DELAY = timedelta(days=7)
+
+FRAUD_LABELS = EventSource(
+    stream=Stream.OUTCOMES,
+    key="request_id",
+    columns=("request_id", "label", "world_time"),
+    labels_of="fraud_detection",
+    settled_after=LABEL_DELAY,
+)
+
+DAILY_SLA = timedelta(hours=36)  # a day plus half a day: one late job is noticed before a second is missed
+
+# What a name ends with -> length, and how people say it.
+PERIODS = {"1h": (timedelta(hours=1), "hour"), "24h": (timedelta(hours=24), "24 hours")}
+
+
+def daily_counts(party: str) -> tuple[Feature, ...]:
+    text = f"The {party}'s transactions in the {{}} days before midnight."
+    return tuple(Feature(f"{party}_tx_count_{days}d", "transactions", text.format(days)) for days in (1, 7, 30))
+
+
+def activity(party: str, *periods: str) -> tuple[Feature, ...]:
+    """The time of the party's latest payment, and count and sum of those in each period up to it."""
+    latest = f"When the {party}'s latest transaction was made."
+    features = [Feature(f"{party}_last_tx_time", MOMENT_UNIT, latest, Window("latest_time"))]
+    for period in periods:
+        length, said = PERIODS[period]
+        count = f"Transactions in the {said} up to and with the latest one."
+        amount = f"Sum of amounts in the {said} up to and with the latest transaction."
+        features += [
+            Feature(f"{party}_last_tx_count_{period}", "transactions", count, Window("count", length)),
+            Feature(f"{party}_last_amount_{period}", "euro", amount, Window("sum", length)),
+        ]
+    return tuple(features)

@@ -1,0 +1,110 @@
+"""Models with different inputs, side by side in one gateway: each has its own feature service, two of them from outside feature_repo/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from dojo.core.events.types import Prediction
+from feature_repo.online_layout import ViewLayout, entity_key
+from tests.integration.services.gateway.conftest import WORLD_NOW
+from tests.support.bundles import cache_bundle, make_bundle
+from tests.support.further_features import HABITS_V1, PULSE, RETURNS_V1, write_specs
+from tests.support.gateways import GatewayServer, logged_predictions
+from tests.support.online_rows import stored_value
+from tests.support.servers import RedisServer, wait_until
+
+pytestmark = pytest.mark.integration
+
+FRAUD = {"customer_id": "c1", "merchant_id": "m2", "amount": 81.5}
+RETURNS = {"customer_id": "c1", "items": 4}
+HABITS = {"customer_id": "c1"}
+PULSE_VALUES = [WORLD_NOW.timestamp() - 60, 3.0, 12.5, 40.25]
+
+
+@pytest.fixture
+def gateway(breakable_redis: RedisServer, bundle: tuple[Path, str], tmp_path: Path) -> Iterator[GatewayServer]:
+    """A gateway of three models, with a row of the further view for c1."""
+    specs, modules = write_specs(tmp_path / "models"), "tests.support.further_features"
+    gateway = GatewayServer(tmp_path, breakable_redis.url, models_dir=specs, feature_modules=modules)
+    cache_bundle(gateway.home, *bundle)
+    for name, service in (("returns", RETURNS_V1), ("habits", HABITS_V1)):
+        made = make_bundle(tmp_path / name, name, features=service.features, service=service.name)
+        cache_bundle(gateway.home, tmp_path / name, made, model=name)
+    row = ViewLayout(PULSE.name, PULSE.names).pack(WORLD_NOW - timedelta(minutes=1), PULSE_VALUES)
+    Redis.from_url(breakable_redis.url).hset(entity_key("customer", "c1"), PULSE.name, row)  # type: ignore[arg-type]
+    gateway.start()
+    yield gateway
+    gateway.stop()
+
+
+def logged(redis: RedisServer, answer: dict[str, Any]) -> Prediction:
+    def found() -> list[Prediction]:
+        return [event for event in logged_predictions(redis.url) if event.prediction_id == answer["prediction_id"]]
+
+    wait_until(lambda: len(found()) == 1, 10, "the answer is logged")
+    return found()[0]
+
+
+def refused(gateway: GatewayServer, model: str, instance: dict[str, object]) -> list[str]:
+    status, problem, _ = gateway.request("POST", f"/v1/models/{model}:predict", {"instances": [instance]})
+    assert status == 422, problem
+    return sorted(error["field"].removeprefix("instances[0].") for error in problem["errors"])
+
+
+def test_each_model_takes_its_own_inputs_and_scores_its_own_features(
+    gateway: GatewayServer, breakable_redis: RedisServer
+) -> None:
+    fraud, returns, habits = (
+        gateway.predict(instance, model=model)[0]
+        for model, instance in (("fraud_detection", FRAUD), ("returns", RETURNS), ("habits", HABITS))
+    )
+    assert [answer["degraded"] for answer in (fraud, returns, habits)] == [None, None, None]
+    assert logged(breakable_redis, fraud).features["amount"] == 81.5
+    event = logged(breakable_redis, returns)
+    assert event.features == {"items": 4.0, "items_per_visit": 1.0, "pulse_sum_2h": 12.5}  # 4 / (3 + 1)
+    assert event.entity_keys == {"customer": "c1"}
+    assert event.feature_age_seconds == {"customer_pulse": 60.0}
+    event = logged(breakable_redis, habits)
+    assert event.features == {name: stored_value(name, 1) for name in HABITS_V1.features}
+
+    assert refused(gateway, "returns", {**FRAUD}) == ["amount", "items", "merchant_id"]
+    assert refused(gateway, "fraud_detection", {**RETURNS}) == ["amount", "items", "merchant_id"]
+    assert refused(gateway, "habits", {**HABITS, "items": 4}) == ["items"]
+    for model, instance, time in (("returns", RETURNS, "checkout_time"), ("habits", HABITS, "request_time")):
+        assert gateway.predict({**instance, time: "2018-06-15T11:30:00Z"}, model=model)[0]["degraded"] is None
+        assert refused(gateway, model, {**instance, "transaction_time": "2018-06-15T11:30:00Z"}) == ["transaction_time"]
+
+
+def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> None:
+    document = gateway.request("GET", "/openapi.json")[1]
+    for model, fields in (
+        ("fraud_detection", {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"}),
+        ("returns", {"customer_id", "items", "checkout_time", "request_id"}),
+        ("habits", {"customer_id", "request_time", "request_id"}),
+    ):
+        content = document["paths"][f"/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
+        instances = _resolved(document, _resolved(document, content["schema"])["properties"]["instances"]["items"])
+        assert set(instances["properties"]) == fields
+        assert set(content["example"]["instances"][0]) == fields
+        tensors = gateway.request("GET", f"/v2/models/{model}")[1]["inputs"]
+        assert {tensor["name"] for tensor in tensors} == fields - {"request_id"}
+
+
+def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def test_columns_reach_a_model_under_its_own_names(gateway: GatewayServer) -> None:
+    columns = [("customer_id", "BYTES", "c1"), ("items", "FP64", 4.0), ("checkout_time", "INT64", 1529062200)]
+    inputs = [{"name": name, "shape": [1], "datatype": kind, "data": [value]} for name, kind, value in columns]
+    assert gateway.request("POST", "/v2/models/returns/infer", {"inputs": inputs})[0] == 200
+    status, problem, _ = gateway.request("POST", "/v2/models/habits/infer", {"inputs": inputs})
+    assert status == 422
+    assert sorted(error["field"] for error in problem["errors"]) == ["inputs[checkout_time]", "inputs[items]"]

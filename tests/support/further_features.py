@@ -1,0 +1,74 @@
+"""Features that another team could bring: a module that DOJO_FEATURE_MODULES names. One streaming view, two services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from dojo.core.events.types import Stream
+from feature_repo.services import Choose, FeatureService, RequestFeatures, choose_scalar
+from feature_repo.shop import CUSTOMER_DAILY
+from feature_repo.shop.payments import PAYMENTS
+from feature_repo.views import EventSource, Feature, StreamingView, Window
+
+# A second view of an entity that has one, with other windows.
+PULSE = StreamingView(
+    name="customer_pulse",
+    entity="customer",
+    owner="checkout",
+    sources=(PAYMENTS,),
+    value="amount",
+    scale=100,
+    freshness_sla=timedelta(hours=1),
+    pii=True,
+    description="The customer's last minutes, as of the latest transaction.",
+    features=(
+        Feature("pulse_time", "unix seconds", "When.", Window("latest_time")),
+        Feature("pulse_count_10m", "transactions", "In ten minutes.", Window("count", timedelta(minutes=10))),
+        Feature("pulse_sum_2h", "euro", "In two hours.", Window("sum", timedelta(hours=2))),
+        Feature("pulse_max_2d", "euro", "In two days.", Window("max", timedelta(days=2))),
+    ),
+)
+
+
+def per_visit(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[str, Any]:
+    busy = inputs["pulse_count_10m"] > 0
+    return {"items": inputs["items"], "items_per_visit": choose(busy, inputs["items"] / (inputs["pulse_count_10m"] + 1), 1.0)}
+
+
+ITEMS = Feature("items", "items", "Items in the basket.")
+
+RETURNS_V1 = FeatureService(
+    name="returns_v1",
+    owner="checkout",
+    features=("items", "items_per_visit", "pulse_sum_2h"),
+    request=RequestFeatures(
+        name="basket",
+        inputs=(ITEMS,),
+        time_input="checkout_time",
+        recorded=EventSource(Stream.TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")),
+        stored=("pulse_count_10m",),
+        features=(ITEMS, Feature("items_per_visit", "items", "Items by visits of the last ten minutes.")),
+        compute=per_visit,
+    ),
+)
+
+# Nothing is computed in the request: callers send the key, and perhaps a time.
+HABITS_V1 = FeatureService(name="habits_v1", owner="checkout", features=CUSTOMER_DAILY.names[:4])
+
+VIEWS = (PULSE,)
+SERVICES = (RETURNS_V1, HABITS_V1)
+
+
+def write_specs(directory: Path) -> Path:
+    """The shipped model's spec, and one like it for each of these services: `returns` and `habits`, of a customer alone."""
+    text = Path("models/fraud_detection.yaml").read_text()
+    directory.mkdir()
+    (directory / "fraud_detection.yaml").write_text(text)
+    for service in SERVICES:
+        name = service.name.removesuffix("_v1")
+        changed = text.replace("name: fraud_detection", f"name: {name}", 1).replace("fraud_detection_v1", service.name, 1)
+        (directory / f"{name}.yaml").write_text(changed.replace("entities: [customer, merchant]", "entities: [customer]", 1))
+    return directory
