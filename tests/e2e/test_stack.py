@@ -21,6 +21,7 @@ from feature_repo import catalog
 from tests.e2e.prometheus_queries import Prometheus, without_a_result
 from tests.e2e.stack import MODEL, PAYMENT, Stack
 from tests.support.installed import installed
+from tests.support.runbooks import failures
 from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -150,6 +151,10 @@ def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollo
         pytest.fail(f"{len(nothing)} queries find nothing:\n{listed}")
     finally:
         stack.json("world", "pause")
+
+
+def test_every_look_that_a_runbook_asks_for_works(stack: Stack, rollout_in_shadow: None) -> None:
+    assert not failures(lambda words: stack.dojo(*words, check=False), stack.status()["processes"])
 
 
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack, trained: dict[str, Any]) -> None:

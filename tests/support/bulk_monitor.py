@@ -20,6 +20,7 @@ from dojo.core.events.types import Outcome, Prediction, Stream, Verdict, decode
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
+from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
 from services.monitor.counting.profiles import Profiles

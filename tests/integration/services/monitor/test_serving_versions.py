@@ -75,7 +75,10 @@ def test_an_alias_that_was_moved_outside_the_platform_is_told_and_changes_no_jud
     assert before is not None
     assert (found.version, found.trained_as_of) == (roles.versions[0], OLD), "what answers is judged, not what should answer"
     assert found.champion == roles.versions[1]
-    assert found.disagreement == f"most traffic goes to version {roles.versions[0]}, the registry's champion is {roles.versions[1]}"
+    assert (
+        found.disagreement
+        == f"most traffic goes to version {roles.versions[0]}, the registry's champion is {roles.versions[1]}"
+    )
     assert roles.gauge() == 1
     roles.changes.promote(roles.model, roles.versions[1], Change("test:mended", "a test", "a test", NEW))
     assert roles.gauge() == 0
