@@ -21,7 +21,7 @@ AS_OF_TAG = "as_of"
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServingVersion:
     """The version that answers most of a model's traffic.
 
     Attributes:
@@ -45,11 +45,11 @@ class ServingVersions:
 
     def __init__(self, registry: ModelRegistry, routes: RouteTable) -> None:
         self._registry, self._routes = registry, routes
-        self._known: dict[str, Serving | None] = {}
+        self._known: dict[str, ServingVersion | None] = {}
         self._ask_at: dict[str, float] = {}
         self.away: set[str] = set()
 
-    def of(self, model: str) -> Serving | None:
+    def of(self, model: str) -> ServingVersion | None:
         """Ask when it is time. A registry that is away leaves what was known. Raises redis.RedisError."""
         if time.monotonic() >= self._ask_at.get(model, 0.0):
             try:
@@ -61,7 +61,7 @@ class ServingVersions:
             self._ask_at[model] = time.monotonic() + (RETRY_SECONDS if model in self.away else ASK_SECONDS)
         return self._known.get(model)
 
-    def _ask(self, model: str) -> Serving | None:
+    def _ask(self, model: str) -> ServingVersion | None:
         route, holder = self._route(model), self._registry.by_alias(model, CHAMPION)
         champion = holder.version if holder is not None else ""
         version = route.primary.version if route is not None else champion
@@ -73,7 +73,7 @@ class ServingVersions:
             except UnknownVersionError:
                 holder = None
         as_of = _moment(holder.tags.get(AS_OF_TAG)) if holder is not None else None
-        return Serving(version, as_of, champion, disagreement(route, champion))
+        return ServingVersion(version, as_of, champion, disagreement(route, champion))
 
     def _route(self, model: str) -> Route | None:
         try:

@@ -21,7 +21,7 @@ from services.monitor.counting.state import Key
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.records import HistoryRow, Judged, Measure
 from services.monitor.metrics import LEVELS, MonitorMetrics
-from services.monitor.serving import Serving
+from services.monitor.serving import ServingVersion
 
 DAY_SECONDS = 86_400.0
 
@@ -126,7 +126,7 @@ class Gauges:
             self._metrics.feature_age.labels(view).set(fresh.age(now).total_seconds())
             self._metrics.feature_sla.labels(view).set(fresh.sla_seconds)
 
-    def roles(self, model: str, serving: Serving | None) -> None:
+    def roles(self, model: str, serving: ServingVersion | None) -> None:
         """Whether the route agrees with the registry. serving: None while the registry is away, or has no version."""
         disagrees = math.nan if serving is None else float(bool(serving.disagreement))
         self._metrics.role_disagreement.labels(model).set(disagrees)
