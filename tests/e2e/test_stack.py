@@ -153,7 +153,7 @@ def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollo
         stack.json("world", "pause")
 
 
-def test_every_look_that_a_runbook_asks_for_works(stack: Stack, rollout_in_shadow: None) -> None:
+def test_every_look_that_a_runbook_asks_for_works(stack: Stack, trained: dict[str, Any]) -> None:
     assert not failures(lambda words: stack.dojo(*words, check=False), stack.status()["processes"])
 
 

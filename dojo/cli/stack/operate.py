@@ -16,7 +16,7 @@ RUNBOOKS = Path(__file__).parents[3] / "monitoring" / "runbooks"
 ANSWER_SECONDS = 5.0
 
 # Redis commands that change nothing.
-LOOKS = ("info", "lrange", "slowlog get", "xinfo", "xlen", "xrevrange")
+LOOKS = ("info", "lrange", "slowlog get", "xinfo groups", "xlen", "xrevrange")
 
 
 def metrics(
@@ -55,11 +55,12 @@ def redis(
     """
     from dojo.core.connections import connect_redis
 
-    if not any(" ".join(words).lower().startswith(look) for look in LOOKS):
+    look = next((look for look in LOOKS if " ".join(words).lower().startswith(look)), None)
+    if look is None:
         raise fail(f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2)
     with CommandContext() as here:
         client: Any = connect_redis(here.settings.online_store) if online else here.redis  # its commands by name are untyped
-        print_json(_readable(client.execute_command(*words)))
+        print_json(_readable(client.execute_command(look.upper(), *words[len(look.split()) :])))
 
 
 def _readable(value: Any) -> Any:

@@ -161,7 +161,7 @@ def test_wrong_input_is_refused_naming_the_field(body: object, status: int, fiel
 def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
     body: object, code: str, gateway: GatewayServer
 ) -> None:
-    """What the alert RequestsRefused is about; its series are there before the first refusal."""
+    """What the alert RequestsRefused is about."""
 
     def counted() -> dict[str, float]:
         codes = ("200", "400", "413", "422")
