@@ -63,18 +63,12 @@ def _runbook(path: str) -> str:
 
 def silence_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
     """The dead man's switch: `last` is the latest sign of life, or the receiver's start."""
-    return Message(
-        message_id=f"watchdog:{last.isoformat()}:silent",
-        urgency="page",
-        to=PLATFORM,
-        model="platform",
-        title="the monitoring is silent: no alert would arrive",
-        text=f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
-        f"Whatever is wrong now, nobody is told.\n{_runbook('monitoring/runbooks/Watchdog.md')}",
-        source="receiver",
-        world_time=world_time,
-        wall_time=wall_time,
+    text = (
+        f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
+        f"Whatever is wrong now, nobody is told.\n{_runbook('monitoring/runbooks/Watchdog.md')}"
     )
+    title = "the monitoring is silent: no alert would arrive"
+    return _own(f"watchdog:{last.isoformat()}:silent", "page", title, text, world_time, wall_time)
 
 
 def hidden_message(silence_id: str, silence: str, world_time: datetime | None, wall_time: datetime) -> Message:
@@ -83,28 +77,26 @@ def hidden_message(silence_id: str, silence: str, world_time: datetime | None, w
     Args:
         silence: Its conditions, author, end and comment in words.
     """
-    return Message(
-        message_id=f"silence:{silence_id}:hidden",
-        urgency="warning",
-        to=PLATFORM,
-        model="platform",
-        title="a silence hides warnings, the one about silences too",
-        text=f"{silence}\n{_runbook('monitoring/runbooks/AlertsSilenced.md')}",
-        source="receiver",
-        world_time=world_time,
-        wall_time=wall_time,
-    )
+    title = "a silence hides warnings, the one about silences too"
+    text = f"{silence}\n{_runbook('monitoring/runbooks/AlertsSilenced.md')}"
+    return _own(f"silence:{silence_id}:hidden", "warning", title, text, world_time, wall_time)
 
 
 def recovery_message(last: datetime, silent: timedelta, world_time: datetime | None, wall_time: datetime) -> Message:
     """The end of the silence that began at `last`."""
+    text = f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended meanwhile was told to nobody."
+    return _own(f"watchdog:{last.isoformat()}:back", "info", f"{RESOLVED}the monitoring is back", text, world_time, wall_time)
+
+
+def _own(message_id: str, urgency: Urgency, title: str, text: str, world_time: datetime | None, wall_time: datetime) -> Message:
+    """What the receiver itself has to say, past Alertmanager."""
     return Message(
-        message_id=f"watchdog:{last.isoformat()}:back",
-        urgency="info",
+        message_id=message_id,
+        urgency=urgency,
         to=PLATFORM,
         model="platform",
-        title=f"{RESOLVED}the monitoring is back",
-        text=f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended meanwhile was told to nobody.",
+        title=title,
+        text=text,
         source="receiver",
         world_time=world_time,
         wall_time=wall_time,
