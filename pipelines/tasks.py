@@ -158,6 +158,8 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
     if job.dry_run:
         workspaces.end(job, settings.home)
+    else:
+        ScheduleStore(records.redis).finish(job.model, records.world_now())
     with tracking_errors(job.model, f"run {run_id}"):
         tracking_client(registry).set_terminated(run_id, FINISHED)  # last: from now on the decision stands
     return said(decision)

@@ -23,7 +23,11 @@ _DOCKERS_OWN = {
     "up": ("up", "--build", "--wait"),
     "down": ("--profile", "full", "down"),  # what that profile started too
     "logs": ("logs",),
+    "restart": ("restart",),
 }
+
+# A process of the embedded stack -> its containers, where the names differ.
+_CONTAINERS = {"redis": ("redis-events", "redis-online"), "airflow": ("airflow", "airflow-scheduler", "airflow-dag-processor")}
 
 PURGE, YES = "--purge", ("--yes", "-y")
 
@@ -48,7 +52,7 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
     name, *rest = arguments or ["--help"]
     if name in _DOCKERS_OWN:
         own = ["--volumes" if argument == PURGE else argument for argument in rest if argument not in YES]
-        return [*compose, *_DOCKERS_OWN[name], *own]
+        return [*compose, *_DOCKERS_OWN[name], *(part for word in own for part in _CONTAINERS.get(word, (word,)))]
     terminal = [] if is_terminal else ["--no-TTY"]
     return [*compose, "run", "--rm", "--no-deps", *terminal, "tools", name, *rest]
 

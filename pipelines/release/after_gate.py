@@ -21,6 +21,7 @@ from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import workspaces
 from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
+from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Progress, silent
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == "promote":
         return {"version": version.version, "alias": None}
+    if outcome == UNGATED:
+        ScheduleStore(records.redis).finish(job.model, records.world_now())
     alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
     if champion is None or champion.version == version.version:
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)

@@ -2,6 +2,7 @@
 restarts; however much time was missed, one retraining makes up for it.
 
     dojo:retraining:<model>:last       world time at which the latest retraining began, by whomever it was asked for
+    dojo:retraining:<model>:finished   world time at which the latest retraining came to its end; before the first, of the count's beginning
     dojo:retraining:<model>:pending    the job that the schedule has asked for and that has not ended, as JSON
     dojo:retraining:<model>:count      a random name of this count of weeks; another world is another count
 """
@@ -39,13 +40,18 @@ class ScheduleStore:
         self._redis = redis
 
     def last(self, model: str) -> datetime | None:
-        content = cast("bytes | None", self._redis.get(_last_key(model)))
-        return None if content is None else datetime.fromisoformat(content.decode())
+        """World time at which the latest retraining was asked for."""
+        return self._moment(_last_key(model))
+
+    def finished(self, model: str) -> datetime | None:
+        """World time at which the latest retraining ended with a verdict of the gate, or as a version without one."""
+        return self._moment(_finished_key(model))
 
     def begin(self, model: str, now: datetime) -> None:
         """The schedule counts from `now`."""
         with self._redis.pipeline() as pipe:
             pipe.set(_last_key(model), now.isoformat())
+            pipe.set(_finished_key(model), now.isoformat())
             pipe.set(_count_key(model), secrets.token_hex(4))
             pipe.execute()
 
@@ -56,7 +62,14 @@ class ScheduleStore:
 
     def began(self, model: str, now: datetime) -> None:
         """A retraining began at `now`."""
-        self._redis.set(_last_key(model), now.isoformat())
+        with self._redis.pipeline() as pipe:
+            pipe.set(_last_key(model), now.isoformat())
+            pipe.set(_finished_key(model), now.isoformat(), nx=True)  # the first one may never end
+            pipe.execute()
+
+    def finish(self, model: str, now: datetime) -> None:
+        """A retraining came to its end at `now`."""
+        self._redis.set(_finished_key(model), now.isoformat())
 
     def pending(self, model: str) -> Job | None:
         content = cast("bytes | None", self._redis.get(_pending_key(model)))
@@ -67,10 +80,15 @@ class ScheduleStore:
         with self._redis.pipeline() as pipe:
             pipe.set(_pending_key(job.model), msgspec.json.encode(job))
             pipe.set(_last_key(job.model), now.isoformat())
+            pipe.set(_finished_key(job.model), now.isoformat(), nx=True)
             pipe.execute()
 
     def ended(self, model: str) -> None:
         self._redis.delete(_pending_key(model))
+
+    def _moment(self, key: str) -> datetime | None:
+        content = cast("bytes | None", self._redis.get(key))
+        return None if content is None else datetime.fromisoformat(content.decode())
 
 
 def scheduled_job(model: str, now: datetime, every: str, count: str) -> Job:
@@ -86,6 +104,10 @@ def scheduled_job(model: str, now: datetime, every: str, count: str) -> Job:
 
 def _last_key(model: str) -> str:
     return f"dojo:retraining:{model}:last"
+
+
+def _finished_key(model: str) -> str:
+    return f"dojo:retraining:{model}:finished"
 
 
 def _count_key(model: str) -> str:

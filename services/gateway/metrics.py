@@ -45,7 +45,7 @@ UNKNOWN_MODEL = "unknown"
 
 # What an on-call engineer has to tell apart before the first of them happened: a counter that is not there yet has no rate, and the
 # alert on it would sleep through the beginning.
-CODES = ("200", "422", "500", "503")
+CODES = ("200", "400", "413", "422", "500", "503")
 REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed", "model_unavailable")
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from itertools import product
 
 import structlog
 from redis import Redis
@@ -37,6 +38,8 @@ class SkewWatch:
         self._lake, self._redis, self._specs, self._metrics, self._monotonic = lake, redis, specs, metrics, monotonic
         self._measured: dict[str, date] = {}
         self._not_before = 0.0
+        for name, cause in product(specs, ("redis", "unforeseen")):  # there before the first failure
+            metrics.skew_failures.labels(name, cause)
 
     def look(self, as_of: datetime) -> None:
         """Measure the last whole day before the midnight that is published at `as_of`, unless that was done. Never raises."""

@@ -19,8 +19,8 @@ from dojo.core.settings import Settings
 from dojo.core.spec.in_use import SpecsInUse
 from dojo.core.spec.load import ModelSpec, load_specs
 from dojo.core.state.clock import RedisWorldClock, WorldClock
+from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
-from services.monitor.champions import ChampionCache
 from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import Store
@@ -28,6 +28,7 @@ from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
 from services.monitor.loop import Monitor
 from services.monitor.metrics import MonitorMetrics
+from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 
 # A batch is 8 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
@@ -56,7 +57,7 @@ def build(
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-    profiles, champions = Profiles(registry), ChampionCache(registry)
+    profiles, serving = Profiles(registry), ServingVersions(registry, RouteTable(redis))
     judging = Judging(
         specs=specs,
         views={name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)} for name, spec in specs.items()},
@@ -65,11 +66,11 @@ def build(
         records=MonitorRecords(redis, settings.stream_max_length),
         lake=Lake(settings.lake_dir),
         profiles=profiles,
-        champions=champions,
+        serving=serving,
         gauges=Gauges(metrics),
     )
     consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, sorted(specs), metrics)
-    return Monitor(log, store, consumer, judging, champions, clock or RedisWorldClock(redis), metrics)
+    return Monitor(log, store, consumer, judging, serving, clock or RedisWorldClock(redis), metrics)
 
 
 def main() -> int:

@@ -15,7 +15,6 @@ from dojo.core.lake import Lake
 from dojo.core.spec.schema import Confirmations, ModelSpec
 from dojo.core.state.freshness import read_freshness
 from dojo.core.state.skew import latest_skew
-from services.monitor.champions import ChampionCache
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
 from services.monitor.checks.label_checks import days_due, labels_due, labels_missing
@@ -26,6 +25,7 @@ from services.monitor.judging.due import due_windows, silent_windows
 from services.monitor.judging.records import Judged, MonitorRecords, WindowKey, judgement
 from services.monitor.judging.severity import LOOK_BACK, MeasuredBefore, WindowUnderTest, judge_window
 from services.monitor.judging.verdicts import VerdictWindow, make_verdict
+from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -57,12 +57,12 @@ class Judging:
         records: MonitorRecords,
         lake: Lake,
         profiles: Profiles,
-        champions: ChampionCache,
+        serving: ServingVersions,
         gauges: Gauges,
     ) -> None:
         self._specs, self._views = specs, views
         self._redis, self._store, self._records, self._lake = redis, store, records, lake
-        self._profiles, self._champions, self._gauges = profiles, champions, gauges
+        self._profiles, self._serving, self._gauges = profiles, serving, gauges
         self.reset()
 
     def reset(self) -> None:
@@ -145,10 +145,11 @@ class Judging:
         recorded = read_freshness(self._redis)
         self._gauges.freshness(recorded, now)
         for model, spec in self._specs.items():
-            champion = self._champions.of(model)
-            version = champion.version if champion is not None else _most_traffic(known, model)
+            serving = self._serving.of(model)
+            self._gauges.roles(model, None if model in self._serving.away else serving)
+            version = serving.version if serving is not None else _most_traffic(known, model)
             fresh = present.feature_freshness(recorded, self._views[model], spec, now)
-            age = present.model_freshness(champion.trained_as_of if champion is not None else None, spec, now)
+            age = present.model_freshness(serving.trained_as_of if serving is not None else None, spec, now)
             hour = floor(now, "hour")
             done = [self._judge(spec, version, "model_freshness", "now", hour, now, [age], 1, None)]
             looks = self._looks.setdefault(model, deque(maxlen=LOOKS.of))

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from dojo.core.events.log import EventLog
 from dojo.core.service import REDIS, Cause, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
-from services.monitor.champions import ChampionCache
 from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.state import GROUP, MonitorMemory, NotOwnerError, Store, close_hours
 from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
+from services.monitor.serving import ServingVersions
 
 # Wall seconds between two rounds that found nothing to do; a world hour takes 1.5 s at demo speed.
 IDLE_SECONDS = 0.2
@@ -41,13 +41,13 @@ class Monitor(Service):
         store: Store,
         consumer: Consumer,
         judging: Judging,
-        champions: ChampionCache,
+        serving: ServingVersions,
         clock: WorldClock,
         metrics: MonitorMetrics,
     ) -> None:
         super().__init__()
         self._log, self._store, self._consumer, self._judging = log, store, consumer, judging
-        self._champions, self._clock, self._metrics = champions, clock, metrics
+        self._serving, self._clock, self._metrics = serving, clock, metrics
         self._lag: dict[str, int] = {}
         self.known: MonitorMemory | None = None
         self._look_at = self._reclaim_at = 0.0
@@ -83,7 +83,7 @@ class Monitor(Service):
         if drained and now is not None:
             self._judge(self.known, now)
         self._metrics.alive.set_to_current_time()
-        self.say("monitoring", "MLflow does not answer; new versions wait for their profile" if self._champions.away else "")
+        self.say("monitoring", "MLflow does not answer; new versions wait for their profile" if self._serving.away else "")
         return IDLE_SECONDS
 
     def failed(self, cause: str, part: str) -> None:

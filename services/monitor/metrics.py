@@ -74,6 +74,12 @@ class MonitorMetrics:
             ["model", "severity"],
             registry=registry,
         )
+        self.role_disagreement = Gauge(
+            "dojo_role_disagreement",
+            "1 while the route gives most of the traffic to another version than the champion; NaN while either is unknown.",
+            ["model"],
+            registry=registry,
+        )
         self.feature_age = Gauge(
             "dojo_feature_age_seconds", "World time since a view's values were complete.", ["view"], registry=registry
         )

@@ -13,12 +13,14 @@ from dojo.core.settings import Settings
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.receiver import Receiver
+from services.receiver.silences import Silences
 from services.receiver.watchdog import Watchdog
 
 
 def open_receiver(settings: Settings) -> Receiver:
-    redis = connect_redis(settings.redis)
-    return Receiver(redis, RedisWorldClock(redis), Watchdog(wall_now()), ReceiverMetrics(), wall_now)
+    redis, metrics = connect_redis(settings.redis), ReceiverMetrics()
+    silences = Silences(settings.url_of("alertmanager"), metrics)
+    return Receiver(redis, RedisWorldClock(redis), Watchdog(wall_now()), silences, metrics, wall_now)
 
 
 def main() -> int:

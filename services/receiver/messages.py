@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Literal
 
 from dojo.core.state.inbox import RESOLVED, Notice, Urgency
@@ -53,8 +54,13 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
         lasted = timedelta(seconds=round((alert.ends_at - alert.starts_at).total_seconds()))
         lines.append(f"It lasted {lasted} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC.")
     elif runbook := notes.get("runbook_url"):
-        lines.append(f"Runbook: {runbook}")
+        lines.append(_runbook(runbook))
     return lines
+
+
+def _runbook(path: str) -> str:
+    """The line that leads to a runbook. The command works without a checkout and in each mode."""
+    return f"Runbook: dojo runbook {PurePosixPath(path).stem}"
 
 
 def silence_notice(last: datetime, silent: timedelta) -> Notice:
@@ -64,7 +70,21 @@ def silence_notice(last: datetime, silent: timedelta) -> Notice:
         urgency="page",
         title="the monitoring is silent: no alert would arrive",
         text=f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
-        "Whatever is wrong now, nobody is told.\nRunbook: monitoring/runbooks/Watchdog.md",
+        f"Whatever is wrong now, nobody is told.\n{_runbook('monitoring/runbooks/Watchdog.md')}",
+    )
+
+
+def hidden_notice(silence_id: str, silence: str) -> Notice:
+    """A silence hides the very alert about silences: said past Alertmanager.
+
+    Args:
+        silence: Its conditions, author, end and comment in words.
+    """
+    return Notice(
+        message_id=f"silence:{silence_id}:hidden",
+        urgency="warning",
+        title="a silence hides warnings, the one about silences too",
+        text=f"{silence}\n{_runbook('monitoring/runbooks/AlertsSilenced.md')}",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 
@@ -25,6 +27,14 @@ class ReceiverMetrics:
             "Wall time of the watchdog's last sign of life, unix seconds; 0 before the first.",
             registry=registry,
         )
+        self.silences = Gauge(
+            "dojo_receiver_silences",
+            "Active silences of Alertmanager that may hide a critical alert, or are older than a day; NaN while it does not answer.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("critical", "old"):
+            self.silences.labels(reason).set(math.nan)
         for receiver in ("chat", "pager"):
             for status in ("firing", "resolved"):
                 self.alerts.labels(receiver, status)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Literal
@@ -16,11 +17,12 @@ from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import Delivery
 from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
-from dojo.core.state.inbox import Notifier
+from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.telemetry import Reply
-from services.receiver.messages import PLATFORM, notice_of, recovery_notice, silence_notice, subject_of, team_of
+from services.receiver.messages import PLATFORM, hidden_notice, notice_of, recovery_notice, silence_notice, subject_of, team_of
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
+from services.receiver.silences import Silence, Silences
 from services.receiver.watchdog import Watchdog
 
 Channel = Literal["chat", "pager", "watchdog"]
@@ -29,10 +31,11 @@ CHANNELS: tuple[Channel, ...] = ("chat", "pager", "watchdog")
 _log = structlog.get_logger("receiver")
 
 LOOK_SECONDS = 1.0  # wall time, between looks at the watchdog; against a limit of two minutes
+SILENCES_SECONDS = 15.0  # wall time, between questions to Alertmanager
 
 
 class Receiver(Service):
-    """Files notifications as they arrive, on the server's threads. Rounds look at the watchdog.
+    """Files notifications as they arrive, on the server's threads. Rounds look at the watchdog and at silences.
 
     Alertmanager repeats a notification after a 5xx and gives it up after a 4xx.
     """
@@ -44,6 +47,7 @@ class Receiver(Service):
         redis: Redis,
         clock: WorldClock,
         watchdog: Watchdog,
+        silences: Silences,
         metrics: ReceiverMetrics,
         wall: Callable[[], datetime],
     ) -> None:
@@ -51,7 +55,9 @@ class Receiver(Service):
         self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
         self._redis, self._dead_letters = redis, DeadLetters(redis, "receiver", CHANNELS)
         self._clock, self._watchdog = clock, watchdog
-        self._metrics, self._wall = metrics, wall
+        self._silences, self._metrics, self._wall = silences, metrics, wall
+        self._silences_due = 0.0
+        self._active: Sequence[Silence] | None = None  # silences; None for unknown
 
     def receive(self, channel: Channel, body: bytes) -> Reply:
         try:
@@ -80,18 +86,27 @@ class Receiver(Service):
         now = self._wall()
         if (change := self._watchdog.untold(now)) is not None:
             write = silence_notice if change.kind == "silent" else recovery_notice
-            notice = write(change.last, change.lasted)
-            Notifier(self._redis, "receiver").tell(PLATFORM, "platform", notice, self._world_time())
+            self._tell(write(change.last, change.lasted))
             self._watchdog.told(change)
             _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
+        if time.monotonic() >= self._silences_due:
+            self._silences_due = time.monotonic() + SILENCES_SECONDS
+            self._active = self._silences.look(now)
+            for silence in filter(lambda silence: silence.hides_its_own_alert, self._active or ()):
+                self._tell(hidden_notice(silence.id, str(silence)))
         self.say("receiving")
         return LOOK_SECONDS
+
+    def _tell(self, notice: Notice) -> None:
+        """Say something of the platform's own, past Alertmanager."""
+        Notifier(self._redis, "receiver").tell(PLATFORM, "platform", notice, self._world_time())
 
     def failed(self, cause: str, part: str) -> None:
         self._metrics.undelivered.inc()
 
     def details(self) -> Mapping[str, object]:
-        return {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago"}
+        silences = "unknown: Alertmanager does not answer" if self._active is None else [str(one) for one in self._active]
+        return {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago", "silences": silences}
 
     def _bark(self, firing: int) -> Reply:
         if firing:

@@ -17,6 +17,7 @@ class RecorderMetrics:
             "dojo_recorder_duplicates", "Events dropped because the lake had them.", ["stream"], registry=registry
         )
         self.lag = Gauge("dojo_recorder_lag_messages", "Messages not yet in the lake.", ["stream"], registry=registry)
+        self.waiting = Gauge("dojo_recorder_waiting", "1 while another recorder holds the lake's lock.", registry=registry)
         self.newest = Gauge(
             "dojo_recorder_newest_world_timestamp_seconds",
             "World time of the newest event written, unix seconds.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from pathlib import Path
 
 LOCK_FILE = ".recorder.lock"
@@ -28,12 +29,15 @@ class LakeOwnership:
             os.close(descriptor)
             return False
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())
         self._descriptor = descriptor
         return True
 
     def owner(self) -> str:
-        """The process id of whoever holds (or last held) the lock, for people to read."""
+        """Process id and host of the latest holder of the lock, for people to read.
+
+        In containers the host is the container's id.
+        """
         return (self.root / LOCK_FILE).read_text()
 
     def release(self) -> None:

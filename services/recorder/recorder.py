@@ -53,6 +53,11 @@ class Recorder:
                 self.record(stream, found)
                 if len(found) < BATCH_ROWS:
                     break
+        self.show_lag()
+
+    def show_lag(self) -> None:
+        """Export how many messages of each stream are not in the lake."""
+        for stream in Stream:
             self._metrics.lag.labels(stream).set(self._log.lag(stream, GROUP))
 
     def record(self, stream: Stream, deliveries: Sequence[Delivery]) -> None:

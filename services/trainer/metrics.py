@@ -1,4 +1,4 @@
-"""What the trainer measures (Prometheus): how its requests ended, how old the latest retraining is, which DAG runs failed.
+"""What the trainer measures (Prometheus): how its requests ended, how old the latest retrainings are, which DAG runs failed.
 
 Ages and failures are read from Redis when they are scraped: a trainer that is busy, or that hangs, still tells them as they are.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from itertools import product
 from typing import get_args
@@ -40,10 +41,16 @@ class TrainerMetrics:
         failures: DagFailures,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._clock, self._store, self._failures = clock, store, failures
+        self._clock, self._failures = clock, failures
         age = Gauge(
             "dojo_trainer_last_age_seconds",
             "World seconds since the latest retraining was asked for; NaN before the first look, and while Redis is away.",
+            ["model"],
+            registry=registry,
+        )
+        finished = Gauge(
+            "dojo_trainer_finished_age_seconds",
+            "World seconds since a retraining came to its end; before the first, since the schedule counts. NaN as above.",
             ["model"],
             registry=registry,
         )
@@ -58,7 +65,8 @@ class TrainerMetrics:
         )
         for name, spec in specs.items():
             schedule.labels(name).set(spec.training.schedule.total_seconds())
-            age.labels(name).set_function(partial(_or_nan, partial(self._age, name)))
+            age.labels(name).set_function(partial(_or_nan, partial(self._age, store.last, name)))
+            finished.labels(name).set_function(partial(_or_nan, partial(self._age, store.finished, name)))
             for outcome in OUTCOMES:  # there before the first failure, which increase() would not see otherwise
                 RUNS.labels(name, outcome)
             for task, ended in product(get_args(Kind), get_args(Ended)):
@@ -66,9 +74,9 @@ class TrainerMetrics:
         for dag in (*SHARED_DAGS, *(f"retrain_{name}" for name in specs)):
             failed.labels(dag).set_function(partial(_or_nan, partial(self._failures.count, dag)))
 
-    def _age(self, model: str) -> float:
-        last = self._store.last(model)
-        return math.nan if last is None else max((self._clock.now() - last).total_seconds(), 0.0)
+    def _age(self, moment: Callable[[str], datetime | None], model: str) -> float:
+        since = moment(model)
+        return math.nan if since is None else max((self._clock.now() - since).total_seconds(), 0.0)
 
 
 def _or_nan(read: Callable[[], float]) -> float:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -79,6 +80,15 @@ class Composed:
     def dojo(self, *arguments: str, within: float = 120, check: bool = True) -> str:
         """A `dojo` command as `dojo --context compose` runs it: in a container of its own, with memory to train in."""
         return self.compose("run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check)
+
+    def from_outside(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        """`dojo --context compose`, as a person on this machine calls it."""
+        project = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ENV_FILES": str(self.env_file)}
+        command = [sys.executable, "-m", "dojo", "--context", "compose", *words]
+        return subprocess.run(
+            command, cwd=ROOT, env={**self.environment, **project}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
 
     def json(self, *arguments: str, within: float = 120) -> Any:
         return json.loads(self.dojo(*arguments, "--json", within=within))

@@ -15,6 +15,7 @@ import pytest
 
 from dojo.core.state.inbox import RESOLVED
 from tests.deploy.composed import LEFT_OUT, MODEL, ONE_SHOTS, ROOT, Composed, Customer
+from tests.support.runbooks import failures
 from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -142,6 +143,10 @@ def test_a_retraining_in_airflow_is_rolled_out_to_everybody(stack: Composed) -> 
     stack.dojo("world", "resume", "--speed", "60")
     assert retrained["version"] != before
     assert query(stack, "airflow", "select state from dag_run") == ["success"], "Airflow ran it"
+
+
+def test_every_look_that_a_runbook_asks_for_works(stack: Composed) -> None:
+    assert not failures(stack.from_outside, {*stack.containers(), "redis"})
 
 
 def told_of_drift(stack: Composed) -> set[str]:

@@ -21,6 +21,7 @@ from feature_repo import catalog
 from tests.e2e.prometheus_queries import Prometheus, without_a_result
 from tests.e2e.stack import MODEL, PAYMENT, Stack
 from tests.support.installed import installed
+from tests.support.runbooks import failures
 from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -196,6 +197,10 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(stack: Stack,
     assert entry["after"]["fields"] == {"rollout.canary_time": "3h", "response.cooldown": "12h"}
     assert stack.json("config", "diff") == {"changes": {}, "restart": []}
     wait_until(lambda: stack.predict(PAYMENT)["version"] == trained["version"], 30, "the gateway serves again", every=0.5)
+
+
+def test_every_look_that_a_runbook_asks_for_works(stack: Stack, trained: dict[str, Any]) -> None:
+    assert not failures(lambda words: stack.dojo(*words, check=False), stack.status()["processes"])
 
 
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack, trained: dict[str, Any]) -> None:

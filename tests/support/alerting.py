@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from dojo.core.connections import connect_redis
 from dojo.core.settings import Settings, load_settings
 from dojo.core.spec.load import load_specs
+from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Inbox, Message
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
@@ -103,9 +105,11 @@ class Alerting:
             "DOJO_HOME": str(self.settings.home),
             "DOJO_REDIS_PORT": str(self.redis_server.port),
             "DOJO_RECEIVER_PORT": str(self.settings.receiver_port),
+            "DOJO_ALERTMANAGER_PORT": str(self.settings.alertmanager_port),
         }
         self.receiver = Server("receiver", [sys.executable, "-m", "services.receiver"], directory, environment)
-        targets = {"gateway": self.gateway.port, "monitor": self.monitor.port, "alertmanager": self.settings.alertmanager_port}
+        targets = {"gateway": self.gateway.port, "monitor": self.monitor.port}
+        targets |= {name: self.settings.port_of(name) for name in ("alertmanager", "receiver")}
         prometheus_home = prepare_prometheus(self.settings, targets, load_specs(Path("models")))
         alertmanager_home = prepare_alertmanager(self.settings)
         hurry(self.settings.home)
@@ -159,6 +163,19 @@ class Alerting:
         """What Alertmanager knows of an alert."""
         return [a for a in self._ask("alertmanager", "/api/v2/alerts") if a["labels"]["alertname"] == name]
 
+    def silence(self, **labels: str) -> str:
+        """Silence alerts with these labels for an hour. Returns the silence's id."""
+        now = wall_now()
+        matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
+        ends = (now + timedelta(hours=1)).isoformat()
+        body = {"matchers": matchers, "startsAt": now.isoformat(), "endsAt": ends, "createdBy": "a test", "comment": "a test"}
+        return str(self._ask("alertmanager", "/api/v2/silences", json.dumps(body).encode())["silenceID"])
+
+    def end_silence(self, silence: str) -> None:
+        port = self.settings.alertmanager_port
+        url = f"http://127.0.0.1:{port}/api/v2/silence/{silence}"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=5).close()
+
     def value(self, expr: str) -> float | None:
         """Of the first series that an expression finds."""
         found = self._ask("prometheus", f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")["data"]["result"]
@@ -167,9 +184,10 @@ class Alerting:
     def firing(self, alert: str) -> bool:
         return self.value(f'ALERTS{{alertname="{alert}",alertstate="firing"}}') is not None
 
-    def _ask(self, server: str, path: str) -> Any:
-        port = getattr(self.settings, f"{server}_port")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    def _ask(self, server: str, path: str, body: bytes | None = None) -> Any:
+        url = f"http://127.0.0.1:{self.settings.port_of(server)}{path}"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return json.load(answer)
 
     def notifications(self, channel: str) -> list[dict[str, Any]]:

@@ -20,16 +20,17 @@ from dojo.core.events.types import Outcome, Prediction, Stream, Verdict, decode
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
+from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
 from feature_repo.views import PUBLISH_DELAY
-from services.monitor.champions import ChampionCache
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import MonitorMemory, Store, close_hours
 from services.monitor.counting.windows import CountedWindow, LabelWindow
 from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
+from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 from tests.support.drift_world import Live, view_ages
 
@@ -61,7 +62,7 @@ class BulkMonitor:
         views = {view.name: view.freshness_sla for view in catalog.views_of(spec.feature_service)}
         self._judging = Judging(
             specs={spec.name: spec}, views={spec.name: views}, redis=self._redis, store=self._store,
-            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), champions=ChampionCache(registry),
+            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), serving=ServingVersions(registry, RouteTable(self._redis)),
             gauges=Gauges(MonitorMetrics(CollectorRegistry())),
         )  # fmt: skip
         self._key = (spec.name, live.version)

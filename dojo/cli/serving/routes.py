@@ -16,7 +16,7 @@ from dojo.actions.routes import RoutePlan, Wanted, champion_if_known
 from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
 from dojo.cli.output import JsonFlag, out, print_json
 from dojo.core.registry.promotion import Change, describe
-from dojo.core.state.routes import Route
+from dojo.core.state.routes import Route, disagreement
 
 if TYPE_CHECKING:
     from dojo.core.settings import Settings
@@ -144,10 +144,8 @@ def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:
 
 
 def _disagreements(route: Route | None, served: Mapping[str, Any] | None, champion: str | None) -> list[str]:
-    notes = []
     wanted = route.primary.version if route else champion
-    if route and champion and wanted != champion:
-        notes.append(f"most traffic goes to version {wanted}, the registry's champion is {champion}")
+    notes = [note] if (note := disagreement(route, champion)) else []
     if served is not None and wanted and served.get("version") != wanted:
         notes.append(f"the gateway serves version {served.get('version')}, version {wanted} is wanted")
     if served is not None and served.get("route_problem"):

@@ -107,6 +107,17 @@ def pick(arms: Sequence[Arm], at: float) -> Arm:
     return arms[0]
 
 
+def disagreement(route: Route | None, champion: str | None) -> str:
+    """What a route says against the registry's champion, in words; "" where there is nothing to say.
+
+    Args:
+        champion: "" for none; None while it is unknown.
+    """
+    if route is None or champion is None or route.primary.version == champion:
+        return ""
+    return f"most traffic goes to version {route.primary.version}, the registry's champion is {champion or 'none'}"
+
+
 def route_key(model: str) -> str:
     return document_key(ROUTE, model=model)
 

@@ -133,6 +133,35 @@ HEAT_MAP = Row(
     ),
 )
 
+JUDGES = Row(
+    "The monitor's work",
+    (
+        time_series(
+            title="Verdicts that were told, and read",
+            description="Since the processes started, by severity: written by the monitor, read by the responder. Fewer read than written: "
+            "the responder is behind or down.",
+            queries=(
+                Query('sum by (severity) (dojo_monitor_verdicts_total{model="$model"})', "written: {{severity}}"),
+                Query('sum by (severity) (dojo_responder_verdicts_total{model="$model"})', "read: {{severity}}"),
+            ),
+            unit="short",
+            minimum=0,
+            links=(runbook("EventLogLag"),),
+        ),
+        time_series(
+            title="Time of one look",
+            description="Median and 99th percentile of judging the windows that were due, wall time. Beyond a world hour the monitor falls behind.",
+            queries=tuple(
+                Query(f"histogram_quantile({q}, sum by (le) (rate(dojo_monitor_look_seconds_bucket[$__rate_interval])))", name)
+                for q, name in ((0.5, "median"), (0.99, "p99"))
+            ),
+            unit="s",
+            minimum=0,
+            links=(runbook("MonitorBehind"),),
+        ),
+    ),
+)
+
 TABLE = Row(
     "The newest window",
     (
@@ -187,5 +216,5 @@ BOARD = Dashboard(
     description="Which features differ from the version's training data, since when, and is it more than chance?",
     variables=(MODEL, WINDOW),
     annotations=marks('model="$model"'),
-    rows=(NOW, HEAT_MAP, TABLE),
+    rows=(NOW, HEAT_MAP, TABLE, JUDGES),
 )

@@ -130,8 +130,23 @@ SKEW = Row(
             ),
             unit="percentunit",
             minimum=0,
-            width=24,
+            width=12,
             links=(runbook("TrainingServingSkew"),),
+        ),
+        time_series(
+            title="Measuring it",
+            description="Mean wall time of one measurement, and measurements that failed since the process started. Failures alone: skew is not "
+            "known, and MonitoringBlind says so.",
+            queries=(
+                Query(
+                    "sum(increase(dojo_materializer_skew_seconds_sum[$__range])) / sum(increase(dojo_materializer_skew_seconds_count[$__range]))",
+                    "seconds",
+                ),
+                Query('sum by (cause) (dojo_materializer_skew_failures_total{model="$model"})', "failed: {{cause}}"),
+            ),
+            unit="short",
+            minimum=0,
+            links=(runbook("MonitoringBlind"),),
         ),
     ),
 )

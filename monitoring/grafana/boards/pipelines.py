@@ -76,6 +76,7 @@ EVENTS = Row(
             queries=(
                 Query("sum(dojo_prediction_log_buffered_events)", "waiting"),
                 Query("sum(dojo_prediction_log_dropped_total)", "lost"),
+                Query("sum(dojo_prediction_log_written_total)", "written since its start"),
             ),
             unit="short",
             minimum=0,
@@ -133,11 +134,12 @@ LABELS = Row(
         ),
         time_series(
             title="Events that the monitor counted",
-            description="Per second, by stream, with what it set aside as no event and had seen before.",
+            description="Per second, by stream, with what it set aside as no event, had seen before, or got when its day was closed.",
             queries=(
                 Query(f"sum by (stream) (rate(dojo_monitor_events_total{RATE}))", "{{stream}}"),
                 Query(f'sum by (stream) (rate(dojo_dead_letters_total{{job="monitor"}}{RATE}))', "set aside: {{stream}}"),
                 Query(f"sum by (stream) (rate(dojo_monitor_duplicates_total{RATE}))", "seen before: {{stream}}"),
+                Query(f"sum by (stream) (rate(dojo_monitor_too_late_total{RATE}))", "too late: {{stream}}"),
             ),
             unit="ops",
             minimum=0,
@@ -160,10 +162,12 @@ RETRAINING = Row(
             ),
         ),
         time_series(
-            title="Since the latest retraining was asked for",
-            description="World time, against the spec's schedule (dashed). Beyond it: the trainer is down or another retraining blocks it.",
+            title="Since the latest retraining was asked for, and since one ended",
+            description="World time, against the spec's schedule (dashed). Asked for too long ago: the trainer is down. Asked for, and none ended: "
+            "the request waits in Airflow.",
             queries=(
-                Query('max(dojo_trainer_last_age_seconds{model="$model"})', "since"),
+                Query('max(dojo_trainer_last_age_seconds{model="$model"})', "asked for"),
+                Query('max(dojo_trainer_finished_age_seconds{model="$model"})', "ended"),
                 Query('max(dojo_trainer_schedule_seconds{model="$model"})', "schedule", limit="red"),
             ),
             unit="dtdurations",

@@ -134,6 +134,7 @@ CHALLENGER = Row(
             queries=(
                 Query(f"rate(dojo_gateway_shadow_written_total{THIS}{RATE})", "answered"),
                 Query(f"sum by (reason) (rate(dojo_gateway_shadow_dropped_total{THIS}{RATE}))", "lost: {{reason}}"),
+                Query(f"dojo_gateway_shadow_buffered{THIS}", "waiting (a count)"),
             ),
             unit="reqps",
             minimum=0,
@@ -158,6 +159,14 @@ CHALLENGER = Row(
             ),
             unit="s",
             minimum=0,
+        ),
+        stat(
+            title="Generation of the route",
+            description="Of the route that the gateway serves; 0 is the registry's champion. Another number in `dojo routes show`: "
+            "the gateway could not serve the newer route.",
+            queries=(Query(f"max(dojo_route_generation{THIS})", "generation"),),
+            unit="none",
+            links=(runbook("ChampionWithoutTraffic"),),
         ),
         time_series(
             title="Routes that could not be served",

@@ -71,7 +71,8 @@ def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
     if not 0 < labels.sum() < len(labels):
         return []  # the split refuses it
     values = {
-        name: information_value(examples[name].to_numpy(), labels, BINS) for name in catalog.SERVICES[spec.feature_service].features
+        name: information_value(examples[name].to_numpy(), labels, BINS)
+        for name in catalog.SERVICES[spec.feature_service].features
     }
     return [
         f"{name}: expected an information value of at most {limit:g} ({SPEC_KEY}.information_value), found {value:.2f}: "

@@ -61,9 +61,9 @@ def feature_freshness(
 
 
 def model_freshness(trained_as_of: datetime | None, spec: ModelSpec, now: datetime) -> dict[str, Measured]:
-    """Age of the champion's training data, days."""
+    """Age of the serving version's training data, days."""
     age = None if trained_as_of is None else max(0.0, (now - trained_as_of) / timedelta(days=1))
-    note = "no champion is known" if trained_as_of is None else f"trained on data until {trained_as_of:%Y-%m-%d %H:%M}"
+    note = "no serving version is known" if trained_as_of is None else f"trained on data until {trained_as_of:%Y-%m-%d %H:%M}"
     return {"champion": Measured("champion", age, spec.drift.champion_age, 0 if age is None else 1, note=note)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import get_args
@@ -19,6 +20,7 @@ from services.monitor.counting.state import Key
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.records import HistoryRow, Judged, Measure
 from services.monitor.metrics import LEVELS, MonitorMetrics
+from services.monitor.serving import ServingVersion
 
 DAY_SECONDS = 86_400.0
 
@@ -125,6 +127,11 @@ class Gauges:
         for view, fresh in recorded.items():
             self._metrics.feature_age.labels(view).set(fresh.age(now).total_seconds())
             self._metrics.feature_sla.labels(view).set(fresh.sla_seconds)
+
+    def roles(self, model: str, serving: ServingVersion | None) -> None:
+        """Whether the route agrees with the registry. serving: None while the registry is away, or has no version."""
+        disagrees = math.nan if serving is None else float(bool(serving.disagreement))
+        self._metrics.role_disagreement.labels(model).set(disagrees)
 
     def forget_version(self, key: Key) -> None:
         for measure in (

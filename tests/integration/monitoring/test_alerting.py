@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ from dojo.core.state.inbox import Message
 from dojo.core.telemetry import HealthServer
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.receiver import Receiver
+from services.receiver.silences import Silences
 from services.receiver.watchdog import Watchdog
 from tests.support.alerting import Alerting
 from tests.support.servers import free_port, wait_until
@@ -38,7 +40,8 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
         # The watchdog's own receiver: the stack's, with less patience.
         redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), ReceiverMetrics(CollectorRegistry())
         watchdog = Watchdog(wall_now(), limit=timedelta(seconds=4))
-        receiver = Receiver(redis, RedisWorldClock(redis), watchdog, metrics, wall_now)
+        silences = Silences(platform.settings.url_of("alertmanager"), metrics)
+        receiver = Receiver(redis, RedisWorldClock(redis), watchdog, silences, metrics, wall_now)
 
         def watch() -> None:
             while not stop.wait(0.1):
@@ -67,7 +70,7 @@ def test_a_warning_reaches_the_owners_chat_and_so_does_its_end(alerting: Alertin
         "alertmanager/chat",
     )
     assert "Severity 2" in message.text
-    assert "Runbook: monitoring/runbooks/InputDrift.md" in message.text
+    assert "Runbook: dojo runbook InputDrift" in message.text
     assert "InputDrift (warning, check input_drift, window hour)" in message.text
     alerting.verdict("input_drift", 0)
     first, end = alerting.wait_for("the inputs have moved away", count=2)
@@ -137,6 +140,34 @@ def test_what_is_no_notification_is_refused_counted_and_kept(alerting: Alerting)
         assert refused.value.code == code
 
 
+def test_silences_that_hide_too_much_are_told_and_one_that_hides_even_that_is_told_past_alertmanager(
+    alerting: Alerting,
+) -> None:
+    def measured(reason: str) -> float | None:
+        return alerting.value(f'dojo_receiver_silences{{reason="{reason}"}}')
+
+    wait_until(lambda: measured("critical") == 0, 40, "the receiver has asked Alertmanager", every=0.2)
+    harmless = alerting.silence(severity="warning", alertname="ResponderPaused")
+    broad = alerting.silence(severity="critical")
+    (message,) = alerting.wait_for("Alerts are silenced (critical): 1", within=60)
+    assert (message.urgency, message.to) == ("warning", "ml-platform")
+    assert measured("old") == 0
+    total = alerting.silence(team="ml-platform")
+    (past,) = alerting.wait_for("a silence hides warnings, the one about silences too", within=60)
+    assert past.source == "receiver"
+    assert f'{total} {{team="ml-platform"}} by a test until' in past.text
+    for silence in (harmless, broad, total):
+        alerting.end_silence(silence)
+    wait_until(lambda: measured("critical") == 0, 40, "they are over", every=0.2)
+
+
+def test_while_alertmanager_is_away_silences_are_unknown_and_not_fine() -> None:
+    metrics = ReceiverMetrics(registry := CollectorRegistry())
+    assert Silences(f"http://127.0.0.1:{free_port()}", metrics).look(wall_now()) is None
+    for reason in ("critical", "old"):
+        assert math.isnan(registry.get_sample_value("dojo_receiver_silences", {"reason": reason}) or 0.0)
+
+
 def test_while_the_gateway_is_down_its_drift_alerts_are_kept_back(alerting: Alerting) -> None:
     def pages() -> list[Message]:
         return [m for m in alerting.told("The gateway does not answer its scrapes") if m.urgency == "page"]
@@ -167,7 +198,7 @@ def test_when_prometheus_dies_the_receiver_says_that_nobody_would_be_told(alerti
     alerting.prometheus.kill()
     message = alerting.wait_for("the monitoring is silent", count=silences + 1, within=30)[-1]
     assert (message.urgency, message.to, message.source) == ("page", "ml-platform", "receiver")
-    assert "Runbook: monitoring/runbooks/Watchdog.md" in message.text
+    assert "Runbook: dojo runbook Watchdog" in message.text
     recoveries = len(alerting.told("the monitoring is back"))
     alerting.prometheus.start()
     alerting.wait_for("the monitoring is back", count=recoveries + 1, within=30)

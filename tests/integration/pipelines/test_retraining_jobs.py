@@ -38,6 +38,7 @@ from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.errors import InvalidDataError, RetrainingRunningError, RolloutRefusedError, StaleDataError
 from pipelines.training.job import Job, key_by_hand
+from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Run
 from pipelines.training.workspaces import exclusive
 from tests.integration.pipelines.killed_tasks import run_task
@@ -183,6 +184,7 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
     assert (rollout.version, rollout.champion, rollout.stage, rollout.revision) == ("2", "1", Stage.SHADOW, 1)
     assert rollout.baseline.keys() == {"recall_at_threshold", "false_positive_rate_at_threshold"}
     told = entries(redis, KILLED)
+    assert ScheduleStore(redis).finished(KILLED) == later_job(KILLED).as_of, "the gate has decided: it came to its end"
     kinds = [entry.kind for entry in told if entry.entry_id.startswith(f"{KILLED}:later:")]
     assert kinds == ["retraining", "gate", "alias"]
     assert AuditTrail(redis).verify().faults == ()
@@ -234,15 +236,16 @@ def test_a_second_winner_waits_for_the_rollout_that_is_active(
 
 
 def test_a_dry_run_registers_nothing_and_its_run_says_so(
-    second: dict[str, int], registry: ModelRegistry, settings: Settings
+    second: dict[str, int], registry: ModelRegistry, settings: Settings, redis: Redis
 ) -> None:
-    before = len(registry.versions(KILLED))
+    before, finished = len(registry.versions(KILLED)), ScheduleStore(redis).finished(KILLED)
     job = later_job(KILLED, "dry", dry_run=True)
     with edited_spec(settings, KILLED, "num_leaves: 15", "num_leaves: 7"):
         answer = run_retraining(job, settings)
     assert (answer["outcome"], answer["dry_run"]) == ("promote", True)
     assert "version" not in answer
     assert len(registry.versions(KILLED)) == before
+    assert ScheduleStore(redis).finished(KILLED) == finished
     (run_id,) = jobs_runs(registry, job)
     assert tracking_client(registry).get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
@@ -464,6 +467,7 @@ def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Call
         "version 1 became champion",
         "version 2 became challenger",
     ]
+    assert ScheduleStore(redis).finished(model) == datetime(2030, 3, 6, tzinfo=UTC)
     route = RouteTable(redis).get(model)
     assert route is not None
     assert [arm.version for arm in route.arms] == ["1"]

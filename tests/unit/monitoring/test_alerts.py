@@ -17,15 +17,17 @@ import yaml
 
 from dojo.core.events.types import Check
 from dojo.stack.observability.files import OWNERS
+from monitoring.grafana.boards import BOARDS
 from tests.support.commands import every_command
+from tests.support.dashboards import expressions, filled
 from tests.support.installed import installed
 from tests.support.promql import labels, metric, selectors, tokens
+from tests.support.runbooks import RUNBOOKS, looks, quoted
 
 ROOT = Path(__file__).parents[3]
 MONITORING = ROOT / "monitoring"
 RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 TESTS = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
-RUNBOOKS = sorted((MONITORING / "runbooks").glob("*.md"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "False positives"]
 
 # What Prometheus and Alertmanager say of themselves and of each target.
@@ -120,6 +122,20 @@ def test_rules_of_models_hold_no_threshold() -> None:
         assert found <= {"0", "1", "2"}, f"{rule.get('alert', rule.get('record'))}: {found}"
 
 
+# Metrics without an alert and a panel, and why they are there all the same.
+UNSEEN: dict[str, str] = {}
+
+
+def test_every_metric_is_in_an_alert_or_a_panel() -> None:
+    """One that nothing shows is measured for nobody; a fault that only it knows stays unseen."""
+    asked = {metric(selector) for rule in ALL for selector in selectors(without_comments(rule["expr"]))}
+    asked |= {metric(s) for board in BOARDS for e in expressions(board) for s in selectors(filled(e.text))}
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    names = set(re.findall(r"^\| `(dojo_\w+)` \|", page, re.MULTILINE))
+    seen = {name for name in names if {name, f"{name}_bucket", f"{name}_sum", f"{name}_count"} & asked}
+    assert names - seen == set(UNSEEN)
+
+
 def test_every_check_of_the_monitor_has_an_alert() -> None:
     asked = {check for alert in ALERTS for check in re.findall(r'check="(\w+)"', alert.expr)}
     # Freshness alerts compare the ages themselves: they are seen without a monitor's verdict too.
@@ -202,13 +218,29 @@ def test_a_runbook_has_its_sections_and_leads_somewhere(runbook: Path) -> None:
 def test_a_runbook_names_commands_processes_and_metrics_that_exist(runbook: Path) -> None:
     text = runbook.read_text()
     known = every_command()
-    quoted = re.findall(r"`([^`]+)`", text)
-    for command in (q for q in quoted if q.startswith("dojo ")):
+    for command in (q for q in quoted(text) if q.startswith("dojo ")):
         words = command.split()
         assert {" ".join(words[:count]) for count in (2, 3, 4)} & known, command
     for name in re.findall(r"dojo_\w+", text):
         stem = name.rstrip("_")
         assert any(one.startswith(stem) for one in documented()), name
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(runbook: Path) -> None:
+    """No port that containers do not publish, no Redis without its password, no pid that only one of the two has."""
+    text = runbook.read_text()
+    for command in quoted(text):
+        assert not re.match(r"curl|redis-cli|kill -9|ls |cat |tail ", command), f"{command}: there is a dojo command for it"
+        if command.startswith(("df ", "amtool ", "kill ")):
+            assert "in containers" in text, f"{command}: and in containers?"
+
+
+def test_most_commands_of_runbooks_look_and_change_nothing() -> None:
+    """Those are run against real stacks (tests/e2e, tests/deploy)."""
+    found = [" ".join(words) for words in looks()]
+    assert {"status", "drift show fraud_detection", "metrics gateway requests_total", "audit list --limit 10"} <= set(found)
+    assert not [words for words in found if words.startswith(("restart", "world pause", "retrain"))]
 
 
 def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -> None:

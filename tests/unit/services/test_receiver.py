@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dojo.core.state.inbox import Notice, is_resolved
 from services.receiver.messages import notice_of, recovery_notice, silence_notice, subject_of, team_of
 from services.receiver.payload import Alert, MalformedPayloadError, decode
+from services.receiver.silences import OWN_ALERT, Matcher, Silence, SilenceStatus
 from services.receiver.watchdog import Watchdog, WatchdogChange
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -64,7 +67,7 @@ def test_an_alert_becomes_a_notice_to_its_team_with_all_that_it_says() -> None:
     assert told.text.splitlines() == [
         "40m old.",
         "FeatureViewStale (warning, view customer_activity)",
-        "Runbook: monitoring/runbooks/FeatureViewStale.md",
+        "Runbook: dojo runbook FeatureViewStale",
     ]
     assert notice("pager").urgency == "page"
 
@@ -162,3 +165,63 @@ def test_silence_and_its_end_are_one_occasion_each() -> None:
     back = recovery_notice(NOON, timedelta(seconds=901))
     assert is_resolved(back)
     assert back.message_id != first.message_id
+
+
+# ---- silences
+
+
+def silence(*conditions: tuple[str, str, str]) -> Silence:
+    """A silence with these conditions: label, sign, value."""
+    matchers = tuple(
+        Matcher(name=name, value=value, is_regex="~" in sign, is_equal=not sign.startswith("!"))
+        for name, sign, value in conditions
+    )
+    return Silence(
+        id="s", status=SilenceStatus("active"), matchers=matchers, starts_at=NOON, ends_at=NOON, created_by="ann", comment="why"
+    )
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([("severity", "=", "critical")], True),
+        ([("severity", "=~", "warning|critical")], True),
+        ([("severity", "!=", "warning")], True),
+        ([("severity", "!~", "crit.*")], False),
+        ([("severity", "=", "warning")], False),
+        ([("severity", "=~", "crit")], False),  # patterns are anchored
+        ([("alertname", "=", "GatewayDown")], True),  # it has a critical rule, and the silence spares none
+        ([("alertname", "=", "GatewayDown"), ("severity", "=", "warning")], False),
+        ([("severity", "=~", "(?P<unread")], True),  # what cannot be read is suspected
+    ],
+)
+def test_a_silence_without_a_condition_that_spares_critical_alerts_may_hide_one(
+    conditions: list[tuple[str, str, str]], expected: bool
+) -> None:
+    assert silence(*conditions).may_hide_a_critical_one is expected
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([("severity", "=", "critical")], False),
+        ([("alertname", "=~", ".+")], True),
+        ([("team", "=", "ml-platform")], True),
+        ([("severity", "=", "warning"), ("model", "=", "fraud_detection")], False),
+        ([("model", "=", "")], True),
+        ([("alertname", "=", "AlertsSilenced"), ("reason", "=", "old")], True),
+    ],
+)
+def test_a_silence_over_the_alert_about_silences_is_recognised(conditions: list[tuple[str, str, str]], expected: bool) -> None:
+    assert silence(*conditions).hides_its_own_alert is expected
+
+
+def test_the_alert_about_silences_has_the_labels_that_the_receiver_looks_for() -> None:
+    rules = yaml.safe_load((Path("monitoring") / "prometheus" / "rules" / "monitoring.yml").read_text())["groups"][0]["rules"]
+    (rule,) = [rule for rule in rules if rule.get("alert") == OWN_ALERT["alertname"]]
+    assert {"alertname": rule["alert"], **rule["labels"]} == OWN_ALERT
+
+
+def test_a_silence_is_said_as_people_write_it() -> None:
+    said = str(silence(("severity", "=~", "critical|warning"), ("model", "!=", "a")))
+    assert said == 's {severity=~"critical|warning", model!="a"} by ann until 2026-11-21 12:00 UTC: why'

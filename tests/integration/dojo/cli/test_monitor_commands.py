@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -16,10 +15,8 @@ from dojo.cli.app import build
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.registry.bundle import BUNDLE_FILE, PROFILE_FILE, Bundle, write_bundle
-from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.audit import AuditTrail
-from services.monitor.champions import ChampionCache
 from services.monitor.counting.profiles import Profiles
 from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch
 from tests.support.bundles import make_bundle, register_champion
@@ -100,19 +97,8 @@ def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
     assert profiles.fetch((name, "99")) is None
     assert "the registry has no profile for it yet" in profiles.why[name, "99"]
 
-    champions = ChampionCache(registry)
-    assert champions.of("monitored_nobody") is None
-    registry.tag(name, before.version, VersionTags(as_of=datetime(2025, 1, 1, 6, tzinfo=UTC)))
-    champion = champions.of(name)
-    assert champion is not None
-    assert champion.version == before.version
-    assert champion.trained_as_of == datetime(2025, 1, 1, 6, tzinfo=UTC)
 
-
-def test_an_absent_registry_costs_new_versions_only(tmp_path: Path) -> None:
-    nobody = ModelRegistry("http://127.0.0.1:9", timeout_seconds=1, retries=0)
-    profiles, champions = Profiles(nobody), ChampionCache(nobody)
+def test_an_absent_registry_costs_new_versions_only() -> None:
+    profiles = Profiles(ModelRegistry("http://127.0.0.1:9", timeout_seconds=1, retries=0))
     assert profiles.fetch((MODEL, "1")) is None
     assert "did not answer" in profiles.why[MODEL, "1"]
-    assert champions.of(MODEL) is None
-    assert champions.away

@@ -154,6 +154,24 @@ def test_wrong_input_is_refused_naming_the_field(body: object, status: int, fiel
         assert all(error["found"] and error["expected"] for error in problem["errors"])
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(instance(amount=-1), "422"), (b"{", "400"), (b" " * (BODY_LIMIT + 1), "413"), ({"instances": [GOOD]}, "200")],
+)
+def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
+    body: object, code: str, gateway: GatewayServer
+) -> None:
+    """What the alert RequestsRefused is about."""
+
+    def counted() -> dict[str, float]:
+        codes = ("200", "400", "413", "422")
+        return {one: gateway.metric("dojo_gateway_requests_total", model="fraud_detection", code=one) for one in codes}
+
+    before = counted()
+    gateway.request("POST", PREDICT, body)
+    assert counted() == {one: count + (one == code) for one, count in before.items()}
+
+
 def test_every_wrong_field_is_named_at_once(gateway: GatewayServer) -> None:
     _, problem, _ = gateway.request("POST", PREDICT, {"instances": [{"customer_id": 1, "amount": -1, "zip": 2}]})
     fields = [error["field"].removeprefix("instances[0].") for error in problem["errors"]]

@@ -184,7 +184,7 @@ class ForkedRecorder:
     def metric(self, name: str, **labels: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             lines = answer.read().decode().splitlines()
-        series = name + "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+        series = name + ("{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}" if labels else " ")
         return next((float(line.split()[-1]) for line in lines if line.startswith(series)), 0.0)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -209,6 +211,30 @@ def test_a_second_recorder_waits_and_takes_over(recording: Recording, recorder: 
         recording.log.append(events[600:])
         wait_until(lambda: second.health().get("state") == "recording", 10, "the second recorder takes over")
         assert_recorded(recording, events)
+
+
+def test_behind_a_stray_recorder_that_hangs_the_waiting_one_says_so_and_shows_the_backlog_grow(
+    recording: Recording, recorder: ForkedRecorder, events: list[Event]
+) -> None:
+    def lag() -> float:
+        return sum(waiting.metric("dojo_recorder_lag_messages", stream=stream) for stream in Stream)
+
+    with ExitStack() as cleanup:
+        waiting = recording.recorder()
+        cleanup.callback(waiting.stop)
+        wait_until(lambda: waiting.health().get("state") == "waiting", 30, "the stack's recorder waits")
+        assert f"process {recorder.pid} on {socket.gethostname()}" in waiting.health()["reason"]
+        os.kill(recorder.pid, signal.SIGSTOP)  # nothing supervises it, so nothing heals it
+        assert waiting.metric("dojo_recorder_waiting") == 1
+        recording.log.append(events[:600])
+        wait_until(lambda: lag() == 600, 15, "its gauge shows the backlog")
+        recording.log.append(events[600:])
+        wait_until(lambda: lag() == len(events), 15, "and how it grows")
+        recorder.kill()
+        wait_until(lambda: waiting.health().get("state") == "recording", 10, "it takes over")
+        assert_recorded(recording, events)
+        assert waiting.metric("dojo_recorder_waiting") == 0
+        wait_until(lambda: lag() == 0, 5, "the backlog is worked off")
 
 
 def test_it_starts_from_the_command_line_and_ends_cleanly_on_sigterm(recording: Recording, events: list[Event]) -> None:

@@ -1,0 +1,114 @@
+"""`dojo metrics`, `redis`, `restart`, `runbook`: what a person on duty needs, in the same words for each kind of stack."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dojo.cli.context import CommandContext
+from dojo.cli.output import JsonFlag, fail, out, print_json
+
+RUNBOOKS = Path(__file__).parents[3] / "monitoring" / "runbooks"
+
+ANSWER_SECONDS = 5.0
+
+# Redis commands that change nothing.
+LOOKS = ("info", "lrange", "slowlog get", "xinfo groups", "xlen", "xrevrange")
+
+
+def metrics(
+    name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")],
+    part: Annotated[str, typer.Argument(help="Only series whose name or labels hold this text.", metavar="TEXT")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what a process measures now, as Prometheus reads it.
+
+    Example: dojo metrics gateway degraded_total
+    """
+    with CommandContext() as here:
+        settings = here.settings
+    if f"{name}_port" not in type(settings).model_fields:
+        raise fail(f"no process {name!r}", "dojo status", 2)
+    try:
+        with urllib.request.urlopen(f"{settings.url_of(name)}/metrics", timeout=ANSWER_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError as error:
+        raise fail(f"{name} does not answer at {settings.url_of(name)}: {error}", f"dojo status, dojo logs {name}") from error
+    series = [line for line in lines if line[:1] not in ("", "#") and part in line.rpartition(" ")[0]]
+    if as_json:
+        print_json({name: value for name, _, value in (line.rpartition(" ") for line in series)})
+    else:
+        out.print("\n".join(series) or f"{name} measures nothing of {part!r}", markup=False, highlight=False, soft_wrap=True)
+
+
+def redis(
+    words: Annotated[list[str], typer.Argument(help=f"A Redis command that looks: {', '.join(LOOKS)}.", metavar="COMMAND")],
+    online: Annotated[bool, typer.Option("--online", help="Ask the online store, where it is another Redis.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask the stack's Redis, without its address and password. The answer is JSON in any case.
+
+    Example: dojo redis info memory
+    """
+    from dojo.core.connections import connect_redis
+
+    look = next((look for look in LOOKS if " ".join(words).lower().startswith(look)), None)
+    if look is None:
+        raise fail(f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2)
+    with CommandContext() as here:
+        client: Any = connect_redis(here.settings.online_store) if online else here.redis  # its commands by name are untyped
+        print_json(_readable(client.execute_command(look.upper(), *words[len(look.split()) :])))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, dict):
+        return {_readable(key): _readable(found) for key, found in value.items()}
+    return [_readable(found) for found in value] if isinstance(value, list | tuple) else value
+
+
+def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")], as_json: JsonFlag = False) -> None:
+    """End a process, also one that hangs, and let the supervisor start it again. It goes on where it was.
+
+    Example: dojo restart monitor
+    """
+    from dojo.cli.stack.commands import CONTAINERS
+    from dojo.stack.control import running
+    from dojo.stack.supervisor.identity import end
+
+    with CommandContext() as here:
+        settings = here.settings
+    if settings.peer_hosts:
+        raise fail(CONTAINERS, f"docker compose restart {name}")
+    stack = running(settings.home)
+    process = next((process for process in stack.processes if process.name == name), None) if stack is not None else None
+    if process is None or process.id is None:
+        raise fail(f"no process {name!r} runs", "dojo status", 2)
+    killed = bool(end([process.id], process.grace_seconds))
+    if as_json:
+        print_json({"process": name, "pid": process.id.pid, "killed": killed})
+    else:
+        word = "killed" if killed else "ended"
+        out.print(f"{name} (pid {process.id.pid}) was {word}; the supervisor starts it again", highlight=False)
+
+
+def runbook(
+    name: Annotated[str, typer.Argument(help="An alert; without one, the list of all.", metavar="ALERT")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what an alert means and what to do first.
+
+    Example: dojo runbook InputDrift
+    """
+    names = sorted(path.stem for path in RUNBOOKS.glob("*.md"))
+    if name and name not in names:
+        raise fail(f"no runbook {name!r}", "dojo runbook lists all", 2)
+    text = (RUNBOOKS / f"{name}.md").read_text() if name else "\n".join(names)
+    if as_json:
+        print_json({name: text} if name else names)
+    else:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)

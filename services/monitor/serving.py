@@ -1,0 +1,79 @@
+"""What answers a model and what should: the route's version, the registry's champion. Remembered while MLflow is away."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.versions import CHAMPION, ModelRegistry
+from dojo.core.state.routes import InvalidRouteError, Route, RouteTable, disagreement
+
+# Wall seconds between questions, and after one that failed: a question to a server that is away takes as long as its timeout.
+ASK_SECONDS = 10.0
+RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ServingVersion:
+    """The version that answers most of a model's traffic.
+
+    Attributes:
+        trained_as_of: World time until which its training data goes; None where its record does not say.
+        champion: The version that holds the role; "" for none.
+        disagreement: What the route says against the champion, in words; "" where they agree.
+    """
+
+    version: str
+    trained_as_of: datetime | None
+    champion: str
+    disagreement: str
+
+
+class ServingVersions:
+    """The serving version of each model, None while none is known.
+
+    Attributes:
+        away: The models about which the registry did not answer.
+    """
+
+    def __init__(self, registry: ModelRegistry, routes: RouteTable) -> None:
+        self._registry, self._routes = registry, routes
+        self._known: dict[str, ServingVersion | None] = {}
+        self._ask_at: dict[str, float] = {}
+        self.away: set[str] = set()
+
+    def of(self, model: str) -> ServingVersion | None:
+        """Ask when it is time. A registry that is away leaves what was known. Raises redis.RedisError."""
+        if time.monotonic() >= self._ask_at.get(model, 0.0):
+            try:
+                self._known[model] = self._ask(model)
+            except RegistryUnavailableError:
+                self.away.add(model)
+            else:
+                self.away.discard(model)
+            self._ask_at[model] = time.monotonic() + (RETRY_SECONDS if model in self.away else ASK_SECONDS)
+        return self._known.get(model)
+
+    def _ask(self, model: str) -> ServingVersion | None:
+        route, holder = self._route(model), self._registry.by_alias(model, CHAMPION)
+        champion = holder.version if holder is not None else ""
+        version = route.primary.version if route is not None else champion
+        if not version:
+            return None
+        if holder is None or holder.version != version:
+            try:
+                holder = self._registry.get(model, version)
+            except UnknownVersionError:
+                holder = None
+        as_of = holder.tags.as_of if holder is not None else None
+        return ServingVersion(version, as_of, champion, disagreement(route, champion))
+
+    def _route(self, model: str) -> Route | None:
+        try:
+            return self._routes.get(model)
+        except (msgspec.MsgspecError, InvalidRouteError):
+            return None  # the gateway counts it as refused, and serves as before

@@ -1,0 +1,113 @@
+"""`dojo metrics`, `redis`, `restart` and `runbook` on real processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from typer.testing import CliRunner, Result
+
+from dojo.cli.app import build
+from dojo.core.connections import connect_redis
+from dojo.core.telemetry import HealthServer
+from dojo.stack.control import running, stop
+from tests.integration.dojo.stack.tiny_stack import TinySpec
+from tests.support.servers import RedisServer, Server, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def dojo(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(build(), list(words), env=environment)
+
+
+def test_metrics_are_those_of_the_process_cut_down_to_a_text() -> None:
+    registry, port = CollectorRegistry(), free_port()
+    asked = Counter("dojo_asked", "Asked.", ["by"], registry=registry)
+    asked.labels("a").inc(3)
+    asked.labels("b").inc()
+    with HealthServer("127.0.0.1", port, lambda: (True, {}), registry):
+        shown = dojo("metrics", "gateway", 'by="a"', DOJO_GATEWAY_PORT=str(port))
+        assert shown.exit_code == 0, shown.output
+        assert shown.stdout.splitlines()[0] == 'dojo_asked_total{by="a"} 3.0'
+        assert 'by="b"' not in shown.stdout
+        found = json.loads(dojo("metrics", "gateway", "asked_total", "--json", DOJO_GATEWAY_PORT=str(port)).stdout)
+        assert found == {'dojo_asked_total{by="a"}': "3.0", 'dojo_asked_total{by="b"}': "1.0"}
+
+
+def test_an_absent_process_is_a_failure_and_an_unknown_one_a_wrong_call() -> None:
+    absent = dojo("metrics", "gateway", DOJO_GATEWAY_PORT=str(free_port()))
+    assert (absent.exit_code, "gateway does not answer" in absent.stderr) == (1, True)
+    assert dojo("metrics", "nobody").exit_code == 2
+
+
+def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisServer) -> None:
+    client = connect_redis(redis_server.url)
+    client.rpush("letters", b"a", b"\xff")
+    client.xadd("dojo:stream:predictions", {"event": b"x"})
+    client.xgroup_create("dojo:stream:predictions", "recorder", id="0")
+
+    def ask(*words: str) -> Result:
+        return dojo("redis", *words, DOJO_REDIS_URL=redis_server.url)
+
+    assert json.loads(ask("lrange", "letters", "0", "1").stdout) == ["a", "\ufffd"]
+    assert json.loads(ask("info", "memory").stdout)["used_memory"] > 0
+    assert json.loads(ask("xinfo", "groups", "dojo:stream:predictions").stdout)[0]["name"] == "recorder"
+    assert isinstance(json.loads(ask("--online", "slowlog", "get", "5").stdout), list)
+    assert len(json.loads(ask("xrevrange", "dojo:stream:predictions", "+", "-", "count", "1").stdout)) == 1
+    for words in (("del", "letters"), ("slowlog", "reset"), ("flushall",), ("lpop", "letters")):
+        refused = ask(*words)
+        assert (refused.exit_code, "may change something" in refused.stderr) == (2, True), words
+    assert client.llen("letters") == 2
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home with a supervisor over two tiny processes, of which one ignores SIGTERM."""
+    home = tmp_path / "home"
+    home.mkdir()
+    tiny = [TinySpec("monitor", free_port()), TinySpec("recorder", free_port(), ("stubborn",), grace=0.2)]
+    table = msgspec.json.encode(tiny).decode()
+    server = Server("supervisor", [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(home), table], tmp_path)
+    server.start()
+    wait_until(lambda: len(pids(home)) == 2, 30, "both are healthy")
+    yield home
+    stop(home)
+    server.stop()
+
+
+def pids(home: Path) -> dict[str, int]:
+    """Of the healthy processes."""
+    stack = running(home)
+    return {p.name: p.id.pid for p in stack.processes if p.id is not None and p.state == "healthy"} if stack else {}
+
+
+@pytest.mark.parametrize(("name", "killed"), [("monitor", False), ("recorder", True)])
+def test_a_process_is_restarted_alone_and_killed_where_it_does_not_end(home: Path, name: str, killed: bool) -> None:
+    before = pids(home)
+    done = dojo("restart", name, "--json", DOJO_HOME=str(home))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"process": name, "pid": before[name], "killed": killed}
+    wait_until(lambda: pids(home).get(name, before[name]) != before[name], 30, "the supervisor has started it again")
+    (other,) = before.keys() - {name}
+    assert pids(home)[other] == before[other]
+
+
+def test_what_does_not_run_is_not_restarted(home: Path, tmp_path: Path) -> None:
+    assert dojo("restart", "nobody", DOJO_HOME=str(home)).exit_code == 2
+    assert dojo("restart", "monitor", DOJO_HOME=str(tmp_path / "nothing")).exit_code == 2
+    in_containers = dojo("restart", "monitor", DOJO_HOME=str(home), DOJO_PEER_HOSTS="{name}")
+    assert (in_containers.exit_code, "docker compose restart monitor" in in_containers.stderr) == (1, True)
+
+
+def test_the_runbook_of_an_alert_is_shown_where_no_checkout_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Path("monitoring/runbooks/InputDrift.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    assert dojo("runbook", "InputDrift").stdout.strip() == text.strip()
+    assert "AlertsSilenced" in dojo("runbook").stdout.splitlines()
+    assert dojo("runbook", "Nothing").exit_code == 2
