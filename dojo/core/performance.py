@@ -20,7 +20,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.reference_profile import SCORE_EDGES, Group
 from dojo.stats.inference.proportions import clustered_rate
 from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
-from dojo.stats.scores.expected_performance import expected_performance_of_counts
+from dojo.stats.scores.expected_performance import expected_average_precision
 
 # Fewer legitimate payments are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
 MINIMUM_LEGITIMATE = 1000
@@ -216,9 +216,7 @@ def expected_pr_auc(
     Its limits are those of `dojo/stats/scores/expected_performance.py`: concept drift is invisible.
     """
     means = np.divide(sums, counts, out=np.zeros(len(counts)), where=np.asarray(counts) > 0)
-    nothing_flagged = len(counts)  # PR-AUC has no threshold
-    probabilities = np.asarray(calibration) if calibration else means
-    return expected_performance_of_counts(counts, probabilities, nothing_flagged).pr_auc
+    return expected_average_precision(counts, np.asarray(calibration) if calibration else means)
 
 
 def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[np.str_]]) -> float:

@@ -23,7 +23,7 @@ import polars as pl
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
 from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision, TrainingSetChange
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
-from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS
 from pipelines.gate.champion import seen_until
@@ -91,18 +91,23 @@ def _judge(
             if missing
             else seen_by(version, registry, holdout)
         )
-        past = ReferenceProfile.read(downloaded / PROFILE_FILE)
+        training_sets = _training_sets(run, downloaded / PROFILE_FILE)
     judgement = judge(run.spec, job, holdout, champion, challenger, obstacle)
     decision = msgspec.structs.replace(
         judgement.decision,
         parameters=changed_parameters(old_bundle.parameters, bundle.parameters),
-        training_sets=_training_sets(run, past),
+        training_sets=training_sets,
     )
     scores = {"champion": _scores(champion), "challenger": _scores(challenger)} if not missing else {}
     return replace(judgement, decision=decision), holdout, scores
 
 
-def _training_sets(run: Run, champion: ReferenceProfile) -> TrainingSetChange | None:
+def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
+    """None where the champion's profile is older than training sets in profiles. The gate itself needs none."""
+    try:
+        champion = ReferenceProfile.read(profile)
+    except UnusableProfileError:
+        return None
     if champion.training is None:
         return None
     examples = pl.read_parquet(run.workspace / DATASET_FILE)

@@ -11,7 +11,6 @@ windows differ from the rest of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -185,15 +184,4 @@ def distribution(values: npt.NDArray[np.floating]) -> Distribution:
         std=float(exact.std()),
         low=float(exact.min()),
         high=float(exact.max()),
-    )
-
-
-def reference_profile(
-    names: Sequence[str], inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.floating]
-) -> ReferenceProfile:
-    """The profile of rows without times and labels. inputs: shape (rows, features), as the model sees them; scores: shape (rows,)."""
-    return ReferenceProfile(
-        rows=len(inputs),
-        features={name: distribution(inputs[:, i]) for i, name in enumerate(names)},
-        score=distribution(scores),
     )

@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dojo.core.registry.reference_profile import ReferenceProfile, reference_profile
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.stats.histograms.binning import information_value
 from feature_repo import catalog
 from pipelines.training.dataset.features_check import missing_shares, require_sound_features, training_set
 from pipelines.training.errors import InvalidDataError
 from tests.support.payments import small_spec, with_checks
+from tests.support.profiles import reference_profile
 
 SPEC = small_spec("checked")
 FEATURES = catalog.SERVICES[SPEC.feature_service].features

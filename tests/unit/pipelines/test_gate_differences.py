@@ -14,7 +14,7 @@ from dojo.core.judging.gate.compare import judge
 from dojo.core.judging.gate.decision import GateDecision, ParameterChange
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import Bundle
-from dojo.core.registry.reference_profile import ReferenceProfile, TrainingSet, reference_profile
+from dojo.core.registry.reference_profile import ReferenceProfile, TrainingSet
 from dojo.core.spec.load import ModelSpec
 from pipelines.gate.decide import holdout_of
 from pipelines.gate.differences import changed_parameters, changed_training_set
@@ -23,6 +23,7 @@ from pipelines.release.artefacts import training_parameters
 from pipelines.training.dataset.collect import Manifest
 from pipelines.training.steps import Run
 from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec
+from tests.support.profiles import reference_profile
 
 LABELS = labels()
 OLD = TrainingSet(rows=100, positives=1, missing={"daily": 0.0}, counts={"amount": (50, 50), "age": (90, 10)})

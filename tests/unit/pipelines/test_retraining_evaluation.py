@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from dojo.core.judging.gate.decision import SHORT_NAMES
-from dojo.core.registry.reference_profile import ReferenceProfile, reference_profile
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import PrimaryMetric
 from dojo.core.tasks.binary import at_threshold, choose_threshold, evaluate
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.plots import calibration_plot, importance_plot, precision_recall_plot
 from pipelines.training.steps import parity_rows
+from tests.support.profiles import reference_profile
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from dojo.core.connections import connect_redis
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
+from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.routes import RouteTable, route_key
 from services.monitor import serving as module
 from services.monitor.metrics import MonitorMetrics
-from services.monitor.serving import AS_OF_TAG, ServingVersions
+from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 from tests.integration.services.monitor.monitoring import Watch
 from tests.support.bundles import make_bundle, register_champion
@@ -39,7 +40,7 @@ class Roles:
         self.versions = []
         for name, as_of in (("first", OLD), ("second", NEW)):
             version = register_champion(self.registry, directory / name, make_bundle(directory / name), model).version
-            self.registry.set_tag(model, version, AS_OF_TAG, as_of.isoformat())
+            self.registry.tag(model, version, VersionTags(as_of=as_of))
             self.versions.append(version)
         self.registry.set_alias(model, CHAMPION, self.versions[0])
         self.changes = RoleChanges(self.registry, self.routes, AuditTrail(self.redis))

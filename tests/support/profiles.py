@@ -1,0 +1,21 @@
+"""Reference profiles of rows without times and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.registry.reference_profile import ReferenceProfile, distribution
+
+
+def reference_profile(
+    names: Sequence[str], inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.floating]
+) -> ReferenceProfile:
+    """inputs: shape (rows, features), as a model sees them; scores: shape (rows,)."""
+    return ReferenceProfile(
+        rows=len(inputs),
+        features={name: distribution(inputs[:, i]) for i, name in enumerate(names)},
+        score=distribution(scores),
+    )
