@@ -1,10 +1,12 @@
 """The feature catalogue: each feature once, with owner, source, transformation, freshness SLA and PII tag.
 
-Plain data, no Feast and no Polars import: the gateway reads it at its start. Feast's objects are built from it in `definitions.py`,
-`dojo features catalog` prints it, the streamer and the offline store compute what it says.
+Plain data, no Feast and no Polars import: the gateway reads it at its start. Feast's objects are
+built from it in `definitions.py`, `dojo features catalog` prints it. The streamer and the offline
+store compute what it says.
 
-`feature_repo/shop` defines the shop's features. DOJO_FEATURE_MODULES names further modules with `VIEWS` and `SERVICES`. It is read
-at import, because the catalogue never changes while a process runs.
+`feature_repo/shop` defines the shop's features. DOJO_FEATURE_MODULES names further modules with
+`VIEWS` and `SERVICES`. They must not import this module. The setting is read at import, because the
+catalogue never changes while a process runs.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from dojo.core.settings import SettingsError
@@ -35,7 +38,7 @@ def _by_name(kind: str, defined: Iterable[_Named]) -> dict[str, _Named]:
     return found
 
 
-def _named_modules() -> list[object]:
+def _named_modules() -> list[ModuleType]:
     names = [name.strip() for name in os.environ.get("DOJO_FEATURE_MODULES", "").split(",") if name.strip()]
     try:
         return [import_module(name) for name in names]
@@ -43,14 +46,14 @@ def _named_modules() -> list[object]:
         raise SettingsError(f"DOJO_FEATURE_MODULES: {error}") from error
 
 
-_MODULES = (shop, *_named_modules())
+_MODULES: list[ModuleType] = [shop, *_named_modules()]
 
-VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))  # type: ignore[attr-defined]
-SERVICES: dict[str, FeatureService] = _by_name("service", (s for module in _MODULES for s in module.SERVICES))  # type: ignore[attr-defined]
+VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))
+SERVICES: dict[str, FeatureService] = _by_name("service", (s for module in _MODULES for s in module.SERVICES))
 REQUESTS = _by_name("request", (service.request for service in SERVICES.values() if service.request.features))
-_DEFINED = (*(view.features for view in VIEWS.values()), *(request.features for request in REQUESTS.values()))
 
-FEATURES = _by_name("feature", (feature for features in _DEFINED for feature in features))
+_GROUPS: list[View | RequestFeatures] = [*VIEWS.values(), *REQUESTS.values()]
+FEATURES = _by_name("feature", (feature for group in _GROUPS for feature in group.features))
 
 ENTITY_KEYS = {view.entity: view.key for view in VIEWS.values()}
 
@@ -72,7 +75,9 @@ def sources(views: Iterable[View]) -> list[EventSource]:
 
 
 def stored_of(service: str, features: Sequence[str] | None = None) -> list[tuple[View, str]]:
-    """The stored values that features need, directly or through request-time ones, in the catalogue's order.
+    """The stored values that features need, directly or through request-time ones.
+
+    In the catalogue's order.
 
     Args:
         service: Raises KeyError when it is unknown.
@@ -125,7 +130,7 @@ def personal_keys(service: str) -> tuple[str, ...]:
 
 
 def definition_hash() -> str:
-    """SHA-256 of what decides feature values: this catalogue, and the sources of the modules that compute.
+    """SHA-256 of what decides feature values: this catalogue, and what computes.
 
     A module counts with its whole package, because it may import its neighbours.
     """

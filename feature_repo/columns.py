@@ -1,4 +1,4 @@
-"""What all computed views share: whole units of a value, and a view's columns as the catalogue names them."""
+"""What all computed views share: whole units of a value, and a view's columns."""
 
 from __future__ import annotations
 

@@ -104,12 +104,12 @@ def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDem
 
 
 def _fields(request: RequestFeatures) -> list[str]:
-    """A request input that is a feature as it stands (the amount) comes back to the caller anyway; Feast refuses the name twice."""
+    """Without inputs that are features as they stand: Feast returns those anyway, and refuses a name twice."""
     return [feature.name for feature in request.features if feature.name not in request.needed]
 
 
 def _on_columns(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The gateway's formulas on columns. Feast pickles the function: it finds the formulas by name, not by value."""
+    """The gateway's formulas on columns. Feast pickles the function, which looks them up by name."""
 
     def computed(inputs: pd.DataFrame) -> pd.DataFrame:
         request = REQUESTS[name]

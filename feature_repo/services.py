@@ -1,4 +1,4 @@
-"""What one model reads: a feature service, with what its callers send and what is computed from that in the request."""
+"""What a model reads: a feature service, with what callers send and what is computed from that."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ def choose_scalar(condition: bool, yes: float, no: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RequestFeatures:
-    """What callers send with a request, and the features that are computed from it. By default: nothing but a time.
+    """What callers send with a request, and the features computed from it. By default only a time.
 
     Attributes:
         name: Of Feast's on-demand view.
         inputs: The numbers that a caller sends.
         time_input: The name under which a caller sends the time, unix seconds for the formulas.
-        recorded: The events that requests are about. Their key is the request's id; they hold the inputs as they really were.
+        recorded: The events that requests are about. Their key is the request's id, and they hold
+            the inputs as they really were. None: a request is its own record.
         stored: Names of the stored features that the formulas read.
         features: What the formulas compute.
         pii: They describe one natural person.
-        compute: `(inputs, choose=choose_scalar)` -> features by name, same shape as the inputs. `inputs` holds what is `needed`,
-            0 where a stored value does not exist: floats of one request, or arrays of shape (rows,) with `choose=numpy.where`.
+        compute: `(inputs, choose=choose_scalar)` -> features by name, same shape as the inputs.
+            `inputs` holds what is `needed`, 0 where a stored value does not exist: floats of one
+            request, or arrays of shape (rows,) with `choose=numpy.where`.
     """
 
     name: str = "request"

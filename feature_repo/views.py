@@ -23,11 +23,11 @@ Aggregate = Literal["latest_time", "count", "sum", "max"]
 # (2,400 world seconds a second) that is hours of world time. Training sees exactly what serving could have seen.
 PUBLISH_DELAY = timedelta(hours=6)
 
-# How far the streamer may be behind, not how long an entity may be silent: the shortest window, beyond which counts are wrong. At
-# demo speed it is 1.5 s of wall time.
+# How far the streamer may be behind, not how long an entity may be silent: the shortest window,
+# beyond which counts are wrong. At demo speed it is 1.5 s of wall time.
 STREAMING_SLA = timedelta(hours=1)
 
-# A streaming row that is older says no more than none: every window has run out, and "seconds since" is capped there.
+# A streaming row that is older says no more than none: every window has run out.
 STREAMING_MEMORY = timedelta(days=30)
 
 MOMENT_UNIT = "unix seconds"
@@ -125,8 +125,9 @@ class BatchView(View):
     """One row per entity and midnight.
 
     Attributes:
-        compute: `module:function` that gets a Polars frame per source and the days. Named, so that reading the catalogue
-            imports no Polars. It returns the key, `event_timestamp` (`published_at`) and the features, one row per day and entity.
+        compute: `module:function` that gets a Polars frame per source and the days. A name, so that
+            reading the catalogue imports no Polars. It returns the key, `event_timestamp`
+            (`published_at`) and the features, one row per day and entity.
         reach: How far it looks back from a midnight on the first source.
     """
 
@@ -138,11 +139,11 @@ class BatchView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingView(View):
-    """One row per entity and event: each feature an aggregate over a window. `windows.py` computes it, online and offline.
+    """One row per entity and event: each feature an aggregate over a window (`windows.py`).
 
     Attributes:
         value: The column that sums and maxima are of. None: the view only counts.
-        scale: Whole units in one of the value, such as 100 cents. Whole numbers add up to the same sum in any order.
+        scale: Whole units in one of the value, such as 100 cents. They add up alike in any order.
     """
 
     kind: ClassVar[Kind] = "streaming"

@@ -1,6 +1,7 @@
-"""A streaming view's two computations, side by side: the streamer's of one window, and the offline store's of all the past.
+"""A streaming view's two computations: the streamer's of one window, the offline store's of the past.
 
-Values are whole numbers until the last step (`StreamingView.scale`), so both give the same bits in any order of events.
+Values are whole numbers until the last step (`StreamingView.scale`). So both give the same bits,
+in any order of events.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def offline_rows(view: StreamingView, events: pl.DataFrame) -> pl.DataFrame:
     """The view at each event, which it includes.
 
     Args:
-        events: Lake columns, unique by event; reaching back `view.reach` before the first row that is wanted.
+        events: Lake columns, unique by event, from `view.reach` before the first wanted row on.
 
     Returns:
         The key, `event_timestamp` (JUST_AFTER the event) and the features (Float64).

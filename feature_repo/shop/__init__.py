@@ -1,7 +1,7 @@
-"""The shop's features. `payments` are the events, `customers` and `merchants` the views, `batch` computes the daily ones in Polars,
-`request` is what is computed in the request.
+"""The shop's features. `payments` are the events, `customers` and `merchants` the views. `batch`
+computes the daily views in Polars, `request` what is computed in the request.
 
-A module of features has `VIEWS` and `SERVICES`; the catalogue takes them from here.
+A module of features has `VIEWS` and `SERVICES`. The catalogue takes them from here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a merchant: traffic and known fraud as of midnight, and the last hour as of the latest transaction."""
+"""What is known of a merchant: traffic and known fraud as of midnight, and the last hour."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ STREAK_GAP_DAYS = 10
 # "Never" and "longer than it matters" for the days-since features, days.
 DAYS_CAP = 90.0
 
-# A merchant without a transaction for this many days is forgotten: one last row of zeros, the same as an unknown one. It is
-# the longest look back of any feature, so forgetting changes nothing but DAYS_CAP ("never") into 0.
+# A merchant without a transaction for this many days is forgotten: one last row of zeros, the same as
+# an unknown one. It is the longest look back of any feature. So forgetting changes nothing but
+# DAYS_CAP ("never") into 0.
 MERCHANT_MEMORY_DAYS = int(DAYS_CAP) + STREAK_GAP_DAYS + 1
 
 MERCHANT_DAILY = BatchView(

@@ -1,4 +1,4 @@
-"""Payments: the events that the shop's features are computed from, and the features that both of a payment's parties have."""
+"""Payments: the events behind the shop's features, and the features that both parties have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of a payment, computed in the request: from what the caller sends and what is stored of customer and merchant.
+"""Features of a payment, computed in the request from what the caller sends and what is stored.
 
 The stored streaming values are the state at the entity's *latest* transaction. A request comes later, so a window that has
 run out since is empty (0): `customer_tx_count_1h` is the count in the hour before the latest transaction when that

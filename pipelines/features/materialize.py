@@ -32,7 +32,7 @@ MATERIALIZED_KEY = "dojo:features:materialized"
 # Every run looks back this far besides what is new: rows of late events are in the days before.
 OVERLAP = timedelta(days=1)
 
-# The first run brings online what still has a meaning: yesterday's batch rows, streaming rows within their memory.
+# The first run brings online what still has a meaning: yesterday's rows, or those within memory.
 FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": STREAMING_MEMORY}
 
 
@@ -126,7 +126,7 @@ def event_streams() -> list[Stream]:
 
 
 def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stream, pl.LazyFrame]:
-    """Rows with start <= world_time < end of every stream that features are computed from, in the columns that they read."""
+    """Rows with start <= world_time < end, of the streams and columns that features are computed from."""
     columns: dict[Stream, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
         model = ["model"] if source.labels_of and "model" in SCHEMAS[source.stream] else []

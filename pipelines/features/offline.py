@@ -46,8 +46,8 @@ def build_offline(
     """Compute and write the files of the days from `start` to `end`, both included.
 
     Args:
-        streams: Lake rows of every stream that the views are computed from. Rows from HISTORY before `start` on are used, later
-            and earlier ones ignored.
+        streams: Lake rows of every stream that the views are computed from. Rows from HISTORY
+            before `start` on are used, later and earlier ones ignored.
         views: All by default.
     """
     rows = source_rows(streams, views)
@@ -63,7 +63,7 @@ def build_offline(
 
 
 def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View]) -> dict[EventSource, pl.DataFrame]:
-    """What each source of the views takes of its stream: one model's outcomes, and a row that is there twice once."""
+    """What each source takes of its stream: one model's outcomes, and each key once."""
     found = {}
     for source in sources(views):
         rows = streams[source.stream]
@@ -74,7 +74,7 @@ def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View])
 
 
 def view_rows(view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]) -> pl.DataFrame:
-    """The view's rows of `days`, which are in order: of their midnights, or of the events from the first to the last."""
+    """The view's rows of `days`, in order: of their midnights, or of all events from first to last."""
     first, end = start_of(days[0]), start_of(days[-1]) + timedelta(days=1)
     own, *joined = (rows[source] for source in view.sources)
     if isinstance(view, BatchView):

@@ -46,7 +46,7 @@ EXAMPLES = 10
 # Why a request is left out whose event is not in the lake.
 NOT_RECORDED = "not_recorded"
 
-# Days before the measured one whose streaming rows are computed, so that every request sees its entity's memory.
+# Days before the measured one whose streaming rows are computed: an entity's memory.
 MEMORY_DAYS = STREAMING_MEMORY.days + 1
 
 
@@ -141,10 +141,11 @@ def sampled_requests(
 def _with_recorded(
     lake: Lake, answered: pl.DataFrame, request: RequestFeatures, start: datetime, end: datetime
 ) -> pl.DataFrame:
-    """The answered requests whose event is recorded, with when it `happened` and the inputs as they were."""
+    """The answered requests whose event is recorded, with when it `happened` and its inputs."""
     if request.recorded is None:
         return answered.with_columns(happened=pl.col("world_time"))
-    # An event is written down after its answer, at most a batch of the simulator's later; and its own time may be of the day before.
+    # An event is written down after its answer, at most a batch of the simulator's later.
+    # Its own time may be of the day before.
     recorded = (
         lake.scan(request.recorded.stream, start - timedelta(days=1), end)
         .select(*request.numbers, request_id=request.recorded.key, happened="world_time")

@@ -22,7 +22,8 @@ from pipelines.features.point_in_time import point_in_time_rows
 
 DATASET_FILE = "dataset.parquet"
 
-# How far before the first example a stored value may lie that it still sees: a streaming row's memory, and the day that holds it.
+# How far before the first example a stored value may lie that it still sees: a streaming row's
+# memory, and the day that holds it.
 LOOK_BACK = STREAMING_MEMORY + timedelta(days=1)
 
 # Feast's configuration wants an online store; the join reads files only and never connects.
