@@ -19,11 +19,11 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.reference_profile import SCORE_EDGES, Group
 from dojo.stats.inference.proportions import clustered_rate
-from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
+from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 from dojo.stats.scores.expected_performance import expected_average_precision
 
 # Fewer legitimate payments are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
-MINIMUM_LEGITIMATE = 1000
+MINIMUM_NEGATIVES = 1000
 
 # Standard errors between the shares of positives and of others whose label came within the median delay, from which on the
 # delay depends on the label: one in 15,000 by chance.
@@ -36,16 +36,16 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     """Of one version, or of all (`version` "all"). Rates are fractions; None where `status` is insufficient_data.
 
     Attributes:
-        labelled: predictions whose outcome has arrived; fraud_caught to false_positives count only these.
+        labelled: predictions whose outcome has arrived; caught to false_positives count only these.
         degraded_share: of all predictions, those whose answer named a degradation.
     """
 
     version: str
     predictions: int
     labelled: int
-    frauds: int
-    fraud_caught: int
-    fraud_missed: int
+    positives: int
+    caught: int
+    missed: int
     false_positives: int
     degraded_share: float | None
     status: Status
@@ -139,23 +139,23 @@ def measure(judged: pl.DataFrame, version: str = "all") -> Performance:
     labelled = judged.filter(pl.col("label").is_not_null())
     labels, scores = labelled["label"].to_numpy(), labelled["score"].to_numpy()
     flagged = labelled["flagged"].to_numpy()
-    frauds, legitimate = int((labels == 1).sum()), int((labels == 0).sum())
+    positives, legitimate = int((labels == 1).sum()), int((labels == 0).sum())
     caught, false_positives = int((flagged & (labels == 1)).sum()), int((flagged & (labels == 0)).sum())
-    enough = frauds >= MINIMUM_FRAUDS and legitimate >= MINIMUM_LEGITIMATE
+    enough = positives >= MINIMUM_POSITIVES and legitimate >= MINIMUM_NEGATIVES
     return Performance(
         version=version,
         predictions=len(judged),
         labelled=len(labelled),
-        frauds=frauds,
-        fraud_caught=caught,
-        fraud_missed=frauds - caught,
+        positives=positives,
+        caught=caught,
+        missed=positives - caught,
         false_positives=false_positives,
         degraded_share=int(judged["is_degraded"].sum()) / len(judged) if len(judged) else None,
         status="measured" if enough else "insufficient_data",
         reason=""
         if enough
-        else f"needs {MINIMUM_FRAUDS} labelled frauds and {MINIMUM_LEGITIMATE:,} legitimate payments, has {frauds:,} and {legitimate:,}",
-        catch_rate=caught / frauds if enough else None,
+        else f"needs {MINIMUM_POSITIVES} labelled positives and {MINIMUM_NEGATIVES:,} negatives, has {positives:,} and {legitimate:,}",
+        catch_rate=caught / positives if enough else None,
         false_positive_rate=false_positives / legitimate if enough else None,
         pr_auc=pr_auc(labels, scores) if enough else None,
     )
@@ -179,16 +179,16 @@ def judge_group(
         entities: for each kind of entity the rows' keys. Frauds at one merchant or with one card are caught or missed together: the kind that
             they resemble each other by most decides what they are worth.
     """
-    fraud = labels == 1
-    both = fraud.any() and not fraud.all()
+    positive = labels == 1
+    both = positive.any() and not positive.all()
     return Group(
         rows=len(labels),
-        frauds=int(fraud.sum()),
-        caught=int(flagged[fraud].sum()),
-        false_positives=int(flagged[~fraud].sum()),
-        effective_frauds=_effective(flagged[fraud], [keys[fraud] for keys in entities]),
-        effective_legitimate=_effective(flagged[~fraud], [keys[~fraud] for keys in entities]),
-        pr_auc=pr_auc(labels, scores) if both and int(fraud.sum()) >= MINIMUM_FRAUDS else None,
+        positives=int(positive.sum()),
+        caught=int(flagged[positive].sum()),
+        false_positives=int(flagged[~positive].sum()),
+        effective_positives=_effective(flagged[positive], [keys[positive] for keys in entities]),
+        effective_negatives=_effective(flagged[~positive], [keys[~positive] for keys in entities]),
+        pr_auc=pr_auc(labels, scores) if both and int(positive.sum()) >= MINIMUM_POSITIVES else None,
     )
 
 

@@ -81,11 +81,11 @@ def require_covered(transactions: pl.DataFrame, period: Period) -> None:
 
 def require_both_classes(rows: pl.DataFrame, what: str, first: date, end: date) -> None:
     """Raises ProtocolError when there is no fraud, or nothing else, to learn from or to measure on."""
-    frauds = int(rows["label"].sum())
-    if frauds in (0, len(rows)):
+    positives = int(rows["label"].sum())
+    if positives in (0, len(rows)):
         raise ProtocolError(
             f"the {what} days ({first} to {end - timedelta(days=1)}) need fraudulent and legitimate transactions, "
-            f"found {frauds:,} frauds in {len(rows):,}"
+            f"found {positives:,} positives in {len(rows):,}"
         )
 
 

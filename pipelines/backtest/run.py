@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from dojo.core.spec.load import ModelSpec
-from dojo.stats.scores.classification import card_precision_at_k, pr_auc, roc_auc
+from dojo.stats.scores.classification import entity_precision_at_k, pr_auc, roc_auc
 from feature_repo import catalog
 from pipelines.backtest.protocol import (
     Period,
@@ -36,9 +36,9 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
     delay_days: int
     test_days: int
     train_rows: int
-    train_frauds: int
+    train_positives: int
     test_rows: int
-    test_frauds: int
+    test_positives: int
     pr_auc: float
     roc_auc: float
     card_precision_at_100: float
@@ -92,12 +92,12 @@ def backtest(
         delay_days=period.delay_days,
         test_days=period.test_days,
         train_rows=len(learned.labels),
-        train_frauds=int(learned.labels.sum()),
+        train_positives=int(learned.labels.sum()),
         test_rows=len(judged.labels),
-        test_frauds=int(judged.labels.sum()),
+        test_positives=int(judged.labels.sum()),
         pr_auc=pr_auc(judged.labels, scores),
         roc_auc=roc_auc(judged.labels, scores),
-        card_precision_at_100=card_precision_at_k(
+        card_precision_at_100=entity_precision_at_k(
             judged.labels,
             scores,
             in_order["customer_id"].to_numpy().astype(np.str_),

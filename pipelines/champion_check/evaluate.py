@@ -3,16 +3,16 @@
 *Which payments.* Labels are complete only after label.delay.maximum (7 d); a window of complete ones would show a sudden change a week late. Half
 of the labels are there after two days, and which payments they belong to is chance as long as the delay does not depend on what the label
 says: then the labelled part of young payments is a sample of them without bias, and is used. Whether it does is not believed but tested,
-on the payments whose labels are complete: had frauds and the rest arrived within the median delay equally often? Where they had not
+on the payments whose labels are complete: had positives and the rest arrived within the median delay equally often? Where they had not
 (chargebacks come early, silence comes last), only complete payments are judged, and the answer says so.
 
 *From when.* From the trouble's beginning where the order names it (`since`): payments from before it would water the loss down. Without it, the
-shortest span that holds enough frauds. Never what the champion was fitted on, never longer than a holdout.
+shortest span that holds enough positives. Never what the champion was fitted on, never longer than a holdout.
 
-*Compared with what.* PR-AUC moves with the share of frauds, which a week may change without any fault of the model. The payments are therefore
-weighted so that frauds have the share that they had in the holdout. Degraded is a relative loss of at least spec.response.degraded that lies
+*Compared with what.* PR-AUC moves with the share of positives, which a week may change without any fault of the model. The payments are therefore
+weighted so that positives have the share that they had in the holdout. Degraded is a relative loss of at least spec.response.degraded that lies
 beyond chance: the lower end of its bootstrap interval (whole customers and merchants) is above zero. Such a loss within chance is
-insufficient_data, as are too few frauds: neither good nor bad.
+insufficient_data, as are too few positives: neither good nor bad.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TRANSACTION_COLUMNS, OUTCOME_COLUMNS = PAYMENTS.columns, FRAUD_LABELS.columns
 ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 
 # Frauds that a span without a given beginning is widened to: an interval of about +-15 % of the PR-AUC.
-WANTED_FRAUDS = 200
+WANTED_POSITIVES = 200
 
 
 class NothingToEvaluateError(RefusedError):
@@ -59,11 +59,11 @@ class Freshest(msgspec.Struct, frozen=True, kw_only=True):
     """The champion on the freshest labelled payments.
 
     Attributes:
-        version: the champion that was judged. start, end: of the payments, world time. rows, frauds: labelled ones among them.
+        version: the champion that was judged. start, end: of the payments, world time. rows, positives: labelled ones among them.
         labelled_share: of all payments of the span, those whose label has arrived.
         only_complete: the delay depends on the label, so only payments older than its maximum were judged.
-        pr_auc: as it is. comparable_pr_auc: with the holdout's share of frauds. holdout_pr_auc: what it showed there.
-        relative_loss: 1 - comparable_pr_auc / holdout_pr_auc; low, high: ends of its interval. None without enough frauds.
+        pr_auc: as it is. comparable_pr_auc: with the holdout's share of positives. holdout_pr_auc: what it showed there.
+        relative_loss: 1 - comparable_pr_auc / holdout_pr_auc; low, high: ends of its interval. None without enough positives.
         reason: the verdict in words.
     """
 
@@ -73,7 +73,7 @@ class Freshest(msgspec.Struct, frozen=True, kw_only=True):
     start: datetime
     end: datetime
     rows: int
-    frauds: int
+    positives: int
     labelled_share: float
     only_complete: bool
     holdout_pr_auc: float
@@ -89,10 +89,10 @@ class Freshest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promised(msgspec.Struct, frozen=True):
-    """What a version showed on its own holdout. `fraud_share`: there, a fraction."""
+    """What a version showed on its own holdout. `positive_share`: there, a fraction."""
 
     pr_auc: float
-    fraud_share: float
+    positive_share: float
 
 
 def evaluate_champion(
@@ -112,7 +112,7 @@ def evaluate_champion(
         raise NothingToEvaluateError(f"{spec.name}: there is no champion to evaluate")
     promised = promise_of(champion, registry)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))
-    payments = labelled_payments(lake, spec.name, earliest - spec.label.delay.maximum, as_of)
+    payments = labelled_requests(lake, spec.name, earliest - spec.label.delay.maximum, as_of)
     complete = payments.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
     only_complete = delay_depends_on_label(complete["arrived"], complete["label"], spec.label.delay.median)
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
@@ -121,12 +121,12 @@ def evaluate_champion(
     labelled = span.drop_nulls("label")
     found = Freshest(
         verdict="insufficient_data", reason="", version=champion.version, start=start, end=end, rows=len(labelled),
-        frauds=int(labelled["label"].sum()), labelled_share=len(labelled) / len(span) if len(span) else 0.0,
+        positives=int(labelled["label"].sum()), labelled_share=len(labelled) / len(span) if len(span) else 0.0,
         only_complete=only_complete, holdout_pr_auc=promised.pr_auc,
     )  # fmt: skip
-    needed = spec.drift.performance.minimum_frauds
-    if found.frauds < needed or found.frauds == found.rows:
-        reason = f"{found.frauds} labelled frauds among {found.rows:,} labelled payments since {start:%Y-%m-%d %H:%M}, {needed} are needed"
+    needed = spec.drift.performance.minimum_positives
+    if found.positives < needed or found.positives == found.rows:
+        reason = f"{found.positives} labelled positives among {found.rows:,} labelled requests since {start:%Y-%m-%d %H:%M}, {needed} are needed"
         return msgspec.structs.replace(found, reason=reason)
     rows = with_features(spec, lake, labelled, start, end, as_of, workspace)
     with TemporaryDirectory(dir=workspace) as directory:
@@ -140,14 +140,14 @@ def promise_of(version: Version, registry: ModelRegistry) -> Promised:
     with tracking_errors(version.model, f"run {version.run_id}"):
         metrics = tracking_client(registry).get_run(version.run_id).data.metrics
     try:
-        return Promised(metrics["pr_auc"], metrics["frauds_holdout"] / metrics["rows_holdout"])
+        return Promised(metrics["pr_auc"], metrics["positives_holdout"] / metrics["rows_holdout"])
     except (KeyError, ZeroDivisionError) as error:
         raise NothingToEvaluateError(
             f"{version.model}: version {version.version} has no record of its holdout ({error!r}): nothing to compare with"
         ) from error
 
 
-def labelled_payments(lake: Lake, model: str, start: datetime, as_of: datetime) -> pl.DataFrame:
+def labelled_requests(lake: Lake, model: str, start: datetime, as_of: datetime) -> pl.DataFrame:
     """Payments with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
     transactions = lake.scan(Stream.TRANSACTIONS, start, as_of).select(TRANSACTION_COLUMNS).unique("transaction_id", keep="any")
     outcomes = outcomes_of(lake, model, start, as_of).unique("request_id", keep="any")
@@ -157,12 +157,12 @@ def labelled_payments(lake: Lake, model: str, start: datetime, as_of: datetime) 
 
 
 def start_of(payments: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime) -> datetime:
-    """From when on payments are judged: `since`, or whole days back until WANTED_FRAUDS labelled frauds are in, not before `earliest`."""
+    """From when on payments are judged: `since`, or whole days back until WANTED_POSITIVES labelled positives are in, not before `earliest`."""
     if since is not None:
         return since
-    frauds = payments.filter((pl.col("label") == 1) & (pl.col("world_time") < end))["world_time"]
+    positives = payments.filter((pl.col("label") == 1) & (pl.col("world_time") < end))["world_time"]
     start = midnight(end)
-    while start > earliest and int((frauds >= start).sum()) < WANTED_FRAUDS:
+    while start > earliest and int((positives >= start).sum()) < WANTED_POSITIVES:
         start -= timedelta(days=1)
     return max(start, earliest)
 
@@ -187,7 +187,7 @@ def judged(
     """`found` with its figures and its verdict. rows: with `label` and entity keys; scores: shape (rows,)."""
     labels = rows["label"].to_numpy().astype(np.int8)
     ranking = rank(labels, scores)
-    weights = weights_for(labels, promised.fraud_share)
+    weights = weights_for(labels, promised.positive_share)
     clusters = [
         rows[key].rank("dense").to_numpy().astype(np.int64) for entity, key in ENTITY_KEYS.items() if entity in spec.entities
     ]
@@ -223,7 +223,7 @@ def verdict_of(loss: float, low: float, allowed: float) -> ChampionVerdict:
     return "degraded" if low > 0 else "insufficient_data"
 
 
-def weights_for(labels: npt.NDArray[np.int8], fraud_share: float) -> npt.NDArray[np.float64]:
-    """Weights, shape (rows,), under which frauds have the share `fraud_share`; legitimate payments keep 1."""
-    frauds, others = int(labels.sum()), int((labels == 0).sum())
-    return np.where(labels == 1, fraud_share / (1 - fraud_share) * others / frauds, 1.0)
+def weights_for(labels: npt.NDArray[np.int8], positive_share: float) -> npt.NDArray[np.float64]:
+    """Weights, shape (rows,), under which positives have the share `positive_share`; legitimate payments keep 1."""
+    positives, others = int(labels.sum()), int((labels == 0).sum())
+    return np.where(labels == 1, positive_share / (1 - positive_share) * others / positives, 1.0)

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from dojo.core.performance import MINIMUM_LEGITIMATE
+from dojo.core.performance import MINIMUM_NEGATIVES
 from dojo.stats.inference.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
-from dojo.stats.scores.classification import MINIMUM_FRAUDS
+from dojo.stats.scores.classification import MINIMUM_POSITIVES
 from pipelines.experiments.assignment import Experiment
 
 CONFIDENCE = 0.95  # of each interval by itself; the catch rate is the one to decide by
@@ -38,7 +38,7 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         share: planned. stood_in: answered by another version because the arm's own failed.
-        fraud_euro, fraud_euro_caught: of labelled frauds, and of those that were flagged.
+        fraud_euro, fraud_euro_caught: of labelled positives, and of those that were flagged.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
     stood_in: int
     flagged: int
     labelled: int
-    frauds: int
-    fraud_caught: int
+    positives: int
+    caught: int
     false_positives: int
     catch_rate: float | None
     false_positive_rate: float | None
@@ -96,26 +96,26 @@ def report(experiment: Experiment, requests: pl.DataFrame) -> Report:
     champion, challenger = (_result(experiment, at, rows) for at, rows in enumerate(arms))
     split = _split(experiment, (champion.entities, challenger.entities), requests)
     sums = [_by_entity(rows) for rows in arms]
-    frauds = f"{MINIMUM_FRAUDS} labelled frauds"
-    few_frauds = _lacking(frauds, champion.frauds >= MINIMUM_FRAUDS <= challenger.frauds, sums, "frauds")
+    positives = f"{MINIMUM_POSITIVES} labelled positives"
+    few_positives = _lacking(positives, champion.positives >= MINIMUM_POSITIVES <= challenger.positives, sums, "positives")
     effects = (
         _effect("flag_rate", sums, "flagged", "requests", split, _lacking("requests", True, sums, "requests")),
-        _effect("catch_rate", sums, "caught", "frauds", split, few_frauds),
+        _effect("catch_rate", sums, "caught", "positives", split, few_positives),
         _effect(
             "false_positive_rate", sums, "false_positives", "legitimate", split,
             _lacking(
-                f"{MINIMUM_LEGITIMATE:,} labelled legitimate payments",
-                min(int(one["legitimate"].sum()) for one in sums) >= MINIMUM_LEGITIMATE, sums, "legitimate",
+                f"{MINIMUM_NEGATIVES:,} labelled legitimate payments",
+                min(int(one["legitimate"].sum()) for one in sums) >= MINIMUM_NEGATIVES, sums, "legitimate",
             ),
         ),
-        _effect("fraud_euro_catch_rate", sums, "euro_caught", "euro", split, few_frauds, money=True),
+        _effect("fraud_euro_catch_rate", sums, "euro_caught", "euro", split, few_positives, money=True),
     )  # fmt: skip
     return Report(experiment=experiment, arms=(champion, challenger), split=split, effects=effects)
 
 
 def _result(experiment: Experiment, at: int, rows: pl.DataFrame) -> ArmResult:
     one = _by_entity(rows).drop("entity").sum().row(0, named=True)
-    frauds, legitimate = int(one["frauds"]), int(one["legitimate"])
+    positives, legitimate = int(one["positives"]), int(one["legitimate"])
     return ArmResult(
         name=experiment.arms[at].name,
         version=experiment.arms[at].version,
@@ -124,11 +124,11 @@ def _result(experiment: Experiment, at: int, rows: pl.DataFrame) -> ArmResult:
         requests=len(rows),
         stood_in=int(rows["stood_in"].sum()),
         flagged=int(one["flagged"]),
-        labelled=frauds + legitimate,
-        frauds=frauds,
-        fraud_caught=int(one["caught"]),
+        labelled=positives + legitimate,
+        positives=positives,
+        caught=int(one["caught"]),
         false_positives=int(one["false_positives"]),
-        catch_rate=one["caught"] / frauds if frauds else None,
+        catch_rate=one["caught"] / positives if positives else None,
         false_positive_rate=one["false_positives"] / legitimate if legitimate else None,
         fraud_euro=float(one["euro"]),
         fraud_euro_caught=float(one["euro_caught"]),
@@ -144,14 +144,14 @@ def _by_entity(rows: pl.DataFrame) -> pl.DataFrame:
         .agg(
             requests=pl.len(),
             flagged=flagged.sum(),
-            frauds=fraud.sum(),
+            positives=fraud.sum(),
             caught=(fraud & flagged).sum(),
             legitimate=legitimate.sum(),
             false_positives=(legitimate & flagged).sum(),
             euro=euro.filter(fraud).sum(),
             euro_caught=euro.filter(fraud & flagged).sum(),
         )
-        .with_columns(pl.col("requests", "flagged", "frauds", "caught", "legitimate", "false_positives").cast(pl.Int64))
+        .with_columns(pl.col("requests", "flagged", "positives", "caught", "legitimate", "false_positives").cast(pl.Int64))
         .sort("entity")
     )
 

@@ -147,7 +147,7 @@ def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> 
     if holdout.start >= until:
         return ""
     return (
-        f"the champion (version {version.version}) has seen payments up to {until:%Y-%m-%d %H:%M}, and the holdout begins at "
+        f"the champion (version {version.version}) has seen requests up to {until:%Y-%m-%d %H:%M}, and the holdout begins at "
         f"{holdout.start:%Y-%m-%d %H:%M}: train the challenger as of a later time than the champion"
     )
 

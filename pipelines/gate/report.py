@@ -140,7 +140,7 @@ def facts(decision: GateDecision) -> list[str]:
     found = [
         f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the champion's value",
         f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end excluded): "
-        f"{decision.rows:,} payments, {decision.frauds:,} frauds",
+        f"{decision.rows:,} rows, {decision.positives:,} positives",
         f"champion: version {champion.version}, trained as of {champion.as_of:%Y-%m-%d %H:%M}"
         if champion
         else "champion: none yet",
@@ -171,8 +171,8 @@ def tables(decision: GateDecision) -> list[Table]:
             text_columns=2,
         ),
         Table(
-            f"Customer segments ({SHORT_NAMES[decision.primary_metric]})",
-            ("segment", "payments", "frauds", "champion", "challenger", "gain", "interval"),
+            f"Segments ({SHORT_NAMES[decision.primary_metric]})",
+            ("segment", "rows", "positives", "champion", "challenger", "gain", "interval"),
             [_segment(segment) for segment in decision.segments],
             note=decision.segmentation,
             text_columns=0,
@@ -233,8 +233,8 @@ def _change(guard: Guard, change: float) -> str:
 
 def _segment(segment: Segment) -> Row:
     if segment.champion is None or segment.challenger is None or segment.gain is None:
-        return (segment.name, f"{segment.rows:,}", f"{segment.frauds:,}", NOTHING, NOTHING, NOTHING, "too few frauds")
+        return (segment.name, f"{segment.rows:,}", f"{segment.positives:,}", NOTHING, NOTHING, NOTHING, "too few positives")
     return (
-        segment.name, f"{segment.rows:,}", f"{segment.frauds:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
+        segment.name, f"{segment.rows:,}", f"{segment.positives:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
         f"{segment.gain:+.2%}", f"{segment.low:+.2%} to {segment.high:+.2%}",
     )  # fmt: skip

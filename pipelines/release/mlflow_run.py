@@ -125,7 +125,7 @@ def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evalu
         "threshold": evaluation.threshold,
     }
     counts = {f"rows_{part}": float(rows) for part, rows in fit.rows.items()} | {
-        f"frauds_{part}": float(frauds) for part, frauds in fit.frauds.items()
+        f"positives_{part}": float(positives) for part, positives in fit.positives.items()
     }
     measured = {**evaluation.metrics, **counts, "parity_difference": fit.parity_difference}
     tracking_client(registry).log_batch(

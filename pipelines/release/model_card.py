@@ -26,7 +26,7 @@ def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evalua
     """The card's text. `record`: the reproducibility record, name -> value."""
     service = catalog.SERVICES[spec.feature_service]
     features, computed = service.features, {feature.name for feature in service.request.features}
-    base_rate = fit.frauds["holdout"] / fit.rows["holdout"]
+    base_rate = fit.positives["holdout"] / fit.rows["holdout"]
     return f"""# {spec.name}
 
 {spec.description}
@@ -42,9 +42,9 @@ The score is a probability; it is not an accusation, and a person decides about 
 Payments from {manifest.start:%Y-%m-%d} to {manifest.end:%Y-%m-%d} (world time, end excluded), with the labels that had arrived by
 {manifest.as_of:%Y-%m-%d %H:%M} UTC. A payment without a report after {format_duration(spec.label.delay.maximum)} counts as legitimate.
 
-| part | payments | frauds |
+| part | payments | positives |
 |---|---:|---:|
-{_rows((name, f"{fit.rows[name]:,}", f"{fit.frauds[name]:,}") for name in ("train", "validation", "holdout"))}
+{_rows((name, f"{fit.rows[name]:,}", f"{fit.positives[name]:,}") for name in ("train", "validation", "holdout"))}
 
 The parts follow each other in time. Trees and threshold were chosen on the validation part; the figures below are of the holdout.
 
@@ -68,7 +68,7 @@ Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudon
 
 ## Limits
 
-- Labels are reported frauds. What nobody reports teaches the model that it was legitimate.
+- Labels are reported positives. What nobody reports teaches the model that it was legitimate.
 - A newly compromised merchant looks normal until its first labels count: {format_duration(spec.label.delay.maximum)} after the payments.
 - Customers and merchants without history get zeros; the gateway says `cold_start` for them.
 - Past results on one shop's {format_duration(spec.training.holdout)} say little about other shops or about fraud that has not happened yet.

@@ -40,13 +40,13 @@ def precision_recall_plot(
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title)
         axes.step(recall, precision, where="post", color=COLOUR, lw=2, label=f"model (PR-AUC {pr_auc(labels, scores):.3f})")
-        axes.axhline(labels.mean(), color=MUTED, ls="--", label=f"random score ({labels.mean():.2%} fraud)")
+        axes.axhline(labels.mean(), color=MUTED, ls="--", label=f"random score ({labels.mean():.2%} positive)")
         if flagged.any():
             axes.plot(
                 labels[flagged].sum() / labels.sum(), labels[flagged].mean(), "o", ms=9, color="#c2410c", zorder=3,
                 label=f"threshold {threshold:.3f}",
             )  # fmt: skip
-        axes.set(xlabel="Recall: share of frauds that are flagged", ylabel="Precision: share of fraud among flagged")
+        axes.set(xlabel="Recall: share of positives that are flagged", ylabel="Precision: share of positives among flagged")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.04))
         figure.savefig(target)
@@ -73,7 +73,7 @@ def calibration_plot(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.floati
             label="holdout, 95 % interval",
         )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.1))
-        axes.set(xlabel="Predicted probability of fraud (mean of bin)", ylabel="Observed share of fraud")
+        axes.set(xlabel="Predicted probability (mean of bin)", ylabel="Observed share of positives")
         axes.legend(loc="upper left")
         figure.savefig(target)
 
@@ -115,7 +115,7 @@ def rival_curves_plot(
             axes.step(
                 recall, precision, where="post", color=colour, lw=2, label=f"{name} (PR-AUC {pr_auc(labels, judged):.3f})"
             )
-        axes.set(xlabel="Recall: share of frauds that are flagged", ylabel="Precision: share of fraud among flagged")
+        axes.set(xlabel="Recall: share of positives that are flagged", ylabel="Precision: share of positives among flagged")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(loc="lower left")
         figure.savefig(target)

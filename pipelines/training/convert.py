@@ -45,7 +45,7 @@ def to_onnx(booster: Booster, width: int) -> ModelProto:
     """The same model as an ONNX graph: one float32 input (rows, width), outputs `label` and `probabilities` (rows, 2)."""
     model: ModelProto = convert_lightgbm(
         booster,
-        name="fraud",  # the default is random and would change the file's hash
+        name="model",  # the default is random and would change the file's hash
         initial_types=[("input", FloatTensorType([None, width]))],
         target_opset=TARGET_OPSET,
         zipmap=False,

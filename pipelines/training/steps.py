@@ -79,11 +79,11 @@ class Run:
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """What the train step found beside the model: trees used, rows and frauds per part, gain per feature, ONNX parity."""
+    """What the train step found beside the model: trees used, rows and positives per part, gain per feature, ONNX parity."""
 
     trees: int
     rows: dict[str, int]
-    frauds: dict[str, int]
+    positives: dict[str, int]
     importance: dict[str, float]
     parity_difference: float
     stored_defaults: dict[str, float]
@@ -147,7 +147,7 @@ def train_step(run: Run) -> None:
     fit = Fit(
         trees=fitted.trees,
         rows={part.name: len(part.labels) for part in split.parts()},
-        frauds={part.name: int(part.labels.sum()) for part in split.parts()},
+        positives={part.name: int(part.labels.sum()) for part in split.parts()},
         importance=dict(zip(run.features, fitted.gains(), strict=True)),
         parity_difference=convert.prove_parity(judged, model_file, split.holdout.inputs),
         stored_defaults=stored_defaults(past, stored_features(run.spec.feature_service)),
@@ -209,7 +209,7 @@ def read_evaluation(workspace: Path) -> Evaluation:
 
 
 def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> Parity:
-    """PARITY_ROWS real rows, evenly spread over the scores from lowest to highest, so that frauds are among them."""
+    """PARITY_ROWS real rows, evenly spread over the scores from lowest to highest, so that positives are among them."""
     chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)]
     return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
 

@@ -130,7 +130,7 @@ class Judging:
             for key in versions:
                 live, profile = read[key[1]], known.profiles[key]
                 self._gauges.performance(
-                    key, live.all, profile, known.window(key, "day", day), spec.drift.performance.minimum_frauds
+                    key, live.all, profile, known.window(key, "day", day), spec.drift.performance.minimum_positives
                 )
                 if key not in judged_versions:
                     continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over

@@ -28,12 +28,12 @@ from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import FAMILIES
 from services.responder.state import Action, Incident, ModelState
 
-# World time until the next evaluation when there were too few labels. By then half a day's frauds have come in, and it costs seconds.
+# World time until the next evaluation when there were too few labels. By then half a day's positives have come in, and it costs seconds.
 MORE_LABELS = timedelta(hours=12)
 
 # Of an evaluation's answer, what is kept with the trouble and its audit entry.
 FIGURES = (
-    *("verdict", "reason", "version", "start", "end", "rows", "frauds"),
+    *("verdict", "reason", "version", "start", "end", "rows", "positives"),
     *("pr_auc", "comparable_pr_auc", "holdout_pr_auc", "relative_loss", "low", "high"),
 )
 OUTCOME = ("outcome", "verdict", "gain", "low", "high", "version", "rollout", "reason", "run", "url", "error")

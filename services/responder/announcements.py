@@ -20,7 +20,7 @@ RESPONDER = "responder"
 # What the owner reads of a remedy, before circumstances are known.
 _INTENDED = {
     "notify": "Nothing is done about it automatically",
-    "evaluate": "The champion is evaluated on the freshest labelled payments, and retrained if it really lost",
+    "evaluate": "The champion is evaluated on the freshest labelled requests, and retrained if it really lost",
     "retrain": "The model is retrained",
     "roll_back": "The version is rolled back if it brought this, otherwise the model is retrained",
 }

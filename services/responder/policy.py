@@ -61,12 +61,12 @@ REPORTED: frozenset[Check] = frozenset({"input_drift", "prediction_drift"})
 
 # What a person looks at first.
 LOOK_AT: Mapping[Check, str] = {
-    "input_drift": "which features moved, and since when: dojo drift show {model}; a new campaign, season or fraud pattern?",
+    "input_drift": "which features moved, and since when: dojo drift show {model}; a new campaign, season or pattern?",
     "prediction_drift": "whether inputs moved too: dojo drift show {model}; scores alone that move are the model's doing or its features'",
     "flagged_rate": "the reviewers' queue, and scores against inputs: dojo drift show {model}",
     "estimated_performance": "what labels say as they arrive: dojo performance {model}",
-    "performance": "caught and missed fraud: dojo performance {model}; was the version changed lately? dojo rollout show {model}",
-    "segments": "the named group of customers: dojo drift show {model}",
+    "performance": "caught and missed positives: dojo performance {model}; was the version changed lately? dojo rollout show {model}",
+    "segments": "the named segment: dojo drift show {model}",
     "model_freshness": "why no retraining has won for so long: dojo gate show {model}",
     "data_quality": "the callers and the feature store: values are missing or impossible (a unit, a default, a field that went away)",
     "skew": "the named features: serving computes or receives them differently than training; examples in dojo drift show {model}",

@@ -170,10 +170,10 @@ def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSp
 def _label(evidence: Evidence, joined: tuple[bool, bool] | None, rollout: Rollout, spec: ModelSpec) -> None:
     if joined is None:
         return
-    flagged, fraud = joined
-    evidence.labelled.count(flagged, fraud)
+    flagged, positive = joined
+    evidence.labelled.count(flagged, positive)
     limits = watch_limits(evidence.baseline, rollout.baseline, spec)
-    if not fraud:
+    if not positive:
         evidence.test("false_positives").observe(flagged, limits.false_positives)
     elif limits.misses is not None:
         evidence.test("catch_rate").observe(not flagged, limits.misses)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report))  # noqa: T201
     else:
         print(  # noqa: T201
-            f"{report['rows']:,} payments, {report['frauds']:,} frauds, {report['draws']:,} draws: {report['seconds']:.2f} s "
+            f"{report['rows']:,} payments, {report['positives']:,} positives, {report['draws']:,} draws: {report['seconds']:.2f} s "
             f"(limit {LIMIT_SECONDS:.0f} s); scikit-learn's PR-AUC on drawn rows: {report['baseline_seconds']:.0f} s"
         )
     return 0 if report["passed"] else 1
@@ -72,7 +72,7 @@ def measure() -> dict[str, float]:
     baseline = (time.perf_counter() - begun) / BASELINE_DRAWS * spec.gate.bootstrap_draws
     return {
         "rows": ROWS,
-        "frauds": int(labels.sum()),
+        "positives": int(labels.sum()),
         "draws": spec.gate.bootstrap_draws,
         "seconds": seconds,
         "baseline_seconds": baseline,

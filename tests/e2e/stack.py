@@ -26,8 +26,8 @@ def small_spec(directory: Path) -> Path:
     spec = yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())
     spec["training"]["minimum_rows"] = 5_000  # 600 payments a day, 90 days
     spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
-    # Nine frauds a day, and PR-AUC wants 30 whose labels are there.
-    spec["drift"]["performance"] |= {"window": "14d", "minimum_frauds": 10}
+    # Nine positives a day, and PR-AUC wants 30 whose labels are there.
+    spec["drift"]["performance"] |= {"window": "14d", "minimum_positives": 10}
     directory.mkdir()
     (directory / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
     return directory

@@ -26,10 +26,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(directory, DOJO_SYNTHETIC_CUSTOMERS="1500", DOJO_SYNTHETIC_MERCHANTS="1500")
     file: Path = directory / "models" / f"{MODEL}.yaml"
     spec = yaml.safe_load(file.read_text())
-    spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_frauds": 5}
+    spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_positives": 5}
     spec["gate"]["bootstrap_draws"] = 300
     spec["drift"]["minimum_rows"] = 100  # 125 payments an hour, 300 in the demo's own town
-    spec["drift"]["performance"] |= {"window": "5d", "minimum_frauds": 30}  # 45 frauds a day
+    spec["drift"]["performance"] |= {"window": "5d", "minimum_positives": 30}  # 45 positives a day
     file.write_text(yaml.safe_dump(spec))
     try:
         yield stack

@@ -104,7 +104,7 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
     finally:
         stack.json("world", "pause")
     measured = all_versions()
-    assert measured["fraud_caught"] + measured["fraud_missed"] == measured["frauds"]
+    assert measured["caught"] + measured["missed"] == measured["positives"]
 
     def unanswered() -> int:
         """Live payments in the lake without a prediction of the trained version."""

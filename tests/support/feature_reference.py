@@ -88,7 +88,7 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
     midnight = datetime.combine(day, time(), UTC)
     own = [p for p in payments if p.merchant_id == merchant and p.time < midnight]
     labelled = [p for p in own if p.arrival is not None and p.arrival < midnight and p.time < midnight - LABEL_DELAY]
-    frauds = sorted({p.time.date() for p in labelled if p.label})
+    positives = sorted({p.time.date() for p in labelled if p.label})
 
     def known(days: int) -> list[int]:
         return [p.label for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY]
@@ -100,15 +100,15 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
             complete = sum(p.label for p in of_day) / len(of_day)
             break
     begin = None
-    for index, fraud in enumerate(frauds):
-        if index == 0 or (fraud - frauds[index - 1]).days > 10:
+    for index, fraud in enumerate(positives):
+        if index == 0 or (fraud - positives[index - 1]).days > 10:
             begin = fraud
     return {
         **{f"merchant_tx_count_{d}d": sum(p.time >= midnight - d * DAY for p in own) for d in (1, 7, 30)},
         **{f"merchant_risk_{d}d": sum(known(d)) / len(known(d)) if known(d) else 0.0 for d in (1, 7, 30)},
         **{f"merchant_fraud_count_{d}d": sum(known(d)) for d in (14, 30)},
         "merchant_last_risk": complete,
-        "merchant_fraud_age_days": min((day - frauds[-1]).days, 90) if frauds else 90,
+        "merchant_fraud_age_days": min((day - positives[-1]).days, 90) if positives else 90,
         "merchant_streak_age_days": min((day - begin).days, 90) if begin else 90,
     }
 

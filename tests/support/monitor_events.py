@@ -20,7 +20,7 @@ MODEL = "fraud_detection"
 NAMES = ("amount", "count", "age", "customer_tx_count_30d", "is_night")
 VIEWS = ("customer_daily", "merchant_daily")
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
-THRESHOLD = 0.05  # a tenth of the answers and half of the frauds lie above it
+THRESHOLD = 0.05  # a tenth of the answers and half of the positives lie above it
 
 
 def spec(**drift: object) -> ModelSpec:

@@ -44,7 +44,7 @@ DEGRADED = {
     "reason": "PR-AUC 0.400 against 0.600 on its holdout",
     "version": "2",
     "relative_loss": 0.33,
-    "frauds": 90,
+    "positives": 90,
 }
 
 

@@ -65,7 +65,7 @@ class Gateway:
     def outcome(self, prediction: Prediction, after: timedelta, if_flagged: float = 0.6, if_passed: float = 0.006) -> Outcome:
         """The label of an answered payment: fraud with one probability among the flagged, with another among the rest.
 
-        With 1.5 % flagged the defaults are 1.5 % frauds, 60 % of them caught, and 0.6 % of the others flagged.
+        With 1.5 % flagged the defaults are 1.5 % positives, 60 % of them caught, and 0.6 % of the others flagged.
         """
         fraud = self._rng.random() < (if_flagged if prediction.flagged else if_passed)
         return Outcome(

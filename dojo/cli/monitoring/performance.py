@@ -36,7 +36,7 @@ def performance(
         return
     # One column per version: more rows than columns fit a narrow terminal.
     table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
-    for name in ("predictions", "labelled", "fraud_caught", "fraud_missed", "false_positives"):
+    for name in ("predictions", "labelled", "caught", "missed", "false_positives"):
         table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
     for name in ("catch_rate", "false_positive_rate", "pr_auc", "degraded_share"):
         values = [getattr(row, name) for row in rows]

@@ -48,8 +48,8 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
         "stood_in",
         "flagged",
         "labelled",
-        "frauds",
-        "fraud_caught",
+        "positives",
+        "caught",
         "false_positives",
     ):
         arms.add_row(name, *(f"{getattr(arm, name):,}" for arm in result.arms))

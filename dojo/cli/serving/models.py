@@ -31,7 +31,7 @@ def list_(as_json: JsonFlag = False) -> None:
         print_json([_summary(version) for version in versions])
         return
     if not versions:
-        out.print("No versions yet. Train one: dojo train fraud_detection", highlight=False)
+        out.print("No versions yet. Train one: dojo train MODEL", highlight=False)
         return
     table = Table()
     for heading in ("model", "version", "roles", "gate", "approved by", "PR-AUC", "trained as of (world)"):
@@ -101,7 +101,7 @@ def promote(
 
     model, _, number = version.partition("@")
     if not number.isdigit():
-        raise fail(f"expected MODEL@VERSION, for example fraud_detection@2, got {escape(version)}", "dojo models list", code=2)
+        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {escape(version)}", "dojo models list", code=2)
     with CommandContext() as here:
         change = here.change(who, why)
         plan = roles.plan_promotion(here, model, number, force)

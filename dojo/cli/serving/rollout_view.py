@@ -21,7 +21,7 @@ VERDICT_COLUMN = 1
 EXPLAINED = {
     Stage.AWAITING_APPROVAL: "waits for dojo models approve",
     Stage.SHADOW: "gets a copy of every request; nobody sees its answers",
-    Stage.CANARY: "answers a small part of the customers",
+    Stage.CANARY: "answers a small part of the traffic",
     Stage.PROMOTING: "is being made champion",
     Stage.WATCH: "is champion and answers everybody; watched, the old champion warm beside it",
     Stage.DONE: "is champion; the rollout is over",

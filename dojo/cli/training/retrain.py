@@ -152,7 +152,7 @@ def show(
 
     model, _, number = version.partition("@")
     if not model:
-        raise fail(f"expected MODEL or MODEL@VERSION, such as fraud_detection@2, got {version!r}", code=2)
+        raise fail(f"expected MODEL or MODEL@VERSION, such as my_model@2, got {version!r}", code=2)
     quiet_libraries()
     with CommandContext() as here:
         registry = ModelRegistry(here.settings.mlflow)

@@ -74,7 +74,7 @@ def train(
     answer |= {
         "note": note,
         "rows": fit.rows,
-        "frauds": fit.frauds,
+        "positives": fit.positives,
         "trees": fit.trees,
         "threshold": evaluation.threshold,
         "metrics": evaluation.metrics,
@@ -85,7 +85,7 @@ def train(
         return
     table = Table(title=f"{model} version {answer['version']}: {answer['alias']}", title_justify="left", show_header=False)
     for part, rows in fit.rows.items():
-        table.add_row(part, f"{rows:,} payments, {fit.frauds[part]:,} frauds")
+        table.add_row(part, f"{rows:,} rows, {fit.positives[part]:,} positives")
     for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
     table.add_row("threshold", f"{evaluation.threshold:.4f}")
@@ -112,7 +112,7 @@ def reproduce(
 
     model, separator, number = version.partition("@")
     if not (model and separator and number):
-        raise fail(f"expected MODEL@VERSION, such as fraud_detection@1, got {version!r}", code=2)
+        raise fail(f"expected MODEL@VERSION, such as my_model@1, got {version!r}", code=2)
     quiet_libraries()
     with (
         CommandContext() as here,

@@ -123,7 +123,7 @@ def history(
         built = ready.built
         out.print(
             f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,} transactions "
-            f"({built.frauds:,} frauds), {built.outcomes:,} outcomes have arrived"
+            f"({built.frauds:,} positives), {built.outcomes:,} outcomes have arrived"
         )
         out.print("[bold]next[/]  dojo train fraud_detection, then let the world run: dojo world resume", highlight=False)
 

@@ -68,25 +68,25 @@ class Group(msgspec.Struct, frozen=True):
     """What the version's answers on a group of holdout rows turned out to be.
 
     Attributes:
-        effective_frauds, effective_legitimate: numbers of independent ones that would know the rates as well (dojo/stats/inference/proportions.py).
-        pr_auc: None where there are too few frauds.
+        effective_positives, effective_negatives: numbers of independent ones that would know the rates as well (dojo/stats/inference/proportions.py).
+        pr_auc: None where there are too few positives.
     """
 
     rows: int
-    frauds: int
+    positives: int
     caught: int
     false_positives: int
-    effective_frauds: float
-    effective_legitimate: float
+    effective_positives: float
+    effective_negatives: float
     pr_auc: float | None
 
     @property
     def catch_rate(self) -> float | None:
-        return self.caught / self.frauds if self.frauds else None
+        return self.caught / self.positives if self.positives else None
 
     @property
     def false_positive_rate(self) -> float | None:
-        return self.false_positives / (self.rows - self.frauds) if self.rows > self.frauds else None
+        return self.false_positives / (self.rows - self.positives) if self.rows > self.positives else None
 
 
 class Segmentation(msgspec.Struct, frozen=True):

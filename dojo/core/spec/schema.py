@@ -183,7 +183,7 @@ class RolloutPolicy(_Part):
     canary_time: Duration
     watch_time: Duration
     minimum_requests: Annotated[int, Field(ge=1)]
-    minimum_frauds: Annotated[int, Field(ge=1)]
+    minimum_positives: Annotated[int, Field(ge=1)]
     checks: Checks
 
 
@@ -226,7 +226,7 @@ class PerformanceWatch(_Part):
     showed on its own holdout; `false_positive_ratio` is times serving.threshold_false_positive_rate."""
 
     window: Duration
-    minimum_frauds: Annotated[int, Field(ge=1)]
+    minimum_positives: Annotated[int, Field(ge=1)]
     catch_rate_drop: Levels
     false_positive_ratio: Levels
     pr_auc_drop: Levels

@@ -29,7 +29,7 @@ def evaluate(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.floating]) -> 
 
 
 def at_threshold(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.floating], threshold: float) -> dict[str, float]:
-    """What flagging at `threshold` would have meant: fractions of frauds and of legitimate payments that are flagged."""
+    """What flagging at `threshold` would have meant: fractions of positives and of legitimate payments that are flagged."""
     flagged = scores >= threshold
     return {
         "recall_at_threshold": float(flagged[labels == 1].mean()),

@@ -9,7 +9,7 @@ import numpy as np
 
 from dojo.core.events.types import Outcome, Prediction
 from dojo.core.outcome_join import OutcomeJoin
-from dojo.stats.scores.classification import MINIMUM_FRAUDS, pr_auc
+from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 # Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
 LATENCY_WINDOW = 2_000
@@ -95,7 +95,7 @@ class Tally:
         caught, missed = self._count(1, True), self._count(1, False)
         false_alarms, passed = self._count(0, True), self._count(0, False)
         latencies = np.asarray(self._latencies)
-        enough = caught + missed >= MINIMUM_FRAUDS and false_alarms + passed > 0
+        enough = caught + missed >= MINIMUM_POSITIVES and false_alarms + passed > 0
         return Snapshot(
             predictions=len(self._seen),
             flagged=self._flagged,

@@ -1,6 +1,6 @@
 """How sure a difference in PR-AUC or ROC-AUC is: a paired bootstrap over clusters of rows that belong together.
 
-Payments are not independent: a compromised customer or merchant brings several frauds, which a model finds or misses together.
+Payments are not independent: a compromised customer or merchant brings several positives, which a model finds or misses together.
 Drawing single rows would count them as many proofs, and make every interval too narrow. So whole customers (or merchants) are drawn,
 with replacement, and both models are judged on the same draw.
 

@@ -1,7 +1,7 @@
 """From scores to probabilities: the holdout's own fraud rate at each score, made monotone.
 
-A model's score of 0.8 need not mean 8 frauds in 10. What it meant on the holdout is known; the best increasing step function through it (isotonic
-regression) is what scores are to be read as until labels say otherwise. With few frauds it is rough at the top.
+A model's score of 0.8 need not mean 8 positives in 10. What it meant on the holdout is known; the best increasing step function through it (isotonic
+regression) is what scores are to be read as until labels say otherwise. With few positives it is rough at the top.
 
 Source: Zadrozny and Elkan, Transforming Classifier Scores into Accurate Multiclass Probability Estimates (2002); Ayer et al. (1955) for the algorithm
 (pool adjacent violators).

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
-# Fewer labelled frauds than this are insufficient data for a rate of frauds: 30 leave a catch rate +-18 percentage points (95 %).
-MINIMUM_FRAUDS = 30
+# Fewer labelled positives than this are insufficient data for a rate of positives: 30 leave a catch rate +-18 percentage points (95 %).
+MINIMUM_POSITIVES = 30
 
 
 def pr_auc(labels: Array, scores: Array) -> float:
@@ -90,7 +90,7 @@ def recall_at_precision(labels: Array, scores: Array, precision: float = 0.5) ->
     """The largest share of the positives that a threshold with at least this precision finds; 0 when there is none.
 
     Args:
-        precision: a fraction in (0, 1). 0.5: a reviewer finds as many frauds as honest customers.
+        precision: a fraction in (0, 1). 0.5: a reviewer finds as many positives as honest customers.
 
     Raises:
         ValueError: as `pr_auc`, or the precision is outside (0, 1).
@@ -148,18 +148,18 @@ def calibration_curve(
     return means, shares, counts
 
 
-def card_precision_at_k(
-    labels: Array, scores: Array, cards: Sequence[str] | npt.NDArray[np.str_], days: npt.NDArray[np.integer], k: int = 100
+def entity_precision_at_k(
+    labels: Array, scores: Array, entities: Sequence[str] | npt.NDArray[np.str_], days: npt.NDArray[np.integer], k: int = 100
 ) -> float:
-    """Mean over days of the share of compromised cards among the k cards with the highest score of the day.
+    """Mean over days of the share of positive entities among the k entities with the highest score of the day.
 
-    What an investigator who can check k cards a day experiences. A card's score is its highest of the day; it is compromised
-    when it has a fraud that day; a compromised card that was found is blocked, so it is left out on later days.
-    A day with fewer than k cards still divides by k.
+    What an investigator who can check k entities a day experiences. An entity's score is its highest of the day; it is compromised
+    when it has a fraud that day; a positive entity that was found is blocked, so it is left out on later days.
+    A day with fewer than k entities still divides by k.
 
     Args:
-        cards, days: the card and the day number of each row, shape (rows,).
-        k: cards an investigator can check a day, >= 1.
+        entities, days: the card and the day number of each row, shape (rows,).
+        k: entities an investigator can check a day, >= 1.
 
     Raises:
         ValueError: shapes differ, a score is not finite, there are no rows, or k < 1.
@@ -170,18 +170,18 @@ def card_precision_at_k(
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     y, s = _binary(labels, scores)
-    numbers, card_of = np.unique(np.asarray(cards), return_inverse=True)
-    if not len(y) == len(card_of) == len(days) > 0:
-        raise ValueError(f"expected equally many rows, got {len(y)} labels, {len(card_of)} cards and {len(days)} days")
+    numbers, entity_of = np.unique(np.asarray(entities), return_inverse=True)
+    if not len(y) == len(entity_of) == len(days) > 0:
+        raise ValueError(f"expected equally many rows, got {len(y)} labels, {len(entity_of)} entities and {len(days)} days")
     found = np.zeros(len(numbers), dtype=bool)
     precisions = []
     for day in np.unique(days):
-        rows = np.flatnonzero((days == day) & ~found[card_of])
+        rows = np.flatnonzero((days == day) & ~found[entity_of])
         score = np.full(len(numbers), -np.inf)
-        np.maximum.at(score, card_of[rows], s[rows])
+        np.maximum.at(score, entity_of[rows], s[rows])
         compromised = np.zeros(len(numbers), dtype=bool)
-        compromised[card_of[rows[y[rows] == 1]]] = True
-        # Equal scores in the cards' order, so that the result does not depend on the rows' order.
+        compromised[entity_of[rows[y[rows] == 1]]] = True
+        # Equal scores in the entities' order, so that the result does not depend on the rows' order.
         checked = np.argsort(-score, kind="stable")[:k]
         checked = checked[np.isfinite(score[checked])]
         precisions.append(np.count_nonzero(compromised[checked]) / k)

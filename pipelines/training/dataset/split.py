@@ -61,11 +61,11 @@ def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], start: dat
         "event_timestamp", "transaction_id"
     )
     labels = rows["label"].to_numpy().astype(np.int8)
-    frauds = int(labels.sum())
-    if frauds in (0, len(labels)):
+    positives = int(labels.sum())
+    if positives in (0, len(labels)):
         raise OneClassError(
             f"{name}: expected legitimate and fraudulent payments from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
-            f"found {frauds:,} frauds in {len(labels):,} payments"
+            f"found {positives:,} positives in {len(labels):,} payments"
         )
     inputs = np.ascontiguousarray(rows.select(features).to_numpy(), dtype=np.float32)
     return Part(name=name, inputs=inputs, labels=labels, start=start, end=end)

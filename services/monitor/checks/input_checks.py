@@ -117,14 +117,14 @@ def flagged_rate(asked: WindowComparison) -> dict[str, Measured]:
 
 
 def estimated_performance(asked: WindowComparison) -> dict[str, Measured]:
-    """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout. Of days: an hour holds a handful of frauds."""
+    """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout. Of days: an hour holds a handful of positives."""
     reference, rows = asked.profile.expected_pr_auc, asked.window.rows
     levels, subject = asked.drift.performance.pr_auc_drop, "expected_pr_auc"
     if reference is None or not reference.mean > 0 or rows < asked.drift.minimum_rows:
         return {subject: Measured(subject, None, levels, rows)}
     now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums, asked.profile.calibration)
     if not math.isfinite(now):
-        return {subject: Measured(subject, None, levels, rows, note="the scores expect no fraud")}
+        return {subject: Measured(subject, None, levels, rows, note="the scores expect no positive")}
     # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
     thinner = max(1.0, asked.profile.rows / reference.days / rows)
     noise = _z(asked) * reference.std * math.sqrt(thinner) / reference.mean

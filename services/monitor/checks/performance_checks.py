@@ -5,8 +5,8 @@ after the same delay, which is tested every day on complete labels. Where it fai
 It comes from the lake, where each event is once and joins are cheap, not from a join kept in the
 monitor's memory: `dojo performance` and this check cannot disagree, and nothing has to survive a kill.
 
-A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of frauds coming in clusters (one merchant's are caught or
-missed together, so hundreds of frauds may be worth dozens).
+A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of positives coming in clusters (one merchant's are caught or
+missed together, so hundreds of positives may be worth dozens).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import polars as pl
 from dojo.core.events.types import Check
 from dojo.core.judging.drift import Measured
 from dojo.core.lake import Lake
-from dojo.core.performance import MINIMUM_LEGITIMATE, delay_depends_on_label, judge_group, labelled_predictions, outcomes_of
+from dojo.core.performance import MINIMUM_NEGATIVES, delay_depends_on_label, judge_group, labelled_predictions, outcomes_of
 from dojo.core.registry.reference_profile import Group, ReferenceProfile
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
@@ -114,14 +114,14 @@ def performance(live: Group, profile: ReferenceProfile, spec: ModelSpec) -> dict
     if profile.results is not None:
         found["catch_rate"] = _catch_rate("catch_rate", live, profile.results, spec, level)
     allowed = spec.serving.threshold_false_positive_rate
-    rate, rows = live.false_positive_rate, live.rows - live.frauds
-    if rate is None or rows < MINIMUM_LEGITIMATE:
+    rate, rows = live.false_positive_rate, live.rows - live.positives
+    if rate is None or rows < MINIMUM_NEGATIVES:
         found["false_positives"] = Measured("false_positives", None, watch.false_positive_ratio, rows)
     else:
-        reached = wilson_interval(allowed, max(live.effective_legitimate, 1.0), 1 - level)[1]
+        reached = wilson_interval(allowed, max(live.effective_negatives, 1.0), 1 - level)[1]
         found["false_positives"] = Measured(
             "false_positives", rate / allowed, watch.false_positive_ratio, rows, reached / allowed,
-            f"{rate:.2%} of {rows:,} honest payments were flagged",
+            f"{rate:.2%} of {rows:,} negatives were flagged",
         )  # fmt: skip
     found["pr_auc"] = _pr_auc(live, profile, spec, level)
     return found
@@ -140,28 +140,28 @@ def segments(live: Mapping[str, Group], profile: ReferenceProfile, spec: ModelSp
 def _catch_rate(subject: str, live: Group, reference: Group, spec: ModelSpec, level: float) -> Measured:
     watch = spec.drift.performance
     before, now = reference.catch_rate, live.catch_rate
-    if before is None or now is None or min(live.frauds, reference.frauds) < watch.minimum_frauds:
-        note = f"{live.frauds} labelled frauds, {watch.minimum_frauds} are needed"
-        if reference.frauds < watch.minimum_frauds:
-            note = f"the holdout has {reference.frauds} frauds, {watch.minimum_frauds} are needed"
-        return Measured(subject, None, watch.catch_rate_drop, live.frauds, note=note)
+    if before is None or now is None or min(live.positives, reference.positives) < watch.minimum_positives:
+        note = f"{live.positives} labelled positives, {watch.minimum_positives} are needed"
+        if reference.positives < watch.minimum_positives:
+            note = f"the holdout has {reference.positives} positives, {watch.minimum_positives} are needed"
+        return Measured(subject, None, watch.catch_rate_drop, live.positives, note=note)
     drop = before - now
     low, _ = newcombe_interval(_rate(before, reference), _rate(now, live), 1 - level)
-    note = f"caught {now:.0%} of {live.frauds} frauds ({live.effective_frauds:.0f} independent), {before:.0%} in the holdout"
-    return Measured(subject, max(0.0, drop), watch.catch_rate_drop, live.frauds, drop - low, note)
+    note = f"caught {now:.0%} of {live.positives} positives ({live.effective_positives:.0f} independent), {before:.0%} in the holdout"
+    return Measured(subject, max(0.0, drop), watch.catch_rate_drop, live.positives, drop - low, note)
 
 
 def _rate(value: float, group: Group) -> Rate:
-    return Rate(value, group.frauds, 0, max(group.effective_frauds, 1.0))
+    return Rate(value, group.positives, 0, max(group.effective_positives, 1.0))
 
 
 def _pr_auc(live: Group, profile: ReferenceProfile, spec: ModelSpec, level: float) -> Measured:
     """Source of the interval: Boyd, Eng and Page, Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals (2013), binomial."""
     watch, reference = spec.drift.performance, profile.results
-    if reference is None or reference.pr_auc is None or live.pr_auc is None or live.frauds < watch.minimum_frauds:
-        return Measured("pr_auc", None, watch.pr_auc_drop, live.frauds)
+    if reference is None or reference.pr_auc is None or live.pr_auc is None or live.positives < watch.minimum_positives:
+        return Measured("pr_auc", None, watch.pr_auc_drop, live.positives)
     before, now = reference.pr_auc, live.pr_auc
-    variance = before * (1 - before) * (1 / max(reference.effective_frauds, 1.0) + 1 / max(live.effective_frauds, 1.0))
+    variance = before * (1 - before) * (1 / max(reference.effective_positives, 1.0) + 1 / max(live.effective_positives, 1.0))
     noise = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(variance) / before
-    note = f"{now:.3f} on {live.frauds} frauds, {before:.3f} on the holdout"
-    return Measured("pr_auc", max(0.0, 1 - now / before), watch.pr_auc_drop, live.frauds, noise, note)
+    note = f"{now:.3f} on {live.positives} positives, {before:.3f} on the holdout"
+    return Measured("pr_auc", max(0.0, 1 - now / before), watch.pr_auc_drop, live.positives, noise, note)

@@ -24,7 +24,7 @@ _OF_BOTH: dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]] = {
     "flagged_rate": inputs.flagged_rate,
 }
 
-# An hour holds a handful of frauds: nothing can be expected of them.
+# An hour holds a handful of positives: nothing can be expected of them.
 CHECKS: dict[Kind, dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]]] = {
     "hour": _OF_BOTH,
     "day": {**_OF_BOTH, "estimated_performance": inputs.estimated_performance},

@@ -21,7 +21,7 @@ TROUBLE = frozenset({"warning", "severe", "critical"})
 # The note of a subject that was in trouble and has no value since: it keeps the trouble open until it is seen again.
 LOST = "in trouble when last seen"
 
-# A check that rests on labelled frauds is not ok by its honest payments alone.
+# A check that rests on labelled positives is not ok by its honest payments alone.
 _NEEDED: dict[Check, frozenset[str]] = {"performance": frozenset({"catch_rate", "pr_auc"})}
 
 # What a value is, as people read it.
@@ -128,7 +128,7 @@ def _unseen(check: Check, findings: Sequence[Finding]) -> str:
         )
     needed = _NEEDED.get(check)
     if needed and not any(finding.value is not None for finding in findings if finding.subject in needed):
-        return next((f.note for f in findings if f.subject in needed and f.note), "too few labelled frauds")
+        return next((f.note for f in findings if f.subject in needed and f.note), "too few labelled positives")
     return ""
 
 

@@ -106,9 +106,9 @@ class Gauges:
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
     def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: CountedWindow | None, enough: int) -> None:
-        """A version's live figures beside its holdout's. enough: labelled frauds below which a figure is absent."""
+        """A version's live figures beside its holdout's. enough: labelled positives below which a figure is absent."""
         results = profile.results
-        known = live.frauds >= enough
+        known = live.positives >= enough
         expected = None
         if day is not None:
             now = expected_pr_auc(day.score_counts, day.score_sums, profile.calibration)

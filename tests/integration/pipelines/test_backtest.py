@@ -53,10 +53,10 @@ def test_any_file_with_the_columns_is_backtested(file: Path) -> None:
     rows = pl.read_csv(file, try_parse_dates=True)
     day = pl.col("time").dt.date()
     train = rows.filter(day.is_between(date(2019, 5, 10), date(2019, 5, 15)))
-    assert (found["train_rows"], found["train_frauds"]) == (len(train), train["label"].sum())
+    assert (found["train_rows"], found["train_positives"]) == (len(train), train["label"].sum())
     assert found["test_rows"] < 4 * 150  # compromised customers are left out
-    assert found["test_frauds"] > 0
-    assert found["pr_auc"] > 3 * found["test_frauds"] / found["test_rows"]  # well above a random score
+    assert found["test_positives"] > 0
+    assert found["pr_auc"] > 3 * found["test_positives"] / found["test_rows"]  # well above a random score
     assert 0 < found["card_precision_at_100"] <= 1
 
 

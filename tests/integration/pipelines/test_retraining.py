@@ -168,7 +168,7 @@ def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegist
     assert profile.rows == first.fit.rows["holdout"]
     assert profile.training is not None
     assert profile.training.rows == sum(first.fit.rows.values())
-    assert profile.training.positives == sum(first.fit.frauds.values())
+    assert profile.training.positives == sum(first.fit.positives.values())
     assert bundle.parameters["estimator.learning_rate"] == "0.05"
     assert bundle.parameters.items() <= tracking_client(registry).get_run(first.version.run_id).data.params.items()
 

@@ -266,7 +266,7 @@ def test_a_holdout_that_the_champion_has_seen_is_no_comparison(second: dict[str,
     job = Job(model=KILLED, key="past", as_of=FIRST_AS_OF - timedelta(days=3), reason="tests", who="tests", dry_run=True)
     answer = run_retraining(job, settings)
     assert (answer["verdict"], answer["outcome"]) == ("insufficient_data", "keep")
-    assert "the champion (version 1) has seen payments up to 2030-01-24 00:00" in answer["reason"]
+    assert "the champion (version 1) has seen requests up to 2030-01-24 00:00" in answer["reason"]
 
 
 def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, settings: Settings, tmp_path: Path) -> None:

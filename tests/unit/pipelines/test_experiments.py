@@ -164,7 +164,7 @@ def simulated(
     arms: tuple[Arm, Arm] = HALVES,
     fraud_rate: float = 0.1,
 ) -> pl.DataFrame:
-    """As `requests` reads them: customers with 1 to 40 payments, whose frauds come in runs of one customer, caught together or not."""
+    """As `requests` reads them: customers with 1 to 40 payments, whose positives come in runs of one customer, caught together or not."""
     rows: list[dict[str, object]] = []
     for _ in range(customers):
         key = f"customer-{generator.integers(1 << 60)}"
@@ -192,7 +192,7 @@ def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
     assert catch.low < catch.difference < catch.high  # type: ignore[operator]
     champion, challenger = found.arms
     assert champion.requests + challenger.requests == len(simulated(np.random.default_rng(1), customers=2000, catch=(0.4, 0.6)))
-    assert challenger.catch_rate == challenger.fraud_caught / challenger.frauds == catch.challenger
+    assert challenger.catch_rate == challenger.caught / challenger.positives == catch.challenger
     assert effects["fraud_euro_catch_rate"].challenger == pytest.approx(challenger.fraud_euro_caught / challenger.fraud_euro)
     assert effects["fraud_euro_catch_rate"].verdict == "higher"
     assert effects["false_positive_rate"].verdict == "no difference shown"
@@ -219,7 +219,7 @@ def test_few_labels_are_insufficient_data_and_say_what_is_missing() -> None:
     for name in ("catch_rate", "false_positive_rate", "fraud_euro_catch_rate"):
         assert (by_name[name].status, by_name[name].difference) == ("insufficient_data", None)
     assert by_name["catch_rate"].reason.startswith(
-        f"needs 30 labelled frauds from {MINIMUM_ENTITIES} entities in each arm, has 0"
+        f"needs 30 labelled positives from {MINIMUM_ENTITIES} entities in each arm, has 0"
     )
 
 

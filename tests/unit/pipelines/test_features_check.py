@@ -94,7 +94,7 @@ def test_what_is_no_number_is_refused_and_counted(wrong: float | None) -> None:
 
 @pytest.mark.parametrize("known", [0.6, 1.0])
 def test_a_flag_that_only_fraud_carries_is_a_leak(known: float) -> None:
-    """Known of 60 % of the frauds it has a ROC-AUC of 0.8, as good features have."""
+    """Known of 60 % of the positives it has a ROC-AUC of 0.8, as good features have."""
     rows = examples(2)
     told = np.random.default_rng(3).random(ROWS) < known
     leaked = rows.with_columns((pl.col("label") * told).cast(pl.Float32).alias("merchant_fraud_count_14d"))

@@ -87,7 +87,7 @@ def test_too_few_frauds_are_insufficient_data() -> None:
     y[:29] = 1
     decision = decide(noisy_scores(y, 1, 1), noisy_scores(y, 3, 2), y)
     assert (decision.verdict, decision.outcome, decision.gain) == ("insufficient_data", "keep", None)
-    assert "the holdout has 29 frauds in 6,000 payments, at least 30 are needed" in decision.reason
+    assert "the holdout has 29 positives in 6,000 payments, at least 30 are needed" in decision.reason
 
 
 def test_an_obstacle_is_insufficient_data_and_named() -> None:
@@ -166,12 +166,12 @@ def test_segments_with_too_few_frauds_are_named_and_do_not_veto() -> None:
     decision = decide(old, new, y)
     worst = guard(decision, "worst_segment")
     assert worst.verdict == "ok"
-    assert "too few frauds to judge: rare" in worst.note
+    assert "too few positives to judge: rare" in worst.note
     assert decision.outcome == "promote"
 
 
 def test_a_segments_loss_within_chance_is_no_veto() -> None:
-    """40 frauds in a segment: two equally good models differ by a tenth there again and again."""
+    """40 positives in a segment: two equally good models differ by a tenth there again and again."""
     y = labels(2600, 0.05, seed=8)
     losses = 0
     for seed in range(12):

@@ -94,7 +94,7 @@ def test_a_worse_challengers_report_compares_what_both_learned_from() -> None:
 
 
 def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
-    """The champion is sure of four frauds in ten and knows nothing of the rest; the challenger knows a little of all."""
+    """The champion is sure of four positives in ten and knows nothing of the rest; the challenger knows a little of all."""
     random = np.random.default_rng(5)
     sure = (LABELS == 1) & (random.random(len(LABELS)) < 0.4)
     old = np.where(sure, 0.9 + 0.1 * random.random(len(LABELS)), 0.8 * random.random(len(LABELS)))
@@ -114,7 +114,7 @@ def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
     assert [found[metric].verdict for metric in ("pr_auc", "roc_auc")] == ["worse", "improved"]
     assert found["pr_auc"].reason.startswith("PR-AUC -")
     assert found["roc_auc"].reason.startswith("ROC-AUC +")
-    assert "ROC-AUC of the worst customer segment" in {guard.measures.split(";")[0] for guard in found["roc_auc"].guards}
+    assert "ROC-AUC of the worst segment" in {guard.measures.split(";")[0] for guard in found["roc_auc"].guards}
 
 
 def segmented(directory: Path, segment: str) -> tuple[list[str], str]:

@@ -100,5 +100,5 @@ def test_an_uncovered_period_is_refused_with_what_the_file_holds() -> None:
 
 
 def test_days_without_fraud_are_refused() -> None:
-    with pytest.raises(ProtocolError, match=r"the test days \(2018-06-14 to 2018-06-16\) .* 0 frauds in 2"):
+    with pytest.raises(ProtocolError, match=r"the test days \(2018-06-14 to 2018-06-16\) .* 0 positives in 2"):
         require_both_classes(frame((4, "a", 0), (5, "a", 0)), "test", PERIOD.test_start, PERIOD.test_end)

@@ -218,5 +218,5 @@ def test_a_part_with_one_class_only_is_refused() -> None:
     honest_end = dataset().with_columns(
         pl.when(pl.col("event_timestamp") >= END - timedelta(days=6)).then(0).otherwise(pl.col("label")).alias("label")
     )
-    with pytest.raises(OneClassError, match=r"holdout: expected legitimate and fraudulent .* 0 frauds in"):
+    with pytest.raises(OneClassError, match=r"holdout: expected legitimate and fraudulent .* 0 positives in"):
         split_by_time(honest_end, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)

@@ -37,7 +37,7 @@ from dojo.core.judging.gate.guards import guards
 from dojo.core.spec.load import ModelSpec
 from dojo.core.tasks.binary import at_threshold, evaluate
 from dojo.stats.inference.bootstrap import RelativeGain, relative_gain
-from dojo.stats.scores.classification import MINIMUM_FRAUDS
+from dojo.stats.scores.classification import MINIMUM_POSITIVES
 
 Labels = npt.NDArray[np.int8]
 Codes = npt.NDArray[np.integer[Any]]
@@ -69,7 +69,7 @@ class GateHoldout:
         return len(self.labels)
 
     @property
-    def frauds(self) -> int:
+    def positives(self) -> int:
         return int(self.labels.sum())
 
 
@@ -154,8 +154,10 @@ def judge(
 
 
 def _too_few(holdout: GateHoldout) -> str:
-    if holdout.frauds < MINIMUM_FRAUDS:
-        return f"the holdout has {holdout.frauds:,} frauds in {holdout.rows:,} payments, at least {MINIMUM_FRAUDS} are needed"
+    if holdout.positives < MINIMUM_POSITIVES:
+        return (
+            f"the holdout has {holdout.positives:,} positives in {holdout.rows:,} rows, at least {MINIMUM_POSITIVES} are needed"
+        )
     return ""
 
 
@@ -166,14 +168,14 @@ def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:
 
 
 def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
-    rows, frauds = len(pair.labels), int(pair.labels.sum())
-    if frauds < MINIMUM_FRAUDS or frauds == rows:
-        return Segment(name=name, rows=rows, frauds=frauds)
+    rows, positives = len(pair.labels), int(pair.labels.sum())
+    if positives < MINIMUM_POSITIVES or positives == rows:
+        return Segment(name=name, rows=rows, positives=positives)
     gain, metric = pair.gain(spec, SEGMENT_DRAWS), spec.gate.primary_metric
     return Segment(
         name=name,
         rows=rows,
-        frauds=frauds,
+        positives=positives,
         champion=evaluate(pair.labels, pair.old)[metric],
         challenger=evaluate(pair.labels, pair.new)[metric],
         gain=gain.value,
@@ -221,7 +223,7 @@ def _decision(
         gain=gain.value if gain else None, low=gain.low if gain else None, high=gain.high if gain else None,
         confidence=gate.confidence, draws=gate.bootstrap_draws, seed=spec.training.seed,
         clusters={by: len(np.unique(codes)) for by, codes in holdout.clusters.items()},
-        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows, frauds=holdout.frauds,
+        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows, positives=holdout.positives,
         champion=None if champion is None else _contender(champion, holdout), challenger=_contender(challenger, holdout),
         guards=guarded, segments=segments, segmentation=holdout.segmentation,
     )  # fmt: skip
@@ -229,7 +231,7 @@ def _decision(
 
 def _contender(candidate: Candidate, holdout: GateHoldout) -> Contender:
     metrics = {}
-    if candidate.scores is not None and 0 < holdout.frauds < holdout.rows:
+    if candidate.scores is not None and 0 < holdout.positives < holdout.rows:
         metrics = evaluate(holdout.labels, candidate.scores) | at_threshold(
             holdout.labels, candidate.scores, candidate.threshold
         )

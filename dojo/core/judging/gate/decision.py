@@ -65,11 +65,11 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """The primary metric among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few frauds."""
+    """The primary metric among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few positives."""
 
     name: str
     rows: int
-    frauds: int
+    positives: int
     champion: float | None = None
     challenger: float | None = None
     gain: float | None = None
@@ -111,7 +111,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
         gain: of the primary metric, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
         minimum_gain: what the gain had to reach. `confidence`, `draws`, `seed`: of the interval.
         clusters: column of an entity -> how many of them the holdout has; whole ones were drawn.
-        holdout_start, holdout_end: world time, end excluded. `rows`, `frauds`: on it.
+        holdout_start, holdout_end: world time, end excluded. `rows`, `positives`: on it.
         segmentation: how the segments were cut.
         parameters: Training parameters that differ.
         training_sets: None without a champion, and where its profile has no training set.
@@ -136,7 +136,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     holdout_start: datetime
     holdout_end: datetime
     rows: int
-    frauds: int
+    positives: int
     champion: Contender | None
     challenger: Contender
     guards: tuple[Guard, ...]

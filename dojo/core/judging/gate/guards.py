@@ -16,8 +16,8 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
     """Every guard's verdict, in the spec's order."""
     limits, old, new = spec.gate.guards, champion.metrics, challenger.metrics
     losses = {
-        "precision_at_1pct_fpr": ("precision when 1 % of legitimate payments are flagged", limits.precision_at_1pct_fpr),
-        "recall_at_50pct_precision": ("recall when half of the flagged are fraud", limits.recall_at_50pct_precision),
+        "precision_at_1pct_fpr": ("precision when 1 % of negatives are flagged", limits.precision_at_1pct_fpr),
+        "recall_at_50pct_precision": ("recall when half of the flagged are positive", limits.recall_at_50pct_precision),
     }
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
     return (
@@ -47,14 +47,14 @@ def _calibration(old: float, new: float, limit: float) -> Guard:
 
 
 def _worst_segment(segments: Sequence[Segment], limit: float, metric: str) -> Guard:
-    """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few frauds.
+    """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few positives.
 
     Several small segments are looked at and the worst one taken: by chance alone one of them often loses a tenth.
     """
-    measures = f"{metric} of the worst customer segment; relative loss"
+    measures = f"{metric} of the worst segment; relative loss"
     judged = [segment for segment in segments if segment.gain is not None]
-    left_out = ", ".join(f"{segment.name} ({segment.frauds} frauds)" for segment in segments if segment.gain is None)
-    note = f"too few frauds to judge: {left_out}" if left_out else ""
+    left_out = ", ".join(f"{segment.name} ({segment.positives} positives)" for segment in segments if segment.gain is None)
+    note = f"too few positives to judge: {left_out}" if left_out else ""
     if not judged:
         return Guard(name="worst_segment", measures=measures, champion=None, challenger=None, change=None, limit=limit,
                      verdict="insufficient_data", note=note or "the data has no segments")  # fmt: skip

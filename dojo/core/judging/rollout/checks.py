@@ -118,16 +118,16 @@ def _watch(at: _Stage) -> tuple[CheckResult, ...]:
     )
     missed = at.sequential(
         "catch_rate",
-        "share of labelled frauds missed",
-        _rate(labelled.frauds - labelled.caught, labelled.frauds) if limits.misses is not None else None,
+        "share of labelled positives missed",
+        _rate(labelled.positives - labelled.caught, labelled.positives) if limits.misses is not None else None,
         limits.misses,
-        observations=labelled.frauds,
-        needed=at.spec.rollout.minimum_frauds,
+        observations=labelled.positives,
+        needed=at.spec.rollout.minimum_positives,
         note="" if limits.misses is not None else "the gate left no recall_at_threshold to compare with",
     )
     false_positives = at.sequential(
         "false_positives",
-        "share of labelled legitimate payments flagged",
+        "share of labelled negatives flagged",
         _rate(labelled.false_alarms, labelled.legitimate),
         limits.false_positives,
         observations=labelled.legitimate,

@@ -21,21 +21,21 @@ class LabelJoin(OutcomeJoin[bool, bool], kw_only=True):
     """Which answers of the watch stage flagged, joined to whether it was right to, and the pairs' counts.
 
     Attributes:
-        frauds: Labelled frauds.
+        positives: Labelled positives.
         caught: Those of them that were flagged.
         legitimate: The other labelled answers.
         false_alarms: Those of them that were flagged.
     """
 
-    frauds: int = 0
+    positives: int = 0
     caught: int = 0
     legitimate: int = 0
     false_alarms: int = 0
 
-    def count(self, flagged: bool, fraud: bool) -> None:
+    def count(self, flagged: bool, positive: bool) -> None:
         """Count a pair."""
-        if fraud:
-            self.frauds += 1
+        if positive:
+            self.positives += 1
             self.caught += flagged
         else:
             self.legitimate += 1

@@ -43,7 +43,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Largest allowed rates, fractions. `misses`: of labelled frauds that were not flagged; None without the gate's baseline."""
+    """Largest allowed rates, fractions. `misses`: of labelled positives that were not flagged; None without the gate's baseline."""
 
     errors: float
     slow: float

@@ -271,8 +271,8 @@ def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
 
 
 def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Watch) -> None:
-    """Half of the frauds get past: a catch rate far below the holdout's, proven by enough frauds."""
-    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_frauds": 30}))
+    """Half of the positives get past: a catch rate far below the holdout's, proven by enough positives."""
+    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30}))
     watch.restart()
     caught = _results(watch, fraud_flagged=True)
     assert caught.severity == "ok", caught.summary
@@ -284,7 +284,7 @@ def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Wat
 
 
 def test_a_version_that_lost_its_traffic_rings_no_more_by_the_labels_of_before(watch: Watch) -> None:
-    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_frauds": 30}))
+    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30}))
     watch.restart()
     watch.monitoring.knows(profile(), "2")
     watch.restart()
@@ -420,11 +420,11 @@ def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
     start = START + timedelta(days=day)
     answers = Shop(seed=100 + day).predictions(start, 3000, timedelta(hours=23))
     labels = [_replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)]
-    frauds = {o.request_id for o in labels if o.label}
+    positives = {o.request_id for o in labels if o.label}
     reference = profile().results
     assert reference is not None
     share = (reference.catch_rate or 0.0) if fraud_flagged else 0.0
-    flagged = set(sorted(frauds)[: round(share * len(frauds))])
+    flagged = set(sorted(positives)[: round(share * len(positives))])
     answers = [_replaced(a, flagged=a.request_id in flagged) for a in answers]
     lake = Lake(watch.directory / "lake")
     lake.write(Stream.PREDICTIONS, frame_of(Stream.PREDICTIONS, answers), f"day{day}")

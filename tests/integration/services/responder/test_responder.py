@@ -129,7 +129,7 @@ def test_a_champion_that_did_not_lose_is_not_retrained_and_asked_about_again_a_d
 def test_too_few_labels_are_no_answer_and_asked_for_again(shop: Surroundings) -> None:
     shop.say("severe")
     shop.rounds()
-    first = shop.answer("evaluate", verdict="insufficient_data", reason="9 labelled frauds, 50 are needed", version="2")
+    first = shop.answer("evaluate", verdict="insufficient_data", reason="9 labelled positives, 50 are needed", version="2")
     shop.rounds()
     assert shop.count("evaluate", "no_effect") == 1
     for _ in range(11):

@@ -24,7 +24,7 @@ from tests.support.servers import MlflowServer, RedisServer
 pytestmark = pytest.mark.integration
 
 MODEL = "killed"
-QUICK = {"minimum_requests": 30, "minimum_frauds": 3}
+QUICK = {"minimum_requests": 30, "minimum_positives": 3}
 
 
 class Life:

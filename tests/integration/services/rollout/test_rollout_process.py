@@ -145,7 +145,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
     models.mkdir()
     spec = yaml.safe_load(Path("models/fraud_detection.yaml").read_text())
     # Few requests, so that a stage lasts seconds; 8 h of watching. A busy test machine is slow in every arm: that is not judged here.
-    spec["rollout"] |= {"minimum_requests": 30, "watch_time": "8h", "minimum_frauds": 1}
+    spec["rollout"] |= {"minimum_requests": 30, "watch_time": "8h", "minimum_positives": 1}
     spec["serving"] |= {"latency_slo": "900ms", "deadline": "1000ms", "feature_timeout": "500ms"}
     (models / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
 

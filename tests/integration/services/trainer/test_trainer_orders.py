@@ -72,8 +72,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_se
     fill(home / "lake")
     settings = settings_for(home, redis_url, mlflow_server.url)
     spec = write_spec(settings.models_dir, MODEL)
-    # A holdout of six days of this shop has 48 frauds.
-    performance = spec.drift.performance.model_copy(update={"minimum_frauds": 20})
+    # A holdout of six days of this shop has 48 positives.
+    performance = spec.drift.performance.model_copy(update={"minimum_positives": 20})
     spec = spec.model_copy(update={"drift": spec.drift.model_copy(update={"performance": performance})})
     (settings.models_dir / f"{MODEL}.yaml").write_text(dump_spec(spec))
     run_retraining(first_job(MODEL), settings)
@@ -128,7 +128,7 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     found = evaluated.answer
     assert (found["verdict"], found["degraded"], found["version"]) == ("degraded", True, "1")
     assert found["relative_loss"] > found["low"] > 0.1
-    assert found["frauds"] >= 20
+    assert found["positives"] >= 20
     assert found["start"] == (NOW - timedelta(days=6)).isoformat().replace("+00:00", "Z")  # no longer than a holdout
     assert [left.name for left in (settings.home / "orders").iterdir()] == ["running.lock"]
 
@@ -168,7 +168,7 @@ def test_a_champion_whose_world_has_not_changed_is_not_degraded(
 
 
 def test_labels_that_have_not_come_are_no_verdict(settings: Settings, registry: ModelRegistry, tmp_path: Path) -> None:
-    """Labels take two days in this shop: of three days' payments a third has one, with fewer than twenty frauds."""
+    """Labels take two days in this shop: of three days' payments a third has one, with fewer than twenty positives."""
     found = freshest(settings, registry, tmp_path, START + SHIFT + timedelta(days=3), START + SHIFT)
     assert (found.verdict, found.relative_loss) == ("insufficient_data", None)
     assert found.labelled_share == pytest.approx(1 / 3, abs=0.08)

@@ -77,7 +77,7 @@ def test_what_waits_is_bounded_on_both_sides_and_forgotten_answers_are_counted()
 
 def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
     """A rollout's evidence is written with every look, and read again after a restart."""
-    before = LabelJoin(frauds=2, caught=1)
+    before = LabelJoin(positives=2, caught=1)
     before.predicted("r1", True)
     before.known("r2", False)
     after = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=LabelJoin)
@@ -128,8 +128,8 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
 
 
 @pytest.mark.parametrize(("flagged", "fraud"), [(True, True), (False, True), (True, False), (False, False)])
-def test_a_pair_counts_in_its_cell(flagged: bool, fraud: bool) -> None:
+def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
     counts = LabelJoin()
-    counts.count(flagged, fraud)
-    assert (counts.frauds, counts.caught) == (fraud, fraud and flagged)
+    counts.count(flagged, positive)
+    assert (counts.positives, counts.caught) == (fraud, fraud and flagged)
     assert (counts.legitimate, counts.false_alarms) == (not fraud, flagged and not fraud)

@@ -62,8 +62,8 @@ def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int
 def test_caught_missed_and_false_positives_count_only_what_is_labelled(tmp_path: Path) -> None:
     predictions = [prediction(n, score) for n, score in enumerate((0.9, 0.1, 0.8, 0.2, 0.9))]
     found = measure(judged_predictions(lake_of(tmp_path, predictions, {0: 1, 1: 1, 2: 0, 3: 0}), "fraud"))
-    assert (found.predictions, found.labelled, found.frauds) == (5, 4, 2)
-    assert (found.fraud_caught, found.fraud_missed, found.false_positives) == (1, 1, 1)
+    assert (found.predictions, found.labelled, found.positives) == (5, 4, 2)
+    assert (found.caught, found.missed, found.false_positives) == (1, 1, 1)
 
 
 def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
     others = lake.scan(Stream.OUTCOMES).with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label")).collect()
     lake.write(Stream.OUTCOMES, others, "part-2")
     found = measure(judged_predictions(lake, "fraud"))
-    assert (found.labelled, found.fraud_caught, found.false_positives) == (2, 2, 0)
+    assert (found.labelled, found.caught, found.false_positives) == (2, 2, 0)
     since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)
     assert labelled_predictions(lake, "fraud", since, until, until)["label"].to_list() == [1, 1]
 
@@ -79,7 +79,7 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
     found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"))
     assert found.status == "insufficient_data"
-    assert found.reason == "needs 30 labelled frauds and 1,000 legitimate payments, has 1 and 0"
+    assert found.reason == "needs 30 labelled positives and 1,000 legitimate payments, has 1 and 0"
     assert (found.catch_rate, found.false_positive_rate, found.pr_auc) == (None, None, None)
 
 
@@ -89,7 +89,7 @@ def test_no_predictions_at_all_are_insufficient_data(tmp_path: Path) -> None:
 
 
 def test_enough_labels_are_measured(tmp_path: Path) -> None:
-    # 40 frauds of which 30 are caught, 1,000 legitimate of which 10 are flagged.
+    # 40 positives of which 30 are caught, 1,000 legitimate of which 10 are flagged.
     scores = [0.9] * 30 + [0.1] * 10 + [0.7] * 10 + [0.05] * 990
     predictions = [prediction(n, score) for n, score in enumerate(scores)]
     found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 40) for n in range(1040)}), "fraud"))
@@ -125,7 +125,7 @@ def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(
         judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
     )
     assert (every.predictions, first.predictions, second.predictions) == (4, 3, 1)
-    assert (first.fraud_caught, first.fraud_missed, second.fraud_caught) == (1, 2, 1)
+    assert (first.caught, first.missed, second.caught) == (1, 2, 1)
     assert (first.degraded_share, second.degraded_share) == (1 / 3, 0.0)
 
 
@@ -137,7 +137,7 @@ def test_shadows_are_no_predictions(tmp_path: Path) -> None:
     }  # fmt: skip
     lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
     (every, only) = measure_by_version(judged_predictions(lake, "fraud"))
-    assert (every.predictions, only.version, only.fraud_caught) == (1, "1", 1)
+    assert (every.predictions, only.version, only.caught) == (1, "1", 1)
 
 
 def test_a_repeated_request_counts_once_with_its_latest_answer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve as sk_calibration_curve
 from dojo.stats.scores.classification import (
     brier_score,
     calibration_curve,
-    card_precision_at_k,
+    entity_precision_at_k,
     expected_calibration_error,
     pr_auc,
     precision_at_fpr,
@@ -157,7 +157,7 @@ def test_impossible_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="bins must be >= 1"):
         calibration_curve(labels, scores, 0)
     with pytest.raises(ValueError, match="k must be >= 1"):
-        card_precision_at_k(labels, scores, ["a", "b"], np.array([0, 0]), 0)
+        entity_precision_at_k(labels, scores, ["a", "b"], np.array([0, 0]), 0)
 
 
 def book_card_precision(labels: np.ndarray, scores: np.ndarray, cards: np.ndarray, days: np.ndarray, k: int) -> float:
@@ -183,7 +183,7 @@ def test_card_precision_agrees_with_the_books_code(k: int) -> None:
     size = 3000
     labels, cards = (random.random(size) < 0.05).astype(int), random.integers(0, 120, size).astype(str)
     days, scores = random.integers(0, 5, size), random.permutation(size) / size + 0.3 * labels
-    assert card_precision_at_k(labels, scores, cards, days, k) == pytest.approx(
+    assert entity_precision_at_k(labels, scores, cards, days, k) == pytest.approx(
         book_card_precision(labels, scores, cards, days, k)
     )
 
@@ -192,6 +192,6 @@ def test_a_found_card_is_left_out_on_later_days() -> None:
     labels, scores = np.array([1, 0, 1, 1]), np.array([0.9, 0.1, 0.9, 0.8])
     cards, days = ["a", "b", "a", "c"], np.array([0, 0, 1, 1])
     # Day 0 finds a; on day 1 a is blocked, so the one check goes to c.
-    assert card_precision_at_k(labels, scores, cards, days, k=1) == 1.0
+    assert entity_precision_at_k(labels, scores, cards, days, k=1) == 1.0
     # A missed card stays: with a's first fraud scored low, day 0 checks b, day 1 finds a.
-    assert card_precision_at_k(labels, np.array([0.05, 0.1, 0.9, 0.8]), cards, days, k=1) == 0.5
+    assert entity_precision_at_k(labels, np.array([0.05, 0.1, 0.9, 0.8]), cards, days, k=1) == 0.5

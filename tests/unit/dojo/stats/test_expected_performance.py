@@ -37,7 +37,7 @@ def test_it_is_what_labels_drawn_from_the_scores_say_on_average() -> None:
 
 
 def test_a_few_frauds_are_estimated_without_bias_too() -> None:
-    """A fraud's precision counts the fraud itself: left out, PR-AUC of twenty frauds would be 0.02 short."""
+    """A fraud's precision counts the fraud itself: left out, PR-AUC of twenty positives would be 0.02 short."""
     scores, random = fraud_scores(1500, 3), np.random.default_rng(4)
     drawn = [pr_auc(labels, scores) for labels in (random.random((1000, len(scores))) < scores).astype(int) if labels.any()]
     assert expected_average_precision(*binned(scores)) == pytest.approx(np.mean(drawn), abs=0.01)
@@ -48,11 +48,11 @@ def test_the_area_of_counts_is_the_sum_over_their_rows(bins: list[tuple[int, flo
     """Against the definition, row by row."""
     counts, p = np.array([n for n, _ in bins]), np.array([share for _, share in bins])
     positives = float(counts @ p)
-    area, above, frauds = 0.0, 0, 0.0
+    area, above, positives = 0.0, 0, 0.0
     for n, share in reversed(bins):
         for _ in range(n):
-            area += share * (frauds + 1) / (above + 1)
-            above, frauds = above + 1, frauds + share
+            area += share * (positives + 1) / (above + 1)
+            above, positives = above + 1, positives + share
     found = expected_average_precision(counts, p)
     if positives:
         assert found == pytest.approx(area / positives, rel=1e-5)
@@ -80,7 +80,7 @@ def test_it_is_blind_to_concept_drift() -> None:
     moved = random.random(len(scores)) < 0.5
     after = np.where(moved, random.permutation(before), before)
     estimate = expected_average_precision(*binned(scores))
-    assert estimate == pytest.approx(pr_auc(before, scores), abs=0.08)  # some 250 frauds
+    assert estimate == pytest.approx(pr_auc(before, scores), abs=0.08)  # some 250 positives
     assert pr_auc(after, scores) < estimate - 0.2
 
 
@@ -89,10 +89,10 @@ def test_miscalibrated_scores_are_read_through_the_holdouts_rates() -> None:
     boasting = np.sqrt(true)
     holdout, window = slice(0, 40_000), slice(40_000, None)
     labels = (random.random(len(true)) < true).astype(int)
-    all_rows, frauds = binned(boasting[holdout])[0], binned(boasting[holdout][labels[holdout] == 1])[0]
+    all_rows, positives = binned(boasting[holdout])[0], binned(boasting[holdout][labels[holdout] == 1])[0]
     counts, means = binned(boasting[window])
     truth = pr_auc(labels[window], boasting[window])
-    assert expected_average_precision(counts, isotonic_rates(frauds, all_rows)) == pytest.approx(truth, abs=0.06)
+    assert expected_average_precision(counts, isotonic_rates(positives, all_rows)) == pytest.approx(truth, abs=0.06)
     assert abs(expected_average_precision(counts, means) - truth) > 0.1
 
 

@@ -43,6 +43,6 @@ def test_only_complete_labels_are_judged_when_positives_are_reported_sooner(tmp_
     live = read(lake_with(tmp_path, DAY / 4, 5 * DAY), SPEC, {"1": PROFILE}, END)["1"]
     assert live.only_complete
     assert live.all.rows == 3 * 300, "three days that ended the longest delay ago"
-    assert live.all.frauds / live.all.rows == pytest.approx(PROFILE.results.frauds / PROFILE.results.rows, abs=0.03)  # type: ignore[union-attr]
+    assert live.all.positives / live.all.rows == pytest.approx(PROFILE.results.positives / PROFILE.results.rows, abs=0.03)  # type: ignore[union-attr]
     found = labelled_checks(live, PROFILE, SPEC)
     assert all("only answers older than 7d" in measured.note for check in found.values() for measured in check.values())

@@ -83,4 +83,4 @@ def test_the_calibration_rises_with_the_score_and_holds_the_holdouts_positives(p
     rates = np.asarray(profile.calibration)
     assert (np.diff(rates) >= 0).all()
     assert profile.results is not None
-    assert rates @ np.asarray(profile.score_counts) == pytest.approx(profile.results.frauds)
+    assert rates @ np.asarray(profile.score_counts) == pytest.approx(profile.results.positives)

@@ -258,11 +258,11 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:
     assert PROFILE.results is not None
-    few = msgspec.structs.replace(PROFILE.results, frauds=20, caught=0)
+    few = msgspec.structs.replace(PROFILE.results, positives=20, caught=0)
     assert performance(few, PROFILE, SPEC)["catch_rate"].severity == "insufficient_data"
     enough = msgspec.structs.replace(PROFILE.results, caught=0, pr_auc=None)
     assert performance(enough, PROFILE, SPEC)["catch_rate"].severity == "critical"
-    clustered = msgspec.structs.replace(enough, effective_frauds=2.0)
+    clustered = msgspec.structs.replace(enough, effective_positives=2.0)
     assert performance(clustered, PROFILE, SPEC)["catch_rate"].severity == "ok", "all of them one campaign's"
 
 

@@ -144,7 +144,7 @@ def test_occasions_have_names_of_their_own(said: list[Severity]) -> None:
     ("check", "severity", "level", "says"),
     [
         ("input_drift", "warning", "info", "Nothing is done about it automatically"),
-        ("input_drift", "severe", "warning", "evaluated on the freshest labelled payments"),
+        ("input_drift", "severe", "warning", "evaluated on the freshest labelled requests"),
         ("performance", "critical", "warning", "rolled back if it brought this"),
         ("skew", "critical", "page", "serving computes or receives them differently"),
         ("feature_freshness", "severe", "warning", "dojo logs materializer"),

@@ -194,7 +194,7 @@ def test_each_fault_is_found_by_its_own_check(stage: Stage, worse: Quality, chec
     assert found.reason.startswith(f"{check}: ")
 
 
-# 7 % of the frauds caught, of which 60 % were; or 60 % of them at the price of 4 % of the others flagged, twice the limit.
+# 7 % of the positives caught, of which 60 % were; or 60 % of them at the price of 4 % of the others flagged, twice the limit.
 @pytest.mark.parametrize(("if_flagged", "if_passed", "check"), [(0.12, 0.025, "catch_rate"), (0.2, 0.007, "false_positives")])
 def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: float, check: str) -> None:
     rollout = rollout_in(Stage.WATCH, 3)
