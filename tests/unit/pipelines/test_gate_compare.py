@@ -87,7 +87,7 @@ def test_too_few_frauds_are_insufficient_data() -> None:
     y[:29] = 1
     decision = decide(noisy_scores(y, 1, 1), noisy_scores(y, 3, 2), y)
     assert (decision.verdict, decision.outcome, decision.gain) == ("insufficient_data", "keep", None)
-    assert "the holdout has 29 positives in 6,000 payments, at least 30 are needed" in decision.reason
+    assert "the holdout has 29 positives in 6,000 rows, at least 30 are needed" in decision.reason
 
 
 def test_an_obstacle_is_insufficient_data_and_named() -> None:

@@ -127,9 +127,9 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
     assert kept["label"].null_count() == seen.predictions - len(batch)
 
 
-@pytest.mark.parametrize(("flagged", "fraud"), [(True, True), (False, True), (True, False), (False, False)])
+@pytest.mark.parametrize(("flagged", "positive"), [(True, True), (False, True), (True, False), (False, False)])
 def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
     counts = LabelJoin()
     counts.count(flagged, positive)
-    assert (counts.positives, counts.caught) == (fraud, fraud and flagged)
-    assert (counts.legitimate, counts.false_alarms) == (not fraud, flagged and not fraud)
+    assert (counts.positives, counts.caught) == (positive, positive and flagged)
+    assert (counts.legitimate, counts.false_alarms) == (not positive, flagged and not positive)

@@ -79,7 +79,7 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
     found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"))
     assert found.status == "insufficient_data"
-    assert found.reason == "needs 30 labelled positives and 1,000 legitimate payments, has 1 and 0"
+    assert found.reason == "needs 30 labelled positives and 1,000 negatives, has 1 and 0"
     assert (found.catch_rate, found.false_positive_rate, found.pr_auc) == (None, None, None)
 
 
