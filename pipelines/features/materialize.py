@@ -17,7 +17,7 @@ import polars as pl
 from redis import Redis
 
 from dojo.core.events.types import Stream
-from dojo.core.lake import SCHEMAS, Lake, midnight, start_of
+from dojo.core.lake import Lake, midnight, start_of
 from feature_repo.catalog import VIEWS, sources
 from feature_repo.freshness import read_freshness, record_freshness
 from feature_repo.views import PUBLISH_DELAY, STREAMING_MEMORY, View
@@ -129,7 +129,7 @@ def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stre
     """Rows with start <= world_time < end, of the streams and columns that features are computed from."""
     columns: dict[Stream, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
-        model = ["model"] if source.labels_of and "model" in SCHEMAS[source.stream] else []
+        model = ["model"] if source.labels_of else []
         columns.setdefault(source.stream, {}).update(dict.fromkeys([*source.columns, *model]))
     return {stream: lake.scan(stream, start, end).select(*names) for stream, names in columns.items()}
 

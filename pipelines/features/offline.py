@@ -67,7 +67,7 @@ def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View])
     found = {}
     for source in sources(views):
         rows = streams[source.stream]
-        if source.labels_of is not None and "model" in rows.columns:
+        if source.labels_of is not None:
             rows = rows.filter(pl.col("model") == source.labels_of)
         found[source] = rows.select(source.columns).unique(source.key, keep="first", maintain_order=True)
     return found

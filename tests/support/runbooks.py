@@ -12,13 +12,13 @@ RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("
 
 # Commands that change something, or rebuild a version for minutes.
 CHANGES = re.compile(
-    r"dojo (down|up|restart|retrain|reproduce|features materialize|drift mark|models (promote|rollback)"
+    r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models (promote|rollback)"
     r"|responder (pause|resume)|rollout (abort|promote|resume|start)|routes switch|world (pause|resume))\b"
 )
 # Commands that find nothing in a young stack, or find something wrong with the machine, and say so with exit code 1.
 MAY_FIND_NOTHING = ("dojo gate show", "dojo rollout show", "dojo doctor")
 
-PLACEHOLDERS = {"NAME": "gateway", "MODEL@VERSION": "fraud_detection@1", "MODEL": "fraud_detection"}
+PLACEHOLDERS = {"NAME": "gateway", "MODEL@VERSION": "fraud_detection@1", "MODEL": "fraud_detection", "SERVICE": "monitor"}
 
 # Command of `dojo` with its words -> how it ended.
 Dojo = Callable[[list[str]], "CompletedProcess[str]"]
