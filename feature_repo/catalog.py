@@ -129,6 +129,19 @@ def personal_keys(service: str) -> tuple[str, ...]:
     return tuple(sorted({view.key for view in views_of(service) if view.pii}))
 
 
+def recorded_requests(service: str) -> EventSource:
+    """The events that a service's requests are about: each is an example to learn from.
+
+    Raises:
+        KeyError: The service is unknown.
+        SpecError: Nothing records what its requests are about.
+    """
+    recorded = SERVICES[service].request.recorded
+    if recorded is None:
+        raise SpecError(f"{service}: no events record what its requests are about, so there is nothing to learn from")
+    return recorded
+
+
 def definition_hash() -> str:
     """SHA-256 of what decides feature values: this catalogue, and what computes.
 

@@ -10,6 +10,7 @@ A stored value that does not exist (an entity without history) is 0 everywhere: 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Literal
@@ -76,12 +77,14 @@ class Feature:
     Attributes:
         unit: What its number counts.
         window: How a streaming view computes it.
+        bounds: Of an input: what lies outside is a producer's fault, such as cents for euros. Training refuses it.
     """
 
     name: str
     unit: str
     description: str
     window: Window | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

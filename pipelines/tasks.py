@@ -94,7 +94,7 @@ def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.validate_step(run)
-    return {"files": len(run.manifest.transactions) + len(run.manifest.outcomes)}
+    return {"files": len(run.manifest.files)}
 
 
 def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

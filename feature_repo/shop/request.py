@@ -79,7 +79,8 @@ def _still_recent(party: str, period: str) -> tuple[Feature, Feature]:
     return Feature(f"{party}_tx_count_{period}", "transactions", count), Feature(f"{party}_amount_{period}", "euro", amount)
 
 
-AMOUNT = Feature("amount", "euro", "Amount of the payment.")
+# A card payment above a million is a unit mistake, not a purchase.
+AMOUNT = Feature("amount", "euro", "Amount of the payment.", bounds=(0, 1e6))
 
 PAYMENT = RequestFeatures(
     name="payment",

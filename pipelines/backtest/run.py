@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from dojo.core.events.types import Stream
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.scores.classification import entity_precision_at_k, pr_auc, roc_auc
 from feature_repo import catalog
@@ -77,7 +78,8 @@ def backtest(
         pl.col("world_time") + timedelta(days=period.delay_days),
     )
     examples = pl.concat([train, test.drop("test_day")]).rename({"time": "event_timestamp"})
-    rows = join_features(known.drop("label"), outcomes, examples, spec.feature_service, workspace, progress)
+    streams = {Stream.TRANSACTIONS: known.drop("label"), Stream.OUTCOMES: outcomes}
+    rows = join_features(streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, workspace, progress)
 
     progress("train", 0.0)
     features = catalog.SERVICES[spec.feature_service].features

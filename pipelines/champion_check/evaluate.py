@@ -1,15 +1,15 @@
-"""Is the champion still as good as on its own holdout? Judged on the freshest payments whose labels have arrived.
+"""Is the champion still as good as on its own holdout? Judged on the freshest requests whose labels have arrived.
 
-*Which payments.* Labels are complete only after label.delay.maximum (7 d); a window of complete ones would show a sudden change a week late. Half
-of the labels are there after two days, and which payments they belong to is chance as long as the delay does not depend on what the label
-says: then the labelled part of young payments is a sample of them without bias, and is used. Whether it does is not believed but tested,
-on the payments whose labels are complete: had positives and the rest arrived within the median delay equally often? Where they had not
-(chargebacks come early, silence comes last), only complete payments are judged, and the answer says so.
+*Which requests.* Labels are complete only after label.delay.maximum (7 d); a window of complete ones would show a sudden change a week late. Half
+of the labels are there after two days, and which requests they belong to is chance as long as the delay does not depend on what the label
+says: then the labelled part of young requests is a sample of them without bias, and is used. Whether it does is not believed but tested,
+on the requests whose labels are complete: had positives and the rest arrived within the median delay equally often? Where they had not
+(chargebacks come early, silence comes last), only complete requests are judged, and the answer says so.
 
-*From when.* From the trouble's beginning where the order names it (`since`): payments from before it would water the loss down. Without it, the
+*From when.* From the trouble's beginning where the order names it (`since`): requests from before it would water the loss down. Without it, the
 shortest span that holds enough positives. Never what the champion was fitted on, never longer than a holdout.
 
-*Compared with what.* PR-AUC moves with the share of positives, which a week may change without any fault of the model. The payments are therefore
+*Compared with what.* PR-AUC moves with the share of positives, which a week may change without any fault of the model. The requests are therefore
 weighted so that positives have the share that they had in the holdout. Degraded is a relative loss of at least spec.response.degraded that lies
 beyond chance: the lower end of its bootstrap interval (whole customers and merchants) is above zero. Such a loss within chance is
 insufficient_data, as are too few positives: neither good nor bad.
@@ -27,23 +27,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight
 from dojo.core.performance import delay_depends_on_label, outcomes_of
 from dojo.core.registry.bundle import load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.load import ModelSpec
 from dojo.stats.inference.bootstrap import cluster_weights, rank
-from feature_repo.catalog import ENTITY_KEYS
-from feature_repo.shop.payments import FRAUD_LABELS, PAYMENTS
+from feature_repo.catalog import ENTITY_KEYS, recorded_requests
+from pipelines.features.materialize import scan_streams
 from pipelines.gate.champion import seen_until
 from pipelines.gate.decide import inputs_of
 from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training.dataset.build import join_features, label_examples
 from pipelines.training.dataset.collect import WARM_UP
 from pipelines.training.errors import RefusedError
-
-TRANSACTION_COLUMNS, OUTCOME_COLUMNS = PAYMENTS.columns, FRAUD_LABELS.columns
 
 ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 
@@ -56,12 +53,12 @@ class NothingToEvaluateError(RefusedError):
 
 
 class Freshest(msgspec.Struct, frozen=True, kw_only=True):
-    """The champion on the freshest labelled payments.
+    """The champion on the freshest labelled requests.
 
     Attributes:
-        version: the champion that was judged. start, end: of the payments, world time. rows, positives: labelled ones among them.
-        labelled_share: of all payments of the span, those whose label has arrived.
-        only_complete: the delay depends on the label, so only payments older than its maximum were judged.
+        version: the champion that was judged. start, end: of the requests, world time. rows, positives: labelled ones among them.
+        labelled_share: of all requests of the span, those whose label has arrived.
+        only_complete: the delay depends on the label, so only requests older than its maximum were judged.
         pr_auc: as it is. comparable_pr_auc: with the holdout's share of positives. holdout_pr_auc: what it showed there.
         relative_loss: 1 - comparable_pr_auc / holdout_pr_auc; low, high: ends of its interval. None without enough positives.
         reason: the verdict in words.
@@ -112,12 +109,12 @@ def evaluate_champion(
         raise NothingToEvaluateError(f"{spec.name}: there is no champion to evaluate")
     promised = promise_of(champion, registry)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))
-    payments = labelled_requests(lake, spec.name, earliest - spec.label.delay.maximum, as_of)
-    complete = payments.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
+    requests = labelled_requests(lake, spec, earliest - spec.label.delay.maximum, as_of)
+    complete = requests.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
     only_complete = delay_depends_on_label(complete["arrived"], complete["label"], spec.label.delay.median)
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
-    start = start_of(payments, max(earliest, since) if since else None, earliest, end)
-    span = payments.filter(pl.col("world_time").is_between(start, end, closed="left"))
+    start = start_of(requests, max(earliest, since) if since else None, earliest, end)
+    span = requests.filter(pl.col("world_time").is_between(start, end, closed="left"))
     labelled = span.drop_nulls("label")
     found = Freshest(
         verdict="insufficient_data", reason="", version=champion.version, start=start, end=end, rows=len(labelled),
@@ -147,20 +144,21 @@ def promise_of(version: Version, registry: ModelRegistry) -> Promised:
         ) from error
 
 
-def labelled_requests(lake: Lake, model: str, start: datetime, as_of: datetime) -> pl.DataFrame:
-    """Payments with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
-    transactions = lake.scan(Stream.TRANSACTIONS, start, as_of).select(TRANSACTION_COLUMNS).unique("transaction_id", keep="any")
-    outcomes = outcomes_of(lake, model, start, as_of).unique("request_id", keep="any")
-    known = outcomes.select("request_id", "label", known="world_time")
-    joined = transactions.join(known, left_on="transaction_id", right_on="request_id", how="left")
-    return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", "transaction_id").collect()
+def labelled_requests(lake: Lake, spec: ModelSpec, start: datetime, as_of: datetime) -> pl.DataFrame:
+    """Requests with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
+    recorded = recorded_requests(spec.feature_service)
+    requests = lake.scan(recorded.stream, start, as_of).select(recorded.columns).unique(recorded.key, keep="any")
+    outcomes = outcomes_of(lake, spec.name, start, as_of).unique("request_id", keep="any")
+    known = outcomes.select(pl.col("request_id").alias(recorded.key), "label", known="world_time")
+    joined = requests.join(known, on=recorded.key, how="left")
+    return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", recorded.key).collect()
 
 
-def start_of(payments: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime) -> datetime:
-    """From when on payments are judged: `since`, or whole days back until WANTED_POSITIVES labelled positives are in, not before `earliest`."""
+def start_of(requests: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime) -> datetime:
+    """From when on requests are judged: `since`, or whole days back until WANTED_POSITIVES labelled positives are in, not before `earliest`."""
     if since is not None:
         return since
-    positives = payments.filter((pl.col("label") == 1) & (pl.col("world_time") < end))["world_time"]
+    positives = requests.filter((pl.col("label") == 1) & (pl.col("world_time") < end))["world_time"]
     start = midnight(end)
     while start > earliest and int((positives >= start).sum()) < WANTED_POSITIVES:
         start -= timedelta(days=1)
@@ -170,15 +168,12 @@ def start_of(payments: pl.DataFrame, since: datetime | None, earliest: datetime,
 def with_features(
     spec: ModelSpec, lake: Lake, labelled: pl.DataFrame, start: datetime, end: datetime, as_of: datetime, workspace: Path
 ) -> pl.DataFrame:
-    """The labelled payments with the features that training gives them, point in time."""
-    transactions = lake.scan(Stream.TRANSACTIONS, start - WARM_UP, end).select(TRANSACTION_COLUMNS)
-    outcomes = lake.scan(Stream.OUTCOMES, start - WARM_UP, as_of).select(OUTCOME_COLUMNS)
-    known = transactions.unique("transaction_id", keep="any").sort("world_time", "transaction_id").collect()
-    arrived = outcomes.unique(["model", "request_id"], keep="any").sort("world_time", "request_id").collect()
-    examples = label_examples(
-        labelled.select(TRANSACTION_COLUMNS), labelled.select(request_id="transaction_id", label="label"), start, end
-    )
-    return join_features(known, arrived, examples, spec.feature_service, workspace)
+    """The labelled requests with the features that training gives them, point in time."""
+    service = spec.feature_service
+    streams = {stream: rows.collect() for stream, rows in scan_streams(lake, start - WARM_UP, as_of).items()}
+    labels = labelled.select(pl.col(recorded_requests(service).key).alias("request_id"), "label")
+    examples = label_examples(labelled.drop("label"), labels, service, start, end)
+    return join_features(streams, examples, service, workspace)
 
 
 def judged(
@@ -224,6 +219,6 @@ def verdict_of(loss: float, low: float, allowed: float) -> ChampionVerdict:
 
 
 def weights_for(labels: npt.NDArray[np.int8], positive_share: float) -> npt.NDArray[np.float64]:
-    """Weights, shape (rows,), under which positives have the share `positive_share`; legitimate payments keep 1."""
+    """Weights, shape (rows,), under which positives have the share `positive_share`; legitimate requests keep 1."""
     positives, others = int(labels.sum()), int((labels == 0).sum())
     return np.where(labels == 1, positive_share / (1 - positive_share) * others / positives, 1.0)

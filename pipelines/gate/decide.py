@@ -120,7 +120,7 @@ def holdout_rows(run: Run) -> pl.DataFrame:
     rows = pl.scan_parquet(run.workspace / DATASET_FILE)
     return (
         rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
-        .sort("event_timestamp", "transaction_id")
+        .sort("event_timestamp", "request_id")
         .collect()
     )
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.core.registry.reference_profile import ReferenceProfile
@@ -108,18 +109,20 @@ def validate_step(run: Run) -> None:
 
     run.progress("validate", 0.0)
     manifest = run.manifest
-    transactions = collect.read_transactions(run.lake, manifest)
-    validate(transactions, collect.read_outcomes(run.lake, manifest), manifest, run.spec)
+    streams = collect.read_streams(run.lake, manifest, run.spec.feature_service)
+    requests = streams[catalog.recorded_requests(run.spec.feature_service).stream]
+    validate(requests, streams[Stream.OUTCOMES], manifest, run.spec)
 
 
 def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
     """Nothing is written that was not held to the `champion`'s past (None without a champion) and to its labels."""
     run.progress("build_dataset", 0.0)
-    manifest, spec = run.manifest, run.spec
-    transactions, outcomes = collect.read_transactions(run.lake, manifest), collect.read_outcomes(run.lake, manifest)
-    own = outcomes.filter(pl.col("model") == spec.name)
-    examples = label_examples(transactions, own, manifest.start, manifest.end)
-    dataset = join_features(transactions, outcomes, examples, spec.feature_service, run.workspace, run.progress)
+    manifest, spec, service = run.manifest, run.spec, run.spec.feature_service
+    streams = collect.read_streams(run.lake, manifest, service)
+    own = streams[Stream.OUTCOMES].filter(pl.col("model") == spec.name)
+    requests = streams[catalog.recorded_requests(service).stream]
+    examples = label_examples(requests, own, service, manifest.start, manifest.end)
+    dataset = join_features(streams, examples, service, run.workspace, run.progress)
     require_sound_features(dataset, spec, champion)
     write_parquet_atomically(dataset, run.workspace / DATASET_FILE)
 

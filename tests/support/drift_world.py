@@ -207,7 +207,9 @@ def live(
         .select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount", "label", "arrival")
         .sort("event_timestamp", "transaction_id")
     )
-    rows = join_features(transactions, outcomes, examples, spec.feature_service, directory)
+    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    joined = join_features(streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, directory)
+    rows = joined.rename({"request_id": "transaction_id"})
     stopped = next((_last_published(drift.started) for drift in drifts if drift.kind == "stale_features"), None)
     if stopped is not None:
         rows = _without_materialization(rows, spec.feature_service, directory, stopped)

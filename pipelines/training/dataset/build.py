@@ -6,7 +6,7 @@ store holds by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -32,27 +32,34 @@ NO_ONLINE_STORE = "redis://127.0.0.1:6379"
 Progress = Callable[[str, float], None]
 
 
-def label_examples(transactions: pl.DataFrame, outcomes: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    """One example per labelled payment with start <= world_time < end, in order of time and id.
+def label_examples(
+    requests: pl.DataFrame, outcomes: pl.DataFrame, service: str, start: datetime, end: datetime
+) -> pl.DataFrame:
+    """One example per labelled request with start <= world_time < end, in order of time and id.
 
     Args:
+        requests: Lake rows of the events that the service's requests are about.
         outcomes: One model's, with columns request_id and label.
 
-    Columns: transaction_id, customer_id, merchant_id, event_timestamp, amount, label.
+    Columns: request_id, the entities' keys, event_timestamp, the request's inputs, label.
     """
+    recorded, keys = catalog.recorded_requests(service), dict.fromkeys(view.key for view in catalog.views_of(service))
     return (
-        transactions.filter(pl.col("world_time").is_between(start, end, closed="left"))
-        .join(outcomes.select("request_id", "label"), left_on="transaction_id", right_on="request_id", how="inner")
+        requests.filter(pl.col("world_time").is_between(start, end, closed="left"))
+        .join(outcomes.select(pl.col("request_id").alias(recorded.key), "label"), on=recorded.key, how="inner")
         .select(
-            "transaction_id", "customer_id", "merchant_id", pl.col("world_time").alias("event_timestamp"), "amount", "label"
+            pl.col(recorded.key).alias("request_id"),
+            *keys,
+            pl.col("world_time").alias("event_timestamp"),
+            *catalog.SERVICES[service].request.numbers,
+            "label",
         )
-        .sort("event_timestamp", "transaction_id")
+        .sort("event_timestamp", "request_id")
     )
 
 
 def join_features(
-    transactions: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    streams: Mapping[Stream, pl.DataFrame],
     examples: pl.DataFrame,
     service: str,
     workspace: Path,
@@ -61,20 +68,23 @@ def join_features(
     """`examples` with the service's features (Float32, as served) and the stored values behind them, in the examples' order.
 
     Args:
-        transactions, outcomes: lake columns, everything known; features take of it what was known at each example's time.
-        workspace: gets the offline store (`offline/`) and Feast's registry.
+        streams: Lake rows, everything known. Features take of it what was known at each example's time.
+        workspace: Gets the offline store (`offline/`) and Feast's registry.
     """
+    views = catalog.views_of(service)
     first, last = examples["event_timestamp"].min(), examples["event_timestamp"].max()
-    oldest = transactions["world_time"].min()
-    if not (isinstance(first, datetime) and isinstance(last, datetime) and isinstance(oldest, datetime)):
+    begun = [streams[stream]["world_time"].min() for stream in {view.sources[0].stream for view in views}]
+    if not (isinstance(first, datetime) and isinstance(last, datetime)):
         raise ValueError("no examples to join features to")
     offline = workspace / "offline"
-    build_from = max(oldest, datetime.combine(first.date(), time(), UTC) - LOOK_BACK)
-    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
-    build_offline(streams, offline, build_from.date(), last.date(), progress, catalog.views_of(service))
+    build_from = max(
+        min((moment for moment in begun if isinstance(moment, datetime)), default=first),
+        datetime.combine(first.date(), time(), UTC) - LOOK_BACK,
+    )
+    build_offline(streams, offline, build_from.date(), last.date(), progress, views)
     store = open_store(offline, NO_ONLINE_STORE, workspace / "feast_registry.db")
     rows: pl.DataFrame = point_in_time_rows(store, service, examples)
-    return rows.sort("event_timestamp", "transaction_id")
+    return rows.sort("event_timestamp", "request_id")
 
 
 def stored_features(service: str) -> tuple[str, ...]:
@@ -84,7 +94,7 @@ def stored_features(service: str) -> tuple[str, ...]:
 
 def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
     """SHA-256 of what the model learns from: ids, times, labels and features, independent of file format."""
-    return content_hash(dataset, ["transaction_id", "event_timestamp", "label", *catalog.SERVICES[service].features])
+    return content_hash(dataset, ["request_id", "event_timestamp", "label", *catalog.SERVICES[service].features])
 
 
 def feature_hash() -> str:

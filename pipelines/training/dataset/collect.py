@@ -11,8 +11,8 @@ Every example's label has arrived by `as_of`. Lake files are pinned by content: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, LakeFile, file_sha256, midnight
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
+from feature_repo import catalog
 from pipelines.features.offline import HISTORY
 from pipelines.training.errors import LakeChangedError, StaleDataError, TooFewRowsError
 
@@ -33,20 +34,19 @@ WARM_UP = HISTORY + timedelta(days=1)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version was trained on: instants (UTC), and the lake's files with their hashes."""
+    """What a version was trained on: instants (UTC), and by stream the lake's files with their hashes."""
 
     model: str
     warm_up: datetime
     start: datetime
     end: datetime
     as_of: datetime
-    transactions: tuple[LakeFile, ...]
-    outcomes: tuple[LakeFile, ...]
+    streams: dict[Stream, tuple[LakeFile, ...]]
 
     @property
     def files(self) -> tuple[LakeFile, ...]:
         """Every pinned file."""
-        return (*self.transactions, *self.outcomes)
+        return tuple(chain.from_iterable(self.streams.values()))
 
     def write(self, workspace: Path) -> Path:
         path = workspace / MANIFEST_FILE
@@ -59,22 +59,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
-    """Pin the transactions and the outcomes that had arrived by `as_of` (world time, timezone-aware).
+    """Pin the examples, what their features are computed from, and the outcomes that had arrived by `as_of`.
+
+    Args:
+        as_of: World time, timezone-aware.
 
     Raises:
-        StaleDataError: the newest transaction before `as_of` is older than spec.training.checks.staleness, or there is none.
-        TooFewRowsError: fewer than spec.training.minimum_rows transactions in the window.
+        StaleDataError: the newest example before `as_of` is older than spec.training.checks.staleness, or there is none.
+        TooFewRowsError: fewer than spec.training.minimum_rows examples in the window.
+        SpecError: nothing records what the model's requests are about.
     """
-    as_of = as_of.astimezone(UTC)
-    _require_fresh(lake, as_of, spec.training.checks.staleness)
-    first_day, _ = lake.days(Stream.TRANSACTIONS) or (as_of.date(), as_of.date())
+    as_of, requests = as_of.astimezone(UTC), catalog.recorded_requests(spec.feature_service).stream
+    _require_fresh(lake, requests, as_of, spec.training.checks.staleness)
+    first_day, _ = lake.days(requests) or (as_of.date(), as_of.date())
     end = midnight(as_of - spec.label.delay.maximum)
     start = max(end - spec.training.window, datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC))
     warm_up = start - WARM_UP
-    rows = lake.scan(Stream.TRANSACTIONS, start, end).select(pl.len()).collect().item()
+    rows = lake.scan(requests, start, end).select(pl.len()).collect().item()
     if rows < spec.training.minimum_rows:
         raise TooFewRowsError(
-            f"{spec.name}: expected at least {spec.training.minimum_rows:,} transactions from {start:%Y-%m-%d} to {end:%Y-%m-%d} "
+            f"{spec.name}: expected at least {spec.training.minimum_rows:,} {requests} from {start:%Y-%m-%d} to {end:%Y-%m-%d} "
             f"({format_duration(spec.training.window)} that end {format_duration(spec.label.delay.maximum)} before "
             f"{as_of:%Y-%m-%d %H:%M}), found {rows:,}"
         )
@@ -84,28 +88,39 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
         start=start,
         end=end,
         as_of=as_of,
-        transactions=tuple(lake.manifest(Stream.TRANSACTIONS, warm_up.date(), end.date())),
-        outcomes=tuple(lake.manifest(Stream.OUTCOMES, warm_up.date(), as_of.date())),
+        streams={
+            stream: tuple(lake.manifest(stream, warm_up.date(), (as_of if stream is Stream.OUTCOMES else end).date()))
+            for stream in _columns_of(spec.feature_service)
+        },
     )
 
 
-def read_transactions(lake: Lake, manifest: Manifest) -> pl.DataFrame:
-    """The pinned transactions with warm_up <= world_time < end, ordered by time and id."""
-    found = lake.scan(Stream.TRANSACTIONS, manifest.warm_up, manifest.end, _paths(lake, manifest.transactions))
-    columns = ("transaction_id", "customer_id", "merchant_id", "world_time", "amount")
-    return found.select(columns).sort("world_time", "transaction_id").collect()
+def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, pl.DataFrame]:
+    """The pinned rows of every stream that a service learns from, in the columns that it needs, in order of time and id.
 
-
-def read_outcomes(lake: Lake, manifest: Manifest) -> pl.DataFrame:
-    """The pinned outcomes of those transactions that had arrived before `as_of`, ordered by arrival and id.
-
-    Of every model: features may be computed from another model's labels.
+    Events have warm_up <= world_time < end. Outcomes are those of such events that had arrived before `as_of`, of every
+    model: features may be computed from another model's labels.
     """
-    found = lake.scan(Stream.OUTCOMES, None, manifest.as_of, _paths(lake, manifest.outcomes))
-    in_period = pl.col("request_time").is_between(manifest.warm_up, manifest.end, closed="left")
-    columns = ("model", "request_id", "request_time", "label", "world_time")
-    # A broken request_time must reach validation, so only rows that are certainly of other periods go.
-    return found.filter(in_period | pl.col("request_time").is_null()).select(columns).sort("world_time", "request_id").collect()
+    found = {}
+    for stream, columns in _columns_of(service).items():
+        outcomes = stream is Stream.OUTCOMES
+        since, until = (None, manifest.as_of) if outcomes else (manifest.warm_up, manifest.end)
+        rows = lake.scan(stream, since, until, [lake.root / file.path for file in manifest.streams[stream]])
+        if outcomes:
+            # A broken request_time must reach validation, so only rows that are certainly of other periods go.
+            at = pl.col("request_time")
+            rows = rows.filter(at.is_between(manifest.warm_up, manifest.end, closed="left") | at.is_null())
+        found[stream] = rows.select(columns).sort("world_time", columns[0]).collect()
+    return found
+
+
+def _columns_of(service: str) -> dict[Stream, list[str]]:
+    """The streams that a service learns from. Of each the columns, that of the events' ids first."""
+    columns = {Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time"]}
+    for source in (catalog.recorded_requests(service), *catalog.sources(catalog.views_of(service))):
+        known = columns.setdefault(source.stream, [source.key])
+        known += [column for column in source.columns if column not in known]
+    return columns
 
 
 def verify(lake: Lake, manifest: Manifest) -> None:
@@ -121,16 +136,12 @@ def verify(lake: Lake, manifest: Manifest) -> None:
         raise LakeChangedError("the lake no longer holds what was pinned:\n  " + "\n  ".join(faults))
 
 
-def _require_fresh(lake: Lake, as_of: datetime, staleness: timedelta) -> None:
-    days = lake.days(Stream.TRANSACTIONS)
-    recent = lake.scan(Stream.TRANSACTIONS, as_of - staleness, as_of).select(pl.col("world_time").max()).collect().item()
+def _require_fresh(lake: Lake, stream: Stream, as_of: datetime, staleness: timedelta) -> None:
+    days = lake.days(stream)
+    recent = lake.scan(stream, as_of - staleness, as_of).select(pl.col("world_time").max()).collect().item()
     if recent is None:
-        found = "none at all" if days is None else f"transactions from {days[0]} to {days[1]}"
+        found = "none at all" if days is None else f"some from {days[0]} to {days[1]}"
         raise StaleDataError(
-            f"stale data: expected a transaction in the {format_duration(staleness)} before {as_of:%Y-%m-%d %H:%M} UTC, "
+            f"stale data: expected {stream} in the {format_duration(staleness)} before {as_of:%Y-%m-%d %H:%M} UTC, "
             f"the lake at {lake.root} holds {found}"
         )
-
-
-def _paths(lake: Lake, files: Sequence[LakeFile]) -> list[Path]:
-    return [lake.root / file.path for file in files]

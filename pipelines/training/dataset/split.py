@@ -42,7 +42,7 @@ def split_by_time(
     """Cut `dataset` (columns event_timestamp, label, features) at end - holdout - validation and end - holdout.
 
     Raises:
-        OneClassError: a part holds no fraud or nothing else.
+        OneClassError: a part holds no positive or nothing else.
     """
     first = dataset["event_timestamp"].min()
     begin = first if isinstance(first, datetime) else end
@@ -57,15 +57,13 @@ def split_by_time(
 
 def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], start: datetime, end: datetime) -> Part:
     """The rows with start <= event_timestamp < end. Raises OneClassError."""
-    rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort(
-        "event_timestamp", "transaction_id"
-    )
+    rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp", "request_id")
     labels = rows["label"].to_numpy().astype(np.int8)
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         raise OneClassError(
-            f"{name}: expected legitimate and fraudulent payments from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
-            f"found {positives:,} positives in {len(labels):,} payments"
+            f"{name}: expected positives and negatives from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
+            f"found {positives:,} positives in {len(labels):,} rows"
         )
     inputs = np.ascontiguousarray(rows.select(features).to_numpy(), dtype=np.float32)
     return Part(name=name, inputs=inputs, labels=labels, start=start, end=end)

@@ -1,7 +1,7 @@
 """Step 2: refuse data that would teach the wrong thing, naming what was expected and found (D1.2).
 
-Schema (types, nulls, ranges, unique ids) with pandera; then what spans tables: labels of the right payments, none from before its
-payment (leakage), nearly all of them there, a fraud rate within the spec's bounds.
+Schema (types, nulls, ranges, unique ids) with pandera; then what spans tables: labels of the right requests, none from before its
+request (leakage), nearly all of them there, a label rate within the spec's bounds.
 """
 
 from __future__ import annotations
@@ -11,23 +11,11 @@ import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.spec.load import ModelSpec
+from feature_repo import catalog
 from pipelines.training.dataset.collect import Manifest
 from pipelines.training.errors import InvalidDataError
 
-# A card payment above this is a unit mistake (cents for euros), not a purchase.
-MAXIMUM_AMOUNT = 1_000_000.0  # euro
-
 # pandera's columns are required and free of nulls unless they say otherwise.
-TRANSACTIONS = pa.DataFrameSchema(
-    {
-        "transaction_id": pa.Column(pl.String, unique=True),
-        "customer_id": pa.Column(pl.String, pa.Check.str_length(min_value=1)),
-        "merchant_id": pa.Column(pl.String, pa.Check.str_length(min_value=1)),
-        "world_time": pa.Column(UTC_MICROSECONDS),
-        "amount": pa.Column(pl.Float64, pa.Check.in_range(0, MAXIMUM_AMOUNT)),
-    }
-)
-
 OUTCOMES = pa.DataFrameSchema(
     {
         "request_id": pa.Column(pl.String, unique=True),
@@ -38,20 +26,35 @@ OUTCOMES = pa.DataFrameSchema(
 )
 
 
-def validate(transactions: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> None:
+def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> None:
     """Check the collected data.
 
     Args:
-        outcomes: of every model; the spec's own are checked.
+        requests: Lake rows of the events that the model's requests are about.
+        outcomes: Of every model; the spec's own are checked.
 
     Raises:
         InvalidDataError: with a line for each fault.
     """
     outcomes = outcomes.filter(pl.col("model") == spec.name)
-    faults = schema_faults("transactions", TRANSACTIONS, transactions) + schema_faults("outcomes", OUTCOMES, outcomes)
+    recorded = catalog.recorded_requests(spec.feature_service)
+    faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults("outcomes", OUTCOMES, outcomes)
     # The labels' checks would only repeat what a broken schema does to them.
-    if faults := faults or label_faults(transactions, outcomes, manifest, spec):
+    if faults := faults or label_faults(requests.rename({recorded.key: "request_id"}), outcomes, manifest, spec):
         raise InvalidDataError(faults)
+
+
+def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
+    """Ids that are unique, keys that are there, and inputs within the bounds that the catalogue gives them."""
+    request = catalog.SERVICES[spec.feature_service].request
+    return pa.DataFrameSchema(
+        {
+            catalog.recorded_requests(spec.feature_service).key: pa.Column(pl.String, unique=True),
+            **{catalog.ENTITY_KEYS[e]: pa.Column(pl.String, pa.Check.str_length(min_value=1)) for e in spec.entities},
+            "world_time": pa.Column(UTC_MICROSECONDS),
+            **{one.name: pa.Column(pl.Float64, pa.Check.in_range(*one.bounds)) for one in request.inputs},
+        }
+    )
 
 
 def schema_faults(table: str, schema: pa.DataFrameSchema, frame: pl.DataFrame) -> list[str]:
@@ -76,23 +79,23 @@ def _describe(table: str, row: dict[str, object]) -> str:
     return f"{table}.{column}: expected {expected}, found {row['example']!r} (rows: {row['rows']:,})"
 
 
-def label_faults(transactions: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
+def label_faults(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
     """What is wrong with the labels of the examples."""
     faults = []
     early = outcomes.filter(pl.col("world_time") < pl.col("request_time"))
     if len(early):
         row = early.row(0, named=True)
         faults.append(
-            f"outcomes.world_time: expected labels to arrive after their payment, found {len(early):,} from before it (leakage), "
-            f"e.g. transaction {row['request_id']}: paid {row['request_time']}, labelled {row['world_time']}"
+            f"outcomes.world_time: expected labels to arrive after their request, found {len(early):,} from before it (leakage), "
+            f"e.g. {row['request_id']}: made {row['request_time']}, labelled {row['world_time']}"
         )
-    joined = transactions.join(outcomes, left_on="transaction_id", right_on="request_id", how="left", suffix="_outcome")
+    joined = requests.join(outcomes, on="request_id", how="left", suffix="_outcome")
     mismatched = joined.filter(pl.col("request_time") != pl.col("world_time"))
     if len(mismatched):
         row = mismatched.row(0, named=True)
         faults.append(
-            f"outcomes.request_time: expected the payment's own time, found {len(mismatched):,} others, "
-            f"e.g. transaction {row['transaction_id']}: paid {row['world_time']}, outcome says {row['request_time']}"
+            f"outcomes.request_time: expected the request's own time, found {len(mismatched):,} others, "
+            f"e.g. {row['request_id']}: made {row['world_time']}, outcome says {row['request_time']}"
         )
     labels = joined.filter(pl.col("world_time") >= manifest.start)["label"]
     missing = labels.null_count() / max(len(labels), 1)
@@ -107,7 +110,7 @@ def label_faults(transactions: pl.DataFrame, outcomes: pl.DataFrame, manifest: M
     rate = int(known.sum()) / max(len(known), 1)
     if not low <= rate <= high:
         faults.append(
-            f"outcomes.label: expected a fraud rate from {low:.2%} to {high:.2%} (spec: training.label_rate), "
+            f"outcomes.label: expected a label rate from {low:.2%} to {high:.2%} (spec: training.label_rate), "
             f"found {rate:.3%} of {len(known):,} labels"
         )
     return faults

@@ -110,10 +110,14 @@ def test_a_deletion_that_was_cut_short_is_finished_and_recorded_once(shop: Shop,
 def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) -> None:
     files = tuple(shop.lake.manifest(Stream.TRANSACTIONS, START.date(), NOW.date()))
     moment = datetime(2020, 1, 1, tzinfo=UTC)
-    manifest = Manifest(model="short", warm_up=moment, start=moment, end=moment, as_of=moment, transactions=files, outcomes=())
+    manifest = Manifest(
+        model="short", warm_up=moment, start=moment, end=moment, as_of=moment, streams={Stream.TRANSACTIONS: files}
+    )
     shop.champions = {
         "short@3": manifest,
-        "other@1": Manifest(**{**{f: getattr(manifest, f) for f in manifest.__struct_fields__}, "transactions": files[-1:]}),
+        "other@1": Manifest(
+            **{**{f: getattr(manifest, f) for f in manifest.__struct_fields__}, "streams": {Stream.TRANSACTIONS: files[-1:]}}
+        ),
     }
     shop.retention(keeping(DAYS - 2)).daily(NOW)
     (entry,) = shop.audit.entries()

@@ -144,8 +144,8 @@ def test_a_version_says_which_spec_it_had_and_which_lake_files_its_champion_need
     assert first.version.tags.spec_sha256 == spec_hash(spec)
     ((champion, manifest),) = champions_of(registry, {spec.name: spec}).items()
     assert champion == f"{spec.name}@{first.version.version}"
-    assert manifest.transactions
-    assert {lake.root / file.path for file in manifest.transactions} <= set(lake.files(Stream.TRANSACTIONS))
+    assert manifest.streams[Stream.TRANSACTIONS]
+    assert {lake.root / file.path for file in manifest.streams[Stream.TRANSACTIONS]} <= set(lake.files(Stream.TRANSACTIONS))
 
 
 def test_it_learned_what_the_shop_has_to_teach(first: Trained) -> None:

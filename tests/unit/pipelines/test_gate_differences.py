@@ -123,7 +123,7 @@ def segmented(directory: Path, segment: str) -> tuple[list[str], str]:
     model = model.model_copy(update={"drift": model.drift.model_copy(update={"segment": segment})})
     end = datetime(2030, 3, 1, tzinfo=UTC)
     start = end - model.training.window
-    Manifest(model=model.name, warm_up=start, start=start, end=end, as_of=end, transactions=(), outcomes=()).write(directory)
+    Manifest(model=model.name, warm_up=start, start=start, end=end, as_of=end, streams={}).write(directory)
     rows = pl.DataFrame(
         {
             "label": [0, 1] * 15,

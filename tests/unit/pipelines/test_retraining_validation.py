@@ -10,7 +10,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from pipelines.training.dataset.collect import Manifest, collect, read_outcomes, read_transactions, verify
+from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
 from pipelines.training.dataset.split import split_by_time
 from pipelines.training.dataset.validate import validate
 from pipelines.training.errors import InvalidDataError, LakeChangedError, OneClassError, StaleDataError, TooFewRowsError
@@ -32,9 +32,13 @@ ROWS = payments(DAYS)
 
 
 def manifest() -> Manifest:
-    return Manifest(
-        model=SPEC.name, warm_up=START, start=END - SPEC.training.window, end=END, as_of=AS_OF, transactions=(), outcomes=()
-    )
+    return Manifest(model=SPEC.name, warm_up=START, start=END - SPEC.training.window, end=END, as_of=AS_OF, streams={})
+
+
+def streams_of(lake: Lake, pinned: Manifest) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The pinned transactions and outcomes."""
+    read = read_streams(lake, pinned, SPEC.feature_service)
+    return read[Stream.TRANSACTIONS], read[Stream.OUTCOMES]
 
 
 def known() -> pl.DataFrame:
@@ -89,7 +93,7 @@ def test_a_label_from_before_its_payment_is_leakage() -> None:
 def test_an_outcome_of_another_payment_time_is_refused() -> None:
     shifted = outcomes_of(known(), SPEC.name).with_columns(pl.col("request_time") - timedelta(hours=1))
     (fault,) = refusal(transactions_of(known()), shifted)
-    assert "expected the payment's own time" in fault
+    assert "expected the request's own time" in fault
 
 
 def test_missing_labels_are_refused_beyond_one_percent() -> None:
@@ -112,7 +116,7 @@ def test_collect_pins_the_window_that_ends_a_label_delay_before_now(tmp_path: Pa
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     assert (pinned.start, pinned.end, pinned.as_of) == (END - timedelta(days=24), END, AS_OF)
-    transactions, outcomes = read_transactions(lake, pinned), read_outcomes(lake, pinned)
+    transactions, outcomes = streams_of(lake, pinned)
     assert transactions["world_time"].is_sorted()
     assert transactions["world_time"].min() >= START
     assert transactions["world_time"].max() < END
@@ -129,14 +133,15 @@ def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
     """The lake goes on after `as_of`, even within the same day's file; a version trained for `as_of` must not see it."""
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name], delay=timedelta(days=9))  # later than the spec's maximum
     noon = AS_OF - timedelta(days=5, hours=12)
-    arrivals = read_outcomes(lake, collect(lake, SPEC, noon))["world_time"]
+    _, known_by_noon = streams_of(lake, collect(lake, SPEC, noon))
+    arrivals = known_by_noon["world_time"]
     assert noon - timedelta(hours=1) < arrivals.max() < noon
 
 
 def test_stale_data_is_refused(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     with pytest.raises(
-        StaleDataError, match=r"stale data: expected a transaction in the 1d before 2030-02-14 .* 2030-01-01 to 2030-02-09"
+        StaleDataError, match=r"stale data: expected transactions in the 1d before 2030-02-14 .* 2030-01-01 to 2030-02-09"
     ):
         collect(lake, SPEC, AS_OF + timedelta(days=4))
     with pytest.raises(StaleDataError, match="holds none at all"):
@@ -165,27 +170,30 @@ def test_a_changed_or_missing_lake_file_is_named(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     verify(lake, pinned)
-    changed, missing = lake.root / pinned.transactions[3].path, lake.root / pinned.outcomes[5].path
+    changed, missing = (
+        lake.root / pinned.streams[Stream.TRANSACTIONS][3].path,
+        lake.root / pinned.streams[Stream.OUTCOMES][5].path,
+    )
     changed.write_bytes(changed.read_bytes() + b"x")
     missing.unlink()
     with pytest.raises(LakeChangedError) as caught:
         verify(lake, pinned)
-    assert f"{pinned.transactions[3].path}: changed" in str(caught.value)
-    assert f"{pinned.outcomes[5].path}: missing" in str(caught.value)
+    assert f"{pinned.streams[Stream.TRANSACTIONS][3].path}: changed" in str(caught.value)
+    assert f"{pinned.streams[Stream.OUTCOMES][5].path}: missing" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 3
 
 
 def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
-    before = read_transactions(lake, pinned)
+    before, _ = streams_of(lake, pinned)
     late = lake.scan(Stream.TRANSACTIONS).head(10).with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")
     lake.write(Stream.TRANSACTIONS, late.collect(), "part-late")
-    assert read_transactions(lake, pinned).equals(before)
+    assert streams_of(lake, pinned)[0].equals(before)
 
 
 def dataset() -> pl.DataFrame:
-    return ROWS.rename({"time": "event_timestamp"}).filter(pl.col("event_timestamp") < END)
+    return ROWS.rename({"time": "event_timestamp", "transaction_id": "request_id"}).filter(pl.col("event_timestamp") < END)
 
 
 def test_the_split_follows_time_without_overlap_or_gap() -> None:
@@ -218,5 +226,5 @@ def test_a_part_with_one_class_only_is_refused() -> None:
     honest_end = dataset().with_columns(
         pl.when(pl.col("event_timestamp") >= END - timedelta(days=6)).then(0).otherwise(pl.col("label")).alias("label")
     )
-    with pytest.raises(OneClassError, match=r"holdout: expected legitimate and fraudulent .* 0 positives in"):
+    with pytest.raises(OneClassError, match=r"holdout: expected positives and negatives .* 0 positives in"):
         split_by_time(honest_end, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
