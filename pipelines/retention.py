@@ -1,4 +1,4 @@
-"""Deletes lake partitions that no model's spec keeps any longer (`data.retention`, world time).
+"""Deletes days of the lake and of the offline store that no model's spec keeps any longer (`data.retention`, world time).
 
 Every model's features read the same streams, so the longest retention of all models holds for all of them. The audit entry is
 written before the files go: a deletion that was cut short is in the trail, and the next look finishes it.
@@ -14,14 +14,19 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 import polars as pl
+import structlog
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, utc_date
+from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
+from pipelines.features import offline
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+
+log = structlog.get_logger()
 
 # `model@version` of each champion -> what it was trained on.
 Champions = Callable[[], Mapping[str, Manifest]]
@@ -45,12 +50,14 @@ class Expired(msgspec.Struct, frozen=True):
         before: Partitions of earlier world days go.
         reason: Whose retention decides.
         streams: Stream -> what goes of it. Streams of which nothing goes are left out.
+        features: Files of the offline store that go.
         needed_by: Champion (`model@version`) -> its pinned files among them. It cannot be reproduced afterwards.
     """
 
     before: date
     reason: str
     streams: dict[Stream, ExpiredStream]
+    features: int
     needed_by: dict[str, int]
 
 
@@ -58,11 +65,15 @@ class Retention:
     """Asked at every look of its process; it acts once a world day.
 
     Args:
+        offline_dir: The offline store, which holds what was computed from the lake.
         champions: Asked only when something is too old.
     """
 
-    def __init__(self, lake: Lake, specs: Mapping[str, ModelSpec], audit: AuditTrail, champions: Champions) -> None:
-        self._lake, self._specs, self._audit, self._champions = lake, specs, audit, champions
+    def __init__(
+        self, lake: Lake, offline_dir: Path, specs: Mapping[str, ModelSpec], audit: AuditTrail, champions: Champions
+    ) -> None:
+        self._lake, self._offline, self._specs = lake, offline_dir, specs
+        self._audit, self._champions = audit, champions
         self._done: date | None = None
 
     def daily(self, now: datetime) -> None:
@@ -74,10 +85,11 @@ class Retention:
     def delete(self, now: datetime) -> Expired:
         """Record what is too old, and delete it."""
         expired = self.expired(now)
-        if expired.streams:
+        if expired.streams or expired.features:
             self._record(expired, now)
         for stream in Stream:
             self._lake.delete(stream, expired.before)
+        offline.delete_days(self._offline, expired.before)
         return expired
 
     def expired(self, now: datetime) -> Expired:
@@ -93,6 +105,7 @@ class Retention:
             before,
             f"data.retention of {longest.name}, {kept}, is the longest of {len(self._specs)} models",
             {stream: self._measure(stream, found) for stream, found in files.items()},
+            len(offline.files_before(self._offline, before)),
             {name: count for name, count in pinned.items() if count},
         )
 
@@ -106,6 +119,7 @@ class Retention:
 
     def _record(self, expired: Expired, now: datetime) -> None:
         streams = ", ".join(f"{stream} {one.days} days ({one.rows:,} rows)" for stream, one in expired.streams.items())
+        features = f"{', ' if streams else ''}{expired.features} files of the offline store" if expired.features else ""
         lost = "".join(
             f"; {champion} cannot be reproduced any more, {count} of its pinned files are among them"
             for champion, count in expired.needed_by.items()
@@ -116,7 +130,7 @@ class Retention:
                 kind="data",
                 model="",  # the lake is every model's
                 who="materializer",
-                what=f"lake before {expired.before} deleted: {streams}{lost}",
+                what=f"lake before {expired.before} deleted: {streams}{features}{lost}",
                 why=expired.reason,
                 before=msgspec.to_builtins(expired.streams),
                 world_time=now,
@@ -125,7 +139,7 @@ class Retention:
 
 
 def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dict[str, Manifest]:
-    """What each model's champion was trained on. Raises RegistryUnavailableError."""
+    """What each model's champion was trained on; without those whose record cannot be read. Raises RegistryUnavailableError."""
     from pipelines.release.mlflow_run import RECORD_PATH  # its imports weigh 100 MB, and are needed on few days
 
     found = {}
@@ -133,6 +147,9 @@ def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dic
         version = registry.by_alias(model, CHAMPION)
         if version is not None:
             with TemporaryDirectory() as directory:
-                file = registry.download_run_artifact(version, f"{RECORD_PATH}/{MANIFEST_FILE}", Path(directory))
-                found[f"{model}@{version.version}"] = Manifest.read(file)
+                try:
+                    file = registry.download_run_artifact(version, f"{RECORD_PATH}/{MANIFEST_FILE}", Path(directory))
+                    found[f"{model}@{version.version}"] = Manifest.read(file)
+                except (UnknownVersionError, FileNotFoundError, msgspec.MsgspecError) as error:
+                    log.warning("a champion's manifest cannot be read", model=model, version=version.version, error=str(error))
     return found

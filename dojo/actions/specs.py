@@ -35,10 +35,15 @@ def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
 
     Raises:
         SpecError: Any file is wrong. Nothing was recorded.
-        WrongCallError: Another model was edited too, or `why` is empty.
+        WrongCallError: Another model was edited too, the world cannot follow the edit, or `why` is empty.
     """
     why, specs = reason(why), _valid(desk)
     found = _differences(desk, specs)
+    if stuck := _what_the_world_cannot_follow(desk, specs, found):
+        raise WrongCallError(
+            f"{stuck}: the recorded labels of this world follow the specs that it began with",
+            "put it back, or begin a new world with it: dojo down --purge, dojo up",
+        )
     if model and (others := sorted(set(found) - {desk.require_model(model)})):
         raise WrongCallError(
             f"{', '.join(others)} was edited too, and a restarted process reads every file",
@@ -50,6 +55,16 @@ def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
 
 def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
     return catalog.agreed(load_specs(desk.settings.models_dir))
+
+
+def _what_the_world_cannot_follow(desk: Desk, specs: Mapping[str, ModelSpec], found: Changes) -> str:
+    """The first edit that would make another world of it, "" without one."""
+    applied = AppliedSpecs(desk.redis)
+    new = [name for name in specs if not applied.has(name)]
+    if new and len(new) < len(specs):
+        return f"{new[0]} is a new model"
+    paths = (f"{name}: {path}" for name, changed in found.items() for path in changed)
+    return next((path for path in paths if path.partition(": ")[2].startswith(("label.delay", "label.event"))), "")
 
 
 def _differences(desk: Desk, specs: Mapping[str, ModelSpec]) -> Changes:

@@ -50,6 +50,8 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
     """
     compose = ["docker", "compose", "--file", str(COMPOSE_FILE)]
     name, *rest = arguments or ["--help"]
+    if name == "restart" and not [word for word in rest if not word.startswith("-")]:
+        raise typer.BadParameter("restart needs a process: dojo --context compose restart gateway")
     if name in _DOCKERS_OWN:
         own = ["--volumes" if argument == PURGE else argument for argument in rest if argument not in YES]
         return [*compose, *_DOCKERS_OWN[name], *(part for word in own for part in _CONTAINERS.get(word, (word,)))]

@@ -81,7 +81,7 @@ def demo(
 
     with CommandContext() as here:
         settings = here.settings
-        shown = here.require_model(model) if model else here.models[0]
+        shown = here.require_model(model or next(iter(here.models), "any"))
     console = err if as_json else out
     redis = connect_redis(settings.redis)
     stage = acts.DemoStage(settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed)

@@ -120,20 +120,25 @@ def wait_until_healthy(
         time.sleep(0.2)
 
 
-def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> None:
+def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bool:
     """End a process of a running stack, and return once the one that its supervisor starts instead is healthy.
+
+    Returns:
+        Whether it had to be killed.
 
     Raises:
         StackError: The stack does not run it, or it takes longer than `timeout` seconds.
     """
     before = _process(home, name)
-    if before.id is not None:
-        end([before.id], before.grace_seconds)
+    killed = bool(end([before.id], before.grace_seconds)) if before.id is not None else False
     deadline = time.monotonic() + timeout
     while (now := _process(home, name)).id in (None, before.id) or now.state is not ProcessState.HEALTHY:
-        if time.monotonic() > deadline:
-            raise StackError(f"{name} is not healthy after {timeout:.0f} s", name, last_lines(log_file(home, name), 20))
+        died = now.deaths - before.deaths
+        if died > HOPELESS_DEATHS or time.monotonic() > deadline:  # the end above is one of them
+            what = f"died {died} times" if died > HOPELESS_DEATHS else f"is not healthy after {timeout:.0f} s"
+            raise StackError(f"{name} {what}", name, last_lines(log_file(home, name), 20))
         time.sleep(0.2)
+    return killed
 
 
 def _process(home: Path, name: str) -> ProcessStatus:

@@ -23,10 +23,16 @@ INPUTS_FILE = "inputs.json"
 
 
 class BuiltFrom(msgspec.Struct, frozen=True):
-    """What the offline store was built from: another definition of features makes every day out of date."""
+    """What the offline store was built from: another definition of features makes every day out of date.
+
+    Attributes:
+        days: Day -> fingerprint of its lake files.
+        lake_from: The earliest first day that the lake ever had while days were built. None before the first.
+    """
 
     definitions: str
     days: dict[date, str]
+    lake_from: date | None = None
 
 
 def fingerprints(lake: Lake, start: date, end: date) -> dict[date, str]:
@@ -41,22 +47,33 @@ def fingerprints(lake: Lake, start: date, end: date) -> dict[date, str]:
     return result
 
 
-def outdated(directory: Path, wanted: Mapping[date, str]) -> list[date]:
-    """The days whose files are missing in the offline store, or were built from other lake files, in order."""
+def outdated(directory: Path, wanted: Mapping[date, str], lake_from: date) -> list[date]:
+    """The days whose files are missing in the offline store, or were built from other lake files, in order.
+
+    A day that was built from more history than the lake has now stays as it is: retention has taken that history.
+
+    Args:
+        lake_from: The first day that the lake has now.
+    """
     built = read_built(directory)
-    return [
-        day
-        for day, fingerprint in sorted(wanted.items())
-        if built.days.get(day) != fingerprint or not all(offline.offline_file(directory, view, day).exists() for view in VIEWS)
-    ]
+    cut = built.lake_from is not None and lake_from > built.lake_from
+    whole_from = lake_from + offline.HISTORY if cut else lake_from
+
+    def is_outdated(day: date, fingerprint: str) -> bool:
+        if not all(offline.offline_file(directory, view, day).exists() for view in VIEWS) or day not in built.days:
+            return True
+        return day >= whole_from and built.days[day] != fingerprint
+
+    return [day for day, fingerprint in sorted(wanted.items()) if is_outdated(day, fingerprint)]
 
 
-def record_built(directory: Path, days: Mapping[date, str]) -> None:
+def record_built(directory: Path, days: Mapping[date, str], lake_from: date) -> None:
     """Note what `days` were built from; call it when their files are written."""
     built = read_built(directory)
+    earliest = min(filter(None, (built.lake_from, lake_from)))
     target = directory / INPUTS_FILE
     temporary = target.with_name(f".{INPUTS_FILE}.{os.getpid()}.tmp")
-    temporary.write_bytes(msgspec.json.encode(BuiltFrom(built.definitions, {**built.days, **days})))
+    temporary.write_bytes(msgspec.json.encode(BuiltFrom(built.definitions, {**built.days, **days}, earliest)))
     temporary.replace(target)
 
 

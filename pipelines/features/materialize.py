@@ -106,7 +106,7 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
     wanted = inputs.fingerprints(lake, first, last)
     if last == as_of.date():
         wanted[last] = f"{wanted[last]} as of {as_of.isoformat()}"
-    days = inputs.outdated(offline_dir, wanted)
+    days = inputs.outdated(offline_dir, wanted, first)
     report = progress or (lambda _what, _share: None)
     done = rows = 0
     for block in _blocks(days):
@@ -114,7 +114,7 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
         streams = {stream: rows.collect() for stream, rows in scan_streams(lake, reach, until).items()}
         part = _part(report, done / len(days), (done + len(block)) / len(days))
         offline.build_offline(streams, offline_dir, block[0], block[-1], part)
-        inputs.record_built(offline_dir, {day: wanted[day] for day in block})
+        inputs.record_built(offline_dir, {day: wanted[day] for day in block}, first)
         done += len(block)
         rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in block)
     return len(days), rows

@@ -35,6 +35,17 @@ def offline_file(directory: Path, view: str, day: date) -> Path:
     return directory / view / f"date={day.isoformat()}.parquet"
 
 
+def files_before(directory: Path, day: date) -> list[Path]:
+    """Every view's files of earlier days."""
+    return [file for file in sorted(directory.glob("*/date=*.parquet")) if file.name < f"date={day.isoformat()}.parquet"]
+
+
+def delete_days(directory: Path, before: date) -> None:
+    """Delete every view's files of days before `before`. A day that is deleted is not built again."""
+    for file in files_before(directory, before):
+        file.unlink(missing_ok=True)
+
+
 def build_offline(
     streams: Mapping[Stream, pl.DataFrame],
     directory: Path,

@@ -6,24 +6,32 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+import structlog
 import yaml
 
 from dojo.core.registry.bundle import PROFILE_FILE
 from dojo.core.registry.errors import UnknownVersionError
-from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.durations import parse_duration
 from pipelines.release.mlflow_run import RECORD_PATH
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 
+log = structlog.get_logger()
+
 
 def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
-    """The reference profile that the champion was registered with, None without a champion."""
+    """The reference profile that the champion was registered with; None without a champion, or where an older release wrote it."""
     champion = registry.by_alias(model, CHAMPION)
     if champion is None:
         return None
     with TemporaryDirectory() as directory:
-        return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
+        try:
+            return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
+        except UnusableProfileError as error:
+            log.warning("features are not held to the champion's", model=model, version=champion.version, reason=str(error))
+            return None
 
 
 def seen_until(version: Version, registry: ModelRegistry) -> datetime | None:
@@ -42,5 +50,5 @@ def seen_until(version: Version, registry: ModelRegistry) -> datetime | None:
             # Only this of the recorded spec: the rest may be of an older schema.
             spec = yaml.safe_load((record / f"{version.model}.yaml").read_text())
             return manifest.end - parse_duration(spec["training"]["holdout"])
-        except (UnknownVersionError, FileNotFoundError, KeyError):
+        except (UnknownVersionError, FileNotFoundError, KeyError, msgspec.MsgspecError):
             return None

@@ -124,7 +124,9 @@ def _days(times: npt.NDArray[np.datetime64]) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
-    return HoldoutVariation(mean=mean, std=float(np.std(by_day, ddof=1)) if len(by_day) > 1 else 0.0, days=len(by_day))
+    """Days without a value (their scores expect no positive) are left out."""
+    days = [value for value in by_day if np.isfinite(value)]
+    return HoldoutVariation(mean=mean, std=float(np.std(days, ddof=1)) if len(days) > 1 else 0.0, days=max(len(days), 1))
 
 
 def _segments(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:

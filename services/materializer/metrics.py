@@ -13,6 +13,11 @@ class MaterializerMetrics:
         self.errors = Counter(
             "dojo_materializer_errors_total", "Materialisations that failed and were tried again.", registry=registry
         )
+        self.retention_failures = Counter(
+            "dojo_materializer_retention_failures_total",
+            "Deletions of what is kept too long that failed and were tried again.",
+            registry=registry,
+        )
         self.seconds = Histogram(
             "dojo_materializer_run_seconds",
             "Wall time of one materialisation.",

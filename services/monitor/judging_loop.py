@@ -71,6 +71,7 @@ class Judging:
         self._latest: dict[str, dict[tuple[Check, str, str], Verdict]] = {}
         self._memory = MeasuredBefore()
         self._looks: dict[str, deque[Measurements]] = {}
+        self._due_looked: dict[str, datetime] = {}
 
     def load(self) -> None:
         self.reset()
@@ -120,13 +121,18 @@ class Judging:
         for model, spec in self._specs.items():
             day = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
             spot: WindowKey = (model, PERFORMANCE, "day", day)
+            complete = floor(day - spec.label.delay.maximum, "day")
             # Only of a world that was watched by then.
-            versions = [key for key in known.profiles if key[0] == model and _answered(known, key, day, spec)]
-            if spot in self._judged or not versions:
+            watched = [key for key in known.profiles if key[0] == model]
+            if spot in self._judged or not any(_answered(known, key, at, spec) for key in watched for at in (day, complete)):
                 continue
-            read = labelled.read(self._lake, spec, {key[1]: known.profiles[key] for key in versions}, day + LENGTH["day"])
+            biased = labelled.early_labels_are_biased(self._lake, spec, day + LENGTH["day"])
+            newest = complete if biased else day
+            versions = [key for key in watched if _answered(known, key, newest, spec)]
+            profiles = {key[1]: known.profiles[key] for key in versions}
+            read = labelled.read(self._lake, spec, profiles, newest + LENGTH["day"], day + LENGTH["day"])
             done = []
-            judged_versions = with_traffic(known, versions, day)
+            judged_versions = with_traffic(known, versions, newest)
             for key in versions:
                 live, profile = read[key[1]], known.profiles[key]
                 self._gauges.performance(
@@ -134,7 +140,7 @@ class Judging:
                 )
                 if key not in judged_versions:
                     continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
-                for check, measured in labelled.labelled_checks(live, profile, spec).items():
+                for check, measured in labelled.labelled_checks(live, profile, spec, biased).items():
                     done.append(self._judge(spec, key[1], check, "day", day, now, [measured], live.all.rows, None))
             self._write(spec, done, [(spot, 1)])
             count += 1
@@ -210,24 +216,31 @@ class Judging:
         return count
 
     def _missing_labels(self, known: MonitorMemory, spec: ModelSpec, now: datetime) -> int:
-        """Judge each finished day on which enough labels were due, also when none arrived."""
-        count, back = 0, days_due(spec.label.delay)
-        last = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
-        rule, newest_first = spec.drift.daily, [last - LENGTH["day"] * age for age in range(back + LOOK_BACK["day"])]
-        answers = [sum(known.rows(key, "day", day) for key in known.versions(spec.name)) for day in newest_first]
-
-        def measure(age: int) -> Measurements:
-            arrived = known.labels(spec.name, "day", newest_first[age]).rows
-            return labels_missing(arrived, labels_due(answers[age : age + back], spec.label.delay), spec)
-
-        for age in range(LOOK_BACK["day"] - rule.of, -1, -1):
-            history = [measure(before) for before in range(age + rule.of - 1, age - 1, -1)]
-            labels, day = history[-1]["labels"], newest_first[age]
-            spot: WindowKey = (spec.name, DUE, "day", day)
-            if labels.value is None or self._judged.get(spot) == labels.rows:
+        """Judge each finished day on which enough labels were due, also when none arrived. Looks once a world hour."""
+        hour = floor(now, "hour")
+        if self._due_looked.get(spec.name) == hour:
+            return 0
+        self._due_looked[spec.name] = hour
+        model, rule, back, length = spec.name, spec.drift.daily, days_due(spec.label.delay), LENGTH["day"]
+        last = floor(now - spec.drift.lateness, "day") - length
+        days = [last - length * age for age in range(LOOK_BACK["day"] + rule.of)]  # newest first
+        answers = [
+            sum(known.rows(key, "day", last - length * age) for key in known.versions(model)) for age in range(len(days) + back)
+        ]
+        found = [
+            labels_missing(known.labels(model, "day", day).rows, labels_due(answers[age : age + back], spec.label.delay), spec)
+            for age, day in enumerate(days)
+        ]
+        count = 0
+        for age in range(LOOK_BACK["day"] - 1, -1, -1):
+            labels, spot = found[age]["labels"], (model, DUE, "day", days[age])
+            before = (model, DUE, "day", days[age + 1])
+            # A day on which too little is due is told once labels were judged: the last verdict must not stand for it.
+            if self._judged.get(spot) == labels.rows or (labels.value is None and before not in self._judged):
                 continue
-            version = _most_traffic(known, spec.name)
-            done = self._judge(spec, version, "labels_missing", "day", day, now, history, labels.rows, rule)
+            history = [found[before] for before in range(age + rule.of - 1, age - 1, -1)]
+            version = _most_traffic(known, model)
+            done = self._judge(spec, version, "labels_missing", "day", days[age], now, history, labels.rows, rule)
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
         return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,14 +29,17 @@ def metrics(
 
     Example: dojo metrics gateway degraded_total
     """
+    from dojo.stack.table import processes
+
     with CommandContext() as here:
         settings = here.settings
-    if f"{name}_port" not in type(settings).model_fields:
-        raise fail(f"no process {name!r}", "dojo status", 2)
+    measured = [*(process.name for process in processes(settings) if process.metrics), "prometheus", "alertmanager"]
+    if name not in measured:
+        raise fail(f"no process {name!r} that measures; there are {', '.join(measured)}", "dojo status", 2)
     try:
         with urllib.request.urlopen(f"{settings.url_of(name)}/metrics", timeout=ANSWER_SECONDS) as answer:
             lines = answer.read().decode().splitlines()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise fail(f"{name} does not answer at {settings.url_of(name)}: {error}", f"dojo status, dojo logs {name}") from error
     series = [line for line in lines if line[:1] not in ("", "#") and part in line.rpartition(" ")[0]]
     if as_json:
@@ -53,14 +57,22 @@ def redis(
 
     Example: dojo redis info memory
     """
-    from dojo.core.connections import connect_redis
+    from redis.exceptions import RedisError, ResponseError
+
+    from dojo.core.connections import connect_redis, redis_address
 
     look = next((look for look in LOOKS if " ".join(words).lower().startswith(look)), None)
     if look is None:
         raise fail(f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2)
     with CommandContext() as here:
-        client: Any = connect_redis(here.settings.online_store) if online else here.redis  # its commands by name are untyped
+        address = here.settings.online_store if online else here.settings.redis
+    client: Any = connect_redis(address)  # its commands by name are untyped
+    try:
         print_json(_readable(client.execute_command(look.upper(), *words[len(look.split()) :])))
+    except ResponseError as error:
+        raise fail(str(error), code=2) from error
+    except RedisError as error:
+        raise fail(f"Redis does not answer at {redis_address(address)}: {error}", "dojo status") from error
 
 
 def _readable(value: Any) -> Any:
@@ -77,23 +89,21 @@ def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROC
     Example: dojo restart monitor
     """
     from dojo.cli.stack.commands import CONTAINERS
-    from dojo.stack.control import running
-    from dojo.stack.supervisor.identity import end
+    from dojo.stack.control import StackError
+    from dojo.stack.control import restart as restart_process
 
     with CommandContext() as here:
         settings = here.settings
     if settings.peer_hosts:
-        raise fail(CONTAINERS, f"docker compose restart {name}")
-    stack = running(settings.home)
-    process = next((process for process in stack.processes if process.name == name), None) if stack is not None else None
-    if process is None or process.id is None:
-        raise fail(f"no process {name!r} runs", "dojo status", 2)
-    killed = bool(end([process.id], process.grace_seconds))
+        raise fail(CONTAINERS, f"dojo --context compose restart {name}")
+    try:
+        killed = restart_process(settings.home, name)
+    except StackError as error:
+        raise fail(str(error), f"dojo status, dojo logs {name}", 2 if "does not run" in str(error) else 1) from error
     if as_json:
-        print_json({"process": name, "pid": process.id.pid, "killed": killed})
+        print_json({"process": name, "killed": killed})
     else:
-        word = "killed" if killed else "ended"
-        out.print(f"{name} (pid {process.id.pid}) was {word}; the supervisor starts it again", highlight=False)
+        out.print(f"{name} was {'killed' if killed else 'ended'}, and is healthy again", highlight=False)
 
 
 def runbook(

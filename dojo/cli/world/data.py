@@ -125,7 +125,7 @@ def history(
             f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,} transactions "
             f"({built.frauds:,} positives), {built.outcomes:,} outcomes have arrived"
         )
-        out.print("[bold]next[/]  dojo train fraud_detection, then let the world run: dojo world resume", highlight=False)
+        out.print("[bold]next[/]  dojo train MODEL, then let the world run: dojo world resume", highlight=False)
 
 
 @app.command()
@@ -142,9 +142,13 @@ def retention(as_json: JsonFlag = False) -> None:
 
     with CommandContext() as here:
         specs = load_specs(here.settings.models_dir)
-        found = Retention(Lake(here.settings.lake_dir), specs, here.audit, lambda: champions_of(here.registry, specs)).expired(
-            here.now()
-        )
+        found = Retention(
+            Lake(here.settings.lake_dir),
+            here.settings.offline_dir,
+            specs,
+            here.audit,
+            lambda: champions_of(here.registry, specs),
+        ).expired(here.now())
     if as_json:
         print_json(found)
         return

@@ -342,10 +342,10 @@ class ModelSpec(_Part):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> ModelSpec:
-        if self.data.retention < self.training.window:
+        if self.data.retention < (needed := self.training.window + self.label.delay.maximum):
             raise ValueError(
-                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than training.window "
-                f"({format_duration(self.training.window)}), or no window is ever full"
+                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than training.window and "
+                f"label.delay.maximum together ({format_duration(needed)}), or no window is ever full"
             )
         if len(set(self.entities)) < len(self.entities):
             raise ValueError(f"entities must differ, got {list(self.entities)}")

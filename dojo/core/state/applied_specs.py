@@ -36,6 +36,9 @@ class AppliedSpecs:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
+    def has(self, model: str) -> bool:
+        return self._document(model).get() is not None
+
     def changes(self, spec: ModelSpec) -> dict[str, FieldChange]:
         """What applying a spec would change. Empty for a model without an applied one: its first is no change."""
         return _changes(self._document(spec.name).read(), spec)

@@ -44,7 +44,7 @@ def render(look: Frame) -> RenderableType:
     )
     return Panel(
         Group(header, Columns([_traffic(look), _outcomes(look.tally), _freshness(look)], padding=(0, 4))),
-        title="MLOps Dojo: fraud detection, live",
+        title="MLOps Dojo, live",
         border_style="cyan",
     )
 

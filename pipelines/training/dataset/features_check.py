@@ -94,8 +94,8 @@ def _breaks(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile)
                 f"{name}: expected a distribution near the champion's, PSI at most {limit:g} ({SPEC_KEY}.{key}), found PSI {psi:.2f}; mean {examples[name].to_numpy().mean():.4g}, the champion's was {past.mean:.4g}"
             )
     for view, share in found.missing.items():
-        before = champion.missing.get(view, 0.0)
-        if share - before > checks.missing:
+        before = champion.missing.get(view)  # a view that the champion did not read has no past
+        if before is not None and share - before > checks.missing:
             faults.append(
                 f"{view}: expected values for all but {before + checks.missing:.1%} of the examples "
                 f"({SPEC_KEY}.missing above the champion's {before:.1%}), found none for {share:.1%}"

@@ -33,19 +33,16 @@ from dojo.stats.inference.proportions import Rate, newcombe_interval, wilson_int
 
 @dataclass(frozen=True)
 class LabelledAnswers:
-    """What a version's labelled answers turned out to be: all of them, and by segment.
-
-    Attributes:
-        only_complete: The delay of labels depends on the label, so only answers older than its maximum are in it.
-    """
+    """What a version's labelled answers turned out to be: all of them, and by segment."""
 
     all: Group
     segments: Mapping[str, Group]
-    only_complete: bool = False
 
 
-def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime) -> dict[str, LabelledAnswers]:
-    """By version, the answers of the spec's performance window that ends at `end`, as far as labels had arrived by then.
+def read(
+    lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime, known_by: datetime
+) -> dict[str, LabelledAnswers]:
+    """By version, the answers of the spec's performance window that ends at `end`, as far as labels had arrived by `known_by`.
 
     Args:
         profiles: of the versions that are wanted.
@@ -53,18 +50,16 @@ def read(lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], 
     Raises:
         OSError, polars.exceptions.PolarsError: the lake cannot be read.
     """
-    only_complete = _early_labels_are_biased(lake, spec, end)
-    until = end - spec.label.delay.maximum if only_complete else end
-    rows = labelled_predictions(lake, spec.name, until - spec.drift.performance.window, until, end, spec.drift.segment)
+    rows = labelled_predictions(lake, spec.name, end - spec.drift.performance.window, end, known_by, spec.drift.segment)
     keys = [pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("") for entity in spec.entities]
     rows = rows.with_columns(key.alias(f"_key_{at}") for at, key in enumerate(keys))
     return {
-        version: _labelled(rows.filter(pl.col("version") == version), profile, len(keys), only_complete)
+        version: _labelled(rows.filter(pl.col("version") == version), profile, len(keys))
         for version, profile in profiles.items()
     }
 
 
-def _early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
+def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
     """Whether the delay depended on the label, in the newest `label.delay.maximum` of requests whose labels are complete."""
     complete = end - spec.label.delay.maximum
     asked = pl.col("request_time")
@@ -77,7 +72,7 @@ def _early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool
     return delay_depends_on_label(labels["delay"], labels["label"], spec.label.delay.median)
 
 
-def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int, only_complete: bool) -> LabelledAnswers:
+def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int) -> LabelledAnswers:
     labels, scores, flagged = (rows[name].to_numpy() for name in ("label", "score", "flagged"))
     entities = [rows[f"_key_{at}"].to_numpy() for at in range(kinds)]
 
@@ -89,16 +84,22 @@ def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, kinds: int, only_co
         values = rows["group"].to_numpy().astype(np.float64)
         codes = np.where(np.isnan(values), -1, profile.segmentation.codes(values))
         segments = {name: group(codes == code) for code, name in enumerate(profile.segmentation.names)}
-    return LabelledAnswers(group(np.ones(len(labels), dtype=bool)), segments, only_complete)
+    return LabelledAnswers(group(np.ones(len(labels), dtype=bool)), segments)
 
 
-def labelled_checks(live: LabelledAnswers, profile: ReferenceProfile, spec: ModelSpec) -> dict[Check, dict[str, Measured]]:
-    """What the two checks of labelled answers measured."""
+def labelled_checks(
+    live: LabelledAnswers, profile: ReferenceProfile, spec: ModelSpec, only_complete: bool
+) -> dict[Check, dict[str, Measured]]:
+    """What the two checks of labelled answers measured.
+
+    Args:
+        only_complete: The delay of labels depends on the label, so only answers older than its maximum are in `live`.
+    """
     found: dict[Check, dict[str, Measured]] = {
         "performance": performance(live.all, profile, spec),
         "segments": segments(live.segments, profile, spec),
     }
-    if not live.only_complete:
+    if not only_complete:
         return found
     said = f"only answers older than {format_duration(spec.label.delay.maximum)}: labels of positives and others come at different speeds"
     return {

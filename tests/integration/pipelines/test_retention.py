@@ -12,9 +12,12 @@ from redis import Redis
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.tags import VersionTags
+from dojo.core.registry.versions import Version
 from dojo.core.spec.load import ModelSpec
 from dojo.core.state.audit import AuditTrail
-from pipelines.retention import Retention
+from pipelines.features.offline import offline_file
+from pipelines.retention import Retention, champions_of
 from pipelines.training.dataset.collect import Manifest
 from tests.support.payments import START, fill_lake, payments, small_spec
 from tests.support.servers import RedisServer
@@ -35,11 +38,12 @@ class Shop:
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         self.lake, self.audit = Lake(directory / "lake"), AuditTrail(Redis.from_url(redis_url))
+        self.offline = directory / "features"
         fill_lake(self.lake.root, payments(DAYS), NOW)
         self.champions: dict[str, Manifest] = {}
 
     def retention(self, *specs: ModelSpec) -> Retention:
-        return Retention(self.lake, {spec.name: spec for spec in specs}, self.audit, self.asked)
+        return Retention(self.lake, self.offline, {spec.name: spec for spec in specs}, self.audit, self.asked)
 
     def asked(self) -> Mapping[str, Manifest]:
         return self.champions
@@ -129,8 +133,40 @@ def test_nothing_is_deleted_while_the_registry_cannot_say_what_champions_need(sh
     def away() -> Mapping[str, Manifest]:
         raise RegistryUnavailableError("MLflow does not answer")
 
-    retention = Retention(shop.lake, {"short": keeping(3)}, shop.audit, away)
+    retention = Retention(shop.lake, shop.offline, {"short": keeping(3)}, shop.audit, away)
     with pytest.raises(RegistryUnavailableError):
         retention.daily(NOW)
     assert shop.first_day == START.date()
     assert shop.audit.length() == 0
+
+
+def test_what_was_computed_from_the_lake_goes_with_it(shop: Shop) -> None:
+    kept, gone = (offline_file(shop.offline, "customer_daily", NOW.date() - timedelta(days=back)) for back in (2, 5))
+    for file in (kept, gone):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    expired = shop.retention(keeping(3)).delete(NOW)
+    assert expired.features == 1
+    assert (kept.exists(), gone.exists()) == (True, False)
+    (entry,) = [entry for entry in shop.audit.entries() if entry.kind == "data"]
+    assert "1 files of the offline store" in entry.what
+
+
+def test_a_champion_whose_record_cannot_be_read_stops_no_deletion(shop: Shop) -> None:
+    registry = Registry()
+    assert champions_of(registry, {"short": keeping(3)}) == {}  # type: ignore[arg-type]
+    assert registry.asked == ["short"]
+
+
+class Registry:
+    """A registry that has a champion and lost its run's files."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def by_alias(self, model: str, alias: str) -> Version:
+        self.asked.append(model)
+        return Version(model=model, version="1", run_id="r", source="", tags=VersionTags(), aliases=(alias,))
+
+    def download_run_artifact(self, version: Version, path: str, directory: Path) -> Path:
+        raise FileNotFoundError(path)

@@ -78,20 +78,45 @@ def test_only_days_whose_lake_files_changed_are_outdated(tmp_path: Path) -> None
     first, last = date(2026, 1, 1), date(2026, 1, 10)
 
     wanted = inputs.fingerprints(lake, first, last)
-    assert inputs.outdated(store, wanted) == sorted(wanted)
+    assert inputs.outdated(store, wanted, first) == sorted(wanted)
     offline.build_offline(streams_of(made), store, first, last)
-    inputs.record_built(store, wanted)
-    assert inputs.outdated(store, inputs.fingerprints(lake, first, last)) == []
+    inputs.record_built(store, wanted, first)
+    assert inputs.outdated(store, inputs.fingerprints(lake, first, last), first) == []
 
     late, _ = _lake_rows([Payment("late", "a", "x", start + timedelta(days=6), 500, 0, None)])
     lake.write(Stream.TRANSACTIONS, late, "part-1")
     wanted = inputs.fingerprints(lake, first, last)
-    assert inputs.outdated(store, wanted) == [
+    assert inputs.outdated(store, wanted, first) == [
         date(2026, 1, day) for day in (7, 8, 9, 10)
     ]  # its own day and those that look back on it
-    inputs.record_built(store, wanted)
+    inputs.record_built(store, wanted, first)
     offline.offline_file(store, "merchant_daily", date(2026, 1, 3)).unlink()
-    assert inputs.outdated(store, wanted) == [date(2026, 1, 3)]
+    assert inputs.outdated(store, wanted, first) == [date(2026, 1, 3)]
+
+
+def test_days_whose_history_was_deleted_stay_as_they_were_built(tmp_path: Path) -> None:
+    start = datetime(2025, 6, 1, 9, tzinfo=UTC)
+    days = offline.HISTORY.days + 20
+    made = [Payment(f"t{d}", "a", "x", start + timedelta(days=d), 500, 0, start + timedelta(days=d + 1)) for d in range(days)]
+    lake, store = Lake(tmp_path / "lake"), tmp_path / "features"
+    transactions, outcomes = _lake_rows(made)
+    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(Stream.OUTCOMES, outcomes, "history")
+    first, last = start.date(), start.date() + timedelta(days=days - 1)
+    wanted = inputs.fingerprints(lake, first, last)
+    for day in wanted:
+        for view in VIEWS:
+            offline.offline_file(store, view, day).parent.mkdir(parents=True, exist_ok=True)
+            offline.offline_file(store, view, day).touch()
+    inputs.record_built(store, wanted, first)
+
+    begins = first + timedelta(days=1)
+    lake.delete(Stream.TRANSACTIONS, begins)
+    assert inputs.outdated(store, inputs.fingerprints(lake, begins, last), begins) == []
+    late, _ = _lake_rows([Payment("late", "a", "x", start + timedelta(days=days - 2), 500, 0, None)])
+    lake.write(Stream.TRANSACTIONS, late, "part-1")
+    changed = inputs.outdated(store, inputs.fingerprints(lake, begins, last), begins)
+    assert changed == [last - timedelta(days=1), last], "late events still count"
 
 
 def test_building_again_or_from_doubled_rows_writes_the_same_bytes(tmp_path: Path) -> None:

@@ -77,7 +77,18 @@ def test_one_wrong_spec_keeps_every_other_from_being_applied(team: Team) -> None
     assert "rollout.canary_time" in refused.stderr
     assert team.entries == 0
     team.write("second", maximum="30d")
-    assert "longer than LABEL_DELAY" in team.config("apply", "--why", "shorter", "--yes").stderr
+    refused = team.config("apply", "--why", "shorter", "--yes")
+    assert refused.exit_code == 2
+    assert "second: label.delay.maximum: the recorded labels of this world follow" in " ".join(refused.stderr.split())
+    assert team.entries == 0
+
+
+def test_a_new_model_is_refused_because_the_world_has_no_labels_for_it(team: Team) -> None:
+    team.write("first", canary_time="3h")
+    team.write("third")
+    refused = team.config("apply", "--why", "a third model", "--yes")
+    assert refused.exit_code == 2
+    assert "third is a new model" in " ".join(refused.stderr.split())
     assert team.entries == 0
 
 

@@ -92,8 +92,8 @@ def test_a_process_is_restarted_alone_and_killed_where_it_does_not_end(home: Pat
     before = pids(home)
     done = dojo("restart", name, "--json", DOJO_HOME=str(home))
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == {"process": name, "pid": before[name], "killed": killed}
-    wait_until(lambda: pids(home).get(name, before[name]) != before[name], 30, "the supervisor has started it again")
+    assert json.loads(done.stdout) == {"process": name, "killed": killed}
+    assert pids(home)[name] != before[name], "it is healthy again, as another process"
     (other,) = before.keys() - {name}
     assert pids(home)[other] == before[other]
 
@@ -102,7 +102,10 @@ def test_what_does_not_run_is_not_restarted(home: Path, tmp_path: Path) -> None:
     assert dojo("restart", "nobody", DOJO_HOME=str(home)).exit_code == 2
     assert dojo("restart", "monitor", DOJO_HOME=str(tmp_path / "nothing")).exit_code == 2
     in_containers = dojo("restart", "monitor", DOJO_HOME=str(home), DOJO_PEER_HOSTS="{name}")
-    assert (in_containers.exit_code, "docker compose restart monitor" in in_containers.stderr) == (1, True)
+    assert (in_containers.exit_code, "dojo --context compose restart monitor" in " ".join(in_containers.stderr.split())) == (
+        1,
+        True,
+    )
 
 
 def test_the_runbook_of_an_alert_is_shown_where_no_checkout_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
