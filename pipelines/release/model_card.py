@@ -31,6 +31,7 @@ def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evalua
 
 {spec.description}
 Owner: {spec.owner}. Kind: gradient-boosted trees (LightGBM, {fit.trees} trees), served as ONNX.
+Positive class (label 1): {spec.label.positive_class}.
 
 ## Intended use
 

@@ -72,7 +72,7 @@ LOOK_AT: Mapping[Check, str] = {
     "skew": "the named features: serving computes or receives them differently than training; examples in dojo drift show {model}",
     "feature_freshness": "the materializer and the streamer: dojo status, dojo logs materializer",
     "labels_missing": "the source of outcomes: labels that are due do not come; what performance says rests on ever older ones",
-    "label_delay": "the source of outcomes: chargebacks and reports come late; performance is judged on fewer labels meanwhile",
+    "label_delay": "the source of outcomes: labels come late; performance is judged on fewer labels meanwhile",
 }
 
 

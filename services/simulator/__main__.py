@@ -80,7 +80,7 @@ class Simulator(Service):
 
     async def _live_from(self, position: datetime, stop: threading.Event) -> None:
         opened = self._opened
-        async with GatewayClient(self._gateway_url, tuple(opened.specs)) as gateway:
+        async with GatewayClient(self._gateway_url, opened.questions) as gateway:
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
             world = LiveWorld(feed, last_day, opened.clock, opened.event_log, opened.cursor, opened.drifts, gateway, self._live)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Literal
 
@@ -43,27 +42,15 @@ class _Answer(msgspec.Struct, frozen=True):
     predictions: list[GatewayAnswer]
 
 
-class _Instance(msgspec.Struct, frozen=True):
-    request_id: str
-    customer_id: str
-    merchant_id: str
-    amount: float
-    transaction_time: datetime
-
-
-class _Request(msgspec.Struct, frozen=True):
-    instances: list[_Instance]
-
-
 class GatewayClient:
     """One connection pool to the gateway; use as `async with`.
 
     Args:
-        models: Each is asked about every payment.
+        questions: Model -> what it is asked about each payment: field of the request -> column. Every model is asked.
     """
 
-    def __init__(self, url: str, models: Sequence[str]) -> None:
-        self._addresses = [url + PREDICT_PATH.format(model=model) for model in models]
+    def __init__(self, url: str, questions: Mapping[str, Mapping[str, str]]) -> None:
+        self._questions = {url + PREDICT_PATH.format(model=model): fields for model, fields in questions.items()}
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
         self._session: aiohttp.ClientSession | None = None
@@ -93,11 +80,11 @@ class GatewayClient:
         """
         clock = asyncio.get_running_loop().time
         if clock() < self._ask_again_at:
-            return [("skipped", 0.0)] * (rows.height * len(self._addresses))
+            return [("skipped", 0.0)] * (rows.height * len(self._questions))
         questions = [
-            (address, self._encoder.encode(_Request([_Instance(*row)])))
-            for row in rows.select("transaction_id", "customer_id", "merchant_id", "amount", "time").iter_rows()
-            for address in self._addresses
+            (address, self._encoder.encode({"instances": [{field: row[column] for field, column in fields.items()}]}))
+            for row in rows.iter_rows(named=True)
+            for address, fields in self._questions.items()
         ]
         answers: list[tuple[Answer, float]] = [("timeout", BATCH_PATIENCE_SECONDS)] * len(questions)
         waiting = iter(enumerate(questions))

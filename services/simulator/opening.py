@@ -14,7 +14,10 @@ from dojo.core.lake import Lake
 from dojo.core.settings import Settings
 from dojo.core.spec.load import LabelDelay, ModelSpec, SpecError, load_specs
 from dojo.core.state.clock import RedisWorldClock
+from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.world_drift import DriftTable
+from feature_repo.catalog import SERVICES, agreed
+from feature_repo.views import join_key
 from services.simulator.days import WorldDays
 from services.simulator.history import Progress, Readiness, ensure_world
 from services.simulator.sources.replay import ReplaySource
@@ -37,9 +40,11 @@ class OpenWorld:
 
     Attributes:
         specs: The models that are asked about what happens here.
+        questions: What each of them is asked: field of the request -> column.
     """
 
     specs: Mapping[str, ModelSpec]
+    questions: Mapping[str, Mapping[str, str]]
     source: Source
     world: World
     days: WorldDays
@@ -61,7 +66,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         SpecError, DatasetError: a spec or the file to replay is missing or wrong.
         OtherWorldError, TooShortError: as in `agree_on_world`.
     """
-    specs = asked_models(load_specs(settings.models_dir), settings.models_dir)
+    specs = asked_models(agreed(load_specs(settings.models_dir)), settings.models_dir)
     delays = {name: spec.label.delay for name, spec in specs.items()}
     source = open_source(settings)
     lake = Lake(settings.lake_dir)
@@ -69,6 +74,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     redis = connect_redis(settings.redis)
     return OpenWorld(
         specs=specs,
+        questions={name: question_of(spec) for name, spec in specs.items()},
         source=source,
         world=world,
         days=WorldDays(source, delays, settings.seed, world.history_start),
@@ -86,6 +92,15 @@ def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, M
     if not asked:
         raise SpecError(f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing")
     return asked
+
+
+def question_of(spec: ModelSpec) -> dict[str, str]:
+    """What a model is asked about a payment: field of the request -> column. Raises SpecError: a payment has no such thing."""
+    request = SERVICES[spec.feature_service].request
+    fields = (*(join_key(entity) for entity in spec.entities), *request.numbers)
+    if unknown := [field for field in fields if field not in TRANSACTION_SCHEMA]:
+        raise SpecError(f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which no payment has")
+    return {"request_id": "transaction_id", **{field: field for field in fields}, request.time_input: "time"}
 
 
 def agree_on_world(

@@ -39,7 +39,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         as_of: World time until which the training data goes.
         bundle_sha256: SHA-256 of bundle.json.
-        gate_gain: Gain of PR-AUC over the champion's, relative.
+        gate_gain: Gain of the gate's primary metric over the champion's, relative.
         gate_interval: Ends of the gain's interval.
         rolled_back: Why the version was taken back.
         rollout: Id of the rollout that the version was given. A version is given one.

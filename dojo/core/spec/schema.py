@@ -43,7 +43,7 @@ class Label(_Part):
 
     Attributes:
         event: Stream of the events that labels are about. Each of them is one example, and its id joins it to its label.
-        positive_class: What label 1 is called where people read about it.
+        positive_class: What label 1 is called on the model card.
     """
 
     event: Name

@@ -153,8 +153,8 @@ def entity_precision_at_k(
 ) -> float:
     """Mean over days of the share of positive entities among the k entities with the highest score of the day.
 
-    What an investigator who can check k entities a day experiences. An entity's score is its highest of the day; it is compromised
-    when it has a fraud that day; a positive entity that was found is blocked, so it is left out on later days.
+    What an investigator who can check k entities a day experiences. An entity's score is its highest of the day; it is positive
+    when it has a positive row that day; a positive entity that was found is blocked, so it is left out on later days.
     A day with fewer than k entities still divides by k.
 
     Args:

@@ -23,11 +23,12 @@ from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Outcome, Stream, Transaction, decode
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
+from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from services.simulator.days import start_of
 from services.simulator.gateway_client import GatewayClient
-from services.simulator.opening import OpenWorld, open_world
+from services.simulator.opening import OpenWorld, open_world, question_of
 from services.simulator.sources.importing import import_transactions
 from services.simulator.world import CURSOR_KEY, OtherWorldError
 from tests.support.servers import RedisServer, Server, free_port, wait_until
@@ -398,6 +399,9 @@ PAYMENTS = pl.DataFrame(
 )
 
 
+QUESTION = question_of(load_spec(Path("models/fraud_detection.yaml")))
+
+
 @asynccontextmanager
 async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
     """A gateway that answers as `predict` does; its port."""
@@ -416,15 +420,18 @@ async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> 
 def test_every_model_is_asked_about_every_payment() -> None:
     asked: list[tuple[str, str]] = []
 
+    questions = {"fraud_detection": QUESTION, "returns": {"request_id": "transaction_id", "customer_id": "customer_id"}}
+
     async def predict(request: web.Request) -> web.Response:
         (instance,) = (await request.json())["instances"]
         asked.append((request.match_info["model"], instance["request_id"]))
+        assert set(instance) == set(questions[request.match_info["model"]])
         return web.json_response({"predictions": [{"prediction_id": "p", "degraded": None}]})
 
     async def scenario() -> list[str]:
         async with (
             gateway(predict) as port,
-            GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection", "returns"]) as client,
+            GatewayClient(f"http://127.0.0.1:{port}", questions) as client,
         ):
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
@@ -443,7 +450,7 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
 
     async def scenario() -> None:
         nonlocal hanging
-        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection"]) as client:
+        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}) as client:
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
             hanging = False
@@ -474,7 +481,7 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         return web.json_response(body, status=status)
 
     async def ask(port: int) -> list[str]:
-        async with GatewayClient(f"http://127.0.0.1:{port}", ["fraud_detection"]) as client:
+        async with GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}) as client:
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     async def scenario() -> tuple[list[str], list[str]]:
