@@ -72,7 +72,8 @@ class StreamerService(Service):
     def _show(self) -> None:
         """Lag and freshness."""
         lags = {streamer.stream: self._log.lag(streamer.stream, GROUP) for streamer in self._streamers}
-        self._metrics.lag.set(sum(lags.values()))
+        for stream, lag in lags.items():
+            self._metrics.lag.labels(stream).set(lag)
         if (now := self._world_now()) is None:
             return  # history is still being built
         # Nothing waits: complete up to this moment, also in a quiet night.

@@ -55,9 +55,10 @@ def apply(
     with CommandContext() as here:
         if not as_json:
             _print(specs.differences(here))
-        confirm(f"Apply, and restart {', '.join(_behind(here)) or 'nothing'}?", yes)
-        changes, behind = specs.apply(here, who, why, model), _behind(here)
         in_containers = bool(here.settings.peer_hosts)
+        restarts = "" if in_containers else f", and restart {', '.join(_behind(here)) or 'nothing'}"
+        confirm(f"Apply{restarts}?", yes)
+        changes, behind = specs.apply(here, who, why, model), _behind(here)
         try:
             for name in () if in_containers else behind:
                 err.print(f"restarting {name}", highlight=False)
@@ -67,7 +68,7 @@ def apply(
                 f"applied, but {escape(str(error))}", f"dojo logs {error.process}, then dojo config apply again"
             ) from error
     if as_json:
-        print_json({"changes": _as_json(changes), "restarted": [] if in_containers else behind})
+        print_json({"changes": _as_json(changes), "restart" if in_containers else "restarted": behind})
     elif not behind:
         out.print("every process runs these specs", highlight=False)
     elif in_containers:

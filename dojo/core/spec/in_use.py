@@ -25,7 +25,7 @@ class SpecsInUse:
         self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in specs.items()}
         self._files: dict[str, tuple[tuple[int, int] | None, str]] = {}  # model -> the file's stamp, what it says
         self._changed = Gauge(
-            "dojo_spec_changed", "1 if a model's spec file says something else than this process read at its start.",
+            "dojo_spec_changed", "1 if a model's spec file differs from what this process read at its start.",
             ["model"], registry=registry,
         )  # fmt: skip
         self.latest = self.look()
