@@ -64,7 +64,9 @@ class Trained:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("home")
-    fill_lake(home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt", "retraining_leak"])
+    fill_lake(
+        home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt", "retraining_leak", "retraining_alone"]
+    )
     (home / "models").mkdir()
     redis = RedisServer(home)
     redis.start()
@@ -109,7 +111,17 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     champion = registry.by_alias(spec.name, CHAMPION)
     assert champion is not None
     assert (champion.version, first.alias) == (first.version.version, CHAMPION)
-    for tag in ("data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of", "bundle_sha256"):
+    for tag in (
+        "data_sha256",
+        "feature_sha256",
+        "model_sha256",
+        "spec_sha256",
+        "git_commit",
+        "lock_sha256",
+        "seed",
+        "as_of",
+        "bundle_sha256",
+    ):
         assert getattr(champion.tags, tag)
     run = tracking_client(registry).get_run(champion.run_id)
     assert run.info.status == "FINISHED"
@@ -195,7 +207,7 @@ def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
 def test_a_version_can_be_rebuilt_to_the_byte(first: Trained, lake: Lake, registry: ModelRegistry, tmp_path: Path) -> None:
     comparisons = reproduce(registry, lake, first.version, tmp_path / "again")
     assert [c.what for c in comparisons] == [
-        "data_sha256", "feature_sha256", "model_sha256", "git_commit", "lock_sha256", "seed", "as_of", "metrics"
+        "data_sha256", "feature_sha256", "model_sha256", "spec_sha256", "git_commit", "lock_sha256", "seed", "as_of", "metrics"
     ]  # fmt: skip
     # The commit may move under a test's feet when somebody edits the checkout meanwhile; nothing else may.
     assert [c for c in comparisons if not c.agrees and c.what not in ("git_commit", "lock_sha256")] == []

@@ -69,7 +69,8 @@ def test_caught_missed_and_false_positives_count_only_what_is_labelled(tmp_path:
 def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(3)], {0: 1, 1: 1})
     others = lake.scan(Stream.OUTCOMES).with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label")).collect()
-    lake.write(Stream.OUTCOMES, others, "part-2")
+    third = others.head(1).with_columns(pl.lit("t2").alias("request_id"), pl.lit("x").alias("event_id"))
+    lake.write(Stream.OUTCOMES, pl.concat([others, third]), "part-2")
     found = measure(judged_predictions(lake, "fraud"))
     assert (found.labelled, found.caught, found.false_positives) == (2, 2, 0)
     since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)

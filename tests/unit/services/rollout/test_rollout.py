@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dojo.core.events.types import Event, Prediction, Shadow
+from dojo.core.events.types import Event, Outcome, Prediction, Shadow
 from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
@@ -100,6 +100,15 @@ def test_events_of_other_routes_models_and_stages_count_for_nothing(stage: Stage
     foreign = Stage.CANARY if stage is Stage.SHADOW else Stage.SHADOW
     shadows_or_predictions = [e for e in events_of(foreign, 50) if isinstance(e, Shadow) == (foreign is Stage.SHADOW)]
     assert evidence_of(stage, shadows_or_predictions) == empty
+
+
+def test_labels_of_another_model_are_no_evidence() -> None:
+    """The same requests may have labels for several models."""
+    events = events_of(Stage.WATCH, 50)
+    foreign = [msgspec.structs.replace(event, model="churn") for event in events if isinstance(event, Outcome)]
+    answers = [event for event in events if not isinstance(event, Outcome)]
+    assert len(foreign) == 50
+    assert evidence_of(Stage.WATCH, [*answers, *foreign]) == evidence_of(Stage.WATCH, answers)
 
 
 def test_a_customer_whose_payments_keep_failing_counts_once() -> None:
