@@ -178,7 +178,7 @@ def test_stale_data_fails_at_once_and_pages_the_owner(platform: Platform) -> Non
     wait_until(lambda: bool(platform.messages(STALE)), 60, "the owner is paged", every=0.25)
     (page,) = platform.messages(STALE)
     assert (page.to, page.urgency) == ("payments-risk", "page")
-    assert "stale data: expected a transaction" in page.text
+    assert "stale data: expected transactions" in page.text
     with pytest.raises(trigger.RetrainingFailedError, match="collect failed; collect: stale data"):
         trigger.wait(platform.airflow.client, run, lambda step, share: None, platform.airflow.failure_note(run))
     assert run.url in page.text
