@@ -166,8 +166,9 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
     second: dict[str, int], registry: ModelRegistry, redis: Redis, settings: Settings
 ) -> None:
     assert second.keys() == {*BEFORE_THE_GATE, "register", "start_rollout"}
-    assert all(kills >= 1 for kills in second.values()), second
-    assert sum(second.values()) >= 25
+    # validate asks no server, so there is no answer after which it could be killed: it reads files, and refuses or ends.
+    assert {task for task, kills in second.items() if kills == 0} == {"validate"}, second
+    assert sum(second.values()) >= 20, second
     (run_id,) = jobs_runs(registry, later_job(KILLED))
     assert tracking_client(registry).get_run(run_id).info.status == "FINISHED"
     versions = [version for version in registry.versions(KILLED) if version.run_id == run_id]
