@@ -42,6 +42,7 @@ ALERTS: dict[Check, str] = {
     "performance": "PerformanceDrop",
     "segments": "SegmentPerformanceDrop",
     "label_delay": "LabelsLate",
+    "labels_missing": "LabelsMissing",
     "feature_freshness": "FeatureViewStale",
 }
 
@@ -154,8 +155,9 @@ def test_late_labels_are_told_and_no_model_is_blamed(begin: Begin, alerted: Aler
     assert (
         story.hours_until(STARTED, "label_delay", "warning") == 108
     )  # daily windows: the first slow days still bring quick labels
-    assert story.troubled() == {"label_delay"}
+    assert story.troubled() == {"label_delay", "labels_missing"}, "labels that are late are not there either"
     assert alerted("label_delay")
+    assert alerted("labels_missing")
     assert story.ordered() == []
 
 

@@ -59,7 +59,7 @@ class Producer(threading.Thread):
 def owner_of(lake: Path, pool: list[ForkedRecorder]) -> ForkedRecorder | None:
     """The living recorder that holds the lake."""
     with contextlib.suppress(FileNotFoundError):
-        pid = (lake / LOCK_FILE).read_text()
+        pid, _, _ = (lake / LOCK_FILE).read_text().partition(" ")
         return next((recorder for recorder in pool if str(recorder.pid) == pid), None)
     return None
 

@@ -277,7 +277,7 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
     known = events(redis_server, Stream.OUTCOMES)
     # Repeats are allowed (with the same id), gaps and strangers are not; and everything comes in order.
     assert first_seen([e.event_id for e in made]) == [Transaction.id_for(t) for t in transactions]
-    assert first_seen([e.event_id for e in known]) == [Outcome.id_for(t) for t in outcomes]
+    assert first_seen([e.event_id for e in known]) == [Outcome.id_for("fraud_detection", t) for t in outcomes]
     source_rows = pl.concat([world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)])
     wanted = {
         row[0]: row[1:]
@@ -308,7 +308,9 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     transactions, outcomes = expected(open_world(settings), start, end)
     made = [e.event_id for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
     assert first_seen(made) == [Transaction.id_for(t) for t in transactions]
-    assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [Outcome.id_for(t) for t in outcomes]
+    assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [
+        Outcome.id_for("fraud_detection", t) for t in outcomes
+    ]
     # Nobody listens on the gateway's port: counted per payment, never waited for.
     assert metric(settings, 'dojo_world_gateway_answers_total{outcome="unreachable"}') == len(transactions)
 
@@ -339,7 +341,9 @@ def test_the_cursor_waits_for_every_append(
     clock.set_speed(0)
     wait_until(lambda: health(settings)["state"] == "paused", 60, "it has caught up")
     _, outcomes = expected(open_world(settings), start, emitted_until(redis_server))
-    assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [Outcome.id_for(t) for t in outcomes]
+    assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [
+        Outcome.id_for("fraud_detection", t) for t in outcomes
+    ]
 
 
 def test_another_seed_stops_the_process_with_the_reason(

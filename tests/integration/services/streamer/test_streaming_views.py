@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Stream, Transaction
 from feature_repo import catalog
@@ -81,8 +82,8 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[StreamingView]:
 
 def streamer(redis: Redis, views: Sequence[StreamingView], push: Kept) -> tuple[Streamer, RedisEventLog]:
     log = RedisEventLog(redis, 100_000)
-    metrics = StreamerMetrics(CollectorRegistry())
-    return Streamer(Stream.TRANSACTIONS, views, log, redis, RedisWindows(redis), push, metrics, lambda: None), log
+    metrics, dead_letters = StreamerMetrics(CollectorRegistry()), DeadLetters(redis, "streamer")
+    return Streamer(Stream.TRANSACTIONS, views, log, dead_letters, RedisWindows(redis), push, metrics, lambda: None), log
 
 
 def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
