@@ -81,7 +81,7 @@ def test_values_that_do_not_fit_together_are_refused_at_their_section(
 
 def test_a_lake_that_is_deleted_before_a_window_is_full_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, VALID.replace("retention: 365d", "retention: 30d"))
-    assert "data.retention (30d) must not be shorter than training.window (90d)" in message
+    assert "data.retention (30d) must not be shorter than training.window and label.delay.maximum together (97d)" in message
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
