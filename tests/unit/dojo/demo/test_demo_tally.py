@@ -7,7 +7,7 @@ import pytest
 
 from dojo.core.events.types import Outcome, Prediction
 from dojo.demo.showing.tally import Tally
-from dojo.stats.scores.classification import MINIMUM_FRAUDS
+from dojo.stats.scores.classification import MINIMUM_POSITIVES
 
 NOW = datetime(2018, 6, 1, tzinfo=UTC)
 
@@ -81,7 +81,7 @@ def test_outcomes_of_payments_that_were_never_predicted_do_not_count() -> None:
 
 def test_rates_and_pr_auc_say_insufficient_data_until_there_are_enough_frauds() -> None:
     tally = Tally()
-    for i in range(MINIMUM_FRAUDS - 1):
+    for i in range(MINIMUM_POSITIVES - 1):
         tally.add_prediction(prediction(f"fraud{i}", 0.9, flagged=True))
         tally.add_outcome(outcome(f"fraud{i}", 1))
     tally.add_prediction(prediction("fine", 0.1, flagged=False))
