@@ -76,6 +76,7 @@ class Service(ABC):
         self._state, self._reason = "starting", ""
         self._faults: dict[str, tuple[str, bool]] = {}  # part of the round -> reason, healthy
         self._failing = False  # this round
+        self._paused: dict[str, float] = {}  # part -> the monotonic time of its next try
         self._failures = 0  # rounds in a row
         self._busy_since: float | None = None
         self._specs_in_use: SpecsInUse | None = None
@@ -107,9 +108,17 @@ class Service(ABC):
         """Show what a part of the round lacks, though it went well. Call it after the part."""
         self._faults.setdefault(part, (reason, True))
 
+    def due(self, part: str) -> bool:
+        """Whether a part that failed with a pause may be tried again."""
+        return time.monotonic() >= self._paused.get(part, 0.0)
+
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Guard a part of the round: its failure must not stop the others. The whole is part ""."""
+    def part(self, name: str, pause: float = 0.0) -> Iterator[None]:
+        """Guard a part of the round: its failure must not stop the others. The whole is part "".
+
+        Args:
+            pause: Wall seconds until a failed part is `due` again. Then the rounds go on at their pace.
+        """
         try:
             yield
         except SettingsError:
@@ -122,7 +131,11 @@ class Service(ABC):
             reason = f"{cause.name}: {type(error).__name__}: {error}" if unnamed else f"{cause.name}: {error}"
             # A lasting fault must not fill the disk with tracebacks.
             news = self._faults.get(name) != (reason, cause.healthy)
-            self._faults[name], self._failing = (reason, cause.healthy), True
+            self._faults[name] = reason, cause.healthy
+            if pause:
+                self._paused[name] = time.monotonic() + pause
+            else:
+                self._failing = True
             _log.warning("round failed, it is repeated", part=name, reason=reason, exc_info=unnamed and news)
             self.failed(cause.name.lower(), name)
         else:

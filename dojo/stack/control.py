@@ -36,6 +36,10 @@ class StackError(RuntimeError):
         self.log_tail = log_tail or []
 
 
+class NotRunningError(StackError):
+    """The stack has no such process."""
+
+
 class PortsTakenError(StackError):
     """Other programs have ports that the stack needs."""
 
@@ -127,7 +131,8 @@ def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bo
         Whether it had to be killed.
 
     Raises:
-        StackError: The stack does not run it, or it takes longer than `timeout` seconds.
+        NotRunningError: The stack does not run it.
+        StackError: It dies again and again, or takes longer than `timeout` seconds.
     """
     before = _process(home, name)
     killed = bool(end([before.id], before.grace_seconds)) if before.id is not None else False
@@ -145,7 +150,7 @@ def _process(home: Path, name: str) -> ProcessStatus:
     status = running(home)
     found = next((process for process in status.processes if process.name == name), None) if status else None
     if found is None:
-        raise StackError(f"{name} does not run here", name)
+        raise NotRunningError(f"{name} does not run here", name)
     return found
 
 

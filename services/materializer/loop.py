@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -25,8 +24,8 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.5  # wall time; 20 world minutes at demo speed, against hours of publishing delay
 
-# Wall seconds after a failed deletion until the next try. Features do not wait for it, and a day's deletion is in no hurry.
-RETENTION_RETRY_SECONDS = 300.0
+# The part of a round that deletes. Wall seconds until a failed deletion is tried again: it is in no hurry, and features do not wait.
+RETENTION, RETENTION_PAUSE = "retention", 300.0
 
 
 def publishable(now: datetime, recorded: datetime) -> datetime:
@@ -83,7 +82,6 @@ class MaterializerService(Service):
         self._clock, self._redis, self._recorded = clock, redis, recorded
         self._materialize, self._measure_skew, self._retain = materialize, measure_skew, retain
         self._metrics = metrics
-        self._retain_at = 0.0  # of the monotonic clock
         self._runs = 0
         self._last: Materialization | None = None
 
@@ -95,21 +93,11 @@ class MaterializerService(Service):
         return POLL_SECONDS
 
     def failed(self, cause: str, part: str) -> None:
-        self._metrics.errors.inc()
+        (self._metrics.retention_failures if part == RETENTION else self._metrics.errors).inc()
 
     def details(self) -> Mapping[str, object]:
         last = {"as_of": self._last.as_of, "seconds": self._last.seconds} if self._last else {}
         return {"runs": self._runs, **last}
-
-    def _delete_expired(self, now: datetime) -> None:
-        if time.monotonic() < self._retain_at:
-            return
-        try:
-            self._retain(now)
-        except Exception:  # beside the loop's own work: log, count, go on
-            self._metrics.retention_failures.inc()
-            self._retain_at = time.monotonic() + RETENTION_RETRY_SECONDS
-            log.warning("what is kept too long was not deleted, it will be tried again", exc_info=True)
 
     def _look(self) -> str:
         """Materialise if it is due. Returns what it waits for next."""
@@ -123,7 +111,9 @@ class MaterializerService(Service):
         if stopped is None and any(is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS):
             self._run(as_of)
         self._measure_skew(as_of)
-        self._delete_expired(now)
+        if self.due(RETENTION):
+            with self.part(RETENTION, RETENTION_PAUSE):
+                self._retain(now)
         for view in read_freshness(self._redis, self._clock.now()):
             if view.age is not None:
                 self._metrics.age.labels(view.view).set(view.age.total_seconds())

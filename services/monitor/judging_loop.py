@@ -17,13 +17,14 @@ from dojo.core.state.freshness import read_freshness
 from dojo.core.state.skew import latest_skew
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
-from services.monitor.checks.label_checks import days_due, labels_due, labels_missing
+from services.monitor.checks.label_checks import days_due, missing_by_day
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, MonitorMemory, Store
 from services.monitor.counting.windows import LENGTH, Kind, floor
 from services.monitor.judging.due import due_windows, silent_windows
 from services.monitor.judging.records import Judged, MonitorRecords, WindowKey, judgement
 from services.monitor.judging.severity import LOOK_BACK, MeasuredBefore, WindowUnderTest, judge_window
+from services.monitor.judging.traffic import answered, most_traffic, with_traffic
 from services.monitor.judging.verdicts import VerdictWindow, make_verdict
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
@@ -124,11 +125,11 @@ class Judging:
             complete = floor(day - spec.label.delay.maximum, "day")
             # Only of a world that was watched by then.
             watched = [key for key in known.profiles if key[0] == model]
-            if spot in self._judged or not any(_answered(known, key, at, spec) for key in watched for at in (day, complete)):
+            if spot in self._judged or not any(answered(known, key, at, spec) for key in watched for at in (day, complete)):
                 continue
             biased = labelled.early_labels_are_biased(self._lake, spec, day + LENGTH["day"])
             newest = complete if biased else day
-            versions = [key for key in watched if _answered(known, key, newest, spec)]
+            versions = [key for key in watched if answered(known, key, newest, spec)]
             profiles = {key[1]: known.profiles[key] for key in versions}
             read = labelled.read(self._lake, spec, profiles, newest + LENGTH["day"], day + LENGTH["day"])
             done = []
@@ -153,7 +154,7 @@ class Judging:
         for model, spec in self._specs.items():
             serving = self._serving.of(model)
             self._gauges.roles(model, None if model in self._serving.away else serving)
-            version = serving.version if serving is not None else _most_traffic(known, model)
+            version = serving.version if serving is not None else most_traffic(known, model)
             fresh = present.feature_freshness(recorded, self._views[model], spec, now)
             age = present.model_freshness(serving.trained_as_of if serving is not None else None, spec, now)
             hour = floor(now, "hour")
@@ -209,7 +210,7 @@ class Judging:
             earlier = [known.labels(spec.name, kind, start - LENGTH[kind] * back) for back in range(LOOK_BACK[kind], 0, -1)]
             enough = [window for window in earlier if window.rows >= spec.drift.minimum_rows]
             history = [present.label_delay(window, spec) for window in (*enough[-rule.of :], labels)]
-            version = _most_traffic(known, spec.name)
+            version = most_traffic(known, spec.name)
             done = self._judge(spec, version, "label_delay", kind, start, now, history, labels.rows, rule)
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
@@ -221,25 +222,21 @@ class Judging:
         if self._due_looked.get(spec.name) == hour:
             return 0
         self._due_looked[spec.name] = hour
-        model, rule, back, length = spec.name, spec.drift.daily, days_due(spec.label.delay), LENGTH["day"]
+        model, rule, length = spec.name, spec.drift.daily, LENGTH["day"]
         last = floor(now - spec.drift.lateness, "day") - length
-        days = [last - length * age for age in range(LOOK_BACK["day"] + rule.of)]  # newest first
-        answers = [
-            sum(known.rows(key, "day", last - length * age) for key in known.versions(model)) for age in range(len(days) + back)
-        ]
-        found = [
-            labels_missing(known.labels(model, "day", day).rows, labels_due(answers[age : age + back], spec.label.delay), spec)
-            for age, day in enumerate(days)
-        ]
+        judged = LOOK_BACK["day"] + rule.of
+        days = [last - length * age for age in range(judged + days_due(spec.label.delay))]  # newest first
+        answers = [sum(known.rows(key, "day", day) for key in known.versions(model)) for day in days]
+        found = missing_by_day([known.labels(model, "day", day).rows for day in days[:judged]], answers, spec)
         count = 0
         for age in range(LOOK_BACK["day"] - 1, -1, -1):
             labels, spot = found[age]["labels"], (model, DUE, "day", days[age])
-            before = (model, DUE, "day", days[age + 1])
+            day_before = (model, DUE, "day", days[age + 1])
             # A day on which too little is due is told once labels were judged: the last verdict must not stand for it.
-            if self._judged.get(spot) == labels.rows or (labels.value is None and before not in self._judged):
+            if self._judged.get(spot) == labels.rows or (labels.value is None and day_before not in self._judged):
                 continue
-            history = [found[before] for before in range(age + rule.of - 1, age - 1, -1)]
-            version = _most_traffic(known, model)
+            history = found[age : age + rule.of][::-1]
+            version = most_traffic(known, model)
             done = self._judge(spec, version, "labels_missing", "day", days[age], now, history, labels.rows, rule)
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
@@ -304,36 +301,6 @@ class Judging:
         self._memory.trim(now - timedelta(days=30))
 
 
-def _answered(known: MonitorMemory, key: Key, day: datetime, spec: ModelSpec) -> bool:
-    """Whether a version answered within the performance window that ends with a day."""
-    days = round(spec.drift.performance.window / LENGTH["day"])
-    return any(known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days))
-
-
-def with_traffic(known: MonitorMemory, versions: Sequence[Key], day: datetime) -> set[Key]:
-    """Those that answered on the newest day, up to `day`, on which any of them did."""
-    newest = max(
-        (
-            floor(start, "day")
-            for key in versions
-            for start in (*known.hours.get(key, {}), *known.days.get(key, {}))
-            if start < day + LENGTH["day"]
-        ),
-        default=day,
-    )
-    return {key for key in versions if known.rows(key, "day", newest) > 0}
-
-
 def _why_nothing(measured: Measurements) -> str:
     """Why a check has no value, in the words of its first subject."""
     return next((m.note for m in measured.values() if m.note), "nothing was measured")
-
-
-def _most_traffic(known: MonitorMemory, model: str) -> str:
-    """The version with most answers of the hours that are kept, "" without any."""
-    rows = {
-        key[1]: sum(window.rows for window in hours.values())
-        for key, hours in known.hours.items()
-        if key[0] == model and key[1] != NO_VERSION
-    }
-    return max(rows, key=lambda version: rows[version], default="")

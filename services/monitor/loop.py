@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 from dojo.core.events.log import EventLog
 from dojo.core.service import REDIS, Cause, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
+from services.monitor.counting.closing import close_hours
 from services.monitor.counting.consumer import STREAMS, Consumer
-from services.monitor.counting.state import GROUP, MonitorMemory, NotOwnerError, Store, close_hours
+from services.monitor.counting.state import GROUP, MonitorMemory, NotOwnerError, Store
 from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions

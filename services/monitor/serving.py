@@ -40,8 +40,8 @@ class ServingVersions:
         away: The models about which the registry did not answer.
     """
 
-    def __init__(self, registry: ModelRegistry, routes: RouteTable) -> None:
-        self._registry, self._routes = registry, routes
+    def __init__(self, registry: ModelRegistry, routes: RouteTable, ask_seconds: float = ASK_SECONDS) -> None:
+        self._registry, self._routes, self._ask_seconds = registry, routes, ask_seconds
         self._known: dict[str, ServingVersion | None] = {}
         self._ask_at: dict[str, float] = {}
         self.away: set[str] = set()
@@ -55,7 +55,7 @@ class ServingVersions:
                 self.away.add(model)
             else:
                 self.away.discard(model)
-            self._ask_at[model] = time.monotonic() + (RETRY_SECONDS if model in self.away else ASK_SECONDS)
+            self._ask_at[model] = time.monotonic() + (RETRY_SECONDS if model in self.away else self._ask_seconds)
         return self._known.get(model)
 
     def _ask(self, model: str) -> ServingVersion | None:

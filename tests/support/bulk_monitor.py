@@ -24,8 +24,9 @@ from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
 from feature_repo.views import PUBLISH_DELAY
+from services.monitor.counting.closing import close_hours
 from services.monitor.counting.profiles import Profiles
-from services.monitor.counting.state import MonitorMemory, Store, close_hours
+from services.monitor.counting.state import MonitorMemory, Store
 from services.monitor.counting.windows import CountedWindow, LabelWindow
 from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging

@@ -89,7 +89,7 @@ def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROC
     Example: dojo restart monitor
     """
     from dojo.cli.stack.commands import CONTAINERS
-    from dojo.stack.control import StackError
+    from dojo.stack.control import NotRunningError, StackError
     from dojo.stack.control import restart as restart_process
 
     with CommandContext() as here:
@@ -99,7 +99,7 @@ def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROC
     try:
         killed = restart_process(settings.home, name)
     except StackError as error:
-        raise fail(str(error), f"dojo status, dojo logs {name}", 2 if "does not run" in str(error) else 1) from error
+        raise fail(str(error), f"dojo status, dojo logs {name}", 2 if isinstance(error, NotRunningError) else 1) from error
     if as_json:
         print_json({"process": name, "killed": killed})
     else:

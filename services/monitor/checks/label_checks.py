@@ -44,6 +44,18 @@ def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measu
     return {subject: Measured(subject, max(0.0, 1 - arrived / due), levels, arrived, noise, note)}
 
 
+def missing_by_day(arrived: Sequence[int], answers: Sequence[int], spec: ModelSpec) -> list[dict[str, Measured]]:
+    """`labels_missing` of each day.
+
+    Args:
+        arrived: Labels of each day, newest first.
+        answers: Answers of the same days, and of the `days_due` before them.
+    """
+    back = days_due(spec.label.delay)
+    due = (labels_due(answers[age : age + back], spec.label.delay) for age in range(len(arrived)))
+    return [labels_missing(rows, expected, spec) for rows, expected in zip(arrived, due, strict=True)]
+
+
 def _arrived(delay: LabelDelay, age: timedelta) -> float:
     """The share of labels that arrive within `age`."""
     if age <= timedelta(0):

@@ -15,7 +15,6 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.routes import RouteTable, route_key
-from services.monitor import serving as module
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
@@ -101,11 +100,8 @@ def test_without_a_route_the_champion_serves_and_an_unreadable_route_stops_nothi
         assert (found.version, found.trained_as_of, found.disagreement) == (roles.versions[1], NEW, "")
 
 
-def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_judged(
-    roles: Roles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ASK_SECONDS", 0.0)
-    serving = roles.serving()
+def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_judged(roles: Roles) -> None:
+    serving = ServingVersions(roles.registry, roles.routes, ask_seconds=0.0)
     known = serving.of(roles.model)
     serving._registry = ModelRegistry("http://127.0.0.1:9", timeout_seconds=1, retries=0)
     assert serving.of(roles.model) == known

@@ -127,6 +127,21 @@ def test_a_part_that_fails_stops_no_other_and_is_named(service: Tried) -> None:
     assert service.health() == (True, {"state": "working", "reason": "slowly", "seen": 3})
 
 
+def test_a_part_with_a_pause_slows_no_round_is_named_and_waits_for_itself(service: Tried) -> None:
+    with service.part("later", pause=60.0):
+        raise AWAY
+    assert service.turn(STOP) == 9.0, "the rounds go on at their pace"
+    assert service.counted == [("redis", "later")]
+    assert service.health()[1]["faults"] == {"later": "Redis: nobody there"}
+    assert not service.due("later")
+    with service.part("soon", pause=1e-9):
+        raise AWAY
+    assert service.due("soon")
+    with service.part("soon", pause=1e-9):
+        pass
+    assert "soon" not in service.health()[1]["faults"]  # type: ignore[operator]
+
+
 def test_one_unforeseen_part_makes_the_process_unhealthy(service: Tried) -> None:
     service.raises = {"a": AWAY, "b": ValueError("odd")}
     service.turn(STOP)

@@ -12,7 +12,7 @@ from dojo.core.judging.drift import Severity
 from dojo.core.spec.load import load_spec
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow
-from services.monitor.judging_loop import with_traffic
+from services.monitor.judging.traffic import with_traffic
 from services.monitor.metrics import LEVELS, MonitorMetrics
 from services.monitor.showing.gauges import Gauges
 
