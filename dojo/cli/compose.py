@@ -50,8 +50,6 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
     """
     compose = ["docker", "compose", "--file", str(COMPOSE_FILE)]
     name, *rest = arguments or ["--help"]
-    if name == "restart" and not [word for word in rest if not word.startswith("-")]:
-        raise typer.BadParameter("restart needs a process: dojo --context compose restart gateway")
     if name in _DOCKERS_OWN:
         own = ["--volumes" if argument == PURGE else argument for argument in rest if argument not in YES]
         return [*compose, *_DOCKERS_OWN[name], *(part for word in own for part in _CONTAINERS.get(word, (word,)))]
@@ -74,6 +72,8 @@ def run(context: str, arguments: Sequence[str]) -> NoReturn:
         raise fail("docker-compose.yml is not here: the context compose needs the checkout", "run it from there, by `make`", 2)
     if shutil.which("docker") is None:
         raise fail("docker is not installed", "https://docs.docker.com/get-docker/, or dojo without --context", 2)
+    if arguments[:1] == ["restart"] and not [word for word in arguments[1:] if not word.startswith("-")]:
+        raise fail("restart needs a process: every container would be restarted", "dojo --context compose restart gateway", 2)
     if arguments[:1] == ["down"] and PURGE in arguments and not set(YES) & set(arguments):
         typer.confirm("Delete the containers' volumes with events, lake, models and features?", abort=True)
     command = compose_command(arguments, sys.stdin.isatty() and sys.stdout.isatty())

@@ -74,6 +74,15 @@ def test_every_broken_feature_is_named_at_once() -> None:
     assert [fault.split(":")[0] for fault in faults(broken, champion())] == ["merchant_risk_7d", "amount"]
 
 
+def test_a_view_that_the_champion_did_not_read_has_no_past_to_be_held_to() -> None:
+    view = catalog.VIEWS["customer_activity"]
+    empty = examples(2).with_columns(pl.lit(0.0).alias(feature.name) for feature in view.features)
+    assert len(faults(empty, champion())) == 1
+    past = champion()
+    missing = {name: share for name, share in past.missing.items() if name != view.name}
+    require_sound_features(empty, SPEC, msgspec.structs.replace(past, missing=missing))
+
+
 def test_a_view_without_values_is_refused() -> None:
     view = catalog.VIEWS["customer_activity"]  # none of its values is an input itself
     unknown = (pl.int_range(pl.len()) % 2 == 0).alias("unknown")

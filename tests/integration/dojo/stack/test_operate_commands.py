@@ -43,7 +43,8 @@ def test_metrics_are_those_of_the_process_cut_down_to_a_text() -> None:
 def test_an_absent_process_is_a_failure_and_an_unknown_one_a_wrong_call() -> None:
     absent = dojo("metrics", "gateway", DOJO_GATEWAY_PORT=str(free_port()))
     assert (absent.exit_code, "gateway does not answer" in absent.stderr) == (1, True)
-    assert dojo("metrics", "nobody").exit_code == 2
+    for name in ("nobody", "redis", "mlflow"):
+        assert dojo("metrics", name).exit_code == 2, "it measures nothing"
 
 
 def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisServer) -> None:
@@ -64,6 +65,10 @@ def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisSe
         refused = ask(*words)
         assert (refused.exit_code, "may change something" in refused.stderr) == (2, True), words
     assert client.llen("letters") == 2
+    wrong = ask("xinfo", "groups", "letters")
+    assert (wrong.exit_code, "WRONGTYPE" in wrong.stderr) == (2, True), "Redis did answer"
+    away = dojo("redis", "--online", "info", DOJO_REDIS_URL=redis_server.url, DOJO_ONLINE_STORE_URL="redis://127.0.0.1:9/0")
+    assert (away.exit_code, "127.0.0.1:9" in away.stderr) == (1, True), "the one that was asked is named"
 
 
 @pytest.fixture

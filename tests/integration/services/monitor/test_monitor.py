@@ -396,6 +396,12 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
     assert watch.gauge("labels_missing", "day") == LEVELS["critical"]
     assert [verdict.severity for verdict in watch.told("labels_missing")][-1] == "critical"
 
+    for number in range(12, 24):  # nobody asks any more, so in the end nothing is due
+        watch.look(START + day * (number + 1) + timedelta(minutes=45))
+    silent = watch.verdict("labels_missing", "day")
+    assert silent.severity == "insufficient_data", "the last verdict does not stand for days without any label due"
+    assert silent.since is not None, "the trouble goes on until labels are seen again"
+
 
 def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
     watch.hours(8, 9)
