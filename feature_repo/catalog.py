@@ -22,7 +22,8 @@ from typing import TypeVar
 
 from dojo.core.settings import SettingsError
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec, SpecError
+from dojo.core.spec.read import SpecError
+from dojo.core.spec.schema import ModelSpec
 from feature_repo import shop
 from feature_repo.services import FeatureService, RequestFeatures
 from feature_repo.views import MOMENT_UNIT, PUBLISH_DELAY, BatchView, EventSource, Feature, StreamingView, View

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry, Version
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from pipelines.release.mlflow_run import RECORD_PATH, reproducibility_record
 from pipelines.release.provenance import current_code
 from pipelines.training import steps

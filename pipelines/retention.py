@@ -21,7 +21,7 @@ from dojo.core.lake import Lake, utc_date
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
 from pipelines.features import offline
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest

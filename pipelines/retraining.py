@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import FOLLOWS
 from dojo.core.settings import Settings
-from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.spec.read import SpecError
+from dojo.core.tasks.specs import load_spec
 from pipelines import tasks
 from pipelines.release.notices import RetrainingNotices
 from pipelines.training.job import Job

@@ -28,8 +28,9 @@ from dojo.core.registry.bundle import MODEL_FILE, CorruptBundleError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
-from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.spec.read import SpecError
 from dojo.core.state.atomic import ConflictError
+from dojo.core.tasks.specs import load_spec
 from pipelines.gate import decide as gate
 from pipelines.gate.champion import champion_profile
 from pipelines.release import mlflow_run as log
@@ -122,15 +123,16 @@ def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str
 
 
 def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, pr_auc."""
+    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, and the primary metric by its name."""
     registry = ModelRegistry(settings.mlflow)
     logged = find_run(registry, job.model, job.key)
+    primary = load_spec(settings.models_dir / f"{job.model}.yaml").gate.primary_metric
     if job.gate and logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
-        return {"run_id": logged.info.run_id, "pr_auc": logged.data.metrics["pr_auc"]}
+        return {"run_id": logged.info.run_id, primary: logged.data.metrics[primary]}
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
     steps.evaluate_step(run)
     run_id = log.log_run(run, registry, JobTags(job.key, job.reason, job.who, job.dry_run))
-    return {"run_id": run_id, "pr_auc": steps.read_evaluation(run.workspace).metrics["pr_auc"]}
+    return {"run_id": run_id, primary: steps.read_evaluation(run.workspace).metrics[primary]}
 
 
 def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

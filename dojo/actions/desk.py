@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dojo.core.registry.promotion import Change, RoleChanges
     from dojo.core.registry.versions import ModelRegistry
     from dojo.core.settings import Settings
-    from dojo.core.spec.load import ModelSpec
+    from dojo.core.spec.schema import ModelSpec
     from dojo.core.state.audit import AuditTrail
     from dojo.core.state.clock import RedisWorldClock
     from dojo.core.state.rollouts import Rollouts
@@ -97,7 +97,7 @@ class Desk:
 
     def spec(self, model: str) -> ModelSpec:
         """Raises UnknownModelError, SpecError."""
-        from dojo.core.spec.load import load_spec
+        from dojo.core.tasks.specs import load_spec
 
         return load_spec(self.settings.models_dir / f"{self.require_model(model)}.yaml")
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dojo.actions.desk import Desk, reason
 from dojo.actions.errors import WrongCallError
 from dojo.core.spec.compare import SHOWN, FieldChange, spec_hash
-from dojo.core.spec.load import ModelSpec, load_specs
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
+from dojo.core.tasks.specs import load_specs
 from feature_repo import catalog
 
 Changes = dict[str, dict[str, FieldChange]]
@@ -64,7 +65,9 @@ def _what_the_world_cannot_follow(desk: Desk, specs: Mapping[str, ModelSpec], fo
     if new and len(new) < len(specs):
         return f"{new[0]} is a new model"
     paths = (f"{name}: {path}" for name, changed in found.items() for path in changed)
-    return next((path for path in paths if path.partition(": ")[2].startswith(("label.delay", "label.event"))), "")
+    return next(
+        (path for path in paths if path.partition(": ")[2].startswith(("label.delay", "label.event", "label.truth"))), ""
+    )
 
 
 def _differences(desk: Desk, specs: Mapping[str, ModelSpec]) -> Changes:

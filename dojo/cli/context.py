@@ -61,7 +61,7 @@ class CommandContext(Desk):
         from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
         from dojo.core.registry.promotion import TrafficElsewhereError
         from dojo.core.settings import SettingsError
-        from dojo.core.spec.load import SpecError
+        from dojo.core.spec.read import SpecError
         from dojo.core.state import rollouts
         from dojo.core.state.atomic import ConflictError
         from dojo.core.state.clock import ClockNotSetError

@@ -22,8 +22,8 @@ from redis.exceptions import RedisError
 
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import SpecError
+from dojo.core.spec.read import SpecError
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.telemetry import HealthServer, Post, configure_logging
 

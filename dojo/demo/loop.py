@@ -112,8 +112,8 @@ def _evaluated(work: Work) -> str:
         return f"{work.state}: {work.answer.get('error', 'no reason given')}"
     answer = work.answer
     figures = (
-        f", PR-AUC {answer['comparable_pr_auc']:.3f} against {answer['holdout_pr_auc']:.3f} on its own holdout"
-        if answer.get("comparable_pr_auc") is not None and answer.get("holdout_pr_auc") is not None
+        f", {answer['metric']} {answer['comparable']:.3f} against {answer['promised']:.3f} on its own holdout"
+        if answer.get("comparable") is not None
         else ""
     )
     return f"{answer.get('verdict')}{figures}"

@@ -19,8 +19,9 @@ from redis.exceptions import RedisError
 
 import dojo
 from dojo.core.settings import Settings
-from dojo.core.spec.load import SpecError, load_specs
+from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import wall_now
+from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
 from feature_repo.catalog import agreed
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from dojo.core.events.types import Stream
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.stats.scores.classification import entity_precision_at_k, pr_auc, roc_auc
 from feature_repo import catalog
 from pipelines.backtest.protocol import (
@@ -83,9 +83,9 @@ def backtest(
 
     progress("train", 0.0)
     features = catalog.SERVICES[spec.feature_service].features
-    learned = part("train", rows, features, _midnight(period.start), _midnight(period.train_end))
-    judged = part("test", rows, features, _midnight(period.test_start), _midnight(period.test_end))
-    fitted = fit(learned, None, spec.training.estimator, spec.training.seed)
+    learned = part("train", rows, features, spec, _midnight(period.start), _midnight(period.train_end))
+    judged = part("test", rows, features, spec, _midnight(period.test_start), _midnight(period.test_end))
+    fitted = fit(learned, None, spec)
     scores = fitted.score(judged.inputs)
     in_order = test.sort("time", "transaction_id")  # the order of `judged`
     return Backtest(

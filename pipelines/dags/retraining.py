@@ -28,7 +28,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dojo.core.judging.gate.decision import FOLLOWS
 from dojo.core.settings import load_settings
-from dojo.core.spec.load import ModelSpec, load_specs
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import load_specs
 from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
 from pipelines.training.job import RUN_TIMEOUT
 

@@ -11,7 +11,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from pipelines.drift_report.rows import EmptyWindowError, NoReferenceError, reference_side, window_side
 from pipelines.release.tracking import tracking_client, tracking_errors
 

@@ -11,6 +11,7 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.performance import outcomes_of
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import Entry
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
@@ -20,8 +21,12 @@ from dojo.core.state.routes import (
     pick,
     position,
 )
+from feature_repo.catalog import recorded_requests
 
 SPLITS = ("ab", "canary")
+
+# The column of recorded events that says what a request is about in euros.
+STAKES = "amount"
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,17 +84,16 @@ def _route(entry: Entry) -> Route:
     return msgspec.convert(entry.after, Route)
 
 
-def requests(lake: Lake, experiment: Experiment, entity: str) -> pl.DataFrame:
+def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFrame:
     """Every request of an experiment, once (its latest answer).
 
-    Args:
-        entity: whose key decided on the arm (the first of the spec's entities).
-
     Returns:
-        entity: its key. arm: the one that the route chose. assigned: whether that is the arm that the salt gives the entity (a caller
-        who asks for a version by name gets it all the same). stood_in: another version answered for the arm.
-        flagged. label: 1 fraud, 0 legitimate, null until known. amount: euro, null when the payment is not in the lake.
+        entity: key of the spec's first entity, which decided on the arm. arm: the one that the route chose. assigned: whether that is the
+        arm that the salt gives the entity (a caller who asks for a version by name gets it all the same). stood_in: another version
+        answered for the arm. world_time, score, flagged. label: null until known. stakes: euro (STAKES), null where the recorded
+        events do not say it.
     """
+    entity, recorded = spec.entities[0], recorded_requests(spec.feature_service)
     # Not by world time: a prediction carries the gateway's, which has no fixed place beside a route's.
     predictions = (
         lake.scan(Stream.PREDICTIONS)
@@ -98,6 +102,8 @@ def requests(lake: Lake, experiment: Experiment, entity: str) -> pl.DataFrame:
             "request_id",
             "wall_time",
             "arm",
+            "world_time",
+            "score",
             "flagged",
             pl.col("entity_keys").str.json_path_match(f"$.{entity}").alias("entity"),
             pl.col("degraded").list.contains("arm_failed").alias("stood_in"),
@@ -107,10 +113,11 @@ def requests(lake: Lake, experiment: Experiment, entity: str) -> pl.DataFrame:
         .drop("wall_time")
     )
     outcomes = outcomes_of(lake, experiment.model).select("request_id", "label").unique("request_id")
-    payments = lake.scan(Stream.TRANSACTIONS).select("transaction_id", "amount").unique("transaction_id")
+    stakes = pl.col(STAKES) if STAKES in recorded.columns else pl.lit(None, dtype=pl.Float64)
+    events = lake.scan(recorded.stream).select(recorded.key, stakes=stakes).unique(recorded.key)
     rows = (
         predictions.join(outcomes, on="request_id", how="left")
-        .join(payments, left_on="request_id", right_on="transaction_id", how="left")
+        .join(events, left_on="request_id", right_on=recorded.key, how="left")
         .collect()
     )
     keys = rows["entity"].unique().drop_nulls().to_list()
@@ -119,5 +126,5 @@ def requests(lake: Lake, experiment: Experiment, entity: str) -> pl.DataFrame:
     return (
         rows.join(given, on="entity", how="left")
         .with_columns((pl.col("arm") == pl.col("given")).fill_null(False).alias("assigned"))
-        .select("entity", "arm", "assigned", "stood_in", "flagged", "label", "amount")
+        .select("entity", "arm", "assigned", "stood_in", "world_time", "score", "flagged", "label", "stakes")
     )

@@ -7,18 +7,21 @@ arm: that is what callers of that arm got.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from dojo.core.performance import MINIMUM_NEGATIVES
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered, Quantity
+from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
-from dojo.stats.scores.classification import MINIMUM_POSITIVES
 from pipelines.experiments.assignment import Experiment
 
-CONFIDENCE = 0.95  # of each interval by itself; the catch rate is the one to decide by
+CONFIDENCE = 0.95  # of each interval by itself
 
 # The usual threshold of this check: it is made on every report of every experiment, and a false alarm throws an experiment away.
 MISMATCH_P_VALUE = 0.001
@@ -34,11 +37,16 @@ EffectVerdict = Literal["higher", "lower", "no difference shown"]
 
 
 class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in one arm. Counts of requests, but for `entities`. Rates are fractions, None where nothing is known.
+    """What happened in one arm.
 
     Attributes:
-        share: planned. stood_in: answered by another version because the arm's own failed.
-        fraud_euro, fraud_euro_caught: of labelled positives, and of those that were flagged.
+        share: Planned.
+        entities: In the arm.
+        requests: Of those entities.
+        stood_in: Requests that another version answered because the arm's own failed.
+        labelled: Requests whose label is known.
+        sums: Quantity -> its sums above and below the line.
+        values: Quantity -> above over below. None where nothing is below.
     """
 
     name: str
@@ -47,15 +55,9 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
     entities: int
     requests: int
     stood_in: int
-    flagged: int
     labelled: int
-    positives: int
-    caught: int
-    false_positives: int
-    catch_rate: float | None
-    false_positive_rate: float | None
-    fraud_euro: float
-    fraud_euro_caught: float
+    sums: dict[str, tuple[float, float]]
+    values: dict[str, float | None]
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,33 +91,30 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     effects: tuple[Effect, ...]
 
 
-def report(experiment: Experiment, requests: pl.DataFrame) -> Report:
+def report(experiment: Experiment, requests: pl.DataFrame, spec: ModelSpec) -> Report:
     """`requests`: as `assignment.requests` gives them."""
     belonging = requests.filter("assigned")
-    arms = [belonging.filter(pl.col("arm") == arm.name) for arm in experiment.arms]
-    champion, challenger = (_result(experiment, at, rows) for at, rows in enumerate(arms))
+    arms = [belonging.filter(pl.col("arm") == arm.name).sort("entity") for arm in experiment.arms]
+    measured = [_quantities(rows, spec) for rows in arms]
+    champion, challenger = (_result(experiment, at, rows, measured[at]) for at, rows in enumerate(arms))
     split = _split(experiment, (champion.entities, challenger.entities), requests)
-    sums = [_by_entity(rows) for rows in arms]
-    positives = f"{MINIMUM_POSITIVES} labelled positives"
-    few_positives = _lacking(positives, champion.positives >= MINIMUM_POSITIVES <= challenger.positives, sums, "positives")
-    effects = (
-        _effect("flag_rate", sums, "flagged", "requests", split, _lacking("requests", True, sums, "requests")),
-        _effect("catch_rate", sums, "caught", "positives", split, few_positives),
-        _effect(
-            "false_positive_rate", sums, "false_positives", "legitimate", split,
-            _lacking(
-                f"{MINIMUM_NEGATIVES:,} labelled legitimate payments",
-                min(int(one["legitimate"].sum()) for one in sums) >= MINIMUM_NEGATIVES, sums, "legitimate",
-            ),
-        ),
-        _effect("fraud_euro_catch_rate", sums, "euro_caught", "euro", split, few_positives, money=True),
-    )  # fmt: skip
+    pairs = zip(*measured, strict=True)
+    effects = tuple(_effect(pair, [rows["entity"] for rows in arms], split) for pair in pairs)
     return Report(experiment=experiment, arms=(champion, challenger), split=split, effects=effects)
 
 
-def _result(experiment: Experiment, at: int, rows: pl.DataFrame) -> ArmResult:
-    one = _by_entity(rows).drop("entity").sum().row(0, named=True)
-    positives, legitimate = int(one["positives"]), int(one["legitimate"])
+def _quantities(rows: pl.DataFrame, spec: ModelSpec) -> tuple[Quantity, ...]:
+    answered = Answered(
+        labels=rows["label"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        scores=rows["score"].to_numpy(),
+        flagged=rows["flagged"].fill_null(False).to_numpy(),
+        times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
+    )
+    return task_of(spec).quantities(answered, rows["stakes"].cast(pl.Float64).fill_null(float("nan")).to_numpy())
+
+
+def _result(experiment: Experiment, at: int, rows: pl.DataFrame, quantities: Sequence[Quantity]) -> ArmResult:
+    sums = {one.name: (float(one.above.sum()), float(one.below.sum())) for one in quantities}
     return ArmResult(
         name=experiment.arms[at].name,
         version=experiment.arms[at].version,
@@ -123,36 +122,9 @@ def _result(experiment: Experiment, at: int, rows: pl.DataFrame) -> ArmResult:
         entities=rows["entity"].n_unique(),
         requests=len(rows),
         stood_in=int(rows["stood_in"].sum()),
-        flagged=int(one["flagged"]),
-        labelled=positives + legitimate,
-        positives=positives,
-        caught=int(one["caught"]),
-        false_positives=int(one["false_positives"]),
-        catch_rate=one["caught"] / positives if positives else None,
-        false_positive_rate=one["false_positives"] / legitimate if legitimate else None,
-        fraud_euro=float(one["euro"]),
-        fraud_euro_caught=float(one["euro_caught"]),
-    )
-
-
-def _by_entity(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sums per entity, in order of their keys."""
-    fraud, legitimate, flagged = pl.col("label") == 1, pl.col("label") == 0, pl.col("flagged")
-    euro = pl.col("amount").fill_null(0.0)
-    return (
-        rows.group_by("entity")
-        .agg(
-            requests=pl.len(),
-            flagged=flagged.sum(),
-            positives=fraud.sum(),
-            caught=(fraud & flagged).sum(),
-            legitimate=legitimate.sum(),
-            false_positives=(legitimate & flagged).sum(),
-            euro=euro.filter(fraud).sum(),
-            euro_caught=euro.filter(fraud & flagged).sum(),
-        )
-        .with_columns(pl.col("requests", "flagged", "positives", "caught", "legitimate", "false_positives").cast(pl.Int64))
-        .sort("entity")
+        labelled=rows["label"].count(),
+        sums=sums,
+        values={name: above / below if below else None for name, (above, below) in sums.items()},
     )
 
 
@@ -171,33 +143,43 @@ def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataF
     return TrafficSplit(p_value=p_value, unassigned=unassigned, fault=fault)
 
 
-def _lacking(needed: str, enough: bool, sums: list[pl.DataFrame], trials: str) -> str:
-    """What a comparison still needs; "" when nothing."""
-    entities = [int((one[trials] > 0).sum()) for one in sums]
-    if enough and min(entities) >= MINIMUM_ENTITIES:
-        return ""
-    found = " and ".join(f"{int(one[trials].sum()):,} ({n:,} entities)" for one, n in zip(sums, entities, strict=True))
-    return f"needs {needed} from {MINIMUM_ENTITIES} entities in each arm, has {found}"
-
-
-def _effect(
-    quantity: str, sums: list[pl.DataFrame], hits: str, trials: str, split: TrafficSplit, lacking: str, money: bool = False
-) -> Effect:
+def _effect(pair: Sequence[Quantity], entities: Sequence[pl.Series], split: TrafficSplit) -> Effect:
+    """A quantity of both arms, the champion's first, with the entity of each request."""
+    quantity = pair[0].name
     if split.fault:
         return Effect(quantity=quantity, status="void", reason=split.fault)
-    if lacking:
+    if lacking := _lacking(pair, entities):
         return Effect(quantity=quantity, status="insufficient_data", reason=lacking)
-    (champion, challenger) = ((one[hits].to_numpy(), one[trials].to_numpy()) for one in sums)
-    if money:
-        if not np.all([champion[1].sum() > 0, challenger[1].sum() > 0]):
-            return Effect(quantity=quantity, status="insufficient_data", reason="the payments' amounts are not in the lake")
-        second, first, difference, low, high = ratio_interval(challenger, champion, CONFIDENCE)
-    else:
+    champion, challenger = (_by_entity(one, keys) for one, keys in zip(pair, entities, strict=True))
+    if pair[0].share:
         rates = clustered_rate(*champion), clustered_rate(*challenger)
         first, second, difference = rates[0].value, rates[1].value, rates[1].value - rates[0].value
         low, high = newcombe_interval(rates[1], rates[0], CONFIDENCE)
+    elif min(champion[1].sum(), challenger[1].sum()) <= 0:
+        return Effect(quantity=quantity, status="insufficient_data", reason=f"nothing says what the {pair[0].of} are about")
+    else:
+        second, first, difference, low, high = ratio_interval(challenger, champion, CONFIDENCE)
     verdict: EffectVerdict = "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
     return Effect(
         quantity=quantity, status="measured", reason="", champion=first, challenger=second,
         difference=difference, low=low, high=high, verdict=verdict,
     )  # fmt: skip
+
+
+def _lacking(pair: Sequence[Quantity], entities: Sequence[pl.Series]) -> str:
+    """What a comparison still needs; "" when nothing."""
+    counted = [int(one.counts.sum()) for one in pair]
+    clusters = [keys.filter(pl.Series(one.counts)).n_unique() for one, keys in zip(pair, entities, strict=True)]
+    needed, of = pair[0].needed, pair[0].of
+    if min(counted) >= needed and min(clusters) >= MINIMUM_ENTITIES:
+        return ""
+    found = " and ".join(f"{count:,} ({n:,} entities)" for count, n in zip(counted, clusters, strict=True))
+    wanted = f"{needed:,} {of}" if needed else of
+    return f"needs {wanted} from {MINIMUM_ENTITIES} entities in each arm, has {found}"
+
+
+def _by_entity(quantity: Quantity, keys: pl.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sums above and below the line per entity, in order of their keys."""
+    _, entity = np.unique(keys.to_numpy(), return_inverse=True)
+    above, below = (np.bincount(entity, weights=sums).astype(np.float64) for sums in (quantity.above, quantity.below))
+    return above, below

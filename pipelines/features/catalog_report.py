@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from feature_repo.catalog import REQUESTS, SERVICES, VIEWS, stored_of, views_of
 from feature_repo.freshness import JudgedView
 from feature_repo.services import RequestFeatures

@@ -1,7 +1,7 @@
 """The gate at work: fetches the champion, has both models score the challenger's holdout, decides, and writes what it found.
 
     gate/decision.json     every number (decision.py)          gate/gate.md, gate/gate.html    for people
-    gate/*.png             both precision-recall curves, and the gains that were drawn
+    gate/*.png             both versions' first curve, and the gains that were drawn
 
 decision.json is written last and at once: where it exists, the rest does too, and the decision is made.
 """
@@ -57,23 +57,21 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> GateDeci
     directory.mkdir(parents=True)
     from pipelines.gate.report import write_report  # Matplotlib: seconds
 
-    judgement, holdout, scores = _judge(run, registry, job, run_id)
-    write_report(judgement, holdout, scores, directory)
+    judgement, holdout, candidates = _judge(run, registry, job, run_id)
+    write_report(judgement, run.spec, holdout, candidates, directory)
     temporary = judgement.decision.write(run.workspace)
     temporary.replace(made)
     return judgement.decision
 
 
-def _judge(
-    run: Run, registry: ModelRegistry, job: str, run_id: str
-) -> tuple[GateJudgement, GateHoldout, dict[str, npt.NDArray[np.floating]]]:
+def _judge(run: Run, registry: ModelRegistry, job: str, run_id: str) -> tuple[GateJudgement, GateHoldout, dict[str, Candidate]]:
     rows = holdout_rows(run)
     holdout = holdout_of(run, rows)
     bundle, scorer = load_bundle(run.workspace / BUNDLE_PATH)
     version = registry.by_alias(run.spec.name, CHAMPION)
     if version is None:
         challenger = _candidate("", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, 0.0)
-        return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": _scores(challenger)}
+        return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": challenger}
     with TemporaryDirectory(dir=run.workspace) as directory:
         downloaded = registry.download(version, Path(directory))
         old_bundle, old_scorer = load_bundle(downloaded, version.tags.bundle_sha256)
@@ -98,8 +96,8 @@ def _judge(
         parameters=changed_parameters(old_bundle.parameters, bundle.parameters),
         training_sets=training_sets,
     )
-    scores = {"champion": _scores(champion), "challenger": _scores(challenger)} if not missing else {}
-    return replace(judgement, decision=decision), holdout, scores
+    candidates = {"champion": champion, "challenger": challenger} if not missing else {}
+    return replace(judgement, decision=decision), holdout, candidates
 
 
 def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
@@ -128,12 +126,13 @@ def holdout_rows(run: Run) -> pl.DataFrame:
 def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
     """What the gate needs of the holdout's rows."""
     segments, segmentation = segments_of(rows, run.spec.drift.segment)
-    keys = [key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities]
+    keys = {entity: key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities}
     return GateHoldout(
         start=run.manifest.end - run.spec.training.holdout,
         end=run.manifest.end,
-        labels=rows["label"].to_numpy().astype(np.int8),
-        clusters={key: rows[key].rank("dense").to_numpy().astype(np.int64) for key in keys},
+        labels=rows["label"].to_numpy().astype(np.float64),
+        times=rows["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+        clusters={entity: rows[key].rank("dense").to_numpy().astype(np.int64) for entity, key in keys.items()},
         segments=segments,
         segmentation=segmentation,
     )
@@ -182,12 +181,8 @@ def _candidate(
         version=version,
         run_id=run_id,
         as_of=bundle.trained_as_of,
-        threshold=bundle.threshold,
+        decision=bundle.decision,
         latency_seconds=seconds,
         size_bytes=(directory / MODEL_FILE).stat().st_size,
         scores=scorer.score(inputs_of(rows, bundle)).astype(np.float64) if can_score else None,
     )
-
-
-def _scores(candidate: Candidate) -> npt.NDArray[np.floating]:
-    return np.empty(0) if candidate.scores is None else candidate.scores

@@ -27,7 +27,7 @@ def changed_training_set(champion: TrainingSet, challenger: TrainingSet) -> Trai
     views = {*champion.missing, *challenger.missing}
     return TrainingSetChange(
         rows=(champion.rows, challenger.rows),
-        positive_rate=(champion.positives / champion.rows, challenger.positives / challenger.rows),
+        label_mean=(champion.label_mean, challenger.label_mean),
         missing={view: (champion.missing.get(view, 0.0), challenger.missing.get(view, 0.0)) for view in sorted(views)},
         psi={
             name: population_stability_index(np.asarray(champion.counts[name]), np.asarray(counts))

@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
+from dojo.core.judging.gate.decision import Contender, GateDecision, Guard, Segment, TrainingSetChange
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of, task_type
+from pipelines.release.plots import curve_plot, gains_plot
 
-from dojo.core.judging.gate.compare import GateHoldout, GateJudgement
-from dojo.core.judging.gate.decision import SHORT_NAMES, Contender, GateDecision, Guard, Segment, TrainingSetChange
-from pipelines.release.model_card import METRIC_NAMES
-from pipelines.release.plots import gains_plot, rival_curves_plot
-
-MARKDOWN_FILE, HTML_FILE = "gate.md", "gate.html"
-CURVES_FILE, GAINS_FILE = "precision_recall.png", "gains.png"
+MARKDOWN_FILE, HTML_FILE, GAINS_FILE = "gate.md", "gate.html", "gains.png"
 
 HEADLINES = {
     "promote": "The challenger wins and goes on to its rollout",
@@ -45,22 +42,25 @@ class Table:
 
 
 def write_report(
-    judgement: GateJudgement, holdout: GateHoldout, scores: Mapping[str, npt.NDArray[np.floating]], directory: Path
+    judgement: GateJudgement, spec: ModelSpec, holdout: GateHoldout, candidates: Mapping[str, Candidate], directory: Path
 ) -> None:
     """Write the plots, gate.md and gate.html into `directory`.
 
     Args:
-        scores: "champion" and "challenger" (what could be scored) -> shape (rows,).
+        candidates: "champion" and "challenger", where both can score the holdout.
     """
-    decision = judgement.decision
+    decision, task = judgement.decision, task_of(spec)
     plots: dict[str, str] = {}
     period = f"{decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d}"
-    if scores:
-        rival_curves_plot(holdout.labels, scores, f"{decision.model}: the holdout, {period}", directory / CURVES_FILE)
-        plots[CURVES_FILE] = "Precision and recall of both on the same holdout"
+    if candidates and not task.part_fault(holdout.labels):
+        curves = [task.curves(holdout.answered(candidate, spec), name)[0] for name, candidate in candidates.items()]
+        file = f"{curves[0].name}.png"
+        curve_plot(curves, f"{decision.model}: {curves[0].title}\non the holdout, {period}", directory / file)
+        plots[file] = f"{curves[0].title.capitalize()} of both on the same holdout"
     if judgement.drawn is not None and decision.low is not None and decision.high is not None:
+        metric = task.metrics[decision.primary_metric].short
         title = f"{decision.model}: gain in {len(judgement.drawn):,} draws"
-        gains_plot(judgement.drawn, (decision.low, decision.high), decision.minimum_gain, title, directory / GAINS_FILE)
+        gains_plot(judgement.drawn, (decision.low, decision.high), decision.minimum_gain, metric, title, directory / GAINS_FILE)
         plots[GAINS_FILE] = "The gain in each bootstrap draw"
     (directory / MARKDOWN_FILE).write_text(markdown(decision, plots))
     images = {
@@ -140,7 +140,7 @@ def facts(decision: GateDecision) -> list[str]:
     found = [
         f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the champion's value",
         f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end excluded): "
-        f"{decision.rows:,} rows, {decision.positives:,} positives",
+        f"{decision.rows:,} rows, {decision.support:,} {task_type(decision.task).support_name}",
         f"champion: version {champion.version}, trained as of {champion.as_of:%Y-%m-%d %H:%M}"
         if champion
         else "champion: none yet",
@@ -149,16 +149,19 @@ def facts(decision: GateDecision) -> list[str]:
         changes = "; ".join(f"{p.name} {p.champion or NOTHING} -> {p.challenger or NOTHING}" for p in decision.parameters)
         found.append(f"not the data alone: training parameters differ from the champion's: {changes}")
     if decision.gain is not None:
-        ways = " and ".join(f"{count:,} values of {column}" for column, count in decision.clusters.items())
-        found.append(f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of {ways}, seed {decision.seed}")
+        ways = ", ".join(f"{entity}: {count:,}" for entity, count in decision.clusters.items())
+        found.append(
+            f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of whole entities ({ways}), seed {decision.seed}"
+        )
     return found
 
 
 def tables(decision: GateDecision) -> list[Table]:
     """What there is to show of a decision."""
     champion, challenger = decision.champion, decision.challenger
+    task = task_type(decision.task)
     if champion is None:
-        rows = [(METRIC_NAMES[name], f"{value:.4f}") for name, value in challenger.metrics.items()]
+        rows = [(task.metrics[name].title, f"{value:.4f}") for name, value in challenger.metrics.items()]
         return [Table("The version on its holdout", ("what", "value"), rows, text_columns=0)]
     beside = [_training_sets(decision.training_sets)] if decision.training_sets else []
     if decision.gain is None:
@@ -171,8 +174,8 @@ def tables(decision: GateDecision) -> list[Table]:
             text_columns=2,
         ),
         Table(
-            f"Segments ({SHORT_NAMES[decision.primary_metric]})",
-            ("segment", "rows", "positives", "champion", "challenger", "gain", "interval"),
+            f"Segments ({task.metrics[decision.primary_metric].short})",
+            ("segment", "rows", task.support_name, "champion", "challenger", "gain", "interval"),
             [_segment(segment) for segment in decision.segments],
             note=decision.segmentation,
             text_columns=0,
@@ -181,7 +184,7 @@ def tables(decision: GateDecision) -> list[Table]:
             "Every figure on the holdout",
             ("what", "champion", "challenger"),
             [
-                (METRIC_NAMES[name], f"{value:.4f}", f"{challenger.metrics[name]:.4f}")
+                (task.metrics[name].title, f"{value:.4f}", f"{challenger.metrics[name]:.4f}")
                 for name, value in champion.metrics.items()
             ],
             text_columns=0,
@@ -195,7 +198,7 @@ def _training_sets(change: TrainingSetChange) -> Table:
     largest = sorted(change.psi.items(), key=lambda item: -item[1])[:SHOWN_FEATURES]
     rows = [
         ("examples", *(f"{rows:,}" for rows in change.rows), NOTHING),
-        ("share of positive labels", *(f"{rate:.3%}" for rate in change.positive_rate), NOTHING),
+        ("mean label", *(f"{mean:.4g}" for mean in change.label_mean), NOTHING),
         *((f"no values: {view}", *(f"{share:.2%}" for share in shares), NOTHING) for view, shares in change.missing.items()),
         *((f"feature {name}", NOTHING, NOTHING, f"{psi:.3f}") for name, psi in largest),
     ]
@@ -206,7 +209,7 @@ def _training_sets(change: TrainingSetChange) -> Table:
 def _primary(decision: GateDecision, champion: Contender, challenger: Contender) -> Row:
     name = decision.primary_metric
     return (
-        f"{METRIC_NAMES[name]}; relative gain", f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
+        f"{task_type(decision.task).metrics[name].title}; relative gain", f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
         f"{decision.gain:+.2%}", f"at least {decision.minimum_gain:+.2%}", decision.verdict,
         f"interval {decision.low:+.2%} to {decision.high:+.2%}",
     )  # fmt: skip
@@ -226,15 +229,15 @@ def _value(guard: Guard, value: float) -> str:
 
 
 def _change(guard: Guard, change: float) -> str:
-    return {"latency": f"{change:.2f} x", "size": f"{change:.2f} x", "calibration": f"{change:+.4f}"}.get(
-        guard.name, f"{change:+.2%}"
-    )
+    if guard.measures.endswith("ratio"):
+        return f"{change:.2f} x"
+    return f"{change:+.4f}" if guard.measures.endswith("absolute rise") else f"{change:+.2%}"
 
 
 def _segment(segment: Segment) -> Row:
     if segment.champion is None or segment.challenger is None or segment.gain is None:
-        return (segment.name, f"{segment.rows:,}", f"{segment.positives:,}", NOTHING, NOTHING, NOTHING, "too few positives")
+        return (segment.name, f"{segment.rows:,}", f"{segment.support:,}", NOTHING, NOTHING, NOTHING, "too few")
     return (
-        segment.name, f"{segment.rows:,}", f"{segment.positives:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
+        segment.name, f"{segment.rows:,}", f"{segment.support:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
         f"{segment.gain:+.2%}", f"{segment.low:+.2%} to {segment.high:+.2%}",
     )  # fmt: skip

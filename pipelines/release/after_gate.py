@@ -11,9 +11,9 @@ from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereEr
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
-from dojo.core.spec.load import load_spec
 from dojo.core.state.rollouts import NoRolloutError, RolloutActiveError, Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.tasks.specs import load_spec
 from pipelines.release import mlflow_run as log
 from pipelines.release.job_runs import FINISHED, find_run, logged_decision
 from pipelines.release.notices import RetrainingNotices

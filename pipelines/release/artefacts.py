@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import version as package_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,8 +22,14 @@ from dojo.core.registry.bundle import (
 )
 from dojo.core.spec.compare import plain
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.specs import task_of
 from pipelines.training.steps import SCORES_FILE, Evaluation, Fit, Run
+
+if TYPE_CHECKING:
+    from mlflow.types import TensorSpec
+    from onnx import ValueInfoProto
 
 BUNDLE_PATH = "model"
 PLOTS_PATH = "plots"
@@ -53,15 +60,13 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
     shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was ended; MLflow writes only into an empty one
     parity = (run.workspace / PARITY_FILE).read_bytes()
     rows = np.asarray(msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32)
-    width = len(run.features)
+    width, model = len(run.features), onnx.load(str(run.workspace / MODEL_FILE))
     mlflow.onnx.save_model(
-        onnx.load(str(run.workspace / MODEL_FILE)),
+        model,
         str(directory),
         signature=ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]),
-            outputs=Schema(
-                [TensorSpec(np.dtype(np.int64), (-1,), "label"), TensorSpec(np.dtype(np.float32), (-1, 2), "probabilities")]
-            ),
+            outputs=Schema([_output_of(value) for value in model.graph.output]),
         ),
         input_example=rows,
         # Named, because MLflow's guess starts a process that imports everything here.
@@ -76,7 +81,7 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         feature_service=run.spec.feature_service,
         features=run.features,
         stored_defaults=fit.stored_defaults,
-        threshold=evaluation.threshold,
+        decision=evaluation.decision,
         trained_as_of=run.manifest.as_of,
         sha256={},
         parameters=training_parameters(run.spec),
@@ -84,20 +89,28 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
     return directory, write_bundle(directory, bundle)
 
 
+def _output_of(value: ValueInfoProto) -> TensorSpec:
+    """An ONNX output as MLflow describes it. The number of rows is open."""
+    from mlflow.types import TensorSpec
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    tensor = value.type.tensor_type
+    sizes = [dimension.dim_value for dimension in tensor.shape.dim]
+    return TensorSpec(np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)), (-1, *sizes[1:]), value.name)
+
+
 def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
-    """PR curve, calibration and importance, into `<workspace>/plots`."""
-    from pipelines.release.plots import calibration_plot, importance_plot, precision_recall_plot  # Matplotlib
+    """The task's curves and the importance of features, into `<workspace>/plots`."""
+    from pipelines.release.plots import curve_plot, importance_plot  # Matplotlib
 
     directory = run.workspace / PLOTS_PATH
     directory.mkdir(exist_ok=True)
-    holdout = pl.read_parquet(run.workspace / SCORES_FILE).filter(pl.col("part") == "holdout")
-    labels, scores = holdout["label"].to_numpy(), holdout["score"].to_numpy()
+    scores = pl.read_parquet(run.workspace / SCORES_FILE).filter(pl.col("part") == "holdout")
+    task, judged = task_of(run.spec), scores["score"].to_numpy()
+    holdout = Answered(scores["label"].to_numpy(), judged, task.flagged(judged, evaluation.decision))
     period = f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
-    precision_recall_plot(
-        labels, scores, evaluation.threshold, f"{run.spec.name}: precision and recall, {period}",
-        directory / "precision_recall.png",
-    )  # fmt: skip
-    calibration_plot(labels, scores, f"{run.spec.name}: calibration, {period}", directory / "calibration.png")
+    for curve in task.curves(holdout, "model"):
+        curve_plot([curve], f"{run.spec.name}: {curve.title}\n{period}", directory / f"{curve.name}.png")
     importance_plot(fit.importance, f"{run.spec.name}: feature importance", directory / "importance.png")
 
 

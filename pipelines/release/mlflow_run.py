@@ -21,7 +21,7 @@ from dojo.core.spec.compare import spec_hash
 from dojo.core.state.clock import wall_now
 from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, training_parameters, write_plots
 from pipelines.release.job_runs import FINISHED, JobTags, create_run, run_of_job
-from pipelines.release.model_card import METRIC_NAMES, model_card
+from pipelines.release.model_card import model_card
 from pipelines.release.provenance import Code, current_code
 from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training.dataset.build import feature_hash
@@ -31,6 +31,10 @@ from pipelines.training.steps import Evaluation, Fit, Run, read_evaluation, read
 
 RECORD_PATH = "record"
 CARD_FILE = "model_card.md"
+
+# What else a run logs as its metrics: how much they rest on, and how exact the conversion is.
+ROWS, SUPPORT, PARITY = "rows_", "support_", "parity_"
+BESIDE_METRICS = (ROWS, SUPPORT, PARITY)
 
 
 def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:
@@ -82,7 +86,7 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
     with tracking_errors(model, run_id), TemporaryDirectory() as directory:
         run = tracking_client(registry).get_run(run_id)
         card = Path(tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)).read_text()
-        metrics = {name: run.data.metrics[name] for name in METRIC_NAMES if name in run.data.metrics}
+        metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith(BESIDE_METRICS)}
         tags = msgspec.structs.replace(VersionTags.read(run.data.tags), metrics=metrics)
         version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", tags)
         tracking_client(registry).update_model_version(model, version.version, description=card)
@@ -122,12 +126,12 @@ def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evalu
         **training_parameters(run.spec),
         "window": f"{manifest.start.isoformat()}/{manifest.end.isoformat()}",
         "trees": fit.trees,
-        "threshold": evaluation.threshold,
+        **evaluation.decision,
     }
-    counts = {f"rows_{part}": float(rows) for part, rows in fit.rows.items()} | {
-        f"positives_{part}": float(positives) for part, positives in fit.positives.items()
+    counts = {f"{ROWS}{part}": float(rows) for part, rows in fit.rows.items()} | {
+        f"{SUPPORT}{part}": float(support) for part, support in fit.support.items()
     }
-    measured = {**evaluation.metrics, **counts, "parity_difference": fit.parity_difference}
+    measured = {**evaluation.metrics, **counts, f"{PARITY}difference": fit.parity_difference}
     tracking_client(registry).log_batch(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in measured.items()],

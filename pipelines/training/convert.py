@@ -42,7 +42,7 @@ def round_down(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 def to_onnx(booster: Booster, width: int) -> ModelProto:
-    """The same model as an ONNX graph: one float32 input (rows, width), outputs `label` and `probabilities` (rows, 2)."""
+    """The same model as an ONNX graph: one float32 input (rows, width), outputs as `OnnxScorer` reads them."""
     model: ModelProto = convert_lightgbm(
         booster,
         name="model",  # the default is random and would change the file's hash

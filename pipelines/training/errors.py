@@ -35,8 +35,8 @@ class LakeChangedError(TrainingRefusedError):
     """A pinned lake file is missing or has other bytes than when it was pinned."""
 
 
-class OneClassError(TrainingRefusedError):
-    """A part of the data holds only one class, so nothing can be learned or measured on it."""
+class UselessPartError(TrainingRefusedError):
+    """The labels of a part of the data are all alike, so nothing can be learned or measured on it."""
 
 
 class RetrainingRunningError(RefusedError):

@@ -9,20 +9,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.performance import expected_pr_auc, judge_group, score_histogram
 from dojo.core.registry.reference_profile import (
     FORMAT,
     SLOTS,
     Distribution,
-    Group,
-    HoldoutVariation,
     ReferenceProfile,
     Segmentation,
     distribution,
     slot_numbers,
 )
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import AnswerCounts, Answered, HoldoutVariation, Results, Task
+from dojo.core.tasks.score_bins import score_histogram
+from dojo.core.tasks.specs import task_of
 from dojo.stats.histograms.binning import bin_counts, population_stability_index
-from dojo.stats.scores.calibration import isotonic_rates
 from pipelines.training.segments import segmentation_of
 
 # Windows of the holdout with fewer rows say nothing about how much windows differ: PSI over ten bins is mostly empty bins then.
@@ -31,20 +31,18 @@ MINIMUM_ROWS = 200
 
 @dataclass(frozen=True)
 class ReferenceHoldout:
-    """The rows that a version is judged on, in one order, shape (rows,) each.
+    """The rows that a version is judged on, in one order.
 
     Attributes:
-        inputs: shape (rows, features), as the model sees them. times: UTC, datetime64.
-        entities: entity -> each row's key: rows of one entity resemble each other.
-        missing: view -> share of rows for which it had no values.
+        names: Of the features.
+        inputs: Shape (rows, features), as the model sees them.
+        answered: The version's answers on them.
+        missing: View -> share of rows for which it had no values.
     """
 
     names: Sequence[str]
     inputs: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int8]
-    times: npt.NDArray[np.datetime64]
-    entities: Mapping[str, npt.NDArray[np.str_]]
+    answered: Answered
     missing: Mapping[str, float]
 
     def column(self, feature: str) -> npt.NDArray[np.float64]:
@@ -52,34 +50,34 @@ class ReferenceHoldout:
         return self.inputs[:, list(self.names).index(feature)].astype(np.float64)
 
 
-def profile_of(holdout: ReferenceHoldout, threshold: float, segment: str) -> ReferenceProfile:
-    """The profile of a version's holdout.
-
-    Args:
-        threshold: a payment with a score at or above it is flagged. segment: the feature that groups are cut by; "" for none.
-    """
-    counts, sums = score_histogram(holdout.scores)
-    calibration = tuple(isotonic_rates(score_histogram(holdout.scores[holdout.labels == 1])[0], counts).tolist())
-    flagged = holdout.scores >= threshold
+def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
+    """The profile of a version's holdout."""
+    task, answered, segment = task_of(spec), holdout.answered, spec.drift.segment
+    calibration = task.calibration(answered)
     segmentation = segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
     return ReferenceProfile(
         rows=len(holdout.inputs),
-        features={name: _timed(holdout.inputs[:, i], holdout.times) for i, name in enumerate(holdout.names)},
-        score=_timed(holdout.scores, holdout.times),
+        features={name: _timed(holdout.inputs[:, i], answered.times) for i, name in enumerate(holdout.names)},
+        score=_timed(answered.scores, answered.times),
+        results=task.results(answered),
         format=FORMAT,
-        score_counts=tuple(counts.tolist()),
-        score_sums=tuple(sums.tolist()),
         calibration=calibration,
+        proxies=_proxies(task, answered, calibration),
         missing=dict(holdout.missing),
-        flagged=_quiet(float(flagged.mean()), [float(flagged[rows].mean()) for rows in _days(holdout.times)]),
-        expected_pr_auc=_quiet(
-            expected_pr_auc(counts, sums, calibration),
-            [expected_pr_auc(*score_histogram(holdout.scores[rows]), calibration) for rows in _days(holdout.times)],
-        ),
-        results=_group(holdout, flagged, np.ones(len(flagged), dtype=bool)),
         segmentation=segmentation,
-        segments=_segments(holdout, flagged, segmentation),
+        segments=_segments(task, holdout, segmentation),
     )
+
+
+def _proxies(task: Task, answered: Answered, calibration: tuple[float, ...]) -> dict[str, HoldoutVariation]:
+    of_all = task.proxies(_counts(answered), calibration)
+    by_day = [task.proxies(_counts(answered.of(rows)), calibration) for rows in _days(answered.times)]
+    return {name: _quiet(value, [day[name] for day in by_day]) for name, value in of_all.items()}
+
+
+def _counts(answered: Answered) -> AnswerCounts:
+    flagged = 0 if answered.flagged is None else int(answered.flagged.sum())
+    return AnswerCounts(len(answered.scores), flagged, *score_histogram(answered.scores))
 
 
 def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) -> Distribution:
@@ -129,15 +127,12 @@ def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
     return HoldoutVariation(mean=mean, std=float(np.std(days, ddof=1)) if len(days) > 1 else 0.0, days=max(len(days), 1))
 
 
-def _segments(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], segmentation: Segmentation | None) -> dict[str, Group]:
+def _segments(task: Task, holdout: ReferenceHoldout, segmentation: Segmentation | None) -> dict[str, Results]:
     if segmentation is None:
         return {}
     codes = segmentation.codes(holdout.column(segmentation.feature))
     return {
-        name: _group(holdout, flagged, codes == code) for code, name in enumerate(segmentation.names) if (codes == code).any()
+        name: task.results(holdout.answered.of(codes == code))
+        for code, name in enumerate(segmentation.names)
+        if (codes == code).any()
     }
-
-
-def _group(holdout: ReferenceHoldout, flagged: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]) -> Group:
-    entities = [keys[rows] for keys in holdout.entities.values()]
-    return judge_group(holdout.labels[rows], holdout.scores[rows], flagged[rows], entities)

@@ -20,7 +20,9 @@ ROWS = 2000
 
 def reference_rows(holdout: ReferenceHoldout, seed: int) -> pl.DataFrame:
     """Up to ROWS of the holdout's rows, drawn without replacement: a Float32 column per feature in the model's order, and SCORE_COLUMN."""
-    rows = len(holdout.scores)
+    rows = len(holdout.inputs)
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(ROWS, rows), replace=False))
     columns = {name: holdout.inputs[chosen, at] for at, name in enumerate(holdout.names)}
-    return pl.DataFrame({**columns, SCORE_COLUMN: holdout.scores[chosen]}, schema_overrides=dict.fromkeys(columns, pl.Float32))
+    return pl.DataFrame(
+        {**columns, SCORE_COLUMN: holdout.answered.scores[chosen]}, schema_overrides=dict.fromkeys(columns, pl.Float32)
+    )

@@ -62,7 +62,7 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
     changed.CopyFrom(model)
     graph = changed.graph
     source = graph.input[0].name
-    output = next(value.name for value in graph.output if "prob" in value.name)
+    output = graph.output[-1].name  # the scores: a classifier's probabilities stand behind its labels
     for node in graph.node:
         node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_fast" if name == output else name for name in node.input]

@@ -27,8 +27,8 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.spec.load import ModelSpec
-from dojo.core.tasks import binary as evaluate
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
 from pipelines.training.dataset import collect
 from pipelines.training.dataset.build import (
@@ -80,11 +80,11 @@ class Run:
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """What the train step found beside the model: trees used, rows and positives per part, gain per feature, ONNX parity."""
+    """What the train step found beside the model: trees used, rows and `Task.support` per part, gain per feature, ONNX parity."""
 
     trees: int
     rows: dict[str, int]
-    positives: dict[str, int]
+    support: dict[str, int]
     importance: dict[str, float]
     parity_difference: float
     stored_defaults: dict[str, float]
@@ -93,10 +93,10 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Holdout metrics by name, and the decision threshold from the validation week."""
+    """Holdout metrics by name, and what was decided on the validation rows (`Task.decide`)."""
 
     metrics: dict[str, float]
-    threshold: float
+    decision: dict[str, float]
 
 
 def collect_step(run: Run, as_of: datetime) -> None:
@@ -134,10 +134,9 @@ def train_step(run: Run) -> None:
     )
 
     run.progress("train", 0.0)
-    training = run.spec.training
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
-    split = split_by_time(dataset, run.features, run.manifest.end, training.validation, training.holdout)
-    fitted = train.fit(split.train, split.validation, training.estimator, training.seed)
+    split = split_by_time(dataset, run.features, run.manifest.end, run.spec)
+    fitted = train.fit(split.train, split.validation, run.spec)
 
     model_file = run.workspace / MODEL_FILE
     model_file.write_bytes(convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True))
@@ -146,11 +145,14 @@ def train_step(run: Run) -> None:
     (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
     write_parquet_atomically(_scores(split, fitted), run.workspace / SCORES_FILE)
 
-    past = dataset.filter(pl.col("event_timestamp") < split.validation.start)
+    task = task_of(run.spec)
+    past = dataset.filter(
+        pl.col("event_timestamp") < run.manifest.end - run.spec.training.holdout - run.spec.training.validation
+    )
     fit = Fit(
         trees=fitted.trees,
         rows={part.name: len(part.labels) for part in split.parts()},
-        positives={part.name: int(part.labels.sum()) for part in split.parts()},
+        support={part.name: task.support(part.answered(part.labels)) for part in split.parts()},
         importance=dict(zip(run.features, fitted.gains(), strict=True)),
         parity_difference=convert.prove_parity(judged, model_file, split.holdout.inputs),
         stored_defaults=stored_defaults(past, stored_features(run.spec.feature_service)),
@@ -179,25 +181,26 @@ def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, fl
 def evaluate_step(run: Run) -> None:
     run.progress("evaluate", 0.0)
     scores = pl.read_parquet(run.workspace / SCORES_FILE)
-    validation, holdout = scores.filter(pl.col("part") == "validation"), scores.filter(pl.col("part") == "holdout")
-    target = run.spec.serving.threshold_false_positive_rate
-    threshold = evaluate.choose_threshold(validation["label"].to_numpy(), validation["score"].to_numpy(), target)
-    labels, judged = holdout["label"].to_numpy(), holdout["score"].to_numpy()
-    metrics = evaluate.evaluate(labels, judged) | evaluate.at_threshold(labels, judged, threshold)
-    (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, threshold=threshold)))
-
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    split = split_by_time(dataset, run.features, run.manifest.end, run.spec)
+    validation, holdout = (
+        part.answered(scores.filter(pl.col("part") == part.name)["score"].to_numpy())
+        for part in (split.validation, split.holdout)
+    )
+    task = task_of(run.spec)
+    decision = task.decide(validation)
+    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision))
+    metrics = task.evaluate(holdout)
+    (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, decision=decision)))
+
     recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
     rows = ReferenceHoldout(
         names=run.features,
-        inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
-        scores=judged,
-        labels=labels,
-        times=recent["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
-        entities={entity: recent[catalog.ENTITY_KEYS[entity]].to_numpy() for entity in catalog.ENTITY_KEYS},
+        inputs=split.holdout.inputs,
+        answered=holdout,
         missing=missing_shares(recent, run.spec.feature_service),
     )
-    profile = profile_of(rows, threshold, run.spec.drift.segment)
+    profile = profile_of(rows, run.spec)
     learned_from = training_set(dataset, run.spec.feature_service, profile.features)
     msgspec.structs.replace(profile, training=learned_from).write(run.workspace / PROFILE_FILE)
     write_parquet_atomically(reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE)

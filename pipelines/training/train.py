@@ -1,4 +1,4 @@
-"""Step 4: fit LightGBM."""
+"""Step 4: fit LightGBM, with the objective of the model's task."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightgbm import Booster, LGBMClassifier, early_stopping
+from lightgbm import Booster, LGBMModel, early_stopping
 
-from dojo.core.spec.load import Estimator
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
 from pipelines.training.convert import with_float32_thresholds
 from pipelines.training.dataset.split import Part
 
@@ -28,7 +29,7 @@ class Trained:
     trees: int
 
     def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probability of fraud. inputs: float32 (rows, features) -> (rows,)."""
+        """Scores. inputs: float32 (rows, features) -> (rows,)."""
         return np.asarray(self.booster.predict(inputs, num_threads=THREADS))
 
     def gains(self) -> list[float]:
@@ -36,24 +37,41 @@ class Trained:
         return self.booster.feature_importance("gain").tolist()  # type: ignore[no-any-return]
 
 
-def fit(train: Part, validation: Part | None, estimator: Estimator, seed: int) -> Trained:
+def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
     """Fit on `train`.
 
     Args:
-        validation: a later part whose average precision decides how many trees are used (at most the spec's n_estimators);
+        validation: a later part whose metric (`Task.objective`) decides how many trees are used (at most the spec's n_estimators);
             None uses them all, for windows too short to spare a part.
     """
-    parameters: dict[str, Any] = {**estimator.parameters, **DETERMINISTIC, "random_state": seed, "metric": "average_precision"}
-    classifier = LGBMClassifier(**parameters)
+    estimator = spec.training.estimator
+    model = LGBMModel(
+        **{**estimator.parameters, **DETERMINISTIC, "random_state": spec.training.seed, **task_of(spec).objective}
+    )
+    inputs, labels, lists = _by_list(train, spec)
     if validation is None:
-        classifier.fit(train.inputs, train.labels)
+        model.fit(inputs, labels, group=lists)
     else:
-        classifier.fit(
-            train.inputs,
-            train.labels,
-            eval_X=validation.inputs,
-            eval_y=validation.labels,
+        eval_inputs, eval_labels, eval_lists = _by_list(validation, spec)
+        model.fit(
+            inputs,
+            labels,
+            group=lists,
+            eval_X=eval_inputs,
+            eval_y=eval_labels,
+            eval_group=None if eval_lists is None else [eval_lists],
             callbacks=[early_stopping(estimator.early_stopping_rounds, verbose=False)],
         )
-    trees = int(classifier.best_iteration_ or classifier.n_estimators_)
-    return Trained(with_float32_thresholds(classifier.booster_, trees), trees)
+    trees = int(model.best_iteration_ or model.n_estimators_)
+    return Trained(with_float32_thresholds(model.booster_, trees), trees)
+
+
+def _by_list(
+    part: Part, spec: ModelSpec
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+    """Inputs, labels and the lists' sizes, in the order of the lists; as they are where the task has none."""
+    lists = task_of(spec).lists(part.entities, part.times)
+    if lists is None:
+        return part.inputs, part.labels, None
+    order = np.argsort(lists, kind="stable")
+    return part.inputs[order], part.labels[order], np.unique(lists, return_counts=True)[1]

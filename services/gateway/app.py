@@ -13,8 +13,8 @@ from fastapi_offline import FastAPIOffline
 from dojo import __version__
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_specs
+from dojo.core.specs_in_use import SpecsInUse
+from dojo.core.tasks.specs import load_specs, task_of
 from feature_repo import catalog
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
@@ -26,7 +26,7 @@ from services.gateway.http import api, docs, v2
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.logging.prediction_log import PredictionLog
 from services.gateway.logging.spool import Spool
-from services.gateway.messages.answers import AnswerLog
+from services.gateway.messages.answers import AnswerLog, AnswerSchema
 from services.gateway.messages.requests import InstanceSchema
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.predictor import Predictor
@@ -70,10 +70,11 @@ def build(settings: Settings) -> FastAPI:
     endpoints, mirrors = {}, {}
     for name, spec in specs.items():
         schema = InstanceSchema(spec)
-        mirrors[name] = ShadowMirror(name, features, events_client, settings.stream_max_length, metrics)
-        scorer, answers = ArmScorer(spec, features, metrics), AnswerLog(name, log.append, metrics)
-        predictor = Predictor(spec, schema, scorer, clock, answers, mirrors[name].offer, metrics)
-        endpoints[name] = Endpoint(schema, predictor)
+        mirrors[name] = ShadowMirror(spec, features, events_client, settings.stream_max_length, metrics)
+        answers = AnswerSchema(name, task_of(spec))
+        scorer, answer_log = ArmScorer(spec, features, metrics), AnswerLog(name, answers, log.append, metrics)
+        predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)
+        endpoints[name] = Endpoint(schema, answers, predictor)
     gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes, settings.max_in_flight)
 
     def model_details() -> Mapping[str, object]:
@@ -143,7 +144,7 @@ def build(settings: Settings) -> FastAPI:
     )
     api.add_routes(app, gateway, details, model_details)
     v2.add_routes(app, gateway)
-    app.openapi = docs.completed(app.openapi, {name: endpoint.schema for name, endpoint in endpoints.items()})  # type: ignore[method-assign]
+    app.openapi = docs.completed(app.openapi, endpoints)  # type: ignore[method-assign]
     api.add_error_handlers(app)
     return app
 

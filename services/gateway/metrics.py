@@ -10,7 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.utils import floatToGoString
 
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Route
 from feature_repo import catalog
 from services.gateway.sandbox import frames as sandbox_frames
@@ -37,7 +37,8 @@ LATENCY_BUCKETS = (
     0.5,
 )
 LOOKUP_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
-SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # fine at the low end: fraud is rare
+# Fine at the low end, where rare positives lie; beyond 1 for scores that are values.
+SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 # What stands for a model name that has no spec: callers must not be able to invent label values.
 UNKNOWN_MODEL = "unknown"

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
+from dojo.core.tasks.protocol import Given
+from dojo.core.tasks.specs import task_of
 from services.gateway.clock import GatewayClock
 from services.gateway.messages.answers import Answer, AnswerLog
 from services.gateway.messages.requests import Instance, InstanceSchema
@@ -47,7 +49,7 @@ class Predictor:
         mirror: Callable[[Mirrored], None],
         metrics: GatewayMetrics,
     ) -> None:
-        self._fallback_score = spec.serving.fallback_score
+        self._fallback_score, self._task = spec.serving.fallback_score, task_of(spec)
         self._keys = tuple(schema.keys.items())
         self._numbers, self._time_input = schema.numbers, schema.time_input
         self._sticky_entity = spec.entities[0]
@@ -67,26 +69,33 @@ class Predictor:
         world_now = self._clock.now()
         keys = [{entity: getattr(instance, join_key) for entity, join_key in self._keys} for instance in instances]
         if route is None:
+            given = self._task.answers([self._fallback_score] * len(instances), [None] * len(instances))
             return [
-                self._fallback(instance, of, CHAMPION_ARM, 0, (MODEL_UNAVAILABLE,), world_now, started)
-                for instance, of in zip(instances, keys, strict=True)
+                self._fallback(one, instance, of, CHAMPION_ARM, 0, (MODEL_UNAVAILABLE,), world_now, started)
+                for one, instance, of in zip(given, instances, keys, strict=True)
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
         scorings = await self._scorer.score(route, keys, inputs, self._sticky_entity, started)
+        given = self._task.answers(
+            [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
+            [None if scoring.by is None else scoring.by.served.bundle.decision for scoring in scorings],
+        )
         answers = []
-        for instance, of, given, scoring in zip(instances, keys, inputs, scorings, strict=True):
+        for one, instance, of, sent, scoring in zip(given, instances, keys, inputs, scorings, strict=True):
             if scoring.by is None:
                 reasons = (ARM_FAILED, MODEL_UNAVAILABLE)
-                answer = self._fallback(instance, of, scoring.chosen.name, route.route.generation, reasons, world_now, started)
+                arm, generation = scoring.chosen.name, route.route.generation
+                answer = self._fallback(one, instance, of, arm, generation, reasons, world_now, started)
             else:
-                answer = self._scored(route, instance, of, scoring, world_now, started)
+                answer = self._scored(one, route, instance, of, scoring, world_now, started)
                 if route.shadow is not None:
-                    self._mirror(Mirrored(route, answer, instance.request_id, scoring, of, given, world_now))
+                    self._mirror(Mirrored(route, answer, one.flagged, instance.request_id, scoring, of, sent, world_now))
             answers.append(answer)
         return answers
 
     def _scored(
         self,
+        given: Given,
         route: ServedRoute,
         instance: Instance,
         entity_keys: dict[str, str],
@@ -106,16 +115,17 @@ class Predictor:
         for view, age in ages.items():
             if age is not None and age > plan.freshness_sla.get(view, age):
                 self._metrics.stale.labels(view).inc()
-        flagged = scoring.score >= bundle.threshold
-        answer = self._answers.answer(scoring.score, flagged, arm.version, scoring.chosen.name, degraded)
+        score, generation = scoring.score, route.route.generation
+        answer = self._answers.answer(score, given, arm.version, scoring.chosen.name, degraded)
         features = dict(zip(bundle.features, scoring.row, strict=True))
         self._answers.log(
-            answer, instance, entity_keys, features, ages, route.route.generation, world_now, scoring.done - started
+            answer, score, given.flagged, instance, entity_keys, features, ages, generation, world_now, scoring.done - started
         )
         return answer
 
     def _fallback(
         self,
+        given: Given,
         instance: Instance,
         entity_keys: dict[str, str],
         arm: str,
@@ -124,9 +134,9 @@ class Predictor:
         world_now: datetime,
         started: float,
     ) -> Answer:
-        """Without a version there is no threshold either: nothing is flagged, the fallback's reason is in the spec."""
-        answer = self._answers.answer(self._fallback_score, False, NO_VERSION, arm, reasons)
-        self._answers.log(answer, instance, entity_keys, {}, {}, generation, world_now, time.perf_counter() - started)
+        score, seconds = self._fallback_score, time.perf_counter() - started
+        answer = self._answers.answer(score, given, NO_VERSION, arm, reasons)
+        self._answers.log(answer, score, given.flagged, instance, entity_keys, {}, {}, generation, world_now, seconds)
         return answer
 
     def _inputs(self, instance: Instance, world_now: datetime) -> dict[str, float]:

@@ -11,10 +11,10 @@ from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_specs
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.specs import load_specs
 from feature_repo.catalog import agreed
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize, recorded_until

@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.core.lake import Lake
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.skew import latest_skew
 from pipelines.features.materialize import latest_midnight
 from pipelines.features.skew import measure

@@ -16,10 +16,11 @@ from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import ModelSpec, load_specs
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.clock import RedisWorldClock, WorldClock
 from dojo.core.state.routes import RouteTable
+from dojo.core.tasks.specs import load_specs, task_of
 from feature_repo import catalog
 from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.profiles import Profiles
@@ -69,7 +70,8 @@ def build(
         serving=serving,
         gauges=Gauges(metrics),
     )
-    consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, sorted(specs), metrics)
+    bounds = {name: task_of(spec).score_bounds for name, spec in specs.items()}
+    consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics)
     return Monitor(log, store, consumer, judging, serving, clock or RedisWorldClock(redis), metrics)
 
 

@@ -15,6 +15,7 @@ from dojo.core.lake import Lake
 from dojo.core.spec.schema import Confirmations, ModelSpec
 from dojo.core.state.freshness import read_freshness
 from dojo.core.state.skew import latest_skew
+from dojo.core.tasks.specs import task_of
 from services.monitor.checks import freshness_checks as present
 from services.monitor.checks import performance_checks as labelled
 from services.monitor.checks.label_checks import days_due, missing_by_day
@@ -136,9 +137,7 @@ class Judging:
             judged_versions = with_traffic(known, versions, newest)
             for key in versions:
                 live, profile = read[key[1]], known.profiles[key]
-                self._gauges.performance(
-                    key, live.all, profile, known.window(key, "day", day), spec.drift.performance.minimum_positives
-                )
+                self._gauges.performance(key, live.all, profile, known.window(key, "day", day), task_of(spec))
                 if key not in judged_versions:
                     continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
                 for check, measured in labelled.labelled_checks(live, profile, spec, biased).items():
@@ -264,6 +263,7 @@ class Judging:
         verdict = make_verdict(
             model=spec.name, version=version, check=check, window=window, start=start, now=now, findings=findings, rows=rows,
             since=None, previous=previous, without="" if enough else _why_nothing(measured),
+            essential=task_of(spec).essential if check == "performance" else frozenset(),
         )  # fmt: skip
         return judgement(verdict, measured, previous, late)
 

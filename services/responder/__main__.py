@@ -14,14 +14,14 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import EXIT_WRONG_SETTINGS, serve
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_specs
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import WorkOrders
+from dojo.core.tasks.specs import load_specs
 from services.responder.actions import Actions
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService

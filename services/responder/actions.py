@@ -33,8 +33,8 @@ MORE_LABELS = timedelta(hours=12)
 
 # Of an evaluation's answer, what is kept with the trouble and its audit entry.
 FIGURES = (
-    *("verdict", "reason", "version", "start", "end", "rows", "positives"),
-    *("pr_auc", "comparable_pr_auc", "holdout_pr_auc", "relative_loss", "low", "high"),
+    *("verdict", "reason", "version", "start", "end", "rows", "support"),
+    *("metric", "measured", "comparable", "promised", "relative_loss", "low", "high"),
 )
 OUTCOME = ("outcome", "verdict", "gain", "low", "high", "version", "rollout", "reason", "run", "url", "error")
 

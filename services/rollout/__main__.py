@@ -10,13 +10,13 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_specs
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.tasks.specs import load_specs
 from services.rollout.announcements import RolloutAnnouncements
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal

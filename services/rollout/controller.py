@@ -34,7 +34,7 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import CHAMPION
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import WorldClock, wall_now
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import Route

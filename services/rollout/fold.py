@@ -28,12 +28,13 @@ from datetime import datetime, timedelta
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Stream
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence
-from dojo.core.judging.rollout.limits import watch_limits
+from dojo.core.judging.rollout.limits import label_tests, watch_limits
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import short_hash
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import CHALLENGER_ARM
+from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.sequential import probability_of_falling_on
 
 # Reasons in Prediction.degraded that mean: the arm's version did not answer.
@@ -108,12 +109,13 @@ def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec
                     _fell_on(evidence, check, on_challenger, 0.5, ratio)
     if answered and stood:
         assert event.score is not None
-        challenger.answer(event.score, bool(event.flagged))
-        champion.answer(event.champion_score, event.champion_flagged)
-        if event.flagged:
-            _flag(evidence, True, 0.5, checks.decline_ratio)
-        if event.champion_flagged:
-            _flag(evidence, False, 0.5, checks.decline_ratio)
+        task = task_of(spec)
+        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
+        challenger.answer(event.score, event.flagged, edges)
+        champion.answer(event.champion_score, event.champion_flagged, edges)
+        for flagged, on_challenger in ((event.flagged, True), (event.champion_flagged, False)):
+            if flagged and task.flag_ratio is not None:
+                _flag(evidence, on_challenger, 0.5, task.flag_ratio)
 
 
 def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: ModelSpec) -> None:
@@ -139,13 +141,15 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
     if degraded and _first(evidence, "degraded", entity):
         _fell_on(evidence, "degraded", on_challenger, weight, checks.degraded_ratio)
     if not failed:
-        arm.answer(event.score, event.flagged)
-        if event.flagged and _first(evidence, "declines", entity):
-            _flag(evidence, on_challenger, weight, checks.decline_ratio)
+        task = task_of(spec)
+        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
+        arm.answer(event.score, event.flagged, edges)
+        if event.flagged and task.flag_ratio is not None and _first(evidence, "declines", entity):
+            _flag(evidence, on_challenger, weight, task.flag_ratio)
 
 
 def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: ModelSpec) -> None:
-    limits, arm = watch_limits(evidence.baseline, rollout.baseline, spec), evidence.challenger
+    limits, arm = watch_limits(evidence.baseline, spec), evidence.challenger
     arm.requests += 1
     failed, degraded = _condition(event, rollout.version)
     arm.errors += failed
@@ -155,8 +159,11 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
         if not happened or _begins(evidence, check, event.wall_time):
             evidence.test(check).observe(happened, limit)
     if not failed:
-        arm.answer(event.score, event.flagged)
-        _label(evidence, evidence.labelled.predicted(event.request_id, event.flagged), rollout, spec)
+        task = task_of(spec)
+        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
+        arm.answer(event.score, event.flagged, edges)
+        kept = task.kept(event.score, event.flagged)
+        _label(evidence, evidence.labelled.predicted(event.request_id, kept), rollout, spec)
 
 
 def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSpec) -> None:
@@ -164,19 +171,19 @@ def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSp
     if event.model != rollout.model or evidence.stage is not Stage.WATCH or evidence.since is None:
         return
     if event.request_time >= evidence.since:
-        _label(evidence, evidence.labelled.known(event.request_id, event.label == 1), rollout, spec)
+        label = int(event.label) if event.label % 1 == 0 else event.label  # a class waits in one byte, a value in nine
+        _label(evidence, evidence.labelled.known(event.request_id, label), rollout, spec)
 
 
-def _label(evidence: Evidence, joined: tuple[bool, bool] | None, rollout: Rollout, spec: ModelSpec) -> None:
+def _label(evidence: Evidence, joined: tuple[float, float] | None, rollout: Rollout, spec: ModelSpec) -> None:
     if joined is None:
         return
-    flagged, positive = joined
-    evidence.labelled.count(flagged, positive)
-    limits = watch_limits(evidence.baseline, rollout.baseline, spec)
-    if not positive:
-        evidence.test("false_positives").observe(flagged, limits.false_positives)
-    elif limits.misses is not None:
-        evidence.test("catch_rate").observe(not flagged, limits.misses)
+    kept, label = joined
+    tests = label_tests(rollout.baseline, spec)
+    for name, happened in task_of(spec).happened(kept, label, rollout.baseline).items():
+        evidence.labelled.count(name, happened)
+        if (limit := tests[name].limit) is not None:
+            evidence.test(name).observe(happened, limit)
 
 
 def _condition(event: Prediction, version: str) -> tuple[bool, bool]:

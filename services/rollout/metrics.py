@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from dojo.core.judging.rollout.stages import CheckResult, Stage
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 
 # Why a round can fail (loop.py).
 CAUSES = ("redis", "registry", "unforeseen")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dojo.core.events.log import PAGE, RedisEventLog
 from dojo.core.events.types import MalformedEventError, Stream, decode
 from dojo.core.judging.rollout.evidence import Evidence
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from services.rollout.fold import STREAMS, fold
 

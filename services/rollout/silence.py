@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from dojo.core.judging.rollout.checks import WARN_AFTER, in_minutes
 from dojo.core.judging.rollout.evidence import Evidence, stage_time
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.inbox import Notice
 from dojo.core.state.rollouts import Rollout
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.promotion import full_traffic
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, Route, Strategy
 

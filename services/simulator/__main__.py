@@ -17,7 +17,7 @@ import structlog
 
 from dojo.core.service import Service, serve
 from dojo.core.settings import Settings, SettingsError
-from dojo.core.spec.in_use import SpecsInUse
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.shop.datasets import DatasetError
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient

@@ -9,7 +9,8 @@ from datetime import date, timedelta
 import polars as pl
 
 from dojo.core.lake import start_of  # days begin there; who has a day wants both
-from dojo.core.spec.load import LabelDelay
+from dojo.core.spec.schema import Label
+from dojo.shop.truths import truth
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.drift.drifted_days import FraudsterSource, drifted_day
 from services.simulator.drift.label_drift import arrivals, look_back
@@ -24,16 +25,16 @@ class WorldDays:
     """Days of a source, and when each model learns the truth about them.
 
     Args:
-        delays: Model -> how late its labels arrive.
+        labels: Model -> what its labels say, and how late they arrive.
         first: the world's first day; what a source holds before it never happened.
         drifts: what is done to the world, with final bounds (dojo/shop/world_drift.py).
     """
 
     def __init__(
-        self, source: Source, delays: Mapping[str, LabelDelay], seed: int, first: date, drifts: Iterable[ActiveDrift] = ()
+        self, source: Source, labels: Mapping[str, Label], seed: int, first: date, drifts: Iterable[ActiveDrift] = ()
     ) -> None:
         self._source = source
-        self._delays = delays
+        self._labels = labels
         self._seed = seed
         self._first = first
         self._drifts = tuple(drifts)
@@ -64,24 +65,30 @@ class WorldDays:
     def outcomes(self, day: date) -> pl.DataFrame:
         """Labels that become known on `day`: model, transaction_id, time (of the transaction), label, arrival; in order of arrival."""
         start = start_of(day)
-        reach = look_back(start, max(delay.maximum for delay in self._delays.values()), self._drifts)
+        reach = look_back(start, max(label.delay.maximum for label in self._labels.values()), self._drifts)
         self._kept = reach + 2
         earlier = [self.transactions(day - _DAY * back) for back in range(reach, -1, -1)]
         due = [
-            frame.select(pl.lit(model).alias("model"), "transaction_id", "time", "label", arrival=arrival_column(model)).filter(
-                pl.col("arrival") >= start, pl.col("arrival") < start + _DAY
-            )
+            frame.select(
+                pl.lit(model).alias("model"),
+                "transaction_id",
+                "time",
+                truth(label.truth).alias("label"),
+                arrival=arrival_column(model),
+            ).filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY)
             for frame in earlier
-            for model in self._delays
+            for model, label in self._labels.items()
         ]
         return pl.concat(due).sort("arrival", "transaction_id", "model")
 
     def _load(self, day: date) -> pl.DataFrame:
         if day < self._first:
-            return self._source.day(day).clear().with_columns(pl.col("time").alias(arrival_column(m)) for m in self._delays)
+            return self._source.day(day).clear().with_columns(pl.col("time").alias(arrival_column(m)) for m in self._labels)
         rows = drifted_day(self._source, day, self._drifts, self._seed)
         times = times_of(rows["time"])
-        work = {m: label_delays(rows["transaction_id"], delay, self._seed).to_physical() for m, delay in self._delays.items()}
+        work = {
+            m: label_delays(rows["transaction_id"], label.delay, self._seed).to_physical() for m, label in self._labels.items()
+        }
         return rows.with_columns(
             pl.Series(arrival_column(m), arrivals(times, took.to_numpy(), self._drifts)).cast(rows.schema["time"])
             for m, took in work.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from dojo.core.spec.load import LabelDelay
+from dojo.core.spec.schema import LabelDelay
 from services.simulator.town.chance import keys, second, uniform
 
 

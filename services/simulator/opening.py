@@ -12,9 +12,12 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings
-from dojo.core.spec.load import LabelDelay, ModelSpec, SpecError, load_specs
+from dojo.core.spec.read import SpecError
+from dojo.core.spec.schema import Label, ModelSpec
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.specs import load_specs
 from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import SERVICES, agreed
 from feature_repo.views import join_key
@@ -67,17 +70,17 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         OtherWorldError, TooShortError: as in `agree_on_world`.
     """
     specs = asked_models(agreed(load_specs(settings.models_dir)), settings.models_dir)
-    delays = {name: spec.label.delay for name, spec in specs.items()}
+    labels = {name: spec.label for name, spec in specs.items()}
     source = open_source(settings)
     lake = Lake(settings.lake_dir)
-    world = agree_on_world(settings, lake, source, delays, history_days)
+    world = agree_on_world(settings, lake, source, labels, history_days)
     redis = connect_redis(settings.redis)
     return OpenWorld(
         specs=specs,
         questions={name: question_of(spec) for name, spec in specs.items()},
         source=source,
         world=world,
-        days=WorldDays(source, delays, settings.seed, world.history_start),
+        days=WorldDays(source, labels, settings.seed, world.history_start),
         lake=lake,
         clock=RedisWorldClock(redis, CLOCK_REFRESH),
         event_log=RedisEventLog(redis, settings.stream_max_length),
@@ -87,10 +90,13 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
 
 
 def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, ModelSpec]:
-    """The models whose labels are about this world's events. Raises SpecError when there is none."""
+    """The models whose labels are about this world's events. Raises SpecError when there is none, or this world knows no such label."""
     asked = {name: spec for name, spec in specs.items() if spec.label.event == EVENT}
     if not asked:
         raise SpecError(f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing")
+    for name, spec in asked.items():
+        if spec.label.truth not in TRUTHS:
+            raise SpecError(f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(TRUTHS)}")
     return asked
 
 
@@ -104,7 +110,7 @@ def question_of(spec: ModelSpec) -> dict[str, str]:
 
 
 def agree_on_world(
-    settings: Settings, lake: Lake, source: Source, delays: Mapping[str, LabelDelay], history_days: int | None = None
+    settings: Settings, lake: Lake, source: Source, asked: Mapping[str, Label], history_days: int | None = None
 ) -> World:
     """The world of the settings' home: the one it has, or a new one over `source`.
 
@@ -119,7 +125,7 @@ def agree_on_world(
     home, seed = settings.home, settings.seed
     existing = load_world(home)
     span = history_span(source, history_days or settings.history_days) if existing is None or history_days else existing.span
-    labels = {"label_seed": seed} | {f"label_delay of {name}": _seconds(delay) for name, delay in sorted(delays.items())}
+    labels = {"label_seed": seed} | {f"label of {name}": _identity(label) for name, label in sorted(asked.items())}
     wanted = World(dict(source.identity()), labels, span.start, span.end)
     if existing is None:
         if any(lake.root.glob("*/date=*")):
@@ -133,8 +139,10 @@ def agree_on_world(
     return existing
 
 
-def _seconds(delay: LabelDelay) -> list[float]:
-    return [delay.median.total_seconds(), delay.sigma, delay.maximum.total_seconds()]
+def _identity(label: Label) -> list[str | float]:
+    """What decides a model's labels: their truth, and their delay in seconds."""
+    delay = label.delay
+    return [label.truth, delay.median.total_seconds(), delay.sigma, delay.maximum.total_seconds()]
 
 
 def open_source(settings: Settings) -> Source:

@@ -7,12 +7,12 @@ import sys
 from dojo.core.connections import connect_redis
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_specs
+from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.work_orders import WorkOrders
+from dojo.core.tasks.specs import load_specs
 from feature_repo.catalog import agreed
 from pipelines.training.schedule import ScheduleStore
 from services.trainer.airflow import airflow_client

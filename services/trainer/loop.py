@@ -14,7 +14,7 @@ import structlog
 
 from dojo.core.service import Service
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from pipelines.training.errors import RetrainingRunningError

@@ -15,7 +15,7 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from redis.exceptions import RedisError
 
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import ClockNotSetError, WorldClock
 from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.work_orders import Ended, Kind

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.work_orders import Ended as State
 from dojo.core.state.work_orders import Work, WorkOrder, WorkOrders

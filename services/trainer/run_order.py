@@ -20,7 +20,7 @@ import msgspec
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from pipelines.training.errors import RefusedError, RetrainingRunningError
 from services.trainer.order_executor import AskedOrder
 from services.trainer.run_job import answer, asked

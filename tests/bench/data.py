@@ -21,7 +21,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.settings import load_settings
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from feature_repo.catalog import SERVICES
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
@@ -88,9 +88,9 @@ def table(report: dict[str, object]) -> str:
 def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     """DAYS of a synthetic world as lake rows; timed over its first HISTORY_ROWS."""
     source = SyntheticSource(seed=7, customers=CUSTOMERS, merchants=MERCHANTS, fraud_rate=load_settings().synthetic_fraud_rate)
-    delay = load_spec(ROOT / "models" / "fraud_detection.yaml").label.delay
+    label = load_spec(ROOT / "models" / "fraud_detection.yaml").label
     first = END - timedelta(days=DAYS)
-    days = WorldDays(source, {"fraud_detection": delay}, seed=7, first=first)
+    days = WorldDays(source, {"fraud_detection": label}, seed=7, first=first)
     frames, known, rows, seconds = [], [], 0, 0.0
     for offset in range(DAYS):
         day = first + timedelta(days=offset)

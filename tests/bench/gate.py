@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, judge
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 
 ROWS, FRAUD_RATE = 60_000, 0.01
 CUSTOMERS, MERCHANTS = 5_000, 10_000
@@ -45,20 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure() -> dict[str, float]:
     spec = load_spec(Path("models/fraud_detection.yaml"))
     random = np.random.default_rng(1)
-    labels = (random.random(ROWS) < FRAUD_RATE).astype(np.int8)
+    labels = (random.random(ROWS) < FRAUD_RATE).astype(np.float64)
     champion, challenger = (np.clip(0.3 * labels + random.beta(0.5, 12, ROWS), 0, 1) for _ in range(2))
     thirds = np.array_split(random.permutation(ROWS), 3)
     holdout = GateHoldout(
         start=END - timedelta(days=14),
         end=END,
         labels=labels,
-        clusters={"customer_id": random.integers(0, CUSTOMERS, ROWS), "merchant_id": random.integers(0, MERCHANTS, ROWS)},
+        times=np.full(ROWS, np.datetime64(END.replace(tzinfo=None), "us")),
+        clusters={"customer": random.integers(0, CUSTOMERS, ROWS), "merchant": random.integers(0, MERCHANTS, ROWS)},
         segments=dict(zip(("rare", "regular", "frequent"), thirds, strict=True)),
         segmentation="thirds",
     )
 
     def candidate(version: str, scores: np.ndarray) -> Candidate:
-        return Candidate(version, f"run-{version}", END, 0.5, 12e-6, 200_000, scores)
+        return Candidate(version, f"run-{version}", END, {"threshold": 0.5}, 12e-6, 200_000, scores)
 
     begun = time.perf_counter()
     judge(spec, "bench", holdout, candidate("1", champion), candidate("", challenger))

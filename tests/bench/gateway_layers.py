@@ -23,12 +23,12 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from dojo.core.settings import load_settings
-from dojo.core.spec.load import load_specs
+from dojo.core.tasks.specs import load_specs, task_of
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
-from services.gateway.messages.answers import Answer
+from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.requests import InstanceSchema, read_body
 from services.gateway.versions.model_cache import ModelCache
 
@@ -72,7 +72,7 @@ def build_reference() -> FastAPI:
 def build_layers() -> FastAPI:
     settings = load_settings()
     spec = load_specs(settings.models_dir)["fraud_detection"]
-    schema = InstanceSchema(spec)
+    schema, answer_type = InstanceSchema(spec), AnswerSchema(spec.name, task_of(spec)).type
     served = ModelCache(settings.home / "gateway" / "models", spec, lambda *_: None).newest()
     assert served is not None
     client = RedisClient(settings.online_store)
@@ -88,7 +88,7 @@ def build_layers() -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     def answer(scores: Sequence[float]) -> Response:
-        answers = [Answer("p", score, score >= 0.5, "1", "champion", None) for score in scores]
+        answers = [answer_type("p", score, score >= 0.5, "1", "champion", None) for score in scores]
         return Response(encode({"predictions": answers}), media_type="application/json")
 
     async def fetch(request: Request) -> tuple[Any, Any]:

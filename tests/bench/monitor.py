@@ -26,8 +26,9 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Prediction
 from dojo.core.settings import load_settings
-from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.specs import load_spec
 from feature_repo import catalog
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.__main__ import build
@@ -38,6 +39,7 @@ from tests.support.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 MODEL = "fraud_detection"
+THRESHOLD = 0.5
 
 # What the issue promises.
 EVENTS_PER_SECOND = 5_000
@@ -144,13 +146,13 @@ def _one_core() -> None:
 def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
     redis = connect_redis(redis_url, timedelta(seconds=10))
     clock = RedisWorldClock(redis)
+    spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
     holdout = _holdout()
     clock.set(HOLDOUT_END, 0)
     store = Store(redis, "bench")
     store.acquire()
-    store.remember_profile((MODEL, "1"), profile_of(holdout, 0.5, "customer_tx_count_30d"))
+    store.remember_profile((MODEL, "1"), profile_of(holdout, spec))
     store.release()
-    spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings(home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9")
     monitor = build(settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), timedelta(minutes=1), clock)
@@ -172,10 +174,13 @@ def _holdout() -> ReferenceHoldout:
     return ReferenceHoldout(
         names=_NAMES,
         inputs=_RANDOM.lognormal(1, 1, (rows, len(_NAMES))).astype(np.float32),
-        scores=scores,
-        labels=(_RANDOM.random(rows) < np.clip(scores, 0.005, 1)).astype(np.int8),
-        times=times,
-        entities={"customer": _RANDOM.integers(0, 500, rows).astype(str)},
+        answered=Answered(
+            labels=(_RANDOM.random(rows) < np.clip(scores, 0.005, 1)).astype(np.float64),
+            scores=scores,
+            flagged=scores >= THRESHOLD,
+            entities={"customer": _RANDOM.integers(0, 500, rows).astype(str)},
+            times=times,
+        ),
         missing=dict.fromkeys(catalog.VIEWS, 0.0),
     )
 
@@ -203,7 +208,7 @@ def _events(count: int, start: datetime, length: timedelta) -> list[Prediction]:
                 features=dict(zip(_NAMES, vector, strict=True)),
                 feature_age_seconds=dict.fromkeys(catalog.VIEWS, 3600.0),
                 score=score,
-                flagged=score >= 0.5,
+                flagged=score >= THRESHOLD,
                 latency_seconds=0.002,
                 route_generation=1,
             )

@@ -104,7 +104,8 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
     finally:
         stack.json("world", "pause")
     measured = all_versions()
-    assert measured["caught"] + measured["missed"] == measured["positives"]
+    positives, negatives = (measured["figures"][name]["rows"] for name in ("catch_rate", "false_positive_rate"))
+    assert positives + negatives == measured["labelled"]
 
     def unanswered() -> int:
         """Live payments in the lake without a prediction of the trained version."""

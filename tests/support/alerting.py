@@ -15,9 +15,9 @@ from typing import Any
 
 from dojo.core.connections import connect_redis
 from dojo.core.settings import Settings, load_settings
-from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Inbox, Message
+from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 from tests.support.installed import installed

@@ -120,7 +120,7 @@ def _written(
             feature_service=service,
             features=features,
             stored_defaults={name: float(1 + at) for at, name in enumerate(stored)},
-            threshold=threshold,
+            decision={"threshold": threshold},
             trained_as_of=TRAINED_AS_OF,
             sha256={},
         ),

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Metric, start_http_server
 
 from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.core.events.types import Check, Stream, Verdict, decode
-from dojo.core.judging.drift import Severity
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
@@ -21,6 +20,7 @@ from dojo.core.settings import load_settings
 from dojo.core.state.inbox import Message
 from dojo.core.state.work_orders import Kind as OrderKind
 from dojo.core.state.work_orders import WorkOrder
+from dojo.core.tasks.measured import Severity
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
 from services.monitor.judging.verdicts import TROUBLE

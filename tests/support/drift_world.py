@@ -18,8 +18,9 @@ import polars as pl
 from dojo.core.events.types import Outcome, Prediction, Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
-from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Decision
+from dojo.core.tasks.specs import load_spec, task_of
 from dojo.shop.world_drift import ActiveDrift
 from feature_repo import catalog
 from feature_repo.views import PUBLISH_DELAY
@@ -55,7 +56,7 @@ class TrainedWorld:
     days: WorldDays
     transactions: pl.DataFrame
     outcomes: pl.DataFrame
-    threshold: float
+    decision: Decision
     scorer: OnnxScorer
 
     @property
@@ -149,7 +150,7 @@ def train(
         spec = spec.model_copy(update={"training": training})
     window = spec.training.window.days + spec.label.delay.maximum.days
     first = live_from - timedelta(days=window + WARM_UP_DAYS)
-    days = WorldDays(source, {spec.name: spec.label.delay}, SEED, first)
+    days = WorldDays(source, {spec.name: spec.label}, SEED, first)
     transactions, outcomes = _history(days, first, live_from)
     lake = Lake(directory / "lake")
     lake.write(Stream.TRANSACTIONS, transactions, "history")
@@ -168,7 +169,7 @@ def train(
         days=days,
         transactions=transactions,
         outcomes=outcomes,
-        threshold=steps.read_evaluation(directory).threshold,
+        decision=steps.read_evaluation(directory).decision,
         scorer=OnnxScorer(directory / MODEL_FILE),
     )
 
@@ -190,7 +191,7 @@ def live(
         drifts: what is done to the world, with final bounds, none before `live_from`.
     """
     spec, first, drifts = world.spec, world.live_from, tuple(drifts)
-    lived = WorldDays(source or world.source, {spec.name: spec.label.delay}, SEED, world.first, drifts)
+    lived = WorldDays(source or world.source, {spec.name: spec.label}, SEED, world.first, drifts)
     span = [first + timedelta(days=offset) for offset in range(days)]
     made, labels = [], []
     for day in span:
@@ -216,7 +217,7 @@ def live(
     rows = change(rows) if change is not None else rows
     inputs = np.ascontiguousarray(rows.select(world.features).to_numpy(), dtype=np.float32)
     scores = world.scorer.score(inputs).astype(np.float64)
-    rows = rows.with_columns(pl.Series("score", scores), pl.Series("flagged", scores >= world.threshold))
+    rows = rows.with_columns(pl.Series("score", scores), pl.Series("flagged", task_of(spec).flagged(scores, world.decision)))
     return Live(world, rows, known, stopped)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout
-from dojo.core.spec.load import ModelSpec, load_spec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import load_spec
 
 END = datetime(2018, 6, 17, tzinfo=UTC)
 
@@ -23,13 +24,15 @@ def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, 
     random = np.random.default_rng(seed)
     rows = len(labels)
     thirds = np.arange(rows) % 3
+    start, span = END - timedelta(days=14), np.linspace(0, 14 * 86_400_000_000, rows, endpoint=False)
     return GateHoldout(
-        start=END - timedelta(days=14),
+        start=start,
         end=END,
-        labels=labels.astype(np.int8),
+        labels=labels.astype(np.float64),
+        times=np.datetime64(start.replace(tzinfo=None), "us") + span.astype("timedelta64[us]"),
         clusters={
-            "customer_id": random.integers(0, customers, rows),
-            "merchant_id": random.integers(0, merchants, rows),
+            "customer": random.integers(0, customers, rows),
+            "merchant": random.integers(0, merchants, rows),
         },
         segments={name: np.flatnonzero(thirds == third) for third, name in enumerate(("rare", "regular", "frequent"))},
         segmentation="every third",
@@ -59,7 +62,7 @@ def candidate(
         version=version,
         run_id=f"run-{version or 'new'}",
         as_of=END + timedelta(days=7),
-        threshold=threshold,
+        decision={"threshold": threshold},
         latency_seconds=latency,
         size_bytes=size,
         scores=scores,

@@ -12,8 +12,9 @@ import numpy as np
 
 from dojo.core.events.types import Outcome, Prediction
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.specs import load_spec
 from pipelines.training.reference import ReferenceHoldout, profile_of
 
 MODEL = "fraud_detection"
@@ -44,17 +45,20 @@ def profile(days: int = 14, per_hour: int = 60, seed: int = 1) -> ReferenceProfi
     count = days * 24 * per_hour
     vectors, scores = rows(random, count)
     offsets = np.sort(random.integers(0, days * 86_400_000_000, count))
-    labels = (random.random(count) < np.clip(scores, 0.005, 1)).astype(np.int8)
+    labels = random.random(count) < np.clip(scores, 0.005, 1)
     holdout = ReferenceHoldout(
         names=NAMES,
         inputs=vectors.astype(np.float32),
-        scores=scores,
-        labels=labels,
-        times=np.datetime64((START - timedelta(days=days)).replace(tzinfo=None), "us") + offsets,
-        entities={"customer": random.integers(0, 500, count).astype(str)},
+        answered=Answered(
+            labels=labels.astype(np.float64),
+            scores=scores,
+            flagged=scores >= THRESHOLD,
+            entities={"customer": random.integers(0, 500, count).astype(str)},
+            times=np.datetime64((START - timedelta(days=days)).replace(tzinfo=None), "us") + offsets,
+        ),
         missing=dict.fromkeys(VIEWS, 0.01),
     )
-    return profile_of(holdout, THRESHOLD, "customer_tx_count_30d")
+    return profile_of(holdout, spec())
 
 
 @dataclass

@@ -11,7 +11,8 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.spec.load import ModelSpec, load_spec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import load_spec
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LABEL_DELAY = timedelta(days=7)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import ReferenceProfile, distribution
+from dojo.core.tasks.protocol import Results
 
 
 def reference_profile(
@@ -18,4 +19,5 @@ def reference_profile(
         rows=len(inputs),
         features={name: distribution(inputs[:, i]) for i, name in enumerate(names)},
         score=distribution(scores),
+        results=Results(rows=0, figures={}),
     )

@@ -15,16 +15,18 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Check, Verdict
-from dojo.core.judging.drift import Finding, Severity
+from dojo.core.judging.drift import Finding
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.registry.versions import ModelRegistry
-from dojo.core.spec.load import ModelSpec, load_spec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
+from dojo.core.tasks.measured import Severity
+from dojo.core.tasks.specs import load_spec
 from services.responder.actions import Actions
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService
@@ -44,7 +46,7 @@ DEGRADED = {
     "reason": "PR-AUC 0.400 against 0.600 on its holdout",
     "version": "2",
     "relative_loss": 0.33,
-    "positives": 90,
+    "support": 90,
 }
 
 

@@ -21,12 +21,13 @@ from dojo.core.judging.rollout.evidence import longest_silence
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
-from dojo.core.spec.load import ModelSpec, load_spec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import WorldClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import Arm, Route, RouteTable
+from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
 from services.rollout.announcements import RolloutAnnouncements
 from services.rollout.controller import Controller

@@ -109,14 +109,16 @@ def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
     """
     from dojo.core.state.verdict_marks import VerdictMarks
     from services.monitor.judging.tuning import propose, snippet
-    from services.monitor.showing.gauges import WINDOWS
+    from services.monitor.showing.gauges import windows_of
     from services.monitor.showing.view import proposals
 
     with CommandContext() as here:
         spec, records = here.spec(model), _records(here, model)
         marks = list(VerdictMarks(here.redis).all(model).values())
         history = {
-            (check, window): records.history(model, check, window) for check, windows in WINDOWS.items() for window in windows
+            (check, window): records.history(model, check, window)
+            for check, windows in windows_of(spec).items()
+            for window in windows
         }
     found = propose(spec, marks, history)
     if as_json:

@@ -27,20 +27,24 @@ def performance(
     from dojo.cli.training.terminal import parse_time
     from dojo.core.lake import Lake
     from dojo.core.performance import judged_predictions, measure_by_version
+    from dojo.core.tasks.specs import task_of
 
     start, end = parse_time(since) if since else None, parse_time(until) if until else None
     with CommandContext() as here:
-        rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), here.require_model(model), start, end))
+        task = task_of(here.spec(model))
+        rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), model, start, end), task)
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
         return
     # One column per version: more rows than columns fit a narrow terminal.
     table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
-    for name in ("predictions", "labelled", "caught", "missed", "false_positives"):
+    for name in ("predictions", "labelled"):
         table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
-    for name in ("catch_rate", "false_positive_rate", "pr_auc", "degraded_share"):
-        values = [getattr(row, name) for row in rows]
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    for name in rows[0].figures:
+        figures = [row.figures[name] for row in rows]
+        shown = ("-" if figure.value is None else f"{figure.value:.4f} of {figure.rows:,}" for figure in figures)
+        table.add_row(name, *shown)
+    table.add_row("degraded_share", *("-" if row.degraded_share is None else f"{row.degraded_share:.4f}" for row in rows))
     table.add_row("status", *(row.status for row in rows))
     out.print(table)
     for row in rows:

@@ -34,27 +34,17 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
                 f"{model}: its traffic was never split",
                 f"dojo routes set {model} --strategy ab --challenger VERSION --weight 0.5 --why ...",
             )
-    result = report(found, requests(Lake(here.settings.lake_dir), found, spec.entities[0]))
+    result = report(found, requests(Lake(here.settings.lake_dir), found, spec), spec)
     if as_json:
         print_json(result)
         return
     until = f"{found.until:%Y-%m-%d %H:%M}" if found.until else "now"
     title = f"{model}: {found.strategy}, {found.since:%Y-%m-%d %H:%M} to {until} (world)"
     arms = Table("", *(f"{arm.name} {arm.version}" for arm in result.arms), title=title, title_justify="left")
-    for name in (
-        "share",
-        "entities",
-        "requests",
-        "stood_in",
-        "flagged",
-        "labelled",
-        "positives",
-        "caught",
-        "false_positives",
-    ):
+    for name in ("share", "entities", "requests", "stood_in", "labelled"):
         arms.add_row(name, *(f"{getattr(arm, name):,}" for arm in result.arms))
-    for name in ("fraud_euro", "fraud_euro_caught"):
-        arms.add_row(name, *(f"{getattr(arm, name):,.0f}" for arm in result.arms))
+    for name in result.arms[0].sums:
+        arms.add_row(name, *(f"{above:,.0f} of {below:,.0f}" for above, below in (arm.sums[name] for arm in result.arms)))
     out.print(arms)
     effects = Table("challenger - champion", "champion", "challenger", "difference", "95 % interval", "verdict")
     for effect in result.effects:

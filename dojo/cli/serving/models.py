@@ -27,6 +27,7 @@ def list_(as_json: JsonFlag = False) -> None:
     """
     with CommandContext() as here:
         versions = [version for model in here.registry.models() for version in here.registry.versions(model)]
+        primary = {model: _primary_metric(here, model) for model in {version.model for version in versions}}
     if as_json:
         print_json([_summary(version) for version in versions])
         return
@@ -34,20 +35,31 @@ def list_(as_json: JsonFlag = False) -> None:
         out.print("No versions yet. Train one: dojo train MODEL", highlight=False)
         return
     table = Table()
-    for heading in ("model", "version", "roles", "gate", "approved by", "PR-AUC", "trained as of (world)"):
+    for heading in ("model", "version", "roles", "gate", "approved by", "metric", "trained as of (world)"):
         table.add_column(heading)
     for version in versions:
-        tags = version.tags
+        tags, metric = version.tags, primary[version.model]
         table.add_row(
             version.model,
             version.version,
             ", ".join(_roles(version)) or "-",
             tags.gate_verdict or "-",
             escape(tags.approval.who) if tags.approval else "-",
-            f"{tags.metrics['pr_auc']:.4f}" if "pr_auc" in tags.metrics else "-",
+            f"{metric} {tags.metrics[metric]:.4f}" if metric in tags.metrics else "-",
             f"{tags.as_of:%Y-%m-%dT%H:%M}" if tags.as_of else "-",
         )
     out.print(table)
+
+
+def _primary_metric(here: CommandContext, model: str) -> str:
+    """By which a model's versions are compared; empty for a model whose spec is gone or wrong."""
+    from dojo.core.spec.read import SpecError
+    from dojo.core.tasks.specs import load_spec
+
+    try:
+        return load_spec(here.settings.models_dir / f"{model}.yaml").gate.primary_metric
+    except SpecError:
+        return ""
 
 
 @app.command()

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 
 COLOURS = {"ok": "green", "insufficient_data": "yellow", "failed": "red"}

@@ -36,6 +36,7 @@ def train(
     Example: dojo train fraud_detection
     """
     from dojo.core.registry.versions import CHAMPION
+    from dojo.core.tasks.specs import task_of
     from pipelines.retraining import run_retraining
     from pipelines.tasks import REFUSALS
     from pipelines.training.dataset.build import feature_hash
@@ -49,7 +50,7 @@ def train(
         errors_become_messages(RetrainingRunningError),
         errors_become_messages(*REFUSALS, next_step=f"Mend what it says, then train again: dojo train {model}"),
     ):
-        here.spec(model)
+        support_name = task_of(here.spec(model)).support_name
         # Asks Redis, where the version's role is recorded: without it no version is made.
         world_time = here.now_if_set()
         moment = parse_time(as_of) if as_of else world_time or here.now()
@@ -74,9 +75,9 @@ def train(
     answer |= {
         "note": note,
         "rows": fit.rows,
-        "positives": fit.positives,
+        "support": fit.support,
         "trees": fit.trees,
-        "threshold": evaluation.threshold,
+        "decision": evaluation.decision,
         "metrics": evaluation.metrics,
         "onnx_parity_difference": fit.parity_difference,
     }
@@ -85,10 +86,11 @@ def train(
         return
     table = Table(title=f"{model} version {answer['version']}: {answer['alias']}", title_justify="left", show_header=False)
     for part, rows in fit.rows.items():
-        table.add_row(part, f"{rows:,} rows, {fit.positives[part]:,} positives")
+        table.add_row(part, f"{rows:,} rows, {fit.support[part]:,} {support_name}")
     for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
-    table.add_row("threshold", f"{evaluation.threshold:.4f}")
+    for name, value in evaluation.decision.items():
+        table.add_row(name, f"{value:.4f}")
     table.add_row("trees", str(fit.trees))
     table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items()))
     out.print(table)

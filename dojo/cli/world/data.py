@@ -137,7 +137,7 @@ def retention(as_json: JsonFlag = False) -> None:
     Example: [bold]dojo data retention --json[/]
     """
     from dojo.core.lake import Lake
-    from dojo.core.spec.load import load_specs
+    from dojo.core.tasks.specs import load_specs
     from pipelines.retention import Retention, champions_of
 
     with CommandContext() as here:

@@ -12,7 +12,8 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from dojo.core.judging.drift import Finding, Severity
+from dojo.core.judging.drift import Finding
+from dojo.core.tasks.measured import Severity
 
 # Refused when decoded, so that one wrong producer cannot put an unusable row into the lake.
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -96,7 +97,8 @@ class Prediction(Event, frozen=True, kw_only=True):
         entity_keys: entity name -> key, as sent.
         features: feature name -> the exact value that was scored, in the model's input order.
         feature_age_seconds: feature view -> age of its values in world seconds; None where there were none.
-        score: probability of the positive class, or the fallback's score. `flagged`: score >= the version's threshold.
+        score: The version's number, in the unit of the model's task, or the fallback's.
+        flagged: Whether the answer asked for an action. None where the task flags nothing.
         arm: the arm that the route chose for the request; `version`: the one that answered, another one's when the arm failed
             (`degraded` then has "arm_failed"), and "0" when the spec's fallback did because no version could.
         route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves, and after a
@@ -117,7 +119,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     features: dict[str, float]
     feature_age_seconds: dict[str, float | None]
     score: float
-    flagged: bool
+    flagged: bool | None
     latency_seconds: float
     degraded: tuple[str, ...] = ()
     route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -132,7 +134,7 @@ class Shadow(Event, frozen=True, kw_only=True):
 
     Attributes:
         prediction_id: of the answer that the caller got.
-        version, score, flagged, scoring_seconds: the shadow's; score and flagged are None when it failed, and `error` says how.
+        version, score, flagged, scoring_seconds: the shadow's; both are None when it failed, and `error` says how.
         champion_*: the same of the version that answered. `scoring_seconds` is wall time of scoring alone, features in hand.
     """
 
@@ -148,7 +150,7 @@ class Shadow(Event, frozen=True, kw_only=True):
     scoring_seconds: float
     champion_version: str
     champion_score: float
-    champion_flagged: bool
+    champion_flagged: bool | None
     champion_scoring_seconds: float
     error: str = ""
 

@@ -1,7 +1,7 @@
 """A model version's bundle: the directory that training writes, MLflow stores and the gateway serves from.
 
     MLmodel, model.onnx ...      a standard MLflow model (ONNX flavour), loadable by any MLflow client
-    bundle.json                  this module's `Bundle`: inputs, threshold, defaults, and the hashes of the files below
+    bundle.json                  this module's `Bundle`: inputs, decision, defaults, and the hashes of the files below
     parity.json                  inputs with the scores that training got for them; whoever loads the model must get the same
     reference_profile.json       the training-time distribution that drift is measured against
 
@@ -25,8 +25,8 @@ PARITY_FILE = "parity.json"
 PROFILE_FILE = "reference_profile.json"
 HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
 
-# Largest difference of a probability that still counts as the same model: float32 sums over a few hundred trees
-# agree to 5e-7; a wrong model or a wrong column order differs in the second digit.
+# Largest difference of a score that still counts as the same model, of the largest score or of 1: float32 sums over a few hundred
+# trees agree to 5e-7; a wrong model or a wrong column order differs in the second digit.
 PARITY_TOLERANCE = 1e-5
 
 
@@ -41,7 +41,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         features: the model's inputs in order, float32 each.
         stored_defaults: stored feature -> its median over the training rows; what an unreachable store is replaced by. Of a
             moment (unix seconds) it is the median age at the row's time, seconds.
-        threshold: a payment with a score at or above it is flagged.
+        decision: What was decided on the validation rows, by name (`dojo/core/tasks/protocol.py: Task.decide`).
         trained_as_of: world time the training data ends at (labels included).
         sha256: file name -> SHA-256 of its bytes, for HASHED_FILES.
         parameters: What decided the training beside its data, as text. Empty in bundles from before it was kept.
@@ -51,7 +51,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     feature_service: str
     features: tuple[str, ...]
     stored_defaults: dict[str, float]
-    threshold: float
+    decision: dict[str, float]
     trained_as_of: datetime
     sha256: dict[str, str]
     parameters: dict[str, str] = {}
@@ -81,15 +81,15 @@ class OnnxScorer:
             raise CorruptBundleError(f"{model_file}: ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
         outputs = [o.name for o in self._session.get_outputs()]
-        try:
-            self._output = next(name for name in outputs if "prob" in name)
-        except StopIteration:
-            raise CorruptBundleError(f"{model_file}: no output with probabilities, only {outputs}") from None
+        # A classifier has two outputs, labels and probabilities; everything else has one.
+        self._output = next((name for name in outputs if "prob" in name), outputs[0])
+        if len(outputs) > 1 and "prob" not in self._output:
+            raise CorruptBundleError(f"{model_file}: no output with scores, only {outputs}")
 
     def score(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probability of the positive class. rows: float32, shape (n, features) -> shape (n,)."""
-        (probabilities,) = self._session.run([self._output], {self._input: rows})
-        return probabilities[:, 1]  # type: ignore[no-any-return]
+        """Probability of the positive class, or the number that the model gives. rows: float32, shape (n, features) -> shape (n,)."""
+        (scores,) = self._session.run([self._output], {self._input: rows})
+        return scores[:, -1]  # type: ignore[no-any-return]
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> str:
@@ -137,7 +137,7 @@ def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bu
 
 
 def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
-    """The largest difference between the scorer's and training's scores, dimensionless.
+    """The largest difference between the scorer's and training's scores, as a share of the largest score or of 1.
 
     Raises:
         CorruptBundleError: it exceeds PARITY_TOLERANCE, there are no rows, or their width is not `width`.
@@ -149,7 +149,8 @@ def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
         scores = scorer.score(inputs)
     except Exception as error:  # ONNX Runtime's own classes derive from Exception only
         raise CorruptBundleError(f"the model cannot score its own parity rows: {error}") from error
-    difference = float(np.max(np.abs(scores - np.asarray(parity.scores))))
+    wanted = np.asarray(parity.scores)
+    difference = float(np.max(np.abs(scores - wanted))) / max(1.0, float(np.max(np.abs(wanted))))
     if not difference <= PARITY_TOLERANCE:  # also refuses NaN
         raise CorruptBundleError(f"parity: scores differ by up to {difference:.3g}, allowed {PARITY_TOLERANCE:g}")
     return difference

@@ -17,18 +17,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.tasks.protocol import HoldoutVariation, Proxies, Results
 from dojo.stats.histograms.binning import bin_counts, quantile_edges
 
 BINS = 10  # ten bins resolve a shift of half a standard deviation and need only ~300 rows per check (FACTS)
 
 SLOTS = 48  # 24 hours of working days, then 24 of weekend days, UTC
 
-# Profiles of this format can be monitored; older ones know only `counts`.
-FORMAT = 2
-
-# Scores are kept in bins of equal width of log-odds, so that the rare high scores, which decide PR-AUC, are told apart. The same for all
-# versions: 0.2 in log-odds is a fifth of a score's odds, and loses less than 0.005 of PR-AUC to ties.
-SCORE_EDGES = tuple(float(edge) for edge in 1 / (1 + np.exp(-np.arange(-8.0, 8.01, 0.2))))
+# Profiles of this format can be monitored.
+FORMAT = 3
 
 
 class UnusableProfileError(ValueError):
@@ -56,39 +53,6 @@ class Distribution(msgspec.Struct, frozen=True):
     quiet_day: float = 0.0
 
 
-class HoldoutVariation(msgspec.Struct, frozen=True):
-    """A figure of the holdout, and how much its days differ. mean: over all rows. std: between days, beyond nothing: chance included."""
-
-    mean: float
-    std: float
-    days: int
-
-
-class Group(msgspec.Struct, frozen=True):
-    """What the version's answers on a group of holdout rows turned out to be.
-
-    Attributes:
-        effective_positives, effective_negatives: numbers of independent ones that would know the rates as well (dojo/stats/inference/proportions.py).
-        pr_auc: None where there are too few positives.
-    """
-
-    rows: int
-    positives: int
-    caught: int
-    false_positives: int
-    effective_positives: float
-    effective_negatives: float
-    pr_auc: float | None
-
-    @property
-    def catch_rate(self) -> float | None:
-        return self.caught / self.positives if self.positives else None
-
-    @property
-    def false_positive_rate(self) -> float | None:
-        return self.false_positives / (self.rows - self.positives) if self.rows > self.positives else None
-
-
 class Segmentation(msgspec.Struct, frozen=True):
     """Groups of rows by one feature: (-inf, cuts[0]], (cuts[0], cuts[1]], ... One more name than cuts."""
 
@@ -106,44 +70,48 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rows: Number of examples.
-        positives: Number of examples with label 1.
+        label_mean: Mean of their labels: the share of positives, or the mean value.
         missing: View -> share of examples for which it had no values.
         counts: Feature -> examples per bin of the profile's `features`.
     """
 
     rows: int
-    positives: int
+    label_mean: float
     missing: dict[str, float]
     counts: dict[str, tuple[int, ...]]
 
 
 class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """
+    """What a version was on its holdout.
+
     Attributes:
-        rows: how many were counted. features: in the model's input order. score: of the positive class.
-        format: FORMAT, or 1 of a profile that only has what stands before it.
-        score_counts, score_sums: rows, and sum of scores, by bin of SCORE_EDGES.
-        calibration: Rate of positives by bin of SCORE_EDGES, isotonic. Empty in profiles from before it was kept.
-        training: None in profiles from before it was kept.
-        missing: view -> share of rows for which it had no values.
-        flagged: share of rows at or above the version's threshold, and by day. expected_pr_auc: PR-AUC expected from the scores alone.
-        results: of all rows; segments: by group of `segmentation`; None and empty where labels were not given.
+        rows: How many were counted.
+        features: By name, in the model's input order.
+        score: Of the version's scores.
+        results: What the answers on all rows turned out to be.
+        format: FORMAT. Profiles of another one cannot be monitored.
+        calibration: Rate of positives by bin of scores, isotonic. Empty where the task has none.
+        proxies: Figures that need no labels, and how much the holdout's days differ in them.
+        missing: View -> share of rows for which it had no values.
+        segments: `results` by group of `segmentation`.
     """
 
     rows: int
     features: dict[str, Distribution]
     score: Distribution
+    results: Results
     format: int = 1
-    score_counts: tuple[int, ...] = ()
-    score_sums: tuple[float, ...] = ()
     calibration: tuple[float, ...] = ()
+    proxies: dict[str, HoldoutVariation] = {}
     training: TrainingSet | None = None
     missing: dict[str, float] = {}
-    flagged: HoldoutVariation | None = None
-    expected_pr_auc: HoldoutVariation | None = None
-    results: Group | None = None
     segmentation: Segmentation | None = None
-    segments: dict[str, Group] = {}
+    segments: dict[str, Results] = {}
+
+    @property
+    def without_labels(self) -> Proxies:
+        """What windows without labels are held against."""
+        return Proxies(self.rows, self.proxies, self.calibration)
 
     def write(self, path: Path) -> None:
         path.write_bytes(msgspec.json.encode(self))

@@ -1,4 +1,7 @@
-"""The parts of a model spec (pydantic): frozen, unknown keys refused, every duration with its unit. `dojo/core/spec/load.py` reads the files."""
+"""The parts of a model spec that every task has (pydantic): frozen, unknown keys refused, every duration with its unit.
+
+`dojo/core/tasks` adds what one task alone has, and reads the files.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-PrimaryMetric = Literal["pr_auc", "roc_auc"]
 
 
-class _Part(BaseModel):
+class Section(BaseModel):
+    """A part of a spec."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelDelay(_Part):
+class LabelDelay(Section):
     """How long after the event its label arrives: lognormal, cut off at `maximum`."""
 
     distribution: Literal["lognormal"]
@@ -38,16 +42,17 @@ class LabelDelay(_Part):
         return self
 
 
-class Label(_Part):
+class Label(Section):
     """What a version learns to predict.
 
     Attributes:
         event: Stream of the events that labels are about. Each of them is one example, and its id joins it to its label.
-        positive_class: What label 1 is called on the model card.
+        truth: What the label says about the event, by a name of dojo/shop/truths.py.
+        delay: Time from the event to its label.
     """
 
     event: Name
-    positive_class: Text
+    truth: Name
     delay: LabelDelay
 
 
@@ -68,7 +73,7 @@ ESTIMATOR_BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-class Estimator(_Part):
+class Estimator(Section):
     kind: Literal["lightgbm"]
     parameters: dict[str, int | float]
     early_stopping_rounds: Annotated[int, Field(ge=1)]
@@ -87,7 +92,7 @@ class Estimator(_Part):
         return parameters
 
 
-class TrainingChecks(_Part):
+class TrainingChecks(Section):
     """What refuses a training set before anything is learned from it.
 
     Attributes:
@@ -96,7 +101,6 @@ class TrainingChecks(_Part):
         missing: Largest rise of a view's share of examples without values, absolute, above the champion's holdout.
         feature_psi: Largest PSI of a feature against the champion's holdout, counts apart.
         count_psi: The same of features that count events.
-        information_value: Largest PSI of a feature between its positive and its negative examples.
     """
 
     staleness: Duration
@@ -104,10 +108,9 @@ class TrainingChecks(_Part):
     missing: Fraction
     feature_psi: Annotated[float, Field(gt=0, le=100)]
     count_psi: Annotated[float, Field(gt=0, le=100)]
-    information_value: Annotated[float, Field(gt=0, le=100)]
 
 
-class Training(_Part):
+class Training(Section):
     """What a version is trained on. `window` ends `label.delay.maximum` before "now" and includes validation and holdout."""
 
     window: Duration
@@ -115,7 +118,6 @@ class Training(_Part):
     holdout: Duration
     schedule: Duration
     minimum_rows: Annotated[int, Field(ge=1)]
-    label_rate: tuple[Fraction, Fraction]
     checks: TrainingChecks
     seed: Annotated[int, Field(ge=0)]
     estimator: Estimator
@@ -124,33 +126,28 @@ class Training(_Part):
     def _parts_fit(self) -> Training:
         if self.validation + self.holdout >= self.window:
             raise ValueError("validation + holdout must be shorter than window, or nothing is left to train on")
-        if self.label_rate[0] >= self.label_rate[1]:
-            raise ValueError(f"label_rate must be [low, high] with low < high, got {list(self.label_rate)}")
         return self
 
 
-class Guards(_Part):
-    """What a challenger that wins on the primary metric may still not cost. Each is a veto (dojo/core/judging/gate/compare.py)."""
+class Guards(Section):
+    """What a challenger that wins on the primary metric may still not cost. Each is a veto (dojo/core/judging/gate/guards.py)."""
 
-    precision_at_1pct_fpr: Fraction
-    recall_at_50pct_precision: Fraction
-    calibration: Fraction
     worst_segment: Fraction
     latency: Ratio
     size: Ratio
 
 
-class Gate(_Part):
+class Gate(Section):
     """Champion against challenger on one holdout. Gains and losses are relative to the champion's value."""
 
-    primary_metric: PrimaryMetric
+    primary_metric: str
     minimum_gain: Fraction
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)]
     guards: Guards
 
 
-class Checks(_Part):
+class Checks(Section):
     """When a rollout is rolled back. `*_ratio`: the challenger's rate may be this many times the champion's on the same traffic.
 
     `false_alarm` is the probability that any of the sequential checks, on the whole way, stops a challenger that is as good as the limits
@@ -168,13 +165,9 @@ class Checks(_Part):
     slow_floor: Rate
     watch_error_floor: Rate
     watch_slow_floor: Rate
-    decline_ratio: Ratio
-    score_psi: Annotated[float, Field(gt=0, le=10)]
-    catch_rate_drop: Fraction
-    false_positive_ratio: Ratio
 
 
-class RolloutPolicy(_Part):
+class RolloutPolicy(Section):
     """A challenger's way: shadow, canary, full and watched. World time. `minimum_requests` are the challenger's own, per stage."""
 
     approval: Literal["none", "required"]
@@ -183,11 +176,10 @@ class RolloutPolicy(_Part):
     canary_time: Duration
     watch_time: Duration
     minimum_requests: Annotated[int, Field(ge=1)]
-    minimum_positives: Annotated[int, Field(ge=1)]
     checks: Checks
 
 
-class Levels(_Part):
+class Levels(Section):
     """From which value on something is a warning, severe, critical. What the value is, and its unit, is said where they stand."""
 
     warning: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -201,7 +193,7 @@ class Levels(_Part):
         return self
 
 
-class Confirmations(_Part):
+class Confirmations(Section):
     """How many of the latest windows must agree before a verdict says so: one window may be an accident."""
 
     needed: Annotated[int, Field(ge=1, le=24)]
@@ -214,28 +206,28 @@ class Confirmations(_Part):
         return self
 
 
-class Skew(_Part):
+class Skew(Section):
     """Logged feature values against those that an offline point-in-time join gives (D20). `levels`: share of sampled requests that differ."""
 
     sample: Annotated[int, Field(ge=1, le=100_000)]
     levels: Levels
 
 
-class PerformanceWatch(_Part):
-    """Live performance as labels mature. World time. `catch_rate_drop` is absolute, `pr_auc_drop` relative, both below what the version
-    showed on its own holdout; `false_positive_ratio` is times serving.threshold_false_positive_rate."""
+class PerformanceWatch(Section):
+    """Live performance as labels mature. World time.
+
+    Attributes:
+        window: Age of the oldest answers that are judged.
+        label_delay_ratio: Levels of the median delay of arriving labels, times label.delay.median.
+        labels_missing: Levels of the share of a day's due labels that did not arrive.
+    """
 
     window: Duration
-    minimum_positives: Annotated[int, Field(ge=1)]
-    catch_rate_drop: Levels
-    false_positive_ratio: Levels
-    pr_auc_drop: Levels
-    flagged_ratio: Levels
     label_delay_ratio: Levels
     labels_missing: Levels
 
 
-class Drift(_Part):
+class Drift(Section):
     """When a change of the world, of the data or of the model's answers is told. World time; `thresholds` are PSI.
 
     A finding is beyond a threshold *and* beyond what chance gives for the rows at hand *and* confirmed in `needed` of `of` windows.
@@ -270,14 +262,14 @@ class Drift(_Part):
 Action = Literal["notify", "evaluate", "roll_back"]
 
 
-class Response(_Part):
+class Response(Section):
     """What the responder does about a verdict (D4.5). World time.
 
     Attributes:
         warning, severe, critical: `notify`: tell the owner. `evaluate`: judge the champion on the freshest labelled data, and retrain when it
             lost more than `degraded`. `roll_back`: to the previous champion when the trouble began within `recent_change` after the
             current version got its traffic, otherwise retrain.
-        degraded: relative loss of PR-AUC against the version's own holdout, from which on a champion counts as degraded.
+        degraded: relative loss of the primary metric against the version's own holdout, from which on a champion counts as degraded.
         cooldown: no second action (messages apart) for the model within this time after a retraining or a rollback ended. A version
             that got its traffic after that may be taken back all the same.
     """
@@ -290,20 +282,19 @@ class Response(_Part):
     cooldown: Duration
 
 
-class Serving(_Part):
+class Serving(Section):
     """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it. What is bounded is waiting: for
     the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short.
 
     Two objectives over 30 days: `availability_slo` is the share of requests that are answered (a 5xx is none), `latency_slo_share` the
     share of the answers that take at most `latency_slo`."""
 
-    threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
     availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
     latency_slo: Duration
     latency_slo_share: Annotated[float, Field(gt=0.5, lt=1)]
     deadline: Duration
     feature_timeout: Duration
-    fallback_score: Fraction
+    fallback_score: Annotated[float, Field(allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _lookup_fits_the_deadline(self) -> Serving:
@@ -316,19 +307,19 @@ class Serving(_Part):
         return self
 
 
-class DataGovernance(_Part):
+class DataGovernance(Section):
     """`retention`: how long the lake keeps events, world time. The longest of all models holds, for they share the lake."""
 
     retention: Duration
 
 
-class ModelSpec(_Part):
-    """One model. See models/fraud_detection.yaml for a commented example."""
+class ModelSpec(Section):
+    """One model. See models/fraud_detection.yaml for a commented example. `task` decides which subclass it is (dojo/core/tasks)."""
 
     name: Name
     description: Text
     owner: Text
-    task: Literal["binary"]
+    task: str
     entities: Annotated[tuple[Name, ...], Field(min_length=1)]
     feature_service: Name
     label: Label

@@ -18,7 +18,7 @@ import msgspec
 from redis import Redis
 
 from dojo.core.judging.rollout.stages import ENDED, CheckResult, Stage
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.documents import Document
 

@@ -1,1 +1,1 @@
-"""What differs between kinds of prediction."""
+"""The kinds of prediction: what a spec of each looks like, and what differs between them in training, serving and monitoring."""

@@ -71,7 +71,7 @@ class Tally:
         if event.request_id in self._seen:
             return
         self._seen.add(event.request_id)
-        self._flagged += event.flagged
+        self._flagged += bool(event.flagged)
         self._versions[event.version] += 1
         self._degraded.update(event.degraded)
         self._latencies.append(event.latency_seconds * 1000)
@@ -87,9 +87,9 @@ class Tally:
         prediction, label = joined
         self._scores.append(prediction.score)
         self._labels.append(label)
-        self._cells[(prediction.version, label, prediction.flagged)] += 1
+        self._cells[(prediction.version, label, bool(prediction.flagged))] += 1
         if label:
-            self._euro[prediction.flagged] += prediction.features.get("amount", 0.0)
+            self._euro[bool(prediction.flagged)] += prediction.features.get("amount", 0.0)
 
     def snapshot(self) -> Snapshot:
         caught, missed = self._count(1, True), self._count(1, False)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.core.spec.load import SpecError, load_specs
+from dojo.core.spec.read import SpecError
+from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, binary, how_to_install

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from dojo.core.settings import Settings
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 
 MONITORING = Path(__file__).parents[3] / "monitoring"
 

@@ -87,6 +87,32 @@ def information_value(values: Floats, labels: npt.NDArray[np.integer], bins: int
     return population_stability_index(bin_counts(values[labels == 0], edges), bin_counts(values[labels == 1], edges))
 
 
+def correlation_ratio(values: Floats, labels: Floats, bins: int = 10) -> float:
+    """Return how far one column alone explains a number: the share of the labels' variance that lies between its bins (eta squared).
+
+    Args:
+        values: Shape (rows,).
+        labels: Shape (rows,).
+        bins: Cut at the quantiles of all values.
+
+    Returns:
+        Dimensionless, in [0, 1]. 0 for labels that are all alike.
+
+    Raises:
+        ValueError: A value or label is not finite, or the shapes differ.
+
+    Source: Pearson, On the General Theory of Skew Correlation and Non-linear Regression (1905).
+    """
+    y = _finite(labels)
+    if values.shape != labels.shape:
+        raise ValueError(f"expected one label per value, got {values.shape} and {labels.shape}")
+    bin_of = np.searchsorted(quantile_edges(values, bins), np.asarray(values, dtype=np.float64), side="left")
+    rows = np.bincount(bin_of)
+    means = np.bincount(bin_of, weights=y) / np.maximum(rows, 1)
+    total = float(np.sum((y - y.mean()) ** 2))
+    return float(np.sum(rows * (means - y.mean()) ** 2)) / total if total else 0.0
+
+
 def _edge_of_few_large(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """One edge for values of which the most are the maximum: just below it, so that the few others have their bin."""
     below = v[v < v.max()]

@@ -1,4 +1,4 @@
-"""How sure a difference in PR-AUC or ROC-AUC is: a paired bootstrap over clusters of rows that belong together.
+"""How sure a difference between two models is: a paired bootstrap over clusters of rows that belong together.
 
 Payments are not independent: a compromised customer or merchant brings several positives, which a model finds or misses together.
 Drawing single rows would count them as many proofs, and make every interval too narrow. So whole customers (or merchants) are drawn,
@@ -9,7 +9,7 @@ A draw is a whole number of copies per row. With the rows sorted once per model,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,7 +119,7 @@ class RelativeGain:
 
     Attributes:
         value: on the rows as they are. `low`, `high`: the two-sided interval's ends.
-        drawn: the gain in each draw, shape (draws,); a draw without any positive says nothing and is left out.
+        drawn: the gain in each draw, shape (draws,); a draw that says nothing (such as one without any positive) is left out.
     """
 
     value: float
@@ -154,9 +154,94 @@ def relative_gain(
         base = measure(first, weights)
         return (measure(second, weights) - base) / base
 
-    drawn = np.array([gain(weights) for weights in cluster_weights(clusters, draws, seed)])
+    return _with_interval(gain, first.rows, clusters, draws, confidence, seed)
+
+
+def relative_gain_of_means(
+    baseline: Array,
+    contender: Array,
+    clusters: Sequence[npt.NDArray[np.integer]],
+    *,
+    lower_is_better: bool,
+    root: bool = False,
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> RelativeGain:
+    """By how much the contender's mean is better than the baseline's, relative to it, with its percentile bootstrap interval.
+
+    Args:
+        baseline: Value of each row, >= 0, shape (rows,).
+        contender: Likewise, of the same rows.
+        lower_is_better: Whether values are losses.
+        root: Whether roots of the means are compared, as for squared errors.
+        confidence: Of the two-sided interval, a fraction in (0, 1).
+
+    Raises:
+        ValueError: as `cluster_weights`, or the baseline's mean is 0.
+    """
+    old, new = np.asarray(baseline, dtype=np.float64), np.asarray(contender, dtype=np.float64)
+    if not old.sum() > 0:
+        raise ValueError("the baseline's mean is 0, so nothing can be relative to it")
+
+    def gain(weights: Weights) -> float:
+        below = float(np.dot(weights, old))
+        return _better(float(np.dot(weights, new)), below, root, lower_is_better)
+
+    return _with_interval(gain, len(old), clusters, draws, confidence, seed)
+
+
+def relative_loss_of_mean(
+    values: Array,
+    promised: float,
+    clusters: Sequence[npt.NDArray[np.integer]],
+    *,
+    lower_is_better: bool,
+    root: bool = False,
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> RelativeGain:
+    """By how much a mean is worse than a known one, relative to it, with its percentile bootstrap interval. Above 0 is a loss.
+
+    Args:
+        values: Value of each row, >= 0, shape (rows,).
+        promised: The known mean, or its root, > 0.
+        lower_is_better, root: As in `relative_gain_of_means`.
+
+    Raises:
+        ValueError: as `cluster_weights`, or `promised` is not positive.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if not promised > 0:
+        raise ValueError(f"expected a promised value above 0, got {promised}")
+
+    def lost(weights: Weights) -> float:
+        rows = float(np.sum(weights))
+        return -_better(float(np.dot(weights, found)), rows * (promised**2 if root else promised), root, lower_is_better)
+
+    return _with_interval(lost, len(found), clusters, draws, confidence, seed)
+
+
+def _better(new: float, old: float, root: bool, lower_is_better: bool) -> float:
+    """Relative gain of one sum over another. NaN where there is nothing to be relative to."""
+    if not old > 0:
+        return float("nan")
+    change = float(np.sqrt(new / old) if root else new / old) - 1
+    return -change if lower_is_better else change
+
+
+def _with_interval(
+    figure: Callable[[Weights], float],
+    rows: int,
+    clusters: Sequence[npt.NDArray[np.integer]],
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> RelativeGain:
+    drawn = np.array([figure(weights) for weights in cluster_weights(clusters, draws, seed)])
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
-        raise ValueError(f"none of {draws} draws held a positive")
+        raise ValueError(f"none of {draws} draws held a row that counts")
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return RelativeGain(gain(np.ones(first.rows)), float(low), float(high), drawn)
+    return RelativeGain(figure(np.ones(rows)), float(low), float(high), drawn)

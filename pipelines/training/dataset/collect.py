@@ -21,7 +21,7 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, LakeFile, file_sha256, midnight
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from feature_repo import catalog
 from pipelines.features.offline import HISTORY
 from pipelines.training.errors import LakeChangedError, StaleDataError, TooFewRowsError

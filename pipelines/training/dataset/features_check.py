@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from dojo.core.registry.reference_profile import BINS, Distribution, ReferenceProfile, TrainingSet
-from dojo.core.spec.load import ModelSpec
-from dojo.stats.histograms.binning import bin_counts, information_value, population_stability_index
+from dojo.core.registry.reference_profile import Distribution, ReferenceProfile, TrainingSet
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
+from dojo.stats.histograms.binning import bin_counts, population_stability_index
 from feature_repo import catalog
 from pipelines.training.errors import InvalidDataError
 
@@ -45,7 +46,7 @@ def training_set(examples: pl.DataFrame, service: str, bins: Mapping[str, Distri
     }
     return TrainingSet(
         rows=len(examples),
-        positives=int(examples["label"].sum()),
+        label_mean=float(examples["label"].to_numpy().mean()),
         missing=missing_shares(examples, service),
         counts={name: tuple(counts.tolist()) for name, counts in counted.items()},
     )
@@ -67,18 +68,14 @@ def _broken_numbers(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
 
 
 def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
-    limit, labels = spec.training.checks.information_value, examples["label"].to_numpy()
-    if not 0 < labels.sum() < len(labels):
-        return []  # the split refuses it
-    values = {
-        name: information_value(examples[name].to_numpy(), labels, BINS)
-        for name in catalog.SERVICES[spec.feature_service].features
-    }
+    labels, task = examples["label"].to_numpy(), task_of(spec)
+    features = catalog.SERVICES[spec.feature_service].features
+    leaks = {name: task.leak(examples[name].to_numpy(), labels) for name in features}
     return [
-        f"{name}: expected an information value of at most {limit:g} ({SPEC_KEY}.information_value), found {value:.2f}: "
+        f"{name}: expected {leak.measure} of at most {leak.limit:g} ({SPEC_KEY}.{leak.key}), found {leak.value:.2f}: "
         "it may know the label"
-        for name, value in values.items()
-        if value > limit
+        for name, leak in leaks.items()
+        if leak.value > leak.limit
     ]
 
 

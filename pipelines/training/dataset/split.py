@@ -5,25 +5,41 @@ A random split would let a compromised terminal's other payments of the same day
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipelines.training.errors import OneClassError
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.specs import task_of
+from feature_repo.catalog import ENTITY_KEYS
+from pipelines.training.errors import UselessPartError
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of one part, in time order: inputs float32 (rows, features), exactly as they are served; labels (rows,)."""
+    """Rows of one part, in time order.
+
+    Attributes:
+        inputs: Float32, shape (rows, features), exactly as they are served.
+        labels: Shape (rows,).
+        entities: Entity -> key of each row.
+        times: UTC, shape (rows,).
+    """
 
     name: str
     inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int8]
-    start: datetime
-    end: datetime
+    labels: npt.NDArray[np.float64]
+    entities: Mapping[str, npt.NDArray[np.str_]]
+    times: npt.NDArray[np.datetime64]
+
+    def answered(self, scores: npt.NDArray[np.float64]) -> Answered:
+        """With a version's scores, shape (rows,). What they flag is not known yet."""
+        return Answered(self.labels, scores, None, self.entities, self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +52,41 @@ class Split:
         return self.train, self.validation, self.holdout
 
 
-def split_by_time(
-    dataset: pl.DataFrame, features: tuple[str, ...], end: datetime, validation: timedelta, holdout: timedelta
-) -> Split:
-    """Cut `dataset` (columns event_timestamp, label, features) at end - holdout - validation and end - holdout.
+def split_by_time(dataset: pl.DataFrame, features: tuple[str, ...], end: datetime, spec: ModelSpec) -> Split:
+    """Cut `dataset` at end - holdout - validation and end - holdout.
+
+    Args:
+        dataset: Columns event_timestamp, label, the entities' keys and the features.
 
     Raises:
-        OneClassError: a part holds no positive or nothing else.
+        UselessPartError: the labels of a part teach or show nothing.
     """
     first = dataset["event_timestamp"].min()
     begin = first if isinstance(first, datetime) else end
-    holdout_start = end - holdout
-    validation_start = holdout_start - validation
+    holdout_start = end - spec.training.holdout
+    validation_start = holdout_start - spec.training.validation
     return Split(
-        train=part("train", dataset, features, begin, validation_start),
-        validation=part("validation", dataset, features, validation_start, holdout_start),
-        holdout=part("holdout", dataset, features, holdout_start, end),
+        train=part("train", dataset, features, spec, begin, validation_start),
+        validation=part("validation", dataset, features, spec, validation_start, holdout_start),
+        holdout=part("holdout", dataset, features, spec, holdout_start, end),
     )
 
 
-def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], start: datetime, end: datetime) -> Part:
-    """The rows with start <= event_timestamp < end. Raises OneClassError."""
+def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: ModelSpec, start: datetime, end: datetime) -> Part:
+    """The rows with start <= event_timestamp < end. Raises UselessPartError."""
     rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp", "request_id")
-    labels = rows["label"].to_numpy().astype(np.int8)
-    positives = int(labels.sum())
-    if positives in (0, len(labels)):
-        raise OneClassError(
-            f"{name}: expected positives and negatives from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
-            f"found {positives:,} positives in {len(labels):,} rows"
-        )
-    inputs = np.ascontiguousarray(rows.select(features).to_numpy(), dtype=np.float32)
-    return Part(name=name, inputs=inputs, labels=labels, start=start, end=end)
+    labels = rows["label"].to_numpy().astype(np.float64)
+    if fault := task_of(spec).part_fault(labels):
+        raise UselessPartError(f"{name}: from {start:%Y-%m-%d} to {end:%Y-%m-%d} {fault}")
+    return Part(
+        name=name,
+        inputs=np.ascontiguousarray(rows.select(features).to_numpy(), dtype=np.float32),
+        labels=labels,
+        entities=entities_of(rows, spec),
+        times=rows["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+    )
+
+
+def entities_of(rows: pl.DataFrame, spec: ModelSpec) -> dict[str, npt.NDArray[np.str_]]:
+    """Entity of the spec -> key of each row, in the catalogue's order."""
+    return {entity: rows[key].to_numpy() for entity, key in ENTITY_KEYS.items() if entity in spec.entities}

@@ -1,7 +1,7 @@
 """Step 2: refuse data that would teach the wrong thing, naming what was expected and found (D1.2).
 
 Schema (types, nulls, ranges, unique ids) with pandera; then what spans tables: labels of the right requests, none from before its
-request (leakage), nearly all of them there, a label rate within the spec's bounds.
+request (leakage), nearly all of them there, as a whole as the task wants them.
 """
 
 from __future__ import annotations
@@ -10,20 +10,11 @@ import pandera.polars as pa
 import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
 from pipelines.training.dataset.collect import Manifest
 from pipelines.training.errors import InvalidDataError
-
-# pandera's columns are required and free of nulls unless they say otherwise.
-OUTCOMES = pa.DataFrameSchema(
-    {
-        "request_id": pa.Column(pl.String, unique=True),
-        "request_time": pa.Column(UTC_MICROSECONDS),
-        "label": pa.Column(pl.Float64, pa.Check.isin([0.0, 1.0])),
-        "world_time": pa.Column(UTC_MICROSECONDS),
-    }
-)
 
 
 def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> None:
@@ -38,10 +29,26 @@ def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest,
     """
     outcomes = outcomes.filter(pl.col("model") == spec.name)
     recorded = catalog.recorded_requests(spec.feature_service)
-    faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults("outcomes", OUTCOMES, outcomes)
+    faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults(
+        "outcomes", outcome_schema(spec), outcomes
+    )
     # The labels' checks would only repeat what a broken schema does to them.
     if faults := faults or label_faults(requests.rename({recorded.key: "request_id"}), outcomes, manifest, spec):
         raise InvalidDataError(faults)
+
+
+def outcome_schema(spec: ModelSpec) -> pa.DataFrameSchema:
+    """Labels that the model's task can have. pandera's columns are required and free of nulls unless they say otherwise."""
+    values = task_of(spec).label_values
+    known = pa.Check.isin(list(values.allowed)) if values.allowed else pa.Check.in_range(values.low, values.high)
+    return pa.DataFrameSchema(
+        {
+            "request_id": pa.Column(pl.String, unique=True),
+            "request_time": pa.Column(UTC_MICROSECONDS),
+            "label": pa.Column(pl.Float64, known),
+            "world_time": pa.Column(UTC_MICROSECONDS),
+        }
+    )
 
 
 def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
@@ -105,12 +112,4 @@ def label_faults(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manif
             f"outcomes: expected a label for at least {100 * (1 - allowed):g}% of the {len(labels):,} examples by {manifest.as_of} "
             f"(spec: training.checks.unlabelled), found {1 - missing:.2%}"
         )
-    low, high = spec.training.label_rate
-    known = labels.drop_nulls()
-    rate = int(known.sum()) / max(len(known), 1)
-    if not low <= rate <= high:
-        faults.append(
-            f"outcomes.label: expected a label rate from {low:.2%} to {high:.2%} (spec: training.label_rate), "
-            f"found {rate:.3%} of {len(known):,} labels"
-        )
-    return faults
+    return faults + task_of(spec).label_faults(labels.drop_nulls().to_numpy())

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from services.gateway.messages.answers import Answer, PredictAnswer
+from services.gateway.messages.answers import Answer, AnswerSchema
 from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
@@ -32,6 +32,7 @@ class Endpoint:
     """One model's way from bytes to answers."""
 
     schema: InstanceSchema
+    answers: AnswerSchema
     predictor: Predictor
 
 
@@ -125,7 +126,7 @@ def add_routes(
             answers = await gateway.answer(request.path_params["model"], request, _decode_instances)
         except Problem as problem:
             return problem_response(problem)
-        return Response(_encode(PredictAnswer(answers)), media_type="application/json")
+        return Response(_encode({"predictions": answers}), media_type="application/json")
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:

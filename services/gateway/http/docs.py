@@ -16,11 +16,12 @@ import msgspec
 
 from dojo import __version__
 from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
+from services.gateway.http.api import Endpoint
 from services.gateway.messages import problems
-from services.gateway.messages.answers import Answer, PredictAnswer
+from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, EXPECTED, InstanceSchema, Time
-from services.gateway.messages.tensors import InferAnswer, InferRequest, Tensor, input_types, tensors_of
+from services.gateway.messages.tensors import InferAnswer, InferRequest, Tensor, input_types, outputs_of, tensors_of
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 
 Document = dict[str, Any]
@@ -29,26 +30,28 @@ _REFERENCE = "#/components/schemas/{name}"
 _OBJECT: Mapping[str, object] = {"type": "object"}
 
 
-def completed(derive: Callable[[], Document], schemas: Mapping[str, InstanceSchema]) -> Callable[[], Document]:
+def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint]) -> Callable[[], Document]:
     """Return an `openapi` method that adds bodies, path parameters and the structs' schemas.
 
     Args:
         derive: FastAPI's own method.
-        schemas: What each model's instances look like.
+        endpoints: What each model's instances and answers look like.
     """
 
     @cache
     def openapi() -> Document:
         document = derive()
-        paths, shared = document["paths"], _shared_bodies(next(iter(schemas)))
+        paths, shared = document["paths"], _shared_bodies(next(iter(endpoints)))
         document["paths"] = {path: _completed(paths[path], body) for path, body in shared.items()}
-        for model, schema in schemas.items():
-            for path, body in _model_bodies(schema, model).items():
+        for model, endpoint in endpoints.items():
+            for path, body in _model_bodies(endpoint, model).items():
                 document["paths"][path.replace("{model}", model)] = _completed(paths[path], body, model)
-        roots = (*(schema.body for schema in schemas.values()), PredictAnswer, InferRequest, InferAnswer, ProblemDocument)
+        bodies = [body for endpoint in endpoints.values() for body in (endpoint.schema.body, endpoint.answers.body)]
+        roots = (*bodies, InferRequest, InferAnswer, ProblemDocument)
         _, components = msgspec.json.schema_components(roots, ref_template=_REFERENCE)
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
-        components["Answer"]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
+        for endpoint in endpoints.values():
+            components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
         document["components"] = {"schemas": components}
         return document
 
@@ -80,17 +83,18 @@ def _shared_bodies(model: str) -> dict[str, Document]:
     }
 
 
-def _model_bodies(schema: InstanceSchema, model: str) -> dict[str, Document]:
+def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
     """Requests and responses of a model's paths."""
+    schema, answers = endpoint.schema, endpoint.answers
     ready: Document = {"name": model, "ready": True}
     of_model = {
-        "": _metadata(schema, model),
+        "": _metadata(schema, answers, model),
         "/ready": _responses(ready, refusals=_refusals(schema, model, 404), not_ready={**ready, "ready": False}),
-        "/infer": _infer(schema, model),
+        "/infer": _infer(schema, answers, model),
     }
     version = {"parameters": [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}]}
     return {
-        "/v1/models/{model}:predict": _predict(schema, model),
+        "/v1/models/{model}:predict": _predict(schema, answers, model),
         **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
         **{f"/v2/models/{{model}}/versions/{{version}}{path}": {**body, **version} for path, body in of_model.items()},
     }
@@ -152,29 +156,27 @@ def _example_instance(schema: InstanceSchema) -> Document:
     return {**dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)), **dict.fromkeys(schema.numbers, 81.51)}
 
 
-def _predict(schema: InstanceSchema, model: str) -> Document:
-    whole = Answer("9f2c61d07ab345e8-17", 0.0132, False, "3", "champion", None)
-
-    def answer(**changes: object) -> PredictAnswer:
-        return PredictAnswer([msgspec.structs.replace(whole, **changes)])
+def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
+    def answer(**changes: object) -> object:
+        return answers.body([answers.example(**changes)])
 
     instance = {"request_id": "r-1843021", **_example_instance(schema), schema.time_input: "2018-06-17T14:32:05Z"}
-    answers = {
+    examples = {
         "whole": answer(),
         "an entity that is not known yet": answer(degraded=(COLD_START,)),
         "a canary failed, the champion answered": answer(arm="challenger", degraded=(ARM_FAILED,)),
-        "no model": answer(score=0.0, version="0", degraded=(MODEL_UNAVAILABLE,)),
+        "no model": answer(version="0", degraded=(MODEL_UNAVAILABLE,)),
     }
     return {
         "requestBody": {"required": True, **_content(_schema(schema.body), example={"instances": [instance]})},
         "responses": {
-            "200": {"description": "One prediction per instance, in order", **_content(_schema(PredictAnswer), **answers)},
+            "200": {"description": "One prediction per instance, in order", **_content(_schema(answers.body), **examples)},
             **_refusals(schema, model),
         },
     }
 
 
-def _infer(schema: InstanceSchema, model: str) -> Document:
+def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
     """The structs, and which tensors the model takes."""
     types = input_types(schema)
     required = [name for name in types if name != schema.time_input]
@@ -186,7 +188,7 @@ def _infer(schema: InstanceSchema, model: str) -> Document:
         "allOf": [{"contains": {"properties": {"name": {"const": name}}}} for name in required],
     }
     columns = [Tensor(name, [1], types[name][0], [value]) for name, value in _example_instance(schema).items()]
-    outputs = [Tensor("score", [1], "FP64", [0.0132]), Tensor("flagged", [1], "BOOL", [False])]
+    outputs = outputs_of(answers, [answers.example()])
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
     return {
         "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
@@ -194,13 +196,13 @@ def _infer(schema: InstanceSchema, model: str) -> Document:
     }
 
 
-def _metadata(schema: InstanceSchema, model: str) -> Document:
+def _metadata(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
     example = {
         "name": model,
         "versions": ["3", "4"],
         "platform": "onnxruntime_onnx",
         "parameters": {"route": _ROUTE},
-        **tensors_of(schema),
+        **tensors_of(schema, answers),
     }
     return _responses(example, refusals=_refusals(schema, model, 404))
 

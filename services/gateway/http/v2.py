@@ -1,7 +1,7 @@
 """The Open Inference Protocol V2 (KServe, Triton, MLServer clients): the same predictions as named tensors.
 
-    inputs   customer_id, merchant_id BYTES, amount FP64, transaction_time BYTES (RFC 3339) or INT64 (unix seconds), optional
-    outputs  score FP64 [n], flagged BOOL [n]; `parameters.degraded` names what was missing in any of the instances, and
+    inputs   entity keys BYTES, request inputs FP64, the time BYTES (RFC 3339) or INT64 (unix seconds), optional
+    outputs  the task's columns, the score first; `parameters.degraded` names what was missing in any of the instances, and
              `parameters.versions` who answered each, when that was more than one version
 
 Which versions answer is the route's decision and not a caller's: the one version that can be asked for by name is the primary, the
@@ -21,7 +21,7 @@ from dojo import __version__
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
-from services.gateway.messages.tensors import InferAnswer, Tensor, decode_request, instances_of, tensors_of
+from services.gateway.messages.tensors import InferAnswer, decode_request, instances_of, outputs_of, tensors_of
 from services.gateway.versions.arms import ServedRoute, describe
 
 _encode = msgspec.json.Encoder().encode
@@ -63,7 +63,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
                 "versions": [arm.version for arm in route.live if arm.arm.weight] if route else [],
                 "platform": "onnxruntime_onnx",
                 "parameters": {"route": describe(route)} if route else {},
-                **tensors_of(gateway.endpoint(name).schema),
+                **tensors_of(gateway.endpoint(name).schema, gateway.endpoint(name).answers),
             }
         )
 
@@ -97,10 +97,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             **({"degraded": ",".join(reasons)} if reasons else {}),
             **({"versions": ",".join(answer.version for answer in answers)} if len(versions) > 1 else {}),
         }
-        outputs = [
-            Tensor("score", [len(answers)], "FP64", [answer.score for answer in answers]),
-            Tensor("flagged", [len(answers)], "BOOL", [answer.flagged for answer in answers]),
-        ]
+        outputs = outputs_of(gateway.endpoint(model).answers, answers)
         request_id = msgspec.UNSET if sent_id[0] is None else sent_id[0]
         return _json(InferAnswer(model, answers[0].version, parameters, outputs, request_id))
 

@@ -1,4 +1,4 @@
-"""What a caller gets for one instance, and what is counted and logged of it."""
+"""What a caller gets for one instance, and what is counted and logged of it. The model's task decides what stands in an answer."""
 
 from __future__ import annotations
 
@@ -6,36 +6,65 @@ import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from dojo.core.events.types import Prediction
 from dojo.core.state.clock import wall_now
-from services.gateway.messages.requests import Instance
+from dojo.core.tasks.protocol import Given, Task
+from services.gateway.messages.requests import Instance, struct_name
 from services.gateway.metrics import GatewayMetrics
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One instance's prediction."""
+class Answer(Protocol):
+    """One instance's prediction, as its caller gets it; the values of the task's columns are further attributes.
+
+    Attributes:
+        version: Registry version that answered; 0 when the spec's fallback did.
+        arm: The arm that the entity belongs to. With arm_failed in `degraded` another one answered.
+        degraded: What was missing; None when the answer is whole.
+    """
 
     prediction_id: str
-    score: Annotated[float, msgspec.Meta(ge=0, le=1, description="Probability of the positive class.")]
-    flagged: Annotated[bool, msgspec.Meta(description="The score is at or above the version's threshold.")]
-    version: Annotated[str, msgspec.Meta(description="Registry version that answered; 0 when the spec's fallback did.")]
-    arm: Annotated[
-        str,
-        msgspec.Meta(
+    version: str
+    arm: str
+    degraded: tuple[str, ...] | None
+
+
+class AnswerSchema:
+    """What one model's answers look like.
+
+    Attributes:
+        columns: The task's part of an answer.
+        type: Struct of an answer.
+        body: Struct of a request's answers, one per instance, in order.
+    """
+
+    def __init__(self, model: str, task: Task) -> None:
+        self.columns = task.columns
+        version = msgspec.Meta(description="Registry version that answered; 0 when the spec's fallback did.")
+        arm = msgspec.Meta(
             description="Arm of the model's route that this entity belongs to. With arm_failed in `degraded` another one answered."
-        ),
-    ]
-    degraded: Annotated[tuple[str, ...] | None, msgspec.Meta(description="What was missing; null when the answer is whole.")]
+        )
+        degraded = msgspec.Meta(description="What was missing; null when the answer is whole.")
+        fields: list[Any] = [
+            ("prediction_id", str),
+            *((column.name, column.kind) for column in self.columns),
+            ("version", Annotated[str, version]),
+            ("arm", Annotated[str, arm]),
+            ("degraded", Annotated[tuple[str, ...] | None, degraded]),
+        ]
+        self.type = msgspec.defstruct(f"{struct_name(model)}Answer", fields, frozen=True, gc=False)
+        predictions: list[Any] = [("predictions", Sequence[self.type])]  # type: ignore[name-defined]
+        self.body = msgspec.defstruct(f"{struct_name(model)}Answers", predictions, frozen=True)
 
-
-class PredictAnswer(msgspec.Struct, frozen=True):
-    """One prediction per instance, in order."""
-
-    predictions: Sequence[Answer]
+    def example(self, **changes: object) -> Any:
+        """A whole answer, or one with other values."""
+        values = {column.name: column.example for column in self.columns}
+        return self.type(
+            **{"prediction_id": "9f2c61d07ab345e8-17", **values, "version": "3", "arm": "champion", "degraded": None, **changes}
+        )
 
 
 class AnswerLog:
@@ -45,8 +74,9 @@ class AnswerLog:
         append: takes each event for the prediction log; must not block.
     """
 
-    def __init__(self, model: str, append: Callable[[Prediction], None], metrics: GatewayMetrics) -> None:
+    def __init__(self, model: str, schema: AnswerSchema, append: Callable[[Prediction], None], metrics: GatewayMetrics) -> None:
         self._model = model
+        self._type = schema.type
         self._append = append
         self._metrics = metrics
         # Unique without a system call per prediction: 64 random bits per process, then a counter.
@@ -54,18 +84,21 @@ class AnswerLog:
         self._ids = itertools.count()
         self._counters: dict[tuple[str, str], _Counters] = {}
 
-    def answer(self, score: float, flagged: bool, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
+    def answer(self, score: float, given: Given, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
         """A new answer, counted."""
-        answer = Answer(f"{self._id_prefix}-{next(self._ids)}", score, flagged, version, arm, degraded or None)
+        made: Any = self._type(f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None)
+        answer: Answer = made
         counters = self._counters.get((version, arm))
         if counters is None:
             counters = self._counters[version, arm] = _Counters(self._metrics, self._model, version, arm)
-        counters.count(answer)
+        counters.count(score, given.flagged, answer.degraded)
         return answer
 
     def log(
         self,
         answer: Answer,
+        score: float,
+        flagged: bool | None,
         instance: Instance,
         entity_keys: dict[str, str],
         features: dict[str, float],
@@ -88,8 +121,8 @@ class AnswerLog:
                 entity_keys=entity_keys,
                 features=features,
                 feature_age_seconds=ages,
-                score=answer.score,
-                flagged=answer.flagged,
+                score=score,
+                flagged=flagged,
                 latency_seconds=seconds,
                 degraded=answer.degraded or (),
                 route_generation=generation,
@@ -107,10 +140,10 @@ class _Counters:
         self._degraded = metrics.degraded
         self._model = model
 
-    def count(self, answer: Answer) -> None:
+    def count(self, score: float, flagged: bool | None, degraded: tuple[str, ...] | None) -> None:
         self._predictions.inc()
-        self._score.observe(answer.score)
-        if answer.flagged:
+        self._score.observe(score)
+        if flagged:
             self._flagged.inc()
-        for reason in answer.degraded or ():
+        for reason in degraded or ():
             self._degraded.labels(self._model, reason).inc()

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Protocol, cast
 import msgspec
 from starlette.requests import Request
 
-from dojo.core.spec.load import ModelSpec, SpecError
+from dojo.core.spec.read import SpecError
+from dojo.core.spec.schema import ModelSpec
 from feature_repo.catalog import SERVICES
 from feature_repo.views import join_key
 from services.gateway.messages.problems import FieldError, body_too_large, body_too_slow, invalid_request, malformed_json
@@ -78,10 +79,11 @@ class InstanceSchema:
             *((name, _described(kind, meanings[name])) for name, kind in self.required.items()),
             *((name, _described(kind | None, meanings[name]), None) for name, kind in self.optional.items()),
         ]
-        named = "".join(word.capitalize() for word in spec.name.split("_"))  # each model's own name in the OpenAPI document
-        self.type = msgspec.defstruct(f"{named}Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False)
+        self.type = msgspec.defstruct(
+            f"{struct_name(spec.name)}Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False
+        )
         self.body = msgspec.defstruct(
-            f"{named}Request",
+            f"{struct_name(spec.name)}Request",
             [("instances", Annotated[list[self.type], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)])],  # type: ignore[name-defined]
             forbid_unknown_fields=True,
         )
@@ -129,6 +131,11 @@ class InstanceSchema:
             FieldError(f"{path}.{name}", _shown(instance[name]), "no such field") for name in instance if name not in known
         ]
         return faults
+
+
+def struct_name(model: str) -> str:
+    """What a model's own structs are called in the OpenAPI document begins with this."""
+    return "".join(word.capitalize() for word in model.split("_"))
 
 
 def parse_leniently(body: bytes, reason: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.problems import FieldError, Problem, invalid_request, malformed_json
 from services.gateway.messages.requests import MAX_INSTANCES, Instance, InstanceSchema, parse_leniently
 
@@ -63,15 +64,23 @@ def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
     }
 
 
-def tensors_of(schema: InstanceSchema) -> dict[str, object]:
+def tensors_of(schema: InstanceSchema, answers: AnswerSchema) -> dict[str, object]:
     """Return the inputs and outputs as a model's metadata name them. A shape of -1 is any number of rows."""
     optional = {schema.time_input: {"parameters": {"optional": True}}}
     inputs = [
         {"name": name, "datatype": types[0], "shape": [-1], **optional.get(name, {})}
         for name, types in input_types(schema).items()
     ]
-    outputs = [{"name": "score", "datatype": "FP64", "shape": [-1]}, {"name": "flagged", "datatype": "BOOL", "shape": [-1]}]
+    outputs = [{"name": column.name, "datatype": column.datatype, "shape": [-1]} for column in answers.columns]
     return {"inputs": inputs, "outputs": outputs}
+
+
+def outputs_of(answers: AnswerSchema, given: Sequence[Any]) -> list[Tensor]:
+    """Answers -> columns."""
+    return [
+        Tensor(column.name, [len(given)], column.datatype, [getattr(answer, column.name) for answer in given])
+        for column in answers.columns
+    ]
 
 
 def decode_request(body: bytes) -> InferRequest:

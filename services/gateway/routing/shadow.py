@@ -18,7 +18,10 @@ import numpy as np
 import structlog
 
 from dojo.core.events.types import Shadow, Stream, encode
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
+from dojo.core.tasks.protocol import Decision
+from dojo.core.tasks.specs import task_of
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError
 from services.gateway.logging.event_commands import appends
@@ -47,6 +50,7 @@ class Mirrored(msgspec.Struct, frozen=True):
 
     route: ServedRoute
     answer: Answer
+    flagged: bool | None
     request_id: str | None
     scoring: Scoring
     keys: Keys
@@ -58,9 +62,10 @@ class ShadowMirror:
     """One model's mirror: `offer` from the event loop, `run` scores and logs."""
 
     def __init__(
-        self, model: str, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: GatewayMetrics
+        self, spec: ModelSpec, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: GatewayMetrics
     ) -> None:
-        self._model = model
+        self._model = model = spec.name
+        self._task = task_of(spec)
         self._features = features
         self._client = client
         self._append = appends(Stream.SHADOWS, max_stream_length)
@@ -101,13 +106,15 @@ class ShadowMirror:
         for result in results:
             if result.score is None:
                 self._metrics.arm_failed.labels(self._model, shadow.name, result.error).inc()
-        threshold = shadow.served.bundle.threshold
-        now = wall_now()
+        now, decision = wall_now(), shadow.served.bundle.decision
         events = [
-            encode(_event(self._model, shadow.version, threshold, mirrored, result, now))
+            encode(_event(self._model, shadow.version, self._flagged(result, decision), mirrored, result, now))
             for mirrored, result in zip(batch, results, strict=True)
         ]
         await self._write(events)
+
+    def _flagged(self, result: Scored, decision: Decision) -> bool | None:
+        return None if result.score is None else self._task.answers([result.score], [decision])[0].flagged
 
     async def _rows(self, shadow: ServedArm, batch: Sequence[Mirrored]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """The answered rows themselves where the shadow wants the same features, else its own."""
@@ -134,7 +141,7 @@ class ShadowMirror:
         self._metrics.shadow_dropped.labels(self._model, reason).inc(count)
 
 
-def _event(model: str, version: str, threshold: float, mirrored: Mirrored, result: Scored, now: datetime) -> Shadow:
+def _event(model: str, version: str, flagged: bool | None, mirrored: Mirrored, result: Scored, now: datetime) -> Shadow:
     answer = mirrored.answer
     return Shadow(
         event_id=Shadow.id_for(answer.prediction_id),
@@ -146,11 +153,11 @@ def _event(model: str, version: str, threshold: float, mirrored: Mirrored, resul
         version=version,
         route_generation=mirrored.route.route.generation,
         score=result.score,
-        flagged=None if result.score is None else result.score >= threshold,
+        flagged=flagged,
         scoring_seconds=result.seconds,
         champion_version=answer.version,
-        champion_score=answer.score,
-        champion_flagged=answer.flagged,
+        champion_score=mirrored.scoring.score,
+        champion_flagged=mirrored.flagged,
         champion_scoring_seconds=mirrored.scoring.seconds,
         error=": ".join(filter(None, (result.error, result.detail))),
     )

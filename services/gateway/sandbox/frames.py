@@ -16,7 +16,7 @@ import msgspec
 
 # Why a row has no score. Bounded: these are label values of metrics.
 ERROR = "error"  # the model raised
-INVALID_SCORE = "invalid_score"  # not a probability
+INVALID_SCORE = "invalid_score"  # beyond what the task can give
 TIMEOUT = "timeout"  # not within what was left of the request's deadline
 CRASHED = "crashed"  # the process ended with the row in it
 HUNG = "hung"  # the process gave no sign of life and was killed

@@ -19,7 +19,7 @@ import msgspec
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError, load_bundle, verify_bundle
 from dojo.core.registry.versions import ModelRegistry, Version
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from services.gateway.versions.serving import ServedModel
 
 # Beside those of the current route: the champion, the one before it for a rollback, and one more in case that one is bad too.

@@ -21,7 +21,7 @@ import structlog
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.versions import Version
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Arm, Mode, Route
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.sandbox import SandboxUnavailableError

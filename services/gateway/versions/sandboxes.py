@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping, Set
 from typing import TypeAlias
 
 from dojo.core.registry.bundle import CorruptBundleError
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Arm, Mode
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.sandbox import RESTARTS, Priority, Sandbox

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredFeatures
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError, OnnxScorer
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
 from feature_repo.catalog import SERVICES
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.sandbox.frames import ERROR, INVALID_SCORE
@@ -26,7 +27,7 @@ WARM_UP_SCORINGS = 20
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
-    """One row's score: the probability of the positive class, None when scoring failed, and then `error` says how.
+    """One row's score; None when scoring failed, and then `error` says how.
 
     Attributes:
         seconds: wall time of scoring alone.
@@ -74,12 +75,19 @@ class _Described:
         self.sha256 = sha256
         self.bundle = bundle
         self.plan = FeaturePlan(bundle)
+        self._low, self._high = task_of(spec).score_bounds
         sent = SERVICES[spec.feature_service].request
         wanted = {*self.plan.request.numbers, self.plan.request.time_input, *(fields.entity for fields in self.plan.entities)}
         if missing := wanted - {*sent.numbers, sent.time_input, *spec.entities}:
             raise CorruptBundleError(
                 f"{bundle.feature_service} wants {sorted(missing)}, which callers of {spec.name} do not send"
             )
+
+    def _checked(self, score: float | None, seconds: float, error: str = "", detail: str = "") -> Scored:
+        """A result, failed when its score makes no sense (NaN included)."""
+        if score is None or self._low <= score <= self._high:
+            return Scored(score, seconds, error, detail)
+        return Scored(None, seconds, INVALID_SCORE, f"the score is {score}")
 
 
 class ServedModel(_Described):
@@ -105,7 +113,7 @@ class ServedModel(_Described):
                 return [Scored(None, seconds, ERROR, f"{type(error).__name__}: {error}"[:200])]
             return [self.score_now(rows[at : at + 1])[0] for at in range(len(rows))]
         seconds = (time.perf_counter() - started) / len(rows)
-        return [Scored(s, seconds) if 0.0 <= s <= 1.0 else Scored(None, seconds, INVALID_SCORE) for s in scores]
+        return [self._checked(score, seconds) for score in scores]
 
     def warm(self) -> None:
         rows: Rows = np.zeros((2, len(self.bundle.features)), np.float32)
@@ -127,4 +135,4 @@ class SandboxedModel(_Described):
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
         results = await self.sandbox.score(rows.tobytes(), len(rows), timeout)
-        return [Scored(result.score, result.seconds, result.error, result.detail) for result in results]
+        return [self._checked(result.score, result.seconds, result.error, result.detail) for result in results]

@@ -12,7 +12,7 @@ from typing import TypeVar
 from dojo.core.registry.bundle import Bundle, CorruptBundleError
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from services.gateway.heap import freeze_heap
 from services.gateway.versions.model_cache import CachedVersion, ModelCache
 from services.gateway.versions.serving import ServedModel

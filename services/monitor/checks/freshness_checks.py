@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from statistics import NormalDist
 
-from dojo.core.judging.drift import Measured
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from dojo.core.state.skew import SkewMeasurement
+from dojo.core.tasks.measured import Measured
 from services.monitor.counting.windows import LabelWindow
 
 

@@ -1,25 +1,24 @@
 """Checks of what goes in and comes out of a version, window by window, against its reference profile. Pure.
 
-input_drift       PSI of each feature           prediction_drift        PSI of the scores
-data_quality      values missing, out of range  flagged_rate            share of flagged payments
-                                                estimated_performance   PR-AUC that the scores promise
+input_drift       PSI of each feature
+prediction_drift  PSI of the scores
+data_quality      values missing, out of range
+and what the task's answers say without labels (`Task.proxy`)
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.drift import Distances, Measured
-from dojo.core.performance import expected_pr_auc
 from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
 from dojo.core.spec.schema import Drift, Levels
+from dojo.core.tasks.measured import Distances, Measured
+from dojo.core.tasks.protocol import AnswerCounts, Task
 from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
@@ -100,36 +99,11 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
     return found
 
 
-def flagged_rate(asked: WindowComparison) -> dict[str, Measured]:
-    """How many times more, or fewer, payments are flagged than in the holdout: a ratio >= 1."""
-    reference, rows = asked.profile.flagged, asked.window.rows
-    levels, subject = asked.drift.performance.flagged_ratio, "flagged"
-    if reference is None or not reference.mean or rows < asked.drift.minimum_rows:
-        return {subject: Measured(subject, None, levels, rows)}
-    share = asked.window.flagged / rows
-    spread = _z(asked) * _share_deviation(reference.mean, rows, asked.profile.rows, reference.days, reference.std)
-    above = share >= reference.mean
-    value = share / reference.mean if above else reference.mean / max(share, 0.5 / rows)
-    left = reference.mean - spread
-    noise = (reference.mean + spread) / reference.mean if above else reference.mean / left if left > 0 else math.inf
-    note = f"{share:.2%} flagged, {reference.mean:.2%} in the holdout"
-    return {subject: Measured(subject, value, levels, rows, noise, note)}
-
-
-def estimated_performance(asked: WindowComparison) -> dict[str, Measured]:
-    """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout. Of days: an hour holds a handful of positives."""
-    reference, rows = asked.profile.expected_pr_auc, asked.window.rows
-    levels, subject = asked.drift.performance.pr_auc_drop, "expected_pr_auc"
-    if reference is None or not reference.mean > 0 or rows < asked.drift.minimum_rows:
-        return {subject: Measured(subject, None, levels, rows)}
-    now = expected_pr_auc(asked.window.score_counts, asked.window.score_sums, asked.profile.calibration)
-    if not math.isfinite(now):
-        return {subject: Measured(subject, None, levels, rows, note="the scores expect no positive")}
-    # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
-    thinner = max(1.0, asked.profile.rows / reference.days / rows)
-    noise = _z(asked) * reference.std * math.sqrt(thinner) / reference.mean
-    note = f"{now:.3f} expected from the scores, {reference.mean:.3f} from the holdout's"
-    return {subject: Measured(subject, max(0.0, 1 - now / reference.mean), levels, rows, noise, note)}
+def proxy_check(asked: WindowComparison, check: str, task: Task) -> dict[str, Measured]:
+    """What the window's answers say without their labels."""
+    window = asked.window
+    counts = AnswerCounts(window.rows, window.flagged, window.score_counts, window.score_sums)
+    return task.proxy(check, counts, asked.profile.without_labels)
 
 
 def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Counts:
@@ -197,11 +171,6 @@ def _distances(column: Distribution, reference: Counts, current: Counts, minimum
     )
 
 
-def _z(asked: WindowComparison) -> float:
-    """Standard deviations that a quiet window exceeds with the spec's significance, both ways."""
-    return NormalDist().inv_cdf(1 - asked.drift.significance / 2)
-
-
 def _share_noise(reference: float, rows: int, asked: WindowComparison) -> float | None:
     """The rise of a share that chance reaches: Wilson's upper end for the share that the holdout had."""
     if not rows:
@@ -209,10 +178,3 @@ def _share_noise(reference: float, rows: int, asked: WindowComparison) -> float 
     tested = len(asked.profile.features) + len(asked.profile.missing)
     level = per_feature_level(asked.drift.significance, max(tested, 1))
     return wilson_interval(reference, rows, 1 - 2 * level)[1] - reference
-
-
-def _share_deviation(mean: float, rows: int, holdout_rows: int, days: int, by_day: float) -> float:
-    """Standard deviation of a window's share: chance for its rows, and what days differ by beyond that."""
-    binomial = mean * (1 - mean)
-    between = max(0.0, by_day**2 - binomial / (holdout_rows / days))
-    return math.sqrt(binomial / rows + between)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from statistics import NormalDist
 
-from dojo.core.judging.drift import Measured
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import LabelDelay, ModelSpec
+from dojo.core.tasks.measured import Measured
 
 _DAY = timedelta(days=1)
 

@@ -8,7 +8,7 @@ acknowledged. A producer that writes an event twice is met by its id. Dead lette
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from dojo.core.events.dead_letters import DeadLetters, sift
@@ -39,7 +39,11 @@ FUTURE = timedelta(days=1)
 
 
 class Consumer:
-    """Fills `known`; after any exception `known` may be ahead of Redis and must be loaded anew."""
+    """Fills `known`; after any exception `known` may be ahead of Redis and must be loaded anew.
+
+    Args:
+        models: Model -> lowest and highest score that its task can give.
+    """
 
     def __init__(
         self,
@@ -47,13 +51,13 @@ class Consumer:
         dead_letters: DeadLetters,
         store: Store,
         profiles: Profiles,
-        models: Sequence[str],
+        models: Mapping[str, tuple[float, float]],
         metrics: MonitorMetrics,
     ) -> None:
         self._log, self._dead_letters = log, dead_letters
         self._store = store
         self._profiles = profiles
-        self._models = frozenset(models)
+        self._models = models
         self._metrics = metrics
 
     def recover(
@@ -122,11 +126,17 @@ class Consumer:
         self._metrics.too_late.labels(stream).inc(folded.too_late)
 
 
-def prediction_fault(event: Prediction, models: Collection[str], latest: datetime | None) -> str:
-    """Why a prediction cannot be counted, "" when it can. Arguments as for `model_fault`."""
+def prediction_fault(event: Prediction, models: Mapping[str, tuple[float, float]], latest: datetime | None) -> str:
+    """Why a prediction cannot be counted, "" when it can.
+
+    Args:
+        models: Model -> lowest and highest score that its task can give.
+        latest: As for `model_fault`.
+    """
     if reason := model_fault(event, models, latest):
         return reason
-    return "" if 0 <= event.score <= 1 else f"score {event.score!r} is no probability"
+    low, high = models[event.model]
+    return "" if low <= event.score <= high else f"score {event.score!r} lies outside {low:g} to {high:g}"
 
 
 def model_fault(event: Prediction | Outcome, models: Collection[str], latest: datetime | None) -> str:

@@ -53,7 +53,7 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
         names = plan.names[:-1] if plan is not None else ()
         window.add(
             _matrix(group, names),
-            flagged=sum(event.flagged for event in group),
+            flagged=sum(event.flagged is True for event in group),
             degraded=sum(bool(event.degraded) for event in group),
             missing=(view for event in group for view, age in event.feature_age_seconds.items() if age is None),
             plan=plan,

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.performance import score_histogram
-from dojo.core.registry.reference_profile import SCORE_EDGES, ReferenceProfile
+from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.tasks.score_bins import SCORE_EDGES, score_histogram
 from dojo.stats.histograms.bin_plan import BinPlan
 from dojo.stats.histograms.histogram import MatrixHistogram
 

@@ -5,30 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from statistics import median
+from typing import cast
 
 from dojo.core.events.types import Check, Verdict
-from dojo.core.judging.drift import Finding, Measured, Measurements, confirm, pace
+from dojo.core.judging.drift import Finding, Measurements, confirm, pace
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import Confirmations, Levels, ModelSpec
+from dojo.core.tasks.measured import Measured
+from dojo.core.tasks.specs import task_of
 from services.monitor.checks import input_checks as inputs
 from services.monitor.checks.input_checks import WindowComparison
 from services.monitor.counting.state import NO_VERSION, Key, MonitorMemory
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.verdicts import TROUBLE, in_trouble, make_verdict
 
-_OF_BOTH: dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]] = {
+Measure = Callable[[WindowComparison], Mapping[str, Measured]]
+
+_EVERY_TASK: Mapping[Check, Measure] = {
     "input_drift": inputs.input_drift,
     "prediction_drift": inputs.prediction_drift,
     "data_quality": inputs.data_quality,
-    "flagged_rate": inputs.flagged_rate,
 }
 
-# An hour holds a handful of positives: nothing can be expected of them.
-CHECKS: dict[Kind, dict[Check, Callable[[WindowComparison], Mapping[str, Measured]]]] = {
-    "hour": _OF_BOTH,
-    "day": {**_OF_BOTH, "estimated_performance": inputs.estimated_performance},
-}
+
+def checks_of(spec: ModelSpec, kind: Kind) -> dict[Check, Measure]:
+    """What is measured of a window of this kind: what every task has, and the task's own."""
+    task = task_of(spec)
+    own = [cast("Check", check) for check, kinds in task.proxy_windows.items() if kind in kinds]
+    return {**_EVERY_TASK, **{check: partial(inputs.proxy_check, check=check, task=task) for check in own}}
+
 
 # How many windows back a judgement looks: for confirmation, for the pace of a change, and for what quiet windows of an adaptive feature show.
 # Windows without enough rows (nights) are passed over, and older ones than this are another time.
@@ -82,11 +89,11 @@ def judge_window(
     if profile is None:
         return [
             (_verdict(case, check, (), window.rows, previous.get(check), without=missing_profile or "no reference profile"), {})
-            for check in CHECKS[case.kind]
+            for check in checks_of(case.spec, case.kind)
         ]
     earlier = _earlier(case, known, profile, memory)
     found = []
-    for check, measure in CHECKS[case.kind].items():
+    for check, measure in checks_of(case.spec, case.kind).items():
         past = [measurements[check] for _, measurements in earlier]
         unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, case.start)
         asked = WindowComparison(window, case.kind, case.start, profile, case.spec.drift, unanswered)
@@ -113,7 +120,7 @@ def _earlier(
         if remembered is None:
             unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, start)
             asked = WindowComparison(window, case.kind, start, profile, case.spec.drift, unanswered)
-            remembered = {check: measure(asked) for check, measure in CHECKS[case.kind].items()}
+            remembered = {check: measure(asked) for check, measure in checks_of(case.spec, case.kind).items()}
             memory.known[case.key, case.kind, start, window.rows] = remembered
         found.append((start, remembered))
     return found

@@ -10,6 +10,7 @@ import yaml
 from dojo.core.events.types import Check
 from dojo.core.spec.schema import Levels, ModelSpec
 from dojo.core.state.verdict_marks import Mark
+from dojo.core.tasks.specs import task_of
 from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.severity import ADAPTIVE_WINDOWS
 from services.monitor.judging.verdicts import TROUBLE
@@ -20,19 +21,15 @@ MARGIN = 1.1
 # A feature whose quiet windows reach this share of the warning threshold (99th percentile) will cross it by itself sooner or later.
 RESTLESS = 0.7
 
-# Where the spec keeps the levels of a check.
+# Where the spec keeps the levels of a check that every task has.
 LEVELS_AT: dict[Check, tuple[str, ...]] = {
     "prediction_drift": ("thresholds",),
     "data_quality": ("missing",),
-    "flagged_rate": ("performance", "flagged_ratio"),
-    "estimated_performance": ("performance", "pr_auc_drop"),
-    "segments": ("performance", "catch_rate_drop"),
     "label_delay": ("performance", "label_delay_ratio"),
     "labels_missing": ("performance", "labels_missing"),
     "skew": ("skew", "levels"),
     "model_freshness": ("champion_age",),
 }
-_PERFORMANCE_AT = {"catch_rate": "catch_rate_drop", "false_positives": "false_positive_ratio", "pr_auc": "pr_auc_drop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ def propose(
     reached: dict[tuple[str, ...], tuple[float, str]] = {}
     for mark in marks:
         for finding in mark.verdict.findings:
-            path = _path(mark.verdict.check, finding.subject)
+            path = levels_at(spec, mark.verdict.check, finding.subject)
             if finding.severity in TROUBLE and finding.value is not None and path:
                 reached[path] = max(reached.get(path, (0.0, "")), (finding.value, finding.subject))
     for path, (value, subject) in sorted(reached.items()):
@@ -121,11 +118,10 @@ def _make_adaptive(spec: ModelSpec, features: Mapping[str, str]) -> Proposal:
     return Proposal(("adaptive",), together, str(list(spec.drift.adaptive)), str(together), why)
 
 
-def _path(check: Check, subject: str) -> tuple[str, ...]:
+def levels_at(spec: ModelSpec, check: Check, subject: str) -> tuple[str, ...]:
     """Where the levels of a subject stand; () for those that the spec does not have, and for features, which become adaptive instead."""
-    if check == "performance":
-        return ("performance", _PERFORMANCE_AT[subject])
-    return LEVELS_AT.get(check, ())
+    own = task_of(spec).level_keys.get(subject if check == "performance" else check)
+    return ("performance", own) if own is not None else LEVELS_AT.get(check, ())
 
 
 def _levels(spec: ModelSpec, path: Sequence[str]) -> Levels:

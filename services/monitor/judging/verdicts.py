@@ -21,9 +21,6 @@ TROUBLE = frozenset({"warning", "severe", "critical"})
 # The note of a subject that was in trouble and has no value since: it keeps the trouble open until it is seen again.
 LOST = "in trouble when last seen"
 
-# A check that rests on labelled positives is not ok by its honest payments alone.
-_NEEDED: dict[Check, frozenset[str]] = {"performance": frozenset({"catch_rate", "pr_auc"})}
-
 # What a value is, as people read it.
 _QUANTITY: dict[Check, str] = {
     "input_drift": "PSI",
@@ -55,6 +52,7 @@ def make_verdict(
     previous: Verdict | None,
     pace: str = "",
     without: str = "",
+    essential: frozenset[str] = frozenset(),
 ) -> Verdict:
     """The verdict of one check.
 
@@ -62,10 +60,11 @@ def make_verdict(
         findings: the worst first. since: the first window of the trouble as far as these windows show.
         previous: the verdict of the same check over the window before; its trouble goes on, also through a window without data.
         pace: "sudden" or "gradual". without: why there was nothing to judge.
+        essential: Subjects of which one must have a value before the verdict is ok.
     """
     findings = _with_lost(findings, previous)
     severity = worst([finding.severity for finding in findings])
-    unseen = _unseen(check, findings) if severity == "ok" else ""
+    unseen = _unseen(essential, findings) if severity == "ok" else ""
     if unseen:
         severity = "insufficient_data"
     # Trouble ends when it is seen to have ended, not when nothing is seen.
@@ -119,16 +118,15 @@ def _unmeasured(finding: Finding) -> Finding:
     return Finding(subject=finding.subject, severity="insufficient_data", value=None, threshold=None, rows=0)
 
 
-def _unseen(check: Check, findings: Sequence[Finding]) -> str:
+def _unseen(essential: frozenset[str], findings: Sequence[Finding]) -> str:
     """Why findings of which none is bad are not ok, "" when they are."""
     lost = [finding.subject for finding in findings if is_lost(finding)]
     if lost:
         return f"no value of what was in trouble: {', '.join(lost[:3])}" + (
             f", and {len(lost) - 3} more" if len(lost) > 3 else ""
         )
-    needed = _NEEDED.get(check)
-    if needed and not any(finding.value is not None for finding in findings if finding.subject in needed):
-        return next((f.note for f in findings if f.subject in needed and f.note), "too few labelled positives")
+    if essential and not any(finding.value is not None for finding in findings if finding.subject in essential):
+        return next((f.note for f in findings if f.subject in essential and f.note), "too few labels")
     return ""
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 from prometheus_client import Gauge
 
 from dojo.core.events.types import Check, Verdict
-from dojo.core.judging.drift import Severity, worst
-from dojo.core.performance import expected_pr_auc
-from dojo.core.registry.reference_profile import Group, ReferenceProfile
+from dojo.core.judging.drift import worst
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import Levels, ModelSpec
 from dojo.core.state.freshness import ViewFreshness
+from dojo.core.tasks.measured import Severity
+from dojo.core.tasks.protocol import AnswerCounts, Results, Task
+from dojo.core.tasks.specs import task_of
 from services.monitor.counting.state import Key
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
 from services.monitor.judging.records import HistoryRow, Judged, Measure
@@ -24,13 +26,11 @@ from services.monitor.serving import ServingVersion
 
 DAY_SECONDS = 86_400.0
 
-# Over which windows each check is judged.
-WINDOWS: dict[Check, tuple[str, ...]] = {
+# Over which windows each check that every task has is judged.
+WINDOWS: Mapping[Check, tuple[str, ...]] = {
     "input_drift": ("hour", "day"),
     "prediction_drift": ("hour", "day"),
     "data_quality": ("hour", "day"),
-    "flagged_rate": ("hour", "day"),
-    "estimated_performance": ("day",),
     "performance": ("day",),
     "segments": ("day",),
     "label_delay": ("hour", "day"),
@@ -39,6 +39,13 @@ WINDOWS: dict[Check, tuple[str, ...]] = {
     "feature_freshness": ("now",),
     "model_freshness": ("now",),
 }
+
+
+def windows_of(spec: ModelSpec) -> dict[Check, tuple[str, ...]]:
+    """Over which windows each check of a model is judged."""
+    own = {cast("Check", check): windows for check, windows in task_of(spec).proxy_windows.items()}
+    return {**WINDOWS, **own}
+
 
 _PSI_CHECKS = frozenset({"input_drift", "prediction_drift"})
 
@@ -49,6 +56,7 @@ class Gauges:
     def __init__(self, metrics: MonitorMetrics) -> None:
         self._metrics = metrics
         self._judged_until: dict[Kind, datetime] = {}
+        self._figures: dict[Key, set[str]] = {}  # version -> figures that were ever shown of it
 
     def begin(self, spec: ModelSpec, latest: Iterable[Verdict]) -> None:
         """What specs say, and what was judged by a monitor before us; everything else is insufficient_data until it is judged."""
@@ -57,29 +65,29 @@ class Gauges:
             metrics.threshold.labels(spec.name, severity).set(level)
         for severity, level in _each(spec.drift.champion_age):
             metrics.maximum_age.labels(spec.name, severity).set(level * DAY_SECONDS)
+        task = task_of(spec)
+        own = {check: key for check in windows_of(spec) if (key := task.level_keys.get(check))}
+        own["performance"] = task.level_keys[task.headline]
         levels: dict[Check, Levels] = {
             "data_quality": spec.drift.missing,
-            "flagged_rate": watch.flagged_ratio,
-            "estimated_performance": watch.pr_auc_drop,
-            "performance": watch.catch_rate_drop,
-            "segments": watch.catch_rate_drop,
             "label_delay": watch.label_delay_ratio,
             "labels_missing": watch.labels_missing,
             "skew": spec.drift.skew.levels,
             "feature_freshness": spec.drift.feature_freshness,
             "model_freshness": spec.drift.champion_age,
+            **{check: getattr(watch, key) for check, key in own.items()},
         }
         for check, of in levels.items():
             for severity, level in _each(of):
                 metrics.value_threshold.labels(spec.name, check, severity).set(level)
-        for check, windows in WINDOWS.items():
+        for check, windows in windows_of(spec).items():
             for window in windows:
                 metrics.severity.labels(spec.name, check, window).set(LEVELS["insufficient_data"])
         self._severities(spec, list(latest))
 
     def restore(self, spec: ModelSpec, check: Check, window: str, row: HistoryRow) -> None:
         """What a monitor before us measured last."""
-        self._values(spec.name, check, window, row.values)
+        self._values(spec, check, window, row.values)
 
     def show(self, spec: ModelSpec, done: Sequence[Judged], latest: Collection[Verdict]) -> None:
         """After judgements. latest: the latest verdicts of the model, these included."""
@@ -90,7 +98,7 @@ class Gauges:
             if place not in most or one.verdict.rows > most[place].verdict.rows:
                 most[place] = one
         for (check, window), one in most.items():
-            self._values(spec.name, check, window, {name: Measure(m.value, m.noise) for name, m in one.measured.items()})
+            self._values(spec, check, window, {name: Measure(m.value, m.noise) for name, m in one.measured.items()})
 
     def told(self, done: Iterable[Judged]) -> None:
         """Count what went to the event log."""
@@ -105,23 +113,18 @@ class Gauges:
             self._metrics.judged_until.labels(kind).set(end.timestamp())
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
-    def performance(self, key: Key, live: Group, profile: ReferenceProfile, day: CountedWindow | None, enough: int) -> None:
-        """A version's live figures beside its holdout's. enough: labelled positives below which a figure is absent."""
-        results = profile.results
-        known = live.positives >= enough
-        expected = None
+    def performance(self, key: Key, live: Results, profile: ReferenceProfile, day: CountedWindow | None, task: Task) -> None:
+        """A version's live figures beside its holdout's. A figure is absent while it rests on too little."""
+        known = not task.lacking(live)
+        figures = {name: figure.value if known else None for name, figure in live.figures.items()}
+        figures |= {f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()}
         if day is not None:
-            now = expected_pr_auc(day.score_counts, day.score_sums, profile.calibration)
-            expected = now if np.isfinite(now) else None
-        for measure, value in {
-            "catch_rate": live.catch_rate if known else None,
-            "false_positive_rate": live.false_positive_rate if known else None,
-            "pr_auc": live.pr_auc if known else None,
-            "expected_pr_auc": expected,
-            "holdout_pr_auc": results.pr_auc if results is not None else None,
-            "holdout_catch_rate": results.catch_rate if results is not None else None,
-        }.items():
-            _set_or_remove(self._metrics.performance, (*key, measure), value)
+            counts = AnswerCounts(day.rows, day.flagged, day.score_counts, day.score_sums)
+            proxies = task.proxies(counts, profile.calibration)
+            figures |= {name: value if np.isfinite(value) else None for name, value in proxies.items()}
+        self._figures[key] = set(figures) | self._figures.get(key, set())
+        for name in self._figures[key]:
+            _set_or_remove(self._metrics.performance, (*key, name), figures.get(name))
 
     def freshness(self, recorded: Mapping[str, ViewFreshness], now: datetime) -> None:
         for view, fresh in recorded.items():
@@ -134,19 +137,12 @@ class Gauges:
         self._metrics.role_disagreement.labels(model).set(disagrees)
 
     def forget_version(self, key: Key) -> None:
-        for measure in (
-            "catch_rate",
-            "false_positive_rate",
-            "pr_auc",
-            "expected_pr_auc",
-            "holdout_pr_auc",
-            "holdout_catch_rate",
-        ):
-            _set_or_remove(self._metrics.performance, (*key, measure), None)
+        for name in self._figures.pop(key, ()):
+            _set_or_remove(self._metrics.performance, (*key, name), None)
 
     def _severities(self, spec: ModelSpec, latest: Collection[Verdict]) -> None:
         """Of each check the worst verdict over its newest window: a version without traffic says nothing any more."""
-        for check, windows in WINDOWS.items():
+        for check, windows in windows_of(spec).items():
             for window in windows:
                 of = [verdict for verdict in latest if verdict.check == check and verdict.window == window]
                 if not of:
@@ -158,7 +154,8 @@ class Gauges:
                     continue  # a night with few rows ends no trouble: its alert would be resolved, and ring again in the morning
                 self._metrics.severity.labels(spec.name, check, window).set(LEVELS[severity])
 
-    def _values(self, model: str, check: Check, window: str, values: Mapping[str, Measure]) -> None:
+    def _values(self, spec: ModelSpec, check: Check, window: str, values: Mapping[str, Measure]) -> None:
+        model = spec.name
         if check in _PSI_CHECKS:
             for feature, measure in values.items():
                 _set_or_remove(self._metrics.psi, (model, feature, window), measure.value)
@@ -166,7 +163,7 @@ class Gauges:
             return
         if check == "performance":
             # One unit per check, so that one threshold fits it; the others are in dojo_performance and in the verdict.
-            values = {name: measure for name, measure in values.items() if name == "catch_rate"}
+            values = {name: measure for name, measure in values.items() if name == task_of(spec).headline}
         gauge = self._metrics.value
         for known in [sample.labels for family in gauge.collect() for sample in family.samples]:
             if (

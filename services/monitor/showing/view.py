@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dojo.core.events.types import Verdict
-from dojo.core.judging.drift import ORDER, Distances, Finding, Severity
+from dojo.core.judging.drift import Finding
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.verdict_marks import Mark
+from dojo.core.tasks.measured import ORDER, Distances, Severity
 from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.tuning import Proposal
 from services.monitor.judging.verdicts import TROUBLE

@@ -19,7 +19,8 @@ from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.settings import Settings
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 from feature_repo.catalog import SERVICES
 from pipelines.drift_report import DriftReport, EmptyWindowError, NoReferenceError, build
@@ -66,10 +67,8 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     inputs = np.round(random.lognormal(1, 1, (3000, len(FEATURES))), 2).astype(np.float32)
     inputs[:, FEATURES.index("is_night")] = random.random(3000) < 0.3
     inputs[:, FEATURES.index("is_weekend")] = 0.0  # a constant is drawn too
-    holdout = ReferenceHoldout(
-        names=FEATURES, inputs=inputs, scores=random.beta(0.3, 30, 3000), labels=np.zeros(3000, np.int8),
-        times=np.full(3000, np.datetime64("2030-01-01")), entities={}, missing={},
-    )  # fmt: skip
+    answered = Answered(labels=np.zeros(3000), scores=random.beta(0.3, 30, 3000))
+    holdout = ReferenceHoldout(names=FEATURES, inputs=inputs, answered=answered, missing={})
     run = create_run(registry, spec.name, "training", {})
     reference = reference_rows(holdout, seed=1)
     reference.write_parquet(settings.home / REFERENCE_ROWS_FILE)

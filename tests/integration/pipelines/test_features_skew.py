@@ -14,8 +14,8 @@ from redis import Redis
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.spec.load import load_spec
 from dojo.core.state.skew import SkewMeasurement, latest_skew
+from dojo.core.tasks.specs import load_spec
 from feature_repo.catalog import REQUESTS, SERVICES, VIEWS
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline

@@ -14,7 +14,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import Version
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
 from pipelines.features.offline import offline_file
 from pipelines.retention import Retention, champions_of

@@ -31,7 +31,7 @@ from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
 from dojo.core.spec.compare import spec_hash
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
 from pipelines.reproduce import reproduce, reproduced
@@ -58,7 +58,7 @@ class Trained:
     alias: str
     fit: Fit
     metrics: dict[str, float]
-    threshold: float
+    decision: dict[str, float]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def train(settings: Settings, spec: ModelSpec, as_of: datetime) -> Trained:
     workspace = job.workspace(settings.home)
     evaluation: Evaluation = read_evaluation(workspace)
     version = ModelRegistry(settings.mlflow).get(spec.name, answer["version"])
-    return Trained(version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.threshold)
+    return Trained(version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.decision)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,8 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     assert run.info.status == "FINISHED"
     assert run.data.metrics["pr_auc"] == pytest.approx(first.metrics["pr_auc"])
     assert run.data.metrics["rows_holdout"] == first.fit.rows["holdout"]
+    assert run.data.metrics["support_holdout"] == first.fit.support["holdout"]
+    assert run.data.params["threshold"] == str(first.decision["threshold"])
     assert run.data.params["estimator.learning_rate"] == str(spec.training.estimator.parameters["learning_rate"])
     logged = {
         file.path
@@ -171,7 +173,8 @@ def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegist
     bundle, scorer = load_bundle(directory, first.version.tags.bundle_sha256)
     assert bundle.model == spec.name
     assert bundle.trained_as_of == AS_OF
-    assert bundle.threshold == first.threshold
+    assert bundle.decision == first.decision
+    assert bundle.decision.keys() == {"threshold"}
     assert tuple(bundle.stored_defaults) == stored_features(spec.feature_service)
     parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
     assert scorer.score(np.asarray(parity.inputs[:1], dtype=np.float32)).shape == (1,)
@@ -180,7 +183,8 @@ def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegist
     assert profile.rows == first.fit.rows["holdout"]
     assert profile.training is not None
     assert profile.training.rows == sum(first.fit.rows.values())
-    assert profile.training.positives == sum(first.fit.positives.values())
+    positives, examples = sum(first.fit.support.values()), sum(first.fit.rows.values())
+    assert profile.training.label_mean == pytest.approx(positives / examples)
     assert bundle.parameters["estimator.learning_rate"] == "0.05"
     assert bundle.parameters.items() <= tracking_client(registry).get_run(first.version.run_id).data.params.items()
 

@@ -11,7 +11,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.spec.load import load_specs
+from dojo.core.tasks.specs import load_specs
 from feature_repo.catalog import REQUESTS, VIEWS
 from feature_repo.freshness import judge_freshness
 from feature_repo.shop import CUSTOMER_ACTIVITY

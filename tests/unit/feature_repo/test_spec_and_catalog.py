@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.spec.load import SpecError, load_spec, load_specs
+from dojo.core.spec.read import SpecError
+from dojo.core.tasks.specs import load_spec, load_specs
 from feature_repo import catalog
 
 

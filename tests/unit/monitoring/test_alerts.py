@@ -246,7 +246,7 @@ def test_most_commands_of_runbooks_look_and_change_nothing() -> None:
 def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -> None:
     """The one address in alertmanager.yml is replaced wherever it stands."""
     from dojo.core.settings import load_settings
-    from dojo.core.spec.load import load_specs
+    from dojo.core.tasks.specs import load_specs
     from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 
     settings = load_settings(home=tmp_path, receiver_port=4321, alertmanager_port=4322)

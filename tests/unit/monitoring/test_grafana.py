@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from dojo.core.judging.drift import Severity
+from dojo.core.tasks.measured import Severity
 from monitoring.grafana.__main__ import DIRECTORY, text_of
 from monitoring.grafana.boards import BOARDS
 from monitoring.grafana.panels import stat

@@ -16,6 +16,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.state.audit import Entry
 from dojo.core.state.routes import Arm, Route, pick, position
+from dojo.core.tasks.specs import load_spec
 from pipelines.experiments.assignment import Experiment, last_experiment, requests
 from pipelines.experiments.report import MINIMUM_ENTITIES, report
 
@@ -23,6 +24,7 @@ NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 HALVES = (Arm("champion", "1", 0.5), Arm("challenger", "2", 0.5))
 CANARY = (Arm("champion", "1", 0.9), Arm("challenger", "2", 0.1))
 FULL = (Arm("champion", "1", 1.0),)
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
 
 
 def trail(*routes: tuple[str, tuple[Arm, ...], str], model: str = "fraud") -> list[Entry]:
@@ -144,8 +146,8 @@ def test_each_request_of_the_experiment_is_read_once_with_its_outcome_and_amount
         prediction(7, "c3", model="other"),
         prediction(8, "c3", entity_keys="{}"),
     ]
-    found = requests(lake_of(tmp_path, predictions, {1: 1, 4: 0}, {1: 9.5}), experiment(), "customer")
-    rows = sorted(found.drop("arm").rows(), key=str)
+    found = requests(lake_of(tmp_path, predictions, {1: 1, 4: 0}, {1: 9.5}), experiment(), SPEC)
+    rows = sorted(found.drop("arm", "world_time", "score").rows(), key=str)
     assert rows == sorted(
         [
             ("c1", True, False, True, 1, 9.5),
@@ -175,14 +177,15 @@ def simulated(
             fraud = bool(generator.random() < (fraud_rate / 0.3 if victim else 0.0))
             flagged = bool(generator.random() < (caught if fraud else 0.01))
             rows.append(
-                {"entity": key, "arm": arm, "assigned": True, "stood_in": False, "flagged": flagged, "label": int(fraud),
-                 "amount": float(generator.lognormal(3, 1))}
+                {"entity": key, "arm": arm, "assigned": True, "stood_in": False, "world_time": NOON, "score": 0.5,
+                 "flagged": flagged, "label": int(fraud), "stakes": float(generator.lognormal(3, 1))}
             )  # fmt: skip
     return pl.DataFrame(rows)
 
 
 def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
-    found = report(experiment(), simulated(np.random.default_rng(1), customers=2000, catch=(0.4, 0.6)))
+    rows = simulated(np.random.default_rng(1), customers=2000, catch=(0.4, 0.6))
+    found = report(experiment(), rows, SPEC)
     effects = {effect.quantity: effect for effect in found.effects}
     catch = effects["catch_rate"]
     assert (catch.status, catch.verdict) == ("measured", "higher")
@@ -191,12 +194,16 @@ def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
     assert catch.high is not None
     assert catch.low < catch.difference < catch.high  # type: ignore[operator]
     champion, challenger = found.arms
-    assert champion.requests + challenger.requests == len(simulated(np.random.default_rng(1), customers=2000, catch=(0.4, 0.6)))
-    assert challenger.catch_rate == challenger.caught / challenger.positives == catch.challenger
-    assert effects["fraud_euro_catch_rate"].challenger == pytest.approx(challenger.fraud_euro_caught / challenger.fraud_euro)
+    assert champion.requests + challenger.requests == champion.labelled + challenger.labelled == len(rows)
+    frauds = rows.filter(arm="challenger", label=1)
+    assert challenger.sums["catch_rate"] == (frauds["flagged"].sum(), len(frauds))
+    assert challenger.values["catch_rate"] == frauds["flagged"].mean() == catch.challenger
+    euro = (frauds.filter("flagged")["stakes"].sum(), frauds["stakes"].sum())
+    assert challenger.sums["fraud_euro_catch_rate"] == pytest.approx(euro)
+    assert effects["fraud_euro_catch_rate"].challenger == pytest.approx(euro[0] / euro[1])
     assert effects["fraud_euro_catch_rate"].verdict == "higher"
     assert effects["false_positive_rate"].verdict == "no difference shown"
-    assert effects["flag_rate"].champion == pytest.approx(champion.flagged / champion.requests)
+    assert effects["flag_rate"].champion == pytest.approx(rows.filter(arm="champion")["flagged"].mean())
     assert found.split.fault == ""
 
 
@@ -205,7 +212,7 @@ def test_two_equal_arms_are_told_apart_as_seldom_as_the_intervals_say() -> None:
     generator = np.random.default_rng(11)
     wrong = 0
     for _ in range(200):
-        effects = {e.quantity: e for e in report(experiment(), simulated(generator, customers=500)).effects}
+        effects = {e.quantity: e for e in report(experiment(), simulated(generator, customers=500), SPEC).effects}
         assert effects["catch_rate"].status == "measured"
         wrong += effects["catch_rate"].verdict != "no difference shown"
     assert wrong <= 17
@@ -213,7 +220,7 @@ def test_two_equal_arms_are_told_apart_as_seldom_as_the_intervals_say() -> None:
 
 def test_few_labels_are_insufficient_data_and_say_what_is_missing() -> None:
     rows = simulated(np.random.default_rng(2), customers=100).with_columns(label=pl.lit(None, pl.Int8))
-    found = report(experiment(), rows)
+    found = report(experiment(), rows, SPEC)
     by_name = {effect.quantity: effect for effect in found.effects}
     assert by_name["flag_rate"].status == "measured"
     for name in ("catch_rate", "false_positive_rate", "fraud_euro_catch_rate"):
@@ -223,27 +230,35 @@ def test_few_labels_are_insufficient_data_and_say_what_is_missing() -> None:
     )
 
 
+def test_without_amounts_shares_are_told_all_the_same() -> None:
+    rows = simulated(np.random.default_rng(8), customers=600).with_columns(stakes=pl.lit(None, pl.Float64))
+    by_name = {effect.quantity: effect for effect in report(experiment(), rows, SPEC).effects}
+    assert by_name["catch_rate"].status == "measured"
+    euro = by_name["fraud_euro_catch_rate"]
+    assert (euro.status, euro.reason) == ("insufficient_data", "nothing says what the labelled positives are about")
+
+
 def test_many_requests_of_few_entities_are_insufficient_data() -> None:
     rows = pl.DataFrame(
         [
-            {"entity": f"{arm}-{n % 5}", "arm": arm, "assigned": True, "stood_in": False, "flagged": n % 2 == 0,
-             "label": 1, "amount": 1.0}
+            {"entity": f"{arm}-{n % 5}", "arm": arm, "assigned": True, "stood_in": False, "world_time": NOON, "score": 0.5,
+             "flagged": n % 2 == 0, "label": 1, "stakes": 1.0}
             for arm in ("champion", "challenger") for n in range(500)
         ]
     )  # fmt: skip
-    assert {effect.status for effect in report(experiment(), rows).effects} == {"insufficient_data"}
+    assert {effect.status for effect in report(experiment(), rows, SPEC).effects} == {"insufficient_data"}
 
 
 def test_an_empty_experiment_is_insufficient_data() -> None:
     empty = simulated(np.random.default_rng(1), customers=1).head(0)
-    assert {effect.status for effect in report(experiment(), empty).effects} == {"insufficient_data"}
+    assert {effect.status for effect in report(experiment(), empty, SPEC).effects} == {"insufficient_data"}
 
 
 def test_lost_entities_of_one_arm_void_the_effect() -> None:
     """A challenger that loses the requests of a tenth of its customers: what is left is no random half any more."""
     rows = simulated(np.random.default_rng(3), customers=6000, catch=(0.4, 0.6))
     lost = pl.col("entity").str.ends_with("7") & (pl.col("arm") == "challenger")
-    found = report(experiment(), rows.filter(~lost))
+    found = report(experiment(), rows.filter(~lost), SPEC)
     assert found.split.p_value < 0.001
     assert found.split.fault.startswith("sample ratio mismatch: ")
     assert {(e.status, e.difference, e.reason) for e in found.effects} == {("void", None, found.split.fault)}
@@ -252,26 +267,26 @@ def test_lost_entities_of_one_arm_void_the_effect() -> None:
 def test_one_entity_with_many_requests_is_no_mismatch() -> None:
     rows = simulated(np.random.default_rng(4), customers=600)
     busy = pl.concat([rows.filter(pl.col("arm") == "challenger").head(1)] * 20_000)
-    assert report(experiment(), pl.concat([rows, busy])).split.fault == ""
+    assert report(experiment(), pl.concat([rows, busy]), SPEC).split.fault == ""
 
 
 def test_a_split_of_a_tenth_is_checked_against_a_tenth() -> None:
     rows = simulated(np.random.default_rng(5), customers=3000, arms=CANARY)
-    assert report(experiment(CANARY), rows).split.fault == ""
-    assert "mismatch" in report(experiment(HALVES), rows).split.fault
+    assert report(experiment(CANARY), rows, SPEC).split.fault == ""
+    assert "mismatch" in report(experiment(HALVES), rows, SPEC).split.fault
 
 
 def test_requests_outside_their_arm_are_left_out_and_too_many_void_the_effect() -> None:
     rows = simulated(np.random.default_rng(6), customers=600)
     few = rows.with_row_index().with_columns(assigned=pl.col("index") % 200 != 0)
-    found = report(experiment(), few)
+    found = report(experiment(), few, SPEC)
     assert found.split.fault == ""
     assert sum(arm.requests for arm in found.arms) == few["assigned"].sum()
     many = rows.with_row_index().with_columns(assigned=pl.col("index") % 50 != 0)
-    assert "2.0% of the requests" in report(experiment(), many).split.fault
+    assert "2.0% of the requests" in report(experiment(), many, SPEC).split.fault
 
 
 def test_a_stand_ins_answer_stays_with_the_arm_that_failed() -> None:
     rows = simulated(np.random.default_rng(7), customers=600).with_columns(stood_in=pl.col("arm") == "challenger")
-    champion, challenger = report(experiment(), rows).arms
+    champion, challenger = report(experiment(), rows, SPEC).arms
     assert (champion.stood_in, challenger.stood_in) == (0, challenger.requests)

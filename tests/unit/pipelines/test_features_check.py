@@ -130,7 +130,7 @@ def test_features_of_an_older_service_are_not_asked_for() -> None:
 def test_a_training_set_is_counted_over_the_bins_it_is_given() -> None:
     rows = examples(2)
     found = training_set(rows, SPEC.feature_service, champion().features)
-    assert (found.rows, found.positives) == (ROWS, rows["label"].sum())
+    assert (found.rows, found.label_mean) == (ROWS, pytest.approx(rows["label"].sum() / ROWS))
     assert found.missing == dict.fromkeys(found.missing, 0.0)
     assert {sum(counts) for counts in found.counts.values()} == {ROWS}
     assert found.counts["amount"] == pytest.approx([ROWS / 10] * 10, rel=0.2)

@@ -199,8 +199,9 @@ def test_a_decision_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_the_report_says_it_all_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
-    judged = judge(spec(), "job", holdout(LABELS), candidate(GOOD, "7"), candidate(BETTER**0.5))
-    write_report(judged, holdout(LABELS), {"champion": GOOD, "challenger": BETTER**0.5}, tmp_path)
+    champion, challenger = candidate(GOOD, "7"), candidate(BETTER**0.5)
+    judged = judge(spec(), "job", holdout(LABELS), champion, challenger)
+    write_report(judged, spec(), holdout(LABELS), {"champion": champion, "challenger": challenger}, tmp_path)
     text, page = (tmp_path / "gate.md").read_text(), (tmp_path / "gate.html").read_text()
     for found in (text, page):
         assert "The champion stays (vetoed: calibration)" in found

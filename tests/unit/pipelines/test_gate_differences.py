@@ -15,7 +15,7 @@ from dojo.core.judging.gate.decision import GateDecision, ParameterChange
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import Bundle
 from dojo.core.registry.reference_profile import ReferenceProfile, TrainingSet
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from pipelines.gate.decide import holdout_of
 from pipelines.gate.differences import changed_parameters, changed_training_set
 from pipelines.gate.report import markdown
@@ -26,8 +26,8 @@ from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, 
 from tests.support.profiles import reference_profile
 
 LABELS = labels()
-OLD = TrainingSet(rows=100, positives=1, missing={"daily": 0.0}, counts={"amount": (50, 50), "age": (90, 10)})
-NEW = TrainingSet(rows=200, positives=4, missing={"daily": 0.25}, counts={"amount": (20, 180), "age": (180, 20)})
+OLD = TrainingSet(rows=100, label_mean=0.01, missing={"daily": 0.0}, counts={"amount": (50, 50), "age": (90, 10)})
+NEW = TrainingSet(rows=200, label_mean=0.02, missing={"daily": 0.25}, counts={"amount": (20, 180), "age": (180, 20)})
 
 
 def regression() -> GateDecision:
@@ -50,7 +50,7 @@ def test_parameters_that_differ_are_named_with_both_values() -> None:
 
 def test_a_bundle_from_before_parameters_were_kept_loads_and_says_nothing() -> None:
     old = Bundle(
-        model="m", feature_service="s", features=(), stored_defaults={}, threshold=0.5,
+        model="m", feature_service="s", features=(), stored_defaults={}, decision={"threshold": 0.5},
         trained_as_of=datetime(2030, 1, 1, tzinfo=UTC), sha256={}, parameters={"seed": "1"},
     )  # fmt: skip
     content = msgspec.json.decode(msgspec.json.encode(old))
@@ -76,7 +76,7 @@ def test_a_decision_from_before_differences_were_kept_loads() -> None:
 
 def test_a_worse_challengers_report_compares_what_both_learned_from() -> None:
     change = changed_training_set(OLD, NEW)
-    assert (change.rows, change.positive_rate, change.missing) == ((100, 200), (0.01, 0.02), {"daily": (0.0, 0.25)})
+    assert (change.rows, change.label_mean, change.missing) == ((100, 200), (0.01, 0.02), {"daily": (0.0, 0.25)})
     # Half of 100 against nine tenths of 200: (0.1 - 0.5) ln(0.1 / 0.5) + (0.9 - 0.5) ln(0.9 / 0.5).
     assert change.psi == {"amount": pytest.approx(0.4 * np.log(5) + 0.4 * np.log(1.8)), "age": pytest.approx(0)}
     decision = msgspec.structs.replace(regression(), training_sets=change)
@@ -84,7 +84,7 @@ def test_a_worse_challengers_report_compares_what_both_learned_from() -> None:
     assert decision.outcome == "regression"
     for row in (
         "| examples | 100 | 200 | – |",
-        "| share of positive labels | 1.000% | 2.000% | – |",
+        "| mean label | 0.01 | 0.02 | – |",
         "| no values: daily | 0.00% | 25.00% | – |",
         "| feature amount | – | – | 0.879 |",
     ):

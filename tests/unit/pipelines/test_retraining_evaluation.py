@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dojo.core.judging.gate.decision import SHORT_NAMES
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.spec.load import load_spec
-from dojo.core.spec.schema import PrimaryMetric
-from dojo.core.tasks.binary import at_threshold, choose_threshold, evaluate
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.specs import TASKS, load_spec, task_of
 from pipelines.release.artefacts import dump_spec
-from pipelines.release.plots import calibration_plot, importance_plot, precision_recall_plot
+from pipelines.release.plots import curve_plot, importance_plot
 from pipelines.training.steps import parity_rows
 from tests.support.profiles import reference_profile
 
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+TASK = task_of(SPEC)
+
 
 @pytest.fixture
-def scored() -> tuple[np.ndarray, np.ndarray]:
+def scored() -> Answered:
     random = np.random.default_rng(5)
     labels = (random.random(4000) < 0.03).astype(np.int8)
-    return labels, 1 / (1 + np.exp(-(random.normal(size=4000) + 2.5 * labels - 3)))
+    scores = 1 / (1 + np.exp(-(random.normal(size=4000) + 2.5 * labels - 3)))
+    return Answered(labels.astype(np.float64), scores, scores >= 0.3)
 
 
-def test_every_metric_a_spec_may_name_is_measured(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    assert set(PrimaryMetric.__args__) == set(SHORT_NAMES) <= set(evaluate(*scored))  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", TASKS)
+def test_every_metric_a_spec_may_name_has_a_short_name(name: str) -> None:
+    spec, task = TASKS[name]
+    gate = spec.model_fields["gate"].annotation
+    assert gate is not None
+    named = get_args(gate.model_fields["primary_metric"].annotation)
+    assert set(named) == {metric for metric, of in task.metrics.items() if of.short}
 
 
-def test_the_threshold_keeps_the_false_positive_rate_it_was_chosen_for(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, scores = scored
-    found = at_threshold(labels, scores, choose_threshold(labels, scores, 0.01))
+def test_every_metric_of_the_task_is_measured(scored: Answered) -> None:
+    assert list(TASK.evaluate(scored)) == list(TASK.metrics)
+
+
+def test_the_threshold_keeps_the_false_positive_rate_it_was_chosen_for(scored: Answered) -> None:
+    found = TASK.evaluate(scored.scored(scored.scores, TASK.flagged(scored.scores, TASK.decide(scored))))
+    assert SPEC.serving.threshold_false_positive_rate == 0.01
     assert 0.005 < found["false_positive_rate_at_threshold"] <= 0.01
     assert found["recall_at_threshold"] > 0.2
 
@@ -62,16 +74,28 @@ def test_parity_rows_reach_from_the_lowest_to_the_highest_score() -> None:
 
 
 def test_the_spec_of_record_reads_back_as_the_same_spec(tmp_path: Path) -> None:
-    spec = load_spec(Path("models/fraud_detection.yaml"))
-    (tmp_path / "fraud_detection.yaml").write_text(dump_spec(spec))
-    assert load_spec(tmp_path / "fraud_detection.yaml") == spec
+    (tmp_path / "fraud_detection.yaml").write_text(dump_spec(SPEC))
+    assert load_spec(tmp_path / "fraud_detection.yaml") == SPEC
 
 
-def test_figures_are_drawn(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    precision_recall_plot(*scored, threshold=0.3, title="precision and recall", target=tmp_path / "pr.png")
-    calibration_plot(*scored, title="calibration", target=tmp_path / "calibration.png")
+def test_the_operating_point_is_what_is_flagged(scored: Answered) -> None:
+    precision_recall, _ = TASK.curves(scored, "model")
+    assert scored.flagged is not None
+    caught = scored.labels[scored.flagged]
+    assert precision_recall.mark == (
+        f"threshold {scored.scores[scored.flagged].min():.3f}",
+        caught.sum() / scored.labels.sum(),
+        caught.mean(),
+    )
+    _, recall, precision = precision_recall.mark
+    assert (recall, precision) in set(zip(precision_recall.x, precision_recall.y, strict=True))
+
+
+def test_figures_are_drawn(scored: Answered, tmp_path: Path) -> None:
+    for curve in TASK.curves(scored, "model"):
+        curve_plot([curve], curve.title, tmp_path / f"{curve.name}.png")
     importance_plot({f"feature_{i}": float(i) for i in range(30)}, "importance", tmp_path / "importance.png")
-    for name in ("pr", "calibration", "importance"):
+    for name in ("precision_recall", "calibration", "importance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
             assert min(figure.size) > 400
             assert len(figure.convert("L").getcolors(maxcolors=256)) > 20  # not an empty canvas

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,7 +14,7 @@ from dojo.core.lake import Lake
 from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
 from pipelines.training.dataset.split import split_by_time
 from pipelines.training.dataset.validate import validate
-from pipelines.training.errors import InvalidDataError, LakeChangedError, OneClassError, StaleDataError, TooFewRowsError
+from pipelines.training.errors import InvalidDataError, LakeChangedError, StaleDataError, TooFewRowsError, UselessPartError
 from tests.support.payments import (
     START,
     fill_lake,
@@ -104,6 +105,16 @@ def test_missing_labels_are_refused_beyond_one_percent() -> None:
     validate(transactions_of(known()), few_missing, manifest(), SPEC)
 
 
+@pytest.mark.parametrize("label", [0.5, 2.0, -1.0])
+def test_a_label_that_the_task_does_not_know_is_refused(label: float) -> None:
+    wrong = outcomes_of(known(), SPEC.name).with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(label).otherwise("label").alias("label")
+    )
+    (fault,) = refusal(transactions_of(known()), wrong)
+    assert fault.startswith("outcomes.label: expected isin(")
+    assert fault.endswith(f"found '{label}' (rows: 1)")
+
+
 @pytest.mark.parametrize(("rate", "found"), [(0.0, "0.000%"), (0.5, "% of")])
 def test_a_fraud_rate_outside_the_specs_bounds_is_refused(rate: float, found: str) -> None:
     rows = payments(DAYS, fraud_rate=rate).filter(pl.col("time") < END)
@@ -192,21 +203,40 @@ def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) ->
     assert streams_of(lake, pinned)[0].equals(before)
 
 
+def instant(moment: datetime) -> np.datetime64:
+    return np.datetime64(moment.replace(tzinfo=None), "us")
+
+
 def dataset() -> pl.DataFrame:
     return ROWS.rename({"time": "event_timestamp", "transaction_id": "request_id"}).filter(pl.col("event_timestamp") < END)
 
 
 def test_the_split_follows_time_without_overlap_or_gap() -> None:
-    split = split_by_time(dataset(), ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
-    assert split.train.end == split.validation.start == END - timedelta(days=10)
-    assert split.validation.end == split.holdout.start == END - timedelta(days=6)
-    assert split.holdout.end == END
+    split = split_by_time(dataset(), ("amount",), END, SPEC)
+    validation, holdout = instant(END - timedelta(days=10)), instant(END - timedelta(days=6))
+    assert split.train.times.max() < validation <= split.validation.times.min()
+    assert split.validation.times.max() < holdout <= split.holdout.times.min()
+    assert split.holdout.times.max() < instant(END)
     assert sum(len(part.labels) for part in split.parts()) == len(dataset())
     assert split.train.inputs.dtype == "float32"
     in_order = dataset().sort("event_timestamp")["amount"].cast(pl.Float32).to_numpy()
     assert [part.inputs[0, 0] for part in split.parts()] == [
         in_order[0], in_order[len(split.train.labels)], in_order[len(split.train.labels) + len(split.validation.labels)]
     ]  # fmt: skip
+
+
+def test_each_row_of_a_part_keeps_its_label_its_entities_and_its_time() -> None:
+    rows = dataset().sort("event_timestamp").tail(50)
+    holdout = split_by_time(dataset(), ("amount",), END, SPEC).holdout
+    assert holdout.labels[-50:].tolist() == rows["label"].to_list()
+    assert {entity: keys[-50:].tolist() for entity, keys in holdout.entities.items()} == {
+        "customer": rows["customer_id"].to_list(),
+        "merchant": rows["merchant_id"].to_list(),
+    }
+    assert holdout.times[-50:].tolist() == rows["event_timestamp"].dt.replace_time_zone(None).to_list()
+    assert set(
+        split_by_time(dataset(), ("amount",), END, SPEC.model_copy(update={"entities": ("merchant",)})).holdout.entities
+    ) == {"merchant"}
 
 
 def test_a_payment_at_a_parts_first_instant_belongs_to_that_part_only() -> None:
@@ -218,13 +248,14 @@ def test_a_payment_at_a_parts_first_instant_belongs_to_that_part_only() -> None:
         .otherwise(pl.col("event_timestamp"))
         .alias("event_timestamp")
     )
-    split = split_by_time(moved, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
+    split = split_by_time(moved, ("amount",), END, SPEC)
     assert sum(len(part.labels) for part in split.parts()) == len(moved)
+    assert split.holdout.times[0] == instant(END - timedelta(days=6))
 
 
 def test_a_part_with_one_class_only_is_refused() -> None:
     honest_end = dataset().with_columns(
         pl.when(pl.col("event_timestamp") >= END - timedelta(days=6)).then(0).otherwise(pl.col("label")).alias("label")
     )
-    with pytest.raises(OneClassError, match=r"holdout: expected positives and negatives .* 0 positives in"):
-        split_by_time(honest_end, ("amount",), END, SPEC.training.validation, SPEC.training.holdout)
+    with pytest.raises(UselessPartError, match=r"holdout: from .* expected positives and negatives, found 0 positives in"):
+        split_by_time(honest_end, ("amount",), END, SPEC)

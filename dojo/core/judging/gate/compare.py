@@ -19,13 +19,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dojo.core.judging.gate.decision import (
-    SHORT_NAMES,
     Contender,
     GateDecision,
     GateVerdict,
@@ -34,14 +32,12 @@ from dojo.core.judging.gate.decision import (
     Segment,
 )
 from dojo.core.judging.gate.guards import guards
-from dojo.core.spec.load import ModelSpec
-from dojo.core.tasks.binary import at_threshold, evaluate
-from dojo.stats.inference.bootstrap import RelativeGain, relative_gain
-from dojo.stats.scores.classification import MINIMUM_POSITIVES
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered, Codes
+from dojo.core.tasks.specs import task_of
+from dojo.stats.inference.bootstrap import RelativeGain
 
-Labels = npt.NDArray[np.int8]
-Codes = npt.NDArray[np.integer[Any]]
-Scores = npt.NDArray[np.floating[Any]]
+Scores = npt.NDArray[np.float64]
 
 # Draws for a segment's interval: it is held against a tenth, not against half a percent.
 SEGMENT_DRAWS = 500
@@ -52,14 +48,15 @@ class GateHoldout:
     """The rows both models are judged on, each seen by neither.
 
     Attributes:
-        start, end: world time, end excluded. `labels`: shape (rows,).
-        clusters: column of an entity -> the entity of each row as a number, shape (rows,).
+        start, end: world time, end excluded. `labels`: shape (rows,). `times`: UTC, datetime64.
+        clusters: entity -> the entity of each row as a number, shape (rows,).
         segments: name of a group of customers -> its row numbers. `segmentation`: how they were cut.
     """
 
     start: datetime
     end: datetime
-    labels: Labels
+    labels: npt.NDArray[np.float64]
+    times: npt.NDArray[np.datetime64]
     clusters: Mapping[str, Codes]
     segments: Mapping[str, npt.NDArray[np.int64]]
     segmentation: str
@@ -68,9 +65,11 @@ class GateHoldout:
     def rows(self) -> int:
         return len(self.labels)
 
-    @property
-    def positives(self) -> int:
-        return int(self.labels.sum())
+    def answered(self, candidate: Candidate, spec: ModelSpec) -> Answered:
+        """The rows as a candidate answers them. It must be able to score them."""
+        assert candidate.scores is not None
+        flagged = task_of(spec).flagged(candidate.scores, candidate.decision)
+        return Answered(self.labels, candidate.scores, flagged, self.clusters, self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +79,10 @@ class Candidate:
     version: str
     run_id: str
     as_of: datetime
-    threshold: float
+    decision: Mapping[str, float]
     latency_seconds: float
     size_bytes: int
     scores: Scores | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """The same rows as both models score them: `old` the champion's, `new` the challenger's scores."""
-
-    labels: Labels
-    old: Scores
-    new: Scores
-    clusters: Mapping[str, Codes]
-
-    def of(self, rows: npt.NDArray[np.int64]) -> _Pair:
-        return _Pair(
-            self.labels[rows], self.old[rows], self.new[rows], {by: codes[rows] for by, codes in self.clusters.items()}
-        )
-
-    def gain(self, spec: ModelSpec, draws: int) -> RelativeGain:
-        return relative_gain(
-            spec.gate.primary_metric,
-            self.labels,
-            self.old,
-            self.new,
-            tuple(self.clusters.values()),
-            draws=draws,
-            confidence=spec.gate.confidence,
-            seed=spec.training.seed,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +105,19 @@ def judge(
     if champion is None:
         reason = "There is no champion to compare with: the first version becomes the champion."
         return GateJudgement(_decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason), None)
-    obstacle = obstacle or _too_few(holdout)
+    task = task_of(spec)
+    if not obstacle and champion.scores is not None:
+        few = task.too_few(holdout.answered(champion, spec))
+        obstacle = f"the holdout has {few}" if few else ""
     if obstacle or champion.scores is None or challenger.scores is None:
         reason = f"Nothing was compared: {obstacle}. The champion stays."
         return GateJudgement(_decision(spec, job, holdout, champion, challenger, "insufficient_data", "keep", reason), None)
 
-    pair = _Pair(holdout.labels, champion.scores, challenger.scores, holdout.clusters)
-    gain = pair.gain(spec, spec.gate.bootstrap_draws)
+    old, new = holdout.answered(champion, spec), holdout.answered(challenger, spec)
+    gain = task.gain(old, new, spec.gate.bootstrap_draws)
     verdict = _verdict(spec, gain)
-    segments = tuple(_segment(spec, name, pair.of(rows)) for name, rows in holdout.segments.items())
-    both = _contender(champion, holdout), _contender(challenger, holdout)
+    segments = tuple(_segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items())
+    both = _contender(spec, champion, holdout), _contender(spec, challenger, holdout)
     guarded = guards(spec, *both, segments)
     vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
     outcome: Outcome = "regression" if verdict == "worse" else "promote" if verdict == "improved" and not vetoes else "keep"
@@ -153,31 +128,24 @@ def judge(
     return GateJudgement(decided, gain.drawn)
 
 
-def _too_few(holdout: GateHoldout) -> str:
-    if holdout.positives < MINIMUM_POSITIVES:
-        return (
-            f"the holdout has {holdout.positives:,} positives in {holdout.rows:,} rows, at least {MINIMUM_POSITIVES} are needed"
-        )
-    return ""
-
-
 def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:
     if gain.high < 0:
         return "worse"
     return "improved" if gain.low > 0 and gain.value >= spec.gate.minimum_gain else "inconclusive"
 
 
-def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
-    rows, positives = len(pair.labels), int(pair.labels.sum())
-    if positives < MINIMUM_POSITIVES or positives == rows:
-        return Segment(name=name, rows=rows, positives=positives)
-    gain, metric = pair.gain(spec, SEGMENT_DRAWS), spec.gate.primary_metric
+def _segment(spec: ModelSpec, name: str, old: Answered, new: Answered) -> Segment:
+    task, metric = task_of(spec), spec.gate.primary_metric
+    rows, support = len(old.labels), task.support(old)
+    if task.too_few(old):
+        return Segment(name=name, rows=rows, support=support)
+    gain = task.gain(old, new, SEGMENT_DRAWS)
     return Segment(
         name=name,
         rows=rows,
-        positives=positives,
-        champion=evaluate(pair.labels, pair.old)[metric],
-        challenger=evaluate(pair.labels, pair.new)[metric],
+        support=support,
+        champion=task.evaluate(old)[metric],
+        challenger=task.evaluate(new)[metric],
         gain=gain.value,
         low=gain.low,
         high=gain.high,
@@ -185,7 +153,7 @@ def _segment(spec: ModelSpec, name: str, pair: _Pair) -> Segment:
 
 
 def _reason(spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain) -> str:
-    metric = SHORT_NAMES[spec.gate.primary_metric]
+    metric = task_of(spec).metrics[spec.gate.primary_metric].short
     found = f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%} interval {gain.low:+.1%} to {gain.high:+.1%}"
     if verdict == "worse":
         return f"{found}: the challenger is worse. The champion stays."
@@ -218,24 +186,33 @@ def _decision(
 ) -> GateDecision:
     gate = spec.gate
     return GateDecision(
-        model=spec.name, job=job, as_of=challenger.as_of, verdict=verdict, outcome=outcome, vetoes=vetoes, reason=reason,
+        model=spec.name, task=spec.task, job=job, as_of=challenger.as_of, verdict=verdict, outcome=outcome, vetoes=vetoes, reason=reason,
         primary_metric=gate.primary_metric, minimum_gain=gate.minimum_gain,
         gain=gain.value if gain else None, low=gain.low if gain else None, high=gain.high if gain else None,
         confidence=gate.confidence, draws=gate.bootstrap_draws, seed=spec.training.seed,
         clusters={by: len(np.unique(codes)) for by, codes in holdout.clusters.items()},
-        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows, positives=holdout.positives,
-        champion=None if champion is None else _contender(champion, holdout), challenger=_contender(challenger, holdout),
-        guards=guarded, segments=segments, segmentation=holdout.segmentation,
+        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows, support=_support(spec, holdout, challenger),
+        champion=None if champion is None else _contender(spec, champion, holdout),
+        challenger=_contender(spec, challenger, holdout),
+        guards=guarded, segments=segments, segmentation=holdout.segmentation, baseline=_baseline(spec, holdout, champion),
     )  # fmt: skip
 
 
-def _contender(candidate: Candidate, holdout: GateHoldout) -> Contender:
+def _contender(spec: ModelSpec, candidate: Candidate, holdout: GateHoldout) -> Contender:
     metrics = {}
-    if candidate.scores is not None and 0 < holdout.positives < holdout.rows:
-        metrics = evaluate(holdout.labels, candidate.scores) | at_threshold(
-            holdout.labels, candidate.scores, candidate.threshold
-        )
+    if candidate.scores is not None and not task_of(spec).part_fault(holdout.labels):
+        metrics = task_of(spec).evaluate(holdout.answered(candidate, spec))
     return Contender(
-        version=candidate.version, run_id=candidate.run_id, as_of=candidate.as_of, threshold=candidate.threshold,
+        version=candidate.version, run_id=candidate.run_id, as_of=candidate.as_of, decision=dict(candidate.decision),
         metrics=metrics, latency_seconds=candidate.latency_seconds, size_bytes=candidate.size_bytes,
     )  # fmt: skip
+
+
+def _support(spec: ModelSpec, holdout: GateHoldout, candidate: Candidate) -> int:
+    return 0 if candidate.scores is None else task_of(spec).support(holdout.answered(candidate, spec))
+
+
+def _baseline(spec: ModelSpec, holdout: GateHoldout, champion: Candidate | None) -> dict[str, float]:
+    if champion is None or champion.scores is None or task_of(spec).part_fault(holdout.labels):
+        return {}
+    return task_of(spec).baseline(holdout.answered(champion, spec))

@@ -25,12 +25,6 @@ FOLLOWS: Mapping[Outcome, tuple[str, ...]] = {
     "regression": ("alert_regression",),
 }
 
-# The primary metrics that a spec may name (dojo/core/spec/schema.py: PrimaryMetric), as sentences say them.
-SHORT_NAMES = {"pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
-
-# What the rollout's controller compares live traffic with, of the champion on the holdout.
-BASELINE_METRICS = ("recall_at_threshold", "false_positive_rate_at_threshold")
-
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two models, on the holdout.
@@ -38,14 +32,14 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: in the registry; empty for a challenger, which is registered only if it wins.
         run_id: its MLflow run. `as_of`: world time it was trained at.
-        threshold: its own, chosen on its own validation week. `metrics`: by name; empty when it could not be scored.
+        decision: Its own, made on its own validation rows. `metrics`: by name; empty when it could not be scored.
         latency_seconds: median time to score one row, both models in turn. `size_bytes`: of the model file.
     """
 
     version: str
     run_id: str
     as_of: datetime
-    threshold: float
+    decision: dict[str, float]
     metrics: dict[str, float]
     latency_seconds: float
     size_bytes: int
@@ -65,11 +59,11 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """The primary metric among some of the customers. `gain`, `low`, `high`: relative, as the whole holdout's; None with too few positives."""
+    """The primary metric among some of the rows. `gain`, `low`, `high`: relative, as the whole holdout's; None with too little support."""
 
     name: str
     rows: int
-    positives: int
+    support: int
     champion: float | None = None
     challenger: float | None = None
     gain: float | None = None
@@ -90,13 +84,13 @@ class TrainingSetChange(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rows: Examples.
-        positive_rate: Share of examples with label 1.
+        label_mean: Mean label: the share of positives, or the mean value.
         missing: View -> share of examples for which it had no values.
         psi: Feature -> PSI between both, over the bins of the champion's reference profile.
     """
 
     rows: tuple[int, int]
-    positive_rate: tuple[float, float]
+    label_mean: tuple[float, float]
     missing: dict[str, tuple[float, float]]
     psi: dict[str, float]
 
@@ -105,19 +99,22 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's decision.
 
     Attributes:
+        task: The model's kind of prediction, which says what the metrics mean.
         job: key of the retraining that asked.
         verdict: of the primary metric. `outcome`: what follows from it and from the guards; `vetoes`: the guards that were broken.
         reason: verdict and outcome in words.
         gain: of the primary metric, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
         minimum_gain: what the gain had to reach. `confidence`, `draws`, `seed`: of the interval.
-        clusters: column of an entity -> how many of them the holdout has; whole ones were drawn.
-        holdout_start, holdout_end: world time, end excluded. `rows`, `positives`: on it.
+        clusters: Entity -> how many of them the holdout has; whole ones were drawn.
+        holdout_start, holdout_end: world time, end excluded. `rows`: on it. `support`: `Task.support` of them.
         segmentation: how the segments were cut.
+        baseline: What a rollout holds live answers against (`Task.baseline` of the champion).
         parameters: Training parameters that differ.
         training_sets: None without a champion, and where its profile has no training set.
     """
 
     model: str
+    task: str
     job: str
     as_of: datetime
     verdict: GateVerdict
@@ -136,20 +133,15 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     holdout_start: datetime
     holdout_end: datetime
     rows: int
-    positives: int
+    support: int
     champion: Contender | None
     challenger: Contender
     guards: tuple[Guard, ...]
     segments: tuple[Segment, ...]
     segmentation: str
+    baseline: dict[str, float] = {}
     parameters: tuple[ParameterChange, ...] = ()
     training_sets: TrainingSetChange | None = None
-
-    @property
-    def baseline(self) -> dict[str, float]:
-        """The champion's figures that a rollout holds live traffic against."""
-        metrics = self.champion.metrics if self.champion else {}
-        return {name: metrics[name] for name in BASELINE_METRICS if name in metrics}
 
     def write(self, directory: Path) -> Path:
         path = directory / DECISION_FILE

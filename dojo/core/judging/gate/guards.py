@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dojo.core.judging.gate.decision import SHORT_NAMES, Contender, Guard, Segment
-from dojo.core.spec.load import ModelSpec
+from dojo.core.judging.gate.decision import Contender, Guard, Segment
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import GuardRule
+from dojo.core.tasks.specs import task_of
 
 # A share of the latency objective, and a size in bytes, below which being several times slower or larger is nothing.
 NEGLIGIBLE_LATENCY = 0.01  # of serving.latency_slo: half a millisecond of 50
@@ -14,16 +16,11 @@ NEGLIGIBLE_SIZE = 1_000_000
 
 def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments: Sequence[Segment]) -> tuple[Guard, ...]:
     """Every guard's verdict, in the spec's order."""
-    limits, old, new = spec.gate.guards, champion.metrics, challenger.metrics
-    losses = {
-        "precision_at_1pct_fpr": ("precision when 1 % of negatives are flagged", limits.precision_at_1pct_fpr),
-        "recall_at_50pct_precision": ("recall when half of the flagged are positive", limits.recall_at_50pct_precision),
-    }
+    task, limits = task_of(spec), spec.gate.guards
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
     return (
-        *(_relative_loss(name, measures, old[name], new[name], limit) for name, (measures, limit) in losses.items()),
-        _calibration(old["expected_calibration_error"], new["expected_calibration_error"], limits.calibration),
-        _worst_segment(segments, limits.worst_segment, SHORT_NAMES[spec.gate.primary_metric]),
+        *(_metric(rule, champion.metrics[rule.metric], challenger.metrics[rule.metric]) for rule in task.guards),
+        _worst_segment(segments, limits.worst_segment, task.metrics[spec.gate.primary_metric].short, task.support_name),
         _ratio("latency", "time to score one row", champion.latency_seconds, challenger.latency_seconds,
                limits.latency, slow_enough, f"{slow_enough * 1000:g} ms"),
         _ratio("size", "model file, bytes", champion.size_bytes, challenger.size_bytes,
@@ -31,30 +28,25 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
     )  # fmt: skip
 
 
-def _relative_loss(name: str, measures: str, old: float, new: float, limit: float) -> Guard:
-    loss = (old - new) / old if old > 0 else 0.0  # there is nothing to lose from nothing
+def _metric(rule: GuardRule, old: float, new: float) -> Guard:
+    cost = old - new if rule.change == "relative loss" else new - old
+    if rule.change != "absolute rise":
+        cost = cost / abs(old) if old else 0.0  # there is nothing to lose from nothing
     return Guard(
-        name=name, measures=f"{measures}; relative loss", champion=old, challenger=new, change=loss, limit=limit,
-        verdict="veto" if loss > limit else "ok",
+        name=rule.name, measures=f"{rule.measures}; {rule.change}", champion=old, challenger=new, change=cost, limit=rule.limit,
+        verdict="veto" if cost > rule.limit else "ok",
     )  # fmt: skip
 
 
-def _calibration(old: float, new: float, limit: float) -> Guard:
-    return Guard(
-        name="calibration", measures="expected calibration error; absolute rise", champion=old, challenger=new,
-        change=new - old, limit=limit, verdict="veto" if new - old > limit else "ok",
-    )  # fmt: skip
-
-
-def _worst_segment(segments: Sequence[Segment], limit: float, metric: str) -> Guard:
-    """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few positives.
+def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, support: str) -> Guard:
+    """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few rows.
 
     Several small segments are looked at and the worst one taken: by chance alone one of them often loses a tenth.
     """
     measures = f"{metric} of the worst segment; relative loss"
     judged = [segment for segment in segments if segment.gain is not None]
-    left_out = ", ".join(f"{segment.name} ({segment.positives} positives)" for segment in segments if segment.gain is None)
-    note = f"too few positives to judge: {left_out}" if left_out else ""
+    left_out = ", ".join(f"{segment.name} ({segment.support} {support})" for segment in segments if segment.gain is None)
+    note = f"too few {support} to judge: {left_out}" if left_out else ""
     if not judged:
         return Guard(name="worst_segment", measures=measures, champion=None, challenger=None, change=None, limit=limit,
                      verdict="insufficient_data", note=note or "the data has no segments")  # fmt: skip

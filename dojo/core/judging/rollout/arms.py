@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 
 import msgspec
-
-# Bins of scores, fixed at values that decide something: most payments score below 0.01 and nobody cares how far below, while a
-# threshold lies somewhere in the middle. Quantile bins would cut that mass of tiny scores nine times, where any two good models
-# differ (0.0012 or 0.0018?), and would call every new version another distribution.
-SCORE_EDGES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 # Bins of latencies, seconds: doubling from 50 microseconds to 1.6 s, so that a median is known to a factor of 2 in 17 numbers.
 LATENCY_EDGES = tuple(50e-6 * 2.0**step for step in range(16))
@@ -23,7 +19,7 @@ class ArmCounts(msgspec.Struct):
     Attributes:
         requests: that the route chose it for. `answered`: of those, by its own version; scores and flags are of these.
         errors: requests that its version did not answer. `degraded`: answered with something missing. `slow`: later than the objective.
-        scores: answers per bin of SCORE_EDGES. `latencies`: requests per bin of LATENCY_EDGES.
+        scores: answers per bin of the task's edges (`Task.score_edges`); empty before the first. `latencies`: requests per bin of LATENCY_EDGES.
     """
 
     requests: int = 0
@@ -32,7 +28,7 @@ class ArmCounts(msgspec.Struct):
     degraded: int = 0
     slow: int = 0
     flagged: int = 0
-    scores: list[int] = msgspec.field(default_factory=lambda: [0] * (len(SCORE_EDGES) + 1))
+    scores: list[int] = msgspec.field(default_factory=list)
     latencies: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
 
     def took(self, seconds: float, objective: float) -> bool:
@@ -42,11 +38,17 @@ class ArmCounts(msgspec.Struct):
         self.slow += slow
         return slow
 
-    def answer(self, score: float, flagged: bool) -> None:
-        """Count an answer of the arm's own version."""
+    def answer(self, score: float, flagged: bool | None, edges: Sequence[float]) -> None:
+        """Count an answer of the arm's own version.
+
+        Args:
+            edges: Of the bins that scores are counted in; the same for all answers of a stage.
+        """
         self.answered += 1
-        self.flagged += flagged
-        self.scores[bisect_left(SCORE_EDGES, score)] += 1
+        self.flagged += bool(flagged)
+        if not self.scores:
+            self.scores = [0] * (len(edges) + 1)
+        self.scores[bisect_left(edges, score)] += 1
 
     def median_latency(self) -> float | None:
         """Upper edge of the bin that holds the median, seconds; None without requests (infinity beyond the last edge)."""

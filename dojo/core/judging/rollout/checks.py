@@ -9,10 +9,12 @@ import numpy as np
 
 from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence, stage_time
-from dojo.core.judging.rollout.limits import stops_at, watch_limits
+from dojo.core.judging.rollout.limits import label_tests, stops_at, watch_limits
 from dojo.core.judging.rollout.stages import CheckResult, CheckVerdict, Stage
 from dojo.core.spec.durations import format_duration
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import LabelTest
+from dojo.core.tasks.specs import task_of
 from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 
@@ -94,7 +96,7 @@ class _Stage:
 
 
 def _shadow(at: _Stage) -> tuple[CheckResult, ...]:
-    return (_errors(at), _slow(at, "scoring alone takes longer than the latency objective"), _declines(at), _scores(at))
+    return (_errors(at), _slow(at, "scoring alone takes longer than the latency objective"), *_answers(at))
 
 
 def _canary(at: _Stage) -> tuple[CheckResult, ...]:
@@ -106,33 +108,41 @@ def _canary(at: _Stage) -> tuple[CheckResult, ...]:
         _times(checks.degraded_ratio, _rate(champion.degraded, champion.requests)),
         note=_against(champion.degraded, champion.requests),
     )
-    return (_errors(at), degraded, _slow(at, "answered later than the latency objective"), _declines(at), _scores(at))
+    return (_errors(at), degraded, _slow(at, "answered later than the latency objective"), *_answers(at))
+
+
+def _answers(at: _Stage) -> tuple[CheckResult, ...]:
+    """What the answers say: how many flag, and how the scores lie, where versions of the task can be compared by them."""
+    task = task_of(at.spec)
+    edges = task.score_edges(at.gate)
+    return (
+        *([_declines(at, task.flag_ratio)] if task.flag_ratio is not None else []),
+        *([_scores(at, edges[1])] if edges is not None else []),
+    )
 
 
 def _watch(at: _Stage) -> tuple[CheckResult, ...]:
-    evidence, arm, labelled = at.evidence, at.evidence.challenger, at.evidence.labelled
-    limits = watch_limits(evidence.baseline, at.gate, at.spec)
+    evidence, arm = at.evidence, at.evidence.challenger
+    limits = watch_limits(evidence.baseline, at.spec)
     errors = at.sequential("errors", "share of requests it did not answer", _rate(arm.errors, arm.requests), limits.errors)
     slow = at.sequential(
         "slow", "share answered later than the latency objective", _rate(arm.slow, arm.requests), limits.slow, note=_median(arm)
     )
-    missed = at.sequential(
-        "catch_rate",
-        "share of labelled positives missed",
-        _rate(labelled.positives - labelled.caught, labelled.positives) if limits.misses is not None else None,
-        limits.misses,
-        observations=labelled.positives,
-        needed=at.spec.rollout.minimum_positives,
-        note="" if limits.misses is not None else "the gate left no recall_at_threshold to compare with",
+    return (errors, slow, *(_labelled(at, test) for test in label_tests(at.gate, at.spec).values()))
+
+
+def _labelled(at: _Stage, test: LabelTest) -> CheckResult:
+    labelled = at.evidence.labelled
+    trials = labelled.trials.get(test.name, 0)
+    return at.sequential(
+        test.name,
+        test.measures,
+        _rate(labelled.happened.get(test.name, 0), trials) if test.limit is not None else None,
+        test.limit,
+        observations=trials,
+        needed=test.needed,
+        note=test.note,
     )
-    false_positives = at.sequential(
-        "false_positives",
-        "share of labelled negatives flagged",
-        _rate(labelled.false_alarms, labelled.legitimate),
-        limits.false_positives,
-        observations=labelled.legitimate,
-    )
-    return (errors, slow, missed, false_positives)
 
 
 def _errors(at: _Stage) -> CheckResult:
@@ -159,23 +169,22 @@ def _slow(at: _Stage, measures: str) -> CheckResult:
     )
 
 
-def _declines(at: _Stage) -> CheckResult:
+def _declines(at: _Stage, ratio: float) -> CheckResult:
     challenger, champion = at.evidence.challenger, at.evidence.champion
     return at.sequential(
         "declines",
-        f"share flagged, at most {at.spec.rollout.checks.decline_ratio:g} times the champion's up or down",
+        f"share flagged, at most {ratio:g} times the champion's up or down",
         _rate(challenger.flagged, challenger.answered),
-        _times(at.spec.rollout.checks.decline_ratio, _rate(champion.flagged, champion.answered)),
+        _times(ratio, _rate(champion.flagged, champion.answered)),
         tests=("declines_more", "declines_fewer"),
         observations=challenger.answered,
         note=_against(champion.flagged, champion.answered),
     )
 
 
-def _scores(at: _Stage) -> CheckResult:
+def _scores(at: _Stage, limit: float) -> CheckResult:
     """PSI of the two arms' scores: failed only above the spec's limit *and* above what chance gives so few requests."""
     ours, theirs = at.evidence.challenger, at.evidence.champion
-    limit = at.spec.rollout.checks.score_psi
     value: float | None = None
     verdict: CheckVerdict = "insufficient_data"
     note = ""

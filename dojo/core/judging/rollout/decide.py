@@ -15,14 +15,14 @@ from typing import Literal
 
 from dojo.core.judging.rollout.checks import check_results
 from dojo.core.judging.rollout.evidence import Evidence
+from dojo.core.judging.rollout.limits import label_tests
 from dojo.core.judging.rollout.stages import CheckResult, Stage
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 
 Decision = Literal["stay", "advance", "end_unlabelled", "roll_back"]
 
 # A watch that waits for labels ends after this many times its time.
 PATIENCE_FOR_LABELS = 2
-BY_LABELS = frozenset({"catch_rate", "false_positives"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ def judge(
     if not waiting:
         return StageJudgement(looks, "advance", f"all {len(looks)} checks of {evidence.stage} are ok")
     if evidence.stage is Stage.WATCH and elapsed is not None and elapsed >= PATIENCE_FOR_LABELS * spec.rollout.watch_time:
+        by_labels = label_tests(gate, spec)
         unlabelled = {
-            look.check for look in looks if look.check in BY_LABELS and (look.requests < look.needed or look.value is None)
+            look.check for look in looks if look.check in by_labels and (look.requests < look.needed or look.value is None)
         }
         if unlabelled.issuperset(waiting):
             return StageJudgement(

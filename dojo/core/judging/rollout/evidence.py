@@ -10,36 +10,28 @@ from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.limits import Baseline
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import OutcomeJoin
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.stats.inference.sequential import RestartingEProcess
 
 # Of a stage's time: a silence longer than this part of it is no time in which the version was seen. 12 minutes of a shadow stage of 2 h.
 LONGEST_SILENCE = 0.1
 
 
-class LabelJoin(OutcomeJoin[bool, bool], kw_only=True):
-    """Which answers of the watch stage flagged, joined to whether it was right to, and the pairs' counts.
+class LabelJoin(OutcomeJoin[int | float, int | float], kw_only=True):
+    """What the watch stage's answers said (`Task.kept`), joined to their labels, and what the pairs showed.
 
     Attributes:
-        positives: Labelled positives.
-        caught: Those of them that were flagged.
-        legitimate: The other labelled answers.
-        false_alarms: Those of them that were flagged.
+        trials: Test -> labels that it applied to.
+        happened: Test -> those of them where the bad thing happened.
     """
 
-    positives: int = 0
-    caught: int = 0
-    legitimate: int = 0
-    false_alarms: int = 0
+    trials: dict[str, int] = msgspec.field(default_factory=dict)
+    happened: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def count(self, flagged: bool, positive: bool) -> None:
-        """Count a pair."""
-        if positive:
-            self.positives += 1
-            self.caught += flagged
-        else:
-            self.legitimate += 1
-            self.false_alarms += flagged
+    def count(self, test: str, happened: bool) -> None:
+        """Count a trial."""
+        self.trials[test] = self.trials.get(test, 0) + 1
+        self.happened[test] = self.happened.get(test, 0) + happened
 
 
 class Evidence(msgspec.Struct, kw_only=True):

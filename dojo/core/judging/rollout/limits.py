@@ -7,23 +7,28 @@ limits allow is stopped by chance with at most that probability (union bound), h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import LabelTest
+from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.proportions import wilson_interval
 
 # Half of it goes where speed matters most: a canary's errors are met by customers, and at 1 / 0.025 a fourfold rate over 0.5 % is caught
 # some 1,500 requests earlier than at an equal part.
 _REST = 0.05
+# The task's own tests of labels share this part.
+_LABELS = 0.1
 PARTS: dict[tuple[Stage, str], float] = {
     (Stage.CANARY, "errors"): 0.5,
     **{(Stage.SHADOW, check): _REST for check in ("errors", "slow", "declines")},
     **{(Stage.CANARY, check): _REST for check in ("degraded", "slow", "declines")},
-    **{(Stage.WATCH, check): _REST for check in ("errors", "slow", "catch_rate", "false_positives")},
+    **{(Stage.WATCH, check): _REST for check in ("errors", "slow")},
 }
 
 # The champion's rates come from a sample too, so each is taken at the upper end of its interval.
@@ -43,17 +48,17 @@ class Baseline(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Largest allowed rates, fractions. `misses`: of labelled positives that were not flagged; None without the gate's baseline."""
+    """Largest allowed rates, fractions."""
 
     errors: float
     slow: float
-    false_positives: float
-    misses: float | None
 
 
 def stops_at(stage: Stage, check: str, spec: ModelSpec) -> float:
     """The e-value that rolls back."""
-    return 1 / (spec.rollout.checks.false_alarm * PARTS[stage, check])
+    names = [test.name for test in task_of(spec).label_tests({})] if stage is Stage.WATCH else []
+    part = _LABELS / len(names) if check in names else PARTS[stage, check]
+    return 1 / (spec.rollout.checks.false_alarm * part)
 
 
 def baseline_of(champion: ArmCounts) -> Baseline:
@@ -61,15 +66,25 @@ def baseline_of(champion: ArmCounts) -> Baseline:
     return Baseline(_upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests))
 
 
-def watch_limits(measured: Baseline, gate: dict[str, float], spec: ModelSpec) -> WatchLimits:
-    """Limits from the canary's baseline, the gate's metrics of the old champion, and the spec."""
-    checks, recall = spec.rollout.checks, gate.get("recall_at_threshold")
+def watch_limits(measured: Baseline, spec: ModelSpec) -> WatchLimits:
+    """Limits from the canary's baseline and the spec."""
+    checks = spec.rollout.checks
     return WatchLimits(
-        errors=_testable(max(checks.error_ratio * measured.errors, checks.watch_error_floor)),
-        slow=_testable(max(checks.slow_ratio * measured.slow, checks.watch_slow_floor)),
-        false_positives=_testable(checks.false_positive_ratio * spec.serving.threshold_false_positive_rate),
-        misses=None if recall is None else _testable(1 - (recall - checks.catch_rate_drop)),
+        errors=testable(max(checks.error_ratio * measured.errors, checks.watch_error_floor)),
+        slow=testable(max(checks.slow_ratio * measured.slow, checks.watch_slow_floor)),
     )
+
+
+def label_tests(gate: Mapping[str, float], spec: ModelSpec) -> dict[str, LabelTest]:
+    """The task's tests of labels by name, with limits that can be tested.
+
+    Args:
+        gate: What the gate measured of the old champion (`Task.baseline`).
+    """
+    return {
+        test.name: test if test.limit is None else replace(test, limit=testable(test.limit))
+        for test in task_of(spec).label_tests(gate)
+    }
 
 
 def _upper(events: int, requests: int) -> float:
@@ -77,5 +92,6 @@ def _upper(events: int, requests: int) -> float:
     return wilson_interval(events / requests, requests, CONFIDENCE)[1] if requests else 0.0
 
 
-def _testable(rate: float) -> float:
+def testable(rate: float) -> float:
+    """The nearest rate that a test can have as its limit."""
     return min(max(rate, _LEAST), _MOST)

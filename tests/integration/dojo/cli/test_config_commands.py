@@ -11,9 +11,9 @@ from redis import Redis
 from typer.testing import CliRunner
 
 from dojo.cli.app import build
-from dojo.core.spec.load import load_specs
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.audit import AuditTrail
+from dojo.core.tasks.specs import load_specs
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -80,6 +80,10 @@ def test_one_wrong_spec_keeps_every_other_from_being_applied(team: Team) -> None
     refused = team.config("apply", "--why", "shorter", "--yes")
     assert refused.exit_code == 2
     assert "second: label.delay.maximum: the recorded labels of this world follow" in " ".join(refused.stderr.split())
+    team.write("second", truth="amount")
+    refused = team.config("apply", "--why", "another question", "--yes")
+    assert refused.exit_code == 2
+    assert "second: label.truth: the recorded labels of this world follow" in " ".join(refused.stderr.split())
     assert team.entries == 0
 
 

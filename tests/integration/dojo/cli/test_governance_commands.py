@@ -22,12 +22,12 @@ from dojo.core.registry.versions import (
     PREVIOUS_CHAMPION,
     ModelRegistry,
 )
-from dojo.core.spec.load import load_spec
 from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer

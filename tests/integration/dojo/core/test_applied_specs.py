@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from dojo.core.spec.compare import FieldChange, spec_hash
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import AuditTrail

@@ -12,7 +12,6 @@ import pytest
 
 from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.spec.load import load_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.freshness import read_freshness, record_freshness
@@ -24,6 +23,7 @@ from dojo.core.state.rollouts import (
     Rollouts,
 )
 from dojo.core.state.routes import Arm, Route, RouteTable, route_key
+from dojo.core.tasks.specs import load_spec
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.specs import load_spec
 from feature_repo.online_layout import ViewLayout, entity_key
 from services.gateway.features.breaker import FAILURES_TO_OPEN
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from dojo.core.registry.bundle import load_bundle
-from dojo.core.spec.load import load_spec
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm
+from dojo.core.tasks.specs import load_spec
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.sandboxes import PRIORITIES, Sandboxes
 from services.gateway.versions.version_store import VersionStore

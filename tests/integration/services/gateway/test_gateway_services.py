@@ -88,12 +88,17 @@ def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> No
         ("returns", {"customer_id", "items", "checkout_time", "request_id"}),
         ("habits", {"customer_id", "request_time", "request_id"}),
     ):
-        content = document["paths"][f"/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
+        operation = document["paths"][f"/v1/models/{model}:predict"]["post"]
+        content = operation["requestBody"]["content"]["application/json"]
         instances = _resolved(document, _resolved(document, content["schema"])["properties"]["instances"]["items"])
         assert set(instances["properties"]) == fields
         assert set(content["example"]["instances"][0]) == fields
         tensors = gateway.request("GET", f"/v2/models/{model}")[1]["inputs"]
         assert {tensor["name"] for tensor in tensors} == fields - {"request_id"}
+        answered = operation["responses"]["200"]["content"]["application/json"]
+        answers = _resolved(document, _resolved(document, answered["schema"])["properties"]["predictions"]["items"])
+        given = {"prediction_id", "score", "flagged", "version", "arm", "degraded"}
+        assert set(answers["properties"]) == set(answered["examples"]["whole"]["value"]["predictions"][0]) == given
 
 
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_every_request_is_mirrored_with_both_scores_and_the_answers_stay_the_cha
     predictions = mirrored_predictions()
     by_hand = scores_by_hand(versions[shadow][0], predictions)
     by_id = {event.prediction_id: event for event in predictions}
-    threshold = load_bundle(versions[shadow][0])[0].threshold
+    threshold = load_bundle(versions[shadow][0])[0].decision["threshold"]
     for event in logged_shadows(breakable_redis.url):
         answered = by_id[event.prediction_id]
         assert event.score == pytest.approx(by_hand[event.prediction_id], abs=1e-6)

@@ -10,7 +10,7 @@ import polars as pl
 
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
-from dojo.core.spec.load import ModelSpec
+from dojo.core.spec.schema import ModelSpec
 from pipelines.release.artefacts import dump_spec
 from pipelines.training.job import Job
 from tests.support.payments import START, fill_lake, label, payments, small_spec

@@ -427,9 +427,7 @@ def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
     answers = Shop(seed=100 + day).predictions(start, 3000, timedelta(hours=23))
     labels = [_replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)]
     positives = {o.request_id for o in labels if o.label}
-    reference = profile().results
-    assert reference is not None
-    share = (reference.catch_rate or 0.0) if fraud_flagged else 0.0
+    share = (profile().results.figures["catch_rate"].value or 0.0) if fraud_flagged else 0.0
     flagged = set(sorted(positives)[: round(share * len(positives))])
     answers = [_replaced(a, flagged=a.request_id in flagged) for a in answers]
     lake = Lake(watch.directory / "lake")

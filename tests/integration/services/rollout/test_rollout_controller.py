@@ -236,7 +236,7 @@ def test_a_watch_without_labels_lasts_twice_as_long_and_ends_with_a_warning(make
     settle(controller, world)
     assert world.now.stage is Stage.DONE
     message = world.inbox.newest(1)[0]
-    assert (message.urgency, "catch_rate and false_positives unjudged" in message.title) == ("warning", True)
+    assert (message.urgency, "missed and false_positives unjudged" in message.title) == ("warning", True)
 
 
 def test_pause_holds_a_stage_that_is_passed_and_resume_lets_it_go(make: Make) -> None:

@@ -23,8 +23,8 @@ from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Event, Outcome, Stream, Transaction, decode
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
-from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.specs import load_spec
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from services.simulator.days import start_of
 from services.simulator.gateway_client import GatewayClient

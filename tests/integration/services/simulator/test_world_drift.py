@@ -219,7 +219,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
     }
     assert {e.transaction_id: fields(e) for e in made} == {i: wanted[i] for i in transactions}  # type: ignore[attr-defined]
     assert len({(e.event_id, *fields(e)) for e in made}) == len(transactions), "what was repeated is the same"
-    quiet = WorldDays(world.source, {MODEL: world.specs[MODEL].label.delay}, settings.seed, world.world.history_start)
+    quiet = WorldDays(world.source, {MODEL: world.specs[MODEL].label}, settings.seed, world.world.history_start)
     first = min(began for began, _ in seen_until.values())
     day = quiet.transactions(start_of(start.date()).date()).filter(pl.col("time") < first)
     assert day.height > 10

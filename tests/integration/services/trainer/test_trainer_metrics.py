@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dojo.core.connections import connect_redis
-from dojo.core.spec.load import load_specs
 from dojo.core.state.clock import ManualClock
 from dojo.core.state.dag_failures import DagFailures
+from dojo.core.tasks.specs import load_specs
 from pipelines.training.schedule import ScheduleStore, scheduled_job
 from services.trainer.metrics import TrainerMetrics
 from tests.support.servers import RedisServer

@@ -19,10 +19,10 @@ from redis import Redis
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, load_settings
-from dojo.core.spec.load import load_spec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.work_orders import Kind, Work, WorkOrder, WorkOrders
+from dojo.core.tasks.specs import load_spec
 from pipelines.champion_check.evaluate import evaluate_champion, verdict_of
 from pipelines.release.artefacts import dump_spec
 from pipelines.retraining import run_retraining
@@ -128,7 +128,9 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     found = evaluated.answer
     assert (found["verdict"], found["degraded"], found["version"]) == ("degraded", True, "1")
     assert found["relative_loss"] > found["low"] > 0.1
-    assert found["positives"] >= 20
+    assert found["support"] >= 20
+    assert found["metric"] == "pr_auc"
+    assert found["comparable"] == pytest.approx(found["promised"] * (1 - found["relative_loss"]))
     assert found["start"] == (NOW - timedelta(days=6)).isoformat().replace("+00:00", "Z")  # no longer than a holdout
     assert [left.name for left in (settings.home / "orders").iterdir()] == ["running.lock"]
 

@@ -17,6 +17,7 @@ from dojo.core.registry.bundle import (
     PARITY_TOLERANCE,
     Bundle,
     CorruptBundleError,
+    OnnxScorer,
     Parity,
     check_parity,
     load_bundle,
@@ -140,17 +141,39 @@ def test_a_model_file_that_is_no_model_is_refused_even_when_signed(copied: tuple
         load_bundle(directory, rewrite_parity(directory, {}))
 
 
-def test_a_model_without_probabilities_is_refused(copied: tuple[Path, str]) -> None:
+def save_identity(directory: Path, width: int, *outputs: str) -> Path:
+    """A model whose every output is its input, shape (rows, width)."""
     from onnx import TensorProto, helper, save
 
-    directory, _ = copied
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["input"], ["label"])],
+        [helper.make_node("Identity", ["input"], [name]) for name in outputs],
         "identity",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor_value_info("label", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width]) for name in outputs],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     save(model, str(directory / MODEL_FILE))
-    with pytest.raises(CorruptBundleError, match=r"no output with probabilities, only \['label'\]"):
+    return directory / MODEL_FILE
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reason"),
+    [(["label"], "parity: scores differ"), (["label", "logits"], r"no output with scores, only \['label', 'logits'\]")],
+    ids=["one-output", "two-outputs"],
+)
+def test_a_model_without_scores_is_refused(copied: tuple[Path, str], outputs: list[str], reason: str) -> None:
+    directory, _ = copied
+    save_identity(directory, len(parity_of(directory).inputs[0]), *outputs)
+    with pytest.raises(CorruptBundleError, match=reason):
         load_bundle(directory, rewrite_parity(directory, {}))
+
+
+@pytest.mark.parametrize(("largest", "allowed"), [(0.5, PARITY_TOLERANCE), (400.0, 400 * PARITY_TOLERANCE)])
+def test_a_model_of_values_is_as_exact_as_its_largest_score(tmp_path: Path, largest: float, allowed: float) -> None:
+    """Float32 knows 400 euro less exactly than half a probability."""
+    scorer = OnnxScorer(save_identity(tmp_path, 1, "variable"))
+    inputs = [[largest], [-largest / 2]]
+    near, far = ([value + share * allowed for (value,) in inputs] for share in (-0.9, -1.1))
+    assert check_parity(scorer, Parity(inputs=inputs, scores=near), 1) == pytest.approx(0.9 * PARITY_TOLERANCE, rel=0.01)
+    with pytest.raises(CorruptBundleError, match="parity: scores differ"):
+        check_parity(scorer, Parity(inputs=inputs, scores=far), 1)

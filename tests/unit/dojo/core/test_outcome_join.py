@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from dojo.core.events.types import Event, Outcome, Prediction, Stream
 from dojo.core.judging.rollout.evidence import LabelJoin
 from dojo.core.outcome_join import WAITING_LIMIT, OutcomeJoin
 from dojo.core.performance import with_outcomes
+from dojo.core.tasks.specs import load_spec, task_of
 from dojo.demo.showing.tally import Tally
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
@@ -77,12 +79,12 @@ def test_what_waits_is_bounded_on_both_sides_and_forgotten_answers_are_counted()
 
 def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
     """A rollout's evidence is written with every look, and read again after a restart."""
-    before = LabelJoin(positives=2, caught=1)
-    before.predicted("r1", True)
-    before.known("r2", False)
+    before = LabelJoin(trials={"missed": 2}, happened={"missed": 1})
+    before.predicted("r1", 1)
+    before.known("r2", 37.5)
     after = msgspec.msgpack.decode(msgspec.msgpack.encode(before), type=LabelJoin)
     assert after == before
-    assert (after.known("r1", True), after.predicted("r2", False)) == ((True, True), (False, False))
+    assert (after.known("r1", 0), after.predicted("r2", 12.5)) == ((1, 0), (12.5, 37.5))
 
 
 @st.composite
@@ -129,7 +131,11 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
 
 @pytest.mark.parametrize(("flagged", "positive"), [(True, True), (False, True), (True, False), (False, False)])
 def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
-    counts = LabelJoin()
-    counts.count(flagged, positive)
-    assert (counts.positives, counts.caught) == (positive, positive and flagged)
-    assert (counts.legitimate, counts.false_alarms) == (not positive, flagged and not positive)
+    """A positive is a trial of what is missed, another label one of false alarms; a second pair adds to the first."""
+    task, counts = task_of(load_spec(Path("models/fraud_detection.yaml"))), LabelJoin()
+    test = "missed" if positive else "false_positives"
+    for pairs in (1, 2):
+        for name, happened in task.happened(task.kept(0.5, flagged), float(positive), {}).items():
+            counts.count(name, happened)
+        assert counts.trials == {test: pairs}
+        assert counts.happened == {test: pairs * (flagged is not positive)}

@@ -5,14 +5,26 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.core.performance import delay_depends_on_label, judged_predictions, labelled_predictions, measure, measure_by_version
+from dojo.core.performance import (
+    Performance,
+    answered_rows,
+    delay_depends_on_label,
+    judged_predictions,
+    labelled_predictions,
+    measure,
+    measure_by_version,
+)
+from dojo.core.tasks.binary.live import CATCH_RATE, FALSE_POSITIVES, PR_AUC
+from dojo.core.tasks.specs import load_spec, task_of
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
+TASK = task_of(load_spec(Path("models/fraud_detection.yaml")))
 
 
 def prediction(
@@ -59,11 +71,23 @@ def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int
     return lake
 
 
-def test_caught_missed_and_false_positives_count_only_what_is_labelled(tmp_path: Path) -> None:
+def rows_of(found: Performance) -> tuple[int, int]:
+    """Labelled positives, and labelled negatives."""
+    return found.figures[CATCH_RATE].rows, found.figures[FALSE_POSITIVES].rows
+
+
+def shares_of(judged: pl.DataFrame) -> tuple[float | None, float | None]:
+    """Of the labelled positives and of the labelled negatives, those that were flagged; without regard to how few they are."""
+    figures = TASK.results(answered_rows(judged.drop_nulls("label"))).figures
+    return figures[CATCH_RATE].value, figures[FALSE_POSITIVES].value
+
+
+def test_rates_count_only_what_is_labelled(tmp_path: Path) -> None:
     predictions = [prediction(n, score) for n, score in enumerate((0.9, 0.1, 0.8, 0.2, 0.9))]
-    found = measure(judged_predictions(lake_of(tmp_path, predictions, {0: 1, 1: 1, 2: 0, 3: 0}), "fraud"))
-    assert (found.predictions, found.labelled, found.positives) == (5, 4, 2)
-    assert (found.caught, found.missed, found.false_positives) == (1, 1, 1)
+    judged = judged_predictions(lake_of(tmp_path, predictions, {0: 1, 1: 1, 2: 0, 3: 0}), "fraud")
+    found = measure(judged, TASK)
+    assert (found.predictions, found.labelled, rows_of(found)) == (5, 4, (2, 2))
+    assert shares_of(judged) == (0.5, 0.5)
 
 
 def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
@@ -71,33 +95,39 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
     others = lake.scan(Stream.OUTCOMES).with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label")).collect()
     third = others.head(1).with_columns(pl.lit("t2").alias("request_id"), pl.lit("x").alias("event_id"))
     lake.write(Stream.OUTCOMES, pl.concat([others, third]), "part-2")
-    found = measure(judged_predictions(lake, "fraud"))
-    assert (found.labelled, found.caught, found.false_positives) == (2, 2, 0)
+    judged = judged_predictions(lake, "fraud")
+    found = measure(judged, TASK)
+    assert (found.labelled, rows_of(found)) == (2, (2, 0))
+    assert shares_of(judged) == (1.0, None)
     since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)
     assert labelled_predictions(lake, "fraud", since, until, until)["label"].to_list() == [1, 1]
 
 
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
-    found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"))
+    found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"), TASK)
     assert found.status == "insufficient_data"
-    assert found.reason == "needs 30 labelled positives and 1,000 negatives, has 1 and 0"
-    assert (found.catch_rate, found.false_positive_rate, found.pr_auc) == (None, None, None)
+    assert found.reason == "needs 50 labelled positives and 1,000 negatives, has 1 and 0"
+    assert {name: figure.value for name, figure in found.figures.items()} == {
+        CATCH_RATE: None,
+        FALSE_POSITIVES: None,
+        PR_AUC: None,
+    }
 
 
 def test_no_predictions_at_all_are_insufficient_data(tmp_path: Path) -> None:
-    (found,) = measure_by_version(judged_predictions(Lake(tmp_path), "fraud"))
+    (found,) = measure_by_version(judged_predictions(Lake(tmp_path), "fraud"), TASK)
     assert (found.predictions, found.status, found.degraded_share) == (0, "insufficient_data", None)
 
 
 def test_enough_labels_are_measured(tmp_path: Path) -> None:
-    # 40 positives of which 30 are caught, 1,000 legitimate of which 10 are flagged.
-    scores = [0.9] * 30 + [0.1] * 10 + [0.7] * 10 + [0.05] * 990
+    # 60 positives of which 45 are caught, 1,000 legitimate of which 10 are flagged.
+    scores = [0.9] * 45 + [0.1] * 15 + [0.7] * 10 + [0.05] * 990
     predictions = [prediction(n, score) for n, score in enumerate(scores)]
-    found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 40) for n in range(1040)}), "fraud"))
+    found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 60) for n in range(1060)}), "fraud"), TASK)
     assert found.status == "measured"
-    assert (found.catch_rate, found.false_positive_rate) == (0.75, 0.01)
-    # Recall 0.75 at precision 1, then 0.25 more at 40/50.
-    assert found.pr_auc == pytest.approx(0.75 + 0.25 * 40 / 50)
+    assert (found.figures[CATCH_RATE].value, found.figures[FALSE_POSITIVES].value) == (0.75, 0.01)
+    # Recall 0.75 at precision 1, then 0.25 more at 60/70.
+    assert found.figures[PR_AUC].value == pytest.approx(0.75 + 0.25 * 60 / 70)
 
 
 def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> None:
@@ -108,7 +138,7 @@ def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> No
         prediction(3, 0.0, "0", degraded=("fallback_score",)),
         prediction(4, 0.9, "1", model="other"),
     ]
-    found = measure_by_version(judged_predictions(lake_of(tmp_path, predictions, {0: 1}), "fraud"))
+    found = measure_by_version(judged_predictions(lake_of(tmp_path, predictions, {0: 1}), "fraud"), TASK)
     assert [row.version for row in found] == ["all", "0", "1", "2", "10"]
     assert [row.predictions for row in found] == [4, 1, 1, 1, 1]
     assert [row.degraded_share for row in found] == [0.5, 1.0, 0.0, 0.0, 1.0]
@@ -122,11 +152,11 @@ def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(
         prediction(2, 0.1, "1", arm="challenger", route_generation=3, degraded=("arm_failed",)),
         prediction(3, 0.1, "1", arm="champion", route_generation=None),  # a file from before there were routes
     ]
-    every, first, second = measure_by_version(
-        judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
-    )
+    judged = judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
+    every, first, second = measure_by_version(judged, TASK)
     assert (every.predictions, first.predictions, second.predictions) == (4, 3, 1)
-    assert (first.caught, first.missed, second.caught) == (1, 2, 1)
+    assert [rows_of(of) for of in (first, second)] == [(3, 0), (1, 0)]
+    assert [shares_of(judged.filter(pl.col("version") == version))[0] for version in "12"] == [1 / 3, 1.0]
     assert (first.degraded_share, second.degraded_share) == (1 / 3, 0.0)
 
 
@@ -137,8 +167,9 @@ def test_shadows_are_no_predictions(tmp_path: Path) -> None:
         "version": "2", "score": 0.1, "flagged": False,
     }  # fmt: skip
     lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
-    (every, only) = measure_by_version(judged_predictions(lake, "fraud"))
-    assert (every.predictions, only.version, only.caught) == (1, "1", 1)
+    judged = judged_predictions(lake, "fraud")
+    (every, only) = measure_by_version(judged, TASK)
+    assert (every.predictions, only.version, shares_of(judged)) == (1, "1", (1.0, None))
 
 
 def test_a_repeated_request_counts_once_with_its_latest_answer(tmp_path: Path) -> None:
@@ -163,6 +194,6 @@ def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path
 @pytest.mark.parametrize(("medians", "dependent"), [((2.0, 2.0), False), ((1.0, 4.0), True)])
 def test_whether_the_delay_depends_on_the_label_is_tested(medians: tuple[float, float], dependent: bool) -> None:
     delays = pl.Series([timedelta(days=median * (n % 10) / 5) for median in medians for n in range(200)])
-    labels = pl.Series([1.0] * 200 + [0.0] * 200)
-    assert delay_depends_on_label(delays, labels, timedelta(days=2)) is dependent
-    assert not delay_depends_on_label(delays, pl.Series([0.0] * 400), timedelta(days=2)), "one class alone shows nothing"
+    labels = np.array([1.0] * 200 + [0.0] * 200)
+    assert delay_depends_on_label(delays, TASK.one_side(labels), timedelta(days=2)) is dependent
+    assert not delay_depends_on_label(delays, TASK.one_side(np.zeros(400)), timedelta(days=2)), "one class alone shows nothing"

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.service import EXIT_WRONG_SETTINGS, REDIS, Cause, Service, run_process
 from dojo.core.settings import SettingsError
-from dojo.core.spec.load import SpecError
+from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.telemetry import LONGEST_BODY_BYTES, HealthServer, Reply
 from tests.support.servers import free_port

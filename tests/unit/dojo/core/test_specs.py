@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.spec.load import SpecError, load_spec, load_specs
+from dojo.core.spec.read import SpecError
+from dojo.core.tasks.specs import TASKS, load_spec, load_specs
 
 MODELS = Path(__file__).parents[4] / "models"
 VALID = (MODELS / "fraud_detection.yaml").read_text()
@@ -42,7 +43,7 @@ def line_of(fragment: str, text: str = VALID) -> int:
         ("minimum_gain: 0.005", "minimum_gain: 1.5", "gate.minimum_gain", "less than or equal to 1 (found 1.5)"),
         ("minimum_gain: 0.005", "minimum_gain: .nan", "gate.minimum_gain", "found nan"),
         ("primary_metric: pr_auc", "primary_metric: accuracy", "gate.primary_metric", "found 'accuracy'"),
-        ("task: binary", "task: clustering", "task", "found 'clustering'"),
+        ("task: binary", "task: clustering", "task", f"must be one of {', '.join(TASKS)}; got 'clustering'"),
         ("name: fraud_detection", "name: Fraud Detection", "name", "found 'Fraud Detection'"),
         ("name: fraud_detection", "name: churn", "name", "must equal the file's name"),
         ("owner: payments-risk", 'owner: ""', "owner", "at least 1 character"),
@@ -85,8 +86,26 @@ def test_a_lake_that_is_deleted_before_a_window_is_full_is_refused(tmp_path: Pat
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
-    message = refusal(tmp_path, VALID.replace("window: 90d", "window: 90").replace("task: binary", "task: none"))
-    assert [line.split(": ")[1] for line in message.splitlines()] == ["task", "training.window"]
+    """What every task has and what one alone has, in one answer."""
+    text = VALID.replace("window: 90d", "window: 90").replace("pr_auc ", "accuracy ").replace("positive_class", "class")
+    faults = refusal(tmp_path, text).splitlines()
+    assert [fault.split(": ")[1] for fault in faults] == [
+        *("label.positive_class", "label.class", "training.window", "gate.primary_metric")
+    ]
+
+
+def test_without_a_task_nothing_else_can_be_judged(tmp_path: Path) -> None:
+    """The task decides what a spec may say."""
+    text = VALID.replace("task: binary\n", "").replace("window: 90d", "window: 90")
+    wanted = f"fraud_detection.yaml:{line_of('name:')}: task: must be one of {', '.join(TASKS)}; it is missing"
+    assert refusal(tmp_path, text) == f"{tmp_path}/{wanted}"
+
+
+def test_what_only_another_task_has_is_refused(tmp_path: Path) -> None:
+    text = VALID.replace("task: binary", "task: regression")
+    message = refusal(tmp_path, text)
+    assert f"fraud_detection.yaml:{line_of('positive_class')}: label.positive_class: unknown key" in message
+    assert f"fraud_detection.yaml:{line_of('label:')}: label.unit: is missing" in message
 
 
 def test_a_key_given_twice_is_refused_instead_of_the_last_one_winning(tmp_path: Path) -> None:

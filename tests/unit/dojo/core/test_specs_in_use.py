@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dojo.core.spec.compare import SHOWN, FieldChange, field_changes, plain, spec_hash
-from dojo.core.spec.in_use import SpecsInUse
-from dojo.core.spec.load import load_spec, load_specs
+from dojo.core.specs_in_use import SpecsInUse
+from dojo.core.tasks.specs import load_spec, load_specs
 
 VALID = Path("models/fraud_detection.yaml").read_text()
 MODEL = "fraud_detection"

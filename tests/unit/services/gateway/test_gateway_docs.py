@@ -12,7 +12,8 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 
 from dojo.core.settings import Settings
-from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.spec.read import SpecError
+from dojo.core.tasks.specs import load_spec
 from feature_repo import catalog
 from services.gateway.app import build
 from services.gateway.messages.problems import Problem

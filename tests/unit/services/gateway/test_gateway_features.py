@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError, OnnxScorer
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from feature_repo import catalog
 from feature_repo.online_layout import MalformedValueError, ViewLayout, layout_of
 from services.gateway.features.breaker import FAILURES_TO_OPEN, CircuitBreaker
@@ -28,7 +28,7 @@ def plan_bundle(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, 
         feature_service=service,
         features=features,
         stored_defaults={"customer_tx_count_30d": 4.0, "customer_amount_mean_30d": 50.0},
-        threshold=0.5,
+        decision={"threshold": 0.5},
         trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
         sha256={},
     )
@@ -138,7 +138,7 @@ def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stay
             feature_service=SERVICE,
             features=("customer_seconds_since_tx", "merchant_seconds_since_tx"),
             stored_defaults={"customer_last_tx_time": 7200.0, "merchant_last_tx_time": 60.0},
-            threshold=0.5,
+            decision={"threshold": 0.5},
             trained_as_of=datetime(2018, 6, 1, tzinfo=UTC),
             sha256={},
         )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.spec.load import ModelSpec, load_specs
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import load_specs
 from services.gateway.metrics import CODES, REASONS, GatewayMetrics
 
 MODEL = "fraud_detection"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.specs import load_spec
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.requests import Instance, InstanceSchema
 

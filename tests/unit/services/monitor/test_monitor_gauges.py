@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from dojo.core.events.types import Verdict
-from dojo.core.judging.drift import Severity
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.measured import Severity
+from dojo.core.tasks.protocol import Results
+from dojo.core.tasks.specs import load_spec, task_of
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow
 from services.monitor.judging.traffic import with_traffic
 from services.monitor.metrics import LEVELS, MonitorMetrics
 from services.monitor.showing.gauges import Gauges
+from tests.support.monitor_events import profile
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
 EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
@@ -66,6 +69,25 @@ def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels
     assert with_traffic(known, [old, new], day + timedelta(days=1)) == {new}, "a day without answers is no other version's"
     known.hours[old][day + timedelta(hours=3)] = answers(1)
     assert with_traffic(known, [old, new], day) == {old, new}
+
+
+def test_figures_stand_beside_the_holdouts_while_they_rest_on_enough_and_go_with_their_version() -> None:
+    registry, key, reference = CollectorRegistry(), (SPEC.name, "1"), profile()
+    gauges = Gauges(MonitorMetrics(registry))
+    enough = reference.results
+    few = Results(rows=9, figures={name: msgspec.structs.replace(of, rows=3) for name, of in enough.figures.items()})
+
+    def shown(measure: str) -> float | None:
+        return registry.get_sample_value("dojo_performance", {"model": SPEC.name, "version": "1", "measure": measure})
+
+    gauges.performance(key, enough, reference, answers(500), task_of(SPEC))
+    assert shown("catch_rate") == shown("holdout_catch_rate") == enough.figures["catch_rate"].value
+    assert shown("expected_pr_auc") is None, "no scores were counted, so nothing is expected of them"
+    gauges.performance(key, few, reference, None, task_of(SPEC))
+    assert [shown(name) for name in few.figures] == [None] * len(few.figures)
+    assert shown("holdout_catch_rate") == enough.figures["catch_rate"].value
+    gauges.forget_version(key)
+    assert shown("holdout_catch_rate") is None
 
 
 def answers(rows: int) -> CountedWindow:

@@ -10,25 +10,26 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from dojo.core.judging.drift import Finding, Measured, confirm, level_of, pace, worst
-from dojo.core.registry.reference_profile import SLOTS, HoldoutVariation, slot_numbers
+from dojo.core.judging.drift import Finding, confirm, pace, worst
+from dojo.core.registry.reference_profile import SLOTS, slot_numbers
 from dojo.core.spec.schema import Confirmations, Levels
 from dojo.core.state.verdict_marks import Mark
+from dojo.core.tasks.measured import Measured, level_of
+from dojo.core.tasks.protocol import HoldoutVariation
+from dojo.core.tasks.specs import task_of
 from services.monitor.checks.freshness_checks import feature_freshness, label_delay, model_freshness
 from services.monitor.checks.input_checks import (
     WindowComparison,
     data_quality,
-    estimated_performance,
-    flagged_rate,
     input_drift,
+    proxy_check,
     reference_counts,
 )
-from services.monitor.checks.performance_checks import performance
 from services.monitor.counting.state import MonitorMemory
 from services.monitor.counting.windows import CountedWindow, LabelWindow, plan_of
 from services.monitor.judging.records import HistoryRow, Measure, judgement
 from services.monitor.judging.severity import MeasuredBefore, WindowUnderTest, judge_window, raised
-from services.monitor.judging.tuning import propose, snippet
+from services.monitor.judging.tuning import LEVELS_AT, levels_at, propose, snippet
 from services.monitor.judging.verdicts import is_news, make_verdict
 from tests.support.monitor_events import (
     MODEL,
@@ -44,6 +45,7 @@ LEVELS = Levels(warning=0.1, severe=0.2, critical=0.25)
 THREE_OF_FOUR = Confirmations(needed=3, of=4)
 PROFILE = profile()
 SPEC = spec()
+TASK = task_of(SPEC)
 
 
 def measured(value: float | None, noise: float | None = 0.05) -> dict[str, Measured]:
@@ -154,7 +156,7 @@ def test_performance_is_not_ok_by_its_honest_payments_alone() -> None:
         found = {name: Measured(name, value, LEVELS, 400, 0.05) for name, value in values.items()}
         return make_verdict(
             model=MODEL, version="1", check="performance", window="day", start=START, now=START, rows=400, since=None,
-            findings=confirm([found], None), previous=None,
+            findings=confirm([found], None), previous=None, essential=TASK.essential,
         ).severity  # fmt: skip
 
     assert verdict(catch_rate=None, false_positives=0.01, pr_auc=None) == "insufficient_data"
@@ -228,25 +230,29 @@ def test_missing_values_and_implausible_ones_are_found() -> None:
 
 
 def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
-    assert PROFILE.flagged is not None
-    usual = round(PROFILE.flagged.mean * 5000)
+    share = PROFILE.proxies["flagged"].mean
+    usual = round(share * 5000)
     for count, severity in ((usual, "ok"), (round(usual * 2.1), "severe"), (usual // 5, "critical")):
         of = window(5000)
         of.flagged = count
-        assert flagged_rate(asked(of, "day"))["flagged"].severity == severity
+        assert proxy_check(asked(of, "day"), "flagged_rate", TASK)["flagged"].severity == severity
     of = window(300)
-    of.flagged = round(PROFILE.flagged.mean * 300 * 1.4)
-    assert flagged_rate(asked(of))["flagged"].severity == "ok"
+    of.flagged = round(share * 300 * 1.4)
+    assert proxy_check(asked(of), "flagged_rate", TASK)["flagged"].severity == "ok"
 
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
     def severity(of: CountedWindow, std: float, rates: tuple[float, ...] = PROFILE.calibration) -> str:
         """std: between the holdout's days, of a mean of 0.1. rates: by bin of the score."""
         variation = HoldoutVariation(mean=0.1, std=std, days=14)
-        reference = msgspec.structs.replace(PROFILE, expected_pr_auc=variation, calibration=rates)
-        return estimated_performance(WindowComparison(of, "day", START, reference, SPEC.drift))["expected_pr_auc"].severity
+        proxies = {**PROFILE.proxies, "expected_pr_auc": variation}
+        reference = msgspec.structs.replace(PROFILE, proxies=proxies, calibration=rates)
+        return estimated(WindowComparison(of, "day", START, reference, SPEC.drift))
 
-    assert estimated_performance(asked(window(5000), "day"))["expected_pr_auc"].severity == "ok"
+    def estimated(comparison: WindowComparison) -> str:
+        return proxy_check(comparison, "estimated_performance", TASK)["expected_pr_auc"].severity
+
+    assert estimated(asked(window(5000), "day")) == "ok"
     flat = window(5000)
     flat.score_counts, flat.score_sums = np.zeros_like(flat.score_counts), np.zeros_like(flat.score_sums)
     flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is 0.02
@@ -257,13 +263,17 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
 
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:
-    assert PROFILE.results is not None
-    few = msgspec.structs.replace(PROFILE.results, positives=20, caught=0)
-    assert performance(few, PROFILE, SPEC)["catch_rate"].severity == "insufficient_data"
-    enough = msgspec.structs.replace(PROFILE.results, caught=0, pr_auc=None)
-    assert performance(enough, PROFILE, SPEC)["catch_rate"].severity == "critical"
-    clustered = msgspec.structs.replace(enough, effective_positives=2.0)
-    assert performance(clustered, PROFILE, SPEC)["catch_rate"].severity == "ok", "all of them one campaign's"
+    figures = PROFILE.results.figures
+
+    def severity(**positives: float) -> str:
+        """positives: of the figure of live positives, none of which was caught."""
+        none_caught = msgspec.structs.replace(figures["catch_rate"], value=0.0, **positives)
+        live = msgspec.structs.replace(PROFILE.results, figures={**figures, "catch_rate": none_caught})
+        return TASK.performance(live, PROFILE.results)["catch_rate"].severity
+
+    assert severity(rows=20) == "insufficient_data"
+    assert severity() == "critical"
+    assert severity(effective=2.0) == "ok", "all of them one campaign's"
 
 
 def test_labels_that_take_three_times_as_long_are_found() -> None:
@@ -349,6 +359,17 @@ def test_tuning_proposes_what_would_have_kept_false_alarms_silent() -> None:
     (restless,) = propose(SPEC, [], {("input_drift", "day"): quiet})
     assert sorted(restless.value) == sorted(["age", *SPEC.drift.adaptive]), "the spec's own stay"
     assert propose(SPEC, [], {}) == []
+
+
+def test_the_levels_of_every_finding_that_tuning_may_raise_stand_in_the_spec() -> None:
+    subjects = [("performance", subject) for subject in TASK.performance(PROFILE.results, PROFILE.results)]
+    own = [(check, "") for check in ("segments", *TASK.proxy_windows)]
+    for check, subject in (*subjects, *own, *((check, "") for check in LEVELS_AT)):
+        section, path = SPEC.drift, levels_at(SPEC, check, subject)  # type: ignore[arg-type]
+        assert path, f"{check} {subject}"
+        for name in path:
+            section = getattr(section, name)
+        assert isinstance(section, Levels)
 
 
 def test_a_findings_evidence_has_other_distances_of_the_same_rows() -> None:

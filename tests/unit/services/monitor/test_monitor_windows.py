@@ -12,8 +12,11 @@ import pytest
 from dojo.core.events.dead_letters import sift
 from dojo.core.events.log import Delivery
 from dojo.core.events.types import Outcome, Prediction, encode
-from dojo.core.performance import expected_pr_auc, score_histogram
-from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
+from dojo.core.registry.reference_profile import FORMAT, ReferenceProfile, UnusableProfileError
+from dojo.core.tasks.binary.estimate import expected_pr_auc
+from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.score_bins import score_histogram
+from dojo.core.tasks.specs import task_of
 from dojo.stats.scores.classification import pr_auc
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.counting.consumer import model_fault, prediction_fault
@@ -30,6 +33,7 @@ from tests.support.monitor_events import (
     Shop,
     profile,
     rows,
+    spec,
 )
 
 PROFILE = profile()
@@ -196,7 +200,9 @@ def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
     wrong = msgspec.structs.replace(good[0], score=1.5)
     payloads = [encode(good[0]), b"{", encode(good[1]), encode(wrong), b"\xff", encode(good[2])]
     deliveries = [Delivery(f"{at}-0", payload) for at, payload in enumerate(payloads)]
-    events, aside = sift(Prediction, deliveries, lambda event: prediction_fault(event, {MODEL}, START + HOUR))
+    events, aside = sift(
+        Prediction, deliveries, lambda event: prediction_fault(event, {MODEL: task_of(spec()).score_bounds}, START + HOUR)
+    )
     assert [event for _, event in events] == good
     assert [delivery.message_id for delivery, _ in aside] == ["1-0", "3-0", "4-0"]
 
@@ -232,9 +238,9 @@ def test_expected_pr_auc_is_what_calibrated_scores_give() -> None:
 def test_a_profile_of_before_says_why_it_cannot_be_monitored(tmp_path) -> None:  # type: ignore[no-untyped-def]
     PROFILE.write(tmp_path / "profile.json")
     assert ReferenceProfile.read(tmp_path / "profile.json").require_monitoring() == PROFILE
-    before = msgspec.structs.replace(PROFILE, format=1)
-    with pytest.raises(UnusableProfileError, match="was trained before"):
-        before.require_monitoring()
+    for earlier in range(1, FORMAT):
+        with pytest.raises(UnusableProfileError, match="was trained before"):
+            msgspec.structs.replace(PROFILE, format=earlier).require_monitoring()
     (tmp_path / "profile.json").write_text('{"rows": 2000}')
     with pytest.raises(UnusableProfileError, match="missing required field"):
         ReferenceProfile.read(tmp_path / "profile.json")
@@ -246,16 +252,21 @@ def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_no
     days, a_day = 14, 2000
     shifts = random_.normal(0, 0.3, days)
     parts = [rows(random_, a_day, float(shift)) for shift in shifts]
+    scores = np.concatenate([scores for _, scores in parts])
     holdout = ReferenceHoldout(
         names=NAMES,
         inputs=np.concatenate([vectors for vectors, _ in parts]).astype(np.float32),
-        scores=np.concatenate([scores for _, scores in parts]),
-        labels=(random_.random(days * a_day) < 0.02).astype(np.int8),
-        times=np.datetime64("2025-01-06", "us")
-        + np.concatenate([day * 86_400_000_000 + np.sort(random_.integers(0, 86_400_000_000, a_day)) for day in range(days)]),
-        entities={},
+        answered=Answered(
+            labels=(random_.random(days * a_day) < 0.02).astype(np.float64),
+            scores=scores,
+            flagged=scores >= THRESHOLD,
+            times=np.datetime64("2025-01-06", "us")
+            + np.concatenate(
+                [day * 86_400_000_000 + np.sort(random_.integers(0, 86_400_000_000, a_day)) for day in range(days)]
+            ),
+        ),
         missing=dict.fromkeys(VIEWS, 0.0),
     )
-    uneven = profile_of(holdout, THRESHOLD, "")
+    uneven = profile_of(holdout, spec(segment=""))
     assert uneven.features["amount"].quiet_day > 2e-3
     assert uneven.features["age"].quiet_day < 5e-4

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from dojo.core.events.types import Check
-from dojo.core.judging.drift import Severity
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.measured import Severity
+from dojo.core.tasks.specs import load_spec
 from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.policy import FAMILIES, LOOK_AT, remedy, spoils, urgency
 from services.responder.state import Action, Incident, LatestVerdict, ModelState, Window

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.events.types import Check, Verdict
-from dojo.core.judging.drift import Severity
-from dojo.core.spec.load import load_spec
+from dojo.core.tasks.measured import Severity
+from dojo.core.tasks.specs import load_spec
 from services.responder.announcements import trouble_message
 from services.responder.state import ModelState
 from services.responder.troubles import IncidentNotice, Window, close_replaced, is_of_the_past, take

@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dojo.core.events.types import Event, Outcome, Prediction, Shadow
+from dojo.core.events.types import Event, Outcome, Prediction, Shadow, decode, encode
 from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
-from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, watch_limits
+from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, label_tests, stops_at, watch_limits
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import WAITING_LIMIT
-from dojo.core.spec.load import load_spec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Action, Rollout, RolloutRequest, Transition
 from dojo.core.state.routes import Route
+from dojo.core.tasks.specs import load_spec, task_of
 from services.rollout.fold import fold
 from services.rollout.pace import backoff, look_interval
 from services.rollout.requests import answer
@@ -26,6 +26,7 @@ from services.rollout.stages import route_of
 from tests.support.rollout_events import Gateway, Quality
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
+TASK = task_of(SPEC)
 START = datetime(2018, 7, 1, tzinfo=UTC)
 
 
@@ -127,24 +128,45 @@ def test_a_stand_ins_answer_is_no_evidence_of_the_challengers_scores() -> None:
 def test_evidence_stays_below_a_megabyte() -> None:
     evidence = Evidence(stage=Stage.WATCH, cursors={})
     for n in range(WAITING_LIMIT):
-        evidence.labelled.predicted(f"r{n}", False)
-        evidence.labelled.early[2**62 + n] = True
+        evidence.labelled.predicted(f"r{n}", TASK.kept(0.5, False))
+        evidence.labelled.early[2**62 + n] = 1
     for check in ("errors", "degraded", "slow", "declines"):
         evidence.counted[check] = set(range(2**62, 2**62 + 4_000))
-    assert len(encode_evidence(evidence)) < 1_000_000
+    assert len(encode_evidence(decode_evidence(encode_evidence(evidence)))) < 1_000_000
+
+
+@pytest.mark.parametrize("waiting", [Prediction, Outcome])
+def test_an_answer_or_a_label_that_waits_takes_ten_bytes(waiting: type[Event]) -> None:
+    """Events are decoded from the log as the controller reads them, and evidence is stored with every look."""
+    events = [event for event in events_of(Stage.WATCH, 500) if isinstance(event, waiting)]
+    read = [decode(event.stream, encode(event)) for event in events]
+    first, rest = evidence_of(Stage.WATCH, events_of(Stage.WATCH, 1)), read[1:]
+    found = evidence_of(Stage.WATCH, rest, decode_evidence(encode_evidence(first)))
+    stored = decode_evidence(encode_evidence(found))
+    assert len(stored.labelled.open) + len(stored.labelled.early) > 400
+    size = len(msgspec.msgpack.encode(stored.labelled.open)) + len(msgspec.msgpack.encode(stored.labelled.early))
+    assert size <= 10 * len(rest) + 10
 
 
 def test_the_parts_of_the_false_alarm_add_up_to_the_whole() -> None:
-    assert sum(PARTS.values()) == pytest.approx(1)
+    checks = [*PARTS, *((Stage.WATCH, test) for test in label_tests({}, SPEC))]
+    assert sum(1 / stops_at(stage, check, SPEC) for stage, check in checks) == pytest.approx(SPEC.rollout.checks.false_alarm)
 
 
 def test_without_a_canary_the_floors_are_the_limits_and_with_one_its_upper_rates() -> None:
-    bare = watch_limits(Baseline(), {}, SPEC)
-    assert (bare.errors, bare.slow, bare.misses) == (0.005, 0.05, None)
-    measured = watch_limits(baseline_of(ArmCounts(requests=1_000, errors=20, slow=100)), {"recall_at_threshold": 0.6}, SPEC)
+    bare = watch_limits(Baseline(), SPEC)
+    assert (bare.errors, bare.slow) == (0.005, 0.05)
+    measured = watch_limits(baseline_of(ArmCounts(requests=1_000, errors=20, slow=100)), SPEC)
     assert 0.02 < measured.errors < 0.035
     assert 0.15 < measured.slow < 0.2
-    assert measured.misses == pytest.approx(0.55)
+
+
+def test_labels_are_held_against_what_the_gate_measured_and_without_it_only_false_alarms_are() -> None:
+    without, given = label_tests({}, SPEC), label_tests({"recall_at_threshold": 0.6}, SPEC)
+    assert without["missed"].limit is None
+    assert "no recall_at_threshold" in without["missed"].note
+    assert (given["missed"].limit, given["missed"].note) == (pytest.approx(0.55), "")
+    assert without["false_positives"].limit == given["false_positives"].limit == pytest.approx(0.02)
 
 
 def test_a_median_latency_is_known_to_a_factor_of_two() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dojo.core.spec.load import LabelDelay
+from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from services.simulator.days import WorldDays, start_of
 from services.simulator.feed import Feed
@@ -22,6 +22,7 @@ from services.simulator.sources.span import LIVE_DAYS, SYNTHETIC_HISTORY_END, Sp
 
 MODEL = "a_model"
 DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
+LABEL = Label(event="transactions", truth="fraud", delay=DELAY)
 FIRST = date(2024, 1, 1)
 DAY = timedelta(days=1)
 
@@ -82,7 +83,7 @@ def test_neighbouring_ids_have_unrelated_delays() -> None:
 
 def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
     times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(400)]  # ten days
-    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
+    world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     outcomes = [world.outcomes(FIRST + DAY * n) for n in range(20)]
     for n, known in enumerate(outcomes):
         assert known["arrival"].is_sorted()
@@ -95,8 +96,10 @@ def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
 def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
     times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(400)]
     quick = LabelDelay.model_validate({"distribution": "lognormal", "median": "1h", "sigma": 0.1, "maximum": "2h"})
-    world = WorldDays(TableSource(times), {MODEL: DELAY, "quick": quick}, seed=3, first=FIRST)
-    alone = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
+    world = WorldDays(
+        TableSource(times), {MODEL: LABEL, "quick": LABEL.model_copy(update={"delay": quick})}, seed=3, first=FIRST
+    )
+    alone = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     every = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(20)])
     of_quick = every.filter(pl.col("model") == "quick")
     assert sorted(of_quick["transaction_id"]) == [f"t{n:05d}" for n in range(400)]
@@ -105,9 +108,18 @@ def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
     assert of_model.equals(pl.concat([alone.outcomes(FIRST + DAY * n) for n in range(20)])), "another model changes nothing"
 
 
+def test_each_model_is_told_what_its_spec_asks() -> None:
+    times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(40)]
+    labels = {"fraud": LABEL, "amount": LABEL.model_copy(update={"truth": "amount"})}
+    world = WorldDays(TableSource(times), labels, seed=3, first=FIRST)
+    every = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(20)])
+    told = {model: set(every.filter(pl.col("model") == model)["label"]) for model in labels}
+    assert told == {"fraud": {0.0}, "amount": {1.0}}
+
+
 def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> None:
     times = [start_of(FIRST) + timedelta(hours=n) for n in range(240)]
-    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST + DAY * 5)
+    world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST + DAY * 5)
     assert world.transactions(FIRST + DAY * 4).is_empty()
     known = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(18)])
     assert known["time"].min() == start_of(FIRST + DAY * 5)
@@ -123,7 +135,7 @@ TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 @given(times=TIMES, looks=st.lists(MOMENTS, max_size=8), limit=st.integers(1, 7))
 def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], looks: list[datetime], limit: int) -> None:
     """However often the process looks at the clock and whatever the batch limit, every row comes out once and in order."""
-    world = WorldDays(TableSource(times), {MODEL: DELAY}, seed=3, first=FIRST)
+    world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     feed = Feed(world)
     cursor = start_of(FIRST)
     transactions, outcomes = [], []

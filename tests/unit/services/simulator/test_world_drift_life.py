@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dojo.core.spec.load import LabelDelay
+from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, DriftError, new_drift, settled
@@ -26,6 +26,7 @@ from services.simulator.town.intensity import microseconds
 
 MODEL = "a_model"
 DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
+LABEL = Label(event="transactions", truth="fraud", delay=DELAY)
 FIRST = date(2024, 1, 1)
 START = start_of(FIRST)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -241,7 +242,7 @@ class Life:
         self.restart()
 
     def restart(self) -> None:
-        self._feed = Feed(WorldDays(self._source, {MODEL: DELAY}, 3, FIRST))  # type: ignore[arg-type]
+        self._feed = Feed(WorldDays(self._source, {MODEL: LABEL}, 3, FIRST))  # type: ignore[arg-type]
 
     def live(self, now: datetime, limit: int, crash: bool = False) -> None:
         """Emit everything up to `now`; with `crash`, one batch whose cursor is never moved."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from dojo.core.spec.compare import SHOWN, spec_hash
-from dojo.core.spec.load import SpecError, load_spec
+from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import load_spec
 
 
 class SpecsInUse:

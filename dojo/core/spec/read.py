@@ -1,55 +1,14 @@
-"""Model specs: the contract of one model, as its team writes it in `models/<name>.yaml` (schema: dojo/core/spec/schema.py).
-
-A wrong file is refused with its path, line and reason.
-"""
+"""Reads one spec file. A wrong file is refused with its path, line and reason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from dojo.core.spec.schema import (
-    ESTIMATOR_BOUNDS,
-    Checks,
-    DataGovernance,
-    Drift,
-    Estimator,
-    Gate,
-    Guards,
-    Label,
-    LabelDelay,
-    Levels,
-    ModelSpec,
-    Response,
-    RolloutPolicy,
-    Serving,
-    Training,
-)
-
-__all__ = [
-    "ESTIMATOR_BOUNDS",
-    "Checks",
-    "DataGovernance",
-    "Drift",
-    "Estimator",
-    "Gate",
-    "Guards",
-    "Label",
-    "LabelDelay",
-    "Levels",
-    "ModelSpec",
-    "Response",
-    "RolloutPolicy",
-    "Serving",
-    "SpecError",
-    "Training",
-    "explain",
-    "load_spec",
-    "load_specs",
-]
+from dojo.core.spec.schema import ModelSpec
 
 
 def explain(kind: str, message: str, found: object) -> str:
@@ -67,8 +26,11 @@ class SpecError(ValueError):
     """A model spec is missing or wrong; the message names file, line, field and reason."""
 
 
-def load_spec(path: Path) -> ModelSpec:
+def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
     """Read one spec.
+
+    Args:
+        kinds: Task -> what its specs look like.
 
     Raises:
         SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
@@ -85,8 +47,12 @@ def load_spec(path: Path) -> ModelSpec:
     twice = [f"{path}:{line}: {key}: is given twice" for line, key in _repeated_keys(root)]
     if twice:
         raise SpecError("\n".join(twice))
+    kind = kinds.get(str(document.get("task")))
+    if kind is None:
+        found = f"got {document['task']!r}" if "task" in document else "it is missing"
+        raise SpecError(f"{path}:{_line_of(root, ('task',))}: task: must be one of {', '.join(kinds)}; {found}")
     try:
-        spec = ModelSpec.model_validate(document)
+        spec = kind.model_validate(document)
     except ValidationError as error:
         faults = [
             f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
@@ -98,14 +64,6 @@ def load_spec(path: Path) -> ModelSpec:
             f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r}, got {spec.name!r}"
         )
     return spec
-
-
-def load_specs(directory: Path) -> dict[str, ModelSpec]:
-    """Every spec in a directory, by model name. Raises SpecError when one is wrong or there is none."""
-    specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
-    if not specs:
-        raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
-    return specs
 
 
 def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:

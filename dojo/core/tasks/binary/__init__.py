@@ -1,0 +1,1 @@
+"""Binary classification: a row is positive or not. The score is the probability of the positive class; a high one is flagged."""

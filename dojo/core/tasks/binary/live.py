@@ -1,0 +1,125 @@
+"""What labelled answers of a binary model turned out to be, and how far that is from its holdout. Pure.
+
+A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of positives that come in clusters. One
+merchant's are caught or missed together, so hundreds of positives may be worth dozens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.tasks.binary.spec import BinarySpec
+from dojo.core.tasks.measured import Measured
+from dojo.core.tasks.protocol import Answered, Figure, Results
+from dojo.stats.inference.proportions import Rate, clustered_rate, newcombe_interval, wilson_interval
+from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
+
+CATCH_RATE, FALSE_POSITIVES, PR_AUC = "catch_rate", "false_positive_rate", "pr_auc"
+
+# What `performance` measures of false positives: their rate, times the one that is allowed.
+FALSE_ALARMS = "false_positives"
+
+# Fewer negatives are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
+MINIMUM_NEGATIVES = 1000
+
+
+def results(answered: Answered) -> Results:
+    """Catch rate of the positives, false-positive rate of the others, PR-AUC of both."""
+    assert answered.flagged is not None
+    labels, flagged = answered.labels, answered.flagged
+    positive = labels == 1
+    entities = list(answered.entities.values())
+    count = int(positive.sum())
+    both = positive.any() and not positive.all()
+    known = _effective(flagged[positive], [keys[positive] for keys in entities])
+    return Results(
+        rows=len(labels),
+        figures={
+            CATCH_RATE: Figure(_share(flagged[positive]), count, known),
+            FALSE_POSITIVES: Figure(
+                _share(flagged[~positive]),
+                len(labels) - count,
+                _effective(flagged[~positive], [keys[~positive] for keys in entities]),
+            ),
+            PR_AUC: Figure(pr_auc(labels, answered.scores) if both and count >= MINIMUM_POSITIVES else None, count, known),
+        },
+    )
+
+
+def lacking(found: Results, spec: BinarySpec) -> str:
+    """What is missing before the figures mean anything; empty when nothing is."""
+    needed = spec.drift.performance.minimum_positives
+    positives, negatives = found.figures[CATCH_RATE].rows, found.figures[FALSE_POSITIVES].rows
+    if positives >= needed and negatives >= MINIMUM_NEGATIVES:
+        return ""
+    return f"needs {needed} labelled positives and {MINIMUM_NEGATIVES:,} negatives, has {positives:,} and {negatives:,}"
+
+
+def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, Measured]:
+    """Drop of the catch rate (absolute), false positives (times those allowed), drop of PR-AUC (relative)."""
+    watch, level = spec.drift.performance, spec.drift.significance
+    found = {CATCH_RATE: catch_rate(CATCH_RATE, live, holdout, spec, level)}
+    allowed, negatives = spec.serving.threshold_false_positive_rate, live.figures[FALSE_POSITIVES]
+    subject = FALSE_ALARMS
+    if negatives.value is None or negatives.rows < MINIMUM_NEGATIVES:
+        found[subject] = Measured(subject, None, watch.false_positive_ratio, negatives.rows)
+    else:
+        reached = wilson_interval(allowed, max(negatives.effective, 1.0), 1 - level)[1]
+        found[subject] = Measured(
+            subject, negatives.value / allowed, watch.false_positive_ratio, negatives.rows, reached / allowed,
+            f"{negatives.value:.2%} of {negatives.rows:,} negatives were flagged",
+        )  # fmt: skip
+    return found | {PR_AUC: _pr_auc(live.figures[PR_AUC], holdout.figures[PR_AUC], spec, level)}
+
+
+def catch_rate(subject: str, live: Results, holdout: Results, spec: BinarySpec, level: float) -> Measured:
+    """Drop of the catch rate, absolute, tested at `level`."""
+    watch = spec.drift.performance
+    before, now = holdout.figures[CATCH_RATE], live.figures[CATCH_RATE]
+    if before.value is None or now.value is None or min(now.rows, before.rows) < watch.minimum_positives:
+        note = f"{now.rows} labelled positives, {watch.minimum_positives} are needed"
+        if before.rows < watch.minimum_positives:
+            note = f"the holdout has {before.rows} positives, {watch.minimum_positives} are needed"
+        return Measured(subject, None, watch.catch_rate_drop, now.rows, note=note)
+    drop = before.value - now.value
+    low, _ = newcombe_interval(_rate(before), _rate(now), 1 - level)
+    note = (
+        f"caught {now.value:.0%} of {now.rows} positives ({now.effective:.0f} independent), {before.value:.0%} in the holdout"
+    )
+    return Measured(subject, max(0.0, drop), watch.catch_rate_drop, now.rows, drop - low, note)
+
+
+def _pr_auc(now: Figure, before: Figure, spec: BinarySpec, level: float) -> Measured:
+    """Source of the interval: Boyd, Eng and Page, Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals (2013), binomial."""
+    watch = spec.drift.performance
+    if before.value is None or now.value is None or now.rows < watch.minimum_positives:
+        return Measured(PR_AUC, None, watch.pr_auc_drop, now.rows)
+    variance = before.value * (1 - before.value) * (1 / max(before.effective, 1.0) + 1 / max(now.effective, 1.0))
+    noise = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(variance) / before.value
+    note = f"{now.value:.3f} on {now.rows} positives, {before.value:.3f} on the holdout"
+    return Measured(PR_AUC, max(0.0, 1 - now.value / before.value), watch.pr_auc_drop, now.rows, noise, note)
+
+
+def _rate(figure: Figure) -> Rate:
+    return Rate(figure.value or 0.0, figure.rows, 0, max(figure.effective, 1.0))
+
+
+def _share(hits: npt.NDArray[np.bool_]) -> float | None:
+    return float(hits.mean()) if len(hits) else None
+
+
+def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[Any]]) -> float:
+    """How many independent rows would know the rate of hits as well. The kind of entity that rows resemble each other by most decides."""
+    if not len(hits):
+        return 0.0
+    found = [float(len(hits))]
+    for keys in entities:
+        _, cluster = np.unique(keys, return_inverse=True)
+        found.append(clustered_rate(np.bincount(cluster, weights=hits), np.bincount(cluster)).effective)
+    return min(found)

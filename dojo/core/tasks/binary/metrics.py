@@ -1,0 +1,93 @@
+"""How good a binary model is: its figures on a holdout, a challenger's gain, a champion's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.tasks.protocol import Answered, Loss, Metric
+from dojo.stats.inference.bootstrap import RelativeGain, cluster_weights, rank, relative_gain
+from dojo.stats.scores.classification import (
+    brier_score,
+    expected_calibration_error,
+    pr_auc,
+    precision_at_fpr,
+    recall_at_precision,
+    roc_auc,
+)
+
+PrimaryMetric = Literal["pr_auc", "roc_auc"]
+
+METRICS: Mapping[str, Metric] = {
+    "pr_auc": Metric("PR-AUC (average precision)", "PR-AUC"),
+    "roc_auc": Metric("ROC-AUC", "ROC-AUC"),
+    "precision_at_1pct_fpr": Metric("Precision at 1 % false positives"),
+    "recall_at_50pct_precision": Metric("Recall at 50 % precision"),
+    "brier_score": Metric("Brier score (lower is better)", lower_is_better=True),
+    "expected_calibration_error": Metric("Expected calibration error (lower is better)", lower_is_better=True),
+    "recall_at_threshold": Metric("Recall at the decision threshold"),
+    "false_positive_rate_at_threshold": Metric("False-positive rate at the decision threshold", lower_is_better=True),
+}
+
+
+def evaluate(labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]) -> dict[str, float]:
+    """The metrics of a version that no threshold decides. labels, scores: shape (rows,)."""
+    return {
+        "pr_auc": pr_auc(labels, scores),
+        "roc_auc": roc_auc(labels, scores),
+        "precision_at_1pct_fpr": precision_at_fpr(labels, scores, 0.01),
+        "recall_at_50pct_precision": recall_at_precision(labels, scores, 0.5),
+        "brier_score": brier_score(labels, scores),
+        "expected_calibration_error": expected_calibration_error(labels, scores),
+    }
+
+
+def at_threshold(labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """What flagging these rows means: fractions of positives and of negatives that are flagged."""
+    return {
+        "recall_at_threshold": float(flagged[labels == 1].mean()),
+        "false_positive_rate_at_threshold": float(flagged[labels == 0].mean()),
+    }
+
+
+def gain(
+    metric: PrimaryMetric, champion: Answered, challenger: Answered, draws: int, confidence: float, seed: int
+) -> RelativeGain:
+    """The challenger's gain, with whole entities drawn."""
+    clusters = tuple(champion.entities.values())
+    return relative_gain(
+        metric, champion.labels, champion.scores, challenger.scores, clusters, draws=draws, confidence=confidence, seed=seed
+    )
+
+
+def loss(fresh: Answered, promised: float, positive_share: float, draws: int, confidence: float, seed: int) -> Loss:
+    """Loss of PR-AUC against the holdout's.
+
+    PR-AUC moves with the share of positives, which a week may change without any fault of the model. The rows are therefore weighted so
+    that positives have the share that they had in the holdout.
+
+    Args:
+        promised: PR-AUC on the holdout.
+        positive_share: There, a fraction.
+    """
+    ranking = rank(fresh.labels, fresh.scores)
+    weights = weights_for(fresh.labels, positive_share)
+
+    def lost(drawn: npt.NDArray[np.floating]) -> float:
+        return 1 - ranking.pr_auc(drawn) / promised
+
+    value = lost(weights)
+    drawn = np.array([lost(weights * copies) for copies in cluster_weights(tuple(fresh.entities.values()), draws, seed)])
+    tail = (1 - confidence) / 2
+    low, high = (float(np.nanquantile(drawn, share)) for share in (tail, 1 - tail))
+    measured = ranking.pr_auc(np.ones(len(fresh.labels)))
+    return Loss(promised, measured, promised * (1 - value), value, low, high)
+
+
+def weights_for(labels: npt.NDArray[np.floating], positive_share: float) -> npt.NDArray[np.float64]:
+    """Weights, shape (rows,), under which positives have the share `positive_share`; negatives keep 1."""
+    positives, others = int(labels.sum()), int((labels == 0).sum())
+    return np.where(labels == 1, positive_share / (1 - positive_share) * others / positives, 1.0)

@@ -1,0 +1,45 @@
+"""Model specs: the contract of one model, as its team writes it in `models/<name>.yaml`. `task:` selects what it may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dojo.core.spec.read import SpecError, read_spec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.binary.spec import BinarySpec
+from dojo.core.tasks.binary.task import Binary
+from dojo.core.tasks.protocol import Task
+
+# Each task's specs, and what makes the task of one.
+TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {"binary": (BinarySpec, Binary)}
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read one spec.
+
+    Raises:
+        SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
+    """
+    return read_spec(path, {name: kind for name, (kind, _) in TASKS.items()})
+
+
+def load_specs(directory: Path) -> dict[str, ModelSpec]:
+    """Every spec in a directory, by model name. Raises SpecError when one is wrong or there is none."""
+    specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
+    if not specs:
+        raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
+    return specs
+
+
+def task_of(spec: ModelSpec) -> Task:
+    """What differs for this spec's kind of prediction."""
+    task: Task = TASKS[spec.task][1](spec)
+    return task
+
+
+def task_type(name: str) -> type[Task]:
+    """A task without a spec: what its metrics are called. Raises KeyError: there is none of this name."""
+    found: type[Task] = TASKS[name][1]
+    return found
