@@ -11,9 +11,14 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.binary.task import Binary
 from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.regression.spec import RegressionSpec
+from dojo.core.tasks.regression.task import Regression
 
 # Each task's specs, and what makes the task of one.
-TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {"binary": (BinarySpec, Binary)}
+TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {
+    "binary": (BinarySpec, Binary),
+    "regression": (RegressionSpec, Regression),
+}
 
 
 def load_spec(path: Path) -> ModelSpec:

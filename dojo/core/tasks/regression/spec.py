@@ -1,0 +1,123 @@
+"""What a spec of a regression model says beyond every spec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dojo.core.spec.schema import (
+    Checks,
+    Drift,
+    Fraction,
+    Gate,
+    Guards,
+    Label,
+    Levels,
+    ModelSpec,
+    PerformanceWatch,
+    Ratio,
+    RolloutPolicy,
+    Text,
+    Training,
+    TrainingChecks,
+)
+
+Value = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class RegressionLabel(Label):
+    """`unit`: of the label and of the answers. `range`: lowest and highest label that is believed."""
+
+    unit: Text
+    range: tuple[Value, Value]
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> RegressionLabel:
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range must be [low, high] with low < high, got {list(self.range)}")
+        return self
+
+
+class RegressionTrainingChecks(TrainingChecks):
+    """`correlation_ratio`: largest share of the labels' variance that one feature explains."""
+
+    correlation_ratio: Fraction
+
+
+class RegressionTraining(Training):
+    """`label_mean`: lowest and highest mean label that is believed. `loss`: what trees are fitted to reduce."""
+
+    label_mean: tuple[Value, Value]
+    loss: Literal["absolute", "squared"]
+    checks: RegressionTrainingChecks
+
+    @model_validator(mode="after")
+    def _means_rise(self) -> RegressionTraining:
+        if self.label_mean[0] >= self.label_mean[1]:
+            raise ValueError(f"label_mean must be [low, high] with low < high, got {list(self.label_mean)}")
+        return self
+
+
+class RegressionGuards(Guards):
+    """`bias`: absolute rise of the mean error, as a share of the mean label. `p90_error`: relative rise of the 90th percentile of errors."""
+
+    bias: Fraction
+    p90_error: Fraction
+
+
+class RegressionGate(Gate):
+    """The gate of a regression model."""
+
+    primary_metric: Literal["mae", "rmse"]
+    guards: RegressionGuards
+
+
+class RegressionChecks(Checks):
+    """When a rollout is rolled back.
+
+    Attributes:
+        score_psi: PSI between both versions' values on the same traffic.
+        large_error_ratio: Share of errors beyond the champion's 90th percentile, times a tenth.
+    """
+
+    score_psi: Annotated[float, Field(gt=0, le=10)]
+    large_error_ratio: Annotated[Ratio, Field(lt=10)]
+
+
+class RegressionRollout(RolloutPolicy):
+    """`minimum_labels`: labelled answers before errors are judged."""
+
+    minimum_labels: Annotated[int, Field(ge=1)]
+    checks: RegressionChecks
+
+
+class RegressionPerformanceWatch(PerformanceWatch):
+    """Live performance as labels mature.
+
+    Attributes:
+        minimum_labels: Labelled answers before a figure of them is judged.
+        mae_ratio: Levels of the mean absolute error, times the version's own holdout's.
+        bias: Levels of the shift of the mean error from the holdout's, in the holdout's mean absolute errors.
+    """
+
+    minimum_labels: Annotated[int, Field(ge=2)]
+    mae_ratio: Levels
+    bias: Levels
+
+
+class RegressionDrift(Drift):
+    """Monitoring of a regression model."""
+
+    performance: RegressionPerformanceWatch
+
+
+class RegressionSpec(ModelSpec):
+    """One regression model."""
+
+    task: Literal["regression"]
+    label: RegressionLabel
+    training: RegressionTraining
+    gate: RegressionGate
+    rollout: RegressionRollout
+    drift: RegressionDrift

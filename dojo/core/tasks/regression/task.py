@@ -1,0 +1,215 @@
+"""The task of a regression model (dojo/core/tasks/protocol.py: Task)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.tasks.measured import Measured
+from dojo.core.tasks.protocol import (
+    AnswerColumn,
+    AnswerCounts,
+    Answered,
+    Array,
+    Codes,
+    Curve,
+    Decision,
+    Given,
+    GuardRule,
+    LabelTest,
+    LabelValues,
+    Leak,
+    Loss,
+    Metric,
+    Proxies,
+    Quantity,
+    Results,
+)
+from dojo.core.tasks.regression import curves, live, metrics
+from dojo.core.tasks.regression.spec import RegressionSpec
+from dojo.stats.histograms.binning import correlation_ratio
+from dojo.stats.inference.bootstrap import RelativeGain
+
+# Bins of a feature whose correlation ratio is measured, and of values that two versions are compared in.
+BINS = 10
+
+# A mean of fewer labels has no interval worth reading: its errors' long tail is not in it yet.
+MINIMUM_LABELS = 300
+
+# Of `baseline`: the champion's large error, and the edges between tenths of its values.
+LARGE_ERROR = "large_error"
+TENTHS = tuple(f"value_p{10 * tenth}" for tenth in range(1, BINS))
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """One regression model's task."""
+
+    spec: RegressionSpec
+
+    metrics: ClassVar[Mapping[str, Metric]] = metrics.METRICS
+    support_name: ClassVar[str] = "labels"
+    headline: ClassVar[str] = live.MAE
+    score_bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, sys.float_info.max)
+    proxy_windows: ClassVar[Mapping[str, tuple[Literal["hour", "day"], ...]]] = {}
+    level_keys: ClassVar[Mapping[str, str]] = {live.MAE: "mae_ratio", live.BIAS: "bias", "segments": "mae_ratio"}
+    essential: ClassVar[frozenset[str]] = frozenset({live.MAE})
+
+    @property
+    def label_values(self) -> LabelValues:
+        low, high = self.spec.label.range
+        return LabelValues(low=low, high=high)
+
+    def label_faults(self, labels: Array) -> list[str]:
+        low, high = self.spec.training.label_mean
+        mean = float(labels.mean()) if len(labels) else 0.0
+        if low <= mean <= high:
+            return []
+        return [
+            f"outcomes.label: expected a mean label from {low:g} to {high:g} {self.spec.label.unit} (spec: training.label_mean), "
+            f"found {mean:.4g} over {len(labels):,} labels"
+        ]
+
+    def part_fault(self, labels: Array) -> str:
+        if len(labels) and labels.min() < labels.max():
+            return ""
+        return f"expected labels that differ, found {len(labels):,} rows with one value"
+
+    def leak(self, values: Array, labels: Array) -> Leak:
+        value = (
+            0.0 if self.part_fault(labels) else correlation_ratio(values.astype(np.float64), labels.astype(np.float64), BINS)
+        )
+        return Leak("correlation_ratio", "a correlation ratio", value, self.spec.training.checks.correlation_ratio)
+
+    @property
+    def objective(self) -> Mapping[str, Any]:
+        absolute = self.spec.training.loss == "absolute"
+        return {"objective": "regression_l1", "metric": "l1"} if absolute else {"objective": "regression", "metric": "l2"}
+
+    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
+        return None
+
+    def decide(self, validation: Answered) -> dict[str, float]:
+        return {}
+
+    def flagged(self, scores: Array, decision: Decision) -> npt.NDArray[np.bool_] | None:
+        return None
+
+    def evaluate(self, holdout: Answered) -> dict[str, float]:
+        return metrics.evaluate(holdout)
+
+    def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
+        unit = self.spec.label.unit
+        return curves.error_distribution(holdout, label, unit), curves.predicted_actual(holdout, label, unit)
+
+    def support(self, answered: Answered) -> int:
+        return len(answered.labels)
+
+    def too_few(self, answered: Answered) -> str:
+        rows = len(answered.labels)
+        return "" if rows >= MINIMUM_LABELS else f"{rows:,} labels, at least {MINIMUM_LABELS} are needed"
+
+    def too_few_live(self, support: int, rows: int) -> str:
+        needed = self.spec.drift.performance.minimum_labels
+        return "" if support >= needed else f"{support:,} labels, {needed:,} are needed"
+
+    def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
+        gate = self.spec.gate
+        return metrics.gain(gate.primary_metric, champion, challenger, draws, gate.confidence, self.spec.training.seed)
+
+    @property
+    def guards(self) -> tuple[GuardRule, ...]:
+        limits = self.spec.gate.guards
+        return (
+            GuardRule("bias", "relative_bias", "mean error as a share of the mean label", "absolute rise", limits.bias),
+            GuardRule("p90_error", "p90_error", "90th percentile of absolute errors", "relative rise", limits.p90_error),
+        )
+
+    def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
+        gate, metric = self.spec.gate, self.spec.gate.primary_metric
+        return metrics.loss(metric, fresh, promised[metric], gate.bootstrap_draws, gate.confidence, self.spec.training.seed)
+
+    def baseline(self, champion: Answered) -> dict[str, float]:
+        large = float(np.quantile(np.abs(champion.scores - champion.labels), metrics.LARGE))
+        tenths = np.quantile(champion.scores, np.arange(1, BINS) / BINS).tolist()
+        return {LARGE_ERROR: large, **dict(zip(TENTHS, tenths, strict=True))}
+
+    def use(self, decision: Decision) -> str:
+        label = self.spec.label
+        return f"The value is the predicted {label.truth} of one of the {label.event}, in {label.unit}. It is no promise."
+
+    def unskilled(self, metrics: Mapping[str, float]) -> tuple[str, float]:
+        return "MAE of always answering the holdout's median", metrics["mae_of_median"]
+
+    @property
+    def columns(self) -> tuple[AnswerColumn, ...]:
+        label = self.spec.label
+        kind = Annotated[float, msgspec.Meta(description=f"Predicted {label.truth}. Unit: {label.unit}.")]
+        return (AnswerColumn("value", kind, "FP64", 27.4),)
+
+    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[Given]:
+        return [Given((score,), None) for score in scores]
+
+    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+        known = np.isfinite(requests.labels)
+        errors = np.where(known, np.abs(requests.scores - np.nan_to_num(requests.labels)), 0.0)
+        needed = self.spec.drift.performance.minimum_labels
+        return (Quantity("mean_absolute_error", errors, known * 1.0, known, needed, "labels", share=False),)
+
+    def results(self, answered: Answered) -> Results:
+        return live.results(answered)
+
+    def lacking(self, results: Results) -> str:
+        needed = self.spec.drift.performance.minimum_labels
+        return "" if results.rows >= needed else f"needs {needed:,} labels, has {results.rows:,}"
+
+    def performance(self, live_results: Results, holdout: Results) -> dict[str, Measured]:
+        return live.performance(live_results, holdout, self.spec)
+
+    def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
+        return live.error_ratio(name, live_results, holdout, self.spec, level)
+
+    def one_side(self, labels: Array) -> npt.NDArray[np.bool_]:
+        above: npt.NDArray[np.bool_] = labels > (np.median(labels) if len(labels) else 0.0)
+        return above
+
+    def calibration(self, holdout: Answered) -> tuple[float, ...]:
+        return ()
+
+    def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
+        return {}
+
+    def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
+        raise KeyError(check)
+
+    @property
+    def flag_ratio(self) -> float | None:
+        return None
+
+    def score_edges(self, baseline: Mapping[str, float]) -> tuple[tuple[float, ...], float] | None:
+        edges = sorted({baseline[name] for name in TENTHS if name in baseline})
+        return (tuple(edges), self.spec.rollout.checks.score_psi) if edges else None
+
+    def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
+        ratio = self.spec.rollout.checks.large_error_ratio
+        known = LARGE_ERROR in baseline
+        return (
+            LabelTest(
+                "large_errors", "share of errors beyond the champion's 90th percentile",
+                ratio * (1 - metrics.LARGE) if known else None, self.spec.rollout.minimum_labels,
+                "" if known else "the gate left no large_error to compare with",
+            ),
+        )  # fmt: skip
+
+    def kept(self, score: float, flagged: bool | None) -> float:
+        return score
+
+    def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
+        large = baseline.get(LARGE_ERROR)
+        return {} if large is None else {"large_errors": abs(kept - label) > large}

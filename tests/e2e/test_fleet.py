@@ -1,0 +1,118 @@
+"""Models of every task in one stack, each from its training to the gate's verdict and the monitor's: real servers, the shop's own entities."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from dojo.core.events.types import Stream
+from tests.e2e.stack import MODEL, Stack
+from tests.support.servers import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SPECS = Path("tests/support/fleet")
+
+# Two world hours a second: a day, after which the monitor judges, takes 12 s.
+QUICK = "7200"
+
+# Model -> its primary metric, what it is without skill, and whether less is better.
+FLEET = {"expected_amount": ("mae", "mae_of_median", True)}
+
+
+class FleetStack(Stack):
+    """`trained`: model -> what `dojo train` said."""
+
+    trained: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
+    """The shop's model without a version, and beside it the fleet's, trained, with live traffic to all."""
+    stack = FleetStack(
+        tmp_path_factory.mktemp("fleet"), DOJO_FEATURE_MODULES="tests.support.fleet.features", DOJO_HISTORY_DAYS="75"
+    )
+    for model in FLEET:
+        shutil.copy(SPECS / f"{model}.yaml", stack.models)
+    try:
+        stack.json("up", within=300)
+        wait_until(lambda: stack.json("status", check=False)["world"] is not None, 120, "the world has a time", every=1)
+        stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
+        stack.json("features", "materialize", within=180)
+        stack.trained = {model: stack.json("train", model, within=240) for model in FLEET}
+        stack.json("world", "resume", "--speed", QUICK)
+        yield stack
+    finally:
+        stack.dojo("down", check=False)
+
+
+@pytest.mark.parametrize("model", FLEET)
+def test_a_version_knows_more_than_its_task_does_without_skill(fleet: FleetStack, model: str) -> None:
+    metric, unskilled, lower = FLEET[model]
+    metrics = fleet.trained[model]["metrics"]
+    assert metrics[metric] < metrics[unskilled] if lower else metrics[metric] > metrics[unskilled]
+    assert fleet.trained[model]["alias"] == "champion"
+
+
+def test_a_model_without_a_version_is_named_and_keeps_nobody_else_from_being_ready(fleet: FleetStack) -> None:
+    ready = get(f"{fleet.gateway}/readyz")
+    assert {model: of["version"] for model, of in ready["models"].items()} == {MODEL: None, **dict.fromkeys(FLEET, "1")}
+
+
+def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
+    known = fleet.lake.scan(Stream.TRANSACTIONS).last().collect().row(0, named=True)
+    instance = {"customer_id": known["customer_id"], "merchant_id": known["merchant_id"]}
+    (answer,) = ask(fleet, "expected_amount", instance)
+    assert set(answer) == {"prediction_id", "value", "version", "arm", "degraded"}
+    assert 1 < answer["value"] < 1000
+    with pytest.raises(urllib.error.HTTPError, match="422"):
+        ask(fleet, "expected_amount", {**instance, "amount": 3.0})  # what is predicted is no input
+
+
+@pytest.mark.parametrize("model", FLEET)
+def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(fleet: FleetStack, model: str) -> None:
+    def judged() -> list[str]:
+        verdicts = fleet.json("drift", "show", model)["verdicts"]
+        return [verdict["severity"] for verdict in verdicts if verdict["check"] == "performance"]
+
+    wait_until(lambda: judged() and judged()[0] != "insufficient_data", 180, "the monitor judges labelled answers", every=2)
+    versions = fleet.json("performance", model)["versions"]
+    assert {version["version"]: version["status"] for version in versions}["1"] == "measured"
+    live = fleet.lake.scan(Stream.PREDICTIONS).filter(pl.col("model") == model, pl.col("version") == "1")
+    assert len(live.collect()) > 200
+
+
+@pytest.mark.parametrize("model", FLEET)
+def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(fleet: FleetStack, model: str) -> None:
+    fleet.json("world", "pause")  # traffic at this speed takes a core from the training
+    fleet.dojo("retrain", model, within=400)
+    decision = fleet.json("gate", "show", model)
+    assert decision["verdict"] in ("improved", "inconclusive", "worse")
+    assert decision["primary_metric"] == FLEET[model][0]
+    assert decision["low"] <= decision["gain"] <= decision["high"]
+    assert {guard["name"] for guard in decision["guards"]} >= {"worst_segment", "latency", "size"}
+    assert decision["baseline"]
+
+
+def get(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return json.load(answer)
+
+
+def ask(stack: Stack, model: str, *instances: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{stack.gateway}/v1/models/{model}:predict",
+        data=json.dumps({"instances": instances}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        predictions: list[dict[str, Any]] = json.load(answer)["predictions"]
+    return predictions
