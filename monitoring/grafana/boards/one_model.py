@@ -168,20 +168,28 @@ QUALITY = Row(
             links=(runbook("FlaggedRateShift"),),
         ),
         _measure(
-            "Fraud caught",
-            "Share of labelled fraud that was flagged, against the holdout's. Labels take days: the newest days hold only what was reported early.",
+            "Positives caught",
+            "Share of labelled positives that were flagged, against the holdout's. The newest days hold only labels that came early. Empty for a "
+            "model that flags nothing.",
             {"catch_rate": "live", "holdout_catch_rate": "holdout"},
         ),
         _measure(
             "PR-AUC",
             "Measured on labelled predictions, expected from the scores alone, and the holdout's. Expected falls first; measured below expected is "
-            "concept drift: fraud changed while the inputs look the same.",
+            "concept drift: the world changed while the inputs look the same.",
             {"pr_auc": "measured", "expected_pr_auc": "expected", "holdout_pr_auc": "holdout"},
         ),
         _measure(
-            "Legitimate payments flagged",
-            "False positives as a share of legitimate payments, the reviewers' day.",
+            "Negatives flagged",
+            "False positives as a share of labelled negatives, the reviewers' day. Empty for a model that flags nothing.",
             {"false_positive_rate": "live"},
+        ),
+        time_series(
+            title="Every figure of labelled answers",
+            description="What the model's task measures, in its own units, beside the same on the holdout: rates of a binary model, errors of a "
+            "regression, NDCG of a ranking.",
+            queries=(Query(f"dojo_performance{{{VERSIONS}}}", "{{measure}}, version {{version}}"),),
+            unit="short",
         ),
         share_of_limit(
             title="Every check, of what is a warning",
