@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import polars as pl
 import yaml
 
 from dojo.core.registry.bundle import (
@@ -23,9 +22,8 @@ from dojo.core.registry.bundle import (
 from dojo.core.spec.compare import plain
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
 from dojo.core.tasks.specs import task_of
-from pipelines.training.steps import SCORES_FILE, Evaluation, Fit, Run
+from pipelines.training.steps import Evaluation, Fit, Run, answered_parts
 
 if TYPE_CHECKING:
     from mlflow.types import TensorSpec
@@ -105,9 +103,8 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
 
     directory = run.workspace / PLOTS_PATH
     directory.mkdir(exist_ok=True)
-    scores = pl.read_parquet(run.workspace / SCORES_FILE).filter(pl.col("part") == "holdout")
-    task, judged = task_of(run.spec), scores["score"].to_numpy()
-    holdout = Answered(scores["label"].to_numpy(), judged, task.flagged(judged, evaluation.decision))
+    task, (_, holdout) = task_of(run.spec), answered_parts(run)
+    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, evaluation.decision))
     period = f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
     for curve in task.curves(holdout, "model"):
         curve_plot([curve], f"{run.spec.name}: {curve.title}\n{period}", directory / f"{curve.name}.png")

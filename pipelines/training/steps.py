@@ -28,6 +28,7 @@ from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.protocol import Answered
 from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
 from pipelines.training.dataset import collect
@@ -178,25 +179,31 @@ def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, fl
     return rows.select(typical(feature) for feature in features).row(0, named=True)
 
 
-def evaluate_step(run: Run) -> None:
-    run.progress("evaluate", 0.0)
+def answered_parts(run: Run) -> tuple[Answered, Answered]:
+    """Validation and holdout as the trained model answers them. What they flag is not known yet."""
     scores = pl.read_parquet(run.workspace / SCORES_FILE)
-    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
-    split = split_by_time(dataset, run.features, run.manifest.end, run.spec)
+    split = split_by_time(pl.read_parquet(run.workspace / DATASET_FILE), run.features, run.manifest.end, run.spec)
     validation, holdout = (
         part.answered(scores.filter(pl.col("part") == part.name)["score"].to_numpy())
         for part in (split.validation, split.holdout)
     )
+    return validation, holdout
+
+
+def evaluate_step(run: Run) -> None:
+    run.progress("evaluate", 0.0)
+    validation, holdout = answered_parts(run)
     task = task_of(run.spec)
     decision = task.decide(validation)
     holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision))
     metrics = task.evaluate(holdout)
     (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, decision=decision)))
 
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
     rows = ReferenceHoldout(
         names=run.features,
-        inputs=split.holdout.inputs,
+        inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
         answered=holdout,
         missing=missing_shares(recent, run.spec.feature_service),
     )
