@@ -25,7 +25,7 @@ SPECS = Path("tests/support/fleet")
 QUICK = "7200"
 
 # Model -> its primary metric, what it is without skill, and whether less is better.
-FLEET = {"expected_amount": ("mae", "mae_of_median", True)}
+FLEET = {"expected_amount": ("mae", "mae_of_median", True), "spending_order": ("ndcg", "random_ndcg", False)}
 
 
 class FleetStack(Stack):
@@ -75,6 +75,15 @@ def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
     assert 1 < answer["value"] < 1000
     with pytest.raises(urllib.error.HTTPError, match="422"):
         ask(fleet, "expected_amount", {**instance, "amount": 3.0})  # what is predicted is no input
+
+
+def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack) -> None:
+    recent = fleet.lake.scan(Stream.TRANSACTIONS).tail(20).select("customer_id", "merchant_id").collect()
+    answers = ask(fleet, "spending_order", *recent.iter_rows(named=True))
+    assert sorted(answer["rank"] for answer in answers) == list(range(1, 21))
+    by_rank = sorted(answers, key=lambda answer: answer["rank"])
+    assert [answer["score"] for answer in by_rank] == sorted((answer["score"] for answer in answers), reverse=True)
+    assert ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1  # a list of one
 
 
 @pytest.mark.parametrize("model", FLEET)

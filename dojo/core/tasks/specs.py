@@ -11,6 +11,8 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.binary.task import Binary
 from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.ranking.spec import RankingSpec
+from dojo.core.tasks.ranking.task import Ranking
 from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.core.tasks.regression.task import Regression
 
@@ -18,6 +20,7 @@ from dojo.core.tasks.regression.task import Regression
 TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {
     "binary": (BinarySpec, Binary),
     "regression": (RegressionSpec, Regression),
+    "ranking": (RankingSpec, Ranking),
 }
 
 

@@ -20,18 +20,28 @@ def by_the_clock(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> d
     return {name: computed[name] for name in CLOCK}
 
 
+CHECKOUT = RequestFeatures(
+    name="checkout",
+    time_input="transaction_time",
+    recorded=PAYMENTS,
+    features=tuple(feature for feature in PAYMENT.features if feature.name in CLOCK),
+    compute=by_the_clock,
+)
+
 EXPECTED_AMOUNT_V1 = FeatureService(
     name="expected_amount_v1",
     owner="checkout",
     features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names, *CLOCK),
-    request=RequestFeatures(
-        name="checkout",
-        time_input="transaction_time",
-        recorded=PAYMENTS,
-        features=tuple(feature for feature in PAYMENT.features if feature.name in CLOCK),
-        compute=by_the_clock,
-    ),
+    request=CHECKOUT,
+)
+
+# An order of one hour's payments: the clock is the same for all of them.
+SPENDING_ORDER_V1 = FeatureService(
+    name="spending_order_v1",
+    owner="concierge",
+    features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names),
+    request=RequestFeatures(name="order", time_input="transaction_time", recorded=PAYMENTS),
 )
 
 VIEWS = ()
-SERVICES = (EXPECTED_AMOUNT_V1,)
+SERVICES = (EXPECTED_AMOUNT_V1, SPENDING_ORDER_V1)

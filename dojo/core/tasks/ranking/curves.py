@@ -1,0 +1,45 @@
+"""Pictures of a ranking model's answers: NDCG by the number of ranks that count, and the mean grade at each rank."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dojo.core.tasks.protocol import Answered, Curve
+from dojo.core.tasks.ranking.metrics import lists_of
+from dojo.core.tasks.ranking.spec import CandidateList
+from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
+
+
+def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
+    """Mean NDCG when only the first x ranks count."""
+    lists = lists_of(holdout.entities, holdout.times, rule)
+    ranks = np.arange(1, 2 * rule.top + 1)
+    found = [float(np.nanmean(ndcg_by_list(holdout.labels, holdout.scores, lists, int(k)))) for k in ranks]
+    return Curve(
+        name="ndcg",
+        title="NDCG by ranks that count",
+        x_label="Ranks that count",
+        y_label="NDCG, mean of lists",
+        label=f"{label} (NDCG@{rule.top} {found[rule.top - 1]:.3f})",
+        x=ranks.astype(np.float64),
+        y=np.array(found),
+    )
+
+
+def grade_by_rank(holdout: Answered, label: str, rule: CandidateList) -> Curve:
+    """Mean grade of the candidates at each rank, and that of all."""
+    ranks = rank_in_list(holdout.scores, lists_of(holdout.entities, holdout.times, rule))
+    shown = np.arange(1, 2 * rule.top + 1)
+    at = [holdout.labels[ranks == rank] for rank in shown]
+    filled = [position for position, labels in enumerate(at) if len(labels)]
+    mean = float(holdout.labels.mean())
+    return Curve(
+        name="grade_by_rank",
+        title="mean grade by rank",
+        x_label="Rank in the list",
+        y_label="Mean grade",
+        label=label,
+        x=shown[filled].astype(np.float64),
+        y=np.array([at[position].mean() for position in filled]),
+        reference=("random order", (1.0, float(shown[-1])), (mean, mean)),
+    )

@@ -1,0 +1,41 @@
+"""What labelled lists of a ranking model turned out to be, and how far that is from its holdout. Pure.
+
+A list counts with the candidates whose labels have arrived. A finding is beyond its threshold and beyond chance.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from dojo.core.tasks.measured import Measured
+from dojo.core.tasks.protocol import Answered, Figure, Results
+from dojo.core.tasks.ranking import metrics
+from dojo.core.tasks.ranking.spec import RankingSpec
+
+NDCG = "ndcg"
+
+
+def results(answered: Answered, spec: RankingSpec) -> Results:
+    """Mean NDCG of the lists that have something relevant."""
+    lists = metrics.ndcg(answered, spec.label.list)
+    count = len(lists)
+    figure = Figure(float(lists.mean()), count, float(count), float(lists.std())) if count else Figure(None, 0, 0.0)
+    return Results(rows=len(answered.labels), figures={NDCG: figure})
+
+
+def ndcg_drop(subject: str, live: Results, holdout: Results, spec: RankingSpec, level: float) -> Measured:
+    """Relative drop of the mean NDCG, tested at `level`."""
+    watch = spec.drift.performance
+    before, now = holdout.figures[NDCG], live.figures[NDCG]
+    if not before.value or now.value is None or min(now.rows, before.rows) < watch.minimum_lists:
+        note = f"{now.rows} labelled lists and {before.rows} in the holdout, {watch.minimum_lists} are needed"
+        return Measured(subject, None, watch.ndcg_drop, now.rows, note=note)
+    noise = NormalDist().inv_cdf(1 - level / 2) * math.hypot(_error(before), _error(now)) / before.value
+    note = f"{now.value:.3f} on {now.rows} lists, {before.value:.3f} on the holdout"
+    return Measured(subject, max(0.0, 1 - now.value / before.value), watch.ndcg_drop, now.rows, noise, note)
+
+
+def _error(figure: Figure) -> float:
+    """Standard error of a figure."""
+    return figure.spread / math.sqrt(max(figure.effective, 1.0))

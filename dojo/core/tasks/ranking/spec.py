@@ -1,0 +1,133 @@
+"""What a spec of a ranking model says beyond every spec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dojo.core.spec.durations import Duration
+from dojo.core.spec.schema import (
+    Checks,
+    Drift,
+    Fraction,
+    Gate,
+    Guards,
+    Label,
+    Levels,
+    ModelSpec,
+    Name,
+    PerformanceWatch,
+    Ratio,
+    RolloutPolicy,
+    Section,
+    Training,
+    TrainingChecks,
+)
+
+
+class CandidateList(Section):
+    """Which rows compete.
+
+    Attributes:
+        by: Entities that the rows of a list share. Empty for all rows of a time.
+        within: World time that a list lasts; lists begin at its multiples.
+        top: Ranks that count.
+    """
+
+    by: tuple[Name, ...]
+    within: Duration
+    top: Annotated[int, Field(ge=1, le=100)]
+
+
+class RankingLabel(Label):
+    """`grades`: labels are grades of relevance from 0 to one less than this."""
+
+    grades: Annotated[int, Field(ge=2, le=31)]
+    list: CandidateList
+
+
+class RankingTrainingChecks(TrainingChecks):
+    """`correlation_ratio`: largest share of the grades' variance that one feature explains."""
+
+    correlation_ratio: Fraction
+
+
+class RankingTraining(Training):
+    """`relevant_rate`: lowest and highest share of candidates with a grade above 0 that is believed."""
+
+    relevant_rate: tuple[Fraction, Fraction]
+    checks: RankingTrainingChecks
+
+    @model_validator(mode="after")
+    def _rates_rise(self) -> RankingTraining:
+        if self.relevant_rate[0] >= self.relevant_rate[1]:
+            raise ValueError(f"relevant_rate must be [low, high] with low < high, got {list(self.relevant_rate)}")
+        return self
+
+
+class RankingGuards(Guards):
+    """`top_recall`: relative loss of the share of the best candidates that are flagged."""
+
+    top_recall: Fraction
+
+
+class RankingGate(Gate):
+    """The gate of a ranking model."""
+
+    primary_metric: Literal["ndcg"]
+    guards: RankingGuards
+
+
+class RankingChecks(Checks):
+    """When a rollout is rolled back.
+
+    Attributes:
+        flagged_ratio: Flagged candidates, times the champion's, up or down.
+        top_recall_drop: Absolute, below the share of best candidates that the champion flagged of the gate's holdout.
+    """
+
+    flagged_ratio: Ratio
+    top_recall_drop: Fraction
+
+
+class RankingRollout(RolloutPolicy):
+    """`minimum_labels`: labelled best candidates before their recall is judged."""
+
+    minimum_labels: Annotated[int, Field(ge=1)]
+    checks: RankingChecks
+
+
+class RankingPerformanceWatch(PerformanceWatch):
+    """Live performance as labels mature.
+
+    Attributes:
+        minimum_lists: Lists with something relevant before a figure of them is judged.
+        ndcg_drop: Levels, relative, below the version's own holdout.
+    """
+
+    minimum_lists: Annotated[int, Field(ge=2)]
+    ndcg_drop: Levels
+
+
+class RankingDrift(Drift):
+    """Monitoring of a ranking model."""
+
+    performance: RankingPerformanceWatch
+
+
+class RankingSpec(ModelSpec):
+    """One ranking model."""
+
+    task: Literal["ranking"]
+    label: RankingLabel
+    training: RankingTraining
+    gate: RankingGate
+    rollout: RankingRollout
+    drift: RankingDrift
+
+    @model_validator(mode="after")
+    def _lists_are_of_the_models_entities(self) -> RankingSpec:
+        if unknown := set(self.label.list.by) - set(self.entities):
+            raise ValueError(f"label.list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(self.entities)})")
+        return self

@@ -1,0 +1,235 @@
+"""The task of a ranking model (dojo/core/tasks/protocol.py: Task)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from dojo.core.tasks.measured import Measured
+from dojo.core.tasks.protocol import (
+    AnswerColumn,
+    AnswerCounts,
+    Answered,
+    Array,
+    Codes,
+    Curve,
+    Decision,
+    Given,
+    GuardRule,
+    LabelTest,
+    LabelValues,
+    Leak,
+    Loss,
+    Metric,
+    Proxies,
+    Quantity,
+    Results,
+)
+from dojo.core.tasks.ranking import curves, live, metrics
+from dojo.core.tasks.ranking.spec import RankingSpec
+from dojo.stats.histograms.binning import correlation_ratio
+from dojo.stats.inference.bootstrap import RelativeGain
+from dojo.stats.scores.ranking import rank_in_list
+
+# The score that a list's top candidates exceed on the validation rows: what is decided there.
+CUT = "cut"
+
+# Bins of a feature whose correlation ratio is measured.
+BINS = 10
+
+# A mean of fewer lists has an interval of more than +-0.1 (95 %), for lists differ by about 0.25.
+MINIMUM_LISTS = 30
+
+COLUMNS = (
+    AnswerColumn(
+        "score",
+        Annotated[float, msgspec.Meta(description="Orders the candidates of a list. Its scale means nothing.")],
+        "FP64",
+        0.83,
+    ),
+    AnswerColumn(
+        "rank",
+        Annotated[int, msgspec.Meta(ge=1, description="Among the instances of this request; 1 is the best.")],
+        "INT64",
+        1,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One ranking model's task."""
+
+    spec: RankingSpec
+
+    metrics: ClassVar[Mapping[str, Metric]] = metrics.METRICS
+    support_name: ClassVar[str] = "lists"
+    headline: ClassVar[str] = live.NDCG
+    score_bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, sys.float_info.max)
+    proxy_windows: ClassVar[Mapping[str, tuple[Literal["hour", "day"], ...]]] = {}
+    level_keys: ClassVar[Mapping[str, str]] = {live.NDCG: "ndcg_drop", "segments": "ndcg_drop"}
+    essential: ClassVar[frozenset[str]] = frozenset({live.NDCG})
+    columns: ClassVar[tuple[AnswerColumn, ...]] = COLUMNS
+
+    @property
+    def label_values(self) -> LabelValues:
+        return LabelValues(allowed=tuple(float(grade) for grade in range(self.spec.label.grades)))
+
+    def label_faults(self, labels: Array) -> list[str]:
+        low, high = self.spec.training.relevant_rate
+        rate = float((labels > 0).mean()) if len(labels) else 0.0
+        if low <= rate <= high:
+            return []
+        return [
+            f"outcomes.label: expected a share of relevant candidates from {low:.2%} to {high:.2%} (spec: training.relevant_rate), "
+            f"found {rate:.3%} of {len(labels):,} labels"
+        ]
+
+    def part_fault(self, labels: Array) -> str:
+        if len(labels) and labels.min() < labels.max():
+            return ""
+        return f"expected grades that differ, found {len(labels):,} rows with one grade"
+
+    def leak(self, values: Array, labels: Array) -> Leak:
+        value = 0.0
+        if not self.part_fault(labels):
+            value = correlation_ratio(values.astype(np.float64), labels.astype(np.float64), BINS)
+        return Leak("correlation_ratio", "a correlation ratio", value, self.spec.training.checks.correlation_ratio)
+
+    @property
+    def objective(self) -> Mapping[str, Any]:
+        top = self.spec.label.list.top
+        return {"objective": "lambdarank", "metric": "ndcg", "eval_at": [top], "lambdarank_truncation_level": 2 * top}
+
+    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
+        return metrics.lists_of(entities, times, self.spec.label.list)
+
+    def decide(self, validation: Answered) -> dict[str, float]:
+        """The score above which as many candidates lie as the lists have top ranks."""
+        lists = metrics.lists_of(validation.entities, validation.times, self.spec.label.list)
+        _, sizes = np.unique(lists, return_counts=True)
+        share = float(np.minimum(sizes, self.spec.label.list.top).sum()) / len(lists)
+        return {CUT: float(np.quantile(validation.scores, 1 - share))}
+
+    def flagged(self, scores: Array, decision: Decision) -> npt.NDArray[np.bool_]:
+        flagged: npt.NDArray[np.bool_] = scores >= decision[CUT]
+        return flagged
+
+    def evaluate(self, holdout: Answered) -> dict[str, float]:
+        return metrics.evaluate(holdout, self.spec.label.list)
+
+    def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
+        rule = self.spec.label.list
+        return curves.ndcg_by_ranks(holdout, label, rule), curves.grade_by_rank(holdout, label, rule)
+
+    def support(self, answered: Answered) -> int:
+        return len(metrics.ndcg(answered, self.spec.label.list))
+
+    def too_few(self, answered: Answered) -> str:
+        lists = self.support(answered)
+        return "" if lists >= MINIMUM_LISTS else f"{lists:,} lists with anything relevant, at least {MINIMUM_LISTS} are needed"
+
+    def too_few_live(self, support: int, rows: int) -> str:
+        needed = self.spec.drift.performance.minimum_lists
+        return "" if support >= needed else f"{support:,} labelled lists, {needed:,} are needed"
+
+    def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
+        gate = self.spec.gate
+        return metrics.gain(champion, challenger, self.spec.label.list, draws, gate.confidence, self.spec.training.seed)
+
+    @property
+    def guards(self) -> tuple[GuardRule, ...]:
+        limit = self.spec.gate.guards.top_recall
+        return (GuardRule("top_recall", "top_recall", "share of the best candidates that are flagged", "relative loss", limit),)
+
+    def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
+        gate = self.spec.gate
+        return metrics.loss(
+            fresh, self.spec.label.list, promised["ndcg"], gate.bootstrap_draws, gate.confidence, self.spec.training.seed
+        )
+
+    def baseline(self, champion: Answered) -> dict[str, float]:
+        found = metrics.evaluate(champion, self.spec.label.list)
+        return {"top_recall": found["top_recall"]}
+
+    def use(self, decision: Decision) -> str:
+        rule = self.spec.label.list
+        return (
+            f"The score orders candidates by {self.spec.label.truth}; the first {rule.top} of a list count. Candidates that score "
+            f"{decision[CUT]:.4f} or more are flagged: as many as the lists have top ranks."
+        )
+
+    def unskilled(self, metrics: Mapping[str, float]) -> tuple[str, float]:
+        return "NDCG of a random order", metrics["random_ndcg"]
+
+    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[Given]:
+        """Instances of one request are one list. Without a version they keep the order in which they were sent."""
+        ranks = rank_in_list(np.asarray(scores, dtype=np.float64), np.zeros(len(scores), dtype=np.int64)).tolist()
+        return [
+            Given((score, rank), decision is not None and score >= decision[CUT])
+            for score, rank, decision in zip(scores, ranks, decisions, strict=True)
+        ]
+
+    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+        """Recall alone: a list may have candidates of both arms, so its order belongs to neither."""
+        assert requests.flagged is not None
+        best = requests.labels == self.spec.label.grades - 1
+        needed = self.spec.rollout.minimum_labels
+        hits = (requests.flagged & best).astype(np.float64)
+        return (Quantity("top_recall", hits, best.astype(np.float64), best, needed, "labelled best candidates"),)
+
+    def results(self, answered: Answered) -> Results:
+        return live.results(answered, self.spec)
+
+    def lacking(self, results: Results) -> str:
+        needed, found = self.spec.drift.performance.minimum_lists, results.figures[live.NDCG].rows
+        return "" if found >= needed else f"needs {needed:,} labelled lists, has {found:,}"
+
+    def performance(self, live_results: Results, holdout: Results) -> dict[str, Measured]:
+        return {live.NDCG: live.ndcg_drop(live.NDCG, live_results, holdout, self.spec, self.spec.drift.significance)}
+
+    def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
+        return live.ndcg_drop(name, live_results, holdout, self.spec, level)
+
+    def one_side(self, labels: Array) -> npt.NDArray[np.bool_]:
+        relevant: npt.NDArray[np.bool_] = labels > 0
+        return relevant
+
+    def calibration(self, holdout: Answered) -> tuple[float, ...]:
+        return ()
+
+    def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
+        return {}
+
+    def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
+        raise KeyError(check)
+
+    @property
+    def flag_ratio(self) -> float | None:
+        return self.spec.rollout.checks.flagged_ratio
+
+    def score_edges(self, baseline: Mapping[str, float]) -> tuple[tuple[float, ...], float] | None:
+        return None  # the scale of a score differs from version to version
+
+    def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
+        recall = baseline.get("top_recall")
+        return (
+            LabelTest(
+                "missed_top", "share of labelled best candidates that are not flagged",
+                None if recall is None else 1 - (recall - self.spec.rollout.checks.top_recall_drop),
+                self.spec.rollout.minimum_labels,
+                "" if recall is not None else "the gate left no top_recall to compare with",
+            ),
+        )  # fmt: skip
+
+    def kept(self, score: float, flagged: bool | None) -> float:
+        return int(bool(flagged))
+
+    def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
+        return {"missed_top": not kept} if label == self.spec.label.grades - 1 else {}
