@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dojo.demo.acts import DemoStage
     from dojo.demo.showing import timeline
 
+# The labels whose story is told.
+YES_OR_NO = (0.0, 1.0)
+
 # World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
 DEMO_SPEED = 2400.0
 
@@ -75,6 +78,7 @@ def demo(
     """
     from dojo.core.connections import connect_redis
     from dojo.core.state.clock import RedisWorldClock
+    from dojo.core.tasks.specs import task_of
     from dojo.demo import acts
     from dojo.demo.showing import timeline
     from dojo.demo.steps import StepFailedError, Steps
@@ -82,6 +86,11 @@ def demo(
     with CommandContext() as here:
         settings = here.settings
         shown = here.require_model(model or next(iter(here.models), "any"))
+        if task_of(here.spec(shown)).label_values.allowed != YES_OR_NO:
+            raise fail(
+                f"{shown}: the demo counts caught and missed positives, and its labels are not 0 or 1",
+                f"dojo up, then dojo train {shown} and dojo performance {shown}",
+            )
     console = err if as_json else out
     redis = connect_redis(settings.redis)
     stage = acts.DemoStage(settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed)

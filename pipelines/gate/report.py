@@ -12,7 +12,6 @@ from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
 from dojo.core.judging.gate.decision import Contender, GateDecision, Guard, Segment, TrainingSetChange
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of, task_type
-from pipelines.release.plots import curve_plot, gains_plot
 
 MARKDOWN_FILE, HTML_FILE, GAINS_FILE = "gate.md", "gate.html", "gains.png"
 
@@ -49,6 +48,8 @@ def write_report(
     Args:
         candidates: "champion" and "challenger", where both can score the holdout.
     """
+    from pipelines.release.plots import curve_plot, gains_plot  # Matplotlib: seconds, and the text needs none
+
     decision, task = judgement.decision, task_of(spec)
     plots: dict[str, str] = {}
     period = f"{decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d}"

@@ -7,6 +7,7 @@ everything it logs may be logged twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,16 +51,11 @@ def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
         return found[0] if found else None
 
 
-def newest_judged_run(registry: ModelRegistry, model: str) -> MlflowRun | None:
-    """The model's newest run that met the gate. Raises RegistryUnavailableError."""
-    with tracking_errors(model, f"newest run with {GATE_VERDICT}"):
-        experiment = tracking_client(registry).get_experiment_by_name(model)
-        if experiment is None:
-            return None
-        found = tracking_client(registry).search_runs(
-            [experiment.experiment_id], f"tags.`{GATE_VERDICT}` != ''", order_by=["attributes.start_time DESC"], max_results=1
-        )
-        return found[0] if found else None
+def newest_judged_run(registry: ModelRegistry, model: str) -> str | None:
+    """The id of the model's newest run that met the gate. Raises RegistryUnavailableError."""
+    with suppress(UnknownVersionError):  # the model was never trained
+        return registry.api.newest_run(model, GATE_VERDICT)
+    return None
 
 
 def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDecision:
@@ -68,12 +64,12 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDec
     Raises:
         UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
     """
-    with TemporaryDirectory() as directory, tracking_errors(model, f"run {run_id}"):
+    with TemporaryDirectory() as directory:
         try:
-            path = tracking_client(registry).download_artifacts(run_id, f"{GATE_PATH}/{DECISION_FILE}", directory)
-        except OSError as error:
+            path = registry.run_artifact(run_id, f"{GATE_PATH}/{DECISION_FILE}", Path(directory))
+        except UnknownVersionError as error:
             raise UnknownVersionError(f"{model}: run {run_id} never met the gate") from error
-        return GateDecision.read(Path(path))
+        return GateDecision.read(path)
 
 
 def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:

@@ -65,7 +65,7 @@ LOOK_AT: Mapping[Check, str] = {
     "prediction_drift": "whether inputs moved too: dojo drift show {model}; scores alone that move are the model's doing or its features'",
     "flagged_rate": "the reviewers' queue, and scores against inputs: dojo drift show {model}",
     "estimated_performance": "what labels say as they arrive: dojo performance {model}",
-    "performance": "caught and missed positives: dojo performance {model}; was the version changed lately? dojo rollout show {model}",
+    "performance": "what labels say of its answers: dojo performance {model}; was the version changed lately? dojo rollout show {model}",
     "segments": "the named segment: dojo drift show {model}",
     "model_freshness": "why no retraining has won for so long: dojo gate show {model}",
     "data_quality": "the callers and the feature store: values are missing or impossible (a unit, a default, a field that went away)",

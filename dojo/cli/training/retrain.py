@@ -159,10 +159,10 @@ def show(
         if number:
             run_id = registry.get(model, number).run_id
         else:
-            run = newest_judged_run(registry, model)
-            if run is None:
+            newest = newest_judged_run(registry, model)
+            if newest is None:
                 raise fail(f"{model}: the gate has decided about nothing yet", f"dojo retrain {model}")
-            run_id = run.info.run_id
+            run_id = newest
         decision = logged_decision(registry, model, run_id)
     if as_json:
         print_json(decision)

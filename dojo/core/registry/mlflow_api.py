@@ -81,6 +81,7 @@ class _Models(msgspec.Struct):
 
 class _RunInfo(msgspec.Struct):
     artifact_uri: str
+    run_id: str = ""
 
 
 class _Run(msgspec.Struct):
@@ -89,6 +90,18 @@ class _Run(msgspec.Struct):
 
 class _OneRun(msgspec.Struct):
     run: _Run
+
+
+class _Runs(msgspec.Struct):
+    runs: tuple[_Run, ...] = ()
+
+
+class _Experiment(msgspec.Struct):
+    experiment_id: str
+
+
+class _OneExperiment(msgspec.Struct):
+    experiment: _Experiment
 
 
 class _File(msgspec.Struct):
@@ -128,6 +141,20 @@ class MlflowApi:
 
     def get_run_artifact_uri(self, run_id: str) -> str:
         return self._ask("GET", "runs/get", f"run {run_id}", _OneRun, {"run_id": run_id}).run.info.artifact_uri
+
+    def newest_run(self, experiment: str, tag: str) -> str | None:
+        """The id of an experiment's newest run that has a tag; None where no run has it."""
+        query = {"experiment_name": experiment}
+        found = self._ask("GET", "experiments/get-by-name", f"experiment {experiment}", _OneExperiment, query).experiment
+        body = {
+            "experiment_ids": [found.experiment_id],
+            "filter": f"tags.`{tag}` != ''",
+            "order_by": ["attributes.start_time DESC"],
+            "max_results": 1,
+        }
+        about = f"newest run of {experiment} with {tag}"
+        runs = _decoded(self._tell("POST", "runs/search", about, body), _Runs, about).runs
+        return runs[0].info.run_id if runs else None
 
     def search_registered_models(self) -> Iterator[RegisteredModel]:
         token = ""

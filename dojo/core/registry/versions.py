@@ -148,8 +148,12 @@ class ModelRegistry:
 
     def download_run_artifact(self, version: Version, path: str, target: Path) -> Path:
         """Copy a file or directory that the version's run logged beside the bundle into `target`; returns where it is."""
+        return self.run_artifact(version.run_id, path, target)
+
+    def run_artifact(self, run_id: str, path: str, target: Path) -> Path:
+        """The same of any run, which need not be a version's."""
         target.mkdir(parents=True, exist_ok=True)
-        return self.api.get_artifacts(f"{self.api.get_run_artifact_uri(version.run_id)}/{path}", target)
+        return self.api.get_artifacts(f"{self.api.get_run_artifact_uri(run_id)}/{path}", target)
 
 
 def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:

@@ -22,7 +22,7 @@ Weights = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class RankedRows:
     """Labels in the order of one model's scores, cut into segments that each end with the last of a group of equal scores that holds
     a positive: only there does precision count. Rows below the last positive are left out.
 
@@ -64,7 +64,7 @@ class Ranking:
         return float(1 - np.dot(found, above + tied / 2) / pairs) if pairs > 0 else float("nan")
 
 
-def rank(labels: Array, scores: Array) -> Ranking:
+def rank(labels: Array, scores: Array) -> RankedRows:
     """Sort once, for many weights. labels, scores: shape (rows,).
 
     Raises:
@@ -80,7 +80,7 @@ def rank(labels: Array, scores: Array) -> Ranking:
     positives_by_end = np.cumsum(sorted_labels)[group_ends - 1]
     holds_positive = np.diff(positives_by_end, prepend=0) > 0
     ends, found = group_ends[holds_positive], positives_by_end[holds_positive]
-    return Ranking(
+    return RankedRows(
         rows=len(y),
         order=order[: ends[-1]],
         starts=np.concatenate([[0], ends[:-1]]),
@@ -148,7 +148,7 @@ def relative_gain(
         ValueError: as `rank` and `cluster_weights`, or no draw held a positive.
     """
     first, second = rank(labels, baseline), rank(labels, contender)
-    measure = {"pr_auc": Ranking.pr_auc, "roc_auc": Ranking.roc_auc}[metric]
+    measure = {"pr_auc": RankedRows.pr_auc, "roc_auc": RankedRows.roc_auc}[metric]
 
     def gain(weights: Weights) -> float:
         base = measure(first, weights)
