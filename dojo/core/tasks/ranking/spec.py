@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dojo.core.spec.durations import Duration
 from dojo.core.spec.schema import (
@@ -83,7 +83,8 @@ class RankingChecks(Checks):
     """When a rollout is rolled back.
 
     Attributes:
-        flagged_ratio: Flagged candidates, times the champion's, up or down.
+        flagged_ratio: Flagged candidates, times the champion's, up or down. Found in the shadow stage: a canary counts each entity once,
+            and almost every entity is flagged sooner or later.
         top_recall_drop: Absolute, below the share of best candidates that the champion flagged of the gate's holdout.
     """
 
@@ -126,8 +127,10 @@ class RankingSpec(ModelSpec):
     rollout: RankingRollout
     drift: RankingDrift
 
-    @model_validator(mode="after")
-    def _lists_are_of_the_models_entities(self) -> RankingSpec:
-        if unknown := set(self.label.list.by) - set(self.entities):
-            raise ValueError(f"label.list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(self.entities)})")
-        return self
+    @field_validator("label")
+    @classmethod
+    def _lists_are_of_the_models_entities(cls, label: RankingLabel, earlier: ValidationInfo) -> RankingLabel:
+        entities = earlier.data.get("entities")  # absent where they are wrong themselves
+        if entities is not None and (unknown := set(label.list.by) - set(entities)):
+            raise ValueError(f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})")
+        return label

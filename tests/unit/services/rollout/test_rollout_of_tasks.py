@@ -1,0 +1,149 @@
+"""Rollouts of a regression and a ranking: each is judged by what its task says of answers and labels, through the real evidence and judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from dojo.core.events.types import Outcome, Prediction, Shadow
+from dojo.core.judging.rollout.decide import StageJudgement, judge
+from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
+from dojo.core.judging.rollout.stages import Stage
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.rollouts import Rollout
+from dojo.core.tasks.specs import load_spec
+from services.rollout.fold import fold
+from tests.support.rollout_events import Gateway, Quality
+from tests.unit.services.rollout.test_rollout_simulations import ENOUGH, START, rollout_in, route_for
+
+AMOUNTS = load_spec(Path("tests/support/fleet/expected_amount.yaml"))
+ORDER = load_spec(Path("tests/support/fleet/spending_order.yaml"))
+
+# As the gate leaves them: a tenth of the champion's errors lie beyond 20 euro, its values between 5 and 95; it flags 60 % of the best.
+AMOUNTS_BASELINE = {"large_error": 20.0, **{f"value_p{10 * tenth}": 10.0 * tenth for tenth in range(1, 10)}}
+ORDER_BASELINE = {"top_recall": 0.6}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a version answers: values drawn by `scores` from a generator, and a share of them flagged."""
+
+    scores: Callable[[np.random.Generator], float]
+    flagged: float | None = None
+
+    def one(self, random: np.random.Generator) -> tuple[float, bool | None]:
+        return self.scores(random), None if self.flagged is None else bool(random.random() < self.flagged)
+
+
+def played(
+    spec: ModelSpec,
+    stage: Stage,
+    baseline: dict[str, float],
+    champion: Answers,
+    challenger: Answers,
+    label: Callable[..., float],
+) -> StageJudgement:
+    """The judgement after 6,000 requests, or as soon as the challenger is taken back. Evidence is stored and read again on the way."""
+    rollout: Rollout = msgspec.structs.replace(rollout_in(stage, 5, spec), baseline=baseline)
+    route, random = route_for(rollout, spec), np.random.default_rng(5)
+    gateway = Gateway({"1": Quality(errors=0, slow=0), "2": Quality(errors=0, slow=0)}, seed=5, model=spec.name)
+    evidence = Evidence(stage=stage, cursors={}, generation=route.generation)
+    answers = {"1": champion, "2": challenger}
+    for sent in range(6_000):
+        for event in gateway.answer(route, START + timedelta(seconds=sent)):
+            if isinstance(event, Prediction):
+                score, flagged = answers[event.version].one(random)
+                event = msgspec.structs.replace(event, score=score, flagged=flagged)
+                fold(evidence, event, rollout, spec)
+                fold(evidence, outcome_of(event, label(random, event)), rollout, spec)
+            elif isinstance(event, Shadow):
+                (score, flagged), (old, old_flagged) = challenger.one(random), champion.one(random)
+                fold(
+                    evidence,
+                    msgspec.structs.replace(
+                        event, score=score, flagged=flagged, champion_score=old, champion_flagged=old_flagged
+                    ),
+                    rollout,
+                    spec,
+                )
+        if sent % 200 == 199:
+            evidence = decode_evidence(encode_evidence(evidence))
+            if (found := judge(evidence, spec, baseline, ENOUGH)).decision == "roll_back":
+                return found
+    return judge(evidence, spec, baseline, ENOUGH)
+
+
+def outcome_of(event: Prediction, label: float) -> Outcome:
+    return Outcome(
+        event_id=Outcome.id_for(event.model, event.request_id),
+        world_time=event.world_time + timedelta(hours=2),
+        wall_time=datetime(2026, 1, 1, tzinfo=UTC),
+        model=event.model,
+        request_id=event.request_id,
+        request_time=event.world_time,
+        label=label,
+    )
+
+
+def failed(found: StageJudgement) -> list[str]:
+    return [look.check for look in found.looks if look.verdict == "failed"]
+
+
+def even(random: np.random.Generator) -> float:
+    return float(random.uniform(0, 100))
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
+def test_two_regressions_are_compared_by_their_values_and_never_by_flags(stage: Stage) -> None:
+    same = played(AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), Answers(even), lambda random, event: 0.0)
+    checks = {look.check for look in same.looks}
+    assert same.decision == "advance"
+    assert "scores" in checks
+    assert "declines" not in checks
+    cents = Answers(lambda random: 100 * even(random))
+    assert failed(played(AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), cents, lambda random, event: 0.0)) == ["scores"]
+
+
+@pytest.mark.parametrize(("share", "taken_back"), [(0.10, []), (0.30, ["large_errors"])])
+def test_labels_take_a_regression_back_whose_errors_are_large_too_often(share: float, taken_back: list[str]) -> None:
+    def label(random: np.random.Generator, event: Prediction) -> float:
+        return event.score + (50.0 if random.random() < share else 5.0)
+
+    found = played(AMOUNTS, Stage.WATCH, AMOUNTS_BASELINE, Answers(even), Answers(even), label)
+    assert failed(found) == taken_back
+    assert found.decision == ("roll_back" if taken_back else "advance")
+
+
+@pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
+def test_two_rankings_are_compared_by_what_they_flag_and_never_by_the_scale_of_their_scores(stage: Stage) -> None:
+    old, other_scale = Answers(even, 0.3), Answers(lambda random: 1000 + even(random), 0.3)
+    found = played(ORDER, stage, ORDER_BASELINE, old, other_scale, lambda random, event: 0.0)
+    assert found.decision == "advance"
+    assert "scores" not in {look.check for look in found.looks}
+
+
+def test_a_shadow_that_flags_three_times_as_much_is_taken_back() -> None:
+    """In a canary each customer counts once, and almost every customer is flagged sooner or later: only the shadow's pairs show it."""
+    greedy = played(ORDER, Stage.SHADOW, ORDER_BASELINE, Answers(even, 0.3), Answers(even, 0.9), lambda random, event: 0.0)
+    assert failed(greedy) == ["declines"]
+
+
+@pytest.mark.parametrize(("recall", "taken_back"), [(0.6, []), (0.2, ["missed_top"])])
+def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_back: list[str]) -> None:
+    # Every candidate is among the best here, so the share that is flagged is the recall.
+    answers = Answers(even, recall)
+    found = played(ORDER, Stage.WATCH, ORDER_BASELINE, answers, answers, lambda random, event: 3.0)
+    assert failed(found) == taken_back
+    assert found.decision == ("roll_back" if taken_back else "advance")
+
+
+def test_candidates_that_are_not_the_best_are_no_trial() -> None:
+    found = played(ORDER, Stage.WATCH, ORDER_BASELINE, Answers(even, 0.0), Answers(even, 0.0), lambda random, event: 2.0)
+    (look,) = (look for look in found.looks if look.check == "missed_top")
+    assert (look.requests, look.verdict) == (0, "insufficient_data")
