@@ -110,13 +110,7 @@ def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
 def _evaluated(work: Work) -> str:
     if work.state != "done":
         return f"{work.state}: {work.answer.get('error', 'no reason given')}"
-    answer = work.answer
-    figures = (
-        f", {answer['metric']} {answer['comparable']:.3f} against {answer['promised']:.3f} on its own holdout"
-        if answer.get("comparable") is not None
-        else ""
-    )
-    return f"{answer.get('verdict')}{figures}"
+    return f"{work.answer.get('verdict')}: {work.answer.get('reason', '')}"
 
 
 def _retrained(work: Work) -> str:

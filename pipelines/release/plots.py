@@ -51,6 +51,8 @@ def curve_plot(curves: Sequence[Curve], title: str, target: Path) -> None:
         if last.log:
             axes.set(xscale="log", yscale="log")
         axes.set(xlabel=last.x_label, ylabel=last.y_label)
+        if last.shares:
+            axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(loc="best")
         figure.savefig(target)
 

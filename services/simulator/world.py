@@ -29,7 +29,7 @@ class OtherWorldError(RuntimeError):
 
 
 class World(msgspec.Struct, frozen=True):
-    """What decides everything that happens: the source's identity, the label delays, and where history begins and ends."""
+    """What decides everything that happens: the source's identity, each model's labels and their delay, and where history begins and ends."""
 
     source: dict[str, Any]
     labels: dict[str, Any]

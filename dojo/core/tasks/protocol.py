@@ -140,6 +140,7 @@ class Curve:
         step: Whether y jumps at each x.
         error: Half of the interval of each y. None draws none.
         log: Whether both axes are logarithmic.
+        shares: Whether both axes are shares, which are drawn from 0 to 1.
         reference: What a line without any skill is called, and its points.
         mark: A point that stands out, and what it is called.
     """
@@ -154,6 +155,7 @@ class Curve:
     step: bool = False
     error: npt.NDArray[np.float64] | None = None
     log: bool = False
+    shares: bool = False
     reference: tuple[str, tuple[float, float], tuple[float, float]] | None = None
     mark: tuple[str, float, float] | None = None
 

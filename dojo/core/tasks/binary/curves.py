@@ -32,6 +32,7 @@ def precision_recall(holdout: Answered, label: str) -> Curve:
         x=(found / found[-1])[last_of_tie],
         y=(found / np.arange(1, len(found) + 1))[last_of_tie],
         step=True,
+        shares=True,
         reference=(f"random score ({share:.2%} positive)", (0.0, 1.0), (share, share)),
         mark=mark,
     )
