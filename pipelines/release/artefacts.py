@@ -39,7 +39,9 @@ def training_parameters(spec: ModelSpec) -> dict[str, str]:
     training = spec.training
     return {
         **{f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()},
+        **{name: str(value) for name, value in task_of(spec).objective.items()},
         "early_stopping_rounds": str(training.estimator.early_stopping_rounds),
+        "label": spec.label.truth,
         "feature_service": spec.feature_service,
         "validation": format_duration(training.validation),
         "holdout": format_duration(training.holdout),

@@ -40,7 +40,7 @@ class RegressionLabel(Label):
 
 
 class RegressionTrainingChecks(TrainingChecks):
-    """`correlation_ratio`: largest share of the labels' variance that one feature explains."""
+    """`correlation_ratio`: largest share of the variance of the labels' ranks that one feature explains."""
 
     correlation_ratio: Fraction
 
