@@ -8,8 +8,10 @@ import pytest
 
 from dojo.core.spec.read import SpecError
 from dojo.core.tasks.specs import TASKS, load_spec, load_specs
+from pipelines.release.artefacts import dump_spec
 
 MODELS = Path(__file__).parents[4] / "models"
+FLEET = Path(__file__).parents[3] / "support" / "fleet"
 VALID = (MODELS / "fraud_detection.yaml").read_text()
 
 
@@ -19,8 +21,21 @@ def test_the_specs_of_this_repository_load() -> None:
     assert {spec.name for spec in specs.values()} == {path.stem for path in MODELS.glob("*.yaml")}
 
 
-def refusal(directory: Path, text: str | bytes) -> str:
-    path = directory / "fraud_detection.yaml"
+@pytest.mark.parametrize("path", sorted((*MODELS.glob("*.yaml"), *FLEET.glob("*.yaml"))), ids=lambda path: path.stem)
+def test_a_spec_survives_being_written_down_again(path: Path, tmp_path: Path) -> None:
+    spec = load_spec(path)
+    assert type(spec) is TASKS[spec.task][0]
+    (tmp_path / path.name).write_text(dump_spec(spec))
+    assert load_spec(tmp_path / path.name) == spec
+
+
+def test_there_is_a_spec_of_every_task() -> None:
+    specs = (*load_specs(MODELS).values(), *load_specs(FLEET).values())
+    assert {spec.task for spec in specs} == set(TASKS)
+
+
+def refusal(directory: Path, text: str | bytes, name: str = "fraud_detection") -> str:
+    path = directory / f"{name}.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SpecError) as refused:
         load_spec(path)
@@ -106,6 +121,52 @@ def test_what_only_another_task_has_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, text)
     assert f"fraud_detection.yaml:{line_of('positive_class')}: label.positive_class: unknown key" in message
     assert f"fraud_detection.yaml:{line_of('label:')}: label.unit: is missing" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "right", "wrong", "field", "reason"),
+    [
+        ("expected_amount", "unit: euro", "positive_class: fraud", "label.positive_class", "unknown key"),
+        ("expected_amount", "label_mean: [5, 200]", "label_rate: [0.1, 0.2]", "training.label_rate", "unknown key"),
+        ("expected_amount", "large_error_ratio: 1.5", "decline_ratio: 2.0", "rollout.checks.decline_ratio", "unknown key"),
+        ("expected_amount", "primary_metric: mae", "primary_metric: pr_auc", "gate.primary_metric", "found 'pr_auc'"),
+        ("expected_amount", "loss: absolute", "loss: huber", "training.loss", "found 'huber'"),
+        ("expected_amount", "fallback_score: 50", "fallback_score: .nan", "serving.fallback_score", "found nan"),
+        ("spending_order", "grades: 4", "unit: euro", "label.unit", "unknown key"),
+        ("spending_order", "grades: 4", "grades: 1", "label.grades", "greater than or equal to 2 (found 1)"),
+        ("spending_order", "top: 10", "top: 0", "label.list.top", "greater than or equal to 1 (found 0)"),
+        ("spending_order", "within: 1h", "within: 60", "label.list.within", "duration with its unit"),
+        ("spending_order", "minimum_lists: 20", "minimum_labels: 20", "drift.performance.minimum_labels", "unknown key"),
+        ("spending_order", "primary_metric: ndcg", "primary_metric: mae", "gate.primary_metric", "found 'mae'"),
+    ],
+)
+def test_a_key_or_value_that_the_task_has_not_is_refused_at_its_own_line(
+    tmp_path: Path, model: str, right: str, wrong: str, field: str, reason: str
+) -> None:
+    valid = (FLEET / f"{model}.yaml").read_text()
+    text = valid.replace(right, wrong)
+    assert text != valid
+    faults = refusal(tmp_path, text, model).splitlines()
+    (fault,) = (fault for fault in faults if f": {field}: " in fault)
+    assert fault.startswith(f"{tmp_path}/{model}.yaml:{line_of(wrong, text)}: {field}: ")
+    assert reason in fault
+
+
+@pytest.mark.parametrize(
+    ("model", "right", "wrong", "section", "reason"),
+    [
+        ("expected_amount", "range: [0, 1_000_000]", "range: [9, 9]", "label", "range must be [low, high] with low < high"),
+        ("expected_amount", "label_mean: [5, 200]", "label_mean: [200, 5]", "training", "label_mean must be [low, high] with"),
+        ("spending_order", "[0.3, 0.95]", "[0.95, 0.3]", "training", "low < high, got [0.95, 0.3]"),
+    ],
+)
+def test_bounds_of_a_tasks_labels_must_rise(
+    tmp_path: Path, model: str, right: str, wrong: str, section: str, reason: str
+) -> None:
+    text = (FLEET / f"{model}.yaml").read_text().replace(right, wrong)
+    message = refusal(tmp_path, text, model)
+    assert message.startswith(f"{tmp_path}/{model}.yaml:{line_of(f'{section}:', text)}: {section}: ")
+    assert reason in message
 
 
 def test_a_key_given_twice_is_refused_instead_of_the_last_one_winning(tmp_path: Path) -> None:

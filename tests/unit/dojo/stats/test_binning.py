@@ -1,14 +1,17 @@
-"""dojo/stats/histograms/binning.py: fixed bins and PSI."""
+"""dojo/stats/histograms/binning.py: fixed bins, PSI and the correlation ratio."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import f_oneway
 
-from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
+from dojo.stats.histograms.binning import bin_counts, correlation_ratio, population_stability_index, quantile_edges
 
 columns = arrays(np.float64, st.integers(1, 200), elements=st.integers(-3, 12).map(float))
 
@@ -81,3 +84,67 @@ def test_what_cannot_be_binned_is_refused() -> None:
         population_stability_index(np.array([1, 2]), np.array([0, 0]))
     with pytest.raises(ValueError, match="same bins"):
         population_stability_index(np.array([1, 2]), np.array([1, 2, 3]))
+
+
+@pytest.mark.parametrize("step", [lambda bins: bins, lambda bins: -(bins**3.0), lambda bins: 40.0 * (bins >= 7)])
+def test_a_column_whose_bins_decide_the_label_explains_all_of_it(step: Callable[[np.ndarray], np.ndarray]) -> None:
+    values = np.random.default_rng(4).lognormal(size=2000)
+    bins = np.searchsorted(quantile_edges(values), values, side="left")
+    assert correlation_ratio(values, step(bins.astype(float))) == pytest.approx(1)
+
+
+def test_a_column_that_knows_nothing_explains_what_chance_gives_its_bins() -> None:
+    random = np.random.default_rng(5)
+    found = [correlation_ratio(random.normal(size=1000), random.lognormal(size=1000)) for _ in range(300)]
+    assert np.mean(found) == pytest.approx(9 / 999, rel=0.1)  # (bins - 1) / (rows - 1), the mean under independence
+
+
+def test_a_curve_without_any_correlation_is_seen() -> None:
+    """Pearson's point: the correlation coefficient of this pair is 0."""
+    values = np.linspace(-1, 1, 2001)
+    assert abs(np.corrcoef(values, values**2)[0, 1]) < 1e-9
+    assert correlation_ratio(values, values**2) > 0.9
+
+
+pairs = st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 50)), min_size=1, max_size=100)
+
+
+@given(pairs, st.floats(-1000, 1000), st.sampled_from([-3.0, 0.01, 7.0]))
+def test_the_unit_and_zero_of_labels_do_not_matter(rows: list[tuple[int, int]], shift: float, factor: float) -> None:
+    values, labels = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    found = correlation_ratio(values, labels)
+    assert 0 <= found <= 1 + 1e-12
+    if len(set(labels)) > 1:  # a shifted constant is no exact constant
+        assert correlation_ratio(values, shift + factor * labels) == pytest.approx(found, abs=1e-9)
+        assert correlation_ratio(values * 3 + 5, labels) == pytest.approx(found)
+
+
+@given(pairs.filter(lambda rows: len({label for _, label in rows}) > 1), st.integers(2, 12))
+def test_the_correlation_ratio_is_that_of_scipys_analysis_of_variance(rows: list[tuple[int, int]], bins: int) -> None:
+    values, labels = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    edges = quantile_edges(values, bins)
+    groups = [of for number in range(len(edges) + 1) if len(of := labels[np.searchsorted(edges, values) == number])]
+    found = correlation_ratio(values, labels, bins)
+    if len(groups) == 1:
+        assert found == 0
+    elif len(groups) < len(labels) and found < 1 - 1e-9:
+        between = f_oneway(*groups).statistic * (len(groups) - 1)
+        assert found == pytest.approx(between / (between + len(labels) - len(groups)))
+
+
+def test_labels_that_are_all_alike_are_explained_by_nothing() -> None:
+    assert correlation_ratio(np.arange(10.0), np.full(10, 3.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "reason"),
+    [
+        ([1.0, 2.0], [1.0], r"one label per value, got \(2,\) and \(1,\)"),
+        ([1.0, 2.0], [1.0, np.nan], "must be finite, 1 of 2"),
+        ([1.0, np.inf], [1.0, 2.0], "must be finite, 1 of 2"),
+        ([], [], "needs rows"),
+    ],
+)
+def test_what_has_no_correlation_ratio_is_refused(values: list[float], labels: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        correlation_ratio(np.array(values), np.array(labels))
