@@ -55,7 +55,15 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
         spec = kind.model_validate(document)
     except ValidationError as error:
         faults = [
-            f"{path}:{_line_of(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
+            ": ".join(
+                part
+                for part in (
+                    f"{path}:{_line_of(root, e['loc'])}",
+                    ".".join(map(str, e["loc"])),  # empty where parts do not fit together: the reason names them
+                    explain(e["type"], e["msg"], e["input"]),
+                )
+                if part
+            )
             for e in error.errors()
         ]
         raise SpecError("\n".join(faults)) from error

@@ -34,7 +34,7 @@ def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any
     if not labels.shape == scores.shape == lists.shape:
         raise ValueError(f"expected equally many rows, got {labels.shape}, {scores.shape} and {lists.shape}")
     grades, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    if len(grades) and (grades.min() < 0 or not np.isfinite(values).all()):
+    if not ((grades >= 0).all() and np.isfinite(values).all()):
         raise ValueError("labels must be >= 0 and scores finite")
     _, list_of = np.unique(lists, return_inverse=True)
     gains = np.exp2(grades) - 1

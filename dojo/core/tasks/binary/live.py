@@ -54,11 +54,8 @@ def results(answered: Answered) -> Results:
 
 def lacking(found: Results, spec: BinarySpec) -> str:
     """What is missing before the figures mean anything; empty when nothing is."""
-    needed = spec.drift.performance.minimum_positives
-    positives, negatives = found.figures[CATCH_RATE].rows, found.figures[FALSE_POSITIVES].rows
-    if positives >= needed and negatives >= MINIMUM_NEGATIVES:
-        return ""
-    return f"needs {needed} labelled positives and {MINIMUM_NEGATIVES:,} negatives, has {positives:,} and {negatives:,}"
+    needed, positives = spec.drift.performance.minimum_positives, found.figures[CATCH_RATE].rows
+    return "" if positives >= needed else f"needs {needed} labelled positives, has {positives:,}"
 
 
 def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, Measured]:
@@ -68,7 +65,10 @@ def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, 
     allowed, negatives = spec.serving.threshold_false_positive_rate, live.figures[FALSE_POSITIVES]
     subject = FALSE_ALARMS
     if negatives.value is None or negatives.rows < MINIMUM_NEGATIVES:
-        found[subject] = Measured(subject, None, watch.false_positive_ratio, negatives.rows)
+        found[subject] = Measured(
+            subject, None, watch.false_positive_ratio, negatives.rows,
+            note=f"{negatives.rows:,} labelled negatives, {MINIMUM_NEGATIVES:,} are needed",
+        )  # fmt: skip
     else:
         reached = wilson_interval(allowed, max(negatives.effective, 1.0), 1 - level)[1]
         found[subject] = Measured(

@@ -12,15 +12,17 @@ from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.protocol import Answered, Figure, Results
 from dojo.core.tasks.ranking import metrics
 from dojo.core.tasks.ranking.spec import RankingSpec
+from dojo.stats.inference.means import clustered_mean
 
 NDCG = "ndcg"
 
 
 def results(answered: Answered, spec: RankingSpec) -> Results:
     """Mean NDCG of the lists that have something relevant."""
-    lists = metrics.ndcg(answered, spec.label.list)
-    count = len(lists)
-    figure = Figure(float(lists.mean()), count, float(count), float(lists.std())) if count else Figure(None, 0, 0.0)
+    lists, clusters = metrics.ndcg(answered, spec.label.list)
+    if not len(lists):
+        return Results(rows=len(answered.labels), figures={NDCG: Figure(None, 0, 0.0)})
+    figure = Figure(float(lists.mean()), len(lists), clustered_mean(lists, clusters).effective, float(lists.std()))
     return Results(rows=len(answered.labels), figures={NDCG: figure})
 
 

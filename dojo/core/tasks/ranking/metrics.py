@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.tasks.protocol import Answered, Codes, Loss, Metric
+from dojo.core.tasks.protocol import Answered, Loss, Metric
 from dojo.core.tasks.ranking.spec import CandidateList
 from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means, relative_loss_of_mean
 from dojo.stats.scores.ranking import ndcg_by_list
+
+FOR_EVER = timedelta(days=365_000)
 
 METRICS: Mapping[str, Metric] = {
     "ndcg": Metric("NDCG of the top ranks, mean of lists", "NDCG"),
@@ -33,47 +35,49 @@ def lists_of(
     return codes
 
 
-def ndcg(answered: Answered, rule: CandidateList) -> npt.NDArray[np.float64]:
-    """Of each list that has something relevant, shape (lists,)."""
-    found = ndcg_by_list(answered.labels, answered.scores, lists_of(answered.entities, answered.times, rule), rule.top)
-    return found[np.isfinite(found)]
+def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """NDCG and cluster of each list that has something relevant, shape (lists,) each.
+
+    Lists of the same entities are one cluster: one customer's lists resemble each other.
+    """
+    lists = lists_of(answered.entities, answered.times, rule)
+    found = ndcg_by_list(answered.labels, answered.scores, lists, rule.top)
+    _, first = np.unique(lists, return_index=True)
+    whole = CandidateList(by=rule.by, within=FOR_EVER, top=rule.top)
+    clusters = lists_of(answered.entities, answered.times, whole)[first] if rule.by else np.arange(len(found))
+    judged = np.isfinite(found)
+    return found[judged], clusters[judged]
 
 
-def evaluate(holdout: Answered, rule: CandidateList) -> dict[str, float]:
-    """Every metric."""
+def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, float]:
+    """Every metric.
+
+    Args:
+        best: The highest grade.
+    """
     assert holdout.flagged is not None
     indifferent = holdout.scored(np.zeros(len(holdout.labels)), None)
     return {
-        "ndcg": float(ndcg(holdout, rule).mean()),
-        "random_ndcg": float(ndcg(indifferent, rule).mean()),
-        "top_recall": float(holdout.flagged[best(holdout.labels)].mean()),
+        "ndcg": float(ndcg(holdout, rule)[0].mean()),
+        "random_ndcg": float(ndcg(indifferent, rule)[0].mean()),
+        "top_recall": float(holdout.flagged[holdout.labels == best].mean()),
         "flagged_share": float(holdout.flagged.mean()),
     }
-
-
-def best(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """The rows with the highest grade that is there."""
-    highest: npt.NDArray[np.bool_] = labels == labels.max(initial=0.0)
-    return highest
 
 
 def gain(
     champion: Answered, challenger: Answered, rule: CandidateList, draws: int, confidence: float, seed: int
 ) -> RelativeGain:
-    """The challenger's gain, with whole lists drawn."""
-    old, new = ndcg(champion, rule), ndcg(challenger, rule)
-    return relative_gain_of_means(old, new, (_each(old),), lower_is_better=False, draws=draws, confidence=confidence, seed=seed)
+    """The challenger's gain, with whole clusters of lists drawn."""
+    (old, clusters), (new, _) = ndcg(champion, rule), ndcg(challenger, rule)
+    return relative_gain_of_means(old, new, (clusters,), lower_is_better=False, draws=draws, confidence=confidence, seed=seed)
 
 
 def loss(fresh: Answered, rule: CandidateList, promised: float, draws: int, confidence: float, seed: int) -> Loss:
     """Loss of NDCG against the holdout's. It is relative to the best order of each list, so lists of other grades compare."""
-    lists = ndcg(fresh, rule)
+    lists, clusters = ndcg(fresh, rule)
     found = relative_loss_of_mean(
-        lists, promised, (_each(lists),), lower_is_better=False, draws=draws, confidence=confidence, seed=seed
+        lists, promised, (clusters,), lower_is_better=False, draws=draws, confidence=confidence, seed=seed
     )
     measured = promised * (1 - found.value)
     return Loss(promised, measured, measured, found.value, found.low, found.high)
-
-
-def _each(lists: npt.NDArray[np.float64]) -> Codes:
-    return np.arange(len(lists))

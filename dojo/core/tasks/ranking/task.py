@@ -91,10 +91,17 @@ class Ranking:
             f"found {rate:.3%} of {len(labels):,} labels"
         ]
 
+    @property
+    def best(self) -> float:
+        """The highest grade."""
+        return float(self.spec.label.grades - 1)
+
     def part_fault(self, labels: Array) -> str:
-        if len(labels) and labels.min() < labels.max():
+        if len(labels) and labels.min() < labels.max() == self.best:
             return ""
-        return f"expected grades that differ, found {len(labels):,} rows with one grade"
+        return f"expected grades that differ, up to {self.best:g}, found {len(labels):,} rows" + (
+            f" with {labels.min():g} to {labels.max():g}" if len(labels) else ""
+        )
 
     def leak(self, values: Array, labels: Array) -> Leak:
         value = 0.0
@@ -122,14 +129,14 @@ class Ranking:
         return flagged
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
-        return metrics.evaluate(holdout, self.spec.label.list)
+        return metrics.evaluate(holdout, self.spec.label.list, self.best)
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         rule = self.spec.label.list
         return curves.ndcg_by_ranks(holdout, label, rule), curves.grade_by_rank(holdout, label, rule)
 
     def support(self, answered: Answered) -> int:
-        return len(metrics.ndcg(answered, self.spec.label.list))
+        return len(metrics.ndcg(answered, self.spec.label.list)[0])
 
     def too_few(self, answered: Answered) -> str:
         lists = self.support(answered)
@@ -155,7 +162,7 @@ class Ranking:
         )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
-        found = metrics.evaluate(champion, self.spec.label.list)
+        found = metrics.evaluate(champion, self.spec.label.list, self.best)
         return {"top_recall": found["top_recall"]}
 
     def use(self, decision: Decision) -> str:
@@ -179,7 +186,7 @@ class Ranking:
     def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
         """Recall alone: a list may have candidates of both arms, so its order belongs to neither."""
         assert requests.flagged is not None
-        best = requests.labels == self.spec.label.grades - 1
+        best = requests.labels == self.best
         needed = self.spec.rollout.minimum_labels
         hits = (requests.flagged & best).astype(np.float64)
         return (Quantity("top_recall", hits, best.astype(np.float64), best, needed, "labelled best candidates"),)
@@ -232,4 +239,4 @@ class Ranking:
         return int(bool(flagged))
 
     def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
-        return {"missed_top": not kept} if label == self.spec.label.grades - 1 else {}
+        return {"missed_top": not kept} if label == self.best else {}

@@ -106,7 +106,7 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
     found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"), TASK)
     assert found.status == "insufficient_data"
-    assert found.reason == "needs 50 labelled positives and 1,000 negatives, has 1 and 0"
+    assert found.reason == "needs 50 labelled positives, has 1"
     assert {name: figure.value for name, figure in found.figures.items()} == {
         CATCH_RATE: None,
         FALSE_POSITIVES: None,

@@ -170,7 +170,7 @@ def test_ndcg_is_the_mean_of_lists_with_something_relevant() -> None:
     expected = np.nanmean(ndcg_by_list(silent.labels, silent.scores, hours, 10))
     assert TASK.evaluate(silent)["ndcg"] == TASK.results(silent).figures["ndcg"].value == pytest.approx(expected)
     assert TASK.results(silent).figures["ndcg"].rows == 115
-    assert TASK.results(silent).figures["ndcg"].effective == 115
+    assert TASK.results(silent).figures["ndcg"].effective == pytest.approx(115, rel=0.01)
 
 
 def test_random_ndcg_is_what_shuffled_scores_reach() -> None:
@@ -280,7 +280,30 @@ def test_labels_are_grades_of_which_a_believable_share_is_relevant() -> None:
 
 
 def test_grades_that_are_all_alike_order_nothing() -> None:
-    assert TASK.part_fault(np.full(7, 2.0)) == "expected grades that differ, found 7 rows with one grade"
+    assert TASK.part_fault(np.full(7, 3.0)) == "expected grades that differ, up to 3, found 7 rows with 3 to 3"
+
+
+def test_a_part_without_the_best_grade_cannot_show_how_many_of_the_best_are_found() -> None:
+    assert TASK.part_fault(np.array([0.0, 1.0, 2.0])) == "expected grades that differ, up to 3, found 3 rows with 0 to 2"
+    assert not TASK.part_fault(np.array([0.0, 3.0]))
+
+
+def test_lists_of_one_entity_are_one_cluster() -> None:
+    """Sixty customers' lists of ten hours each: what one list shows, the other nine repeat."""
+    lists, rows = 600, 8
+    random = np.random.default_rng(1)
+    customer, hour = np.repeat(np.arange(60), 10 * rows), np.tile(np.repeat(np.arange(10), rows), 60)
+    grades = random.integers(0, 4, lists * rows).astype(np.float64)
+    skill = random.normal(0, 1, 60)[customer]  # some customers' lists are ordered well, others' backwards
+    answered = Answered(
+        labels=grades,
+        scores=skill * grades + random.normal(0, 0.1, lists * rows),
+        entities={"customer": customer},
+        times=at("01T00:00:00") + hour * np.timedelta64(1, "h"),
+    )
+    figure = task_of_lists(by=("customer",)).results(answered).figures["ndcg"]
+    assert figure.rows > 550
+    assert figure.effective < 120
 
 
 def test_early_labels_are_compared_by_relevance() -> None:

@@ -158,6 +158,18 @@ def test_a_version_that_got_worse_has_lost_and_one_that_did_not_has_not(world: T
     assert steady.measured == pytest.approx(steady.promised, rel=0.1)
 
 
+def test_another_mix_of_labels_is_no_loss_of_a_binary_version() -> None:
+    """PR-AUC rises with the share of positives, and the version is the same."""
+    world = task_world("binary")
+    before = promised(world, world.answered(noise=2.0))
+    rows = world.answered(labels=2, noise=2.0)
+    found = world.task.loss(rows.of((rows.labels == 1) | (np.arange(6000) % 10 == 0)), before)
+    assert found.measured > 1.3 * found.promised
+    assert found.comparable == pytest.approx(found.promised, rel=0.25)
+    assert found.low < 0 < found.high
+    assert found.low < found.value < found.high
+
+
 def test_a_loss_needs_what_the_versions_run_recorded(world: TaskWorld) -> None:
     with pytest.raises(KeyError):
         world.task.loss(world.answered(labels=2), {})
@@ -297,6 +309,7 @@ def test_few_labels_are_insufficient_data_and_say_so(world: TaskWorld, rows: int
     assert {measured.value for measured in found.values()} == {None}
     assert {measured.severity for measured in found.values()} == {"insufficient_data"}
     assert found[task.headline].note.endswith("needed")
+    assert rows or {figure.value for figure in few.figures.values()} == {None}
     assert task.segment("new", few, holdout, 0.01).value is None
     assert task.segment("new", few, holdout, 0.01).note
 
