@@ -332,15 +332,23 @@ def test_a_stopped_trainer_leaves_the_order_open(redis_server: RedisServer, tmp_
     assert [one.state for one in shop.orders.open()] == ["running"]
 
 
+def test_an_order_of_a_clock_that_is_a_little_ahead_is_executed(redis_server: RedisServer, tmp_path: Path) -> None:
+    """When a fast world slows down, the responder may order with the old pace's hour, which the trainer has not reached."""
+    shop = Shop(redis_server.url, tmp_path)
+    shop.orders.place(order("hour-ahead", "evaluate", at=NOW + timedelta(hours=1)))
+    shop.look()
+    assert [(work.order.id, work.state) for work in shop.orders.ended()] == [("hour-ahead", "done")]
+
+
 def test_orders_that_make_no_sense_are_refused_in_words(redis_server: RedisServer, tmp_path: Path) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("nobody-1", "evaluate", model="nobody"))
-    shop.orders.place(order("tomorrow", "retrain", at=NOW + timedelta(days=1)))
+    shop.orders.place(order("next-week", "retrain", at=NOW + timedelta(days=7)))
     shop.look()
     answers = {work.order.id: (work.state, work.answer["error"]) for work in shop.orders.ended()}
     assert answers["nobody-1"] == ("refused", "there is no model nobody")
-    assert answers["tomorrow"][0] == "refused"
-    assert "of another world" in answers["tomorrow"][1]
+    assert answers["next-week"][0] == "refused"
+    assert "of another world" in answers["next-week"][1]
     assert shop.children.run == []
 
 
