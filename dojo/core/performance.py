@@ -17,7 +17,8 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.tasks.protocol import Answered, Figure, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import Answered, Figure
 
 # Standard errors between the shares of both kinds of labels that came within the median delay, from which on the delay depends on
 # the label: one in 15,000 by chance.
@@ -30,8 +31,8 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     """Of one version, or of all (`version` "all").
 
     Attributes:
-        labelled: Predictions whose outcome has arrived. `figures` rest on these alone.
-        degraded_share: Of all predictions, those whose answer named a degradation.
+        labelled: Predictions with an outcome. `figures` rest on these alone.
+        degraded_share: Share of all predictions with a named degradation.
         reason: What is missing where `status` is insufficient_data; figures then have no value.
         figures: The task's figures by name.
     """
@@ -99,7 +100,7 @@ def delay_depends_on_label(delays: pl.Series, one_side: npt.NDArray[np.bool_], m
 
     Args:
         delays: Of requests whose labels are complete, Duration, shape (rows,).
-        one_side: Which of the same requests have a label of that kind (`Task.one_side`).
+        one_side: Which of the same requests have a label of that kind (`Task.split_labels`).
 
     Source: the two-proportion z-test with a pooled share.
     """

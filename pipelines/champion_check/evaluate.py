@@ -32,7 +32,7 @@ from dojo.core.performance import delay_depends_on_label, outcomes_of
 from dojo.core.registry.bundle import load_bundle
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from feature_repo.catalog import recorded_requests
 from pipelines.features.materialize import scan_streams
@@ -110,7 +110,7 @@ def evaluate_champion(
     requests = labelled_requests(lake, spec, earliest - spec.label.delay.maximum, as_of)
     complete = requests.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
     only_complete = delay_depends_on_label(
-        complete["arrived"], task.one_side(complete["label"].to_numpy()), spec.label.delay.median
+        complete["arrived"], task.split_labels(complete["label"].to_numpy()), spec.label.delay.median
     )
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
     start = start_of(requests, max(earliest, since) if since else None, earliest, end, spec)

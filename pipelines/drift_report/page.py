@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from dojo.core.spec.schema import Drift
+from dojo.core.spec.monitoring import Drift
 from dojo.stats.distances.classifier_drift import FOLDS, classifier_drift
 from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges

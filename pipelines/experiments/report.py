@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered, Quantity
+from dojo.core.tasks.records import Answered, Quantity
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
 from pipelines.experiments.assignment import Experiment

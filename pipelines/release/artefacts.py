@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import polars as pl
 import yaml
 
 from dojo.core.registry.bundle import (
@@ -23,7 +24,8 @@ from dojo.core.spec.compare import plain
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of
-from pipelines.training.steps import Evaluation, Fit, Run, answered_parts
+from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.steps import Evaluation, Fit, Run, answered_parts, split_of
 
 if TYPE_CHECKING:
     from mlflow.types import TensorSpec
@@ -105,7 +107,8 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
 
     directory = run.workspace / PLOTS_PATH
     directory.mkdir(exist_ok=True)
-    task, (_, holdout) = task_of(run.spec), answered_parts(run)
+    split = split_of(run, pl.read_parquet(run.workspace / DATASET_FILE))
+    task, (_, holdout) = task_of(run.spec), answered_parts(run, split)
     holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, evaluation.decision))
     period = f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
     for curve in task.curves(holdout, "model"):

@@ -17,7 +17,7 @@ def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evalua
     service = catalog.SERVICES[spec.feature_service]
     features, computed = service.features, {feature.name for feature in service.request.features}
     task = task_of(spec)
-    unskilled, value = task.unskilled(
+    unskilled, value = task.no_skill(
         {**evaluation.metrics, "support_holdout": fit.support["holdout"], "rows_holdout": fit.rows["holdout"]}
     )
     return f"""# {spec.name}
@@ -28,7 +28,7 @@ Label: `{spec.label.truth}` of each of the {spec.label.event}.
 
 ## Intended use
 
-{task.use(evaluation.decision)}
+{task.intended_use(evaluation.decision)}
 
 ## Data
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from dojo.core.tasks.protocol import Curve
+from dojo.core.tasks.records import Curve
 
 COLOUR = "#1f5fa8"
 MUTED = "#8a8f98"

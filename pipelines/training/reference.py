@@ -19,7 +19,8 @@ from dojo.core.registry.reference_profile import (
     slot_numbers,
 )
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import AnswerCounts, Answered, HoldoutVariation, Results, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import AnswerCounts, Answered, HoldoutVariation, Results
 from dojo.core.tasks.score_bins import score_histogram
 from dojo.core.tasks.specs import task_of
 from dojo.stats.histograms.binning import bin_counts, population_stability_index

@@ -28,7 +28,7 @@ from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
 from pipelines.training.dataset import collect
@@ -136,7 +136,7 @@ def train_step(run: Run) -> None:
 
     run.progress("train", 0.0)
     dataset = pl.read_parquet(run.workspace / DATASET_FILE)
-    split = split_by_time(dataset, run.features, run.manifest.end, run.spec)
+    split = split_of(run, dataset)
     fitted = train.fit(split.train, split.validation, run.spec)
 
     model_file = run.workspace / MODEL_FILE
@@ -179,10 +179,9 @@ def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, fl
     return rows.select(typical(feature) for feature in features).row(0, named=True)
 
 
-def answered_parts(run: Run) -> tuple[Answered, Answered]:
+def answered_parts(run: Run, split: Split) -> tuple[Answered, Answered]:
     """Validation and holdout as the trained model answers them. What they flag is not known yet."""
     scores = pl.read_parquet(run.workspace / SCORES_FILE)
-    split = split_by_time(pl.read_parquet(run.workspace / DATASET_FILE), run.features, run.manifest.end, run.spec)
     validation, holdout = (
         part.answered(scores.filter(pl.col("part") == part.name)["score"].to_numpy())
         for part in (split.validation, split.holdout)
@@ -190,20 +189,26 @@ def answered_parts(run: Run) -> tuple[Answered, Answered]:
     return validation, holdout
 
 
+def split_of(run: Run, dataset: pl.DataFrame) -> Split:
+    """The run's examples in their parts. Raises UselessPartError."""
+    return split_by_time(dataset, run.features, run.manifest.end, run.spec)
+
+
 def evaluate_step(run: Run) -> None:
     run.progress("evaluate", 0.0)
-    validation, holdout = answered_parts(run)
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    split = split_of(run, dataset)
+    validation, holdout = answered_parts(run, split)
     task = task_of(run.spec)
     decision = task.decide(validation)
     holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision))
     metrics = task.evaluate(holdout)
     (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, decision=decision)))
 
-    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
     recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
     rows = ReferenceHoldout(
         names=run.features,
-        inputs=np.ascontiguousarray(recent.select(run.features).to_numpy(), dtype=np.float32),
+        inputs=split.holdout.inputs,
         answered=holdout,
         missing=missing_shares(recent, run.spec.feature_service),
     )

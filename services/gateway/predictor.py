@@ -14,7 +14,7 @@ from datetime import datetime
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
-from dojo.core.tasks.protocol import Given
+from dojo.core.tasks.records import AnswerValues
 from dojo.core.tasks.specs import task_of
 from services.gateway.clock import GatewayClock
 from services.gateway.messages.answers import Answer, AnswerLog
@@ -95,7 +95,7 @@ class Predictor:
 
     def _scored(
         self,
-        given: Given,
+        given: AnswerValues,
         route: ServedRoute,
         instance: Instance,
         entity_keys: dict[str, str],
@@ -125,7 +125,7 @@ class Predictor:
 
     def _fallback(
         self,
-        given: Given,
+        given: AnswerValues,
         instance: Instance,
         entity_keys: dict[str, str],
         arm: str,

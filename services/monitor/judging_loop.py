@@ -12,7 +12,8 @@ from redis import Redis
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Measurements, confirm
 from dojo.core.lake import Lake
-from dojo.core.spec.schema import Confirmations, ModelSpec
+from dojo.core.spec.monitoring import Confirmations
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
 from dojo.core.state.skew import latest_skew
 from dojo.core.tasks.specs import task_of

@@ -8,7 +8,8 @@ from typing import Any
 
 import structlog
 
-from dojo.core.spec.schema import ModelSpec, Response
+from dojo.core.spec.monitoring import Response
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.inbox import Notice, Notifier, Urgency
 from services.responder.policy import LOOK_AT, remedy, urgency

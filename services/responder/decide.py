@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dojo.core.spec.schema import Response
+from dojo.core.spec.monitoring import Response
 from services.responder.policy import ORDER, UNLABELLED, remedy, spoils
 from services.responder.state import ActionKind, Incident, LatestVerdict, ModelState
 from services.responder.troubles import GUARDS_FOR, STALE_FOR, current

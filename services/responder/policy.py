@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from dojo.core.events.types import Check
-from dojo.core.spec.schema import Response
+from dojo.core.spec.monitoring import Response
 from dojo.core.state.inbox import Urgency
 from dojo.core.tasks.measured import Severity
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Stream
+from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.evidence import Evidence, longest_silence
 from dojo.core.judging.rollout.limits import label_tests, watch_limits
 from dojo.core.judging.rollout.stages import Stage
@@ -34,6 +35,7 @@ from dojo.core.outcome_join import short_hash
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from dojo.core.state.routes import CHALLENGER_ARM
+from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.sequential import probability_of_falling_on
 
@@ -110,10 +112,11 @@ def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec
     if answered and stood:
         assert event.score is not None
         task = task_of(spec)
-        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
-        challenger.answer(event.score, event.flagged, edges)
-        champion.answer(event.champion_score, event.champion_flagged, edges)
-        for flagged, on_challenger in ((event.flagged, True), (event.champion_flagged, False)):
+        for on_challenger, arm, score, flagged in (
+            (True, challenger, event.score, event.flagged),
+            (False, champion, event.champion_score, event.champion_flagged),
+        ):
+            _count_answer(arm, score, flagged, task, rollout)
             if flagged and task.flag_ratio is not None:
                 _flag(evidence, on_challenger, 0.5, task.flag_ratio)
 
@@ -142,8 +145,7 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
         _fell_on(evidence, "degraded", on_challenger, weight, checks.degraded_ratio)
     if not failed:
         task = task_of(spec)
-        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
-        arm.answer(event.score, event.flagged, edges)
+        _count_answer(arm, event.score, event.flagged, task, rollout)
         if event.flagged and task.flag_ratio is not None and _first(evidence, "declines", entity):
             _flag(evidence, on_challenger, weight, task.flag_ratio)
 
@@ -160,8 +162,7 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
             evidence.test(check).observe(happened, limit)
     if not failed:
         task = task_of(spec)
-        edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
-        arm.answer(event.score, event.flagged, edges)
+        _count_answer(arm, event.score, event.flagged, task, rollout)
         kept = task.kept(event.score, event.flagged)
         _label(evidence, evidence.labelled.predicted(event.request_id, kept), rollout, spec)
 
@@ -180,10 +181,16 @@ def _label(evidence: Evidence, joined: tuple[float, float] | None, rollout: Roll
         return
     kept, label = joined
     tests = label_tests(rollout.baseline, spec)
-    for name, happened in task_of(spec).happened(kept, label, rollout.baseline).items():
+    for name, happened in task_of(spec).trials(kept, label, rollout.baseline).items():
         evidence.labelled.count(name, happened)
         if (limit := tests[name].limit) is not None:
             evidence.test(name).observe(happened, limit)
+
+
+def _count_answer(arm: ArmCounts, score: float, flagged: bool | None, task: Task, rollout: Rollout) -> None:
+    """An answer of the arm's own version, in the bins that the task compares scores in."""
+    edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
+    arm.answer(score, flagged, edges)
 
 
 def _condition(event: Prediction, version: str) -> tuple[bool, bool]:

@@ -27,7 +27,7 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Prediction
 from dojo.core.settings import load_settings
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import load_spec
 from feature_repo import catalog
 from pipelines.training.reference import ReferenceHoldout, profile_of

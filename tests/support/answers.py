@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered, Decision, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import Answered, Decision
 from dojo.core.tasks.specs import load_spec, task_of
 
 Values = npt.NDArray[np.float64]

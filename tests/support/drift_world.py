@@ -19,7 +19,7 @@ from dojo.core.events.types import Outcome, Prediction, Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Decision
+from dojo.core.tasks.records import Decision
 from dojo.core.tasks.specs import load_spec, task_of
 from dojo.shop.world_drift import ActiveDrift
 from feature_repo import catalog

@@ -13,7 +13,7 @@ import numpy as np
 from dojo.core.events.types import Outcome, Prediction
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import load_spec
 from pipelines.training.reference import ReferenceHoldout, profile_of
 

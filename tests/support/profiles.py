@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import ReferenceProfile, distribution
-from dojo.core.tasks.protocol import Results
+from dojo.core.tasks.records import Results
 
 
 def reference_profile(

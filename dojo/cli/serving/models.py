@@ -52,7 +52,7 @@ def list_(as_json: JsonFlag = False) -> None:
 
 
 def _primary_metric(here: CommandContext, model: str) -> str:
-    """By which a model's versions are compared; empty for a model whose spec is gone or wrong."""
+    """The metric that compares a model's versions. Empty where the spec is gone or wrong."""
     from dojo.core.spec.read import SpecError
     from dojo.core.tasks.specs import load_spec
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from dojo.core.spec.schema import Confirmations
+from dojo.core.spec.monitoring import Confirmations
 from dojo.core.tasks.measured import ORDER, Distances, Measured, Severity
 
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.tasks.protocol import HoldoutVariation, Proxies, Results
+from dojo.core.tasks.records import HoldoutVariation, Proxies, Results
 from dojo.stats.histograms.binning import bin_counts, quantile_edges
 
 BINS = 10  # ten bins resolve a shift of half a standard deviation and need only ~300 rows per check (FACTS)

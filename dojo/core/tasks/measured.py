@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from dojo.core.spec.schema import Levels
+from dojo.core.spec.monitoring import Levels
 
 # What a monitor can say of something; in order. `insufficient_data` is below ok: it never passes for it.
 Severity = Literal["insufficient_data", "ok", "warning", "severe", "critical"]

@@ -1,8 +1,9 @@
-"""Means of values that come in clusters: one customer has many rows, and they resemble each other."""
+"""Means and their errors: values come in clusters, because one customer has many rows that resemble each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -47,3 +48,8 @@ def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) 
     beyond = np.bincount(number, weights=values - mean)
     variance = len(sizes) / (len(sizes) - 1) * float(np.sum(beyond**2)) / rows**2
     return Mean(mean, rows / max(1.0, variance / (spread / rows)))
+
+
+def two_sided_z(level: float) -> float:
+    """Standard errors beyond which a normal figure lies with probability `level`, both ways together. level: in (0, 1)."""
+    return NormalDist().inv_cdf(1 - level / 2)

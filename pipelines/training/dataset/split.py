@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from feature_repo.catalog import ENTITY_KEYS
 from pipelines.training.errors import UselessPartError

@@ -12,7 +12,8 @@ import msgspec
 
 from dojo.core.events.types import Prediction
 from dojo.core.state.clock import wall_now
-from dojo.core.tasks.protocol import Given, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import AnswerValues
 from services.gateway.messages.requests import Instance, struct_name
 from services.gateway.metrics import GatewayMetrics
 
@@ -84,7 +85,7 @@ class AnswerLog:
         self._ids = itertools.count()
         self._counters: dict[tuple[str, str], _Counters] = {}
 
-    def answer(self, score: float, given: Given, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
+    def answer(self, score: float, given: AnswerValues, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
         """A new answer, counted."""
         made: Any = self._type(f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None)
         answer: Answer = made

@@ -20,7 +20,7 @@ import structlog
 from dojo.core.events.types import Shadow, Stream, encode
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
-from dojo.core.tasks.protocol import Decision
+from dojo.core.tasks.records import Decision
 from dojo.core.tasks.specs import task_of
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError

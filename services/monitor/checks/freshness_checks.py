@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from statistics import NormalDist
 
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from dojo.core.state.skew import SkewMeasurement
 from dojo.core.tasks.measured import Measured
+from dojo.stats.inference.means import two_sided_z
 from services.monitor.counting.windows import LabelWindow
 
 
@@ -25,7 +25,7 @@ def label_delay(labels: LabelWindow, spec: ModelSpec) -> dict[str, Measured]:
         return {"median": Measured("median", None, levels, rows, note="labels arrived")}
     promised = spec.label.delay.median
     error = spec.label.delay.sigma * math.sqrt(math.pi / 2 / rows)
-    noise = math.exp(NormalDist().inv_cdf(1 - spec.drift.significance / 2) * error)
+    noise = math.exp(two_sided_z(spec.drift.significance) * error)
     note = f"median {format_duration(_whole_minutes(median))}, promised {format_duration(promised)}"
     return {"median": Measured("median", median / promised.total_seconds(), levels, rows, noise, note)}
 

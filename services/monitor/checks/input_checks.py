@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
-from dojo.core.spec.schema import Drift, Levels
+from dojo.core.spec.monitoring import Drift, Levels
 from dojo.core.tasks.measured import Distances, Measured
-from dojo.core.tasks.protocol import AnswerCounts, Task
+from dojo.core.tasks.protocol import Task
 from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
@@ -101,9 +101,7 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
 
 def proxy_check(asked: WindowComparison, check: str, task: Task) -> dict[str, Measured]:
     """What the window's answers say without their labels."""
-    window = asked.window
-    counts = AnswerCounts(window.rows, window.flagged, window.score_counts, window.score_sums)
-    return task.proxy(check, counts, asked.profile.without_labels)
+    return task.proxy(check, asked.window.answers, asked.profile.without_labels)
 
 
 def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Counts:

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import LabelDelay, ModelSpec
 from dojo.core.tasks.measured import Measured
+from dojo.stats.inference.means import two_sided_z
 
 _DAY = timedelta(days=1)
 
@@ -40,7 +41,7 @@ def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measu
     note = f"{arrived:,} of about {due:,.0f} labels arrived, expected by the {format_duration(spec.label.delay.median)} median"
     if due < spec.drift.minimum_rows:
         return {subject: Measured(subject, None, levels, arrived, note=note)}
-    noise = NormalDist().inv_cdf(1 - spec.drift.significance / 2) / math.sqrt(due)  # the count is Poisson
+    noise = two_sided_z(spec.drift.significance) / math.sqrt(due)  # the count is Poisson
     return {subject: Measured(subject, max(0.0, 1 - arrived / due), levels, arrived, noise, note)}
 
 

@@ -1,6 +1,6 @@
 """Checks of labelled answers: the version's live performance against what it showed on its own holdout. Pure but for `read`.
 
-Judged once a day over the days before it, on whatever labels have arrived by then. That is no biased sample while labels of both kinds come
+Judged once a day over the days before it, on the labels that have arrived by then. They are a fair sample while labels of both kinds come
 after the same delay, which is tested every day on complete labels. Where it fails, only answers with complete labels are judged, and the verdict says so.
 It comes from the lake, where each event is once and joins are cheap, not from a join kept in the
 monitor's memory: `dojo performance` and this check cannot disagree, and nothing has to survive a kill.
@@ -24,7 +24,7 @@ from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import Results
+from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import task_of
 from dojo.stats.distances.psi_noise import per_feature_level
 
@@ -66,7 +66,7 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
         .select("label", delay=pl.col("world_time") - asked)
         .collect()
     )
-    one_side = task_of(spec).one_side(labels["label"].to_numpy())
+    one_side = task_of(spec).split_labels(labels["label"].to_numpy())
     return delay_depends_on_label(labels["delay"], one_side, spec.label.delay.median)
 
 

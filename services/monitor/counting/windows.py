@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.tasks.records import AnswerCounts
 from dojo.core.tasks.score_bins import SCORE_EDGES, score_histogram
 from dojo.stats.histograms.bin_plan import BinPlan
 from dojo.stats.histograms.histogram import MatrixHistogram
@@ -93,6 +94,11 @@ class CountedWindow:
             if self.histogram is None:
                 self.histogram = MatrixHistogram(plan)
             self.histogram.add(matrix)
+
+    @property
+    def answers(self) -> AnswerCounts:
+        """What tasks judge without labels."""
+        return AnswerCounts(self.rows, self.flagged, self.score_counts, self.score_sums)
 
     def merge(self, other: CountedWindow) -> None:
         """Add another window's answers, of the same version."""

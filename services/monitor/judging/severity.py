@@ -12,7 +12,8 @@ from typing import cast
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Finding, Measurements, confirm, pace
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.spec.schema import Confirmations, Levels, ModelSpec
+from dojo.core.spec.monitoring import Confirmations, Levels
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.specs import task_of
 from services.monitor.checks import input_checks as inputs

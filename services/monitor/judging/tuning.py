@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import yaml
 
 from dojo.core.events.types import Check
-from dojo.core.spec.schema import Levels, ModelSpec
+from dojo.core.spec.monitoring import Levels
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.verdict_marks import Mark
 from dojo.core.tasks.specs import task_of
 from services.monitor.judging.records import HistoryRow

@@ -13,10 +13,12 @@ from prometheus_client import Gauge
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import worst
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.spec.schema import Levels, ModelSpec
+from dojo.core.spec.monitoring import Levels
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from dojo.core.tasks.measured import Severity
-from dojo.core.tasks.protocol import AnswerCounts, Results, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import task_of
 from services.monitor.counting.state import Key
 from services.monitor.counting.windows import LENGTH, CountedWindow, Kind
@@ -56,7 +58,6 @@ class Gauges:
     def __init__(self, metrics: MonitorMetrics) -> None:
         self._metrics = metrics
         self._judged_until: dict[Kind, datetime] = {}
-        self._figures: dict[Key, set[str]] = {}  # version -> figures that were ever shown of it
 
     def begin(self, spec: ModelSpec, latest: Iterable[Verdict]) -> None:
         """What specs say, and what was judged by a monitor before us; everything else is insufficient_data until it is judged."""
@@ -119,12 +120,10 @@ class Gauges:
         figures = {name: figure.value if known else None for name, figure in live.figures.items()}
         figures |= {f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()}
         if day is not None:
-            counts = AnswerCounts(day.rows, day.flagged, day.score_counts, day.score_sums)
-            proxies = task.proxies(counts, profile.calibration)
+            proxies = task.proxies(day.answers, profile.calibration)
             figures |= {name: value if np.isfinite(value) else None for name, value in proxies.items()}
-        self._figures[key] = set(figures) | self._figures.get(key, set())
-        for name in self._figures[key]:
-            _set_or_remove(self._metrics.performance, (*key, name), figures.get(name))
+        for name, value in figures.items():
+            _set_or_remove(self._metrics.performance, (*key, name), value)
 
     def freshness(self, recorded: Mapping[str, ViewFreshness], now: datetime) -> None:
         for view, fresh in recorded.items():
@@ -137,8 +136,8 @@ class Gauges:
         self._metrics.role_disagreement.labels(model).set(disagrees)
 
     def forget_version(self, key: Key) -> None:
-        for name in self._figures.pop(key, ()):
-            _set_or_remove(self._metrics.performance, (*key, name), None)
+        for known in _labels_of(self._metrics.performance, model=key[0], version=key[1]):
+            self._metrics.performance.remove(*key, known["measure"])
 
     def _severities(self, spec: ModelSpec, latest: Collection[Verdict]) -> None:
         """Of each check the worst verdict over its newest window: a version without traffic says nothing any more."""
@@ -165,12 +164,8 @@ class Gauges:
             # One unit per check, so that one threshold fits it; the others are in dojo_performance and in the verdict.
             values = {name: measure for name, measure in values.items() if name == task_of(spec).headline}
         gauge = self._metrics.value
-        for known in [sample.labels for family in gauge.collect() for sample in family.samples]:
-            if (
-                known["model"] == model
-                and (known["check"], known["window"]) == (check, window)
-                and known["subject"] not in values
-            ):
+        for known in _labels_of(gauge, model=model, check=check, window=window):
+            if known["subject"] not in values:
                 gauge.remove(model, check, window, known["subject"])
         for subject, measure in values.items():
             _set_or_remove(gauge, (model, check, window, subject), measure.value)
@@ -178,6 +173,12 @@ class Gauges:
 
 def _each(levels: Levels) -> list[tuple[Severity, float]]:
     return [(severity, getattr(levels, severity)) for severity in get_args(Severity) if hasattr(levels, severity)]
+
+
+def _labels_of(gauge: Gauge, **having: str) -> list[Mapping[str, str]]:
+    """The labels of a gauge's series that have these values."""
+    known = [sample.labels for family in gauge.collect() for sample in family.samples]
+    return [labels for labels in known if having.items() <= labels.items()]
 
 
 def _set_or_remove(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:

@@ -20,7 +20,7 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 from feature_repo.catalog import SERVICES
 from pipelines.drift_report import DriftReport, EmptyWindowError, NoReferenceError, build

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import TASKS, load_spec, task_of
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.plots import curve_plot, importance_plot

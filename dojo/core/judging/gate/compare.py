@@ -33,7 +33,7 @@ from dojo.core.judging.gate.decision import (
 )
 from dojo.core.judging.gate.guards import guards
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import Answered, Codes
+from dojo.core.tasks.records import Answered, Codes
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.bootstrap import RelativeGain
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dojo.core.judging.gate.decision import Contender, Guard, Segment
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import GuardRule
+from dojo.core.tasks.records import GuardRule
 from dojo.core.tasks.specs import task_of
 
 # A share of the latency objective, and a size in bytes, below which being several times slower or larger is nothing.

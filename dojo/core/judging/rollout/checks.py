@@ -13,7 +13,7 @@ from dojo.core.judging.rollout.limits import label_tests, stops_at, watch_limits
 from dojo.core.judging.rollout.stages import CheckResult, CheckVerdict, Stage
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import LabelTest
+from dojo.core.tasks.records import LabelTest
 from dojo.core.tasks.specs import task_of
 from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index

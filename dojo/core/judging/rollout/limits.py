@@ -15,7 +15,7 @@ import msgspec
 from dojo.core.judging.rollout.arms import ArmCounts
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.protocol import LabelTest
+from dojo.core.tasks.records import LabelTest
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.proportions import wilson_interval
 

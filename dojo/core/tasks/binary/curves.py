@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dojo.core.tasks.protocol import Answered, Curve
+from dojo.core.tasks.records import Answered, Curve
 from dojo.stats.scores.classification import pr_auc
 
 # Cuts of scores, as shares of rows from the lowest score: bins that narrow towards the highest. Nearly all rows score below one

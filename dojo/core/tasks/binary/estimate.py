@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.spec.schema import Levels
+from dojo.core.spec.monitoring import Levels
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import AnswerCounts, Proxies
+from dojo.core.tasks.records import AnswerCounts, Proxies
+from dojo.stats.inference.means import two_sided_z
 from dojo.stats.scores.expected_performance import expected_average_precision
 
 FLAGGED, EXPECTED = "flagged", "expected_pr_auc"
@@ -44,7 +44,7 @@ def flagged_rate(
     if reference is None or not reference.mean or rows < minimum_rows:
         return {FLAGGED: Measured(FLAGGED, None, levels, rows)}
     share = counts.flagged / rows
-    spread = _z(significance) * _share_deviation(reference.mean, rows, holdout.rows, reference.days, reference.std)
+    spread = two_sided_z(significance) * _share_deviation(reference.mean, rows, holdout.rows, reference.days, reference.std)
     above = share >= reference.mean
     value = share / reference.mean if above else reference.mean / max(share, 0.5 / rows)
     left = reference.mean - spread
@@ -65,14 +65,9 @@ def estimated_performance(
         return {EXPECTED: Measured(EXPECTED, None, levels, rows, note="the scores expect no positive")}
     # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
     thinner = max(1.0, holdout.rows / reference.days / rows)
-    noise = _z(significance) * reference.std * math.sqrt(thinner) / reference.mean
+    noise = two_sided_z(significance) * reference.std * math.sqrt(thinner) / reference.mean
     note = f"{now:.3f} expected from the scores, {reference.mean:.3f} from the holdout's"
     return {EXPECTED: Measured(EXPECTED, max(0.0, 1 - now / reference.mean), levels, rows, noise, note)}
-
-
-def _z(significance: float) -> float:
-    """Standard deviations that a quiet window exceeds with this probability, both ways."""
-    return NormalDist().inv_cdf(1 - significance / 2)
 
 
 def _share_deviation(mean: float, rows: int, holdout_rows: int, days: int, by_day: float) -> float:

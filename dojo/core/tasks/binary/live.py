@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ import numpy.typing as npt
 
 from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import Answered, Figure, Results
+from dojo.core.tasks.records import Answered, Figure, Results
+from dojo.stats.inference.means import two_sided_z
 from dojo.stats.inference.proportions import Rate, clustered_rate, newcombe_interval, wilson_interval
 from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 CATCH_RATE, FALSE_POSITIVES, PR_AUC = "catch_rate", "false_positive_rate", "pr_auc"
 
-# What `performance` measures of false positives: their rate, times the one that is allowed.
+# What `performance` measures of false positives: the rate, times the allowed rate.
 FALSE_ALARMS = "false_positives"
 
 # Fewer negatives are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
@@ -101,7 +101,7 @@ def _pr_auc(now: Figure, before: Figure, spec: BinarySpec, level: float) -> Meas
     if before.value is None or now.value is None or now.rows < watch.minimum_positives:
         return Measured(PR_AUC, None, watch.pr_auc_drop, now.rows)
     variance = before.value * (1 - before.value) * (1 / max(before.effective, 1.0) + 1 / max(now.effective, 1.0))
-    noise = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(variance) / before.value
+    noise = two_sided_z(level) * math.sqrt(variance) / before.value
     note = f"{now.value:.3f} on {now.rows} positives, {before.value:.3f} on the holdout"
     return Measured(PR_AUC, max(0.0, 1 - now.value / before.value), watch.pr_auc_drop, now.rows, noise, note)
 

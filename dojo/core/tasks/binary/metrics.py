@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.tasks.protocol import Answered, Loss, Metric
+from dojo.core.tasks.records import Answered, Loss, Metric
 from dojo.stats.inference.bootstrap import RelativeGain, cluster_weights, rank, relative_gain
 from dojo.stats.scores.classification import (
     brier_score,

@@ -6,23 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dojo.core.spec.schema import (
-    Checks,
-    Drift,
-    Fraction,
-    Gate,
-    Guards,
-    Label,
-    Levels,
-    ModelSpec,
-    PerformanceWatch,
-    Ratio,
-    RolloutPolicy,
-    Serving,
-    Text,
-    Training,
-    TrainingChecks,
-)
+from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
+from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Serving, Training, TrainingChecks
+from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
 
 
 class BinaryLabel(Label):
@@ -45,8 +31,7 @@ class BinaryTraining(Training):
 
     @model_validator(mode="after")
     def _rates_rise(self) -> BinaryTraining:
-        if self.label_rate[0] >= self.label_rate[1]:
-            raise ValueError(f"label_rate must be [low, high] with low < high, got {list(self.label_rate)}")
+        require_rising("label_rate", self.label_rate)
         return self
 
 

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from dojo.core.tasks.binary import curves, estimate, live, metrics
 from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import (
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import (
     AnswerColumn,
     AnswerCounts,
     Answered,
+    AnswerValues,
     Array,
-    Codes,
     Curve,
     Decision,
-    Given,
     GuardRule,
     LabelTest,
     LabelValues,
@@ -66,7 +66,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Task):
     """One binary model's task."""
 
     spec: BinarySpec
@@ -119,9 +119,6 @@ class Binary:
     @property
     def objective(self) -> Mapping[str, Any]:
         return {"objective": "binary", "metric": "average_precision"}
-
-    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
-        return None
 
     def decide(self, validation: Answered) -> dict[str, float]:
         """The threshold, from the validation rows: choosing it on the holdout would flatter the holdout's figures."""
@@ -182,13 +179,13 @@ class Binary:
         assert champion.flagged is not None
         return metrics.at_threshold(champion.labels, champion.flagged)
 
-    def use(self, decision: Decision) -> str:
+    def intended_use(self, decision: Decision) -> str:
         return (
             f"The score is the probability of {self.spec.label.positive_class}. Answers at or above {decision[THRESHOLD]:.4f} are "
             "flagged for review. The score is not an accusation: a person decides about what is flagged."
         )
 
-    def unskilled(self, metrics: Mapping[str, float]) -> tuple[str, float]:
+    def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
         share = metrics["support_holdout"] / metrics["rows_holdout"]
         return (
             ("PR-AUC of a random score", share)
@@ -196,12 +193,12 @@ class Binary:
             else ("ROC-AUC of a random score", 0.5)
         )
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[Given]:
+    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
         """Without a version there is no threshold either: nothing is flagged, the fallback's reason is in the spec."""
         given = []
         for score, decision in zip(scores, decisions, strict=True):
             flagged = decision is not None and score >= decision[THRESHOLD]
-            given.append(Given((score, flagged), flagged))
+            given.append(AnswerValues((score, flagged), flagged))
         return given
 
     def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
@@ -232,7 +229,7 @@ class Binary:
     def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
         return live.catch_rate(name, live_results, holdout, self.spec, level)
 
-    def one_side(self, labels: Array) -> npt.NDArray[np.bool_]:
+    def split_labels(self, labels: Array) -> npt.NDArray[np.bool_]:
         positive: npt.NDArray[np.bool_] = labels == 1
         return positive
 
@@ -278,5 +275,5 @@ class Binary:
     def kept(self, score: float, flagged: bool | None) -> float:
         return int(bool(flagged))
 
-    def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
+    def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
         return {"missed": not kept} if label == 1 else {"false_positives": bool(kept)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dojo.core.tasks.protocol import Answered, Curve
 from dojo.core.tasks.ranking.metrics import lists_of
 from dojo.core.tasks.ranking.spec import CandidateList
+from dojo.core.tasks.records import Answered, Curve
 from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
 
 

@@ -6,13 +6,12 @@ A list counts with the candidates whose labels have arrived. A finding is beyond
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import Answered, Figure, Results
 from dojo.core.tasks.ranking import metrics
 from dojo.core.tasks.ranking.spec import RankingSpec
-from dojo.stats.inference.means import clustered_mean
+from dojo.core.tasks.records import Answered, Figure, Results
+from dojo.stats.inference.means import clustered_mean, two_sided_z
 
 NDCG = "ndcg"
 
@@ -33,11 +32,6 @@ def ndcg_drop(subject: str, live: Results, holdout: Results, spec: RankingSpec, 
     if not before.value or now.value is None or min(now.rows, before.rows) < watch.minimum_lists:
         note = f"{now.rows} labelled lists and {before.rows} in the holdout, {watch.minimum_lists} are needed"
         return Measured(subject, None, watch.ndcg_drop, now.rows, note=note)
-    noise = NormalDist().inv_cdf(1 - level / 2) * math.hypot(_error(before), _error(now)) / before.value
+    noise = two_sided_z(level) * math.hypot(before.error, now.error) / before.value
     note = f"{now.value:.3f} on {now.rows} lists, {before.value:.3f} on the holdout"
     return Measured(subject, max(0.0, 1 - now.value / before.value), watch.ndcg_drop, now.rows, noise, note)
-
-
-def _error(figure: Figure) -> float:
-    """Standard error of a figure."""
-    return figure.spread / math.sqrt(max(figure.effective, 1.0))

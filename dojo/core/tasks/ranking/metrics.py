@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.tasks.protocol import Answered, Loss, Metric
 from dojo.core.tasks.ranking.spec import CandidateList
+from dojo.core.tasks.records import Answered, Loss, Metric
 from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means, relative_loss_of_mean
 from dojo.stats.scores.ranking import ndcg_by_list
-
-FOR_EVER = timedelta(days=365_000)
 
 METRICS: Mapping[str, Metric] = {
     "ndcg": Metric("NDCG of the top ranks, mean of lists", "NDCG"),
@@ -28,11 +26,8 @@ def lists_of(
     entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64], rule: CandidateList
 ) -> npt.NDArray[np.int64]:
     """The list of each row, shape (rows,)."""
-    codes = times.astype("datetime64[us]").astype(np.int64) // (rule.within // timedelta(microseconds=1))
-    for entity in rule.by:
-        _, key = np.unique(entities[entity], return_inverse=True)
-        _, codes = np.unique(np.stack([codes, key]), axis=1, return_inverse=True)
-    return codes
+    spans = times.astype("datetime64[us]").astype(np.int64) // (rule.within // timedelta(microseconds=1))
+    return _codes(spans, *(entities[entity] for entity in rule.by))
 
 
 def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -43,10 +38,15 @@ def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float6
     lists = lists_of(answered.entities, answered.times, rule)
     found = ndcg_by_list(answered.labels, answered.scores, lists, rule.top)
     _, first = np.unique(lists, return_index=True)
-    whole = CandidateList(by=rule.by, within=FOR_EVER, top=rule.top)
-    clusters = lists_of(answered.entities, answered.times, whole)[first] if rule.by else np.arange(len(found))
+    clusters = _codes(*(answered.entities[entity] for entity in rule.by))[first] if rule.by else np.arange(len(found))
     judged = np.isfinite(found)
     return found[judged], clusters[judged]
+
+
+def _codes(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """A number for each combination of values, shape (rows,)."""
+    numbered = np.stack([np.unique(column, return_inverse=True)[1] for column in columns])
+    return np.unique(numbered, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, float]:
@@ -70,14 +70,22 @@ def gain(
 ) -> RelativeGain:
     """The challenger's gain, with whole clusters of lists drawn."""
     (old, clusters), (new, _) = ndcg(champion, rule), ndcg(challenger, rule)
-    return relative_gain_of_means(old, new, (clusters,), lower_is_better=False, draws=draws, confidence=confidence, seed=seed)
+    return relative_gain_of_means(
+        old, new, (clusters,), lower_is_better=METRICS["ndcg"].lower_is_better, draws=draws, confidence=confidence, seed=seed
+    )
 
 
 def loss(fresh: Answered, rule: CandidateList, promised: float, draws: int, confidence: float, seed: int) -> Loss:
     """Loss of NDCG against the holdout's. It is relative to the best order of each list, so lists of other grades compare."""
     lists, clusters = ndcg(fresh, rule)
     found = relative_loss_of_mean(
-        lists, promised, (clusters,), lower_is_better=False, draws=draws, confidence=confidence, seed=seed
+        lists,
+        promised,
+        (clusters,),
+        lower_is_better=METRICS["ndcg"].lower_is_better,
+        draws=draws,
+        confidence=confidence,
+        seed=seed,
     )
     measured = promised * (1 - found.value)
     return Loss(promised, measured, measured, found.value, found.low, found.high)

@@ -7,23 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dojo.core.spec.durations import Duration
-from dojo.core.spec.schema import (
-    Checks,
-    Drift,
-    Fraction,
-    Gate,
-    Guards,
-    Label,
-    Levels,
-    ModelSpec,
-    Name,
-    PerformanceWatch,
-    Ratio,
-    RolloutPolicy,
-    Section,
-    Training,
-    TrainingChecks,
-)
+from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
+from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Training, TrainingChecks
+from dojo.core.spec.section import Fraction, Name, Ratio, Section, require_rising
 
 
 class CandidateList(Section):
@@ -61,8 +47,7 @@ class RankingTraining(Training):
 
     @model_validator(mode="after")
     def _rates_rise(self) -> RankingTraining:
-        if self.relevant_rate[0] >= self.relevant_rate[1]:
-            raise ValueError(f"relevant_rate must be [low, high] with low < high, got {list(self.relevant_rate)}")
+        require_rising("relevant_rate", self.relevant_rate)
         return self
 
 

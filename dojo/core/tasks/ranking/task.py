@@ -5,34 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import (
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.ranking import curves, live, metrics
+from dojo.core.tasks.ranking.spec import RankingSpec
+from dojo.core.tasks.records import (
     AnswerColumn,
-    AnswerCounts,
     Answered,
+    AnswerValues,
     Array,
     Codes,
     Curve,
     Decision,
-    Given,
     GuardRule,
     LabelTest,
     LabelValues,
     Leak,
     Loss,
     Metric,
-    Proxies,
     Quantity,
     Results,
 )
-from dojo.core.tasks.ranking import curves, live, metrics
-from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.stats.histograms.binning import correlation_ratio
 from dojo.stats.inference.bootstrap import RelativeGain
 from dojo.stats.scores.ranking import rank_in_list
@@ -63,8 +62,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """One ranking model's task."""
+class Ranking(Task):
+    """One ranking model's task. Scores of two versions are not compared: their scale differs from training to training."""
 
     spec: RankingSpec
 
@@ -72,7 +71,6 @@ class Ranking:
     support_name: ClassVar[str] = "lists"
     headline: ClassVar[str] = live.NDCG
     score_bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, sys.float_info.max)
-    proxy_windows: ClassVar[Mapping[str, tuple[Literal["hour", "day"], ...]]] = {}
     level_keys: ClassVar[Mapping[str, str]] = {live.NDCG: "ndcg_drop", "segments": "ndcg_drop"}
     essential: ClassVar[frozenset[str]] = frozenset({live.NDCG})
     columns: ClassVar[tuple[AnswerColumn, ...]] = COLUMNS
@@ -165,21 +163,21 @@ class Ranking:
         found = metrics.evaluate(champion, self.spec.label.list, self.best)
         return {"top_recall": found["top_recall"]}
 
-    def use(self, decision: Decision) -> str:
+    def intended_use(self, decision: Decision) -> str:
         rule = self.spec.label.list
         return (
             f"The score orders candidates by {self.spec.label.truth}; the first {rule.top} of a list count. Candidates that score "
             f"{decision[CUT]:.4f} or more are flagged: as many as the lists have top ranks."
         )
 
-    def unskilled(self, metrics: Mapping[str, float]) -> tuple[str, float]:
+    def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
         return "NDCG of a random order", metrics["random_ndcg"]
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[Given]:
+    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
         """Instances of one request are one list. Without a version they keep the order in which they were sent."""
         ranks = rank_in_list(np.asarray(scores, dtype=np.float64), np.zeros(len(scores), dtype=np.int64)).tolist()
         return [
-            Given((score, rank), decision is not None and score >= decision[CUT])
+            AnswerValues((score, rank), decision is not None and score >= decision[CUT])
             for score, rank, decision in zip(scores, ranks, decisions, strict=True)
         ]
 
@@ -204,25 +202,13 @@ class Ranking:
     def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
         return live.ndcg_drop(name, live_results, holdout, self.spec, level)
 
-    def one_side(self, labels: Array) -> npt.NDArray[np.bool_]:
+    def split_labels(self, labels: Array) -> npt.NDArray[np.bool_]:
         relevant: npt.NDArray[np.bool_] = labels > 0
         return relevant
-
-    def calibration(self, holdout: Answered) -> tuple[float, ...]:
-        return ()
-
-    def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
-        return {}
-
-    def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
-        raise KeyError(check)
 
     @property
     def flag_ratio(self) -> float | None:
         return self.spec.rollout.checks.flagged_ratio
-
-    def score_edges(self, baseline: Mapping[str, float]) -> tuple[tuple[float, ...], float] | None:
-        return None  # the scale of a score differs from version to version
 
     def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
         recall = baseline.get("top_recall")
@@ -238,5 +224,5 @@ class Ranking:
     def kept(self, score: float, flagged: bool | None) -> float:
         return int(bool(flagged))
 
-    def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
+    def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
         return {"missed_top": not kept} if label == self.best else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dojo.core.tasks.protocol import Answered, Curve
+from dojo.core.tasks.records import Answered, Curve
 
 BINS = 10
 SHARES = np.linspace(0, 0.99, 100)  # the last percent of errors would squeeze all others to the left

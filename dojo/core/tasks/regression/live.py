@@ -6,14 +6,13 @@ A finding is beyond its threshold and beyond chance: of the sample, of the holdo
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import Answered, Figure, Results
+from dojo.core.tasks.records import Answered, Figure, Results
 from dojo.core.tasks.regression.spec import RegressionSpec
-from dojo.stats.inference.means import clustered_mean
+from dojo.stats.inference.means import clustered_mean, two_sided_z
 
 MAE, BIAS = "mae", "bias"
 
@@ -34,7 +33,7 @@ def performance(live: Results, holdout: Results, spec: RegressionSpec) -> dict[s
     scale, before, now = holdout.figures[MAE].value, holdout.figures[BIAS], live.figures[BIAS]
     if found[MAE].value is None or scale is None or before.value is None or now.value is None:
         return found | {BIAS: Measured(BIAS, None, watch.bias, now.rows, note=found[MAE].note)}
-    noise = _z(level) * math.hypot(_error(before), _error(now)) / scale
+    noise = two_sided_z(level) * math.hypot(before.error, now.error) / scale
     note = f"mean error {now.value:+.4g} {spec.label.unit}, {before.value:+.4g} on the holdout"
     return found | {BIAS: Measured(BIAS, abs(now.value - before.value) / scale, watch.bias, now.rows, noise, note)}
 
@@ -48,7 +47,7 @@ def error_ratio(subject: str, live: Results, holdout: Results, spec: RegressionS
         return Measured(subject, None, watch.mae_ratio, now.rows, note=note)
     ratio = now.value / before.value
     # Delta method for a ratio of two independent means.
-    noise = 1 + _z(level) * math.hypot(_error(before) / before.value, _error(now) / before.value)
+    noise = 1 + two_sided_z(level) * math.hypot(before.error / before.value, now.error / before.value)
     note = f"{now.value:.4g} {spec.label.unit} on {now.rows:,} answers ({now.effective:,.0f} independent), {before.value:.4g} on the holdout"
     return Measured(subject, ratio, watch.mae_ratio, now.rows, noise, note)
 
@@ -58,13 +57,3 @@ def _figure(values: np.ndarray[tuple[int], np.dtype[np.float64]], answered: Answ
         return Figure(None, 0, 0.0)
     effective = min(clustered_mean(values, keys).effective for keys in (np.arange(len(values)), *answered.entities.values()))
     return Figure(float(values.mean()), len(values), effective, float(values.std()))
-
-
-def _error(figure: Figure) -> float:
-    """Standard error of a figure."""
-    return figure.spread / math.sqrt(max(figure.effective, 1.0))
-
-
-def _z(level: float) -> float:
-    """Standard deviations that a quiet figure exceeds with this probability, both ways."""
-    return NormalDist().inv_cdf(1 - level / 2)

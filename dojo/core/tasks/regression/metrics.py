@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from dojo.core.tasks.protocol import Answered, Loss, Metric
+from dojo.core.tasks.records import Answered, Loss, Metric
 from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means, relative_loss_of_mean
 
 PrimaryMetric = Literal["mae", "rmse"]
@@ -52,16 +52,16 @@ def gain(
     """The challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
     return relative_gain_of_means(
-        losses(metric, champion), losses(metric, challenger), clusters, lower_is_better=True,
+        losses(metric, champion), losses(metric, challenger), clusters, lower_is_better=METRICS[metric].lower_is_better,
         root=metric == "rmse", draws=draws, confidence=confidence, seed=seed,
     )  # fmt: skip
 
 
 def loss(metric: PrimaryMetric, fresh: Answered, promised: float, draws: int, confidence: float, seed: int) -> Loss:
-    """Loss against the holdout. Errors are compared as they are: larger ones cost more, whatever made them larger."""
+    """Loss against the holdout. Errors are compared as they are: a larger error costs more for any reason."""
     clusters = tuple(fresh.entities.values())
     found = relative_loss_of_mean(
-        losses(metric, fresh), promised, clusters, lower_is_better=True,
+        losses(metric, fresh), promised, clusters, lower_is_better=METRICS[metric].lower_is_better,
         root=metric == "rmse", draws=draws, confidence=confidence, seed=seed,
     )  # fmt: skip
     measured = promised * (1 + found.value)

@@ -6,22 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dojo.core.spec.schema import (
-    Checks,
-    Drift,
-    Fraction,
-    Gate,
-    Guards,
-    Label,
-    Levels,
-    ModelSpec,
-    PerformanceWatch,
-    Ratio,
-    RolloutPolicy,
-    Text,
-    Training,
-    TrainingChecks,
-)
+from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
+from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Training, TrainingChecks
+from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
 
 Value = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -34,8 +21,7 @@ class RegressionLabel(Label):
 
     @model_validator(mode="after")
     def _range_rises(self) -> RegressionLabel:
-        if self.range[0] >= self.range[1]:
-            raise ValueError(f"range must be [low, high] with low < high, got {list(self.range)}")
+        require_rising("range", self.range)
         return self
 
 
@@ -54,8 +40,7 @@ class RegressionTraining(Training):
 
     @model_validator(mode="after")
     def _means_rise(self) -> RegressionTraining:
-        if self.label_mean[0] >= self.label_mean[1]:
-            raise ValueError(f"label_mean must be [low, high] with low < high, got {list(self.label_mean)}")
+        require_rising("label_mean", self.label_mean)
         return self
 
 

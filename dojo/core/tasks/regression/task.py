@@ -5,29 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import (
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import (
     AnswerColumn,
-    AnswerCounts,
     Answered,
+    AnswerValues,
     Array,
-    Codes,
     Curve,
     Decision,
-    Given,
     GuardRule,
     LabelTest,
     LabelValues,
     Leak,
     Loss,
     Metric,
-    Proxies,
     Quantity,
     Results,
 )
@@ -48,7 +46,7 @@ TENTHS = tuple(f"value_p{10 * tenth}" for tenth in range(1, BINS))
 
 
 @dataclass(frozen=True, slots=True)
-class Regression:
+class Regression(Task):
     """One regression model's task."""
 
     spec: RegressionSpec
@@ -57,7 +55,6 @@ class Regression:
     support_name: ClassVar[str] = "labels"
     headline: ClassVar[str] = live.MAE
     score_bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, sys.float_info.max)
-    proxy_windows: ClassVar[Mapping[str, tuple[Literal["hour", "day"], ...]]] = {}
     level_keys: ClassVar[Mapping[str, str]] = {live.MAE: "mae_ratio", live.BIAS: "bias", "segments": "mae_ratio"}
     essential: ClassVar[frozenset[str]] = frozenset({live.MAE})
 
@@ -95,15 +92,6 @@ class Regression:
     def objective(self) -> Mapping[str, Any]:
         absolute = self.spec.training.loss == "absolute"
         return {"objective": "regression_l1", "metric": "l1"} if absolute else {"objective": "regression", "metric": "l2"}
-
-    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
-        return None
-
-    def decide(self, validation: Answered) -> dict[str, float]:
-        return {}
-
-    def flagged(self, scores: Array, decision: Decision) -> npt.NDArray[np.bool_] | None:
-        return None
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
         return metrics.evaluate(holdout)
@@ -144,11 +132,11 @@ class Regression:
         tenths = np.quantile(champion.scores, np.arange(1, BINS) / BINS).tolist()
         return {LARGE_ERROR: large, **dict(zip(TENTHS, tenths, strict=True))}
 
-    def use(self, decision: Decision) -> str:
+    def intended_use(self, decision: Decision) -> str:
         label = self.spec.label
         return f"The value is the predicted {label.truth} of one of the {label.event}, in {label.unit}. It is no promise."
 
-    def unskilled(self, metrics: Mapping[str, float]) -> tuple[str, float]:
+    def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
         return "MAE of always answering the holdout's median", metrics["mae_of_median"]
 
     @property
@@ -157,8 +145,8 @@ class Regression:
         kind = Annotated[float, msgspec.Meta(description=f"Predicted {label.truth}. Unit: {label.unit}.")]
         return (AnswerColumn("value", kind, "FP64", 27.4),)
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[Given]:
-        return [Given((score,), None) for score in scores]
+    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
+        return [AnswerValues((score,), None) for score in scores]
 
     def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
         known = np.isfinite(requests.labels)
@@ -179,22 +167,9 @@ class Regression:
     def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
         return live.error_ratio(name, live_results, holdout, self.spec, level)
 
-    def one_side(self, labels: Array) -> npt.NDArray[np.bool_]:
+    def split_labels(self, labels: Array) -> npt.NDArray[np.bool_]:
         above: npt.NDArray[np.bool_] = labels > (np.median(labels) if len(labels) else 0.0)
         return above
-
-    def calibration(self, holdout: Answered) -> tuple[float, ...]:
-        return ()
-
-    def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
-        return {}
-
-    def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
-        raise KeyError(check)
-
-    @property
-    def flag_ratio(self) -> float | None:
-        return None
 
     def score_edges(self, baseline: Mapping[str, float]) -> tuple[tuple[float, ...], float] | None:
         edges = sorted({baseline[name] for name in TENTHS if name in baseline})
@@ -214,6 +189,6 @@ class Regression:
     def kept(self, score: float, flagged: bool | None) -> float:
         return score
 
-    def happened(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
+    def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
         large = baseline.get(LARGE_ERROR)
         return {} if large is None else {"large_errors": abs(kept - label) > large}

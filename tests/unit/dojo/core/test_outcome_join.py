@@ -135,7 +135,7 @@ def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
     task, counts = task_of(load_spec(Path("models/fraud_detection.yaml"))), LabelJoin()
     test = "missed" if positive else "false_positives"
     for pairs in (1, 2):
-        for name, happened in task.happened(task.kept(0.5, flagged), float(positive), {}).items():
+        for name, happened in task.trials(task.kept(0.5, flagged), float(positive), {}).items():
             counts.count(name, happened)
         assert counts.trials == {test: pairs}
         assert counts.happened == {test: pairs * (flagged is not positive)}

@@ -195,5 +195,7 @@ def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path
 def test_whether_the_delay_depends_on_the_label_is_tested(medians: tuple[float, float], dependent: bool) -> None:
     delays = pl.Series([timedelta(days=median * (n % 10) / 5) for median in medians for n in range(200)])
     labels = np.array([1.0] * 200 + [0.0] * 200)
-    assert delay_depends_on_label(delays, TASK.one_side(labels), timedelta(days=2)) is dependent
-    assert not delay_depends_on_label(delays, TASK.one_side(np.zeros(400)), timedelta(days=2)), "one class alone shows nothing"
+    assert delay_depends_on_label(delays, TASK.split_labels(labels), timedelta(days=2)) is dependent
+    assert not delay_depends_on_label(delays, TASK.split_labels(np.zeros(400)), timedelta(days=2)), (
+        "one class alone shows nothing"
+    )

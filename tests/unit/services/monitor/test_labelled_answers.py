@@ -12,7 +12,7 @@ from dojo.core.events.columns import frame_of
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.tasks.binary.live import CATCH_RATE
-from dojo.core.tasks.protocol import Results
+from dojo.core.tasks.records import Results
 from services.monitor.checks.performance_checks import early_labels_are_biased, labelled_checks, read
 from tests.support.monitor_events import START, Shop, profile, spec
 

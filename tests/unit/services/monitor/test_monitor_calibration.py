@@ -12,7 +12,7 @@ import pytest
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.tasks.binary.estimate import expected_pr_auc
 from dojo.core.tasks.binary.live import CATCH_RATE
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.score_bins import score_histogram
 from dojo.core.tasks.specs import load_spec, task_of
 from dojo.stats.scores.classification import pr_auc

@@ -12,10 +12,10 @@ from scipy.stats import entropy
 
 from dojo.core.judging.drift import Finding, confirm, pace, worst
 from dojo.core.registry.reference_profile import SLOTS, slot_numbers
-from dojo.core.spec.schema import Confirmations, Levels
+from dojo.core.spec.monitoring import Confirmations, Levels
 from dojo.core.state.verdict_marks import Mark
 from dojo.core.tasks.measured import Measured, level_of
-from dojo.core.tasks.protocol import HoldoutVariation
+from dojo.core.tasks.records import HoldoutVariation
 from dojo.core.tasks.specs import task_of
 from services.monitor.checks.freshness_checks import feature_freshness, label_delay, model_freshness
 from services.monitor.checks.input_checks import (

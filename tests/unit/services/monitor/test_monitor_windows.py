@@ -14,7 +14,7 @@ from dojo.core.events.log import Delivery
 from dojo.core.events.types import Outcome, Prediction, encode
 from dojo.core.registry.reference_profile import FORMAT, ReferenceProfile, UnusableProfileError
 from dojo.core.tasks.binary.estimate import expected_pr_auc
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.score_bins import score_histogram
 from dojo.core.tasks.specs import task_of
 from dojo.stats.scores.classification import pr_auc

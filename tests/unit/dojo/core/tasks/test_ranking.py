@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.spec.read import SpecError
-from dojo.core.tasks.protocol import Answered
 from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.ranking.task import Ranking
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import load_spec
 from dojo.stats.scores.ranking import ndcg_by_list
 from tests.support.answers import ROWS_AN_HOUR, SPECS, task_world
@@ -251,9 +251,9 @@ def test_noise_covers_a_quiet_drop_as_often_as_promised() -> None:
 
 def test_only_the_highest_grade_is_a_trial_of_the_missed_top() -> None:
     for label in (0.0, 1.0, 2.0):
-        assert TASK.happened(TASK.kept(0.3, False), label, {}) == {}
-    assert TASK.happened(TASK.kept(0.3, False), 3.0, {}) == {"missed_top": True}
-    assert TASK.happened(TASK.kept(0.3, True), 3.0, {}) == {"missed_top": False}
+        assert TASK.trials(TASK.kept(0.3, False), label, {}) == {}
+    assert TASK.trials(TASK.kept(0.3, False), 3.0, {}) == {"missed_top": True}
+    assert TASK.trials(TASK.kept(0.3, True), 3.0, {}) == {"missed_top": False}
 
 
 def test_the_limit_of_missed_candidates_is_a_drop_below_the_champions_recall() -> None:
@@ -307,7 +307,7 @@ def test_lists_of_one_entity_are_one_cluster() -> None:
 
 
 def test_early_labels_are_compared_by_relevance() -> None:
-    assert TASK.one_side(np.array([0.0, 1.0, 3.0])).tolist() == [False, True, True]
+    assert TASK.split_labels(np.array([0.0, 1.0, 3.0])).tolist() == [False, True, True]
 
 
 # ---- pictures

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from dojo.core.tasks.measured import Measured
-from dojo.core.tasks.protocol import Answered
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.core.tasks.regression.task import Regression
 from tests.support.answers import task_world
@@ -209,8 +209,8 @@ def test_a_champion_that_repeats_values_has_fewer_bins() -> None:
 def test_an_error_beyond_the_champions_large_one_is_large() -> None:
     baseline = {"large_error": 16.0}
     for error, large in ((16.0, False), (16.5, True), (-16.5, True), (0.0, False)):
-        assert TASK.happened(TASK.kept(100.0 + error, None), 100.0, baseline) == {"large_errors": large}
-    assert TASK.happened(100.0, 0.0, {}) == {}, "without a champion no error is large or small"
+        assert TASK.trials(TASK.kept(100.0 + error, None), 100.0, baseline) == {"large_errors": large}
+    assert TASK.trials(100.0, 0.0, {}) == {}, "without a champion no error is large or small"
 
 
 def test_one_and_a_half_times_a_tenth_of_errors_may_be_large() -> None:
@@ -254,4 +254,4 @@ def test_an_answer_is_the_value_in_the_labels_unit() -> None:
 
 
 def test_early_labels_are_compared_above_and_below_the_median() -> None:
-    assert TASK.one_side(np.array([1.0, 5.0, 3.0, 900.0])).tolist() == [False, True, False, True]
+    assert TASK.split_labels(np.array([1.0, 5.0, 3.0, 900.0])).tolist() == [False, True, False, True]

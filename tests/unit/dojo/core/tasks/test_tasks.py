@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from dojo.core.spec.schema import Levels
+from dojo.core.spec.monitoring import Levels
 from dojo.core.tasks.measured import ORDER, Measured
-from dojo.core.tasks.protocol import AnswerCounts, Answered, HoldoutVariation, LabelTest, Proxies, Task
+from dojo.core.tasks.protocol import Task
+from dojo.core.tasks.records import AnswerCounts, Answered, HoldoutVariation, LabelTest, Proxies
 from dojo.core.tasks.score_bins import SCORE_EDGES, score_histogram
 from dojo.core.tasks.specs import TASKS, task_of, task_type
 from tests.support.answers import TaskWorld, task_world
@@ -121,7 +122,7 @@ def test_metrics_say_which_direction_is_better(world: TaskWorld) -> None:
 
 def test_a_good_version_is_better_than_one_without_skill(world: TaskWorld) -> None:
     found = promised(world, world.answered())
-    name, value = world.task.unskilled(found)
+    name, value = world.task.no_skill(found)
     primary = world.spec.gate.primary_metric
     assert name
     assert (found[primary] < value) == world.task.metrics[primary].lower_is_better
@@ -242,7 +243,7 @@ def test_scores_lie_within_the_tasks_bounds(world: TaskWorld) -> None:
 
 
 def test_a_decision_says_what_its_use_is(world: TaskWorld) -> None:
-    use = world.task.use(world.decision)
+    use = world.task.intended_use(world.decision)
     assert all(f"{value:.4f}" in use for value in world.decision.values())
     assert (world.spec.label.unit if world.spec.task == "regression" else "flagged") in use
 
@@ -359,10 +360,10 @@ def test_clusters_make_figures_less_sure_where_rows_stand_alone(world: TaskWorld
 
 
 def test_labels_have_two_sides_whose_delays_can_be_compared(world: TaskWorld) -> None:
-    side = world.task.one_side(world.answered().labels)
+    side = world.task.split_labels(world.answered().labels)
     assert 0 < side.mean() < 1
     assert side.dtype == bool
-    assert world.task.one_side(np.empty(0)).shape == (0,)
+    assert world.task.split_labels(np.empty(0)).shape == (0,)
 
 
 def test_figures_without_labels_are_those_that_the_task_names(world: TaskWorld) -> None:
@@ -389,7 +390,7 @@ def happened(task: Task, rows: Answered, baseline: Mapping[str, float]) -> dict[
     trials, bad = Counter[str](), Counter[str]()
     for row, (score, label) in enumerate(zip(rows.scores, rows.labels, strict=True)):
         flagged = None if rows.flagged is None else bool(rows.flagged[row])
-        found = task.happened(task.kept(float(score), flagged), float(label), baseline)
+        found = task.trials(task.kept(float(score), flagged), float(label), baseline)
         trials.update(list(found))
         bad.update(name for name, is_bad in found.items() if is_bad)
     return {name: (count, bad[name] / count) for name, count in trials.items()}
