@@ -66,7 +66,9 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
         if opened.info.status == FINISHED:
             return str(opened.info.run_id)
         with _failed_on_error(registry, opened.info.run_id) as run_id:
-            _log_figures(registry, run, run_id, fit, evaluation, msgspec.structs.replace(record, bundle_sha256=bundle_sha256))
+            primary = run.spec.gate.primary_metric
+            tags = msgspec.structs.replace(record, bundle_sha256=bundle_sha256, primary_metric=primary)
+            _log_figures(registry, run, run_id, fit, evaluation, tags)
             client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
             client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
             client.log_artifact(run_id, str(run.workspace / CARD_FILE))

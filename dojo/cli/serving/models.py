@@ -27,7 +27,6 @@ def list_(as_json: JsonFlag = False) -> None:
     """
     with CommandContext() as here:
         versions = [version for model in here.registry.models() for version in here.registry.versions(model)]
-        primary = {model: _primary_metric(here, model) for model in {version.model for version in versions}}
     if as_json:
         print_json([_summary(version) for version in versions])
         return
@@ -38,7 +37,7 @@ def list_(as_json: JsonFlag = False) -> None:
     for heading in ("model", "version", "roles", "gate", "approved by", "metric", "trained as of (world)"):
         table.add_column(heading)
     for version in versions:
-        tags, metric = version.tags, primary[version.model]
+        tags, metric = version.tags, version.tags.primary_metric or ""
         table.add_row(
             version.model,
             version.version,
@@ -49,17 +48,6 @@ def list_(as_json: JsonFlag = False) -> None:
             f"{tags.as_of:%Y-%m-%dT%H:%M}" if tags.as_of else "-",
         )
     out.print(table)
-
-
-def _primary_metric(here: CommandContext, model: str) -> str:
-    """The metric that compares a model's versions. Empty where the spec is gone or wrong."""
-    from dojo.core.spec.read import SpecError
-    from dojo.core.tasks.specs import load_spec
-
-    try:
-        return load_spec(here.settings.models_dir / f"{model}.yaml").gate.primary_metric
-    except SpecError:
-        return ""
 
 
 @app.command()

@@ -44,6 +44,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         rolled_back: Why the version was taken back.
         rollout: Id of the rollout that the version was given. A version is given one.
         drift_report: Address of the newest drift report, a page in the run's artifacts.
+        primary_metric: The name among `metrics` that the gate compares versions by.
         metrics: Of the holdout, by name.
         anchors: Sequence -> hash of each audit entry that made the version champion (dojo/core/state/audit.py).
         raw: Everything as it is stored.
@@ -65,6 +66,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     rolled_back: str | None = None
     rollout: str | None = None
     drift_report: str | None = None
+    primary_metric: str | None = None
     metrics: dict[str, float] = {}
     anchors: dict[int, str] = {}
     raw: Mapping[str, str] = {}

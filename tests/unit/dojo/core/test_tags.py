@@ -29,6 +29,7 @@ EVERYTHING = VersionTags(
     rolled_back="it was slow",
     rollout="rollout-1",
     drift_report="http://x/#/y",
+    primary_metric="pr_auc",
     metrics={"pr_auc": 0.8125},
     anchors={12: "abc"},
 )
