@@ -262,12 +262,18 @@ class Binary(Task):
     def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
         """Without the gate's figures nothing is known to compare catches with: the watch then waits."""
         checks, recall = self.spec.rollout.checks, baseline.get("recall_at_threshold")
+        if recall is None:
+            note = "the gate left no recall_at_threshold to compare with"
+        elif recall <= checks.catch_rate_drop:
+            note = f"finds nothing: the champion caught {recall:.3f}, and catch_rate_drop allows {checks.catch_rate_drop} less"
+        else:
+            note = ""
         allowed = checks.false_positive_ratio * self.spec.serving.threshold_false_positive_rate
         return (
             LabelTest(
                 "missed", "share of labelled positives missed",
                 None if recall is None else 1 - (recall - checks.catch_rate_drop), self.spec.rollout.minimum_positives,
-                "" if recall is not None else "the gate left no recall_at_threshold to compare with",
+                note,
             ),
             LabelTest("false_positives", "share of labelled negatives flagged", allowed, self.spec.rollout.minimum_requests),
         )  # fmt: skip

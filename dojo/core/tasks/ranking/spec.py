@@ -70,7 +70,8 @@ class RankingChecks(Checks):
     Attributes:
         flagged_ratio: Flagged candidates, times the champion's, up or down. Found in the shadow stage: a canary counts each entity once,
             and almost every entity is flagged sooner or later.
-        top_recall_drop: Absolute, below the share of best candidates that the champion flagged of the gate's holdout.
+        top_recall_drop: Relative, below the share of best candidates that the champion flagged of the gate's holdout. Not absolute: lists
+            of hundreds have ten top ranks, so that share can be a few hundredths.
     """
 
     flagged_ratio: Ratio

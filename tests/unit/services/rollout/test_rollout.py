@@ -166,6 +166,9 @@ def test_labels_are_held_against_what_the_gate_measured_and_without_it_only_fals
     assert without["missed"].limit is None
     assert "no recall_at_threshold" in without["missed"].note
     assert (given["missed"].limit, given["missed"].note) == (pytest.approx(0.55), "")
+    few = label_tests({"recall_at_threshold": 0.12}, SPEC)["missed"]
+    assert few.limit == pytest.approx(0.999)
+    assert few.note == "finds nothing: the champion caught 0.120, and catch_rate_drop allows 0.15 less"
     assert without["false_positives"].limit == given["false_positives"].limit == pytest.approx(0.02)
 
 

@@ -143,6 +143,14 @@ def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_ba
     assert found.decision == ("roll_back" if taken_back else "advance")
 
 
+@pytest.mark.parametrize(("recall", "taken_back"), [(0.09, []), (0.02, ["missed_top"])])
+def test_a_champion_that_flags_few_of_the_best_can_still_be_undercut(recall: float, taken_back: list[str]) -> None:
+    """On real payments the ten top ranks held 8.9 % of the best candidates: a drop by 15 percentage points could not have been seen."""
+    answers = Answers(even, recall)
+    found = played(ORDER, Stage.WATCH, {"top_recall": 0.089}, answers, answers, lambda random, event: 3.0)
+    assert failed(found) == taken_back
+
+
 def test_candidates_that_are_not_the_best_are_no_trial() -> None:
     found = played(ORDER, Stage.WATCH, ORDER_BASELINE, Answers(even, 0.0), Answers(even, 0.0), lambda random, event: 2.0)
     (look,) = (look for look in found.looks if look.check == "missed_top")
