@@ -37,6 +37,7 @@ def serve_requests(settings: Settings) -> int:
         log_config=None,
         log_level="warning",  # its start and end are told by the app, as JSON
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the caller was
         timeout_keep_alive=75,  # longer than load balancers' usual 60 s: the client side closes first, never mid-request
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -112,8 +112,8 @@ class Predictor:
         if scoring.failed:
             degraded += (ARM_FAILED,)
         ages = plan.ages(scoring.stored.rows, world_now.timestamp())
-        for view, age in ages.items():
-            if age is not None and age > plan.freshness_sla.get(view, age):
+        for view, allowed in plan.freshness_sla.items():
+            if (ages[view] or 0.0) > allowed:
                 self._metrics.stale.labels(view).inc()
         score, generation = scoring.score, route.route.generation
         answer = self._answers.answer(score, given, arm.version, scoring.chosen.name, degraded)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
+
+import msgspec
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError
 from feature_repo import catalog
@@ -54,6 +55,7 @@ class FeaturePlan:
             EntityRow(tuple(bundle.stored_defaults.get(name, 0.0) for name in fields.features), (None,) * len(fields.views))
             for fields in self.entities
         )
+        self._views = tuple(view for fields in self.entities for view in fields.views)
         self._moments = tuple(tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities)
         self._uses_request_time = bool(computed)
         self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
@@ -62,7 +64,7 @@ class FeaturePlan:
         """The model's inputs in order. rows: one per entity of the plan; inputs: the request's, and its time."""
         values: dict[str, float] = {**inputs}
         for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
-            values.update(zip(fields.features, [value or 0.0 for value in row.values], strict=True))
+            values.update(zip(fields.features, row.values, strict=True))
             if row is default:
                 for name in moments:  # the bundle has an age
                     values[name] = inputs[self.request.time_input] - values[name]
@@ -72,15 +74,11 @@ class FeaturePlan:
 
     def ages(self, rows: Sequence[EntityRow], now: float) -> dict[str, float | None]:
         """View -> age of its values, world seconds. now: unix seconds, world time."""
-        return {
-            view: None if stamp is None else max(0.0, now - stamp)
-            for fields, row in zip(self.entities, rows, strict=True)
-            for view, stamp in zip(fields.views, row.timestamps, strict=True)
-        }
+        stamps = [stamp for row in rows for stamp in row.timestamps]
+        return dict(zip(self._views, [None if stamp is None else max(0.0, now - stamp) for stamp in stamps], strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFeatures:
+class StoredFeatures(msgspec.Struct, frozen=True, gc=False):
     """The stored part for one instance: a row per entity of the plan, and what was wrong with it."""
 
     rows: tuple[EntityRow, ...]

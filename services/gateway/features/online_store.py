@@ -29,11 +29,11 @@ class EntityRow(msgspec.Struct, frozen=True, gc=False):
     which each would cost a microsecond of everybody's time, does not track them (gc=False; they hold only numbers).
 
     Attributes:
-        values: None where the store has none.
+        values: 0 where the store has none, as in training.
         timestamps: per view, when its values became true (unix seconds, world time); None: no row.
     """
 
-    values: tuple[float | None, ...]
+    values: tuple[float, ...]
     timestamps: tuple[float | None, ...]
 
     @property
@@ -65,17 +65,17 @@ class EntityFields:
         timestamps: list[float | None] = []
         for layout, packed in zip(self._layouts, reply, strict=True):
             view = None if packed is None else layout.unpack(packed)
-            stored += view.values if view else [None] * len(layout.features)
+            stored += view.values if view else layout.nothing
             timestamps.append(view.event_time / 1e6 if view else None)
-        values = tuple([stored[at] for at in self._picked])
-        if not math.isfinite(sum(filter(None, values))):
+        values = tuple([stored[at] or 0.0 for at in self._picked])
+        if not math.isfinite(sum(values)):
             raise MalformedValueError(f"a value of a {self.entity} is not finite")
         return EntityRow(values, tuple(timestamps))
 
     @cached_property
     def unknown(self) -> EntityRow:
         """The row of an entity that the store has never heard of."""
-        return EntityRow((None,) * len(self.features), (None,) * len(self.views))
+        return EntityRow((0.0,) * len(self.features), (None,) * len(self.views))
 
 
 class OnlineStore(Protocol):

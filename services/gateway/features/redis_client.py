@@ -11,6 +11,7 @@ dropped, and the connection stays in step.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from collections.abc import Sequence
@@ -36,15 +37,16 @@ def command(*arguments: bytes) -> bytes:
 
 
 class _Call:
-    """One caller waiting for `expected` replies."""
+    """One caller waiting for `expected` replies, at most `timeout` seconds from `now` on, a time of the event loop's clock."""
 
-    __slots__ = ("expected", "future", "replies", "timer")
+    __slots__ = ("deadline", "expected", "future", "replies", "timeout")
 
-    def __init__(self, future: asyncio.Future[list[Any]], expected: int) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], expected: int, now: float = 0.0, timeout: float = math.inf) -> None:
         self.future = future
         self.expected = expected
+        self.timeout = timeout
+        self.deadline = now + timeout
         self.replies: list[Any] = []
-        self.timer: asyncio.TimerHandle | None = None
 
     def fail(self, reason: str) -> None:
         if not self.future.done():
@@ -52,7 +54,10 @@ class _Call:
 
 
 class _Connection(asyncio.Protocol):
-    """One TCP connection; lives until it is lost."""
+    """One TCP connection; lives until it is lost.
+
+    One alarm rings at the earliest deadline of all calls: a timer for each would cost more than its reply's parsing.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -60,6 +65,8 @@ class _Connection(asyncio.Protocol):
         self._pending: deque[_Call] = deque()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self.lost: asyncio.Future[None] = loop.create_future()
         self.heard_at = loop.time()
 
@@ -73,6 +80,21 @@ class _Connection(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._outgoing.append(payload)
         self._pending.append(call)
+        if call.deadline < self._alarm_at:
+            self._ring_at(call.deadline)
+
+    def _ring_at(self, deadline: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if deadline == math.inf else self._loop.call_at(deadline, self._rung)
+        self._alarm_at = deadline
+
+    def _rung(self) -> None:
+        now, waiting = self._loop.time(), [call for call in self._pending if not call.future.done()]
+        for call in waiting:
+            if call.deadline <= now:
+                call.fail(f"no answer within {call.timeout * 1000:.0f} ms")
+        self._ring_at(min((call.deadline for call in waiting if call.deadline > now), default=math.inf))
 
     def _flush(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -88,17 +110,14 @@ class _Connection(asyncio.Protocol):
                 call.replies.append(reply)
                 if len(call.replies) == call.expected:
                     self._pending.popleft()
-                    if call.timer is not None:
-                        call.timer.cancel()
                     if not call.future.done():
                         call.future.set_result(call.replies)
         except (hiredis.ProtocolError, IndexError):  # not Redis' protocol, or a reply that nobody asked for
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._ring_at(math.inf)
         for call in self._pending:
-            if call.timer is not None:
-                call.timer.cancel()
             call.fail(f"connection lost: {exc or 'closed by Redis'}")
         self._pending.clear()
         if not self.lost.done():
@@ -143,11 +162,10 @@ class RedisClient:
             RedisUnavailableError.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(loop.create_future(), replies)
+        call = _Call(loop.create_future(), replies, loop.time(), timeout)
         if self._connection is None or self._connection.lost.done():
             call.fail("not connected")
         else:
-            call.timer = loop.call_later(timeout, call.fail, f"no answer within {timeout * 1000:.0f} ms")
             self._connection.send(payload, call)
         return call.future
 

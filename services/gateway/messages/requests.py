@@ -152,7 +152,7 @@ def parse_leniently(body: bytes, reason: str) -> Any:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413)."""
-    declared = request.headers.get("content-length", "")
+    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
     if declared.isdigit() and int(declared) > limit:
         raise body_too_large(limit)
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from itertools import islice
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -91,16 +93,41 @@ class _Described:
 
 
 class ServedModel(_Described):
-    """A trusted version: scored in this process, in microseconds. Nothing bounds them: a version that may hang is not trusted yet."""
+    """A trusted version: scored in this process, in microseconds. Nothing bounds them: a version that may hang is not trusted yet.
+
+    Rows of all requests that ask in one turn of the event loop are scored in one run. The trees of a model that has just been called
+    are in the processor's cache: a second row costs a fifth of the first.
+    """
 
     state = "ok"
 
     def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, scorer: OnnxScorer) -> None:
         super().__init__(spec, version, sha256, bundle)
         self._scorer = scorer
+        self._asked: list[tuple[Rows, asyncio.Future[list[Scored]]]] = []
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
-        return self.score_now(rows)
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._score_asked)
+        scored: asyncio.Future[list[Scored]] = loop.create_future()
+        self._asked.append((rows, scored))
+        return await scored
+
+    def _score_asked(self) -> None:
+        asked, self._asked = self._asked, []
+        waiting = [(len(rows), future) for rows, future in asked]
+        try:
+            scored = iter(self.score_now(np.concatenate([rows for rows, _ in asked])))
+        except Exception as error:  # a defect: each caller's request fails with it, none waits for ever
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for count, future in waiting:
+            results = list(islice(scored, count))
+            if not future.done():  # its caller may have gone
+                future.set_result(results)
 
     def score_now(self, rows: Rows) -> list[Scored]:
         """All rows in one run; one by one when that fails, so that one bad row does not cost the others their answer."""

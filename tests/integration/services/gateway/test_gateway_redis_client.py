@@ -40,6 +40,27 @@ def test_a_reply_after_its_deadline_is_dropped_and_the_connection_stays_in_step(
     with_client(redis_server.url, use)
 
 
+def test_each_call_has_its_own_deadline_in_whatever_order_they_come(redis_server: RedisServer) -> None:
+    async def use(client: RedisClient) -> None:
+        started = time.monotonic()
+        blocked = client.call(command(b"DEBUG", b"SLEEP", b"0.4"), 1, 5.0)
+        waiting = {timeout: client.call(command(b"PING"), 1, timeout) for timeout in (0.2, 0.05, 5.0, 0.1)}
+        failed = []
+        for timeout in (0.05, 0.1, 0.2):
+            with pytest.raises(RedisUnavailableError, match=f"within {timeout * 1000:.0f} ms"):
+                await waiting[timeout]
+            failed.append(time.monotonic() - started)
+        assert all(at >= timeout - 0.01 for at, timeout in zip(failed, (0.05, 0.1, 0.2), strict=True))
+        assert not waiting[5.0].done()
+        assert (await blocked, await waiting[5.0]) == ([b"OK"], [b"PONG"])
+        # The alarm has rung for the last time with nobody late: a later call sets it again.
+        client.call(command(b"DEBUG", b"SLEEP", b"0.2"), 1, 5.0)
+        with pytest.raises(RedisUnavailableError, match="within 20 ms"):
+            await client.call(command(b"PING"), 1, 0.02)
+
+    with_client(redis_server.url, use)
+
+
 def test_a_refused_command_is_one_reply_of_its_call(redis_server: RedisServer) -> None:
     async def use(client: RedisClient) -> None:
         payload = command(b"SET", b"k", b"v") + command(b"INCR", b"k") + command(b"GET", b"k")

@@ -61,14 +61,14 @@ def test_the_fallback_chain_is_store_then_last_known_then_defaults() -> None:
     customer, merchant = wanted.entities
     store.rows = {("customer", "c"): row(customer, 7.0), ("merchant", "m"): row(merchant, 8.0)}
 
-    def fetch(customer_id: str, merchant_id: str = "m") -> tuple[tuple[str, ...], list[float | None]]:
+    def fetch(customer_id: str, merchant_id: str = "m") -> tuple[tuple[str, ...], list[float]]:
         (stored,) = asyncio.run(source.fetch(wanted, [{"customer": customer_id, "merchant": merchant_id}], 0.03))
         return stored.degraded, [r.values[2] for r in stored.rows]
 
     assert fetch("c") == ((), [7.0, 8.0])
-    assert fetch("stranger") == (("cold_start",), [None, 8.0])
+    assert fetch("stranger") == (("cold_start",), [0.0, 8.0])
     store.reachable = False
-    assert fetch("stranger") == (("features_last_known",), [None, 8.0])
+    assert fetch("stranger") == (("features_last_known",), [0.0, 8.0])
     assert fetch("c") == (("features_default", "features_last_known"), [4.0, 8.0])  # only two rows are remembered
     store.reachable = True
     assert fetch("c") == ((), [7.0, 8.0])
@@ -171,10 +171,10 @@ def test_a_reader_finds_its_features_by_name_whatever_part_and_order_it_wants() 
     )
 
 
-def test_a_missing_view_and_a_missing_value_are_none() -> None:
+def test_a_missing_view_and_a_missing_value_are_zero() -> None:
     fields = EntityFields("customer", [("customer_daily", HABITS.features[0]), ("customer_activity", ACTIVITY.features[1])])
     values = (7.0, None, *[0.0] * (len(ACTIVITY.features) - 2))
-    assert fields.row([None, ACTIVITY.pack(TIME, values)]) == EntityRow((None, None), (None, TIME.timestamp()))
+    assert fields.row([None, ACTIVITY.pack(TIME, values)]) == EntityRow((0.0, 0.0), (None, TIME.timestamp()))
     assert fields.row([None, None]) == fields.unknown
     assert fields.unknown.is_unknown
 
