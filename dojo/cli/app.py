@@ -1,11 +1,15 @@
-"""The root of the `dojo` command: it finds a command in the table, imports it, and runs it."""
+"""The root of the `dojo` command: the table of all commands, and how one of them is found, imported and run.
+
+A command is named here, and imported when it is called. So rooms above this one (the demo, the drills) have their rows too, and an
+image with only some roles lists all commands and explains those that it lacks.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -14,8 +18,54 @@ from typer.models import TyperInfo
 
 from dojo import __version__
 from dojo.cli import compose as contexts
-from dojo.cli.table import COMMANDS
 from dojo.stack.environment import adopt
+
+
+class CommandRow(NamedTuple):
+    """One command or group of commands.
+
+    Attributes:
+        target: `module:name` of a function or a Typer app.
+        help: What it does, in a line.
+        extra: The extras that carry its packages; "" where the base does.
+    """
+
+    target: str
+    help: str
+    extra: str = ""
+
+
+COMMANDS = {
+    "alerts": CommandRow("dojo.cli.monitoring.alerts:alerts", "What people were told, newest last."),
+    "audit": CommandRow("dojo.cli.serving.audit:app", "The audit trail: every change of a role, route, gate or rollout."),
+    "backtest": CommandRow("dojo.cli.training.train:backtest", "Train and test on a file under the public book's protocol.", "pipelines"),
+    "config": CommandRow("dojo.cli.stack.config:app", "Edited specs: what they would change, and letting them take effect.", "stack"),
+    "data": CommandRow("dojo.cli.world.data:app", "Bring recorded data in and build a world's history.", "world"),
+    "dead-letters": CommandRow("dojo.cli.monitoring.dead_letters:dead_letters", "Messages that services set aside, and why."),
+    "demo": CommandRow("dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"),
+    "doctor": CommandRow("dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"),
+    "down": CommandRow("dojo.cli.stack.commands:down", "Stop the stack. Data stays, unless --purge.", "stack"),
+    "drift": CommandRow("dojo.cli.monitoring.drift:app", "What the monitor thinks of a model's inputs, answers and results.", "monitor,reports"),
+    "experiment": CommandRow("dojo.cli.serving.experiment:app", "A/B tests and canaries: what the split showed.", "pipelines"),
+    "features": CommandRow("dojo.cli.training.features:app", "Bring features online, look them up.", "pipelines"),
+    "gate": CommandRow("dojo.cli.training.retrain:gate_app", "What the gate between a challenger and the champion decided.", "pipelines"),
+    "logs": CommandRow("dojo.cli.stack.commands:logs", "Show what the processes wrote, in the order of time."),
+    "metrics": CommandRow("dojo.cli.stack.operate:metrics", "Show what a process measures now."),
+    "models": CommandRow("dojo.cli.serving.models:app", "Registered model versions, their roles, and who gets which."),
+    "performance": CommandRow("dojo.cli.monitoring.performance:performance", "What a model's predictions turned out to be worth.", "recorder"),
+    "redis": CommandRow("dojo.cli.stack.operate:redis", "Ask the stack's Redis, without its address and password."),
+    "reproduce": CommandRow("dojo.cli.training.train:reproduce", "Rebuild a version from its record and compare.", "pipelines"),
+    "responder": CommandRow("dojo.cli.monitoring.responder:app", "What is done about verdicts: see it, stop it, try it dry."),
+    "restart": CommandRow("dojo.cli.stack.operate:restart", "End a process, also one that hangs, and let it start again.", "stack"),
+    "retrain": CommandRow("dojo.cli.training.retrain:retrain", "Retrain a model, and roll it out if it beats its champion.", "pipelines"),
+    "rollout": CommandRow("dojo.cli.serving.rollout:app", "Roll a version out step by step, and overrule the controller that does."),
+    "routes": CommandRow("dojo.cli.serving.routes:app", "Which versions answer a model's traffic."),
+    "runbook": CommandRow("dojo.cli.stack.operate:runbook", "What an alert means and what to do first."),
+    "status": CommandRow("dojo.cli.stack.commands:status", "Show each process, the world's time, champions and freshness.", "stack"),
+    "train": CommandRow("dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"),
+    "up": CommandRow("dojo.cli.stack.commands:up", "Start the stack on this machine.", "embedded"),
+    "world": CommandRow("dojo.cli.world.clock:app", "The world: its clock, and drift that you cause."),
+}  # fmt: skip
 
 
 class LazyCommands(TyperGroup):

@@ -84,17 +84,26 @@ def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack
     assert ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1  # a list of one
 
 
-@pytest.mark.parametrize("model", FLEET)
-def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(fleet: FleetStack, model: str) -> None:
-    def judged() -> list[str]:
+@pytest.fixture(scope="module")
+def lived(fleet: FleetStack) -> FleetStack:
+    """The same after the days that the monitor needs to judge labelled answers of both models."""
+
+    def judged(model: str) -> bool:
         verdicts = fleet.json("drift", "show", model)["verdicts"]
-        return [verdict["severity"] for verdict in verdicts if verdict["check"] == "performance"]
+        found = [verdict["severity"] for verdict in verdicts if verdict["check"] == "performance"]
+        return bool(found) and found[0] != "insufficient_data"
 
     fleet.json("world", "resume", "--speed", QUICK)
     try:
-        wait_until(lambda: judged() and judged()[0] != "insufficient_data", 180, "labelled answers are judged", every=2)
+        wait_until(lambda: all(map(judged, FLEET)), 240, "labelled answers of all models are judged", every=5)
     finally:
         fleet.json("world", "pause")
+    return fleet
+
+
+@pytest.mark.parametrize("model", FLEET)
+def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(lived: FleetStack, model: str) -> None:
+    fleet = lived
     versions = fleet.json("performance", model)["versions"]
     assert {version["version"]: version["status"] for version in versions}["1"] == "measured"
     live = fleet.lake.scan(Stream.PREDICTIONS).filter(pl.col("model") == model, pl.col("version") == "1")
@@ -102,7 +111,8 @@ def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(fleet:
 
 
 @pytest.mark.parametrize("model", FLEET)
-def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(fleet: FleetStack, model: str) -> None:
+def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(lived: FleetStack, model: str) -> None:
+    fleet = lived
     fleet.dojo("retrain", model, within=400)
     decision = fleet.json("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")

@@ -110,7 +110,6 @@ class Gateway:
             if code == HTTPStatus.OK:
                 self._latency[name].observe(time.perf_counter() - started)
 
-
     async def predictions(self, model: str, request: Request) -> Response:
         """The whole answer to one prediction request, a refusal included."""
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.cli.table import COMMANDS
+from dojo.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[4]
 

@@ -73,9 +73,9 @@ def test_a_row_that_failed_in_the_sandbox_keeps_its_own_reason() -> None:
 class CountingScorer:
     """Gives each row its first value as a score, and refuses every run that holds a negative one."""
 
-    def __init__(self, error: Exception = Fail("negative")) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.runs: list[int] = []
-        self._error = error
+        self._error = error or Fail("negative")
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         self.runs.append(len(rows))
