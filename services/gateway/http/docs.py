@@ -77,7 +77,7 @@ def _shared_bodies(model: str) -> dict[str, Document]:
         "/healthz": _healthz(model),
         "/readyz": _responses(up, not_ready=down),
         "/metrics": {"responses": {"200": metrics}},
-        "/v2": _responses({"name": "mlops-dojo-gateway", "version": __version__, "extensions": []}),
+        "/v2": _responses({"name": "mlops-dojo-gateway", "version": __version__, "extensions": ["binary_tensor_data"]}),
         "/v2/health/live": _responses({"live": True}),
         "/v2/health/ready": _responses({"ready": True}, not_ready={"ready": False}),
     }
@@ -133,6 +133,7 @@ def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
         problems.unknown_model(model.partition("_")[0], [model]),
         problems.body_too_slow(BODY_TIMEOUT_SECONDS),
         problems.body_too_large(1_048_576),
+        problems.encoded_body("gzip"),
         problems.invalid_request([field]),
         problems.overloaded(1),
     ]
@@ -179,7 +180,7 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
 def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
     """The structs, and which tensors the model takes."""
     types = input_types(schema)
-    required = [name for name in types if name != schema.time_input]
+    required = [name for name in types if name not in schema.optional]
     named = [{"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}} for name in types]
     inputs = {
         "minItems": len(required),

@@ -1,6 +1,7 @@
 """The Open Inference Protocol V2 (KServe, Triton, MLServer clients): the same predictions as named tensors.
 
-    inputs   entity keys BYTES, request inputs FP64, the time BYTES (RFC 3339) or INT64 (unix seconds), optional
+    inputs   entity keys BYTES, request inputs FP64 or another type of numbers, the time BYTES (RFC 3339) or INT64 (unix seconds),
+             optional, the request id BYTES, optional; as JSON, or as bytes behind it
     outputs  the task's columns, the score first; `parameters.degraded` names what was missing in any of the instances, and
              `parameters.versions` who answered each, when that was more than one version
 
@@ -19,6 +20,7 @@ from fastapi import FastAPI, Request, Response
 
 from dojo import __version__
 from services.gateway.http.api import Endpoint, Gateway
+from services.gateway.messages import binary_tensors
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
 from services.gateway.messages.tensors import InferAnswer, decode_request, instances_of, outputs_of, tensors_of
@@ -37,7 +39,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     @route("/v2")
     async def server() -> Response:
         """Who answers."""
-        return _json({"name": "mlops-dojo-gateway", "version": __version__, "extensions": []})
+        return _json({"name": "mlops-dojo-gateway", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     @route("/v2/health/live")
     async def live() -> Response:
@@ -82,9 +84,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         sent_id: list[str | None] = [None]
 
         def decode(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
-            document = decode_request(body)
+            document = decode_request(body, request.headers.get(binary_tensors.HEADER))
             sent_id[0] = document.id
-            return instances_of(endpoint.schema, document.inputs)
+            return instances_of(endpoint.schema, document.inputs, document.id)
 
         try:
             route = _route(gateway, request) if asked else None

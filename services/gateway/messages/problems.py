@@ -71,6 +71,12 @@ def body_too_large(limit: int) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the body may have at most {limit} bytes")
 
 
+def encoded_body(encoding: str) -> Problem:
+    return Problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", f"the body is encoded with {encoding[:20]!r}; send it as it is"
+    )
+
+
 def body_too_slow(seconds: float) -> Problem:
     headers = {"Connection": "close"}  # the rest of the body may still come: nothing after it can be understood
     return Problem(

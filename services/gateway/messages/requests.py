@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, cast
@@ -20,7 +21,14 @@ from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
 from feature_repo.catalog import SERVICES
 from feature_repo.views import join_key
-from services.gateway.messages.problems import FieldError, body_too_large, body_too_slow, invalid_request, malformed_json
+from services.gateway.messages.problems import (
+    FieldError,
+    body_too_large,
+    body_too_slow,
+    encoded_body,
+    invalid_request,
+    malformed_json,
+)
 
 # One request may block the event loop for about 50 ms at this many (60 microseconds each); more is work for batch scoring.
 MAX_INSTANCES = 1000
@@ -30,6 +38,8 @@ MAX_KEY_LENGTH = 256
 BODY_TIMEOUT_SECONDS = 5.0
 # Far beyond any amount, and far within float32, which the model computes in.
 MAX_NUMBER = 1e12
+
+REQUEST_ID = "request_id"
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
 Number = Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)]
@@ -68,11 +78,11 @@ class InstanceSchema:
         self.keys = {entity: join_key(entity) for entity in spec.entities}
         self.numbers, self.time_input = request.numbers, request.time_input
         self.required: dict[str, Any] = {**dict.fromkeys(self.keys.values(), Key), **dict.fromkeys(self.numbers, Number)}
-        self.optional: dict[str, Any] = {"request_id": Key, self.time_input: Time}
+        self.optional: dict[str, Any] = {REQUEST_ID: Key, self.time_input: Time}
         meanings = {
             **{name: f"Which {entity}." for entity, name in self.keys.items()},
             **{feature.name: f"{feature.description} Unit: {feature.unit}." for feature in request.inputs},
-            "request_id": "Your id; joins the prediction to its outcome.",
+            REQUEST_ID: "Your id; joins the prediction to its outcome.",
             self.time_input: "When it happens, RFC 3339 with a zone. Absent or null: the world's now.",
         }
         fields: list[Any] = [
@@ -88,16 +98,27 @@ class InstanceSchema:
             forbid_unknown_fields=True,
         )
         self._decoder = msgspec.json.Decoder(self.body)
+        self._names = tuple(f'"{name}"'.encode() for name in (*self.required, *self.optional))
 
     def decode(self, body: bytes) -> Sequence[Instance]:
         """The instances of a predict request. Raises Problem (400, 422)."""
         try:
-            return cast("Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances)
+            instances = cast("Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
             faults = self._faults_of_body(parse_leniently(body, str(error)))
             if not faults:  # such as a lone surrogate, which only the strict parser refuses
                 raise malformed_json(str(error)) from error
             raise invalid_request(faults) from error
+        if self._may_repeat_keys(body, len(instances)):
+            refuse_repeated_keys(body)
+        return instances
+
+    def _may_repeat_keys(self, body: bytes, instances: int) -> bool:
+        """Whether a field's name stands there more often than once an instance, or may be written with an escape.
+
+        The decoder takes the last of two values without a word. Counting is all that the usual request costs.
+        """
+        return b"\\" in body or body.count(b'"instances"') > 1 or any(body.count(name) > instances for name in self._names)
 
     def convert(self, instances: Sequence[Mapping[str, object]]) -> Sequence[Instance]:
         """Already parsed instances, checked the same way. Raises Problem (422)."""
@@ -150,11 +171,31 @@ def parse_leniently(body: bytes, reason: str) -> Any:
         raise malformed_json(reason) from error
 
 
+def refuse_repeated_keys(body: bytes) -> None:
+    """Raises Problem: 422, an object has two values for one key. What is no JSON at all is left to the decoder."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            times = Counter(name for name, _ in pairs)
+            raise invalid_request(
+                [FieldError(name[:80], f"{count} values", "one value") for name, count in times.items() if count > 1]
+            )
+        return found
+
+    try:
+        json.loads(body, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return
+
+
 async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413)."""
-    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise body_too_large(limit)
+    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413, 415)."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise body_too_large(limit)
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise encoded_body(value.decode("latin-1"))
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             body = b""

@@ -1,21 +1,38 @@
 """Messages of the Open Inference Protocol V2: named tensors in, named tensors out.
 
-Columns become rows, which then pass the same checks as the prediction API's instances.
+Columns become rows, which then pass the same checks as the prediction API's instances. A request's `id` is the request id of its
+row when it has one row; the optional tensor `request_id` names each row's.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 
+from services.gateway.messages import binary_tensors
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.problems import FieldError, Problem, invalid_request, malformed_json
-from services.gateway.messages.requests import MAX_INSTANCES, Instance, InstanceSchema, parse_leniently
+from services.gateway.messages.requests import (
+    MAX_INSTANCES,
+    REQUEST_ID,
+    Instance,
+    InstanceSchema,
+    parse_leniently,
+    refuse_repeated_keys,
+)
 
-KEY_TYPE, NUMBER_TYPE, UNIX_TIME_TYPE = "BYTES", "FP64", "INT64"
+KEY_TYPE = "BYTES"
+# Datatype -> least and largest value. The common one first: it is what metadata name.
+WHOLE_TYPES = {
+    "INT64": (-(2**63), 2**63 - 1),
+    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (32, 16, 8)},
+    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (64, 32, 16, 8)},
+}
+NUMBER_TYPES = ("FP64", "FP32", *WHOLE_TYPES)
 
 
 class Tensor(msgspec.Struct, omit_defaults=True):
@@ -26,7 +43,13 @@ class Tensor(msgspec.Struct, omit_defaults=True):
         list[int], msgspec.Meta(description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2})
     ]
     datatype: str
-    data: Annotated[list[Any], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_INSTANCES})]
+    data: Annotated[
+        list[Any] | msgspec.UnsetType,
+        msgspec.Meta(
+            description="Absent where the values follow the JSON as bytes.",
+            extra_json_schema={"minItems": 1, "maxItems": MAX_INSTANCES},
+        ),
+    ] = msgspec.UNSET
     parameters: dict[str, Any] = {}
 
 
@@ -56,17 +79,18 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
-    """Return each input's datatypes, the preferred one first. The time is the one that may be left out."""
+    """Return each input's datatypes, the preferred one first. Those of `schema.optional` may be left out."""
     return {
         **dict.fromkeys(schema.keys.values(), (KEY_TYPE,)),
-        **dict.fromkeys(schema.numbers, (NUMBER_TYPE, "FP32", UNIX_TIME_TYPE)),
-        schema.time_input: (KEY_TYPE, UNIX_TIME_TYPE),
+        **dict.fromkeys(schema.numbers, NUMBER_TYPES),
+        REQUEST_ID: (KEY_TYPE,),
+        schema.time_input: (KEY_TYPE, *WHOLE_TYPES),
     }
 
 
 def tensors_of(schema: InstanceSchema, answers: AnswerSchema) -> dict[str, object]:
     """Return the inputs and outputs as a model's metadata name them. A shape of -1 is any number of rows."""
-    optional = {schema.time_input: {"parameters": {"optional": True}}}
+    optional = {name: {"parameters": {"optional": True}} for name in schema.optional}
     inputs = [
         {"name": name, "datatype": types[0], "shape": [-1], **optional.get(name, {})}
         for name, types in input_types(schema).items()
@@ -83,8 +107,22 @@ def outputs_of(answers: AnswerSchema, given: Sequence[Any]) -> list[Tensor]:
     ]
 
 
-def decode_request(body: bytes) -> InferRequest:
-    """The message in a body. Raises Problem (400, 422)."""
+def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
+    """The message in a body. Raises Problem (400, 422).
+
+    Args:
+        json_length: The header that says how much of the body is JSON. None: all of it.
+    """
+    if json_length is None:
+        return _decode_json(body)
+    end = binary_tensors.json_length(json_length, body)
+    message = _decode_json(body[:end])
+    binary_tensors.fill(message.inputs, body[end:])  # type: ignore[arg-type]
+    return message
+
+
+def _decode_json(body: bytes) -> InferRequest:
+    refuse_repeated_keys(body)
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -98,14 +136,20 @@ def decode_request(body: bytes) -> InferRequest:
             raise malformed_json(str(error)) from wrong
 
 
-def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor]) -> Sequence[Instance]:
-    """Columns -> rows, then the same checks as for the prediction API. Raises Problem: 422."""
+def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: str | None = None) -> Sequence[Instance]:
+    """Columns -> rows, then the same checks as for the prediction API. Raises Problem: 422.
+
+    Args:
+        request_id: Of the whole request.
+    """
     expected = input_types(schema)
     by_name = {tensor.name: tensor for tensor in tensors}
-    faults = [
+    times = Counter(tensor.name for tensor in tensors)
+    faults = [FieldError(f"inputs[{name}]", f"{count} tensors", "one tensor") for name, count in times.items() if count > 1]
+    faults += [
         FieldError(f"inputs[{name}]", "nothing", "a tensor")
         for name in expected
-        if name not in by_name and name != schema.time_input
+        if name not in by_name and name not in schema.optional
     ]
     length = max((len(_flat(tensor)) for tensor in tensors), default=0)
     if not 1 <= length <= MAX_INSTANCES:
@@ -118,32 +162,49 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor]) -> Sequence[
         elif tensor.shape not in ([length], [length, 1]) or len(_flat(tensor)) != length:
             found = f"shape {tensor.shape[:4]} with {len(_flat(tensor))} values"
             faults.append(FieldError(f"inputs[{name}].shape", found, f"[{length}] or [{length}, 1], and as many values"))
+        elif (bounds := WHOLE_TYPES.get(tensor.datatype)) and (wrong := _not_within(bounds, _flat(tensor))) is not None:
+            expects = f"a whole number from {bounds[0]} to {bounds[1]}"
+            faults.append(FieldError(f"inputs[{name}].data[{wrong}]", str(_flat(tensor)[wrong])[:40], expects))
     if faults:
         raise invalid_request(faults)
     columns = {name: _flat(tensor) for name, tensor in by_name.items()}
-    if (time := by_name.get(schema.time_input)) is not None and time.datatype == UNIX_TIME_TYPE:
+    if (time := by_name.get(schema.time_input)) is not None and time.datatype in WHOLE_TYPES:
         columns[time.name] = [_from_unix(value) for value in columns[time.name]]
+    of_request = bool(request_id) and length == 1 and REQUEST_ID not in columns
+    if of_request:
+        columns[REQUEST_ID] = [request_id]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     try:
         return schema.convert(rows)
     except Problem as problem:
-        raise invalid_request([_renamed(error) for error in problem.errors]) from problem
+        raise invalid_request([_renamed(error, of_request) for error in problem.errors]) from problem
 
 
 def _flat(tensor: Tensor) -> list[Any]:
     """The values of an [n] or [n, 1] tensor, nested or already flat: the protocol allows both."""
-    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data]
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data or []]
 
 
-def _from_unix(value: object) -> object:
-    """An integer as a time; anything else stays, and is refused as the time it is not."""
+def _not_within(bounds: tuple[int, int], values: Sequence[Any]) -> int | None:
+    """The place of the first value that is no whole number within the bounds. JSON has one kind of number: 3.0 is whole."""
+    for at, value in enumerate(values):
+        whole = type(value) is int or (type(value) is float and value.is_integer())
+        if not whole or not bounds[0] <= value <= bounds[1]:
+            return at
+    return None
+
+
+def _from_unix(value: Any) -> object:
+    """A whole number as a time; one beyond the calendar stays, and is refused as the time it is not."""
     try:
-        return datetime.fromtimestamp(value, UTC) if type(value) is int else value
+        return datetime.fromtimestamp(int(value), UTC)
     except (ValueError, OverflowError, OSError):
         return value
 
 
-def _renamed(error: FieldError) -> FieldError:
-    """`instances[3].amount` -> `inputs[amount].data[3]`."""
+def _renamed(error: FieldError, of_request: bool) -> FieldError:
+    """`instances[3].amount` -> `inputs[amount].data[3]`. of_request: the row's request id is the request's."""
     at, _, name = error.field.removeprefix("instances[").partition("].")
+    if of_request and name == REQUEST_ID:
+        return FieldError("id", error.found, error.expected)
     return FieldError(f"inputs[{name}].data[{at}]", error.found, error.expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 from collections.abc import Iterator
@@ -303,6 +304,16 @@ def test_v2_refuses_wrong_tensors_naming_them(
     assert problem["error"] == problem["detail"]
 
 
+def test_a_compressed_body_is_refused_as_one(gateway: GatewayServer) -> None:
+    body = gzip.compress(json.dumps({"instances": [GOOD]}).encode())
+    for path in (PREDICT, INFER):
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        connection.request("POST", path, body, {"Content-Encoding": "gzip", "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)["detail"]) == (415, "the body is encoded with 'gzip'; send it as it is")
+        connection.close()
+
+
 def test_v2_metadata_and_health(gateway: GatewayServer) -> None:
     assert gateway.request("GET", "/v2")[1]["name"] == "mlops-dojo-gateway"
     assert gateway.request("GET", "/v2/health/live")[:2] == (200, {"live": True})
@@ -317,5 +328,6 @@ def test_v2_metadata_and_health(gateway: GatewayServer) -> None:
         "customer_id": "BYTES",
         "merchant_id": "BYTES",
         "amount": "FP64",
+        "request_id": "BYTES",
         "transaction_time": "BYTES",
     }

@@ -94,7 +94,7 @@ def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> No
         assert set(instances["properties"]) == fields
         assert set(content["example"]["instances"][0]) == fields
         tensors = gateway.request("GET", f"/v2/models/{model}")[1]["inputs"]
-        assert {tensor["name"] for tensor in tensors} == fields - {"request_id"}
+        assert {tensor["name"] for tensor in tensors} == fields
         answered = operation["responses"]["200"]["content"]["application/json"]
         answers = _resolved(document, _resolved(document, answered["schema"])["properties"]["predictions"]["items"])
         given = {"prediction_id", "score", "flagged", "version", "arm", "degraded"}
