@@ -23,6 +23,13 @@ _TIME_FORMATS = (
 )
 
 
+# Whole numbers beyond this are not all different as floats.
+LARGEST_EXACT_FLOAT = 2.0**53
+
+# What programs write where a value is missing. Nobody's id.
+_MISSING = ("nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "undefined")
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong with a column: in how many rows, and what the first of them looks like. `row` counts from 1."""
@@ -42,17 +49,33 @@ Checked = tuple[pl.Series, tuple[Fault, ...]]
 
 def check_ids(series: pl.Series) -> Checked:
     """Identifiers, text or whole numbers, as text. Floats are accepted when whole: readers that know no missing
-    integers turn 17 into 17.0."""
+    integers turn 17 into 17.0, as a number or as text."""
     if series.dtype == pl.String:
         values = series.str.strip_chars()
-        values = values.set(values == "", None)
-        return values, _nulls(series, values)
+        values = values.set(values == "", None).str.replace(r"^(\d+)\.0+$", "${1}")
+        return values, (
+            *_nulls(series, values),
+            *_fault(series, values.str.to_lowercase().is_in(_MISSING), "stands for a missing value and is no id"),
+            *_fault(
+                series,
+                values.str.contains(r"^\d([.,]\d+)?[eE]\+?\d+$"),
+                "looks like a long number that a spreadsheet has rounded, so that different ids became one",
+            ),
+        )
     if series.dtype.is_integer():
         return series.cast(pl.String), _nulls(series, series)
     if series.dtype.is_float():
         whole = series.is_finite() & (series == series.floor())
         values = series.set(~whole.fill_null(False), None).cast(pl.Int64, strict=False)
-        return values.cast(pl.String), (*_nulls(series, series), *_fault(series, _lost(series, values), "not a whole number"))
+        return values.cast(pl.String), (
+            *_nulls(series, series),
+            *_fault(series, _lost(series, values), "not a whole number"),
+            *_fault(
+                series,
+                series.is_finite() & (series.abs() >= LARGEST_EXACT_FLOAT),
+                "too large to be exact as a float, so that different ids became one",
+            ),
+        )
     if isinstance(series.dtype, pl.Categorical | pl.Enum):
         return check_ids(series.cast(pl.String))
     return _wrong_type(series, "text or whole numbers", pl.String)
@@ -64,12 +87,16 @@ def check_unique(values: pl.Series, series: pl.Series) -> tuple[Fault, ...]:
     return _fault(series, repeated, "repeats an earlier row's id")
 
 
-def check_amounts(series: pl.Series) -> Checked:
-    """Amounts in the shop's currency unit: finite, 0 or more."""
+def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:
+    """Amounts in the shop's currency unit: finite, 0 or more. decimal_comma: they are written like 12,50."""
     if not (series.dtype == pl.String or series.dtype.is_numeric()):
         return _wrong_type(series, "numbers", pl.Float64)
     text = series.str.strip_chars() if series.dtype == pl.String else series
-    values = text.cast(pl.Float64, strict=False)
+    if decimal_comma and text.dtype == pl.String:
+        values = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+        values = values.set(text.str.contains(".", literal=True).fill_null(False), None)  # 1.000: one, or a thousand
+    else:
+        values = text.cast(pl.Float64, strict=False)
     return values, (
         *_nulls(series, text),
         *_fault(series, _lost(text, values), "not a number"),
@@ -110,7 +137,8 @@ def check_times(series: pl.Series, latest: datetime) -> Checked:
 
 def _parse_times(text: pl.Series) -> pl.Series:
     """Each format is tried on the rows that no earlier one could read: files hardly ever mix formats, so one pass does."""
-    spaced = text.str.replace("T", " ", literal=True).str.replace("(?i)Z$", "+00:00").to_frame("text")
+    zoned = text.str.replace(r"(?i)\s*(Z|UTC|GMT)$", "+00:00")  # first: there is a T in UTC
+    spaced = zoned.str.replace("T", " ", literal=True).to_frame("text")
     values = pl.Series("time", [None], dtype=UTC_MICROSECONDS).new_from_index(0, len(text))
     for format_ in _TIME_FORMATS:
         open_rows = (values.is_null() & spaced["text"].is_not_null()).arg_true()

@@ -8,7 +8,12 @@ A file with faults is refused as a whole, all its faults at once (`dojo/shop/dat
 
 from __future__ import annotations
 
+import csv
+import gzip
+import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -60,8 +65,30 @@ class DatasetError(ValueError):
     """A file that cannot be used; the message names every fault with column, row count and an example."""
 
 
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """How a CSV file is written.
+
+    Attributes:
+        separator: Between cells, one character.
+        decimal_comma: Amounts are written like 12,50.
+    """
+
+    separator: str = ","
+    decimal_comma: bool = False
+
+
+USUAL_CSV = CsvFormat()
+_SEPARATORS = (",", ";", "\t", "|")
+
+
 def read_transactions(
-    path: Path, mapping: Mapping[str, str] = NO_MAPPING, progress: Progress | None = None, *, future_allowed: bool = False
+    path: Path,
+    mapping: Mapping[str, str] = NO_MAPPING,
+    progress: Progress | None = None,
+    *,
+    csv_format: CsvFormat = USUAL_CSV,
+    future_allowed: bool = False,
 ) -> pl.DataFrame:
     """Read and check a file of transactions.
 
@@ -69,6 +96,7 @@ def read_transactions(
         path: CSV (with a header; may be gzipped) or Parquet.
         mapping: their column -> ours, for names that are not recognised; wins over recognised ones.
         progress: called before each step.
+        csv_format: of a CSV file.
         future_allowed: for a backtest, which only compares times with each other; a world cannot have lived the future.
 
     Returns:
@@ -79,7 +107,7 @@ def read_transactions(
     """
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
-    raw = _read(path)
+    raw = _read(path, csv_format)
     columns = _resolve_columns(path, raw.columns, mapping)
     if raw.height == 0:
         raise DatasetError(f"{path}: holds no rows, only the columns {', '.join(raw.columns)}")
@@ -92,7 +120,7 @@ def read_transactions(
         if ours == "time":
             values, found = check_times(series, latest=LAST_TIME if future_allowed else wall_now())
         elif ours == "amount":
-            values, found = check_amounts(series)
+            values, found = check_amounts(series, csv_format.decimal_comma)
         elif ours == "label":
             values, found = check_labels(series)
         else:
@@ -111,7 +139,7 @@ def read_transactions(
     return frame
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
     """The file as it is. CSV cells stay text, so that a fault can show what is written there."""
     try:
         with path.open("rb") as file:
@@ -123,12 +151,39 @@ def _read(path: Path) -> pl.DataFrame:
     parquet = start == _PARQUET_MAGIC
     if not parquet and path.suffix.lower() in (".parquet", ".pq"):
         raise DatasetError(f"{path}: is named Parquet but does not begin with PAR1: damaged, or another format")
+    if not parquet:
+        _check_header(path, csv_format.separator)
     try:
         # Not scan_parquet: a damaged page would be found only later. glob: `[1].csv` is a file, not a pattern.
-        return pl.read_parquet(path, glob=False) if parquet else pl.read_csv(path, infer_schema=False, glob=False)
+        if parquet:
+            return pl.read_parquet(path, glob=False)
+        return _without_blank_end(pl.read_csv(path, separator=csv_format.separator, infer_schema=False, glob=False))
     except (pl.exceptions.PolarsError, OSError) as error:
         kind = "Parquet" if parquet else "CSV"
         raise DatasetError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+
+
+def _check_header(path: Path, separator: str) -> None:
+    """Raises DatasetError: another separator, or a name that stands there twice, of which Polars would keep one without a word."""
+    try:
+        with gzip.open(path, "rt") if path.open("rb").read(2) == b"\x1f\x8b" else path.open() as lines:
+            line = next(csv.reader([lines.readline()], delimiter=separator), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return  # what cannot be read is named by the reader
+    likely = max(_SEPARATORS, key=lambda candidate: line[0].count(candidate)) if len(line) == 1 else separator
+    if likely != separator and likely in line[0]:
+        say = f"--separator {shlex.quote(likely)}" if likely != "\t" else "--separator $'\\t'"
+        raise DatasetError(f"{path}: no column is separated by {separator!r}; {likely!r} seems to be the separator: {say}")
+    doubled = [name for name, count in Counter(name.strip() for name in line).items() if name and count > 1]
+    if doubled:
+        raise DatasetError(f"{path}: the header names more than one column {', '.join(map(repr, doubled))}: keep one of them")
+
+
+def _without_blank_end(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the blank lines that many editors leave at a file's end."""
+    blank = frame.select(pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")).to_series()
+    written = (~blank).arg_true()
+    return frame.head(int(written[-1]) + 1 if len(written) else 0)
 
 
 def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ def import_(
         list[str] | None,
         typer.Option("--map", metavar="THEIRS=OURS", help="Name a column: theirs=ours. Repeat for more.", show_default=False),
     ] = None,
+    separator: Annotated[str, typer.Option(metavar="CHARACTER", help="What stands between a CSV file's cells.")] = ",",
+    decimal_comma: Annotated[bool, typer.Option("--decimal-comma", help="Amounts are written like 12,50.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check a file of transactions and keep it as a data set to replay or to backtest.
@@ -32,12 +35,16 @@ def import_(
     as a whole, every fault with its column, row count and an example.
 
     Example: [bold]dojo data import payments.csv --map shop=merchant_id --map paid_at=time[/]
+
+    Example: [bold]dojo data import zahlungen.csv --separator ';' --decimal-comma[/]
     """
     from rich.table import Table
 
-    from dojo.shop.datasets import DatasetError
+    from dojo.shop.datasets import CsvFormat, DatasetError
     from services.simulator.sources.importing import import_transactions
 
+    if len(separator) != 1 or not separator.isascii():
+        raise fail(f"--separator wants one ASCII character, got {escape(repr(separator))}", code=2)
     mapping = _mapping(map_ or [])
     # A terminated import cleans up behind itself, like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -46,7 +53,7 @@ def import_(
         errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
         progress_bar("starting") as progress,
     ):
-        imported = import_transactions(file, here.settings.imports_dir, mapping, progress)
+        imported = import_transactions(file, here.settings.imports_dir, mapping, progress, CsvFormat(separator, decimal_comma))
     if as_json:
         print_json(imported)
         return
@@ -62,11 +69,11 @@ def import_(
     table.add_row("fraud", f"{imported.fraud_rate:.2%}")
     out.print(table)
     out.print("[bold]next[/]  replay it:", highlight=False)
-    out.print(f"  dojo demo --transactions {file}", highlight=False, markup=False, soft_wrap=True)
+    # The data set, not the file: its columns need no mapping any more.
+    kept = shlex.quote(imported.path)
+    out.print(f"  dojo demo --transactions {kept}", highlight=False, markup=False, soft_wrap=True)
     out.print("or, in a home of its own:", highlight=False)
-    out.print(
-        f"  DOJO_WORLD_SOURCE=replay DOJO_REPLAY_DATASET={imported.path} dojo up", highlight=False, markup=False, soft_wrap=True
-    )
+    out.print(f"  DOJO_WORLD_SOURCE=replay DOJO_REPLAY_DATASET={kept} dojo up", highlight=False, markup=False, soft_wrap=True)
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ import msgspec
 
 from dojo.core.events.types import EARLIEST
 from dojo.core.lake import content_hash
-from dojo.shop.datasets import DatasetError, Progress, read_transactions
+from dojo.shop.datasets import USUAL_CSV, CsvFormat, DatasetError, Progress, read_transactions
 
 # Rows that a replay reads at least for one day: two days of the public data set, 1 MB.
 ROW_GROUP_ROWS = 20_000
@@ -42,14 +42,16 @@ class Imported(msgspec.Struct, frozen=True):
     already_imported: bool
 
 
-def import_transactions(source: Path, directory: Path, mapping: Mapping[str, str], progress: Progress) -> Imported:
+def import_transactions(
+    source: Path, directory: Path, mapping: Mapping[str, str], progress: Progress, csv_format: CsvFormat = USUAL_CSV
+) -> Imported:
     """Check a file of transactions and keep it as a data set.
 
     Raises:
         DatasetError: the file has faults; nothing is kept.
         OSError: the directory cannot be written; nothing is kept.
     """
-    frame = read_transactions(source, mapping, lambda step, share: progress(step, 0.8 * share))
+    frame = read_transactions(source, mapping, lambda step, share: progress(step, 0.8 * share), csv_format=csv_format)
     first: datetime = frame["time"][0]  # rows are in order of time
     if first < EARLIEST:  # a backtest may read such a file, but no world can live it: events have no such times
         raise DatasetError(f"{source}: time starts at {first:%Y-%m-%d}; a world can be replayed from {EARLIEST:%Y-%m-%d} on")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from dojo.core.state.clock import wall_now
-from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError, read_transactions
+from dojo.shop.datasets import TRANSACTION_SCHEMA, CsvFormat, DatasetError, read_transactions
 
 HEADER = "transaction_id,time,customer_id,merchant_id,amount,label"
 GOOD = "1,2018-04-01 00:00:31,596,3156,57.16,0"
@@ -190,3 +190,81 @@ def test_a_backtest_may_read_a_future_that_no_world_has_lived(tmp_path: Path) ->
     with pytest.raises(DatasetError, match="in the future"):
         read_transactions(path)
     assert read_transactions(path, future_allowed=True)["time"][0].year == 2199
+
+
+# ---- what spreadsheets, data frames and editors do to a file
+
+
+def test_a_whole_number_that_became_a_float_is_the_same_customer(tmp_path: Path) -> None:
+    frame = read_transactions(csv(tmp_path / "f.csv", GOOD, "2,2018-04-01,596.0,v1.0,5,0"))
+    assert frame["customer_id"].to_list() == ["596", "596"]
+    assert set(frame["merchant_id"]) == {"3156", "v1.0"}
+    assert "repeats an earlier row's id" in refusal(csv(tmp_path / "g.csv", GOOD, "1.0,2018-04-01,a,b,5,0"))
+
+
+@pytest.mark.parametrize("written", ["3.77E+15", "1e12", "3,77E+15"])
+def test_an_id_that_a_spreadsheet_rounded_is_refused(tmp_path: Path, written: str) -> None:
+    path = csv(tmp_path / "f.csv", GOOD, f'2,2018-04-01,"{written}",b,5,0')
+    assert f"customer_id: looks like a long number that a spreadsheet has rounded, so that different ids became one in 1 row, first in row 2: {written!r}" in refusal(path)  # fmt: skip
+
+
+@pytest.mark.parametrize("written", ["nan", "NaN", "None", "NULL", "N/A", "#N/A", "<NA>", "undefined"])
+def test_what_stands_for_a_missing_value_is_no_entity(tmp_path: Path, written: str) -> None:
+    path = csv(tmp_path / "f.csv", GOOD, f"2,2018-04-01,a,{written},5,0")
+    assert f"merchant_id: stands for a missing value and is no id in 1 row, first in row 2: {written!r}" in refusal(path)
+
+
+def test_a_number_that_is_not_exact_as_a_float_is_no_id(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    rows = {
+        "transaction_id": [1, 2],
+        "customer_id": [2.0**53, 3.0],
+        "merchant_id": [1, 2],
+        "amount": [1.0, 2.0],
+        "label": [0, 1],
+    }
+    pl.DataFrame({**rows, "time": [datetime(2020, 1, 1), datetime(2020, 1, 2)]}).write_parquet(path)
+    assert "customer_id: too large to be exact as a float" in refusal(path)
+
+
+@pytest.mark.parametrize("header", [f"{HEADER},amount", f"{HEADER},note, note"])
+def test_a_column_that_the_header_names_twice_is_refused(tmp_path: Path, header: str) -> None:
+    more = ",9" * (header.count(",") - HEADER.count(","))
+    for path in (tmp_path / "f.csv", tmp_path / "f.csv.gz"):
+        text = f"{header}\n{GOOD}{more}\n".encode()
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+        assert f"the header names more than one column '{header.rpartition(',')[2].strip()}'" in refusal(path)
+
+
+def test_blank_lines_at_the_end_are_no_rows_and_one_in_the_middle_is_a_fault(tmp_path: Path) -> None:
+    assert read_transactions(csv(tmp_path / "f.csv", GOOD, "", ",,,,,", " , , , , , ")).height == 1
+    assert "6 faults in 3 rows" in refusal(csv(tmp_path / "g.csv", GOOD, ",,,,,", GOOD.replace("1", "2", 1)))
+
+
+@pytest.mark.parametrize("zone", [" UTC", " GMT", "UTC", "Z"])
+def test_a_time_may_name_utc(tmp_path: Path, zone: str) -> None:
+    frame = read_transactions(csv(tmp_path / "f.csv", f"1,2018-04-01 00:00:31{zone},596,3156,57.16,0"))
+    assert frame["time"][0] == datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "';'"), ("|", "'|'"), ("\t", "$'\\t'")])
+def test_another_separator_is_recognised_and_can_be_said(tmp_path: Path, separator: str, said: str) -> None:
+    path = csv(tmp_path / "f.csv", GOOD.replace(",", separator), header=HEADER.replace(",", separator))
+    assert f"seems to be the separator: --separator {said}" in refusal(path)
+    assert read_transactions(path, csv_format=CsvFormat(separator)).height == 1
+
+
+def test_decimal_commas_are_read_when_they_are_said(tmp_path: Path) -> None:
+    written = CsvFormat(";", decimal_comma=True)
+    path = tmp_path / "f.csv"
+    path.write_text(f'{HEADER}\n1,2018-04-01,a,b,"57,16",0\n2,2018-04-02,a,b,5,0\n'.replace(",", ";").replace("57;16", "57,16"))
+    assert read_transactions(path, csv_format=written)["amount"].to_list() == [57.16, 5.0]
+    assert "amount: not a number in 1 row, first in row 1: '57,16'" in _refused(path, CsvFormat(";"))
+    path.write_text(f"{HEADER}\n1,2018-04-01,a,b,1.000,0\n".replace(",", ";"))
+    assert "amount: not a number in 1 row, first in row 1: '1.000'" in _refused(path, written)  # one euro, or a thousand
+
+
+def _refused(path: Path, csv_format: CsvFormat) -> str:
+    with pytest.raises(DatasetError) as refused:
+        read_transactions(path, csv_format=csv_format)
+    return str(refused.value)

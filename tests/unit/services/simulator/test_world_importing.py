@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dojo.cli.world.data import app
-from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError
+from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError, read_transactions
 from services.simulator.sources import importing
 from services.simulator.sources.importing import import_transactions
 from services.simulator.sources.replay import ReplaySource
@@ -125,6 +126,20 @@ def test_the_command_imports_and_says_what_is_next(tmp_path: Path, source: Path)
     assert "dojo demo --transactions" in done.stdout
     again = CliRunner().invoke(app, ["import", str(source), "--json"], env=home)
     assert json.loads(again.stdout)["already_imported"] is True
+
+
+def test_the_next_step_that_is_printed_works_as_it_stands(tmp_path: Path) -> None:
+    source = tmp_path / "shops.csv"
+    raw().rename({"TERMINAL_ID": "shop"}).write_csv(source, separator=";")
+    home = {"DOJO_HOME": str(tmp_path / "a home")}
+    mapped = [str(source), "--map", "shop=merchant_id", "--separator", ";"]
+    done = CliRunner().invoke(app, ["import", *mapped], env=home)
+    assert done.exit_code == 0, done.stderr
+    (step,) = (line for line in done.stdout.splitlines() if "dojo demo --transactions" in line)
+    *_, path = shlex.split(step)
+    assert read_transactions(Path(path)).height == 300  # its columns need no --map
+    refused = CliRunner().invoke(app, ["import", str(source), "--separator", ";;"], env=home)
+    assert refused.exit_code == 2
 
 
 def test_the_command_refuses_with_every_fault_and_a_next_step(tmp_path: Path, source: Path) -> None:
