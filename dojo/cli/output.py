@@ -23,8 +23,10 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON
 
 
 def print_json(value: Any) -> None:
-    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout; no colour, no wrapping."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout: UTF-8 whatever the locale, no colour."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exit:

@@ -1,0 +1,28 @@
+"""Plain characters where a stream's encoding lacks those that commands print, such as a log file's in a C locale."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+
+# Every character beyond ASCII that a command prints. The bars of a small plot become their heights.
+PLAIN = {
+    "▸": ">", "→": "->", "✔": "ok", "€": "EUR", "…": "...", "–": "-", "µ": "u",
+    **dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True)),
+}  # fmt: skip
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in lacking), error.end
+
+
+def print_plainly_where_needed() -> None:
+    """From now on stdout and stderr replace what their encodings lack, instead of failing in the middle of a line."""
+    codecs.register_error("plain", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
