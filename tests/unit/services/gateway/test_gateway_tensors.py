@@ -75,7 +75,17 @@ def test_every_datatype_of_numbers_is_taken(datatype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("datatype", "value"), [("INT32", 1.5), ("UINT8", 256), ("INT8", -129), ("INT16", True), ("UINT64", 2**64), ("INT64", "3")]
+    ("datatype", "value"),
+    [
+        ("INT32", 1.5),
+        ("UINT8", 256),
+        ("INT8", -129),
+        ("INT8", 128),
+        ("INT32", 2**31),
+        ("INT16", True),
+        ("UINT64", 2**64),
+        ("INT64", "3"),
+    ],
 )
 def test_a_value_that_its_datatype_cannot_hold_is_refused(datatype: str, value: object) -> None:
     assert fields(message(tensor("amount", datatype, value))) == ["inputs[amount].data[0]"]
@@ -85,6 +95,10 @@ def test_a_time_may_be_any_whole_number_of_seconds() -> None:
     for datatype in ("INT32", "UINT32", "INT64"):
         (one,) = read(message(AMOUNT, tensor("transaction_time", datatype, 1_529_000_000)))
         assert one.transaction_time.timestamp() == 1_529_000_000
+
+
+def test_a_truth_value_is_no_time() -> None:
+    assert fields(message(AMOUNT, tensor("transaction_time", "INT64", True))) == ["inputs[transaction_time].data[0]"]
 
 
 # ---- values as bytes
