@@ -93,7 +93,8 @@ def test_events_spooled_by_a_gateway_that_stopped_are_delivered_by_the_next(
     start_gateway(breakable_redis.url)
     wait_until(lambda: len(logged_predictions(breakable_redis.url)) >= 50, 10, "the spool is drained")
     assert {event.prediction_id for event in logged_predictions(breakable_redis.url)} == sent
-    assert not list((gateway.home / "gateway" / "spool").glob("*.jsonl"))
+    # A segment goes after Redis has said that all of it is there.
+    wait_until(lambda: not list((gateway.home / "gateway" / "spool").glob("*.jsonl")), 10, "its segment is deleted")
 
 
 def test_a_gateway_started_while_redis_is_down_serves_and_finds_redis_when_it_comes(
