@@ -51,7 +51,7 @@ class ViewLayout:
     def __init__(self, view: str, features: Sequence[str]) -> None:
         self.field = view.encode()
         self.features = tuple(features)
-        self.nothing = (None,) * len(self.features)
+        self.no_values = (None,) * len(self.features)
         self.schema = zlib.crc32("\n".join(features).encode())
 
     def pack(self, event_time: datetime, values: Sequence[float | None]) -> bytes:

@@ -1,7 +1,7 @@
 """The root of the `dojo` command: the table of all commands, and how one of them is found, imported and run.
 
-A command is named here, and imported when it is called. So rooms above this one (the demo, the drills) have their rows too, and an
-image with only some roles lists all commands and explains those that it lacks.
+A command is named here, and imported when it is called. So rooms above this one (the demo, the drills) have their rows too. An image
+with only some roles lists every command; a command without its packages says which extra brings them.
 """
 
 from __future__ import annotations

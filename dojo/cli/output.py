@@ -23,7 +23,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON
 
 
 def print_json(value: Any) -> None:
-    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout: UTF-8 whatever the locale, no colour."""
+    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout: in UTF-8 in every locale, without colour."""
     sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     sys.stdout.buffer.flush()

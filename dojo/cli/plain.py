@@ -1,4 +1,4 @@
-"""Plain characters where a stream's encoding lacks those that commands print, such as a log file's in a C locale."""
+"""ASCII characters for streams whose encoding has no others, such as a log file in a C locale."""
 
 from __future__ import annotations
 

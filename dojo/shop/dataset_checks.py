@@ -58,7 +58,7 @@ def check_ids(series: pl.Series) -> Checked:
             *_fault(series, values.str.to_lowercase().is_in(_MISSING), "stands for a missing value and is no id"),
             *_fault(
                 series,
-                values.str.contains(r"^\d([.,]\d+)?[eE]\+?\d+$"),
+                values.str.contains(r"^\d([.,]\d+)?[eE]\+\d+$"),
                 "looks like a long number that a spreadsheet has rounded, so that different ids became one",
             ),
         )

@@ -152,7 +152,7 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
     if not parquet and path.suffix.lower() in (".parquet", ".pq"):
         raise DatasetError(f"{path}: is named Parquet but does not begin with PAR1: damaged, or another format")
     if not parquet:
-        _check_header(path, csv_format.separator)
+        _check_header(path, csv_format.separator, gzipped=start[:2] == b"\x1f\x8b")
     try:
         # Not scan_parquet: a damaged page would be found only later. glob: `[1].csv` is a file, not a pattern.
         if parquet:
@@ -163,20 +163,26 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
         raise DatasetError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
 
 
-def _check_header(path: Path, separator: str) -> None:
+def _check_header(path: Path, separator: str, *, gzipped: bool) -> None:
     """Raises DatasetError: another separator, or a name that stands there twice, of which Polars would keep one without a word."""
     try:
-        with gzip.open(path, "rt") if path.open("rb").read(2) == b"\x1f\x8b" else path.open() as lines:
+        with (gzip.open if gzipped else open)(path, "rt", encoding="utf-8-sig") as lines:
             line = next(csv.reader([lines.readline()], delimiter=separator), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return  # what cannot be read is named by the reader
     likely = max(_SEPARATORS, key=lambda candidate: line[0].count(candidate)) if len(line) == 1 else separator
     if likely != separator and likely in line[0]:
-        say = f"--separator {shlex.quote(likely)}" if likely != "\t" else "--separator $'\\t'"
-        raise DatasetError(f"{path}: no column is separated by {separator!r}; {likely!r} seems to be the separator: {say}")
+        written = shlex.quote(likely) if likely != "\t" else "$'\\t'"
+        step = f"{_import_of(path)} --separator {written}"
+        raise DatasetError(f"{path}: no column is separated by {separator!r}; {likely!r} seems to be the separator: {step}")
     doubled = [name for name, count in Counter(name.strip() for name in line).items() if name and count > 1]
     if doubled:
         raise DatasetError(f"{path}: the header names more than one column {', '.join(map(repr, doubled))}: keep one of them")
+
+
+def _import_of(path: Path) -> str:
+    """The command that takes options on how a file is to be read. The demo and the backtest have none."""
+    return f"dojo data import {shlex.quote(str(path))}"
 
 
 def _without_blank_end(frame: pl.DataFrame) -> pl.DataFrame:
@@ -217,7 +223,8 @@ def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -
     missing = [ours for ours, names in candidates.items() if not names]
     if missing:
         unused = [name for name in found if all(name not in names for names in candidates.values())]
-        example = f"--map {unused[0] if unused else 'their_column'}={missing[0]}"
+        pair = f"{unused[0] if unused else 'their_column'}={missing[0]}"
+        example = f"{_import_of(path)} --map {shlex.quote(pair)}"
         problems.append(
             f"missing columns: {', '.join(missing)}; the file has {', '.join(found)}. Name them like this: {example}"
         )

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import gc
 
-# New containers between two collections of the youngest. A request makes about 100 that die with it: the default of 700 would look
-# for cycles every seventh request, and there are none.
-YOUNG_CONTAINERS = 20_000
-
 
 def freeze_heap() -> None:
-    """Take everything that is alive now out of the collector's sight, and let it look less often. Call after large imports."""
-    gc.set_threshold(YOUNG_CONTAINERS)
+    """Take everything that is alive now out of the collector's sight. Call after large imports."""
     gc.collect()
     gc.freeze()

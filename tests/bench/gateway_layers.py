@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
+from services.gateway.http.api import DirectPaths
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.requests import InstanceSchema, read_body
 from services.gateway.versions.model_cache import ModelCache
@@ -118,24 +119,8 @@ def build_layers() -> FastAPI:
 
     handlers = {f"/v1/models/fraud_detection:{layer.__name__}": layer for layer in (route, decode, lookup, score)}
     app = FastAPI(lifespan=lifespan)
-    app.add_middleware(Layers, handlers=handlers)
+    app.add_middleware(DirectPaths, handlers=handlers)
     return app
-
-
-class Layers:
-    """Where the gateway's own middleware stands (`services/gateway/http/api.py`)."""
-
-    def __init__(self, app: Any, handlers: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> None:
-        self._app = app
-        self._handlers = handlers
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        handler = self._handlers.get(scope.get("path", ""))
-        if handler is None:
-            await self._app(scope, receive, send)
-        else:
-            response = await handler(Request(scope, receive))
-            await response(scope, receive, send)
 
 
 def build() -> Any:

@@ -103,18 +103,16 @@ def lived(fleet: FleetStack) -> FleetStack:
 
 @pytest.mark.parametrize("model", FLEET)
 def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(lived: FleetStack, model: str) -> None:
-    fleet = lived
-    versions = fleet.json("performance", model)["versions"]
+    versions = lived.json("performance", model)["versions"]
     assert {version["version"]: version["status"] for version in versions}["1"] == "measured"
-    live = fleet.lake.scan(Stream.PREDICTIONS).filter(pl.col("model") == model, pl.col("version") == "1")
+    live = lived.lake.scan(Stream.PREDICTIONS).filter(pl.col("model") == model, pl.col("version") == "1")
     assert len(live.collect()) > 200
 
 
 @pytest.mark.parametrize("model", FLEET)
 def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(lived: FleetStack, model: str) -> None:
-    fleet = lived
-    fleet.dojo("retrain", model, within=400)
-    decision = fleet.json("gate", "show", model)
+    lived.dojo("retrain", model, within=400)
+    decision = lived.json("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")
     assert decision["primary_metric"] == FLEET[model][0]
     assert decision["low"] <= decision["gain"] <= decision["high"]

@@ -65,7 +65,7 @@ class EntityFields:
         timestamps: list[float | None] = []
         for layout, packed in zip(self._layouts, reply, strict=True):
             view = None if packed is None else layout.unpack(packed)
-            stored += view.values if view else layout.nothing
+            stored += view.values if view else layout.no_values
             timestamps.append(view.event_time / 1e6 if view else None)
         values = tuple([stored[at] or 0.0 for at in self._picked])
         if not math.isfinite(sum(values)):

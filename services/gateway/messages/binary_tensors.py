@@ -9,6 +9,7 @@ tensors by default. Source: github.com/triton-inference-server/server, docs/prot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from services.gateway.messages.problems import FieldError, Problem, invalid_requ
 
 HEADER = "inference-header-content-length"
 SIZE = "binary_data_size"
+# The protocol's datatypes of numbers, as NumPy names them.
 NUMPY_TYPES = {
     **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
     **{f"UINT{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
@@ -42,7 +44,7 @@ def json_length(header: str, body: bytes) -> int:
     return int(header)
 
 
-def fill(columns: list[Column], data: bytes) -> None:
+def fill(columns: Sequence[Column], data: bytes) -> None:
     """Give each tensor that has a size its part of `data`. Raises Problem: 422."""
     at = 0
     for column in columns:

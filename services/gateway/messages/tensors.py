@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from services.gateway.messages import binary_tensors
 from services.gateway.messages.answers import AnswerSchema
@@ -26,13 +27,13 @@ from services.gateway.messages.requests import (
 )
 
 KEY_TYPE = "BYTES"
-# Datatype -> least and largest value. The common one first: it is what metadata name.
+NUMBER_TYPES = ("FP64", *(name for name in binary_tensors.NUMPY_TYPES if name != "FP64"))  # metadata name the first
+# Datatype -> least and largest value.
 WHOLE_TYPES = {
-    "INT64": (-(2**63), 2**63 - 1),
-    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (32, 16, 8)},
-    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (64, 32, 16, 8)},
+    name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+    for name, kind in binary_tensors.NUMPY_TYPES.items()
+    if np.dtype(kind).kind in "iu"
 }
-NUMBER_TYPES = ("FP64", "FP32", *WHOLE_TYPES)
 
 
 class Tensor(msgspec.Struct, omit_defaults=True):
@@ -117,7 +118,7 @@ def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
         return _decode_json(body)
     end = binary_tensors.json_length(json_length, body)
     message = _decode_json(body[:end])
-    binary_tensors.fill(message.inputs, body[end:])  # type: ignore[arg-type]
+    binary_tensors.fill(message.inputs, body[end:])
     return message
 
 

@@ -40,7 +40,7 @@ def test_a_reply_after_its_deadline_is_dropped_and_the_connection_stays_in_step(
     with_client(redis_server.url, use)
 
 
-def test_each_call_has_its_own_deadline_in_whatever_order_they_come(redis_server: RedisServer) -> None:
+def test_each_call_has_its_own_deadline(redis_server: RedisServer) -> None:
     async def use(client: RedisClient) -> None:
         started = time.monotonic()
         blocked = client.call(command(b"DEBUG", b"SLEEP", b"0.4"), 1, 5.0)
@@ -53,7 +53,7 @@ def test_each_call_has_its_own_deadline_in_whatever_order_they_come(redis_server
         assert all(at >= timeout - 0.01 for at, timeout in zip(failed, (0.05, 0.1, 0.2), strict=True))
         assert not waiting[5.0].done()
         assert (await blocked, await waiting[5.0]) == ([b"OK"], [b"PONG"])
-        # The alarm has rung for the last time with nobody late: a later call sets it again.
+        # No call was late when the alarm rang last. A later call sets it again.
         client.call(command(b"DEBUG", b"SLEEP", b"0.2"), 1, 5.0)
         with pytest.raises(RedisUnavailableError, match="within 20 ms"):
             await client.call(command(b"PING"), 1, 0.02)

@@ -58,7 +58,7 @@ def test_a_stream_that_has_them_keeps_them() -> None:
     assert run(code, "utf-8").stdout.decode() == "▸ €\n"
 
 
-def test_json_is_utf_8_whatever_the_locale() -> None:
+def test_json_is_utf_8_in_every_locale() -> None:
     done = run("from dojo.cli.output import print_json; print('first'); print_json({'name': 'Zoë €'})", "ascii")
     first, _, document = done.stdout.partition(b"\n")
     assert (first, json.loads(document.decode())) == (b"first", {"name": "Zoë €"})

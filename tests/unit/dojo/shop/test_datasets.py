@@ -144,7 +144,7 @@ def test_missing_columns_are_named_with_what_was_found_and_how_to_map_it(tmp_pat
     message = refusal(csv(tmp_path / "f.csv", "1,2,3", header="transaction_id,shop,amount"))
     assert "missing columns: customer_id, merchant_id, time, label" in message
     assert "the file has transaction_id, shop, amount" in message
-    assert "--map shop=customer_id" in message
+    assert f"dojo data import {tmp_path / 'f.csv'} --map shop=customer_id" in message
 
 
 def test_a_wrong_mapping_is_refused(tmp_path: Path) -> None:
@@ -202,10 +202,15 @@ def test_a_whole_number_that_became_a_float_is_the_same_customer(tmp_path: Path)
     assert "repeats an earlier row's id" in refusal(csv(tmp_path / "g.csv", GOOD, "1.0,2018-04-01,a,b,5,0"))
 
 
-@pytest.mark.parametrize("written", ["3.77E+15", "1e12", "3,77E+15"])
+@pytest.mark.parametrize("written", ["3.77E+15", "1e+12", "3,77E+15"])
 def test_an_id_that_a_spreadsheet_rounded_is_refused(tmp_path: Path, written: str) -> None:
     path = csv(tmp_path / "f.csv", GOOD, f'2,2018-04-01,"{written}",b,5,0')
     assert f"customer_id: looks like a long number that a spreadsheet has rounded, so that different ids became one in 1 row, first in row 2: {written!r}" in refusal(path)  # fmt: skip
+
+
+def test_a_hexadecimal_id_with_an_e_is_an_id(tmp_path: Path) -> None:
+    frame = read_transactions(csv(tmp_path / "f.csv", GOOD, "2,2018-04-01,7e12,1E5,5,0"))
+    assert set(frame["customer_id"]) == {"596", "7e12"}
 
 
 @pytest.mark.parametrize("written", ["nan", "NaN", "None", "NULL", "N/A", "#N/A", "<NA>", "undefined"])
@@ -250,7 +255,7 @@ def test_a_time_may_name_utc(tmp_path: Path, zone: str) -> None:
 @pytest.mark.parametrize(("separator", "said"), [(";", "';'"), ("|", "'|'"), ("\t", "$'\\t'")])
 def test_another_separator_is_recognised_and_can_be_said(tmp_path: Path, separator: str, said: str) -> None:
     path = csv(tmp_path / "f.csv", GOOD.replace(",", separator), header=HEADER.replace(",", separator))
-    assert f"seems to be the separator: --separator {said}" in refusal(path)
+    assert f"seems to be the separator: dojo data import {path} --separator {said}" in refusal(path)
     assert read_transactions(path, csv_format=CsvFormat(separator)).height == 1
 
 

@@ -105,7 +105,7 @@ def test_a_truth_value_is_no_time() -> None:
 
 
 def as_bytes(*columns: tuple[str, str, int, bytes], **more: object) -> tuple[bytes, str]:
-    """A message whose values stand behind it. columns: name, datatype, rows, values."""
+    """A message with its values behind the JSON, and the length of the JSON. columns: name, datatype, rows, values."""
     inputs = [
         {"name": name, "datatype": datatype, "shape": [rows], "parameters": {"binary_data_size": len(values)}}
         for name, datatype, rows, values in columns
