@@ -116,9 +116,10 @@ class InstanceSchema:
     def _may_repeat_keys(self, body: bytes, instances: int) -> bool:
         """Whether a field's name stands there more often than once an instance, or may be written with an escape.
 
-        The decoder takes the last of two values without a word. Counting is all that the usual request costs.
+        The decoder takes the last of two values without a word. Counting is all that the usual request costs. A second list of
+        instances is found by the first one's fields.
         """
-        return b"\\" in body or body.count(b'"instances"') > 1 or any(body.count(name) > instances for name in self._names)
+        return b"\\" in body or any(body.count(name) > instances for name in self._names)
 
     def convert(self, instances: Sequence[Mapping[str, object]]) -> Sequence[Instance]:
         """Already parsed instances, checked the same way. Raises Problem (422)."""

@@ -15,7 +15,7 @@ from dojo.cli.plain import PLAIN
 
 
 def run(code: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": ""}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
 
 

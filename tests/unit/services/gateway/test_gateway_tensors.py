@@ -195,7 +195,7 @@ def test_a_key_that_stands_there_twice_is_refused(instance: str, field: str) -> 
 
 def test_two_lists_of_instances_are_refused() -> None:
     with pytest.raises(Problem) as refused:
-        predict(f'{{"instances": [{{{WHOLE}}}], "instances": [{{{WHOLE}}}]}}')
+        predict(f'{{"instances": [{{{WHOLE}}}], "instances": [{{{WHOLE}}}, {{{WHOLE}}}]}}')
     assert [error.field for error in refused.value.errors] == ["instances"]
     doubled = message(AMOUNT).replace(b'"datatype": "FP64"', b'"datatype": "FP32", "datatype": "FP64"')
     assert fields(doubled) == ["datatype"]
