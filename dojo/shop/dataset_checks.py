@@ -97,9 +97,12 @@ def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:
         values = values.set(text.str.contains(".", literal=True).fill_null(False), None)  # 1.000: one, or a thousand
     else:
         values = text.cast(pl.Float64, strict=False)
+    lost = _lost(text, values)
+    commas = lost & text.str.contains(r"^\d+,\d+$") if text.dtype == pl.String and not decimal_comma else lost & False
     return values, (
         *_nulls(series, text),
-        *_fault(series, _lost(text, values), "not a number"),
+        *_fault(series, commas, "not a number, unless the comma is a decimal one (--decimal-comma)"),
+        *_fault(series, lost & ~commas, "not a number"),
         *_fault(series, ~values.is_finite(), "not finite"),
         *_fault(series, values.is_finite() & (values < 0), "negative"),
         *_fault(series, values.is_finite() & (values > MAX_EURO), f"above {MAX_EURO:g}"),
