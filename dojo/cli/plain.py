@@ -9,6 +9,7 @@ import sys
 # Every character beyond ASCII that a command prints. The bars of a small plot become their heights.
 PLAIN = {
     "▸": ">", "→": "->", "✔": "ok", "€": "EUR", "…": "...", "–": "-", "µ": "u",
+    "○": ".", "●": "*", "▲": "!", "◆": "!!", "■": "!!!",
     **dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True)),
 }  # fmt: skip
 

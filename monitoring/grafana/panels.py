@@ -19,6 +19,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.text import TextMode
 
+from dojo.core.severity import APPEARANCES
 from monitoring.grafana.schema import COLUMNS, SOURCE, Query, State, mapping
 
 AnyPanel = TypeVar("AnyPanel")
@@ -112,11 +113,11 @@ def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, *
 
 
 def share_of_limit(**chosen: Unpack[PanelOptions]) -> bargauge.Panel:
-    """Bars of values divided by their own limits: full, and red, at 1, which is the limit by definition."""
+    """Bars of values divided by their own limits: full, and in another colour, at 1, which is the limit by definition."""
     filled: PanelOptions = {"unit": "percentunit", "minimum": 0, "maximum": 1, **chosen}
     return (
         _described(bargauge.Panel(), filled, model.FieldColorModeId.THRESHOLDS)
-        .thresholds(_steps(model.Threshold(color="green"), model.Threshold(1, "red")))
+        .thresholds(_steps(model.Threshold(color=APPEARANCES["ok"].colour), model.Threshold(1, APPEARANCES["critical"].colour)))
         .reduce_options(_latest())
         .orientation(value.VizOrientation.HORIZONTAL)
         .display_mode(value.BarGaugeDisplayMode.BASIC)

@@ -7,19 +7,21 @@ from typing import Final
 from grafana_foundation_sdk.builders.dashboard import DashboardLink
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
+from dojo.core.severity import APPEARANCES, ORDER, appearance_of, drawn
 from monitoring.grafana.schema import Annotation, State, Variable
 
-# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too; the words are dojo.core.events.types.Severity's.
-SEVERITIES: Final = (
-    State(-1, "insufficient data", "#8e8e8e"),  # never green: nobody knows
-    State(0, "ok", "green"),
-    State(1, "warning", "yellow"),
-    State(2, "severe", "orange"),
-    State(3, "critical", "red"),
-)
+
+def state(value: int, word: str) -> State:
+    """A number that stands for a state, shown with the state's glyph, word and colour."""
+    return State(value, drawn(word).replace("_", " "), appearance_of(word).colour)
+
+
+# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too.
+SEVERITIES: Final = tuple(state(value, word) for value, word in enumerate(ORDER, start=-1))
+
 # The colours of dashed lines: thresholds by severity, and what chance alone reaches.
-LIMITS: Final = {state.text: state.color for state in SEVERITIES if state.value > 0}
-CHANCE: Final = "#8e8e8e"
+LIMITS: Final = {word: APPEARANCES[word].colour for word in ORDER[2:]}
+CHANCE: Final = APPEARANCES["insufficient_data"].colour
 
 MODEL: Final = Variable("model", "Model", "A model that the gateway serves.", "label_values(dojo_model_info, model)")
 VERSION: Final = Variable(

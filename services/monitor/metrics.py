@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from dojo.core.events.types import Stream
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 
 # Severities as numbers, so that rules can compare; exported too, so that no rule has a copy of them.
 LEVELS: dict[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}

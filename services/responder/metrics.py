@@ -8,7 +8,7 @@ from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 from services.responder.state import ActionKind
 
 # How actions end: as wanted; without the effect that was hoped for (a retraining that did not win, an evaluation without enough labels); not at all; not begun,

@@ -24,9 +24,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from dojo.core.events.types import Check
+from dojo.core.severity import Severity
 from dojo.core.spec.monitoring import Response
 from dojo.core.state.inbox import Urgency
-from dojo.core.tasks.measured import Severity
 
 Remedy = Literal["notify", "evaluate", "roll_back"]
 Family = Literal["model", "age", "feed"]

@@ -14,9 +14,9 @@ import msgspec
 from redis import Redis
 
 from dojo.core.events.types import Check, Verdict
+from dojo.core.severity import Severity
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.documents import Document
-from dojo.core.tasks.measured import Severity
 from services.responder.policy import ORDER
 
 Window = Literal["hour", "day", "now"]

@@ -17,10 +17,10 @@ from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import load_settings
+from dojo.core.severity import Severity
 from dojo.core.state.inbox import Message
 from dojo.core.state.work_orders import Kind as OrderKind
 from dojo.core.state.work_orders import WorkOrder
-from dojo.core.tasks.measured import Severity
 from services.monitor.__main__ import build
 from services.monitor.counting.state import Store
 from services.monitor.judging.verdicts import TROUBLE

@@ -18,6 +18,7 @@ from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import Finding
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.registry.versions import ModelRegistry
+from dojo.core.severity import Severity
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.clock import ManualClock, wall_now
@@ -25,7 +26,6 @@ from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
-from dojo.core.tasks.measured import Severity
 from dojo.core.tasks.specs import load_spec
 from services.responder.actions import Actions
 from services.responder.announcements import RESPONDER, ResponseAnnouncements

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.severity import marked
 from dojo.core.state.inbox import (
     KEPT,
     Inbox,
@@ -17,8 +18,6 @@ from dojo.core.state.inbox import (
     is_from,
     is_resolved,
 )
-
-_COLOURS = {"info": "dim", "warning": "yellow", "page": "bold red"}
 
 
 def alerts(
@@ -57,8 +56,8 @@ def alerts(
 
 def _show(message: Message) -> None:
     when = f"{message.world_time:%Y-%m-%d %H:%M}" if message.world_time else f"{message.wall_time:%Y-%m-%d %H:%M} (wall)"
-    word, colour = ("resolved", "green") if is_resolved(message) else (message.urgency, _COLOURS[message.urgency])
-    head = f"{when}  [{colour}]{word}[/]  {escape(message.source)}: {escape(message.model)} -> {escape(message.to)}"
+    word = "resolved" if is_resolved(message) else message.urgency
+    head = f"{when}  {marked(word)}  {escape(message.source)}: {escape(message.model)} -> {escape(message.to)}"
     out.print(f"{head}  [bold]{escape(message.title)}[/]", highlight=False, soft_wrap=True)
     for line in message.text.splitlines():
         out.print(f"    {escape(line)}", highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from dojo.actions import responder as actions
 from dojo.cli.context import CommandContext, Who, Why
 from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.severity import marked
 from dojo.core.state.responder_control import EVERY_MODEL, read_control
 from services.responder.state import Incident, ModelState, StateStore
 
@@ -147,8 +148,7 @@ def _plain(state: ModelState) -> dict[str, Any]:
 
 
 def _show(trouble: Incident) -> None:
-    colour = {"critical": "bold red", "severe": "red"}.get(trouble.severity, "yellow")
-    head = f"  [{colour}]{trouble.severity}[/] {trouble.check} of version {escape(trouble.version)} since {trouble.since:%Y-%m-%d %H:%M}"
+    head = f"  {marked(trouble.severity)} {trouble.check} of version {escape(trouble.version)} since {trouble.since:%Y-%m-%d %H:%M}"
     out.print(head, highlight=False, soft_wrap=True)
     out.print(f"    {escape(trouble.worst.summary)}", highlight=False, soft_wrap=True)
     if trouble.evaluation:

@@ -10,11 +10,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dojo.core.judging.rollout.stages import CheckResult, Stage
+from dojo.core.severity import appearance_of, drawn
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
-
-COLOURS = {"ok": "green", "insufficient_data": "yellow", "failed": "red"}
 
 VERDICT_COLUMN = 1
 
@@ -76,7 +75,7 @@ def _looks(looks: tuple[CheckResult, ...]) -> RenderableType:
     for row, look in zip(rows, (None, *looks), strict=True):
         line = Text(no_wrap=True, overflow="ellipsis")
         for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-            style = "bold" if look is None else COLOURS[look.verdict] if column == VERDICT_COLUMN else ""
+            style = "bold" if look is None else appearance_of(look.verdict).style if column == VERDICT_COLUMN else ""
             line.append(text.ljust(width) if column <= VERDICT_COLUMN else text.rjust(width), style).append("  ")
         lines.append(line)
         if look is not None:
@@ -88,7 +87,7 @@ def _looks(looks: tuple[CheckResult, ...]) -> RenderableType:
 def _figures(look: CheckResult) -> tuple[str, ...]:
     requests = f"{look.requests:,} of {look.needed:,}" if look.requests < look.needed else f"{look.requests:,}"
     evidence = "-" if look.evidence is None or look.stops_at is None else f"{look.evidence:.2g} of {look.stops_at:.3g}"
-    return look.check, look.verdict, look.shown(look.value), look.shown(look.limit), requests, evidence
+    return look.check, drawn(look.verdict), look.shown(look.value), look.shown(look.limit), requests, evidence
 
 
 def _history(rollout: Rollout) -> RenderableType:

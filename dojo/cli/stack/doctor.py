@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, out, print_json
+from dojo.core.severity import marked
 from dojo.stack.doctor_checks import INSTALL, Check, DoctorVerdict
 
 if TYPE_CHECKING:
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
 
 _TOOLS = {
     "docker": "the compose mode",
-}
-_STYLES = {
-    DoctorVerdict.OK: "green",
-    DoctorVerdict.WARNING: "yellow",
-    DoctorVerdict.MISSING: "bold red",
-    DoctorVerdict.OPTIONAL: "dim",
 }
 
 
@@ -72,7 +67,7 @@ def _print(checks: list[Check]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for check in checks:
         step = f"\n[bold]→[/] {escape(check.next_step)}" if check.next_step else ""
-        table.add_row(check.name, f"[{_STYLES[check.verdict]}]{check.verdict}[/]", escape(check.found) + step)
+        table.add_row(check.name, marked(check.verdict), escape(check.found) + step)
     out.print(table, highlight=False)
     missing = sum(check.verdict is DoctorVerdict.MISSING for check in checks)
-    out.print(f"[bold red]{missing} missing[/]" if missing else "[green]ready:[/] dojo up", highlight=False)
+    out.print(f"{marked('missing')}: {missing}" if missing else f"{marked('ready')}: dojo up", highlight=False)

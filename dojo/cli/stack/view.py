@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.cli.output import out
+from dojo.core.severity import marked
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import how_to_install
@@ -18,24 +19,12 @@ from dojo.stack.overview import Overview
 from dojo.stack.status import ProcessStatus, StackStatus
 from dojo.stack.supervisor.lifecycle import ProcessState
 
-_STYLES = {
-    ProcessState.HEALTHY: "green",
-    ProcessState.STARTING: "yellow",
-    ProcessState.WAITING: "dim",
-    ProcessState.STOPPED: "dim",
-}
-
 _NEXT_STEPS = (
     ("dojo demo", "history, training, traffic and late outcomes, shown live"),
     ("dojo status", "what runs, and how it is"),
     ("dojo logs -f", "what it says"),
     ("dojo down", "stop everything"),
 )
-
-
-def colored(state: ProcessState) -> str:
-    style = _STYLES.get(state, "red")
-    return f"[{style}]{state}[/]"
 
 
 def megabytes(count: int) -> str:
@@ -75,7 +64,7 @@ def starting_table(status: StackStatus) -> Table:
     for process in status.processes:
         since = elapsed(status.started if process.state is ProcessState.STARTING else process.since, now)
         table.add_row(
-            process.name, colored(process.state), since if process.state is not ProcessState.HEALTHY else "", _deaths(process)
+            process.name, marked(process.state), since if process.state is not ProcessState.HEALTHY else "", _deaths(process)
         )
     return table
 
@@ -90,7 +79,7 @@ def print_started(status: StackStatus, already: bool) -> None:
     table = Table(box=None, show_header=False)
     for process in status.processes:
         docs = "/docs" if process.name == "gateway" else ""
-        table.add_row(process.name, colored(process.state), f"{process.address}{docs}")
+        table.add_row(process.name, marked(process.state), f"{process.address}{docs}")
     out.print(table)
     for command, purpose in _NEXT_STEPS:
         out.print(f"  [bold]{command:<14}[/] {purpose}", highlight=False)
@@ -112,7 +101,7 @@ def print_status(overview: Overview) -> None:
     for process in overview.stack.processes:
         table.add_row(
             process.name,
-            colored(process.state),
+            marked(process.state),
             str(process.id.pid) if process.id else "",
             elapsed(process.started, now) if process.started else "",
             str(process.restarts) if process.started else "",
@@ -133,10 +122,9 @@ def print_status(overview: Overview) -> None:
             )
     out.print(f"{'world':<13}{_world(overview)}", highlight=False)
     for view, fresh in overview.features.items():
-        style = "green" if fresh.state == "ok" else "red"
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
-        out.print(f"{'features':<13}{view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
+        out.print(f"{'features':<13}{view}: {marked(fresh.state)}, {age} old (SLA {sla})", highlight=False)
     for model, version in overview.champions.items():
         known = (
             "MLflow does not answer"
@@ -147,14 +135,14 @@ def print_status(overview: Overview) -> None:
         )
         out.print(f"{'champion':<13}{model}: {known}", highlight=False)
     for model, processes in overview.specs.items():
-        edited = f"edited since the start of {', '.join(processes)}: dojo config diff"
-        out.print(f"{'spec':<13}{model}: [yellow]{edited}[/]", highlight=False, soft_wrap=True)
+        edited = f"{marked('edited')} since the start of {', '.join(processes)}: dojo config diff"
+        out.print(f"{'spec':<13}{model}: {edited}", highlight=False, soft_wrap=True)
     if overview.airflow is not None:
         password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
         known = f"user {overview.airflow.user}, {password}"
         out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
     if overview.alerts_off:
-        out.print(f"{'alerts':<13}[yellow]off[/]: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
+        out.print(f"{'alerts':<13}{marked('off')}: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
         if "not installed" in overview.alerts_off:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 

@@ -20,6 +20,7 @@ from dojo.cli.training.terminal import (
     say,
     workspace,
 )
+from dojo.core.severity import marked
 
 
 def train(
@@ -130,7 +131,7 @@ def reproduce(
         print_json({"version": version, "reproduced": same, "comparisons": lines})
     else:
         for line in comparisons:
-            verdict = "[green]agrees [/]" if line.agrees else "[red]differs[/]"
+            verdict = marked("agrees" if line.agrees else "differs")
             found = "" if line.agrees else f"\n        recorded {line.recorded}\n        rebuilt  {line.rebuilt}"
             out.print(f"{verdict} {line.what}{escape(found)}", highlight=False, soft_wrap=True)
         out.print(f"{version} is {'reproduced' if same else 'NOT reproduced'}", highlight=False)

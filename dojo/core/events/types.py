@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from dojo.core.judging.drift import Finding
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 
 # Refused when decoded, so that one wrong producer cannot put an unusable row into the lake.
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]

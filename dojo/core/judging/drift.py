@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from dojo.core.severity import ORDER, Severity
 from dojo.core.spec.monitoring import Confirmations
-from dojo.core.tasks.measured import ORDER, Distances, Measured, Severity
+from dojo.core.tasks.measured import Distances, Measured
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

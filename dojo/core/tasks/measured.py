@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
+from dojo.core.severity import Severity
 from dojo.core.spec.monitoring import Levels
-
-# What a monitor can say of something; in order. `insufficient_data` is below ok: it never passes for it.
-Severity = Literal["insufficient_data", "ok", "warning", "severe", "critical"]
-
-ORDER: tuple[Severity, ...] = ("insufficient_data", "ok", "warning", "severe", "critical")
 
 
 class Distances(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
-from dojo.demo.showing.timeline import COLOURS
+from dojo.core.severity import marked
 
 PAGE = 1_000  # verdicts per read
 
@@ -61,7 +61,7 @@ def render(newest: dict[str, Verdict]) -> RenderableType:
         table.add_column(heading, style="dim" if heading == "check" else "", no_wrap=heading != "what was found")
     for name, verdict in sorted(newest.items()):
         since = f"{verdict.since:%m-%d %H:%M}" if verdict.since else ""
-        table.add_row(name, f"[{COLOURS[verdict.severity]}]{verdict.severity}[/]", since, escape(verdict.summary))
+        table.add_row(name, marked(verdict.severity), since, escape(verdict.summary))
     if not newest:
         table.add_row("all", "[dim]nothing to report[/]", "", "what it needs most are labels, and those are days away")
     return Panel(table, title="What the monitor says", border_style="cyan")

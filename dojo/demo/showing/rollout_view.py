@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dojo.core.judging.rollout.stages import CheckResult, Stage
+from dojo.core.severity import marked
 from dojo.core.state.rollouts import Rollout
 from dojo.demo.showing.tally import Snapshot
 
 WAY = (Stage.SHADOW, Stage.CANARY, Stage.PROMOTING, Stage.WATCH, Stage.DONE)
-COLOURS = {"ok": "green", "insufficient_data": "yellow", "failed": "red"}
 
 
 def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float) -> RenderableType:
@@ -62,8 +62,7 @@ def _checks(looks: tuple[CheckResult, ...]) -> RenderableType:
             heading, style="dim" if heading == "check" else "", justify="left" if heading in ("check", "verdict") else "right"
         )
     for look in looks:
-        verdict = f"[{COLOURS[look.verdict]}]{look.verdict}[/]"
-        table.add_row(look.check, verdict, _number(look.value), _number(look.limit), f"{look.requests:,}")
+        table.add_row(look.check, marked(look.verdict), _number(look.value), _number(look.limit), f"{look.requests:,}")
     return table
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.severity import ORDER, appearance_of
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_from
 
@@ -22,8 +23,6 @@ TOLD = frozenset({"gate", "rollout", "response", "retraining", "alias", "world"}
 
 # Messages of Alertmanager; others repeat in words for their owners what the audit trail holds.
 ALERTS = "alertmanager"
-
-COLOURS = {"critical": "bold red", "severe": "red", "warning": "yellow", "ok": "green", "insufficient_data": "dim"}
 
 # Verdicts read per page of the event log.
 PAGE = 1_000
@@ -81,7 +80,8 @@ def render(told: list[Moment], title: str) -> RenderableType:
         table.add_column(heading, overflow="fold")
     for moment in told:
         severity = moment.what.rpartition(": ")[2]
-        what = f"[{COLOURS[severity]}]{escape(moment.what)}[/]" if severity in COLOURS else escape(moment.what)
+        style = appearance_of(severity).style if severity in ORDER else "default"
+        what = f"[{style}]{escape(moment.what)}[/]"
         table.add_row(f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(moment.why))
     return table
 

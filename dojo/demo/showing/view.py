@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dojo.core.severity import marked
 from dojo.core.state.freshness import ViewFreshness
 from dojo.demo.showing.tally import Snapshot
 
@@ -124,14 +125,12 @@ def _outcomes(t: Snapshot) -> RenderableType:
 
 
 def _freshness(look: Frame) -> RenderableType:
-    colours = {"ok": "green", "stale": "red", "insufficient_data": "yellow"}
     rows = {}
     for name, view in sorted(look.freshness.items()):
-        state = view.state(look.world)
         sla = timedelta(seconds=view.sla_seconds)
-        rows[name] = f"[{colours[state]}]{state}[/] [dim]{_age(view.age(look.world))} of {_age(sla)}[/]"
+        rows[name] = f"{marked(view.state(look.world))} [dim]{_age(view.age(look.world))} of {_age(sla)}[/]"
     if not rows:
-        rows["features"] = f"[{colours['insufficient_data']}]insufficient_data[/]"
+        rows["features"] = marked("insufficient_data")
     rows["model's data"] = _age(look.model_age) + " old" if look.model_age is not None else "no champion"
     return _block("Freshness", rows)
 

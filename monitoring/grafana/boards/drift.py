@@ -83,9 +83,9 @@ HEAT_MAP = Row(
     (
         state_timeline(
             title="Each feature's PSI against the thresholds",
-            description="One row per feature; the colour is the highest threshold that the window's PSI is beyond, green where chance alone "
-            "reaches as far. One red cell is an accident; a row that stays red from one moment is sudden drift (a unit, a null, a new client); "
-            "rows that go from yellow to red over days are gradual. Gaps: no window was judged.",
+            description="One row per feature; the colour is the highest threshold that the window's PSI is beyond, ok where chance alone "
+            "reaches as far. One severe cell is an accident; a row that stays severe from one moment is sudden drift (a unit, a null, a new client); "
+            "rows that go from warning to severe over days are gradual. Gaps: no window was judged.",
             queries=(Query(FINDING, "{{feature}}"),),
             unit="none",
             states=tuple(state for state in SEVERITIES if state.value >= 0),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from monitoring.grafana.panels import share_of_limit, stat, state_timeline, time_series
-from monitoring.grafana.schema import Dashboard, Query, Row, State
-from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook
+from monitoring.grafana.schema import Dashboard, Query, Row
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook, state
 
 RATE = "[$__rate_interval]"
 
@@ -73,7 +73,7 @@ LOOKUPS = Row(
                     )
                     for q, name in ((0.5, "median"), (0.99, "p99"))
                 ),
-                Query('dojo_gateway_feature_timeout_seconds{model="$model"}', "given up after", limit="red"),
+                Query('dojo_gateway_feature_timeout_seconds{model="$model"}', "given up after", limit=LIMITS["critical"]),
             ),
             unit="s",
             minimum=0,
@@ -91,7 +91,7 @@ LOOKUPS = Row(
             description="Open: the online store failed repeatedly, lookups are not tried for a moment, and answers use last known or default values.",
             queries=(Query("max(dojo_gateway_breaker_open)", "online store"),),
             unit="none",
-            states=(State(0, "closed", "green"), State(1, "open", "red")),
+            states=(state(0, "closed"), state(1, "open")),
             height=4,
             links=(runbook("BreakerOpen"),),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import heatmap, share_of_limit, stat, state_timeline, time_series
 from monitoring.grafana.schema import Dashboard, Panel, Query, Row
-from monitoring.grafana.vocabulary import MODEL, SEVERITIES, VERSION, marks, runbook, to_dashboard
+from monitoring.grafana.vocabulary import LIMITS, MODEL, SEVERITIES, VERSION, marks, runbook, to_dashboard
 
 VERSIONS = 'model="$model", version=~"$version"'
 RATE = "[$__rate_interval]"
@@ -57,8 +57,8 @@ NOW = Row(
         ),
         state_timeline(
             title="Verdicts",
-            description="Each check in each window of world time. A row that turns yellow tells the owner, orange has the champion evaluated, "
-            "red is acted upon at once; the marks show what the responder did.",
+            description="Each check in each window of world time. A warning tells the owner, severe has the champion evaluated, "
+            "critical is acted upon at once; the marks show what the responder did.",
             queries=(Query('max by (check, window) (dojo_monitor_severity{model="$model"})', "{{check}} ({{window}})"),),
             unit="none",
             states=SEVERITIES,
@@ -103,7 +103,7 @@ TRAFFIC = Row(
                     )
                     for q, name in ((0.5, "median"), (0.99, "p99"))
                 ),
-                Query('dojo_gateway_latency_objective_seconds{model="$model"}', "objective", limit="red"),
+                Query('dojo_gateway_latency_objective_seconds{model="$model"}', "objective", limit=LIMITS["critical"]),
             ),
             unit="s",
             minimum=0,

@@ -23,7 +23,7 @@ EVENTS = Row(
             description="Must stay small: beyond the dashed line the log forgets the oldest, and they are lost.",
             queries=(
                 Query("sum by (stream) (dojo_recorder_lag_messages)", "{{stream}}"),
-                Query("max(dojo_recorder_stream_limit_messages)", "what the log keeps", limit="red"),
+                Query("max(dojo_recorder_stream_limit_messages)", "what the log keeps", limit=LIMITS["critical"]),
             ),
             logarithmic=True,
             unit="short",
@@ -87,7 +87,7 @@ EVENTS = Row(
             description="Prediction events on disk while Redis is away. At the dashed line events are lost.",
             queries=(
                 Query("sum(dojo_prediction_log_spooled_bytes)", "on disk"),
-                Query("sum(dojo_prediction_log_spool_limit_bytes)", "room for", limit="red"),
+                Query("sum(dojo_prediction_log_spool_limit_bytes)", "room for", limit=LIMITS["critical"]),
             ),
             unit="bytes",
             minimum=0,
@@ -168,7 +168,7 @@ RETRAINING = Row(
             queries=(
                 Query('max(dojo_trainer_last_age_seconds{model="$model"})', "asked for"),
                 Query('max(dojo_trainer_finished_age_seconds{model="$model"})', "ended"),
-                Query('max(dojo_trainer_schedule_seconds{model="$model"})', "schedule", limit="red"),
+                Query('max(dojo_trainer_schedule_seconds{model="$model"})', "schedule", limit=LIMITS["critical"]),
             ),
             unit="dtdurations",
             minimum=0,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from monitoring.grafana.panels import stat, state_timeline, table, text, time_series
-from monitoring.grafana.schema import Dashboard, Query, Row, State
-from monitoring.grafana.vocabulary import SEVERITIES, marks, runbook, to_dashboard
+from monitoring.grafana.schema import Dashboard, Query, Row
+from monitoring.grafana.vocabulary import LIMITS, SEVERITIES, marks, runbook, state, to_dashboard
 
 RATE = "[$__rate_interval]"
 FIRING = 'alertstate="firing", severity=~"warning|critical"'
 
-UP = (State(0, "down", "red"), State(1, "up", "green"))
+UP = (state(0, "down"), state(1, "up"))
 
 NOW = Row(
     "Now",
@@ -124,7 +124,9 @@ SERVING = Row(
                     "callers",
                 ),
                 Query(
-                    '1 - dojo_gateway_objective_ratio{objective="availability"}', "30 days' budget of {{model}}", limit="red"
+                    '1 - dojo_gateway_objective_ratio{objective="availability"}',
+                    "30 days' budget of {{model}}",
+                    limit=LIMITS["critical"],
                 ),
             ),
             unit="percentunit",
@@ -143,7 +145,7 @@ SERVING = Row(
                     "{{model}}",
                 ),
                 Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_world_gateway_seconds_bucket{RATE})))", "callers"),
-                Query("dojo_gateway_latency_objective_seconds", "objective of {{model}}", limit="red"),
+                Query("dojo_gateway_latency_objective_seconds", "objective of {{model}}", limit=LIMITS["critical"]),
             ),
             unit="s",
             minimum=0,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from monitoring.grafana.panels import share_of_limit, stat, state_timeline, time_series
 from monitoring.grafana.schema import Dashboard, Query, Row, State
-from monitoring.grafana.vocabulary import MODEL, marks, runbook, to_dashboard
+from monitoring.grafana.vocabulary import LIMITS, MODEL, marks, runbook, state, to_dashboard
 
 THIS = '{model="$model"}'
 RATE = "[$__rate_interval]"
 
 # The numbers of dojo_rollout_check (services/rollout/metrics.py: VERDICTS).
-VERDICTS = (State(-1, "failed", "red"), State(0, "insufficient data", "#8e8e8e"), State(1, "ok", "green"))
+VERDICTS = (state(-1, "failed"), state(0, "insufficient_data"), state(1, "ok"))
 
 JOURNEY = Row(
     "The journey",
@@ -109,7 +109,7 @@ CHECKS = Row(
             description="Climbing steadily: the challenger is worse and will go back. Rising and falling below 1: chance.",
             queries=(
                 Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),
-                Query("vector(1)", "rolls back", limit="red"),
+                Query("vector(1)", "rolls back", limit=LIMITS["critical"]),
             ),
             unit="percentunit",
             minimum=0,

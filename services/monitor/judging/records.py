@@ -21,8 +21,8 @@ from redis.client import Pipeline
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Check, Stream, Verdict, encode
 from dojo.core.judging.drift import Measurements
+from dojo.core.severity import Severity
 from dojo.core.state.verdict_marks import troubles_key
-from dojo.core.tasks.measured import Severity
 from services.monitor.counting.state import PREFIX
 from services.monitor.judging.verdicts import TROUBLE, is_news
 

@@ -13,10 +13,10 @@ from prometheus_client import Gauge
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.drift import worst
 from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.severity import Severity
 from dojo.core.spec.monitoring import Levels
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
-from dojo.core.tasks.measured import Severity
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import task_of

@@ -10,20 +10,13 @@ from rich.text import Text
 
 from dojo.core.events.types import Verdict
 from dojo.core.judging.drift import Finding
+from dojo.core.severity import ORDER, Severity, appearance_of, drawn
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.verdict_marks import Mark
-from dojo.core.tasks.measured import ORDER, Distances, Severity
+from dojo.core.tasks.measured import Distances
 from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.tuning import Proposal
 from services.monitor.judging.verdicts import TROUBLE
-
-COLOURS: dict[Severity, str] = {
-    "insufficient_data": "dim",
-    "ok": "green",
-    "warning": "yellow",
-    "severe": "red",
-    "critical": "bold red",
-}
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -44,13 +37,13 @@ def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> 
             verdict.check,
             f"{verdict.window:4} {verdict.window_start:%dT%H}",
             verdict.version or "-",
-            Text(verdict.severity, style=COLOURS[verdict.severity]),
+            _state(verdict.severity),
             lines.get(verdict.event_id, "")[-SHORT_LINE:],
         )
     why = []
     for verdict in ordered:
         since = f", since {verdict.since:%m-%d %H:%M}" if verdict.since else ""
-        head = (f"{verdict.check} ({verdict.window}, {verdict.rows:,} rows{since}): ", COLOURS[verdict.severity])
+        head = (f"{verdict.check} ({verdict.window}, {verdict.rows:,} rows{since}): ", appearance_of(verdict.severity).style)
         why.append(Text.assemble(head, verdict.summary))
     return Group(table, *why)
 
@@ -60,7 +53,7 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
     head = Text.assemble(
         (verdict.check, "bold"),
         f" over the {verdict.window} from {verdict.window_start:%Y-%m-%d %H:%M}, version {verdict.version or '-'}: ",
-        (verdict.severity, COLOURS[verdict.severity]),
+        (drawn(verdict.severity), appearance_of(verdict.severity).style),
         f", {verdict.rows:,} rows",
     )
     lines: list[RenderableType] = [head, Text(verdict.summary)]
@@ -71,7 +64,7 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
     for finding in verdict.findings:
         table.add_row(
             finding.subject,
-            Text(finding.severity, style=COLOURS[finding.severity]),
+            _state(finding.severity),
             *(_number(value) for value in (finding.value, finding.threshold, finding.noise)),
             finding.confirmed,
             f"{finding.rows:,}",
@@ -128,6 +121,10 @@ def proposals(model: str, found: Sequence[Proposal], marks: Collection[Mark]) ->
     for one in found:
         table.add_row(one.setting, one.now, one.proposed, one.why)
     return table
+
+
+def _state(severity: Severity) -> Text:
+    return Text(drawn(severity), style=appearance_of(severity).style)
 
 
 def _beside(distances: Distances | None) -> str:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from dojo.core.events.types import Verdict
+from dojo.core.severity import Severity
 from dojo.core.state.audit import GENESIS, Entry
 from dojo.core.state.inbox import Message
-from dojo.core.tasks.measured import Severity
 from dojo.demo.showing.board import line, render
 from dojo.demo.showing.timeline import ALERTS, changes, moments
 from dojo.demo.showing.timeline import render as render_timeline

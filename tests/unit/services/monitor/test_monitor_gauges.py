@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from dojo.core.events.types import Verdict
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import load_spec, task_of
 from services.monitor.counting.state import MonitorMemory

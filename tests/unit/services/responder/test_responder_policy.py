@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from dojo.core.events.types import Check
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 from dojo.core.tasks.specs import load_spec
 from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.policy import FAMILIES, LOOK_AT, remedy, spoils, urgency

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.events.types import Check, Verdict
-from dojo.core.tasks.measured import Severity
+from dojo.core.severity import Severity
 from dojo.core.tasks.specs import load_spec
 from services.responder.announcements import trouble_message
 from services.responder.state import ModelState

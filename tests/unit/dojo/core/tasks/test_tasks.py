@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from dojo.core.severity import ORDER
 from dojo.core.spec.monitoring import Levels
-from dojo.core.tasks.measured import ORDER, Measured
+from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import AnswerCounts, Answered, HoldoutVariation, LabelTest, Proxies
 from dojo.core.tasks.score_bins import SCORE_EDGES, score_histogram
