@@ -95,6 +95,13 @@ class Desk:
             raise UnknownModelError(f"no model {model}; there are {known}", f"each is a file in {self.settings.models_dir}")
         return model
 
+    def only_model(self) -> str:
+        """The model of a platform with one. Raises UnknownModelError: it has several, or none."""
+        if len(self.models) != 1:
+            known = ", ".join(self.models) or "none"
+            raise UnknownModelError(f"say which model; there are {known}", f"each is a file in {self.settings.models_dir}")
+        return self.models[0]
+
     def spec(self, model: str) -> ModelSpec:
         """Raises UnknownModelError, SpecError."""
         from dojo.core.tasks.specs import load_spec

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dojo.actions.desk import Desk
+from dojo.actions.desk import Desk, reason
 from dojo.core.state.clock import Anchor
 from dojo.shop.world_drift import ActiveDrift, DriftTable, require_possible
-
-NO_REASON = "no reason given"
 
 
 def pause(desk: Desk) -> Anchor:
@@ -29,7 +27,7 @@ def resume(desk: Desk, speed: float | None = None) -> Anchor:
 
 
 def start_drift(
-    desk: Desk, kind: str, who: str, why: str = "", strength: float | None = None, ramp: timedelta | None = None
+    desk: Desk, kind: str, who: str, why: str, strength: float | None = None, ramp: timedelta | None = None
 ) -> ActiveDrift:
     """Start a drift at the world's now.
 
@@ -38,22 +36,23 @@ def start_drift(
         ramp: World time over which it grows; None is the kind's default.
 
     Raises:
+        WrongCallError: The reason is empty.
         DriftError: The kind cannot be, is active, or cannot be in this world.
     """
     require_possible(kind, desk.settings.world_source)
-    why = why.strip() or NO_REASON
-    return DriftTable(desk.redis).start(kind, desk.now(), strength=strength, ramp=ramp, who=who, why=why)
+    return DriftTable(desk.redis).start(kind, desk.now(), strength=strength, ramp=ramp, who=who, why=reason(why))
 
 
-def stop_drifts(desk: Desk, kind: str, who: str, why: str = "") -> list[ActiveDrift]:
+def stop_drifts(desk: Desk, kind: str, who: str, why: str) -> list[ActiveDrift]:
     """End a drift at the world's now.
 
     Args:
         kind: "" is every active one.
 
     Raises:
+        WrongCallError: The reason is empty.
         DriftError: The kind is not active.
     """
     table, now = DriftTable(desk.redis), desk.now()
     kinds = [kind] if kind else [drift.kind for drift in table.active()]
-    return [table.stop(name, now, who=who, why=why.strip() or NO_REASON) for name in kinds]
+    return [table.stop(name, now, who=who, why=reason(why)) for name in kinds]

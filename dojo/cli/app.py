@@ -77,6 +77,9 @@ class LazyCommands(TyperGroup):
         super().__init__(**{**options, "commands": shown})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        from dojo.cli.output import begin
+
+        begin(reads_json="--json" in args)
         name, _, rest = super().resolve_command(ctx, args)
         assert name is not None
         ctx.invoked_subcommand = name
@@ -85,6 +88,12 @@ class LazyCommands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.TyperException as error:  # a wrong call
+            from dojo.cli.output import answer_error
+
+            called = f" {ctx.invoked_subcommand}" if ctx.invoked_subcommand in COMMANDS else ""
+            answer_error(error.format_message(), f"dojo{called} --help", error.exit_code)
+            raise
         except ModuleNotFoundError as error:
             from dojo.cli.output import fail
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 from types import TracebackType
 from typing import Annotated, NamedTuple
 
@@ -11,9 +12,30 @@ import typer
 
 from dojo.actions.desk import Desk
 
-ModelArgument = Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Why = Annotated[str, typer.Option(help="The reason; it goes into the audit trail.", prompt="Why")]
+
+
+def ask_why() -> str:
+    """The reason that was not given. A person at a terminal is asked, a script is refused."""
+    if not sys.stdin.isatty():
+        from dojo.cli.output import fail
+
+        raise fail("--why is missing: give the reason, for the readers of the audit trail", code=2)
+    answer: str = typer.prompt("Why", err=True)
+    return answer
+
+
+Why = Annotated[
+    str,
+    typer.Option(
+        "--why",
+        "--reason",
+        help="The reason. It goes into the audit trail.",
+        metavar="TEXT",
+        default_factory=ask_why,
+        show_default=False,
+    ),
+]
 
 
 def operating_system_user() -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 # Without a terminal there is no edge to wrap at: a file or a pipe gets whole lines.
 PIPE_WIDTH = 200
@@ -18,23 +21,81 @@ PIPE_WIDTH = 200
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
+# Between two looks of `--watch`: what is shown changes with the world's minutes, a second at the demo's speed.
+WATCH_SECONDS = 1.0
+
+WatchFlag = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second until Ctrl-C.")]
+
 # The one spelling of `--json` for every command: `def list_(as_json: JsonFlag = False)`.
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
+@dataclass
+class Script:
+    """What a script gets from this command on stdout: one JSON document, of the result or of the error."""
+
+    reads_json: bool = False
+    answered: bool = False
+
+
+script = Script()
+
+
+def begin(reads_json: bool) -> None:
+    """Say for whom the command that begins speaks: for a script (`--json`), or for a person."""
+    script.reads_json, script.answered = reads_json, False
+
+
 def print_json(value: Any) -> None:
     """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout: in UTF-8 in every locale, without colour."""
+    _write(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """The same on one line, for a command that prints many: each line is a document."""
+    _write(msgspec.json.encode(value))
+
+
+def _write(document: bytes) -> None:
+    script.answered = True
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.write(document + b"\n")
     sys.stdout.buffer.flush()
 
 
 def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exit:
     """Say what went wrong and what to do; use as `raise fail(...)`. Code 1 is a failure, 2 a wrong call."""
+    answer_error(Text.from_markup(message).plain, Text.from_markup(next_step or "").plain, code)
     err.print(f"[bold red]error[/] {message}", highlight=False, markup=True, soft_wrap=True)
     if next_step:
         err.print(f"[bold]next[/]  {next_step}", highlight=False, soft_wrap=True)
     return typer.Exit(code)
+
+
+def watch(show: Callable[[], bool], seconds: float = WATCH_SECONDS) -> None:
+    """Show what a command prints again and again, until it is over or the viewer presses Ctrl-C.
+
+    Args:
+        show: Prints the present on `out`. False: it is over.
+    """
+    from rich.live import Live
+
+    if script.reads_json:
+        raise fail("--watch is for people and --json for scripts: give one of them", code=2)
+    with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            with out.capture() as printed:
+                goes_on = show()
+            live.update(Text.from_ansi(printed.get()), refresh=True)
+            if not goes_on:
+                break
+            time.sleep(seconds)
+
+
+def answer_error(message: str, next_step: str, code: int) -> None:
+    """Give a script the error as JSON, unless it has its answer already. A person reads it on stderr."""
+    if script.reads_json and not script.answered:
+        print_json({"error": message, "next": next_step, "code": code})
 
 
 @contextmanager

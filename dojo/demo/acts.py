@@ -16,11 +16,12 @@ from rich.console import Console
 from dojo.core.settings import Settings
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts
-from dojo.demo.probes import features_online, first_version_as_of, ready, serves
+from dojo.core.tasks.specs import load_spec
+from dojo.demo.probes import features_online, first_version_as_of, fraud_euros_per_day, ready, serves
 from dojo.demo.showing import rollout_view, view
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
-from dojo.demo.steps import StepFailedError, Steps
+from dojo.demo.steps import StepFailedError, Steps, print_line
 from dojo.demo.traffic import at_speed, watch
 
 # The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
@@ -30,6 +31,9 @@ EVENING = 20
 # World seconds per wall second while it is rolled out. A burst of late answers counts once in a fifth of a second (services/rollout/fold.py): two
 # minutes of this world. At the demo's own speed eight, and a night of few customers would be over before it is evidence.
 SPEED_OF_ITS_ROLLOUT = 600.0
+
+# The version of an answer that the spec's fallback gave.
+FALLBACK = "0"
 
 # A champion that is younger has a twin for a challenger, which the gate does not let pass: there would be nothing to ship.
 YOUNGEST_TO_BEAT = timedelta(days=21)
@@ -44,6 +48,8 @@ class DemoStage:
 
     Attributes:
         model: Whose loop is shown.
+        speed: World seconds per wall second while traffic is watched.
+        line_every: World time between two lines about traffic, where no terminal shows frames.
     """
 
     settings: Settings
@@ -53,11 +59,12 @@ class DemoStage:
     redis: Redis
     clock: RedisWorldClock
     speed: float
+    line_every: timedelta
     watcher: Watcher | None = None
 
     @property
     def seen(self) -> Watcher:
-        assert self.watcher is not None, "watching begins with the first live traffic"
+        assert self.watcher is not None, "watching begins when the world has a time"
         return self.watcher
 
 
@@ -65,12 +72,15 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     """Everything up to a served champion. Returns its version, metrics and as_of."""
     steps, settings = stage.steps, stage.settings
     up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
-    steps.run("Start the stack", up, lambda r: f"{len(r['processes'])} processes healthy")
+    steps.run("Begin to start the stack", [*up, "--no-wait"], lambda r: "its processes start side by side")
     steps.wait(
         "Build the world's history",
         lambda: f"history ends {stage.clock.now():%Y-%m-%d %H:%M}" if stage.clock.is_set() else None,
         within=300,
     )
+    stage.watcher = Watcher(stage.redis, stage.model, stage.clock)
+    steps.wait("Answer the first payment", lambda: first_answer(stage), within=300)
+    steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
     steps.wait("Bring features online (the materializer does)", lambda: features_online(stage.redis, settings), within=300)
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
     champion = next((v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None)
@@ -82,17 +92,25 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
             lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its time",
         )
     steps.wait("Serve it", lambda: f"version {champion['version']} answers" if ready(settings) else None, within=60)
+    stage.watcher.trained_as_of = datetime.fromisoformat(champion["as_of"])
     return dict(champion)
+
+
+def first_answer(stage: DemoStage) -> str | None:
+    """Who answered the first payment, and what is at stake; None while none is answered."""
+    versions = stage.seen.look().tally.by_version
+    if not versions:
+        return None
+    loss = fraud_euros_per_day(stage.settings, load_spec(stage.settings.models_dir / f"{stage.model}.yaml"), stage.clock.now())
+    stake = "" if loss is None else f"; frauds are worth {loss:,.0f} € a world day"
+    if set(versions) == {FALLBACK}:
+        return f"by the fallback, which flags nothing: no version is trained yet{stake}"
+    return f"by version {', '.join(sorted(versions, key=int))}{stake}"
 
 
 def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:
     """How long ago, in world time, the champion was trained."""
     return stage.clock.now() - datetime.fromisoformat(champion["as_of"])
-
-
-def begin_watching(stage: DemoStage, champion: Mapping[str, Any]) -> None:
-    """From here on every prediction and outcome counts for the summary, and what happens for the timeline."""
-    stage.watcher = Watcher(stage.redis, stage.model, stage.clock, datetime.fromisoformat(champion["as_of"]))
 
 
 def is_rolling_out(stage: DemoStage) -> bool:
@@ -109,7 +127,11 @@ def live(stage: DemoStage, end: datetime) -> bool:
         f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the watching, not the stack[/]"
     )
     with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
-        return watch(stage.console, watcher, stage.clock, pace, lambda look: look.world >= look.end, view.render, view.line)
+        return watch(stage.console, watcher, stage.clock, pace, _is_over, view.render, view.line, stage.line_every)
+
+
+def _is_over(look: Frame) -> bool:
+    return look.world >= look.end
 
 
 def retrain_badly(stage: DemoStage) -> dict[str, Any]:
@@ -124,7 +146,7 @@ def retrain_badly(stage: DemoStage) -> dict[str, Any]:
                 "--in-process",
                 "--sabotage",
                 "slow_by_night",
-                "--reason",
+                "--why",
                 "demo: a challenger that fails only live",
             ],
             said,
@@ -186,9 +208,7 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
             last[0] = rollouts.get(stage.model) or last[0]
         if not stage.console.is_terminal:
             for step in last[0].history[shown[0] :]:
-                stage.console.print(
-                    f"  {step.world_time:%m-%d %H:%M}  {step.after}: {step.why}", highlight=False, soft_wrap=True
-                )
+                print_line(stage.console, f"{step.world_time:%m-%d %H:%M}  {step.after}: {step.why}")
             shown[0] = len(last[0].history)
         return not last[0].active or look.world >= look.end
 
@@ -201,6 +221,7 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
             done,
             lambda look: rollout_view.render(last[0], look.world, look.tally, look.per_second),
             lambda look: rollout_view.line(last[0], look.world, look.tally),
+            stage.line_every,
         )
     if finished and last[0].active:
         raise StepFailedError(

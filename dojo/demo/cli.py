@@ -64,10 +64,14 @@ def demo(
     model: Annotated[
         str, typer.Option(help="Whose loop is shown. By default the first model in the models directory.", show_default=False)
     ] = "",
+    log_every: Annotated[
+        float, typer.Option(min=0.1, help="World hours between two lines about traffic, where no terminal shows it live.")
+    ] = 24.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """The whole loop in one command: history, features, serving, live traffic, the monitor's verdict, the alert, the retraining it
-    triggers, its gate, the rollout and the recovery.
+    """The whole loop in one command.
+
+    History, features, serving, live traffic, the monitor's verdict, the alert, the retraining, its gate, the rollout, the recovery.
 
     Leaves the stack up, at the everyday speed (DOJO_SPEED). Run again, it goes on with the same world.
 
@@ -93,13 +97,14 @@ def demo(
             )
     console = err if as_json else out
     redis = connect_redis(settings.redis)
-    stage = acts.DemoStage(settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed)
+    stage = acts.DemoStage(
+        settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed, timedelta(hours=log_every)
+    )
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
     try:
         with errors_become_messages(StepFailedError):
             champion = acts.prepare(stage, transactions)
-            acts.begin_watching(stage, champion)
             if acts.is_rolling_out(stage):
                 rollout = acts.follow_rollout(stage)
             else:
@@ -164,8 +169,10 @@ def _conclude(
     offline = {champion["version"]: champion["metrics"]}
     if retrained is not None and retrained.get("version"):
         offline[retrained["version"]] = retrained.get("metrics") or {}
-    stage.console.print(view.summary(stage.seen.tally.snapshot(), stage.steps.seconds, offline))
-    stage.console.print(timeline.render(told, f"Timeline: {stage.model}"))
+    seconds = stage.steps.seconds if stage.console.is_terminal else {}  # elsewhere each step's line has them
+    stage.console.print(view.summary(stage.seen.tally.snapshot(), seconds, offline))
+    if stage.console.is_terminal:  # elsewhere each moment was a line
+        stage.console.print(timeline.render(told, f"Timeline: {stage.model}"))
     if rollout is None and retrained is not None:
         why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs trainer')}"
         stage.console.print(
@@ -173,21 +180,15 @@ def _conclude(
             highlight=False,
             markup=False,
         )
-    stage.console.print(_where_to_look(stage.settings, stage.model), highlight=False)
+    stage.console.print(_next_steps(stage.settings, stage.model), highlight=False, soft_wrap=True)
 
 
-def _where_to_look(settings: Settings, model: str) -> str:
-    doors = (
-        "  gateway, MLflow, Airflow, Grafana: docker compose ps shows their ports, .env has the passwords\n"
-        "Commands are dojo --context compose NAME; docker compose down ends it. "
-        if settings.peer_hosts
-        else f"  gateway   {settings.gateway_url}/docs\n"
-        f"  metrics   {settings.gateway_url}/metrics\n"
-        f"  MLflow    {settings.mlflow}\n"
-        "  Airflow   dojo status shows its address and password\n"
-        "dojo down ends it. "
+def _next_steps(settings: Settings, model: str) -> str:
+    mlflow = "MLflow (docker compose ps shows its port)" if settings.peer_hosts else f"MLflow {settings.mlflow}"
+    ends = "docker compose down" if settings.peer_hosts else "dojo down"
+    return (
+        f"The stack stays up at {settings.speed:g} world seconds per second; {ends} ends it. Next:\n"
+        f"  1. See who decided what, and why:  dojo audit list --model {model}; dojo gate show {model}; {mlflow}\n"
+        f'  2. Break it and watch who notices: dojo world drift start unit_bug --why "a try"; dojo drift show {model} --watch\n'
+        f"  3. Read the lines that decided:    models/{model}.yaml; docs/designs/d06-gates.md; docs/designs/d04-monitoring.md"
     )
-    look_at = ("drift show", "responder log", "rollout show", "gate show", "routes show", "performance", "alerts", "audit list")
-    with_model = ("drift show", "rollout show", "gate show", "routes show", "performance")
-    commands = ", ".join(f"dojo {name}{f' {model}' if name in with_model else ''}" for name in look_at)
-    return f"The stack stays up at {settings.speed:g} world seconds per second. Look at:\n{doors}Then: {commands}."

@@ -15,8 +15,9 @@ from dojo.core.state.work_orders import Work, WorkOrders
 from dojo.demo.acts import DemoStage, beside_the_champion, said
 from dojo.demo.showing import board, view
 from dojo.demo.showing.board import Board
+from dojo.demo.showing.news import News, line
 from dojo.demo.showing.view import Frame
-from dojo.demo.steps import StepFailedError
+from dojo.demo.steps import StepFailedError, print_line
 from dojo.demo.traffic import at_speed, watch
 
 # An evaluation takes half a minute, a retraining in Airflow two to four, several times that on a busy machine. Wall time.
@@ -27,11 +28,11 @@ POLL_SECONDS = 0.5
 def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] | None:
     """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
     nothing was wrong for `longest`, world time."""
-    orders, seen = WorkOrders(stage.redis), Board(stage.redis, stage.model)
+    orders, seen, news = WorkOrders(stage.redis), Board(stage.redis, stage.model), News(stage.redis, stage.model)
     known = {work.order.id for work in orders.ended(limit=100)}
     end = stage.clock.now() + longest
     while stage.clock.now() < end:
-        if not _watch_until_ordered(stage, orders, known, seen, end):
+        if not _watch_until_ordered(stage, orders, known, seen, news, end):
             return None
         work = _next(stage.model, orders, known)
         if work is None:  # the time is over
@@ -45,23 +46,21 @@ def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] 
     return None
 
 
-def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, end: datetime) -> bool:
+def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, news: News, end: datetime) -> bool:
     """Live traffic until there is an order to follow, or `end`. False when the viewer had enough."""
     watcher = stage.seen
     watcher.watch_until(end)
-    stage.console.print(
-        "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
-        f"[dim]dojo drift show {stage.model}; ctrl-c ends the watching, not the stack[/]"
-    )
+    if stage.console.is_terminal:
+        stage.console.print(
+            "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
+            f"[dim]dojo drift show {stage.model}; ctrl-c ends the watching, not the stack[/]"
+        )
 
     def done(look: Frame) -> bool:
-        for verdict in seen.look():
+        seen.look()
+        for message in news.look():
             if not stage.console.is_terminal:
-                stage.console.print(
-                    f"  {verdict.world_time:%m-%d %H:%M}  {verdict.check} ({verdict.window}): {verdict.severity}  {verdict.summary}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                print_line(stage.console, line(message))
         with suppress(RedisError):  # away for a moment: asked again with the next frame
             return _next(stage.model, orders, known) is not None or look.world >= end
         return False
@@ -73,8 +72,9 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
             stage.clock,
             pace,
             done,
-            lambda look: Group(view.render(look), board.render(seen.newest)),
-            lambda look: f"{view.line(look)}  {board.line(seen.newest)}",
+            lambda look: Group(view.render(look), board.render(seen.newest, line(news.last) if news.last else "")),
+            view.line,
+            stage.line_every,
         )
 
 
@@ -92,8 +92,11 @@ def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
         "evaluate": "The responder has the champion evaluated on the freshest labelled payments",
         "retrain": "The responder has it retrained: collect, validate, build, train, evaluate, compare with the champion",
     }[order.kind]
-    console.print(f"[bold cyan]▸[/] {what}", highlight=False, soft_wrap=True)
-    console.print(f"  [dim]{order.why}[/]", highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print(f"[bold cyan]▸[/] {what}", highlight=False, soft_wrap=True)
+        console.print(f"  [dim]{order.why}[/]", highlight=False, soft_wrap=True)
+    else:
+        print_line(console, f"{what}: {order.why}")
     started = time.monotonic()
     while not work.ended:
         if time.monotonic() - started > LONGEST_WORK_SECONDS:

@@ -13,6 +13,7 @@ from redis import Redis
 
 from dojo.core.events.types import Stream
 from dojo.core.settings import Settings
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
 
 # The demo's first version learned this long before its viewer comes: before the synthetic world's fraudsters changed their ways
@@ -51,6 +52,24 @@ def first_version_as_of(settings: Settings, now: datetime) -> datetime:
     first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
     start = datetime(first.year, first.month, first.day, tzinfo=now.tzinfo)
     return min(midnight(now), max(midnight(now) - FIRST_VERSION_AGE, start + SHORTEST_PAST))
+
+
+def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> float | None:
+    """What the positives of the newest week with complete labels were worth, per world day. None without such a week.
+
+    Returns:
+        Euros. Without a version every one of them passes.
+    """
+    import polars as pl
+
+    from dojo.core.lake import Lake, midnight
+
+    end = midnight(now) - spec.label.delay.maximum
+    lake, start = Lake(settings.lake_dir), end - timedelta(days=7)
+    payments = lake.scan(Stream.TRANSACTIONS, start, end).select(request_id="transaction_id", amount="amount")
+    labels = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name, label=1.0).select("request_id")
+    worth = payments.join(labels.unique(), on="request_id").select(pl.col("amount").sum()).collect().item()
+    return worth / 7 if worth else None
 
 
 def get_json(url: str) -> tuple[int, dict[str, Any]]:

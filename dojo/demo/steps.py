@@ -1,4 +1,7 @@
-"""The demo's steps before traffic flows: each one a `dojo` command as a user would type it, timed."""
+"""The demo's steps: each one a `dojo` command as a user would type it, or something to wait for, timed.
+
+A terminal shows a step when it begins and when it ends. Elsewhere a step is one line, when it ends.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,18 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+# Columns of a line where nothing wraps it: a log, a page, an e-mail.
+LINE_WIDTH = 120
+
 
 class StepFailedError(RuntimeError):
     """A command of the demo failed; its own message stands above on stderr."""
+
+
+def print_line(console: Console, text: str) -> None:
+    """One line, cut at LINE_WIDTH. Colours and markup are not used."""
+    cut = text if len(text) <= LINE_WIDTH else f"{text[: LINE_WIDTH - 1]}…"
+    console.print(cut, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(slots=True)
@@ -34,11 +46,14 @@ class Steps:
             StepFailedError: names the command to repeat by hand.
         """
         shown = "dojo " + " ".join(arguments)
-        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{shown}[/]", highlight=False, soft_wrap=True)
+        self._begin(title, shown)
         started = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", "dojo", *arguments, "--json"], stdout=subprocess.PIPE, check=False)
+        command = [sys.executable, "-m", "dojo", *arguments, "--json"]
+        told = None if self.console.is_terminal else subprocess.PIPE
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, check=False)
         elapsed = time.monotonic() - started
         if done.returncode != 0:
+            sys.stderr.write(done.stderr or "")
             raise StepFailedError(f"`{shown}` failed (exit code {done.returncode}); run it by hand to see more, or `dojo logs`")
         result = msgspec.json.decode(done.stdout)
         self.finished(title, elapsed, describe(result))
@@ -46,7 +61,7 @@ class Steps:
 
     def wait(self, title: str, condition: Callable[[], str | None], within: float) -> str:
         """Poll until `condition` returns what to say; raises StepFailedError after `within` seconds of wall time."""
-        self.console.print(f"[bold cyan]▸[/] {title}", highlight=False, soft_wrap=True)
+        self._begin(title)
         started = time.monotonic()
         while (said := condition()) is None:
             if time.monotonic() - started > within:
@@ -57,4 +72,11 @@ class Steps:
 
     def finished(self, title: str, elapsed: float, said: str) -> None:
         self.seconds[title] = elapsed
-        self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False, soft_wrap=True)
+        if self.console.is_terminal:
+            self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False, soft_wrap=True)
+        else:
+            print_line(self.console, f"{elapsed:6.1f} s  {title}: {said}")
+
+    def _begin(self, title: str, command: str = "") -> None:
+        if self.console.is_terminal:
+            self.console.print(f"[bold cyan]▸[/] {title}  [dim]{command}[/]", highlight=False, soft_wrap=True)

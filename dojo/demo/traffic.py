@@ -1,4 +1,4 @@
-"""Watching: frames on a terminal, a line every few seconds elsewhere, at the demo's speed or the one that the machine can follow (pace.py), and
+"""Watching: frames on a terminal, a line now and then elsewhere, at the demo's speed or the one that the machine can follow (pace.py), and
 back to the everyday one after it."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
@@ -15,12 +16,10 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.demo.pace import Pace
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
+from dojo.demo.steps import print_line
 
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
 FRAMES_PER_SECOND = 2.0
-
-# Without a terminal (CI, a pipe), a line this often instead of frames, seconds.
-LINE_EVERY_SECONDS = 5.0
 
 
 @contextmanager
@@ -41,8 +40,13 @@ def watch(
     done: Callable[[Frame], bool],
     frame: Callable[[Frame], RenderableType],
     line: Callable[[Frame], str],
+    line_every: timedelta,
 ) -> bool:
-    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C)."""
+    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C).
+
+    Args:
+        line_every: World time from one line to the next, where no terminal shows frames.
+    """
 
     def look_again() -> Frame:
         time.sleep(1 / FRAMES_PER_SECOND)
@@ -58,12 +62,12 @@ def watch(
                     look = look_again()
                     live.update(frame(look))
         else:
-            printed = time.monotonic()
+            printed = look.world
             while not done(look):
                 look = look_again()
-                if time.monotonic() - printed >= LINE_EVERY_SECONDS:
-                    printed = time.monotonic()
-                    console.print(line(look), highlight=False, soft_wrap=True)
+                if look.world - printed >= line_every:
+                    printed = look.world
+                    print_line(console, line(look))
     except KeyboardInterrupt:
         console.print("watching ended; the stack goes on")
         return False
@@ -80,7 +84,7 @@ def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Frame)
     except RedisError:  # away for a moment: the next look tries again
         return
     pace.set(speed, now)
-    if speed < before:
-        console.print(
-            f"  features are late at {before:g} world seconds per second: on with {speed:g}", highlight=False, soft_wrap=True
+    if speed < before == pace.wished:  # said once, and not at each step further down
+        print_line(
+            console, f"features are late at {before:g} world seconds per second: the world goes slower until they are fresh"
         )

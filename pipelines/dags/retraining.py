@@ -5,7 +5,7 @@
                                                                                      +--> alert_regression
 
 **When it runs.** Every `training.schedule` of *world* time: the trainer process looks at the world's clock and asks Airflow's API.
-A paused world asks for nothing, and after a pause one run makes up for all that were missed. On demand: `dojo retrain MODEL --reason ...`,
+A paused world asks for nothing, and after a pause one run makes up for all that were missed. On demand: `dojo retrain MODEL --why ...`,
 the Trigger button here, or the REST API. One run at a time.
 
 **Parameters.** `as_of`: world time to train at; empty is the world's now, settled by the first task and kept by every retry.

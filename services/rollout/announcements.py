@@ -78,7 +78,7 @@ def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
                 key,
                 "warning",
                 f"{name}: version {version} waits for approval",
-                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo models approve {name} --why ... "
+                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo rollout approve {name} --why ... "
                 f"Refuse: dojo rollout abort {name} --why ...",
             )
         case Stage.WATCH:

@@ -66,7 +66,7 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
             f"rollout:{rollout.id}:{stage}:late",
             "warning",
             f"{name}: {stage} of version {version} takes {FAR_PAST} times its time, for lack of requests",
-            f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo rollout promote {name} --why ... "
+            f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo rollout finish {name} --why ... "
             f"or dojo rollout abort {name} --why ...",
         )
     return None

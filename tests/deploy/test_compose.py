@@ -135,7 +135,7 @@ def answers(stack: Composed) -> str:
 def test_a_retraining_in_airflow_is_rolled_out_to_everybody(stack: Composed) -> None:
     before = champion(stack)
     stack.json("responder", "pause", "--why", "this test retrains by hand")
-    retrained = stack.json("retrain", MODEL, "--reason", "a test of the containers", within=400)
+    retrained = stack.json("retrain", MODEL, "--why", "a test of the containers", within=400)
     assert retrained["outcome"] == "promote", retrained
     stack.dojo("world", "resume", "--speed", QUICK)
     wait_until(lambda: champion(stack) == retrained["version"], 300, "the rollout has arrived", every=2)
@@ -167,7 +167,7 @@ def test_a_drift_reaches_the_inbox_of_the_models_owner(stack: Composed) -> None:
     try:
         wait_until(lambda: told_of_drift(stack) - before, 240, "Alertmanager tells of it", every=3)
     finally:
-        stack.dojo("world", "drift", "stop", "unit_bug")
+        stack.dojo("world", "drift", "stop", "unit_bug", "--why", "seen")
         stack.dojo("world", "resume", "--speed", "60")
 
 

@@ -111,7 +111,7 @@ def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(lived:
 
 @pytest.mark.parametrize("model", FLEET)
 def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(lived: FleetStack, model: str) -> None:
-    lived.dojo("retrain", model, within=400)
+    lived.dojo("retrain", model, "--why", "a test", within=400)
     decision = lived.json("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")
     assert decision["primary_metric"] == FLEET[model][0]

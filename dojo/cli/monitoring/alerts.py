@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from dojo.cli.context import CommandContext
-from dojo.cli.output import JsonFlag, out, print_json
+from dojo.cli.output import JsonFlag, WatchFlag, out, print_json
+from dojo.cli.output import watch as keep_showing
 from dojo.core.severity import marked
 from dojo.core.state.inbox import (
     KEPT,
@@ -17,6 +19,11 @@ from dojo.core.state.inbox import (
     Urgency,
     is_from,
     is_resolved,
+)
+
+# An empty inbox is no good news where alerting is off.
+NO_MESSAGES = (
+    "There are no messages yet. Alerts arrive only where Prometheus and Alertmanager run: dojo status says whether they do."
 )
 
 
@@ -29,6 +36,7 @@ def alerts(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=KEPT, help="The newest so many.")] = 20,
+    watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """What people were told, newest last: how urgent, by whom, for whom, what happened, what to do.
@@ -38,20 +46,21 @@ def alerts(
     Example: dojo alerts --urgency page --source alertmanager
     """
     filtered = bool(urgency or source)
-    with CommandContext() as here:
+
+    def show() -> bool:
         messages = Inbox(here.redis).newest(KEPT if filtered else limit)
-    chosen = [m for m in messages if urgency in (None, m.urgency) and (source is None or is_from(m, source))][:limit][::-1]
-    if as_json:
-        print_json(chosen)
-        return
-    if not chosen:
-        out.print(
-            "No such message." if messages and filtered else "Nobody was told anything yet.",
-            highlight=False,
-        )
-        return
-    for message in chosen:
-        _show(message)
+        wanted = (m for m in messages if urgency in (None, m.urgency) and (source is None or is_from(m, source)))
+        chosen = list(islice(wanted, limit))[::-1]
+        if as_json:
+            print_json(chosen)
+        for message in () if as_json else chosen:
+            _show(message)
+        if not chosen and not as_json:
+            out.print("No such message." if messages and filtered else NO_MESSAGES, highlight=False, soft_wrap=True)
+        return True
+
+    with CommandContext() as here:
+        keep_showing(show) if watch else show()
 
 
 def _show(message: Message) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from dojo.cli.context import CommandContext, ModelArgument, Who, Why
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.context import CommandContext, Who, Why
+from dojo.cli.naming import ModelArgument, RequiredModel, VersionArgument, model_version
+from dojo.cli.output import JsonFlag, WatchFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.output import watch as keep_showing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,16 +19,25 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-REFRESH_SECONDS = 1.0
+
+WINDOWS = ["hour", "day", "now"]
+
+
+def _complete_check(incomplete: str) -> list[str]:
+    from dojo.core.events.types import Check
+
+    return [check for check in get_args(Check) if check.startswith(incomplete)]
 
 
 @app.command()
 def show(
     model: ModelArgument,
-    check: Annotated[str, typer.Option(help="One check with all its findings, e.g. input_drift.")] = "",
-    window: Annotated[str, typer.Option(help="hour, day or now.")] = "",
+    check: Annotated[
+        str, typer.Option(help="One check with all its findings, e.g. input_drift.", autocompletion=_complete_check)
+    ] = "",
+    window: Annotated[str, typer.Option(help="hour, day or now.", autocompletion=lambda: WINDOWS)] = "",
     version: Annotated[str, typer.Option(help="One version.")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Each check's latest verdict: what was measured, on how many rows, against which threshold and level of chance, since when.
@@ -37,29 +47,27 @@ def show(
     _require(check, window)
     with CommandContext() as here:
         records = _records(here, model)
-        if as_json:
+        if as_json and not watch:
             print_json({"model": model, "verdicts": _chosen(records, model, check, window, version)})
             return
-        if not watch:
-            out.print(_rendered(here, records, model, check, window, version))
-            return
-        from rich.live import Live
 
-        with Live(console=out, auto_refresh=False) as live:
-            while True:
-                live.update(_rendered(here, records, model, check, window, version), refresh=True)
-                time.sleep(REFRESH_SECONDS)
+        def rendered() -> bool:
+            out.print(_rendered(here, records, model, check, window, version))
+            return True
+
+        keep_showing(rendered) if watch else rendered()
 
 
 @app.command()
 def mark(
-    model: ModelArgument,
+    model: RequiredModel,
     verdict_id: Annotated[
         str, typer.Argument(help="The verdict's id, as `dojo drift show --check ...` prints it.", metavar="VERDICT")
     ],
     why: Why,
     who: Who = "",
     false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Say that a verdict was a false alarm; `dojo drift tune` learns from it. The verdict itself stays as it is.
 
@@ -70,29 +78,36 @@ def mark(
     if not false_alarm:
         raise fail("say what the verdict was: --false-alarm", code=2)
     with CommandContext() as here:
-        found = mark_false_alarm(here, model, verdict_id, who, why).verdict
-    out.print(f"marked: {found.summary}", highlight=False)
+        marked = mark_false_alarm(here, model, verdict_id, who, why)
+    if as_json:
+        print_json(marked)
+        return
+    out.print(f"marked: {marked.verdict.summary}", highlight=False)
     out.print(f"next: dojo drift tune {model}", highlight=False)
 
 
 @app.command()
 def report(
-    model: ModelArgument,
-    version: Annotated[str, typer.Argument(help="The version's number.", metavar="VERSION")],
+    version: VersionArgument,
     start: Annotated[str, typer.Argument(help="World time, as 2018-06-24T00:00 (UTC).", metavar="START")],
     end: Annotated[str, typer.Argument(help="World time; the window ends before it.", metavar="END")],
+    last: Annotated[str, typer.Argument(hidden=True)] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Draw a window's predictions beside the version's reference rows, as a page in MLflow. Takes about 15 seconds.
 
-    Example: dojo drift report fraud_detection 3 2025-01-12T00:00 2025-01-12T06:00
+    Example: dojo drift report fraud_detection@3 2025-01-12T00:00 2025-01-12T06:00
     """
     from dojo.cli.training.terminal import parse_time
     from pipelines.drift_report import EmptyWindowError, NoReferenceError, build
 
-    first, last = parse_time(start), parse_time(end)
+    if last:  # MODEL VERSION START END, an earlier form of the call
+        (model, number), start, end = model_version(version, start), end, last
+    else:
+        model, number = model_version(version)
+    begins, ends = parse_time(start), parse_time(end)
     with CommandContext() as here, errors_become_messages(NoReferenceError, EmptyWindowError, ValueError):
-        drawn = build(here.settings, here.require_model(model), version, first, last)
+        drawn = build(here.settings, here.require_model(model), number, begins, ends)
     if as_json:
         print_json(drawn)
         return
@@ -142,8 +157,8 @@ def _require(check: str, window: str) -> None:
 
     if check and check not in get_args(Check):
         raise fail(f"no check {check}; there are {', '.join(get_args(Check))}", code=2)
-    if window and window not in ("hour", "day", "now"):
-        raise fail(f"no window {window}; there are hour, day and now", code=2)
+    if window and window not in WINDOWS:
+        raise fail(f"no window {window}; there are {', '.join(WINDOWS)}", code=2)
 
 
 def _chosen(records: MonitorRecords, model: str, check: str, window: str, version: str) -> list[Verdict]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from dojo.cli.context import CommandContext, ModelArgument
-from dojo.cli.output import JsonFlag, out, print_json
+from dojo.cli.context import CommandContext
+from dojo.cli.naming import ModelArgument
+from dojo.cli.output import JsonFlag, WatchFlag, out, print_json
+from dojo.cli.output import watch as keep_showing
 
 
 def performance(
@@ -16,26 +19,35 @@ def performance(
         str, typer.Option(help="First world time of predictions, e.g. 2018-06-24T00:00 (UTC).", metavar="TIME")
     ] = "",
     until: Annotated[str, typer.Option(help="World time that predictions are before.", metavar="TIME")] = "",
+    watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """What a model's predictions turned out to be worth, by version, as far as outcomes have arrived.
 
     Example: dojo performance fraud_detection --since 2018-06-24T00:00
     """
+    from dojo.cli.training.terminal import parse_time
+
+    start, end = parse_time(since) if since else None, parse_time(until) if until else None
+    with CommandContext() as here:
+        if watch:
+            keep_showing(lambda: _show(here, model, start, end, as_json))
+        else:
+            _show(here, model, start, end, as_json)
+
+
+def _show(here: CommandContext, model: str, start: datetime | None, end: datetime | None, as_json: bool) -> bool:
     from rich.table import Table
 
-    from dojo.cli.training.terminal import parse_time
     from dojo.core.lake import Lake
     from dojo.core.performance import judged_predictions, measure_by_version
     from dojo.core.tasks.specs import task_of
 
-    start, end = parse_time(since) if since else None, parse_time(until) if until else None
-    with CommandContext() as here:
-        task = task_of(here.spec(model))
-        rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), model, start, end), task)
+    task = task_of(here.spec(model))
+    rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), model, start, end), task)
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
-        return
+        return False
     # One column per version: more rows than columns fit a narrow terminal.
     table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
     for name in ("predictions", "labelled"):
@@ -50,3 +62,4 @@ def performance(
     for row in rows:
         if row.status == "insufficient_data":
             out.print(f"version {row.version}: insufficient_data, {row.reason}", highlight=False, soft_wrap=True)
+    return True

@@ -10,30 +10,44 @@ from rich.markup import escape
 
 from dojo.actions import responder as actions
 from dojo.cli.context import CommandContext, Who, Why
-from dojo.cli.output import JsonFlag, out, print_json
+from dojo.cli.naming import complete_model
+from dojo.cli.output import JsonFlag, WatchFlag, out, print_json
+from dojo.cli.output import watch as keep_showing
 from dojo.core.severity import marked
 from dojo.core.state.responder_control import EVERY_MODEL, read_control
 from services.responder.state import Incident, ModelState, StateStore
 
 app = typer.Typer(no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(help="The model's name; without it, every model.", metavar="[MODEL]", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="The model's name; without it, every model.", metavar="[MODEL]", show_default=False, autocompletion=complete_model
+    ),
+]
 OnOff = Annotated[Literal["on", "off"], typer.Argument(help="Only say what would be done, or act again.", metavar="on|off")]
 
 
 @app.command()
-def status(model: Model = "", as_json: JsonFlag = False) -> None:
+def status(model: Model = "", watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
     """Troubles that are known, the action in flight, why nothing is done, cooldown.
 
     Example: dojo responder status fraud_detection
     """
     with CommandContext() as here:
-        specs = {name: here.spec(name) for name in ([model] if model else here.models)}
-        control = read_control(here.redis)
-        states = [StateStore(here.redis).load(name) for name in specs]
+        if watch:
+            keep_showing(lambda: _show_status(here, model, as_json))
+        else:
+            _show_status(here, model, as_json)
+
+
+def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
+    specs = {name: here.spec(name) for name in ([model] if model else here.models)}
+    control = read_control(here.redis)
+    states = [StateStore(here.redis).load(name) for name in specs]
     if as_json:
         print_json({"control": control, "models": [_plain(state) for state in states]})
-        return
+        return False
     for what, switched in (*control.paused.items(), ("dry run", control.dry_run)):
         if switched is not None:
             name = {"dry run": "dry run", EVERY_MODEL: "paused"}.get(what, f"paused for {what}")
@@ -53,6 +67,7 @@ def status(model: Model = "", as_json: JsonFlag = False) -> None:
             out.print("  no trouble is known", highlight=False)
         for trouble in sorted(state.troubles.values(), key=lambda trouble: trouble.since):
             _show(trouble)
+    return True
 
 
 @app.command()

@@ -6,7 +6,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import CommandContext, ModelArgument
+from dojo.cli.context import CommandContext
+from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, fail, out, print_json
 
 app = typer.Typer(no_args_is_help=True)

@@ -8,8 +8,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
+from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
+from dojo.cli.naming import ModelArgument, VersionArgument, complete_version, model_version
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
+from dojo.cli.serving.rollout import approve
 from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
 from dojo.core.registry.versions import ModelRegistry, Version
 
@@ -52,7 +54,12 @@ def list_(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def show(
-    version: Annotated[str, typer.Argument(help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.")],
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.", autocompletion=complete_version
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """One version with everything recorded about it.
@@ -84,7 +91,7 @@ def show(
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="The version that becomes champion.", metavar="MODEL@VERSION")],
+    version: VersionArgument,
     why: Why,
     who: Who = "",
     force: Annotated[
@@ -99,9 +106,7 @@ def promote(
     """
     from dojo.actions import roles
 
-    model, _, number = version.partition("@")
-    if not number.isdigit():
-        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {escape(version)}", "dojo models list", code=2)
+    model, number = model_version(version)
     with CommandContext() as here:
         change = here.change(who, why)
         plan = roles.plan_promotion(here, model, number, force)
@@ -121,36 +126,26 @@ def rollback(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Give all traffic, and the role, back to the previous champion. With --to, traffic moves even while MLflow is down.
+    """Give all traffic, and the role, back to the previous champion, or to MODEL@VERSION. Then traffic moves even while MLflow is down.
 
     Example: dojo models rollback fraud_detection --why "declines doubled since noon"
     """
     from dojo.actions import roles
 
+    model, _, version = model.partition("@")
     with CommandContext() as here:
         change = here.change(who, why)
-        plan = roles.plan_rollback(here, model, to, force)
+        plan = roles.plan_rollback(here, model, to or version, force)
         if not plan.known:
-            err.print(f"MLflow does not answer: whether there is a version {escape(to)} shows when the gateway loads it.")
+            err.print(
+                f"MLflow does not answer: whether there is a version {escape(to or version)} shows when the gateway loads it."
+            )
         confirm(plan, yes)
         _say(roles.roll_back(here, plan, change), as_json)
 
 
-@app.command()
-def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Let a rollout that waits for approval begin. Recorded on the version and in the audit trail, with who and why.
-
-    Example: dojo models approve fraud_detection --why "reviewed its segments with the payments team"
-    """
-    from dojo.actions import roles
-
-    with CommandContext() as here:
-        approval = roles.approve(here, model, here.change(who, why))
-    if as_json:
-        print_json(approval)
-    else:
-        said = f"{model}: version {approval.version} is approved by {escape(approval.who)}; its rollout begins"
-        out.print(said, highlight=False)
+# Approval belongs to a rollout; the command is here too, because reviewers look at versions.
+app.command()(approve)
 
 
 def _say(roles: Roles, as_json: bool) -> None:

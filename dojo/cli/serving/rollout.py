@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from dojo.actions import rollouts as actions
-from dojo.cli.context import CommandContext, ModelArgument, Who, Why
-from dojo.cli.output import JsonFlag, fail, out, print_json
+from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
+from dojo.cli.naming import ModelArgument, VersionArgument, model_version
+from dojo.cli.output import JsonFlag, WatchFlag, fail, out, print_json
+from dojo.cli.output import watch as keep_showing
 
 app = typer.Typer(no_args_is_help=True)
-
-REFRESH_SECONDS = 0.5
 
 TAKEN = {
     "pause": "stays in its stage until you resume it; checks go on, and would still roll it back",
@@ -25,27 +25,28 @@ TAKEN = {
 
 @app.command()
 def start(
-    model: ModelArgument,
-    version: Annotated[str, typer.Argument(help="The registered version, a number (dojo models list).")],
+    version: VersionArgument,
     why: Why,
+    number: Annotated[str, typer.Argument(hidden=True)] = "",
     who: Who = "",
     force: Annotated[bool, typer.Option("--force", help="Even if the gate has not found the version better.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Roll a version out by hand, as retraining does with a challenger that wins.
 
-    Example: [bold]dojo rollout start fraud_detection 4 --why "fixed features"[/]
+    Example: [bold]dojo rollout start fraud_detection@4 --why "fixed features"[/]
     """
+    model, wanted = model_version(version, number)
     with CommandContext() as here:
-        started = actions.start(here, model, version, who, why, force)
+        started = actions.start(here, model, wanted, who, why, force)
     rollout = started.rollout
     if as_json:
         print_json(rollout)
     elif started.is_new:
         follow = f"Follow it: dojo rollout show {model} --watch"
-        out.print(f"{model}: rollout of version {version} started ({rollout.stage}). {follow}", highlight=False)
+        out.print(f"{model}: rollout of version {wanted} started ({rollout.stage}). {follow}", highlight=False)
     else:
-        out.print(f"{model}: version {version} is being rolled out already ({rollout.stage})", highlight=False)
+        out.print(f"{model}: version {wanted} is being rolled out already ({rollout.stage})", highlight=False)
 
 
 @app.command("list")
@@ -77,7 +78,7 @@ def list_(as_json: JsonFlag = False) -> None:
 @app.command()
 def show(
     model: ModelArgument,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over, or Ctrl-C.")] = False,
+    watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Explain a rollout: its stage, each check with what was measured against which limit, and its history with reasons.
@@ -85,25 +86,19 @@ def show(
     Example: [bold]dojo rollout show fraud_detection --watch[/]
     """
     with CommandContext() as here:
-        rollout = actions.latest_rollout(here, model)
-        if as_json:
-            print_json(rollout)
+        if as_json and not watch:
+            print_json(actions.latest_rollout(here, model))
             return
-        from rich.live import Live
-
         from dojo.cli.serving.rollout_view import explain
 
         spec = here.spec(model)
-        if not watch:
+
+        def explained() -> bool:
+            rollout = actions.latest_rollout(here, model)
             out.print(explain(rollout, spec, here.now_if_set()), highlight=False)
-            return
-        with Live(console=out, auto_refresh=False) as live:
-            while True:
-                rollout = actions.latest_rollout(here, model)
-                live.update(explain(rollout, spec, here.now_if_set()), refresh=True)
-                if not rollout.active:
-                    break
-                time.sleep(REFRESH_SECONDS)
+            return rollout.active
+
+        keep_showing(explained) if watch else explained()
 
 
 @app.command()
@@ -125,21 +120,49 @@ def resume(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fa
 
 
 @app.command()
-def promote(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+def finish(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
     """Skip the waiting: from shadow or canary to all traffic, from watch to done.
 
-    Example: [bold]dojo rollout promote fraud_detection --why "the old version is broken"[/]
+    Example: [bold]dojo rollout finish fraud_detection --why "the old version is broken"[/]
     """
+    _confirm(model, "gets all traffic at once, without the rest of its checks", yes)
     _overrule(model, "promote", who, why, as_json)
 
 
 @app.command()
-def abort(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+    """Let a rollout that waits for approval begin. Recorded on the version and in the audit trail, with who and why.
+
+    Example: [bold]dojo rollout approve fraud_detection --why "reviewed its segments with the payments team"[/]
+    """
+    from dojo.actions import roles
+
+    with CommandContext() as here:
+        approval = roles.approve(here, model, here.change(who, why))
+    if as_json:
+        print_json(approval)
+    else:
+        said = f"{model}: version {approval.version} is approved by {escape(approval.who)}; its rollout begins"
+        out.print(said, highlight=False)
+
+
+# The name until the command above got a better one.
+app.command("promote", hidden=True)(finish)
+
+
+@app.command()
+def abort(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
     """Give all traffic back to the old champion and end the rollout.
 
     Example: [bold]dojo rollout abort fraud_detection --why "wrong training data"[/]
     """
+    _confirm(model, "goes back, and the old champion gets all traffic", yes)
     _overrule(model, "abort", who, why, as_json)
+
+
+def _confirm(model: str, what: str, yes: bool) -> None:
+    with CommandContext() as here:
+        confirm(f"{model}: version {actions.latest_rollout(here, model).version} {what}.", yes)
 
 
 def _overrule(model: str, action: actions.Overruling, who: str, why: str, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from dojo.core.state.rollouts import Rollout
 VERDICT_COLUMN = 1
 
 EXPLAINED = {
-    Stage.AWAITING_APPROVAL: "waits for dojo models approve",
+    Stage.AWAITING_APPROVAL: "waits for dojo rollout approve",
     Stage.SHADOW: "gets a copy of every request; nobody sees its answers",
     Stage.CANARY: "answers a small part of the traffic",
     Stage.PROMOTING: "is being made champion",

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from dojo.actions import routes as actions
 from dojo.actions.routes import RoutePlan, Wanted, champion_if_known
-from dojo.cli.context import CommandContext, ModelArgument, Who, Why, Yes, confirm
+from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
+from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, out, print_json
 from dojo.core.registry.promotion import Change, describe
 from dojo.core.state.routes import Route, disagreement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ import msgspec
 import typer
 
 from dojo.cli.context import CommandContext
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.cli.output import JsonFlag, WatchFlag, err, errors_become_messages, fail, out, print_json
+from dojo.cli.output import watch as keep_showing
 
 if TYPE_CHECKING:
     from dojo.core.settings import Settings
@@ -162,6 +164,7 @@ def _wait_until_healthy(home: Path) -> StackStatus:
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="Also delete the home: lake, models, features, logs.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Stop the stack, also what a killed supervisor left running. Data stays, unless --purge.
 
@@ -182,15 +185,20 @@ def down(
         typer.confirm(f"Delete {home.resolve()} with its lake, models and features?", abort=True)
     with err.status("stopping"):
         stopped = stop(home)
+    deleted = [home.resolve()] if purge else []
+    if purge:
+        shutil.rmtree(home)
+    if as_json:
+        print_json({**asdict(stopped), "deleted": [str(path) for path in deleted]})
+        return
     if stopped.leftovers:
         out.print(f"ended {stopped.leftovers} processes that a killed supervisor had left", highlight=False)
     elif stopped.was_running:
         out.print(f"stopped in {stopped.seconds:.1f} s", highlight=False)
     else:
         out.print("nothing was running", highlight=False)
-    if purge:
-        shutil.rmtree(home)
-        out.print(f"deleted {home.resolve()}", highlight=False, soft_wrap=True)
+    for path in deleted:
+        out.print(f"deleted {path}", highlight=False, soft_wrap=True)
 
 
 def _holds_files(home: Path) -> bool:
@@ -212,13 +220,22 @@ def _check_purgeable(home: Path) -> None:
         )
 
 
-def status(as_json: JsonFlag = False) -> None:
+def status(watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
     """Show each process, the world's time, the models' champions and how fresh the features are.
 
     Exit code 0: everything is healthy; 1: something is not, or nothing runs.
 
     Example: [bold]dojo status --json[/]
     """
+    if not watch:
+        if not _show_status(as_json):
+            raise typer.Exit(1)
+        return
+    keep_showing(lambda: (_show_status(as_json), True)[1])
+
+
+def _show_status(as_json: bool) -> bool:
+    """Print it; whether everything is healthy."""
     from dojo.cli.stack.view import print_status
     from dojo.stack.control import running
     from dojo.stack.overview import look
@@ -229,7 +246,7 @@ def status(as_json: JsonFlag = False) -> None:
     if stack is None:
         if as_json:
             print_json({"running": False, "healthy": False})
-            raise typer.Exit(1)
+            return False
         raise fail(f"no stack runs on {settings.home.resolve()}", "dojo up")
     overview = look(stack, settings)
     if as_json:
@@ -237,15 +254,14 @@ def status(as_json: JsonFlag = False) -> None:
         print_json({"running": True, "healthy": stack.healthy, "memory_bytes": stack.memory_bytes, **seen.pop("stack"), **seen})
     else:
         print_status(overview)
-    if not stack.healthy:
-        raise typer.Exit(1)
+    return stack.healthy
 
 
 def logs(
     name: Annotated[str | None, typer.Argument(help="A process; all of them when none is named.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
-    raw: Annotated[bool, typer.Option("--json", help="The lines as they were written.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object per line: process, time, text and fields.")] = False,
 ) -> None:
     """Show what the processes wrote, in the order of time.
 
@@ -265,10 +281,10 @@ def logs(
         files = {name: files[name]}
     shown, ends = last_of_all(files, lines)
     for line in shown:
-        print_line(line, raw, named=name is None)
+        print_line(line, as_json, named=name is None)
     if follow:
         try:
             for line in follow_logs(files, ends):
-                print_line(line, raw, named=name is None)
+                print_line(line, as_json, named=name is None)
         except KeyboardInterrupt:
             raise typer.Exit from None

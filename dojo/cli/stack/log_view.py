@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from dojo.cli.output import out
+from dojo.cli.output import out, print_json_line
 from dojo.stack.supervisor.logfiles import last_lines
 
 FOLLOW_SECONDS = 0.2
@@ -72,9 +72,10 @@ def readable(line: Line, named: bool) -> Text:
     return text.append(f"\n{trace}") if trace else text
 
 
-def print_line(line: Line, raw: bool, named: bool) -> None:
-    if raw:
-        out.print(line.text, markup=False, highlight=False, soft_wrap=True)
+def print_line(line: Line, as_json: bool, named: bool) -> None:
+    """One line for a person, or as a JSON object (name, time, text, fields) for a script."""
+    if as_json:
+        print_json_line(line)
     else:
         out.print(readable(line, named), soft_wrap=True)
 

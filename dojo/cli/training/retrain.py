@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
+from dojo.actions.desk import reason
+from dojo.cli.context import CommandContext, Who, Why
+from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import parse_time, quiet_libraries, say
 
@@ -23,12 +25,21 @@ MEANINGS = {
     "regression": "the challenger is worse, the champion stays; its owner was paged",
 }
 
+
+class Asker(NamedTuple):
+    """Who asks for a retraining, and why: for the audit trail."""
+
+    who: str
+    why: str
+
+
 gate_app = typer.Typer(no_args_is_help=True)
 
 
 def retrain(
     model: ModelArgument,
-    reason: Annotated[str, typer.Option(help="Why; for the audit trail.", metavar="TEXT")] = "by hand",
+    why: Why,
+    who: Who = "",
     as_of: Annotated[
         str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
     ] = "",
@@ -44,7 +55,7 @@ def retrain(
 
     In Airflow where the stack runs one, else here. Waits for the gate; a rollout then goes on by itself.
 
-    Example: dojo retrain fraud_detection --reason "drift in merchant_risk_7d"
+    Example: dojo retrain fraud_detection --why "drift in merchant_risk_7d"
     """
     from rich.table import Table
 
@@ -60,11 +71,12 @@ def retrain(
         errors_become_messages(AirflowError, next_step="dojo logs airflow, or --in-process without it"),  # nothing was begun
     ):
         here.spec(model)
+        asker = Asker(who, reason(why))
         client = None if in_process else airflow_client(here.settings)
         answer = (
-            _in_airflow(here, client, model, reason, moment, dry_run)
+            _in_airflow(here, client, model, asker, moment, dry_run)
             if client
-            else _here(here, model, reason, moment, dry_run, sabotage)
+            else _here(here, model, asker, moment, dry_run, sabotage)
         )
     if as_json:
         print_json(answer)
@@ -82,7 +94,7 @@ def retrain(
 
 
 def _in_airflow(
-    here: CommandContext, client: AirflowClient, model: str, reason: str, moment: datetime | None, dry_run: bool
+    here: CommandContext, client: AirflowClient, model: str, asker: Asker, moment: datetime | None, dry_run: bool
 ) -> dict[str, Any]:
     from pipelines.dags.failure_notes import failure_note
     from services.trainer.airflow import RetrainingFailedError, ask, wait
@@ -90,8 +102,8 @@ def _in_airflow(
 
     asked = {
         "as_of": moment.isoformat() if moment else None,
-        "reason": reason,
-        "who": operating_system_user(),
+        "reason": asker.why,
+        "who": asker.who,
         "dry_run": dry_run,
     }
     run = ask(client, model, asked)
@@ -110,7 +122,7 @@ def _in_airflow(
 
 
 def _here(
-    here: CommandContext, model: str, reason: str, moment: datetime | None, dry_run: bool, sabotage: str
+    here: CommandContext, model: str, asker: Asker, moment: datetime | None, dry_run: bool, sabotage: str
 ) -> dict[str, Any]:
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from pipelines.training.job import Job, key_by_hand
@@ -130,7 +142,7 @@ def _here(
     spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
     kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
     key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
-    job = Job(model=model, key=key, as_of=when, reason=reason, who=operating_system_user(), dry_run=dry_run)
+    job = Job(model=model, key=key, as_of=when, reason=asker.why, who=asker.who, dry_run=dry_run)
     with errors_become_messages(*REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."):
         return run_retraining(job, here.settings, say, slow_by_night if sabotage else None)
 

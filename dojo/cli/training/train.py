@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
+from dojo.cli.context import CommandContext, Who
+from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import (
     parse_date,
@@ -28,6 +29,8 @@ def train(
     as_of: Annotated[
         str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
     ] = "",
+    why: Annotated[str, typer.Option(help="The reason. It goes into the audit trail.", metavar="TEXT")] = "trained by hand",
+    who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Train and register a version from the lake. The first becomes champion; a later one waits as challenger, compared with nothing.
@@ -60,8 +63,8 @@ def train(
             model=model,
             key=key_by_hand(moment, spec, None, "ungated", f"features.{feature_hash()[:8]}"),
             as_of=moment,
-            reason="trained by hand (dojo train)",
-            who=operating_system_user(),
+            reason=why,
+            who=who,
             gate=False,
         )
         answer = run_retraining(job, here.settings, say)

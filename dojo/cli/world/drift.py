@@ -10,14 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.actions.world import NO_REASON, start_drift, stop_drifts
-from dojo.cli.context import CommandContext, Who
+from dojo.actions.world import start_drift, stop_drifts
+from dojo.cli.context import CommandContext, Who, Why
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.core.spec.durations import format_duration, parse_duration
 from dojo.shop.drift_kinds import KINDS, SUDDEN, KindOfDrift
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
-
-Why = Annotated[str, typer.Option(help="The reason; it goes into the audit trail.")]
 
 
 def _strength(about: KindOfDrift, strength: float) -> str:
@@ -44,7 +42,10 @@ app = typer.Typer(
 
 @app.command(epilog=_kinds_table())
 def start(
-    kind: Annotated[str, typer.Argument(help="What is to happen; see below.", metavar="KIND")],
+    kind: Annotated[
+        str, typer.Argument(help="What is to happen; see below.", metavar="KIND", autocompletion=lambda: list(KINDS))
+    ],
+    why: Why,
     strength: Annotated[
         float | None, typer.Option(help="In the kind's unit, at its full height; default: as below.", show_default=False)
     ] = None,
@@ -52,13 +53,12 @@ def start(
         str | None,
         typer.Option(help="World time over which it grows, such as 12h or 3d; 0 is at once.", show_default=False),
     ] = None,
-    why: Why = NO_REASON,
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Start a drift at the world's now. It goes on until it is stopped; one of each kind at a time.
 
-    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d[/]
+    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d --why "a new kind of customer"[/]
 
     Example: [bold]dojo world drift start unit_bug --why "does anybody notice?"[/]
     """
@@ -67,20 +67,20 @@ def start(
         started = start_drift(here, kind, who, why, strength, grows)
     _show([started], started.started, as_json, one=True)
     if not as_json:
-        out.print(f"[bold]end it[/]  dojo world drift stop {kind}", highlight=False)
+        out.print(f"[bold]end it[/]  dojo world drift stop {kind} --why ...", highlight=False)
 
 
 @app.command()
 def stop(
-    kind: Annotated[str, typer.Argument(help="The kind to end.", metavar="KIND")] = "",
+    why: Why,
+    kind: Annotated[str, typer.Argument(help="The kind to end.", metavar="KIND", autocompletion=lambda: list(KINDS))] = "",
     everything: Annotated[bool, typer.Option("--all", help="End all that are active.")] = False,
-    why: Why = NO_REASON,
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
     """End a drift at the world's now, at once. What it did stays in the data.
 
-    Example: [bold]dojo world drift stop --all[/]
+    Example: [bold]dojo world drift stop --all --why "seen enough"[/]
     """
     if bool(kind) == everything:
         raise fail("say which drift ends: its KIND, or --all", code=2)

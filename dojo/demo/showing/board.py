@@ -55,7 +55,8 @@ class Board:
         return verdict.severity != (before.severity if before else "ok")
 
 
-def render(newest: dict[str, Verdict]) -> RenderableType:
+def render(newest: dict[str, Verdict], news: str) -> RenderableType:
+    """The newest verdicts, and below them what was last told to the owner: what is done, or why nothing is."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("check", "verdict", "since", "what was found"):
         table.add_column(heading, style="dim" if heading == "check" else "", no_wrap=heading != "what was found")
@@ -64,11 +65,4 @@ def render(newest: dict[str, Verdict]) -> RenderableType:
         table.add_row(name, marked(verdict.severity), since, escape(verdict.summary))
     if not newest:
         table.add_row("all", "[dim]nothing to report[/]", "", "what it needs most are labels, and those are days away")
-    return Panel(table, title="What the monitor says", border_style="cyan")
-
-
-def line(newest: dict[str, Verdict]) -> str:
-    """One frame as one line, for terminals that cannot redraw."""
-    return "monitor: " + (
-        ", ".join(f"{name} {verdict.severity}" for name, verdict in sorted(newest.items())) or "nothing to report"
-    )
+    return Panel(table, title="What the monitor says", subtitle=escape(news) or None, border_style="cyan")

@@ -36,9 +36,9 @@ def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float
 
 def line(rollout: Rollout, world: datetime, tally: Snapshot) -> str:
     """One frame as one line, for terminals that cannot redraw."""
-    checks = " ".join(f"{look.check}:{look.verdict}" for look in rollout.looks)
-    versions = ", ".join(f"v{version} {seen.predictions:,}" for version, seen in tally.by_version.items())
-    return f"{world:%Y-%m-%d %H:%M}  {rollout.stage}  {checks}  answered by {versions}"
+    fine = sum(look.verdict == "ok" for look in rollout.looks)
+    versions = ", ".join(f"version {version} {seen.predictions:,}" for version, seen in tally.by_version.items())
+    return f"{world:%m-%d %H:%M}  {rollout.stage}: {fine} of {len(rollout.looks)} checks are ok; answers so far: {versions}"
 
 
 def _way(rollout: Rollout) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,12 +20,17 @@ WAITING = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class VersionSnapshot:
-    """What became of one version's answers, as far as labels have arrived. Rates are fractions; None is insufficient data."""
+    """What became of one version's answers, as far as labels have arrived.
+
+    Rates are fractions, and None is insufficient data. Version "0" is the spec's fallback, which answers before the first version.
+    """
 
     predictions: int
     caught: int
     missed: int
     false_alarms: int
+    caught_euro: float
+    missed_euro: float
     catch_rate: float | None
     false_positive_rate: float | None
 
@@ -64,7 +69,9 @@ class Tally:
     _scores: list[float] = field(default_factory=list)
     _labels: list[int] = field(default_factory=list)
     _cells: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # (version, label, flagged)
-    _euro: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})  # fraud by flagged
+    _euro: defaultdict[tuple[str, bool], float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # fraud's amounts by (version, flagged)
     _flagged: int = 0
 
     def add_prediction(self, event: Prediction) -> None:
@@ -89,7 +96,7 @@ class Tally:
         self._labels.append(label)
         self._cells[(prediction.version, label, bool(prediction.flagged))] += 1
         if label:
-            self._euro[bool(prediction.flagged)] += prediction.features.get("amount", 0.0)
+            self._euro[prediction.version, bool(prediction.flagged)] += prediction.features.get("amount", 0.0)
 
     def snapshot(self) -> Snapshot:
         caught, missed = self._count(1, True), self._count(1, False)
@@ -107,8 +114,8 @@ class Tally:
             caught=caught,
             missed=missed,
             false_alarms=false_alarms,
-            caught_euro=self._euro[True],
-            missed_euro=self._euro[False],
+            caught_euro=sum(euro for (_, flagged), euro in self._euro.items() if flagged),
+            missed_euro=sum(euro for (_, flagged), euro in self._euro.items() if not flagged),
             catch_rate=_share(caught, missed),
             false_positive_rate=_share(false_alarms, passed),
             pr_auc=pr_auc(np.asarray(self._labels), np.asarray(self._scores)) if enough else None,
@@ -126,6 +133,8 @@ class Tally:
             caught=caught,
             missed=missed,
             false_alarms=false_alarms,
+            caught_euro=self._euro[version, True],
+            missed_euro=self._euro[version, False],
             catch_rate=_share(caught, missed),
             false_positive_rate=_share(false_alarms, passed),
         )

@@ -54,8 +54,8 @@ def line(look: Frame) -> str:
     """One frame as one line, for terminals that cannot redraw."""
     t = look.tally
     return (
-        f"{look.world:%Y-%m-%d %H:%M}  {look.per_second:.0f} predictions/s  p99 {_ms(t.p99_ms)}  predictions {t.predictions:,}  "
-        f"labelled {t.labelled:,}  fraud caught {t.caught} missed {t.missed}  false alarms {t.false_alarms}"
+        f"{look.world:%m-%d %H:%M}  {t.predictions:,} answers ({look.per_second:.0f}/s, p99 {_ms(t.p99_ms)}), {t.labelled:,} labels: "
+        f"fraud caught {t.caught} ({t.caught_euro:,.0f} €), missed {t.missed} ({t.missed_euro:,.0f} €)"
     )
 
 
@@ -63,6 +63,7 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
     """What the demo measured, a column per version: figures of its holdout, and what live traffic showed.
 
     Args:
+        seconds: Of each step by its title, where they were not shown yet.
         offline: version -> its holdout metrics by name.
     """
     versions = sorted({*tally.by_version, *offline}, key=lambda v: (len(v), v))
@@ -70,7 +71,7 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
     table = Table(title="What was measured", title_justify="left", show_header=True, header_style="bold")
     table.add_column("figure")
     for version in versions:
-        table.add_column(f"version {version}", justify="right")
+        table.add_column(f"version {version}" if version != "0" else "fallback", justify="right")
 
     def row(name: str, text: Callable[[str], str]) -> None:
         table.add_row(name, *(text(version) for version in versions))
@@ -81,16 +82,20 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
     table.add_section()
     row("live: predictions", lambda v: f"{live[v].predictions:,}" if v in live else "0")
     row("live: fraud caught / missed so far", lambda v: f"{live[v].caught} / {live[v].missed}" if v in live else "-")
+    row(
+        "live: euro caught / missed so far",
+        lambda v: f"{live[v].caught_euro:,.0f} / {live[v].missed_euro:,.0f}" if v in live else "-",
+    )
     row("live: catch rate", lambda v: _percent(live[v].catch_rate) if v in live else "-")
     row("live: false-positive rate", lambda v: _percent(live[v].false_positive_rate) if v in live else "-")
     table.add_section()
     totals = {
-        "euro caught / missed": f"{tally.caught_euro:,.0f} / {tally.missed_euro:,.0f}",
         "labelled so far": f"{tally.labelled:,} of {tally.predictions:,}",
         "latency p50 / p99": f"{_ms(tally.p50_ms)} / {_ms(tally.p99_ms)}",
         "degraded answers": ", ".join(f"{k} {n:,}" for k, n in sorted(tally.degraded.items())) or "none",
-        "seconds": "\n".join(f"{title}: {s:.1f}" for title, s in seconds.items()),
     }
+    if seconds:
+        totals["seconds"] = "\n".join(f"{title}: {s:.1f}" for title, s in seconds.items())
     figures = Table(show_header=False)
     for name, text in totals.items():
         figures.add_row(name, text)

@@ -28,14 +28,15 @@ RATE_WINDOW_SECONDS = 5.0
 class Watcher:
     """Follows a model's predictions and outcomes from the moment it was made.
 
-    Args:
-        trained_as_of: what the champion's training data ends at, or None.
+    Attributes:
+        trained_as_of: World time at which the champion's training data ends. None while no version serves.
     """
 
-    def __init__(self, redis: Redis, model: str, clock: RedisWorldClock, trained_as_of: datetime | None) -> None:
+    def __init__(self, redis: Redis, model: str, clock: RedisWorldClock) -> None:
         self.tally = Tally()
         self.began = self.start = self.end = clock.now()
-        self._redis, self._model, self._clock, self._trained_as_of = redis, model, clock, trained_as_of
+        self.trained_as_of: datetime | None = None
+        self._redis, self._model, self._clock = redis, model, clock
         self._freshness: Mapping[str, ViewFreshness] = {}
         self._log = RedisEventLog(redis, max_length=1)  # only read here
         self._after = {stream: self._log.last_id(stream) for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)}
@@ -59,7 +60,7 @@ class Watcher:
             per_second=self._per_second(tally.predictions),
             tally=tally,
             freshness=self._freshness,
-            model_age=world - self._trained_as_of if self._trained_as_of else None,
+            model_age=world - self.trained_as_of if self.trained_as_of else None,
         )
 
     def watch_until(self, end: datetime) -> None:

@@ -166,7 +166,7 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     start, end = (f"{moment:%Y-%m-%dT%H:%M}" for moment in (QUIET, QUIET + HOUR))
 
     def command(number: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["drift", "report", spec.name, number, start, end]
+        arguments = ["drift", "report", f"{spec.name}@{number}", start, end]
         return subprocess.run(
             [sys.executable, "-m", "dojo", *arguments], env=environment, capture_output=True, text=True, check=False
         )

@@ -422,7 +422,7 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def test_dojo_retrain_here_and_dojo_gate_show(
     approved: Rollout, settings: Settings, registry: ModelRegistry, command: Callable[..., Result]
 ) -> None:
-    ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--reason", "a look", "--json")
+    ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--why", "a look", "--json")
     assert ran.exit_code == 0, ran.output
     answer = json.loads(ran.stdout)
     spec = (settings.models_dir / f"{APPROVED}.yaml").read_bytes()
@@ -440,9 +440,9 @@ def test_dojo_retrain_here_and_dojo_gate_show(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("retrain", APPROVED, "--as-of", "2031-01-01"), 1, "stale data"),
-        (("retrain", "nobody"), 2, "no model nobody; there are"),
-        (("retrain", APPROVED, "--sabotage", "slow_by_night"), 2, "together with --in-process"),
+        (("retrain", APPROVED, "--as-of", "2031-01-01", "--why", "x"), 1, "stale data"),
+        (("retrain", "nobody", "--why", "x"), 2, "no model nobody; there are"),
+        (("retrain", APPROVED, "--sabotage", "slow_by_night", "--why", "x"), 2, "together with --in-process"),
         (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
         (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),
         (("gate", "show", "@2"), 2, "expected MODEL or MODEL@VERSION"),

@@ -60,7 +60,7 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
         ("models", "approve", MODEL, "--why", "x"),
         ("rollout", "list"),
         ("rollout", "show", MODEL),
-        ("rollout", "abort", MODEL, "--why", "x"),
+        ("rollout", "abort", MODEL, "--why", "x", "--yes"),
         ("drift", "show", MODEL),
         ("drift", "mark", MODEL, "any", "--false-alarm", "--why", "x"),
         ("drift", "tune", MODEL),
@@ -71,8 +71,8 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
         ("world", "status"),
         ("world", "pause"),
         ("world", "drift", "list"),
-        ("world", "drift", "start", "unit_bug"),
-        ("retrain", MODEL, "--in-process"),
+        ("world", "drift", "start", "unit_bug", "--why", "x"),
+        ("retrain", MODEL, "--in-process", "--why", "x"),
     ],
     ids=" ".join,
 )
@@ -93,9 +93,9 @@ def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_pat
         ("models", "promote", "nobody@2", "--why", "x"),
         ("models", "rollback", "nobody", "--why", "x"),
         ("models", "approve", "nobody", "--why", "x"),
-        ("rollout", "start", "nobody", "2", "--why", "x"),
+        ("rollout", "start", "nobody@2", "--why", "x"),
         ("rollout", "show", "nobody"),
-        ("rollout", "abort", "nobody", "--why", "x"),
+        ("rollout", "abort", "nobody", "--why", "x", "--yes"),
         ("experiment", "report", "nobody"),
         ("performance", "nobody"),
         ("drift", "show", "nobody"),
@@ -103,7 +103,7 @@ def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_pat
         ("drift", "tune", "nobody"),
         ("responder", "status", "nobody"),
         ("responder", "pause", "nobody", "--why", "x"),
-        ("retrain", "nobody"),
+        ("retrain", "nobody", "--why", "x"),
         ("train", "nobody"),
     ],
     ids=" ".join,
@@ -120,13 +120,13 @@ def test_an_unknown_model_is_the_same_mistake_everywhere(dojo: Commands, argumen
     [
         ("models", "promote", f"{MODEL}@2", "--why", "x"),
         ("routes", "switch", MODEL, "--why", "x"),
-        ("rollout", "start", MODEL, "2", "--why", "x"),
+        ("rollout", "start", f"{MODEL}@2", "--why", "x"),
         ("world", "status"),
         ("world", "pause"),
         ("world", "resume"),
         ("world", "drift", "list"),
-        ("world", "drift", "start", "unit_bug"),
-        ("retrain", MODEL, "--in-process"),
+        ("world", "drift", "start", "unit_bug", "--why", "x"),
+        ("retrain", MODEL, "--in-process", "--why", "x"),
         ("train", MODEL),
     ],
     ids=" ".join,
@@ -146,12 +146,15 @@ def test_a_world_without_time_is_the_same_obstacle_everywhere(dojo: Commands, ar
         ("responder", "pause"),
         ("responder", "dry-run", "on"),
         ("drift", "mark", MODEL, "any", "--false-alarm"),
+        ("world", "drift", "start", "unit_bug"),
+        ("retrain", MODEL, "--in-process"),
     ],
     ids=" ".join,
 )
 def test_a_change_without_a_reason_is_a_wrong_call_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
     RedisWorldClock(connect_redis(dojo.redis)).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
     assert "--why is empty" in dojo.run(*arguments, "--why", " ", code=2).stderr
+    assert "--why is missing" in dojo.run(*arguments, code=2).stderr, "a script is not asked"
 
 
 def test_a_kill_switch_works_before_the_world_has_a_time(dojo: Commands) -> None:

@@ -110,7 +110,7 @@ class Platform:
         return subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=90)
 
     def start(self, version: str) -> Rollout:
-        started = self.dojo("start", MODEL, version, "--why", "test", "--force", "--json")
+        started = self.dojo("start", f"{MODEL}@{version}", "--why", "test", "--force", "--json")
         assert started.returncode == 0, started.stderr
         return self.now
 
@@ -226,7 +226,7 @@ def test_a_good_canary_arrives_although_its_controller_is_killed_in_every_stage(
         assert paused.returncode == 0, paused.stderr
         assert "stays in its stage" in " ".join(paused.stdout.split())
         assert platform.now.paused
-        promoted = platform.dojo("promote", MODEL, "--why", "seen enough")
+        promoted = platform.dojo("finish", MODEL, "--why", "seen enough", "--yes")
         assert promoted.returncode == 0, promoted.stderr
         platform.reaches(Stage.DONE)
     assert [step.after for step in platform.now.history if step.before != step.after] == [
@@ -247,7 +247,7 @@ def test_a_request_that_no_controller_takes_says_so(platform: Platform) -> None:
     platform.start(platform.failing)
     platform.controller.signal(signal.SIGSTOP)
     try:
-        asked = platform.dojo("abort", MODEL, "--why", "test")
+        asked = platform.dojo("abort", MODEL, "--why", "test", "--yes")
         assert asked.returncode == 1
         assert "no controller took it" in " ".join(asked.stderr.split())
     finally:

@@ -120,7 +120,8 @@ def test_the_commands_cause_show_and_end_drift(tmp_path: Path, redis_server: Red
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
 
     def dojo(*words: str, **more: str) -> tuple[int, str, str]:
-        answer = CliRunner().invoke(app, ["drift", *words], env=env | more)
+        why = [] if "--why" in words or "list" in words else ["--why", "a test"]
+        answer = CliRunner().invoke(app, ["drift", *words, *why], env=env | more)
         return answer.exit_code, answer.stdout, answer.stderr
 
     assert dojo("start", "unit_bug")[0] == 1, "a world without time has no now to start at"

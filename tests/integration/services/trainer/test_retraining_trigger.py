@@ -154,7 +154,7 @@ def command(api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_nothing_is_begun_here_while_airflow_retrains(command: Callable[..., Result]) -> None:
-    ran = command("--in-process", "--as-of", "2018-06-24")
+    ran = command("--in-process", "--as-of", "2018-06-24", "--why", "a try")
     assert ran.exit_code == 1
     assert "fraud_detection: Airflow is retraining it: http://127.0.0.1" in ran.output
     assert f"/dags/{DAG}/runs/" in ran.output
@@ -164,7 +164,7 @@ def test_after_a_failure_the_run_is_named_and_nobody_is_sent_elsewhere(
     api: ScriptedApi, command: Callable[..., Result]
 ) -> None:
     api.state = "failed"
-    ran = command("--reason", "drift")
+    ran = command("--why", "drift")
     assert ran.exit_code == 1
     assert "compare failed; its log says why" in ran.output
     assert f"clear the failed task: http://127.0.0.1:{api.port}/dags/{DAG}/runs/manual" in ran.output
