@@ -118,7 +118,7 @@ class MaterializerService(Service):
             if view.age is not None:
                 self._metrics.age.labels(view.view).set(view.age.total_seconds())
         if stopped is not None:
-            return f"paused by caused drift since {stopped:%Y-%m-%d %H:%M} (dojo world drift stop stale_features)"
+            return f"paused by caused drift since {stopped:%Y-%m-%d %H:%M} (dojo world drift stop stale_features --why ...)"
         if as_of != now:
             return f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
         return "waiting for the next midnight to be published"

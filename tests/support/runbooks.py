@@ -13,7 +13,7 @@ RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("
 # Commands that change something, or rebuild a version for minutes.
 CHANGES = re.compile(
     r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models (promote|rollback)"
-    r"|responder (pause|resume)|rollout (abort|promote|resume|start)|routes switch|world (pause|resume))\b"
+    r"|responder (pause|resume)|rollout (abort|approve|finish|promote|resume|start)|routes switch|world (pause|resume))\b"
 )
 # Commands that find nothing in a young stack, or find something wrong with the machine, and say so with exit code 1.
 MAY_FIND_NOTHING = ("dojo gate show", "dojo rollout show", "dojo doctor")
