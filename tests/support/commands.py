@@ -13,13 +13,14 @@ from dojo.cli.app import build
 
 @cache
 def every_command() -> frozenset[str]:
-    """`dojo audit list`, `dojo up`, ..."""
+    """`dojo audit list`, `dojo up`, ... Without the hidden ones, which are earlier names of others."""
     return frozenset(_leaves(typer.main.get_command(build()), ("dojo",)))
 
 
 def _leaves(command: object, path: tuple[str, ...]) -> Iterator[str]:
     if not isinstance(command, TyperGroup):
-        yield " ".join(path)
+        if not getattr(command, "hidden", False):
+            yield " ".join(path)
         return
     context = typer.Context(command)
     for name in command.list_commands(context):

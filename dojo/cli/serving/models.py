@@ -11,7 +11,6 @@ from rich.table import Table
 from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument, VersionArgument, complete_version, model_version
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
-from dojo.cli.serving.rollout import approve
 from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
 from dojo.core.registry.versions import ModelRegistry, Version
 
@@ -144,8 +143,12 @@ def rollback(
         _say(roles.roll_back(here, plan, change), as_json)
 
 
-# The name until approval moved to the rollout that it lets begin.
-app.command("approve", hidden=True)(approve)
+@app.command(hidden=True)
+def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
+    """The name of `dojo rollout approve` until approval moved to the rollout that it lets begin."""
+    from dojo.cli.serving import rollout
+
+    rollout.approve(model, why, who, as_json)
 
 
 def _say(roles: Roles, as_json: bool) -> None:

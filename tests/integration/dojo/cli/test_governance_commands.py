@@ -439,7 +439,7 @@ def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) ->
 
 
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:
-    assert "Nobody was told anything yet" in platform.run("alerts").stdout
+    assert "There are no messages yet" in platform.run("alerts").stdout
     for number, urgency in enumerate(("info", "page", "info")):
         notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")  # type: ignore[arg-type]
         Notifier(platform.redis, "test").tell("payments-risk", MODEL, notice, NOON + timedelta(hours=number))

@@ -12,8 +12,9 @@ from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.settings import Settings
 from dojo.core.state.rollouts import Rollout, Transition
+from dojo.core.tasks.specs import load_spec
 from dojo.demo.acts import next_evening, said
-from dojo.demo.probes import first_version_as_of
+from dojo.demo.probes import first_version_as_of, fraud_euros_per_day
 from dojo.demo.showing.rollout_view import line, render
 from dojo.demo.showing.tally import Tally
 
@@ -36,6 +37,29 @@ def settings_with_history(home: Path, days: int) -> Settings:
 def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history: int, age: int) -> None:
     as_of = first_version_as_of(settings_with_history(tmp_path, history), NOW + timedelta(hours=5))
     assert as_of == NOW - timedelta(days=age)
+
+
+def test_what_fraud_costs_is_read_from_the_newest_week_with_complete_labels(tmp_path: Path) -> None:
+    """Labels take up to 7 days: the week ends 7 days before the world's midnight. A doubled label counts once."""
+    spec = load_spec(Path("models/fraud_detection.yaml"))
+    lake, settings = Lake(tmp_path / "lake"), Settings(home=tmp_path)
+    assert fraud_euros_per_day(settings, spec, NOW) is None
+    made = {"in": 10, "also in": 8, "legitimate": 9, "too young": 3, "too old": 15}
+    payments = {name: [None] * len(made) for name in SCHEMAS[Stream.TRANSACTIONS]} | {
+        "transaction_id": list(made),
+        "amount": [70.0, 7.0, 1000.0, 1000.0, 1000.0],
+        "world_time": [NOW - timedelta(days=days) for days in made.values()],
+    }
+    lake.write(Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "history")
+    labelled = [*made, "in"]
+    outcomes = {name: [None] * len(labelled) for name in SCHEMAS[Stream.OUTCOMES]} | {
+        "model": [spec.name] * len(labelled),
+        "request_id": labelled,
+        "label": [float(name != "legitimate") for name in labelled],
+        "world_time": [NOW - timedelta(days=2)] * len(labelled),
+    }
+    lake.write(Stream.OUTCOMES, pl.DataFrame(outcomes, schema=SCHEMAS[Stream.OUTCOMES]), "history")
+    assert fraud_euros_per_day(settings, spec, NOW + timedelta(hours=5)) == 11.0
 
 
 def test_a_bad_challenger_meets_the_evening_then_the_night() -> None:
@@ -81,4 +105,4 @@ def test_every_stage_of_a_rollout_can_be_shown(stage: Stage) -> None:
     assert stage in text
     assert "errors" in text
     assert "0.005" in text
-    assert "errors:failed" in line(rollout(stage), NOW, Tally().snapshot())
+    assert "0 of 1 checks are ok" in line(rollout(stage), NOW, Tally().snapshot())

@@ -8,7 +8,7 @@ from dojo.core.events.types import Verdict
 from dojo.core.severity import Severity
 from dojo.core.state.audit import GENESIS, Entry
 from dojo.core.state.inbox import Message
-from dojo.demo.showing.board import line, render
+from dojo.demo.showing.board import render
 from dojo.demo.showing.timeline import ALERTS, changes, moments
 from dojo.demo.showing.timeline import render as render_timeline
 
@@ -93,9 +93,10 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
 
 def test_the_board_shows_the_newest_verdict_of_each_check() -> None:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(render({"performance (day)": verdict(1, "severe")}))
-    console.print(render({}))
+    console.print(render({"performance (day)": verdict(1, "severe")}, "no action on severe performance: paused"))
+    console.print(render({}, ""))
     text = console.export_text()
     assert "catch rate is severe" in text
+    assert "◆ severe" in text
+    assert "no action on severe performance: paused" in text, "why nothing is done stands beside what is wrong"
     assert "nothing to report" in text
-    assert line({"performance (day)": verdict(1, "severe")}) == "monitor: performance (day) severe"
