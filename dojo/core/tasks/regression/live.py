@@ -30,8 +30,8 @@ def results(answered: Answered) -> Results:
 def performance(live: Results, holdout: Results, spec: RegressionSpec) -> dict[str, Measured]:
     """Return the losses of labelled answers by subject.
 
-    These are the mean absolute error as a multiple of the holdout's, and the shift of the mean
-    error in mean absolute errors of the holdout.
+    The mean absolute error is a multiple of the holdout's. The shift of the mean error is in mean
+    absolute errors of the holdout.
     """
     watch, level = spec.drift.performance, spec.drift.significance
     found = {MAE: error_ratio(MAE, live, holdout, spec, level)}
