@@ -1,4 +1,7 @@
-"""The catalogue for Feast's own command line (feature_store.yaml): Feast imports this file and collects its global objects."""
+"""The catalogue for Feast's own command line (feature_store.yaml).
+
+Feast imports this file and collects its global objects.
+"""
 
 from __future__ import annotations
 
