@@ -3,8 +3,9 @@
 The callback that tells people knows only that something failed. Without this note, `dojo retrain`
 would have to read the reason out of a log.
 
-<home>/failures/<DAG>/<job's key>.txt     of the run's latest failed try; gone when the task is
-tried again
+    <home>/failures/<DAG>/<job's key>.txt
+
+The note is from the run's latest failed try. It is gone when the task is tried again.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ nothing from the store used by serving, so a wrong store cannot agree with itsel
 float32 and of sums of cents. A request may have got an older row of its entity than the newest. It
 is then compared with the row that it got, and counted apart. How late rows may be is judged by
 feature freshness. At demo speed a second of wall time is forty world minutes. Three cases are skew.
-The row is from after the event, the row never existed, or there is no row where there should be
-one. An input that differs from the recorded event's (cents for euros) shows here.
+The row is from after the event, it never existed, or it is missing. An input that differs from the
+recorded event's (cents for euros) shows here.
 
 The sample bounds memory and time, because only the events of its entities are computed. On the
 public data's 9,500 payments a day, a model takes about one second, mostly for reading the lake.

@@ -1,9 +1,14 @@
 """The MLflow run with everything that explains a model, and its version in the registry.
 
-    run       parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec, reference
-    rows),
-              model/ (the bundle), gate/ (tasks.compare)
-    version   source = the run's model/, tags = the reproducibility record and the gate's verdict
+The run holds:
+
+    parameters, metrics, plots/, model_card.md
+    record/    lake manifest, spec, reference rows
+    model/     the bundle
+    gate/      written by tasks.compare
+
+The version's source is the run's model/. Its tags are the reproducibility record and the gate's
+verdict.
 """
 
 from __future__ import annotations

@@ -2,25 +2,23 @@
 
 It compares three ways: ours, fixed thresholds, and Evidently's preset.
 
-python -m tests.bench detection                          all kinds, 102 quiet days of three worlds:
-ten minutes python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
+    python -m tests.bench detection        all kinds, 102 quiet days of three worlds: ten minutes
+    python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
 
 A version is trained in each world (tests/support/drift_world.py) and answers payments. In quiet
 days the payments are unchanged. Otherwise one kind of drift with its default strength changes them
-from the second day's noon on. All three ways look at the same payments:
+from the second day's noon on. All three ways look at the same payments.
 
-ours        The monitor's judging (tests/support/bulk_monitor.py) with every check and the spec's
-            thresholds. A verdict counts from the end of its window.
-fixed       PSI > 0.1 of any feature or of the scores in an hour, against the whole holdout. It has
-no
-            noise level, no confirmation, and one reference for all hours. Features decided by the
-            clock are left out, as in ours. They alone would alarm every hour.
-Evidently   Its DataDriftPreset with its defaults, each day against 2,000 rows of the holdout, as
-kept
-            by a version. A day is 2,000 drawn rows. Its own decision needs half of the columns to
-            drift. The milder reading beside it needs any column. Of the preset, only the metric
-            that counts drifted columns is run. The other metrics draw, and take seven times as long
-            for the same count.
+- *Ours* is the monitor's judging (tests/support/bulk_monitor.py) with every check and the spec's
+  thresholds. A verdict counts from the end of its window.
+- *Fixed* is PSI > 0.1 of any feature or of the scores in an hour, against the whole holdout. It has
+  no noise level, no confirmation, and one reference for all hours. Features decided by the clock
+  are left out, as in ours. They alone would alarm every hour.
+- *Evidently* is its DataDriftPreset with its defaults. It compares each day with 2,000 rows of the
+  holdout, as kept by a version. A day is 2,000 drawn rows. Its own decision needs half of the
+  columns to drift. The milder reading beside it needs any column. Of the preset, only the metric
+  that counts drifted columns is run. The other metrics draw, and take seven times as long for the
+  same count.
 
 Drift and quiet days come from the simulator's own code, decided by the seed.
 """

@@ -1,7 +1,7 @@
 """How long the gate takes to decide: `python -m tests.bench gate`.
 
-The holdout is like 14 days of the fraud model (60,000 payments, 1 % fraud), with the spec's draws,
-guards and segments. Reading data and models is not included. The baseline computes the same
+The holdout is like 14 days of the fraud model (60,000 payments, 1 % fraud). Draws, guards and
+segments are the spec's. Reading data and models is not included. The baseline computes the same
 interval by drawing rows and calling scikit-learn, on a few draws, scaled.
 """
 

@@ -4,10 +4,12 @@ Each layer adds one of the gateway's own parts.
 
 python -m tests.bench.gateway_layers PORT      (settings as for the gateway: DOJO_*)
 
-/asgi      the server alone                           /v1/models/m:pydantic  FastAPI + pydantic, the
-reference /.../m:route    + before FastAPI's routing, reading the body /.../m:decode          +
-decoding and validating, encoding the answer /.../m:lookup   + stored features from Redis         
-/.../m:score           + input vector and ONNX Runtime
+    /asgi                    the server alone
+    /v1/models/m:pydantic    FastAPI + pydantic, the reference
+    /.../m:route             + before FastAPI's routing, reading the body
+    /.../m:decode            + decoding and validating, encoding the answer
+    /.../m:lookup            + stored features from Redis
+    /.../m:score             + input vector and ONNX Runtime
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The gateway with all its processes runs on core 0, this load generator and Redis on core 1. So the
 shadow has no core of its own. Every figure of a shadow is compared with the champion alone in the
 same gateway. Rounds alternate, so that a machine that slows down counts against neither. A p99 is
-the lower quartile of its rounds, because short load from other processes is not the shadow's fault.
+the lower quartile of its rounds. Short load from other processes is not the shadow's fault.
 `champion again` compares the champion with itself. Its ratio shows the noise.
 """
 

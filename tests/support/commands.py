@@ -1,4 +1,4 @@
-"""Every command of `dojo`, as the command line itself finds them."""
+"""Every command of `dojo`, as found by the command line itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dojo.cli.app import build
 
 @cache
 def every_command() -> frozenset[str]:
-    """`dojo audit list`, `dojo up`, ..."""
+    """Return `dojo audit list`, `dojo up`, ..."""
     return frozenset(_leaves(typer.main.get_command(build()), ("dojo",)))
 
 

@@ -7,8 +7,7 @@ value and from the gain's interval (spec.gate):
 
     improved            the gain reaches the minimum and the interval lies above zero
     worse               the interval lies below zero
-    inconclusive        neither: the holdout cannot tell them apart, or the gain is too small to be
-        worth a change
+    inconclusive        neither: the holdout cannot tell them apart, or the gain is too small to be worth a change
     insufficient_data   no comparison that means anything; the reason says why
 
 Guards may then veto an improvement. Only `improved` without a veto is promoted. A challenger no
