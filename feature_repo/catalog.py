@@ -1,4 +1,6 @@
-"""The feature catalogue: each feature once, with owner, source, transformation, freshness SLA and PII tag.
+"""The feature catalogue, with each feature once.
+
+A feature has its owner, source, transformation, freshness SLA and PII tag.
 
 Plain data without imports of Feast and Polars, because the gateway reads it at its start.
 `definitions.py` builds Feast's objects from it, and `dojo features catalog` prints it. The streamer

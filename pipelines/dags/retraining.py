@@ -1,4 +1,4 @@
-"""**Retrain a model and let the better version win.** One DAG per model spec (`models/*.yaml`), generated.
+"""**Retrain a model and let the better version win.** One generated DAG per model spec.
 
     collect -> validate -> build_dataset -> train -> evaluate -> compare -> decide --+--> register -> start_rollout
                                                                                      +--> keep_champion

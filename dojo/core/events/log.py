@@ -1,8 +1,8 @@
 """The event log: append-only streams, delivered at least once to each consumer group.
 
 A consumer reads, writes durably, then acknowledges. Another consumer reclaims messages that a dead
-consumer left unacknowledged. Writes are idempotent on `event_id`, so each event has its effect
-once.
+consumer left unacknowledged. Writes are idempotent on `event_id`, so processing is
+effectively once.
 """
 
 from __future__ import annotations

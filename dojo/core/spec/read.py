@@ -34,8 +34,7 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
         kinds: Task -> class of its specs.
 
     Raises:
-        SpecError: The spec is wrong. The message has one line per fault, such as `models/x.yaml:12:
-            training.window: reason`.
+        SpecError: Wrong spec. One line per fault, `models/x.yaml:12: training.window: reason`.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -48,8 +48,8 @@ class Label(Section):
     delay: LabelDelay
 
 
-# LightGBM's parameters for specs, with their sensible values (both ends included). The
-# list is closed, because LightGBM itself accepts a misspelt parameter silently.
+# LightGBM's parameters for specs, with their sensible values (both ends included). The list is
+# closed, because LightGBM itself accepts a misspelt parameter silently.
 ESTIMATOR_BOUNDS: dict[str, tuple[float, float]] = {
     "n_estimators": (1, 10_000),
     "learning_rate": (1e-4, 1),
@@ -140,7 +140,10 @@ class Guards(Section):
 
 
 class Gate(Section):
-    """Champion against challenger on one holdout. Gains and losses are relative to the champion's value."""
+    """Champion against challenger on one holdout.
+
+    Gains and losses are relative to the champion's value.
+    """
 
     primary_metric: str
     minimum_gain: Fraction
@@ -155,9 +158,9 @@ class Checks(Section):
     Each `*_ratio` limits the challenger's rate, as a multiple of the champion's on the same
     traffic.
 
-    `false_alarm` is the probability that a sequential check stops a challenger as good as the limits
-    allow. It covers the whole rollout and any number of looks. The checks share it as described in
-    dojo/core/judging/rollout/limits.py.
+    `false_alarm` is the probability that a sequential check stops a challenger as good as the
+    limits allow. It covers the whole rollout and any number of looks. The checks share it as
+    described in dojo/core/judging/rollout/limits.py.
 
     A floor is a rate allowed at any rate of the champion. `error_floor` and `slow_floor` hold in
     shadow and canary, `watch_error_floor` and `watch_slow_floor` in the watch.

@@ -31,8 +31,7 @@ def load_spec(path: Path) -> ModelSpec:
     """Read one spec.
 
     Raises:
-        SpecError: The spec is wrong. The message has one line per fault, such as `models/x.yaml:12:
-            training.window: reason`.
+        SpecError: Wrong spec. One line per fault, `models/x.yaml:12: training.window: reason`.
     """
     return read_spec(path, {name: kind for name, (kind, _) in TASKS.items()})
 

@@ -41,10 +41,12 @@ def psi_critical_value(
         bins: Bins in which the reference has rows, >= 2.
         reference_rows: Rows of the reference, >= 1.
         current_rows: Rows of the window, >= 1.
-        significance: Probability in (0, 1) that *any* of the features exceeds its critical value by chance.
-        features: Features tested in the same window (Sidak; conservative for features that resemble each other).
-        excess: PSI per degree of freedom that quiet windows have beyond independent rows, >= 0. A window then counts
-            as at most 1 / excess independent rows. Rows with a design effect d have (d - 1) / current_rows.
+        significance: Probability in (0, 1) that *any* feature exceeds its critical value by chance.
+        features: Number of features tested in the same window (Sidak). The value is conservative
+            for features that resemble each other.
+        excess: PSI per degree of freedom of quiet windows beyond independent rows, >= 0. A window
+            then counts as at most 1 / excess independent rows. Rows with a design effect d have
+            (d - 1) / current_rows.
 
     Returns:
         Dimensionless, > 0.

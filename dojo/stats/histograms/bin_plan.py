@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 Edges = Sequence[float] | npt.NDArray[np.float64]
 
-# Up to this many edges, comparing all rows with each edge (vectorised) beats a binary search per value.
+# Up to this many edges, comparing all rows with each edge (vectorised) is faster than a binary
+# search per value.
 FEW_EDGES = 32
 
 

@@ -81,7 +81,8 @@ def information_value(values: Floats, labels: npt.NDArray[np.integer], bins: int
         bins: Number of bins. They are cut at the quantiles of all values.
 
     Returns:
-        Dimensionless, >= 0. 0.3 is a strong predictor of credit default. Above 0.5 Siddiqi suspects the predictor.
+        Dimensionless, >= 0. 0.3 is a strong predictor of credit default. Above 0.5 Siddiqi suspects
+        the predictor.
 
     Raises:
         ValueError: One class is missing, or a value is not finite.

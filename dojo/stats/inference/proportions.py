@@ -84,7 +84,8 @@ def wilson_interval(rate: float, trials: float, confidence: float = 0.95) -> tup
 def newcombe_interval(first: Rate, second: Rate, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of `first.value - second.value` for two independent groups.
 
-    Source: Newcombe, Interval estimation for the difference between independent proportions (1998), method 10.
+    Source: Newcombe, Interval estimation for the difference between independent proportions (1998),
+    method 10.
     """
     low_1, high_1 = wilson_interval(first.value, first.effective, confidence)
     low_2, high_2 = wilson_interval(second.value, second.effective, confidence)

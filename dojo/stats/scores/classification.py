@@ -142,7 +142,8 @@ def expected_calibration_error(labels: Array, probabilities: Array, bins: int = 
     Raises:
         ValueError: As for `brier_score`, or bins < 1.
 
-    Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning (2015).
+    Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian
+    binning (2015).
     """
     means, shares, counts = calibration_curve(labels, probabilities, bins)
     filled = counts > 0

@@ -30,8 +30,10 @@ def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any
     Raises:
         ValueError: The shapes differ, a label is negative, a score is not finite, or k < 1.
 
-    Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1, discount 1 / log2(rank + 1).
-    McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores (2008).
+    Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1,
+    discount 1 / log2(rank + 1).
+    McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the
+    Presence of Tied Scores (2008).
     """
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")

@@ -102,7 +102,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParameterChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A training parameter that differs between the two. None where a version had no such parameter."""
+    """A training parameter that differs. None where a version had no such parameter."""
 
     name: str
     champion: str | None

@@ -34,7 +34,7 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
 def _metric(rule: GuardRule, old: float, new: float) -> Guard:
     cost = old - new if rule.change == "relative loss" else new - old
     if rule.change != "absolute rise":
-        cost = cost / abs(old) if old else 0.0  # a champion's 0 cannot get worse
+        cost = cost / abs(old) if old else 0.0  # no relative change from 0
     return Guard(
         name=rule.name, measures=f"{rule.measures}; {rule.change}", champion=old, challenger=new, change=cost, limit=rule.limit,
         verdict="veto" if cost > rule.limit else "ok",

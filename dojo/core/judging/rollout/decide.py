@@ -81,8 +81,7 @@ def judge(
 def in_words(look: CheckResult) -> str:
     """Return one look as a sentence.
 
-    Example: `errors: 20.1 % (share it did not answer) on 412 requests, limit 0.5 %, e-value 55 of
-        40`.
+    Example: `errors: 20.1 % (share failed) on 412 requests, limit 0.5 %, e-value 55 of 40`.
     """
     value = "nothing measured" if look.value is None else look.shown(look.value)
     limit = "" if look.limit is None else f", limit {look.shown(look.limit)}"

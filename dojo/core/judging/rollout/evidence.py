@@ -96,8 +96,8 @@ def decode_evidence(content: bytes) -> Evidence:
     """Return stored evidence.
 
     Raises:
-        msgspec.MsgspecError: The content is no evidence, or comes from an older version of the
-        code.
+        msgspec.MsgspecError: The content is no evidence, or comes from an older version
+            of the code.
     """
     return msgspec.msgpack.decode(content, type=Evidence)
 

@@ -63,8 +63,8 @@ def lacking(found: Results, spec: BinarySpec) -> str:
 def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, Measured]:
     """Return the losses of labelled answers by subject.
 
-    The catch rate has an absolute drop and PR-AUC a relative drop. False positives are a multiple of
-    the allowed rate.
+    The catch rate has an absolute drop and PR-AUC a relative drop. False positives are a multiple
+    of the allowed rate.
     """
     watch, level = spec.drift.performance, spec.drift.significance
     found = {CATCH_RATE: catch_rate(CATCH_RATE, live, holdout, spec, level)}
