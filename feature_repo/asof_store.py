@@ -1,10 +1,14 @@
 """Feast's DuckDB offline store with a sort-based point-in-time join.
 
-Feast 0.67 joins every example with every earlier row of its entity and then ranks the pairs: 64 million of them for 90 days of
-payments, 10 s for a tenth of the examples of one view, and gigabytes. DuckDB's ASOF join takes longer still with thousands
-of entities. Here examples and feature rows are sorted together by time and a running maximum says which row each example saw: 3 s a
-view for all of them. The meaning is Feast's, and a test holds both to the same answer: per example the latest row of its entity
-with `event_timestamp <= example`, nothing when that row is older than the view's TTL.
+Feast 0.67 joins every example with every earlier row of its entity and then ranks the pairs. For 90
+days of payments these are 64 million pairs. A tenth of one view's examples takes 10 s and
+gigabytes. DuckDB's ASOF join takes longer still with thousands of entities. This store sorts
+examples and feature rows together by time. A running maximum then gives the row seen by each
+example. All examples take 3 s a view.
+
+The meaning is Feast's, and a test holds both to the same answer. Each example gets the latest row
+of its entity with `event_timestamp <= example`. It gets nothing when that row is older than the
+view's TTL.
 """
 
 from __future__ import annotations
@@ -24,13 +28,16 @@ _ROW, _AT, _SEEN = "_row", "_at", "_seen"
 
 
 class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """Feast finds it by its name: the store's name and `Config`."""
+    """The store's config. Feast finds it by the store's name plus `Config`."""
 
     type: str = "feature_repo.asof_store.AsofDuckDBOfflineStore"
 
 
 class AsofDuckDBOfflineStore(DuckDBOfflineStore):
-    """Reads Parquet file sources whose rows are unique by entity and time. Examples: a data frame with `event_timestamp`, UTC."""
+    """Reads Parquet file sources with rows unique by entity and time.
+
+    Examples are a data frame with `event_timestamp`, UTC.
+    """
 
     @staticmethod
     def get_historical_features(
@@ -68,7 +75,10 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
 
 
 def as_of(examples: Table, view: FeatureView, names: list[str]) -> Table:
-    """`_row` and the columns `names` of what the view knew at each example's time; examples without such a row are left out."""
+    """Return `_row` and the columns `names` of the view's row at each example's time.
+
+    Examples without such a row are left out.
+    """
     source = view.batch_source
     assert isinstance(source, FileSource)
     keys = [entity.name for entity in view.entity_columns]
@@ -81,7 +91,8 @@ def as_of(examples: Table, view: FeatureView, names: list[str]) -> Table:
         examples.select(*keys, **{_ROW: examples[_ROW].cast("int64"), _AT: at, _SEEN: no_time}),
         features.select(*keys, **{_ROW: no_row, _AT: features[_SEEN], _SEEN: features[_SEEN]}),
     )
-    # A range frame takes in the rows of the same instant, so that `event_timestamp = example` counts.
+    # A range frame takes in the rows of the same instant, so that `event_timestamp = example`
+    # counts.
     until_now = ibis.range_window(group_by=keys, order_by=_AT, preceding=None, following=0)
     seen = timeline.mutate(**{_SEEN: timeline[_SEEN].max().over(until_now)}).filter(ibis._[_ROW].notnull())
     if view.ttl:

@@ -1,8 +1,10 @@
-"""The feature catalogue: each feature once, with owner, source, transformation, freshness SLA and PII tag.
+"""The feature catalogue, with each feature once.
 
-Plain data, no Feast and no Polars import: the gateway reads it at its start. Feast's objects are
-built from it in `definitions.py`, `dojo features catalog` prints it. The streamer and the offline
-store compute what it says.
+A feature has its owner, source, transformation, freshness SLA and PII tag.
+
+Plain data without imports of Feast and Polars, because the gateway reads it at its start.
+`definitions.py` builds Feast's objects from it, and `dojo features catalog` prints it. The streamer
+and the offline store compute what it defines.
 
 `feature_repo/shop` defines the shop's features. DOJO_FEATURE_MODULES names further modules with
 `VIEWS` and `SERVICES`. They must not import this module. The setting is read at import, because the
@@ -58,7 +60,8 @@ FEATURES = _by_name("feature", (feature for group in _GROUPS for feature in grou
 
 ENTITY_KEYS = {view.entity: view.key for view in VIEWS.values()}
 
-# Stored features whose value is a moment. What stands in for an unreachable one is an age: a moment would grow old.
+# Stored features with a moment as value. The substitute for an unreachable one is an age, because a
+# moment would grow old.
 MOMENTS = frozenset(name for name, feature in FEATURES.items() if feature.unit == MOMENT_UNIT)
 
 
@@ -71,18 +74,21 @@ def streaming_views() -> list[StreamingView]:
 
 
 def sources(views: Iterable[View]) -> list[EventSource]:
-    """What the views are computed from, each source once."""
+    """Return the sources of the views, each once."""
     return list(dict.fromkeys(source for view in views for source in view.sources))
 
 
 def stored_of(service: str, features: Sequence[str] | None = None) -> list[tuple[View, str]]:
-    """The stored values that features need, directly or through request-time ones.
+    """Return the stored values needed by features, directly or through request-time features.
 
     In the catalogue's order.
 
     Args:
-        service: Raises KeyError when it is unknown.
-        features: Some of the service's; all by default.
+        service: Name of the feature service.
+        features: Some of the service's features. All by default.
+
+    Raises:
+        KeyError: The service is unknown.
     """
     described = SERVICES[service]
     wanted = set(described.features if features is None else features)
@@ -91,20 +97,26 @@ def stored_of(service: str, features: Sequence[str] | None = None) -> list[tuple
     return [(view, name) for view in VIEWS.values() for name in view.names if name in wanted]
 
 
-# Counts have no range: there may be as many as there are (a sale's shops), and no unit that could be wrong. That they moved is input drift.
+# Counts have no upper limit (a sale brings many), and no unit that could be wrong. A moved count is
+# input drift.
 COUNTS = frozenset(name for name, feature in FEATURES.items() if feature.unit == "transactions")
 
 
 def views_of(service: str) -> tuple[View, ...]:
-    """The stored views that a service needs. Raises KeyError: unknown service."""
+    """Return the stored views that a service needs.
+
+    Raises:
+        KeyError: The service is unknown.
+    """
     return tuple({view.name: view for view, _ in stored_of(service)}.values())
 
 
 def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
-    """The specs, once each agrees with the catalogue. For a process to ask at its start.
+    """Return the specs, once each agrees with the catalogue. Every process asks at its start.
 
     Raises:
-        SpecError: A spec names what is not here, or its labels may arrive later than features wait for them.
+        SpecError: A spec names something unknown here. Or its labels may arrive later than features
+            wait for them.
     """
     for spec in specs.values():
         if spec.feature_service not in SERVICES:
@@ -126,16 +138,20 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
 
 
 def personal_keys(service: str) -> tuple[str, ...]:
-    """The entity keys of a service that stand for one natural person each. Raises KeyError: unknown service."""
+    """Return the entity keys of a service that each stand for one natural person.
+
+    Raises:
+        KeyError: The service is unknown.
+    """
     return tuple(sorted({view.key for view in views_of(service) if view.pii}))
 
 
 def recorded_requests(service: str) -> EventSource:
-    """The events that a service's requests are about: each is an example to learn from.
+    """Return the events behind a service's requests. Each event is an example to learn from.
 
     Raises:
         KeyError: The service is unknown.
-        SpecError: Nothing records what its requests are about.
+        SpecError: No events record its requests.
     """
     recorded = SERVICES[service].request.recorded
     if recorded is None:
@@ -144,7 +160,7 @@ def recorded_requests(service: str) -> EventSource:
 
 
 def definition_hash() -> str:
-    """SHA-256 of what decides feature values: this catalogue, and what computes.
+    """Return the SHA-256 of everything that decides feature values: catalogue and computing code.
 
     A module counts with its whole package, because it may import its neighbours.
     """

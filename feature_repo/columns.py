@@ -1,4 +1,4 @@
-"""What all computed views share: whole units of a value, and a view's columns."""
+"""Common parts of all computed views: whole units of a value, and a view's columns."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from feature_repo.views import View
 
 
 def scaled(column: str, scale: int) -> pl.Expr:
-    """A column as whole units, such as euros as cents."""
+    """Return a column as whole units, such as euros as cents."""
     return (pl.col(column) * scale).round(mode="half_to_even").cast(pl.Int64)
 
 
 def unscaled(whole: pl.Expr, scale: int) -> pl.Expr:
-    """Whole units as the double nearest to the true value, whatever else is in the column.
+    """Return whole units as the double nearest to the true value, for any other rows in the column.
 
-    By a column, not by a number: that Polars does as * 0.01 in a column of two or more rows, and as / 100 in one of one row. The last bit of
-    0.57 would depend on what else was computed with it.
+    It divides by a column and not by a number. In a column of two or more rows, Polars
+    turns a number into * 0.01. In a column of one row, it turns it into / 100. The last bit of 0.57
+    would then depend on the other rows.
     """
     return whole / (whole * 0 + scale)
 
 
 def as_view(rows: pl.DataFrame, view: View) -> pl.DataFrame:
-    """Rows in the catalogue's columns, without nulls, one per entity and time, in order of time and entity."""
+    """Return rows in the catalogue's columns, without nulls, sorted by time and entity.
+
+    There is one row per entity and time.
+    """
     if rows.is_empty():
         times = {"event_timestamp": pl.Datetime("us", "UTC")}
         return pl.DataFrame(schema={view.key: pl.String, **times, **dict.fromkeys(view.names, pl.Float64)})

@@ -1,6 +1,6 @@
-"""Feast's objects, built from the catalogue: nothing about a feature is said here that the catalogue does not say.
+"""Feast's objects, built from the catalogue. The catalogue alone defines the features.
 
-Importing this takes seconds (Feast); only `store.py` does.
+The import takes seconds because of Feast, so only `store.py` imports this module.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from feature_repo.catalog import ENTITY_KEYS, REQUESTS, SERVICES, VIEWS, stored_
 from feature_repo.services import RequestFeatures
 from feature_repo.views import STREAMING_MEMORY, View
 
-# How far the point-in-time join looks back. Neither changes a value: a batch row is replaced every day (or the entity is forgotten: zeros, as for a missing row), and an
-# older streaming row says no more than none.
+# How far the point-in-time join looks back. Neither limit changes a value. A batch row is replaced
+# every day. Otherwise the entity is forgotten and gets zeros, as for a missing row. An older
+# streaming row means the same as a missing row.
 TTL = {"batch": timedelta(hours=24), "streaming": STREAMING_MEMORY}
 
 
 def build_definitions(offline_dir: Path) -> list[Any]:
-    """Everything that `FeatureStore.apply` gets.
+    """Return all arguments for `FeatureStore.apply`.
 
     Args:
-        offline_dir: holds `<view>/date=YYYY-MM-DD.parquet` (pipelines/features/offline.py).
+        offline_dir: Holds `<view>/date=YYYY-MM-DD.parquet` (pipelines/features/offline.py).
     """
     entities = {
         name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING, description=f"A {name} of the shop.")
@@ -51,7 +52,7 @@ def build_definitions(offline_dir: Path) -> list[Any]:
 
 
 def push_source(view: str) -> str:
-    """The name under which the streamer pushes to a streaming view."""
+    """Return the name under which the streamer pushes to a streaming view."""
     return f"{view}_push"
 
 
@@ -93,7 +94,8 @@ def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDem
     return OnDemandFeatureView(
         name=request.name,
         sources=[*views, sent],
-        # Bare fields: Feast compares them, description and tags included, with what it infers from the function.
+        # Bare fields, because Feast compares them with the fields it infers from the function. It
+        # compares descriptions and tags too.
         schema=[Field(name=name, dtype=Float64) for name in _fields(request)],
         feature_transformation=PandasTransformation(udf=_on_columns(request.name), udf_string=formulas),
         mode="pandas",
@@ -104,16 +106,22 @@ def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDem
 
 
 def _fields(request: RequestFeatures) -> list[str]:
-    """Without inputs that are features as they stand: Feast returns those anyway, and refuses a name twice."""
+    """Return the computed features, without inputs that are features themselves.
+
+    Feast returns those inputs anyway and refuses a repeated name.
+    """
     return [feature.name for feature in request.features if feature.name not in request.needed]
 
 
 def _on_columns(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The gateway's formulas on columns. Feast pickles the function, which looks them up by name."""
+    """Return the gateway's formulas on columns.
+
+    Feast pickles the function, so it looks the formulas up by name.
+    """
 
     def computed(inputs: pd.DataFrame) -> pd.DataFrame:
         request = REQUESTS[name]
-        # Entity keys come along, too.
+        # Entity keys are among the inputs, too.
         columns = {needed: inputs[needed].astype(np.float64).fillna(0.0).to_numpy() for needed in request.needed}
         found = request.compute(columns, choose=np.where)
         return pd.DataFrame({field: found[field] for field in _fields(request)}, index=inputs.index)

@@ -1,7 +1,8 @@
-"""Freshness of the catalogue's views: writers note how far a view reaches, readers judge every view against its SLA.
+"""Freshness of the catalogue's views.
 
-The materializer notes batch views (the time the newest rows were published at), the streamer streaming views (the latest
-transaction it pushed, or the world's now when none was waiting).
+Writers note how far a view reaches, and readers judge every view against its SLA. The materializer
+notes batch views with the publication time of the newest rows. The streamer notes streaming views
+with the latest pushed transaction, or with the world's now when none was waiting.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from feature_repo.views import Kind
 
 @dataclass(frozen=True, slots=True)
 class JudgedView:
-    """`age` and `sla` are world time; `as_of` and `age` are None when nothing was ever brought online."""
+    """A view's freshness against its SLA.
+
+    Attributes:
+        view: Name of the view.
+        kind: Kind of the view.
+        as_of: World time up to which it is complete. None when no values were ever brought online.
+        age: Age in world time. None when no values were ever brought online.
+        sla: Largest allowed age, world time.
+        verdict: The judgement.
+    """
 
     view: str
     kind: Kind
@@ -29,12 +39,19 @@ class JudgedView:
 
 
 def record_freshness(redis: Redis, view: str, as_of: datetime) -> None:
-    """Note that `view` is complete online up to `as_of`. Raises KeyError: not in the catalogue."""
+    """Note that `view` is complete online up to `as_of`.
+
+    Raises:
+        KeyError: The view is not in the catalogue.
+    """
     freshness.record_freshness(redis, view, as_of, VIEWS[view].freshness_sla)
 
 
 def read_freshness(redis: Redis, now: datetime) -> list[JudgedView]:
-    """Every view of the catalogue judged at world time `now`. A pause of the world makes nothing older."""
+    """Return every view of the catalogue, judged at world time `now`.
+
+    A pause of the world makes no view older.
+    """
     noted = freshness.read_freshness(redis)
     return [judge_freshness(name, noted[name].as_of if name in noted else None, now) for name in VIEWS]
 

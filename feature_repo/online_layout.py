@@ -1,12 +1,15 @@
-"""How feature values lie in Redis: written by `online_store.py` for Feast, read by the gateway without Feast.
+"""The layout of feature values in Redis.
+
+`online_store.py` writes it for Feast, and the gateway reads it without Feast.
 
     key      dojo:features:<entity>:<key>      one hash per entity, such as dojo:features:customer:c42
     field    <view>                            one field per feature view
     value    MessagePack [schema, event time, [value, ...]]
 
-Values stand in the catalogue's order; nil stands for a missing one. The event time is when they became true: microseconds since
-1970, world time. The schema is a checksum of the view's feature names in order. A reader refuses a row of another schema, so
-a changed catalogue never gives one feature another feature's value.
+Values stand in the catalogue's order, with nil for a missing one. The event time is the world time
+at which they became true, in microseconds since 1970. The schema is a checksum of the view's
+feature names in order. A reader refuses a row of another schema. So a changed catalogue never gives
+one feature another feature's value.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ class StoredRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One entity's row of one view.
 
     Attributes:
-        schema: Checksum of the feature names that the writer knew.
+        schema: Checksum of the writer's feature names.
         event_time: Microseconds since 1970, world time.
-        values: In the catalogue's order, None where missing.
+        values: Values in the catalogue's order, None where missing.
     """
 
     schema: int
@@ -58,7 +61,11 @@ class ViewLayout:
         return _encode(StoredRow(self.schema, (event_time - EPOCH) // timedelta(microseconds=1), tuple(values)))
 
     def unpack(self, packed: bytes) -> StoredRow:
-        """Raises MalformedValueError: not a row, or one of another schema."""
+        """Return the row in the bytes.
+
+        Raises:
+            MalformedValueError: The bytes are no row, or a row of another schema.
+        """
         try:
             row = _decode(packed)
         except msgspec.DecodeError as error:
@@ -70,12 +77,16 @@ class ViewLayout:
 
 @cache
 def layout_of(view: str) -> ViewLayout:
-    """The layout of a view of the catalogue. Raises KeyError: no such view."""
+    """Return the layout of a view of the catalogue.
+
+    Raises:
+        KeyError: There is no such view.
+    """
     return ViewLayout(view, VIEWS[view].names)
 
 
 def entity_key(entity: str, key: str) -> bytes:
-    """The Redis key of one entity's hash."""
+    """Return the Redis key of one entity's hash."""
     return f"dojo:features:{entity}:{key}".encode()
 
 
@@ -84,7 +95,10 @@ def event_moment(row: StoredRow) -> datetime:
 
 
 def describe_entity(fields: Mapping[bytes, bytes]) -> dict[str, dict[str, object]]:
-    """An entity's whole hash for a person: view -> event time and values by feature, or what is wrong with the row."""
+    """Return an entity's whole hash for a person, view -> row.
+
+    A row has its event time and its values by feature, or its fault.
+    """
     described: dict[str, dict[str, object]] = {}
     for field, packed in sorted(fields.items()):
         view = field.decode(errors="replace")

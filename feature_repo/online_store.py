@@ -1,7 +1,9 @@
-"""Feast's online store on our own Redis layout (`online_layout.py`). Feast keeps the definitions, its SDK reads and writes through this.
+"""Feast's online store on our own Redis layout (`online_layout.py`).
 
-A row is written only if it is newer than the stored one. A script compares and writes inside Redis, so that the streamer's push and
-a materialisation that runs at the same time cannot undo each other.
+Feast keeps the definitions, and its SDK reads and writes through this store.
+
+A row is written only if it is newer than the stored one. A script compares and writes inside Redis.
+So the streamer's push and a simultaneous materialisation cannot undo each other.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from feature_repo.online_layout import MalformedValueError, ViewLayout, entity_k
 
 TIMEOUT = timedelta(seconds=5)  # a hanging Redis must not hold the caller for ever
 
-# One script call occupies Redis for about a millisecond: a gateway's look-up behind it still meets its deadline.
+# One script call occupies Redis for about a millisecond, so that a gateway's lookup behind it still
+# meets its deadline.
 ROWS_AT_ONCE = 200
 
-# KEYS: hashes of entities. ARGV: the view, then one packed row per key. A stored row that cannot be read gives way, and so does
-# one of the same time whose schema differs: the first materialisation after a change of the catalogue replaces it.
+# KEYS are hashes of entities. ARGV is the view, then one packed row per key. An unreadable stored
+# row is replaced. A stored row of the same time with another schema is replaced too. This happens
+# at the first materialisation after a change of the catalogue.
 WRITE_NEWER = """
 local function is_newer(packed, stored)
     local new, old = cmsgpack.unpack(packed), cmsgpack.unpack(stored)
@@ -44,20 +48,24 @@ end
 
 T = TypeVar("T")
 
-# What Feast passes and gets for one row. The key's last member is the time the row was created, which we do not store.
+# Feast's arguments and results for one row. The key's last member is the row's creation time, which
+# we do not store.
 WrittenRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
 
 
 class EntityHashOnlineStoreConfig(FeastConfigBaseModel):
-    """Feast finds it by its name: the store's name and `Config`."""
+    """The store's config. Feast finds it by the store's name plus `Config`."""
 
     type: str = "feature_repo.online_store.EntityHashOnlineStore"
     url: str = Field(default_factory=lambda: load_settings().online_store)
 
 
 class EntityHashOnlineStore(OnlineStore):
-    """Keeps views of the catalogue: one entity with a string key, float64 values. Reads and writes raise redis.RedisError."""
+    """Keeps views of the catalogue with one string key and float64 values.
+
+    Reads and writes raise redis.RedisError.
+    """
 
     _client: Redis | None = None
 
@@ -81,7 +89,7 @@ class EntityHashOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """A row that the present definitions cannot have written counts as missing: Feast answers NOT_FOUND."""
+        """Return rows. Feast answers NOT_FOUND for a row written by other definitions."""
         layout = layout_of(table.name)
         with self._redis(config).pipeline(transaction=False) as pipe:
             for key in entity_keys:
@@ -97,7 +105,7 @@ class EntityHashOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Delete the rows of views that are gone. Redis drops a hash with its last field."""
+        """Delete the rows of removed views. Redis drops a hash with its last field."""
         for table in tables_to_delete:
             client = self._redis(config)
             for keys in _blocks(list(client.scan_iter(match=entity_key(table.entities[0], "*"), count=ROWS_AT_ONCE))):

@@ -1,4 +1,4 @@
-"""What a model reads: a feature service, with what callers send and what is computed from that."""
+"""A model's inputs: a feature service, the numbers sent by callers, and the features from them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ Formulas = Callable[..., dict[str, Any]]
 
 
 def choose_scalar(condition: bool, yes: float, no: float) -> float:
-    """`numpy.where` for one request: 30 times cheaper than NumPy on scalars."""
+    """Return `numpy.where` for one request, 30 times cheaper than NumPy on scalars."""
     return yes if condition else no
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFeatures:
-    """What callers send with a request, and the features computed from it. By default only a time.
+    """A caller's inputs with a request, and the features computed from them.
+
+    By default only a time.
 
     Attributes:
-        name: Of Feast's on-demand view.
-        inputs: The numbers that a caller sends.
-        time_input: The name under which a caller sends the time, unix seconds for the formulas.
-        recorded: The events that requests are about. Their key is the request's id, and they hold
-            the inputs as they really were. None: a request is its own record.
-        stored: Names of the stored features that the formulas read.
-        features: What the formulas compute.
-        pii: They describe one natural person.
+        name: Name of Feast's on-demand view.
+        inputs: The numbers sent by the caller.
+        time_input: Name of the time sent by the caller. The formulas get it in unix seconds.
+        recorded: The events behind requests. Their key is the request's id, and they hold the
+            inputs as they really were. None when a request is its own record.
+        stored: Names of the stored features read by the formulas.
+        features: The features computed by the formulas.
+        pii: True if they describe one natural person.
         compute: `(inputs, choose=choose_scalar)` -> features by name, same shape as the inputs.
-            `inputs` holds what is `needed`, 0 where a stored value does not exist: floats of one
-            request, or arrays of shape (rows,) with `choose=numpy.where`.
+            `inputs` has all `needed` names, with 0 where a stored value does not exist. The values
+            are floats of one request, or arrays of shape (rows,) with `choose=numpy.where`.
     """
 
     name: str = "request"
@@ -54,12 +56,12 @@ class RequestFeatures:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Names of all that the formulas read."""
+        """Names of all inputs of the formulas."""
         return (*self.numbers, self.time_input, *self.stored)
 
     @property
     def source(self) -> str:
-        """Where the values come from, for people."""
+        """The origin of the values, for people."""
         return f"request: {', '.join((*self.numbers, self.time_input))}; stored features"
 
 
@@ -68,7 +70,10 @@ class FeatureService:
     """A model's input vector.
 
     Attributes:
+        name: Name of the service.
+        owner: The owning team.
         features: Names in the vector's order, stored or computed in the request.
+        request: The caller's inputs and the features computed from them.
     """
 
     name: str

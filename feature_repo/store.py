@@ -1,6 +1,6 @@
 """Opens Feast on the Parquet offline store (read with DuckDB) and the Redis online store.
 
-Importing this is cheap; `open_store` imports Feast, which takes seconds. Call it once in a process.
+The import is cheap. `open_store` imports Feast, which takes seconds, so call it once in a process.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ PROJECT = "dojo"
 
 
 def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> FeatureStore:
-    """Feast with every definition of the catalogue applied.
+    """Return Feast with every definition of the catalogue applied.
+
+    Definitions are applied again only when they changed, because that is slow.
 
     Args:
-        offline_dir: what `build_offline` writes.
-        online_url: `redis://[user:password@]host:port[/db]`; nothing is sent to it before the first read or write.
-        registry_file: Feast's own record of the definitions. One per process: Feast rewrites the file whole, so two
-            writers would lose each other's changes. Applied again only when the definitions changed, because that is slow.
+        offline_dir: The directory that `build_offline` writes.
+        online_url: `redis://[user:password@]host:port[/db]`. The first read or write connects to
+            it.
+        registry_file: Feast's own record of the definitions, one per process. Feast rewrites the
+            file whole, so two writers would lose each other's changes.
     """
     from feast import FeatureStore, RepoConfig
 
     from feature_repo import definitions
 
-    logging.getLogger("feast").setLevel(logging.WARNING)  # at info it tells of every look into its registry
+    logging.getLogger("feast").setLevel(logging.WARNING)  # at info it logs every registry read
     registry_file.parent.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(
         config=RepoConfig(
@@ -50,9 +53,10 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
     ).hexdigest()
     applied = registry_file.with_suffix(".applied")
     if not (registry_file.exists() and applied.exists() and applied.read_text() == wanted):
-        registry_file.unlink(missing_ok=True)  # definitions that are gone must not linger
+        registry_file.unlink(missing_ok=True)  # removed definitions must not stay
         with warnings.catch_warnings():
-            # "experimental, does not scale offline": our training set computes these outside Feast's pandas step anyway
+            # "experimental, does not scale offline". Our training set computes these features
+            # outside Feast's pandas step anyway.
             warnings.filterwarnings("ignore", "On demand feature view", RuntimeWarning)
             store.apply(definitions.build_definitions(offline_dir))
         applied.write_text(wanted)

@@ -1,11 +1,12 @@
-"""The words in which stored features are defined. Plain data: no Feast, no Polars.
+"""The terms for defining stored features. Plain data without Feast and Polars.
 
-Two kinds of view (D2.3; the third kind, computed in the request, is in `services.py`):
+There are two kinds of view (D2.3). `services.py` has the third kind, computed in the request.
 
-- *batch*: one row per entity and day, computed from everything before midnight, published at midnight + PUBLISH_DELAY.
+- *batch*: one row per entity and day, computed from everything before midnight. It is published at
+  midnight + PUBLISH_DELAY.
 - *streaming*: the entity's state at its latest event, pushed as events arrive.
 
-A stored value that does not exist (an entity without history) is 0 everywhere: in training and in serving.
+A missing stored value (an entity without history) is 0 everywhere, in training and in serving.
 """
 
 from __future__ import annotations
@@ -20,39 +21,41 @@ from dojo.core.events.types import Stream
 Kind = Literal["batch", "streaming"]
 Aggregate = Literal["latest_time", "count", "sum", "max"]
 
-# When the day's batch features become visible, after midnight. The job takes seconds of wall time; at demo speed
-# (2,400 world seconds a second) that is hours of world time. Training sees exactly what serving could have seen.
+# Time after midnight at which the day's batch features become visible. The job takes seconds of
+# wall time. At demo speed (2,400 world seconds a second) these are hours of world time. Training
+# sees exactly the values that serving could have seen.
 PUBLISH_DELAY = timedelta(hours=6)
 
-# How far the streamer may be behind, not how long an entity may be silent: the shortest window,
-# beyond which counts are wrong. At demo speed it is 1.5 s of wall time.
+# How far the streamer may be behind, and not how long an entity may be silent. It is the shortest
+# window, beyond which counts are wrong. At demo speed it is 1.5 s of wall time.
 STREAMING_SLA = timedelta(hours=1)
 
-# A streaming row that is older says no more than none: every window has run out.
+# An older streaming row says no more than no row, because every window has run out.
 STREAMING_MEMORY = timedelta(days=30)
 
 MOMENT_UNIT = "unix seconds"
 
 
 def published_at(day: date) -> datetime:
-    """When the batch features of `day`'s midnight become visible."""
+    """Return the time at which the batch features of `day`'s midnight become visible."""
     return datetime.combine(day, time(), UTC) + PUBLISH_DELAY
 
 
 def join_key(entity: str) -> str:
-    """The name of an entity's key in events, requests and feature rows."""
+    """Return the name of an entity's key in events, requests and feature rows."""
     return f"{entity}_id"
 
 
 @dataclass(frozen=True, slots=True)
 class EventSource:
-    """A stream of events that features are computed from.
+    """A stream of events as the source of features.
 
     Attributes:
-        key: The column that names what happened. A second row with the same key counts once.
-        columns: What the computations read, `world_time` among it.
-        labels_of: The model whose outcomes these are. None: no outcomes.
-        settled_after: How long after an event the features take its outcome for final.
+        stream: The stream.
+        key: Column that names the event. A second row with the same key counts once.
+        columns: Columns read by the computations, `world_time` among them.
+        labels_of: The model of these outcomes. None for other events.
+        settled_after: Time after an event from which features take its outcome as final.
     """
 
     stream: Stream
@@ -75,9 +78,12 @@ class Feature:
     """One feature, or one input of a request.
 
     Attributes:
-        unit: What its number counts.
+        name: Name of the feature.
+        unit: Unit of its number.
+        description: Meaning for people.
         window: How a streaming view computes it.
-        bounds: Of an input: what lies outside is a producer's fault, such as cents for euros. Training refuses it.
+        bounds: Smallest and largest plausible value of an input. A value outside is a producer's
+            fault, such as cents for euros. Training refuses it.
     """
 
     name: str
@@ -92,9 +98,15 @@ class View:
     """Features that are computed, stored and refreshed together.
 
     Attributes:
-        sources: The events of the entity first, then what is joined to them.
-        freshness_sla: The age of a value beyond which it is stale, world time.
-        pii: The values describe one natural person. Pseudonymous persons count.
+        kind: Batch or streaming.
+        name: Name of the view.
+        entity: The described entity.
+        owner: The owning team.
+        sources: The entity's events first, then the sources joined to them.
+        freshness_sla: Age beyond which a value is stale, world time.
+        pii: True if the values describe one natural person. Pseudonymous persons count.
+        description: Meaning for people.
+        features: The features.
     """
 
     kind: ClassVar[Kind]
@@ -128,8 +140,8 @@ class BatchView(View):
     """One row per entity and midnight.
 
     Attributes:
-        compute: `module:function` that gets a Polars frame per source and the days. A name, so that
-            reading the catalogue imports no Polars. It returns the key, `event_timestamp`
+        compute: `module:function` that gets a Polars frame per source and the days. It is a name,
+            so that reading the catalogue imports no Polars. It returns the key, `event_timestamp`
             (`published_at`) and the features, one row per day and entity.
         reach: How far it looks back from a midnight on the first source.
     """
@@ -142,10 +154,10 @@ class BatchView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingView(View):
-    """One row per entity and event: each feature an aggregate over a window (`windows.py`).
+    """One row per entity and event. Each feature is an aggregate over a window (`windows.py`).
 
     Attributes:
-        value: The column that sums and maxima are of. None: the view only counts.
+        value: Column for sums and maxima. None when the view only counts.
         scale: Whole units in one of the value, such as 100 cents. They add up alike in any order.
     """
 
@@ -165,5 +177,5 @@ class StreamingView(View):
 
     @property
     def reach(self) -> timedelta:
-        """How far it looks back from an event: the longest window."""
+        """The longest window, which is how far it looks back from an event."""
         return max(window.length for window in self.windows.values())

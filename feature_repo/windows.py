@@ -1,7 +1,7 @@
-"""A streaming view's two computations: the streamer's of one window, the offline store's of the past.
+"""The two computations of a streaming view, for the streamer and for the offline store.
 
-Values are whole numbers until the last step (`StreamingView.scale`). So both give the same bits,
-in any order of events.
+Values are whole numbers until the last step (`StreamingView.scale`). So both give the same bits, in
+any order of events.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def online_row(view: StreamingView, times: Sequence[int], values: Sequence[int]) -> dict[str, float]:
-    """The view's features of one entity.
+    """Return the view's features of one entity.
 
     Args:
-        times: Of its recent events, microseconds since 1970, ascending, at least one.
-        values: Whole units, same order.
+        view: The view.
+        times: Times of the entity's recent events, microseconds since 1970, ascending, at least
+            one.
+        values: Values in whole units, same order.
     """
     return {name: _online(window, view.scale, times, values) for name, window in view.windows.items()}
 
@@ -46,10 +48,11 @@ def _online(window: Window, scale: int, times: Sequence[int], values: Sequence[i
 
 
 def offline_rows(view: StreamingView, events: pl.DataFrame) -> pl.DataFrame:
-    """The view at each event, which it includes.
+    """Return the view at each event, including the event itself.
 
     Args:
-        events: Lake columns, unique by event, from `view.reach` before the first wanted row on.
+        view: The view.
+        events: Lake columns, unique by event. They begin `view.reach` before the first wanted row.
 
     Returns:
         The key, `event_timestamp` (JUST_AFTER the event) and the features (Float64).

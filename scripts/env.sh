@@ -1,15 +1,15 @@
 #!/bin/sh
-# Writes .env (or the file that is named) with the secrets that docker-compose.yml asks for. What is there stays; what is missing is added.
-# `make env` calls it.
+# Writes .env (or the named file) with the secrets that docker-compose.yml needs. It keeps existing
+# secrets and adds missing ones. `make env` calls it.
 set -eu
 file=${1:-$(dirname "$0")/../.env}
 umask 077
 touch "$file"
 chmod 600 "$file"
-[ -z "$(tail -c 1 "$file")" ] || echo >> "$file"   # a last line without its end
+[ -z "$(tail -c 1 "$file")" ] || echo >> "$file"   # ends a last line without a newline
 added=0
 
-# A name and a command that prints its value.
+# Takes a name and a command that prints its value.
 need() {
     name=$1; shift
     grep -Eq "^$name=[^[:space:]\"']" "$file" && return 0
@@ -17,7 +17,7 @@ need() {
     printf '%s=%s\n' "$name" "$value" >> "$file"
     added=$((added + 1))
 }
-token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }             # hex: safe in URLs and shells
+token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }             # hex is safe in URLs and shells
 jwt() { python3 -c 'import secrets; print(secrets.token_hex(64))'; }               # HS512 wants 64 bytes
 fernet() { python3 -c 'import base64, secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'; }
 

@@ -1,14 +1,17 @@
 #!/bin/sh
-# Makes .venv from uv.lock, from nothing but Python 3.11 to 3.13: no root, nothing outside this directory (and the package cache).
-# `make setup` calls it; running it by hand does the same. PYTHON=/path/to/python chooses the interpreter.
+# Makes .venv from uv.lock. It needs only Python 3.11 to 3.13. It needs no root and changes nothing
+# outside this directory and the package cache. `make setup` calls it. You may also run it by hand.
+# PYTHON=/path/to/python chooses the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
 
-UV_VERSION=0.13.8          # wrote uv.lock; one version for everybody, so that nobody's `uv sync` reads the lock differently
+# The version that wrote uv.lock. With one version for all, each `uv sync` reads the lock alike.
+UV_VERSION=0.13.8
 
 say() { printf '%s\n' "$*" >&2; }
 
-# An interpreter is asked, not believed by its name: pyenv's shims exist for versions that are not switched on.
+# Asks each interpreter for its version. Its name does not suffice, because pyenv's shims exist for
+# versions that are not switched on.
 suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
 find_python() {
@@ -23,7 +26,7 @@ find_python() {
     return 1
 }
 
-# An installed uv is used when it is not older than the one that wrote the lock.
+# Uses an installed uv if it is not older than the lock's.
 suitable_uv_on_path() {
     command -v uv >/dev/null 2>&1 || return 1
     "$python" -c '
@@ -36,7 +39,8 @@ install_uv() {
     [ -x .tools/uv/bin/uv ] && .tools/uv/bin/uv --version 2>/dev/null | grep -qF "uv $UV_VERSION" && return
     rm -rf .tools/uv
     say "installing uv $UV_VERSION into .tools/uv"
-    # Debian's python3 has no ensurepip without python3-venv, and may still have pip; --target needs only that.
+    # Debian's python3 has no ensurepip without python3-venv, but may have pip. `--target` needs
+    # only pip.
     if "$python" -m venv .tools/uv >/dev/null 2>&1 && .tools/uv/bin/python -m pip install --quiet "uv==$UV_VERSION"; then
         return
     fi
@@ -59,7 +63,7 @@ else
 fi
 
 say "installing the packages of uv.lock into .venv (the first time about 300 of them)"
-# The interpreter found above, never one that uv would download.
+# Uses the interpreter found above, never one downloaded by uv.
 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \
     "$uv" sync --locked --quiet --python "$python" --extra embedded --group dev
 say "ready: .venv/bin/dojo"

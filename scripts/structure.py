@@ -1,6 +1,7 @@
-"""Measures the house: `python scripts/structure.py [ROOT]` prints a table of the checkout at ROOT.
+"""Measures a checkout: `python scripts/structure.py [ROOT]` prints a table of the one at ROOT.
 
-Lines are Python without tests, blank lines and comments (docstrings count as comments). The same script measures any commit:
+Lines are Python without tests, blank lines and comments. Docstrings count as comments. The same
+script measures any commit:
 
     git worktree add /tmp/before COMMIT && python scripts/structure.py /tmp/before
 """
@@ -16,13 +17,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-# Source of the platform: tests measure nothing here.
+# Source of the platform. Tests are not measured.
 PACKAGES = ("dojo", "feature_repo", "services", "pipelines", "monitoring")
 
 DOMAIN_WORDS = {"payment", "transaction", "merchant", "customer", "fraud", "basket", "product", "purchase"}
 DOMAIN_ROOMS = ("dojo/shop", "dojo/demo", "dojo/drills", "services/simulator", "feature_repo")
 
-# What stands for one copy of a mechanism: a pattern, counted by file.
+# Name of a mechanism -> pattern of one copy of it, counted by file.
 MECHANISMS = {
     "compare-and-set: Lua script": r"redis\.call\(",
     "compare-and-set: WATCH loop": r"\.watch\(",
@@ -45,7 +46,7 @@ def source_files(root: Path) -> Iterator[Path]:
 
 
 def code_lines(source: str) -> int:
-    """Lines that hold code: not blank, not only a comment, not part of a docstring."""
+    """Return the number of lines with code: not blank, not only a comment, not in a docstring."""
     documented = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -1,1 +1,1 @@
-"""The example domain: a shop's transactions, and what can change in its world."""
+"""The example domain: a shop's transactions, and the possible changes of its world."""

@@ -1,7 +1,9 @@
-"""Checks of one column each: what came in, brought into our type, and every fault it has.
+"""Checks of single columns. Each converts the values to our type and reports every fault.
 
-A check takes a column as it was read (text from CSV, any type from Parquet) and returns the converted values, null where
-conversion failed, together with its faults. Vectorised: 870,000 rows take well under a second a column.
+A check takes a column as it was read: text from CSV, any type from Parquet. It returns the
+    converted
+values and the column's faults. A value is null where conversion failed. The checks are vectorised,
+so 870,000 rows take well under a second a column.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import polars as pl
 from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.events.types import MAX_EURO
 
-# ISO 8601 in the spellings that exports use, tried in this order; anything else is a fault, never a guess (04/01 or 01/04?).
+# ISO 8601 in the spellings of common exports, tried in this order. Any other text is a fault and
+# never a guess (04/01 or 01/04?).
 _TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%d %H:%M:%S%.f%#z",  # with an offset: 2018-04-01 00:00:31+02:00
@@ -23,16 +26,24 @@ _TIME_FORMATS = (
 )
 
 
-# Whole numbers beyond this are not all different as floats.
+# Beyond this, different whole numbers can be the same float.
 LARGEST_EXACT_FLOAT = 2.0**53
 
-# What programs write where a value is missing. Nobody's id.
+# Texts that programs write for a missing value. They are no ids.
 _MISSING = ("nan", "none", "null", "n/a", "#n/a", "<na>", "nat", "undefined")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a column: in how many rows, and what the first of them looks like. `row` counts from 1."""
+    """A fault of a column.
+
+    Attributes:
+        column: The column.
+        reason: What is wrong.
+        rows: Number of rows with the fault.
+        row: Number of the first such row, counted from 1.
+        example: The first row's value.
+    """
 
     column: str
     reason: str
@@ -48,8 +59,11 @@ Checked = tuple[pl.Series, tuple[Fault, ...]]
 
 
 def check_ids(series: pl.Series) -> Checked:
-    """Identifiers, text or whole numbers, as text. Floats are accepted when whole: readers that know no missing
-    integers turn 17 into 17.0, as a number or as text."""
+    """Check identifiers, text or whole numbers, and return them as text.
+
+    Whole floats are accepted. Readers without a missing integer turn 17 into 17.0, as a number or
+    as text.
+    """
     if series.dtype == pl.String:
         values = series.str.strip_chars()
         values = values.set(values == "", None).str.replace(r"^(\d+)\.0+$", "${1}")
@@ -82,19 +96,23 @@ def check_ids(series: pl.Series) -> Checked:
 
 
 def check_unique(values: pl.Series, series: pl.Series) -> tuple[Fault, ...]:
-    """Rows whose id an earlier row already has."""
+    """Return the rows that repeat an earlier row's id."""
     repeated = ~values.is_first_distinct() & values.is_not_null()
     return _fault(series, repeated, "repeats an earlier row's id")
 
 
 def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:
-    """Amounts in the shop's currency unit: finite, 0 or more. decimal_comma: they are written like 12,50."""
+    """Check amounts in the shop's currency unit, finite and 0 or more.
+
+    With `decimal_comma` they are written like 12,50.
+    """
     if not (series.dtype == pl.String or series.dtype.is_numeric()):
         return _wrong_type(series, "numbers", pl.Float64)
     text = series.str.strip_chars() if series.dtype == pl.String else series
     if decimal_comma and text.dtype == pl.String:
         values = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-        values = values.set(text.str.contains(".", literal=True).fill_null(False), None)  # 1.000: one, or a thousand
+        # 1.000 could be one or a thousand.
+        values = values.set(text.str.contains(".", literal=True).fill_null(False), None)
     else:
         values = text.cast(pl.Float64, strict=False)
     lost = _lost(text, values)
@@ -110,7 +128,7 @@ def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:
 
 
 def check_labels(series: pl.Series) -> Checked:
-    """Labels: 1 is fraud, 0 is not; booleans count."""
+    """Check labels. 1 is fraud, 0 is not. Booleans count."""
     if not (series.dtype in (pl.String, pl.Boolean) or series.dtype.is_numeric()):
         return _wrong_type(series, "0 or 1", pl.Int8)
     text = series.str.strip_chars() if series.dtype == pl.String else series
@@ -121,7 +139,10 @@ def check_labels(series: pl.Series) -> Checked:
 
 
 def check_times(series: pl.Series, latest: datetime) -> Checked:
-    """Times as UTC with microseconds; those without a zone are taken as UTC. Later than `latest` is a fault."""
+    """Check times and return them as UTC with microseconds.
+
+    A time without a zone is taken as UTC. A time later than `latest` is a fault.
+    """
     if series.dtype == pl.String:
         values = _parse_times(series.str.strip_chars())
     elif isinstance(series.dtype, pl.Datetime):
@@ -139,8 +160,12 @@ def check_times(series: pl.Series, latest: datetime) -> Checked:
 
 
 def _parse_times(text: pl.Series) -> pl.Series:
-    """Each format is tried on the rows that no earlier one could read: files hardly ever mix formats, so one pass does."""
-    zoned = text.str.replace(r"(?i)\s*(Z|UTC|GMT)$", "+00:00")  # first: there is a T in UTC
+    """Return parsed times, null where no format fits.
+
+    Each format is tried on the rows still open. Files hardly ever mix formats, so one pass
+    suffices.
+    """
+    zoned = text.str.replace(r"(?i)\s*(Z|UTC|GMT)$", "+00:00")  # first, because there is a T in UTC
     spaced = zoned.str.replace("T", " ", literal=True).to_frame("text")
     values = pl.Series("time", [None], dtype=UTC_MICROSECONDS).new_from_index(0, len(text))
     for format_ in _TIME_FORMATS:
@@ -157,13 +182,16 @@ def _parse_times(text: pl.Series) -> pl.Series:
 
 
 def _nulls(series: pl.Series, values: pl.Series) -> tuple[Fault, ...]:
-    """Missing values; an empty CSV cell counts. The example tells what is there instead."""
+    """Report missing values, including empty CSV cells.
+
+    The example shows the text found instead.
+    """
     empty = values.is_null() | (values == "") if values.dtype == pl.String else values.is_null()
     return _fault(series, empty, "missing")
 
 
 def _lost(text: pl.Series, values: pl.Series) -> pl.Series:
-    """Rows that had something which conversion could not keep."""
+    """Return a mask of the rows that had a value before conversion and have none after it."""
     present = text.is_not_null() & (text != "") if text.dtype == pl.String else text.is_not_null()
     return present & values.is_null()
 
@@ -179,7 +207,7 @@ def _fault(series: pl.Series, bad: pl.Series, reason: str) -> tuple[Fault, ...]:
 
 
 def _wrong_type(series: pl.Series, wanted: str, dtype: pl.DataType | type[pl.DataType]) -> Checked:
-    """A column of a type that cannot be meant; every row is at fault."""
+    """Report a column whose type does not fit. Every row is at fault."""
     nothing = pl.Series(series.name, [None], dtype=dtype).new_from_index(0, len(series))
     every = pl.Series([True]).new_from_index(0, len(series))
     return nothing, _fault(series, every, f"expected {wanted}, found the type {series.dtype}")

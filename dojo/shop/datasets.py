@@ -1,9 +1,11 @@
-"""Data sets of transactions from outside: any CSV or Parquet file, checked and brought into one shape.
+"""External data sets of transactions: any CSV or Parquet file, checked and brought into one shape.
 
-The names of the public fraud data set are recognised, and ours; others are mapped (`--map their_column=our_column`). Columns
-that are neither are ignored: the public TX_FRAUD_SCENARIO explains the label and must never become a feature.
+The names of the public fraud data set and our own names are recognised. Others are mapped
+(`--map their_column=our_column`). All other columns are ignored. For example, the public
+TX_FRAUD_SCENARIO explains the label and must never become a feature.
 
-A file with faults is refused as a whole, all its faults at once (`dojo/shop/dataset_checks.py`).
+A file with faults is refused as a whole, with all its faults at once
+(`dojo/shop/dataset_checks.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ TRANSACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "label": pl.Int8,
 }
 
-# Names of the public data set (Reproducible Machine Learning for Credit Card Fraud Detection), lower case -> ours.
+# Lower-case names of the public data set (Reproducible Machine Learning for Credit Card Fraud
+# Detection) -> our names.
 _PUBLISHED = {
     "tx_datetime": "time",
     "terminal_id": "merchant_id",
@@ -52,7 +55,7 @@ _RECOGNISED = _PUBLISHED | {name: name for name in TRANSACTION_SCHEMA}
 
 _PARQUET_MAGIC = b"PAR1"
 
-# (what is being done, share of the work that is done: 0 to 1)
+# Called with the name of a step and the share of the work done before it, 0 to 1.
 Progress = Callable[[str, float], None]
 
 NO_MAPPING: Mapping[str, str] = MappingProxyType({})
@@ -62,7 +65,10 @@ LAST_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class DatasetError(ValueError):
-    """A file that cannot be used; the message names every fault with column, row count and an example."""
+    """A file cannot be used.
+
+    The message names every fault with column, row count and an example.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,8 @@ class CsvFormat:
     """How a CSV file is written.
 
     Attributes:
-        separator: Between cells, one character.
-        decimal_comma: Amounts are written like 12,50.
+        separator: Character between cells.
+        decimal_comma: True if amounts are written like 12,50.
     """
 
     separator: str = ","
@@ -93,17 +99,19 @@ def read_transactions(
     """Read and check a file of transactions.
 
     Args:
-        path: CSV (with a header; may be gzipped) or Parquet.
-        mapping: their column -> ours, for names that are not recognised; wins over recognised ones.
-        progress: called before each step.
-        csv_format: of a CSV file.
-        future_allowed: for a backtest, which only compares times with each other; a world cannot have lived the future.
+        path: CSV (with a header, may be gzipped) or Parquet.
+        mapping: Their column -> ours, for other names. It wins over recognised names.
+        progress: Called before each step.
+        csv_format: How a CSV file is written.
+        future_allowed: True for a backtest, which only compares times with each other. A world
+            cannot have lived the future.
 
     Returns:
-        Columns of TRANSACTION_SCHEMA, sorted by (time, transaction_id). Times without a zone are taken as UTC.
+        Columns of TRANSACTION_SCHEMA, sorted by (time, transaction_id). Times without a zone are
+        taken as UTC.
 
     Raises:
-        DatasetError: the file cannot be read, or has faults; all of them are named.
+        DatasetError: The file cannot be read, or has faults. The message names all of them.
     """
     tell = progress or (lambda step, share: None)
     tell("reading", 0.0)
@@ -140,7 +148,7 @@ def read_transactions(
 
 
 def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
-    """The file as it is. CSV cells stay text, so that a fault can show what is written there."""
+    """Read the file unchanged. CSV cells stay text, so that a fault can show the written text."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -154,7 +162,8 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
     if not parquet:
         _check_header(path, csv_format.separator, gzipped=start[:2] == b"\x1f\x8b")
     try:
-        # Not scan_parquet: a damaged page would be found only later. glob: `[1].csv` is a file, not a pattern.
+        # Not scan_parquet, which would find a damaged page only later. Without glob, because
+        # `[1].csv` is a file and not a pattern.
         if parquet:
             return pl.read_parquet(path, glob=False)
         return _without_blank_end(pl.read_csv(path, separator=csv_format.separator, infer_schema=False, glob=False))
@@ -164,12 +173,18 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
 
 
 def _check_header(path: Path, separator: str, *, gzipped: bool) -> None:
-    """Raises DatasetError: another separator, or a name that stands there twice, of which Polars would keep one without a word."""
+    """Refuse a header with another separator or a repeated name.
+
+    Polars would silently keep one of two columns with the same name.
+
+    Raises:
+        DatasetError: The separator is another one, or a name stands there twice.
+    """
     try:
         with (gzip.open if gzipped else open)(path, "rt", encoding="utf-8-sig") as lines:
             line = next(csv.reader([lines.readline()], delimiter=separator), [])
     except (OSError, UnicodeDecodeError, csv.Error):
-        return  # what cannot be read is named by the reader
+        return  # the reader names a file that cannot be read
     likely = max(_SEPARATORS, key=lambda candidate: line[0].count(candidate)) if len(line) == 1 else separator
     if likely != separator and likely in line[0]:
         written = shlex.quote(likely) if likely != "\t" else "$'\\t'"
@@ -181,22 +196,23 @@ def _check_header(path: Path, separator: str, *, gzipped: bool) -> None:
 
 
 def _import_of(path: Path) -> str:
-    """The command that takes options on how a file is to be read. The demo and the backtest have none."""
+    """Return the command with options for reading a file. The demo and the backtest have none."""
     return f"dojo data import {shlex.quote(str(path))}"
 
 
 def _without_blank_end(frame: pl.DataFrame) -> pl.DataFrame:
-    """Without the blank lines that many editors leave at a file's end."""
+    """Return the frame without the blank lines that many editors leave at a file's end."""
     blank = frame.select(pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")).to_series()
     written = (~blank).arg_true()
     return frame.head(int(written[-1]) + 1 if len(written) else 0)
 
 
 def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -> dict[str, str]:
-    """Which of the file's columns is which: ours -> theirs, complete.
+    """Return our column -> the file's column, for all of ours.
 
     Raises:
-        DatasetError: names what is missing, doubled or mapped wrongly, what the file has, and how to map it.
+        DatasetError: A column is missing, doubled or mapped wrongly. The message names it, the
+            file's columns, and how to map them.
     """
     problems = [
         f"--map {theirs}={ours}: {ours!r} is no column of ours; those are {', '.join(TRANSACTION_SCHEMA)}"

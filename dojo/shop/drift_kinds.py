@@ -1,4 +1,4 @@
-"""The kinds of drift that people can cause in a world (`dojo world drift`): what each does, how strongly, how fast."""
+"""The kinds of drift that people can cause in a world (`dojo world drift`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ SUDDEN = timedelta(0)
 
 @dataclass(frozen=True, slots=True)
 class KindOfDrift:
-    """What a kind does, how strongly, how fast.
+    """A kind's effect, strength and speed.
 
     Attributes:
-        what: what happens in the world, at full intensity.
-        unit: what `strength` is a fraction or multiple of; follows the number. default, lowest, highest: of strength, in that unit.
-        ramp: default time over which it grows; None for a kind that cannot grow.
-        synthetic_only: needs a world whose fraudsters can be told what to do.
+        what: The effect on the world at full intensity.
+        unit: What `strength` is a fraction or multiple of. It follows the number in messages.
+        default: Default strength, in `unit`.
+        lowest: Smallest allowed strength, in `unit`.
+        highest: Largest allowed strength, in `unit`.
+        ramp: Default world time over which it grows. None for a kind that cannot grow.
+        synthetic_only: True if it needs simulated fraudsters, not a replay.
     """
 
     what: str
@@ -40,13 +43,13 @@ class KindOfDrift:
     synthetic_only: bool = False
 
 
-# Defaults: strong enough that a monitor sees them within hours (sudden) to days (ramps, labels) at 10,000 payments a day; how soon exactly is
-# measured (docs/designs/d19-drift.md).
+# With the default strengths and 10,000 payments a day, a monitor sees sudden drifts within hours.
+# It sees ramps and labels within days. docs/designs/d19-drift.md has the measured times.
 KINDS: dict[Kind, KindOfDrift] = {
     "covariate_gradual": KindOfDrift(
         "prices rise: every amount grows, fraud and honest alike",
         *("of the amounts, as growth", 0.6, 0.01, 10.0),
-        ramp=timedelta(days=3),  # 20 percentage points a day: one day alone stays below most thresholds
+        ramp=timedelta(days=3),  # 20 percentage points a day: one day is below most thresholds
     ),
     "covariate_sudden": KindOfDrift(
         "a sale: honest customers buy in the evening, at a few merchants, for 40 % less",
@@ -77,7 +80,8 @@ KINDS: dict[Kind, KindOfDrift] = {
     "label_delay": KindOfDrift(
         "labels take longer, those under way too",
         *("times as long as usual", 3.0, 1.1, 10.0),
-        ramp=timedelta(days=1),  # backlogs grow; within a day, so that the first stretched labels arrive on the second
+        # Backlogs grow within a day, so that the first stretched labels arrive on the second.
+        ramp=timedelta(days=1),
     ),
     "stale_features": KindOfDrift(
         "materialisation stops: batch features stay as they are", "on or off", 1.0, 1.0, 1.0, ramp=None

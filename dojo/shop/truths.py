@@ -1,4 +1,4 @@
-"""What a label can say about a payment. A spec names one of these (`label.truth`)."""
+"""The possible label of a payment. A spec names one of these (`label.truth`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-# Euro at which a payment's grade rises: a coffee, a lunch, a dress.
+# Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
 
-# Name -> from the columns of a payment with its hidden `label` (dojo/shop/datasets.py) to what is learned about it.
+# Name -> expression of the label, on a payment's columns with its hidden `label`
+# (dojo/shop/datasets.py).
 TRUTHS: Mapping[str, Callable[[], pl.Expr]] = {
     "fraud": lambda: pl.col("label"),  # 1 for a payment that its holder did not make, else 0
     "amount": lambda: pl.col("amount"),  # euro
@@ -18,5 +19,9 @@ TRUTHS: Mapping[str, Callable[[], pl.Expr]] = {
 
 
 def truth(name: str) -> pl.Expr:
-    """The label of each payment, Float64. Raises KeyError: there is no such truth."""
+    """Return the expression of each payment's label, Float64.
+
+    Raises:
+        KeyError: There is no such truth.
+    """
     return TRUTHS[name]().cast(pl.Float64)

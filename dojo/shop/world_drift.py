@@ -1,13 +1,16 @@
-"""Drift that people cause: a table of what is done to the world, from when to when and how strongly.
+"""Drift that people cause, as a table of what is done to the world, when and how strongly.
 
-One document, `dojo:world:drift`: a list of ActiveDrift, in the order they were started. Ended ones stay.
+One document, `dojo:world:drift`, holds a list of ActiveDrift in the order of their start. Ended
+drifts stay in it.
 
-`dojo world drift` writes it. The simulator reads it before every batch (services/simulator/drift/drifted_days.py says what each kind does to a
-payment), the materializer before every run. Nobody who has to *find* drift reads it.
+`dojo world drift` writes it. The simulator reads it before every batch. The effect of each kind on
+a payment is in services/simulator/drift/drifted_days.py. The materializer reads it before every
+run. The services that have to *find* drift never read it.
 
-Who starts a drift reads the clock a moment before the table is written, and by then payments of that moment may have been made. So a
-bound counts once the simulator has *taken* it: `settled` moves a bound that lies in what was already lived to the end of that. From
-then on it never changes: whether a payment is drifted depends on its world time alone, before and after any restart.
+The command reads the clock a moment before it writes the table. Payments of that moment may then
+already exist. So a bound counts once the simulator has *taken* it. If a new bound lies before the
+time already simulated, `settled` moves it to the end of that time. From then on it never changes. A
+payment's drift depends on its world time alone, before and after any restart.
 """
 
 from __future__ import annotations
@@ -30,16 +33,23 @@ DRIFT_KEY = "dojo:world:drift"
 
 
 class DriftError(ValueError):
-    """A drift that cannot be started or stopped; the message says why and what would be right."""
+    """A drift cannot be started or stopped. The message says why and what would be right."""
 
 
 class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
-    """One drift, from `started` to before `ended` (world time, UTC; None: goes on).
+    """One drift, from `started` to before `ended`. Times are world time, UTC.
 
     Attributes:
-        strength: at full intensity, in the kind's unit (`KINDS`).
-        ramp: world duration over which the intensity grows from 0 to 1; 0 is at once. It falls at once.
-        started_settled, ended_settled: the bound is final (`settled`).
+        kind: Kind of drift.
+        started: Start of the drift.
+        strength: Strength at full intensity, in the kind's unit (`KINDS`).
+        ramp: World duration over which the intensity grows from 0 to 1. 0 is at once. It always
+            falls at once.
+        ended: End of the drift. None while it goes on.
+        who: Who started it.
+        why: Why it was started.
+        started_settled: True if `started` is final (`settled`).
+        ended_settled: True if `ended` is final (`settled`).
     """
 
     kind: Kind
@@ -53,7 +63,7 @@ class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
     ended_settled: bool = False
 
     def intensity(self, now: datetime) -> float:
-        """How much of the drift there is at a world time, from 0 to 1."""
+        """Return the part of the drift present at a world time, from 0 to 1."""
         if now < self.started or (self.ended is not None and now >= self.ended):
             return 0.0
         return 1.0 if self.ramp <= SUDDEN else min(1.0, (now - self.started) / self.ramp)
@@ -62,10 +72,10 @@ class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
 def new_drift(
     kind: str, started: datetime, strength: float | None = None, ramp: timedelta | None = None, who: str = "", why: str = ""
 ) -> ActiveDrift:
-    """A drift with its kind's defaults filled in.
+    """Return a drift with its kind's defaults filled in.
 
     Raises:
-        DriftError: an unknown kind, or a strength or ramp that the kind cannot have.
+        DriftError: The kind is unknown, or cannot have this strength or ramp.
     """
     if kind not in KINDS:
         raise DriftError(f"{kind!r} is no kind of drift; those are {', '.join(KINDS)}")
@@ -82,16 +92,21 @@ def new_drift(
 
 
 def require_possible(kind: str, world_source: str) -> None:
-    """Raises DriftError: a replayed world repeats what was recorded, and the kind needs to change it."""
+    """Refuse a kind that a replayed world cannot have, because it repeats recorded payments.
+
+    Raises:
+        DriftError: The kind changes fraudsters' behaviour, and the world is replayed.
+    """
     if kind in KINDS and KINDS[kind].synthetic_only and world_source == "replay":
         raise DriftError(f"{kind} changes what fraudsters do; this world repeats recorded payments (DOJO_WORLD_SOURCE=replay)")
 
 
 def settled(drifts: Iterable[ActiveDrift], lived: datetime) -> tuple[ActiveDrift, ...]:
-    """The drifts with every bound final, given that everything before `lived` has happened (or may have been seen to).
+    """Return the drifts with every bound final.
 
-    A new bound before `lived` moves there; one that was settled stays. A drift that was stopped before it was seen never was: its
-    interval is empty.
+    Everything before `lived` has happened, or may have been seen to. A new bound before `lived`
+    moves there. A settled bound stays. A drift that was stopped before it had any effect gets an
+    empty interval.
     """
     return tuple(_settle(drift, lived) for drift in drifts)
 
@@ -107,7 +122,7 @@ def _settle(drift: ActiveDrift, lived: datetime) -> ActiveDrift:
 
 
 class DriftTable:
-    """The table in Redis. Starting and stopping are recorded in the audit trail, in the same write.
+    """The table in Redis. The audit trail records starts and stops in the same write.
 
     Every method raises redis.RedisError when Redis is out of reach.
     """
@@ -116,11 +131,15 @@ class DriftTable:
         self._document = Document(redis, DRIFT_KEY, tuple[ActiveDrift, ...])
 
     def all(self) -> tuple[ActiveDrift, ...]:
-        """Active and ended drifts, in the order they were started. Raises DriftError: the table is not one of ours."""
+        """Return active and ended drifts, in the order of their start.
+
+        Raises:
+            DriftError: The table is not one of ours.
+        """
         return self._read().value or ()
 
     def active(self) -> tuple[ActiveDrift, ...]:
-        """Drifts that were not stopped; at most one of a kind."""
+        """Return the drifts that were not stopped, at most one of a kind."""
         return tuple(drift for drift in self.all() if drift.ended is None)
 
     def start(
@@ -133,10 +152,10 @@ class DriftTable:
         who: str = "",
         why: str = "",
     ) -> ActiveDrift:
-        """Start a drift at the world time `now`; None takes the kind's default.
+        """Start a drift at the world time `now`. None takes the kind's default.
 
         Raises:
-            DriftError: as in `new_drift`, or the kind is active.
+            DriftError: As for `new_drift`, or the kind is already active.
         """
         drift = new_drift(kind, now, strength, ramp, who, why)
         what = f"drift {kind} started, strength {drift.strength:g} {KINDS[drift.kind].unit}"
@@ -152,7 +171,11 @@ class DriftTable:
                 return drift
 
     def stop(self, kind: str, now: datetime, *, who: str = "", why: str = "") -> ActiveDrift:
-        """End a drift at the world time `now`. Raises DriftError: it is not active."""
+        """End a drift at the world time `now`.
+
+        Raises:
+            DriftError: The drift is not active.
+        """
         while True:
             found = self._read()
             drifts = found.value or ()
@@ -167,7 +190,10 @@ class DriftTable:
                 return ended
 
     def settle(self, lived: datetime) -> tuple[ActiveDrift, ...]:
-        """All drifts with final bounds (`settled`), written back before they are returned. The simulator's: it alone knows `lived`."""
+        """Make all bounds final (`settled`), store the drifts and return them.
+
+        Only the simulator calls it, because it alone knows `lived`.
+        """
         while True:
             found = self._read()
             drifts = found.value or ()

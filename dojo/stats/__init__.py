@@ -1,1 +1,4 @@
-"""Statistics as pure NumPy functions: no data frames, no I/O, each held by tests against a known library or a published figure."""
+"""Statistics as pure NumPy functions, without data frames and I/O.
+
+Tests hold each function against a known library or a published figure.
+"""

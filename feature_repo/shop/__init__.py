@@ -1,5 +1,7 @@
-"""The shop's features. `payments` are the events, `customers` and `merchants` the views. `batch`
-computes the daily views in Polars, `request` what is computed in the request.
+"""The shop's features.
+
+`payments` holds the events, `customers` and `merchants` the views. `batch` computes the daily views
+in Polars, and `request` the features computed in the request.
 
 A module of features has `VIEWS` and `SERVICES`. The catalogue takes them from here.
 """

@@ -1,6 +1,7 @@
-"""Batch features: what was known of each customer and merchant at a midnight.
+"""Batch features: the knowledge about each customer and merchant at a midnight.
 
-A midnight's rows depend on nothing but what lies before it, so a day computed alone equals the same day of a year's run.
+A midnight's rows depend only on earlier events. So a day computed alone equals the same day in a
+year's run.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ LABEL_DELAY_DAYS = LABEL_DELAY.days
 
 
 def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
-    """The customer_daily view at the midnights that begin `days`.
+    """Return the customer_daily view at the midnights that begin `days`.
 
     Args:
-        transactions: lake columns, unique by transaction_id; reaching back CUSTOMER_MEMORY_DAYS + 1 days before the first day.
+        transactions: Lake columns, unique by transaction_id. They reach back CUSTOMER_MEMORY_DAYS +
+            1 days before the first day.
+        days: The wanted days.
 
     Returns:
-        customer_id, event_timestamp, features (Float64); a row per midnight and customer seen within the memory.
+        customer_id, event_timestamp, features (Float64). One row per midnight and customer seen
+        within the memory.
     """
     by_day = (
         transactions.lazy()
@@ -74,16 +78,21 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
 
 
 def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
-    """The merchant_daily view at the midnights that begin `days`.
+    """Return the merchant_daily view at the midnights that begin `days`.
 
     Args:
-        transactions: lake columns, unique by transaction_id; reaching back MERCHANT_MEMORY_DAYS + 1 days before the first day.
-        outcomes: lake columns, unique by request_id; those that arrive after a midnight do not count at it.
+        transactions: Lake columns, unique by transaction_id. They reach back MERCHANT_MEMORY_DAYS +
+            1 days before the first day.
+        outcomes: Lake columns, unique by request_id. An outcome that arrives after a midnight does
+            not count at it.
+        days: The wanted days.
 
     Returns:
-        merchant_id, event_timestamp, features (Float64); a row per midnight and merchant seen within the memory.
+        merchant_id, event_timestamp, features (Float64). One row per midnight and merchant seen
+        within the memory.
     """
-    needed = transactions.select("transaction_id", "merchant_id", "world_time")  # a third of the memory in the join below
+    # Only these columns, because the join below then takes a third of the memory.
+    needed = transactions.select("transaction_id", "merchant_id", "world_time")
     labelled = label_known_from(needed, outcomes).select(
         pl.col("merchant_id").cast(pl.Categorical), pl.col("world_time").dt.date().alias("day"), "label", "known_from"
     )
@@ -93,13 +102,14 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
         .agg(
             pl.len().cast(pl.Int64).alias("count"),
             pl.col("label").sum().cast(pl.Int64).alias("frauds"),
-            # The first midnight at which all of the day's labels are known; null while one is missing.
+            # The first midnight with all of the day's labels known. Null while one is missing.
             pl.when(pl.col("known_from").null_count() == 0).then(pl.col("known_from").max()).alias("complete_from"),
         )
         .sort("day")
         .collect()
     )
-    # Nearly every label is known when its delay is over; the few later ones count from the midnight after their arrival.
+    # Nearly every label is known when its delay is over. The few later ones count from the midnight
+    # after their arrival.
     by_arrival = (
         labelled.lazy()
         .drop_nulls("known_from")
@@ -113,9 +123,10 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
 
 
 def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Transactions with `label` and `known_from`: the first midnight at which the label may be used, null without one.
+    """Return transactions with `label` and `known_from`, the first midnight for using the label.
 
-    That is when the label delay is over for the whole day of the transaction, and the outcome has arrived.
+    From then on, the label delay is over for the whole day of the transaction, and the outcome has
+    arrived. Null without an outcome.
     """
     arrived = outcomes.select(transaction_id="request_id", label="label", arrival=pl.col("world_time").dt.date())
     delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
@@ -152,7 +163,8 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
     latest_complete = (
         past.filter((pl.col("complete_from") <= midnight) & _within(midnight, MERCHANT_MEMORY_DAYS))
         .group_by("merchant_id")
-        .agg((pl.col("frauds").last() / pl.col("count").last()).alias("merchant_last_risk"))  # rows are in order of day
+        # Rows are in order of day.
+        .agg((pl.col("frauds").last() / pl.col("count").last()).alias("merchant_last_risk"))
     )
     rows = seen
     for part in (counts, settled, latest_complete, _fraud_ages(known, midnight)):
@@ -173,7 +185,10 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
 
 
 def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
-    """Days from the latest known fraud, and from the beginning of its streak, to `midnight`, per merchant with any."""
+    """Return the days from the latest known fraud and from its streak's beginning to `midnight`.
+
+    One row per merchant with a known fraud.
+    """
     fraud_days = known.filter(pl.col("frauds") > 0).select("merchant_id", "day").unique().sort("merchant_id", "day")
     gap = pl.col("day") - pl.col("day").shift(1).over("merchant_id")
     begins = (gap > timedelta(days=STREAK_GAP_DAYS)).fill_null(True)
@@ -192,17 +207,20 @@ def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
 
 
 def _within(midnight: date, days: int, delay: int = 0) -> pl.Expr:
-    """Rows of the `days` days that ended `delay` days before `midnight`."""
+    """Return the condition for the `days` days that ended `delay` days before `midnight`."""
     return pl.col("day").is_between(midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left")
 
 
 def _between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
-    """The rows of the `days` days before `midnight`, of a frame sorted by day: a slice, no copy."""
+    """Return the rows of the `days` days before `midnight`, of a frame sorted by day.
+
+    A slice, no copy.
+    """
     first = by_day["day"].search_sorted(midnight - timedelta(days=days), side="left")
     last = by_day["day"].search_sorted(midnight, side="left")
     return by_day.slice(first, last - first)
 
 
 def _ratio(numerator: str, denominator: str, scale: int = 1) -> pl.Expr:
-    """numerator / denominator / scale, 0 where the denominator is."""
+    """Return numerator / denominator / scale, and 0 where the denominator is 0."""
     return pl.when(pl.col(denominator) > 0).then(pl.col(numerator) / pl.col(denominator) / scale).otherwise(0.0)

@@ -1,4 +1,4 @@
-"""What is known of a customer: habits as of midnight, and the last day."""
+"""Views of a customer: habits as of midnight, and the last day."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import timedelta
 from feature_repo.shop.payments import CENTS_PER_EURO, DAILY_SLA, LABEL_DELAY, OWNER, PAYMENTS, PERIODS, activity, daily_counts
 from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView, Window
 
-# A customer without a transaction for this many days is forgotten: one last row of zeros, the same as
-# an unknown one. It is the longest look back of any feature, so forgetting changes nothing.
+# A customer without a transaction for this many days is forgotten. It gets one last row of zeros,
+# the same as an unknown one. This is the longest look back of any feature, so forgetting changes
+# nothing.
 CUSTOMER_MEMORY_DAYS = LABEL_DELAY.days + 30
 
 CUSTOMER_DAILY = BatchView(

@@ -1,4 +1,4 @@
-"""What is known of a merchant: traffic and known fraud as of midnight, and the last hour."""
+"""Views of a merchant: traffic and known fraud as of midnight, and the last hour."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView
 # A streak of fraud ends when this many days pass at a merchant without a new fraud.
 STREAK_GAP_DAYS = 10
 
-# "Never" and "longer than it matters" for the days-since features, days.
+# Value of the days-since features for "never" and "too long ago to matter", days.
 DAYS_CAP = 90.0
 
-# A merchant without a transaction for this many days is forgotten: one last row of zeros, the same as
-# an unknown one. It is the longest look back of any feature. So forgetting changes nothing but
-# DAYS_CAP ("never") into 0.
+# A merchant without a transaction for this many days is forgotten. It gets one last row of zeros,
+# the same as an unknown one. This is the longest look back of any feature. So forgetting only
+# changes DAYS_CAP ("never") into 0.
 MERCHANT_MEMORY_DAYS = int(DAYS_CAP) + STREAK_GAP_DAYS + 1
 
 MERCHANT_DAILY = BatchView(

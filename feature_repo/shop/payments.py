@@ -1,4 +1,4 @@
-"""Payments: the events behind the shop's features, and the features that both parties have."""
+"""Payments: the events behind the shop's features, and the common features of both parties."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ PAYMENTS = EventSource(
 
 CENTS_PER_EURO = 100
 
-# Merchant risk looks only at payments whose label has certainly arrived: those older than the label delay's maximum.
+# The label delay's maximum. Merchant risk uses only older payments, whose labels have certainly
+# arrived.
 LABEL_DELAY = timedelta(days=7)
 
 FRAUD_LABELS = EventSource(
@@ -28,9 +29,9 @@ FRAUD_LABELS = EventSource(
     settled_after=LABEL_DELAY,
 )
 
-DAILY_SLA = timedelta(hours=36)  # a day plus half a day: one late job is noticed before a second is missed
+DAILY_SLA = timedelta(hours=36)  # a day and a half: one late job is noticed before the second
 
-# What a name ends with -> length, and how people say it.
+# Ending of a name -> length, and its words for people.
 PERIODS = {"1h": (timedelta(hours=1), "hour"), "24h": (timedelta(hours=24), "24 hours")}
 
 
@@ -40,7 +41,7 @@ def daily_counts(party: str) -> tuple[Feature, ...]:
 
 
 def activity(party: str, *periods: str) -> tuple[Feature, ...]:
-    """The time of the party's latest payment, and count and sum of those in each period up to it."""
+    """Return the time of the party's latest payment, with count and sum in each period up to it."""
     latest = f"When the {party}'s latest transaction was made."
     features = [Feature(f"{party}_last_tx_time", MOMENT_UNIT, latest, Window("latest_time"))]
     for period in periods:

@@ -1,8 +1,9 @@
-"""Features of a payment, computed in the request from what the caller sends and what is stored.
+"""Features of a payment, computed in the request from the caller's inputs and stored values.
 
-The stored streaming values are the state at the entity's *latest* transaction. A request comes later, so a window that has
-run out since is empty (0): `customer_tx_count_1h` is the count in the hour before the latest transaction when that
-is less than an hour ago, else 0.
+The stored streaming values are the state at the entity's *latest* transaction. A request comes
+later, so a window that has run out since is empty (0). For example, `customer_tx_count_1h` is the
+count in the hour before the latest transaction. It is 0 when that transaction is an hour ago or
+longer.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from feature_repo.views import STREAMING_MEMORY, Feature
 HOUR = 3600.0
 DAY = 86400.0
 
-# Without an earlier transaction, or with one longer ago, "seconds since" is this.
+# Value of "seconds since" without an earlier transaction, or with an older one.
 SECONDS_SINCE_CAP = STREAMING_MEMORY.total_seconds()
 
 
 def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[str, Any]:
-    """PAYMENT's features by name, in their order. Raises KeyError: an input is missing."""
+    """Return PAYMENT's features by name, in their order.
+
+    Raises:
+        KeyError: An input is missing.
+    """
     amount, now = inputs["amount"], inputs["transaction_time"]
     mean_30d = inputs["customer_amount_mean_30d"]
     known = inputs["customer_tx_count_30d"] > 0
-    base = choose(mean_30d > 1.0, mean_30d, 1.0)  # euro; never divide by the cents of a tiny history
+    base = choose(mean_30d > 1.0, mean_30d, 1.0)  # euro, never a history of cents
     settled_max = inputs["customer_amount_max_30d_settled"]
 
     customer_since = _since(now, inputs["customer_last_tx_time"], choose)
@@ -44,7 +49,8 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
         "mean_1d_to_mean_30d": choose(known, inputs["customer_amount_mean_1d"] / base, 1.0),
         "mean_7d_to_mean_30d": choose(known, inputs["customer_amount_mean_7d"] / base, 1.0),
         "is_night": choose(now % DAY < 7 * HOUR, 1.0, 0.0),
-        "is_weekend": choose((now // DAY + 3) % 7 >= 5, 1.0, 0.0),  # 1970-01-01 was a Thursday: day 3 from Monday
+        # 1970-01-01 was a Thursday, day 3 from Monday.
+        "is_weekend": choose((now // DAY + 3) % 7 >= 5, 1.0, 0.0),
         "customer_seconds_since_tx": customer_since,
         "customer_tx_count_1h": _window(inputs["customer_last_tx_count_1h"], customer_since, HOUR, choose),
         "customer_amount_1h": _window(inputs["customer_last_amount_1h"], customer_since, HOUR, choose),
@@ -58,7 +64,7 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
 
 
 def _since(now: Any, last: Any, choose: Choose) -> Any:
-    """Seconds from the previous transaction to now, within [0, SECONDS_SINCE_CAP]."""
+    """Return the seconds from the previous transaction to now, within [0, SECONDS_SINCE_CAP]."""
     elapsed = choose(now > last, now - last, 0.0)
     return choose(elapsed < SECONDS_SINCE_CAP, elapsed, SECONDS_SINCE_CAP)
 
@@ -72,7 +78,7 @@ def _to_mean(name: str, what: str) -> Feature:
 
 
 def _still_recent(party: str, period: str) -> tuple[Feature, Feature]:
-    """What `activity` stored, as of the request."""
+    """Return the features that give the stored values of `activity` as of the request."""
     said = PERIODS[period][1]
     rest = f"in the {said} up to the latest %s; 0 when that is over {'an hour' if period == '1h' else said} ago."
     count, amount = f"The {party}'s transactions {rest % 'one'}", f"Sum of the {party}'s amounts {rest % 'transaction'}"

@@ -1,14 +1,15 @@
-"""The public book's evaluation protocol: which payments train, which test, and how cards are judged.
+"""The public book's evaluation protocol: which payments train and test, and how cards are judged.
 
-Le Borgne, Siblini, Lebichot, Bontempi: Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter 3,
-`get_train_test_set`. Days are counted from `start`:
+Le Borgne, Siblini, Lebichot, Bontempi, Reproducible Machine Learning for Credit Card Fraud
+Detection (2022), chapter 3, `get_train_test_set`. Days are counted from `start`:
 
     [0, train_days)                             training
     [train_days, train_days + delay_days)       labels are arriving; nothing is used
     the test_days after that                    test, without customers that are known to be compromised by then
 
-Known are customers with a fraud in the training days, and on test day k (from 0) also those with a fraud on one of the days
-up to train_days + k - 1: those labels are more than delay_days old on that day.
+Customers with a fraud in the training days are known. On test day k (from 0), more customers are
+known. They have a fraud on one of the days up to train_days + k - 1. On that day these labels are
+more than delay_days old.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ import polars as pl
 
 
 class ProtocolError(ValueError):
-    """The file cannot answer the question; the message says what it lacks."""
+    """The file cannot answer the question. The message says what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The protocol's days: world dates, all counts >= 1 (delay_days >= 0)."""
+    """The protocol's days.
+
+    Attributes:
+        start: First training day, a world date.
+        train_days: Days of training, >= 1.
+        delay_days: Days of label delay, >= 0.
+        test_days: Days of test, >= 1.
+    """
 
     start: date
     train_days: int
@@ -46,16 +54,23 @@ class Period:
 
 
 def training_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFrame:
-    """The payments of the training days. transactions: columns time (UTC), customer_id, label, and any others."""
+    """Return the payments of the training days.
+
+    transactions: columns time (UTC), customer_id, label, and any others.
+    """
     return _between(transactions, period.start, period.train_end)
 
 
 def judged_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFrame:
-    """The payments of the test days, with `test_day` (0, 1, ...), known compromised customers left out."""
+    """Return the payments of the test days without known compromised customers.
+
+    Adds `test_day` (0, 1, ...).
+    """
     known = _defrauded(training_transactions(transactions, period))
     days = []
     for k in range(period.test_days):
-        # The first of these days is the last training day, whose customers are known already, as in the book.
+        # The first of these days is the last training day. Its customers are known already, as in
+        # the book.
         label_day = period.train_end + timedelta(days=k - 1)
         known |= _defrauded(_between(transactions, label_day, label_day + timedelta(days=1)))
         day = period.test_start + timedelta(days=k)
@@ -67,7 +82,11 @@ def judged_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFr
 
 
 def require_covered(transactions: pl.DataFrame, period: Period) -> None:
-    """Raises ProtocolError when the file does not reach from the first training day through the last test day."""
+    """Refuse a file that does not cover the first training day through the last test day.
+
+    Raises:
+        ProtocolError: The file does not cover the period.
+    """
     first, last = transactions["time"].min(), transactions["time"].max()
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
         raise ProtocolError("the file holds no transactions")
@@ -80,7 +99,11 @@ def require_covered(transactions: pl.DataFrame, period: Period) -> None:
 
 
 def require_both_classes(rows: pl.DataFrame, what: str, first: date, end: date) -> None:
-    """Raises ProtocolError when there is no fraud, or nothing else, to learn from or to measure on."""
+    """Refuse rows of one class only, which allow neither learning nor measuring.
+
+    Raises:
+        ProtocolError: There is no fraud, or nothing but fraud.
+    """
     positives = int(rows["label"].sum())
     if positives in (0, len(rows)):
         raise ProtocolError(

@@ -1,4 +1,4 @@
-"""The platform's features and training under the public book's protocol (protocol.py), on any file of transactions."""
+"""The platform's features and training under the public book's protocol, on any transactions."""
 
 from __future__ import annotations
 
@@ -52,16 +52,20 @@ def backtest(
 ) -> Backtest:
     """Train on the period's training days, test on its test days.
 
-    Features see everything in the file before each payment, labels once they are `delay_days` old and at least
-    as the features' definition says (feature_repo/shop/payments.py). All the spec's trees are used: a week of training
-    cannot spare a part to stop on, and the test days must not decide.
+    Features see everything in the file before each payment. They see labels `delay_days` after
+    their payment, and not earlier than the features' definition says
+    (feature_repo/shop/payments.py). All the spec's trees are used. A week of training cannot spare
+    a part to stop on, and the test days must not decide.
 
     Args:
-        transactions: as `dojo.shop.datasets.read_transactions` gives them.
-        workspace: an empty directory for the run's files.
+        transactions: As from `dojo.shop.datasets.read_transactions`.
+        spec: The model's spec.
+        period: The protocol's days.
+        workspace: An empty directory for the run's files.
+        progress: Called before each step.
 
     Raises:
-        ProtocolError: the file does not cover the period, or a part holds one class only.
+        ProtocolError: The file does not cover the period, or a part holds one class only.
     """
     begun = monotonic()
     require_covered(transactions, period)

@@ -1,1 +1,4 @@
-"""Airflow DAGs: wiring only. Each task calls one function of `pipelines` that tests call without a scheduler."""
+"""Airflow DAGs, wiring only.
+
+Each task calls one function of `pipelines`, tested without a scheduler.
+"""

@@ -1,14 +1,17 @@
-"""**Bring features online by hand: repair and backfill.** The same function as `dojo features materialize`, run on demand.
+"""**Bring features online by hand: repair and backfill.** The same function as
+`dojo features materialize`, run on demand.
 
-**When to use it.** After an outage of the materializer, after a repair of the lake, or to bring features online as of another world time.
-The routine is not here: the resident materializer publishes every world midnight, and at demo speed a world day passes in 36 s while
-starting an Airflow task alone takes seconds (docs/adr/0006 and 0010). Running it beside the materializer is safe: whoever comes second finds
-nothing to do.
+**When to use it.** After an outage of the materializer, or after a repair of the lake. Also to
+bring features online as of another world time. It is not the routine, because the resident
+materializer publishes every world midnight. At demo speed a world day passes in 36 s. Starting an
+Airflow task alone takes seconds (docs/adr/0006 and 0010). Running it beside the materializer is
+safe. The second of the two finds nothing to do.
 
-**Parameters.** `as_of`: world time; empty is the world's now. `reason`: shown with the run.
+**Parameters.** `as_of` is a world time. Empty is the world's now. `reason` is shown with the run.
 
-**When it fails.** An empty lake fails at once (build the world's history first); Redis or a disk that stumbles is tried again. The platform's team
-is paged. Clear the task to run it again: nothing is written twice.
+**When it fails.** An empty lake fails at once. Build the world's history first. A problem of Redis
+or of the disk is tried again. The platform's team is paged. Clear the task to run it again. It
+writes nothing twice.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pipelines.dags.failure_notes import failure_note
 from pipelines.dags.run_identity import WrongParameterError, instant
 from pipelines.dags.wiring import AS_OF, REASON, TASK_POLICY, leaves_a_note, log_steps, page_owner
 
-OWNER = "ml-platform"  # features are shared by models: the platform's team keeps them
+OWNER = "ml-platform"  # models share features, so the platform's team keeps them
 
 with DAG(
     dag_id="materialize_features",
@@ -39,7 +42,7 @@ with DAG(
     tags=["features", OWNER],
     on_failure_callback=partial(page_owner, "features", OWNER, "features stay as they were"),
 ):
-    # A store that is built from nothing computes every day of the lake: minutes for a hundred days.
+    # Building the store from nothing computes every day of the lake. A hundred days take minutes.
     @task(execution_timeout=timedelta(minutes=20))
     def materialize() -> dict[str, Any]:
         from dojo.core.state.clock import ClockNotSetError

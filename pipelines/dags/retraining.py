@@ -1,20 +1,25 @@
-"""**Retrain a model and let the better version win.** One DAG per model spec (`models/*.yaml`), generated.
+"""**Retrain a model and let the better version win.** One generated DAG per model spec.
 
     collect -> validate -> build_dataset -> train -> evaluate -> compare -> decide --+--> register -> start_rollout
                                                                                      +--> keep_champion
                                                                                      +--> alert_regression
 
-**When it runs.** Every `training.schedule` of *world* time: the trainer process looks at the world's clock and asks Airflow's API.
-A paused world asks for nothing, and after a pause one run makes up for all that were missed. On demand: `dojo retrain MODEL --why ...`,
-the Trigger button here, or the REST API. One run at a time.
+**When it runs.** Every `training.schedule` of *world* time. The trainer process looks at the
+world's clock and asks Airflow's API. A paused world asks for nothing. After a pause one run makes
+up for all missed ones. On demand, use `dojo retrain MODEL --why ...`, the Trigger button here,
+or the REST API. Only one run is active at a time.
 
-**Parameters.** `as_of`: world time to train at; empty is the world's now, settled by the first task and kept by every retry.
-`dry_run`: stop after the gate's verdict. `reason`: goes into the audit trail.
+**Parameters.** `as_of` is the world time to train at. Empty is the world's now. The first task
+settles it, and every retry keeps it. `dry_run` stops after the gate's verdict. `reason` goes into
+the audit trail.
 
-**When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart; refusals (stale data, too few rows, data that breaks its
-schema, features that broke or know the label) fail at once, because repeating them changes nothing. The owner is paged (`dojo alerts`) and the champion goes on serving. Read the failed
-task's log, mend the cause, clear the task: the run goes on where it stopped, as of the same world time, and still ends in at most one
-version. (After a later run has begun, clear it from `collect` on: its data is gone.) Large data is in `DOJO_HOME/training/<model>/<run>`; between tasks go only a few words.
+**When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart. Refusals fail at
+once, because repeating them changes nothing. Refusals are stale data, too few rows, data that
+breaks its schema, and features that broke or know the label. The owner is paged (`dojo alerts`),
+and the champion goes on serving. Read the failed task's log, fix the cause, clear the task. The run
+then continues where it stopped, as of the same world time. It still ends in at most one version.
+After a later run has begun, clear from `collect` on, because the data is gone. Large data is in
+`DOJO_HOME/training/<model>/<run>`. Only a few words go between tasks.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ from pipelines.training.job import RUN_TIMEOUT
 
 
 def retraining_dag(spec: ModelSpec) -> DAG:
-    """The DAG `retrain_<model>`."""
+    """Return the DAG `retrain_<model>`."""
 
     def step(name: str, **policy: Any) -> Any:
         @task(task_id=name, **policy)
@@ -46,14 +51,18 @@ def retraining_dag(spec: ModelSpec) -> DAG:
 
     @task(task_id="start_rollout")
     def start_rollout(compared: dict[str, Any]) -> dict[str, Any]:
-        """Airflow's branches leave out what is not chosen only where nothing chosen leads there: `register` does."""
+        """Start the rollout, or skip for a first version.
+
+        Airflow's branch skips a task only when no chosen task leads to it. `register` is chosen and
+        leads here.
+        """
         if "start_rollout" not in FOLLOWS[compared["outcome"]]:
             raise AirflowSkipException("the first version is the champion already: there is nobody to take over from")
         return run_step(spec.name, "start_rollout", get_current_context())
 
     @task.branch(task_id="decide")
     def decide(compared: dict[str, Any]) -> list[str]:
-        """A dry run ends here."""
+        """Choose the tasks that follow the gate. A dry run ends here."""
         if get_current_context()["params"]["dry_run"]:
             return []
         if (outcome := compared["outcome"]) not in FOLLOWS:
@@ -64,18 +73,20 @@ def retraining_dag(spec: ModelSpec) -> DAG:
         dag_id=f"retrain_{spec.name}",
         description=f"Retrain {spec.name}, compare with its champion, roll the better one out",
         doc_md=__doc__,
-        schedule=None,  # world time is not Airflow's: docs/adr/0010-world-time-schedule.md
+        schedule=None,  # Airflow does not know world time, see docs/adr/0010-world-time-schedule.md
         catchup=False,
-        max_active_runs=1,  # two challengers at once would each be compared with a champion that the other replaces
+        # Of two challengers, each would be compared with a champion replaced by the other.
+        max_active_runs=1,
         dagrun_timeout=RUN_TIMEOUT,
         default_args={**TASK_POLICY, "owner": spec.owner},
         params={"as_of": AS_OF, "dry_run": DRY_RUN, "reason": REASON},
         tags=["retraining", spec.name, spec.owner],
         on_failure_callback=partial(page_owner, spec.name, spec.owner, "the champion stays"),
     ) as dag:
-        # Three retries (D1): a lake that is being written, a disk or a network that stumbles.
+        # Three retries (D1), for a lake being written, or short faults of disk and network.
         collect = step("collect", retries=3)
-        # The point-in-time join of 90 days takes a minute on two busy cores; a shop ten times as large ten.
+        # The point-in-time join of 90 days takes a minute on two busy cores. For a shop ten times
+        # as large it takes ten.
         build_dataset = step("build_dataset", execution_timeout=timedelta(minutes=15))
         compare = step("compare")
         choice, register = decide(compare), step("register")

@@ -1,4 +1,4 @@
-"""Which job an Airflow run is: settled by its first task, and the same for every task and every retry after that."""
+"""The job of an Airflow run. Its first task settles it, and all later tasks and retries keep it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.training.job import Job
 
 
 class WrongParameterError(ValueError):
-    """A run was started with a parameter that means nothing; the message names it."""
+    """A run was started with a parameter without meaning. The message names it."""
 
 
 def pinned_job(
@@ -25,11 +25,16 @@ def pinned_job(
     who: str,
     world_now: Callable[[], datetime],
 ) -> Job:
-    """The run's job: the one that its first task wrote down, or that one, written down now.
+    """Return the run's job. The first task writes it down, and later tasks read it.
 
     Args:
-        params: as_of (ISO 8601 or None for the world's now), dry_run, reason. `who` of them comes before `who`.
-        world_now: asked at most once in the life of a run, so that a retry an hour later trains on the same data.
+        home: DOJO_HOME.
+        model: The model.
+        run_id: Airflow's id of the run.
+        params: as_of (ISO 8601 or None for the world's now), dry_run, reason, and optionally who.
+        who: Who asked, unless `params` names another.
+        world_now: Called at most once in the life of a run, so that a later retry trains on the
+            same data.
 
     Raises:
         WrongParameterError: as_of is no time.
@@ -55,7 +60,7 @@ def pinned_job(
 
 
 def instant(text: str) -> datetime:
-    """ISO 8601; without a zone it is UTC."""
+    """Return the time of an ISO 8601 text. Without a zone it is UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

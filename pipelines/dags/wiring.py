@@ -1,6 +1,7 @@
-"""What all DAGs share: the policy for their tasks, how a task runs one function, and who is told when a run fails.
+"""Common parts of all DAGs: the task policy, a task's one function, and messages about failures.
 
-Heavy imports (Polars, LightGBM, MLflow) happen inside the tasks: the DAG processor parses these files again and again.
+Heavy imports (Polars, LightGBM, MLflow) happen inside the tasks, because the DAG processor parses
+these files again and again.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from pipelines.training.job import Job
 
 log = logging.getLogger(__name__)
 
-# Defaults of every task; a task that differs says why.
+# Defaults of every task. A task with another value gives its reason.
 TASK_POLICY: Mapping[str, Any] = {
-    "retries": 2,  # a killed worker, a restarting MLflow: what passes at all passes by the second time
-    "retry_delay": timedelta(seconds=5),  # wall time; longer than a restart of Redis takes
-    "retry_exponential_backoff": 2.0,  # 5 s, 10 s, 20 s, and up to as much again: Airflow spreads them
+    "retries": 2,  # for a killed worker or a restarting MLflow, which is over by the second retry
+    "retry_delay": timedelta(seconds=5),  # wall time, longer than a restart of Redis
+    "retry_exponential_backoff": 2.0,  # 5 s, 10 s, 20 s, each up to twice as long (Airflow spreads)
     "max_retry_delay": timedelta(minutes=5),
-    "execution_timeout": timedelta(minutes=5),  # ten times what the step takes on the public data's 90 days
+    "execution_timeout": timedelta(minutes=5),  # ten times a step's time on 90 days of public data
 }
 
 AS_OF = Param(
@@ -49,15 +50,16 @@ REASON = Param(
 
 FIRST_STEP = "collect"
 
-# Seconds for which the callback tries to tell people: a Redis that restarts is back by then, and the DAG processor, in which callbacks run,
-# ends what takes it longer than 120 s (airflow.cfg).
+# Seconds for which the callback tries to tell people. A restarting Redis is back by then. Callbacks
+# run in the DAG processor, which ends them after 120 s (airflow.cfg).
 TELLING_SECONDS = 90.0
 
 
 def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Call one function of pipelines.tasks with the run's job. Its small answer becomes the task's XCom.
+    """Call one function of pipelines.tasks with the run's job. Its small answer is the task's XCom.
 
-    A refusal (stale data, too few rows, ...) fails the task at once: repeating it as things are ends the same way.
+    A refusal (stale data, too few rows, ...) fails the task at once, because a retry would end the
+    same way.
     """
     from dojo.core.state.clock import ClockNotSetError
     from pipelines import tasks
@@ -72,7 +74,7 @@ def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any
             with (
                 suppress(RetrainingRunningError),
                 exclusive(model, settings.home),
-            ):  # not beside one by hand, whose data it would take
+            ):  # a run by hand may be active, and `begin` would delete its data
                 begin(job, settings.home)
         answer: dict[str, Any] = getattr(tasks, step)(job, settings, log_steps)
     return answer
@@ -80,8 +82,11 @@ def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any
 
 @contextmanager
 def leaves_a_note(note: Path, step: str, refusals: tuple[type[Exception], ...]) -> Iterator[None]:
-    """What fails in the block is written into `note` for whoever is told of it. Of `refusals` the task fails at once, without retries."""
-    note.unlink(missing_ok=True)  # of an earlier try
+    """Write a failure of the block into `note`, for the people told of it.
+
+    A refusal fails the task at once, without retries.
+    """
+    note.unlink(missing_ok=True)  # from an earlier try
     try:
         yield
     except refusals as refusal:
@@ -103,11 +108,15 @@ def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Jo
 
 
 def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, Any]) -> None:
-    """A run failed for good: tell its owner, once, and write it into the audit trail. Runs in the DAG processor.
+    """Tell the owner once that a run failed for good, and write it into the audit trail.
+
+    Runs in the DAG processor.
 
     Args:
-        model: the model's name, or what else the message is filed under.
-        consequence: what it means for the platform; part of the title.
+        model: The model's name, or another name under which the message is filed.
+        owner: The owner to tell.
+        consequence: The effect on the platform, as part of the title.
+        context: Airflow's context of the run.
     """
     import stamina
     from redis.exceptions import RedisError
@@ -129,7 +138,7 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
         title=f"{dag_id} failed; {consequence}",
         text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
     )
-    # A Redis that was the run's failure may be away still; telling twice tells once.
+    # The Redis that caused the failure may still be away. A message told twice counts once.
     for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0):
         with attempt:
             Notifier(redis, "airflow").tell(owner, model, notice, world_time=None)
@@ -142,7 +151,7 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
                 why=cause,
                 after={"run": run_id},
             )
-            if recorded is not None:  # by this try: counted once
+            if recorded is not None:  # recorded by this try, so counted once
                 DagFailures(redis).add(dag_id)
 
 

@@ -1,7 +1,9 @@
-"""The page itself: Evidently's data drift preset with our measure, PSI over the reference's own quantiles, instead of its own.
+"""The page: Evidently's data drift preset with our PSI over the reference's own quantiles.
 
-Evidently's PSI cuts bins of equal width over both sides together: one amount of 1e6 turned a shift's PSI from 1.02 into 0.00007 (dojo/stats/histograms/binning.py).
-And a feature counts as drifted beyond the spec's threshold *and* beyond chance for the rows sampled, so that page and verdict speak of one thing.
+Evidently's own PSI cuts bins of equal width over both sides together. One amount of 1e6 turned a
+shift's PSI from 1.02 into 0.00007 (dojo/stats/histograms/binning.py). A feature counts as drifted
+beyond the spec's threshold *and* beyond chance for the sampled rows. So page and verdict agree in
+meaning.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from evidently.legacy.core import ColumnType
 
-# Deals rows into the classifier's folds: the same page whenever it is drawn again.
+# Deals rows into the classifier's folds. Fixed, so that the page is the same at each drawing.
 SEED = 0
 
 MEASURE = "psi_reference_quantiles"
@@ -33,7 +35,13 @@ MEASURE_SHOWN = "PSI, reference quantiles"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Attributes: html: stands alone, no network. psi: column -> its PSI. drifted: columns beyond their threshold, the worst first."""
+    """A drawn report.
+
+    Attributes:
+        html: The page, which needs no network.
+        psi: Column -> its PSI.
+        drifted: Columns beyond their threshold, the worst first.
+    """
 
     html: str
     psi: dict[str, float]
@@ -44,8 +52,11 @@ def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: st
     """Compare two samples. Takes about ten seconds for 40 columns.
 
     Args:
-        reference, current: equal columns of numbers, at least one row each.
-        title, notes: shown above the drawings; notes as a list of name and text.
+        reference: Columns of numbers, at least one row.
+        current: The same columns, at least one row.
+        drift: The spec's drift section.
+        title: Shown above the drawings.
+        notes: Shown above the drawings, as a list of name and text.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -54,7 +65,7 @@ def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: st
     limits = thresholds(reference, current.height, drift)
     definition = DataDefinition(numerical_columns=list(reference.columns))
     sides = [Dataset.from_pandas(_frame(side), data_definition=definition) for side in (current, reference)]
-    with np.errstate(invalid="ignore", divide="ignore"):  # Evidently correlates every pair of columns, constant ones too
+    with np.errstate(invalid="ignore", divide="ignore"):  # Evidently correlates constants too
         snapshot = Report([DataDriftPreset(method=MEASURE, per_column_threshold=limits)]).run(*sides)
         drawn = snapshot.get_html_str(as_iframe=False)
     psi = {
@@ -69,7 +80,10 @@ def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: st
 
 
 def told_apart(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift) -> str:
-    """Say how well a classifier tells the two sides apart: it sees what single features show only a little of."""
+    """Say how well a classifier tells the two sides apart.
+
+    It sees changes of which each single feature shows only a little.
+    """
     names = [name for name in reference.columns if name not in drift.calendar and name != SCORE_COLUMN]
     if min(reference.height, current.height) < FOLDS or not names:
         return f"not judged: {current.height} rows and {len(names)} features"
@@ -81,7 +95,10 @@ def told_apart(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift) -> 
 
 
 def thresholds(reference: pl.DataFrame, current_rows: int, drift: Drift) -> dict[str, float]:
-    """Column -> the PSI from which on it counts as drifted: the spec's warning level, or what chance reaches where that is more."""
+    """Return column -> the PSI at which it counts as drifted.
+
+    It is the spec's warning level, or the noise level where that is higher.
+    """
     found = {}
     for name in reference.columns:
         counts = bin_counts(values := reference[name].to_numpy(), quantile_edges(values))
@@ -94,7 +111,10 @@ def thresholds(reference: pl.DataFrame, current_rows: int, drift: Drift) -> dict
 
 
 def _register_measure() -> None:
-    """Make our PSI known to Evidently under a name; in each process, as often as wanted."""
+    """Make our PSI known to Evidently under a name.
+
+    Every process may call it any number of times.
+    """
     from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
 
@@ -111,12 +131,12 @@ def _psi(reference: pd.Series, current: pd.Series, _type: ColumnType, threshold:
 def _frame(side: pl.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    # Float64: Evidently's histograms of Float32 columns lose their edges.
+    # Float64, because Evidently's histograms of Float32 columns lose their edges.
     return pd.DataFrame({name: side[name].cast(pl.Float64).to_numpy() for name in side.columns})
 
 
 def _headed(page: str, title: str, notes: Mapping[str, str]) -> str:
-    """The page with what Evidently does not know above its drawings."""
+    """Return the page with our title and notes above Evidently's drawings."""
     start = page.index("<body>") + len("<body>")
     lines = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(text)}</li>" for name, text in notes.items())
     header = f'<header style="font-family: sans-serif; margin: 2em"><h1>{html.escape(title)}</h1><ul>{lines}</ul></header>'

@@ -22,12 +22,17 @@ REPORTS_PATH = "drift_reports"
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """Where a report is, and what it says.
+    """The location and the content of a report.
 
     Attributes:
-        url: of the page in MLflow's UI; `str()` of a report is its url. run_id, artifact: where MLflow keeps it.
-        drifted: features (and `score`) beyond threshold and chance, the worst first; share: of all columns.
-        reference_rows, current_rows: sampled. window_rows: that the window had.
+        url: Address of the page in MLflow's UI. `str()` of a report gives it.
+        run_id: The run in MLflow.
+        artifact: Path of the page in the run.
+        drifted: Features (and `score`) beyond threshold and chance, the worst first.
+        share: Share of drifted columns among all columns.
+        reference_rows: Sampled reference rows.
+        current_rows: Sampled rows of the window.
+        window_rows: Comparable predictions in the window.
     """
 
     url: str
@@ -44,14 +49,18 @@ class DriftReport:
 
 
 def build(settings: Settings, model: str, version: str, start: datetime, end: datetime) -> DriftReport:
-    """Draw the predictions of one version in start <= world time < end beside its reference rows, and attach the page to the version's run.
+    """Draw one version's predictions in start <= world time < end beside its reference rows.
 
-    Takes about 15 seconds. Repeating it replaces the page by an equal one.
+    Attaches the page to the version's run. Takes about 15 seconds. Repeating it replaces the page
+    by an equal one.
 
     Raises:
-        NoReferenceError: the version has no reference rows. EmptyWindowError: it answered nothing in the window.
-        UnknownVersionError, RegistryUnavailableError: from MLflow. SpecError: no such model.
-        ValueError: the window ends before it begins, or has no time zone.
+        NoReferenceError: The version has no reference rows.
+        EmptyWindowError: The version answered nothing in the window.
+        UnknownVersionError: MLflow has no such version.
+        RegistryUnavailableError: MLflow does not answer.
+        SpecError: There is no such model.
+        ValueError: The window ends before it begins, or has no time zone.
     """
     if start.tzinfo is None or end.tzinfo is None or not start < end:
         raise ValueError(f"expected start < end with time zones, got {start.isoformat()} and {end.isoformat()}")
@@ -61,7 +70,8 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
     reference = reference_side(registry, found)
     current, window_rows = window_side(Lake(settings.lake_dir), model, version, start, end, reference.columns)
 
-    from pipelines.drift_report.page import draw  # SciPy and pandas by way of Evidently: only when there is something to draw
+    # Evidently brings SciPy and pandas, so it is imported only when there is something to draw.
+    from pipelines.drift_report.page import draw
 
     first, last = (moment.astimezone(UTC) for moment in (start, end))
     page = draw(

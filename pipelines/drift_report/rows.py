@@ -1,4 +1,7 @@
-"""The two sides of a report: a version's reference rows from its run, and a window's predictions from the lake, as equal columns."""
+"""The two sides of a report, as equal columns.
+
+They are a version's reference rows from its run, and a window's predictions from the lake.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from pipelines.release.mlflow_run import RECORD_PATH
 from pipelines.training.errors import RefusedError
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, SCORE_COLUMN
 
-# Of a window. Evidently draws 40 columns of 5,000 rows in 10 s and 6 MB of HTML, growing with the rows; no drawing gets clearer by more.
+# Rows sampled from a window. Evidently draws 40 columns of 5,000 rows in 10 s and 6 MB of HTML.
+# Both grow with the rows, and more rows make no drawing clearer.
 MOST_ROWS = 5000
 SEED = 20180401  # the same window gives the same report
 
@@ -31,10 +35,11 @@ class EmptyWindowError(RefusedError):
 
 
 def reference_side(registry: ModelRegistry, version: Version) -> pl.DataFrame:
-    """The version's reference rows: a column per feature in the model's order, and the score.
+    """Return the version's reference rows, with the features in the model's order and the score.
 
     Raises:
-        NoReferenceError: its run has none. RegistryUnavailableError: MLflow does not answer.
+        NoReferenceError: The version's run has none.
+        RegistryUnavailableError: MLflow does not answer.
     """
     with TemporaryDirectory() as directory:
         try:
@@ -50,13 +55,18 @@ def reference_side(registry: ModelRegistry, version: Version) -> pl.DataFrame:
 def window_side(
     lake: Lake, model: str, version: str, start: datetime, end: datetime, columns: Sequence[str]
 ) -> tuple[pl.DataFrame, int]:
-    """Up to MOST_ROWS predictions of the window, and how many it had.
+    """Return up to MOST_ROWS predictions of the window, and the number of comparable ones.
 
     Args:
-        columns: the reference's: features in the model's order, and the score.
+        lake: The lake.
+        model: The model.
+        version: The version.
+        start: World time of the beginning, included.
+        end: World time of the end, excluded.
+        columns: The reference's columns, with features in the model's order and the score.
 
     Raises:
-        EmptyWindowError: none; or none that was scored with these features.
+        EmptyWindowError: There are no predictions, or none was scored with these features.
     """
     features = [name for name in columns if name != SCORE_COLUMN]
     found = (
@@ -77,5 +87,6 @@ def window_side(
         raise EmptyWindowError(f"{model}@{version}: expected predictions with features {', '.join(features)}, found {other}")
     drawn = known.sort("prediction_id").sample(min(MOST_ROWS, known.height), seed=SEED)
     values = drawn["features"].list.to_struct(fields=features).struct.unnest()
-    # Float32 as in the reference: what the model sees, and 57.16 is above the edge at the Float32 of 57.16.
+    # Float32 as in the reference, because the model sees Float32. As Float64, 57.16 is above the
+    # edge at the Float32 of 57.16.
     return values.cast(pl.Float32).with_columns(drawn["score"].alias(SCORE_COLUMN)).select(columns), known.height

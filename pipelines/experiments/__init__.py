@@ -1,1 +1,4 @@
-"""What a split of the traffic showed (D11): `assignment` reads who got which arm and what came of it, `report` judges it."""
+"""The results of a split of the traffic (D11).
+
+`assignment` reads each entity's arm and the results, and `report` judges them.
+"""

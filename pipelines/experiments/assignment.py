@@ -1,4 +1,4 @@
-"""Which experiment ran, who was in which arm, and what their requests turned out to be."""
+"""Reads which experiment ran, each request's arm, and the labels of its requests."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ from feature_repo.catalog import recorded_requests
 
 SPLITS = ("ab", "canary")
 
-# The column of recorded events that says what a request is about in euros.
+# Column of recorded events with the euros at stake in a request.
 STAKES = "amount"
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """One split of one model's traffic: the routes with one salt and the same arms.
+    """One split of one model's traffic. It spans the routes with one salt and the same arms.
 
     Attributes:
-        arms: champion, then challenger. generations: of those routes.
-        since, until: world times of the first of them and of the route after the last; until is None while it runs.
+        model: The model.
+        strategy: Strategy of the routes.
+        salt: Salt of the routes.
+        arms: Champion, then challenger.
+        generations: Generations of the routes.
+        since: World time of the first route.
+        until: World time of the route after the last one. None while the split runs.
     """
 
     model: str
@@ -47,13 +52,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def last_experiment(entries: Iterable[Entry], model: str) -> Experiment | None:
-    """The running or the latest split of a model's traffic, as the audit trail tells; None when there never was one.
+    """Return the running or latest split of a model's traffic, from the audit trail.
 
-    A route with other weights is another experiment, even where it kept its salt: entities that moved from one arm to the other
-    would be in both.
+    None when there never was one. A route with other weights is another experiment, even with the
+    same salt. Otherwise entities that moved from one arm to the other would be in both.
 
     Args:
-        entries: oldest first.
+        entries: Entries of the audit trail, oldest first.
+        model: The model.
     """
     routes = [_route(entry) for entry in entries if entry.kind == "route" and entry.model == model]
     found: list[tuple[Route, datetime | None]] = []
@@ -85,16 +91,23 @@ def _route(entry: Entry) -> Route:
 
 
 def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFrame:
-    """Every request of an experiment, once (its latest answer).
+    """Return every request of an experiment, once (its latest answer).
 
     Returns:
-        entity: key of the spec's first entity, which decided on the arm. arm: the one that the route chose. assigned: whether that is the
-        arm that the salt gives the entity (a caller who asks for a version by name gets it all the same). stood_in: another version
-        answered for the arm. world_time, score, flagged. label: null until known. stakes: euro (STAKES), null where the recorded
-        events do not say it.
+        Columns of the requests:
+
+        - entity: Key of the spec's first entity, which decided the arm.
+        - arm: The arm that the route chose.
+        - assigned: True if the salt gives the entity this arm. A caller who names a version gets it
+          in any case.
+        - stood_in: True if another version answered for the arm.
+        - world_time, score, flagged: As in the prediction.
+        - label: The label. Null until known.
+        - stakes: Euros at stake (STAKES). Null where the recorded events have none.
     """
     entity, recorded = spec.entities[0], recorded_requests(spec.feature_service)
-    # Not by world time: a prediction carries the gateway's, which has no fixed place beside a route's.
+    # Not filtered by world time. A prediction carries the gateway's, which has no fixed order with
+    # a route's.
     predictions = (
         lake.scan(Stream.PREDICTIONS)
         .filter((pl.col("model") == experiment.model) & pl.col("route_generation").is_in(experiment.generations))

@@ -1,8 +1,9 @@
-"""The report of a split: per arm what happened, the difference with its interval, and whether the split can be believed at all.
+"""The report of a split: results per arm, differences with intervals, and the split's validity.
 
-Pure. Requests of one entity resemble each other, and the arm was drawn by entity: entities are the units of every interval and of the
-check of the split (`dojo/stats/inference/proportions.py`). A request that another version answered because its arm failed stays with its
-arm: that is what callers of that arm got.
+Pure. Requests of one entity resemble each other, and the arm was drawn by entity. So entities are
+the units of every interval and of the check of the split (`dojo/stats/inference/proportions.py`).
+When an arm fails and another version answers, the request stays with its arm. Its callers got this
+answer.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from pipelines.experiments.assignment import Experiment
 
 CONFIDENCE = 0.95  # of each interval by itself
 
-# The usual threshold of this check: it is made on every report of every experiment, and a false alarm throws an experiment away.
+# The usual threshold of this check. Every report of every experiment makes it, and a false alarm
+# throws an experiment away.
 MISMATCH_P_VALUE = 0.001
 
-# Below it the spread between entities is itself guessed; 20 to 50 is the usual range (Cameron and Miller 2015).
+# With fewer entities the spread between them is itself a guess. The usual minimum is 20 to 50
+# (Cameron and Miller 2015).
 MINIMUM_ENTITIES = 30
 
-# More requests beside the split than this (callers who name a version) are too many to have no influence.
+# Callers who name a version bypass the split. A larger share of such requests has an influence.
 MAXIMUM_UNASSIGNED = 0.01
 
 Status = Literal["measured", "insufficient_data", "void"]
@@ -37,16 +40,18 @@ EffectVerdict = Literal["higher", "lower", "no difference shown"]
 
 
 class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in one arm.
+    """The results of one arm.
 
     Attributes:
-        share: Planned.
-        entities: In the arm.
-        requests: Of those entities.
-        stood_in: Requests that another version answered because the arm's own failed.
-        labelled: Requests whose label is known.
+        name: Name of the arm.
+        version: Version of the arm.
+        share: Planned share of the entities.
+        entities: Number of entities in the arm.
+        requests: Number of requests of these entities.
+        stood_in: Requests answered by another version because the arm's own failed.
+        labelled: Requests with a known label.
         sums: Quantity -> its sums above and below the line.
-        values: Quantity -> above over below. None where nothing is below.
+        values: Quantity -> the sum above divided by the sum below. None where the sum below is 0.
     """
 
     name: str
@@ -61,7 +66,10 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """challenger - champion of one quantity, with the interval at CONFIDENCE; None where it is not measured."""
+    """The difference challenger - champion of one quantity, with its interval at CONFIDENCE.
+
+    Numbers are None where the quantity is not measured.
+    """
 
     quantity: str
     status: Status
@@ -75,7 +83,13 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficSplit(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether entities fell on the arms as planned. `unassigned`: share of the requests that were not where their entity belongs."""
+    """Whether entities fell on the arms as planned.
+
+    Attributes:
+        p_value: Probability of counts at least as far from the plan.
+        unassigned: Share of the requests outside their entity's arm.
+        fault: Why the split is void. Empty when it is valid.
+    """
 
     p_value: float
     unassigned: float
@@ -83,7 +97,7 @@ class TrafficSplit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one experiment."""
+    """The report of one experiment."""
 
     experiment: Experiment
     arms: tuple[ArmResult, ArmResult]
@@ -92,7 +106,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(experiment: Experiment, requests: pl.DataFrame, spec: ModelSpec) -> Report:
-    """`requests`: as `assignment.requests` gives them."""
+    """Return the report. `requests` are as from `assignment.requests`."""
     belonging = requests.filter("assigned")
     arms = [belonging.filter(pl.col("arm") == arm.name).sort("entity") for arm in experiment.arms]
     measured = [_quantities(rows, spec) for rows in arms]
@@ -144,7 +158,10 @@ def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataF
 
 
 def _effect(pair: Sequence[Quantity], entities: Sequence[pl.Series], split: TrafficSplit) -> Effect:
-    """A quantity of both arms, the champion's first, with the entity of each request."""
+    """Return a quantity's effect.
+
+    Both pairs have the champion first. `entities` are per request.
+    """
     quantity = pair[0].name
     if split.fault:
         return Effect(quantity=quantity, status="void", reason=split.fault)
@@ -167,7 +184,7 @@ def _effect(pair: Sequence[Quantity], entities: Sequence[pl.Series], split: Traf
 
 
 def _lacking(pair: Sequence[Quantity], entities: Sequence[pl.Series]) -> str:
-    """What a comparison still needs; "" when nothing."""
+    """Return what a comparison still needs. Empty when it needs nothing more."""
     counted = [int(one.counts.sum()) for one in pair]
     clusters = [keys.filter(pl.Series(one.counts)).n_unique() for one, keys in zip(pair, entities, strict=True)]
     needed, of = pair[0].needed, pair[0].of
@@ -179,7 +196,7 @@ def _lacking(pair: Sequence[Quantity], entities: Sequence[pl.Series]) -> str:
 
 
 def _by_entity(quantity: Quantity, keys: pl.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Sums above and below the line per entity, in order of their keys."""
+    """Return the sums above and below the line per entity, in order of their keys."""
     _, entity = np.unique(keys.to_numpy(), return_inverse=True)
     above, below = (np.bincount(entity, weights=sums).astype(np.float64) for sums in (quantity.above, quantity.below))
     return above, below

@@ -1,4 +1,7 @@
-"""The feature catalogue as people ask for it: every feature with its owner, meaning, source and unit, and which models read it."""
+"""The feature catalogue for people.
+
+Each feature has its owner, meaning, source and unit, and the models that read it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,19 @@ class CatalogEntry:
     """One feature and its lineage: source -> view -> feature -> services -> models.
 
     Attributes:
-        freshness_sla: world time; `0s` for what is computed in the request.
-        freshness: the view's verdict right now; None when the online store was not asked.
+        feature: Name of the feature.
+        view: Name of its view.
+        kind: Batch, streaming or on_demand.
+        entity: The described entity.
+        owner: The owning team.
+        unit: Unit of its number.
+        description: Meaning for people.
+        source: Origin of the values, for people.
+        freshness_sla: Largest age, world time. `0s` for a feature computed in the request.
+        pii: True if it describes one natural person.
+        services: Feature services with this feature.
+        models: Models that read it.
+        freshness: The view's verdict now. None when the online store was not asked.
     """
 
     feature: str
@@ -39,11 +53,11 @@ class CatalogEntry:
 
 
 def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedView] | None = None) -> list[CatalogEntry]:
-    """Every feature of the catalogue.
+    """Return every feature of the catalogue.
 
     Args:
-        specs: the models whose feature services make the lineage.
-        freshness: view name -> its judgement, when Redis runs.
+        specs: The models for the lineage.
+        freshness: View name -> its judgement, when Redis runs.
     """
     models: dict[str, list[str]] = {}
     for spec in specs:
@@ -85,7 +99,10 @@ def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedVi
 
 
 def search(entries: Iterable[CatalogEntry], text: str) -> list[CatalogEntry]:
-    """Entries with every word of `text` in their name, description, view, owner, source, unit, services or models."""
+    """Return the entries that contain every word of `text`.
+
+    The search covers name, description, view, owner, source, unit, services and models.
+    """
     words = text.lower().split()
     return [entry for entry in entries if all(word in _text(entry) for word in words)]
 

@@ -1,8 +1,11 @@
-"""Which days of the offline store are out of date: what each day was built from, and what the lake holds now.
+"""Which days of the offline store are out of date.
+
+A record keeps the lake files from which each day was built, to compare them with the lake now.
 
     <offline store>/inputs.json    {"<definition hash>": ..., "days": {"2018-06-10": "<fingerprint of its lake files>"}}
 
-Names, sizes and times of files, not their contents: lake files are written once, and a day looks back on hundreds of them.
+A fingerprint covers names, sizes and times of files, and not their contents. Lake files are written
+once, and a day looks back on hundreds of them.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ INPUTS_FILE = "inputs.json"
 
 
 class BuiltFrom(msgspec.Struct, frozen=True):
-    """What the offline store was built from: another definition of features makes every day out of date.
+    """The inputs of the offline store. A new definition of features makes every day out of date.
 
     Attributes:
+        definitions: Hash of the feature definitions.
         days: Day -> fingerprint of its lake files.
-        lake_from: The earliest first day that the lake ever had while days were built. None before the first.
+        lake_from: The lake's earliest first day at any build. None before the first build.
     """
 
     definitions: str
@@ -36,7 +40,10 @@ class BuiltFrom(msgspec.Struct, frozen=True):
 
 
 def fingerprints(lake: Lake, start: date, end: date) -> dict[date, str]:
-    """Of the lake files that each day from `start` to `end` is computed from: its own and those that its windows reach."""
+    """Return the fingerprint of each day from `start` to `end`.
+
+    It covers the day's own lake files and the files within reach of its windows.
+    """
     partitions = _partitions(lake, start - offline.HISTORY, end)
     reach = range(offline.HISTORY.days + 1)
     result = {}
@@ -48,12 +55,16 @@ def fingerprints(lake: Lake, start: date, end: date) -> dict[date, str]:
 
 
 def outdated(directory: Path, wanted: Mapping[date, str], lake_from: date) -> list[date]:
-    """The days whose files are missing in the offline store, or were built from other lake files, in order.
+    """Return the days to build, in order.
 
-    A day that was built from more history than the lake has now stays as it is: retention has taken that history.
+    Their files are missing in the offline store, or were built from other lake files. A day built
+    from more history than the lake has now stays unchanged, because retention has deleted that
+    history.
 
     Args:
-        lake_from: The first day that the lake has now.
+        directory: The offline store.
+        wanted: Day -> fingerprint of its lake files now.
+        lake_from: The lake's first day now.
     """
     built = read_built(directory)
     cut = built.lake_from is not None and lake_from > built.lake_from
@@ -68,7 +79,7 @@ def outdated(directory: Path, wanted: Mapping[date, str], lake_from: date) -> li
 
 
 def record_built(directory: Path, days: Mapping[date, str], lake_from: date) -> None:
-    """Note what `days` were built from; call it when their files are written."""
+    """Note the inputs of `days`. Call it when their files are written."""
     built = read_built(directory)
     earliest = min(filter(None, (built.lake_from, lake_from)))
     target = directory / INPUTS_FILE
@@ -78,7 +89,10 @@ def record_built(directory: Path, days: Mapping[date, str], lake_from: date) -> 
 
 
 def read_built(directory: Path) -> BuiltFrom:
-    """What the store was built from; nothing when it was built by other definitions, or its record cannot be read."""
+    """Return the store's recorded inputs.
+
+    Without days when other definitions built it, or when the record cannot be read.
+    """
     current = definition_hash()
     try:
         built = msgspec.json.decode((directory / INPUTS_FILE).read_bytes(), type=BuiltFrom)
@@ -88,7 +102,7 @@ def read_built(directory: Path) -> BuiltFrom:
 
 
 def _partitions(lake: Lake, start: date, end: date) -> dict[date, str]:
-    """Day -> names, sizes and times of its files, of the streams that features are computed from."""
+    """Return day -> names, sizes and times of its files, for the streams that features need."""
     found: dict[date, list[str]] = {}
     for stream in dict.fromkeys(source.stream for source in sources(VIEWS.values())):
         for path in lake.files(stream, start, end):

@@ -1,4 +1,6 @@
-"""Lake -> offline store -> online store, as of a world time. Incremental and idempotent: running it again changes nothing.
+"""Lake -> offline store -> online store, as of a world time.
+
+Incremental and idempotent, so running it again changes nothing.
 
 dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) it was last materialised as of
 """
@@ -29,15 +31,16 @@ if TYPE_CHECKING:
 
 MATERIALIZED_KEY = "dojo:features:materialized"
 
-# Every run looks back this far besides what is new: rows of late events are in the days before.
+# Every run also looks back this far, because late events change rows of earlier days.
 OVERLAP = timedelta(days=1)
 
-# The first run brings online what still has a meaning: yesterday's rows, or those within memory.
+# How far the first run looks back. Older rows have no meaning, neither older batch rows nor rows
+# beyond the streaming memory.
 FIRST_LOOK_BACK = {"batch": timedelta(days=1), "streaming": STREAMING_MEMORY}
 
 
 class EmptyLakeError(RuntimeError):
-    """There are no events to compute features from."""
+    """There are no events for computing features."""
 
     def __init__(self, root: Path) -> None:
         streams = " or ".join(event_streams())
@@ -46,8 +49,14 @@ class EmptyLakeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ViewResult:
-    """`entities`: rows offered to the online store; those that are not newer than what it holds are left as they are. None is
-    offered of a streaming view that the streamer keeps fresh."""
+    """A view brought online.
+
+    Attributes:
+        view: Name of the view.
+        entities: Entities with rows offered to the online store. It keeps its own row if the
+            offered one is not newer. 0 for a streaming view that the streamer keeps fresh.
+        as_of: World time of the materialisation.
+    """
 
     view: str
     entities: int
@@ -56,7 +65,7 @@ class ViewResult:
 
 @dataclass(frozen=True, slots=True)
 class Materialization:
-    """What one run did. `seconds` are wall time."""
+    """The result of one run. `seconds` are wall time."""
 
     as_of: datetime
     days_built: int
@@ -66,7 +75,7 @@ class Materialization:
 
 
 def latest_midnight(as_of: datetime) -> datetime:
-    """The latest midnight whose batch features are published at `as_of`."""
+    """Return the latest midnight with batch features published at `as_of`."""
     return midnight(as_of - PUBLISH_DELAY)
 
 
@@ -76,8 +85,8 @@ def materialize(
     """Bring the offline store up to `as_of`, then the online store.
 
     Raises:
-        EmptyLakeError: the lake has no events before `as_of`.
-        redis.RedisError: the online store is out of reach; what was built offline stays.
+        EmptyLakeError: The lake has no events before `as_of`.
+        redis.RedisError: The online store is out of reach. The days built offline stay.
     """
     started = time.monotonic()
     report = progress or (lambda _what, _share: None)
@@ -91,18 +100,23 @@ def materialize(
 
 
 def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progress | None = None) -> tuple[int, int]:
-    """Build the days that the offline store lacks or whose lake files have changed. Returns days and rows built.
+    """Build the days that the offline store lacks or whose lake files have changed.
 
-    A block of days at a time, each noted when its files are written: a build that is killed goes on where it was.
+    It builds a block of days at a time and notes each day when its files are written. A killed
+    build therefore continues where it was.
 
-    Only events before `as_of` are read, so a run as of an earlier time sees no later fact. The day of
-    `as_of` itself is built as far as it has come, and again by the next run.
+    Only events before `as_of` are read, so a run as of an earlier time sees no later fact. The day
+    of `as_of` itself is built as far as it has come, and again by the next run.
+
+    Returns:
+        Days and rows built.
     """
     known = [span for stream in event_streams() if (span := lake.days(stream)) is not None]
     first = min((span[0] for span in known), default=None)
     if first is None or first > as_of.date():
         raise EmptyLakeError(lake.root)
-    last = min(as_of.date(), max(span[1] for span in known) + timedelta(days=1))  # the midnight after the last event has news
+    # The midnight after the last event still has new values.
+    last = min(as_of.date(), max(span[1] for span in known) + timedelta(days=1))
     wanted = inputs.fingerprints(lake, first, last)
     if last == as_of.date():
         wanted[last] = f"{wanted[last]} as of {as_of.isoformat()}"
@@ -121,12 +135,12 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
 
 
 def event_streams() -> list[Stream]:
-    """The streams of what entities did, without what is joined to it."""
+    """Return the streams of the entities' own events, without the joined streams."""
     return list(dict.fromkeys(view.sources[0].stream for view in VIEWS.values()))
 
 
 def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stream, pl.LazyFrame]:
-    """Rows with start <= world_time < end, of the streams and columns that features are computed from."""
+    """Return rows with start <= world_time < end, of the streams and columns that features need."""
     columns: dict[Stream, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
         model = ["model"] if source.labels_of else []
@@ -135,19 +149,22 @@ def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stre
 
 
 def recorded_until(lake: Lake) -> datetime | None:
-    """World time that the lake holds every view's events up to; None while it lacks some."""
+    """Return the world time up to which the lake holds every view's events.
+
+    None if some are missing.
+    """
     newest = [lake.newest(stream) for stream in event_streams()]
     return None if None in newest else min(moment for moment in newest if moment)
 
 
 def materialized_as_of(redis: Redis, view: str) -> datetime | None:
-    """World time that `view` was last materialised as of, None when never."""
+    """Return the world time as of which `view` was last materialised. None when never."""
     text = cast("bytes | None", redis.hget(MATERIALIZED_KEY, view))
     return datetime.fromisoformat(text.decode()) if text else None
 
 
 def _bring_online(store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime) -> ViewResult:
-    """Feast's materialisation: per entity the latest row, unless the online store holds one that is as new."""
+    """Materialise with Feast: per entity the latest row, unless the online one is as new."""
     before = materialized_as_of(redis, view.name)
     if before is not None and _streamer_serves(redis, view, as_of):
         redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
@@ -164,13 +181,16 @@ def _bring_online(store: FeatureStore, view: View, offline_dir: Path, redis: Red
 
 
 def _streamer_serves(redis: Redis, view: View, as_of: datetime) -> bool:
-    """Whether the streamer keeps the view within its SLA by itself: offering its rows again would cost half a run for nothing."""
+    """Return whether the streamer keeps the view within its SLA by itself.
+
+    Offering its rows again would cost half a run for nothing.
+    """
     fresh = {judged.view: judged for judged in read_freshness(redis, as_of)}
     return view.kind == "streaming" and fresh[view.name].verdict == "ok"
 
 
 def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) -> tuple[int, datetime | None]:
-    """Entities with a row from `start` to `as_of`, and the time of the newest row."""
+    """Return the number of entities with a row from `start` to `as_of`, and the newest time."""
     times = (
         pl.scan_parquet(offline_dir / view.name / "*.parquet")
         .filter(pl.col("event_timestamp").is_between(start, as_of))
@@ -181,7 +201,10 @@ def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) ->
 
 
 def _blocks(days: list[date]) -> list[list[date]]:
-    """Consecutive days, at most DAYS_AT_ONCE together: that bounds the rows in memory to theirs and HISTORY's."""
+    """Return blocks of consecutive days, at most DAYS_AT_ONCE in each.
+
+    This limits the rows in memory to theirs and HISTORY's.
+    """
     blocks: list[list[date]] = []
     for day in days:
         if blocks and day - blocks[-1][-1] == timedelta(days=1) and len(blocks[-1]) < offline.DAYS_AT_ONCE:
@@ -192,7 +215,7 @@ def _blocks(days: list[date]) -> list[list[date]]:
 
 
 def _part(report: Progress, start: float, end: float) -> Progress:
-    """Progress of a part as progress of the whole, in which it takes the shares from `start` to `end`."""
+    """Return progress of a part as progress of the whole, from share `start` to share `end`."""
     return lambda what, share: report(what, start + (end - start) * share)
 
 

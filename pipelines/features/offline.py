@@ -2,8 +2,9 @@
 
     <directory>/<view>/date=2018-06-10.parquet
 
-A batch view's file holds the midnight that begins its day, a streaming view's the day's events. Files are
-replaced whole, and the same lake rows give the same content: re-runs and late events change nothing twice.
+A batch view's file holds the midnight that begins its day, and a streaming view's file the day's
+events. Files are replaced whole, and the same lake rows give the same content. So a repeated run or
+a late event changes nothing twice.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from feature_repo import windows
 from feature_repo.catalog import VIEWS, batch_views, sources, streaming_views
 from feature_repo.views import PUBLISH_DELAY, BatchView, EventSource, StreamingView, View
 
-# (what, share done within [0, 1])
+# Called with the name of a step and the share of the work done, in [0, 1].
 Progress = Callable[[str, float], None]
 
-# How far the lake must reach back before the first day that is built.
+# How far the lake must reach back before the first day to build.
 HISTORY = max([*(view.reach for view in batch_views()), *(view.reach for view in streaming_views())])
 
-# Days computed and written at a time: bounds memory to a month's rows, whatever the span.
+# Days computed and written at a time. Limits memory to a month's rows, for any span.
 DAYS_AT_ONCE = 31
 
 
@@ -36,12 +37,12 @@ def offline_file(directory: Path, view: str, day: date) -> Path:
 
 
 def files_before(directory: Path, day: date) -> list[Path]:
-    """Every view's files of earlier days."""
+    """Return every view's files of earlier days."""
     return [file for file in sorted(directory.glob("*/date=*.parquet")) if file.name < f"date={day.isoformat()}.parquet"]
 
 
 def delete_days(directory: Path, before: date) -> None:
-    """Delete every view's files of days before `before`. A day that is deleted is not built again."""
+    """Delete every view's files of days before `before`. A deleted day is not built again."""
     for file in files_before(directory, before):
         file.unlink(missing_ok=True)
 
@@ -57,9 +58,13 @@ def build_offline(
     """Compute and write the files of the days from `start` to `end`, both included.
 
     Args:
-        streams: Lake rows of every stream that the views are computed from. Rows from HISTORY
-            before `start` on are used, later and earlier ones ignored.
-        views: All by default.
+        streams: Lake rows of every stream needed by the views. Rows from HISTORY before `start` on
+            are used, and rows outside are ignored.
+        directory: The offline store.
+        start: First day.
+        end: Last day.
+        progress: Called after each view.
+        views: The views to compute. All by default.
     """
     rows = source_rows(streams, views)
     days = [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
@@ -74,7 +79,7 @@ def build_offline(
 
 
 def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View]) -> dict[EventSource, pl.DataFrame]:
-    """What each source takes of its stream: one model's outcomes, and each key once."""
+    """Return each source's part of its stream: one model's outcomes, and each key once."""
     found = {}
     for source in sources(views):
         rows = streams[source.stream]
@@ -85,7 +90,7 @@ def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View])
 
 
 def view_rows(view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]) -> pl.DataFrame:
-    """The view's rows of `days`, in order: of their midnights, or of all events from first to last."""
+    """Return the view's rows of `days`, in order of their midnights or of the events."""
     first, end = start_of(days[0]), start_of(days[-1]) + timedelta(days=1)
     own, *joined = (rows[source] for source in view.sources)
     if isinstance(view, BatchView):

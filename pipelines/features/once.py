@@ -14,16 +14,22 @@ from pipelines.features.offline import Progress
 
 
 def materialize_once(settings: Settings, as_of: datetime | None, registry: str, progress: Progress) -> Materialization:
-    """Bring features online as of a world time; None is the world's now.
+    """Bring features online as of a world time. None is the world's now.
 
     Args:
-        registry: names the caller's own Feast registry file: two processes never write one.
+        settings: The settings.
+        as_of: World time, or None.
+        registry: Name of the caller's own Feast registry file. Two processes must never write one
+            file.
+        progress: Called before each step.
 
     Raises:
-        EmptyLakeError, ClockNotSetError, redis.RedisError.
+        EmptyLakeError: The lake has no events before `as_of`.
+        ClockNotSetError: The world has no clock, and `as_of` is None.
+        redis.RedisError: Redis is out of reach.
     """
     redis = connect_redis(settings.redis)
-    redis.ping()  # says that Redis is away before the clock would say that it is not set
+    redis.ping()  # reports a missing Redis before the clock would report that it is not set
     moment = as_of or RedisWorldClock(redis).now()
     progress("opening the feature store", 0.0)
     store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / f"{registry}.db")

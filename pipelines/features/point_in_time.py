@@ -1,7 +1,8 @@
-"""Training rows: each example with what its feature service would have served at that moment.
+"""Training rows: each example with the values that its feature service would have served then.
 
-Stored features come from Feast's point-in-time join. Request-time features are computed on its result with the same function
-that the gateway calls; Feast's own on-demand step would copy the whole set through pandas twice more for the same numbers.
+Stored features come from Feast's point-in-time join. Request-time features are computed on its
+result with the gateway's own function. Feast's on-demand step would give the same numbers, but copy
+the whole set through pandas twice more.
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
 
 
 def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame) -> pl.DataFrame:
-    """`examples` with the service's features as of each example's time.
+    """Return `examples` with the service's features as of each example's time.
 
     Args:
-        service: a key of catalog.SERVICES.
-        examples: the entity keys, event_timestamp (UTC) and the request's inputs; other columns are kept.
+        store: Feast's store.
+        service: A key of catalog.SERVICES.
+        examples: The entity keys, event_timestamp (UTC) and the request's inputs. Other columns are
+            kept.
 
     Returns:
-        The examples in their order; the stored features of the service's views (Float64) and the service's features
-        (Float32, they win where a name is both). A value that does not exist is 0.
+        The examples in their order, with the stored features of the service's views (Float64) and
+        the service's features (Float32). The latter win where a name is in both. A missing value is
+        0.
     """
     if examples.is_empty():
         raise ValueError("no examples: point-in-time rows need at least one")
     views, features, request = views_of(service), SERVICES[service].features, SERVICES[service].request
     stored = [name for view in views for name in view.names]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # ibis calls what DuckDB has renamed
+        warnings.simplefilter("ignore", DeprecationWarning)  # ibis uses old names of DuckDB
         job = store.get_historical_features(
             entity_df=examples.select(*dict.fromkeys(view.key for view in views), "event_timestamp").to_pandas(),
             features=[f"{view.name}:{name}" for view in views for name in view.names],

@@ -1,17 +1,20 @@
-"""Training-serving skew, measured (D20): the feature values that were served against those that training would compute for the same requests.
+"""Training-serving skew, measured (D20): served feature values against training's values.
 
-Of one whole world day and one model, for a sample of requests: the values are computed from the lake's events with the functions that build
-training sets (offline.py, the service's request formulas), point in time, and held against the vector in the prediction log. Nothing is
-taken from the store that serving reads, so a store that is wrong cannot agree with itself.
+The measurement takes one whole world day, one model and a sample of its requests. It computes the
+values from the lake's events, point in time. It uses the functions for training sets (offline.py,
+the service's request formulas). It compares them with the vector in the prediction log. It takes
+nothing from the store used by serving, so a wrong store cannot agree with itself.
 
-*What counts as equal.* Streaming values are state at the entity's latest event on both sides (docs/adr/0003): that is their definition, no
-difference. Values agree within what float32 and sums of cents leave. A request that got one of its entity's rows from before the newest is
-compared with the row that it got: how late rows may be is feature freshness' matter (at demo speed a second of wall time is forty world
-minutes), and counted apart. A row from after the event, a row that never was, and no row where there should be one are skew. An
-input that differs from the recorded event's (cents for euros) shows here.
+*What counts as equal.* Streaming values are state at the entity's latest event on both sides
+(docs/adr/0003). This is their definition and no difference. Values agree within the rounding of
+float32 and of sums of cents. A request may have got an older row of its entity than the newest. It
+is then compared with the row that it got, and counted apart. How late rows may be is judged by
+feature freshness. At demo speed a second of wall time is forty world minutes. Three cases are skew.
+The row is from after the event, it never existed, or it is missing. An input that differs from the
+recorded event's (cents for euros) shows here.
 
-Memory and time are bounded by the sample: only the events of its entities are computed. About one second a model on the public
-data's 9,500 payments a day, of which reading the lake is most.
+The sample bounds memory and time, because only the events of its entities are computed. On the
+public data's 9,500 payments a day, a model takes about one second, mostly for reading the lake.
 """
 
 from __future__ import annotations
@@ -35,31 +38,35 @@ from pipelines.features.materialize import scan_streams
 from pipelines.features.offline import HISTORY, source_rows, view_rows
 from pipelines.features.skew_rows import ALLOWED_LATENESS, Timeline, agrees, row_to_compare
 
-# Midnights whose batch rows a day's requests get when nothing is late: the day's, the one before, and one more before it is published.
+# Midnights whose batch rows a day's requests get without delay. They are the day's own, the one
+# before it, and one more until that is published.
 MIDNIGHTS = 3
 
-# How old a batch row may be to be recognised: beyond it a store has been left alone for a month, and what it says is wrong.
+# Oldest batch row to recognise. A store with older rows was neglected for a month, so its values
+# are wrong.
 OLDEST_ROW = timedelta(days=31)
 
 EXAMPLES = 10
 
-# Why a request is left out whose event is not in the lake.
+# Reason for leaving out a request without an event in the lake.
 NOT_RECORDED = "not_recorded"
 
-# Days before the measured one whose streaming rows are computed: an entity's memory.
+# Days before the measured one whose streaming rows are computed, which is an entity's memory.
 MEMORY_DAYS = STREAMING_MEMORY.days + 1
 
 
 @dataclass(frozen=True, slots=True)
 class SampledRequest:
-    """What was asked and what was served.
+    """A request and the values served for it.
 
     Attributes:
+        request_id: The caller's id.
         keys: Entity -> key.
-        happened: World time of the recorded event; of the request itself where none is recorded.
+        happened: World time of the recorded event. Without one, of the request itself.
         asked: World time of the gateway's answer.
-        inputs: As recorded.
-        served_at: View -> time of the row that was served, None where it had none.
+        inputs: The request's inputs, as recorded.
+        served: Feature -> served value.
+        served_at: View -> time of the served row. None where it had none.
     """
 
     request_id: str
@@ -72,10 +79,15 @@ class SampledRequest:
 
 
 def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of: datetime) -> SkewMeasurement:
-    """The skew of `sample` requests of a whole world day.
+    """Return the skew of `sample` requests of a whole world day.
 
     Args:
-        as_of: world time of the measurement; later than the day.
+        lake: The lake.
+        model: The model.
+        service: The model's feature service.
+        day: The world day.
+        sample: Number of requests.
+        as_of: World time of the measurement, later than the day.
     """
     start = start_of(day)
     requests, excused = sampled_requests(lake, model, service, start, sample)
@@ -114,7 +126,11 @@ def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of:
 def sampled_requests(
     lake: Lake, model: str, service: str, start: datetime, sample: int
 ) -> tuple[list[SampledRequest], dict[str, int]]:
-    """Requests drawn from those of the day that were answered whole, the same ones at every call, and how many could not be drawn by reason."""
+    """Draw requests from the day's whole answers, the same ones at every call.
+
+    Returns:
+        The requests, and reason -> number of requests that could not be drawn.
+    """
     end = start + timedelta(days=1)
     answered = (
         lake.scan(Stream.PREDICTIONS, start, end)
@@ -141,11 +157,11 @@ def sampled_requests(
 def _with_recorded(
     lake: Lake, answered: pl.DataFrame, request: RequestFeatures, start: datetime, end: datetime
 ) -> pl.DataFrame:
-    """The answered requests whose event is recorded, with when it `happened` and its inputs."""
+    """Return the answered requests with a recorded event, its time `happened` and its inputs."""
     if request.recorded is None:
         return answered.with_columns(happened=pl.col("world_time"))
-    # An event is written down after its answer, at most a batch of the simulator's later.
-    # Its own time may be of the day before.
+    # An event is written down after its answer, at most a batch of the simulator's later. Its own
+    # time may be on the day before.
     recorded = (
         lake.scan(request.recorded.stream, start - timedelta(days=1), end)
         .select(*request.numbers, request_id=request.recorded.key, happened="world_time")
@@ -156,7 +172,7 @@ def _with_recorded(
 
 
 def offline_rows(lake: Lake, requests: Sequence[SampledRequest], service: str, start: datetime) -> dict[str, Timeline]:
-    """View -> what training would know of the requests' entities around the day, computed from the lake's events."""
+    """Return view -> training's rows of the requests' entities around the day, from lake events."""
     views = catalog.views_of(service)
     midnights = midnights_of(requests, start)
     days = [start.date() - timedelta(days=back) for back in range(MEMORY_DAYS, -1, -1)]
@@ -177,7 +193,7 @@ def offline_rows(lake: Lake, requests: Sequence[SampledRequest], service: str, s
 
 
 def midnights_of(requests: Sequence[SampledRequest], start: datetime) -> list[date]:
-    """The midnights whose batch rows the requests should have got, and those of the rows that they did get."""
+    """Return the midnights of the batch rows that the requests should have got or did get."""
     usual = {start.date() - timedelta(days=back) for back in range(MIDNIGHTS)}
     batch = [view.name for view in catalog.batch_views()]
     got = {(at - PUBLISH_DELAY).date() for r in requests for view in batch if (at := r.served_at.get(view)) is not None}
@@ -187,8 +203,11 @@ def midnights_of(requests: Sequence[SampledRequest], start: datetime) -> list[da
 def offline_vector(
     request: SampledRequest, timelines: Mapping[str, Timeline], service: str
 ) -> tuple[dict[str, float], dict[str, timedelta]]:
-    """The service's features as training would have them of the rows that serving got, and the views of which it did not get the newest: with how
-    long the first that it missed had been visible."""
+    """Return the service's features from the rows that serving got, as training computes them.
+
+    Also returns the views without their newest row, with the time for which the first missed row
+    had been visible.
+    """
     transform = catalog.SERVICES[service].request
     values: dict[str, float] = {**request.inputs, transform.time_input: request.happened.timestamp()}
     behind = {}

@@ -1,4 +1,7 @@
-"""Which of an entity's rows a served value is held against, and when two values are the same one (skew.py says what that means). Pure."""
+"""Chooses the row to compare with a served value, and decides when two values are equal. Pure.
+
+skew.py explains the rules.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,16 @@ import polars as pl
 
 from feature_repo import catalog
 
-# Float32 holds seven digits; sums of cents as euros a few less. The absolute part is for differences near zero (z-scores).
+# Float32 holds seven digits, and sums of cents as euros hold a few less. The absolute part is for
+# differences near zero (z-scores).
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-4
 
-# The streamer's row has its event's time, the lake's a microsecond more, and an age in the log loses some: the same row.
+# The streamer's row has its event's time, and the lake's row a microsecond more. An age in the log
+# loses some precision. Within this time they are the same row.
 SAME_ROW = timedelta(milliseconds=1)
 
-# How long a newer row may have been visible to training while serving still had an older one: the SLA less what a row's life is. Later is stale.
+# How long a newer row may have been visible to training while serving still had an older one. It is
+# the SLA minus the normal life of a row. Beyond it the row is stale.
 ALLOWED_LATENESS = {
     view.name: view.freshness_sla - (timedelta(days=1) if view.kind == "batch" else timedelta(0))
     for view in catalog.VIEWS.values()
@@ -24,7 +30,7 @@ ALLOWED_LATENESS = {
 
 
 class Timeline:
-    """The rows of one view, by entity key, in order of the time from which they were visible."""
+    """The rows of one view by entity key, in order of the time at which they became visible."""
 
     def __init__(self, rows: pl.DataFrame, key: str, features: Sequence[str]) -> None:
         self._rows: dict[str, tuple[list[datetime], list[dict[str, float]]]] = {}
@@ -38,16 +44,21 @@ class Timeline:
 def row_to_compare(
     visible: Sequence[datetime], happened: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
 ) -> tuple[int | None, timedelta | None]:
-    """Which of an entity's rows served values are held against, and for how long serving had missed a newer one (None: it had the newest).
+    """Choose the row to compare with served values.
 
     Args:
-        visible: from when each row could be seen, ascending. happened: the event's time, which training asks for.
-        asked: when serving looked. served: the time of the row that it got, None without one: then, and only within `allowed`, a first row
-            is late, and later it is missing.
-        batch: a row published between `happened` and `asked` is no look into the future: a batch row holds nothing of its own day.
+        visible: Time from which each row could be seen, ascending.
+        happened: The event's time, for which training asks.
+        asked: When serving looked.
+        served: Time of the row that serving got. None without one. Then a first row is late within
+            `allowed`, and missing beyond it.
+        allowed: Allowed lateness of the view.
+        batch: True for a batch view. A row published between `happened` and `asked` is then no look
+            into the future, because a batch row holds nothing of its own day.
 
     Returns:
-        The row's number, None for no row (all values 0).
+        The row's number, None for no row (all values 0). Then the time for which serving had missed
+        a newer row, None if it had the newest.
     """
     newest = bisect_right(visible, happened) - 1
     expected = newest if newest >= 0 else None
@@ -64,5 +75,8 @@ def row_to_compare(
 
 
 def agrees(served: float, offline: float | None) -> bool:
-    """Whether two values of a feature are the same one; a feature that offline does not know agrees with nothing."""
+    """Return whether two values of a feature are equal.
+
+    A feature unknown offline agrees with no value.
+    """
     return offline is not None and abs(served - offline) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(offline)

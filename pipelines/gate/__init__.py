@@ -1,1 +1,1 @@
-"""Is the challenger better than the champion? Decided on the same holdout, and reported."""
+"""Compares the challenger with the champion on the same holdout, decides and reports."""

@@ -1,4 +1,4 @@
-"""What a retraining needs to know of the champion: what its inputs looked like, and up to when it has seen the world."""
+"""The champion's part in a retraining: its reference profile, and how far it has seen the world."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ log = structlog.get_logger()
 
 
 def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
-    """The reference profile that the champion was registered with; None without a champion, or where an older release wrote it."""
+    """Return the reference profile with which the champion was registered.
+
+    None without a champion, or when an older release wrote the profile.
+    """
     champion = registry.by_alias(model, CHAMPION)
     if champion is None:
         return None
@@ -35,10 +38,10 @@ def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | 
 
 
 def seen_until(version: Version, registry: ModelRegistry) -> datetime | None:
-    """World time up to which a version has seen payments, by its own record; None when it has none.
+    """Return the world time up to which a version has seen payments, by its own record.
 
-    Fitting ends where its validation week begins, and trees and threshold are chosen on that week: what it has seen ends where its
-    own holdout begins.
+    None without such a record. Fitting ends where the version's validation week begins. Trees and
+    threshold are chosen on that week. So the version has seen the world up to its own holdout.
 
     Raises:
         RegistryUnavailableError: MLflow does not answer.
@@ -47,7 +50,7 @@ def seen_until(version: Version, registry: ModelRegistry) -> datetime | None:
         try:
             record = registry.download_run_artifact(version, RECORD_PATH, Path(directory))
             manifest = Manifest.read(record / MANIFEST_FILE)
-            # Only this of the recorded spec: the rest may be of an older schema.
+            # Only this part of the recorded spec, because the rest may have an older schema.
             spec = yaml.safe_load((record / f"{version.model}.yaml").read_text())
             return manifest.end - parse_duration(spec["training"]["holdout"])
         except (UnknownVersionError, FileNotFoundError, KeyError, msgspec.MsgspecError):

@@ -1,9 +1,10 @@
-"""The gate at work: fetches the champion, has both models score the challenger's holdout, decides, and writes what it found.
+"""The gate at work: both models score the challenger's holdout, and the decision is written.
 
     gate/decision.json     every number (decision.py)          gate/gate.md, gate/gate.html    for people
     gate/*.png             both versions' first curve, and the gains that were drawn
 
-decision.json is written last and at once: where it exists, the rest does too, and the decision is made.
+decision.json is written last and at once. Where it exists, the other files exist too, and the
+decision is made.
 """
 
 from __future__ import annotations
@@ -34,19 +35,25 @@ from pipelines.training.dataset.features_check import training_set
 from pipelines.training.segments import segments_of
 from pipelines.training.steps import Run
 
-# Rows scored one by one, and how often all of them are: the median of 900 scores moves by a few percent between runs.
+# Rows scored one by one, and the number of rounds over them. The median of these 900 times moves by
+# a few percent between runs.
 LATENCY_ROWS = 300
 LATENCY_ROUNDS = 3
 
 
 def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> GateDecision:
-    """The decision about the challenger in the run's workspace: the one made before, or a new one, written to `<workspace>/gate`.
+    """Return the decision about the challenger in the run's workspace.
+
+    It is an earlier decision, or a new one written to `<workspace>/gate`.
 
     Args:
-        run_id: the challenger's MLflow run.
+        run: The training run.
+        registry: The model registry.
+        job: Key of the retraining job that asks.
+        run_id: The challenger's MLflow run.
 
     Raises:
-        CorruptBundleError: the champion does not load.
+        CorruptBundleError: The champion does not load.
         RegistryUnavailableError: MLflow does not answer.
     """
     directory = run.workspace / GATE_PATH
@@ -55,7 +62,7 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> GateDeci
         return decision
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    from pipelines.gate.report import write_report  # Matplotlib: seconds
+    from pipelines.gate.report import write_report  # imports Matplotlib, which takes seconds
 
     judgement, holdout, candidates = _judge(run, registry, job, run_id)
     write_report(judgement, run.spec, holdout, candidates, directory)
@@ -101,7 +108,10 @@ def _judge(run: Run, registry: ModelRegistry, job: str, run_id: str) -> tuple[Ga
 
 
 def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
-    """None where the champion's profile is older than training sets in profiles. The gate itself needs none."""
+    """Return the change of training sets.
+
+    None where the champion's profile is older than training sets in profiles. The gate needs none.
+    """
     try:
         champion = ReferenceProfile.read(profile)
     except UnusableProfileError:
@@ -113,7 +123,10 @@ def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
 
 
 def holdout_rows(run: Run) -> pl.DataFrame:
-    """The holdout of the run's dataset, in order of time: entity keys, label, features and what they were made of."""
+    """Return the holdout of the run's dataset, in order of time.
+
+    Columns are entity keys, label, features and the features' inputs.
+    """
     start, end = run.manifest.end - run.spec.training.holdout, run.manifest.end
     rows = pl.scan_parquet(run.workspace / DATASET_FILE)
     return (
@@ -124,7 +137,7 @@ def holdout_rows(run: Run) -> pl.DataFrame:
 
 
 def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
-    """What the gate needs of the holdout's rows."""
+    """Return the holdout's rows in the gate's form."""
     segments, segmentation = segments_of(rows, run.spec.drift.segment)
     keys = {entity: key for entity, key in ENTITY_KEYS.items() if entity in run.spec.entities}
     return GateHoldout(
@@ -139,7 +152,10 @@ def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
 
 
 def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> str:
-    """Why the champion may know the holdout already; empty when its record proves that it does not."""
+    """Return why the champion may know the holdout.
+
+    Empty when its record proves that it does not.
+    """
     until = seen_until(version, registry)
     if until is None:
         return f"the champion (version {version.version}) has no record of what it was trained on"
@@ -152,10 +168,13 @@ def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> 
 
 
 def single_row_seconds(models: Sequence[tuple[OnnxScorer, npt.NDArray[np.float32]]], rounds: int) -> list[float]:
-    """Median seconds to score one row, per model. Measured in turn, row by row, so that a busy machine is equally busy for all.
+    """Return the median seconds to score one row, per model.
+
+    The models score row by row in turn, so that a busy machine is equally busy for all.
 
     Args:
-        models: each with its inputs, float32 (rows, features), equally many rows.
+        models: Each model with its inputs, float32 (rows, features), equally many rows.
+        rounds: Number of rounds over all rows.
     """
     taken: list[list[float]] = [[] for _ in models]
     for _ in range(rounds):
@@ -169,7 +188,7 @@ def single_row_seconds(models: Sequence[tuple[OnnxScorer, npt.NDArray[np.float32
 
 
 def inputs_of(rows: pl.DataFrame, bundle: Bundle) -> npt.NDArray[np.float32]:
-    """A bundle's inputs, float32 (rows, features), exactly as they are served."""
+    """Return a bundle's inputs, float32 (rows, features), exactly as they are served."""
     return np.ascontiguousarray(rows.select(bundle.features).to_numpy(), dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What differs between champion and challenger before either scores a row: how they were trained, and on what."""
+"""Differences between champion and challenger in training parameters and training sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dojo.stats.histograms.binning import population_stability_index
 
 
 def changed_parameters(champion: Mapping[str, str], challenger: Mapping[str, str]) -> tuple[ParameterChange, ...]:
-    """Parameters (`Bundle.parameters`) that differ. None where the champion's bundle is from before it had any."""
+    """Return the parameters (`Bundle.parameters`) that differ.
+
+    Empty where the champion's bundle is older than parameters in bundles.
+    """
     if not champion:
         return ()
     return tuple(
@@ -23,7 +26,7 @@ def changed_parameters(champion: Mapping[str, str], challenger: Mapping[str, str
 
 
 def changed_training_set(champion: TrainingSet, challenger: TrainingSet) -> TrainingSetChange:
-    """Both training sets, counted over the same bins."""
+    """Return both training sets, counted over the same bins."""
     views = {*champion.missing, *challenger.missing}
     return TrainingSetChange(
         rows=(champion.rows, challenger.rows),

@@ -1,4 +1,7 @@
-"""The gate's decision for people: gate.md and gate.html, the same content. The HTML is one file that needs nothing from anywhere."""
+"""The gate's decision for people, as gate.md and gate.html with the same content.
+
+The HTML is one file without external resources.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,22 @@ HEADLINES = {
 COLOURS = {"promote": "#15803d", "keep": "#8a6d00", "regression": "#b91c1c", "first": "#1f5fa8"}
 VERDICTS = {"ok": "ok", "veto": "VETO", "insufficient_data": "not judged"}
 NOTHING = "–"
-SHOWN_FEATURES = 10  # more rows than a reader compares by eye
+SHOWN_FEATURES = 10  # a reader cannot compare more rows by eye
 
 Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`title` says what it shows; the first column is text, `text_columns` more at the end are too."""
+    """A table of the report.
+
+    Attributes:
+        title: What it shows.
+        header: Names of the columns. The first column is text.
+        rows: Cells.
+        note: A sentence above the table.
+        text_columns: Number of text columns at the end.
+    """
 
     title: str
     header: Row
@@ -46,9 +57,14 @@ def write_report(
     """Write the plots, gate.md and gate.html into `directory`.
 
     Args:
+        judgement: The decision and the drawn gains.
+        spec: The model's spec.
+        holdout: The rows on which both were judged.
         candidates: "champion" and "challenger", where both can score the holdout.
+        directory: Target directory.
     """
-    from pipelines.release.plots import curve_plot, gains_plot  # Matplotlib: seconds, and the text needs none
+    # Matplotlib takes seconds, and the text needs none.
+    from pipelines.release.plots import curve_plot, gains_plot
 
     decision, task = judgement.decision, task_of(spec)
     plots: dict[str, str] = {}
@@ -71,7 +87,7 @@ def write_report(
 
 
 def markdown(decision: GateDecision, images: Mapping[str, str]) -> str:
-    """images: file -> what it shows."""
+    """Return the decision as Markdown. images: file -> its content in words."""
     lines = [
         f"# Gate: {decision.model}, trained as of {decision.as_of:%Y-%m-%d %H:%M}",
         "",
@@ -90,7 +106,7 @@ def markdown(decision: GateDecision, images: Mapping[str, str]) -> str:
 
 
 def html_page(decision: GateDecision, images: Mapping[str, str]) -> str:
-    """images: source (a data URL) -> what it shows."""
+    """Return the decision as HTML. images: source (a data URL) -> its content in words."""
     say = html.escape
     body = [
         f"<h1>Gate: {say(decision.model)}, trained as of {decision.as_of:%Y-%m-%d %H:%M}</h1>",
@@ -130,13 +146,13 @@ img { max-width: 100% } figure { margin: 1.5rem 0 }
 
 
 def headline(decision: GateDecision) -> str:
-    """The outcome in a few words."""
+    """Return the outcome in a few words."""
     vetoed = decision.verdict == "improved" and decision.vetoes
     return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else "")
 
 
 def facts(decision: GateDecision) -> list[str]:
-    """What was compared on what."""
+    """Return the facts of the comparison, one line each."""
     champion = decision.champion
     found = [
         f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the champion's value",
@@ -158,7 +174,7 @@ def facts(decision: GateDecision) -> list[str]:
 
 
 def tables(decision: GateDecision) -> list[Table]:
-    """What there is to show of a decision."""
+    """Return the tables of a decision."""
     champion, challenger = decision.champion, decision.challenger
     task = task_type(decision.task)
     if champion is None:
@@ -195,7 +211,7 @@ def tables(decision: GateDecision) -> list[Table]:
 
 
 def _training_sets(change: TrainingSetChange) -> Table:
-    """The largest changes of features are shown; decision.json has all."""
+    """Return a table of training sets and the largest feature changes. decision.json has all."""
     largest = sorted(change.psi.items(), key=lambda item: -item[1])[:SHOWN_FEATURES]
     rows = [
         ("examples", *(f"{rows:,}" for rows in change.rows), NOTHING),

@@ -1,1 +1,1 @@
-"""What a trained version leaves: its run in MLflow, its model card, its registration and its rollout."""
+"""The results of training: the run in MLflow, the model card, the registration and the rollout."""

@@ -1,5 +1,7 @@
-"""What follows the gate's decision: the tasks register, start_rollout, keep_champion and alert_regression (tasks.py says what holds
-for all tasks)."""
+"""The tasks after the gate: register, start_rollout, keep_champion and alert_regression.
+
+tasks.py has the rules for all tasks.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,23 @@ from pipelines.training.steps import Progress, silent
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-# What stands for the gate's outcome of a job that meets no gate.
+# Outcome of a job without a gate.
 UNGATED = "ungated"
 
 
 def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Register the job's version. A model's first version becomes the champion at once; there is no other one to stand in.
+    """Register the job's version.
+
+    A model's first version becomes the champion at once, because there is no other version to
+    serve.
 
     Returns:
-        version, alias: `champion` for a first version, `challenger` for a later one without a gate, else None (its rollout gives it one).
+        version and alias. The alias is `champion` for a first version and `challenger` for a later
+        one without a gate. Otherwise it is None, and the rollout sets the alias.
 
     Raises:
-        RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
+        RolloutRefusedError: The gate did not let the version pass. Or it was trained as the first
+            version and no longer is the first.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
@@ -59,7 +66,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     elif outcome == UNGATED:
         alias = CHALLENGER
         _become_challenger(registry, records, version)
-    elif not version.tags.anchors:  # with one it was champion, and was followed
+    elif not version.tags.anchors:  # with anchors it was champion before
         raise RolloutRefusedError(
             f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
             f"dojo retrain {job.model}"
@@ -69,14 +76,16 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
 
 
 def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Begin the registered version's rollout and make it the challenger. A version gets one rollout from its job.
+    """Begin the registered version's rollout and make it the challenger.
+
+    A version gets one rollout from its job.
 
     Returns:
-        version, rollout (its id), stage.
+        version, rollout (its id) and stage.
 
     Raises:
-        RolloutRefusedError: another version is being rolled out, the champion is not the one it was compared with any more, or
-            has not all the traffic.
+        RolloutRefusedError: Another version is being rolled out. Or the champion has changed since
+            the comparison, or does not have all the traffic.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("start_rollout", 0.0)
@@ -92,21 +101,23 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
     champion = decision.champion.version if decision.champion else ""
     now = registry.by_alias(job.model, CHAMPION)
     current = rollouts.get(job.model)
-    begun = current is not None and current.version == version.version  # by an attempt that was ended
+    begun = current is not None and current.version == version.version  # by an earlier attempt
     if not begun and (now is None or now.version != champion):
         raise RolloutRefusedError(
             f"{job.model}: version {version.version} was compared with version {champion}, and the champion is "
             f"{f'version {now.version}' if now else 'nobody'} by now: dojo retrain {job.model}"
         )
     try:
-        if not begun and (current is None or not current.active):  # otherwise its own route, or a refusal that names it
+        # When it has begun, the route is its own. When another rollout is active, `start` refuses
+        # and names it.
+        if not begun and (current is None or not current.active):
             require_champions_traffic(RouteTable(records.redis), job.model, champion)
         why = f"{job.reason}: {decision.reason}"
         rollout = rollouts.start(spec, version.version, champion, records.world_now(), job.who, why, baseline=decision.baseline)
     except (RolloutActiveError, NoRolloutError, TrafficElsewhereError) as error:
         later = f"dojo rollout start {job.model} {version.version} --why ..."
         raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
-    if rollout.active:  # an attempt that was ended may have begun it long ago
+    if rollout.active:  # an earlier attempt may have begun it long ago
         _become_challenger(registry, records, version)
     registry.tag(job.model, version.version, VersionTags(rollout=rollout.id))
     workspaces.end(job, settings.home)
@@ -119,7 +130,7 @@ def keep_champion(job: Job, settings: Settings, progress: Progress = silent) -> 
 
 
 def alert_regression(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Page the owner: the retrained model is worse than the one it was to replace. -> champion, verdict."""
+    """Page the owner, because the retrained model is worse. -> champion, verdict."""
     return _lost(job, settings, progress, "alert_regression", "page", "the retrained model is worse; the champion stays")
 
 
@@ -140,7 +151,10 @@ def _lost(
 
 
 def _outcome(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, str]:
-    """The job's finished MLflow run and what the gate made of it. A run that meets no gate is finished here."""
+    """Return the job's finished MLflow run and the gate's outcome.
+
+    A run without a gate is marked as finished here.
+    """
     if job.gate:
         logged, decision = decided(registry, job)
         return logged, decision.outcome
@@ -162,7 +176,11 @@ def _become_challenger(registry: ModelRegistry, records: RetrainingNotices, vers
 
 
 def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, GateDecision]:
-    """The job's MLflow run and the decision about it. Raises WorkspaceGoneError: there is none yet."""
+    """Return the job's MLflow run and the decision about it.
+
+    Raises:
+        WorkspaceGoneError: There is no decision yet.
+    """
     logged = find_run(registry, job.model, job.key)
     if logged is None or logged.info.status != FINISHED:
         raise WorkspaceGoneError(f"{job.model}: the gate has not decided about job {job.key}: run it again from compare on")

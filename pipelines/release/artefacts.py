@@ -1,4 +1,7 @@
-"""What explains and serves a trained model, as files in its workspace: the bundle, the plots, the spec of record (log.py logs them)."""
+"""A trained model's files in its workspace: the bundle, the plots, the spec of record.
+
+They explain and serve the model. mlflow_run.py logs them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ INPUT_EXAMPLE_ROWS = 5
 
 
 def training_parameters(spec: ModelSpec) -> dict[str, str]:
-    """What decides a training beside its data, as text."""
+    """Return as text all settings that decide a training beside its data."""
     training = spec.training
     return {
         **{f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()},
@@ -52,14 +55,18 @@ def training_parameters(spec: ModelSpec) -> dict[str, str]:
 
 
 def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]:
-    """Write the bundle into `<workspace>/model`. Returns its directory and bundle.json's SHA-256."""
-    import mlflow.onnx  # takes seconds, and most tasks that import this module log no model
+    """Write the bundle into `<workspace>/model`.
+
+    Returns its directory and bundle.json's SHA-256.
+    """
+    import mlflow.onnx  # takes seconds, and most importers of this module log no model
     import onnx
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     directory = run.workspace / BUNDLE_PATH
-    shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was ended; MLflow writes only into an empty one
+    # An earlier attempt may have left files, and MLflow writes only into an empty directory.
+    shutil.rmtree(directory, ignore_errors=True)
     parity = (run.workspace / PARITY_FILE).read_bytes()
     rows = np.asarray(msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32)
     width, model = len(run.features), onnx.load(str(run.workspace / MODEL_FILE))
@@ -71,7 +78,7 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
             outputs=Schema([_output_of(value) for value in model.graph.output]),
         ),
         input_example=rows,
-        # Named, because MLflow's guess starts a process that imports everything here.
+        # Listed here, because MLflow's guess starts a process that imports everything.
         pip_requirements=[f"{package}=={package_version(package)}" for package in ("numpy", "onnx", "onnxruntime")],
         metadata={"features": list(run.features)},
         save_as_external_data=False,
@@ -92,7 +99,7 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
 
 
 def _output_of(value: ValueInfoProto) -> TensorSpec:
-    """An ONNX output as MLflow describes it. The number of rows is open."""
+    """Return an ONNX output as MLflow describes it. The number of rows is open."""
     from mlflow.types import TensorSpec
     from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -102,7 +109,7 @@ def _output_of(value: ValueInfoProto) -> TensorSpec:
 
 
 def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
-    """The task's curves and the importance of features, into `<workspace>/plots`."""
+    """Write the task's curves and the importance of features into `<workspace>/plots`."""
     from pipelines.release.plots import curve_plot, importance_plot  # Matplotlib
 
     directory = run.workspace / PLOTS_PATH
@@ -117,5 +124,5 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
 
 
 def dump_spec(spec: ModelSpec) -> str:
-    """The spec as YAML that `load_spec` reads back: the training parameters of record."""
+    """Return the spec as YAML for `load_spec`, as the training parameters of record."""
     return yaml.safe_dump(plain(spec), sort_keys=False)

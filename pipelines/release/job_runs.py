@@ -1,7 +1,9 @@
-"""One MLflow run per retraining: found again by its job's key, which it carries from the moment it exists.
+"""One MLflow run per retraining.
 
-MLflow writes a run and its first tags in one transaction. A task that was killed after creating the run finds it, and goes on with it;
-everything it logs may be logged twice.
+Its job's key finds it again, and it has this key from its creation.
+
+MLflow writes a run and its first tags in one transaction. A task killed after creating the run
+finds it and continues it. All its logging can be repeated.
 """
 
 from __future__ import annotations
@@ -29,7 +31,14 @@ FINISHED = "FINISHED"
 
 @dataclass(frozen=True, slots=True)
 class JobTags:
-    """What a retraining's run carries beside its record. `key`: of the job, by which the run is found again."""
+    """The tags of a retraining's run beside its record.
+
+    Attributes:
+        key: The job's key, which finds the run again.
+        reason: Why it was asked for.
+        who: Who asked.
+        dry_run: True if nothing may be registered.
+    """
 
     key: str
     reason: str
@@ -42,7 +51,11 @@ class JobTags:
 
 
 def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
-    """The run of a job, None when it has none yet. Raises RegistryUnavailableError."""
+    """Return the run of a job. None when it has none yet.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
     with tracking_errors(model, f"run of job {job}"):
         experiment = tracking_client(registry).get_experiment_by_name(model)
         if experiment is None:
@@ -52,17 +65,22 @@ def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
 
 
 def newest_judged_run(registry: ModelRegistry, model: str) -> str | None:
-    """The id of the model's newest run that met the gate. Raises RegistryUnavailableError."""
+    """Return the id of the model's newest run with a gate verdict.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
     with suppress(UnknownVersionError):  # the model was never trained
         return registry.api.newest_run(model, GATE_VERDICT)
     return None
 
 
 def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDecision:
-    """The gate's decision that a run holds.
+    """Return the gate's decision in a run.
 
     Raises:
-        UnknownVersionError: it holds none. RegistryUnavailableError: MLflow does not answer.
+        UnknownVersionError: The run holds none.
+        RegistryUnavailableError: MLflow does not answer.
     """
     with TemporaryDirectory() as directory:
         try:
@@ -73,7 +91,7 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDec
 
 
 def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:
-    """A new run in the model's experiment, with its tags from the first moment."""
+    """Create a run in the model's experiment, with its tags from the first moment."""
     client = tracking_client(registry)
     experiment = client.get_experiment_by_name(model)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
@@ -81,12 +99,16 @@ def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str
 
 
 def run_of_job(registry: ModelRegistry, model: str, job: JobTags, name: str, record: VersionTags) -> MlflowRun:
-    """The run of this job: the one it has, or a new one.
+    """Return the run of this job, either its existing one or a new one.
 
-    A finished run stays what it is: the job was decided on it. An unfinished one of other data (collected again since) is deleted,
-    because MLflow's parameters cannot be changed.
+    A finished run stays unchanged, because the job was decided on it. An unfinished run of other
+    data (collected again since) is deleted, because MLflow's parameters cannot be changed.
 
     Args:
+        registry: The model registry.
+        model: The model.
+        job: Tags of the job.
+        name: Name of a new run.
         record: The reproducibility record. It is on the run from its creation.
     """
     found = find_run(registry, model, job.key)
@@ -94,7 +116,7 @@ def run_of_job(registry: ModelRegistry, model: str, job: JobTags, name: str, rec
         if found.info.status == FINISHED:
             return found
         before = VersionTags.read(found.data.tags)
-        # The commit may differ: an engineer mended the code.
+        # The commit may differ, because an engineer may have fixed the code.
         if (before.data_sha256, before.model_sha256) == (record.data_sha256, record.model_sha256):
             tracking_client(registry).update_run(found.info.run_id, status="RUNNING")
             return found

@@ -1,7 +1,14 @@
-"""The MLflow run with everything that explains a model, and the version that it becomes in the registry.
+"""The MLflow run with everything that explains a model, and its version in the registry.
 
-run     parameters, metrics, plots/, model_card.md, record/ (lake manifest, spec, reference rows), model/ (the bundle), gate/ (tasks.compare)
-version source = the run's model/, tags = the reproducibility record and the gate's verdict
+The run holds:
+
+    parameters, metrics, plots/, model_card.md
+    record/    lake manifest, spec, reference rows
+    model/     the bundle
+    gate/      written by tasks.compare
+
+The version's source is the run's model/. Its tags are the reproducibility record and the gate's
+verdict.
 """
 
 from __future__ import annotations
@@ -32,28 +39,34 @@ from pipelines.training.steps import Evaluation, Fit, Run, read_evaluation, read
 RECORD_PATH = "record"
 CARD_FILE = "model_card.md"
 
-# What else a run logs as its metrics: how much they rest on, and how exact the conversion is.
+# Prefixes of other figures among a run's metrics. They are sample sizes and the conversion's
+# exactness.
 ROWS, SUPPORT, PARITY = "rows_", "support_", "parity_"
 BESIDE_METRICS = (ROWS, SUPPORT, PARITY)
 
 
 def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> str:
-    """Log everything that explains the trained model to its MLflow run, which stays open. May be repeated.
+    """Log everything that explains the trained model to its MLflow run, which stays open.
+
+    May be repeated.
 
     Args:
-        job: the retraining it belongs to; None makes a new run each time. A job's finished run is left as it is.
+        run: The training run.
+        registry: The model registry.
+        job: The retraining of the run. None makes a new run each time. A job's finished run stays
+            unchanged.
 
     Returns:
         The run's id.
 
     Raises:
-        CorruptBundleError: the bundle as written does not load; nothing was logged.
+        CorruptBundleError: The written bundle does not load. Nothing was logged.
         RegistryUnavailableError: MLflow does not answer.
     """
     fit, evaluation, code = read_fit(run.workspace), read_evaluation(run.workspace), current_code()
     record = reproducibility_record(run, fit, code)
     bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
-    load_bundle(bundle_directory, bundle_sha256)  # what a server will do, before anybody relies on it
+    load_bundle(bundle_directory, bundle_sha256)  # as a server will, before one relies on it
     write_plots(run, fit, evaluation)
     (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record.written()))
     (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
@@ -78,9 +91,10 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
 
 
 def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
-    """Register what a run logged as a version, with its record, metrics and gate's verdict as tags. Repeating it finds the version.
+    """Register a run's model as a version. Repeating it finds the version.
 
-    Everything comes from the run: whoever registers needs no workspace, and cannot register anything else.
+    Its tags are the run's record, metrics and gate verdict. Everything comes from the run. So the
+    caller needs no workspace and cannot register anything else.
 
     Raises:
         RegistryUnavailableError: MLflow does not answer.
@@ -96,7 +110,7 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
 
 
 def reproducibility_record(run: Run, fit: Fit, code: Code) -> VersionTags:
-    """What decides a version, hashed: the tags that `reproduce` compares."""
+    """Return hashes of everything that decides a version, as tags. `reproduce` compares them."""
     return VersionTags(
         data_sha256=fit.data_sha256,
         feature_sha256=feature_hash(),
@@ -111,7 +125,7 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> VersionTags:
 
 @contextmanager
 def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
-    """The run ends as FAILED when the block raises."""
+    """End the run as FAILED when the block raises."""
     try:
         yield run_id
     except Exception:
@@ -120,7 +134,7 @@ def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
 
 
 def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: VersionTags) -> None:
-    """The run's parameters, metrics and tags."""
+    """Log the run's parameters, metrics and tags."""
     from mlflow.entities import Metric, Param, RunTag
 
     manifest, now = run.manifest, int(wall_now().timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""The model card: what a version is, what it learned from, how well it does and where its limits are, in Markdown (D1.5)."""
+"""The model card of a version in Markdown (D1.5): purpose, data, performance and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.training.steps import Evaluation, Fit
 
 
 def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]) -> str:
-    """The card's text. `record`: the reproducibility record, name -> value."""
+    """Return the card's text. `record` is the reproducibility record, name -> value."""
     service = catalog.SERVICES[spec.feature_service]
     features, computed = service.features, {feature.name for feature in service.request.features}
     task = task_of(spec)

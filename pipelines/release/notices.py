@@ -1,4 +1,7 @@
-"""What a retraining tells: the audit trail what was done, the model's owner what they should know. Saying it twice says it once."""
+"""A retraining's entries in the audit trail and messages to the model's owner.
+
+A repeated entry or message counts once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from pipelines.training.job import Job
 
 
 class RetrainingNotices:
-    """For one job. Raises redis.RedisError when Redis is out of reach: what cannot be recorded must wait."""
+    """Notices of one job. Methods raise redis.RedisError when Redis is out of reach.
+
+    A step that cannot be recorded must wait.
+    """
 
     def __init__(self, redis: Redis, job: Job) -> None:
         self.redis = redis
@@ -22,14 +28,14 @@ class RetrainingNotices:
         self._notifier, self._clock, self._job = Notifier(redis, "retraining"), RedisWorldClock(redis), job
 
     def world_now(self) -> datetime:
-        """The world's time; in a world without one, the job's."""
+        """Return the world's time. In a world without a clock, return the job's."""
         try:
             return self._clock.now()
         except ClockNotSetError:
             return self._job.as_of
 
     def write(self, step: str, kind: Kind, what: str, after: Any = None, before: Any = None) -> None:
-        """Into the audit trail, once per job and `step`."""
+        """Write into the audit trail, once per job and `step`."""
         self.audit.append(
             entry_id=f"{self._job.occasion}:{step}",
             kind=kind,
@@ -43,6 +49,6 @@ class RetrainingNotices:
         )
 
     def tell(self, step: str, owner: str, urgency: Urgency, title: str, text: str) -> None:
-        """Into the inbox, once per job and `step`."""
+        """Write into the owner's inbox, once per job and `step`."""
         notice = Notice(f"{self._job.occasion}:{step}", urgency, title, text)
         self._notifier.tell(owner, self._job.model, notice, self.world_now())

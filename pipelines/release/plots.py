@@ -1,4 +1,4 @@
-"""The figures of a version, as PNG files: what a reviewer looks at before the numbers."""
+"""The figures of a version as PNG files, for a reviewer to see before the numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dojo.core.tasks.records import Curve
 COLOUR = "#1f5fa8"
 MUTED = "#8a8f98"
 TOP_FEATURES = 20
-MARKED = 20  # points of a line; more hide it
+MARKED = 20  # most points of a line with marks, because more marks hide the line
 STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -30,7 +30,10 @@ STYLE: Any = {
 
 
 def curve_plot(curves: Sequence[Curve], title: str, target: Path) -> None:
-    """One kind of curve, of one version or of several on the same rows. The last one stands out."""
+    """Draw one kind of curve, of one version or of several on the same rows.
+
+    The last curve stands out.
+    """
     last = curves[-1]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title)
@@ -58,7 +61,7 @@ def curve_plot(curves: Sequence[Curve], title: str, target: Path) -> None:
 
 
 def importance_plot(importance: Mapping[str, float], title: str, target: Path) -> None:
-    """The features that reduced the loss most, as shares of the total gain."""
+    """Draw the features that reduced the loss most, as shares of the total gain."""
     total = sum(importance.values()) or 1.0
     top = sorted(importance.items(), key=lambda item: item[1])[-TOP_FEATURES:]
     with mpl.rc_context(STYLE):
@@ -72,7 +75,7 @@ def importance_plot(importance: Mapping[str, float], title: str, target: Path) -
 
 
 def _figure(title: str, height: float = 5.5) -> tuple[Figure, Axes]:
-    # Not pyplot: its global state keeps figures alive and picks a display.
+    # Not pyplot, because its global state keeps figures alive and picks a display.
     figure = Figure(figsize=(8, height), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
@@ -82,7 +85,7 @@ def _figure(title: str, height: float = 5.5) -> tuple[Figure, Axes]:
 def gains_plot(
     drawn: npt.NDArray[np.float64], interval: tuple[float, float], minimum: float, metric: str, title: str, target: Path
 ) -> None:
-    """The bootstrapped relative gains, with their interval, zero and the minimum that a winner needs."""
+    """Draw the bootstrapped relative gains with their interval, zero and the winner's minimum."""
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title, height=3.6)
         axes.hist(drawn, bins=60, color=COLOUR, alpha=0.75)

@@ -1,4 +1,7 @@
-"""Which code made a version: git commit, whether the checkout differed from it, and the lock that pins every dependency."""
+"""The code that made a version.
+
+It is the git commit, any difference from it, and the lock that pins every dependency.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,27 @@ from pathlib import Path
 from dojo.core.lake import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-UNKNOWN = "unknown"  # an installed package without its checkout: said, not guessed
+UNKNOWN = "unknown"  # for an installed package without its checkout, rather than a guess
 
-# Images have no checkout: their build writes down what they were made from (deploy/docker/Dockerfile).
+# Images have no checkout. Their build records its source commit (deploy/docker/Dockerfile).
 IMAGE_COMMIT = "SOURCE_COMMIT"
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """`commit` ends in `+dirty` when tracked files differed from it."""
+    """The version of the code.
+
+    Attributes:
+        commit: The git commit. It ends in `+dirty` when tracked files differ from it.
+        lock_sha256: SHA-256 of uv.lock.
+    """
 
     commit: str
     lock_sha256: str
 
 
 def current_code(root: Path = ROOT) -> Code:
-    """The code that is running now."""
+    """Return the version of the running code."""
     lock = root / "uv.lock"
     lock_sha256 = file_sha256(lock) if lock.exists() else UNKNOWN
     commit = _git(root, "rev-parse", "HEAD")

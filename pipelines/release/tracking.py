@@ -1,4 +1,7 @@
-"""MLflow's own client, for what training logs: runs, metrics, artifacts. Everything else uses `dojo.core.registry.versions`."""
+"""MLflow's own client, for the runs, metrics and artifacts of training.
+
+All other code uses `dojo.core.registry.versions`.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def tracking_client(registry: ModelRegistry) -> MlflowClient:
-    """MLflow's client for the registry's server, with the registry's patience."""
-    # MLflow reads both from the environment only. Its defaults (120 s, 7 retries with backoff) keep a caller waiting for minutes.
+    """Return MLflow's client for the registry's server, with the registry's timeout and retries."""
+    # MLflow reads both from the environment only. With its defaults (120 s, 7 retries with backoff)
+    # a caller waits for minutes.
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(registry.timeout_seconds)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(registry.retries)
     return _client(registry.url)
@@ -24,13 +28,13 @@ def tracking_client(registry: ModelRegistry) -> MlflowClient:
 
 @lru_cache
 def _client(url: str) -> MlflowClient:
-    from mlflow import MlflowClient  # 6 s to import: not before there is something to log
+    from mlflow import MlflowClient  # 6 s to import, so only when there is something to log
 
     return MlflowClient(tracking_uri=url, registry_uri=url)
 
 
 class tracking_errors(AbstractContextManager[None]):  # noqa: N801 -- used like a function
-    """MLflow's many errors as UnknownVersionError and RegistryUnavailableError."""
+    """Turns MLflow's many errors into UnknownVersionError and RegistryUnavailableError."""
 
     def __init__(self, model: str, what: str) -> None:
         self._asked = f"{model}@{what}"

@@ -1,6 +1,7 @@
-"""`make bench`: every benchmark, one after the other; `python -m tests.bench gateway` runs one.
+"""`make bench` runs every benchmark in turn. `python -m tests.bench gateway` runs one.
 
-`make bench ARGS="--transactions FILE"` adds the retraining in Airflow, which needs real transactions (tests/bench/retraining.py).
+`make bench ARGS="--transactions FILE"` adds the retraining in Airflow (tests/bench/retraining.py).
+It needs real transactions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How fast history, features and training rows are made, each against a baseline over the same data in the same run.
+"""How fast history, features and training rows are made.
+
+Each is compared with a baseline over the same data in the same run.
 
 python -m tests.bench.data [--json]         about a minute and a half
 """
@@ -38,13 +40,16 @@ DAYS = 90
 CUSTOMERS, MERCHANTS = 5_000, 10_000  # as many as the public data set
 HISTORY_ROWS = 500_000
 
-# What issue and README promise, seconds on two cores.
+# Limits promised by issue and README, seconds on two cores.
 LIMITS = {"history": 15.0, "features": 20.0, "point_in_time": 60.0}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`ratio`: seconds over the baseline's seconds, which a slow or busy machine changes little."""
+    """One measurement.
+
+    `ratio` is its seconds over the baseline's. A slow or busy machine changes it little.
+    """
 
     what: str
     rows: int
@@ -86,7 +91,7 @@ def table(report: dict[str, object]) -> str:
 
 
 def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
-    """DAYS of a synthetic world as lake rows; timed over its first HISTORY_ROWS."""
+    """DAYS of a synthetic world as lake rows. Only the first HISTORY_ROWS are timed."""
     source = SyntheticSource(seed=7, customers=CUSTOMERS, merchants=MERCHANTS, fraud_rate=load_settings().synthetic_fraud_rate)
     label = load_spec(ROOT / "models" / "fraud_detection.yaml").label
     first = END - timedelta(days=DAYS)
@@ -112,7 +117,8 @@ def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Pat
     first = END - timedelta(days=DAYS)
     streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
     seconds, _ = _timed(lambda: build_offline(streams, directory / "features", first, END))
-    # One rolling window of one view, the way most feature code starts out; we compute 17 windows in 4 views and write them.
+    # The baseline is one rolling window of one view, as most feature code starts. We compute 17
+    # windows in 4 views and write them.
     frame = transactions.select("customer_id", "world_time", "amount").to_pandas().sort_values(["customer_id", "world_time"])
     baseline, _ = _timed(
         lambda: frame.set_index("world_time").groupby("customer_id")["amount"].rolling("7D").agg(["count", "mean"])
@@ -128,7 +134,7 @@ def _point_in_time(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory
         "transaction_id", "customer_id", "merchant_id", pl.col("world_time").alias("event_timestamp"), "amount"
     )
     seconds, _ = _timed(lambda: point_in_time_rows(store, service, examples))
-    # The baseline reads what the join reads and writes what it writes, without joining anything.
+    # The baseline reads the join's inputs into pandas, without joining.
     files = sorted((directory / "features").rglob("*.parquet"))
     baseline, _ = _timed(lambda: [pl.read_parquet(file).to_pandas() for file in files])
     return _compared(

@@ -1,17 +1,24 @@
-"""How soon each kind of drift is found, and how often nothing is: ours, fixed thresholds, Evidently's preset.
+"""How soon each kind of drift is found, and how often a quiet day raises an alarm.
 
-python -m tests.bench detection                          all kinds, 102 quiet days of three worlds: ten minutes
-python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
+It compares three ways: ours, fixed thresholds, and Evidently's preset.
 
-A version is trained in each world (tests/support/drift_world.py) and answers payments that nothing, or one kind of drift with its default strength, has
-changed from the second day's noon on. What is looked at is the same for all three:
+    python -m tests.bench detection        all kinds, 102 quiet days of three worlds: ten minutes
+    python -m tests.bench detection --seeds 7 --quiet-days 0 --kinds concept
 
-ours        the monitor's judging (tests/support/bulk_monitor.py), every check, the spec's thresholds; a verdict counts from the end of its window
-fixed       PSI > 0.1 of any feature or of the scores in an hour, against the whole holdout: no noise level, no confirmation, one reference for all hours.
-            Features that the clock decides are left out, as in ours: they alone would alarm every hour
-Evidently   its DataDriftPreset as it comes, each day against 2,000 rows of the holdout (what a version keeps), a day being 2,000 drawn rows. Its own
-            decision is that half of the columns have drifted; beside it the milder reading that any has. Of the preset only the metric that counts
-            drifted columns is run: the rest draws, and takes seven times as long for the same count
+A version is trained in each world (tests/support/drift_world.py) and answers payments. In quiet
+days the payments are unchanged. Otherwise one kind of drift with its default strength changes them
+from the second day's noon on. All three ways look at the same payments.
+
+- *Ours* is the monitor's judging (tests/support/bulk_monitor.py) with every check and the spec's
+  thresholds. A verdict counts from the end of its window.
+- *Fixed* is PSI > 0.1 of any feature or of the scores in an hour, against the whole holdout. It has
+  no noise level, no confirmation, and one reference for all hours. Features decided by the clock
+  are left out, as in ours. They alone would alarm every hour.
+- *Evidently* is its DataDriftPreset with its defaults. It compares each day with 2,000 rows of the
+  holdout, as kept by a version. A day is 2,000 drawn rows. Its own decision needs half of the
+  columns to drift. The milder reading beside it needs any column. Of the preset, only the metric
+  that counts drifted columns is run. The other metrics draw, and take seven times as long for the
+  same count.
 
 Drift and quiet days come from the simulator's own code, decided by the seed.
 """
@@ -50,24 +57,24 @@ from tests.support.drift_world import (
 from tests.support.servers import RedisServer
 
 SEEDS = (7, 11, 13)
-QUIET_DAYS = 34  # of each world: 102 together
-DRIFTED_WORLDS = 1  # of these; the kinds cost as much as all quiet days
+QUIET_DAYS = 34  # of each world, 102 together
+DRIFTED_WORLDS = 1  # of these worlds, as the kinds cost as much as all quiet days
 STARTED = start_of(LIVE_FROM) + DAY + 12 * HOUR
 
-# Days lived after the day before the drift: ramps, daily confirmation and labels take time.
+# Days lived after the day before the drift. Ramps, daily confirmation and labels take time.
 DAYS = {"concept": 10, "label_delay": 8, "covariate_gradual": 7, "stale_features": 5}
 DAYS_OTHERWISE = 5
 
 FIXED_THRESHOLD = 0.1
 EVIDENTLY_ROWS = 2_000
-DRIFTED_SHARE = 0.5  # of columns: the preset's own
+DRIFTED_SHARE = 0.5  # of columns, the preset's own default
 
 ENDS = {"hour": HOUR, "day": DAY, "now": HOUR}
 
 
 @dataclass(frozen=True)
 class Found:
-    """When each way raised its first alarm, by its name; the drift's start is 0, world hours."""
+    """First alarm of each way, by its name, in world hours from the drift's start."""
 
     hours: Mapping[str, float]
     by: str = ""
@@ -95,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def detection(world: TrainedWorld, kind: str, directory: Path) -> Found:
-    """Live through one kind of drift and note who alarms first, when."""
+    """Live through one kind of drift and note the time of each way's first alarm."""
     days = DAYS.get(kind, DAYS_OTHERWISE)
     days_lived = live(world, days, directory / "features", drifts=[new_drift(kind, STARTED)])
     verdicts = watched(days_lived, days, directory)
@@ -114,7 +121,7 @@ def detection(world: TrainedWorld, kind: str, directory: Path) -> Found:
 
 
 def quiet_alarms(world: TrainedWorld, days: int, directory: Path) -> Mapping[str, set[object]]:
-    """Days of a world without drift on which each way raised an alarm."""
+    """Return the days of a world without drift on which each way raised an alarm."""
     days_lived = live(world, days, directory / "features")
     troubled = [verdict for verdict in watched(days_lived, days, directory) if verdict.severity in TROUBLE]
     for one in troubled:
@@ -143,7 +150,7 @@ def end_of(verdict: Verdict) -> datetime:
 
 
 def fixed_alarms(days_lived: Live) -> list[datetime]:
-    """Ends of the hours in which a fixed threshold alarms."""
+    """Return the ends of the hours in which a fixed threshold alarms."""
     world = days_lived.world
     profile = ReferenceProfile.read(world.profile_file)
     columns = {name: c for name, c in profile.features.items() if name not in world.spec.drift.calendar} | {
@@ -162,7 +169,10 @@ def fixed_alarms(days_lived: Live) -> list[datetime]:
 
 
 def evidently_alarms(days_lived: Live, days: int, since: datetime | None = None) -> dict[str, list[datetime]]:
-    """Ends of the days that Evidently's preset calls drifted, and of those with any drifted column. since: earlier days are not looked at."""
+    """Return the ends of the days that Evidently's preset calls drifted.
+
+    Also returns the ends of days with any drifted column. Days before `since` are skipped.
+    """
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import DriftedColumnsCount
 
@@ -196,7 +206,7 @@ def evidently_alarms(days_lived: Live, days: int, since: datetime | None = None)
 def table(
     found: Mapping[str, Sequence[Found]], quiet: Sequence[Mapping[str, set[object]]], drifted: int, quiet_days: int
 ) -> str:
-    """Markdown."""
+    """Return the results as Markdown."""
     ways = ("warning", "severe", "fixed", "Evidently", "any column")
     heads = ["ours: warning", "ours: severe", "fixed PSI > 0.1", "Evidently's preset", "Evidently: any column"]
     lines = [f"| kind | first seen by | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 2)}"]

@@ -1,13 +1,18 @@
-"""How fast PSI and KS of a million rows and thirty columns are, against Evidently's preset on the same data in the same run.
+"""How fast PSI and KS of a million rows and thirty columns are, compared with Evidently's preset.
+
+Both run on the same data in the same run.
 
 python -m tests.bench drift         about two minutes, 3 GB
 
-Ours is what the monitor does with a window: count the rows of all columns over the reference's deciles, then PSI with its noise and the bounds of KS from
-those counts. KS is therefore known up to what happens within a bin: the exact one must lie within the bounds, for a column of each kind. The
-reference's edges and counts are made once a model, so they are timed beside it. Of three passes, two before Evidently and one after, the slowest counts.
-The ratio is required of the wall's seconds and of the processor's, which a busy machine stretches less.
+Ours is the monitor's work on a window. It counts the rows of all columns over the reference's
+deciles. Then it computes PSI with its noise and the bounds of KS from these counts. KS is therefore
+known up to changes within a bin. The exact KS must lie within the bounds, for a column of each
+kind. The reference's edges and counts are made once a model, so they are timed separately. There
+are three passes, two before Evidently and one after, and the slowest counts. The ratio is required
+of wall seconds and of processor seconds. A busy machine stretches the latter less.
 
-Evidently: `DataDriftPreset(method="psi")` and then `method="ks"` over the same two frames, without drawing a page.
+Evidently runs `DataDriftPreset(method="psi")` and then `method="ks"` over the same two frames,
+without drawing a page.
 """
 
 from __future__ import annotations
@@ -31,12 +36,12 @@ from dojo.stats.histograms.binning import population_stability_index, quantile_e
 from dojo.stats.histograms.histogram import MatrixHistogram
 
 ROWS, COLUMNS = 1_000_000, 30
-DRIFTED = 5  # columns that are shifted by a tenth of a standard deviation: both sides have something to find
-REQUIRED_RATIO = 50.0  # the issue's
+DRIFTED = 5  # columns shifted by a tenth of a standard deviation, so that both sides find something
+REQUIRED_RATIO = 50.0  # from the issue
 SEED = 1
-KINDS = 3  # of columns, taking turns
+KINDS = 3  # of columns, in turn
 
-Seconds = tuple[float, float]  # of the wall, of the processor
+Seconds = tuple[float, float]  # wall, processor
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,10 @@ def table(report: dict[str, float]) -> str:
 
 
 def samples(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and current, shape (columns, rows), float32: a third each normal, lognormal (amounts) and counts (ties)."""
+    """Return reference and current, shape (columns, rows), float32.
+
+    A third of the columns each is normal, lognormal (amounts) and counts (ties).
+    """
     random = np.random.default_rng(SEED)
     sides = []
     for side in range(2):
@@ -144,7 +152,7 @@ def compare(before: MatrixHistogram, now: MatrixHistogram) -> list[Column]:
 
 
 def evidently_seconds(reference: np.ndarray, current: np.ndarray) -> tuple[Seconds, Seconds]:
-    """Of the preset with PSI, and of the one with KS."""
+    """Return the seconds of the preset with PSI, and of the preset with KS."""
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset

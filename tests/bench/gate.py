@@ -1,7 +1,8 @@
 """How long the gate takes to decide: `python -m tests.bench gate`.
 
-A holdout as 14 days of the fraud model have it (60,000 payments, 1 % fraud), with the spec's draws, guards and segments; reading data and
-models is not in it. The baseline is the same interval by drawing rows and asking scikit-learn, on a few draws, scaled.
+The holdout is like 14 days of the fraud model (60,000 payments, 1 % fraud). Draws, guards and
+segments are the spec's. Reading data and models is not included. The baseline computes the same
+interval by drawing rows and calling scikit-learn, on a few draws, scaled.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dojo.core.tasks.specs import load_spec
 
 ROWS, FRAUD_RATE = 60_000, 0.01
 CUSTOMERS, MERCHANTS = 5_000, 10_000
-LIMIT_SECONDS = 10.0  # the issue's
+LIMIT_SECONDS = 10.0  # from the issue
 BASELINE_DRAWS = 20
 END = datetime(2018, 6, 17, tzinfo=UTC)
 

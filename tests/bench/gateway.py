@@ -1,10 +1,13 @@
-"""How fast the gateway is, against a bare FastAPI + pydantic endpoint on the same core in the same run.
+"""How fast the gateway is, compared with a bare FastAPI + pydantic endpoint.
+
+Both run on the same core in the same run.
 
     python -m tests.bench.gateway [--json]      about a minute
 
-Servers run on core 0; this load generator and Redis on core 1. Real Redis with rows written through Feast, a real LightGBM of
-150 trees in ONNX Runtime, the prediction log on. All layers are measured in each of several rounds, and the medians are shown: what
-else the machine does hits a layer and its reference alike.
+Servers run on core 0. This load generator and Redis run on core 1. Redis is real, with rows written
+through Feast. The model is a real LightGBM of 150 trees in ONNX Runtime, and the prediction log is
+on. Each of several rounds measures all layers, and the table shows medians. Other load on the
+machine then hits a layer and its reference alike.
 """
 
 from __future__ import annotations
@@ -53,7 +56,10 @@ LAYERS = {
 
 @dataclass
 class Measured:
-    """One layer. cpu_us: the server's CPU per request, microseconds: what a busy machine distorts least."""
+    """One layer.
+
+    `cpu_us` is the server's CPU per request, microseconds. A busy machine distorts it least.
+    """
 
     layer: str
     requests_per_second: float
@@ -128,7 +134,7 @@ def table(report: dict[str, object]) -> str:
 
 
 def _median(measured: Sequence[Measured]) -> Measured:
-    """Medians of a layer's rounds, and the sum of their errors."""
+    """Return the medians of a layer's rounds, and the sum of their errors."""
     return Measured(
         measured[0].layer,
         median(m.requests_per_second for m in measured),
@@ -178,7 +184,7 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
 
 
 def _on_core(core: int, *arguments: str) -> list[str]:
-    """A Python process pinned to one core, without needing `taskset`."""
+    """Return the command of a Python process pinned to one core, without `taskset`."""
     pin = f"import os, sys; os.sched_setaffinity(0, {{{core}}}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     return [sys.executable, "-c", pin, *arguments]
 

@@ -1,10 +1,15 @@
-"""What the gateway bench compares with: a bare FastAPI + pydantic endpoint, and the gateway's own parts added one by one.
+"""The servers for the gateway bench: a bare FastAPI + pydantic endpoint, and the gateway in layers.
+
+Each layer adds one of the gateway's own parts.
 
 python -m tests.bench.gateway_layers PORT      (settings as for the gateway: DOJO_*)
 
-/asgi      the server alone                           /v1/models/m:pydantic  FastAPI + pydantic, the reference
-/.../m:route    + before FastAPI's routing, reading the body /.../m:decode          + decoding and validating, encoding the answer
-/.../m:lookup   + stored features from Redis          /.../m:score           + input vector and ONNX Runtime
+    /asgi                    the server alone
+    /v1/models/m:pydantic    FastAPI + pydantic, the reference
+    /.../m:route             + before FastAPI's routing, reading the body
+    /.../m:decode            + decoding and validating, encoding the answer
+    /.../m:lookup            + stored features from Redis
+    /.../m:score             + input vector and ONNX Runtime
 """
 
 from __future__ import annotations
@@ -59,7 +64,7 @@ class PydanticResponse(BaseModel):
 
 
 def build_reference() -> FastAPI:
-    """What anybody writes first: the same request and answer, nothing behind it."""
+    """Return the usual first version: the same request and answer, without anything behind it."""
     app = FastAPI()
 
     @app.post("/v1/models/{model}:pydantic")

@@ -1,7 +1,8 @@
-"""A small HTTP load generator: keep-alive connections, full speed or a fixed rate, on the core it is pinned to.
+"""A small HTTP load generator with keep-alive connections, at full speed or a fixed rate.
 
-At a fixed rate a latency counts from the moment the request was due, not from when it was sent: a server that stalls
-cannot hide the requests that it kept from being sent (coordinated omission).
+It runs on the core to which it is pinned. At a fixed rate a latency counts from the moment when the
+request was due, and not from its sending. So a stalling server cannot hide the requests that it
+kept from being sent (coordinated omission).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-# Between looks at what is due, seconds; finer than any latency of interest and coarse enough to leave the core some air.
+# Seconds between checks for due requests. Finer than any latency of interest, and coarse enough to
+# leave the core some time.
 TICK_SECONDS = 0.0005
 
 
 @dataclass
 class Result:
-    """What came back. `latencies` in seconds, sorted."""
+    """The answers of a run. `latencies` in seconds, sorted."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -32,12 +34,12 @@ class Result:
         return len(self.latencies) / self.seconds
 
     def quantile(self, q: float) -> float:
-        """Seconds."""
+        """Return a latency quantile, seconds."""
         return self.latencies[min(len(self.latencies) - 1, int(q * len(self.latencies)))]
 
 
 def post(path: str, document: object) -> bytes:
-    """One POST with a JSON body, as bytes on the wire."""
+    """Return one POST with a JSON body, as bytes on the wire."""
     body = json.dumps(document).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -132,10 +134,15 @@ class _Load:
 def run_load(
     port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None = None, warm_up: float = 0.5
 ) -> Result:
-    """Send `requests` in turn, each connection one at a time.
+    """Send `requests` in turn, with one open request per connection.
 
     Args:
-        rate: requests per second in all; None: as fast as the server answers.
+        port: Port of the server.
+        requests: Requests as bytes on the wire.
+        connections: Number of connections.
+        seconds: Measured time.
+        rate: Requests per second in all. None is as fast as the server answers.
+        warm_up: Seconds before the measurement.
     """
     import uvloop
 

@@ -1,4 +1,6 @@
-"""How many prediction events a second the monitor counts on one core, and how its memory grows with world time.
+"""How many prediction events a second the monitor counts on one core.
+
+Also measures how its memory grows with world time.
 
 python -m tests.bench.monitor [--json]         about a minute
 """
@@ -41,13 +43,15 @@ ROOT = Path(__file__).parents[2]
 MODEL = "fraud_detection"
 THRESHOLD = 0.5
 
-# What the issue promises.
+# Limits promised by the issue.
 EVENTS_PER_SECOND = 5_000
-GROWTH = 1.1  # resident memory after DAYS against after BASE_DAYS, which is when windows of three days are all there
+# Resident memory after DAYS relative to BASE_DAYS. By then all windows of three days exist.
+GROWTH = 1.1
 
 EVENTS = 40_000  # 2 kB each, so Redis holds 80 MB of them
 DAYS, BASE_DAYS = 30, 6
-A_DAY = 2_400  # answers; windows cost the same whatever is in them, and the ids of three days 8 bytes each
+# Answers a day. Windows cost the same for any content, and the ids of three days take 8 bytes each.
+A_DAY = 2_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +82,7 @@ def table(report: dict) -> str:  # type: ignore[type-arg]
 
 
 def speed(redis_url: str) -> dict[str, float]:
-    """Everything from the log into windows: reading, decoding, counting, saving, acknowledging."""
+    """Measure the way from the log into windows: read, decode, count, save, acknowledge."""
     monitor, log, clock = _monitor(redis_url)
     start = clock.now()
     events = _events(EVENTS, start, timedelta(hours=6))
@@ -106,7 +110,7 @@ def speed(redis_url: str) -> dict[str, float]:
 
 
 def memory(redis_url: str) -> dict[str, list[float]]:
-    """Resident memory of a process that lives through DAYS world days, hour by hour, judging each."""
+    """Measure resident memory of a process that lives through DAYS world days, hour by hour."""
     monitor, log, clock = _monitor(redis_url)
     process, start = psutil.Process(), clock.now()
     days, sizes = [], []
@@ -124,7 +128,7 @@ def memory(redis_url: str) -> dict[str, list[float]]:
 
 
 def _in_a_process(what: str) -> dict:  # type: ignore[type-arg]
-    """Measured in a process of its own, on one core; Redis has the others."""
+    """Measure in a separate process on one core. Redis has the other cores."""
     with tempfile.TemporaryDirectory() as directory:
         redis = RedisServer(Path(directory))
         redis.start()

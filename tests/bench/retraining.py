@@ -1,8 +1,11 @@
-"""How long a retraining takes in a real Airflow on a file of real transactions: the whole run, and each task.
+"""How long a retraining takes in a real Airflow, on a file of real transactions.
+
+It measures the whole run and each task.
 
 python -m tests.bench.retraining --transactions FILE [--json]         about ten minutes
 
-Two runs: a first version as of a fortnight before the file's end, then a challenger as of its end, which the gate compares with it.
+There are two runs. The first makes a first version as of a fortnight before the file's end. The
+second makes a challenger as of its end, and the gate compares the two.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from tests.support.servers import MlflowServer, RedisServer
 
 MODEL = "fraud_detection"
 
-# What the issue promises for 90 days of the public data, seconds on two cores.
+# Limit promised by the issue for 90 days of the public data, seconds on two cores.
 LIMIT_SECONDS = 300.0
 PATIENCE = 3 * LIMIT_SECONDS
 
@@ -71,7 +74,10 @@ def measure(rows: pl.DataFrame, directory: Path) -> list[dict[str, Any]]:
 
 
 def retrain(airflow: AirflowServer, name: str, as_of: datetime) -> dict[str, Any]:
-    """One run, timed from the request to its end. `tasks`: seconds of each; what they lack to the run's is Airflow's own."""
+    """Do one run, timed from the request to its end.
+
+    `tasks` has the seconds of each task. The difference to the run's seconds is Airflow's own time.
+    """
     begun = time.monotonic()
     asked = {"as_of": as_of.isoformat(), "reason": "bench", "dry_run": False}
     run = airflow.finished(airflow.client.trigger(f"retrain_{MODEL}", asked, name), PATIENCE)

@@ -1,11 +1,12 @@
-"""What a challenger costs the champion's traffic: shadows that are healthy, slow or crashing, and the router's decision.
+"""What a challenger costs the champion's traffic: shadows (healthy, slow, crashing) and routing.
 
     python -m tests.bench.rollout [--json]      about four minutes
 
-The gateway with all its processes on core 0, this load generator and Redis on core 1: as if the machine had no core to spare for the
-shadow. Every figure of a shadow is set against the champion alone in the same gateway: rounds alternate, so that a machine that gets
-slower meanwhile does not count against either. A p99 is the lower quartile of its rounds, the calm ones: what a neighbour takes from the
-cores for a while is not the shadow's doing. `champion again` compares the champion with itself: that much of a ratio is noise.
+The gateway with all its processes runs on core 0, this load generator and Redis on core 1. So the
+shadow has no core of its own. Every figure of a shadow is compared with the champion alone in the
+same gateway. Rounds alternate, so that a machine that slows down counts against neither. A p99 is
+the lower quartile of its rounds. Short load from other processes is not the shadow's fault.
+`champion again` compares the champion with itself. Its ratio shows the noise.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from tests.support.servers import RedisServer, http_ok, wait_until
 
 REQUIRED_THROUGHPUT, TARGET_P99, REQUIRED_DECISION_US = 0.8, 1.05, 5.0
 ROUNDS, SECONDS = 5, 2.0
-# For latencies: a fifth of full speed, as in normal operation.
+# For latencies, a fifth of full speed, as in normal operation.
 RATE, RATE_SECONDS, RATE_ROUNDS = 400.0, 2.0, 9
-SLOW_SECONDS = 0.05  # a row: the shadow falls behind at 20 requests a second
+SLOW_SECONDS = 0.05  # per row, so that the shadow falls behind at 20 requests a second
 CRASH_EVERY_SECONDS = 1.0
 
 HEALTHY, SLOW = "2", "3"
@@ -116,7 +117,10 @@ def table(report: dict[str, object]) -> str:
 
 
 def decision_us() -> float:
-    """Microseconds to find an entity's arm in a canary: hash, position, arm. The best of five, each over 500 keys."""
+    """Return the microseconds to find an entity's arm in a canary: hash, position, arm.
+
+    The best of five runs, each over 500 keys.
+    """
     arms = (Arm(CHAMPION_ARM, "1", 0.9), Arm(CHALLENGER_ARM, "2", 0.1))
     keys = [f"customer-{n}" for n in range(500)]
 
@@ -146,7 +150,10 @@ class _Switch:
 
 @dataclass(frozen=True)
 class Speed:
-    """Requests per second at full speed, and what a request costs: CPU microseconds, which a busy machine distorts least."""
+    """Requests per second at full speed, and the CPU microseconds of a request.
+
+    A busy machine distorts the latter least.
+    """
 
     rate: float
     gateway_us: float
@@ -168,7 +175,10 @@ def _full_speed(route: Callable[[], None], gateway: GatewayServer, paths: Sequen
 
 
 def _cpu(process: psutil.Process) -> float:
-    """CPU seconds of one process; 0 when it has ended (the sandbox of the route before, retired)."""
+    """Return the CPU seconds of one process.
+
+    0 when it has ended, as the previous route's sandbox.
+    """
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
@@ -199,7 +209,10 @@ def _p99_ratios(
 
 
 def _crasher(gateway: GatewayServer) -> Callable[[], None]:
-    """Kills the shadow's process once a second, from a process of its own; returns how to end that."""
+    """Kill the shadow's process once a second, from a separate process.
+
+    Returns a function to stop it.
+    """
     assert gateway.process is not None
     parent, pid = gateway.process.pid, os.fork()
     if pid == 0:

@@ -1,4 +1,7 @@
-"""A real Airflow for tests, run as the stack runs it: the supervisor's row for it, on a free port, with a home of its own."""
+"""A real Airflow for tests, on a free port and with its own home.
+
+It runs as in the stack, from the supervisor's row for it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from pipelines.dags.failure_notes import failure_note
 from services.trainer.airflow_client import AirflowClient, RunState
 from tests.support.servers import free_port, wait_until
 
-# Wall time between questions: each costs the API server, which shares two cores with the tasks, some 20 ms.
+# Wall time between questions. Each costs the API server some 20 ms, and it shares two cores with
+# the tasks.
 POLL_SECONDS = 0.5
 
 
@@ -29,7 +33,7 @@ class AirflowServer:
     """Airflow over these settings. Make and start it on the main thread.
 
     Args:
-        variables: DOJO_* variables: the home, where Redis and MLflow are, the specs.
+        variables: DOJO_* variables: the home, the addresses of Redis and MLflow, the specs.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -37,14 +41,14 @@ class AirflowServer:
         self.variables = {**variables, "DOJO_AIRFLOW_PORT": str(self.port)}
         self.settings = Settings(**{name.removeprefix("DOJO_").lower(): v for name, v in self.variables.items()})  # type: ignore[arg-type]
         spec = next(spec for spec in processes(self.settings) if spec.name == "airflow")
-        self._spec = replace(
-            spec, niceness=0
-        )  # here nobody is served beside it, and other tests would leave it a tenth of a core
+        # Niceness 0, because no service runs beside it. Other tests would leave it a tenth of a
+        # core.
+        self._spec = replace(spec, niceness=0)
         self.child: Child | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a process that belongs to it: the shell's, with these settings instead of its own."""
+        """The shell's environment with these settings, for processes that belong to it."""
         return {**{n: v for n, v in os.environ.items() if not n.startswith(("DOJO_", "AIRFLOW"))}, **self.variables}
 
     @property
@@ -62,7 +66,7 @@ class AirflowServer:
         return access
 
     def start(self, dag_ids: Collection[str] = ()) -> None:
-        """Start it; it is healthy and has read these DAGs afterwards."""
+        """Start it and wait until it is healthy and has read these DAGs."""
         self.child = Child(self._spec, self.settings.home, self.environment)
         wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=POLL_SECONDS)
         wait_until(lambda: set(dag_ids) <= set(self.client.dag_ids()), 60, f"{dag_ids} are read", every=POLL_SECONDS)
@@ -71,17 +75,17 @@ class AirflowServer:
         return self._spec.health.probe(2).healthy
 
     def stop(self) -> list[ProcessId]:
-        """As the supervisor does. Returns what had to be killed."""
+        """Stop as the supervisor does. Returns the processes that had to be killed."""
         return [] if self.child is None else self.child.end(self._spec.grace)
 
     def processes(self, title: str) -> list[psutil.Process]:
-        """Its processes whose command line holds `title`: `api_server`, `airflow scheduler`, `LocalExecutor`, ..."""
+        """Return its processes with `title` in the command line, such as `LocalExecutor`."""
         assert self.child is not None
         living = [member.process() for member in self.child.members()]
         return [process for process in living if process is not None and title in _command_line(process)]
 
     def kill_task(self, run: RunState, task_id: str, within: float) -> None:
-        """kill -9 the process that runs a task, as soon as one does."""
+        """Kill -9 the process of a task, as soon as it runs."""
         killed: list[int] = []
 
         def kill() -> bool:
@@ -94,7 +98,7 @@ class AirflowServer:
         wait_until(kill, within, f"a process runs {task_id} of {run.run_id}", every=0.3)
 
     def finished(self, run: RunState, within: float) -> RunState:
-        """The run once it has ended."""
+        """Wait until the run has ended and return it."""
         deadline = time.monotonic() + within
         while not (state := self.client.run(run.dag_id, run.run_id)).finished:
             if time.monotonic() > deadline:
@@ -103,11 +107,11 @@ class AirflowServer:
         return state
 
     def failure_note(self, run: RunState) -> Path:
-        """Where a failed task of the run leaves its words."""
+        """Return the file with a failed task's words."""
         return failure_note(self.settings.home, run.dag_id, run.run_id)
 
     def states(self, run: RunState) -> dict[str, tuple[str | None, int]]:
-        """task -> its state, and how often it was tried."""
+        """Return task -> its state, and its number of tries."""
         return {task.task_id: (task.state, task.tries) for task in self.client.tasks(run.dag_id, run.run_id)}
 
 

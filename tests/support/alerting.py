@@ -1,4 +1,4 @@
-"""Real Prometheus, Alertmanager and receiver over metrics that a test controls, in a hurry."""
+"""Real Prometheus, Alertmanager and receiver with shortened times, over a test's own metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dojo.stack.observability.files import prepare_alertmanager, prepare_prometh
 from tests.support.installed import installed
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
-# What is shortened so that a test waits for seconds: nothing but times. The rules stay what they are.
+# Only times are shortened, so that a test waits for seconds. The rules stay unchanged.
 IN_A_HURRY = {
     "prometheus/prometheus.yml": {
         r"scrape_interval: 5s": "scrape_interval: 1s",
@@ -41,7 +41,7 @@ IN_A_HURRY = {
 
 
 def hurry(home: Path) -> None:
-    """Shorten the times in the rendered files. Fails when a file does not have what is to be shortened."""
+    """Shorten the times in the rendered files. Fails when a file lacks a time to shorten."""
     for pattern, changes in IN_A_HURRY.items():
         for path in home.glob(pattern):
             text = path.read_text()
@@ -52,7 +52,7 @@ def hurry(home: Path) -> None:
 
 
 class Exporter:
-    """/metrics of a process that does not exist: what a test says it measures."""
+    """/metrics of a process that does not exist, with the values set by a test."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -92,7 +92,8 @@ class Alerting:
     """The whole way from a gauge to a message.
 
     Args:
-        watchdog_port: where the watchdog is sent to instead of the receiver.
+        directory: Directory of the servers.
+        watchdog_port: Port that gets the watchdog instead of the receiver.
     """
 
     def __init__(self, directory: Path, watchdog_port: int) -> None:
@@ -130,7 +131,8 @@ class Alerting:
         self.redis_server.start()
         self.gateway.up()
         self.monitor.up()
-        # Prometheus knows its targets after up to 5 s, longer than `for` is here: nobody is there yet to be told that they are absent.
+        # Prometheus knows its targets after up to 5 s, which is longer than `for` here. So the
+        # receiver starts later, and absent targets raise no message.
         self._start(self.prometheus, f"http://127.0.0.1:{self.settings.prometheus_port}/-/ready")
         wait_until(lambda: self.value('up{job="gateway"}') == 1 and not self.firing("GatewayDown"), 30, "targets are seen", 0.1)
         self._start(self.receiver, f"http://127.0.0.1:{self.settings.receiver_port}/healthz")
@@ -147,11 +149,11 @@ class Alerting:
         self.monitor.down()
 
     def verdict(self, check: str, severity: float, window: str = "hour") -> None:
-        """What the monitor says of the model from now on."""
+        """Set the monitor's severity of the model from now on."""
         self.monitor.set(f'dojo_monitor_severity{{model="fraud_detection",check="{check}",window="{window}"}}', severity)
 
     def told(self, text: str) -> list[Message]:
-        """Messages that name `text` in title or text, oldest first."""
+        """Return messages with `text` in title or text, oldest first."""
         inbox = Inbox(connect_redis(self.redis_server.url))
         return [m for m in inbox.newest(1000) if text in m.title or text in m.text][::-1]
 
@@ -160,7 +162,7 @@ class Alerting:
         return self.told(text)
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
-        """What Alertmanager knows of an alert."""
+        """Return Alertmanager's alerts of a name."""
         return [a for a in self._ask("alertmanager", "/api/v2/alerts") if a["labels"]["alertname"] == name]
 
     def silence(self, **labels: str) -> str:
@@ -177,7 +179,7 @@ class Alerting:
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=5).close()
 
     def value(self, expr: str) -> float | None:
-        """Of the first series that an expression finds."""
+        """Return the value of the first series that an expression finds."""
         found = self._ask("prometheus", f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")["data"]["result"]
         return float(found[0]["value"][1]) if found else None
 
@@ -191,12 +193,12 @@ class Alerting:
             return json.load(answer)
 
     def notifications(self, channel: str) -> list[dict[str, Any]]:
-        """What the receiver logged, one entry per notification of a channel."""
+        """Return the receiver's log of a channel, one entry per notification."""
         lines = [json.loads(line) for line in self.receiver.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == "told" and line["channel"] == channel]
 
     def metric(self, port: int, name: str) -> float:
-        """The sum of a metric's series at a /metrics."""
+        """Return the sum of a metric's series at a /metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[{{ ]", line))

@@ -1,4 +1,7 @@
-"""Labelled rows of each task, as versions of different skill answer them. No model is trained: scores are labels with noise."""
+"""Labelled rows of each task, answered by versions of different skill.
+
+No model is trained. Scores are labels with noise.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ Values = npt.NDArray[np.float64]
 ROOT = Path(__file__).parents[2]
 FLEET = ROOT / "tests" / "support" / "fleet"
 
-# Task -> file of a spec of it.
+# Task -> file of a spec.
 SPECS: Mapping[str, Path] = {
     "binary": ROOT / "models" / "fraud_detection.yaml",
     "regression": FLEET / "expected_amount.yaml",
@@ -33,7 +36,7 @@ LABELS: Mapping[str, Callable[[np.random.Generator, int], Values]] = {
     "ranking": lambda random, rows: random.choice(np.arange(4.0), rows, p=(0.4, 0.3, 0.2, 0.1)),
 }
 
-# Task -> from labels and standard normal noise to scores.
+# Task -> scores from labels and standard normal noise.
 SCORES: Mapping[str, Callable[[Values, Values], Values]] = {
     "binary": lambda labels, noise: 1 / (1 + np.exp(-(4 * labels - 5 + noise))),
     "regression": lambda labels, noise: labels + 10 * noise,
@@ -49,7 +52,9 @@ class TaskWorld:
     """A spec's task among rows of its kind.
 
     Attributes:
-        decision: What a good version decided on rows that no test sees.
+        spec: The spec.
+        task: Its task.
+        decision: A good version's decision, on rows that no test sees.
     """
 
     spec: ModelSpec
@@ -57,9 +62,10 @@ class TaskWorld:
     decision: Decision
 
     def answered(self, rows: int = 6000, *, labels: int = 1, noise: float = 1.0, errors: int = 1) -> Answered:
-        """Rows as a version answers them.
+        """Return rows as a version answers them.
 
         Args:
+            rows: Number of rows.
             labels: Seed of the rows and their labels.
             noise: 0 for a version that knows every label, 1 for a good one.
             errors: Seed of the noise. Versions of one skill err on different rows.
@@ -69,7 +75,7 @@ class TaskWorld:
 
 
 def answers(task: str, rows: int, *, labels: int, noise: float, errors: int) -> Answered:
-    """Rows without flags. Arguments as in `TaskWorld.answered`."""
+    """Return rows without flags. Arguments as in `TaskWorld.answered`."""
     random = np.random.default_rng(labels)
     truth = LABELS[task](random, rows)
     return Answered(
@@ -81,7 +87,7 @@ def answers(task: str, rows: int, *, labels: int, noise: float, errors: int) -> 
 
 
 def task_world(name: str) -> TaskWorld:
-    """The world of a task, by its name in a spec."""
+    """Return the world of a task, by its name in a spec."""
     spec = load_spec(SPECS[name])
     task = task_of(spec)
     return TaskWorld(spec, task, task.decide(answers(name, 6000, labels=99, noise=1.0, errors=99)))

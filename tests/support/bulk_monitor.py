@@ -1,7 +1,10 @@
-"""The monitor's judging over days of answers that are counted in bulk: what the event log would bring one by one.
+"""The monitor's judging over days of answers.
 
-Windows hold the same counts either way (tests/integration/services/monitor/test_monitor.py and test_monitor_killed.py are about the way through the log), but a
-day takes a second instead of ten. Judging, records, verdicts and thresholds are the monitor's own, on a real Redis.
+They are counted in bulk, not one by one from the log.
+
+Windows hold the same counts either way, but a day takes a second instead of ten. The way through
+the log is tested in tests/integration/services/monitor/test_monitor.py and test_monitor_killed.py.
+Judging, records, verdicts and thresholds are the monitor's own, on a real Redis.
 """
 
 from __future__ import annotations
@@ -37,10 +40,10 @@ from tests.support.drift_world import Live, view_ages
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-# Verdicts of a fortnight in which every hour is in trouble.
+# More than the verdicts of a fortnight in which every hour is in trouble.
 MANY = 100_000
 
-# A registry that nobody asks: the version's profile is given.
+# The address of a registry that is never asked, because the version's profile is given.
 NO_REGISTRY = "http://127.0.0.1:9"
 
 
@@ -48,8 +51,9 @@ class BulkMonitor:
     """One monitor's memory and judgement, fed with a world's live days.
 
     Args:
-        redis_url: of a Redis without a monitor.
-        directory: gets a lake.
+        live: The live days.
+        redis_url: A Redis without a monitor.
+        directory: Gets a lake.
     """
 
     def __init__(self, live: Live, redis_url: str, directory: Path) -> None:
@@ -72,7 +76,7 @@ class BulkMonitor:
         self._judging.load()
 
     def live_through(self, days: int) -> list[Verdict]:
-        """Judge so many days hour by hour. Returns the verdicts that the event log got, oldest first."""
+        """Judge `days` days hour by hour. Returns the event log's verdicts, oldest first."""
         spec = self._world.spec
         for offset in range(days):
             day = start_of(self._world.live_from) + DAY * offset
@@ -112,7 +116,10 @@ class BulkMonitor:
 
 
 def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:  # type: ignore[no-untyped-def]
-    """What the streamer and the materializer note: the one is up to date, the other until it is stopped."""
+    """Write the notes of the streamer and the materializer.
+
+    The streamer is up to date, and the materializer until it is stopped.
+    """
     published = start_of((now - PUBLISH_DELAY).date()) + PUBLISH_DELAY
     for name, view in catalog.VIEWS.items():
         fresh = published if stopped is None else min(published, stopped)
@@ -120,7 +127,7 @@ def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:  # 
 
 
 def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Answers and labels of a time as the recorder keeps them."""
+    """Return answers and labels of a time as the recorder keeps them."""
     names, model = list(live.world.features), live.world.spec.name
     request, time = pl.col("transaction_id"), pl.col("event_timestamp")
     keys = [pl.lit('{"customer":"'), "customer_id", pl.lit('","merchant":"'), "merchant_id", pl.lit('"}')]

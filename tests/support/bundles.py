@@ -1,4 +1,4 @@
-"""Small real model bundles for tests and benches: LightGBM trained on noise with a signal, converted to ONNX."""
+"""Small real model bundles for tests and benches: LightGBM on noise with a signal, as ONNX."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ def make_bundle(
 
 
 def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "fraud_detection", seed: int = 2) -> str:
-    """A bundle that passes its verification and raises in ONNX Runtime for every row whose amount is `fails_from` euros or more.
+    """Write a bundle that passes its verification and fails for amounts from `fails_from` euros on.
 
-    0.0 means every real request: only its parity rows have amounts below. A Gather's index runs out of bounds, as in a graph
-    that was exported with a too small table of categories. Returns the SHA-256 of its bundle.json.
+    ONNX Runtime raises for each such row. 0.0 means every real request, because only its parity
+    rows have amounts below. A Gather's index runs out of bounds, as in a graph exported with a too
+    small table of categories. Returns the SHA-256 of its bundle.json.
     """
     classifier, graph, inputs = _trained(20, seed)
     reaches = _amount_reaches(_extensible(graph), fails_from)
@@ -69,10 +70,11 @@ def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "
 def make_slow_bundle(
     directory: Path, seconds: float, slow_from: float = 0.01, model: str = "fraud_detection", seed: int = 3
 ) -> str:
-    """A bundle that scores right, after about `seconds` of computing, when a row's amount is `slow_from` euros or more.
+    """Write a bundle with right scores that computes for about `seconds`.
 
-    Calibrated on this machine now; a busy machine is slower. Parity rows (amounts below) are fast, so that it passes its
-    verification. `math.inf` seconds: it never ends. Returns the SHA-256 of its bundle.json.
+    It is slow when a row's amount is `slow_from` euros or more. It is calibrated on this machine
+    now, and a busy machine is slower. Parity rows (amounts below) are fast, so that it passes its
+    verification. With `math.inf` seconds it never ends. Returns the SHA-256 of its bundle.json.
     """
     classifier, graph, inputs = _trained(20, seed)
     parity = _with_amounts_below(inputs[:50], slow_from)
@@ -81,7 +83,10 @@ def make_slow_bundle(
 
 
 def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tuple[Any, Any, Any]:
-    """A LightGBM classifier, its ONNX model, and the rows it was trained on (shape (2000, features), float32)."""
+    """Return a LightGBM classifier, its ONNX model, and its training rows.
+
+    The rows have shape (2000, features), float32.
+    """
     import lightgbm
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
@@ -128,14 +133,20 @@ def _written(
 
 
 def _with_amounts_below(inputs: Any, limit: float) -> Any:
-    """The rows with amounts that neither fail nor are slow (negative ones, which no caller can send, when limit is 0)."""
+    """Return the rows with amounts that neither fail nor are slow.
+
+    When `limit` is 0 they are negative, which no caller can send.
+    """
     rows = inputs.copy()
     rows[:, FEATURES.index("amount")] = limit / 2 if limit > 0 else -1.0
     return rows
 
 
 def _extensible(graph: Any) -> Any:
-    """The converter declares the oldest operators that trees need; the nodes added here need newer ones."""
+    """Declare newer operators.
+
+    The converter declares the oldest, and the nodes added here need newer.
+    """
     for opset in graph.opset_import:
         if opset.domain == "":
             opset.version = 15
@@ -153,14 +164,14 @@ def _constant(graph: Any, name: str, values: Any) -> str:
 
 
 def _amount_reaches(graph: Any, limit: float) -> str:
-    """Adds, and names, a boolean of shape (n, 1): whether each row's amount is at or above `limit`."""
+    """Add a boolean of shape (n, 1) for amounts at or above `limit`, and return its name."""
     at = _constant(graph, "amount_column", np.array([FEATURES.index("amount")], np.int64))
     amount = _append(graph, "Gather", [graph.graph.input[0].name, at], "amount_of_row", axis=1)
     return _append(graph, "GreaterOrEqual", [amount, _constant(graph, "limit", np.float32(limit))], "reaches")
 
 
 def _renamed_probabilities(graph: Any) -> str:
-    """The trees' probabilities under another name, so that a new node can give the graph's output."""
+    """Rename the trees' probabilities, so that a new node can give the graph's output."""
     for node in graph.graph.node:
         for at, output in enumerate(node.output):
             if output == "probabilities":
@@ -172,7 +183,7 @@ def _renamed_probabilities(graph: Any) -> str:
 
 
 def _slowed(graph: Any, rounds: int, slow_from: float) -> Any:
-    """A copy of the model that multiplies a matrix `rounds` times when any row's amount is at or above `slow_from`."""
+    """Return a copy that multiplies a matrix `rounds` times when any amount reaches `slow_from`."""
     slow = _extensible(copy.deepcopy(graph))
     helper, floats = onnx.helper, TensorProto.FLOAT
     _append(slow, "Cast", [_amount_reaches(slow, slow_from)], "reaches_number", to=TensorProto.INT64)
@@ -199,7 +210,8 @@ def _slowed(graph: Any, rounds: int, slow_from: float) -> Any:
         ],
     )
     _append(slow, "Loop", ["trips", "go_on", "start"], "work_done", body=body)
-    _append(slow, "ReduceMax", ["work_done"], "nothing", keepdims=0)  # 0: the score depends on the work, not on its result
+    # The result is 0, so the score waits for the work without changing.
+    _append(slow, "ReduceMax", ["work_done"], "nothing", keepdims=0)
     _append(slow, "Add", [_renamed_probabilities(slow), "nothing"], "probabilities")
     return slow
 
@@ -230,8 +242,10 @@ def register_champion(registry: ModelRegistry, bundle: Path, sha256: str, model:
 
 
 def cache_bundle(home: Path, bundle: Path, sha256: str, model: str = "fraud_detection", version: str = "1") -> None:
-    """Put a bundle where a gateway with this home finds it at its start: as if an earlier run had verified it. Further versions
-    come after the first, which is the one that serves while there is no route."""
+    """Put a bundle where a gateway with this home finds it at its start, as if verified earlier.
+
+    Further versions come after the first. The first one serves while there is no route.
+    """
     directory = home / "gateway" / "models" / model
     shutil.copytree(bundle, directory / version)
     index = directory / "current.json"

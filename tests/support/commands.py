@@ -1,4 +1,4 @@
-"""Every command of `dojo`, as the command line itself finds them."""
+"""Every command of `dojo`, as found by the command line itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What Airflow makes of pipelines/dags, as JSON: `python -m tests.support.dags_inventory`. A process of its own: importing Airflow takes over logging."""
+"""Airflow's view of pipelines/dags, as JSON: `python -m tests.support.dags_inventory`.
+
+It runs in a separate process, because importing Airflow takes over logging.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The PromQL of our dashboards, with what Grafana would fill in."""
+"""The PromQL of our dashboards, with Grafana's variables filled in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from monitoring.grafana.schema import Dashboard
 
-# What stands for Grafana's own variables and our choices, where no Prometheus is there to ask.
+# Values for Grafana's own variables and our choices, where no Prometheus can be asked.
 ANY: Mapping[str, str] = {
     "__rate_interval": "1m",
     "__range": "1h",
@@ -20,7 +20,13 @@ ANY: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """`where`: dashboard, panel and letter, as a person would find it. `conditional`: it may be empty while all is well."""
+    """An expression of a dashboard.
+
+    Attributes:
+        where: Dashboard, panel and letter, as a person would find it.
+        text: The expression.
+        conditional: True if it may be empty while all is well.
+    """
 
     where: str
     text: str
@@ -28,7 +34,7 @@ class Expression:
 
 
 def expressions(board: Dashboard) -> Iterator[Expression]:
-    """Every query of panels, marks and choices (of those, the selector)."""
+    """Yield every query of panels and marks, and the selector of every choice."""
     made = board.json()
     for panel in made["panels"]:
         for target in panel.get("targets", ()):
@@ -41,12 +47,16 @@ def expressions(board: Dashboard) -> Iterator[Expression]:
 
 
 def label_values(query: str) -> tuple[str, str]:
-    """Selector and label of Grafana's `label_values(selector, label)`."""
+    """Return selector and label of Grafana's `label_values(selector, label)`."""
     found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
     assert found, query
     return found.group(1), found.group(2)
 
 
 def filled(text: str, values: Mapping[str, str] = ANY) -> str:
-    """The text with every `$variable` replaced. Raises KeyError: one has no value."""
+    """Return the text with every `$variable` replaced.
+
+    Raises:
+        KeyError: A variable has no value.
+    """
     return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match.group(1)], text)

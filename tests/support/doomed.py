@@ -1,6 +1,7 @@
-"""A process that is killed between two of its writes, without a process: its clients raise what nobody handles.
+"""A process that is killed between two of its writes, simulated in this process.
 
-Between two writes it makes no difference when a process dies, for reads leave no trace.
+Its clients raise an error that no code handles. Reads leave no trace, so the moment of death
+between two writes makes no difference.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ WRITES = frozenset({"EVAL", "SET", "DEL", "XADD", "SADD", "HSET", "XTRIM"})
 
 
 class KilledError(BaseException):
-    """The process is gone: nothing that would handle an error runs."""
+    """The process is gone. No error handler runs."""
 
 
 class Fate:
-    """Kills right after a write, once `survives` writes before it went well."""
+    """Kills right after a write, once `survives` writes before it have succeeded."""
 
     def __init__(self, survives: int) -> None:
         self._left = survives
@@ -47,7 +48,7 @@ class DoomedMlflow:
 
 
 def doomed_redis(url: str, fate: Fate) -> Redis:
-    """A Redis client in a doomed process; a pipeline is one write."""
+    """Return a Redis client in a doomed process. A pipeline is one write."""
 
     class DoomedPipeline(Pipeline):
         def execute(self, *args: Any, **kwargs: Any) -> list[Any]:

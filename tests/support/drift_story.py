@@ -1,4 +1,7 @@
-"""A drift from its cause to what is done about it: a world's live days through the event log into the real monitor and responder."""
+"""A drift from its cause to the response.
+
+A world's live days go through the event log into the real monitor and responder.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,12 @@ from tests.support.responding import Surroundings
 
 ENDS = {"hour": HOUR, "day": DAY, "now": HOUR}
 
-# Nobody else monitors here, and a busy machine may take its time between two rounds.
+# Long, because no other monitor runs here and a busy machine may be slow between two rounds.
 LEASE = timedelta(minutes=10)
 
 
 class Exposed:
-    """/metrics of whichever monitor is the present one."""
+    """/metrics of the present monitor."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -57,17 +60,20 @@ class Exposed:
 
 
 class Story:
-    """One world's live days, lived hour by hour: events, labels and freshness notes; then the monitor; then the responder; then the trainer, whose
-    answers the test gives.
+    """One world's live days, lived hour by hour.
+
+    Each hour brings events, labels and freshness notes. Then the monitor, the responder and the
+    trainer act. The test gives the trainer's answers.
 
     Attributes:
-        answers: what becomes of a work order, by its kind; an order of another kind stays open.
-        orders: every order that was placed, in order.
+        answers: The trainer's answer to a work order, by its kind. An order of another kind stays
+            open.
+        orders: Every order that was placed, in order.
     """
 
     def __init__(self, live: Live, redis_url: str, directory: Path, exposed: Exposed, since: datetime) -> None:
-        """since: a midnight; what was lived before it, nobody has watched."""
-        self.live = replace(live, version="2")  # which has had the traffic for long (Surroundings)
+        """Set up from a midnight, `since`. No monitor watched the time before it."""
+        self.live = replace(live, version="2")  # it has had the traffic for long (Surroundings)
         spec, model = live.world.spec, live.world.spec.name
         registry = ModelRegistry(NO_REGISTRY, timeout_seconds=1, retries=0)
         self.responder = Surroundings(redis_url, registry, model=model)
@@ -82,14 +88,15 @@ class Story:
         self._lake = Lake(settings.lake_dir)
         self._log = RedisEventLog(self._redis, settings.stream_max_length)
         metrics = MonitorMetrics(_fresh(exposed))
-        store = Store(self._redis, "registry")  # as if a monitor had met the version before: its profile needs no registry
+        # As if a monitor had met the version before, so that its profile needs no registry.
+        store = Store(self._redis, "registry")
         store.acquire()
         store.remember_profile((model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring())
         store.release()
         self.monitor = build(settings, {model: spec}, metrics, LEASE, self._clock)
 
     def until(self, moment: datetime) -> None:
-        """Live until a full hour, and through the time that late events have."""
+        """Live until a full hour, and through the waiting time for late events."""
         while self.now < moment:
             end = self.now + HOUR
             self._log.append([*self.live.predictions(self.now, end), *self.live.outcomes(self.now, end)])
@@ -100,11 +107,13 @@ class Story:
             write_freshness(self._redis, end, self.live.stopped)
             self._clock.advance(end + self.live.world.spec.drift.lateness - self._clock.now())
             self.now = end
-            self.monitor._look_at = 0.0  # freshness is looked at once a second of wall time, here once an hour of world time
+            # Freshness is checked once a second of wall time. Here it is once an hour of world
+            # time.
+            self.monitor._look_at = 0.0
             self.look()
 
     def look(self) -> None:
-        """A round of everybody."""
+        """Do a round of each service."""
         self.monitor.round(threading.Event())
         assert self.monitor.known is not None
         self.responder.rounds(2)
@@ -117,13 +126,18 @@ class Story:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What the event log was told, oldest first."""
+        """The event log's verdicts, oldest first."""
         rows = self._redis.xrange(stream_key(Stream.VERDICTS))
         events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]  # type: ignore[union-attr]
         return [event for event in events if isinstance(event, Verdict)]
 
     def hours_until(self, since: datetime, check: Check, *severities: Severity, window: str = "") -> float | None:
-        """World hours until the first verdict of a check as bad as one of `severities` (by default any trouble); None for never."""
+        """Return world hours until a check's first verdict with one of `severities`.
+
+        None for never.
+
+        Without severities, any trouble counts.
+        """
         wanted = set(severities) or TROUBLE
         ends = [
             verdict.window_start + ENDS[verdict.window]
@@ -133,15 +147,15 @@ class Story:
         return (min(ends) - since) / HOUR if ends else None
 
     def troubled(self) -> set[Check]:
-        """Checks that found anything."""
+        """Return the checks with any trouble."""
         return {verdict.check for verdict in self.verdicts if verdict.severity in TROUBLE}
 
     def ordered(self) -> list[OrderKind]:
-        """What was done about the model, in order; drift reports do nothing."""
+        """Return the orders that act on the model, in order. Drift reports do not act."""
         return [order.kind for order in self.orders if order.kind != "drift_report"]
 
     def messages(self) -> list[Message]:
-        """What the responder told people, oldest first."""
+        """Return the responder's messages to people, oldest first."""
         return [message for message in self.responder.messages() if message.source == RESPONDER]
 
 

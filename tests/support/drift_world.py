@@ -1,8 +1,8 @@
-"""A world for tests of monitoring: a version trained as in production, then days of answered payments and their outcomes.
+"""A world for tests of monitoring: a trained version, then days of answered payments with outcomes.
 
-Everything is made in bulk by the code that the running stack uses (source, features, training, scoring), without its servers, and is
-decided by the source's seed. Drift is caused by what is given to `live`: drifts as `dojo world drift` starts them, another source, or a
-change of the rows that are scored.
+The code of the running stack (source, features, training, scoring) makes everything in bulk,
+without its servers. The source's seed decides it. The arguments of `live` cause drift. They are
+drifts as started by `dojo world drift`, another source, or a change of the scored rows.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ SPEC = Path(__file__).parents[2] / "models" / "fraud_detection.yaml"
 SEED = 7
 LIVE_FROM = date(2025, 1, 6)  # a Monday
 
-# Payments that features look back at before the first example.
+# Days of payments before the first example, for features that look back.
 WARM_UP_DAYS = 32
 
-# A change of the rows between features and scoring: stored values lost, another unit, ... Columns as in `Live.rows` without score.
+# A change of the rows between features and scoring, such as lost stored values or another unit. The
+# columns are as in `Live.rows` without score.
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True)
 class TrainedWorld:
-    """A version, and everything that happened before it went live at midnight of `live_from`."""
+    """A version, and all events before it went live at midnight of `live_from`."""
 
     spec: ModelSpec
     directory: Path
@@ -73,10 +74,14 @@ class Live:
     """Answered payments from midnight of the world's `live_from` on.
 
     Attributes:
-        rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of the label), stored values, features
-            (Float32), score (Float64), flagged; in order of time.
-        labels: that become known on these days, of earlier payments too: transaction_id, time (of the payment), label, arrival.
-        stopped: when batch features were published for the last time; None while they are.
+        world: The trained world.
+        rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of
+            the label), stored values, features (Float32), score (Float64), flagged. In order of
+            time.
+        labels: Labels that become known on these days, of earlier payments too. The columns are
+            transaction_id, time (of the payment), label, arrival.
+        stopped: When batch features were published for the last time. None while they still are.
+        version: The version that answers.
     """
 
     world: TrainedWorld
@@ -86,7 +91,7 @@ class Live:
     version: str = "1"
 
     def predictions(self, start: datetime, end: datetime) -> Iterator[Prediction]:
-        """The answers of start <= world time < end, as the gateway logs them."""
+        """Yield the answers of start <= world time < end, as the gateway logs them."""
         rows = self.rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
         names, views = self.world.features, catalog.views_of(self.world.spec.feature_service)
         vectors = rows.select(pl.col(names).cast(pl.Float64)).to_numpy().tolist()
@@ -112,7 +117,7 @@ class Live:
             )
 
     def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
-        """The labels that arrive at start <= world time < end, in order of arrival."""
+        """Yield the labels that arrive at start <= world time < end, in order of arrival."""
         rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
         for request, time, arrival, label in rows.select("transaction_id", "time", "arrival", "label").iter_rows():
             model = self.world.spec.name
@@ -128,7 +133,7 @@ class Live:
 
 
 def quiet_source(customers: int = 5000, merchants: int = 5000, seed: int = SEED) -> SyntheticSource:
-    """The synthetic town, whose fraudsters never change their ways."""
+    """Return the synthetic town with fraudsters that never change their methods."""
     return SyntheticSource(seed=seed, customers=customers, merchants=merchants, fraud_rate=0.015)
 
 
@@ -139,10 +144,14 @@ def train(
     training_days: int | None = None,
     spec: ModelSpec | None = None,
 ) -> TrainedWorld:
-    """Train a version at midnight of `live_from`, the way `dojo train` does.
+    """Train a version at midnight of `live_from`, as `dojo train` does.
 
     Args:
-        training_days: length of the training window; the spec's by default.
+        directory: Directory of the run.
+        source: The world's source.
+        live_from: First live day.
+        training_days: Length of the training window. The spec's by default.
+        spec: The fraud model's by default.
     """
     spec = spec or load_spec(SPEC)
     if training_days is not None:
@@ -182,13 +191,16 @@ def live(
     change: Change | None = None,
     drifts: Iterable[ActiveDrift] = (),
 ) -> Live:
-    """The first `days` live days.
+    """Return the first `days` live days.
 
     Args:
-        directory: for feature files; one per call.
-        source: makes the days; by default the world's own. It should agree with that one until `live_from`.
-        change: of the rows that are scored.
-        drifts: what is done to the world, with final bounds, none before `live_from`.
+        world: The trained world.
+        days: Number of days.
+        directory: Directory for feature files, one per call.
+        source: Makes the days. By default the world's own. Another one should agree with it until
+            `live_from`.
+        change: Change of the scored rows.
+        drifts: Drifts with final bounds, none before `live_from`.
     """
     spec, first, drifts = world.spec, world.live_from, tuple(drifts)
     lived = WorldDays(source or world.source, {spec.name: spec.label}, SEED, world.first, drifts)
@@ -222,7 +234,10 @@ def live(
 
 
 def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None = None) -> list[float | None]:
-    """World seconds since the view's values were true; None where the store has no row: a row of zeros and none look the same."""
+    """Return world seconds since the view's values became true.
+
+    None where the store has no row. A row of zeros looks the same as a missing one.
+    """
     stored = [feature.name for feature in view.features if feature.name in rows.columns]
     time = pl.col("event_timestamp")
     if view.kind == "streaming":
@@ -237,12 +252,15 @@ def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None =
 
 
 def _last_published(moment: datetime) -> datetime:
-    """When batch features were published last before a moment."""
+    """Return the time of the last publication of batch features before a moment."""
     return start_of((moment - PUBLISH_DELAY).date()) + PUBLISH_DELAY
 
 
 def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, stopped: datetime) -> pl.DataFrame:
-    """The rows as the online store answers when nothing is published after `stopped`: it keeps batch values for good."""
+    """Return the rows as the online store answers when publication ends at `stopped`.
+
+    It keeps batch values for good.
+    """
     late = rows["event_timestamp"] >= stopped + timedelta(days=1)
     before, after = rows.filter(~late), rows.filter(late)
     for view in (view for view in catalog.views_of(service) if view.kind == "batch"):

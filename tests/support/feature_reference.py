@@ -1,4 +1,4 @@
-"""The catalogue's definitions, spelled out row by row in plain Python: slow, obvious, independent of Polars."""
+"""The catalogue's definitions, row by row in plain Python: slow, obvious, independent of Polars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL_DELAY = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Payment:
-    """One transaction with its outcome; `arrival` is None when the outcome never came."""
+    """One transaction with its outcome. `arrival` is None when the outcome never came."""
 
     transaction_id: str
     customer_id: str
@@ -33,7 +33,7 @@ class Payment:
 
 
 def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
-    """Lake columns."""
+    """Return the transactions in lake columns."""
     return pl.DataFrame(
         [(p.transaction_id, p.customer_id, p.merchant_id, p.time, p.amount) for p in payments],
         schema={
@@ -48,7 +48,7 @@ def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
 
 
 def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
-    """Lake columns, only of outcomes that came."""
+    """Return the outcomes that came, in lake columns."""
     return pl.DataFrame(
         [("fraud_detection", p.transaction_id, p.time, p.label, p.arrival) for p in payments if p.arrival is not None],
         schema={
@@ -114,7 +114,7 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
 
 
 def activity_at(payments: Sequence[Payment], key: str, value: str, moment: datetime) -> dict[str, float]:
-    """Of the latest transaction at `moment` (which it includes); both streaming views' features, by entity prefix."""
+    """Return both streaming views' features by entity prefix, at the transaction at `moment`."""
     own = [p for p in payments if getattr(p, key) == value]
 
     def window(length: timedelta) -> list[int]:

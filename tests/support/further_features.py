@@ -1,4 +1,7 @@
-"""Features that another team could bring: a module that DOJO_FEATURE_MODULES names. One streaming view, two services."""
+"""Features of another team, as a module for DOJO_FEATURE_MODULES.
+
+One streaming view, two services.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from feature_repo.shop import CUSTOMER_DAILY
 from feature_repo.shop.payments import PAYMENTS
 from feature_repo.views import EventSource, Feature, StreamingView, Window
 
-# A second view of an entity that has one, with other windows.
+# A second view of an entity, with other windows than its first view.
 PULSE = StreamingView(
     name="customer_pulse",
     entity="customer",
@@ -55,7 +58,7 @@ RETURNS_V1 = FeatureService(
     ),
 )
 
-# Nothing is computed in the request: callers send the key, and perhaps a time.
+# No feature is computed in the request. Callers send the key, and perhaps a time.
 HABITS_V1 = FeatureService(name="habits_v1", owner="checkout", features=CUSTOMER_DAILY.names[:4])
 
 VIEWS = (PULSE,)
@@ -63,7 +66,10 @@ SERVICES = (RETURNS_V1, HABITS_V1)
 
 
 def write_specs(directory: Path) -> Path:
-    """The shipped model's spec, and one like it for each of these services: `returns` and `habits`, of a customer alone."""
+    """Write the shipped model's spec, and a similar one for each of these services.
+
+    `returns` and `habits` are of a customer alone.
+    """
     text = Path("models/fraud_detection.yaml").read_text()
     directory.mkdir()
     (directory / "fraud_detection.yaml").write_text(text)

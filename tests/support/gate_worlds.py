@@ -1,4 +1,4 @@
-"""Holdouts and candidates for tests of the gate: labels, clusters and scores made up from a seed."""
+"""Holdouts and candidates for tests of the gate, with labels, clusters and scores from a seed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def labels(rows: int = 6000, rate: float = 0.05, seed: int = 1) -> npt.NDArray[n
 
 
 def noisy_scores(labels: npt.NDArray[np.int64], signal: float, seed: int) -> npt.NDArray[np.float64]:
-    """Calibrated probabilities of a model that sees the label through noise. More `signal` is a better model."""
+    """Return calibrated probabilities of a model that sees the label through noise.
+
+    More `signal` is a better model.
+    """
     seen = signal * labels + np.random.default_rng(seed).normal(0, 1, len(labels))
     rate = labels.mean()
     odds = rate / (1 - rate) * np.exp(signal * seen - signal**2 / 2)

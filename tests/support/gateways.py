@@ -1,4 +1,4 @@
-"""A real gateway process for tests, and callers that keep it busy while something is broken."""
+"""A real gateway process for tests, and callers that keep it busy during a fault."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ class GatewayServer(Server):
     """`python -m services.gateway` on a free port.
 
     Args:
-        home: its DOJO_HOME; give the same to a second one to test a restart.
-        mlflow_url: default an address where nothing listens: MLflow is down.
+        directory: Holds its DOJO_HOME and log. Give the same to a second one to test a restart.
+        redis_url: Address of Redis.
+        mlflow_url: Address of MLflow. By default nothing listens there, so MLflow is down.
+        settings: Further settings.
     """
 
     def __init__(self, directory: Path, redis_url: str, mlflow_url: str | None = None, **settings: object) -> None:
@@ -61,7 +63,10 @@ class GatewayServer(Server):
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, Any], http.client.HTTPMessage]:
-        """Status, JSON document, headers. `body`: bytes or an iterable of them as they are, anything else as JSON."""
+        """Send a request. Returns status, JSON document and headers.
+
+        A `body` of bytes or an iterable of bytes is sent unchanged, any other one as JSON.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         content = body if body is None or isinstance(body, bytes) or hasattr(body, "__next__") else json.dumps(body).encode()
         connection.request(method, path, content, dict(headers or {}), encode_chunked=hasattr(body, "__next__"))
@@ -79,7 +84,7 @@ class GatewayServer(Server):
         return self.request("GET", "/healthz")[1]
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value; 0 when it was never touched."""
+        """Return a metric's value. 0 when it was never touched."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
@@ -90,7 +95,7 @@ class GatewayServer(Server):
 
 @dataclass(frozen=True)
 class Call:
-    """One call: when it was sent (monotonic) and how long it took, in seconds."""
+    """One call, with the time of sending (monotonic) and its duration, in seconds."""
 
     request_id: str
     sent: float
@@ -103,9 +108,10 @@ class Call:
 
 
 class Callers:
-    """Threads that call `:predict` on connections kept open, one request after another, until stopped.
+    """Threads that call `:predict` on open connections, one request after another, until stopped.
 
-    A request that was sent and got no answer is `dropped`. A refused connection ends its caller: nothing was sent.
+    A request that was sent and got no answer is `dropped`. A refused connection ends its caller,
+    because no request was sent.
     """
 
     def __init__(self, port: int, callers: int = 4, pause: float = 0.005, model: str = MODEL, customers: int = 5) -> None:
@@ -170,12 +176,12 @@ class Callers:
 
 
 def logged_predictions(redis_url: str) -> list[Prediction]:
-    """Every prediction event in the event log."""
+    """Return every prediction event in the event log."""
     return [event for event in _logged(redis_url, Stream.PREDICTIONS) if isinstance(event, Prediction)]
 
 
 def logged_shadows(redis_url: str) -> list[Shadow]:
-    """Every shadow event in the event log."""
+    """Return every shadow event in the event log."""
     return [event for event in _logged(redis_url, Stream.SHADOWS) if isinstance(event, Shadow)]
 
 
@@ -204,12 +210,12 @@ def set_route(redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt"
 
 
 def champion_and(challenger: str, weight: float = 0.0, champion: str = "1") -> tuple[Arm, Arm]:
-    """A canary's arms; a shadow's when the weight is 0."""
+    """Return a canary's arms, or a shadow's when the weight is 0."""
     mode: Mode = "live" if weight else "shadow"
     return Arm(CHAMPION_ARM, champion, 1.0 - weight), Arm(CHALLENGER_ARM, challenger, weight, mode)
 
 
 def generation(gateway: GatewayServer, model: str = MODEL) -> int:
-    """Of the route that serves."""
+    """Return the generation of the serving route."""
     serving = gateway.health()["models"][model]["route"]
     return int(serving["generation"]) if serving else -1

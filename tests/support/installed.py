@@ -1,4 +1,4 @@
-"""Programs that are no Python packages: a machine may lack them, CI may not."""
+"""Programs outside Python packages. A machine may lack them, CI may not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 
 def installed(*names: str) -> str:
-    """The path of the first of `names`. Without one the test is skipped on a developer's machine, and fails in CI."""
+    """Return the path of the first of `names`.
+
+    Without one the test is skipped on a developer's machine, and fails in CI.
+    """
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path

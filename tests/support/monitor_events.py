@@ -1,4 +1,7 @@
-"""Predictions and outcomes of a small model for tests of the monitor. Seeded; drift is asked for by its size."""
+"""Predictions and outcomes of a small model for tests of the monitor.
+
+Seeded, with drift by size.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def spec(**drift: object) -> ModelSpec:
 
 
 def rows(random: np.random.Generator, count: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Feature vectors, shape (count, features), and scores. shift: of log amounts, in standard deviations."""
+    """Return feature vectors, shape (count, features), and scores.
+
+    `shift` moves log amounts, in standard deviations.
+    """
     amount = np.exp(random.normal(3 + shift, 1, count))
     vectors = np.column_stack(
         [amount, random.poisson(3, count), random.exponential(20, count), random.poisson(40, count), random.random(count) < 0.2]
@@ -40,7 +46,7 @@ def rows(random: np.random.Generator, count: int, shift: float = 0.0) -> tuple[n
 
 
 def profile(days: int = 14, per_hour: int = 60, seed: int = 1) -> ReferenceProfile:
-    """Of a holdout of whole days that end at START: the same customers at every hour."""
+    """Return the profile of a holdout of whole days before START, alike at every hour."""
     random = np.random.default_rng(seed)
     count = days * 24 * per_hour
     vectors, scores = rows(random, count)
@@ -63,7 +69,7 @@ def profile(days: int = 14, per_hour: int = 60, seed: int = 1) -> ReferenceProfi
 
 @dataclass
 class Shop:
-    """Makes events. Each has an id of its own; the same seed makes the same ones."""
+    """Makes events with unique ids. The same seed makes the same ones."""
 
     seed: int = 7
     version: str = "1"
@@ -75,7 +81,7 @@ class Shop:
     def predictions(
         self, start: datetime, count: int, length: timedelta = timedelta(hours=1), shift: float = 0.0, missing: float = 0.01
     ) -> list[Prediction]:
-        """Answers spread over `length` from `start` on, in order of time."""
+        """Return answers spread over `length` from `start` on, in order of time."""
         vectors, scores = rows(self._random, count, shift)
         seconds = np.sort(self._random.random(count)) * length.total_seconds()
         absent = self._random.random(count) < missing
@@ -85,7 +91,7 @@ class Shop:
         ]
 
     def outcomes(self, predictions: Sequence[Prediction], delay: timedelta = timedelta(days=2)) -> list[Outcome]:
-        """Labels of answers, after lognormal delays with this median."""
+        """Return labels of answers, after lognormal delays with this median."""
         factors = np.exp(self._random.normal(0, 0.8, len(predictions)))
         return [
             Outcome(

@@ -11,12 +11,15 @@ from feature_repo.catalog import ENTITY_KEYS, VIEWS
 
 
 def stored_value(feature: str, number: int) -> float:
-    """The value that `write_online_rows` stores for entity `number`: different for each feature and entity, exact in float32."""
+    """Return the value that `write_online_rows` stores for entity `number`.
+
+    It is different for each feature and entity, and exact in float32.
+    """
     return float(sum(map(ord, feature)) % 97 + number)
 
 
 def write_online_rows(directory: Path, redis_url: str, entities: int, now: datetime, hours_old: float = 1.0) -> None:
-    """Rows of every view for customers c0... and merchants m0..., true since `hours_old` before `now`."""
+    """Write rows of every view for customers c0... and merchants m0..., `hours_old` hours old."""
     from feature_repo.store import open_store
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A small synthetic shop for tests of training: payments with fraud that can be learned, in the lake's columns."""
+"""A small synthetic shop for tests of training: payments with learnable fraud, in lake columns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from dojo.core.tasks.specs import load_spec
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LABEL_DELAY = timedelta(days=7)
 
-# Whose labels the payments have by default.
+# The model of the payments' labels, by default.
 MODEL = "fraud_detection"
 
 
 def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int = 1, start: datetime = START) -> pl.DataFrame:
-    """Columns transaction_id, customer_id, merchant_id, time, amount, label. Fraud is expensive and happens at few merchants."""
+    """Return columns transaction_id, customer_id, merchant_id, time, amount, label.
+
+    Fraud is expensive and happens at few merchants.
+    """
     random = np.random.default_rng(seed)
     rows = days * per_day
     label = (random.random(rows) < fraud_rate).astype(np.int8)
@@ -42,12 +45,12 @@ def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int 
 
 
 def transactions_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """The lake's transactions, without what only the lake adds."""
+    """Return the lake's transactions, without columns that only the lake adds."""
     return rows.select("transaction_id", "customer_id", "merchant_id", pl.col("time").alias("world_time"), "amount")
 
 
 def outcomes_of(rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timedelta(days=2)) -> pl.DataFrame:
-    """The lake's outcomes for a model, each `delay` after its payment."""
+    """Return the lake's outcomes for a model, each `delay` after its payment."""
     return rows.select(
         pl.lit(model).alias("model"),
         pl.col("transaction_id").alias("request_id"),
@@ -60,10 +63,14 @@ def outcomes_of(rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timed
 def fill_lake(
     root: Path, rows: pl.DataFrame, as_of: datetime, models: Sequence[str] = (), delay: timedelta = timedelta(days=2)
 ) -> Lake:
-    """A lake as the world leaves it at `as_of`: payments before it, and the outcomes that had arrived.
+    """Return a lake as of `as_of`: payments before it, and the outcomes that had arrived.
 
     Args:
-        models: whose outcomes there are, besides MODEL's: features are computed from those.
+        root: Directory of the lake.
+        rows: The payments.
+        as_of: World time.
+        models: Further models with outcomes. Features are computed from MODEL's.
+        delay: Delay of the labels.
     """
     lake = Lake(root)
     known = rows.filter(pl.col("time") < as_of)
@@ -74,13 +81,13 @@ def fill_lake(
 
 
 def label(lake: Lake, rows: pl.DataFrame, as_of: datetime, model: str, delay: timedelta = timedelta(days=2)) -> None:
-    """Add a model's outcomes of payments, as far as they had arrived at `as_of`."""
+    """Add a model's outcomes of payments that had arrived at `as_of`."""
     arrived = outcomes_of(rows, model, delay).filter(pl.col("world_time") < as_of)
     lake.write(Stream.OUTCOMES, _as_events(arrived, "request_id"), f"history-{model}")
 
 
 def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
-    """The fraud model's contract under another name, scaled to a few weeks of a small shop."""
+    """Return the fraud model's contract under another name, for a few weeks of a small shop."""
     spec = load_spec(models / "fraud_detection.yaml")
     training = spec.training.model_copy(
         update={
@@ -89,7 +96,7 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
             "holdout": timedelta(days=6),
             "minimum_rows": 1000,
             "label_rate": (0.01, 0.2),
-            # Sixty customers who are all alike, and whose histories are still filling.
+            # The sixty customers are all alike, and their histories are still filling.
             "checks": spec.training.checks.model_copy(update={"feature_psi": 2.0}),
             "estimator": spec.training.estimator.model_copy(
                 update={"parameters": {**spec.training.estimator.parameters, "n_estimators": 40}, "early_stopping_rounds": 10}
@@ -100,7 +107,7 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
 
 
 def with_checks(spec: ModelSpec, **bounds: object) -> ModelSpec:
-    """The spec with other bounds in `training.checks`."""
+    """Return the spec with other bounds in `training.checks`."""
     training = spec.training.model_copy(update={"checks": spec.training.checks.model_copy(update=bounds)})
     return spec.model_copy(update={"training": training})
 

@@ -14,7 +14,13 @@ from dojo.core.tasks.records import Results
 def reference_profile(
     names: Sequence[str], inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.floating]
 ) -> ReferenceProfile:
-    """inputs: shape (rows, features), as a model sees them; scores: shape (rows,)."""
+    """Return a profile.
+
+    Args:
+        names: Names of the features.
+        inputs: Shape (rows, features), as a model sees them.
+        scores: Shape (rows,).
+    """
     return ReferenceProfile(
         rows=len(inputs),
         features={name: distribution(inputs[:, i]) for i, name in enumerate(names)},

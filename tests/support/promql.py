@@ -1,4 +1,4 @@
-"""Just enough of PromQL to ask what an expression reads, and to take its conditions away."""
+"""Just enough PromQL to find an expression's selectors and to remove its conditions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class Token:
 
 
 def tokens(expr: str) -> list[Token]:
-    """Without white space.
+    """Return the tokens without white space.
 
     Raises:
-        ValueError: a character that no PromQL expression holds here; template variables must be filled in before.
+        ValueError: A character does not belong to PromQL here. Template variables must be filled in
+            before.
     """
     found, at = [], 0
     while at < len(expr):
@@ -47,7 +48,7 @@ def tokens(expr: str) -> list[Token]:
 
 
 def selectors(expr: str) -> list[str]:
-    """The vector selectors of an expression, `name{matchers}`, without ranges and offsets, in order."""
+    """Return the vector selectors, `name{matchers}`, in order, without ranges and offsets."""
     found: list[str] = []
     read = tokens(expr)
     at = 0
@@ -67,27 +68,28 @@ def selectors(expr: str) -> list[str]:
 
 
 def metric(selector: str) -> str:
-    """The metric's name; "" of a selector that has none."""
+    """Return the metric's name. Empty for a selector without a name."""
     return selector.split("{")[0]
 
 
 def labels(selector: str) -> set[str]:
-    """The labels that a selector looks at."""
+    """Return the labels in a selector's matchers."""
     return set(re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*["\']', selector))
 
 
 def without_conditions(expr: str) -> str:
-    """The expression with every condition taken away: it has a result whenever its operands have, whatever their values.
+    """Return the expression without conditions. It has a result whenever its operands have.
 
-    Comparisons answer 0 or 1 instead of dropping series, `absent` counts what is there, of `a unless b` both must be there, and an
-    `offset` into a past that a young stack does not have is now.
-    What is left empty is empty because an operand is, or because two operands have no labels in common.
+    Comparisons answer 0 or 1 instead of dropping series. `absent` counts existing series. In
+    `a unless b` both must exist. An `offset` becomes now, because a young stack has no such past. A
+    result is then empty for two reasons only. An operand is empty, or two operands have no labels
+    in common.
     """
     made: list[str] = []
     read = tokens(expr)
     for at, token in enumerate(read):
         if token.kind in ("braces", "range") and at > 0:
-            made[-1] += token.text  # of the selector or subquery before it
+            made[-1] += token.text  # belongs to the selector or subquery before it
             continue
         lowered = token.text.lower()
         if lowered == "offset" or (at > 0 and read[at - 1].text.lower() == "offset"):

@@ -1,4 +1,7 @@
-"""A responder's surroundings for tests: real Redis, a world that the test moves, and the trainer's answers as the test gives them."""
+"""A responder's surroundings for tests: real Redis, and a world that the test moves.
+
+The test also gives the trainer's answers.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ DEGRADED = {
 
 
 class Surroundings:
-    """One model's responder. `now` begins at START; version 2 has the traffic, since `since_hours` ago, after version 1."""
+    """One model's responder. `now` begins at START.
+
+    Version 2 has had the traffic for `since_hours`. Version 1 had it before.
+    """
 
     def __init__(self, redis_url: str, registry: ModelRegistry, model: str = "shop", since_hours: float = 240) -> None:
         self.url, self.registry, self.model = redis_url, registry, model
@@ -68,7 +74,7 @@ class Surroundings:
         self.service = self.start()
 
     def serve(self, version: str, previous: str, hours_ago: float) -> None:
-        """Give a version all traffic and the role, by Redis alone."""
+        """Give a version all traffic and the role, in Redis alone."""
         at = START - timedelta(hours=hours_ago)
         change = Change(key=f"{self.model}-serve-{version}", who="tests", why="set up", world_time=at)
         RoleChanges(self.registry, self.routes, self.audit).route(
@@ -81,11 +87,11 @@ class Surroundings:
         )  # fmt: skip
 
     def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> ResponderService:
-        """A new process, as after a restart."""
+        """Return a new process, as after a restart."""
         return ResponderService(self.responder(redis, registry), [self.model], self.metrics)
 
     def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
-        """What a new process goes round with, to go step by step."""
+        """Return the responder of a new process, to go step by step."""
         client = redis or self.redis
         audit, orders, rollouts, routes = AuditTrail(client), WorkOrders(client), Rollouts(client), RouteTable(client)
         announcements = ResponseAnnouncements(audit, Notifier(client, RESPONDER))
@@ -114,7 +120,7 @@ class Surroundings:
         window: Window = "hour",
         **given: Any,
     ) -> Verdict:
-        """What the monitor says now."""
+        """Write a verdict as the monitor would now."""
         now = self.clock.now()
         verdict = Verdict(
             event_id=Verdict.id_for(f"{self.model}-{version}-{check}-{window}-{now:%Y%m%dT%H%M}-{severity}"),
@@ -146,13 +152,13 @@ class Surroundings:
         return work
 
     def answer(self, kind: str, state: Ended = "done", **answer: Any) -> Work:
-        """What the trainer does: take the open order up, and end it."""
+        """Answer as the trainer: take the open order and end it."""
         work = self.open_order(kind)
         self.orders.begin(work.order.id)
         return self.orders.end(work.order.id, state, answer)
 
     def messages(self, urgency: str = "") -> list[Message]:
-        """Oldest first."""
+        """Return the model's messages, oldest first."""
         found = [
             message for message in self.inbox.newest(1000) if message.model == self.model and urgency in ("", message.urgency)
         ]

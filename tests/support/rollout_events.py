@@ -1,4 +1,4 @@
-"""Events as a gateway with a rollout's route would write them, for tests of who consumes them. Seeded."""
+"""Events of a gateway with a rollout's route, for tests of consumers. Seeded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from dojo.core.state.routes import Arm, Route, pick, position
 
 @dataclass(frozen=True)
 class Quality:
-    """How a version behaves, as rates per request. `scores`: Beta parameters of its scores; flags are drawn apart from them."""
+    """How a version behaves, as rates per request.
+
+    `scores` are the Beta parameters of its scores. Flags are drawn separately from scores.
+    """
 
     errors: float = 0.005
     slow: float = 0.01
@@ -30,10 +33,16 @@ WALL_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Gateway:
-    """Answers payments of customers (some pay far more often than others) along a route.
+    """Answers payments of customers along a route. Some customers pay far more often than others.
 
-    `sticky`: share of customers for whom failures, flags and slowness repeat: each customer has a mood drawn once, and rates are
-    multiplied by 20 for every 20th of them. `per_second`: requests per second of wall time.
+    Attributes:
+        qualities: Version -> its behaviour.
+        seed: Seed of the events.
+        model: The model.
+        customers: Number of customers.
+        moody: True if failures, flags and slowness repeat for some customers. Each customer then
+            has a fixed mood, and every 20th customer has 20 times the rates.
+        per_second: Requests per second of wall time.
     """
 
     qualities: dict[str, Quality]
@@ -49,10 +58,11 @@ class Gateway:
         activity = self._rng.lognormal(0, 1, self.customers)
         self._cumulative = np.cumsum(activity / activity.sum())
         moods = np.where(np.arange(self.customers) % 20 == 0, 20.0, 1.0) if self.moody else np.ones(self.customers)
-        self._moods = moods / (moods * activity / activity.sum()).sum()  # the rates stay what they are on average
+        # Keeps the average rates unchanged.
+        self._moods = moods / (moods * activity / activity.sum()).sum()
 
     def answer(self, route: Route, at: datetime) -> list[Event]:
-        """One payment's events: its prediction, and its shadow if the route has one."""
+        """Return one payment's events: its prediction, and its shadow if the route has one."""
         number = int(np.searchsorted(self._cumulative, self._rng.random()))
         customer, mood = f"c{number}", float(self._moods[min(number, self.customers - 1)])
         arm = pick(route.arms, position(route.salt, customer))
@@ -63,9 +73,11 @@ class Gateway:
         return [prediction] + ([self._shadow(route, shadow, prediction, mood)] if shadow else [])
 
     def outcome(self, prediction: Prediction, after: timedelta, if_flagged: float = 0.6, if_passed: float = 0.006) -> Outcome:
-        """The label of an answered payment: fraud with one probability among the flagged, with another among the rest.
+        """Return the label of an answered payment.
 
-        With 1.5 % flagged the defaults are 1.5 % positives, 60 % of them caught, and 0.6 % of the others flagged.
+        Fraud has one probability among the flagged and another among the rest. With 1.5 % flagged,
+        the defaults give 1.5 % positives. 60 % of them are caught, and 0.6 % of the others are
+        flagged.
         """
         fraud = self._rng.random() < (if_flagged if prediction.flagged else if_passed)
         return Outcome(

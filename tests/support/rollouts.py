@@ -1,5 +1,7 @@
-"""A rollout's surroundings for tests: real Redis and MLflow, two registered versions, a world that the test moves, and traffic along the
-route that is in Redis."""
+"""A rollout's surroundings for tests: real Redis and MLflow, and two registered versions.
+
+The test moves the world. Traffic follows the route in Redis.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,12 @@ START = datetime(2018, 7, 1, tzinfo=UTC)
 
 
 def spec_of(model: str, **policy: object) -> ModelSpec:
-    """The fraud model's spec under another name, with another rollout policy where given."""
+    """Return the fraud model's spec under another name, with changes of its rollout policy."""
     return SPEC.model_copy(update={"name": model, "rollout": SPEC.rollout.model_copy(update=policy)})
 
 
 def register_versions(registry: ModelRegistry, model: str, count: int = 2) -> list[str]:
-    """Versions without bundles; the first is champion, the second challenger."""
+    """Register versions without bundles. The first is champion, the second challenger."""
     experiment = tracking_client(registry).get_experiment_by_name("rollouts")
     experiment_id = experiment.experiment_id if experiment else tracking_client(registry).create_experiment("rollouts")
     versions = []
@@ -78,7 +80,7 @@ class Stage:
         self.metrics = RolloutMetrics(CollectorRegistry())
 
     def controller(self) -> Controller:
-        """A new one, as after a restart."""
+        """Return a new controller, as after a restart."""
         return Controller(
             specs={self.spec.name: self.spec},
             journal=Journal(self.rollouts, self.clock),
@@ -115,7 +117,7 @@ class Stage:
         )
 
     def traffic(self, requests: int, outcomes: bool = False, **labels: Any) -> list[Prediction]:
-        """Payments answered along the current route, now."""
+        """Answer payments along the current route, now."""
         route, at = self.route(), self.clock.now()
         events = [event for _ in range(requests) for event in self.gateway.answer(route, at)]
         predictions = [event for event in events if isinstance(event, Prediction)]
@@ -125,7 +127,7 @@ class Stage:
         return predictions
 
     def pass_time(self, hours: float, outcomes: bool = False, **labels: Any) -> None:
-        """World time with a payment now and then, as stages count it."""
+        """Let world time pass with a payment now and then, so that stages count it."""
         left, step = (
             timedelta(hours=hours),
             longest_silence(self.now.stage, self.spec) if self.now.active else timedelta(hours=hours),
@@ -136,16 +138,19 @@ class Stage:
             left -= step
 
     def inbox_of_this_model(self) -> list[Message]:
-        """Newest first."""
+        """Return the model's messages, newest first."""
         return [message for message in self.inbox.newest(1_000) if message.model == self.spec.name]
 
     def roles(self) -> dict[str, str]:
-        """Alias -> version."""
+        """Return alias -> version."""
         return {alias: v.version for v in self.registry.versions(self.spec.name) for alias in v.aliases}
 
 
 class Traffic:
-    """Payments on a thread, following the route in Redis as a gateway does, with labels after `label_after` of world time."""
+    """Payments on a thread. They follow the route in Redis as a gateway does.
+
+    Labels come after `label_after` of world time.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The commands that runbooks quote, and running those that only look."""
+"""The commands quoted by runbooks, and running the read-only ones."""
 
 from __future__ import annotations
 
@@ -15,32 +15,37 @@ CHANGES = re.compile(
     r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models (promote|rollback)"
     r"|responder (pause|resume)|rollout (abort|approve|finish|promote|resume|start)|routes switch|world (pause|resume))\b"
 )
-# Commands that find nothing in a young stack, or find something wrong with the machine, and say so with exit code 1.
+# Commands that may find nothing in a young stack, or a fault of the machine. They then end with
+# exit code 1.
 MAY_FIND_NOTHING = ("dojo gate show", "dojo rollout show", "dojo doctor")
 
 PLACEHOLDERS = {"NAME": "gateway", "MODEL@VERSION": "fraud_detection@1", "MODEL": "fraud_detection", "SERVICE": "monitor"}
 
-# Command of `dojo` with its words -> how it ended.
+# Takes the words behind `dojo`, runs the command, and returns its result.
 Dojo = Callable[[list[str]], "CompletedProcess[str]"]
 
 
 def quoted(text: str) -> list[str]:
-    """What stands between backticks."""
+    """Return the texts between backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 
 def looks() -> list[list[str]]:
-    """Every distinct command that changes nothing, as words behind `dojo`, with placeholders filled in."""
+    """Return every distinct command that changes nothing, with placeholders filled in.
+
+    A command is a list of the words behind `dojo`.
+    """
     commands = {command for path in RUNBOOKS for command in quoted(path.read_text()) if command.startswith("dojo ")}
     found = [shlex.split(command)[1:] for command in sorted(commands) if not CHANGES.match(command)]
     return [[PLACEHOLDERS.get(word, word) for word in words] for words in found]
 
 
 def failures(dojo: Dojo, processes: Collection[str]) -> list[str]:
-    """Run each look. Returns those that fail, with what they said.
+    """Run each look. Returns the failed ones, with their error output.
 
     Args:
-        processes: Those of the stack. Logs and metrics of another process are not asked for.
+        dojo: Runs a command.
+        processes: Processes of the stack. Logs and metrics of other processes are left out.
     """
     failed = []
     for words in looks():

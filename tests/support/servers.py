@@ -1,4 +1,4 @@
-"""Real servers for tests: started on free ports, ended by pid."""
+"""Real servers for tests, started on free ports and ended by pid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], within: float, what: str, every: float = 0.02) -> None:
-    """Poll until `condition` holds; fail naming `what` after `within` seconds."""
+    """Poll until `condition` holds. Fails naming `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
@@ -39,7 +39,8 @@ class Server:
         self.name = name
         self.log = directory / f"{name}.log"
         self._command = list(command)
-        # Feast, imported by a test, puts this into the environment: its children's metrics would go to files of its own.
+        # Feast, imported by a test, sets this variable. The children's metrics would then go to
+        # files.
         inherited = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
         self._env = {**inherited, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -53,13 +54,13 @@ class Server:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill -9, and wait until the process is gone."""
         self.signal(signal.SIGKILL)
         assert self.process is not None
         self.process.wait(10)
 
     def stop(self, within: float = 15) -> int:
-        """SIGTERM, then SIGKILL after `within` seconds. Returns the exit code."""
+        """Send SIGTERM, then SIGKILL after `within` seconds. Returns the exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -101,10 +102,10 @@ class MlflowServer(Server):
     def start(self) -> None:
         super().start()
         try:
-            # 10 s on a quiet machine; beside builds and other tests it was seen to take two minutes.
+            # 10 s on a quiet machine. Beside builds and other tests it has taken two minutes.
             wait_until(lambda: http_ok(f"{self.url}/health"), 240, "MLflow is healthy", every=0.2)
         except AssertionError as error:
-            self.stop()  # a fixture that fails is not torn down
+            self.stop()  # a failing fixture is not torn down
             raise AssertionError(f"{error}; its log ends:\n{self.tail()}") from None
 
 

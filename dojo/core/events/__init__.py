@@ -1,1 +1,1 @@
-"""What happens, as immutable messages, and the log that carries them."""
+"""Events as immutable messages, and the log that carries them."""

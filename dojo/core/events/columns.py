@@ -1,4 +1,4 @@
-"""Events as rows: what the lake stores of an event follows from the event's struct.
+"""Events as rows. The columns in the lake follow from the event's struct.
 
     str, Literal            String
     float, bool             Float64, Boolean
@@ -79,14 +79,14 @@ def _converted(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Cal
 
 
 def _without_null(kind: inspect.Type) -> inspect.Type:
-    """Return X of `X | None`; every column may hold nulls."""
+    """Return X of `X | None`. Every column may hold nulls."""
     kinds = [each for each in getattr(kind, "types", (kind,)) if not isinstance(each, inspect.NoneType)]
     return kinds[0] if len(kinds) == 1 else kind
 
 
 def _series(name: str, dtype: pl.DataType, values: Sequence[Any]) -> pl.Series:
     if dtype == UTC_MICROSECONDS:
-        # As integers: Polars refuses a column whose values have different UTC offsets.
+        # As integers, because Polars refuses a column whose values have different UTC offsets.
         whole = [None if moment is None else (moment - _EPOCH) // _MICROSECOND for moment in values]
         return pl.Series(name, whole, dtype=pl.Int64).cast(dtype)
     return pl.Series(name, values, dtype=dtype, strict=True)

@@ -2,8 +2,9 @@
 
     dojo:dead-letters:<service>    sorted set of DeadLetter as JSON, by the time in the message's id
 
-A service keeps the letter, then acknowledges the message. After a kill in between, the message comes again as the same
-member of the set: it is kept and counted once. `dojo dead-letters` shows them.
+A service keeps the letter, then acknowledges the message. If the service is killed in between, the
+message comes again as the same member of the set. It is therefore kept and counted once.
+`dojo dead-letters` shows them.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from dojo.core.events.types import Event, MalformedEventError, decode
 
 KEY = "dojo:dead-letters:{service}"
 
-# The services that keep some. Of the receiver, which reads no stream, `stream` is the channel.
+# The services that keep dead letters. The receiver reads no stream, so its `stream` is the channel.
 Keeper = Literal["monitor", "receiver", "recorder", "responder", "streamer"]
 
-# A producer gone wrong may spoil each of its messages: the newest so many, at most 8 MB a service.
+# A broken producer may spoil each of its messages. The newest 500 are kept, at most 8 MB a service.
 KEPT = 500
 
-# Bytes. A whole prediction event is 3 kB, and people read no more than that.
+# Bytes. A whole prediction event is 3 kB, and people read no longer text.
 LONGEST_PAYLOAD = 16_384
 
 DEAD_LETTERS = Counter("dojo_dead_letters_total", "Messages set aside for a person (dojo dead-letters).", ["stream"])
@@ -42,8 +43,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """A message that was set aside.
 
     Attributes:
-        message_id: The event log's; begins with the wall time of writing, unix milliseconds.
-        payload: As text, at most LONGEST_PAYLOAD bytes. Bytes that are no text become U+FFFD.
+        stream: The stream of the message.
+        message_id: The event log's id. It begins with the wall time of writing, unix milliseconds.
+        reason: Why the service cannot use it.
+        payload: The payload as text, at most LONGEST_PAYLOAD bytes. Bytes that are no text become
+            U+FFFD.
     """
 
     stream: str
@@ -53,10 +57,15 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
-    """One service's dead letters. Raises redis.RedisError when Redis is out of reach: repeat it.
+    """One service's dead letters.
+
+    When Redis is out of reach, methods raise redis.RedisError. The caller then repeats the call.
 
     Args:
-        streams: What the service reads. Their counters begin at 0, because increase() misses a counter's first value.
+        redis: The client.
+        service: The service that keeps them.
+        streams: Streams read by the service. Their counters begin at 0, because increase() misses a
+            counter's first value.
     """
 
     def __init__(self, redis: Redis, service: Keeper, streams: Sequence[str] = ()) -> None:
@@ -77,7 +86,7 @@ class DeadLetters:
                 _log.warning("set aside", stream=stream, messages=new, reason=page[0][1], kept_in=self._key)
 
     def newest(self, limit: int) -> list[DeadLetter]:
-        """Up to `limit` letters, newest first."""
+        """Return up to `limit` letters, newest first."""
         rows = cast("list[bytes]", self._redis.zrevrange(self._key, 0, limit - 1))
         return [msgspec.json.decode(row, type=DeadLetter) for row in rows]
 
@@ -88,7 +97,10 @@ def sift(
     """Split messages into events of a kind and the rest. Keeps their order. Pure.
 
     Args:
-        fault: Why an event cannot be used, "" where it can. The same event must give the same words each time.
+        kind: The wanted type of event.
+        deliveries: The messages.
+        fault: Returns why an event cannot be used, "" where it can. The same event must give the
+            same words each time.
     """
     events: list[tuple[Delivery, E]] = []
     rejected: list[Rejected] = []

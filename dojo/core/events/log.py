@@ -1,7 +1,8 @@
 """The event log: append-only streams, delivered at least once to each consumer group.
 
-A consumer reads, writes durably, then acknowledges; what a dead consumer left unacknowledged is reclaimed by the next.
-Together with writes that are idempotent on `event_id` that gives effectively-once processing.
+A consumer reads, writes durably, then acknowledges. Another consumer reclaims messages that a dead
+consumer left unacknowledged. Writes are idempotent on `event_id`, so processing is
+effectively once.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from dojo.core.events.types import Event, Stream, encode
 
 PAYLOAD_FIELD = b"event"
 
-# Redis does one thing at a time: reading 10,000 messages of 1 kB at once holds everybody up for 10 to 30 ms, which a feature
-# lookup with a 30 ms timeout does not survive. In pages of this size it is below 1 ms, and others are served between pages.
+# Redis does one thing at a time. Reading 10,000 messages of 1 kB at once blocks its clients for 10
+# to 30 ms. A feature lookup has a timeout of 30 ms. A page of this size takes below 1 ms, and
+# Redis serves other clients between pages.
 PAGE = 250
 
-# Redis < 7 does not report a group's lag. It is counted on the server, page by page, as far as the log keeps messages: alerts compare it with that.
+# Redis < 7 does not report a group's lag. A script counts it on the server, page by page, up to the
+# number of messages kept by the log. Alerts compare the lag with this number.
 _COUNT_AFTER = """
 local rows = redis.call('xrange', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
 return {#rows, #rows > 0 and rows[#rows][1] or ARGV[1]}
@@ -34,14 +37,17 @@ _log = structlog.get_logger()
 
 
 def stream_key(stream: Stream) -> str:
-    """The Redis key of a stream."""
+    """Return the Redis key of a stream."""
     return f"dojo:stream:{stream}"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as a consumer group received it; `payload` is decoded by the consumer, so that one bad message can be
-    set aside instead of stopping the batch."""
+    """One message as a consumer group received it.
+
+    The consumer decodes `payload`. One bad message can then be set aside without stopping the
+    batch.
+    """
 
     message_id: str
     payload: bytes
@@ -51,26 +57,39 @@ class EventLog(Protocol):
     """Append-only, at-least-once streams of events."""
 
     def append(self, events: Iterable[Event]) -> None:
-        """Append in order, in one round trip. Raises `redis.RedisError` when the log is out of reach."""
+        """Append events in order, in one round trip.
+
+        Raises:
+            redis.RedisError: The log is out of reach.
+        """
 
     def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
-        """Up to `limit` messages the group has not seen, waiting at most `block` for the first one."""
+        """Return up to `limit` messages new to the group.
+
+        Waits at most `block` for the first one.
+        """
 
     def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
-        """Take over up to `limit` messages that some consumer has held unacknowledged for longer than `idle`."""
+        """Take over up to `limit` messages held unacknowledged for longer than `idle`."""
 
     def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None: ...
 
     def lag(self, stream: Stream, group: str) -> int:
-        """Messages the group has yet to acknowledge: undelivered (counted up to what the log keeps) and pending ones."""
+        """Return the number of messages that the group has yet to acknowledge.
+
+        It adds pending messages and undelivered ones. The latter are counted up to the log's
+        length.
+        """
 
 
 class RedisEventLog:
     """The event log on Redis Streams.
 
     Args:
-        max_length: messages kept per stream (approximately: Redis trims whole nodes). It bounds Redis' memory; a consumer
-            that stays away for longer than that many messages loses the oldest, which `lag` shows coming.
+        redis: The client.
+        max_length: Messages kept per stream, approximately, because Redis trims whole nodes. It
+            bounds Redis' memory. A consumer further behind loses the oldest messages, and `lag`
+            shows this coming.
     """
 
     def __init__(self, redis: Redis, max_length: int) -> None:
@@ -97,7 +116,7 @@ class RedisEventLog:
             found += page
             if len(page) < PAGE:
                 break
-            wait = None  # only the first message is waited for
+            wait = None  # only the first message is worth waiting for
         return found
 
     def _read_page(self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None) -> list[Delivery]:
@@ -119,13 +138,14 @@ class RedisEventLog:
                 answer = self._redis.xautoclaim(stream_key(stream), group, consumer, idle_ms, start_id=start, count=count)
                 start, page = cast("Any", answer)[:2]
                 claimed += page
-                if start == b"0-0":  # the end of what is pending
+                if start == b"0-0":  # no more pending messages
                     break
             return claimed
 
         rows = self._in_group(stream, group, claim)
         while any(fields is None for _, fields in rows):
-            # Trimmed away while pending. Redis 6 keeps handing these out, without their id, and they would hide the rest.
+            # These were trimmed away while pending. Redis 6 keeps returning them without their id,
+            # and they would hide the rest.
             self._forget_trimmed(stream, group)
             rows = claim()
         return _deliveries(rows)
@@ -135,15 +155,24 @@ class RedisEventLog:
             self._redis.xack(stream_key(stream), group, *message_ids[first : first + PAGE])
 
     def tail(self, stream: Stream, after: str, limit: int) -> Sequence[Delivery]:
-        """Up to `limit` messages behind the id `after`, oldest first, for onlookers that are no consumer group."""
+        """Return up to `limit` messages behind the id `after`, oldest first.
+
+        For readers outside any consumer group.
+        """
         return _deliveries(cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit)))
 
     def holds(self, stream: Stream, message_id: str) -> bool:
-        """Whether a message that was there still is. When it is not, those behind it may have been trimmed unread; "0-0" is always there."""
+        """Return whether an earlier message is still in the stream. "0-0" always is.
+
+        Without it, the messages behind it may have been trimmed unread.
+        """
         return message_id == "0-0" or bool(self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1))
 
     def last_id(self, stream: Stream) -> str:
-        """The id of the newest message, "0-0" when there is none; what `tail` continues from."""
+        """Return the id of the newest message, "0-0" when there is none.
+
+        `tail` continues from it.
+        """
         rows = cast("Any", self._redis.xrevrange(stream_key(stream), count=1))
         return str(rows[0][0].decode()) if rows else "0-0"
 
@@ -160,13 +189,16 @@ class RedisEventLog:
         return behind + int(row["pending"])
 
     def _in_group(self, stream: Stream, group: str, command: Callable[[], _T]) -> _T:
-        """Run a command that needs the group, making the group when it is missing or Redis came back empty."""
+        """Run a command that needs the group.
+
+        Makes the group when it is missing or Redis came back empty.
+        """
         if (stream, group) not in self._groups:
             self._create_group(stream, group)
         try:
             return command()
         except ResponseError as error:
-            # UNBLOCKED: the stream went away while we were waiting on it.
+            # UNBLOCKED means that the stream went away while we were waiting on it.
             if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
             self._create_group(stream, group)
@@ -174,7 +206,7 @@ class RedisEventLog:
 
     def _create_group(self, stream: Stream, group: str) -> None:
         try:
-            # From "0": a group made after the first events still sees them all.
+            # From "0", so that a group made after the first events still sees them all.
             self._redis.xgroup_create(stream_key(stream), group, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
@@ -182,7 +214,7 @@ class RedisEventLog:
         self._groups.add((stream, group))
 
     def _forget_trimmed(self, stream: Stream, group: str) -> None:
-        """Acknowledge pending messages that the stream no longer has: they are lost, and the log says so."""
+        """Acknowledge pending messages that the stream no longer has. They are lost and logged."""
         key, start = stream_key(stream), "-"
         while page := cast("list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", PAGE)):
             ids = [row["message_id"] for row in page]
@@ -197,5 +229,9 @@ class RedisEventLog:
 
 
 def _deliveries(rows: Sequence[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Delivery]:
-    """A message without our field comes with an empty payload, which no consumer can decode: set aside, not lost."""
+    """Return rows as deliveries.
+
+    A message without our field gets an empty payload. No consumer can decode it, so it is set aside
+    and not lost.
+    """
     return [Delivery(mid.decode(), fields.get(PAYLOAD_FIELD, b"")) for mid, fields in rows if mid is not None and fields]

@@ -1,7 +1,7 @@
 """The events of the platform: immutable, versioned, self-describing.
 
-`world_time` is when it happened in the world, `wall_time` when a process wrote it down. `event_id` is chosen so that
-writing the same fact twice gives the same id; every consumer may therefore drop what it has seen.
+`world_time` is when it happened in the world, `wall_time` when a process wrote it down. Writing the
+same fact twice gives the same `event_id`. Every consumer may therefore drop events it has seen.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 from dojo.core.judging.drift import Finding
 from dojo.core.severity import Severity
 
-# Refused when decoded, so that one wrong producer cannot put an unusable row into the lake.
+# Checked when decoding, so that one wrong producer cannot put an unusable row into the lake.
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1)]
-MAX_EURO = 1e12  # beyond it is no payment, and sums of whole cents must fit 64 bits
+MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
-# World times outside are a producer's fault: a zero timestamp (1970) would make features of half a century due, and a clock that
-# runs centuries ahead would make everything that really happens look old.
+# World times outside these bounds are a producer's fault. A zero timestamp (1970) would make
+# features of half a century due. A clock centuries ahead would make all real events look old.
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +37,7 @@ class Stream(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every event carries. Times are UTC and timezone-aware."""
+    """The common fields of every event. Times are UTC and timezone-aware."""
 
     stream: ClassVar[Stream]
 
@@ -52,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Transaction(Event, frozen=True, kw_only=True):
-    """A card payment was made. `amount` is in the shop's currency unit (euros), >= 0."""
+    """A card payment was made. `amount` is in euros, the shop's currency unit, >= 0."""
 
     stream: ClassVar[Stream] = Stream.TRANSACTIONS
 
@@ -67,13 +67,13 @@ class Transaction(Event, frozen=True, kw_only=True):
 
 
 class Outcome(Event, frozen=True, kw_only=True):
-    """What a request turned out to be, for one model. Arrives after that model's label delay.
+    """The label of a request, for one model. It arrives after that model's label delay.
 
     Attributes:
         world_time: When the label became known.
-        model: Whose question it answers. One request may have a label for each of several models.
-        request_id: Joins it to predictions, and to the event that the request was about.
-        request_time: World time of that event.
+        model: The model that it labels. One request may have a label for each of several models.
+        request_id: Joins the label to predictions, and to the request's event.
+        request_time: World time of the request's event.
         label: The truth, in the unit of the model's task: 0 or 1, a value, or a relevance.
     """
 
@@ -93,19 +93,25 @@ class Prediction(Event, frozen=True, kw_only=True):
     """One answer of the gateway, with everything needed to explain it later.
 
     Attributes:
-        request_id: the caller's id for the request (the transaction's id), the join key to outcomes.
-        entity_keys: entity name -> key, as sent.
-        features: feature name -> the exact value that was scored, in the model's input order.
-        feature_age_seconds: feature view -> age of its values in world seconds; None where there were none.
-        score: The version's number, in the unit of the model's task, or the fallback's.
-        flagged: Whether the answer asked for an action. None where the task flags nothing.
-        arm: the arm that the route chose for the request; `version`: the one that answered, another one's when the arm failed
-            (`degraded` then has "arm_failed"), and "0" when the spec's fallback did because no version could.
-        route_generation: of the route that chose; 0 while a model has no route and the registry's champion serves, and after a
-            gateway's start until all of the route's versions are there.
-        latency_seconds: wall time from the request's arrival until this instance was scored, by whoever scored it: instances of one
-            request differ when different arms scored them.
-        degraded: reasons, empty when the answer is whole.
+        prediction_id: Id of this answer.
+        request_id: The caller's id for the request (the transaction's id). It joins outcomes.
+        model: The model.
+        version: The version that answered. When the arm failed it is another version's, and
+            `degraded` has "arm_failed". It is "0" when no version could answer and the spec's
+            fallback did.
+        arm: The arm chosen by the route for the request.
+        entity_keys: Entity name -> key, as sent.
+        features: Feature name -> the exact value that was scored, in the model's input order.
+        feature_age_seconds: Feature view -> age of its values in world seconds. None without
+            values.
+        score: The score of the version or the fallback, in the unit of the model's task.
+        flagged: True if the answer asked for an action. None where the task flags nothing.
+        latency_seconds: Wall time from the request's arrival until this instance was scored.
+            Instances of one request differ when different arms scored them.
+        degraded: Reasons why the answer is degraded. Empty when it is whole.
+        route_generation: Generation of the route. 0 while a model has no route and the registry's
+            champion serves. Also 0 after a gateway's start until all of the route's versions are
+            loaded.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -130,12 +136,24 @@ class Prediction(Event, frozen=True, kw_only=True):
 
 
 class Shadow(Event, frozen=True, kw_only=True):
-    """What a shadow would have answered to a mirrored request, beside what the caller got. Nobody acted on it.
+    """A shadow's answer to a mirrored request, beside the answer that the caller got.
+
+    It had no effect on the caller.
 
     Attributes:
-        prediction_id: of the answer that the caller got.
-        version, score, flagged, scoring_seconds: the shadow's; both are None when it failed, and `error` says how.
-        champion_*: the same of the version that answered. `scoring_seconds` is wall time of scoring alone, features in hand.
+        prediction_id: Id of the answer that the caller got.
+        request_id: The caller's id for the request.
+        model: The model.
+        version: The shadow's version.
+        route_generation: Generation of the route.
+        score: The shadow's score. None when it failed.
+        flagged: True if the shadow would have flagged. None when it failed.
+        scoring_seconds: Wall time of the shadow's scoring alone, without the feature lookup.
+        champion_version: The version that answered.
+        champion_score: Its score.
+        champion_flagged: True if its answer was flagged.
+        champion_scoring_seconds: Wall time of its scoring alone.
+        error: How the shadow failed. Empty when it did not.
     """
 
     stream: ClassVar[Stream] = Stream.SHADOWS
@@ -159,18 +177,18 @@ class Shadow(Event, frozen=True, kw_only=True):
         return f"shadow-{prediction_id}"
 
 
-# What a verdict is about.
+# The subject of a verdict.
 Check = Literal[
     "input_drift",  # features, one by one, against the version's reference profile (PSI)
     "prediction_drift",  # scores against the profile's
     "data_quality",  # values missing or out of range
-    "flagged_rate",  # share of flagged payments: a proxy before labels arrive
-    "estimated_performance",  # expected PR-AUC from the scores alone: another
+    "flagged_rate",  # share of flagged payments, which stands in until labels arrive
+    "estimated_performance",  # PR-AUC expected from the scores alone, another stand-in
     "performance",  # catch rate, false positives and PR-AUC of labelled predictions
-    "segments",  # the same by group of customers
+    "segments",  # performance by group of customers
     "label_delay",  # how late labels arrive
     "labels_missing",  # share of the labels due on a day that did not arrive
-    "skew",  # served feature values against offline ones
+    "skew",  # served feature values against offline values
     "feature_freshness",  # views against their SLA
     "model_freshness",  # the champion's age
 ]
@@ -180,11 +198,16 @@ class Verdict(Event, frozen=True, kw_only=True):
     """The monitor's judgement of one check of one model's version over one window of world time.
 
     Attributes:
-        window: an hour, a day, or "now" for what has no window. window_start: its beginning; of "now" the moment of the look.
-        severity: the worst finding's; insufficient_data when there was nothing to judge.
-        since: world time of the first window of the present trouble; None while there is none.
-        rows: predictions or labels that it rests on.
-        summary: one line for people. findings: the worst first, at most 20.
+        model: The model.
+        version: The version.
+        check: The subject.
+        window: An hour, a day, or "now" for a check without a window.
+        window_start: Beginning of the window. For "now" it is the moment of the look.
+        severity: Severity of the worst finding. insufficient_data when there was nothing to judge.
+        rows: Predictions or labels behind the verdict.
+        summary: One line for people.
+        findings: Findings, the worst first, at most 20.
+        since: World time of the first window of the present trouble. None without trouble.
     """
 
     stream: ClassVar[Stream] = Stream.VERDICTS
@@ -218,19 +241,22 @@ _decoders = {stream: msgspec.json.Decoder(event_type) for stream, event_type in 
 
 
 class MalformedEventError(ValueError):
-    """Bytes on a stream that are not an event of that stream's type."""
+    """Bytes on a stream are not an event of that stream's type."""
 
 
 def encode(event: Event) -> bytes:
-    """The event as UTF-8 JSON: readable with `redis-cli xrange`, one third of pydantic's cost."""
+    """Return the event as UTF-8 JSON, readable with `redis-cli xrange`.
+
+    Encoding costs a third of pydantic's.
+    """
     return _encoder.encode(event)
 
 
 def decode(stream: Stream, payload: bytes) -> Event:
-    """Inverse of `encode`.
+    """Return the event that `encode` wrote.
 
     Raises:
-        MalformedEventError: names the field, what was expected and found.
+        MalformedEventError: The message names the field with its expected and its found value.
     """
     try:
         return _decoders[stream].decode(payload)

@@ -1,1 +1,4 @@
-"""The rules that decide: drift conditions, checks of a rollout, the gate. Pure: services, pipelines and tests call the same functions."""
+"""The pure rules that decide: drift conditions, the checks of a rollout, the gate.
+
+Services, pipelines and tests call the same functions.
+"""

@@ -1,4 +1,4 @@
-"""From what windows measured to findings: beyond a threshold, beyond chance, and confirmed. Pure."""
+"""From window measurements to findings: beyond a threshold, beyond chance, and confirmed. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One subject of a verdict.
 
     Attributes:
-        subject: a feature, a view, a segment, a measure.
-        value: what was measured; None without data. threshold: the one it is beyond, or the lowest when it is beyond none; its unit.
-        noise: what chance alone reaches for these rows; None where no such level is known.
-        confirmed: "3 of 4" windows, "" where one look decides.
+        subject: A feature, a view, a segment or a measure.
+        severity: Severity after confirmation.
+        value: The measured value. None without data.
+        threshold: The threshold of the severity, in the unit of `value`. The lowest threshold when
+            the value is beyond none.
+        rows: Rows behind the value.
+        noise: Level reached by chance alone for these rows. None where no such level is known.
+        confirmed: Agreeing windows, such as "3 of 4". Empty where one look decides.
+        note: Explanation for people.
         distances: Other measures of the same counts. None where the value is no distance.
     """
 
@@ -33,21 +38,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     distances: Distances | None = None
 
 
-# What one window measured: subject -> Measured.
+# The measurements of one window, subject -> Measured.
 Measurements = Mapping[str, Measured]
 
 
 def worst(severities: Sequence[Severity]) -> Severity:
-    """The highest; insufficient_data when there is none."""
+    """Return the highest severity, or insufficient_data when there is none."""
     return max(severities, key=ORDER.index, default="insufficient_data")
 
 
 def confirm(history: Sequence[Measurements], rule: Confirmations | None) -> tuple[Finding, ...]:
-    """The newest window's findings, the worst first.
+    """Return the newest window's findings, the worst first.
 
     Args:
-        history: windows oldest first, the judged one last; those before it had data.
-        rule: how many of the latest windows must agree; None where one look decides.
+        history: Windows, oldest first. The judged window is the last. Earlier windows had data.
+        rule: Number of latest windows that must agree. None where one look decides.
     """
     findings = [_finding(subject, history, rule) for subject in history[-1]]
     return tuple(sorted(findings, key=lambda f: (-ORDER.index(f.severity), -_excess(f))))
@@ -58,7 +63,8 @@ def _finding(subject: str, history: Sequence[Measurements], rule: Confirmations 
     severity, confirmed = now.severity, ""
     if rule is not None and now.value is not None:
         recent = [window[subject].severity for window in history[-rule.of :] if subject in window]
-        # As bad as this window says, unless too few agree: then as bad as enough of them say.
+        # The severity of this window holds if enough windows agree. Otherwise it falls to a
+        # severity reached by enough windows.
         while severity not in ("ok", "insufficient_data"):
             agree = sum(ORDER.index(other) >= ORDER.index(severity) for other in recent)
             if agree >= rule.needed:
@@ -83,15 +89,18 @@ def _finding(subject: str, history: Sequence[Measurements], rule: Confirmations 
 
 
 def _excess(finding: Finding) -> float:
-    """How many times its threshold a value is."""
+    """Return the value as a multiple of its threshold."""
     return finding.value / finding.threshold if finding.value is not None and finding.threshold else 0.0
 
 
 def pace(values: Sequence[float]) -> str:
-    """Whether a value jumped or climbed: "sudden" when one step made most of its rise, "gradual" when many did, "" when it did not rise.
+    """Return "sudden" for a jump, "gradual" for a climb, and "" when the value did not rise.
+
+    A rise is sudden when one step makes most of it, and gradual when many steps make it.
 
     Args:
-        values: of windows, oldest first, the one with the finding last; at least three, or nothing can be said.
+        values: Values of windows, oldest first, ending with the finding's window. Fewer than three
+            values give "".
     """
     if len(values) < 3:
         return ""
@@ -103,5 +112,5 @@ def pace(values: Sequence[float]) -> str:
     return "sudden" if max(steps) >= SUDDEN_SHARE * rise else "gradual"
 
 
-# One step that makes two thirds of the rise is a jump: a climb over three windows has steps of a third.
+# A step of two thirds of the rise is a jump. A climb over three windows has steps of a third.
 SUDDEN_SHARE = 2 / 3

@@ -1,1 +1,1 @@
-"""A model's contract: its YAML, read and checked."""
+"""A model's contract, its YAML file, read and checked."""

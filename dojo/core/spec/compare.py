@@ -1,6 +1,6 @@
-"""Specs as plain values: to hash them, and to name what differs between two.
+"""Specs as plain values, to hash them and to name the differences between two specs.
 
-Values count, comments and spelling do not: `7d` and `168h` are the same spec.
+Only values count. Comments and spelling do not, so `7d` and `168h` are the same spec.
 """
 
 from __future__ import annotations
@@ -14,30 +14,35 @@ from typing import Any, NamedTuple
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 
-# Characters of a hash that people are shown.
+# Characters of a hash in texts for people.
 SHOWN = 12
 
 
 class FieldChange(NamedTuple):
-    """One field of a spec before and after; None where it is not there."""
+    """One field of a spec before and after. None where the field is absent."""
 
     before: Any
     after: Any
 
 
 def plain(spec: ModelSpec) -> dict[str, Any]:
-    """The spec as YAML has it, durations in their shortest spelling."""
+    """Return the spec as in YAML, with durations in their shortest spelling."""
     found: dict[str, Any] = _plain(spec.model_dump())
     return found
 
 
 def spec_hash(spec: ModelSpec) -> str:
-    """SHA-256 of the spec's values, hexadecimal."""
+    """Return the SHA-256 of the spec's values, hexadecimal."""
     return hashlib.sha256(json.dumps(plain(spec), sort_keys=True).encode()).hexdigest()
 
 
 def field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, FieldChange]:
-    """The fields that differ, by their path (`drift.thresholds.warning`). Both sides as `plain` gives them."""
+    """Return the fields that differ, by their path (`drift.thresholds.warning`).
+
+    Args:
+        before: Values as from `plain`.
+        after: Values as from `plain`.
+    """
     old, new = dict(_fields(before)), dict(_fields(after))
     paths = dict.fromkeys((*old, *new))
     return {path: FieldChange(old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)}

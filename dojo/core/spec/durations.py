@@ -9,16 +9,19 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-# Microseconds per unit, longest first. Integers: 0.1 s must come back as 0.1 s.
+# Microseconds per unit, longest first. Integers, because 0.1 s must come back as 0.1 s.
 _UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
 _PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 def parse_duration(value: object) -> timedelta:
-    """`"4h"` -> four hours, to the microsecond. A bare number is refused: nobody can know its unit.
+    """Return the duration of a text such as `"4h"`, to the microsecond.
+
+    A bare number is refused, because its unit is unknown.
 
     Raises:
-        ValueError: not a positive number followed by one of ms, s, m, h, d, or beyond what Python can count (2.7 million years).
+        ValueError: The text is not a positive number followed by one of ms, s, m, h, d. Or it is
+            beyond Python's longest duration (2.7 million years).
     """
     if isinstance(value, timedelta):
         return value
@@ -35,7 +38,10 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """The shortest exact spelling: `timedelta(days=7)` -> `"7d"`, 1.5 s -> `"1500ms"`."""
+    """Return the shortest exact spelling.
+
+    `timedelta(days=7)` gives `"7d"`, 1.5 s gives `"1500ms"`.
+    """
     microseconds = value // timedelta(microseconds=1)
     for unit, length in _UNITS.items():
         if microseconds % length == 0:

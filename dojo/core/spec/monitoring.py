@@ -1,4 +1,4 @@
-"""How a spec says what is watched, and what is done about it: drift, live performance, freshness, response."""
+"""The watch over a model in its spec: drift, live performance, freshness and the response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dojo.core.spec.section import Fraction, Name, Section
 
 
 class Levels(Section):
-    """From which value on something is a warning, severe, critical. What the value is, and its unit, is said where they stand."""
+    """The values at which something becomes a warning, severe or critical.
+
+    Each field of this type states the value and its unit.
+    """
 
     warning: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     severe: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,7 +28,10 @@ class Levels(Section):
 
 
 class Confirmations(Section):
-    """How many of the latest windows must agree before a verdict says so: one window may be an accident."""
+    """How many of the latest windows must agree before a verdict reports a finding.
+
+    One window may be an accident.
+    """
 
     needed: Annotated[int, Field(ge=1, le=24)]
     of: Annotated[int, Field(ge=1, le=24)]
@@ -38,18 +44,24 @@ class Confirmations(Section):
 
 
 class Skew(Section):
-    """Logged feature values against those that an offline point-in-time join gives (D20). `levels`: share of sampled requests that differ."""
+    """Logged feature values against the values of an offline point-in-time join (D20).
+
+    Attributes:
+        sample: Number of requests to compare.
+        levels: Levels of the share of sampled requests that differ.
+    """
 
     sample: Annotated[int, Field(ge=1, le=100_000)]
     levels: Levels
 
 
 class PerformanceWatch(Section):
-    """Live performance as labels mature. World time.
+    """Live performance as labels mature. Times are world time.
 
     Attributes:
-        window: Age of the oldest answers that are judged.
-        label_delay_ratio: Levels of the median delay of arriving labels, times label.delay.median.
+        window: Age of the oldest judged answers.
+        label_delay_ratio: Levels of the median delay of arriving labels, as a multiple of
+            label.delay.median.
         labels_missing: Levels of the share of a day's due labels that did not arrive.
     """
 
@@ -59,19 +71,30 @@ class PerformanceWatch(Section):
 
 
 class Drift(Section):
-    """When a change of the world, of the data or of the model's answers is told. World time; `thresholds` are PSI.
+    """When a change of the world, of the data or of the model's answers is reported. World time.
 
-    A finding is beyond a threshold *and* beyond what chance gives for the rows at hand *and* confirmed in `needed` of `of` windows.
+    A finding is beyond a threshold *and* beyond chance for its number of rows. It is *also*
+    confirmed in `needed` of `of` windows.
 
     Attributes:
-        significance: probability that any feature of one window exceeds its noise level by chance.
-        minimum_rows: per window; fewer are insufficient_data.
-        lateness: how long after its end a window takes late events before it is judged; those after it still count, and judge again.
-        calendar: features that only the clock decides: their change from hour to hour and day to day is no drift.
-        adaptive: features whose thresholds rise with what their windows without a confirmed finding have shown.
-        missing: levels of the rise of a view's share of missing values, absolute.
-        feature_freshness: levels of a view's age, in its SLAs.
-        segment: feature that cuts rows into groups. The gate and the monitor judge each by itself. Empty for none.
+        thresholds: Levels of PSI.
+        significance: Probability that any feature of one window exceeds its noise level by chance.
+        minimum_rows: Least rows of a window. Fewer are insufficient_data.
+        hourly: Confirmations among hours.
+        daily: Confirmations among days.
+        lateness: Time after its end for which a window waits for late events before it is judged.
+            Later events still count, and the window is then judged again.
+        calendar: Features decided by the clock alone. Their change between hours and days is no
+            drift.
+        adaptive: Features with thresholds that rise with the values of windows without a confirmed
+            finding.
+        missing: Levels of the absolute rise of a view's share of missing values.
+        feature_freshness: Levels of a view's age, in multiples of its SLA.
+        segment: Feature that cuts rows into groups. The gate and the monitor judge each group by
+            itself. Empty for none.
+        skew: Served against offline feature values.
+        performance: Live performance as labels mature.
+        champion_age: Levels of the age of the champion's training data, days.
     """
 
     thresholds: Levels
@@ -94,15 +117,23 @@ Action = Literal["notify", "evaluate", "roll_back"]
 
 
 class Response(Section):
-    """What the responder does about a verdict (D4.5). World time.
+    """What the responder does about a verdict (D4.5). Times are world time.
+
+    There are three actions. `notify` tells the owner. `evaluate` judges the champion on the
+    freshest labelled data, and retrains when it lost more than `degraded`. `roll_back` returns to
+    the previous champion, when the trouble began within `recent_change` after the current version
+    got its traffic. Otherwise it retrains.
 
     Attributes:
-        warning, severe, critical: `notify`: tell the owner. `evaluate`: judge the champion on the freshest labelled data, and retrain when it
-            lost more than `degraded`. `roll_back`: to the previous champion when the trouble began within `recent_change` after the
-            current version got its traffic, otherwise retrain.
-        degraded: relative loss of the primary metric against the version's own holdout, from which on a champion counts as degraded.
-        cooldown: no second action (messages apart) for the model within this time after a retraining or a rollback ended. A version
-            that got its traffic after that may be taken back all the same.
+        warning: Action on a warning.
+        severe: Action on a severe verdict.
+        critical: Action on a critical verdict.
+        degraded: Relative loss of the primary metric against the version's own holdout. From here
+            on a champion counts as degraded.
+        recent_change: Longest time from a change of version to a trouble that `roll_back` blames on
+            it.
+        cooldown: Time after a retraining or a rollback ended, without a second action for the model
+            except messages. A version that got its traffic after that end may still be rolled back.
     """
 
     warning: Action

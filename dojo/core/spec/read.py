@@ -12,28 +12,29 @@ from dojo.core.spec.schema import ModelSpec
 
 
 def explain(kind: str, message: str, found: object) -> str:
-    """One pydantic fault in plain words: what is wrong and, for single values, what was found."""
+    """Return one pydantic fault in plain words, with the found value where it is a single one."""
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
         return "unknown key"
-    if kind == "value_error":  # ours: says what it found
+    if kind == "value_error":  # our own validators already name what they found
         return message.removeprefix("Value error, ")
     return message if isinstance(found, (dict, list, tuple)) else f"{message} (found {found!r})"
 
 
 class SpecError(ValueError):
-    """A model spec is missing or wrong; the message names file, line, field and reason."""
+    """A model spec is missing or wrong. The message names file, line, field and reason."""
 
 
 def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
     """Read one spec.
 
     Args:
-        kinds: Task -> what its specs look like.
+        path: The YAML file.
+        kinds: Task -> class of its specs.
 
     Raises:
-        SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
+        SpecError: Wrong spec. One line per fault, `models/x.yaml:12: training.window: reason`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -59,7 +60,8 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
                 part
                 for part in (
                     f"{path}:{_line_of(root, e['loc'])}",
-                    ".".join(map(str, e["loc"])),  # empty where parts do not fit together: the reason names them
+                    # Empty where parts do not fit together, because the reason names them.
+                    ".".join(map(str, e["loc"])),
                     explain(e["type"], e["msg"], e["input"]),
                 )
                 if part
@@ -75,7 +77,7 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
 
 
 def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
-    """The document's nodes (for line numbers) and its values."""
+    """Return the document's nodes (for line numbers) and its values."""
     try:
         return yaml.compose(text, Loader=_SpecLoader), yaml.load(text, Loader=_SpecLoader)
     except yaml.MarkedYAMLError as error:
@@ -87,7 +89,10 @@ def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
 
 
 class _SpecLoader(yaml.SafeLoader):
-    """Dates stay text: specs have none, and an impossible one would be an error without a line."""
+    """Keeps dates as text.
+
+    Specs have none, and an impossible date would be an error without a line.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -96,7 +101,10 @@ class _SpecLoader(yaml.SafeLoader):
 
 
 def _repeated_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Line and name of each key that a mapping already has; YAML itself would silently let the last one win."""
+    """Yield line and name of each key that a mapping already has.
+
+    YAML itself would silently let the last one win.
+    """
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -110,7 +118,7 @@ def _repeated_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
 
 
 def _line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
-    """The line of the deepest part of `location` that the document has."""
+    """Return the line of the deepest part of `location` in the document."""
     line = node.start_mark.line + 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

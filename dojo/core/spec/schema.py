@@ -1,6 +1,7 @@
-"""The parts of a model spec that every task has (pydantic): frozen, unknown keys refused, every duration with its unit.
+"""The parts of a model spec common to all tasks, as pydantic models.
 
-`dojo/core/tasks` adds what one task alone has, and reads the files.
+They are frozen and refuse unknown keys, and every duration has its unit. `dojo/core/tasks` adds the
+fields of single tasks and reads the files.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dojo.core.spec.section import Fraction, Name, Rate, Ratio, Section, Text
 
 
 class LabelDelay(Section):
-    """How long after the event its label arrives: lognormal, cut off at `maximum`."""
+    """Time from the event to the arrival of its label, lognormal and cut off at `maximum`."""
 
     distribution: Literal["lognormal"]
     median: Duration
-    sigma: Annotated[float, Field(gt=0, le=3)]  # of the logarithm, dimensionless
+    sigma: Annotated[float, Field(gt=0, le=3)]  # of the delay's logarithm, dimensionless
     maximum: Duration
 
     @model_validator(mode="after")
@@ -33,11 +34,12 @@ class LabelDelay(Section):
 
 
 class Label(Section):
-    """What a version learns to predict.
+    """The prediction target.
 
     Attributes:
-        event: Stream of the events that labels are about. Each of them is one example, and its id joins it to its label.
-        truth: What the label says about the event, by a name of dojo/shop/truths.py.
+        event: Stream of the labelled events. Each event is one example, and its id joins it to its
+            label.
+        truth: The label's statement about the event, as a name from dojo/shop/truths.py.
         delay: Time from the event to its label.
     """
 
@@ -46,8 +48,8 @@ class Label(Section):
     delay: LabelDelay
 
 
-# LightGBM's parameters that a spec may set, with the values that make sense (both ends included). A closed list: LightGBM itself takes
-# a misspelt parameter silently.
+# LightGBM's parameters for specs, with their sensible values (both ends included). The list is
+# closed, because LightGBM itself accepts a misspelt parameter silently.
 ESTIMATOR_BOUNDS: dict[str, tuple[float, float]] = {
     "n_estimators": (1, 10_000),
     "learning_rate": (1e-4, 1),
@@ -71,7 +73,10 @@ class Estimator(Section):
     @field_validator("parameters", mode="before")
     @classmethod
     def _parameters_make_sense(cls, parameters: object) -> object:
-        """One fault per parameter; a union of types would name each type that it is not."""
+        """Return one fault per parameter.
+
+        A union of types would name each type that does not fit.
+        """
         if isinstance(parameters, dict):
             for name, value in parameters.items():
                 if name not in ESTIMATOR_BOUNDS:
@@ -83,14 +88,15 @@ class Estimator(Section):
 
 
 class TrainingChecks(Section):
-    """What refuses a training set before anything is learned from it.
+    """Checks of a training set before anything is learned from it. A failed check refuses the set.
 
     Attributes:
         staleness: Largest age of the newest event, world time.
         unlabelled: Largest share of examples without a label.
-        missing: Largest rise of a view's share of examples without values, absolute, above the champion's holdout.
-        feature_psi: Largest PSI of a feature against the champion's holdout, counts apart.
-        count_psi: The same of features that count events.
+        missing: Largest absolute rise of a view's share of examples without values, above the
+            champion's holdout.
+        feature_psi: Largest PSI of a feature against the champion's holdout, except for counts.
+        count_psi: Largest PSI of a feature that counts events.
     """
 
     staleness: Duration
@@ -101,7 +107,10 @@ class TrainingChecks(Section):
 
 
 class Training(Section):
-    """What a version is trained on. `window` ends `label.delay.maximum` before "now" and includes validation and holdout."""
+    """A version's training data.
+
+    `window` ends `label.delay.maximum` before "now" and includes validation and holdout.
+    """
 
     window: Duration
     validation: Duration
@@ -120,7 +129,10 @@ class Training(Section):
 
 
 class Guards(Section):
-    """What a challenger that wins on the primary metric may still not cost. Each is a veto (dojo/core/judging/gate/guards.py)."""
+    """The limits on costs of a challenger that wins on the primary metric.
+
+    Each exceeded limit is a veto (dojo/core/judging/gate/guards.py).
+    """
 
     worst_segment: Fraction
     latency: Ratio
@@ -128,7 +140,10 @@ class Guards(Section):
 
 
 class Gate(Section):
-    """Champion against challenger on one holdout. Gains and losses are relative to the champion's value."""
+    """Champion against challenger on one holdout.
+
+    Gains and losses are relative to the champion's value.
+    """
 
     primary_metric: str
     minimum_gain: Fraction
@@ -138,13 +153,17 @@ class Gate(Section):
 
 
 class Checks(Section):
-    """When a rollout is rolled back. `*_ratio`: the challenger's rate may be this many times the champion's on the same traffic.
+    """When a rollout is rolled back.
 
-    `false_alarm` is the probability that any of the sequential checks, on the whole way, stops a challenger that is as good as the limits
-    allow, however often one looks (dojo/core/judging/rollout/limits.py says how the checks share it).
+    Each `*_ratio` limits the challenger's rate, as a multiple of the champion's on the same
+    traffic.
 
-    A floor is a rate that a challenger may have whatever the champion's is: `error_floor` and `slow_floor` in shadow and canary,
-    `watch_error_floor` and `watch_slow_floor` in the watch.
+    `false_alarm` is the probability that a sequential check stops a challenger as good as the
+    limits allow. It covers the whole rollout and any number of looks. The checks share it as
+    described in dojo/core/judging/rollout/limits.py.
+
+    A floor is a rate allowed at any rate of the champion. `error_floor` and `slow_floor` hold in
+    shadow and canary, `watch_error_floor` and `watch_slow_floor` in the watch.
     """
 
     false_alarm: Annotated[float, Field(gt=0, le=0.1)]
@@ -158,7 +177,10 @@ class Checks(Section):
 
 
 class RolloutPolicy(Section):
-    """A challenger's way: shadow, canary, full and watched. World time. `minimum_requests` are the challenger's own, per stage."""
+    """A challenger's way: shadow, canary, then all traffic under watch. Times are world time.
+
+    `minimum_requests` counts the challenger's own requests, per stage.
+    """
 
     approval: Literal["none", "required"]
     shadow_time: Duration
@@ -170,11 +192,16 @@ class RolloutPolicy(Section):
 
 
 class Serving(Section):
-    """Wall time. `deadline` bounds the whole answer, `feature_timeout` the online store's share of it. What is bounded is waiting: for
-    the online store and for challengers. The champion's own scoring runs in the gateway's process and cannot be cut short.
+    """The serving of a model. Times are wall time.
 
-    Two objectives over 30 days: `availability_slo` is the share of requests that are answered (a 5xx is none), `latency_slo_share` the
-    share of the answers that take at most `latency_slo`."""
+    `deadline` bounds the whole answer, and `feature_timeout` the online store's share of it. Both
+    bound waiting, for the online store and for challengers. The champion's own scoring runs in the
+    gateway's process and cannot be cut short.
+
+    There are two objectives over 30 days. `availability_slo` is the share of answered requests,
+    where a 5xx is no answer. `latency_slo_share` is the share of answers that take at most
+    `latency_slo`.
+    """
 
     availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
     latency_slo: Duration
@@ -195,13 +222,21 @@ class Serving(Section):
 
 
 class DataGovernance(Section):
-    """`retention`: how long the lake keeps events, world time. The longest of all models holds, for they share the lake."""
+    """The model's rules for stored data.
+
+    Attributes:
+        retention: World time for which the lake keeps events. All models share the lake, so the
+            longest retention holds.
+    """
 
     retention: Duration
 
 
 class ModelSpec(Section):
-    """One model. See models/fraud_detection.yaml for a commented example. `task` decides which subclass it is (dojo/core/tasks)."""
+    """One model. See models/fraud_detection.yaml for a commented example.
+
+    `task` decides the subclass (dojo/core/tasks).
+    """
 
     name: Name
     description: Text

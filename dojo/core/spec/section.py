@@ -1,4 +1,7 @@
-"""What every section of a spec is made of: frozen, unknown keys refused, and the usual kinds of values."""
+"""The base of every section of a spec, and the usual kinds of values.
+
+Sections are frozen and refuse unknown keys.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ class Section(BaseModel):
 
 
 def require_rising(name: str, bounds: tuple[float, float]) -> None:
-    """Raises ValueError: the bounds of a section's field are not low, then high."""
+    """Refuse bounds that are not low, then high.
+
+    Raises:
+        ValueError: The bounds of the section's field do not rise.
+    """
     if bounds[0] >= bounds[1]:
         raise ValueError(f"{name} must be [low, high] with low < high, got {list(bounds)}")

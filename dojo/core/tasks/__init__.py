@@ -1,1 +1,1 @@
-"""The kinds of prediction: what a spec of each looks like, and what differs between them in training, serving and monitoring."""
+"""The kinds of prediction, their specs and their differences in training, serving, monitoring."""

@@ -1,4 +1,4 @@
-"""What one look measured of one subject, and how bad that is by itself."""
+"""The measurement of one subject at one look, and its own severity."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from dojo.core.spec.monitoring import Levels
 
 
 class Distances(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a window's column is from the reference, in measures beside PSI. They are evidence and decide nothing.
+    """How far a window's column is from the reference, in measures beside PSI.
+
+    They are evidence and decide nothing.
 
     Attributes:
-        kullback_leibler: Of the window from the reference, nats.
-        jensen_shannon: Bits, 0 to 1.
-        ks: Lowest and highest Kolmogorov-Smirnov statistic that the counts allow, 0 to 1.
-        wasserstein: Wasserstein-1 distance in the column's unit. None where the reference has no range.
-        wasserstein_error: How far it can be from that of the raw values, in the column's unit.
+        kullback_leibler: Divergence of the window from the reference, nats.
+        jensen_shannon: Divergence in bits, 0 to 1.
+        ks: Lowest and highest Kolmogorov-Smirnov statistic allowed by the counts, 0 to 1.
+        wasserstein: Wasserstein-1 distance in the column's unit. None where the reference has no
+            range.
+        wasserstein_error: Largest difference to the distance of the raw values, in the column's
+            unit.
 
     Source: dojo/stats/distances/divergence.py.
     """
@@ -35,8 +39,13 @@ class Measured:
     """One subject in one window.
 
     Attributes:
-        value: None without enough rows. noise: what chance reaches, in the value's unit; None where it has no part.
-        levels: from which value on a severity begins. note: for people.
+        subject: A feature, a view, a segment or a measure.
+        value: The measured value. None without enough rows.
+        levels: The value at which each severity begins.
+        rows: Rows behind the value.
+        noise: Level reached by chance, in the value's unit. None where chance plays no part.
+        note: Explanation for people.
+        distances: Other measures of the same counts. None where the value is no distance.
     """
 
     subject: str
@@ -49,7 +58,7 @@ class Measured:
 
     @property
     def severity(self) -> Severity:
-        """Of this window alone."""
+        """The severity of this window alone."""
         if self.value is None:
             return "insufficient_data"
         if self.noise is not None and self.value <= self.noise:
@@ -58,7 +67,7 @@ class Measured:
 
 
 def level_of(value: float, levels: Levels) -> Severity:
-    """The severity that begins at or below a value."""
+    """Return the highest severity that begins at or below a value."""
     for severity in ("critical", "severe", "warning"):
         if value >= getattr(levels, severity):
             return severity

@@ -1,4 +1,7 @@
-"""What differs between the kinds of prediction. Everything outside `dojo/core/tasks` asks a `Task` and knows no kind."""
+"""The differences between the kinds of prediction.
+
+All code outside `dojo/core/tasks` asks a `Task` and knows no kind.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,20 @@ from dojo.stats.inference.bootstrap import RelativeGain
 
 
 class Task(Protocol):
-    """One spec's kind of prediction. A method with a body says what holds for a task that has no such thing.
+    """One spec's kind of prediction.
+
+    A method with a body gives the default for a task without this property.
 
     Attributes:
-        metrics: Every figure that `evaluate` gives, in the order that tables show.
-        support_name: What `support` counts, in the plural.
+        metrics: All figures of `evaluate`, in the order of tables.
+        support_name: The things counted by `support`, in the plural.
         headline: The figure of `results` that stands for them all.
-        proxy_windows: Check of figures that need no labels -> the windows that it is made over.
-        level_keys: Check, or subject of `performance` -> key of its levels in the spec's drift.performance.
-        essential: Subjects of `performance` of which one must be measured: it is not ok by the others alone.
-        score_bounds: Between which a score makes sense, both ends included.
+        proxy_windows: Check of figures without labels -> its windows.
+        level_keys: Check, or subject of `performance` -> key of its levels in the spec's
+            drift.performance.
+        essential: Subjects of `performance`. One of them must be measured before `performance` is
+            ok.
+        score_bounds: Smallest and largest sensible score, both included.
     """
 
     metrics: ClassVar[Mapping[str, Metric]]
@@ -58,75 +65,80 @@ class Task(Protocol):
 
     @property
     def label_values(self) -> LabelValues:
-        """What a label may be."""
+        """The allowed values of a label."""
 
     def label_faults(self, labels: Array) -> list[str]:
-        """What is wrong with the labels of a training set as a whole, one line each."""
+        """Return the faults of a training set's labels as a whole, one line each."""
 
     def part_fault(self, labels: Array) -> str:
-        """Why a part of a training set teaches or shows nothing; empty when it does."""
+        """Return why a part of a training set teaches or shows nothing. Empty when it does."""
 
     def leak(self, values: Array, labels: Array) -> Leak:
-        """How much a feature knows about the label."""
+        """Return how much a feature knows about the label."""
 
     @property
     def objective(self) -> Mapping[str, Any]:
-        """LightGBM's parameters that the task decides: objective, metric and their own."""
+        """LightGBM's parameters decided by the task: objective, metric and their own parameters."""
 
     def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
-        """The list that each row belongs to; None where rows stand alone."""
+        """Return the list of each row. None where rows stand alone."""
         return None
 
     # How good it is.
 
     def decide(self, validation: Answered) -> dict[str, float]:
-        """What a version serves by, chosen on its validation rows."""
+        """Choose a version's decision on its validation rows."""
         return {}
 
     def flagged(self, scores: Array, decision: Decision) -> npt.NDArray[np.bool_] | None:
-        """Which answers ask for an action; None where the task flags nothing."""
+        """Return which answers ask for an action. None where the task flags nothing."""
         return None
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
-        """Every one of `metrics`."""
+        """Return all of `metrics`."""
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
-        """Pictures of the answers. The first one compares versions best."""
+        """Return pictures of the answers. The first one compares versions best."""
 
     def support(self, answered: Answered) -> int:
-        """How much the figures rest on: positives, labels or lists."""
+        """Return the number of positives, labels or lists behind the figures."""
 
     def too_few(self, answered: Answered) -> str:
-        """Why two versions cannot be compared on these rows; empty when they can."""
+        """Return why two versions cannot be compared on these rows. Empty when they can."""
 
     def too_few_live(self, support: int, rows: int) -> str:
-        """Why a champion cannot be judged on fresh rows with this support; empty when it can."""
+        """Return why this support is too small to judge a champion on fresh rows.
+
+        Empty if it is enough.
+        """
 
     def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
-        """Gain of the primary metric, relative to the champion's, above 0 when the challenger is better."""
+        """Return the gain of the primary metric, relative to the champion's. Above 0 is better."""
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
         """The task's own guards of the gate."""
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
-        """A champion's loss.
+        """Return a champion's loss on fresh rows.
 
         Args:
-            promised: The metrics that the version's run recorded, with `support_holdout` and `rows_holdout`.
+            fresh: Fresh labelled rows, as the champion answered them.
+            promised: The metrics recorded by the version's run, with `support_holdout` and
+                `rows_holdout`.
 
         Raises:
             KeyError: A metric is missing.
         """
 
     def baseline(self, champion: Answered) -> dict[str, float]:
-        """What a rollout holds live answers against: figures of the old champion on the gate's holdout."""
+        """Return figures of the old champion on the gate's holdout. Rollouts compare with them."""
 
     def intended_use(self, decision: Decision) -> str:
-        """What an answer means and who acts on it, for the model card."""
+        """Return for the model card what an answer means and who acts on it."""
 
     def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
-        """What the primary metric is without any skill: its name and value."""
+        """Return name and value of the primary metric without any skill."""
 
     # What callers get.
 
@@ -135,67 +147,81 @@ class Task(Protocol):
         """The values of an answer, the score first."""
 
     def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
-        """What each instance of one request gets.
+        """Return the answer of each instance of one request.
 
         Args:
-            decisions: Of the version that scored each. None where the spec's fallback did.
+            scores: Score of each instance.
+            decisions: Decision of the version that scored each instance. None for the spec's
+                fallback.
         """
 
-    # What two arms of an experiment are compared by.
+    # How two arms of an experiment are compared.
 
     def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
-        """What is measured of the requests of an arm.
+        """Return the measured quantities of an arm's requests.
 
         Args:
-            requests: `labels` are NaN where they are not known yet.
-            stakes: Euros that a request is about, NaN where nothing says it.
+            requests: Requests of the arm. `labels` are NaN where they are not known yet.
+            stakes: Euros at stake in each request, NaN where they are unknown.
         """
 
     # How live answers are judged.
 
     def results(self, answered: Answered) -> Results:
-        """Figures of labelled answers."""
+        """Return figures of labelled answers."""
 
     def lacking(self, results: Results) -> str:
-        """What is missing before the figures mean anything; empty when nothing is."""
+        """Return what is missing before the figures mean anything.
+
+        Empty when nothing is missing.
+        """
 
     def performance(self, live: Results, holdout: Results) -> dict[str, Measured]:
-        """What labelled answers lost against the version's holdout, by subject."""
+        """Return the losses of labelled answers against the version's holdout, by subject."""
 
     def segment(self, name: str, live: Results, holdout: Results, level: float) -> Measured:
-        """The headline's loss in one segment, tested at `level`."""
+        """Return the headline's loss in one segment, tested at `level`."""
 
     def split_labels(self, labels: Array) -> npt.NDArray[np.bool_]:
-        """Splits labels in two, whose delays are compared: early labels are a fair sample only if they do not differ."""
+        """Split labels in two groups to compare their delays.
+
+        Early labels are a fair sample only if the delays do not differ.
+        """
 
     def calibration(self, holdout: Answered) -> tuple[float, ...]:
-        """Rate of positives by bin of scores; empty where the task has none."""
+        """Return the rate of positives by bin of scores. Empty where the task has none."""
         return ()
 
     def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
-        """Figures of answers whose labels are unknown."""
+        """Return figures of answers with unknown labels."""
         return {}
 
     def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
-        """One of `proxy_windows`: what a window's answers say without labels."""
+        """Return what a window's answers say without labels, for one check of `proxy_windows`."""
         raise KeyError(check)
 
     # How a rollout is judged.
 
     @property
     def flag_ratio(self) -> float | None:
-        """How many times more or fewer answers than the champion's a challenger may flag; None where the task flags nothing."""
+        """The largest allowed ratio between the flagged answers of challenger and champion.
+
+        It holds up and down. None where the task flags nothing.
+        """
         return None
 
     def score_edges(self, baseline: Mapping[str, float]) -> tuple[tuple[float, ...], float] | None:
-        """Bins in which two arms' scores are compared, and the PSI that is too much; None where scores of versions differ by nature."""
+        """Return the bins for comparing two arms' scores, and the largest allowed PSI.
+
+        None where scores of different versions have no common scale.
+        """
         return None
 
     def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
-        """The tests of the watch."""
+        """Return the tests of the watch."""
 
     def kept(self, score: float, flagged: bool | None) -> float:
-        """What has to be remembered of an answer until its label comes."""
+        """Return the part of an answer to remember until its label comes."""
 
     def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
-        """Test -> whether the bad thing happened; only the tests that this label is a trial of."""
+        """Return test -> whether the bad event happened, for each test that uses this label."""

@@ -1,7 +1,9 @@
-"""What a `Task` takes and gives: rows and answers, and what is found out about them.
+"""Arguments and results of a `Task`: rows, answers and findings about them.
 
-Shapes: arrays have shape (rows,) unless they say otherwise. A *score* is the one number that a version gives a row, in the unit of
-its task: a probability, a value, a relevance. A *decision* is what a version fixed on its validation rows and serves by, by name.
+Arrays have shape (rows,) unless they say otherwise. A *score* is the one number that a version
+gives
+a row. Its unit depends on the task: a probability, a value or a relevance. A version serves by its
+*decision*, fixed on its validation rows, as values by name.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ class Answered:
     """Rows with their labels and one version's scores.
 
     Attributes:
-        flagged: Answers that asked for an action. None where the task flags nothing.
-        entities: Entity -> key of each row, as text or number. Rows of one entity resemble each other.
+        labels: The truth of each row.
+        scores: The version's score of each row.
+        flagged: True for answers that asked for an action. None where the task flags nothing.
+        entities: Entity -> key of each row, as text or number. Rows of one entity resemble each
+            other.
         times: UTC, datetime64. Empty where the task makes no lists.
     """
 
@@ -37,7 +42,7 @@ class Answered:
     times: npt.NDArray[np.datetime64] = field(default_factory=lambda: np.empty(0, dtype="datetime64[us]"))
 
     def of(self, rows: npt.NDArray[Any]) -> Answered:
-        """Some of the rows, by number or by mask."""
+        """Return some of the rows, by number or by mask."""
         return Answered(
             self.labels[rows],
             self.scores[rows],
@@ -47,13 +52,19 @@ class Answered:
         )
 
     def scored(self, scores: npt.NDArray[np.float64], flagged: npt.NDArray[np.bool_] | None) -> Answered:
-        """The same rows as another version answers them."""
+        """Return the same rows as another version answers them."""
         return replace(self, scores=scores, flagged=flagged)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelValues:
-    """What a label may be: one of `allowed`, or where that is empty a number from `low` to `high`."""
+    """The allowed values of a label.
+
+    Attributes:
+        allowed: The allowed values. Empty for any number from `low` to `high`.
+        low: Smallest allowed number.
+        high: Largest allowed number.
+    """
 
     allowed: tuple[float, ...] = ()
     low: float = -np.inf
@@ -65,9 +76,9 @@ class Metric:
     """One figure of a version on its holdout.
 
     Attributes:
-        title: As tables say it.
-        short: As sentences say it.
-        lower_is_better: Whether a fall is a gain.
+        title: Its name in tables.
+        short: Its name in sentences.
+        lower_is_better: True if a fall is a gain.
     """
 
     title: str
@@ -77,11 +88,14 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class GuardRule:
-    """A metric that a challenger may not lose.
+    """A metric that a challenger must not lose.
 
     Attributes:
-        name: Of the limit in the spec's gate.guards.
-        change: What `limit` bounds.
+        name: Name of the limit in the spec's gate.guards.
+        metric: Name of the metric.
+        measures: The measured quantity, in words.
+        change: The kind of change that `limit` bounds.
+        limit: Largest allowed change.
     """
 
     name: str
@@ -96,8 +110,10 @@ class Leak:
     """How much one feature knows about the label.
 
     Attributes:
-        key: Of the limit in the spec's training.checks.
-        measure: What `value` is, for people.
+        key: Name of the limit in the spec's training.checks.
+        measure: The kind of `value`, in words.
+        value: The measured value.
+        limit: Largest allowed value.
     """
 
     key: str
@@ -108,12 +124,12 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A champion on fresh rows against what it showed on its holdout.
+    """A champion on fresh rows against its own holdout.
 
     Attributes:
         promised: The primary metric on the holdout.
-        measured: The same on the fresh rows.
-        comparable: `measured`, as it were with the holdout's mix of labels.
+        measured: The primary metric on the fresh rows.
+        comparable: `measured`, corrected to the holdout's mix of labels.
         value: Relative loss of `comparable` against `promised`. Below 0 is a gain.
         low: Lower end of the interval of `value`.
         high: Upper end of the interval of `value`.
@@ -129,18 +145,22 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A picture of one version's answers on its holdout, to be drawn beside another version's.
+    """A picture of one version's answers on its holdout. It is drawn beside another version's.
 
     Attributes:
-        name: Of its file.
-        x, y: Points, in order of x.
-        label: Of the line.
-        step: Whether y jumps at each x.
+        name: Name of its file.
+        title: Title of the picture.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        label: Label of the line.
+        x: X of each point, rising.
+        y: Y of each point.
+        step: True if y jumps at each x.
         error: Half of the interval of each y. None draws none.
-        log: Whether both axes are logarithmic.
-        shares: Whether both axes are shares, which are drawn from 0 to 1.
-        reference: What a line without any skill is called, and its points.
-        mark: A point that stands out, and what it is called.
+        log: True if both axes are logarithmic.
+        shares: True if both axes are shares, drawn from 0 to 1.
+        reference: Name and points of a line without any skill.
+        mark: Name and point of a highlighted point.
     """
 
     name: str
@@ -162,10 +182,11 @@ class Figure(msgspec.Struct, frozen=True):
     """One figure of labelled answers.
 
     Attributes:
-        value: None with too few rows.
-        rows: Rows that it rests on.
-        effective: Independent rows that would know it as well.
-        spread: Standard deviation of one row's contribution, in the unit of `value`. 0 for a share, whose value says it.
+        value: The figure. None with too few rows.
+        rows: Rows behind it.
+        effective: Number of independent rows giving the same precision.
+        spread: Standard deviation of one row's contribution, in the unit of `value`. 0 for a share,
+            because its value determines the deviation.
     """
 
     value: float | None
@@ -180,14 +201,25 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """What labelled answers turned out to be."""
+    """The results of labelled answers.
+
+    Attributes:
+        rows: Number of labelled answers.
+        figures: Figures by name.
+    """
 
     rows: int
     figures: dict[str, Figure]
 
 
 class HoldoutVariation(msgspec.Struct, frozen=True):
-    """A figure of the holdout, and how much its days differ. mean: over all rows. std: between days, chance included."""
+    """A figure of the holdout and its variation between days.
+
+    Attributes:
+        mean: Value over all rows of the holdout.
+        std: Standard deviation of the daily values. It includes sampling noise.
+        days: Number of days in the holdout.
+    """
 
     mean: float
     std: float
@@ -196,9 +228,11 @@ class HoldoutVariation(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """Answers without their labels, counted.
+    """Counts of answers without their labels.
 
     Attributes:
+        rows: Number of answers.
+        flagged: Number of flagged answers.
         score_counts: Answers per bin of `SCORE_EDGES` (dojo/core/tasks/score_bins.py).
         score_sums: Sum of scores per bin.
     """
@@ -211,11 +245,11 @@ class AnswerCounts:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """What a version's holdout showed of figures that need no labels.
+    """The holdout's figures that need no labels, for one version.
 
     Attributes:
-        rows: Of the holdout.
-        figures: Name -> the holdout's value and its days'.
+        rows: Rows of the holdout.
+        figures: Name -> the holdout's value and its variation between days.
         calibration: Rate of positives by bin of scores. Empty where the task has none.
     """
 
@@ -226,12 +260,14 @@ class Proxies:
 
 @dataclass(frozen=True, slots=True)
 class LabelTest:
-    """A sequential test of a rollout's watch. Each label that it applies to is one trial.
+    """A sequential test of a rollout's watch. Each label to which it applies is one trial.
 
     Attributes:
-        measures: The share that is tested, in words.
-        limit: Largest allowed share. None where nothing is known to compare with, and `note` says why.
-        needed: Trials before it may say ok.
+        name: Name of the test.
+        measures: The tested share, in words.
+        limit: Largest allowed share. None without a value to compare with, as `note` explains.
+        needed: Trials before the test may be ok.
+        note: Explanation for people.
     """
 
     name: str
@@ -243,15 +279,18 @@ class LabelTest:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What two arms of an experiment are compared by: a sum over another sum, each of all requests of an arm.
+    """A quantity that compares two arms of an experiment.
+
+    It is a sum over another sum, each over all requests of an arm.
 
     Attributes:
-        above: What each request adds above the line.
-        below: What it adds below.
-        counts: Whether the request counts towards `needed`.
-        needed: Requests that count in each arm before the quantity is measured.
-        of: What those are, in the plural.
-        share: Whether it is the share of trials that hit. Otherwise a ratio of sums.
+        name: Name of the quantity.
+        above: Each request's part of the numerator.
+        below: Each request's part of the denominator.
+        counts: True if the request counts towards `needed`.
+        needed: Counted requests in each arm before the quantity is measured.
+        of: Name of the counted requests, in the plural.
+        share: True for a share of trials that hit. False for a ratio of sums.
     """
 
     name: str
@@ -268,9 +307,10 @@ class AnswerColumn:
     """One value of an answer.
 
     Attributes:
+        name: Name of the value.
         kind: Its type, with its bounds and description.
-        datatype: In the Open Inference Protocol.
-        example: For the documentation.
+        datatype: Its type in the Open Inference Protocol.
+        example: Example for the documentation.
     """
 
     name: str
@@ -280,11 +320,11 @@ class AnswerColumn:
 
 
 class AnswerValues(NamedTuple):
-    """What a task makes of one instance's score.
+    """A task's answer to one instance's score.
 
     Attributes:
-        values: Of the task's columns, in their order.
-        flagged: Whether the answer asks for an action. None where the task flags nothing.
+        values: Values of the task's columns, in their order.
+        flagged: True if the answer asks for an action. None where the task flags nothing.
     """
 
     values: tuple[Any, ...]

@@ -1,4 +1,7 @@
-"""Model specs: the contract of one model, as its team writes it in `models/<name>.yaml`. `task:` selects what it may say."""
+"""Model specs, the contract of one model. Its team writes it in `models/<name>.yaml`.
+
+The key `task:` selects the allowed fields.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from dojo.core.tasks.ranking.task import Ranking
 from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.core.tasks.regression.task import Regression
 
-# Each task's specs, and what makes the task of one.
+# Each task's spec class and task class.
 TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {
     "binary": (BinarySpec, Binary),
     "regression": (RegressionSpec, Regression),
@@ -28,13 +31,17 @@ def load_spec(path: Path) -> ModelSpec:
     """Read one spec.
 
     Raises:
-        SpecError: `models/x.yaml:12: training.window: reason`, one line per fault.
+        SpecError: Wrong spec. One line per fault, `models/x.yaml:12: training.window: reason`.
     """
     return read_spec(path, {name: kind for name, (kind, _) in TASKS.items()})
 
 
 def load_specs(directory: Path) -> dict[str, ModelSpec]:
-    """Every spec in a directory, by model name. Raises SpecError when one is wrong or there is none."""
+    """Return every spec in a directory, by model name.
+
+    Raises:
+        SpecError: A spec is wrong, or there is none.
+    """
     specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
     if not specs:
         raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
@@ -42,12 +49,16 @@ def load_specs(directory: Path) -> dict[str, ModelSpec]:
 
 
 def task_of(spec: ModelSpec) -> Task:
-    """What differs for this spec's kind of prediction."""
+    """Return the task of this spec's kind of prediction."""
     task: Task = TASKS[spec.task][1](spec)
     return task
 
 
 def task_type(name: str) -> type[Task]:
-    """A task without a spec: what its metrics are called. Raises KeyError: there is none of this name."""
+    """Return a task's class without a spec, for the names of its metrics.
+
+    Raises:
+        KeyError: There is no task of this name.
+    """
     found: type[Task] = TASKS[name][1]
     return found

@@ -1,17 +1,20 @@
 """Drift of all features together: can a classifier tell the reference's rows from the window's?
 
-Features one by one miss what several show a little of each, and thirty tests alarm more often than one. A classifier that must guess which side a row
-comes from sums it up: AUC 0.5 is no drift, 1 is two different worlds. Rows are scored by a classifier that has not seen them (cross-fitting), so that
-noise learned by heart does not count.
+Tests of single features miss a small change spread over many features. Thirty tests also raise
+more false alarms than one. A classifier guesses the side of each row and so sums up all features.
+AUC 0.5 means no drift, and 1 means two different worlds. Each row is scored by a classifier fitted
+on other rows (cross-fitting), so memorised noise does not count.
 
-The classifier is a logistic regression over each feature's rank and squared rank: thirty lines of NumPy, which lets `dojo` do without
-scikit-learn; unmoved by outliers and units; and it sees shifts and changes of spread in any mixture of features. It does not see a
-change of *correlation* alone (two features that used to rise together and no longer do); boosted trees would, at a hundred times the cost.
+The classifier is a logistic regression over each feature's rank and squared rank. It takes thirty
+lines of NumPy, so `dojo` needs no scikit-learn. Outliers and units do not affect it. It sees shifts
+and changes of spread in any mixture of features. It does not see a change of *correlation* alone,
+such as two features no longer rising together. Boosted trees would, at a hundred times the cost.
 
-It cannot use `calendar` features: an hour is told from a fortnight by the clock alone. Leave them out.
+Leave `calendar` features out. The clock alone tells an hour from a fortnight.
 
-Sources: Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests (2017); DeLong, DeLong and Clarke-Pearson, Comparing the Areas under Two or More
-Correlated ROC Curves (1988).
+Sources: Lopez-Paz and Oquab, Revisiting Classifier Two-Sample Tests (2017).
+DeLong, DeLong and Clarke-Pearson, Comparing the Areas under Two or More Correlated ROC Curves
+(1988).
 """
 
 from __future__ import annotations
@@ -28,17 +31,23 @@ Matrix = npt.NDArray[np.floating]
 Vector = npt.NDArray[np.float64]
 
 FOLDS = 5
-RIDGE = 1.0  # L2 penalty per coefficient: features that repeat each other (windows of one quantity) leave Newton's matrix nearly singular
+# L2 penalty per coefficient. Features that repeat each other, such as windows of one quantity,
+# leave Newton's matrix nearly singular.
+RIDGE = 1.0
 _STEPS = 25  # Newton needs 5 to 8
 _PRECISION = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierDrift:
-    """Attributes:
-    auc: of the cross-fitted classifier; about 0.5 without drift, below it by chance.
-    low, high: interval of the AUC. p_value: one-sided, of an AUC as high as this without drift.
-    strongest: features by what each alone tells, the strongest first: (name, AUC of its rank, in [0.5, 1]).
+    """How well a classifier tells the window from the reference.
+
+    Attributes:
+        auc: AUC of the cross-fitted classifier. About 0.5 without drift, and below 0.5 by chance.
+        low: Lower end of the AUC's interval.
+        high: Upper end of the AUC's interval.
+        p_value: Probability of an AUC at least this high without drift (one-sided).
+        strongest: Pairs of feature name and AUC of its rank alone, in [0.5, 1]. Strongest first.
     """
 
     auc: float
@@ -51,15 +60,19 @@ class ClassifierDrift:
 def classifier_drift(
     names: Sequence[str], reference: Matrix, current: Matrix, *, seed: int, confidence: float = 0.95
 ) -> ClassifierDrift:
-    """How well the two sides can be told apart.
+    """Return how well the two sides can be told apart.
 
-    Takes 0.3 s for 39 features and 2,000 rows a side: sample larger windows.
+    It takes 0.3 s for 39 features and 2,000 rows a side, so sample larger windows.
 
     Args:
-        reference, current: shape (rows, features); NaN ranks below every value. seed: deals the rows into folds.
+        names: Names of the features, in the order of the columns.
+        reference: Shape (rows, features). NaN ranks below every value.
+        current: Shape (rows, features). NaN ranks below every value.
+        seed: Deals the rows into folds.
+        confidence: Confidence of the two-sided AUC interval, a fraction in (0, 1).
 
     Raises:
-        ValueError: names and columns do not match, or a side has fewer rows than folds.
+        ValueError: Names and columns do not match, or a side has fewer rows than folds.
     """
     if reference.ndim != 2 or reference.shape[1:] != current.shape[1:] or reference.shape[1] != len(names) or not len(names):
         raise ValueError(f"expected (rows, {len(names)}) on both sides, got {reference.shape} and {current.shape}")
@@ -78,34 +91,38 @@ def classifier_drift(
         auc=auc,
         low=max(0.0, auc - z * std),
         high=min(1.0, auc + z * std),
-        # Apart from each other without any overlap, the deviation is 0 and so is the p-value.
+        # When the sides do not overlap at all, the deviation is 0 and so is the p-value.
         p_value=1 - NormalDist().cdf((auc - 0.5) / std) if std > 0 else float(auc <= 0.5),
         strongest=tuple(sorted(zip(names, alone, strict=True), key=lambda item: -item[1])),
     )
 
 
 def auc_with_deviation(labels: Vector, scores: Vector) -> tuple[float, float]:
-    """ROC-AUC and its standard deviation by DeLong, ties counted half.
+    """Return ROC-AUC and its standard deviation by DeLong. Ties count half.
 
     Args:
-        labels: 0 or 1, shape (rows,), at least two of each. scores: shape (rows,).
+        labels: 0 or 1, shape (rows,), at least two of each.
+        scores: Shape (rows,).
 
     Raises:
-        ValueError: fewer than two rows of a class.
+        ValueError: A class has fewer than two rows.
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
     m, n = len(positive), len(negative)
     if m < 2 or n < 2:
         raise ValueError(f"needs two rows of each class, got {m} and {n}")
     together = _midranks(np.concatenate([positive, negative]))
-    # Of each row: the share of the other class that it is rightly above or below of.
+    # Per row, the share of the other class on its correct side.
     above = (together[:m] - _midranks(positive)) / n
     below = 1 - (together[m:] - _midranks(negative)) / m
     return float(above.mean()), math.sqrt(float(above.var(ddof=1)) / m + float(below.var(ddof=1)) / n)
 
 
 def _cross_fitted(inputs: npt.NDArray[np.float64], side: Vector, seed: int) -> Vector:
-    """Log-odds of each row by a regression that was fitted on the other folds, both sides spread evenly over the folds."""
+    """Return each row's log-odds by a regression fitted on the other folds.
+
+    Each fold gets an equal part of both sides.
+    """
     random = np.random.default_rng(seed)
     fold = np.empty(len(side), dtype=np.int64)
     for value in (0.0, 1.0):
@@ -119,10 +136,13 @@ def _cross_fitted(inputs: npt.NDArray[np.float64], side: Vector, seed: int) -> V
 
 
 def logistic_regression(inputs: npt.NDArray[np.float64], labels: Vector) -> Vector:
-    """Coefficients by Newton's method (iteratively reweighted least squares), with RIDGE on all but the first, the intercept.
+    """Return coefficients by Newton's method (iteratively reweighted least squares).
+
+    RIDGE penalises all coefficients but the first, the intercept.
 
     Args:
-        inputs: shape (rows, columns), the first column ones. labels: 0 or 1, shape (rows,).
+        inputs: Shape (rows, columns). The first column holds ones.
+        labels: 0 or 1, shape (rows,).
     """
     penalty = np.full(inputs.shape[1], RIDGE)
     penalty[0] = 0.0
@@ -140,7 +160,7 @@ def logistic_regression(inputs: npt.NDArray[np.float64], labels: Vector) -> Vect
 
 
 def _midranks(values: npt.NDArray[np.floating]) -> Vector:
-    """Ranks from 1, equal values sharing their mean rank. shape (rows,)."""
+    """Return ranks from 1, shape (rows,). Equal values share their mean rank."""
     ordered = np.sort(values)
     low = np.searchsorted(ordered, values, side="left")
     high = np.searchsorted(ordered, values, side="right")

@@ -1,8 +1,11 @@
-"""How far two binned distributions are apart: from counts alone, so hours can be added up first.
+"""How far two binned distributions are apart, from counts alone.
 
-Arguments `reference` and `current` are counts over the same bins, shape (bins,). Binning costs: a change within one bin is invisible to all of
-these, so each is at most what the raw samples would give (for KL and Jensen-Shannon: data processing inequality), except Wasserstein's, which is off
-by at most what it says. PSI is in `binning`.
+Hours can therefore be added first.
+
+Arguments `reference` and `current` are counts over the same bins, shape (bins,). Binning costs
+precision, because a change within one bin is invisible to all of these measures. Each is therefore
+at most its value on the raw samples. For KL and Jensen-Shannon this is the data processing
+inequality. Wasserstein is the exception and states its own largest error. PSI is in `binning`.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ Shares = npt.NDArray[np.float64]
 
 
 def kullback_leibler(reference: Counts, current: Counts) -> float:
-    """KL(current || reference) in nats: the surprise per row of someone who expects the reference. >= 0, not symmetric.
+    """Return KL(current || reference) in nats, >= 0. It is not symmetric.
 
-    Empty bins get half a count, as in PSI; PSI is this plus the same with the sides exchanged.
+    It is the mean surprise per row for an observer expecting the reference. Empty bins get half a
+    count, as in PSI. PSI is this value plus the same with the sides exchanged.
 
     Raises:
-        ValueError: shapes differ, or either holds no rows.
+        ValueError: The shapes differ, or a side holds no rows.
 
     Source: Kullback and Leibler, On Information and Sufficiency (1951).
     """
@@ -29,12 +33,14 @@ def kullback_leibler(reference: Counts, current: Counts) -> float:
 
 
 def jensen_shannon(reference: Counts, current: Counts) -> float:
-    """Jensen-Shannon divergence in bits (base 2): 0 for the same shares, 1 for no bin in common. Symmetric.
+    """Return the Jensen-Shannon divergence in bits (base 2). It is symmetric.
 
-    Its square root is the Jensen-Shannon *distance*, which SciPy and Evidently report (in nats unless told: times sqrt(ln 2)).
+    0 means equal shares, and 1 means no bin in common. Its square root is the Jensen-Shannon
+    *distance*, reported by SciPy and Evidently. Their default unit is nats, so multiply the
+    distance by sqrt(ln 2).
 
     Raises:
-        ValueError: shapes differ, or either holds no rows.
+        ValueError: The shapes differ, or a side holds no rows.
 
     Source: Lin, Divergence Measures Based on the Shannon Entropy (1991).
     """
@@ -45,19 +51,20 @@ def jensen_shannon(reference: Counts, current: Counts) -> float:
 
 
 def ks_bounds(reference: Counts, current: Counts) -> tuple[float, float]:
-    """Between which the Kolmogorov-Smirnov statistic of the raw samples lies.
+    """Return bounds on the Kolmogorov-Smirnov statistic of the raw samples.
 
-    At the edges both distribution functions are known exactly; between two edges each runs somewhere between its values there. With bins of a
-    share of 1/1000 the two differ by about 1/1000.
+    At the edges both distribution functions are known exactly. Between two edges each function runs
+    between its values there. With bins of a share of 1/1000 the two bounds differ by about 1/1000.
 
     Args:
-        reference, current: counts over *ordered* bins.
+        reference: Counts over *ordered* bins.
+        current: Counts over the same bins.
 
     Returns:
         (lowest, highest), in [0, 1].
 
     Raises:
-        ValueError: shapes differ, or either holds no rows.
+        ValueError: The shapes differ, or a side holds no rows.
     """
     r, c = _shares(reference, current)
     upto_r, upto_c = np.cumsum(r), np.cumsum(c)
@@ -69,17 +76,25 @@ def ks_bounds(reference: Counts, current: Counts) -> tuple[float, float]:
 def wasserstein_of_counts(
     reference: Counts, current: Counts, edges: npt.NDArray[np.float64], low: float, high: float
 ) -> tuple[float, float]:
-    """Wasserstein-1 distance with the rows of each bin spread evenly over it, and how far it can be from that of the raw samples.
+    """Return the Wasserstein-1 distance of two binned distributions and its largest error.
+
+    The rows of each bin count as spread evenly over it.
 
     Args:
-        edges: inner edges, shape (bins - 1,). low, high: the outer bins' open ends, to be taken from the smallest and largest value of both
-            sides (`Histogram.minimum`, `maximum`); low <= edges[0], high >= edges[-1].
+        reference: Counts per bin, shape (bins,).
+        current: Counts per bin, same bins.
+        edges: Inner edges, shape (bins - 1,).
+        low: Lower end of the first bin, <= edges[0]. Take the smallest value of both sides
+            (`Histogram.minimum`).
+        high: Upper end of the last bin, >= edges[-1]. Take the largest value of both sides
+            (`Histogram.maximum`).
 
     Returns:
-        (distance, largest error), in the values' unit. The error: no row of either side moves further than its bin is wide.
+        (distance, largest error to the raw samples' distance), in the values' unit. The error
+        assumes that each row of both sides moves by its bin's width.
 
     Raises:
-        ValueError: shapes differ, either holds no rows, or the ends lie inside the edges.
+        ValueError: The shapes differ, a side holds no rows, or an end lies inside the edges.
     """
     r, c = _shares(reference, current)
     bounds = np.concatenate([[low], edges, [high]])
@@ -88,7 +103,8 @@ def wasserstein_of_counts(
     width = np.diff(bounds)
     ahead = np.concatenate([[0.0], np.cumsum(c - r)])
     start, end = ahead[:-1], ahead[1:]
-    # The difference of the two functions is linear within a bin: the area of a trapezium, or of two triangles where it changes sign.
+    # Within a bin the difference of the two functions is linear. Its area is a trapezium, or two
+    # triangles where the sign changes.
     crossing = start * end < 0
     spread = np.where(crossing, np.abs(start - end), 1.0)
     area = np.where(crossing, (start**2 + end**2) / (2 * spread), (np.abs(start) + np.abs(end)) / 2)
@@ -96,7 +112,7 @@ def wasserstein_of_counts(
 
 
 def _shares(reference: Counts, current: Counts, empty: float = 0.0) -> tuple[Shares, Shares]:
-    """Both as shares, empty bins counted as `empty` rows."""
+    """Return both sides as shares. An empty bin counts as `empty` rows."""
     if reference.shape != current.shape or reference.ndim != 1:
         raise ValueError(f"needs the same bins, got shapes {reference.shape} and {current.shape}")
     if reference.sum() <= 0 or current.sum() <= 0:

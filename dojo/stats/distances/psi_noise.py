@@ -1,15 +1,24 @@
-"""What PSI reaches by chance, so that nobody is alarmed by a quiet hour with few rows.
+"""How high PSI gets by chance, so that a quiet hour with few rows raises no alarm.
 
-Without drift, PSI over B bins is close to (1/n + 1/m) times a chi-square variable with B - 1 degrees of freedom, n reference and m current
-rows, whatever the bins' shares. Measured (tests): the stated share of quiet windows exceeds the critical value when every bin expects 30 rows or more; of
-bins that expect 4 to 15 rows up to 2.7 times as many do, for the logarithm exaggerates nearly empty bins; below two rows a bin hardly any, for an empty
-bin counts as half a row.
+Without drift, PSI over B bins is close to (1/n + 1/m) times a chi-square variable. The variable has
+B - 1 degrees of freedom. Here n is the number of reference rows and m the number of current rows.
+The bins' shares do not matter.
 
-It holds for independent rows. Rows in clusters carry less: one customer's payments share most of their features. Quiet windows of
-such rows exceed the value more often than stated, unless the reference says by how much they do (`excess`).
+Tests measured how many quiet windows exceed the critical value:
 
-Sources: Yurdakul, Statistical Properties of the Population Stability Index (2018), for the distribution; Sidak, Rectangular Confidence Regions (1967),
-for many features; Kish, Survey Sampling (1965), for design effects.
+- The stated share, when every bin expects 30 rows or more.
+- Up to 2.7 times as many, when bins expect 4 to 15 rows. The logarithm exaggerates nearly empty
+  bins.
+- Hardly any, below two expected rows per bin. An empty bin counts as half a row.
+
+This holds for independent rows. Rows in clusters carry less information. For example, one
+customer's payments share most of their features. Quiet windows of such rows exceed the value more
+often than stated. The reference can state by how much (`excess`), and the value then corrects for
+it.
+
+Sources: Yurdakul, Statistical Properties of the Population Stability Index (2018), for the
+distribution. Sidak, Rectangular Confidence Regions (1967), for many features. Kish, Survey Sampling
+(1965), for design effects.
 """
 
 from __future__ import annotations
@@ -32,10 +41,12 @@ def psi_critical_value(
         bins: Bins in which the reference has rows, >= 2.
         reference_rows: Rows of the reference, >= 1.
         current_rows: Rows of the window, >= 1.
-        significance: Probability in (0, 1) that *any* of the features exceeds its critical value by chance.
-        features: Features tested in the same window (Sidak; conservative for features that resemble each other).
-        excess: PSI per degree of freedom that quiet windows have beyond independent rows, >= 0. A window then counts
-            as at most 1 / excess independent rows. Rows with a design effect d have (d - 1) / current_rows.
+        significance: Probability in (0, 1) that *any* feature exceeds its critical value by chance.
+        features: Number of features tested in the same window (Sidak). The value is conservative
+            for features that resemble each other.
+        excess: PSI per degree of freedom of quiet windows beyond independent rows, >= 0. A window
+            then counts as at most 1 / excess independent rows. Rows with a design effect d have
+            (d - 1) / current_rows.
 
     Returns:
         Dimensionless, > 0.
@@ -53,10 +64,12 @@ def psi_critical_value(
 
 
 def per_feature_level(significance: float, features: int) -> float:
-    """The level at which each of `features` is tested so that any false alarm among them has probability `significance` (Sidak).
+    """Return the significance level for each single feature (Sidak).
+
+    Any false alarm among all `features` then has probability `significance`.
 
     Raises:
-        ValueError: significance outside (0, 1), or features < 1.
+        ValueError: `significance` lies outside (0, 1), or `features` is below 1.
     """
     if not 0 < significance < 1:
         raise ValueError(f"significance must lie strictly between 0 and 1, got {significance}")

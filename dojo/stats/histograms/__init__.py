@@ -1,1 +1,1 @@
-"""Counts over fixed bins: how a distribution is kept, added up and compared."""
+"""Counts over fixed bins, the form in which a distribution is kept, added up and compared."""

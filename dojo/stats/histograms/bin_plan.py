@@ -1,4 +1,4 @@
-"""The bins of all columns of one reference: fixed, shared by every window, and known by a fingerprint."""
+"""The bins of all columns of one reference. They are fixed, shared by every window and hashed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ import numpy.typing as npt
 
 Edges = Sequence[float] | npt.NDArray[np.float64]
 
-# Up to this many edges, comparing all rows with each edge (vectorised) beats a binary search per value.
+# Up to this many edges, comparing all rows with each edge (vectorised) is faster than a binary
+# search per value.
 FEW_EDGES = 32
 
 
 class BinPlan:
-    """The bins of some columns, in the order in which rows have them. Shared by all windows that are measured against one reference.
+    """The bins of some columns, in the order of the rows' values.
+
+    All windows measured against one reference share it.
 
     Attributes:
-        names: of the columns. edges: inner edges per column. low, high: plausible range per column, shape (columns,).
-        fingerprint: of all that, so that counts over other bins are refused instead of added.
+        names: Names of the columns.
+        edges: Inner edges per column.
+        low: Smallest plausible value per column, shape (columns,).
+        high: Largest plausible value per column, shape (columns,).
+        fingerprint: Hash of all these. It lets counts over other bins be refused instead of added.
     """
 
     def __init__(
@@ -30,13 +36,17 @@ class BinPlan:
         low: Mapping[str, float] | None = None,
         high: Mapping[str, float] | None = None,
     ) -> None:
-        """
+        """Check the bins and prepare the arrays for counting.
+
         Args:
-            edges: column -> strictly increasing finite edges, at least one (`binning.quantile_edges`).
-            low, high: column -> smallest and largest plausible value; columns left out have none.
+            edges: Strictly increasing finite edges per column, at least one
+                (`binning.quantile_edges`).
+            low: Smallest plausible value per column. A column left out has no lower limit.
+            high: Largest plausible value per column. A column left out has no upper limit.
 
         Raises:
-            ValueError: no columns, edges that do not increase, a range for an unknown column, or low above high.
+            ValueError: There are no columns, edges do not increase, a range names an unknown
+                column, or low is above high.
         """
         if not edges:
             raise ValueError("a plan needs columns, got none")
@@ -51,7 +61,8 @@ class BinPlan:
             raise ValueError(f"{self.names[wrong[0]]}: low {self.low[wrong[0]]:g} is above high {self.high[wrong[0]]:g}")
         self.bins = np.array([len(column) + 1 for column in self.edges])
         self.width = int(self.bins.max())
-        # One row per edge number; columns with fewer edges have inf there, which nothing exceeds.
+        # One row per edge number. Columns with fewer edges have inf there, and no value exceeds
+        # inf.
         self.padded = np.full((self.width - 1, len(self.names)), np.inf)
         for at, column in enumerate(self.edges):
             self.padded[: len(column), at] = column
@@ -61,7 +72,10 @@ class BinPlan:
         self.fingerprint = hashlib.sha256(described + np.array([self.low, self.high]).tobytes()).hexdigest()[:16]
 
     def bin_numbers(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.integer]:
-        """The bin of each value within its column. x and result: shape (rows, columns); NaN is in the first bin."""
+        """Return the bin of each value within its column. NaN is in the first bin.
+
+        Argument and result have shape (rows, columns).
+        """
         if self.width - 1 <= FEW_EDGES:
             numbers: npt.NDArray[np.integer] = np.zeros(x.shape, dtype=np.uint8)
             for edge in self.padded:
@@ -80,5 +94,5 @@ class BinPlan:
 
 
 def centre(edges: Sequence[float]) -> float:
-    """The middle edge: a value near the data, which sums are taken from."""
+    """Return the middle edge, a value near the data. Sums are taken relative to it."""
     return edges[len(edges) // 2]

@@ -1,13 +1,18 @@
-"""Streaming histograms over fixed bins: what a window of world time knows of each column, however many rows it saw.
+"""Streaming histograms over fixed bins.
 
-Counts add: two processes' halves make the whole, 24 hours make a day, and a late row goes where it belongs. Memory is O(bins) per
-column. Bins are those of `binning`: (-inf, e1], (e1, e2], ..., (en, inf), cut once at the reference's quantiles.
+A window of world time keeps them, however many rows it saw.
 
-A `BinPlan` (bin_plan.py) is shared by all windows of one reference; each window has a `MatrixHistogram`, which counts all columns at once (39 columns
-take about a microsecond a row in batches of hundreds). `Histogram` is one column of it, as plain values that print and store.
+Counts add. The halves of two processes make the whole, and 24 hours make a day. A late row still
+counts in its own window. Memory is O(bins) per column. Bins come from `binning`, cut once at the
+reference's quantiles: (-inf, e1], (e1, e2], ..., (en, inf).
 
-What a bin keeps is how many, not which: a move within one bin is not seen. PSI over ten quantile bins sees a shift of a tenth of a standard
-deviation all the same (PSI 0.01), given the rows to tell it from chance (`psi_noise`).
+All windows of one reference share a `BinPlan` (bin_plan.py). Each window has a `MatrixHistogram`,
+which counts all columns at once. In batches of hundreds, 39 columns take about a microsecond a row.
+`Histogram` is one of its columns, as plain values for printing and storing.
+
+A bin keeps the number of rows and not their values, so a move within one bin is not seen. PSI over
+ten quantile bins still sees a shift of a tenth of a standard deviation (PSI 0.01). It needs enough
+rows to tell this from chance (`psi_noise`).
 """
 
 from __future__ import annotations
@@ -23,23 +28,30 @@ from dojo.stats.histograms.bin_plan import BinPlan, centre
 Matrix = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 
-# Rows counted at a time: a slice of 40 columns and its bin numbers fit a core's second-level cache, which is twice as fast as one pass.
+# Rows counted at a time. A slice of 40 columns and its bin numbers then fit a core's second-level
+# cache. That is twice as fast as one pass over all rows.
 CHUNK_ROWS = 2048
 
 
 class MismatchError(ValueError):
-    """Two histograms that cannot be added: they were counted over different bins."""
+    """Two histograms cannot be added, because they were counted over different bins."""
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
     """One column's distribution, as plain values.
 
     Attributes:
-        edges: inner edges, strictly increasing. counts: rows per bin, one more than edges; nulls are in none of them.
-        nulls: rows without a value (NaN). out_of_range: rows outside the plan's [low, high], infinite ones included; they are in the
-            outer bins too.
-        finite: rows with a finite value; total, squares: of those, the sums of (value - centre) and of its square, where `centre` is the
-            middle edge: near the data, so that squares lose no digits to a large mean. minimum, maximum: of those; None without any.
+        edges: Inner edges, strictly increasing.
+        counts: Rows per bin without nulls, one more than edges.
+        nulls: Rows without a value (NaN).
+        out_of_range: Rows outside the plan's [low, high], including infinite values. The outer bins
+            count them too.
+        finite: Rows with a finite value.
+        total: Sum of (value - centre) over finite values, where `centre` is the middle edge. It
+            lies near the data, so that `squares` loses no digits to a large mean.
+        squares: Sum of (value - centre) ** 2 over finite values.
+        minimum: Smallest finite value. None without any.
+        maximum: Largest finite value. None without any.
     """
 
     edges: tuple[float, ...]
@@ -58,12 +70,12 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mean(self) -> float:
-        """In the column's unit; NaN without finite values."""
+        """In the column's unit. NaN without finite values."""
         return centre(self.edges) + self.total / self.finite if self.finite else math.nan
 
     @property
     def std(self) -> float:
-        """Population standard deviation in the column's unit; NaN without finite values."""
+        """Population standard deviation in the column's unit. NaN without finite values."""
         if not self.finite:
             return math.nan
         return math.sqrt(max(0.0, self.squares / self.finite - (self.total / self.finite) ** 2))
@@ -80,12 +92,18 @@ class _StoredHistogram(msgspec.Struct, array_like=True, frozen=True):
 
 
 class MatrixHistogram:
-    """Counts of all columns of a plan. One per window; a few kilobytes, whatever the number of rows.
+    """Counts of all columns of a plan, one per window. A few kilobytes, for any number of rows.
 
     Attributes:
-        rows: added so far. counts: shape (columns, plan.width); a column with fewer bins has zeros behind them.
-        nulls, out_of_range, finite, total, squares, minimum, maximum: shape (columns,), as in `Histogram`, except that
-            minimum and maximum are inf and -inf without finite values.
+        rows: Rows added so far.
+        counts: Shape (columns, plan.width). A column with fewer bins has zeros behind them.
+        nulls: As in `Histogram`, shape (columns,).
+        out_of_range: As in `Histogram`, shape (columns,).
+        finite: As in `Histogram`, shape (columns,).
+        total: As in `Histogram`, shape (columns,).
+        squares: As in `Histogram`, shape (columns,).
+        minimum: Smallest finite value per column, shape (columns,). inf without any.
+        maximum: Largest finite value per column, shape (columns,). -inf without any.
     """
 
     def __init__(self, plan: BinPlan) -> None:
@@ -101,23 +119,27 @@ class MatrixHistogram:
         """Count rows.
 
         Args:
-            matrix: shape (rows, columns), in the plan's order; NaN is a null. Of the precision that the edges were cut at: 57.16 as float64 is
-                above an edge at the float32 of 57.16, so what a model sees as float32 is to be added as float32.
+            matrix: Shape (rows, columns), in the plan's order. NaN is a null. It needs the
+                precision at which the edges were cut. For example, 57.16 as float64 is above an
+                edge at the float32 of 57.16. When the model sees float32 values, add float32
+                values.
 
         Raises:
-            ValueError: another number of columns; nothing was counted.
+            ValueError: The number of columns differs. Nothing was counted.
         """
         if matrix.ndim != 2 or matrix.shape[1] != len(self.plan.names):
             raise ValueError(f"expected shape (rows, {len(self.plan.names)}), got {matrix.shape}")
         for start in range(0, len(matrix), CHUNK_ROWS):
-            # Row-major whatever came in: the passes below go along rows.
+            # Row-major for any input order, because the passes below go along rows.
             self._add_chunk(np.ascontiguousarray(matrix[start : start + CHUNK_ROWS], dtype=np.float64))
 
     def merge(self, other: MatrixHistogram) -> None:
-        """Add another histogram's rows, which must not overlap with these. Counts are exact in any order, sums to rounding.
+        """Add another histogram's rows, which must not overlap with these.
+
+        Counts are exact in any order of merging. Sums are exact up to rounding.
 
         Raises:
-            MismatchError: counted by another plan.
+            MismatchError: The other one was counted by another plan.
         """
         if self.plan.fingerprint != other.plan.fingerprint:
             raise MismatchError(f"counted over other bins: plan {other.plan.fingerprint}, expected {self.plan.fingerprint}")
@@ -132,7 +154,11 @@ class MatrixHistogram:
         np.maximum(self.maximum, other.maximum, out=self.maximum)
 
     def column(self, name: str) -> Histogram:
-        """One column. Raises KeyError for a name that the plan does not have."""
+        """Return one column.
+
+        Raises:
+            KeyError: The plan has no such column.
+        """
         if name not in self.plan.names:
             raise KeyError(f"{name}: the plan has {', '.join(self.plan.names)}")
         at = self.plan.names.index(name)
@@ -149,7 +175,7 @@ class MatrixHistogram:
         )
 
     def to_bytes(self) -> bytes:
-        """For a restart or another process; the plan is not in it, only its fingerprint."""
+        """Return the counts for a restart or another process, with the plan's fingerprint only."""
         integers = np.stack([self.nulls, self.out_of_range, self.finite]).astype("<i8")
         floats = np.stack([self.total, self.squares, self.minimum, self.maximum]).astype("<f8")
         stored = _StoredHistogram(
@@ -159,11 +185,11 @@ class MatrixHistogram:
 
     @staticmethod
     def from_bytes(plan: BinPlan, content: bytes) -> MatrixHistogram:
-        """Inverse of `to_bytes`.
+        """Return the histogram that `to_bytes` stored.
 
         Raises:
-            MismatchError: counted by another plan.
-            ValueError: no stored histogram, or a damaged one.
+            MismatchError: It was counted by another plan.
+            ValueError: The content is damaged or no stored histogram.
         """
         try:
             stored = msgspec.msgpack.decode(content, type=_StoredHistogram)
@@ -185,7 +211,8 @@ class MatrixHistogram:
     def _add_chunk(self, x: npt.NDArray[np.float64]) -> None:
         plan = self.plan
         self.rows += len(x)
-        # Nulls compare as false with every edge, so they are in each column's first bin until they are taken out.
+        # Nulls compare as false with every edge. They stay in each column's first bin until they
+        # are taken out below.
         self.counts += np.bincount(
             (plan.bin_numbers(x) + plan.offsets).ravel(), minlength=len(plan.names) * plan.width
         ).reshape(self.counts.shape)
@@ -201,7 +228,8 @@ class MatrixHistogram:
             self.nulls += nulls
             self.counts[:, 0] -= nulls
             infinite = np.isinf(x)
-            # Infinite is implausible even without a range; those beyond one are counted above.
+            # Infinite is implausible even without a range. Infinite values beyond a range are
+            # counted above.
             self.out_of_range += np.count_nonzero(infinite & (x >= plan.low) & (x <= plan.high), axis=0)
             self.finite += np.count_nonzero(finite, axis=0)
             np.minimum(self.minimum, np.where(finite, x, np.inf).min(axis=0), out=self.minimum)

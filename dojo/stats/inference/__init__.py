@@ -1,1 +1,1 @@
-"""How sure a figure is: intervals, bootstrap and tests that may look often."""
+"""How sure a figure is, by intervals, bootstrap and tests that stay valid at every look."""

@@ -1,10 +1,12 @@
-"""How sure a difference between two models is: a paired bootstrap over clusters of rows that belong together.
+"""How sure a difference between two models is, by a paired bootstrap over clusters of rows.
 
-Payments are not independent: a compromised customer or merchant brings several positives, which a model finds or misses together.
-Drawing single rows would count them as many proofs, and make every interval too narrow. So whole customers (or merchants) are drawn,
-with replacement, and both models are judged on the same draw.
+Payments are not independent. A compromised customer or merchant brings several positives, and a
+model finds or misses them together. Drawing single rows would count them as many proofs and make
+every interval too narrow. The bootstrap therefore draws whole customers (or merchants) with
+replacement. It judges both models on the same draw.
 
-A draw is a whole number of copies per row. With the rows sorted once per model, its PR-AUC takes two passes over them.
+A draw is a whole number of copies per row. The rows are sorted once per model. Its PR-AUC then
+takes two passes over them.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ Weights = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class RankedRows:
-    """Labels in the order of one model's scores, cut into segments that each end with the last of a group of equal scores that holds
-    a positive: only there does precision count. Rows below the last positive are left out.
+    """Labels in the order of one model's scores, cut into segments.
+
+    Each segment ends with the last row of a group of equal scores. The group holds a positive,
+    because precision counts only at positives. Rows below the last positive are left out.
 
     Attributes:
-        rows: how many were ranked.
-        order: row numbers from the highest score on. `starts`: where each segment begins in it.
-        ties: Where in `order` the group of equal scores begins that ends each segment.
-        positives: row numbers of the positives in the same order. `positive_starts`: where each segment begins in them.
+        rows: Number of ranked rows.
+        order: Row numbers from the highest score on.
+        starts: Positions in `order` at which the segments begin.
+        ties: Positions in `order` at which each segment's last group of equal scores begins.
+        positives: Row numbers of the positives, in the same order.
+        positive_starts: Positions in `positives` at which the segments begin.
     """
 
     rows: int
@@ -41,10 +47,13 @@ class RankedRows:
     positive_starts: npt.NDArray[np.int64]
 
     def pr_auc(self, weights: Weights) -> float:
-        """PR-AUC (`classification.pr_auc`) of the rows, each as many times as its weight says; NaN when no positive has any weight.
+        """Return the weighted PR-AUC (`classification.pr_auc`) of the rows.
 
         Args:
-            weights: >= 0, shape (rows,).
+            weights: Copies of each row, >= 0, shape (rows,).
+
+        Returns:
+            In [0, 1]. NaN when no positive has any weight.
         """
         counted = np.cumsum(np.add.reduceat(weights[self.order], self.starts), dtype=np.float64)
         found = np.add.reduceat(weights[self.positives], self.positive_starts).astype(np.float64)
@@ -55,7 +64,10 @@ class RankedRows:
         return float(np.dot(found, precision) / true_positives[-1])
 
     def roc_auc(self, weights: Weights) -> float:
-        """ROC-AUC (`classification.roc_auc`) of the rows, weighted as in `pr_auc`; NaN when a class has no weight."""
+        """Return the ROC-AUC (`classification.roc_auc`), weighted as in `pr_auc`.
+
+        NaN when a class has no weight.
+        """
         counted = np.concatenate([[0.0], np.cumsum(weights[self.order], dtype=np.float64)])
         found = np.add.reduceat(weights[self.positives], self.positive_starts).astype(np.float64)
         above = counted[self.ties] - (np.cumsum(found) - found)  # negatives with a higher score
@@ -65,10 +77,14 @@ class RankedRows:
 
 
 def rank(labels: Array, scores: Array) -> RankedRows:
-    """Sort once, for many weights. labels, scores: shape (rows,).
+    """Sort the rows once, for many weights.
+
+    Args:
+        labels: 0 or 1, shape (rows,).
+        scores: Shape (rows,).
 
     Raises:
-        ValueError: as `classification.pr_auc`.
+        ValueError: As for `classification.pr_auc`.
     """
     y, s = _binary(labels, scores)
     if int(y.sum()) in (0, len(y)):
@@ -91,14 +107,17 @@ def rank(labels: Array, scores: Array) -> RankedRows:
 
 
 def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
-    """How often each row is in each draw, shape (rows,), `draws` times.
+    """Yield each row's number of copies in each of `draws` draws, shape (rows,).
 
     Args:
-        clusters: the cluster of each row, shape (rows,), once per way of clustering. One way is the cluster bootstrap; with two,
-            a row's copies are the product of both its clusters' (the pigeonhole bootstrap).
+        clusters: The cluster of each row, shape (rows,), once per way of clustering. One way is the
+            cluster bootstrap. With two ways, a row's copies are the product of its clusters' copies
+            (the pigeonhole bootstrap).
+        draws: Number of draws.
+        seed: Seed of the random draws.
 
     Raises:
-        ValueError: no way of clustering, or their lengths differ.
+        ValueError: There is no way of clustering, or their lengths differ.
 
     Source: Owen, The pigeonhole bootstrap (2007), for more than one way.
     """
@@ -115,11 +134,14 @@ def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, see
 
 @dataclass(frozen=True, slots=True)
 class RelativeGain:
-    """A metric of a contender relative to a baseline's: (contender - baseline) / baseline, dimensionless.
+    """The relative gain of a contender's metric, (contender - baseline) / baseline. Dimensionless.
 
     Attributes:
-        value: on the rows as they are. `low`, `high`: the two-sided interval's ends.
-        drawn: the gain in each draw, shape (draws,); a draw that says nothing (such as one without any positive) is left out.
+        value: The gain on the rows themselves.
+        low: Lower end of the two-sided interval.
+        high: Upper end of the two-sided interval.
+        drawn: The gain in each draw, shape (draws,). Draws without a result, such as a draw without
+            any positive, are left out.
     """
 
     value: float
@@ -139,13 +161,20 @@ def relative_gain(
     confidence: float,
     seed: int,
 ) -> RelativeGain:
-    """The gain with its percentile bootstrap interval. labels, baseline, contender (scores): shape (rows,).
+    """Return the gain with its percentile bootstrap interval.
 
     Args:
-        confidence: of the two-sided interval, a fraction in (0, 1).
+        metric: The compared metric.
+        labels: 0 or 1, shape (rows,).
+        baseline: The baseline's scores, shape (rows,).
+        contender: The contender's scores, shape (rows,).
+        clusters: As for `cluster_weights`.
+        draws: Number of draws.
+        confidence: Confidence of the two-sided interval, a fraction in (0, 1).
+        seed: Seed of the random draws.
 
     Raises:
-        ValueError: as `rank` and `cluster_weights`, or no draw held a positive.
+        ValueError: As for `rank` and `cluster_weights`, or no draw held a positive.
     """
     first, second = rank(labels, baseline), rank(labels, contender)
     measure = {"pr_auc": RankedRows.pr_auc, "roc_auc": RankedRows.roc_auc}[metric]
@@ -168,17 +197,20 @@ def relative_gain_of_means(
     confidence: float,
     seed: int,
 ) -> RelativeGain:
-    """By how much the contender's mean is better than the baseline's, relative to it, with its percentile bootstrap interval.
+    """Return the contender's relative gain in its mean, with its percentile bootstrap interval.
 
     Args:
-        baseline: Value of each row, >= 0, shape (rows,).
-        contender: Likewise, of the same rows.
-        lower_is_better: Whether values are losses.
-        root: Whether roots of the means are compared, as for squared errors.
-        confidence: Of the two-sided interval, a fraction in (0, 1).
+        baseline: The baseline's value of each row, >= 0, shape (rows,).
+        contender: The contender's value of the same rows, >= 0, shape (rows,).
+        clusters: As for `cluster_weights`.
+        lower_is_better: True when values are losses.
+        root: Compare the roots of the means, as for squared errors.
+        draws: Number of draws.
+        confidence: Confidence of the two-sided interval, a fraction in (0, 1).
+        seed: Seed of the random draws.
 
     Raises:
-        ValueError: as `cluster_weights`, or the baseline's mean is 0.
+        ValueError: As for `cluster_weights`, or the baseline's mean is 0.
     """
     old, new = np.asarray(baseline, dtype=np.float64), np.asarray(contender, dtype=np.float64)
     if not old.sum() > 0:
@@ -202,15 +234,22 @@ def relative_loss_of_mean(
     confidence: float,
     seed: int,
 ) -> RelativeGain:
-    """By how much a mean is worse than a known one, relative to it, with its percentile bootstrap interval. Above 0 is a loss.
+    """Return a mean's relative loss against a known mean, with its percentile bootstrap interval.
+
+    Above 0 is a loss.
 
     Args:
         values: Value of each row, >= 0, shape (rows,).
         promised: The known mean, or its root, > 0.
-        lower_is_better, root: As in `relative_gain_of_means`.
+        clusters: As for `cluster_weights`.
+        lower_is_better: As in `relative_gain_of_means`.
+        root: As in `relative_gain_of_means`.
+        draws: Number of draws.
+        confidence: Confidence of the two-sided interval, a fraction in (0, 1).
+        seed: Seed of the random draws.
 
     Raises:
-        ValueError: as `cluster_weights`, or `promised` is not positive.
+        ValueError: As for `cluster_weights`, or `promised` is not positive.
     """
     found = np.asarray(values, dtype=np.float64)
     if not promised > 0:
@@ -224,7 +263,7 @@ def relative_loss_of_mean(
 
 
 def _better(new: float, old: float, root: bool, lower_is_better: bool) -> float:
-    """Relative gain of one sum over another. NaN where there is nothing to be relative to."""
+    """Return the relative gain of one sum over another. NaN when the other is not positive."""
     if not old > 0:
         return float("nan")
     change = float(np.sqrt(new / old) if root else new / old) - 1

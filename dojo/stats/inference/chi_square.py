@@ -1,6 +1,9 @@
-"""The chi-square distribution with whole degrees of freedom, in closed form: what PSI's noise follows.
+"""The chi-square distribution with whole degrees of freedom, in closed form.
 
-Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.4.4 and 26.4.5 (finite sums for odd and even degrees).
+PSI's noise follows it.
+
+Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.4.4 and 26.4.5 (finite
+sums for odd and even degrees).
 """
 
 from __future__ import annotations
@@ -9,23 +12,26 @@ import math
 import sys
 from statistics import NormalDist
 
-_PRECISION = 1e-12  # relative, of the quantile: far beyond what any level is stated with
+# Relative to the quantile. Stated levels are far less precise.
+_PRECISION = 1e-12
 _STEPS = 100  # Newton needs 3 to 6
 
 
 def chi_square_tail(x: float, degrees: int) -> float:
-    """Probability that a chi-square variable exceeds x, in [0, 1].
+    """Return the probability that a chi-square variable exceeds x, in [0, 1].
 
     Raises:
         ValueError: degrees < 1.
     """
     if degrees < 1:
         raise ValueError(f"degrees must be >= 1, got {degrees}")
-    if x < sys.float_info.min:  # half of the smallest number is 0, of which there is no logarithm
+    # Half of the smallest number is 0, and 0 has no logarithm.
+    if x < sys.float_info.min:
         return 1.0
     half, odd = x / 2, degrees % 2
     total = math.erfc(math.sqrt(half)) if odd else 0.0
-    # Each term is half^j / gamma(j + 1) * e^-half, over j = 0, 1, ... or 1/2, 3/2, ...; as a logarithm, so that e^-half cannot vanish early.
+    # Each term is half^j / gamma(j + 1) * e^-half, over j = 0, 1, ... or 1/2, 3/2, ... The
+    # logarithm keeps e^-half from vanishing early.
     for k in range(degrees // 2):
         j = k + odd / 2
         total += math.exp(j * math.log(half) - half - math.lgamma(j + 1))
@@ -33,13 +39,15 @@ def chi_square_tail(x: float, degrees: int) -> float:
 
 
 def chi_square_quantile(degrees: int, tail: float) -> float:
-    """The value that a chi-square variable exceeds with probability `tail`, to twelve digits.
+    """Return the value exceeded by a chi-square variable with probability `tail`, to twelve digits.
 
     Args:
-        tail: in (0, 1); small ones keep their digits (1e-12 is 1e-12, not 1 minus something).
+        degrees: Degrees of freedom, >= 1.
+        tail: Probability in (0, 1). Small ones keep their digits, for the code never computes 1 -
+            tail.
 
     Raises:
-        ValueError: degrees < 1, or tail outside (0, 1).
+        ValueError: degrees < 1, or tail lies outside (0, 1).
 
     Source: Wilson and Hilferty (1931) for the start, then Newton on the logarithm of the tail.
     """
@@ -47,13 +55,14 @@ def chi_square_quantile(degrees: int, tail: float) -> float:
         raise ValueError(f"tail must lie strictly between 0 and 1, got {tail}")
     chi_square_tail(1.0, degrees)  # refuses wrong degrees
     spread = 2 / (9 * degrees)
-    # -inv_cdf(tail), not inv_cdf(1 - tail): the latter loses what is below 1e-16.
+    # -inv_cdf(tail) and not inv_cdf(1 - tail), because the latter loses digits below 1e-16.
     x = max(degrees * (1 - spread - NormalDist().inv_cdf(tail) * math.sqrt(spread)) ** 3, 1e-8)
     wanted = math.log(tail)
     for _ in range(_STEPS):
         found = chi_square_tail(x, degrees)
-        # The logarithm of the tail falls ever more steeply (the density is log-concave from two degrees on; of one degree the tail is
-        # nearly so), so a step overshoots downwards at most: half of x is kept.
+        # The logarithm of the tail falls ever more steeply. From two degrees on, the density is
+        # log-concave. With one degree the tail is nearly log-concave. A step therefore overshoots
+        # downwards at most, and the limit keeps half of x.
         density = math.exp((degrees / 2 - 1) * math.log(x / 2) - x / 2 - math.lgamma(degrees / 2)) / 2
         step = (math.log(found) - wanted) * found / density
         moved = max(x + step, x / 2)

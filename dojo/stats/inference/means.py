@@ -1,4 +1,7 @@
-"""Means and their errors: values come in clusters, because one customer has many rows that resemble each other."""
+"""Means of clustered values and their errors.
+
+One customer has many rows that resemble each other.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ class Mean:
     """A mean of clustered values.
 
     Attributes:
-        value: In the values' unit.
-        effective: Independent values that would know the mean as well. At most the number of values.
+        value: The mean, in the values' unit.
+        effective: Number of independent values giving the same precision. At most the number of
+            values.
     """
 
     value: float
@@ -24,7 +28,9 @@ class Mean:
 
 
 def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) -> Mean:
-    """The mean of a group.
+    """Return the mean of a group.
+
+    The design effect is never taken below 1. Clusters that differ less than chance do so by chance.
 
     Args:
         values: Shape (rows,).
@@ -33,8 +39,7 @@ def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) 
     Raises:
         ValueError: The shapes differ, or there are no rows.
 
-    Source: linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4. The design effect is never taken below 1:
-    that clusters differ less than chance is chance itself.
+    Source: Linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4.
     """
     if values.shape != clusters.shape or not len(values):
         raise ValueError(f"expected one cluster per value, got {values.shape} values and {clusters.shape} clusters")
@@ -43,7 +48,7 @@ def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) 
     sizes = np.bincount(number)
     spread = float(np.var(values))
     if len(sizes) == 1 or not spread:
-        # No spread to be seen: as if the values of one cluster were all the same one.
+        # The spread between clusters is unknown, so the values of one cluster count as one value.
         return Mean(mean, rows**2 / float(np.sum(sizes**2)))
     beyond = np.bincount(number, weights=values - mean)
     variance = len(sizes) / (len(sizes) - 1) * float(np.sum(beyond**2)) / rows**2
@@ -51,5 +56,9 @@ def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) 
 
 
 def two_sided_z(level: float) -> float:
-    """Standard errors beyond which a normal figure lies with probability `level`, both ways together. level: in (0, 1)."""
+    """Return the two-sided z of a level.
+
+    A normal figure lies more than z standard errors from its mean with probability `level`, in (0,
+    1).
+    """
     return NormalDist().inv_cdf(1 - level / 2)

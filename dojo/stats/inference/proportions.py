@@ -1,9 +1,14 @@
-"""Rates of two groups whose trials come in clusters: one customer sends many payments, and they resemble each other.
+"""Rates of two groups of clustered trials.
 
-Trials of one cluster are not independent, so each group's rate is treated as if it rested on fewer of them: on its *effective* number
-of trials, trials / design effect (Kish). With that number Wilson's interval and Newcombe's difference of two Wilson intervals hold
-for clusters too (Kott and Carr 1997; Dean and Pagano 2015), and keep what they are liked for: they stay inside [-1, 1] and are right
-for the small rates of fraud, where the textbook interval is not. Everything is dimensionless.
+One customer sends many payments that resemble each other.
+
+Trials of one cluster are not independent. Each group's rate is therefore treated as if it rested on
+fewer trials. This *effective* number is trials / design effect (Kish). With it, Wilson's interval
+and Newcombe's difference of two Wilson intervals hold for clusters too. Both keep their advantages.
+They stay inside [-1, 1]. They are right for the small rates of fraud, where the textbook interval
+is not. Everything is dimensionless.
+
+Sources: Kott and Carr (1997). Dean and Pagano (2015).
 """
 
 from __future__ import annotations
@@ -24,8 +29,11 @@ class Rate:
     """A rate of clustered trials.
 
     Attributes:
-        value: hits / trials. `clusters`: those with any trial.
-        effective: the number of independent trials that would know the rate as well; at most the number of trials.
+        value: hits / trials.
+        trials: Number of trials.
+        clusters: Number of clusters with any trial.
+        effective: Number of independent trials giving the same precision. At most the number of
+            trials.
     """
 
     value: float
@@ -35,16 +43,18 @@ class Rate:
 
 
 def clustered_rate(hits: Array, trials: Array) -> Rate:
-    """The rate of a group.
+    """Return the rate of a group.
+
+    The design effect is never taken below 1. Clusters that differ less than chance do so by chance.
 
     Args:
-        hits, trials: per cluster, shape (clusters,), 0 <= hits <= trials. Clusters without trials say nothing and are left out.
+        hits: Hits per cluster, shape (clusters,), 0 <= hits <= trials.
+        trials: Trials per cluster, shape (clusters,). Clusters without trials are left out.
 
     Raises:
-        ValueError: shapes differ, hits exceed trials, or there are no trials at all.
+        ValueError: The shapes differ, hits exceed trials, or there are no trials at all.
 
-    Source: linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4. The design effect is never taken below 1: that
-    clusters differ less than chance is chance itself.
+    Source: Linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4.
     """
     if hits.shape != trials.shape or np.any(hits > trials) or np.any(hits < 0):
         raise ValueError(f"hits and trials must have one shape and 0 <= hits <= trials, got {hits.shape} and {trials.shape}")
@@ -54,14 +64,14 @@ def clustered_rate(hits: Array, trials: Array) -> Rate:
         raise ValueError("a rate needs trials, got none")
     rate = float(hits.sum()) / total
     if clusters == 1 or rate in (0.0, 1.0):
-        # No spread to be seen: as if the trials of one cluster were all the same one.
+        # The spread between clusters is unknown, so the trials of one cluster count as one trial.
         return Rate(rate, total, clusters, total**2 / float(np.sum(trials**2)))
     variance = clusters / (clusters - 1) * float(np.sum((hits - rate * trials) ** 2)) / total**2
     return Rate(rate, total, clusters, total / max(1.0, variance / (rate * (1 - rate) / total)))
 
 
 def wilson_interval(rate: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of one rate that rests on `trials` independent trials (need not be whole).
+    """Return the interval of one rate. `trials` are independent and need not be whole.
 
     Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
     """
@@ -72,9 +82,10 @@ def wilson_interval(rate: float, trials: float, confidence: float = 0.95) -> tup
 
 
 def newcombe_interval(first: Rate, second: Rate, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of `first.value - second.value`, two independent groups.
+    """Return the interval of `first.value - second.value` for two independent groups.
 
-    Source: Newcombe, Interval estimation for the difference between independent proportions (1998), method 10.
+    Source: Newcombe, Interval estimation for the difference between independent proportions (1998),
+    method 10.
     """
     low_1, high_1 = wilson_interval(first.value, first.effective, confidence)
     low_2, high_2 = wilson_interval(second.value, second.effective, confidence)
@@ -87,18 +98,23 @@ def newcombe_interval(first: Rate, second: Rate, confidence: float = 0.95) -> tu
 def ratio_interval(
     first: tuple[Array, Array], second: tuple[Array, Array], confidence: float = 0.95
 ) -> tuple[float, float, float, float, float]:
-    """Two ratios of sums (euros caught / euros at stake), their difference first - second, and its interval's ends.
+    """Return two ratios of sums (euros caught / euros at stake) and their difference's interval.
+
+    Sums of money have long tails, so with few clusters the interval is too short.
 
     Args:
-        first, second: numerators and denominators per cluster, shape (clusters,) each.
+        first: Numerators and denominators per cluster, shape (clusters,) each.
+        second: Likewise for the second group.
+        confidence: Confidence of the two-sided interval, a fraction in (0, 1).
 
     Returns:
-        ratio of the first, of the second, their difference, low, high.
+        First ratio, second ratio, difference first - second, and the interval's low and high end.
 
     Raises:
-        ValueError: fewer than two clusters, or a sum of denominators that is 0.
+        ValueError: A group has fewer than two clusters, or its denominators do not add up to a
+            positive number.
 
-    Source: delta method, normal limit. Sums of money have long tails: with few clusters the interval is too short.
+    Source: Delta method, normal limit.
     """
     ratios, variances = [], []
     for numerators, denominators in (first, second):
@@ -114,16 +130,19 @@ def ratio_interval(
 
 
 def sample_ratio_p_value(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Probability of counts at least as far from the shares as these, if the split was as planned.
+    """Return the probability of counts at least as far from the planned shares as these.
+
+    It assumes that the split worked as planned.
 
     Args:
-        counts: members of the two groups. shares: planned, positive, adding up to 1.
+        counts: Members of the two groups.
+        shares: Planned shares, positive, adding up to 1.
 
     Raises:
-        ValueError: not two groups, or a share that is not positive.
+        ValueError: There are not two groups, or a share is not positive.
 
-    Source: Pearson's chi-square with one degree of freedom; as a check of experiments: Fabijan et al., Diagnosing Sample Ratio
-    Mismatch in Online Controlled Experiments (2019).
+    Source: Pearson's chi-square with one degree of freedom. Fabijan et al., Diagnosing Sample Ratio
+    Mismatch in Online Controlled Experiments (2019), for its use as a check of experiments.
     """
     if len(counts) != 2 or len(shares) != 2 or min(shares) <= 0:
         raise ValueError(f"expected two groups with positive shares, got counts {list(counts)} and shares {list(shares)}")

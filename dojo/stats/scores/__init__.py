@@ -1,1 +1,1 @@
-"""How well scores of a classifier separate and mean what they say."""
+"""How well a model's scores separate or order rows, and whether they mean what they say."""

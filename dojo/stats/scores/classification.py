@@ -1,8 +1,8 @@
 """How well scores separate a rare class, and whether they mean what they say.
 
-Shapes: `labels` and `scores` have shape (rows,); a label is 0 or 1, 1 being the positive class (fraud); a higher score
-means "more likely positive". Rows with equal scores are one group that no threshold can split: they enter or leave together.
-All results are dimensionless.
+`labels` and `scores` have shape (rows,). A label is 0 or 1, where 1 is the positive class (fraud).
+A higher score means "more likely positive". Rows with equal scores are one group. No threshold can
+split them, so they enter or leave together. All results are dimensionless.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
-# Fewer labelled positives than this are insufficient data for a rate of positives: 30 leave a catch rate +-18 percentage points (95 %).
+# Fewer labelled positives are insufficient data for a rate of positives. With 30, a catch rate is
+# known to +-18 percentage points (95 %).
 MINIMUM_POSITIVES = 30
 
 
 def pr_auc(labels: Array, scores: Array) -> float:
-    """Area under the precision-recall curve as average precision.
+    """Return the area under the precision-recall curve as average precision.
 
-    Sum over thresholds of (recall_i - recall_{i-1}) * precision_i: a step function, so no optimistic interpolation between
-    thresholds. A random score gets the share of positives.
+    It is the sum over thresholds of (recall_i - recall_{i-1}) * precision_i. This step function
+    avoids an optimistic interpolation between thresholds. A random score gets the share of
+    positives.
 
     Raises:
-        ValueError: shapes differ, a score is not finite, or one class is missing.
+        ValueError: The shapes differ, a score is not finite, or one class is missing.
 
     Source: Davis and Goadrich, The Relationship Between Precision-Recall and ROC Curves (2006).
     """
@@ -36,10 +38,12 @@ def pr_auc(labels: Array, scores: Array) -> float:
 
 
 def roc_auc(labels: Array, scores: Array) -> float:
-    """Probability that a random positive scores above a random negative; ties count half (Mann-Whitney U).
+    """Return the probability that a positive scores above a negative, both random (Mann-Whitney U).
+
+    Ties count half.
 
     Raises:
-        ValueError: as `pr_auc`.
+        ValueError: As for `pr_auc`.
 
     Source: Hanley and McNeil, The meaning and use of the area under a ROC curve (1982).
     """
@@ -50,16 +54,21 @@ def roc_auc(labels: Array, scores: Array) -> float:
 
 
 def threshold_at_fpr(labels: Array, scores: Array, false_positive_rate: float) -> float:
-    """The lowest threshold at which at most this share of the negatives has `score >= threshold`.
+    """Return the lowest threshold that flags at most this share of the negatives.
+
+    Rows with `score >= threshold` are flagged.
 
     Args:
-        false_positive_rate: a fraction in (0, 1).
+        labels: 0 or 1, shape (rows,).
+        scores: Shape (rows,).
+        false_positive_rate: Largest flagged share of the negatives, a fraction in (0, 1).
 
     Returns:
-        One of the scores, or a number just above the highest when even the highest score holds too many negatives.
+        One of the scores. When even the highest score holds too many negatives, a number just above
+        it.
 
     Raises:
-        ValueError: as `pr_auc`, or the rate is outside (0, 1).
+        ValueError: As for `pr_auc`, or the rate lies outside (0, 1).
     """
     _require_fraction("false_positive_rate", false_positive_rate)
     thresholds, _, false_positives = _counts_by_threshold(labels, scores)
@@ -70,12 +79,12 @@ def threshold_at_fpr(labels: Array, scores: Array, false_positive_rate: float) -
 
 
 def precision_at_fpr(labels: Array, scores: Array, false_positive_rate: float = 0.01) -> float:
-    """Share of true positives among what is flagged when at most this share of the negatives is.
+    """Return the precision when at most this share of the negatives is flagged.
 
-    0 when no threshold is strict enough (nothing is flagged).
+    0 when no threshold is strict enough, because then nothing is flagged.
 
     Raises:
-        ValueError: as `threshold_at_fpr`.
+        ValueError: As for `threshold_at_fpr`.
     """
     _require_fraction("false_positive_rate", false_positive_rate)
     _, true_positives, false_positives = _counts_by_threshold(labels, scores)
@@ -87,13 +96,18 @@ def precision_at_fpr(labels: Array, scores: Array, false_positive_rate: float = 
 
 
 def recall_at_precision(labels: Array, scores: Array, precision: float = 0.5) -> float:
-    """The largest share of the positives that a threshold with at least this precision finds; 0 when there is none.
+    """Return the largest share of positives found by a threshold with at least this precision.
+
+    0 when there is no such threshold.
 
     Args:
-        precision: a fraction in (0, 1). 0.5: a reviewer finds as many positives as honest customers.
+        labels: 0 or 1, shape (rows,).
+        scores: Shape (rows,).
+        precision: Least precision, a fraction in (0, 1). At 0.5 a reviewer finds as many positives
+            as honest customers.
 
     Raises:
-        ValueError: as `pr_auc`, or the precision is outside (0, 1).
+        ValueError: As for `pr_auc`, or the precision lies outside (0, 1).
     """
     _require_fraction("precision", precision)
     _, true_positives, false_positives = _counts_by_threshold(labels, scores)
@@ -102,10 +116,12 @@ def recall_at_precision(labels: Array, scores: Array, precision: float = 0.5) ->
 
 
 def brier_score(labels: Array, probabilities: Array) -> float:
-    """Mean squared distance of the probability from the outcome, in [0, 1]; lower is better.
+    """Return the mean squared distance of the probability from the outcome, in [0, 1].
+
+    Lower is better.
 
     Raises:
-        ValueError: shapes differ, there are no rows, or a probability is outside [0, 1].
+        ValueError: The shapes differ, there are no rows, or a probability lies outside [0, 1].
 
     Source: Brier, Verification of forecasts expressed in terms of probability (1950).
     """
@@ -114,15 +130,20 @@ def brier_score(labels: Array, probabilities: Array) -> float:
 
 
 def expected_calibration_error(labels: Array, probabilities: Array, bins: int = 10) -> float:
-    """Mean distance of the mean probability from the share of positives, over bins of equal width, weighted by rows.
+    """Return the mean distance between mean probability and share of positives over bins.
+
+    Bins have equal width and are weighted by rows.
 
     Args:
-        bins: of [0, 1]; the last one includes 1.
+        labels: 0 or 1, shape (rows,).
+        probabilities: In [0, 1], shape (rows,).
+        bins: Number of bins of [0, 1]. The last one includes 1.
 
     Raises:
-        ValueError: as `brier_score`, or bins < 1.
+        ValueError: As for `brier_score`, or bins < 1.
 
-    Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning (2015).
+    Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian
+    binning (2015).
     """
     means, shares, counts = calibration_curve(labels, probabilities, bins)
     filled = counts > 0
@@ -132,10 +153,12 @@ def expected_calibration_error(labels: Array, probabilities: Array, bins: int = 
 def calibration_curve(
     labels: Array, probabilities: Array, bins: int = 10
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Per bin of equal width: mean probability, share of positives (both NaN in an empty bin) and rows, shape (bins,) each.
+    """Return mean probability, share of positives and rows per equal-width bin, shape (bins,) each.
+
+    Mean and share are NaN in an empty bin.
 
     Raises:
-        ValueError: as `expected_calibration_error`.
+        ValueError: As for `expected_calibration_error`.
     """
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
@@ -151,21 +174,25 @@ def calibration_curve(
 def entity_precision_at_k(
     labels: Array, scores: Array, entities: Sequence[str] | npt.NDArray[np.str_], days: npt.NDArray[np.integer], k: int = 100
 ) -> float:
-    """Mean over days of the share of positive entities among the k entities with the highest score of the day.
+    """Return the mean daily share of positives among the day's k entities with the highest scores.
 
-    What an investigator who can check k entities a day experiences. An entity's score is its highest of the day; it is positive
-    when it has a positive row that day; a positive entity that was found is blocked, so it is left out on later days.
-    A day with fewer than k entities still divides by k.
+    This is the precision for an investigator able to check k entities a day. An entity's score is
+    its highest score of the day. An entity is positive when it has a positive row that day. A found
+    positive entity is blocked, so later days leave it out. A day with fewer than k entities still
+    divides by k.
 
     Args:
-        entities, days: the card and the day number of each row, shape (rows,).
-        k: entities an investigator can check a day, >= 1.
+        labels: 0 or 1, shape (rows,).
+        scores: Shape (rows,).
+        entities: The card of each row, shape (rows,).
+        days: The day number of each row, shape (rows,).
+        k: Entities that an investigator can check a day, >= 1.
 
     Raises:
-        ValueError: shapes differ, a score is not finite, there are no rows, or k < 1.
+        ValueError: The shapes differ, a score is not finite, there are no rows, or k < 1.
 
-    Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter 4,
-    `card_precision_top_k`.
+    Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022),
+    chapter 4, `card_precision_top_k`.
     """
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
@@ -181,7 +208,8 @@ def entity_precision_at_k(
         np.maximum.at(score, entity_of[rows], s[rows])
         compromised = np.zeros(len(numbers), dtype=bool)
         compromised[entity_of[rows[y[rows] == 1]]] = True
-        # Equal scores in the entities' order, so that the result does not depend on the rows' order.
+        # Equal scores go in the entities' order, so that the rows' order does not change the
+        # result.
         checked = np.argsort(-score, kind="stable")[:k]
         checked = checked[np.isfinite(score[checked])]
         precisions.append(np.count_nonzero(compromised[checked]) / k)
@@ -192,7 +220,7 @@ def entity_precision_at_k(
 def _counts_by_threshold(
     labels: Array, scores: Array
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct scores from high to low, and the positives and negatives with `score >= threshold` at each."""
+    """Return distinct scores, highest first, with the positives and negatives at or above each."""
     y, s = _binary(labels, scores)
     positives = int(np.count_nonzero(y))
     if positives in (0, len(y)):

@@ -1,7 +1,8 @@
 """How well scores order lists of candidates.
 
-Shapes: `labels`, `scores` and `lists` have shape (rows,). A label is a grade of relevance, >= 0. `lists` says which list a row stands
-in. Candidates with equal scores share their ranks: each counts as if it stood at all of them equally often.
+`labels`, `scores` and `lists` have shape (rows,). A label is a grade of relevance, >= 0. `lists`
+holds each row's list number. Candidates with equal scores share their ranks. Each counts as if it
+stood at all of them equally often.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ Array = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 
 
 def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any]], k: int) -> npt.NDArray[np.float64]:
-    """Normalised discounted cumulative gain of each list's first k candidates.
+    """Return the normalised discounted cumulative gain of each list's first k candidates.
 
     Args:
-        k: Ranks that count, >= 1.
+        labels: Grades of relevance, >= 0, shape (rows,).
+        scores: Shape (rows,).
+        lists: The list of each row, shape (rows,).
+        k: Number of ranks that count, >= 1.
 
     Returns:
-        Shape (lists,), in order of their numbers. In [0, 1], NaN for a list without anything relevant.
+        Shape (lists,), in order of their numbers. In [0, 1], NaN for a list without relevant rows.
 
     Raises:
         ValueError: The shapes differ, a label is negative, a score is not finite, or k < 1.
 
-    Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1, discount 1 / log2(rank + 1).
-    McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores (2008).
+    Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1,
+    discount 1 / log2(rank + 1).
+    McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the
+    Presence of Tied Scores (2008).
     """
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
@@ -45,7 +51,10 @@ def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any
 
 
 def rank_in_list(scores: Array, lists: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """Each row's rank in its list, from 1 for the highest score; equal scores in the order of the rows."""
+    """Return each row's rank in its list, from 1 for the highest score.
+
+    Rows with equal scores keep their order.
+    """
     order = np.lexsort((-np.asarray(scores, dtype=np.float64), lists))
     ranks = np.empty(len(order), dtype=np.int64)
     ranks[order] = _positions(np.asarray(lists)[order]) + 1
@@ -67,7 +76,7 @@ def _discounted(
 
 
 def _positions(lists: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Position of each row in its list, from 0. The rows of a list stand together."""
+    """Return each row's position in its list, from 0. The rows of a list stand together."""
     begins = np.ones(len(lists), dtype=bool)
     begins[1:] = lists[1:] != lists[:-1]
     at = np.arange(len(lists))

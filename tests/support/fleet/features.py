@@ -1,4 +1,4 @@
-"""What the fleet's models read: stored views of the shop, and the clock."""
+"""The inputs of the fleet's models: stored views of the shop, and the clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOCK = ("is_night", "is_weekend")
 
 
 def by_the_clock(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[str, Any]:
-    """Night and weekend, as the shop's own formulas have them. An amount is not known yet."""
+    """Return night and weekend by the shop's own formulas. An amount is not known yet."""
     unknown = dict.fromkeys((*PAYMENT.numbers, *PAYMENT.stored), inputs["transaction_time"] * 0.0)
     computed = compute_payment({**unknown, "transaction_time": inputs["transaction_time"]}, choose)
     return {name: computed[name] for name in CLOCK}
@@ -35,7 +35,7 @@ EXPECTED_AMOUNT_V1 = FeatureService(
     request=CHECKOUT,
 )
 
-# An order of one hour's payments: the clock is the same for all of them.
+# An order of one hour's payments. The clock is the same for all of them.
 SPENDING_ORDER_V1 = FeatureService(
     name="spending_order_v1",
     owner="concierge",

@@ -1,17 +1,22 @@
-"""The gate: is the challenger better than the champion on the same holdout, and does it cost nothing that matters? Pure functions.
+"""The gate compares challenger and champion on the same holdout, with pure functions.
 
-Four verdicts on the primary metric, each from the gain relative to the champion's value and its interval (spec.gate):
+It asks two questions. Is the challenger better? Does it cost anything important?
+
+There are four verdicts on the primary metric. Each follows from the gain relative to the champion's
+value and from the gain's interval (spec.gate):
 
     improved            the gain reaches the minimum and the interval lies above zero
     worse               the interval lies below zero
     inconclusive        neither: the holdout cannot tell them apart, or the gain is too small to be worth a change
     insufficient_data   no comparison that means anything; the reason says why
 
-Guards then may veto an improvement. Only `improved` without a veto is promoted. A challenger that is no better wins at most
-(1 - confidence) / 2 of the time, 2.5 % at 95 %: tests/unit/pipelines/test_gate_error_rates.py counts.
+Guards may then veto an improvement. Only `improved` without a veto is promoted. A challenger no
+better than the champion wins at most (1 - confidence) / 2 of the time. At 95 % this is 2.5 %,
+counted by tests/unit/pipelines/test_gate_error_rates.py.
 
-Whole customers and whole merchants are drawn, both at once (docs/adr/0008 says why): fraud comes in clusters of either, and a
-model that knows one compromised merchant better has found one thing, not thirty.
+The bootstrap draws whole customers and whole merchants, both at once (docs/adr/0008). The reason is
+that fraud comes in clusters of either. A model that knows one compromised merchant better has found
+one thing, not thirty.
 """
 
 from __future__ import annotations
@@ -39,18 +44,23 @@ from dojo.stats.inference.bootstrap import RelativeGain
 
 Scores = npt.NDArray[np.float64]
 
-# Draws for a segment's interval: it is held against a tenth, not against half a percent.
+# Draws for a segment's interval. Fewer are enough, because the limit is a tenth and not half a
+# percent.
 SEGMENT_DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class GateHoldout:
-    """The rows both models are judged on, each seen by neither.
+    """The rows on which both models are judged. Neither model has seen them.
 
     Attributes:
-        start, end: world time, end excluded. `labels`: shape (rows,). `times`: UTC, datetime64.
-        clusters: entity -> the entity of each row as a number, shape (rows,).
-        segments: name of a group of customers -> its row numbers. `segmentation`: how they were cut.
+        start: World time of the beginning, included.
+        end: World time of the end, excluded.
+        labels: Shape (rows,).
+        times: UTC, datetime64, shape (rows,).
+        clusters: Entity -> the entity of each row as a number, shape (rows,).
+        segments: Name of a group of customers -> its row numbers.
+        segmentation: How the segments were cut.
     """
 
     start: datetime
@@ -66,7 +76,7 @@ class GateHoldout:
         return len(self.labels)
 
     def answered(self, candidate: Candidate, spec: ModelSpec) -> Answered:
-        """The rows as a candidate answers them. It must be able to score them."""
+        """Return the rows as a candidate answers them. The candidate must have scores."""
         assert candidate.scores is not None
         flagged = task_of(spec).flagged(candidate.scores, candidate.decision)
         return Answered(self.labels, candidate.scores, flagged, self.clusters, self.times)
@@ -74,7 +84,17 @@ class GateHoldout:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model and what it says about the holdout. Fields as in decision.Contender; `scores`: shape (rows,), None if it cannot score."""
+    """A model and its scores on the holdout.
+
+    Attributes:
+        version: As in decision.Contender.
+        run_id: As in decision.Contender.
+        as_of: As in decision.Contender.
+        decision: As in decision.Contender.
+        latency_seconds: As in decision.Contender.
+        size_bytes: As in decision.Contender.
+        scores: Shape (rows,). None if the model cannot score.
+    """
 
     version: str
     run_id: str
@@ -87,7 +107,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class GateJudgement:
-    """The decision, and the bootstrapped gains behind its interval (for a picture of them), shape (draws,); None without any."""
+    """The gate's decision and the draws behind its interval.
+
+    Attributes:
+        decision: The decision.
+        drawn: Bootstrapped gains for a picture of them, shape (draws,). None when nothing was
+            compared.
+    """
 
     decision: GateDecision
     drawn: npt.NDArray[np.float64] | None
@@ -99,8 +125,13 @@ def judge(
     """Decide about the challenger.
 
     Args:
+        spec: The model's spec.
+        job: Key of the retraining job that asks.
+        holdout: The rows on which both are judged.
         champion: None for a model's first version.
-        obstacle: why the holdout or the champion allows no comparison, found before; empty if nothing is known against it.
+        challenger: The candidate to judge.
+        obstacle: Why the holdout or the champion allows no comparison, if this is already known.
+            Otherwise empty.
     """
     if champion is None:
         reason = "There is no champion to compare with: the first version becomes the champion."

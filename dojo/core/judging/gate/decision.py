@@ -1,4 +1,7 @@
-"""What the gate found and decided, with every number: the record that people, the registry, the audit trail and the rollout read."""
+"""The gate's findings and decision, with every number.
+
+People, the registry, the audit trail and the rollout read this record.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ from typing import Literal
 import msgspec
 
 DECISION_FILE = "decision.json"
-GATE_PATH = "gate"  # where it and its report are, in the workspace and among the run's artefacts
+GATE_PATH = "gate"  # decision and report, in the workspace and among the run's artefacts
 
 GateVerdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
 Outcome = Literal["promote", "keep", "regression", "first"]
 GuardVerdict = Literal["ok", "veto", "insufficient_data"]
 
-# The gate's outcome -> the tasks that follow, in Airflow and without. A model's first version has nobody to be compared with and nobody to
-# take over from. Here, because the DAG's file is read every half minute and may import nothing heavy.
+# Gate outcome -> the tasks that follow, in Airflow and without it. A model's first version has no
+# champion to compare with and none to replace. The table stands here, because Airflow reads the DAG
+# file every half minute and that file must import nothing heavy.
 FOLLOWS: Mapping[Outcome, tuple[str, ...]] = {
     "promote": ("register", "start_rollout"),
     "first": ("register",),
@@ -30,10 +34,14 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two models, on the holdout.
 
     Attributes:
-        version: in the registry; empty for a challenger, which is registered only if it wins.
-        run_id: its MLflow run. `as_of`: world time it was trained at.
-        decision: Its own, made on its own validation rows. `metrics`: by name; empty when it could not be scored.
-        latency_seconds: median time to score one row, both models in turn. `size_bytes`: of the model file.
+        version: Version in the registry. Empty for a challenger, which is registered only if it
+            wins.
+        run_id: Its MLflow run.
+        as_of: World time of its training.
+        decision: Its own decision, made on its own validation rows.
+        metrics: Metrics by name. Empty when it could not be scored.
+        latency_seconds: Median time to score one row. Both models score in turn.
+        size_bytes: Size of the model file, bytes.
     """
 
     version: str
@@ -46,7 +54,18 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a challenger may not cost. `change` is what `limit` bounds: a relative loss, an absolute rise or a ratio."""
+    """One quantity that a challenger must not make worse beyond a limit.
+
+    Attributes:
+        name: Name of the guard.
+        measures: The measured quantity, in words.
+        champion: The champion's value. None when nothing was measured.
+        challenger: The challenger's value. None when nothing was measured.
+        change: Relative loss, absolute rise or ratio. `limit` bounds it.
+        limit: Largest allowed change, in the unit of `change`.
+        verdict: The guard's verdict.
+        note: Explanation for people.
+    """
 
     name: str
     measures: str
@@ -59,7 +78,18 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """The primary metric among some of the rows. `gain`, `low`, `high`: relative, as the whole holdout's; None with too little support."""
+    """The primary metric on the rows of one segment.
+
+    Attributes:
+        name: Name of the segment.
+        rows: Number of rows.
+        support: `Task.support` of these rows.
+        champion: The champion's metric. None with too little support.
+        challenger: The challenger's metric. None with too little support.
+        gain: Relative gain, as for the whole holdout. None with too little support.
+        low: Lower end of the gain's interval. None with too little support.
+        high: Upper end of the gain's interval. None with too little support.
+    """
 
     name: str
     rows: int
@@ -72,7 +102,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParameterChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A training parameter that differs between the two. None where a version had no such parameter."""
+    """A training parameter that differs. None where a version had no such parameter."""
 
     name: str
     champion: str | None
@@ -83,10 +113,10 @@ class TrainingSetChange(msgspec.Struct, frozen=True, kw_only=True):
     """Both training sets side by side, the champion's first in each pair.
 
     Attributes:
-        rows: Examples.
-        label_mean: Mean label: the share of positives, or the mean value.
-        missing: View -> share of examples for which it had no values.
-        psi: Feature -> PSI between both, over the bins of the champion's reference profile.
+        rows: Number of examples.
+        label_mean: Mean label, which is the share of positives or the mean value.
+        missing: View -> share of examples without values of this view.
+        psi: Feature -> PSI between both sets, over the bins of the champion's reference profile.
     """
 
     rows: tuple[int, int]
@@ -99,16 +129,34 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's decision.
 
     Attributes:
-        task: The model's kind of prediction, which says what the metrics mean.
-        job: key of the retraining that asked.
-        verdict: of the primary metric. `outcome`: what follows from it and from the guards; `vetoes`: the guards that were broken.
-        reason: verdict and outcome in words.
-        gain: of the primary metric, relative to the champion's. `low`, `high`: ends of its interval. None when nothing was compared.
-        minimum_gain: what the gain had to reach. `confidence`, `draws`, `seed`: of the interval.
-        clusters: Entity -> how many of them the holdout has; whole ones were drawn.
-        holdout_start, holdout_end: world time, end excluded. `rows`: on it. `support`: `Task.support` of them.
-        segmentation: how the segments were cut.
-        baseline: What a rollout holds live answers against (`Task.baseline` of the champion).
+        model: Name of the model.
+        task: The model's kind of prediction. It gives the metrics their meaning.
+        job: Key of the retraining job that asked.
+        as_of: World time of the challenger's training.
+        verdict: Verdict on the primary metric.
+        outcome: What follows from the verdict and the guards.
+        vetoes: Names of the broken guards.
+        reason: Verdict and outcome in words.
+        primary_metric: Name of the compared metric.
+        minimum_gain: Smallest gain that counts as improved, relative.
+        gain: Gain of the primary metric, relative to the champion's. None when nothing was
+            compared.
+        low: Lower end of the gain's interval. None when nothing was compared.
+        high: Upper end of the gain's interval. None when nothing was compared.
+        confidence: Confidence of the interval, a fraction.
+        draws: Number of bootstrap draws behind the interval.
+        seed: Seed of the draws.
+        clusters: Entity -> number of such entities in the holdout. Whole entities were drawn.
+        holdout_start: World time of the holdout's beginning, included.
+        holdout_end: World time of the holdout's end, excluded.
+        rows: Rows of the holdout.
+        support: `Task.support` of these rows.
+        champion: The champion on the holdout. None for a model's first version.
+        challenger: The challenger on the holdout.
+        guards: All guards with their verdicts.
+        segments: The primary metric by segment.
+        segmentation: How the segments were cut.
+        baseline: `Task.baseline` of the champion. A rollout compares live answers with it.
         parameters: Training parameters that differ.
         training_sets: None without a champion, and where its profile has no training set.
     """

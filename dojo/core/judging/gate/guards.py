@@ -1,4 +1,7 @@
-"""What a challenger that wins on the primary metric may still not cost (spec.gate.guards): pure functions, one verdict each."""
+"""The costs that block a challenger despite its win on the primary metric (spec.gate.guards).
+
+Pure functions, one verdict for each guard.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import GuardRule
 from dojo.core.tasks.specs import task_of
 
-# A share of the latency objective, and a size in bytes, below which being several times slower or larger is nothing.
-NEGLIGIBLE_LATENCY = 0.01  # of serving.latency_slo: half a millisecond of 50
-NEGLIGIBLE_SIZE = 1_000_000
+# Below these values, being several times slower or larger does not matter.
+NEGLIGIBLE_LATENCY = 0.01  # share of serving.latency_slo, for example half a millisecond of 50
+NEGLIGIBLE_SIZE = 1_000_000  # bytes
 
 
 def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments: Sequence[Segment]) -> tuple[Guard, ...]:
-    """Every guard's verdict, in the spec's order."""
+    """Return every guard's verdict. The task's guards come first."""
     task, limits = task_of(spec), spec.gate.guards
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
     return (
@@ -31,7 +34,7 @@ def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments
 def _metric(rule: GuardRule, old: float, new: float) -> Guard:
     cost = old - new if rule.change == "relative loss" else new - old
     if rule.change != "absolute rise":
-        cost = cost / abs(old) if old else 0.0  # there is nothing to lose from nothing
+        cost = cost / abs(old) if old else 0.0  # no relative change from 0
     return Guard(
         name=rule.name, measures=f"{rule.measures}; {rule.change}", champion=old, challenger=new, change=cost, limit=rule.limit,
         verdict="veto" if cost > rule.limit else "ok",
@@ -39,9 +42,10 @@ def _metric(rule: GuardRule, old: float, new: float) -> Guard:
 
 
 def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, support: str) -> Guard:
-    """The judged segment that loses most; a veto needs a loss above the limit that is no accident of a few rows.
+    """Judge the segment with the largest loss.
 
-    Several small segments are looked at and the worst one taken: by chance alone one of them often loses a tenth.
+    A veto needs a loss above the limit with its whole interval below zero. Several small segments
+    are compared, and by chance alone one of them often loses a tenth.
     """
     measures = f"{metric} of the worst segment; relative loss"
     judged = [segment for segment in segments if segment.gain is not None]

@@ -1,1 +1,1 @@
-"""What a stage of a rollout has shown, and what follows from it."""
+"""The results of a rollout's stage, and the next step that follows from them."""

@@ -1,4 +1,4 @@
-"""What happened to one arm: counts and histograms of bounded size."""
+"""The answers of one arm, as counts and histograms of bounded size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from itertools import accumulate
 
 import msgspec
 
-# Bins of latencies, seconds: doubling from 50 microseconds to 1.6 s, so that a median is known to a factor of 2 in 17 numbers.
+# Edges of latency bins, seconds. They double from 50 microseconds to 1.6 s, so 17 numbers give a
+# median to a factor of 2.
 LATENCY_EDGES = tuple(50e-6 * 2.0**step for step in range(16))
 
 
@@ -17,9 +18,14 @@ class ArmCounts(msgspec.Struct):
     """One arm's share of a stage.
 
     Attributes:
-        requests: that the route chose it for. `answered`: of those, by its own version; scores and flags are of these.
-        errors: requests that its version did not answer. `degraded`: answered with something missing. `slow`: later than the objective.
-        scores: answers per bin of the task's edges (`Task.score_edges`); empty before the first. `latencies`: requests per bin of LATENCY_EDGES.
+        requests: Requests for which the route chose the arm.
+        answered: Requests answered by the arm's own version. Scores and flags count only these.
+        errors: Requests that the version did not answer.
+        degraded: Answers with something missing.
+        slow: Answers later than the latency objective.
+        flagged: Flagged answers.
+        scores: Answers per bin of the task's edges (`Task.score_edges`). Empty before the first.
+        latencies: Requests per bin of LATENCY_EDGES.
     """
 
     requests: int = 0
@@ -32,7 +38,7 @@ class ArmCounts(msgspec.Struct):
     latencies: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
 
     def took(self, seconds: float, objective: float) -> bool:
-        """Count a request's latency; whether it was slow."""
+        """Count a request's latency and return whether it was slow. Both times are in seconds."""
         self.latencies[bisect_left(LATENCY_EDGES, seconds)] += 1
         slow = seconds > objective
         self.slow += slow
@@ -42,7 +48,9 @@ class ArmCounts(msgspec.Struct):
         """Count an answer of the arm's own version.
 
         Args:
-            edges: Of the bins that scores are counted in; the same for all answers of a stage.
+            score: The answer's score.
+            flagged: True if the answer was flagged.
+            edges: Edges of the score bins, the same for all answers of a stage.
         """
         self.answered += 1
         self.flagged += bool(flagged)
@@ -51,6 +59,9 @@ class ArmCounts(msgspec.Struct):
         self.scores[bisect_left(edges, score)] += 1
 
     def median_latency(self) -> float | None:
-        """Upper edge of the bin that holds the median, seconds; None without requests (infinity beyond the last edge)."""
+        """Return the upper edge of the median's bin, seconds. None without requests.
+
+        Beyond the last edge it is infinity.
+        """
         upto = [*accumulate(self.latencies)]
         return (*LATENCY_EDGES, math.inf)[bisect_left(upto, upto[-1] / 2)] if upto[-1] else None

@@ -1,4 +1,4 @@
-"""One look at every check of a stage: what was measured, on how many requests, against which limit. Pure."""
+"""One look at every check of a stage, with value, number of requests and limit. Pure."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from dojo.core.tasks.specs import task_of
 from dojo.stats.distances.psi_noise import psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 
-# From here on evidence is worth waiting for more: an equally good challenger gets here with probability 0.1 at most, and then only waits.
+# At this e-value, more evidence is worth the wait. An equally good challenger reaches it with
+# probability 0.1 at most, and then only waits longer.
 SUSPICIOUS = 10.0
 
-# Wall time in which the world moved and no event followed the route. Loading and warming a version takes seconds; a machine that is busy
-# with a training, a minute.
+# Wall time in which the world moved but no event followed the route. Loading and warming a version
+# takes seconds. It takes a minute on a machine busy with a training.
 WARN_AFTER = timedelta(seconds=120)
 
-# Two equal score distributions differ by more than the noise bound with this probability at one look. Looks overlap almost wholly.
+# Probability that two equal score distributions exceed the noise bound at one look. The looks
+# overlap almost wholly.
 SCORE_TAIL = 1e-4
 
 
 def check_results(
     evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool
 ) -> tuple[CheckResult, ...]:
-    """All looks of the evidence's stage; see `judge` for the arguments."""
+    """Return all looks of the evidence's stage. See `judge` for the arguments."""
     at = _Stage(evidence, spec, gate, spec.rollout.minimum_requests)
     own = {Stage.SHADOW: _shadow, Stage.CANARY: _canary, Stage.WATCH: _watch}[evidence.stage](at)
     return (*own, _requests(at, caught_up), _time(at, elapsed))
@@ -58,11 +60,21 @@ class _Stage:
         note: str = "",
         floor: float | None = None,
     ) -> CheckResult:
-        """A look at an e-process (or at the mean of two, which is one again).
+        """Look at one sequential test.
+
+        Two tests may be averaged, as their mean is an e-process again.
 
         Args:
-            floor: the rate that the challenger may have whatever the champion's; the check then has a second e-process for it, and
-                the smaller e-value judges.
+            check: Name of the check.
+            measures: The measured quantity, in words.
+            value: The challenger's rate. None without data.
+            limit: Largest allowed rate. None without data.
+            tests: Names of the averaged e-processes. Empty for the check's own e-process.
+            observations: Requests behind the value. None for all requests of the challenger.
+            needed: Requests before the check may be ok. None for the spec's minimum.
+            note: Explanation for people.
+            floor: Rate allowed at any rate of the champion. The check then has a second e-process
+                for the floor, and the smaller e-value judges.
         """
         names = tests or (check,)
         e_value = sum(self.evidence.e_value(name) for name in names) / len(names)
@@ -112,7 +124,7 @@ def _canary(at: _Stage) -> tuple[CheckResult, ...]:
 
 
 def _answers(at: _Stage) -> tuple[CheckResult, ...]:
-    """What the answers say: how many flag, and how the scores lie, where versions of the task can be compared by them."""
+    """Return the checks of flags and scores, where they can compare versions of the task."""
     task = task_of(at.spec)
     edges = task.score_edges(at.gate)
     return (
@@ -183,7 +195,10 @@ def _declines(at: _Stage, ratio: float) -> CheckResult:
 
 
 def _scores(at: _Stage, limit: float) -> CheckResult:
-    """PSI of the two arms' scores: failed only above the spec's limit *and* above what chance gives so few requests."""
+    """Check the PSI between the two arms' scores.
+
+    It fails only above the spec's limit *and* above the noise for so few requests.
+    """
     ours, theirs = at.evidence.challenger, at.evidence.champion
     value: float | None = None
     verdict: CheckVerdict = "insufficient_data"
@@ -209,7 +224,8 @@ def _scores(at: _Stage, limit: float) -> CheckResult:
 
 def _requests(at: _Stage, caught_up: bool) -> CheckResult:
     requests = at.evidence.challenger.requests
-    unbroken = requests - at.evidence.requests_before_gap  # what was dropped unread may have been the failures
+    # Requests before a gap do not count, because the dropped events may have been the failures.
+    unbroken = requests - at.evidence.requests_before_gap
     notes = ["" if caught_up else "still reading what was written meanwhile"]
     notes += (
         [f"{at.evidence.gaps} gaps: the stream had dropped events unread; {unbroken:,} requests since"]

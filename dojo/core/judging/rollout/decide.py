@@ -1,10 +1,13 @@
-"""What follows from a stage's looks: stay, advance, or roll back. Pure.
+"""The decision after a stage's looks: stay, advance, or roll back. Pure.
 
-Sequential checks stop a challenger at any look, as soon as their e-value says so; the score distribution once there are enough requests.
-A stage is passed when every look is ok: too little data, or evidence that may yet become a stop, is insufficient_data and never passes.
+Sequential checks stop a challenger at any look, as soon as their e-value is high enough. The score
+distribution can stop it once there are enough requests. A stage is passed when every look is ok.
+Too little data is insufficient_data and never passes. The same holds for evidence that may yet
+become a stop.
 
-Labels may stay away for longer than one watches (chargebacks take days). A watch that only waits for them goes on for twice its time,
-then ends and says so: the version has all the traffic already, and nothing spoke against it.
+Labels may take longer than the watch. Chargebacks take days, for example. A watch that waits only
+for labels goes on for twice its time. It then ends and says so. The version already has all the
+traffic, and no check has spoken against it.
 """
 
 from __future__ import annotations
@@ -21,13 +24,19 @@ from dojo.core.spec.schema import ModelSpec
 
 Decision = Literal["stay", "advance", "end_unlabelled", "roll_back"]
 
-# A watch that waits for labels ends after this many times its time.
+# A watch that waits for labels ends after this multiple of its own time.
 PATIENCE_FOR_LABELS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class StageJudgement:
-    """All looks of a stage, and what to do. `reason` says why in words."""
+    """All looks of a stage and the decision.
+
+    Attributes:
+        looks: The result of each check.
+        decision: The decision.
+        reason: The decision's reason in words.
+    """
 
     looks: tuple[CheckResult, ...]
     decision: Decision
@@ -37,12 +46,16 @@ class StageJudgement:
 def judge(
     evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool = True
 ) -> StageJudgement:
-    """Look at every check of the evidence's stage.
+    """Look at every check of the evidence's stage and decide.
 
     Args:
-        gate: what the gate measured of the old champion, by metric.
-        elapsed: world time in which traffic followed the stage's route (`Evidence.covered`); None while none does.
-        caught_up: whether everything written so far was read. A stage does not end on half of its evidence.
+        evidence: The stage's evidence so far.
+        spec: The model's spec.
+        gate: The gate's figures of the old champion, by metric.
+        elapsed: World time in which traffic followed the stage's route (`Evidence.covered`). None
+            before any traffic follows it.
+        caught_up: True when everything written so far was read. A stage must not end on half of its
+            evidence.
     """
     looks = check_results(evidence, spec, gate, elapsed, caught_up)
     failed = [look for look in looks if look.verdict == "failed"]
@@ -66,7 +79,10 @@ def judge(
 
 
 def in_words(look: CheckResult) -> str:
-    """One look as a sentence: `errors: 20.1 % of 412 requests, limit 0.5 %, e-value 55 of 40`."""
+    """Return one look as a sentence.
+
+    Example: `errors: 20.1 % (share failed) on 412 requests, limit 0.5 %, e-value 55 of 40`.
+    """
     value = "nothing measured" if look.value is None else look.shown(look.value)
     limit = "" if look.limit is None else f", limit {look.shown(look.limit)}"
     evidence = "" if look.evidence is None else f", e-value {look.evidence:.3g} of {look.stops_at:.3g}"

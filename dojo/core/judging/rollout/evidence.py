@@ -1,4 +1,7 @@
-"""What one stage of a rollout has shown so far. The rollout controller folds events into it (services/rollout/fold.py)."""
+"""The evidence of one stage of a rollout so far.
+
+The rollout controller folds events into it (services/rollout/fold.py).
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from dojo.core.outcome_join import OutcomeJoin
 from dojo.core.spec.schema import ModelSpec
 from dojo.stats.inference.sequential import RestartingEProcess
 
-# Of a stage's time: a silence longer than this part of it is no time in which the version was seen. 12 minutes of a shadow stage of 2 h.
+# Fraction of a stage's time. During a longer silence the version was not seen, so the time does not
+# count. In a shadow stage of 2 h the limit is 12 minutes.
 LONGEST_SILENCE = 0.1
 
 
 class LabelJoin(OutcomeJoin[int | float, int | float], kw_only=True):
-    """What the watch stage's answers said (`Task.kept`), joined to their labels, and what the pairs showed.
+    """The watch stage's answers (`Task.kept`) joined to their labels, and the counts of the pairs.
 
     Attributes:
-        trials: Test -> labels that it applied to.
-        happened: Test -> those of them where the bad thing happened.
+        trials: Test -> number of labels used as trials.
+        happened: Test -> number of these trials with the bad event.
     """
 
     trials: dict[str, int] = msgspec.field(default_factory=dict)
@@ -38,14 +42,24 @@ class Evidence(msgspec.Struct, kw_only=True):
     """One stage's evidence.
 
     Attributes:
-        cursors: per stream the id of the last message read.
-        generation: of the stage's route; 0 until it is made. `since`: world time of the first event that followed it,
-            `latest`: of the newest one. `covered`: world time that lies between events, without long silences. `waited`: wall time
-            without any (silence.py), up to `looked`, the world and wall time of the last look.
-        tests: e-processes by check; `<check>_floor` is the one of the absolute floor. `counted`: entities that a check has counted,
-            as hashes. `newest`: wall time of the event that a test counted last.
-        malformed: messages that are no events. `gaps`: times that the stream had lost messages before they were read,
-            the last time after `requests_before_gap` of the challenger.
+        stage: The stage.
+        cursors: Stream -> id of the last message read.
+        generation: Generation of the stage's route. 0 until the route is made.
+        since: World time of the first event that followed the route.
+        latest: World time of the newest event that followed the route.
+        covered: World time between events, without long silences.
+        waited: Wall time without any event (silence.py), up to `looked`.
+        looked: World time and wall time of the last look.
+        challenger: Counts of the challenger's arm.
+        champion: Counts of the champion's arm.
+        tests: E-processes by check. `<check>_floor` belongs to the absolute floor.
+        counted: Check -> hashes of the entities already counted.
+        newest: Test -> wall time of the event counted last.
+        baseline: The champion's rates, for the watch.
+        labelled: Answers joined to their labels.
+        malformed: Number of messages that are no events.
+        gaps: How often the stream had lost messages before they were read.
+        requests_before_gap: Requests of the challenger before the last gap.
     """
 
     stage: Stage
@@ -79,16 +93,21 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 
 def decode_evidence(content: bytes) -> Evidence:
-    """Raises msgspec.MsgspecError: not evidence, or an older version's."""
+    """Return stored evidence.
+
+    Raises:
+        msgspec.MsgspecError: The content is no evidence, or comes from an older version
+            of the code.
+    """
     return msgspec.msgpack.decode(content, type=Evidence)
 
 
 def longest_silence(stage: Stage, spec: ModelSpec) -> timedelta:
-    """World time between two events that still counts as time of the stage."""
+    """Return the longest world time between two events that still counts as time of the stage."""
     return LONGEST_SILENCE * stage_time(stage, spec)
 
 
 def stage_time(stage: Stage, spec: ModelSpec) -> timedelta:
-    """World time that the stage takes at least."""
+    """Return the least world time of the stage."""
     policy = spec.rollout
     return {Stage.SHADOW: policy.shadow_time, Stage.CANARY: policy.canary_time, Stage.WATCH: policy.watch_time}[stage]

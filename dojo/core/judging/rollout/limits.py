@@ -1,7 +1,9 @@
-"""Limits: the evidence that stops a challenger, and the rates allowed in the watch stage, where nobody else answers the same traffic.
+"""Limits of a rollout: the evidence that stops a challenger, and the allowed rates in the watch.
 
-All sequential checks of a whole journey share `checks.false_alarm`: their parts add up to 1, so a challenger that is no worse than the
-limits allow is stopped by chance with at most that probability (union bound), however often one looks.
+In the watch, no other version answers the same traffic, so the rates need fixed limits. All
+sequential checks of a whole journey share `checks.false_alarm`. Their parts add up to 1. A
+challenger no worse than the limits allow is stopped by chance with at most this probability (union
+bound). This holds for any number of looks.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from dojo.core.tasks.records import LabelTest
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.proportions import wilson_interval
 
-# Half of it goes where speed matters most: a canary's errors are met by customers, and at 1 / 0.025 a fourfold rate over 0.5 % is caught
-# some 1,500 requests earlier than at an equal part.
+# Half of `checks.false_alarm` goes to the canary's errors. Speed matters most there, because
+# customers meet them. The stop is then at 1 / 0.025. It catches a fourfold rate over 0.5 % some
+# 1,500 requests earlier than an equal part would.
 _REST = 0.05
 # The task's own tests of labels share this part.
 _LABELS = 0.1
@@ -31,7 +34,7 @@ PARTS: dict[tuple[Stage, str], float] = {
     **{(Stage.WATCH, check): _REST for check in ("errors", "slow")},
 }
 
-# The champion's rates come from a sample too, so each is taken at the upper end of its interval.
+# The champion's rates come from a sample too, so the limit uses the upper end of each interval.
 # Two standard deviations, 95.45 %.
 CONFIDENCE = math.erf(math.sqrt(2))
 
@@ -40,7 +43,12 @@ _LEAST, _MOST = 0.001, 0.999
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """The champion's upper rates of errors and slow answers, fractions; 0 when there was no canary to measure them in."""
+    """The champion's upper rates, fractions.
+
+    Attributes:
+        errors: Rate of errors. 0 without a canary to measure it.
+        slow: Rate of slow answers. 0 without a canary to measure it.
+    """
 
     errors: float = 0.0
     slow: float = 0.0
@@ -55,19 +63,19 @@ class WatchLimits:
 
 
 def stops_at(stage: Stage, check: str, spec: ModelSpec) -> float:
-    """The e-value that rolls back."""
+    """Return the e-value at which the challenger is rolled back."""
     names = [test.name for test in task_of(spec).label_tests({})] if stage is Stage.WATCH else []
     part = _LABELS / len(names) if check in names else PARTS[stage, check]
     return 1 / (spec.rollout.checks.false_alarm * part)
 
 
 def baseline_of(champion: ArmCounts) -> Baseline:
-    """What the watch stage compares with, from the champion's arm of the canary."""
+    """Return the baseline of the watch stage, from the champion's arm of the canary."""
     return Baseline(_upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests))
 
 
 def watch_limits(measured: Baseline, spec: ModelSpec) -> WatchLimits:
-    """Limits from the canary's baseline and the spec."""
+    """Return the limits from the canary's baseline and the spec."""
     checks = spec.rollout.checks
     return WatchLimits(
         errors=testable(max(checks.error_ratio * measured.errors, checks.watch_error_floor)),
@@ -76,10 +84,11 @@ def watch_limits(measured: Baseline, spec: ModelSpec) -> WatchLimits:
 
 
 def label_tests(gate: Mapping[str, float], spec: ModelSpec) -> dict[str, LabelTest]:
-    """The task's tests of labels by name, with limits that can be tested.
+    """Return the task's tests of labels by name, with testable limits.
 
     Args:
-        gate: What the gate measured of the old champion (`Task.baseline`).
+        gate: The gate's figures of the old champion (`Task.baseline`).
+        spec: The model's spec.
     """
     return {
         test.name: test if test.limit is None else replace(test, limit=testable(test.limit))
@@ -88,10 +97,10 @@ def label_tests(gate: Mapping[str, float], spec: ModelSpec) -> dict[str, LabelTe
 
 
 def _upper(events: int, requests: int) -> float:
-    """Upper end of the rate's interval; 0 without requests."""
+    """Return the upper end of the rate's interval. 0 without requests."""
     return wilson_interval(events / requests, requests, CONFIDENCE)[1] if requests else 0.0
 
 
 def testable(rate: float) -> float:
-    """The nearest rate that a test can have as its limit."""
+    """Return the nearest rate that a test can have as its limit."""
     return min(max(rate, _LEAST), _MOST)

@@ -1,4 +1,4 @@
-"""Where a rollout can be, and the form in which a check of a stage is reported."""
+"""The stages of a rollout, and the report of one check of a stage."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ Unit = Literal["fraction", "psi", "requests", "seconds"]
 
 
 class Stage(StrEnum):
-    """Where a rollout is."""
+    """The stage of a rollout."""
 
     AWAITING_APPROVAL = "awaiting_approval"
     SHADOW = "shadow"
     CANARY = "canary"
-    PROMOTING = "promoting"  # registry and route are being changed; repeated until both are
+    PROMOTING = "promoting"  # registry and route are being changed, repeated until both are done
     WATCH = "watch"
     DONE = "done"
-    ROLLING_BACK = "rolling_back"  # traffic is already away from the challenger; the registry may still be waited for
+    # Traffic is already away from the challenger. The registry may still be waited for.
+    ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
 
 
@@ -28,14 +29,21 @@ ENDED = frozenset({Stage.DONE, Stage.ROLLED_BACK})
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One check at one look, in the words of `dojo rollout show`: what was measured, on how many requests, against which limit.
+    """One check at one look, in the words of `dojo rollout show`.
 
     Attributes:
-        value, limit: of the quantity that `measures` names; None without data.
-        requests: how many (of the challenger) the value rests on. `needed`: how many it takes.
-        unit: of value and limit.
-        evidence: of sequential checks, the e-value (dojo/stats/inference/sequential.py), and `stops_at`, the one at which the challenger is
-            stopped; None for others.
+        check: Name of the check.
+        verdict: Result of the look.
+        measures: The measured quantity, in words.
+        value: The measured value, in `unit`. None without data.
+        limit: The limit, in `unit`. None without data.
+        requests: Requests (of the challenger) behind the value.
+        needed: Requests needed before the check may be ok.
+        unit: Unit of value and limit.
+        evidence: The e-value of a sequential check (dojo/stats/inference/sequential.py). None for
+            other checks.
+        stops_at: The e-value at which the challenger is stopped. None for other checks.
+        note: Explanation for people.
     """
 
     check: str
@@ -51,7 +59,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
     def shown(self, value: float | None) -> str:
-        """A value of this look as people read it: `0.52 %`, `2.5 h`."""
+        """Return a value of this look as people read it, such as `0.52 %` or `2.5 h`."""
         if value is None:
             return "-"
         match self.unit:

@@ -7,13 +7,14 @@ import numpy as np
 from dojo.core.tasks.records import Answered, Curve
 from dojo.stats.scores.classification import pr_auc
 
-# Cuts of scores, as shares of rows from the lowest score: bins that narrow towards the highest. Nearly all rows score below one
-# percent, so bins of equal width or equal counts would hide the few that matter.
+# Cuts of scores, as shares of rows from the lowest score. Bins narrow towards the highest score.
+# Nearly all rows score below one percent. Bins of equal width or equal counts would hide the few
+# important rows.
 CALIBRATION_CUTS = (0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
 
 
 def precision_recall(holdout: Answered, label: str) -> Curve:
-    """Precision against recall over all thresholds, with the operating point of what is flagged."""
+    """Return precision against recall over all thresholds, with the operating point of flagging."""
     labels, scores = holdout.labels, holdout.scores
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(labels[order])
@@ -39,7 +40,7 @@ def precision_recall(holdout: Answered, label: str) -> Curve:
 
 
 def calibration(holdout: Answered, label: str) -> Curve:
-    """Observed against predicted rate of positives, both axes logarithmic."""
+    """Return the observed against the predicted rate of positives, both axes logarithmic."""
     labels, scores = holdout.labels, holdout.scores
     cuts = np.unique(np.quantile(scores, CALIBRATION_CUTS))
     index = np.clip(np.searchsorted(cuts, scores, side="right") - 1, 0, len(cuts) - 2)

@@ -1,4 +1,4 @@
-"""What can be expected of a binary model's answers before their labels arrive. Pure."""
+"""Expectations of a binary model's answers before their labels arrive. Pure."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ FLAGGED, EXPECTED = "flagged", "expected_pr_auc"
 def expected_pr_auc(
     counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floating], calibration: Sequence[float] = ()
 ) -> float:
-    """PR-AUC that scores promise: average precision when each row is positive with its bin's probability.
+    """Return the PR-AUC expected from scores, when each row is positive with its bin's probability.
+
+    Its limits are stated in `dojo/stats/scores/expected_performance.py`. Concept drift is
+    invisible.
 
     Args:
         counts: As from `score_histogram`. A bin is one group of equal scores.
         sums: As from `score_histogram`.
-        calibration: Probability per bin (`ReferenceProfile.calibration`). Without it a bin's mean score is its probability.
+        calibration: Probability per bin (`ReferenceProfile.calibration`). Without it a bin's mean
+            score is its probability.
 
     Returns:
-        In (0, 1], NaN without rows or where no positive is expected.
-
-    Its limits are those of `dojo/stats/scores/expected_performance.py`: concept drift is invisible.
+        In (0, 1]. NaN without rows or where no positive is expected.
     """
     means = np.divide(sums, counts, out=np.zeros(len(counts)), where=np.asarray(counts) > 0)
     return expected_average_precision(counts, np.asarray(calibration) if calibration else means)
@@ -39,7 +41,7 @@ def expected_pr_auc(
 def flagged_rate(
     counts: AnswerCounts, holdout: Proxies, levels: Levels, minimum_rows: int, significance: float
 ) -> dict[str, Measured]:
-    """How many times more, or fewer, answers are flagged than in the holdout: a ratio >= 1."""
+    """Return how many times more, or fewer, answers are flagged than in the holdout, >= 1."""
     reference, rows = holdout.figures.get(FLAGGED), counts.rows
     if reference is None or not reference.mean or rows < minimum_rows:
         return {FLAGGED: Measured(FLAGGED, None, levels, rows)}
@@ -56,14 +58,14 @@ def flagged_rate(
 def estimated_performance(
     counts: AnswerCounts, holdout: Proxies, levels: Levels, minimum_rows: int, significance: float
 ) -> dict[str, Measured]:
-    """Relative loss of the PR-AUC that the scores promise, against the same estimate on the holdout."""
+    """Return the relative loss of the expected PR-AUC against the same estimate on the holdout."""
     reference, rows = holdout.figures.get(EXPECTED), counts.rows
     if reference is None or not reference.mean > 0 or rows < minimum_rows:
         return {EXPECTED: Measured(EXPECTED, None, levels, rows)}
     now = expected_pr_auc(counts.score_counts, counts.score_sums, holdout.calibration)
     if not math.isfinite(now):
         return {EXPECTED: Measured(EXPECTED, None, levels, rows, note="the scores expect no positive")}
-    # A day with fewer rows than the holdout's days is known less well, by the root of their ratio.
+    # A window with fewer rows than a holdout day has a larger error, by the root of their ratio.
     thinner = max(1.0, holdout.rows / reference.days / rows)
     noise = two_sided_z(significance) * reference.std * math.sqrt(thinner) / reference.mean
     note = f"{now:.3f} expected from the scores, {reference.mean:.3f} from the holdout's"
@@ -71,7 +73,10 @@ def estimated_performance(
 
 
 def _share_deviation(mean: float, rows: int, holdout_rows: int, days: int, by_day: float) -> float:
-    """Standard deviation of a window's share: chance for its rows, and what days differ by beyond that."""
+    """Return the standard deviation of a window's share.
+
+    It adds chance for the window's rows and the variation between days beyond chance.
+    """
     binomial = mean * (1 - mean)
     between = max(0.0, by_day**2 - binomial / (holdout_rows / days))
     return math.sqrt(binomial / rows + between)

@@ -1,7 +1,8 @@
-"""What labelled answers of a binary model turned out to be, and how far that is from its holdout. Pure.
+"""Results of a binary model's labelled answers, and their distance from its holdout. Pure.
 
-A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of positives that come in clusters. One
-merchant's are caught or missed together, so hundreds of positives may be worth dozens.
+A finding is beyond its threshold and beyond chance. Chance comes from the sample, from the holdout
+and from positives in clusters. One merchant's positives are caught or missed together, so hundreds
+of positives may be worth dozens.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 CATCH_RATE, FALSE_POSITIVES, PR_AUC = "catch_rate", "false_positive_rate", "pr_auc"
 
-# What `performance` measures of false positives: the rate, times the allowed rate.
+# Subject of `performance` for false positives: the measured rate divided by the allowed rate.
 FALSE_ALARMS = "false_positives"
 
-# Fewer negatives are insufficient data too: 1,000 leave a false-positive rate of 1 % +-0.6 percentage points (95 %).
+# Fewer negatives are insufficient data too. With 1,000, a false-positive rate of 1 % is known to
+# +-0.6 percentage points (95 %).
 MINIMUM_NEGATIVES = 1000
 
 
 def results(answered: Answered) -> Results:
-    """Catch rate of the positives, false-positive rate of the others, PR-AUC of both."""
+    """Return the catch rate of positives, the false-positive rate of negatives, and the PR-AUC."""
     assert answered.flagged is not None
     labels, flagged = answered.labels, answered.flagged
     positive = labels == 1
@@ -53,13 +55,17 @@ def results(answered: Answered) -> Results:
 
 
 def lacking(found: Results, spec: BinarySpec) -> str:
-    """What is missing before the figures mean anything; empty when nothing is."""
+    """Return what is missing before the figures mean anything. Empty when nothing is missing."""
     needed, positives = spec.drift.performance.minimum_positives, found.figures[CATCH_RATE].rows
     return "" if positives >= needed else f"needs {needed} labelled positives, has {positives:,}"
 
 
 def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, Measured]:
-    """Drop of the catch rate (absolute), false positives (times those allowed), drop of PR-AUC (relative)."""
+    """Return the losses of labelled answers by subject.
+
+    The catch rate has an absolute drop and PR-AUC a relative drop. False positives are a multiple
+    of the allowed rate.
+    """
     watch, level = spec.drift.performance, spec.drift.significance
     found = {CATCH_RATE: catch_rate(CATCH_RATE, live, holdout, spec, level)}
     allowed, negatives = spec.serving.threshold_false_positive_rate, live.figures[FALSE_POSITIVES]
@@ -79,7 +85,7 @@ def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, 
 
 
 def catch_rate(subject: str, live: Results, holdout: Results, spec: BinarySpec, level: float) -> Measured:
-    """Drop of the catch rate, absolute, tested at `level`."""
+    """Return the absolute drop of the catch rate, tested at `level`."""
     watch = spec.drift.performance
     before, now = holdout.figures[CATCH_RATE], live.figures[CATCH_RATE]
     if before.value is None or now.value is None or min(now.rows, before.rows) < watch.minimum_positives:
@@ -96,7 +102,12 @@ def catch_rate(subject: str, live: Results, holdout: Results, spec: BinarySpec, 
 
 
 def _pr_auc(now: Figure, before: Figure, spec: BinarySpec, level: float) -> Measured:
-    """Source of the interval: Boyd, Eng and Page, Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals (2013), binomial."""
+    """Return the relative drop of PR-AUC, tested at `level`.
+
+    Source: Boyd, Eng and Page, Area under the Precision-Recall Curve: Point Estimates and
+        Confidence
+    Intervals (2013), for the binomial interval.
+    """
     watch = spec.drift.performance
     if before.value is None or now.value is None or now.rows < watch.minimum_positives:
         return Measured(PR_AUC, None, watch.pr_auc_drop, now.rows)
@@ -115,7 +126,10 @@ def _share(hits: npt.NDArray[np.bool_]) -> float | None:
 
 
 def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[Any]]) -> float:
-    """How many independent rows would know the rate of hits as well. The kind of entity that rows resemble each other by most decides."""
+    """Return how many independent rows would give the rate of hits the same precision.
+
+    The kind of entity with the strongest resemblance between rows decides.
+    """
     if not len(hits):
         return 0.0
     found = [float(len(hits))]

@@ -1,4 +1,4 @@
-"""How good a binary model is: its figures on a holdout, a challenger's gain, a champion's loss."""
+"""The quality of a binary model: figures on a holdout, a challenger's gain, a champion's loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def evaluate(labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]) -> dict[str, float]:
-    """The metrics of a version that no threshold decides. labels, scores: shape (rows,)."""
+    """Return the metrics that need no threshold. labels, scores: shape (rows,)."""
     return {
         "pr_auc": pr_auc(labels, scores),
         "roc_auc": roc_auc(labels, scores),
@@ -46,7 +46,7 @@ def evaluate(labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating])
 
 
 def at_threshold(labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """What flagging these rows means: fractions of positives and of negatives that are flagged."""
+    """Return the fractions of positives and of negatives that are flagged."""
     return {
         "recall_at_threshold": float(flagged[labels == 1].mean()),
         "false_positive_rate_at_threshold": float(flagged[labels == 0].mean()),
@@ -56,7 +56,7 @@ def at_threshold(labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_
 def gain(
     metric: PrimaryMetric, champion: Answered, challenger: Answered, draws: int, confidence: float, seed: int
 ) -> RelativeGain:
-    """The challenger's gain, with whole entities drawn."""
+    """Return the challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
     return relative_gain(
         metric, champion.labels, champion.scores, challenger.scores, clusters, draws=draws, confidence=confidence, seed=seed
@@ -64,14 +64,18 @@ def gain(
 
 
 def loss(fresh: Answered, promised: float, positive_share: float, draws: int, confidence: float, seed: int) -> Loss:
-    """Loss of PR-AUC against the holdout's.
+    """Return the loss of PR-AUC against the holdout.
 
-    PR-AUC moves with the share of positives, which a week may change without any fault of the model. The rows are therefore weighted so
-    that positives have the share that they had in the holdout.
+    PR-AUC moves with the share of positives. A week may change this share without any fault of the
+    model. The rows are therefore weighted to give positives their share of the holdout.
 
     Args:
+        fresh: Fresh labelled rows, as the champion answered them.
         promised: PR-AUC on the holdout.
-        positive_share: There, a fraction.
+        positive_share: Share of positives in the holdout, a fraction.
+        draws: Number of bootstrap draws.
+        confidence: Confidence of the two-sided interval, a fraction.
+        seed: Seed of the draws.
     """
     ranking = rank(fresh.labels, fresh.scores)
     weights = weights_for(fresh.labels, positive_share)
@@ -88,6 +92,9 @@ def loss(fresh: Answered, promised: float, positive_share: float, draws: int, co
 
 
 def weights_for(labels: npt.NDArray[np.floating], positive_share: float) -> npt.NDArray[np.float64]:
-    """Weights, shape (rows,), under which positives have the share `positive_share`; negatives keep 1."""
+    """Return weights, shape (rows,), that give positives the share `positive_share`.
+
+    Negatives keep 1.
+    """
     positives, others = int(labels.sum()), int((labels == 0).sum())
     return np.where(labels == 1, positive_share / (1 - positive_share) * others / positives, 1.0)

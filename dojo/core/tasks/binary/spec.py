@@ -1,4 +1,4 @@
-"""What a spec of a binary model says beyond every spec."""
+"""The fields of a binary model's spec beyond the fields of every spec."""
 
 from __future__ import annotations
 
@@ -12,19 +12,32 @@ from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
 
 
 class BinaryLabel(Label):
-    """`positive_class`: what label 1 is called on the model card."""
+    """The label of a binary model.
+
+    Attributes:
+        positive_class: Name of label 1 on the model card.
+    """
 
     positive_class: Text
 
 
 class BinaryTrainingChecks(TrainingChecks):
-    """`information_value`: largest PSI of a feature between its positive and its negative examples."""
+    """Checks of a binary training set.
+
+    Attributes:
+        information_value: Largest PSI of a feature between its positive and its negative examples.
+    """
 
     information_value: Annotated[float, Field(gt=0, le=100)]
 
 
 class BinaryTraining(Training):
-    """`label_rate`: lowest and highest share of positives that is believed."""
+    """Training of a binary model.
+
+    Attributes:
+        label_rate: Lowest and highest plausible share of positives.
+        checks: Checks of the training set.
+    """
 
     label_rate: tuple[Fraction, Fraction]
     checks: BinaryTrainingChecks
@@ -36,7 +49,13 @@ class BinaryTraining(Training):
 
 
 class BinaryGuards(Guards):
-    """`calibration` is an absolute rise, the others are relative losses."""
+    """The gate's guards of a binary model.
+
+    Attributes:
+        precision_at_1pct_fpr: Largest relative loss, a fraction.
+        recall_at_50pct_precision: Largest relative loss, a fraction.
+        calibration: Largest absolute rise of the expected calibration error.
+    """
 
     precision_at_1pct_fpr: Fraction
     recall_at_50pct_precision: Fraction
@@ -54,10 +73,10 @@ class BinaryChecks(Checks):
     """When a rollout is rolled back.
 
     Attributes:
-        decline_ratio: Flagged answers, times the champion's, up or down.
+        decline_ratio: Flagged answers as a multiple of the champion's, up or down.
         score_psi: PSI between both versions' scores on the same traffic.
-        catch_rate_drop: Absolute, below what the champion caught of the gate's holdout.
-        false_positive_ratio: Times serving.threshold_false_positive_rate.
+        catch_rate_drop: Absolute drop below the champion's catch rate on the gate's holdout.
+        false_positive_ratio: Multiple of serving.threshold_false_positive_rate.
     """
 
     decline_ratio: Ratio
@@ -67,7 +86,12 @@ class BinaryChecks(Checks):
 
 
 class BinaryRollout(RolloutPolicy):
-    """`minimum_positives`: labelled positives before a catch rate is judged."""
+    """The rollout of a binary model.
+
+    Attributes:
+        minimum_positives: Labelled positives before a catch rate is judged.
+        checks: When the rollout is rolled back.
+    """
 
     minimum_positives: Annotated[int, Field(ge=1)]
     checks: BinaryChecks
@@ -78,10 +102,10 @@ class BinaryPerformanceWatch(PerformanceWatch):
 
     Attributes:
         minimum_positives: Labelled positives before a figure of them is judged.
-        catch_rate_drop: Levels, absolute, below what the version showed on its own holdout.
-        false_positive_ratio: Levels, times serving.threshold_false_positive_rate.
-        pr_auc_drop: Levels, relative, below the version's own holdout.
-        flagged_ratio: Levels, flagged answers against the holdout's share, up or down.
+        catch_rate_drop: Levels of the absolute drop below the version's own holdout.
+        false_positive_ratio: Levels as multiples of serving.threshold_false_positive_rate.
+        pr_auc_drop: Levels of the relative drop below the version's own holdout.
+        flagged_ratio: Levels of flagged answers against the holdout's share, up or down.
     """
 
     minimum_positives: Annotated[int, Field(ge=1)]
@@ -98,7 +122,13 @@ class BinaryDrift(Drift):
 
 
 class BinaryServing(Serving):
-    """`threshold_false_positive_rate`: an answer is flagged above the score that this share of negatives exceeds."""
+    """Serving of a binary model.
+
+    Attributes:
+        threshold_false_positive_rate: Share of negatives above the threshold. An answer is flagged
+            from the threshold on.
+        fallback_score: Score of an answer when no version can score.
+    """
 
     threshold_false_positive_rate: Annotated[float, Field(gt=0, lt=1)]
     fallback_score: Fraction

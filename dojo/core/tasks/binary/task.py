@@ -41,12 +41,13 @@ from dojo.stats.scores.classification import MINIMUM_POSITIVES, threshold_at_fpr
 THRESHOLD = "threshold"
 POSITIVES = "labelled positives"
 
-# Bins of a feature whose information value is measured: those of reference profiles.
+# Bins for a feature's information value, the same number as in reference profiles.
 LEAK_BINS = 10
 
-# Bins of scores, fixed at values that decide something: most rows score below 0.01 and it does not matter how far below, while a
-# threshold lies somewhere in the middle. Quantile bins would cut that mass of tiny scores nine times, where any two good models
-# differ (0.0012 or 0.0018?), and would call every new version another distribution.
+# Bins of scores, fixed at values that decide something. Most rows score below 0.01, and their exact
+# score does not matter. A threshold lies somewhere in the middle. Quantile bins would cut this mass
+# of tiny scores nine times. Any two good models differ there (0.0012 or 0.0018?), so every new
+# version would look like another distribution.
 SCORE_EDGES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 COLUMNS = (
@@ -79,7 +80,7 @@ class Binary(Task):
     columns: ClassVar[tuple[AnswerColumn, ...]] = COLUMNS
     proxy_windows: ClassVar[Mapping[str, tuple[Literal["hour", "day"], ...]]] = {
         "flagged_rate": ("hour", "day"),
-        "estimated_performance": ("day",),  # an hour holds a handful of positives: nothing can be expected of them
+        "estimated_performance": ("day",),  # an hour holds too few positives for an expectation
     }
 
     level_keys: ClassVar[Mapping[str, str]] = {
@@ -91,7 +92,8 @@ class Binary(Task):
         live.PR_AUC: "pr_auc_drop",
     }
 
-    essential: ClassVar[frozenset[str]] = frozenset({live.CATCH_RATE, live.PR_AUC})  # not by its negatives alone
+    # Negatives alone do not make performance ok.
+    essential: ClassVar[frozenset[str]] = frozenset({live.CATCH_RATE, live.PR_AUC})
 
     def label_faults(self, labels: Array) -> list[str]:
         low, high = self.spec.training.label_rate
@@ -121,7 +123,10 @@ class Binary(Task):
         return {"objective": "binary", "metric": "average_precision"}
 
     def decide(self, validation: Answered) -> dict[str, float]:
-        """The threshold, from the validation rows: choosing it on the holdout would flatter the holdout's figures."""
+        """Choose the threshold on the validation rows.
+
+        The holdout would flatter its own figures.
+        """
         target = self.spec.serving.threshold_false_positive_rate
         return {THRESHOLD: threshold_at_fpr(validation.labels, validation.scores, target)}
 
@@ -194,7 +199,7 @@ class Binary(Task):
         )
 
     def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
-        """Without a version there is no threshold either: nothing is flagged, the fallback's reason is in the spec."""
+        """Return the answers. Without a version there is no threshold, so nothing is flagged."""
         given = []
         for score, decision in zip(scores, decisions, strict=True):
             flagged = decision is not None and score >= decision[THRESHOLD]
@@ -260,7 +265,10 @@ class Binary(Task):
         return SCORE_EDGES, self.spec.rollout.checks.score_psi
 
     def label_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
-        """Without the gate's figures nothing is known to compare catches with: the watch then waits."""
+        """Return the tests of the watch. Without the gate's figures the watch waits.
+
+        There is then no recall to compare catches with.
+        """
         checks, recall = self.spec.rollout.checks, baseline.get("recall_at_threshold")
         if recall is None:
             note = "the gate left no recall_at_threshold to compare with"

@@ -1,1 +1,5 @@
-"""Ranking: rows compete in lists. The score orders a list, its scale means nothing; the candidates that score like a list's top are flagged."""
+"""Ranking: rows compete in lists.
+
+The score orders a list, and its scale means nothing. Candidates with scores like a list's top are
+flagged.
+"""

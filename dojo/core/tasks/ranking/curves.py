@@ -1,4 +1,4 @@
-"""Pictures of a ranking model's answers: NDCG by the number of ranks that count, and the mean grade at each rank."""
+"""Pictures of a ranking model's answers: NDCG by ranks that count, and mean grade by rank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
 
 
 def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
-    """Mean NDCG when only the first x ranks count."""
+    """Return the mean NDCG when only the first x ranks count."""
     lists = lists_of(holdout.entities, holdout.times, rule)
     ranks = np.arange(1, 2 * rule.top + 1)
     found = [float(np.nanmean(ndcg_by_list(holdout.labels, holdout.scores, lists, int(k)))) for k in ranks]
@@ -27,7 +27,7 @@ def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
 
 
 def grade_by_rank(holdout: Answered, label: str, rule: CandidateList) -> Curve:
-    """Mean grade of the candidates at each rank, and that of all."""
+    """Return the mean grade of the candidates at each rank, and the mean grade of all."""
     ranks = rank_in_list(holdout.scores, lists_of(holdout.entities, holdout.times, rule))
     shown = np.arange(1, 2 * rule.top + 1)
     at = [holdout.labels[ranks == rank] for rank in shown]

@@ -1,6 +1,6 @@
-"""What labelled lists of a ranking model turned out to be, and how far that is from its holdout. Pure.
+"""Results of a ranking model's labelled lists, and their distance from its holdout. Pure.
 
-A list counts with the candidates whose labels have arrived. A finding is beyond its threshold and beyond chance.
+A list counts with the labelled candidates. A finding is beyond its threshold and beyond chance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NDCG = "ndcg"
 
 
 def results(answered: Answered, spec: RankingSpec) -> Results:
-    """Mean NDCG of the lists that have something relevant."""
+    """Return the mean NDCG of the lists with relevant candidates."""
     lists, clusters = metrics.ndcg(answered, spec.label.list)
     if not len(lists):
         return Results(rows=len(answered.labels), figures={NDCG: Figure(None, 0, 0.0)})
@@ -26,7 +26,7 @@ def results(answered: Answered, spec: RankingSpec) -> Results:
 
 
 def ndcg_drop(subject: str, live: Results, holdout: Results, spec: RankingSpec, level: float) -> Measured:
-    """Relative drop of the mean NDCG, tested at `level`."""
+    """Return the relative drop of the mean NDCG, tested at `level`."""
     watch = spec.drift.performance
     before, now = holdout.figures[NDCG], live.figures[NDCG]
     if not before.value or now.value is None or min(now.rows, before.rows) < watch.minimum_lists:

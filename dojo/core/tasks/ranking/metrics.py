@@ -1,4 +1,4 @@
-"""How good a ranking model is: lists, its figures on a holdout, a challenger's gain, a champion's loss."""
+"""The quality of a ranking model: figures on a holdout, a challenger's gain, a champion's loss."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ METRICS: Mapping[str, Metric] = {
 def lists_of(
     entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64], rule: CandidateList
 ) -> npt.NDArray[np.int64]:
-    """The list of each row, shape (rows,)."""
+    """Return the list of each row, shape (rows,)."""
     spans = times.astype("datetime64[us]").astype(np.int64) // (rule.within // timedelta(microseconds=1))
     return _codes(spans, *(entities[entity] for entity in rule.by))
 
 
 def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """NDCG and cluster of each list that has something relevant, shape (lists,) each.
+    """Return NDCG and cluster of each list with relevant candidates, shape (lists,) each.
 
-    Lists of the same entities are one cluster: one customer's lists resemble each other.
+    Lists of the same entities are one cluster, because one customer's lists resemble each other.
     """
     lists = lists_of(answered.entities, answered.times, rule)
     found = ndcg_by_list(answered.labels, answered.scores, lists, rule.top)
@@ -44,15 +44,17 @@ def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float6
 
 
 def _codes(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """A number for each combination of values, shape (rows,)."""
+    """Return a number for each combination of values, shape (rows,)."""
     numbered = np.stack([np.unique(column, return_inverse=True)[1] for column in columns])
     return np.unique(numbered, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, float]:
-    """Every metric.
+    """Return every metric.
 
     Args:
+        holdout: Labelled rows with one version's answers.
+        rule: Which rows compete.
         best: The highest grade.
     """
     assert holdout.flagged is not None
@@ -68,7 +70,7 @@ def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, f
 def gain(
     champion: Answered, challenger: Answered, rule: CandidateList, draws: int, confidence: float, seed: int
 ) -> RelativeGain:
-    """The challenger's gain, with whole clusters of lists drawn."""
+    """Return the challenger's gain, with whole clusters of lists drawn."""
     (old, clusters), (new, _) = ndcg(champion, rule), ndcg(challenger, rule)
     return relative_gain_of_means(
         old, new, (clusters,), lower_is_better=METRICS["ndcg"].lower_is_better, draws=draws, confidence=confidence, seed=seed
@@ -76,7 +78,10 @@ def gain(
 
 
 def loss(fresh: Answered, rule: CandidateList, promised: float, draws: int, confidence: float, seed: int) -> Loss:
-    """Loss of NDCG against the holdout's. It is relative to the best order of each list, so lists of other grades compare."""
+    """Return the loss of NDCG against the holdout.
+
+    NDCG is relative to the best order of each list, so lists with other grades compare.
+    """
     lists, clusters = ndcg(fresh, rule)
     found = relative_loss_of_mean(
         lists,

@@ -1,4 +1,4 @@
-"""What a spec of a ranking model says beyond every spec."""
+"""The fields of a ranking model's spec beyond the fields of every spec."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class CandidateList(Section):
     """Which rows compete.
 
     Attributes:
-        by: Entities that the rows of a list share. Empty for all rows of a time.
-        within: World time that a list lasts; lists begin at its multiples.
-        top: Ranks that count.
+        by: Entities shared by the rows of a list. Empty for all rows of a time.
+        within: World time span of a list. Lists begin at its multiples.
+        top: Number of ranks that count.
     """
 
     by: tuple[Name, ...]
@@ -27,20 +27,34 @@ class CandidateList(Section):
 
 
 class RankingLabel(Label):
-    """`grades`: labels are grades of relevance from 0 to one less than this."""
+    """The label of a ranking model.
+
+    Attributes:
+        grades: Number of grades of relevance. Labels run from 0 to grades - 1.
+        list: Which rows compete.
+    """
 
     grades: Annotated[int, Field(ge=2, le=31)]
     list: CandidateList
 
 
 class RankingTrainingChecks(TrainingChecks):
-    """`correlation_ratio`: largest share of the grades' variance that one feature explains."""
+    """Checks of a ranking model's training set.
+
+    Attributes:
+        correlation_ratio: Largest share of the grades' variance explained by one feature.
+    """
 
     correlation_ratio: Fraction
 
 
 class RankingTraining(Training):
-    """`relevant_rate`: lowest and highest share of candidates with a grade above 0 that is believed."""
+    """Training of a ranking model.
+
+    Attributes:
+        relevant_rate: Lowest and highest plausible share of candidates with a grade above 0.
+        checks: Checks of the training set.
+    """
 
     relevant_rate: tuple[Fraction, Fraction]
     checks: RankingTrainingChecks
@@ -52,7 +66,11 @@ class RankingTraining(Training):
 
 
 class RankingGuards(Guards):
-    """`top_recall`: relative loss of the share of the best candidates that are flagged."""
+    """The gate's guards of a ranking model.
+
+    Attributes:
+        top_recall: Largest relative loss of the flagged share of the best candidates.
+    """
 
     top_recall: Fraction
 
@@ -68,10 +86,12 @@ class RankingChecks(Checks):
     """When a rollout is rolled back.
 
     Attributes:
-        flagged_ratio: Flagged candidates, times the champion's, up or down. Found in the shadow stage: a canary counts each entity once,
-            and almost every entity is flagged sooner or later.
-        top_recall_drop: Relative, below the share of best candidates that the champion flagged of the gate's holdout. Not absolute: lists
-            of hundreds have ten top ranks, so that share can be a few hundredths.
+        flagged_ratio: Flagged candidates as a multiple of the champion's, up or down. The shadow
+            stage measures it. A canary counts each entity once, and almost every entity is flagged
+            sooner or later.
+        top_recall_drop: Relative drop below the champion's flagged share of best candidates on the
+            gate's holdout. Lists of hundreds have ten top ranks, so this share can be a few
+            hundredths. An absolute drop would not work.
     """
 
     flagged_ratio: Ratio
@@ -79,7 +99,12 @@ class RankingChecks(Checks):
 
 
 class RankingRollout(RolloutPolicy):
-    """`minimum_labels`: labelled best candidates before their recall is judged."""
+    """The rollout of a ranking model.
+
+    Attributes:
+        minimum_labels: Labelled best candidates before their recall is judged.
+        checks: When the rollout is rolled back.
+    """
 
     minimum_labels: Annotated[int, Field(ge=1)]
     checks: RankingChecks
@@ -89,8 +114,8 @@ class RankingPerformanceWatch(PerformanceWatch):
     """Live performance as labels mature.
 
     Attributes:
-        minimum_lists: Lists with something relevant before a figure of them is judged.
-        ndcg_drop: Levels, relative, below the version's own holdout.
+        minimum_lists: Lists with relevant candidates before a figure of them is judged.
+        ndcg_drop: Levels of the relative drop below the version's own holdout.
     """
 
     minimum_lists: Annotated[int, Field(ge=2)]
@@ -116,7 +141,8 @@ class RankingSpec(ModelSpec):
     @field_validator("label")
     @classmethod
     def _lists_are_of_the_models_entities(cls, label: RankingLabel, earlier: ValidationInfo) -> RankingLabel:
-        entities = earlier.data.get("entities")  # absent where they are wrong themselves
+        # `entities` is absent when the field is wrong itself.
+        entities = earlier.data.get("entities")
         if entities is not None and (unknown := set(label.list.by) - set(entities)):
             raise ValueError(f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})")
         return label

@@ -36,13 +36,14 @@ from dojo.stats.histograms.binning import correlation_ratio
 from dojo.stats.inference.bootstrap import RelativeGain
 from dojo.stats.scores.ranking import rank_in_list
 
-# The score that a list's top candidates exceed on the validation rows: what is decided there.
+# Key of the decision: the score exceeded by a list's top candidates on the validation rows.
 CUT = "cut"
 
-# Bins of a feature whose correlation ratio is measured.
+# Bins of a feature for its correlation ratio.
 BINS = 10
 
-# A mean of fewer lists has an interval of more than +-0.1 (95 %), for lists differ by about 0.25.
+# With fewer lists, a mean's interval is wider than +-0.1 (95 %), because lists differ by about
+# 0.25.
 MINIMUM_LISTS = 30
 
 COLUMNS = (
@@ -63,7 +64,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Task):
-    """One ranking model's task. Scores of two versions are not compared: their scale differs from training to training."""
+    """One ranking model's task.
+
+    Scores of two versions are not compared, because their scale differs from training to training.
+    """
 
     spec: RankingSpec
 
@@ -116,7 +120,7 @@ class Ranking(Task):
         return metrics.lists_of(entities, times, self.spec.label.list)
 
     def decide(self, validation: Answered) -> dict[str, float]:
-        """The score above which as many candidates lie as the lists have top ranks."""
+        """Choose the score exceeded by as many candidates as the lists have top ranks."""
         lists = metrics.lists_of(validation.entities, validation.times, self.spec.label.list)
         _, sizes = np.unique(lists, return_counts=True)
         share = float(np.minimum(sizes, self.spec.label.list.top).sum()) / len(lists)
@@ -174,7 +178,10 @@ class Ranking(Task):
         return "NDCG of a random order", metrics["random_ndcg"]
 
     def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
-        """Instances of one request are one list. Without a version they keep the order in which they were sent."""
+        """Return ranks, with the instances of one request as one list.
+
+        Without a version, instances keep the order in which they were sent.
+        """
         ranks = rank_in_list(np.asarray(scores, dtype=np.float64), np.zeros(len(scores), dtype=np.int64)).tolist()
         return [
             AnswerValues((score, rank), decision is not None and score >= decision[CUT])
@@ -182,7 +189,10 @@ class Ranking(Task):
         ]
 
     def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
-        """Recall alone: a list may have candidates of both arms, so its order belongs to neither."""
+        """Return recall alone.
+
+        A list may have candidates of both arms, so its order belongs to neither arm.
+        """
         assert requests.flagged is not None
         best = requests.labels == self.best
         needed = self.spec.rollout.minimum_labels

@@ -1,1 +1,4 @@
-"""Regression: a row has a value. The score is the predicted value, in the label's unit; nothing is flagged."""
+"""Regression: a row has a value.
+
+The score is the predicted value, in the label's unit. Nothing is flagged.
+"""

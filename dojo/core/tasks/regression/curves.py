@@ -1,4 +1,4 @@
-"""Pictures of a regression model's answers: how large its errors are, and predicted against actual values."""
+"""Pictures of a regression model's answers: its errors, and predicted against actual values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHARES = np.linspace(0, 0.99, 100)  # the last percent of errors would squeeze a
 
 
 def error_distribution(holdout: Answered, label: str, unit: str) -> Curve:
-    """Share of the answers whose error is at most x."""
+    """Return the share of answers with an error of at most x."""
     distance = np.abs(holdout.scores - holdout.labels)
     return Curve(
         name="errors",
@@ -25,7 +25,7 @@ def error_distribution(holdout: Answered, label: str, unit: str) -> Curve:
 
 
 def predicted_actual(holdout: Answered, label: str, unit: str) -> Curve:
-    """Mean actual value against mean predicted value, in bins of equally many rows."""
+    """Return mean actual against mean predicted values, in bins of equally many rows."""
     order = np.argsort(holdout.scores, kind="stable")
     bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
     predicted = np.array([holdout.scores[rows].mean() for rows in bins])

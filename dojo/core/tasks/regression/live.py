@@ -1,6 +1,7 @@
-"""What labelled answers of a regression model turned out to be, and how far that is from its holdout. Pure.
+"""Results of a regression model's labelled answers, and their distance from its holdout. Pure.
 
-A finding is beyond its threshold and beyond chance: of the sample, of the holdout, and of rows that come in clusters.
+A finding is beyond its threshold and beyond chance. Chance comes from the sample, from the holdout
+and from rows in clusters.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAE, BIAS = "mae", "bias"
 
 
 def results(answered: Answered) -> Results:
-    """Mean absolute error, and mean error."""
+    """Return mean absolute error and mean error."""
     errors = answered.scores - answered.labels
     return Results(
         rows=len(errors),
@@ -27,7 +28,11 @@ def results(answered: Answered) -> Results:
 
 
 def performance(live: Results, holdout: Results, spec: RegressionSpec) -> dict[str, Measured]:
-    """Mean absolute error (times the holdout's), and shift of the mean error (in mean absolute errors)."""
+    """Return the losses of labelled answers by subject.
+
+    The mean absolute error is a multiple of the holdout's. The shift of the mean error is in mean
+    absolute errors of the holdout.
+    """
     watch, level = spec.drift.performance, spec.drift.significance
     found = {MAE: error_ratio(MAE, live, holdout, spec, level)}
     scale, before, now = holdout.figures[MAE].value, holdout.figures[BIAS], live.figures[BIAS]
@@ -39,7 +44,7 @@ def performance(live: Results, holdout: Results, spec: RegressionSpec) -> dict[s
 
 
 def error_ratio(subject: str, live: Results, holdout: Results, spec: RegressionSpec, level: float) -> Measured:
-    """Mean absolute error, times the holdout's, tested at `level`."""
+    """Return the mean absolute error as a multiple of the holdout's, tested at `level`."""
     watch = spec.drift.performance
     before, now = holdout.figures[MAE], live.figures[MAE]
     if not before.value or now.value is None or min(now.rows, before.rows) < watch.minimum_labels:

@@ -1,4 +1,7 @@
-"""How good a regression model is: its figures on a holdout, a challenger's gain, a champion's loss. Errors are in the label's unit."""
+"""The quality of a regression model: figures on a holdout, a challenger's gain, a champion's loss.
+
+Errors are in the label's unit.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means,
 
 PrimaryMetric = Literal["mae", "rmse"]
 
-LARGE = 0.9  # the share of a champion's errors that are not large
+LARGE = 0.9  # share of the champion's errors below a large error
 
 METRICS: Mapping[str, Metric] = {
     "mae": Metric("Mean absolute error", "MAE", lower_is_better=True),
@@ -25,7 +28,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def evaluate(holdout: Answered) -> dict[str, float]:
-    """Every metric."""
+    """Return every metric."""
     labels, errors = holdout.labels, holdout.scores - holdout.labels
     distance = np.abs(errors)
     variance = float(np.var(labels))
@@ -40,7 +43,7 @@ def evaluate(holdout: Answered) -> dict[str, float]:
 
 
 def losses(metric: PrimaryMetric, answered: Answered) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """What each row adds to the metric, shape (rows,): absolute or squared errors."""
+    """Return each row's part of the metric, shape (rows,), as absolute or squared errors."""
     errors = answered.scores - answered.labels
     found: np.ndarray[tuple[int], np.dtype[np.float64]] = np.abs(errors) if metric == "mae" else errors**2
     return found
@@ -49,7 +52,7 @@ def losses(metric: PrimaryMetric, answered: Answered) -> np.ndarray[tuple[int], 
 def gain(
     metric: PrimaryMetric, champion: Answered, challenger: Answered, draws: int, confidence: float, seed: int
 ) -> RelativeGain:
-    """The challenger's gain, with whole entities drawn."""
+    """Return the challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
     return relative_gain_of_means(
         losses(metric, champion), losses(metric, challenger), clusters, lower_is_better=METRICS[metric].lower_is_better,
@@ -58,7 +61,10 @@ def gain(
 
 
 def loss(metric: PrimaryMetric, fresh: Answered, promised: float, draws: int, confidence: float, seed: int) -> Loss:
-    """Loss against the holdout. Errors are compared as they are: a larger error costs more for any reason."""
+    """Return the loss against the holdout.
+
+    Errors are compared without correction, because a larger error costs more for any reason.
+    """
     clusters = tuple(fresh.entities.values())
     found = relative_loss_of_mean(
         losses(metric, fresh), promised, clusters, lower_is_better=METRICS[metric].lower_is_better,

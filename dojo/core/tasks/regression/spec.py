@@ -1,4 +1,4 @@
-"""What a spec of a regression model says beyond every spec."""
+"""The fields of a regression model's spec beyond the fields of every spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class RegressionLabel(Label):
-    """`unit`: of the label and of the answers. `range`: lowest and highest label that is believed."""
+    """The label of a regression model.
+
+    Attributes:
+        unit: Unit of the label and of the answers.
+        range: Lowest and highest plausible label.
+    """
 
     unit: Text
     range: tuple[Value, Value]
@@ -26,13 +31,23 @@ class RegressionLabel(Label):
 
 
 class RegressionTrainingChecks(TrainingChecks):
-    """`correlation_ratio`: largest share of the variance of the labels' ranks that one feature explains."""
+    """Checks of a regression model's training set.
+
+    Attributes:
+        correlation_ratio: Largest share of the variance of label ranks explained by one feature.
+    """
 
     correlation_ratio: Fraction
 
 
 class RegressionTraining(Training):
-    """`label_mean`: lowest and highest mean label that is believed. `loss`: what trees are fitted to reduce."""
+    """Training of a regression model.
+
+    Attributes:
+        label_mean: Lowest and highest plausible mean label.
+        loss: The error that trees are fitted to reduce.
+        checks: Checks of the training set.
+    """
 
     label_mean: tuple[Value, Value]
     loss: Literal["absolute", "squared"]
@@ -45,7 +60,12 @@ class RegressionTraining(Training):
 
 
 class RegressionGuards(Guards):
-    """`bias`: absolute rise of the mean error, as a share of the mean label. `p90_error`: relative rise of the 90th percentile of errors."""
+    """The gate's guards of a regression model.
+
+    Attributes:
+        bias: Largest absolute rise of the mean error, as a share of the mean label.
+        p90_error: Largest relative rise of the 90th percentile of errors.
+    """
 
     bias: Fraction
     p90_error: Fraction
@@ -63,7 +83,8 @@ class RegressionChecks(Checks):
 
     Attributes:
         score_psi: PSI between both versions' values on the same traffic.
-        large_error_ratio: Share of errors beyond the champion's 90th percentile, times a tenth.
+        large_error_ratio: Share of errors beyond the champion's 90th percentile, as a multiple of a
+            tenth.
     """
 
     score_psi: Annotated[float, Field(gt=0, le=10)]
@@ -71,7 +92,12 @@ class RegressionChecks(Checks):
 
 
 class RegressionRollout(RolloutPolicy):
-    """`minimum_labels`: labelled answers before errors are judged."""
+    """The rollout of a regression model.
+
+    Attributes:
+        minimum_labels: Labelled answers before errors are judged.
+        checks: When the rollout is rolled back.
+    """
 
     minimum_labels: Annotated[int, Field(ge=1)]
     checks: RegressionChecks
@@ -82,8 +108,9 @@ class RegressionPerformanceWatch(PerformanceWatch):
 
     Attributes:
         minimum_labels: Labelled answers before a figure of them is judged.
-        mae_ratio: Levels of the mean absolute error, times the version's own holdout's.
-        bias: Levels of the shift of the mean error from the holdout's, in the holdout's mean absolute errors.
+        mae_ratio: Levels of the mean absolute error as a multiple of the version's own holdout.
+        bias: Levels of the shift of the mean error from the holdout's, in mean absolute errors of
+            the holdout.
     """
 
     minimum_labels: Annotated[int, Field(ge=2)]

@@ -34,13 +34,13 @@ from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.stats.histograms.binning import correlation_ratio
 from dojo.stats.inference.bootstrap import RelativeGain
 
-# Bins of a feature whose correlation ratio is measured, and of values that two versions are compared in.
+# Bins of a feature for its correlation ratio, and of values for comparing two versions.
 BINS = 10
 
-# A mean of fewer labels has no interval worth reading: its errors' long tail is not in it yet.
+# With fewer labels, a mean has no useful interval, because the errors' long tail is not in it yet.
 MINIMUM_LABELS = 300
 
-# Of `baseline`: the champion's large error, and the edges between tenths of its values.
+# Keys of `baseline`: the champion's large error, and the edges between tenths of its values.
 LARGE_ERROR = "large_error"
 TENTHS = tuple(f"value_p{10 * tenth}" for tenth in range(1, BINS))
 
@@ -81,7 +81,8 @@ class Regression(Task):
     def leak(self, values: Array, labels: Array) -> Leak:
         value = 0.0
         if not self.part_fault(labels):
-            # Ranks: a few large labels hold most of the variance and share one bin, so not even the label would explain itself.
+            # Ranks, because a few large labels hold most of the variance and share one bin. Without
+            # ranks not even the label would explain itself.
             ordered = np.sort(labels)
             ranks = np.searchsorted(ordered, labels, side="left") + np.searchsorted(ordered, labels, side="right")
             value = correlation_ratio(values.astype(np.float64), ranks.astype(np.float64), BINS)
