@@ -79,6 +79,7 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
         within=300,
     )
     stage.watcher = Watcher(stage.redis, stage.model, stage.clock)
+    stage.clock.set_speed(settings.speed)  # a new world stands still
     steps.wait("Answer the first payment", lambda: first_answer(stage), within=300)
     steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
     steps.wait("Bring features online (the materializer does)", lambda: features_online(stage.redis, settings), within=300)
