@@ -67,6 +67,10 @@ def demo(
     log_every: Annotated[
         float, typer.Option(min=0.1, help="World hours between two lines about traffic, where no terminal shows it live.")
     ] = 24.0,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw what the demo showed at its end into this SVG file.", dir_okay=False, show_default=False),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """The whole loop in one command.
@@ -113,6 +117,8 @@ def demo(
         raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
     told = timeline.read(redis, stage.model, stage.seen.began)
     _conclude(stage, champion, retrained, rollout, told)
+    if picture is not None:
+        _draw(picture, stage, rollout, told)
     if as_json:
         print_json(
             {
@@ -181,6 +187,18 @@ def _conclude(
             markup=False,
         )
     stage.console.print(_next_steps(stage.settings, stage.model), highlight=False, soft_wrap=True)
+
+
+def _draw(target: Path, stage: DemoStage, rollout: Rollout | None, told: list[timeline.Moment]) -> None:
+    from dojo.demo.showing import picture, rollout_view, timeline, view
+
+    look = stage.seen.look()
+    parts = [view.render(look)]
+    if rollout is not None:
+        parts.append(rollout_view.render(rollout, look.world, look.tally, look.per_second))
+    parts.append(timeline.render(told, f"Timeline: {stage.model}"))
+    picture.save(target, parts, "dojo demo")
+    stage.console.print(f"picture: {target}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _next_steps(settings: Settings, model: str) -> str:
