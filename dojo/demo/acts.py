@@ -82,13 +82,13 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     stage.clock.set_speed(settings.speed)  # a new world stands still
     steps.wait("Answer the first payment", lambda: first_answer(stage), within=300)
     steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
-    steps.wait("Bring features online (the materializer does)", lambda: features_online(stage.redis, settings), within=300)
+    steps.wait("Bring features online", lambda: features_online(stage.redis, settings), within=300)
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
     champion = next((v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None)
     if champion is None:
         as_of = first_version_as_of(settings, stage.clock.now())
         champion = steps.run(
-            "Train the first version, as somebody did weeks ago",
+            "Train the first version, as of weeks ago",
             ["train", stage.model, "--as-of", as_of.isoformat()],
             lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its time",
         )
@@ -103,9 +103,9 @@ def first_answer(stage: DemoStage) -> str | None:
     if not versions:
         return None
     loss = fraud_euros_per_day(stage.settings, load_spec(stage.settings.models_dir / f"{stage.model}.yaml"), stage.clock.now())
-    stake = "" if loss is None else f"; frauds are worth {loss:,.0f} € a world day"
+    stake = "" if loss is None else f"; fraud is worth {loss:,.0f} € a world day"
     if set(versions) == {FALLBACK}:
-        return f"by the fallback, which flags nothing: no version is trained yet{stake}"
+        return f"by the fallback, which lets all pass{stake}"
     return f"by version {', '.join(sorted(versions, key=int))}{stake}"
 
 

@@ -202,11 +202,10 @@ def _draw(target: Path, stage: DemoStage, rollout: Rollout | None, told: list[ti
 
 
 def _next_steps(settings: Settings, model: str) -> str:
-    mlflow = "MLflow (docker compose ps shows its port)" if settings.peer_hosts else f"MLflow {settings.mlflow}"
     ends = "docker compose down" if settings.peer_hosts else "dojo down"
     return (
         f"The stack stays up at {settings.speed:g} world seconds per second; {ends} ends it. Next:\n"
-        f"  1. See who decided what, and why:  dojo audit list --model {model}; dojo gate show {model}; {mlflow}\n"
-        f'  2. Break it and watch who notices: dojo world drift start unit_bug --why "a try"; dojo drift show {model} --watch\n'
-        f"  3. Read the lines that decided:    models/{model}.yaml; docs/designs/d06-gates.md; docs/designs/d04-monitoring.md"
+        f"  1. See who decided what, and why:  dojo audit list; dojo gate show {model}\n"
+        f"  2. Break it and watch who notices: dojo world drift start unit_bug --why test; dojo drift show --watch\n"
+        f"  3. Read the lines that decided:    models/{model}.yaml, docs/designs/d06-gates.md"
     )

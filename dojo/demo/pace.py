@@ -25,12 +25,14 @@ class Pace:
     """Speeds are world seconds per wall second.
 
     Attributes:
-        wished: what the viewer asked for, and the most there is.
+        wished: What the viewer asked for, and the most there is.
+        told: Whether the viewer knows that the world goes slower at times.
     """
 
     wished: float
     speed: float = 0.0
     changed: float = 0.0
+    told: bool = False
 
     def __post_init__(self) -> None:
         self.speed = self.wished

@@ -84,7 +84,8 @@ def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Frame)
     except RedisError:  # away for a moment: the next look tries again
         return
     pace.set(speed, now)
-    if speed < before == pace.wished:  # said once, and not at each step further down
+    if not pace.told:
+        pace.told = True
         print_line(
             console, f"features are late at {before:g} world seconds per second: the world goes slower until they are fresh"
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dojo.core.events.types import Outcome, Prediction
+from dojo.core.events.types import Outcome, Prediction, Transaction
 from dojo.core.outcome_join import OutcomeJoin
 from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 # Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
 LATENCY_WINDOW = 2_000
+
+# Payments whose amounts are remembered until they are answered: a minute of the demo's traffic.
+AMOUNTS = 20_000
 
 # A demo lives some days of the shop in minutes, and labels take days: most of its answers wait at once.
 WAITING = 1_000_000
@@ -72,7 +75,15 @@ class Tally:
     _euro: defaultdict[tuple[str, bool], float] = field(
         default_factory=lambda: defaultdict(float)
     )  # fraud's amounts by (version, flagged)
+    _amounts: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    _passed: dict[str, float] = field(default_factory=dict)  # amounts that the fallback let pass
     _flagged: int = 0
+
+    def add_transaction(self, event: Transaction) -> None:
+        """Remember its amount: an answer of the fallback carries no features."""
+        self._amounts[event.transaction_id] = event.amount
+        while len(self._amounts) > AMOUNTS:
+            self._amounts.popitem(last=False)
 
     def add_prediction(self, event: Prediction) -> None:
         if event.request_id in self._seen:
@@ -82,6 +93,8 @@ class Tally:
         self._versions[event.version] += 1
         self._degraded.update(event.degraded)
         self._latencies.append(event.latency_seconds * 1000)
+        if "amount" not in event.features and event.request_id in self._amounts:
+            self._passed[event.request_id] = self._amounts.pop(event.request_id)
         self._judge(self._waiting.predicted(event.request_id, event))
 
     def add_outcome(self, event: Outcome) -> None:
@@ -96,7 +109,9 @@ class Tally:
         self._labels.append(label)
         self._cells[(prediction.version, label, bool(prediction.flagged))] += 1
         if label:
-            self._euro[prediction.version, bool(prediction.flagged)] += prediction.features.get("amount", 0.0)
+            self._euro[prediction.version, bool(prediction.flagged)] += prediction.features.get(
+                "amount", self._passed.get(prediction.request_id, 0.0)
+            )
 
     def snapshot(self) -> Snapshot:
         caught, missed = self._count(1, True), self._count(1, False)

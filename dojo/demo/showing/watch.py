@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import MalformedEventError, Outcome, Prediction, Stream, decode
+from dojo.core.events.types import MalformedEventError, Outcome, Prediction, Stream, Transaction, decode
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import ViewFreshness, read_freshness
 from dojo.demo.showing.tally import Tally
@@ -20,6 +20,9 @@ from dojo.demo.showing.view import Frame
 
 # Messages read from a stream per look: three seconds of the demo's traffic, so that a look never blocks the view for long.
 BATCH = 2_000
+
+# In the order in which one payment passes them.
+STREAMS = (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES)
 
 # Traffic per second is averaged over this many seconds of wall time: long enough to be steady, short enough to be "now".
 RATE_WINDOW_SECONDS = 5.0
@@ -39,7 +42,7 @@ class Watcher:
         self._redis, self._model, self._clock = redis, model, clock
         self._freshness: Mapping[str, ViewFreshness] = {}
         self._log = RedisEventLog(redis, max_length=1)  # only read here
-        self._after = {stream: self._log.last_id(stream) for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)}
+        self._after = {stream: self._log.last_id(stream) for stream in STREAMS}
         self._rate: deque[tuple[float, int]] = deque()
 
     def look(self) -> Frame:
@@ -75,9 +78,11 @@ class Watcher:
                     event = decode(stream, delivery.payload)
                 except MalformedEventError:
                     continue  # the recorder sets it aside and counts it
-                if cast("Prediction | Outcome", event).model != self._model:
+                if stream is Stream.TRANSACTIONS:
+                    self.tally.add_transaction(cast("Transaction", event))
+                elif cast("Prediction | Outcome", event).model != self._model:
                     continue
-                if stream is Stream.PREDICTIONS:
+                elif stream is Stream.PREDICTIONS:
                     self.tally.add_prediction(cast("Prediction", event))
                 else:
                     self.tally.add_outcome(cast("Outcome", event))

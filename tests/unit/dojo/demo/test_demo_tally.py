@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from dojo.core.events.types import Outcome, Prediction
+from dojo.core.events.types import Outcome, Prediction, Transaction
 from dojo.demo.showing.tally import Tally
 from dojo.stats.scores.classification import MINIMUM_POSITIVES
 
@@ -69,6 +69,38 @@ def test_each_version_is_told_apart() -> None:
         ("1", 3, 0, 3, 0.0),
         ("2", 3, 3, 0, 1.0),
     ]
+
+
+def payment(request_id: str, amount: float) -> Transaction:
+    return Transaction(
+        event_id=Transaction.id_for(request_id),
+        world_time=NOW,
+        wall_time=NOW,
+        transaction_id=request_id,
+        customer_id="1",
+        merchant_id="1",
+        amount=amount,
+    )
+
+
+def test_what_the_fallback_let_pass_counts_with_the_payments_own_amounts() -> None:
+    """An answer of the fallback carries no features."""
+    tally = Tally()
+    for name, amount in (("fraud", 25.0), ("legitimate", 1000.0)):
+        tally.add_transaction(payment(name, amount))
+        tally.add_prediction(msgspec.structs.replace(prediction(name, 0.0, False), version="0", features={}))
+    tally.add_outcome(outcome("fraud", 1))
+    tally.add_outcome(outcome("legitimate", 0))
+    fallback = tally.snapshot().by_version["0"]
+    assert (fallback.missed, fallback.missed_euro, fallback.caught_euro) == (1, 25.0, 0.0)
+
+
+def test_amounts_of_payments_without_an_answer_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dojo.demo.showing.tally.AMOUNTS", 2)
+    tally = Tally()
+    for n in range(5):
+        tally.add_transaction(payment(str(n), 1.0))
+    assert list(tally._amounts) == ["3", "4"]
 
 
 def test_outcomes_of_payments_that_were_never_predicted_do_not_count() -> None:
