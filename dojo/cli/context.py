@@ -15,8 +15,14 @@ from dojo.actions.desk import Desk
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
-def ask_why() -> str:
-    """The reason that was not given. A person at a terminal is asked, a script is refused."""
+def not_given() -> None:
+    """The default of a value that the command finds by itself. A callback does, because Tab must not."""
+
+
+def ask_why(ctx: typer.Context, why: str | None) -> str | None:
+    """The reason. A person at a terminal is asked for a missing one, a script is refused."""
+    if why is not None or ctx.resilient_parsing:
+        return why
     if not sys.stdin.isatty():
         from dojo.cli.output import fail
 
@@ -32,8 +38,9 @@ Why = Annotated[
         "--reason",
         help="The reason. It goes into the audit trail.",
         metavar="TEXT",
-        default_factory=ask_why,
+        default_factory=not_given,
         show_default=False,
+        callback=ask_why,
     ),
 ]
 

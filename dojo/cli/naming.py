@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from dojo.cli.context import CommandContext
+from dojo.cli.context import CommandContext, not_given
 from dojo.cli.output import fail
 
 
@@ -18,8 +18,10 @@ class ModelVersion(NamedTuple):
     version: str
 
 
-def only_model() -> str:
-    """The model that is meant when none is named."""
+def only_model(ctx: typer.Context, model: str | None) -> str | None:
+    """The model that is meant, also when none is named."""
+    if model is not None or ctx.resilient_parsing:
+        return model
     with CommandContext() as here:
         return here.only_model()
 
@@ -72,8 +74,9 @@ ModelArgument = Annotated[
     typer.Argument(
         help="The model's name. With one model it may be left out.",
         metavar="MODEL",
-        default_factory=only_model,
+        default_factory=not_given,
         show_default=False,
+        callback=only_model,
         autocompletion=complete_model,
     ),
 ]
