@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
 
@@ -21,11 +22,23 @@ WITH_PROCESSES = (Path("tests/integration"), Path("tests/e2e"))
 MOST_FILES = 4
 
 
-def failed_files(report: Path) -> set[Path]:
-    """The files of a JUnit report's failed tests and broken fixtures."""
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    return {file_of(case.get("classname", "")) for case in failed}
+class FailedTest(NamedTuple):
+    """A test that failed, or whose fixture broke, and the first line of why."""
+
+    file: Path
+    name: str
+    cause: str
+
+
+def failed_tests(report: Path) -> list[FailedTest]:
+    """The failed tests of a JUnit report, in its order."""
+    failed = []
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        found = case.find("failure") if case.find("failure") is not None else case.find("error")
+        if found is not None:
+            cause = (found.get("message") or "").strip().splitlines() or ["no message"]
+            failed.append(FailedTest(file_of(case.get("classname", "")), case.get("name", "?"), cause[0]))
+    return failed
 
 
 def file_of(classname: str) -> Path:
@@ -53,13 +66,20 @@ def main(arguments: Sequence[str]) -> int:
         code = run([*beside, f"--junitxml={report}", *arguments])
         if code != pytest.ExitCode.TESTS_FAILED:
             return code
-        files = failed_files(report)
+        failed = failed_tests(report)
+    files = {test.file for test in failed}
     if not deserve_another_try(files):
         return code
     names = sorted(map(str, files))
     sys.stdout.write(f"\nONCE MORE, alone, for something failed in them: {' '.join(names)}\n\n")
     sys.stdout.flush()
-    return run(names)
+    code = run(names)
+    result = "passed" if code == pytest.ExitCode.OK else "failed"
+    sys.stdout.write(f"\nSECOND TRY {result}. In the first try, with other tests beside them, these failed:\n")
+    for test in failed:
+        sys.stdout.write(f"  {test.file}::{test.name}\n      {test.cause}\n")
+    sys.stdout.flush()
+    return code
 
 
 if __name__ == "__main__":

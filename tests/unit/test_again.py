@@ -8,21 +8,22 @@ from tests import again
 
 CASES = """<testsuites><testsuite>
   <testcase classname="tests.e2e.test_demo" name="a"/>
-  <testcase classname="tests.integration.dojo.core.test_clock" name="b"><failure/></testcase>
+  <testcase classname="tests.integration.dojo.core.test_clock" name="b"><failure message="AssertionError: 1 s&#10;assert 2 == 3"/></testcase>
   <testcase classname="tests.integration.dojo.core.test_clock" name="c"><error/></testcase>
   <testcase classname="tests.unit.test_again.TestIt" name="d"><failure/></testcase>
   <testcase classname="" name="tests.gone"><error/></testcase>
 </testsuite></testsuites>"""
 
 
-def test_failures_and_broken_fixtures_name_their_files(tmp_path: Path) -> None:
+def test_failures_and_broken_fixtures_name_their_files_and_causes(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(CASES)
-    assert again.failed_files(report) == {
-        Path("tests/integration/dojo/core/test_clock.py"),
-        Path("tests/unit/test_again.py"),
-        Path(),
-    }
+    assert again.failed_tests(report) == [
+        (Path("tests/integration/dojo/core/test_clock.py"), "b", "AssertionError: 1 s"),
+        (Path("tests/integration/dojo/core/test_clock.py"), "c", "no message"),
+        (Path("tests/unit/test_again.py"), "d", "no message"),
+        (Path(), "tests.gone", "no message"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,9 @@ def test_another_try_is_for_few_files_of_real_processes(files: set[str], deserve
     assert again.deserve_another_try(set(map(Path, files))) is deserved
 
 
-def test_what_fails_twice_has_failed_and_what_fails_once_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_twice_has_failed_and_what_fails_once_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = tmp_path / "project"
     (project / "tests" / "integration").mkdir(parents=True)
     (project / "tests" / "integration" / "test_it.py").write_text(
@@ -63,3 +66,9 @@ def test_what_fails_twice_has_failed_and_what_fails_once_has_not(tmp_path: Path,
         (project / "needed").write_text(str(needed))
         codes[needed] = (again.main(["tests"]), len((project / "tries").read_text()))
     assert codes == {2: (0, 2), 3: (1, 2)}
+    said = capsys.readouterr().out
+    assert "SECOND TRY passed" in said
+    assert "SECOND TRY failed" in said
+    assert said.count("tests/integration/test_it.py::test_it\n      AssertionError: assert 1 >=") == 2, (
+        "each try's cause is told"
+    )
