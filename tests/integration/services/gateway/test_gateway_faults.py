@@ -24,8 +24,6 @@ from tests.support.servers import RedisServer, wait_until
 pytestmark = pytest.mark.integration
 
 DEADLINE = load_spec(Path("models/fraud_detection.yaml")).serving.deadline.total_seconds()
-# What a busy test machine may add between the caller's clock and the server's.
-SCHEDULING_SLACK = 3
 RECOVERY_SECONDS = 5.0
 
 
@@ -53,7 +51,9 @@ def test_every_answer_is_in_time_and_names_its_degradation_while_redis_is_away(
     during = [call for call in calls if broken + 0.1 < call.sent < returned]
     assert {call.degraded for call in during} == {("features_last_known",)}
     assert unknown["degraded"] == ["features_default", "features_last_known"]
-    assert max(call.seconds for call in calls if call.sent >= broken) < DEADLINE * SCHEDULING_SLACK
+    # A call may wait for Redis as long as the deadline. The slowest call before is what this machine adds.
+    slowest_before = max(call.seconds for call in calls if call.sent < broken)
+    assert max(call.seconds for call in during) < slowest_before + 1.5 * DEADLINE
     sent = {call.request_id for call in calls} | {unknown["prediction_id"]}
     wait_until(lambda: gateway.health()["spooled_bytes"] == 0, 10, "the spool is drained")
     wait_until(

@@ -37,8 +37,6 @@ pytestmark = pytest.mark.integration
 
 Versions = dict[str, tuple[Path, str]]
 DEADLINE = load_spec(Path("models/fraud_detection.yaml")).serving.deadline.total_seconds()
-# What a busy test machine may add between the caller's clock and the server's.
-SCHEDULING_SLACK = 3
 CUSTOMERS = 50
 
 
@@ -75,10 +73,17 @@ def assert_everybody_got_the_champions_answer_in_time(calls: list[Call], dropped
 
 
 def assert_in_time(calls: list[Call]) -> None:
-    """Within the deadline as the caller sees it, but for what a busy test machine adds."""
-    seconds = sorted(call.seconds for call in calls)
-    assert seconds[int(0.9 * len(seconds))] < 1.5 * DEADLINE
-    assert seconds[int(0.99 * len(seconds))] < SCHEDULING_SLACK * DEADLINE
+    """A failing challenger costs its callers at most the deadline. The champion's callers of the same run are the measure.
+
+    So a busy machine, which slows both, decides nothing.
+    """
+    others = slowest_tenth([call for call in calls if call.arm != CHALLENGER_ARM])
+    assert slowest_tenth([call for call in calls if call.arm == CHALLENGER_ARM]) < others + 1.5 * DEADLINE
+
+
+def slowest_tenth(calls: list[Call]) -> float:
+    """Seconds above which a tenth of the calls lie."""
+    return float(np.quantile([call.seconds for call in calls], 0.9))
 
 
 @pytest.mark.parametrize(
