@@ -3,9 +3,9 @@
 The owner hears of a trouble at its beginning, at each change of severity, and at its end.
 
 Hours and days of one check are one trouble with the worse severity of the two. Hours show a sudden
-drift first, days show it later. A verdict changes nothing if it is a repetition or older than the
-known one, by its window or by its look. A trouble does not end with insufficient_data, because
-this shows no end.
+drift first, days show it later. A repeated verdict changes nothing. The same holds for a verdict of
+an older window, or from an earlier look than the known one. A trouble does not end with
+insufficient_data, because this shows no end.
 """
 
 from __future__ import annotations
