@@ -121,7 +121,7 @@ class Annotation:
             "enable": True,
             "hide": False,
             "iconColor": self.color,
-            # Twice: some versions of the data source read the query from here, others from `target`.
+            # Twice, because some data source versions read it here, others from `target`.
             "expr": self.expr,
             "step": STEP,
             "target": {"refId": "Anno", "datasource": DATASOURCE, "expr": self.expr, "interval": STEP, "range": True},

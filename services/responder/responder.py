@@ -84,7 +84,7 @@ class Responder:
         self._situation, self._actions, self._announcements = situation, actions, announcements
         self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
         self._settle_seconds = settle_seconds
-        self._heard: dict[str, float] = {}  # model -> when its latest verdict was taken in, monotonic seconds
+        self._heard: dict[str, float] = {}  # model -> its latest verdict, monotonic seconds
 
     def recover(self) -> None:
         """Take in messages that this or an earlier process read and did not acknowledge."""

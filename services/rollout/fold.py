@@ -20,8 +20,8 @@ any earlier course.
 Failures and late answers are tested twice. Only the challenger runs in its own process, behind a
 timeout. If the champion never fails, three failures among 10,000 requests are "all on the
 challenger" and still harmless. So a second test compares the challenger's own requests with an
-absolute floor (dojo/core/judging/rollout/limits.py). The smaller of both e-values decides. It is an e-value for "no worse
-than the champion, or below the floor".
+absolute floor (dojo/core/judging/rollout/limits.py). The smaller of both e-values decides. It is an
+e-value for "no worse than the champion, or below the floor".
 
 A burst counts once. One stall of a process on a busy machine hits every request that waits for it.
 After a counted event, a test ignores events on both arms for BURST of wall time. With a pause per

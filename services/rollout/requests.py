@@ -39,7 +39,7 @@ def answer(rollout: Rollout) -> Taken:
     match request.action, stage:
         case "pause" | "resume", _:
             return _taken(request, stage, request.action == "pause")
-        case "abort", Stage.AWAITING_APPROVAL:  # nothing was changed yet, so nothing is changed back
+        case "abort", Stage.AWAITING_APPROVAL:  # nothing to change back yet
             return _taken(request, Stage.ROLLED_BACK, False)
         case "abort", Stage.ROLLING_BACK:
             return _refused(request, stage, paused)

@@ -2,7 +2,8 @@
 
 The results are compared and never acted on.
 
-    offer -> buffer (memory, bounded) -> micro-batches -> the challenger's sandbox -> `shadows` on the event log
+    offer -> buffer (memory, bounded) -> micro-batches -> the challenger's sandbox
+          -> `shadows` on the event log
 
 Faults in this module cost shadows and never a prediction. A full buffer and an absent Redis drop
 shadows, and the gateway counts them. The challenger's own faults (errors, crashes, absence) become

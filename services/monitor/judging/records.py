@@ -1,9 +1,13 @@
 """The record of judgements, for people and restarts.
 
-    dojo:monitor:judged                                hash: "<model>|<version>|<kind>|<start>" -> judged rows
-    dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> latest Verdict
-    dojo:monitor:history:<model>:<check>:<window>      list, newest first: measurements per judged window
-    dojo:monitor:troubles:<model>                      list, newest first: verdicts of warning and worse
+    dojo:monitor:judged
+        hash: "<model>|<version>|<kind>|<start>" -> judged rows
+    dojo:monitor:verdicts:<model>
+        hash: "<check>|<window>|<version>" -> latest Verdict
+    dojo:monitor:history:<model>:<check>:<window>
+        list, newest first: measurements per judged window
+    dojo:monitor:troubles:<model>
+        list, newest first: verdicts of warning and worse
 
 One transaction writes a window's verdicts, their events and the mark that it was judged. So no
 verdict is told twice or forgotten.
