@@ -121,7 +121,7 @@ class InstanceSchema:
     def _may_repeat_keys(self, body: bytes, instances: int) -> bool:
         """Whether a field's name appears more than once per instance, or an escape may hide one.
 
-        The decoder silently takes the last of two values. Counting costs the usual request least.
+        The decoder silently takes the last of two values. The usual request pays only for counting.
         The fields of the first list of instances also reveal a second list.
         """
         return b"\\" in body or any(body.count(name) > instances for name in self._names)
