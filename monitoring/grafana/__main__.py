@@ -12,7 +12,7 @@ DIRECTORY = Path(__file__).with_name("dashboards")
 
 
 def text_of(board: Dashboard) -> str:
-    """The file's content; the same at every run, so that a diff shows what changed."""
+    """Return the file's content. It is the same at every run, so that a diff shows only changes."""
     return json.dumps(board.json(), indent=1, ensure_ascii=False) + "\n"
 
 

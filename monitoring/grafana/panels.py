@@ -1,6 +1,7 @@
-"""The kinds of panels our dashboards use.
+"""The kinds of panels in our dashboards.
 
-Each function sets what differs from Grafana's defaults, and what must stay when Grafana changes a default.
+Each function sets all differences from Grafana's defaults. It also sets values that must stay when
+Grafana changes a default.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ AnyPanel = TypeVar("AnyPanel")
 
 
 class PanelOptions(TypedDict, total=False):
-    """What every panel has.
+    """Options of every panel.
 
     Attributes:
-        description: what it tells, and what to do about it.
+        description: The panel's meaning, and the reader's next step.
         unit: Grafana's id of the unit (`s`, `percentunit`, `reqps`, `short` for plain counts).
-        width, height: in cells of the grid, which is 24 wide. A cell is 30 pixels high.
-        states: numbers that are shown as words and colours.
-        links: shown in the panel's corner. value_links: behind each value.
+        width: Width in cells of the grid, 24 for the whole page.
+        height: Height in cells of the grid. A cell is 30 pixels high.
+        states: Numbers with words and colours in their place.
+        links: Links in the panel's corner.
+        value_links: Links behind each value.
     """
 
     title: Required[str]
@@ -51,7 +54,7 @@ class PanelOptions(TypedDict, total=False):
 
 
 def time_series(*, stacked: bool = False, logarithmic: bool = False, **chosen: Unpack[PanelOptions]) -> timeseries.Panel:
-    """Lines. Queries with a `limit` are dashed lines across them; `stacked` areas add up."""
+    """Lines. Queries with a `limit` are dashed lines across them. `stacked` areas add up."""
     mode = value.StackingMode.NORMAL if stacked else value.StackingMode.NONE
     linear = common.ScaleDistributionConfig().type(value.ScaleDistribution.LINEAR)
     legend = common.VizLegendOptions().show_legend(True).display_mode(value.LegendDisplayMode.TABLE)
@@ -99,7 +102,13 @@ def state_timeline(*, show_values: bool = False, rows_a_page: int = 50, **chosen
 
 
 def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, **chosen: Unpack[PanelOptions]) -> stats.Panel:
-    """Single numbers or words, one per series. `named`: each with its series' name. `name_only`: the name is the news."""
+    """Single numbers or words, one per series.
+
+    Args:
+        named: Show each value with its series' name.
+        name_only: Show only the series' name.
+        trend: Draw the values' course behind them.
+    """
     shown = value.BigValueTextMode
     return (
         _described(stats.Panel(), {"width": 4, "height": 4, **chosen}, model.FieldColorModeId.FIXED)
@@ -113,7 +122,7 @@ def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, *
 
 
 def share_of_limit(**chosen: Unpack[PanelOptions]) -> bargauge.Panel:
-    """Bars of values divided by their own limits: full, and in another colour, at 1, which is the limit by definition."""
+    """Bars of values divided by their limits. At the limit, 1, a bar is full and changes colour."""
     filled: PanelOptions = {"unit": "percentunit", "minimum": 0, "maximum": 1, **chosen}
     return (
         _described(bargauge.Panel(), filled, model.FieldColorModeId.THRESHOLDS)
@@ -129,7 +138,10 @@ def share_of_limit(**chosen: Unpack[PanelOptions]) -> bargauge.Panel:
 
 
 def heatmap(**chosen: Unpack[PanelOptions]) -> heatmaps.Panel:
-    """How a histogram's buckets fill over time. One query, of `..._bucket` summed by `le`, with `format="heatmap"`."""
+    """A histogram's buckets over time.
+
+    Needs one query for `..._bucket`, summed by `le`, with `format="heatmap"`.
+    """
     oranges = heatmaps.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").exponent(0.5).steps(64)
     return (
         _described(heatmaps.Panel(), chosen)
@@ -154,13 +166,15 @@ def table(
     units: Mapping[str, str] | None = None,
     **chosen: Unpack[PanelOptions],
 ) -> tables.Panel:
-    """Series as rows, their labels as columns: the newest value of each query in a column of its own, joined on all labels.
+    """Series as rows and labels as columns.
+
+    The newest value of each query has its own column. Rows are joined on all labels.
 
     Args:
-        columns: label or `Value #A` -> heading, in order; what is not named is not shown.
-        sort_by: a heading, largest first.
-        state_columns: headings whose numbers are states.
-        units: heading -> unit, where it is not the panel's.
+        columns: Label or `Value #A` -> heading, in order. Other columns are hidden.
+        sort_by: Heading of the column to sort by, largest first.
+        state_columns: Headings of columns with states as numbers.
+        units: Heading -> unit, where it differs from the panel's.
     """
     made = _described(tables.Panel(), chosen).cell_height(value.TableCellHeight.SM)
     made.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)] if sort_by else [])
@@ -192,7 +206,7 @@ def text(content: str, **chosen: Unpack[PanelOptions]) -> texts.Panel:
 def _described(
     panel: AnyPanel, chosen: PanelOptions, color: model.FieldColorModeId = model.FieldColorModeId.PALETTE_CLASSIC
 ) -> AnyPanel:
-    """Set what every panel has. The library's panels share these methods, but no class declares them."""
+    """Set the common options. All panels have these methods, but no class declares them."""
     made: Any = panel
     made.title(chosen["title"]).description(chosen.get("description", "")).unit(chosen.get("unit", "")).datasource(SOURCE)
     made.span(chosen.get("width", 12)).height(chosen.get("height", 8))
@@ -205,7 +219,7 @@ def _described(
         made.decimals(chosen["decimals"])
     shade = dashboard.FieldColor().mode(color)
     made.color_scheme(shade.fixed_color("text") if color is model.FieldColorModeId.FIXED else shade)
-    # Our thresholds are queries: a number here would be a copy of a spec's.
+    # Our thresholds are queries, because a number here would be a copy of a spec's.
     made.thresholds(_steps(model.Threshold(color="text")))
     made.mappings([mapping(chosen["states"])] if chosen.get("states") else [])
     made.links(list(chosen.get("links", ()))).data_links(list(chosen.get("value_links", ()))).transformations([]).overrides([])

@@ -1,7 +1,7 @@
-"""What our dashboards are made of. grafana-foundation-sdk knows Grafana's JSON and types it.
+"""The parts of our dashboards. grafana-foundation-sdk knows Grafana's JSON and types it.
 
-The kinds of panels are in `panels.py`. Panels say what they show. Ids, reference letters and the grid follow from
-their order.
+The kinds of panels are in `panels.py`. Panels state their content. Ids, reference letters and the
+grid follow from their order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 COLUMNS = 24  # of Grafana's grid
-STEP = "15s"  # between two looks for marks; marked changes stay visible for a minute or more
+STEP = "15s"  # between two looks for marks; a marked change stays visible for a minute or more
 
 DATASOURCE = {"type": "prometheus", "uid": "dojo-prometheus"}  # provisioning/datasources/prometheus.yml
 SOURCE = model.DataSourceRef(DATASOURCE["type"], DATASOURCE["uid"])
@@ -34,8 +34,8 @@ class Query:
 
     Attributes:
         legend: Grafana's pattern for a series' name, `{{label}}`.
-        limit: it is what the others are compared with, drawn as a dashed line in this colour.
-        instant: only the newest value, for tables and single numbers.
+        limit: Colour of a dashed line. Set for a query that other queries are compared with.
+        instant: Only the newest value, for tables and single numbers.
     """
 
     expr: str
@@ -52,7 +52,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a number stands for, where numbers stand for states."""
+    """The text and colour of a number that stands for a state."""
 
     value: int
     text: str
@@ -72,7 +72,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top. `query` is Grafana's `label_values(selector, label)`. `all_of_them`: several, or all, may be chosen."""
+    """A choice at the top of a dashboard.
+
+    Attributes:
+        query: Grafana's `label_values(selector, label)`.
+        all_of_them: Whether several values, or all, can be chosen.
+    """
 
     name: str
     label: str
@@ -100,7 +105,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Marks on every time axis, where the query has samples that are not 0."""
+    """Marks on every time axis, where the query has samples other than 0."""
 
     name: str
     expr: str
@@ -109,14 +114,14 @@ class Annotation:
     color: str
 
     def json(self) -> Json:
-        """By hand: the library's type has no place for the marks' texts and the query's step."""
+        """Build the JSON by hand, because the library lacks the marks' texts and the step."""
         return {
             "name": self.name,
             "datasource": DATASOURCE,
             "enable": True,
             "hide": False,
             "iconColor": self.color,
-            # Twice: some versions of the data source read the query from here, others from `target`.
+            # Twice, because some data source versions read it here, others from `target`.
             "expr": self.expr,
             "step": STEP,
             "target": {"refId": "Anno", "datasource": DATASOURCE, "expr": self.expr, "interval": STEP, "range": True},
@@ -129,7 +134,11 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """`uid` is the file's name and the address in links: it never changes."""
+    """One dashboard.
+
+    Attributes:
+        uid: The file's name and the address in links. It never changes.
+    """
 
     uid: str
     title: str
@@ -148,7 +157,7 @@ class Dashboard:
             .description(self.description)
             .tags(list(self.tags))
             .version(1)
-            .readonly()  # a change in the browser would be lost: it belongs here
+            .readonly()  # a change in the browser would be lost, so change this code
             .tooltip(model.DashboardCursorSync.CROSSHAIR)
             .timezone("utc")
             .refresh("10s")
@@ -169,7 +178,7 @@ class Dashboard:
 def _lay_out(panels: Sequence[Json]) -> None:
     """Give headings and panels ids and places.
 
-    The library would let a panel that does not fit stick out on the right.
+    The library would let a panel stick out on the right if it does not fit.
     """
     x = y = tallest = 0
     for number, panel in enumerate(panels, start=1):

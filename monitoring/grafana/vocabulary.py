@@ -1,4 +1,4 @@
-"""What our dashboards share: choices at the top, marks on the time axis, the colours of severities, where links lead."""
+"""The parts that our dashboards share: choices, marks on the time axis, colours, links."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from monitoring.grafana.schema import Annotation, State, Variable
 
 
 def state(value: int, word: str) -> State:
-    """A number that stands for a state, shown with the state's glyph, word and colour."""
+    """Return a number's state, shown with the state's glyph, word and colour."""
     return State(value, drawn(word).replace("_", " "), appearance_of(word).colour)
 
 
-# The numbers of dojo_monitor_severity, which exports them as dojo_monitor_severity_level too.
+# The numbers of dojo_monitor_severity. They are also exported as dojo_monitor_severity_level.
 SEVERITIES: Final = tuple(state(value, word) for value, word in enumerate(ORDER, start=-1))
 
-# The colours of dashed lines: thresholds by severity, and what chance alone reaches.
+# The colours of dashed lines, for thresholds by severity and for chance alone.
 LIMITS: Final = {word: APPEARANCES[word].colour for word in ORDER[2:]}
 CHANCE: Final = APPEARANCES["insufficient_data"].colour
 
@@ -40,11 +40,16 @@ WINDOW: Final = Variable(
 
 
 def marks(models: str) -> tuple[Annotation, ...]:
-    """Marks for what changes a model's numbers. `models`: a matcher of the label `model`."""
+    """Return marks for events that change a model's numbers.
+
+    Args:
+        models: A matcher of the label `model`.
+    """
     return (
         Annotation(
             "New versions",
-            # A version that did not serve most of the traffic at any time in the two minutes before: promoted, or rolled back to.
+            # A version that served most of the traffic at no time in the two minutes before. It was
+            # promoted, or rolled back to.
             f"dojo_model_info{{{models}}} unless on (model, version) max_over_time(dojo_model_info{{{models}}}[2m] offset 30s)",
             "Version {{version}} serves",
             "{{model}}",
@@ -75,27 +80,37 @@ def marks(models: str) -> tuple[Annotation, ...]:
 
 
 def to_dashboard(title: str, uid: str, **variables: str) -> DashboardLink:
-    """A link to another dashboard; `variables` are what it is opened with."""
+    """Return a link to another dashboard.
+
+    Args:
+        variables: The dashboard opens with these values.
+    """
     chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return _link(title, f"/d/{uid}?${{__url_time_range}}{chosen}")
 
 
 def runbook(alert: str) -> DashboardLink:
-    """The runbook of an alert about what a panel shows. Grafana serves them to the browser from where docs/dashboards.md mounts them."""
+    """Return a link to the runbook of an alert.
+
+    Grafana serves runbooks to the browser from their mount in docs/dashboards.md.
+    """
     return _link(f"Runbook: {alert}", f"/public/runbooks/{alert}.md")
 
 
 def _link(title: str, url: str) -> DashboardLink:
-    """`url` may hold variables: `${__data.fields.alertname}`, `${model}`."""
+    """Return a link. `url` may hold variables: `${__data.fields.alertname}`, `${model}`."""
     return DashboardLink(title).type(DashboardLinkType.LINK).url(url)
 
 
 def severity_steps(value: str, threshold: str, match: str) -> str:
-    """PromQL: how many of the three thresholds each series of `value` is beyond, which is its severity's number.
+    """Return PromQL for the severity of each series of `value`.
+
+    Its number is the number of thresholds below the value.
 
     Args:
-        threshold: selector of the exported thresholds, with room for one more matcher: `dojo_drift_threshold{model="$model", %s}`.
-        match: labels that both have.
+        threshold: Selector of the exported thresholds, with room for one more matcher, such as
+            `dojo_drift_threshold{model="$model", %s}`.
+        match: Labels that both have.
     """
     selectors = [threshold % f'severity="{severity}"' for severity in LIMITS]
     return " + ".join(f"({value} > bool on ({match}) group_left () {selector})" for selector in selectors)

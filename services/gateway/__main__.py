@@ -1,4 +1,4 @@
-"""`python -m services.gateway`: the gateway as a process. Settings: DOJO_* (docs/settings.md)."""
+"""`python -m services.gateway`: the gateway as a process. Settings are in docs/settings.md."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dojo.core.settings import Settings
 from services.gateway.app import build
 from services.gateway.http.server import SHUTDOWN_SECONDS, DrainingServer
 
-# Python hands the interpreter lock to a waiting thread at the earliest after this long. The default of 5 ms would add up to
-# 5 ms to every request that meets the registry thread at work.
+# A waiting thread gets Python's interpreter lock after this time at the earliest. The default of
+# 5 ms would delay requests by up to 5 ms while the registry thread works.
 THREAD_SWITCH_SECONDS = 0.0005
 
 
@@ -22,7 +22,7 @@ def serve_requests(settings: Settings) -> int:
     app = build(settings)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    # uvicorn raises the signal again after its clean end; ignored here, so that a clean end exits with 0.
+    # uvicorn raises the signal again after its clean end. Ignored, so that the exit code is 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     config = uvicorn.Config(
@@ -35,10 +35,12 @@ def serve_requests(settings: Settings) -> int:
         lifespan="on",
         access_log=False,
         log_config=None,
-        log_level="warning",  # its start and end are told by the app, as JSON
+        log_level="warning",  # the app itself logs start and end, as JSON
         server_header=False,
-        proxy_headers=False,  # nothing here asks who the caller was
-        timeout_keep_alive=75,  # longer than load balancers' usual 60 s: the client side closes first, never mid-request
+        proxy_headers=False,  # the gateway needs no caller address
+        # Longer than the usual 60 s of load balancers. The client then closes first, so no
+        # connection ends in the middle of a request.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     DrainingServer(config).run()

@@ -1,4 +1,4 @@
-"""The gateway's composition root: settings -> parts -> FastAPI application, with its background tasks."""
+"""The gateway's composition root: builds the FastAPI application and its background tasks."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from services.gateway.versions.registry_feed import RegistryFeed
 from services.gateway.versions.scoring import ArmScorer
 from services.gateway.versions.version_store import VersionStore
 
-# Waited before a failed background task starts again: a fault that lasts must not fill the log.
+# Pause before a failed background task starts again, so that a lasting fault does not fill the log.
 RESTART_SECONDS = 1.0
-# Start-up waits this long for Redis, so that the first request already finds it; serving does not depend on it.
+# Start-up waits this long for Redis, so that the first request finds it. Serving works without it.
 FIRST_CONNECTION_SECONDS = 1.0
 MODEL_AGE_EVERY_SECONDS = 5.0
 SPEC_FILES_EVERY_SECONDS = 5.0
@@ -48,13 +48,17 @@ _log = structlog.get_logger("gateway")
 
 
 def build(settings: Settings) -> FastAPI:
-    """The application. Raises SpecError: a model's spec is wrong."""
+    """Return the application.
+
+    Raises:
+        SpecError: A model's spec is wrong.
+    """
     specs = catalog.agreed(load_specs(settings.models_dir))
     directory = settings.home / "gateway"
     metrics = GatewayMetrics(specs)
     in_use = SpecsInUse(settings.models_dir, specs, metrics.registry)
     metrics.spool_limit.set(settings.spool_max_bytes)
-    # Two connections even to one Redis: a large batch of events must not stand in front of a feature lookup.
+    # Two connections even to one Redis, so that a large batch of events delays no feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
     breaker = CircuitBreaker(_logged(metrics.breaker_changed))
     store = EntityHashReader(features_client, breaker, metrics.malformed_rows.inc)
@@ -100,7 +104,8 @@ def build(settings: Settings) -> FastAPI:
 
     async def spec_files() -> None:
         while True:
-            await asyncio.to_thread(in_use.look)  # an edited file takes 100 ms to read, which no request should wait for
+            # Reading an edited file takes 100 ms. Requests must not wait for it.
+            await asyncio.to_thread(in_use.look)
             await asyncio.sleep(SPEC_FILES_EVERY_SECONDS)
 
     @asynccontextmanager
@@ -123,7 +128,7 @@ def build(settings: Settings) -> FastAPI:
         writer = _keep_running("prediction_log", log.run, metrics)
         await _first_connection(features_client, events_client)
         await clock.refresh()
-        await routes.refresh()  # the first request already finds the route, when its versions are here
+        await routes.refresh()  # the first request finds the route if its versions are cached
         tasks.append(_keep_running("routes", routes.run, metrics))
         freeze_heap()
         _log.info("ready for requests", port=settings.gateway_port)
@@ -158,7 +163,7 @@ def _rejected(metrics: GatewayMetrics) -> Callable[[str, str, CorruptBundleError
 
 
 def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: GatewayMetrics) -> asyncio.Task[None]:
-    """A background task that is started again whenever it fails: the outermost loop of each."""
+    """Run a background task and start it again after each failure."""
     failures = metrics.background_errors.labels(name)
 
     async def forever() -> None:

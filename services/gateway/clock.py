@@ -1,4 +1,7 @@
-"""The world's time without waiting for Redis: the anchor is refreshed in the background and kept on disk."""
+"""The world's time without waiting for Redis.
+
+A background task refreshes the clock's anchor and keeps it on disk.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ import msgspec
 from dojo.core.state.clock import CLOCK_KEY, Anchor, wall_now
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
 
-REFRESH_SECONDS = 1.0  # a changed speed is seen within this time
+REFRESH_SECONDS = 1.0  # the gateway sees a changed speed within this time
 TIMEOUT_SECONDS = 0.5
 
 
 class GatewayClock:
-    """World time from the last anchor seen, in this run or the one before.
+    """World time from the last known anchor, from this run or the previous one.
 
-    While no anchor was ever seen the world has no time yet, and the wall's stands in: an answer with a guessed time
-    beats no answer, and `is_set` lets it be named.
+    Before the first anchor, the wall clock stands in. An answer with a guessed time is better than
+    no answer, and `is_set` tells the caller about the guess.
     """
 
     def __init__(self, client: RedisClient, remembered: Path) -> None:
@@ -39,7 +42,7 @@ class GatewayClock:
         try:
             (stored,) = await self._client.call(command(b"GET", CLOCK_KEY.encode()), 1, TIMEOUT_SECONDS)
         except RedisUnavailableError:
-            return  # the world goes on at the speed we know
+            return  # the world continues at the known speed
         anchor = _decode(stored) if isinstance(stored, bytes) else None
         if anchor is not None and anchor != self._anchor:
             self._anchor = anchor

@@ -1,8 +1,8 @@
-"""Keeping the garbage collector's full collections short.
+"""Short full collections of the garbage collector.
 
-A full collection looks at every object and stops every request meanwhile: 49 ms with this process' libraries, every few seconds under
-load. That is a whole feature timeout for all requests in flight. What is alive after start-up stays alive, so it need not be looked at
-again.
+A full collection visits every object and stops every request meanwhile. With this process'
+libraries it takes 49 ms, every few seconds under load. That is a whole feature timeout for all
+requests in flight. Objects alive after start-up stay alive, so they need no second visit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ import gc
 
 
 def freeze_heap() -> None:
-    """Take everything that is alive now out of the collector's sight. Call after large imports."""
+    """Exempt all living objects from later collections. Call after large imports."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,7 @@
-"""The gateway's Prometheus metrics. Labels are bounded: only names of specs, versions served, and this code's own reasons."""
+"""The gateway's Prometheus metrics.
+
+Labels are bounded. Their values are names of specs, served versions, and the reasons in this code.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from dojo.core.state.routes import Route
 from feature_repo import catalog
 from services.gateway.sandbox import frames as sandbox_frames
 
-# Finer around the 50 ms objective and the 15 ms target, so that their quantiles are read and not interpolated.
+# Finer around the 50 ms objective and the 15 ms target, so that these quantiles need no
+# interpolation.
 LATENCY_BUCKETS = (
     0.0005,
     0.001,
@@ -37,22 +41,26 @@ LATENCY_BUCKETS = (
     0.5,
 )
 LOOKUP_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
-# Fine at the low end, where rare positives lie; beyond 1 for scores that are values.
+# Fine at the low end for rare positives. Beyond 1 for scores in other units.
 SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
-# What stands for a model name that has no spec: callers must not be able to invent label values.
+# Label for models without a spec. It stops callers from inventing label values.
 UNKNOWN_MODEL = "unknown"
 
 
-# What an on-call engineer has to tell apart before the first of them happened: a counter that is not there yet has no rate, and the
-# alert on it would sleep through the beginning.
+# Labels that exist from the start, for the on-call engineer's alerts. A counter has no rate before
+# it exists, so an alert on it would miss the first event.
 CODES = ("200", "400", "413", "422", "500", "503")
 REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed", "model_unavailable")
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
 class GatewayMetrics:
-    """The gateway's metrics. `specs`: the models served; their objectives are exported, so that alerts compare with them and not with copies."""
+    """The gateway's metrics.
+
+    Args:
+        specs: The served models. Their objectives are exported, so that alerts need no copies.
+    """
 
     def __init__(self, specs: Mapping[str, ModelSpec] | None = None) -> None:
         specs = specs or {}
@@ -67,7 +75,7 @@ class GatewayMetrics:
             "dojo_gateway_request_seconds",
             "Wall time of a prediction request, from its arrival to its answer.",
             ["model"],
-            # Each objective is a bucket's edge: the share of answers within it is counted, not interpolated.
+            # Each objective is a bucket's edge, so the share of answers within it is exact.
             buckets=sorted({*LATENCY_BUCKETS, *(_seconds(spec) for spec in specs.values())}),
             registry=registry,
         )
@@ -194,7 +202,7 @@ class GatewayMetrics:
         self._objectives(specs)
 
     def _objectives(self, specs: Mapping[str, ModelSpec]) -> None:
-        """What each spec promises, and every label that an alert looks at."""
+        """Export the objectives of each spec, and every label that an alert needs."""
         latency = Gauge(
             "dojo_gateway_latency_objective_seconds",
             "The spec's serving.latency_slo; `le` is its bucket of dojo_gateway_request_seconds.",
@@ -214,7 +222,8 @@ class GatewayMetrics:
             registry=self.registry,
         )
         for name, spec in specs.items():
-            edge = str(floatToGoString(_seconds(spec)))  # type: ignore[no-untyped-call]  # as the histogram spells it
+            # Spelled like the histogram's label.
+            edge = str(floatToGoString(_seconds(spec)))  # type: ignore[no-untyped-call]
             latency.labels(name, edge).set(_seconds(spec))
             objective.labels(name, "availability").set(spec.serving.availability_slo)
             objective.labels(name, "latency").set(spec.serving.latency_slo_share)

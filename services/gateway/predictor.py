@@ -1,9 +1,11 @@
-"""One request's way: arms chosen, features, scores, answers, events. Every step has a fallback and every fallback a name.
+"""One request's way: choose arms, look up features, score, answer, log.
 
-the chosen arm cannot score -> another arm of the route answers             arm_failed
-no version can              -> the spec's fallback score, version "0"       model_unavailable
-the world has no time yet   -> the wall's time                              world_clock_unset
-features                    -> see services/gateway/features/lookup.py
+Every step has a fallback, and every fallback has a name:
+
+    the chosen arm cannot score -> another arm of the route answers             arm_failed
+    no version can score        -> the spec's fallback score, version "0"       model_unavailable
+    the world has no time yet   -> the wall clock's time                        world_clock_unset
+    features                    -> see services/gateway/features/lookup.py
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ ARM_FAILED = "arm_failed"
 MODEL_UNAVAILABLE = "model_unavailable"
 CLOCK_UNSET = "world_clock_unset"
 
-# The version that answers when none can.
+# The version in an answer of the spec's fallback.
 NO_VERSION = "0"
 
 
@@ -36,7 +38,7 @@ class Predictor:
     """Predictions of one model.
 
     Args:
-        mirror: takes each answered instance of a route with a shadow; must not block.
+        mirror: Takes each answered instance of a route with a shadow. It must not block.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Predictor:
         """Answer each instance, in order. Never raises.
 
         Args:
-            route: who may be asked; None when there is no version at all.
+            route: The route to ask. None while the model has no version.
             started: `time.perf_counter()` at the request's arrival.
         """
         world_now = self._clock.now()

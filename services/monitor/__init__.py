@@ -1,9 +1,10 @@
-"""The monitor: watches predictions, outcomes and features of every model, and says what it thinks of them (D4, D19, D20).
+"""The monitor watches predictions, outcomes and features of every model, and writes verdicts.
 
-It counts, exactly once, and judges windows that are over (docs/adr/0013-monitor-windows.md says why it does so this way):
+It counts each event exactly once and judges finished windows (D4, D19, D20). The reasons for this
+design are in docs/adr/0013-monitor-windows.md.
 
     read or reclaim -> sift -> fold -> one transaction: windows, ids, acknowledgement
-    what is due -> measure -> confirm -> one transaction: verdicts, their events, the note that it was judged
+    due windows -> measure -> confirm -> one transaction: verdicts, their events, the judged mark
 
-`python -m services.monitor` runs it; `dojo drift show` says what it thinks.
+`python -m services.monitor` runs it. `dojo drift show` prints its verdicts.
 """

@@ -32,16 +32,18 @@ from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 
-# A batch is 8 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
+# A batch is 8 MB. A busy Redis delivers it in a fraction of this time. A hanging one costs one late
+# round.
 REDIS_TIMEOUT = timedelta(seconds=5)
 
-# One short try per question: counting goes on while MLflow is away.
+# One short try per question, so that counting continues while MLflow is away.
 REGISTRY_TIMEOUT_SECONDS = 3
 
 
 def open_monitor(settings: Settings) -> Monitor:
     metrics = MonitorMetrics()
-    metrics.alive.set_to_current_time()  # the start counts as a look: 0 would be a monitor that has been stuck since 1970
+    # The start counts as a look. A value of 0 would mean a monitor stuck since 1970.
+    metrics.alive.set_to_current_time()
     specs = catalog.agreed(load_specs(settings.models_dir))
     return build(settings, specs, metrics).using(SpecsInUse(settings.models_dir, specs))
 
@@ -53,7 +55,7 @@ def build(
     lease: timedelta = timedelta(seconds=5),
     clock: WorldClock | None = None,
 ) -> Monitor:
-    """A monitor with everything it needs; tests build theirs with it."""
+    """Return a monitor with all its parts. Tests use this too."""
     redis = connect_redis(settings.redis, REDIS_TIMEOUT)
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)

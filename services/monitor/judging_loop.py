@@ -1,4 +1,4 @@
-"""Judging what is due: windows that are over, and what is true now. Each judgement is written before the next begins."""
+"""Judges finished windows and the present state. Each judgement is written before the next one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ from services.monitor.showing.gauges import Gauges
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Looks in a row that must agree on what has no windows: at demo speed a streamer's hiccup of a second is forty world minutes.
+# Looks in a row that must agree about states without windows. At demo speed, a streamer's pause of
+# a second is forty world minutes.
 LOOKS = Confirmations(needed=3, of=3)
 
-# A day's skew is measured in the night after it, at this age of its beginning at the latest: when the materializer had to wait a day for its
-# features. Older, and nobody measures any more.
+# Maximum age of a day's start when its skew is measured. The measurement runs in the following
+# night, or a day later if the materializer had to wait for features. After that it never comes.
 SKEW_EXPECTED = timedelta(days=3)
 
-# Pseudo-versions in the record of what was judged.
+# Pseudo-versions in the record of judged windows.
 LABELS, DUE, PERFORMANCE, SKEW = "@labels", "@due", "@performance", "@skew"
 
 
@@ -48,7 +49,7 @@ class Judging:
     """Judges one monitor's memory.
 
     Args:
-        views: model -> view -> freshness SLA.
+        views: Model -> view -> freshness SLA.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Judging:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: `load` gives it back."""
+        """Forget everything. `load` restores it."""
         self._judged: dict[WindowKey, int] = {}
         self._latest: dict[str, dict[tuple[Check, str, str], Verdict]] = {}
         self._memory = MeasuredBefore()
@@ -84,7 +85,9 @@ class Judging:
             self._gauges.begin(spec, self._latest[model].values())
             for check, window in {(check, window) for check, window, _ in self._latest[model]}:
                 rows = self._records.history(model, check, window)
-                if rows:  # of the newest window, as `Gauges.show` does: what was written last may be an old window's
+                # The row of the newest window, as in `Gauges.show`. The row written last may belong
+                # to an old window.
+                if rows:
                     self._gauges.restore(spec, check, window, max(rows, key=lambda row: (row.start, row.rows)))
             for kind in KINDS:
                 of = {
@@ -92,15 +95,19 @@ class Judging:
                     for spot, rows in self._judged.items()
                     if spot[0] == model and spot[2] == kind and not spot[1].startswith("@")
                 }
-                if of:  # otherwise a day would pass until dashboards and rules know again how far judgement is
+                # Without this, dashboards and rules would not know the progress for up to a day.
+                if of:
                     newest = max(spot[3] for spot in of)
                     self._gauges.judged(spec, kind, newest, sum(rows for spot, rows in of.items() if spot[3] == newest))
 
     def windows(self, known: MonitorMemory, now: datetime) -> int:
-        """Judge every window that is over. Returns how many were.
+        """Judge every finished window.
 
         Args:
-            known: with everything counted that happened before `now`.
+            known: The memory with all events before `now` counted.
+
+        Returns:
+            The number of judged windows.
         """
         count = 0
         for model, spec in self._specs.items():
@@ -115,17 +122,20 @@ class Judging:
         return count
 
     def performance(self, known: MonitorMemory, now: datetime) -> int:
-        """Judge labelled answers, once for each day that is over: the newest one, for labels of a day's end do not change what was known then.
+        """Judge the labelled answers of the newest finished day, once.
+
+        Older days are not judged again. Labels that arrive later do not change what was known then.
 
         Raises:
-            OSError, polars.exceptions.PolarsError: the lake cannot be read.
+            OSError: The lake cannot be read.
+            polars.exceptions.PolarsError: The lake cannot be read.
         """
         count = 0
         for model, spec in self._specs.items():
             day = floor(now - spec.drift.lateness, "day") - LENGTH["day"]
             spot: WindowKey = (model, PERFORMANCE, "day", day)
             complete = floor(day - spec.label.delay.maximum, "day")
-            # Only of a world that was watched by then.
+            # Only if the monitor already watched the model then.
             watched = [key for key in known.profiles if key[0] == model]
             if spot in self._judged or not any(answered(known, key, at, spec) for key in watched for at in (day, complete)):
                 continue
@@ -140,7 +150,9 @@ class Judging:
                 live, profile = read[key[1]], known.profiles[key]
                 self._gauges.performance(key, live.all, profile, known.window(key, "day", day), task_of(spec))
                 if key not in judged_versions:
-                    continue  # its figures go on as labels arrive; an alert on what answers nobody would ring until its window is over
+                    # Its figures change as labels arrive. An alert on a version without traffic
+                    # would ring until its window ends.
+                    continue
                 for check, measured in labelled.labelled_checks(live, profile, spec, biased).items():
                     done.append(self._judge(spec, key[1], check, "day", day, now, [measured], live.all.rows, None))
             self._write(spec, done, [(spot, 1)])
@@ -148,7 +160,7 @@ class Judging:
         return count
 
     def present(self, known: MonitorMemory, now: datetime) -> None:
-        """Judge what has no windows: freshness of features and models, and the skew that was measured last."""
+        """Judge states without windows: freshness of features and models, and the latest skew."""
         recorded = read_freshness(self._redis)
         self._gauges.freshness(recorded, now)
         for model, spec in self._specs.items():
@@ -161,7 +173,8 @@ class Judging:
             done = [self._judge(spec, version, "model_freshness", "now", hour, now, [age], 1, None)]
             looks = self._looks.setdefault(model, deque(maxlen=LOOKS.of))
             looks.append(fresh)
-            if len(looks) == LOOKS.of:  # nothing is said after fewer: neither that a view is stale nor that it is not any more
+            # With fewer looks there is no verdict, neither of a stale view nor of a fresh one.
+            if len(looks) == LOOKS.of:
                 done.append(self._judge(spec, version, "feature_freshness", "now", hour, now, list(looks), len(fresh), LOOKS))
             spots: list[tuple[WindowKey, int]] = []
             measurement = latest_skew(self._redis, model).get()
@@ -173,7 +186,7 @@ class Judging:
                     found = present.overdue_skew(measurement, spec) if overdue else present.skew(measurement, spec)
                     done.append(self._judge(spec, version, "skew", "day", day, now, [found], sampled, None))
                     spots.append((spot, sampled))
-            # Looks are many, and most say what the one before said in the same hour.
+            # Most looks repeat the result of the look before in the same hour, and are not written.
             self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
             self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
 
@@ -184,7 +197,7 @@ class Judging:
         for key in keys:
             spots.append(((*key, kind, start), known.rows(key, kind, start)))
             if key[1] == NO_VERSION:
-                continue  # the spec's fallback is no model
+                continue  # the spec's fallback is not a model
             previous = {
                 check: verdict
                 for (check, of, version), verdict in self._latest[spec.name].items()
@@ -217,7 +230,10 @@ class Judging:
         return count
 
     def _missing_labels(self, known: MonitorMemory, spec: ModelSpec, now: datetime) -> int:
-        """Judge each finished day on which enough labels were due, also when none arrived. Looks once a world hour."""
+        """Judge each finished day with enough due labels, also if none arrived.
+
+        Looks once per world hour.
+        """
         hour = floor(now, "hour")
         if self._due_looked.get(spec.name) == hour:
             return 0
@@ -232,7 +248,8 @@ class Judging:
         for age in range(LOOK_BACK["day"] - 1, -1, -1):
             labels, spot = found[age]["labels"], (model, DUE, "day", days[age])
             day_before = (model, DUE, "day", days[age + 1])
-            # A day on which too little is due is told once labels were judged: the last verdict must not stand for it.
+            # A day with too few due labels gets a verdict only if the day before was judged. It
+            # replaces the last verdict, which would otherwise stand for that day too.
             if self._judged.get(spot) == labels.rows or (labels.value is None and day_before not in self._judged):
                 continue
             history = found[age : age + rule.of][::-1]
@@ -254,11 +271,15 @@ class Judging:
         rows: int,
         rule: Confirmations | None,
     ) -> Judged:
-        """A check that is not of one version's window. history: oldest first, what is judged last."""
+        """Judge a check that does not belong to one version's window.
+
+        Args:
+            history: Measurements, oldest first. The last entry is judged.
+        """
         measured, findings = history[-1], confirm(history, rule)
         enough = any(m.value is not None for m in measured.values())
         latest = self._latest[spec.name]
-        # Whichever version: it is the one with most traffic, which may have changed since.
+        # Compare all versions. The verdict names the version with most traffic, which may change.
         late = any(at[:2] == (check, window) and verdict.window_start > start for at, verdict in latest.items())
         previous = None if late else latest.get((check, window, version))
         verdict = make_verdict(
@@ -283,7 +304,7 @@ class Judging:
         self._gauges.show(spec, current, self._latest[spec.name].values())
 
     def _forget(self, model: str, known: MonitorMemory, now: datetime) -> None:
-        """What is kept about windows and versions that are no longer."""
+        """Forget records of windows and versions that no longer exist."""
         oldest = now - DAYS_KEPT - LENGTH["day"]
         spots = [spot for spot in self._judged if spot[0] == model and spot[3] < oldest]
         versions = {key[1] for key in {*known.hours, *known.days} if key[0] == model}
@@ -303,5 +324,5 @@ class Judging:
 
 
 def _why_nothing(measured: Measurements) -> str:
-    """Why a check has no value, in the words of its first subject."""
+    """Return why a check has no value, in the words of its first subject."""
     return next((m.note for m in measured.values() if m.note), "nothing was measured")

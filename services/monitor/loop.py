@@ -21,18 +21,18 @@ from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions
 
-# Wall seconds between two rounds that found nothing to do; a world hour takes 1.5 s at demo speed.
+# Wall seconds between two rounds without work. A world hour takes 1.5 s at demo speed.
 IDLE_SECONDS = 0.2
 
-# Wall seconds between two looks at what has no windows (freshness), and at the log's lag.
+# Wall seconds between two looks at states without windows (freshness) and at the log's lag.
 LOOK_SECONDS = 1.0
 
-# Messages that were read and not acknowledged for this long were read by a monitor that lost its lease.
+# Messages read and not acknowledged for this long belong to a monitor that lost its lease.
 ABANDONED = timedelta(seconds=15)
 
 
 class Monitor(Service):
-    """Counts what there is, then judges what is due, once per round."""
+    """Counts the available events, then judges the due windows, once per round."""
 
     causes = (REDIS, Cause("lease", NotOwnerError), Cause("lake", (OSError, PolarsError), healthy=False))
 
@@ -54,7 +54,7 @@ class Monitor(Service):
         self._look_at = self._reclaim_at = 0.0
 
     def forget(self) -> None:
-        """Redis knows better."""
+        """Discard the state in memory. The next round reads it from Redis again."""
         self.known = None
 
     def round(self, stop: threading.Event) -> float:
@@ -64,7 +64,7 @@ class Monitor(Service):
         if may == "other":
             self.say("waiting", "another monitor has the lease")
             return IDLE_SECONDS
-        # Before reading: whatever happened until now is in the log by then, or late.
+        # Taken before reading. All events before this moment are then in the log, or late.
         now = self._now()
         if self.known is None:
             known = self._store.load()
@@ -95,7 +95,7 @@ class Monitor(Service):
         return {"lag": dict(self._lag)}
 
     def close(self) -> None:
-        with suppress(RedisError, NotOwnerError):  # the lease ends by itself
+        with suppress(RedisError, NotOwnerError):  # the lease expires anyway
             if self.known is not None:
                 self._store.release()
 

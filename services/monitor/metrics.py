@@ -1,4 +1,4 @@
-"""What the monitor exports."""
+"""The monitor's metrics."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from dojo.core.events.types import Stream
 from dojo.core.severity import Severity
 
-# Severities as numbers, so that rules can compare; exported too, so that no rule has a copy of them.
+# Severities as numbers, so that rules can compare them. They are also exported, so that no rule
+# needs a copy.
 LEVELS: dict[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
 
 
 class MonitorMetrics:
-    """The monitor's metrics. Those about models are named for what they measure, the others dojo_monitor_*."""
+    """The monitor's metrics.
+
+    Metrics about models are named for their measure, the others begin with dojo_monitor_.
+    """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._of_models(registry)

@@ -1,4 +1,7 @@
-"""What answers a model and what should: the route's version, the registry's champion. Remembered while MLflow is away."""
+"""The serving version of a model by its route, and the champion by the registry.
+
+Both are remembered while MLflow is away.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionEr
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.state.routes import InvalidRouteError, Route, RouteTable, disagreement
 
-# Wall seconds between questions, and after one that failed: a question to a server that is away takes as long as its timeout.
+# Wall seconds between questions, and after a failed one. A question to an absent server takes its
+# whole timeout.
 ASK_SECONDS = 10.0
 RETRY_SECONDS = 30.0
 
@@ -22,9 +26,9 @@ class ServingVersion:
     """The version that answers most of a model's traffic.
 
     Attributes:
-        trained_as_of: World time until which its training data goes; None where its record does not say.
-        champion: The version that holds the role; "" for none.
-        disagreement: What the route says against the champion, in words; "" where they agree.
+        trained_as_of: World time of the end of its training data. None if its record lacks it.
+        champion: The version that holds the role, "" for none.
+        disagreement: How the route differs from the champion, in words. "" where they agree.
     """
 
     version: str
@@ -37,7 +41,7 @@ class ServingVersions:
     """The serving version of each model, None while none is known.
 
     Attributes:
-        away: The models about which the registry did not answer.
+        away: Models without an answer from the registry.
     """
 
     def __init__(self, registry: ModelRegistry, routes: RouteTable, ask_seconds: float = ASK_SECONDS) -> None:
@@ -47,7 +51,13 @@ class ServingVersions:
         self.away: set[str] = set()
 
     def of(self, model: str) -> ServingVersion | None:
-        """Ask when it is time. A registry that is away leaves what was known. Raises redis.RedisError."""
+        """Return the serving version, and ask again when it is time.
+
+        If the registry is away, the last answer stays.
+
+        Raises:
+            redis.RedisError: Redis is out of reach.
+        """
         if time.monotonic() >= self._ask_at.get(model, 0.0):
             try:
                 self._known[model] = self._ask(model)
@@ -76,4 +86,4 @@ class ServingVersions:
         try:
             return self._routes.get(model)
         except (msgspec.MsgspecError, InvalidRouteError):
-            return None  # the gateway counts it as refused, and serves as before
+            return None  # the gateway counts it as refused, and keeps its route

@@ -1,5 +1,7 @@
-"""`python -m services.responder [--dry-run]`: reads its settings (DOJO_*) and responds to verdicts until SIGTERM. With --dry-run it only says what
-it would do."""
+"""`python -m services.responder [--dry-run]`: responds to verdicts until SIGTERM.
+
+Settings are DOJO_*. With --dry-run it only announces its intended actions.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ from services.responder.responder import Responder
 from services.responder.situation import Situation
 from services.responder.state import StateStore
 
-# One try per question: the loop comes back with backoff.
+# One try per question, because the loop asks again with backoff.
 REGISTRY_TIMEOUT_SECONDS = 5
 
 

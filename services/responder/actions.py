@@ -1,10 +1,12 @@
-"""Actions, from intent to record. Each call does what is next and may be repeated: everything is named after the action.
+"""Actions, from intent to record.
 
-killed after ...                the next call finds ...                and ...
-the intent was saved            an action that was not placed          places its order, or makes its change: the first or the same one
-the order, before the record    an order of the action's name          takes it as placed; announces it once
-traffic moved, roles not        the route as wanted, roles not         moves the roles (dojo/core/registry/promotion.py)
-the end was told, not saved     an action whose work has ended         tells it again, which tells it once, and saves
+Each call does the next step and may be repeated, because everything is named after the action.
+
+    killed after ...                the next call finds ...                and ...
+    the intent was saved            an action that was not placed          places its order, or makes its change, once
+    the order, before the record    an order of the action's name          takes it as placed; announces it once
+    traffic moved, roles not        the route as wanted, roles not         moves the roles (dojo/core/registry/promotion.py)
+    the end was told, not saved     an action whose work has ended         repeats the message, which is sent once, and saves
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import FAMILIES
 from services.responder.state import Action, Incident, ModelState
 
-# World time until the next evaluation when there were too few labels. By then half a day's positives have come in, and it costs seconds.
+# World time until the next evaluation after one with too few labels. By then half a day's positives
+# have come in. An evaluation costs seconds.
 MORE_LABELS = timedelta(hours=12)
 
-# Of an evaluation's answer, what is kept with the trouble and its audit entry.
+# Parts of an evaluation's answer that stay with the trouble and its audit entry.
 FIGURES = (
     *("verdict", "reason", "version", "start", "end", "rows", "support"),
     *("metric", "measured", "comparable", "promised", "relative_loss", "low", "high"),
@@ -41,21 +44,28 @@ OUTCOME = ("outcome", "verdict", "gain", "low", "high", "version", "rollout", "r
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How an action ended. `outcome`: as in metrics.OUTCOMES. `intervened`: the cooldown begins."""
+    """How an action ended.
+
+    Attributes:
+        outcome: One of metrics.OUTCOMES.
+    """
 
     state: ModelState
     outcome: str
 
 
 def began(trouble: Incident, spec: ModelSpec) -> datetime:
-    """When the payments were made in which a trouble first showed. A day's verdict on performance rests on the labelled payments of the whole
-    spec.drift.performance.window that ends with the day: of the day itself hardly a label is there."""
+    """Return when the requests were made in which a trouble first showed.
+
+    A day's verdict on performance rests on labelled requests of a longer window that ends with the
+    day (`spec.drift.performance.window`). The day itself has hardly any labels.
+    """
     return trouble.since - spec.drift.performance.window if trouble.check in ("performance", "segments") else trouble.since
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """For all models."""
+    """The actions of all models."""
 
     orders: WorkOrders
     champions: RoleChanges
@@ -63,10 +73,15 @@ class Actions:
     announcements: ResponseAnnouncements
 
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState | Finished:
-        """The state with the action a step further, as it is, or without it when it has ended. Saving it is the caller's.
+        """Take the action a step further. The caller saves the result.
+
+        Returns:
+            The state with its action, or `Finished` with a state without it.
 
         Raises:
-            redis.RedisError, RegistryUnavailableError, ConflictError: repeat it.
+            redis.RedisError: Redis is out of reach. Repeat the call.
+            RegistryUnavailableError: MLflow does not answer. Repeat the call.
+            ConflictError: Another process was faster. Repeat the call.
         """
         action = state.action
         if action is None:
@@ -80,7 +95,11 @@ class Actions:
                 return self._abort(spec, state, action, now)
 
     def has_begun(self, model: str, action: Action) -> bool:
-        """Whether anything of it was done, noted or not. What was only intended may still be dropped. Raises redis.RedisError."""
+        """Whether any part of the action was done, recorded or not. A mere intent may be dropped.
+
+        Raises:
+            redis.RedisError: Redis is out of reach.
+        """
         if action.placed:
             return True
         match action.kind:
@@ -92,7 +111,7 @@ class Actions:
             case "abort_rollout":
                 rollout = self.rollouts.get(model)
                 if rollout is None or rollout.version != action.version or not rollout.active:
-                    return True  # perhaps because we asked; nothing is left but the record
+                    return True  # perhaps by this action's request; only the record is missing
                 asked = rollout.request
                 return asked is not None and (asked.who, asked.why) == (RESPONDER, action.why)
 
@@ -108,7 +127,7 @@ class Actions:
             )  # fmt: skip
             try:
                 work = self.orders.place(order)
-            except OrderOpenError:  # somebody else's: ours comes after it
+            except OrderOpenError:  # another order is open: this one comes after it
                 return state
         if not action.placed:
             self.announcements.began(spec, action, now)
@@ -137,7 +156,7 @@ class Actions:
             reason += f"; asked again after {again:%Y-%m-%d %H:%M} while it lasts"
         else:
             reason += ". Nothing is retrained"
-        for other in state.troubles.values():  # it was about the champion, whatever else is wrong with it
+        for other in state.troubles.values():  # the evaluation covers all troubles of the champion
             if other.version == action.version and FAMILIES[other.check] == "model":
                 degraded = verdict == "degraded" and again is None and other.key == action.trouble
                 changed = msgspec.structs.replace(other, evaluation=found, degraded=degraded, evaluate_after=again)
@@ -153,7 +172,8 @@ class Actions:
         again: datetime | None = None
         if trouble is not None:
             if not improved:
-                # Examples are as old as the label delay: before that is over since the trouble began, there is nothing new to learn from.
+                # Examples are as old as the label delay. Before one delay has passed since the
+                # trouble began, there is nothing new to learn from.
                 again = max(now + spec.response.cooldown, trouble.since + spec.label.delay.maximum)
             changed = msgspec.structs.replace(trouble, degraded=False, retrain_after=again)
             state = state.with_trouble(changed)
@@ -181,7 +201,7 @@ class Actions:
             except UnknownVersionError as error:
                 return self._failed(spec, state, action, str(error), now)
             except RegistryUnavailableError:
-                pass  # the traffic first: it needs only Redis
+                pass  # traffic comes first, and needs only Redis
         self.announcements.began(spec, action, now)
         change = Change(key=action.id, who=RESPONDER, why=action.why, world_time=action.begun)
         self.champions.roll_back(spec.name, change, to=action.to)
@@ -199,7 +219,7 @@ class Actions:
                 try:
                     request = RolloutRequest(action="abort", who=RESPONDER, why=action.why, wall_time=wall_now())
                     self.rollouts.request(spec.name, request)
-                except NoRolloutError:  # it ended a moment ago
+                except NoRolloutError:  # it has just ended
                     return state
                 self.announcements.began(spec, action, now)
                 action = msgspec.structs.replace(action, placed=True)
@@ -210,7 +230,7 @@ class Actions:
         return self._finish(spec, state, action, what, {"to": rollout.champion}, "page", text, "done", now)
 
     def _failed(self, spec: ModelSpec, state: ModelState, action: Action, why: str, now: datetime) -> Finished:
-        """Nobody is left to act on the trouble but people."""
+        """Leave the trouble to people, because the automatic action failed."""
         trouble = state.troubles.get(action.trouble)
         if trouble is not None:
             later = now + spec.response.cooldown

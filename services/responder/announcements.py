@@ -1,4 +1,7 @@
-"""What the owner is told, and what the audit trail keeps. Each occasion has a name: telling it again after a kill tells it once."""
+"""Messages to the owner and entries in the audit trail.
+
+Each occasion has a name. A message repeated after a kill is sent only once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from services.responder.troubles import IncidentNotice
 
 RESPONDER = "responder"
 
-# What the owner reads of a remedy, before circumstances are known.
+# Text about a remedy for the owner, before circumstances are known.
 _INTENDED = {
     "notify": "Nothing is done about it automatically",
     "evaluate": "The champion is evaluated on the freshest labelled requests, and retrained if it really lost",
@@ -37,25 +40,25 @@ _log = structlog.get_logger("responder")
 
 
 class ResponseAnnouncements:
-    """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
+    """For all models. Raises redis.RedisError when Redis is out of reach. Repeat the call then."""
 
     def __init__(self, audit: AuditTrail, notifier: Notifier) -> None:
         self._audit, self._notifier = audit, notifier
 
     def tell(self, spec: ModelSpec, telling: IncidentNotice, now: datetime) -> None:
-        """The beginning, change or end of a trouble."""
+        """Announce the beginning, change or end of a trouble."""
         level, title, text = trouble_message(spec.name, telling, spec.response)
         self._send(spec, telling.occasion, level, title, text, now)
 
     def hold(self, spec: ModelSpec, trouble: Incident, kind: str, topic: str, held: str, now: datetime) -> None:
-        """Nothing is done about a trouble that asks for it, and why; critical ones are a person's then."""
+        """Announce why a trouble gets no action. A critical trouble then pages a person."""
         level: Urgency = "page" if trouble.severity == "critical" and topic in ("paused", "broken_data") else "info"
         title = f"no action on {trouble.severity} {trouble.check}: {_first_words(held)}"
         text = f"{trouble.worst.summary}\nWould be next: {kind.replace('_', ' ')}. Held back: {held}."
         self._send(spec, f"{trouble.id}:held:{trouble.changes}:{topic}", level, title, text, now)
 
     def rehearse(self, spec: ModelSpec, action: Action, trouble: Incident, now: datetime) -> None:
-        """What would be done, were this no dry run."""
+        """Announce the intended action of a dry run."""
         what = f"dry run: would have {_past(action)}"
         self._write(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", what, action, {"dry_run": True}, now)
         self._send(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", "info", what, action.why, now)
@@ -63,7 +66,7 @@ class ResponseAnnouncements:
     def began(self, spec: ModelSpec, action: Action, now: datetime) -> None:
         what = _DOING[action.kind].format(version=action.version, to=action.to)
         self._write(spec, f"{action.id}:began", what, action, {}, now)
-        if action.kind != "evaluate":  # its trouble's message has said that it comes
+        if action.kind != "evaluate":  # the trouble's message has already announced it
             evidence = f"{action.why}\nDecided by {action.verdict}. Why and with what: dojo responder log; stop it: dojo responder pause"
             self._send(spec, f"{action.id}:began", "warning", f"the responder {what}", evidence, now)
 
@@ -98,7 +101,7 @@ class ResponseAnnouncements:
 
 
 def trouble_message(model: str, telling: IncidentNotice, response: Response) -> tuple[Urgency, str, str]:
-    """Urgency, title after the model's name, and text."""
+    """Return the urgency, the title behind the model's name, and the text."""
     trouble = telling.trouble
     version, check = trouble.version, trouble.check
     match telling.news:

@@ -1,12 +1,20 @@
-"""What is to be done now: the policy's remedy, under the circumstances. Pure.
+"""The action to take now: the policy's remedy, under the circumstances. Pure.
 
-roll back    when the trouble began with the version that has the traffic: not before its traffic, within response.recent_change of it, and
-             its predecessor did not have it already. A rollout that still watches that version is asked to abort instead.
-             Otherwise the world has changed: retrain.
-held back    while actions are paused; while the model's data are spoilt (policy.spoils); what served values say while features are stale,
-             and until the windows with such values are past (policy.UNLABELLED); while another version is being rolled out;
-             in the cooldown after an intervention, except to take back a version that got its traffic after that; until there is
-             something new to learn (retrain_after) or to measure (evaluate_after).
+The remedies are:
+
+    roll back    if the trouble began with the version that has the traffic: not before its traffic,
+                 within response.recent_change of it, and not already with its predecessor. If a
+                 rollout still watches that version, the rollout is asked to abort instead.
+                 Otherwise the world has changed, and the remedy is retraining.
+    hold back    while actions are paused
+                 while the model's data are wrong (policy.spoils)
+                 verdicts on served values while features are stale, and until the windows with
+                 such values are past (policy.UNLABELLED)
+                 while another version is being rolled out
+                 in the cooldown after an intervention, except for taking back a version that got
+                 its traffic after it
+                 until there is something new to learn (retrain_after) or to measure
+                 (evaluate_after)
 """
 
 from __future__ import annotations
@@ -23,14 +31,14 @@ from services.responder.troubles import GUARDS_FOR, STALE_FOR, current
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """The circumstances.
+    """The circumstances of a decision.
 
     Attributes:
-        serving: the version with the most traffic, "" where nothing says so.
-        traffic_since: world time from which it has had live traffic; None where nobody wrote that down.
-        previous: the version to go back to, "" for none.
-        rolling_out: the version of the active rollout, "" for none.
-        paused: who paused actions and why, "" while they are not.
+        serving: The version with the most traffic, "" if unknown.
+        traffic_since: World time since which it has had live traffic. None without a record.
+        previous: The version to go back to, "" for none.
+        rolling_out: The version of the active rollout, "" for none.
+        paused: Who paused actions and why, "" while they run.
     """
 
     now: datetime
@@ -43,8 +51,13 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDecision:
-    """What to do about a trouble and why, or why nothing: `held`. `topic` names the reason for holding back, to tell it once. `seen`: the
-    verdict that decided, the worst of those that are recent."""
+    """The action against a trouble and its reason, or the reason for holding it back.
+
+    Attributes:
+        seen: The verdict that decided, the worst of the recent ones.
+        held: The reason for holding back, "" for an action.
+        topic: Name of that reason, so that it is announced once.
+    """
 
     trouble: Incident
     seen: LatestVerdict
@@ -55,7 +68,10 @@ class ResponseDecision:
 
 
 def decide(state: ModelState, response: Response, world: Circumstances) -> ResponseDecision | None:
-    """The most urgent trouble's remedy, or why it is held back; None when nothing is to be done. Nothing begins beside an action in flight."""
+    """Return the most urgent trouble's remedy, or why it is held back. None without such a trouble.
+
+    No action begins while another one is in flight.
+    """
     if state.action is not None:
         return None
     first_held: ResponseDecision | None = None
@@ -70,8 +86,11 @@ def decide(state: ModelState, response: Response, world: Circumstances) -> Respo
 def wanted(
     state: ModelState, response: Response, world: Circumstances
 ) -> Iterator[tuple[Incident, LatestVerdict, ActionKind, str]]:
-    """Troubles of the serving version that ask for more than a message, the worst first, then what an evaluation has confirmed, then the oldest.
-    As bad as what was said lately: yesterday's critical hour neither decides nor hides today's severe day."""
+    """Return the troubles of the serving version that ask for more than a message.
+
+    The worst come first, then the ones confirmed by an evaluation, then the oldest. Only recent
+    verdicts count. Yesterday's critical hour neither decides nor hides today's severe day.
+    """
     ours = [
         (trouble, seen)
         for trouble in state.troubles.values()
@@ -92,11 +111,11 @@ def wanted(
 
 
 def back_or_forward(state: ModelState, response: Response, world: Circumstances, trouble: Incident) -> tuple[ActionKind, str]:
-    """Roll back what brought the trouble, retrain for a world that changed."""
+    """Roll back a version that brought the trouble. Retrain if the world changed."""
     version, since = trouble.version, world.traffic_since
     if since is None:
         return "retrain", f"when version {version} got its traffic is not on record"
-    # The window in which the traffic came also holds what was before it.
+    # The window in which the traffic began also holds time before it.
     longest = timedelta(days=1) if "day" in trouble.windows else timedelta(hours=1)
     if trouble.since < since - longest:
         return "retrain", f"it began before version {version} had traffic ({since:%Y-%m-%d %H:%M})"
@@ -118,7 +137,7 @@ def back_or_forward(state: ModelState, response: Response, world: Circumstances,
 def obstacle(
     state: ModelState, response: Response, world: Circumstances, trouble: Incident, kind: ActionKind
 ) -> tuple[str, str] | None:
-    """Why an action is held back, and the topic of that; None when nothing stands in its way."""
+    """Return why an action is held back, and the topic of the reason. None for a free way."""
     if world.paused:
         return f"actions are {world.paused}", "paused"
     spoilt = [

@@ -12,7 +12,7 @@ from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
 
 POLL_SECONDS = 0.5  # wall time; at demo speed 20 world minutes, against hourly verdicts
-STEPS_AT_ONCE = 5  # of one model, before the others get their turn: intent, deed and record are three
+STEPS_AT_ONCE = 5  # per model and turn; intent, deed and record are three
 
 
 class ResponderService(Service):
@@ -33,7 +33,7 @@ class ResponderService(Service):
                 self._recovered = True
             self._responder.drain()
             taken_in = True
-        # Nothing is decided on half of what was said.
+        # Decide only when all verdicts are taken in.
         for model in self._models if taken_in else ():
             with self.part(model), self._first_come():
                 for _ in range(STEPS_AT_ONCE):
@@ -47,7 +47,7 @@ class ResponderService(Service):
 
     @contextmanager
     def _first_come(self) -> Iterator[None]:
-        """Let another process write first: the next round decides again on what it left.
+        """Let another process write first. The next round decides again on the new state.
 
         After an error, messages may be read and not acknowledged. The next round starts there.
         """

@@ -1,4 +1,4 @@
-"""What the responder measures (Prometheus)."""
+"""The responder's metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from dojo.core.severity import Severity
 from services.responder.state import ActionKind
 
-# How actions end: as wanted; without the effect that was hoped for (a retraining that did not win, an evaluation without enough labels); not at all; not begun,
-# only said (dry run).
+# How actions end. A retraining that did not win has `no_effect`, like an evaluation without enough
+# labels. A `dry_run` is only announced.
 OUTCOMES = ("done", "no_effect", "failed", "dry_run")
 
 
@@ -34,7 +34,7 @@ class ResponderMetrics:
         self.failures = Counter(
             "dojo_responder_failures_total", "Rounds that failed and are tried again.", ["cause"], registry=registry
         )
-        # There before the first failure, which increase() would not see otherwise.
+        # Present before the first failure, because increase() would not see that one otherwise.
         for model in models:
             self.in_flight.labels(model).set(0)
             for action, outcome in product(get_args(ActionKind), OUTCOMES):

@@ -1,4 +1,4 @@
-"""What is done about a verdict, before circumstances are looked at (decide.py). Pure, and the whole of it:
+"""The response to a verdict, before circumstances (decide.py). Pure. This is the whole policy.
 
     verdicts about                                      warning     severe      critical
     the model's world and work: input_drift,            the spec's  the spec's  the spec's `response`
@@ -8,14 +8,20 @@
     its feed: data_quality, skew,                       notify      notify      notify, as a page
       feature_freshness, label_delay, labels_missing
 
-An old champion is one that no retraining has beaten, or one whose schedule stands still: the schedule asks every week already, and asking once
-more changes neither. Its owner is told.
+A champion is old because no retraining has beaten it, or because its schedule stands still. The
+schedule already asks every week, and one more request changes neither. So its owner is told.
 
-No model mends a feed: a retraining learns what the broken feed says (cents for euros make every payment a fortune), and a rollback brings
-back a version that reads the same feed. Such troubles go to people, with what to look at. While values are wrong, nothing is done about
-the others either (`spoils`): their figures are made of the same data. Already from a warning on: of a broken unit the shifted inputs are
-critical in the hour in which the impossible values, a fraction of them, are a warning. While features are stale, and until the windows that
-they are in are past, nothing is done about what served values alone say (`UNLABELLED`).
+A new model does not repair a feed. A retraining would learn the broken values, and cents for euros
+make every payment a fortune. A rollback brings back a version that reads the same feed. Such
+troubles go to people, with hints where to look.
+
+While values are wrong, the other troubles get no action either (`spoils`). Their figures come from
+the same data. A warning is enough to block the other actions. When a feed sends cents for euros,
+most inputs shift (critical). Only a few values leave their allowed range (warning). Both appear in
+the same hour.
+
+While features are stale, verdicts on served values alone get no action (`UNLABELLED`). This lasts
+until the windows with stale features are past.
 """
 
 from __future__ import annotations
@@ -48,18 +54,19 @@ FAMILIES: Mapping[Check, Family] = {
 
 ORDER: Mapping[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
 
-# Of the feed's checks those that say that values are wrong, not late: what is computed from them is wrong too. Stale features and late
-# labels are not among them: training computes features from the lake, and leaves payments without a label out.
+# The feed's checks for wrong values. Figures computed from such values are wrong too. Stale
+# features and late labels are not among them. Training computes features from the lake, and skips
+# payments without a label.
 SPOILING: frozenset[Check] = frozenset({"data_quality", "skew"})
 
-# What is computed from served values alone. Stale features move these like a world that changed, and no model makes features fresh. What labels
-# say of the champion stands for itself.
+# Checks computed from served values alone. Stale features move them like a change of the world, and
+# a new model does not make features fresh. Verdicts from labels stay valid.
 UNLABELLED: frozenset[Check] = frozenset({"input_drift", "prediction_drift", "flagged_rate", "estimated_performance"})
 
-# A drift report shows distributions: it explains these.
+# A drift report shows distributions, so it explains these checks.
 REPORTED: frozenset[Check] = frozenset({"input_drift", "prediction_drift"})
 
-# What a person looks at first.
+# The first thing for a person to check.
 LOOK_AT: Mapping[Check, str] = {
     "input_drift": "which features moved, and since when: dojo drift show {model}; a new campaign, season or pattern?",
     "prediction_drift": "whether inputs moved too: dojo drift show {model}; scores alone that move are the model's doing or its features'",
@@ -77,7 +84,11 @@ LOOK_AT: Mapping[Check, str] = {
 
 
 def remedy(check: Check, severity: Severity, response: Response) -> Remedy:
-    """What the table says. Raises ValueError for a severity that is no trouble."""
+    """Return the table's remedy.
+
+    Raises:
+        ValueError: The severity is not a trouble.
+    """
     if ORDER[severity] < ORDER["warning"]:
         raise ValueError(f"expected warning, severe or critical, got {severity}")
     match FAMILIES[check]:
@@ -88,12 +99,15 @@ def remedy(check: Check, severity: Severity, response: Response) -> Remedy:
 
 
 def urgency(check: Check, severity: Severity) -> Urgency:
-    """How urgent it is for the owner. Critical trouble of a model is acted upon, and paged about when that is held back or fails."""
+    """Return how urgent a trouble is for the owner.
+
+    The responder acts on critical troubles of a model. It pages when it holds back or fails.
+    """
     if severity == "warning":
         return "info"
     return "page" if severity == "critical" and FAMILIES[check] == "feed" else "warning"
 
 
 def spoils(check: Check, severity: Severity) -> bool:
-    """Whether such a trouble makes the figures of all others, and training data, unfit to act upon."""
+    """Whether such a trouble makes all other figures, and training data, unfit for action."""
     return check in SPOILING and ORDER[severity] >= ORDER["warning"]

@@ -1,4 +1,7 @@
-"""Drift reports: one per severe trouble of distributions, ordered beside everything else, its link told when it is there."""
+"""Drift reports, one per severe trouble of distributions.
+
+A report is ordered independently of other work. The owner gets its link when it is ready.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ _log = structlog.get_logger("responder")
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
+    """For all models. Raises redis.RedisError when Redis is out of reach. Repeat the call then."""
 
     redis: Redis
     orders: WorkOrders
     announcements: ResponseAnnouncements
 
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState:
-        """Order what is missing, and pass on what has come. Saving the state is the caller's."""
+        """Order missing reports, and announce finished ones. The caller saves the state."""
         for trouble in state.troubles.values():
             if trouble.report == ENDED or trouble.check not in REPORTED or ORDER[trouble.severity] < ORDER["severe"]:
                 continue
@@ -43,7 +46,7 @@ class Reports:
         start, end = trouble.since, trouble.judged
         work = self.orders.get(order_id)
         if work is None and trouble.report:
-            return msgspec.structs.replace(trouble, report=ENDED)  # forgotten, or of a Redis that was lost
+            return msgspec.structs.replace(trouble, report=ENDED)  # the order expired or was lost
         if work is None:
             parameters = {"version": trouble.version, "start": start.isoformat(), "end": end.isoformat()}
             why = f"{trouble.severity} {trouble.check} of version {trouble.version}"
@@ -53,7 +56,7 @@ class Reports:
             try:
                 work = self.orders.place(order)
             except OrderOpenError:
-                return trouble  # after the one before
+                return trouble  # later, after the open order
         if not work.ended:
             return msgspec.structs.replace(trouble, report=order_id)
         url = work.answer.get("url")

@@ -1,8 +1,9 @@
-"""The responder: takes verdicts in, and does what is next for each model.
+"""The responder: takes verdicts in, and takes the next step for each model.
 
-Taking in and acting are apart. Verdicts change what is known of troubles (troubles.py); acting looks only at what is known (decide.py). Verdicts that come
-twice, together or out of order therefore cannot begin anything twice, and an action waits until everything that was said at once is
-taken in: a drift and the broken feed that is its cause are told in one breath.
+Taking in and acting are separate. Verdicts change the known troubles (troubles.py). Acting looks
+only at those (decide.py). Verdicts that come twice, together or out of order therefore cannot begin
+an action twice. An action waits until all verdicts of one moment are taken in. A drift and the
+broken feed behind it arrive together.
 """
 
 from __future__ import annotations
@@ -32,23 +33,29 @@ from services.responder.state import Action, ModelState, StateStore
 from services.responder.troubles import close_replaced, is_of_the_past, take
 
 GROUP = "responder"
-CONSUMER = "responder"  # one name for every incarnation: a restarted one finds what its predecessor left
+CONSUMER = "responder"  # the same after a restart, so that unacknowledged messages are found
 BATCH = 200
 
-# Wall time without a new verdict before anything is begun: the monitor says everything of a window in one breath, and the cause of a drift may be its
-# last word. Short beside what is begun, which takes minutes.
+# Wall time without a new verdict before an action begins. The monitor sends all verdicts of a
+# window at once. The cause of a drift may be the last of them. Actions take minutes, so this is
+# short.
 SETTLE_SECONDS = 1.0
 
 _NO_WAIT = timedelta(milliseconds=1)
 
-# As `dojo responder dry-run on` leaves it; of a process that was started with --dry-run.
+# The switch of `dojo responder dry-run on`, for a process started with --dry-run.
 DRY_BY_START = Switched(who="--dry-run", why="the process was started so", wall_time=datetime(1970, 1, 1, tzinfo=UTC))
 
 _log = structlog.get_logger("responder")
 
 
 class Responder:
-    """Everything raises redis.RedisError when Redis is out of reach, and ConflictError when somebody else wrote: repeat it."""
+    """Verdicts in, actions out. The caller repeats a call that raises one of these errors.
+
+    Raises:
+        redis.RedisError: Redis is out of reach.
+        ConflictError: Another process wrote.
+    """
 
     def __init__(
         self,
@@ -66,16 +73,21 @@ class Responder:
         dry_run: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """dry_run: as if `dojo responder dry-run on` had been said. settle_seconds: see SETTLE_SECONDS."""
+        """Set the responder up.
+
+        Args:
+            dry_run: Act as after `dojo responder dry-run on`.
+            settle_seconds: See SETTLE_SECONDS.
+        """
         self._redis, self._log, self._dead_letters = redis, event_log, dead_letters
         self._specs, self._clock, self._store = specs, clock, store
         self._situation, self._actions, self._announcements = situation, actions, announcements
         self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
         self._settle_seconds = settle_seconds
-        self._heard: dict[str, float] = {}  # model -> when its latest verdict was taken in, monotonic seconds
+        self._heard: dict[str, float] = {}  # model -> its latest verdict, monotonic seconds
 
     def recover(self) -> None:
-        """Take in what was read and not acknowledged, by us or a predecessor."""
+        """Take in messages that this or an earlier process read and did not acknowledge."""
         while found := self._log.reclaim(Stream.VERDICTS, GROUP, CONSUMER, BATCH, timedelta(0)):
             self.take_in(found)
 
@@ -88,7 +100,7 @@ class Responder:
         self._metrics.lag.labels(Stream.VERDICTS).set(self._log.lag(Stream.VERDICTS, GROUP))
 
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell, remember, acknowledge: in this order. Whatever dies in between is repeated, and told once."""
+        """Announce, remember, acknowledge, in this order. A repetition announces nothing twice."""
         by_model: dict[str, list[Verdict]] = {}
         found, rejected = sift(Verdict, deliveries, self._fault)
         self._dead_letters.keep(Stream.VERDICTS, rejected)
@@ -112,10 +124,14 @@ class Responder:
         self._log.acknowledge(Stream.VERDICTS, GROUP, [delivery.message_id for delivery in deliveries])
 
     def step(self, model: str) -> bool:
-        """Do what is next for a model. Returns whether something was done: then there may be more.
+        """Take the next step for a model.
+
+        Returns:
+            Whether something was done. There may then be more.
 
         Raises:
-            RegistryUnavailableError, ConflictError: repeat it.
+            RegistryUnavailableError: MLflow does not answer. Repeat the call.
+            ConflictError: Another process wrote. Repeat the call.
         """
         spec, now = self._specs[model], self._clock.now()
         before = self._store.load(model)
@@ -133,7 +149,8 @@ class Responder:
             stopped = control.pause_of(model) is not None or control.dry_run is not None
             if not stopped or self._actions.has_begun(model, state.action):
                 return self._advance(spec, before, state)
-            # Stopped between intent and deed. What it was for is still known: it is told as held back now, and decided again afterwards.
+            # Stopped between intent and deed. The trouble is still known. It is now announced as
+            # held back, and decided again later.
             _log.info("intent dropped: actions are stopped", model=model, action=state.action.id)
             self._store.save(msgspec.structs.replace(state, action=None))
             return True
@@ -150,10 +167,14 @@ class Responder:
     def _act_on(
         self, spec: ModelSpec, state: ModelState, decision: ResponseDecision, world: Circumstances, control: Control
     ) -> ModelState:
-        """The state with the intent; begun by the next step, when it is saved. Or with what was said instead."""
+        """Return the state with the intent, or with a note on the announcement instead of it.
+
+        The next step begins the action, once the intent is saved.
+        """
         trouble = decision.trouble
         if decision.held:
-            if trouble.held != decision.topic and decision.topic != "later":  # which the end of the action before has said
+            # Topic "later" is already announced by the previous action's end message.
+            if trouble.held != decision.topic and decision.topic != "later":
                 self._announcements.hold(spec, trouble, decision.kind, decision.topic, decision.held, world.now)
             return state.with_trouble(msgspec.structs.replace(trouble, held=decision.topic))
         action = intent(spec.name, decision, world)
@@ -179,8 +200,11 @@ class Responder:
         return changed != before
 
     def _of_this_world(self, state: ModelState) -> ModelState:
-        """What was remembered, unless it is from a time that this world has not reached: then it was another world's."""
-        now = self._clock.now() + timedelta(days=1)  # the monitor's clock and ours may be a second of wall time apart
+        """Return the state, or an empty one if it is from another world.
+
+        A state with a time that this world has not reached belongs to another world.
+        """
+        now = self._clock.now() + timedelta(days=1)  # other clocks may be a wall second ahead
         begun = state.action.begun if state.action is not None else None
         times = (*(trouble.judged for trouble in state.troubles.values()), state.ended, state.stale_at, begun)
         if all(moment is None or moment <= now for moment in times):
@@ -197,7 +221,7 @@ class Responder:
 
 
 def intent(model: str, decision: ResponseDecision, world: Circumstances) -> Action:
-    """What is about to be done, under a name of its own."""
+    """Return the intended action, under a unique name."""
     trouble, seen = decision.trouble, decision.seen
     found = f"{seen.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {seen.summary}"
     return Action(

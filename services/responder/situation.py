@@ -1,6 +1,7 @@
-"""The circumstances of a model, as Redis knows them: who has the traffic and since when, who was champion before, what is being rolled out.
+"""The circumstances of a model in Redis: its traffic, its former champion, its rollout.
 
-From routes, rollouts and the audit trail, not from MLflow: to take traffic away from a bad version must not wait for the registry.
+They come from routes, rollouts and the audit trail, not from MLflow. Taking traffic away from a bad
+version must not wait for the registry.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from services.responder.state import ModelState
 
 
 class Situation:
-    """Raises redis.RedisError when Redis is out of reach."""
+    """Reads circumstances. Raises redis.RedisError when Redis is out of reach."""
 
     def __init__(self, routes: RouteTable, rollouts: Rollouts, audit: AuditTrail) -> None:
         self._routes, self._rollouts, self._audit = routes, rollouts, audit
-        self._read: dict[str, tuple[int, str, str, str, datetime | None]] = {}  # model -> what the trail said, at its length
+        # Model -> the trail's length at the last read, then the findings.
+        self._read: dict[str, tuple[int, str, str, str, datetime | None]] = {}
 
     def live(self, model: str) -> frozenset[str] | None:
-        """The versions that answer callers, or are a shadow; None where a model has no route."""
+        """Return the versions that answer callers or are a shadow. None without a route."""
         route = self._routes.get(model)
         if route is None:
             return None
         return frozenset(arm.version for arm in route.arms if arm.mode == "shadow" or arm.weight > 0)
 
     def look(self, state: ModelState, control: Control, now: datetime) -> Circumstances:
-        """The trail is read only where something critical asks for it: it is long."""
+        """Return the circumstances. Reads the long audit trail only for a critical trouble."""
         model = state.model
         route, rollout = self._routes.get(model), self._rollouts.get(model)
         previous, since = "", None
@@ -50,7 +52,10 @@ class Situation:
         )
 
     def _history(self, model: str, serving: str) -> tuple[str, str, datetime | None]:
-        """Who serves (by the trail where no route says so), who did before, and since when the first has traffic. Read again when the trail grows."""
+        """Return the serving version, its predecessor, and the start of its traffic.
+
+        Without a route, the trail gives the serving version. The trail is read again when it grows.
+        """
         length = self._audit.length()
         known = self._read.get(model)
         if known is None or known[:2] != (length, serving):
@@ -60,14 +65,17 @@ class Situation:
         return known[2:]
 
     def _roles(self, model: str) -> tuple[str, str]:
-        """The champion and the version to go back to, by the trail's last word; "" where there is none."""
+        """Return the champion and the version to go back to, by the trail's newest entry."""
         for entry in self._audit.entries(newest_first=True):
             if entry.kind == "alias" and entry.model == model and "champion" in (entry.after or {}):
                 return str(entry.after["champion"]), str(entry.after.get("previous_champion") or "")
         return "", ""
 
     def _traffic_since(self, model: str, version: str) -> datetime | None:
-        """World time of the route from which on the version has had live traffic without a break; None where no route says so."""
+        """Return the world time since which the version has had live traffic without a break.
+
+        None if no route in the trail gives it traffic.
+        """
         since: datetime | None = None
         for entry in self._audit.entries(newest_first=True):
             if entry.kind != "route" or entry.model != model:

@@ -1,7 +1,8 @@
-"""What the responder remembers of a model: one document, `dojo:responder:<model>`.
+"""The responder's memory of a model, in one document `dojo:responder:<model>`.
 
-The order that survives a kill anywhere: *intent first, then the deed, then the record.* An action is in the state before it is begun,
-everything that begins it is named after it and may be repeated, and it leaves the state when it is recorded.
+The order *intent first, then the deed, then the record* survives a kill at any point. An action is
+in the state before it begins. Everything that begins it is named after it and may be repeated. It
+leaves the state once it is recorded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ FINDINGS_KEPT = 5
 
 
 class LatestVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest verdict of one kind of window. `judged`: its world time."""
+    """The latest verdict of one kind of window.
+
+    Attributes:
+        judged: World time of the judgement.
+    """
 
     verdict: str
     start: datetime
@@ -37,16 +42,21 @@ class LatestVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of one version that is not well, over whichever windows say so.
+    """One check of one version in trouble, over all windows.
 
     Attributes:
-        id: the event id of the verdict that it began with. since: world time.
-        windows: the latest verdict by kind of window.
-        changes: how often its severity changed. told: the severity that the owner was told.
-        evaluation: what the champion's evaluation said of it last; degraded: and that it was not acted upon yet.
-        evaluate_after, retrain_after: world time before which it makes no sense to try again.
-        held: why nothing is done about it, as it was told last. rehearsed: what a dry run said it would do.
-        report: the order for its drift report, and how that stands: "" before it is ordered, "ended" after.
+        id: The event id of the verdict that it began with.
+        since: World time of its beginning.
+        windows: The latest verdict by kind of window.
+        changes: Number of changes of its severity.
+        told: The severity last announced to the owner.
+        evaluation: The champion's latest evaluation about it.
+        degraded: Whether that evaluation found a loss and has not been acted on yet.
+        evaluate_after: World time before which another evaluation makes no sense.
+        retrain_after: World time before which another retraining makes no sense.
+        held: The reason for holding back, as last announced.
+        rehearsed: The action that a dry run announced.
+        report: The order for its drift report, "" before the order, "ended" after it.
     """
 
     id: str
@@ -70,7 +80,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def worst(self) -> LatestVerdict:
-        """The verdict that decides, the newest of several."""
+        """Return the verdict that decides, the newest of the worst."""
         return max(self.windows.values(), key=lambda seen: (ORDER[seen.severity], seen.judged))
 
     @property
@@ -83,14 +93,18 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What is being done, from intent to record.
+    """An action from intent to record.
 
     Attributes:
-        id: names it for good: work orders, audit entries and route changes are named after it.
-        trouble: key of the trouble it is for. verdict: the event id that decided it.
-        version: the one that has the trouble. to: the one that is rolled back to.
-        why: in words. evidence: what it rests on, for the audit trail.
-        begun: world time. placed: the order is placed, or the change is made.
+        id: Its permanent name. Work orders, audit entries and route changes are named after it.
+        trouble: Key of the trouble behind it.
+        verdict: The event id of the verdict that decided it.
+        version: The version in trouble.
+        to: The version to roll back to.
+        why: The reason in words.
+        evidence: The basis of the decision, for the audit trail.
+        begun: World time.
+        placed: Whether the order is placed, or the change is made.
     """
 
     id: str
@@ -106,12 +120,17 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes:
-    troubles: by `<version>/<check>`. inherited: troubles of versions that were replaced while they had them: check -> version; what a
-        successor has from its predecessor did not begin with it.
-    stale_at: world time of the latest verdict that features were stale; it outlives that trouble.
-    action: in flight, at most one. ended: world time at which the latest intervention ended, and `intervention` what it was.
-    revision: counts writes, from 1.
+    """The state of one model.
+
+    Attributes:
+        troubles: Incidents by `<version>/<check>`.
+        inherited: Check -> replaced version that had the trouble when it lost its traffic. A
+            successor with the same trouble did not bring it.
+        stale_at: World time of the latest verdict of stale features. It outlives that trouble.
+        action: The action in flight, at most one.
+        ended: World time of the end of the latest intervention.
+        intervention: Name of the latest intervention.
+        revision: Number of writes.
     """
 
     model: str
@@ -148,7 +167,7 @@ def seen_of(verdict: Verdict) -> LatestVerdict:
 
 
 class StateStore:
-    """Raises redis.RedisError when Redis is out of reach."""
+    """The states in Redis. Raises redis.RedisError when Redis is out of reach."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -157,7 +176,11 @@ class StateStore:
         return self._document(model).get() or ModelState(model=model)
 
     def save(self, state: ModelState) -> ModelState:
-        """Write a changed state, as it was read; returns it as written. Raises ConflictError."""
+        """Write a changed state and return it as written.
+
+        Raises:
+            ConflictError: Another process wrote since the state was read.
+        """
         document = self._document(state.model)
         found = document.read()
         if (found.value.revision if found.value else 0) != state.revision:

@@ -1,8 +1,11 @@
-"""Verdicts become troubles: told once, again when their severity changes, and when they end. Pure.
+"""Turns verdicts into troubles. Pure.
 
-Hours and days of one check are one trouble, as bad as the worse of the two: a sudden drift is seen by the hours first and by the days later. A
-verdict that is delivered twice, of an older window or of an earlier look than the one known, changes nothing. insufficient_data ends no trouble: nothing was
-seen to have ended.
+The owner hears of a trouble at its beginning, at each change of severity, and at its end.
+
+Hours and days of one check are one trouble with the worse severity of the two. Hours show a sudden
+drift first, days show it later. A repeated verdict changes nothing. The same holds for a verdict of
+an older window, or from an earlier look than the known one. A trouble does not end with
+insufficient_data, because this shows no end.
 """
 
 from __future__ import annotations
@@ -20,22 +23,23 @@ from services.responder.state import Incident, LatestVerdict, ModelState, Window
 
 News = Literal["began", "changed", "ended", "replaced"]
 
-# After how much world time without a new verdict of a kind of window nothing new is begun on an old one: the monitor speaks at every window of a
-# trouble, and a few may be missed. Skew and ages are looked at at least once a day.
+# Maximum age of a verdict for beginning an action, world time. The monitor judges every window of a
+# trouble, and a few may be missed. Skew and ages are judged at least once a day.
 SPEAKS_AT_LEAST: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedelta(days=3), "now": timedelta(days=2)}
 
-# For how long such a verdict keeps others from being acted on. Longer than a night, in which hours have too few rows to be judged (from about 21:00
-# to 07:00): until an hour says otherwise, broken data stay broken. Waiting a day too long costs a day; training on them costs a model.
+# How long such a verdict blocks actions on other troubles. It is longer than a night, when hours
+# have too few rows for a judgement (from about 21:00 to 07:00). Broken data stay broken until an
+# hour shows otherwise. Waiting a day too long costs a day. Training on broken data costs a model.
 GUARDS_FOR: dict[Window, timedelta] = {**SPEAKS_AT_LEAST, "hour": timedelta(hours=24)}
 
-# For how long after features were stale windows with such values are judged: the hours that confirm each other, or the day, and the wait for
-# what comes late.
+# How long windows with stale values are still judged after features were stale. This covers the
+# hours that confirm each other, or the day, and the wait for late events.
 STALE_FOR: dict[Window, timedelta] = {"hour": timedelta(hours=6), "day": timedelta(hours=30), "now": timedelta(0)}
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentNotice:
-    """What the owner is to be told of a trouble. `occasion` names it for good."""
+    """News of a trouble for the owner. `occasion` is its permanent name."""
 
     news: News
     trouble: Incident
@@ -46,7 +50,7 @@ class IncidentNotice:
 
 
 def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, IncidentNotice | None]:
-    """The state after a verdict, and what there is to tell."""
+    """Return the state after a verdict, and the news."""
     if verdict.check == "feature_freshness" and ORDER[verdict.severity] >= ORDER["warning"]:
         latest = max(verdict.world_time, state.stale_at or verdict.world_time)
         state = msgspec.structs.replace(state, stale_at=latest)
@@ -79,16 +83,21 @@ def take(state: ModelState, verdict: Verdict) -> tuple[ModelState, IncidentNotic
 
 
 def is_of_the_past(state: ModelState, verdict: Verdict, live: frozenset[str] | None) -> bool:
-    """Whether a verdict is the monitor's last word on a version that has no traffic any more: it begins nothing. live: versions with live
-    traffic, None where nothing says so."""
+    """Whether a verdict is the monitor's last one on a version without traffic. It begins nothing.
+
+    Args:
+        live: Versions with live traffic. None if unknown.
+    """
     return (
         live is not None and verdict.version not in live and trouble_key(verdict.version, verdict.check) not in state.troubles
     )
 
 
 def close_replaced(state: ModelState, live: frozenset[str]) -> tuple[ModelState, list[IncidentNotice]]:
-    """Troubles of versions that have no traffic any more end with it. Severe ones of the model are inherited: a successor that has the same
-    did not bring it."""
+    """Close the troubles of versions without traffic.
+
+    Severe troubles of the model carry over to the new version. It is then not blamed for them.
+    """
     gone = [trouble for trouble in state.troubles.values() if trouble.version not in live]
     inherited = dict(state.inherited)
     for trouble in gone:
@@ -103,6 +112,6 @@ def without(state: ModelState, key: str) -> ModelState:
 
 
 def current(trouble: Incident, now: datetime, limits: Mapping[Window, timedelta] = SPEAKS_AT_LEAST) -> LatestVerdict | None:
-    """The verdict that decides: the worst of those that are recent enough to act on, the newest of several. None without such."""
+    """Return the verdict that decides: the worst of the recent ones, the newest of several."""
     recent = [seen for window, seen in trouble.windows.items() if now - seen.judged <= limits[window]]
     return max(recent, key=lambda seen: (ORDER[seen.severity], seen.judged), default=None)

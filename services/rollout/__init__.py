@@ -1,5 +1,6 @@
-"""The rollout controller: moves each challenger from shadow to champion and watches it there, or takes it back.
+"""The rollout controller: moves each challenger from shadow to champion, and watches it there.
 
-`evidence` counts what happened to the challenger and the champion, `judgement` compares it with the model's spec, `controller` makes
-routes, roles and the stage follow, `loop` does so for every model, round by round, and `__main__` wires them up.
+It takes a bad challenger back. `fold` counts events of both versions as evidence.
+`dojo/core/judging/rollout` compares the evidence with the model's spec. `controller` changes
+routes, roles and the stage. `loop` does this for every model in rounds. `__main__` wires the parts.
 """

@@ -24,7 +24,7 @@ from services.rollout.loop import RolloutService
 from services.rollout.metrics import RolloutMetrics
 from services.rollout.reader import EventReader
 
-# One try per question: the loop comes back with backoff, and looks at the traffic meanwhile.
+# One try per question. The loop asks again with backoff, and checks the traffic meanwhile.
 REGISTRY_TIMEOUT_SECONDS = 5
 
 

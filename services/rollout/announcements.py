@@ -1,7 +1,7 @@
-"""Every transition is written into the audit trail, and people are told about those that concern them.
+"""Writes every transition into the audit trail, and tells people about the relevant ones.
 
-Both are keyed by the rollout and the transition's place in its history: after a kill between a transition and its announcement, the
-next look (or the next controller) announces it, and nothing is ever announced twice.
+Entry and message are keyed by the rollout and the transition's place in its history. After a kill
+between a transition and its announcement, the next look announces it. Each is announced once.
 """
 
 from __future__ import annotations
@@ -16,24 +16,31 @@ from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.rollouts import Rollout, Transition
 from services.rollout.metrics import RolloutMetrics
 
-# Who moves a rollout when nobody asked for it.
+# Name in the audit trail when the controller itself moves a rollout.
 CONTROLLER = "rollout"
 
-# In the reason of a rollback of which only the traffic could be moved.
+# In the reason of a rollback that could move only the traffic.
 ROLES_UNCHANGED = "roles could not be changed"
 
 _log = structlog.get_logger("rollout")
 
 
 class RolloutAnnouncements:
-    """Tells each transition once. Raises redis.RedisError when Redis is out of reach: repeat it."""
+    """Announces each transition once.
+
+    Raises redis.RedisError when Redis is out of reach. Repeat the call then.
+    """
 
     def __init__(self, audit: AuditTrail, notifier: Notifier, metrics: RolloutMetrics) -> None:
         self._audit, self._notifier, self._metrics = audit, notifier, metrics
-        self._told: dict[str, tuple[str, int]] = {}  # model -> rollout and how much of its history is known to be told
+        self._told: dict[str, tuple[str, int]] = {}  # model -> rollout, length of its told history
 
     def tell(self, rollout: Rollout, owner: str) -> None:
-        """Announce what has not been announced of the rollout's history. `owner`: whom the messages are for."""
+        """Announce the new part of the rollout's history.
+
+        Args:
+            owner: Receiver of the messages.
+        """
         known, count = self._told.get(rollout.model, ("", 0))
         begin = count if known == rollout.id else 0
         for at in range(begin, len(rollout.history)):
@@ -68,9 +75,9 @@ class RolloutAnnouncements:
 
 
 def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
-    """What people want to know of a transition, if anything."""
+    """Return the message about a transition, None if it needs no message."""
     name, version = rollout.model, rollout.version
-    if step.before == step.after:  # paused, resumed: whoever did it knows
+    if step.before == step.after:  # paused or resumed: the person who did it knows
         return None
     match step.after:
         case Stage.AWAITING_APPROVAL:

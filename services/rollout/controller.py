@@ -1,22 +1,24 @@
-"""One step of one model's rollout: make the stage's route true, look, move on, or take the challenger back.
+"""One step of one model's rollout: set the stage's route, look, then move on or roll back.
 
-Killed anywhere, the next step goes on, because of one order and one property.
+After a kill at any point, the next step continues. This rests on one order and one property.
 
-The order: *the stage is written first, the world follows.* A decision and the evidence it rests on are one compare-and-set in Redis;
-only then are routes and roles changed, and the next stage is written only when they are. So the stage always names work that is
-about to be done or being done, never work that was done and forgotten.
+The order is *the stage is written first, the world follows*. A decision and its evidence are one
+compare-and-set in Redis. Routes and roles change only after it. The next stage is written only when
+they have changed. So the stage always names work that is in progress or about to begin. It never
+names work that was done and forgotten.
 
-The property: *everything that follows is idempotent.* A route that is as wanted stays (dojo/core/registry/promotion.py), promotion and rollback in the
-registry may be repeated from any half of themselves, audit entries and messages carry the transition they tell of.
+The property is *everything that follows is idempotent*. A route that is already right stays
+(dojo/core/registry/promotion.py). Promotion and rollback in the registry can be repeated from any
+half of themselves. Audit entries and messages carry the name of their transition.
 
     killed after ...                 the next step finds ...                         and ...
     the look's save                  cursors and counts of the same moment           reads on, without loss or doubling
     entering shadow or canary        no evidence of that stage                       notes the streams' ends, then makes the route
-    entering promoting               the old champion, or both roles half changed    repeats Champions.promote
+    entering promoting               the old champion, or both roles half changed    repeats RoleChanges.promote
     promotion, before watch          everything changed but the stage                repeats it (nothing to do), enters watch
     entering rolling_back            the challenger still in the route               gives all traffic to the champion, then the roles
     done, before its route           an ended rollout with a watch's route           settles the route once
-    any of these, before telling     a history longer than what was told             tells the rest, once
+    any of these, before telling     a history longer than the announced part        announces the rest, once
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ READ = (Stream.PREDICTIONS, Stream.SHADOWS, Stream.OUTCOMES)
 
 
 class Controller:
-    """Moves rollouts. `step` is everything; it raises what Redis, MLflow and conflicting writers raise, and may then be repeated."""
+    """Moves rollouts. `step` may be repeated after errors of Redis, MLflow or other writers."""
 
     def __init__(
         self,
@@ -76,11 +78,16 @@ class Controller:
         self._settled: set[str] = set()
 
     def step(self, model: str) -> bool:
-        """Do what is next. Returns whether to go on at once instead of waiting for the next look.
+        """Take the next step.
+
+        Returns:
+            Whether to go on at once instead of waiting for the next look.
 
         Raises:
-            redis.RedisError, RegistryUnavailableError, ConflictError: repeat it.
-            ClockNotSetError: there is no world yet.
+            redis.RedisError: Redis is out of reach. Repeat the call.
+            RegistryUnavailableError: MLflow does not answer. Repeat the call.
+            ConflictError: Another process wrote. Repeat the call.
+            ClockNotSetError: There is no world yet.
         """
         rollout = self._journal.rollout(model)
         if rollout is None:
@@ -112,7 +119,7 @@ class Controller:
         spec = self._specs[rollout.model]
         evidence = self._journal.evidence(rollout)
         if evidence is None:
-            # The cursors are saved before the route exists: no event that follows it can lie before them.
+            # The cursors are saved before the route exists, so all of its events lie behind them.
             evidence = Evidence(stage=rollout.stage, cursors=self._reader.newest(READ))
             rollout = self._journal.save(rollout, evidence)
         wanted, current = route_of(rollout, spec), self._champions.routes.get(rollout.model)
@@ -129,18 +136,22 @@ class Controller:
         return self._judge(rollout, evidence, current)
 
     def _look_while_promoting(self, rollout: Rollout) -> bool:
-        """The challenger keeps its part of the traffic until MLflow answers, and is judged by it as long as that takes."""
+        """Judge the challenger until MLflow answers. Meanwhile it keeps its part of the traffic."""
         evidence = self._journal.evidence(rollout)
         return evidence is not None and self._judge(rollout, evidence, None)
 
     def _judge(self, rollout: Rollout, evidence: Evidence, route: Route | None) -> bool:
-        """Read, judge and save. Returns whether the rollout moved or more waits to be read."""
+        """Read, judge and save.
+
+        Returns:
+            Whether the rollout moved, or more events wait.
+        """
         now, spec = self._clock.now(), self._specs[rollout.model]
         with self._metrics.look_seconds.time():
             before = requests_of(evidence)
             read, caught_up = self._reader.read(evidence, rollout, spec)
             if route is not None and evidence.since is not None and rollout.stage_since is None:
-                # Within the route's life, whatever a producer's clock said.
+                # Limited to the route's life, because a producer's clock may be wrong.
                 since = min(max(evidence.since, route.changed_at), now)
                 rollout = msgspec.structs.replace(rollout, stage_since=since)
             elapsed = evidence.covered if rollout.stage_since else None
@@ -172,7 +183,10 @@ class Controller:
                 self._move(rollout, Stage.DONE, judgement.reason, evidence=encode_evidence(evidence))
 
     def _for_promotion(self, evidence: Evidence | None) -> bytes:
-        """The evidence so far, with cursors behind which all of the watch's events will lie: its route is made before its stage."""
+        """Return the evidence so far, with cursors before all events of the watch.
+
+        The cursors come first, because the watch's route is made before its stage.
+        """
         if evidence is None:
             return NO_EVIDENCE
         others = [stream for stream in READ if stream not in (Stream.PREDICTIONS, Stream.SHADOWS)]
@@ -180,10 +194,11 @@ class Controller:
         return encode_evidence(evidence)
 
     def _promote(self, rollout: Rollout) -> bool:
-        """Roles, then traffic. While MLflow is away both stay as they are."""
-        self._change_roles.failed(rollout.model)  # until it has not
+        """Change the roles, then the traffic. While MLflow is away both stay as they are."""
+        self._change_roles.failed(rollout.model)  # holds until the change succeeds
         current, before = self._champions.routes.get(rollout.model), self._journal.evidence(rollout)
-        # Newer than the stage's own route and somebody else's; traffic for the version itself is where this leads anyhow.
+        # A route by another writer, newer than the stage's own. Traffic for this version itself
+        # does not count, because the promotion gives it that anyway.
         newer = current is not None and before is not None and 0 < before.generation < current.generation
         if newer and current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
             self._give_way_to(rollout, current)
@@ -209,14 +224,14 @@ class Controller:
         return True
 
     def _roll_back(self, rollout: Rollout) -> bool:
-        """Traffic away at once, which needs only Redis; then the roles, as soon as MLflow answers."""
-        self._change_roles.failed(rollout.model)  # until it has not
+        """Take the traffic away at once, with Redis alone. Change the roles when MLflow answers."""
+        self._change_roles.failed(rollout.model)  # holds until the change succeeds
         why = rollout.history[-1].why
         current = self._champions.routes.get(rollout.model)
         if current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
             rollout = msgspec.structs.replace(
                 rollout, champion=current.primary.version
-            )  # an emergency: who acted has the last word
+            )  # an emergency: the person who acted has the last word
         try:
             self._champions.roll_back(
                 rollout.model, self._journal.change(rollout, why), to=rollout.champion, rejected=rollout.version
@@ -227,7 +242,7 @@ class Controller:
         return True
 
     def _settle(self, rollout: Rollout) -> None:
-        """After done, the old champion need not stay warm any more."""
+        """After done, release the old champion, which no longer needs to stay warm."""
         if rollout.stage is not Stage.DONE or rollout.id in self._settled:
             return
         watched = route_of(msgspec.structs.replace(rollout, stage=Stage.WATCH), self._specs[rollout.model])
@@ -238,15 +253,19 @@ class Controller:
         self._settled.add(rollout.id)
 
     def _yielded(self, rollout: Rollout, route: Route | None) -> bool:
-        """Whether somebody else has decided who answers. `route`: theirs, if it was a route that they changed.
+        """Whether another writer has decided which version answers.
 
-        Whoever changes the champion or the route by hand has the last word: the rollout ends with the version that they chose.
+        A person or the responder has the last word after a change of the champion or the route. The
+        rollout then ends with their version.
+
+        Args:
+            route: Their route, if they changed it.
         """
         try:
             champion = self._champion(rollout)
         except RegistryUnavailableError:
             if route is not None:
-                raise  # who answers now may be their new champion: nothing moves before that is known
+                raise  # the answering version may be the new champion: wait until this is known
             self._ask_champion.failed(rollout.model)
             self._metrics.errors.labels(rollout.model, "registry").inc()
             return False
@@ -261,13 +280,17 @@ class Controller:
         return False
 
     def _give_way_to(self, rollout: Rollout, route: Route) -> None:
-        """Somebody else's route. `dojo models rollback` moves the traffic before the role: what it goes back to is what we go back to."""
+        """Accept another writer's route.
+
+        `dojo models rollback` moves the traffic before the role. The rollout goes back to the same
+        version.
+        """
         theirs = rollout.champion if route.primary.version == rollout.version else route.primary.version
         why = f"the route was changed by {route.who}: {route.why}"
         self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
-        """The champion is not the one it was."""
+        """Accept a changed champion."""
         if champion == rollout.version:  # promoted by hand: the rest of the way is the same
             self._move(
                 rollout,
@@ -293,7 +316,7 @@ class Controller:
         return found.version if found else None
 
     def _apply(self, rollout: Rollout, taken: Taken) -> None:
-        """What a person asked for."""
+        """Carry out a person's request."""
         evidence = SAME_EVIDENCE
         if taken.after is Stage.PROMOTING:
             evidence = self._for_promotion(self._journal.evidence(rollout))

@@ -1,25 +1,31 @@
-"""What one stage of a rollout has shown so far: a fold over the events that carry its route's generation.
+"""The evidence of one stage: a fold over the events with its route's generation.
 
-    shadow   Shadow events: both versions on every request, so each failure, late score and flag is compared pairwise
-    canary   Prediction events: which arm did each failure, late answer and flag fall on
-    watch    Prediction events of the new champion against the baseline that the stage before left, and Outcomes as they arrive
+    shadow   Shadow events: both versions answer every request, so each failure, late score and flag
+             is compared in pairs
+    canary   Prediction events: the arm of each failure, late answer and flag
+    watch    Prediction events of the new champion against the baseline of the stage before, and
+             Outcomes as they arrive
 
-The state is small (counts, histograms, one e-process per check, the entities already counted) and holds the ids of the last messages
-read: saved in the same write as the rollout, it makes a kill -9 anywhere lose or double nothing.
+The state is small: counts, histograms, one e-process per check, and the entities already counted.
+It also holds the ids of the last messages read. One write saves it with the rollout, so a kill -9
+loses and doubles nothing.
 
-Why canary tests count each entity once. Assignment is sticky, so a customer whose requests keep failing fails on one arm all the time,
-and a compromised card is flagged many times: such repetitions say nothing about the arm, but a test that takes them for independent
-throws would. Which arm an entity is on *is* an independent throw (a hash with the rollout's salt): when both versions are equally
-good, the next entity with its first failure is on the challenger with exactly the challenger's weight, whatever happened before.
+Canary tests count each entity once. Assignment is sticky, so a customer whose requests keep failing
+fails on one arm all the time. A compromised card is flagged many times. Such repetitions show
+nothing about the arm, but a test would take them for independent trials. An entity's arm *is* an
+independent trial (a hash with the rollout's salt). For equally good versions, the next first
+failure of an entity is on the challenger with exactly the challenger's weight. This holds after
+any earlier course.
 
-Why failures and late answers are tested twice. The challenger alone runs in a process of its own, behind a timeout: where the champion
-never fails, three failures among 10,000 requests are "all on the challenger" and still nothing. So a second process holds the
-challenger's own requests against an absolute floor (limits.py), and the smaller of both e-values judges: it is one for "no worse than the
-champion, or below the floor".
+Failures and late answers are tested twice. Only the challenger runs in its own process, behind a
+timeout. If the champion never fails, three failures among 10,000 requests are "all on the
+challenger" and still harmless. So a second test compares the challenger's own requests with an
+absolute floor (dojo/core/judging/rollout/limits.py). The smaller of both e-values decides. It is an
+e-value for "no worse than the champion, or below the floor".
 
-Why a burst counts once. One stall of a process on a busy machine hits every request that waits for it. After a counted event a test
-ignores events for BURST of wall time, whichever arm they fall on: per arm, the busier one would lose more of its own. Plain counts
-stay complete.
+A burst counts once. One stall of a process on a busy machine hits every request that waits for it.
+After a counted event, a test ignores events on both arms for BURST of wall time. With a pause per
+arm, the busier arm would lose more of its events. Plain counts stay complete.
 """
 
 from __future__ import annotations
@@ -39,15 +45,17 @@ from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.sequential import probability_of_falling_on
 
-# Reasons in Prediction.degraded that mean: the arm's version did not answer.
+# Reasons in Prediction.degraded for an arm whose version did not answer.
 FAILED = frozenset({"arm_failed", "model_unavailable"})
 
-# Entities remembered per check, for counting each once. With so many first events every check has long been decided; 130 kB at most.
+# Entities remembered per check, to count each once. With so many first events, every check has long
+# been decided. 130 kB at most.
 ENTITIES_KEPT = 4_000
 
-# A stall lasts some 100 ms: one is one event, rarely two. Longer bursts cost what can be seen in a world that runs fast: a fourfold error
-# rate over 0.5 % takes a median of 3,000 requests at 20 requests a second, 3,100 at 100 (860 times real time) and 5,000 at 300; with
-# 500 ms it would take 4,100 at 100.
+# A stall lasts some 100 ms, so it counts as one event, rarely two. Longer bursts cost speed of
+# detection in a fast world. For a fourfold error rate over 0.5 %, detection takes a median of 3,000
+# requests at 20 requests a second. At 100 (860 times real time) it takes 3,100, at 300 it takes
+# 5,000. With 500 ms it would take 4,100 at 100.
 BURST = timedelta(milliseconds=200)
 
 STREAMS: dict[Stage, tuple[Stream, ...]] = {
@@ -58,7 +66,7 @@ STREAMS: dict[Stage, tuple[Stream, ...]] = {
 
 
 def fold(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec) -> None:
-    """Take one event in, if it belongs to the rollout's stage."""
+    """Add one event, if it belongs to the rollout's stage."""
     if isinstance(event, Outcome):
         _outcome(evidence, event, rollout, spec)
         return
@@ -80,10 +88,10 @@ def fold(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec) ->
 
 
 def _pass_time(evidence: Evidence, now: datetime, spec: ModelSpec) -> None:
-    """A stage's time passes with its events: while nobody is answered, nothing is learnt about the version."""
+    """Add a stage's time, which passes with its events. Silence shows nothing about the version."""
     evidence.since = evidence.since or now
     gap = now - (evidence.latest or now)
-    if gap < timedelta(0):  # another process wrote later what happened before
+    if gap < timedelta(0):  # another process wrote an earlier event later
         return
     if gap <= longest_silence(evidence.stage, spec):
         evidence.covered += gap
@@ -91,7 +99,7 @@ def _pass_time(evidence: Evidence, now: datetime, spec: ModelSpec) -> None:
 
 
 def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec) -> None:
-    """Both arms saw the request. A flag of both counts once for each, which only makes the tests more careful."""
+    """Both arms saw the request. A flag by both counts for each, so the tests are more careful."""
     checks, objective = spec.rollout.checks, spec.serving.latency_slo.total_seconds()
     challenger, champion = evidence.challenger, evidence.champion
     challenger.requests += 1
@@ -126,7 +134,7 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
     on_challenger = event.arm == CHALLENGER_ARM
     arm = evidence.challenger if on_challenger else evidence.champion
     arm.requests += 1
-    # The first entity of the spec is the one that arms are assigned by.
+    # Arms are assigned by the spec's first entity.
     entity = short_hash(event.entity_keys.get(spec.entities[0], event.request_id))
 
     failed, degraded = _condition(event, rollout.version if on_challenger else rollout.champion)
@@ -168,11 +176,12 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
 
 
 def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSpec) -> None:
-    """A label of a request made before the watch began can have no prediction in it."""
+    """Add a label, unless its request was made before the watch and so cannot have a prediction."""
     if event.model != rollout.model or evidence.stage is not Stage.WATCH or evidence.since is None:
         return
     if event.request_time >= evidence.since:
-        label = int(event.label) if event.label % 1 == 0 else event.label  # a class waits in one byte, a value in nine
+        # A class takes one byte, a value takes nine.
+        label = int(event.label) if event.label % 1 == 0 else event.label
         _label(evidence, evidence.labelled.known(event.request_id, label), rollout, spec)
 
 
@@ -188,13 +197,16 @@ def _label(evidence: Evidence, joined: tuple[float, float] | None, rollout: Roll
 
 
 def _count_answer(arm: ArmCounts, score: float, flagged: bool | None, task: Task, rollout: Rollout) -> None:
-    """An answer of the arm's own version, in the bins that the task compares scores in."""
+    """Count an answer of the arm's own version, in the task's bins for comparing scores."""
     edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
     arm.answer(score, flagged, edges)
 
 
 def _condition(event: Prediction, version: str) -> tuple[bool, bool]:
-    """Whether the arm's own version failed to answer, and whether its answer was degraded. A failure is not counted as both."""
+    """Return whether the arm's own version failed, and whether its answer was degraded.
+
+    A failure does not also count as degraded.
+    """
     failed = event.version != version or not FAILED.isdisjoint(event.degraded)
     return failed, bool(event.degraded) and not failed
 
@@ -204,14 +216,15 @@ def _fell_on(evidence: Evidence, check: str, on_challenger: bool, share: float, 
 
 
 def _against_floor(evidence: Evidence, check: str, happened: bool, floor: float, at: datetime) -> None:
-    """One request of the challenger's own."""
-    # Leaving out what only repeats a burst keeps an e-process one: it would have been evidence.
+    """Test one of the challenger's own requests against the floor."""
+    # Count only the first failure of a burst. Skipping the others can only make the test slower,
+    # never wrong, because each would have counted against the version.
     if not happened or _begins(evidence, f"{check}_floor", at):
         evidence.test(f"{check}_floor").observe(happened, floor)
 
 
 def _begins(evidence: Evidence, test: str, at: datetime) -> bool:
-    """Whether an event at this wall time is no part of the burst that the test has counted."""
+    """Whether an event at this wall time lies outside the burst that the test has counted."""
     if (newest := evidence.newest.get(test)) is not None and abs(at - newest) < BURST:
         return False
     evidence.newest[test] = at
@@ -219,7 +232,7 @@ def _begins(evidence: Evidence, test: str, at: datetime) -> bool:
 
 
 def _flag(evidence: Evidence, on_challenger: bool, share: float, ratio: float) -> None:
-    """Two one-sided tests: the challenger flags too much, or (seen from the champion) too little."""
+    """Run two one-sided tests: the challenger flags too much, or too little."""
     _fell_on(evidence, "declines_more", on_challenger, share, ratio)
     _fell_on(evidence, "declines_fewer", not on_challenger, 1 - share, ratio)
 

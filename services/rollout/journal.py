@@ -1,4 +1,4 @@
-"""A rollout's state as its controller reads and writes it: the stage and the evidence it rests on, in one compare-and-set."""
+"""A rollout's stage and evidence in Redis. One compare-and-set writes both."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from dojo.core.state.clock import WorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts, Transition
 from services.rollout.announcements import CONTROLLER
 
-NO_EVIDENCE = b"null"  # in place of the stage before's
+NO_EVIDENCE = b"null"  # replaces the evidence of the stage before
 SAME_EVIDENCE = b""
 
 _log = structlog.get_logger("rollout")
 
 
 class Journal:
-    """Raises redis.RedisError when Redis is out of reach, ConflictError when somebody else wrote: read again."""
+    """The controller's reads and writes of rollouts.
+
+    Raises:
+        redis.RedisError: Redis is out of reach.
+        ConflictError: Another process wrote. Read again.
+    """
 
     def __init__(self, rollouts: Rollouts, clock: WorldClock) -> None:
         self._rollouts = rollouts
@@ -29,7 +34,10 @@ class Journal:
         return self._rollouts.get(model)
 
     def evidence(self, rollout: Rollout) -> Evidence | None:
-        """The stage's evidence so far (while promoting, that of the stage before); None when there is none yet."""
+        """Return the stage's evidence so far, None without any.
+
+        While promoting, this is the evidence of the stage before.
+        """
         content = self._rollouts.evidence(rollout.model)
         if content is None or content == NO_EVIDENCE:
             return None
@@ -45,7 +53,10 @@ class Journal:
         return self._rollouts.save(rollout, encode_evidence(evidence))
 
     def move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = SAME_EVIDENCE) -> None:
-        """Write a transition, with the looks that decided it. To the same stage: something was asked for and is remembered."""
+        """Write a transition, with the looks that decided it.
+
+        A transition to the same stage records a request.
+        """
         same = after is rollout.stage
         step = Transition(
             before=rollout.stage,
@@ -58,11 +69,12 @@ class Journal:
         moved = msgspec.structs.replace(
             rollout,
             stage=after,
-            stage_since=rollout.stage_since if same or after is Stage.PROMOTING else None,  # which keeps the route before it
+            # Promoting keeps the route of the stage before, so it keeps the time too.
+            stage_since=rollout.stage_since if same or after is Stage.PROMOTING else None,
             history=(*rollout.history, step),
         )
         self._rollouts.save(moved, evidence)
 
     def change(self, rollout: Rollout, why: str) -> Change:
-        """What a change of routes or roles is recorded as."""
+        """Return the record of a change of routes or roles."""
         return Change(key=f"{rollout.id}:{rollout.stage}", who=CONTROLLER, why=why, world_time=self._clock.now())

@@ -1,4 +1,4 @@
-"""The rollout controller as a service: moves each model's rollout, whatever fails at the others."""
+"""The rollout controller as a service. A failure at one model does not stop the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from services.rollout.controller import Controller
 from services.rollout.metrics import RolloutMetrics
 from services.rollout.pace import look_interval
 
-# Steps of one model without a pause, before the others get their turn: a transition takes two or three, a backlog one per 10,000 events.
+# Steps of one model without a pause, before the others get their turn. A transition takes two or
+# three, a backlog one per 10,000 events.
 STEPS_AT_ONCE = 10
 
 
@@ -46,4 +47,4 @@ class RolloutService(Service):
                 if stop.is_set() or not self._controller.step(model):
                     return
         except ConflictError:
-            return  # another process wrote: the next round decides again on what it left
+            return  # another process wrote: the next round decides again on its result

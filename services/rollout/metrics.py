@@ -1,4 +1,4 @@
-"""What the rollout controller measures (Prometheus)."""
+"""The rollout controller's metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.spec.schema import ModelSpec
 
-# Why a round can fail (loop.py).
+# Causes of a failed round (loop.py).
 CAUSES = ("redis", "registry", "unforeseen")
 
 VERDICTS = {"ok": 1.0, "insufficient_data": 0.0, "failed": -1.0}
@@ -82,7 +82,10 @@ class RolloutMetrics:
         )
 
     def show_specs(self, specs: Mapping[str, ModelSpec]) -> None:
-        """Export what each spec plans, and counters at 0: one that appears with its first rollback hides it from increase()."""
+        """Export each spec's plan, and counters at 0.
+
+        increase() does not see a counter's first step if the counter appears with it.
+        """
         for name, spec in specs.items():
             policy = spec.rollout
             for stage, time in (
@@ -112,7 +115,11 @@ class RolloutMetrics:
             _set_or_remove(self.evidence, labels, look.evidence / look.stops_at if sequential else None)  # type: ignore[operator]
 
     def show_stage(self, model: str, current: Stage, age: float | None) -> None:
-        """`age`: world seconds; None for an ended rollout."""
+        """Export the stage.
+
+        Args:
+            age: World seconds. None for an ended rollout.
+        """
         for stage in Stage:
             self.stage.labels(model, stage.value).set(stage is current)
         if age is not None:

@@ -1,4 +1,4 @@
-"""From the event log into evidence: pages behind the cursors, malformed events and lost ones counted."""
+"""From the event log into evidence. Counts malformed and lost events."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
 from services.rollout.fold import STREAMS, fold
 
-# Pages per stream and look: 10,000 events are decoded in a quarter of a second. A longer backlog takes several looks.
+# Pages per stream and look. 10,000 events are decoded in a quarter of a second. A longer backlog
+# takes several looks.
 PAGES = 40
 
 
 class EventReader:
-    """Reads what a stage's evidence has not seen yet. Raises redis.RedisError when the log is out of reach."""
+    """Reads new events for a stage's evidence. Raises redis.RedisError without the log."""
 
     def __init__(self, log: RedisEventLog) -> None:
         self._log = log
 
     def newest(self, streams: Iterable[Stream]) -> dict[str, str]:
-        """Cursors behind everything that is there now."""
+        """Return cursors behind all present messages."""
         return {stream: self._log.last_id(stream) for stream in streams}
 
     def read(self, evidence: Evidence, rollout: Rollout, spec: ModelSpec) -> tuple[int, bool]:
-        """Fold new events in. Returns how many messages were read, and whether nothing was left behind."""
+        """Fold new events in.
+
+        Returns:
+            The number of messages read, and whether all of them were.
+        """
         total, caught_up = 0, True
-        for stream in STREAMS[evidence.stage]:  # predictions before outcomes: most labels then find theirs at once
+        # Predictions come before outcomes, so that most labels find theirs at once.
+        for stream in STREAMS[evidence.stage]:
             messages, all_of_it = self._read_stream(stream, evidence, rollout, spec)
             total, caught_up = total + messages, caught_up and all_of_it
         return total, caught_up

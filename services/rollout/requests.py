@@ -1,4 +1,4 @@
-"""What a person's request does to a rollout. Pure."""
+"""The effect of a person's request on a rollout. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dojo.core.state.rollouts import Rollout, RolloutRequest
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The stage after the request (the same one when it changes nothing else), and whether the rollout is paused then."""
+    """The stage after the request, which may be the same one, and the new pause."""
 
     after: Stage
     paused: bool
@@ -21,16 +21,16 @@ class Taken:
 def answer(rollout: Rollout) -> Taken:
     """Take the rollout's request.
 
-    pause     stay in the stage, however good it looks; checks go on, and still roll back
-    resume    go on
-    promote   skip the waiting: from shadow or canary to all traffic, from watch to done
-    abort     back to the champion
-    approve   begin, where approval is required
+        pause     stay in the stage after any result; checks continue, and may still roll back
+        resume    go on
+        promote   skip the waiting: from shadow or canary to all traffic, from watch to done
+        abort     back to the champion
+        approve   begin, where approval is required
 
-    A request that makes no sense in the stage changes nothing, and the history says so.
+    A request that makes no sense in the stage changes nothing, and is noted in the history.
 
     Raises:
-        ValueError: there is no request.
+        ValueError: There is no request.
     """
     request = rollout.request
     if request is None:
@@ -39,7 +39,7 @@ def answer(rollout: Rollout) -> Taken:
     match request.action, stage:
         case "pause" | "resume", _:
             return _taken(request, stage, request.action == "pause")
-        case "abort", Stage.AWAITING_APPROVAL:  # nothing was changed yet, so nothing is changed back
+        case "abort", Stage.AWAITING_APPROVAL:  # nothing to change back yet
             return _taken(request, Stage.ROLLED_BACK, False)
         case "abort", Stage.ROLLING_BACK:
             return _refused(request, stage, paused)

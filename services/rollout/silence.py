@@ -1,7 +1,8 @@
-"""A route that nobody serves, and a stage that waits for requests which do not come: said to people, and in the end acted on. Pure.
+"""Routes without any traffic: the controller tells people and finally gives up. Pure.
 
-A gateway serves a route only when its versions are loaded, verified and warm. When that never happens (a damaged bundle, a sandbox that
-does not start) traffic stays on the route before, and a stage would wait for ever without a word.
+A gateway serves a route only when its versions are loaded, verified and warm. If that never happens
+(a damaged bundle, a sandbox that does not start), traffic stays on the route before. Without this
+module, a stage would then wait silently for ever.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.inbox import Notice
 from dojo.core.state.rollouts import Rollout
 
-# Shadow and canary only: in the watch stage the version is champion, and a silence of the shop says nothing against it.
+# Only for shadow and canary. In the watch stage the version is champion. A silence of the shop then
+# proves nothing against it.
 GIVE_UP_AFTER = timedelta(minutes=10)
 
-# A stage that takes so many times its time for lack of requests is worth a word: the spec asks for more than the shop has.
+# A stage that lasts this many times its planned time gets a notice. The spec asks for more requests
+# than the shop has.
 FAR_PAST = 5
 
-# A controller that was away, or the machine asleep: not waited for.
+# Longer gaps do not count as waiting. The controller was away, or the machine was asleep.
 _LONGEST_LOOK = timedelta(seconds=30)
 
 
 def wait(evidence: Evidence, world: datetime, wall: datetime, heard: bool) -> None:
-    """Note a look: the time since the last one was waited, unless the world stood still or something was heard.
+    """Note a look. The time since the last look counts as waiting.
+
+    It does not count if the world stood still or events were read.
 
     Args:
-        heard: whether events of the stage's route were read at this look.
+        heard: Whether this look read events of the stage's route.
     """
     if heard:
         evidence.waited = timedelta(0)
@@ -43,9 +48,9 @@ def requests_of(evidence: Evidence) -> int:
 
 
 def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: datetime) -> Notice | None:
-    """What the owner should be told of the stage by now, if anything."""
+    """Return the message for the owner about the stage, None without one."""
     name, version, stage = rollout.model, rollout.version, evidence.stage
-    if rollout.stage is Stage.PROMOTING:  # what is waited for is the registry
+    if rollout.stage is Stage.PROMOTING:  # it waits for the registry
         return None
     if evidence.waited >= WARN_AFTER:
         what = "has never been served" if evidence.since is None else "has stopped being served"
@@ -73,7 +78,7 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
 
 
 def gives_up(rollout: Rollout, evidence: Evidence) -> str | None:
-    """Why the challenger is taken back because its route was never served; None while it is not."""
+    """Return why the challenger is taken back, None while its route may still be served."""
     if rollout.stage not in (Stage.SHADOW, Stage.CANARY) or evidence.since is not None or evidence.waited < GIVE_UP_AFTER:
         return None
     return (

@@ -24,10 +24,10 @@ class StageRoute:
 
 
 def route_of(rollout: Rollout, spec: ModelSpec) -> StageRoute:
-    """The route that traffic must follow in the rollout's stage. The first arm stands in when another fails.
+    """Return the route of traffic in the rollout's stage. The first arm stands in for failures.
 
     Raises:
-        ValueError: the stage has none of its own.
+        ValueError: The stage has no route of its own.
     """
     weight = spec.rollout.canary_weight
     match rollout.stage:

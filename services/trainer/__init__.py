@@ -1,1 +1,1 @@
-"""The trainer: retrains on a schedule, and executes work orders in child processes or in Airflow."""
+"""The trainer: retrains on schedule, and executes work orders in child processes or in Airflow."""

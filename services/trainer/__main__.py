@@ -1,4 +1,7 @@
-"""`python -m services.trainer`: reads its settings (DOJO_*) and retrains on schedule and on order until SIGTERM."""
+"""`python -m services.trainer`: retrains on schedule and on order until SIGTERM.
+
+Settings are DOJO_*.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from services.trainer.order_executor import Executor
 
 def open_trainer(settings: Settings) -> TrainerService:
     specs, redis = agreed(load_specs(settings.models_dir)), connect_redis(settings.redis)
-    # Scrapes come on another thread, with a client and a clock of their own.
+    # Scrapes run on another thread, so they need their own client and clock.
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     clock, client = RedisWorldClock(redis), airflow_client(settings)

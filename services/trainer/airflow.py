@@ -1,4 +1,4 @@
-"""Asking Airflow for a retraining, and waiting for its end: the one place where retraining meets Airflow's API."""
+"""Retrainings in Airflow: start a run and wait for its end. Only this module uses Airflow's API."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 POLL_SECONDS = 1.0  # wall time; a task takes at least as long to start
 
-Progress = Callable[[str, float], None]  # as in steps.py, which brings all of training with it
+Progress = Callable[[str, float], None]  # copied from steps.py, whose import loads all of training
 
-# The tasks whose answers make a retraining's.
+# Tasks whose answers together form a retraining's answer.
 ANSWERING = ("compare", "register", "start_rollout")
 
 
 class RetrainingFailedError(RuntimeError):
-    """Airflow's run failed; the message has the failed task's own words where they can be read."""
+    """Airflow's run failed. The message quotes the failed task where its note can be read."""
 
 
 def airflow_client(settings: Settings) -> AirflowClient | None:
-    """A client of the stack's Airflow, None when it runs without."""
+    """Return a client of the stack's Airflow, None without Airflow."""
     from dojo.core.airflow_access import airflow_access
 
     access = airflow_access(settings)
@@ -46,18 +46,22 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
         asked: as_of (ISO 8601, or None for the world's now), reason, who, dry_run.
 
     Raises:
-        AirflowUnavailableError, AirflowError; RunExistsError for a `run_id` that was asked for before.
+        AirflowUnavailableError: Airflow does not answer.
+        AirflowError: Airflow refused.
+        RunExistsError: This `run_id` was already requested.
     """
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
 
 
 def parameters(job: Job) -> dict[str, Any]:
-    """What Airflow's run of a job is given: its `conf`."""
+    """Return the `conf` of Airflow's run for a job."""
     return {"as_of": job.as_of.isoformat(), "reason": job.reason, "who": job.who, "dry_run": job.dry_run}
 
 
 def active_run(client: AirflowClient, model: str) -> RunState | None:
-    """The model's run that has not ended, if there is one. None, too, while Airflow is away: no task ends well then.
+    """Return the model's unfinished run, if there is one.
+
+    Returns None while Airflow is away too, because tasks cannot end well then.
 
     Raises:
         AirflowError: Airflow refused to answer.
@@ -71,18 +75,21 @@ def active_run(client: AirflowClient, model: str) -> RunState | None:
 def wait(
     client: AirflowClient, run: RunState, progress: Progress, note: Path, patience: timedelta = RUN_TIMEOUT
 ) -> dict[str, Any]:
-    """Wait for the end of a run, through outages of Airflow's API: the run goes on without it, and after a restart.
+    """Wait for the end of a run. Outages of Airflow's API do not stop the wait.
+
+    The run continues without the API, and after a restart.
 
     Args:
-        note: where a failed task of this run leaves its words (failure_notes.py); Airflow elsewhere may keep it elsewhere.
-        patience: with one outage, wall time.
+        note: Path of a failed task's note (failure_notes.py). An Airflow elsewhere may use another.
+        patience: Limit for one outage, wall time.
 
     Returns:
-        What `pipeline.run_retraining` returns, with the run's `run` and `url`.
+        The answer of `pipeline.run_retraining`, with the run's `run` and `url`.
 
     Raises:
-        RetrainingFailedError: the run failed. AirflowUnavailableError: Airflow was away for longer than `patience`.
-        AirflowError: it refused to answer.
+        RetrainingFailedError: The run failed.
+        AirflowUnavailableError: Airflow was away for longer than `patience`.
+        AirflowError: Airflow refused to answer.
     """
     told: set[str] = set()
     while True:
@@ -106,10 +113,12 @@ def wait(
 
 
 def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str, Any] | None:
-    """How a run stands, without waiting: None while it goes on, then what `wait` returns.
+    """Return the state of a run without waiting. None while it runs, then the answer of `wait`.
 
     Raises:
-        RetrainingFailedError: the run failed. AirflowUnavailableError: ask again later. AirflowError: it refused to answer.
+        RetrainingFailedError: The run failed.
+        AirflowUnavailableError: Airflow does not answer. Ask again later.
+        AirflowError: Airflow refused to answer.
     """
     current = client.run(dag_id(model), run_id)
     if not current.finished:
@@ -124,7 +133,11 @@ def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str
 
 
 def require_success(run: RunState, tasks: Sequence[TaskState], note: Path) -> None:
-    """Raises RetrainingFailedError with what failed, and its own words where they can be read."""
+    """Check that a run succeeded.
+
+    Raises:
+        RetrainingFailedError: It failed. The message names the task and quotes its note, if any.
+    """
     if run.state != "success":
         failed = ", ".join(task.task_id for task in tasks if task.state == "failed") or "the run"
         words = note.read_text().strip() if note.exists() else "its log says why"
@@ -132,7 +145,11 @@ def require_success(run: RunState, tasks: Sequence[TaskState], note: Path) -> No
 
 
 def _through_outages(question: Callable[[], T], progress: Progress, patience: timedelta) -> T:
-    """Ask until there is an answer; whoever waits is told once per outage. Raises AirflowUnavailableError after `patience`."""
+    """Repeat a question until there is an answer, and report each outage once.
+
+    Raises:
+        AirflowUnavailableError: The outage lasted longer than `patience`.
+    """
     since: float | None = None
     while True:
         try:

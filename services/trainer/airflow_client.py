@@ -1,4 +1,4 @@
-"""Airflow's REST API (v2), as far as the platform asks it: trigger a run, watch it. Standard library only."""
+"""The part of Airflow's REST API (v2) that the platform uses. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ import msgspec
 
 from dojo.core.airflow_access import AirflowAccess
 
-# Answers take milliseconds; while the stack starts on two busy cores, seconds.
+# Answers take milliseconds. They take seconds while the stack starts on two busy cores.
 TIMEOUT_SECONDS = 20.0
 
 FINISHED_RUN = frozenset({"success", "failed"})
 
 
 class AirflowError(RuntimeError):
-    """Airflow did not do what it was asked; the message says what was found and what to do next."""
+    """Airflow refused a request. The message states the finding and the next step."""
 
 
 class AirflowUnavailableError(AirflowError):
-    """It does not answer: the same call may work later."""
+    """Airflow does not answer. The same call may work later."""
 
 
 class RunExistsError(AirflowError):
-    """There is a run of this id already."""
+    """A run of this id exists already."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """One run of a DAG. `state`: queued, running, success, failed. `url`: of the run in Airflow's UI."""
+    """One run of a DAG.
+
+    Attributes:
+        state: queued, running, success or failed.
+        url: Address of the run in Airflow's UI.
+    """
 
     dag_id: str
     run_id: str
@@ -48,8 +53,14 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """One task of a run. `state`: None before it is scheduled. `tries`: begun so far. `seconds`: of the latest try, wall time.
-    `pid`: of the process that runs it or ran it last, on its worker's machine."""
+    """One task of a run.
+
+    Attributes:
+        state: None before it is scheduled.
+        tries: Tries begun so far.
+        seconds: Wall time of the latest try.
+        pid: Process of the latest try, on its worker's machine.
+    """
 
     task_id: str
     state: str | None
@@ -61,9 +72,9 @@ class TaskState:
 
 
 class AirflowClient:
-    """Asks as the user of `access`, with a token that is fetched when it is needed and again when it has expired.
+    """A client with the user of `access`. It fetches a token when needed and after it expired.
 
-    Every method raises AirflowUnavailableError when there is no answer, AirflowError when it is a refusal.
+    Every method raises AirflowUnavailableError without an answer, and AirflowError for a refusal.
     """
 
     def __init__(self, access: AirflowAccess, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -72,8 +83,9 @@ class AirflowClient:
         self._token = ""
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = "") -> RunState:
-        """Start a run. With a `run_id`, asking again for the same raises RunExistsError instead of starting another."""
-        # Without a logical date: those are unique per DAG, and a world that is built anew has the same dates again.
+        """Start a run. A repeated `run_id` raises RunExistsError and does not start another run."""
+        # Without a logical date, because these are unique per DAG. A rebuilt world has the same
+        # dates again.
         body = {"logical_date": None, "conf": dict(conf), "note": note or None}
         if run_id is not None:
             body["dag_run_id"] = run_id
@@ -83,12 +95,12 @@ class AirflowClient:
         return self._run(self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"))
 
     def runs(self, dag_id: str, limit: int = 20) -> list[RunState]:
-        """The newest runs first."""
+        """Return the newest runs, newest first."""
         query = urlencode({"limit": limit, "order_by": "-run_after"})
         return [self._run(run) for run in self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns?{query}")["dag_runs"]]
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """The run's tasks, in no particular order."""
+        """Return the run's tasks in no particular order."""
         answer = self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances")
         return [
             TaskState(
@@ -104,17 +116,17 @@ class AirflowClient:
         ]
 
     def answer_of(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task that succeeded handed on (its XCom)."""
+        """Return the answer of a successful task (its XCom)."""
         run = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
         path = f"{run}/taskInstances/{quote(task_id)}/xcomEntries/return_value?deserialize=true"
         return self._ask("GET", path)["value"]
 
     def dag_ids(self) -> list[str]:
-        """The DAGs that were read so far."""
+        """Return the DAGs that Airflow has read so far."""
         return [dag["dag_id"] for dag in self._ask("GET", "/dags?limit=100")["dags"]]
 
     def import_errors(self) -> list[str]:
-        """DAG files that cannot be read, with why."""
+        """Return the unreadable DAG files, each with the error."""
         found = self._ask("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}: {error['stack_trace']}" for error in found]
 
@@ -136,7 +148,7 @@ class AirflowClient:
     def _log_in(self) -> None:
         credentials = {"username": self._access.user, "password": self._access.password}
         status, answer = self._exchange("POST", "/auth/token", credentials)
-        if status >= 500:  # while it starts
+        if status >= 500:  # Airflow is starting
             self._refuse(status, "/auth/token", answer)
         if status not in (200, 201):
             raise AirflowError(

@@ -1,4 +1,7 @@
-"""Work in a child process: its memory and its crashes stay there. It inherits our niceness; one at a time is the caller's to keep."""
+"""Work in a child process, so that its memory and crashes stay there.
+
+The child runs at the parent's niceness. The caller must start only one at a time.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +18,35 @@ from pipelines.training.errors import EXIT_BUSY, EXIT_REFUSED, RetrainingRunning
 
 Outcome = Literal["done", "refused", "failed", "stopped"]
 
-LOOK_SECONDS = 0.2  # wall time between looks at whether it has ended
+LOOK_SECONDS = 0.2  # wall time between checks for the child's end
 
 
 class ChildKilledError(RuntimeError):
-    """The process that ran a job was killed: by an operator, or for want of memory."""
+    """A signal killed the process of a job: by an operator, or for lack of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended. `answer`: the JSON that it wrote; `error` in it says why it was refused or failed. stopped: we were asked to stop."""
+    """How a child ended. The outcome `stopped` means that this process was asked to stop.
+
+    Attributes:
+        answer: The child's JSON. `error` in it gives the reason of a refusal or failure.
+    """
 
     outcome: Outcome
     answer: dict[str, Any] = field(default_factory=dict)
 
 
 def run_in_child(module: str, content: bytes, what: str, stop: threading.Event) -> Ended:
-    """Run `python -m <module>` with `content` on its standard input, and wait for its end or for `stop`.
+    """Run `python -m <module>`, and wait for its end or for `stop`.
 
     Args:
-        what: names the work, for messages.
+        content: Bytes for its standard input.
+        what: Name of the work in messages.
 
     Raises:
-        RetrainingRunningError: it was not begun, because another retraining is in the way.
-        ChildKilledError: it may be run again, and goes on.
+        RetrainingRunningError: The work did not begin, because another retraining runs.
+        ChildKilledError: The child was killed. The work can be repeated and then continues.
     """
     with (
         TemporaryFile() as said,
@@ -51,7 +59,7 @@ def run_in_child(module: str, content: bytes, what: str, stop: threading.Event) 
             if stop.wait(LOOK_SECONDS):
                 child.terminate()
                 return Ended("stopped")
-        if child.returncode == EXIT_BUSY:  # nobody was told, and nothing was done: it is this job's turn later
+        if child.returncode == EXIT_BUSY:  # nothing was done or announced: this job comes later
             raise RetrainingRunningError(f"{what}: another retraining is running")
         if child.returncode < 0:
             raise ChildKilledError(f"{what}: ended by signal {-child.returncode}")
@@ -64,7 +72,10 @@ def _outcome(code: int) -> Outcome:
 
 
 def _last_object(output: bytes) -> dict[str, Any]:
-    """The last line as a JSON object; libraries may have printed before it. Empty when there is none."""
+    """Return the last line that is a JSON object, because libraries may print before it.
+
+    Empty without one.
+    """
     for line in reversed(output.splitlines()):
         try:
             found = msgspec.json.decode(line)

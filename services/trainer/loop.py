@@ -1,4 +1,4 @@
-"""The trainer as a service: retrains models on their schedules, and executes what others order."""
+"""The trainer as a service: retrains models on their schedules, and executes work orders."""
 
 from __future__ import annotations
 
@@ -29,20 +29,23 @@ from services.trainer.order_executor import Executor
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0  # wall time; at demo speed 40 world minutes, against a schedule of days
-BUSY_SECONDS = 15.0  # until the next look at whether the other retraining has ended; each look costs a process' start
+BUSY_SECONDS = 15.0  # until the next try while another retraining runs; a try costs a process start
 BACKOFF_SECONDS = (5.0, 15.0, 60.0)  # after a failure; the last one repeats
 
 
 class Launcher(Protocol):
-    """Has a job done. Returns how it ended; a job that was asked for before is not done twice. Raises on faults that
-    may pass, RetrainingRunningError when another retraining of the model is in the way; then the job is still to be done."""
+    """Has a job done and returns how it ended. A job that was already requested is not done twice.
+
+    Raises errors that may pass, and RetrainingRunningError while another retraining of the model
+    runs. The job then stays open.
+    """
 
     def __call__(self, job: Job, stop: threading.Event) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class InAirflow:
-    """Asks Airflow for a run; from there on it is Airflow's."""
+    """Asks Airflow for a run. Airflow does the rest."""
 
     client: AirflowClient
 
@@ -55,22 +58,25 @@ class InAirflow:
 
 
 class InChild:
-    """Runs the job in a child process and waits for it. Of what it refuses or fails at, the child has told the model's owner after its own
-    retries: the next one is the schedule's."""
+    """Runs the job in a child process and waits for it.
+
+    After its own retries, the child tells the model's owner about a refusal or failure. The
+    schedule decides when the next job comes.
+    """
 
     def __call__(self, job: Job, stop: threading.Event) -> str:
         return run_in_child("services.trainer.run_job", msgspec.json.encode(job), job.model, stop).outcome
 
 
 class Lane:
-    """One kind of work with a backoff of its own: while one lane fails, the other goes on."""
+    """One kind of work with its own backoff. While one lane fails, the other continues."""
 
     def __init__(self, name: str, work: Callable[[threading.Event], object]) -> None:
         self._name, self._work = name, work
         self._failures, self._not_before = 0, 0.0
 
     def turn(self, stop: threading.Event) -> None:
-        """Work, if it is time for it. Raises only ClockNotSetError."""
+        """Work if it is time. Raises only ClockNotSetError."""
         if time.monotonic() < self._not_before:
             return
         try:
@@ -94,7 +100,7 @@ class Lane:
 
 
 class TrainerService(Service):
-    """Asks for retrainings that are due, and executes what is ordered, one after the other."""
+    """Requests due retrainings and executes work orders, one after the other."""
 
     stuck_after = math.inf  # without Airflow a retraining is a part of the round
 
@@ -116,7 +122,7 @@ class TrainerService(Service):
             Lane("work order", self._order),
         )
         self._orders = ""
-        self.models: dict[str, str] = {}  # what each one's schedule waits for
+        self.models: dict[str, str] = {}  # model -> what its schedule waits for
 
     def round(self, stop: threading.Event) -> float:
         try:
@@ -134,7 +140,7 @@ class TrainerService(Service):
         return {"models": dict(self.models), "orders": self._orders}
 
     def _record(self, stop: threading.Event) -> None:
-        """Once, what this start found."""
+        """Record the changes found at this start, once."""
         while self._unrecorded:
             self._applied.apply(
                 self._unrecorded[-1], "trainer", "the file had changed when the trainer started", self._clock.now()
@@ -149,10 +155,10 @@ class TrainerService(Service):
         self._orders = self._executor.look(stop)
 
     def look(self, spec: ModelSpec, stop: threading.Event) -> None:
-        """One model: finish what is pending, or begin what is due."""
+        """Finish one model's pending job, or begin the due one."""
         now, every = self._clock.now(), spec.training.schedule
         job = self._store.pending(spec.name)
-        if job is not None and job.as_of > now:  # of another world
+        if job is not None and job.as_of > now:  # it belongs to another world
             self._store.ended(spec.name)
             job = None
         if job is None:
@@ -181,5 +187,5 @@ class TrainerService(Service):
             raise
         RUNS.labels(spec.name, outcome).inc()
         log.info("retraining", model=spec.name, job=job.key, outcome=outcome)
-        if outcome != "stopped":  # goes on after the restart
+        if outcome != "stopped":  # a stopped job continues after the restart
             self._store.ended(spec.name)

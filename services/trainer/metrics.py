@@ -1,6 +1,6 @@
-"""What the trainer measures (Prometheus): how its requests ended, how old the latest retrainings are, which DAG runs failed.
+"""The trainer's metrics (Prometheus): ended requests, ages of retrainings, failed DAG runs.
 
-Ages and failures are read from Redis when they are scraped: a trainer that is busy, or that hangs, still tells them as they are.
+A scrape reads ages and failures from Redis, so they stay true while the trainer is busy or hangs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.training.schedule import ScheduleStore
 
 OUTCOMES = ("asked", "asked before", "done", "refused", "failed", "stopped", "busy")
 
-# Not of one model; pipelines/dags/features.py.
+# DAGs of no single model, from pipelines/dags/features.py.
 SHARED_DAGS = ("materialize_features",)
 
 RUNS = Counter("dojo_trainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"])
@@ -67,7 +67,8 @@ class TrainerMetrics:
             schedule.labels(name).set(spec.training.schedule.total_seconds())
             age.labels(name).set_function(partial(_or_nan, partial(self._age, store.last, name)))
             finished.labels(name).set_function(partial(_or_nan, partial(self._age, store.finished, name)))
-            for outcome in OUTCOMES:  # there before the first failure, which increase() would not see otherwise
+            # Present before the first failure, because increase() would not see that one otherwise.
+            for outcome in OUTCOMES:
                 RUNS.labels(name, outcome)
             for task, ended in product(get_args(Kind), get_args(Ended)):
                 ORDERS.labels(name, task, ended)

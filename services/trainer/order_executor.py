@@ -1,11 +1,14 @@
-"""Executes work orders (dojo/core/state/work_orders.py) in the trainer process, beside its schedule.
+"""Executes work orders (dojo/core/state/work_orders.py) in the trainer process.
 
-    retrain        the path of the schedule's own jobs: a run of the model's DAG, followed through Airflow's API; without Airflow a child process
-    evaluate       a child process: evaluate_champion.py
+    retrain        like a scheduled job: a run of the model's DAG, followed through Airflow's API;
+                   without Airflow a child process
+    evaluate       a child process: pipelines/champion_check
     drift_report   a child process: pipelines/drift_report
 
-One child at a time, and the schedule has its turn between two: each may want a gigabyte. Airflow's runs are only asked about. The job of a
-retrain order is named after the order and noted in it before it is begun, so that a trainer that is killed goes on with the same one.
+One child runs at a time, and the schedule gets its turn between two, because each may need a
+gigabyte. Runs in Airflow are only followed. The job of a retrain order is named after the order.
+The name is noted in the order first. A trainer restarted after a kill therefore continues the same
+job.
 """
 
 from __future__ import annotations
@@ -32,35 +35,43 @@ from services.trainer.airflow_client import AirflowClient, AirflowError, Airflow
 from services.trainer.child import ChildKilledError, Ended, run_in_child
 from services.trainer.metrics import ORDERS
 
-# World time by which who orders may be ahead of us: a process learns of a slower pace half a second late, which is an hour at 7,200 times.
+# World time by which the ordering process' clock may be ahead. A process learns of a slower pace
+# half a second late. This is an hour at 7,200 times real time.
 CLOCKS_DIFFER = timedelta(days=1)
 
-# How often an order is begun at most: what is killed (out of memory) or refused by Airflow as often ends as failed.
+# Maximum attempts per order. An order that is killed (out of memory) or refused by Airflow this
+# often ends as failed.
 MAX_ATTEMPTS = 4
-BUSY_SECONDS = 15.0  # wall time until the next try while another retraining of the model runs; each costs a process' start
-AIRFLOW_PATIENCE = 2 * RUN_TIMEOUT  # wall time; by then Airflow has ended the run itself, if it is there at all
+# Wall time until the next try while another retraining of the model runs. A try costs a process
+# start.
+BUSY_SECONDS = 15.0
+AIRFLOW_PATIENCE = 2 * RUN_TIMEOUT  # wall time; a working Airflow has ended the run itself by then
 
 log = structlog.get_logger()
 
 
 class ChildRunner(Protocol):
-    """As child.run_in_child."""
+    """The type of child.run_in_child."""
 
     def __call__(self, module: str, content: bytes, what: str, stop: threading.Event) -> Ended: ...
 
 
 class AskedOrder(msgspec.Struct, frozen=True):
-    """What a child gets: the order, and the world time at which it was begun, the same at every try."""
+    """The input of a child.
+
+    Attributes:
+        as_of: World time of the order's beginning, the same at every try.
+    """
 
     order: WorkOrder
     as_of: datetime
 
 
 class Executor:
-    """Moves open orders on. `look` is everything; what it raises may be tried again.
+    """Moves open orders on. After an error, the caller may repeat `look`.
 
     Args:
-        now: the world's time.
+        now: Returns the world's time.
         airflow: None without Airflow.
     """
 
@@ -75,14 +86,19 @@ class Executor:
     ) -> None:
         self._orders, self._specs, self._now, self._home = orders, specs, now, home
         self._airflow, self._child = airflow, child
-        self._begun: set[str] = set()  # by this process, and not interrupted since
+        self._begun: set[str] = set()  # begun by this process and not interrupted since
         self._not_before: dict[str, float] = {}
 
     def look(self, stop: threading.Event) -> str:
-        """One turn: ask about every run in Airflow, begin or repeat at most one child. Returns what goes on, in words.
+        """Take one turn: check every run in Airflow, begin or repeat at most one child.
+
+        Returns:
+            The work in progress, in words.
 
         Raises:
-            redis.RedisError, ChildKilledError, AirflowError: try again later; the order stays open.
+            redis.RedisError: Redis is out of reach. Try again later.
+            ChildKilledError: A child was killed. The order stays open.
+            AirflowError: Airflow refused or is away. The order stays open.
         """
         going_on = []
         for work in self._orders.open():
@@ -102,7 +118,7 @@ class Executor:
                 except RetrainingRunningError as busy:
                     self._not_before[order.id] = time.monotonic() + BUSY_SECONDS
                     going_on.append(str(busy))
-                    continue  # the others need not wait
+                    continue  # other orders need not wait
                 break
         return "; ".join(going_on)
 
@@ -114,7 +130,7 @@ class Executor:
         return ""
 
     def _begin(self, work: Work) -> Work | None:
-        """The order as begun by this process, with the moment it is about; None when it was begun too often."""
+        """Begin an order and note its moment. Returns None after too many attempts."""
         order = work.order
         if order.id not in self._begun:
             if work.attempts >= MAX_ATTEMPTS:
@@ -137,7 +153,7 @@ class Executor:
         except ChildKilledError as error:
             self._try_again(order, error)
             raise
-        if ended.outcome != "stopped":  # goes on after the restart
+        if ended.outcome != "stopped":  # a stopped order continues after the restart
             self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the trainer's log says why"})
 
     def _follow(self, work: Work, airflow: AirflowClient) -> list[str]:
@@ -156,9 +172,9 @@ class Executor:
         except trigger.RetrainingFailedError as error:
             self._end(work, "failed", {"error": str(error)})
         except AirflowError as error:
-            if "run" in work.notes:  # it had the run, and has it no more
+            if "run" in work.notes:  # Airflow had the run and has lost it
                 self._end(work, "failed", {"error": str(error)})
-            else:  # a DAG that it has not read yet, perhaps
+            else:  # Airflow may not have read the DAG yet
                 self._try_again(order, error)
                 raise
         else:
@@ -168,7 +184,7 @@ class Executor:
         return []
 
     def _try_again(self, order: WorkOrder, error: Exception) -> None:
-        """The next look begins it once more, which counts."""
+        """Let the next look begin the order once more. This counts as an attempt."""
         self._orders.note(order.id, error=str(error))
         self._begun.discard(order.id)
 

@@ -1,7 +1,12 @@
-"""`python -m services.trainer.run_job [TASK] < job.json`: one job, or one of its tasks, in a process of its own.
+"""`python -m services.trainer.run_job [TASK] < job.json`: one job, or one of its tasks, on its own.
 
-Settings come from the environment. The answer goes to stdout as JSON, or `error` in words. Exit codes: 0 it ended, 1 it failed and may be repeated, 3 it was
-refused: repeating it as things are ends the same, 4 it was not begun, because another retraining of the model runs: come back later.
+Settings come from the environment. The answer goes to stdout as JSON, or the reason as `error`.
+The exit codes are:
+
+    0   it ended
+    1   it failed and may be repeated
+    3   it was refused, and a repetition would end the same
+    4   it did not begin, because another retraining of the model runs; try again later
 """
 
 from __future__ import annotations
@@ -37,17 +42,20 @@ def main(arguments: list[str]) -> int:
 
 
 def asked(kind: type[T]) -> tuple[Settings, T]:
-    """The settings, and what standard input asks for."""
+    """Return the settings, and the request on standard input."""
     settings = load_settings()
     configure_logging("retraining", settings.log_level)
     return settings, msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
 
 
 def answer(work: Callable[[], Mapping[str, Any]], **about: str) -> int:
-    """Do the work and write its answer as one line, the last one: libraries may print before it. Returns the exit code.
+    """Do the work and print its answer as the last line, because libraries may print before it.
 
     Args:
-        about: What the log says of the work.
+        about: Fields for the log.
+
+    Returns:
+        The exit code.
     """
     try:
         said, code = work(), 0
@@ -55,7 +63,7 @@ def answer(work: Callable[[], Mapping[str, Any]], **about: str) -> int:
     except RetrainingRunningError as error:
         _log.info("not begun", **about, why=str(error))
         return EXIT_BUSY
-    except Exception as error:  # the outermost place: it is logged, and the exit code tells
+    except Exception as error:  # the outermost place: it is logged, and the exit code shows it
         said = {"error": f"{type(error).__name__}: {error}"}
         if isinstance(error, tasks.REFUSALS):
             code = EXIT_REFUSED

@@ -1,6 +1,7 @@
-"""`python -m services.trainer.run_order < asked.json`: one work order that is no retraining, in a process of its own.
+"""`python -m services.trainer.run_order < asked.json`: one work order in its own process.
 
-Settings come from the environment. The answer goes to stdout as JSON, or `error` in words. Exit codes as run_job's.
+Retrainings are not among these orders. Settings come from the environment. The answer goes to
+stdout as JSON, or the reason as `error`. The exit codes are the same as in run_job.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from services.trainer.run_job import answer, asked
 
 
 class WrongOrderError(RefusedError):
-    """The order asks for nothing that is done here, or leaves out what it takes."""
+    """This process does not do such an order, or the order lacks a parameter."""
 
 
 def main() -> int:
@@ -36,10 +37,10 @@ def main() -> int:
 
 
 def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:
-    """The order's answer.
+    """Return the order's answer.
 
     Raises:
-        tasks.REFUSALS: repeating it as things are ends the same. Others may pass.
+        tasks.REFUSALS: A repetition would end the same. Other errors may pass.
     """
     order = asked.order
     match order.kind:
@@ -69,11 +70,13 @@ def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[Path]:
-    """An empty workspace, gone afterwards. A trainer that was killed leaves its child to itself: while that one works, nobody else does, and
-    what a killed child left goes with the next one.
+    """Yield an empty workspace and delete it afterwards.
+
+    If a trainer is killed, its child may go on. While it works, no other child does. Leftovers of a
+    killed child are deleted with the next order.
 
     Raises:
-        RetrainingRunningError: another one works there; the kernel lets go when it dies.
+        RetrainingRunningError: Another child works there. The kernel frees the lock when it dies.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "running.lock").open("ab") as lock:

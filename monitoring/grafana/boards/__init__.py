@@ -1,4 +1,4 @@
-"""The dashboards, in the order in which one looks at them."""
+"""The dashboards, in the order of use."""
 
 from __future__ import annotations
 

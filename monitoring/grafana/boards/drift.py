@@ -1,4 +1,4 @@
-"""Drift: which features differ from the version's training data, since when, and is it more than chance?"""
+"""Drift: which features differ from the training data, since when, and is it more than chance?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ PSI = f"max by (model, feature, window) (dojo_drift_psi{{{THIS}}})"
 NOISE = f"max by (model, feature, window) (dojo_drift_noise{{{THIS}}})"
 THRESHOLD = 'dojo_drift_threshold{model="$model", %s}'
 
-# A window's finding: the thresholds it is beyond, and 0 where chance alone reaches as far. The k-of-n confirmation is the verdict's.
+# A window's finding: the number of thresholds below its PSI, and 0 where chance alone reaches as
+# far. Only the verdict applies the k-of-n confirmation.
 FINDING = f"({severity_steps(PSI, THRESHOLD, 'model')}) * on (model, feature, window) ({PSI} > bool {NOISE})"
 
 NOW = Row(
@@ -29,8 +30,10 @@ NOW = Row(
     (
         stat(
             title="Input drift",
-            description="The newest verdict on the features: beyond a threshold, beyond chance, and confirmed in several windows. "
-            "Severe or critical: `dojo drift show` names the features and links the report; the responder has acted already.",
+            description="The newest verdict on the features. They are beyond a threshold, beyond "
+            "chance, and confirmed in several windows. When it is severe or critical, "
+            "the responder has already acted. `dojo drift show` names the features and "
+            "links the report.",
             queries=(
                 Query('max(dojo_monitor_severity{model="$model", check="input_drift", window="$window"})', "input drift"),
             ),
@@ -41,8 +44,9 @@ NOW = Row(
         ),
         stat(
             title="Score drift",
-            description="The newest verdict on the scores. Alone, without input drift, look at the features' joint distribution and at the "
-            "version itself: was it just rolled out?",
+            description="The newest verdict on the scores. If they drift without input drift, look "
+            "at the features' joint distribution and at the version itself. It may be "
+            "newly rolled out.",
             queries=(
                 Query('max(dojo_monitor_severity{model="$model", check="prediction_drift", window="$window"})', "scores"),
             ),
@@ -53,15 +57,17 @@ NOW = Row(
         ),
         stat(
             title="Features beyond warning and chance",
-            description="In the newest window. One feature is a data problem to look up at its source; many at once are a changed world, a "
-            "changed pipeline, or another kind of traffic.",
+            description="Number in the newest window. One feature is a data problem, so look at "
+            "its source. Many at once mean a changed world, a changed pipeline, or "
+            "another kind of traffic.",
             queries=(Query(f"sum({FINDING} > bool 0)", "features"),),
             unit="none",
             width=5,
         ),
         stat(
             title="Predictions in the window",
-            description="What the newest window rests on. Below the spec's `drift.minimum_rows` the verdict is insufficient data.",
+            description="Number of predictions behind the newest window. Below the spec's "
+            "`drift.minimum_rows` the verdict is insufficient data.",
             queries=(Query(f"max(dojo_monitor_rows{{{THIS}}})", "rows"),),
             unit="short",
             width=5,
@@ -69,8 +75,9 @@ NOW = Row(
         ),
         stat(
             title="Judged until",
-            description="World time up to which windows are judged. Hours behind the world's time (platform dashboard): the monitor is down or "
-            "behind, and this page shows the past.",
+            description="World time up to which windows are judged. If it is hours behind the "
+            "world's time (platform dashboard), the monitor is down or behind. This "
+            "page then shows the past.",
             queries=(Query('dojo_monitor_judged_until_timestamp_seconds{window="$window"} * 1000', "judged until"),),
             unit="dateTimeAsIso",
             links=(runbook("MonitorBehind"),),
@@ -83,9 +90,11 @@ HEAT_MAP = Row(
     (
         state_timeline(
             title="Each feature's PSI against the thresholds",
-            description="One row per feature; the colour is the highest threshold that the window's PSI is beyond, ok where chance alone "
-            "reaches as far. One severe cell is an accident; a row that stays severe from one moment is sudden drift (a unit, a null, a new client); "
-            "rows that go from warning to severe over days are gradual. Gaps: no window was judged.",
+            description="One row per feature. The colour is the highest threshold below the "
+            "window's PSI. It is ok where chance alone reaches as far. One severe cell "
+            "is an accident. A row that stays severe from one moment is sudden drift, "
+            "such as a wrong unit, nulls or a new client. Rows that go from warning to "
+            "severe over days are gradual drift. In a gap, no window was judged.",
             queries=(Query(FINDING, "{{feature}}"),),
             unit="none",
             states=tuple(state for state in SEVERITIES if state.value >= 0),
@@ -95,8 +104,9 @@ HEAT_MAP = Row(
         ),
         time_series(
             title="Drift that somebody caused",
-            description="What `dojo world drift start` put into the world: the truth that the monitor is measured by, and does not see. Compare when it "
-            "rises with when the rows above change colour.",
+            description="Drift from `dojo world drift start`. This is the truth that the monitor "
+            "does not see and is measured by. Compare its rise with the change of "
+            "colour in the rows above.",
             queries=(Query("max by (cause) (dojo_world_drift_intensity)", "{{cause}}"),),
             unit="percentunit",
             minimum=0,
@@ -106,8 +116,9 @@ HEAT_MAP = Row(
         ),
         time_series(
             title="PSI of the ten worst features",
-            description="How far, in the unit of the thresholds (dashed, from the model's spec). Rising slowly: compare with the day window. "
-            "A step: compare its time with the marks of rollouts.",
+            description="PSI, the unit of the thresholds (dashed, from the model's spec). If it "
+            "rises slowly, compare with the day window. If it jumps, compare the time "
+            "with the marks of rollouts.",
             queries=(
                 Query(f"topk(10, {PSI})", "{{feature}}"),
                 *(Query(THRESHOLD % f'severity="{name}"', name, limit=color) for name, color in LIMITS.items()),
@@ -119,8 +130,9 @@ HEAT_MAP = Row(
         ),
         time_series(
             title="PSI as a multiple of what chance reaches",
-            description="Above 1 (dashed) a feature differs by more than its rows explain. High here and low on the left: a real but small "
-            "change, which the thresholds tolerate.",
+            description="Above 1 (dashed), chance cannot explain a feature's difference for this "
+            "number of rows. A value high here and low on the left is a real but small "
+            "change. The thresholds tolerate it.",
             queries=(
                 Query(f"topk(10, {PSI} / ({NOISE} > 0))", "{{feature}}"),
                 Query("vector(1)", "chance", limit=CHANCE),
@@ -138,8 +150,9 @@ JUDGES = Row(
     (
         time_series(
             title="Verdicts that were told, and read",
-            description="Since the processes started, by severity: written by the monitor, read by the responder. Fewer read than written: "
-            "the responder is behind or down.",
+            description="Verdicts by severity since the processes started, written by the monitor "
+            "and read by the responder. If fewer are read than written, the responder "
+            "is behind or down.",
             queries=(
                 Query('sum by (severity) (dojo_monitor_verdicts_total{model="$model"})', "written: {{severity}}"),
                 Query('sum by (severity) (dojo_responder_verdicts_total{model="$model"})', "read: {{severity}}"),
@@ -150,7 +163,8 @@ JUDGES = Row(
         ),
         time_series(
             title="Time of one look",
-            description="Median and 99th percentile of judging the windows that were due, wall time. Beyond a world hour the monitor falls behind.",
+            description="Median and 99th percentile of the wall time for judging the due windows. "
+            "Beyond a world hour the monitor falls behind.",
             queries=tuple(
                 Query(f"histogram_quantile({q}, sum by (le) (rate(dojo_monitor_look_seconds_bucket[$__rate_interval])))", name)
                 for q, name in ((0.5, "median"), (0.99, "p99"))
@@ -167,8 +181,9 @@ TABLE = Row(
     (
         table(
             title="Features, the worst first",
-            description="PSI, what chance alone reaches for these rows, and the threshold it is beyond. Start with the first feature and its "
-            "view's source in `dojo features catalog`.",
+            description="PSI, the value that chance alone reaches for these rows, and the highest "
+            "threshold below the PSI. Start with the first feature. `dojo features "
+            "catalog` shows its view's source.",
             queries=(
                 Query(PSI, "", instant=True, format="table"),
                 Query(NOISE, "", instant=True, format="table"),
@@ -184,8 +199,10 @@ TABLE = Row(
         ),
         table(
             title="Every other check",
-            description="What the monitor measured beside PSI, and the threshold of a warning: missing values per view, flagged payments, label "
-            "delay, served against offline features, performance. `dojo drift show` has the evidence.",
+            description="The monitor's other measurements, with the threshold of a warning. They "
+            "are missing values per view, flagged payments, label delay, served "
+            "against offline features, and performance. `dojo drift show` has the "
+            "evidence.",
             queries=(
                 Query('max by (check, window, subject) (dojo_monitor_value{model="$model"})', "", instant=True, format="table"),
                 Query(

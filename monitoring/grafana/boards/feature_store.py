@@ -1,4 +1,4 @@
-"""Feature store: are the values fresh, do lookups arrive in time, and does serving see what training saw?"""
+"""Feature store: fresh values, lookups in time, and the same values in serving and training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ FRESHNESS = Row(
     (
         share_of_limit(
             title="Age of each view, of its SLA",
-            description="World time since the view's values were complete, as a share of its freshness SLA (`dojo features catalog`). Full is stale: "
-            "batch views wait for the materializer, streaming views for the streamer, both below.",
+            description="World time since the view's values were complete, as a share of its "
+            "freshness SLA (`dojo features catalog`). A full bar is stale. Batch views "
+            "wait for the materializer, streaming views for the streamer. Both are "
+            "below.",
             queries=(Query("max by (view) (dojo_feature_age_seconds) / max by (view) (dojo_feature_sla_seconds)", "{{view}}"),),
             links=(
                 runbook("FeatureViewStale"),
@@ -23,22 +25,24 @@ FRESHNESS = Row(
         ),
         time_series(
             title="Age of each view",
-            description="World time. Batch views rise for a day and fall when the night's values arrive; streaming views stay low.",
+            description="World time. Batch views rise for a day and fall when the night's values "
+            "arrive. Streaming views stay low.",
             queries=(Query("max by (view) (dojo_feature_age_seconds)", "{{view}}"),),
             unit="dtdurations",
             minimum=0,
         ),
         time_series(
             title="Values served beyond their SLA",
-            description="Per second, by view. Answers go on with old values and say so in the prediction log.",
+            description="Per second, by view. The gateway answers with old values and notes it in the prediction log.",
             queries=(Query(f"sum by (view) (rate(dojo_gateway_stale_features_total{RATE}))", "{{view}}"),),
             unit="ops",
             minimum=0,
         ),
         time_series(
             title="Requests without a view's values",
-            description="Rise of the share of requests that had none, by view, against the spec's thresholds (dashed). New customers are part of the "
-            "reference already; beyond it values were lost or never written.",
+            description="Rise of the share of requests without values, by view, against the spec's "
+            "thresholds (dashed). The reference already contains new customers. A rise "
+            "beyond it means that values were lost or never written.",
             queries=(
                 Query(
                     'max by (window, subject) (dojo_monitor_value{model="$model", check="data_quality"})',
@@ -64,8 +68,9 @@ LOOKUPS = Row(
     (
         time_series(
             title="Time of a lookup",
-            description="Wall time of one request's feature lookup, failed ones included. Healthy: below 5 ms. A flat line at the spec's "
-            "feature_timeout: the store hangs, and the breaker opens.",
+            description="Wall time of one request's feature lookup, also of failed ones. Healthy "
+            "lookups take less than 5 ms. A flat line at the spec's feature_timeout "
+            "means that the store hangs. The breaker then opens.",
             queries=(
                 *(
                     Query(
@@ -81,14 +86,16 @@ LOOKUPS = Row(
         ),
         time_series(
             title="Answers with features missing",
-            description="Per second, by reason. `cold_start` is a new customer or merchant; the others are the store's doing.",
+            description="Per second, by reason. `cold_start` is a new customer or merchant. The "
+            "other reasons lie in the store.",
             queries=(Query(f"sum by (reason) (rate(dojo_gateway_degraded_total{RATE}))", "{{reason}}"),),
             unit="ops",
             minimum=0,
         ),
         state_timeline(
             title="Circuit breaker",
-            description="Open: the online store failed repeatedly, lookups are not tried for a moment, and answers use last known or default values.",
+            description="Open after repeated failures of the online store. The gateway then skips "
+            "lookups for a moment and answers with last known or default values.",
             queries=(Query("max(dojo_gateway_breaker_open)", "online store"),),
             unit="none",
             states=(state(0, "closed"), state(1, "open")),
@@ -97,7 +104,8 @@ LOOKUPS = Row(
         ),
         stat(
             title="Malformed rows",
-            description="Rows in the online store that Feast cannot have written, in the chosen time. Any: somebody else writes there.",
+            description="Rows in the online store that Feast cannot have written, in the chosen "
+            "time. Any such row means that another program writes there.",
             queries=(Query("sum(increase(dojo_gateway_malformed_rows_total[$__range]))", "rows"),),
             unit="none",
             decimals=0,
@@ -105,7 +113,7 @@ LOOKUPS = Row(
         ),
         stat(
             title="Breaker opened",
-            description="In the chosen time.",
+            description="Number of times in the chosen time.",
             queries=(Query("sum(increase(dojo_gateway_breaker_opened_total[$__range]))", "times"),),
             unit="none",
             decimals=0,
@@ -119,8 +127,10 @@ SKEW = Row(
     (
         time_series(
             title="Requests served with features that training would not see",
-            description="Share of a day's sampled requests whose logged features differ from the offline point-in-time values, against the spec's "
-            "thresholds (dashed). Rising after a deployment: two definitions of one feature; always a little: the streamer's delay.",
+            description="Share of a day's sampled requests whose logged features differ from the "
+            "offline point-in-time values. Dashed lines are the spec's thresholds. A "
+            "rise after a deployment means two definitions of one feature. A small "
+            "constant share is the streamer's delay.",
             queries=(
                 Query('max by (subject) (dojo_monitor_value{model="$model", check="skew"})', "{{subject}}"),
                 *(
@@ -135,8 +145,9 @@ SKEW = Row(
         ),
         time_series(
             title="Measuring it",
-            description="Mean wall time of one measurement, and measurements that failed since the process started. Failures alone: skew is not "
-            "known, and MonitoringBlind says so.",
+            description="Mean wall time of one measurement, and failed measurements since the "
+            "process started. If all fail, skew is unknown, and the alert "
+            "MonitoringBlind fires.",
             queries=(
                 Query(
                     "sum(increase(dojo_materializer_skew_seconds_sum[$__range])) / sum(increase(dojo_materializer_skew_seconds_count[$__range]))",
@@ -156,7 +167,7 @@ WRITERS = Row(
     (
         time_series(
             title="Streamer's delay",
-            description="World seconds between now and the time the streaming views are complete up to.",
+            description="World seconds between now and the time up to which the streaming views are complete.",
             queries=(Query("max(dojo_streamer_freshness_seconds)", "delay"),),
             unit="dtdurations",
             minimum=0,
@@ -173,7 +184,7 @@ WRITERS = Row(
         ),
         time_series(
             title="Writing online",
-            description="99th percentile of one push and mean of one materialisation, wall time.",
+            description="Wall time of one push (99th percentile) and of one materialisation (mean).",
             queries=(
                 Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_streamer_push_seconds_bucket{RATE})))", "push"),
                 Query(
@@ -186,8 +197,9 @@ WRITERS = Row(
         ),
         time_series(
             title="Materialisations",
-            description="Ended well, and failed and tried again, since the process started. One a world day; none while the age of batch views rises: "
-            "`dojo logs materializer`.",
+            description="Successful runs, and failed and repeated ones, since the process started. "
+            "One per world day is normal. If none comes while the age of batch views "
+            "rises, see `dojo logs materializer`.",
             queries=(
                 Query("sum(dojo_materializer_runs_total)", "ended well"),
                 Query("sum(dojo_materializer_errors_total)", "failed"),

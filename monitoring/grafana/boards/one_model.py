@@ -1,4 +1,4 @@
-"""One model: who answers, how fast, how well, and what the monitor makes of it."""
+"""One model: the answering version, its speed, its quality, and the monitor's verdicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = Row(
     (
         stat(
             title="Serving version",
-            description="The version with most of the traffic. Not the one you expect: the rollout dashboard says what happened.",
+            description="The version with most of the traffic. If it is unexpected, the rollout dashboard shows what happened.",
             queries=(Query('dojo_model_info{model="$model"}', "{{version}}"),),
             unit="none",
             name_only=True,
@@ -22,7 +22,8 @@ NOW = Row(
         ),
         stat(
             title="Worst verdict",
-            description="Over all checks and windows. Below is which; grey means that nobody can tell yet.",
+            description="The worst verdict over all checks and windows. The timeline below shows "
+            "which. Grey means not enough data.",
             queries=(Query('max(dojo_monitor_severity{model="$model"})', "worst"),),
             unit="none",
             states=SEVERITIES,
@@ -30,8 +31,10 @@ NOW = Row(
         ),
         share_of_limit(
             title="Age of the training data, of what the spec allows",
-            description="World time since the champion's training data ended, as a share of the age at which each severity begins. "
-            "Full: retraining does not win or does not run; look at the pipelines dashboard and `dojo gate show`.",
+            description="World time since the champion's training data ended, as a share of the "
+            "age at which each severity begins. A full bar means that retraining does "
+            "not win or does not run. Look at the pipelines dashboard and `dojo gate "
+            "show`.",
             queries=(
                 Query(
                     'scalar(max(dojo_model_age_seconds{model="$model"})) / dojo_model_maximum_age_seconds{model="$model"}',
@@ -50,15 +53,16 @@ NOW = Row(
         ),
         stat(
             title="Predictions per second",
-            description="Instances answered, wall time.",
+            description="Instances answered per second of wall time.",
             queries=(Query(f'sum(rate(dojo_gateway_predictions_total{{model="$model"}}{RATE}))', "predictions"),),
             unit="reqps",
             trend=True,
         ),
         state_timeline(
             title="Verdicts",
-            description="Each check in each window of world time. A warning tells the owner, severe has the champion evaluated, "
-            "critical is acted upon at once; the marks show what the responder did.",
+            description="Each check in each window of world time. A warning tells the owner. After "
+            "severe, the champion is evaluated. After critical, the responder acts at "
+            "once. The marks show its actions.",
             queries=(Query('max by (check, window) (dojo_monitor_severity{model="$model"})', "{{check}} ({{window}})"),),
             unit="none",
             states=SEVERITIES,
@@ -74,8 +78,9 @@ TRAFFIC = Row(
     (
         time_series(
             title="Predictions by version",
-            description="Who answered. Two versions: a canary or an A/B test runs. Version 0 is the spec's fallback: no version could answer; "
-            "look at the gateway's log and the registry.",
+            description="The versions that answered. Two versions mean a canary or an A/B test. "
+            "Version 0 is the spec's fallback, because no version could answer. Look "
+            "at the gateway's log and the registry.",
             queries=(
                 Query(f"sum by (version) (rate(dojo_gateway_predictions_total{{{VERSIONS}}}{RATE}))", "version {{version}}"),
             ),
@@ -84,8 +89,8 @@ TRAFFIC = Row(
         ),
         time_series(
             title="Traffic by arm, as the route says",
-            description="Shares of live traffic; shadows and warm standbys have 0. Differs from the panel beside it: the arm fails and another "
-            "one answers for it.",
+            description="Shares of live traffic. Shadows and warm standbys have 0. If it differs "
+            "from the panel beside it, the arm fails and another one answers for it.",
             queries=(Query('dojo_gateway_arm_weight{model="$model"}', "{{arm}}: version {{version}}"),),
             unit="percentunit",
             minimum=0,
@@ -93,8 +98,10 @@ TRAFFIC = Row(
         ),
         time_series(
             title="Time to answer",
-            description="Wall time from a request's arrival to its answer: median and 99th percentile against the spec's objective (dashed). "
-            "p99 beyond it while the median is well: the online store (feature store dashboard); both: the machine, or too much traffic.",
+            description="Wall time from a request's arrival to its answer. The lines are the "
+            "median, the 99th percentile and the spec's objective (dashed). If only "
+            "p99 is beyond the objective, look at the online store (feature store "
+            "dashboard). If both are, look at the machine, or at too much traffic.",
             queries=(
                 *(
                     Query(
@@ -110,8 +117,11 @@ TRAFFIC = Row(
         ),
         time_series(
             title="Answers with something missing",
-            description="Share of answers by what was missing. `cold_start`: new customers, normal. `features_last_known`, `features_default`: the "
-            "online store. `arm_failed`: a version; another one answered. `model_unavailable`: none could; the spec's fallback did.",
+            description="Share of answers by what was missing. `cold_start` means new customers "
+            "and is normal. `features_last_known` and `features_default` point to the "
+            "online store. `arm_failed` means that a version failed and another one "
+            "answered. `model_unavailable` means that only the spec's fallback could "
+            "answer.",
             queries=(
                 Query(
                     f'sum by (reason) (rate(dojo_gateway_degraded_total{{model="$model"}}{RATE})) / '
@@ -145,8 +155,9 @@ QUALITY = Row(
     (
         heatmap(
             title="Scores",
-            description="How many answers fell into each range of scores. A band that moves or splits is prediction drift: look at input drift "
-            "first, then at the version's own rollout.",
+            description="Number of answers in each range of scores. A band that moves or splits is "
+            "prediction drift. Look at input drift first, then at the version's own "
+            "rollout.",
             queries=(
                 Query(f"sum by (le) (increase(dojo_prediction_score_bucket{{{VERSIONS}}}{RATE}))", "{{le}}", format="heatmap"),
             ),
@@ -154,8 +165,9 @@ QUALITY = Row(
         ),
         time_series(
             title="Flagged payments",
-            description="Share of answers above the version's threshold: the reviewers' load, and the first proxy of performance while labels are "
-            "out. Twice as many: fraud, or a feature in the wrong unit.",
+            description="Share of answers above the version's threshold. This is the reviewers' "
+            "load, and the first proxy of performance before labels arrive. A doubled "
+            "share means fraud, or a feature in the wrong unit.",
             queries=(
                 Query(
                     f"sum by (version) (rate(dojo_gateway_flagged_total{{{VERSIONS}}}{RATE})) / "
@@ -169,32 +181,34 @@ QUALITY = Row(
         ),
         _measure(
             "Positives caught",
-            "Share of labelled positives that were flagged, against the holdout's. The newest days hold only labels that came early. Empty for a "
-            "model that flags nothing.",
+            "Share of labelled positives that were flagged, against the holdout's. The newest days hold "
+            "only early labels. Empty for a model without flags.",
             {"catch_rate": "live", "holdout_catch_rate": "holdout"},
         ),
         _measure(
             "PR-AUC",
-            "Measured on labelled predictions, expected from the scores alone, and the holdout's. Expected falls first; measured below expected is "
-            "concept drift: the world changed while the inputs look the same.",
+            "Measured on labelled predictions, expected from the scores alone, and the holdout's. The "
+            "expected value falls first. A measured value below it is concept drift. The world then "
+            "changed while the inputs look the same.",
             {"pr_auc": "measured", "expected_pr_auc": "expected", "holdout_pr_auc": "holdout"},
         ),
         _measure(
             "Negatives flagged",
-            "False positives as a share of labelled negatives, the reviewers' day. Empty for a model that flags nothing.",
+            "False positives as a share of labelled negatives. They fill the reviewers' day. Empty for a model without flags.",
             {"false_positive_rate": "live"},
         ),
         time_series(
             title="Every figure of labelled answers",
-            description="What the model's task measures, in its own units, beside the same on the holdout: rates of a binary model, errors of a "
-            "regression, NDCG of a ranking.",
+            description="The measures of the model's task in their own units, with the holdout's. "
+            "A binary model has rates, a regression has errors, a ranking has NDCG.",
             queries=(Query(f"dojo_performance{{{VERSIONS}}}", "{{measure}}, version {{version}}"),),
             unit="short",
         ),
         share_of_limit(
             title="Every check, of what is a warning",
-            description="What the monitor measured, divided by the spec's warning threshold. Full is a warning once confirmed; "
-            "`dojo drift show` has value, threshold and rows.",
+            description="The monitor's measurements divided by the spec's warning threshold. A "
+            "full bar is a warning once confirmed. `dojo drift show` has value, "
+            "threshold and rows.",
             queries=(
                 Query(
                     'max by (check, window, subject) (dojo_monitor_value{model="$model"} / on (model, check) group_left () '

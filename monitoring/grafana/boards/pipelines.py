@@ -1,4 +1,4 @@
-"""Pipelines: do events reach the lake, do labels arrive, do retrainings run, and what is lost on the way?"""
+"""Pipelines: events into the lake, arriving labels, retrainings, and losses on the way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ EVENTS = Row(
     (
         time_series(
             title="Events written to the lake",
-            description="Per second, by stream. Outcomes follow transactions by days of world time. A stream at 0 while the world runs: its producer.",
+            description="Per second, by stream. Outcomes follow transactions by days of world "
+            "time. If a stream is at 0 while the world runs, look at its producer.",
             queries=(Query(f"sum by (stream) (rate(dojo_recorder_events_total{RATE}))", "{{stream}}"),),
             unit="ops",
             minimum=0,
         ),
         time_series(
             title="Messages not yet in the lake",
-            description="Must stay small: beyond the dashed line the log forgets the oldest, and they are lost.",
+            description="This number must stay small. Beyond the dashed line the log drops the "
+            "oldest messages, and they are lost.",
             queries=(
                 Query("sum by (stream) (dojo_recorder_lag_messages)", "{{stream}}"),
                 Query("max(dojo_recorder_stream_limit_messages)", "what the log keeps", limit=LIMITS["critical"]),
@@ -32,7 +34,7 @@ EVENTS = Row(
         ),
         time_series(
             title="Newest event in the lake, behind the world",
-            description="World time, by stream. Predictions may stand still when nobody asks; transactions may not.",
+            description="World time, by stream. Predictions may stand still without requests. Transactions may not.",
             queries=(
                 Query(
                     "scalar(dojo_world_emitted_until_timestamp_seconds) - max by (stream) (dojo_recorder_newest_world_timestamp_seconds)",
@@ -43,8 +45,9 @@ EVENTS = Row(
         ),
         time_series(
             title="Messages set aside, seen twice, not written",
-            description="Messages that are no events (a producer writes nonsense; `dojo dead-letters` shows them), duplicates (normal after a restart) and rounds that "
-            "failed and were repeated.",
+            description="Messages that are no events come from a faulty producer (`dojo "
+            "dead-letters` shows them). Duplicates are normal after a restart. Also shown "
+            "are rounds that failed and were repeated.",
             queries=(
                 Query('sum by (stream) (dojo_dead_letters_total{job="recorder"})', "set aside: {{stream}}"),
                 Query("sum by (stream) (dojo_recorder_duplicates_total)", "duplicates: {{stream}}"),
@@ -59,7 +62,7 @@ EVENTS = Row(
         ),
         time_series(
             title="Time to write a file",
-            description="99th percentile by stream, fsync included. Beyond a second: the disk.",
+            description="99th percentile by stream, fsync included. Values beyond a second point to the disk.",
             queries=(
                 Query(
                     f"histogram_quantile(0.99, sum by (le, stream) (rate(dojo_recorder_write_seconds_bucket{RATE})))",
@@ -71,7 +74,8 @@ EVENTS = Row(
         ),
         time_series(
             title="The gateway's prediction log",
-            description="Events waiting in memory and lost. Waiting: Redis is away or slow; lost: the spool on disk is full too, and those "
+            description="Events waiting in memory, and events lost. They wait while Redis is away "
+            "or slow. They are lost when the spool on disk is full too. Lost "
             "predictions can never be explained.",
             queries=(
                 Query("sum(dojo_prediction_log_buffered_events)", "waiting"),
@@ -95,7 +99,7 @@ EVENTS = Row(
         ),
         time_series(
             title="Payments and labels of the world",
-            description="Appended per second, and attempts that failed and were repeated.",
+            description="Events appended per second, and attempts that failed and were repeated.",
             queries=(
                 Query(f"rate(dojo_world_transactions_total{RATE})", "payments"),
                 Query(f"rate(dojo_world_outcomes_total{RATE})", "labels"),
@@ -112,8 +116,9 @@ LABELS = Row(
     (
         time_series(
             title="Delay of labels",
-            description="Median delay of arriving labels divided by the one the spec expects, against its thresholds (dashed). Growing: performance is judged "
-            "later and retraining sees less; ask who writes outcomes.",
+            description="Median delay of arriving labels divided by the spec's expected delay, "
+            "against its thresholds (dashed). As it grows, performance is judged later "
+            "and retraining sees less. Ask the team that writes outcomes.",
             queries=(
                 Query(
                     'max by (window, subject) (dojo_monitor_value{model="$model", check="label_delay"})',
@@ -134,7 +139,8 @@ LABELS = Row(
         ),
         time_series(
             title="Events that the monitor counted",
-            description="Per second, by stream, with what it set aside as no event, had seen before, or got when its day was closed.",
+            description="Per second, by stream. Also shown are messages set aside as no events, "
+            "duplicates, and events for a closed day.",
             queries=(
                 Query(f"sum by (stream) (rate(dojo_monitor_events_total{RATE}))", "{{stream}}"),
                 Query(f'sum by (stream) (rate(dojo_dead_letters_total{{job="monitor"}}{RATE}))', "set aside: {{stream}}"),
@@ -152,7 +158,8 @@ RETRAINING = Row(
     (
         time_series(
             title="Retrainings by how they ended",
-            description="Since the trainer started. `failed` and `refused` told the owner, with the step's own words; `busy` is tried again.",
+            description="Number since the trainer started. `failed` and `refused` told the owner, "
+            "with the step's own message. `busy` is tried again.",
             queries=(Query('sum by (outcome) (dojo_trainer_runs_total{model="$model"})', "{{outcome}}"),),
             unit="short",
             minimum=0,
@@ -163,8 +170,9 @@ RETRAINING = Row(
         ),
         time_series(
             title="Since the latest retraining was asked for, and since one ended",
-            description="World time, against the spec's schedule (dashed). Asked for too long ago: the trainer is down. Asked for, and none ended: "
-            "the request waits in Airflow.",
+            description="World time, against the spec's schedule (dashed). If the last request is "
+            "too old, the trainer is down. If a request has no end, it waits in "
+            "Airflow.",
             queries=(
                 Query('max(dojo_trainer_last_age_seconds{model="$model"})', "asked for"),
                 Query('max(dojo_trainer_finished_age_seconds{model="$model"})', "ended"),
@@ -176,7 +184,8 @@ RETRAINING = Row(
         ),
         time_series(
             title="DAG runs that failed for good",
-            description="In this world, by DAG, after their own retries. Each told the owner; Airflow's page of the run has the step's log.",
+            description="Number in this world, by DAG, after the runs' own retries. Each told the "
+            "owner. Airflow's page of the run has the step's log.",
             queries=(Query("max by (dag) (dojo_dag_failed_runs)", "{{dag}}"),),
             unit="none",
             minimum=0,
@@ -184,8 +193,9 @@ RETRAINING = Row(
         ),
         time_series(
             title="Age of the champion's training data",
-            description="World time, against the ages that the spec calls warning, severe and critical (dashed). Falls when a challenger wins; a straight line "
-            "across weekly retrainings: none wins, see `dojo gate show`.",
+            description="World time, against the ages for warning, severe and critical in the spec "
+            "(dashed). It falls when a challenger wins. A straight line across weekly "
+            "retrainings means that none wins. See `dojo gate show`.",
             queries=(
                 Query('max(dojo_model_age_seconds{model="$model"})', "age"),
                 *(
@@ -199,14 +209,15 @@ RETRAINING = Row(
         ),
         time_series(
             title="Work orders",
-            description="Evaluations, retrainings and drift reports that others asked the trainer for, by how they ended, since it started.",
+            description="Evaluations, retrainings and drift reports that others ordered from the "
+            "trainer, by result, since it started.",
             queries=(Query('sum by (task, outcome) (dojo_trainer_orders_total{model="$model"})', "{{task}}: {{outcome}}"),),
             unit="short",
             minimum=0,
         ),
         time_series(
             title="What the responder asked for",
-            description="Actions by how they ended, since it started.",
+            description="Actions by result, since the responder started.",
             queries=(
                 Query('sum by (action, outcome) (dojo_responder_actions_total{model="$model"})', "{{action}}: {{outcome}}"),
             ),
@@ -215,14 +226,14 @@ RETRAINING = Row(
         ),
         stat(
             title="Action in flight",
-            description="1 while one of the responder's actions runs for this model; there is never a second one.",
+            description="1 while one of the responder's actions runs for this model. There is never a second one.",
             queries=(Query('max(dojo_responder_in_flight{model="$model"})', "in flight"),),
             unit="none",
             width=6,
         ),
         stat(
             title="Rollouts started",
-            description="In the chosen time.",
+            description="Number in the chosen time.",
             queries=(Query('sum(increase(dojo_rollout_started_total{model="$model"}[$__range]))', "started"),),
             unit="none",
             decimals=0,

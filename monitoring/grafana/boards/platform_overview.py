@@ -16,25 +16,31 @@ NOW = Row(
     (
         text(
             title="How to read this page",
-            content="Time runs twice here. Graphs have **wall time** below them; windows, ages and SLAs are **world time**, which runs faster "
-            "(*speed*). Coloured marks are new versions, rollbacks, actions of the responder and alerts. Dashed lines are thresholds of the model's spec "
-            "as the processes export them. Every panel's **i** says what it tells and what to do; the alerts about it are linked with their runbooks.",
+            content="This page has two times. Graphs have **wall time** below them. Windows, "
+            "ages and SLAs are **world time**, which runs faster (*speed*). Coloured "
+            "marks are new versions, rollbacks, actions of the responder and alerts. "
+            "Dashed lines are thresholds of the model's spec, as the processes export "
+            "them. Every panel's **i** explains its meaning and the next step. Panels "
+            "link to the runbooks of their alerts.",
         ),
         stat(
             title="Processes up",
-            description="Share of the scraped processes that answer. Below 100 %: the timeline on the right names them; `dojo status` says why.",
+            description="Share of the scraped processes that answer. Below 100 %, the timeline on "
+            "the right names the others. `dojo status` gives the reason.",
             queries=(Query("avg(up)", "up"),),
             unit="percentunit",
         ),
         stat(
             title="Alerts firing",
-            description="Warnings and criticals, as people were told (`dojo alerts`). Each has a runbook of its name in monitoring/runbooks.",
+            description="Warnings and criticals, as people received them (`dojo alerts`). Each has "
+            "a runbook of its name in monitoring/runbooks.",
             queries=(Query(f"count(ALERTS{{{FIRING}}}) or vector(0)", "alerts"),),
             unit="none",
         ),
         stat(
             title="World time",
-            description="How far the world's payments have been emitted. Standing still: the world is paused (`dojo world status`) or the simulator is down.",
+            description="World time of the last emitted payment. If it stands still, the world is "
+            "paused (`dojo world status`) or the simulator is down.",
             queries=(Query("dojo_world_emitted_until_timestamp_seconds * 1000", "world time"),),
             unit="dateTimeAsIso",
             width=6,
@@ -48,14 +54,16 @@ NOW = Row(
         ),
         stat(
             title="World's delay",
-            description="World seconds that the simulator is behind its clock. Growing: the machine cannot simulate this speed.",
+            description="World seconds that the simulator is behind its clock. If it grows, the "
+            "machine is too slow for this speed.",
             queries=(Query("dojo_world_lag_seconds", "behind"),),
             unit="dtdurations",
             width=6,
         ),
         table(
             title="Models",
-            description="Each model's serving version, worst verdict, age of its training data and traffic. The name leads to the model's dashboard.",
+            description="Each model's serving version, worst verdict, age of its training data and "
+            "traffic. The name leads to the model's dashboard.",
             queries=(
                 Query("max by (model, version) (dojo_model_info)", "", instant=True, format="table"),
                 Query("max by (model) (dojo_monitor_severity)", "", instant=True, format="table"),
@@ -77,8 +85,9 @@ NOW = Row(
         ),
         table(
             title="Alerts that fire",
-            description="The dead-man's switch among them always fires: when it is missing, Prometheus evaluates nothing and silence means nothing. "
-            "Its runbook says what each alert means and what to do first.",
+            description="The dead-man's switch among them always fires. If it is missing, "
+            "Prometheus evaluates no rules, and silence means nothing. Each alert's "
+            "runbook explains its meaning and the first step.",
             queries=(Query('ALERTS{alertstate="firing"}', "", instant=True, format="table"),),
             unit="none",
             columns={"alertname": "alert", "severity": "severity", "model": "model", "Time": "as of"},
@@ -87,7 +96,7 @@ NOW = Row(
         ),
         state_timeline(
             title="Processes",
-            description="Scrapes that were answered. A short gap is a restart by the supervisor; a long one: `dojo logs NAME`.",
+            description="Answered scrapes. A short gap is a restart by the supervisor. For a long gap, see `dojo logs NAME`.",
             queries=(Query("min by (job) (up)", "{{job}}"),),
             unit="none",
             states=UP,
@@ -105,14 +114,16 @@ SERVING = Row(
     (
         time_series(
             title="Requests by status",
-            description="503 and 504 are shed or late: the runbooks of the serving alerts begin here. 4xx are the callers'.",
+            description="503 and 504 are shed or late requests. Start with the runbooks of "
+            "the serving alerts. 4xx are errors of the callers.",
             queries=(Query(f"sum by (code) (rate(dojo_gateway_requests_total{RATE}))", "{{code}}"),),
             unit="reqps",
             stacked=True,
         ),
         time_series(
             title="Failed requests",
-            description="Share of requests answered with 5xx, in all and as callers saw it. Callers see more: connections that never reached the gateway.",
+            description="Share of requests answered with 5xx, in total and as seen by callers. "
+            "Callers also see connections that never reached the gateway.",
             queries=(
                 Query(
                     f'sum(rate(dojo_gateway_requests_total{{code=~"5.."}}{RATE})) / sum(rate(dojo_gateway_requests_total{RATE}))',
@@ -138,7 +149,8 @@ SERVING = Row(
         ),
         time_series(
             title="Time to answer, 99th percentile",
-            description="By model, against the spec's objective (dashed), and as the callers see it. Callers alone slow: the network or their machine.",
+            description="By model, against the spec's objective (dashed), and as seen by callers. "
+            "If only the callers are slow, look at the network or their machine.",
             queries=(
                 Query(
                     f"histogram_quantile(0.99, sum by (le, model) (rate(dojo_gateway_request_seconds_bucket{RATE})))",
@@ -153,7 +165,7 @@ SERVING = Row(
         ),
         time_series(
             title="Degraded answers",
-            description="Share of answers with something missing, by reason. The feature store dashboard says which view.",
+            description="Share of answers with something missing, by reason. The feature store dashboard names the view.",
             queries=(
                 Query(
                     f"sum by (reason) (rate(dojo_gateway_degraded_total{RATE})) / scalar(sum(rate(dojo_gateway_predictions_total{RATE})))",
@@ -170,7 +182,8 @@ SERVING = Row(
         ),
         time_series(
             title="Load",
-            description="Requests being answered, and refused because too many were. Refusals protect those inside: add gateways or ask for less.",
+            description="Requests in progress, and requests refused because of overload. Refusals "
+            "protect the requests in progress. Add gateways or reduce the traffic.",
             queries=(
                 Query("sum(dojo_gateway_in_flight_requests)", "in flight"),
                 Query(f"sum(rate(dojo_gateway_shed_requests_total{RATE}))", "refused per second"),
@@ -180,8 +193,9 @@ SERVING = Row(
         ),
         time_series(
             title="What the gateway could not do in the background",
-            description="Polls of the registry that failed, background tasks that were started again, versions that failed verification. Answers go on "
-            "from the cache; a new version will not arrive meanwhile.",
+            description="Failed polls of the registry, restarted background tasks, and versions "
+            "that failed verification. The gateway still answers from its cache. "
+            "Meanwhile no new version arrives.",
             queries=(
                 Query(f"sum(rate(dojo_gateway_registry_errors_total{RATE}))", "registry polls"),
                 Query(f"sum by (task) (rate(dojo_gateway_background_errors_total{RATE}))", "{{task}} restarted"),
@@ -199,8 +213,9 @@ SELF = Row(
     (
         time_series(
             title="World time not judged yet",
-            description="From the end of the newest judged window to the world's now, by window. An hour or a day and the lateness are normal; more: "
-            "the monitor is down or behind.",
+            description="Time from the end of the newest judged window to the world's now, by "
+            "window. An hour or a day, plus the lateness, is normal. Beyond that, the "
+            "monitor is down or behind.",
             queries=(
                 Query(
                     "scalar(dojo_world_emitted_until_timestamp_seconds) - min by (window) (dojo_monitor_judged_until_timestamp_seconds)",
@@ -216,7 +231,7 @@ SELF = Row(
         ),
         time_series(
             title="Events that monitor and responder have yet to read",
-            description="Must return to 0. Growing: the process is down, or slower than the traffic.",
+            description="These numbers must return to 0. If they grow, the process is down, or slower than the traffic.",
             queries=(
                 Query("sum by (stream) (dojo_monitor_lag_messages)", "monitor: {{stream}}"),
                 Query("sum by (stream) (dojo_responder_lag_messages)", "responder: {{stream}}"),
@@ -227,7 +242,8 @@ SELF = Row(
         ),
         time_series(
             title="Since the dead-man's switch last rang",
-            description="Prometheus sends it through Alertmanager for ever. Minutes without it: alerts reach nobody, and quiet means nothing.",
+            description="Prometheus sends it through Alertmanager for ever. After minutes without "
+            "it, alerts do not arrive, and silence means nothing.",
             queries=(Query("time() - dojo_receiver_watchdog_timestamp_seconds", "silence"),),
             unit="s",
             minimum=0,
@@ -235,8 +251,9 @@ SELF = Row(
         ),
         time_series(
             title="Alerts that reached people",
-            description="Per second, by receiver (chat for warnings, pager for criticals), and what could not be read or put into the inbox. "
-            "`dojo alerts` shows them as they were sent.",
+            description="Per second, by receiver (chat for warnings, pager for criticals). Also "
+            "shown are alerts that could not be read or stored in the inbox. `dojo "
+            "alerts` shows them as they were sent.",
             queries=(
                 Query(
                     f'sum by (receiver, status) (rate(dojo_receiver_alerts_total{{receiver!="watchdog"}}{RATE}))',
@@ -251,7 +268,8 @@ SELF = Row(
         ),
         time_series(
             title="Rounds that failed",
-            description="Of monitor and responder, by cause. Each is repeated; while they last nobody judges, or nobody acts.",
+            description="Failed rounds of monitor and responder, by cause. Each is repeated. "
+            "Meanwhile there are no verdicts, or no actions.",
             queries=(
                 Query(f"sum by (cause) (rate(dojo_monitor_failures_total{RATE}))", "monitor: {{cause}}"),
                 Query(f"sum by (cause) (rate(dojo_responder_failures_total{RATE}))", "responder: {{cause}}"),
@@ -262,7 +280,8 @@ SELF = Row(
         ),
         time_series(
             title="What the responder did",
-            description="Actions in the chosen time, by model and how they ended; the audit trail (`dojo audit list`) has each one's evidence.",
+            description="Actions in the chosen time, by model and result. The audit trail (`dojo "
+            "audit list`) has the evidence for each.",
             queries=(
                 Query("sum by (model, action, outcome) (dojo_responder_actions_total)", "{{model}}: {{action}} {{outcome}}"),
                 Query("max(dojo_responder_paused)", "paused"),
@@ -279,14 +298,14 @@ MACHINE = Row(
     (
         time_series(
             title="Memory by process",
-            description="Resident bytes. One that only climbs is a leak; the supervisor does not restart for it.",
+            description="Resident bytes. A line that only climbs is a leak. The supervisor does not restart for it.",
             queries=(Query("sum by (job) (process_resident_memory_bytes)", "{{job}}"),),
             unit="bytes",
             stacked=True,
         ),
         time_series(
             title="Processor by process",
-            description="Cores in use. The gateway at 1: its limit, one process uses one core.",
+            description="Cores in use. The gateway's limit is 1, because one process uses one core.",
             queries=(Query(f"sum by (job) (rate(process_cpu_seconds_total{RATE}))", "{{job}}"),),
             unit="none",
             decimals=2,

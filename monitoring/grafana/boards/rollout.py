@@ -1,4 +1,4 @@
-"""Rollout: where a challenger is, what was measured against which limit, and how strong the evidence against it is."""
+"""Rollout: a challenger's stage, its measurements and limits, and the evidence against it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ JOURNEY = Row(
     (
         state_timeline(
             title="Stage",
-            description="Where the latest rollout is. `promoting` or `rolling_back` for more than moments: the registry is away and is waited "
-            "for; `dojo rollout show` says for what.",
+            description="Stage of the latest rollout. If `promoting` or `rolling_back` lasts "
+            "longer than a moment, the rollout waits for the registry. `dojo rollout "
+            "show` gives the reason.",
             queries=(Query(f"dojo_rollout_stage{THIS}", "{{stage}}"),),
             unit="none",
             states=(State(0, " ", "transparent"), State(1, "here", "blue")),
@@ -34,8 +35,8 @@ JOURNEY = Row(
         ),
         stat(
             title="Of the planned time",
-            description="The stage's age divided by the time that the spec plans for it; nothing where none is planned. Far beyond 100 %: a check "
-            "waits for data, see below.",
+            description="The stage's age divided by the spec's planned time. Empty for stages "
+            "without a plan. Far beyond 100 %, a check waits for data (see below).",
             queries=(
                 Query(
                     f"dojo_rollout_stage_age_seconds{THIS} / on (model) (max by (model) "
@@ -49,7 +50,7 @@ JOURNEY = Row(
         ),
         stat(
             title="Rollouts started",
-            description="In the chosen time.",
+            description="Number in the chosen time.",
             queries=(Query(f"increase(dojo_rollout_started_total{THIS}[$__range])", "started"),),
             unit="none",
             decimals=0,
@@ -57,7 +58,7 @@ JOURNEY = Row(
         ),
         stat(
             title="Rolled back",
-            description="In the chosen time. Each one has its reason in `dojo rollout show` and paged the owner.",
+            description="Number in the chosen time. `dojo rollout show` has the reason for each. Each paged the owner.",
             queries=(Query(f"increase(dojo_rollout_rolled_back_total{THIS}[$__range])", "rolled back"),),
             unit="none",
             decimals=0,
@@ -66,7 +67,7 @@ JOURNEY = Row(
         ),
         time_series(
             title="Traffic by arm",
-            description="Shares of live traffic that the serving route gives. A shadow has 0 and gets copies.",
+            description="Shares of live traffic by the serving route. A shadow has 0 and gets copies.",
             queries=(Query(f"dojo_gateway_arm_weight{THIS}", "{{arm}}: version {{version}}"),),
             unit="percentunit",
             minimum=0,
@@ -83,7 +84,8 @@ CHECKS = Row(
     (
         state_timeline(
             title="Verdicts",
-            description="Every check at every look. All green and the stage's time over: the next stage. Grey is insufficient data, which never "
+            description="Every check at every look. When all are green and the stage's time is "
+            "over, the next stage begins. Grey is insufficient data, which never "
             "promotes. Red rolls back at that look.",
             queries=(Query(f"dojo_rollout_check{THIS}", "{{check}}"),),
             unit="none",
@@ -93,20 +95,23 @@ CHECKS = Row(
         ),
         share_of_limit(
             title="Evidence against the challenger",
-            description="Each sequential check's e-value as a share of the one that rolls back. It may be looked at as often as one likes: an equally "
-            "good challenger fills a bar with the spec's `false_alarm` probability at most.",
+            description="Each sequential check's e-value as a share of the e-value for a rollback. "
+            "Any number of looks is valid. An equally good challenger fills a bar with "
+            "the spec's `false_alarm` probability at most.",
             queries=(Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),),
             height=9,
         ),
         share_of_limit(
             title="Measured values, of their limits",
-            description="What was measured divided by its limit. Full without evidence on the left: too few requests to be sure.",
+            description="The measurements divided by their limits. A full bar without evidence on "
+            "the left means too few requests to be sure.",
             queries=(Query(f"dojo_rollout_check_value{THIS} / (dojo_rollout_check_limit{THIS} > 0)", "{{check}}"),),
             height=9,
         ),
         time_series(
             title="Evidence over time",
-            description="Climbing steadily: the challenger is worse and will go back. Rising and falling below 1: chance.",
+            description="If it climbs steadily, the challenger is worse and will be rolled back. "
+            "Ups and downs below 1 are chance.",
             queries=(
                 Query(f"dojo_rollout_check_evidence{THIS}", "{{check}}"),
                 Query("vector(1)", "rolls back", limit=LIMITS["critical"]),
@@ -116,7 +121,8 @@ CHECKS = Row(
         ),
         time_series(
             title="Requests behind each check",
-            description="Of the challenger. Flat: it gets no traffic; look at its arm above and at the gateway's route.",
+            description="Requests of the challenger. A flat line means no traffic for it. Look at "
+            "its arm above and at the gateway's route.",
             queries=(Query(f"dojo_rollout_check_requests{THIS}", "{{check}}"),),
             unit="short",
             minimum=0,
@@ -129,8 +135,9 @@ CHALLENGER = Row(
     (
         time_series(
             title="Shadow copies",
-            description="Mirrored requests answered by the shadow, waiting, and lost. Lost ones delay nobody, but thin out the evidence: the "
-            "shadow is slower than the traffic, or Redis was away.",
+            description="Mirrored requests answered by the shadow, waiting, and lost. Lost copies "
+            "delay no request, but reduce the evidence. The shadow is slower than the "
+            "traffic, or Redis was away.",
             queries=(
                 Query(f"rate(dojo_gateway_shadow_written_total{THIS}{RATE})", "answered"),
                 Query(f"sum by (reason) (rate(dojo_gateway_shadow_dropped_total{THIS}{RATE}))", "lost: {{reason}}"),
@@ -141,7 +148,8 @@ CHALLENGER = Row(
         ),
         time_series(
             title="Failures that another arm answered for",
-            description="Instances that an arm could not score in time, by reason. The caller got the champion's answer, or the fallback's.",
+            description="Instances that an arm could not score in time, by reason. The caller got "
+            "the champion's answer, or the fallback's.",
             queries=(
                 Query(f"sum by (arm, reason) (rate(dojo_gateway_arm_failed_total{THIS}{RATE}))", "{{arm}}: {{reason}}"),
                 Query(
@@ -153,7 +161,8 @@ CHALLENGER = Row(
         ),
         time_series(
             title="The controller",
-            description="Time of one look, and rounds that failed by cause. Failing rounds are repeated; while they last nobody judges.",
+            description="Time of one look, and rounds that failed, by cause. Failed rounds are "
+            "repeated. Meanwhile no challenger is judged.",
             queries=(
                 Query(f"histogram_quantile(0.99, sum by (le) (rate(dojo_rollout_look_seconds_bucket{RATE})))", "p99 of a look"),
             ),
@@ -162,15 +171,17 @@ CHALLENGER = Row(
         ),
         stat(
             title="Generation of the route",
-            description="Of the route that the gateway serves; 0 is the registry's champion. Another number in `dojo routes show`: "
-            "the gateway could not serve the newer route.",
+            description="Generation of the gateway's serving route. 0 is the registry's champion. "
+            "If `dojo routes show` has another number, the gateway could not serve the "
+            "newer route.",
             queries=(Query(f"max(dojo_route_generation{THIS})", "generation"),),
             unit="none",
             links=(runbook("ChampionWithoutTraffic"),),
         ),
         time_series(
             title="Routes that could not be served",
-            description="Attempts that failed, malformed routes, rejected versions. Any: the gateway serves the old route on; its log names the version.",
+            description="Failed attempts, malformed routes and rejected versions. After any of "
+            "these, the gateway still serves the old route. Its log names the version.",
             queries=(
                 Query(f"rate(dojo_gateway_route_failures_total{THIS}{RATE})", "failed"),
                 Query(f"rate(dojo_gateway_routes_refused_total{THIS}{RATE})", "malformed"),

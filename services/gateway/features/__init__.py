@@ -1,1 +1,1 @@
-"""What is known of an entity: the online store, and what answers when it does not."""
+"""The features of an entity: the online store, and the fallbacks when it does not answer."""

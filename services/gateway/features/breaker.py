@@ -1,22 +1,24 @@
-"""A circuit breaker: after some failures in a row, stop asking until a probe succeeds.
+"""A circuit breaker: after some failures in a row, it stops calls until a probe succeeds.
 
-Without it every request to a hanging Redis would wait its whole feature timeout. With it only the first few do; the
-others are told at once. Recovery is found by a background probe, never by a caller's request.
+Without it, every request would wait its whole feature timeout while Redis hangs. With it, only the
+first few requests wait. The others fail at once. A background probe finds the recovery, so no
+caller's request is spent on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Five in a row is no coincidence at a healthy error rate below 1 %, and at 300 requests a second costs under 50 ms.
+# Chance does not produce five in a row at a healthy error rate below 1 %. At 300 requests a second
+# five failures cost under 50 ms.
 FAILURES_TO_OPEN = 5
 
 
 class CircuitBreaker:
-    """Closed: calls are allowed. Open: they are not, until somebody reports a success.
+    """Closed: calls are allowed. Open: calls are blocked until a success is reported.
 
     Args:
-        changed: called with True when it opens, False when it closes.
+        changed: Called with True when the breaker opens, with False when it closes.
     """
 
     def __init__(self, changed: Callable[[bool], None] = lambda _: None, failures_to_open: int = FAILURES_TO_OPEN) -> None:

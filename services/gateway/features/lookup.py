@@ -1,11 +1,14 @@
-"""A version's input vector: stored features by entity key, request-time features from them, in the model's order.
+"""A version's input vector.
 
-The stored part degrades in steps, and every step has its name in the answer:
+Stored features come by entity key. Request-time features are computed from them. The order is the
+model's.
 
-    (nothing)            all values from the online store
-    cold_start           the store answered, but has no row at all for one of the entities: its values are 0
-    features_last_known  the store did not answer in time: the values this process saw last for that entity
-    features_default     ... and never saw: the medians of the training rows
+The stored part degrades in steps, and the answer names the step:
+
+    (nothing)            all values come from the online store
+    cold_start           the store has no row for one of the entities: its values are 0
+    features_last_known  no answer in time: the values that this process last saw for the entity
+    features_default     as before, for an entity never seen: the medians of the training rows
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ COLD_START = "cold_start"
 LAST_KNOWN = "features_last_known"
 DEFAULTS = "features_default"
 
-# Entities whose last row is kept in memory. About 0.7 kB each, so 35 MB when full; five times the demo's customers and merchants.
+# Entities whose last row stays in memory. At about 0.7 kB each this is 35 MB when full. It is five
+# times the demo's customers and merchants.
 LAST_KNOWN_ENTITIES = 50_000
 
 
@@ -32,7 +36,7 @@ class FeaturePlan:
     """How to get from entity keys and request inputs to one version's input vector.
 
     Raises:
-        CorruptBundleError: the bundle wants a feature, or a feature service, that the catalogue does not have.
+        CorruptBundleError: The catalogue lacks a feature or feature service of the bundle.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -44,7 +48,8 @@ class FeaturePlan:
         if missing := set(bundle.features) - {name for _, name in stored} - computed:
             raise CorruptBundleError(f"features {sorted(missing)} are not in {bundle.feature_service}")
         self.features = bundle.features
-        # Only batch views age: a streaming view's time is the entity's own latest event, which may be long ago and fresh.
+        # Only batch views age. A streaming view's time is the entity's own latest event. That may
+        # be long ago although the view is fresh.
         self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view, _ in stored if view.kind == "batch"}
         self.entities = tuple(
             EntityFields(entity, [(view.name, name) for view, name in stored if view.entity == entity])
@@ -61,25 +66,34 @@ class FeaturePlan:
         self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
 
     def vector(self, rows: Sequence[EntityRow], inputs: Mapping[str, float]) -> Sequence[float]:
-        """The model's inputs in order. rows: one per entity of the plan; inputs: the request's, and its time."""
+        """Return the model's inputs in order.
+
+        Args:
+            rows: One per entity of the plan.
+            inputs: The request's inputs and its time.
+        """
         values: dict[str, float] = {**inputs}
         for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
             values.update(zip(fields.features, row.values, strict=True))
             if row is default:
-                for name in moments:  # the bundle has an age
+                for name in moments:  # the bundle has an age instead of a time
                     values[name] = inputs[self.request.time_input] - values[name]
         if self._uses_request_time:
             values.update(self.request.compute(values))
         return self._pick(values) if self._pick else [values[self.features[0]]]
 
     def ages(self, rows: Sequence[EntityRow], now: float) -> dict[str, float | None]:
-        """View -> age of its values, world seconds. now: unix seconds, world time."""
+        """Return the age of each view's values in world seconds.
+
+        Args:
+            now: Unix seconds, world time.
+        """
         stamps = [stamp for row in rows for stamp in row.timestamps]
         return dict(zip(self._views, [None if stamp is None else max(0.0, now - stamp) for stamp in stamps], strict=True))
 
 
 class StoredFeatures(msgspec.Struct, frozen=True, gc=False):
-    """The stored part for one instance: a row per entity of the plan, and what was wrong with it."""
+    """The stored part for one instance: a row per entity of the plan, and the degradations."""
 
     rows: tuple[EntityRow, ...]
     degraded: tuple[str, ...]
@@ -94,7 +108,12 @@ class FeatureSource:
         self._last_known: OrderedDict[tuple[str, tuple[str, ...], str], EntityRow] = OrderedDict()
 
     async def fetch(self, plan: FeaturePlan, instances: Sequence[Mapping[str, str]], timeout: float) -> list[StoredFeatures]:
-        """The stored features of each instance (entity -> key), in one round trip. Never raises, never waits past `timeout` seconds."""
+        """Read the stored features of each instance in one round trip. Never raises.
+
+        Args:
+            instances: Entity -> key.
+            timeout: Seconds. The call never waits longer.
+        """
         wanted = [(fields, keys[fields.entity]) for keys in instances for fields in plan.entities]
         width = len(plan.entities)
         try:
@@ -108,7 +127,8 @@ class FeatureSource:
         return [_judged(tuple(rows[at : at + width])) for at in range(0, len(rows), width)]
 
     def _remember(self, fields: EntityFields, key: str, row: EntityRow) -> None:
-        remembered = (fields.entity, fields.features, key)  # versions may read different features of an entity
+        # The features are part of the key, because versions may read different ones of an entity.
+        remembered = (fields.entity, fields.features, key)
         self._last_known[remembered] = row
         self._last_known.move_to_end(remembered)
         if len(self._last_known) > self._remembered:

@@ -1,4 +1,4 @@
-"""Stored feature values by entity key, straight from Redis: all entities of a request in one round trip."""
+"""Stored feature values by entity key. One round trip to Redis reads all entities of a request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from feature_repo.online_layout import MalformedValueError, entity_key, layout_o
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
 
-# While the breaker is open, Redis is asked this often, and has this long to answer (healthy answers take < 2 ms).
-# Found within 0.6 s of Redis' return, well below the 5 s we promise.
+# While the breaker is open, a probe asks Redis at this interval and waits this long. Healthy
+# answers take < 2 ms. Redis' return is found within 0.6 s, well below the promised 5 s.
 PROBE_EVERY_SECONDS = 0.5
 PROBE_TIMEOUT_SECONDS = 0.1
 
@@ -25,12 +25,15 @@ class OnlineStoreUnavailableError(ConnectionError):
 
 
 class EntityRow(msgspec.Struct, frozen=True, gc=False):
-    """What the store has of one entity, in EntityFields' order. Tens of thousands are remembered: the garbage collector, to
-    which each would cost a microsecond of everybody's time, does not track them (gc=False; they hold only numbers).
+    """One entity's values in the store, in EntityFields' order.
+
+    The gateway remembers tens of thousands of rows, and tracking each would cost the garbage
+    collector a microsecond. Rows hold only numbers, so gc=False is safe.
 
     Attributes:
         values: 0 where the store has none, as in training.
-        timestamps: per view, when its values became true (unix seconds, world time); None: no row.
+        timestamps: Time per view when its values became true, unix seconds, world time. None
+            without a row.
     """
 
     values: tuple[float, ...]
@@ -42,7 +45,7 @@ class EntityRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class EntityFields:
-    """What a model reads of one kind of entity: features (view, feature) and their views, as one prepared HMGET."""
+    """A model's features (view, feature) of one kind of entity, as a prepared HMGET."""
 
     def __init__(self, entity: str, features: Sequence[tuple[str, str]]) -> None:
         self.entity = entity
@@ -51,7 +54,7 @@ class EntityFields:
         self._layouts = tuple(map(layout_of, self.views))
         stored = [(view, name) for view, layout in zip(self.views, self._layouts, strict=True) for name in layout.features]
         self._picked = tuple(map(stored.index, features))
-        # Everything of the command but the key is the same for every request.
+        # Only the key differs between requests, so the rest of the command is prepared once.
         whole = command(b"HMGET", b"", *(layout.field for layout in self._layouts))
         self._head, self._tail = whole.split(b"$0\r\n", 1)
 
@@ -60,7 +63,11 @@ class EntityFields:
         return b"%b$%d\r\n%b%b" % (self._head, len(key), key, self._tail)
 
     def row(self, reply: Sequence[bytes | None]) -> EntityRow:
-        """Raises MalformedValueError: written for another catalogue, or not a finite number."""
+        """Return the row in a reply.
+
+        Raises:
+            MalformedValueError: The row belongs to another catalogue, or a number is not finite.
+        """
         stored: list[float | None] = []
         timestamps: list[float | None] = []
         for layout, packed in zip(self._layouts, reply, strict=True):
@@ -74,7 +81,7 @@ class EntityFields:
 
     @cached_property
     def unknown(self) -> EntityRow:
-        """The row of an entity that the store has never heard of."""
+        """Return the row of an entity unknown to the store."""
         return EntityRow((0.0,) * len(self.features), (None,) * len(self.views))
 
 
@@ -82,13 +89,13 @@ class OnlineStore(Protocol):
     """Reads entities' latest stored values."""
 
     async def read(self, wanted: Sequence[tuple[EntityFields, str]], timeout: float) -> list[EntityRow]:
-        """One row per (fields, key), in order.
+        """Return one row per (fields, key), in order.
 
         Args:
-            timeout: seconds.
+            timeout: Seconds.
 
         Raises:
-            OnlineStoreUnavailableError: not all of them within `timeout`.
+            OnlineStoreUnavailableError: The store did not return all rows within `timeout`.
         """
 
 
@@ -96,8 +103,9 @@ class EntityHashReader:
     """Entities' hashes in Redis, behind a circuit breaker. `run` probes while the breaker is open.
 
     Args:
-        malformed: Called for each row that the present catalogue cannot have written. The entity then counts as unknown: one bad
-            row neither becomes a confident score nor opens the breaker for all.
+        malformed: Called for each row that does not fit the present catalogue. The entity then
+            counts as unknown. One bad row does not become a confident score, and it does not open
+            the breaker for all entities.
     """
 
     def __init__(self, client: RedisClient, breaker: CircuitBreaker, malformed: Callable[[], None] = lambda: None) -> None:
@@ -127,7 +135,7 @@ class EntityHashReader:
             return fields.unknown
 
     async def run(self) -> None:
-        """Ask Redis for a sign of life while the breaker is open, until cancelled."""
+        """Probe Redis while the breaker is open, until cancelled."""
         ping = command(b"PING")
         while True:
             await asyncio.sleep(PROBE_EVERY_SECONDS)
@@ -136,5 +144,6 @@ class EntityHashReader:
                     (reply,) = await self._client.call(ping, 1, PROBE_TIMEOUT_SECONDS)
                 except RedisUnavailableError:
                     continue
-                if not isinstance(reply, RedisUnavailableError):  # such as -LOADING: it is back, but not ready
+                # An error reply such as -LOADING means that Redis is back, but not ready.
+                if not isinstance(reply, RedisUnavailableError):
                     self._breaker.succeeded()

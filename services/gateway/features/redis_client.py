@@ -1,11 +1,12 @@
-"""A small asyncio Redis client for one job: many concurrent, bounded, pipelined calls over one connection.
+"""A small asyncio Redis client for many concurrent, bounded, pipelined calls on one connection.
 
-redis-py's asyncio pipeline costs about 10x the CPU of this per two-hash lookup (tests/bench/gateway.py measures it): it locks
-a connection, packs every argument and awaits every reply on its own. Here all calls of one event-loop tick leave in one
-write, replies are parsed by hiredis' C reader, and a caller waits on one future.
+redis-py's asyncio pipeline costs about 10x the CPU of this client per two-hash lookup. The figure
+is from tests/bench/gateway.py. That pipeline locks a connection, packs every argument and awaits
+each reply separately. Here all calls of one event-loop tick leave in one write. The C reader of
+hiredis parses the replies. A caller waits on one future.
 
-Redis answers in order, so calls wait in a queue. A call whose deadline has passed stays in the queue, its late reply is
-dropped, and the connection stays in step.
+Redis answers in order, so calls wait in a queue. A call stays in the queue after its deadline. Its
+late reply is dropped, and the connection stays in step.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import hiredis
 from redis.connection import parse_url
 
 CONNECT_TIMEOUT_SECONDS = 1.0
-# Between attempts to connect: short enough that a returned Redis is used well within 5 s, long enough to cost nothing.
+# Backoff between attempts to connect. It is short enough to use a returned Redis well within 5 s,
+# and long enough to cost nothing.
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.05, 0.5
-# A connection that owes replies and stays silent for this long is given up: the server may be gone without a FIN.
+# The client gives up a connection that is silent this long while replies are due. The server may
+# be gone without a FIN.
 SILENCE_SECONDS = 10.0
 
 
@@ -37,7 +40,10 @@ def command(*arguments: bytes) -> bytes:
 
 
 class _Call:
-    """One caller waiting for `expected` replies, at most `timeout` seconds from `now` on, a time of the event loop's clock."""
+    """One caller waiting for `expected` replies.
+
+    `timeout` is in seconds and counts from `now`, a time of the event loop's clock.
+    """
 
     __slots__ = ("deadline", "expected", "future", "replies", "timeout")
 
@@ -54,9 +60,10 @@ class _Call:
 
 
 class _Connection(asyncio.Protocol):
-    """One TCP connection; lives until it is lost.
+    """One TCP connection. It lives until it is lost.
 
-    One alarm rings at the earliest deadline of all calls: a timer for each would cost more than its reply's parsing.
+    One alarm serves the earliest deadline of all calls. A timer per call would cost more than
+    parsing its reply.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,7 +82,7 @@ class _Connection(asyncio.Protocol):
 
     def send(self, payload: bytes, call: _Call) -> None:
         if not self._pending:
-            self.heard_at = self._loop.time()  # silence counts from the first reply owed
+            self.heard_at = self._loop.time()  # silence counts from the first reply due
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(payload)
@@ -112,7 +119,7 @@ class _Connection(asyncio.Protocol):
                     self._pending.popleft()
                     if not call.future.done():
                         call.future.set_result(call.replies)
-        except (hiredis.ProtocolError, IndexError):  # not Redis' protocol, or a reply that nobody asked for
+        except (hiredis.ProtocolError, IndexError):  # not Redis' protocol, or an unexpected reply
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -132,7 +139,9 @@ class _Connection(asyncio.Protocol):
 
 
 class RedisClient:
-    """Pipelined calls with deadlines. `run` keeps it connected; without a connection every call fails at once.
+    """Pipelined calls with deadlines.
+
+    `run` keeps the client connected. Without a connection every call fails at once.
 
     Args:
         url: `redis://[user:password@]host:port/db`, or `rediss://` for TLS.
@@ -154,12 +163,12 @@ class RedisClient:
         """Send commands and collect their replies in order.
 
         Args:
-            payload: one or more commands in wire format.
-            timeout: seconds until the future fails; the commands may still have run.
+            payload: One or more commands in wire format.
+            timeout: Seconds until the future fails. The commands may still have run.
 
         Returns:
-            A future of `replies` replies; each may be a RedisUnavailableError that Redis answered with. It fails with
-            RedisUnavailableError.
+            A future of `replies` replies. Each may be Redis' refusal as a RedisUnavailableError.
+            The future itself fails with RedisUnavailableError.
         """
         loop = asyncio.get_running_loop()
         call = _Call(loop.create_future(), replies, loop.time(), timeout)
@@ -170,7 +179,7 @@ class RedisClient:
         return call.future
 
     async def run(self) -> None:
-        """Connect, and connect again whenever the connection is lost, until cancelled."""
+        """Keep connected until cancelled. Connects again after each loss."""
         loop = asyncio.get_running_loop()
         backoff = FIRST_BACKOFF_SECONDS
         while True:
@@ -194,7 +203,8 @@ class RedisClient:
     async def _use(self, connection: _Connection) -> None:
         if self._greeting:
             greeting = _Call(asyncio.get_running_loop().create_future(), len(self._greeting))
-            greeting.future.add_done_callback(lambda future: future.exception())  # later commands tell of a failure
+            # A failed greeting also fails the later commands, so its own error is not needed.
+            greeting.future.add_done_callback(lambda future: future.exception())
             connection.send(b"".join(self._greeting), greeting)
         self._connection = connection
         while not connection.lost.done():

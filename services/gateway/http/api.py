@@ -1,4 +1,4 @@
-"""The prediction API, health and metrics over HTTP. What a model answers is `predictor`'s; this module speaks HTTP."""
+"""The prediction API, health and metrics over HTTP. `predictor` makes the answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Endpoint:
 
 
 class Gateway:
-    """What every HTTP surface needs: the models, their endpoints, and the bookkeeping around one prediction request."""
+    """The shared part of all HTTP surfaces: models, endpoints and the bookkeeping per request."""
 
     def __init__(
         self,
@@ -58,11 +58,15 @@ class Gateway:
         self.in_flight = 0  # requests being answered now
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code)) for name in endpoints for code in (200, 422)
-        }  # the usual ones; others are bound when they happen
+        }  # the usual codes; others are bound when they happen
         self._latency = {name: metrics.latency.labels(name) for name in endpoints}
 
     def endpoint(self, model: str) -> Endpoint:
-        """Raises Problem: 404."""
+        """Return a model's endpoint.
+
+        Raises:
+            Problem: 404.
+        """
         try:
             return self.endpoints[model]
         except KeyError:
@@ -75,20 +79,21 @@ class Gateway:
         decode: Callable[[Endpoint, bytes], Sequence[Instance]],
         route: ServedRoute | None = None,
     ) -> Sequence[Answer]:
-        """Read, decode and predict, within the limits; counted and timed whatever comes of it.
+        """Read, decode and predict within the limits. Every request is counted and timed.
 
         Args:
-            route: who may be asked, when the caller chose it; else the serving route.
+            route: The route to ask, when the caller chose one. None takes the serving route.
 
         Raises:
-            Problem: the request is refused.
+            Problem: The request is refused.
         """
         started = time.perf_counter()
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)
         try:
             endpoint = self.endpoint(model)
             body = await read_body(request, self.max_body_bytes)
-            started = time.perf_counter()  # the deadline is ours: a caller's slow upload does not count
+            # The deadline covers the gateway's own time. A slow upload does not count.
+            started = time.perf_counter()
             if self.in_flight >= self.max_in_flight:
                 self.metrics.shed.inc()
                 raise overloaded(RETRY_AFTER_SECONDS)
@@ -112,7 +117,7 @@ class Gateway:
                 self._latency[name].observe(time.perf_counter() - started)
 
     async def predictions(self, model: str, request: Request) -> Response:
-        """The whole answer to one prediction request, a refusal included."""
+        """Return the response to one prediction request, also for a refusal."""
         try:
             answers = await self.answer(model, request, _decode_instances)
         except Problem as problem:
@@ -125,9 +130,10 @@ def _decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
 
 
 class DirectPaths:
-    """ASGI middleware that gives POST requests of some paths to their handlers before FastAPI's routing, and all others to it.
+    """ASGI middleware that gives POST requests of some paths directly to their handlers.
 
-    FastAPI's routing took 110 of a prediction's 520 microseconds (`make bench`: gateway).
+    All other requests go to FastAPI's routing. That routing took 110 of a prediction's 520
+    microseconds (`make bench`: gateway).
     """
 
     def __init__(self, app: ASGIApp, handlers: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> None:
@@ -146,25 +152,33 @@ class DirectPaths:
 def add_routes(
     app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]], models: Callable[[], Mapping[str, object]]
 ) -> None:
-    """details: what /healthz tells beside being alive. models: what serves each model, and what is wrong with that."""
+    """Add the prediction API, health and metrics.
+
+    Args:
+        details: The process' details for /healthz.
+        models: The serving versions of each model for /healthz, and their problems.
+    """
 
     direct = {PREDICT_PATH.format(model=model): partial(gateway.predictions, model) for model in gateway.endpoints}
     app.add_middleware(DirectPaths, handlers=direct)
 
-    # For unknown models, and for the document, which `docs` completes.
+    # Serves unknown models, and puts the path into the document that `docs` completes.
     @app.post(PREDICT_PATH, tags=["predictions"])
     async def predict(request: Request) -> Response:
-        """Score each instance. A degraded answer says so: `degraded` names what was missing."""
+        """Score each instance. `degraded` names the missing parts of an answer."""
         return await gateway.predictions(request.path_params["model"], request)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:
-        """Alive. What is degraded is in the details; it is no reason to restart this process."""
+        """Alive. The details name degraded parts, which are no reason to restart this process."""
         return _json({"status": "ok", "models": models(), **details()})
 
     @app.get("/readyz", tags=["health"])
     async def readyz() -> Response:
-        """Ready once every model that has a version serves it, verified. A model without one is named, and answers by its fallback."""
+        """Ready once each model with a version serves it, verified.
+
+        The answer also names models without a version. They answer by their fallback.
+        """
         ready = gateway.models.ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
@@ -176,7 +190,7 @@ def add_routes(
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Errors that no route of ours raises, as problems too: wrong path, wrong method, and a bug of ours."""
+    """Answer all other errors as problems too: wrong path, wrong method, and our own bugs."""
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

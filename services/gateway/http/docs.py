@@ -1,8 +1,8 @@
-"""The OpenAPI document: what the structs of requests and answers say, with examples.
+"""The OpenAPI document: the structs of requests and answers, with examples.
 
-Routes decode for themselves, so FastAPI sees neither their bodies nor their path parameters. `completed` adds both
-afterwards: FastAPI would also drop what is null from the examples. A path with `{model}` stands once per model, because each model has
-inputs of its own.
+Routes decode for themselves, so FastAPI sees neither their bodies nor their path parameters.
+`completed` adds both afterwards, because FastAPI would drop nulls from the examples. A path with
+`{model}` appears once per model, because each model has its own inputs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint])
 
     Args:
         derive: FastAPI's own method.
-        endpoints: What each model's instances and answers look like.
+        endpoints: The schemas of each model's instances and answers.
     """
 
     @cache
@@ -59,7 +59,7 @@ def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint])
 
 
 def _completed(operations: Document, body: Document, model: str | None = None) -> Document:
-    """The operations of a path with their bodies, under an id of the model's own."""
+    """Return the operations of a path with their bodies and an id per model."""
     mine: Document = {}
     for method, operation in operations.items():
         mine[method] = {**operation, **body}
@@ -69,7 +69,7 @@ def _completed(operations: Document, body: Document, model: str | None = None) -
 
 
 def _shared_bodies(model: str) -> dict[str, Document]:
-    """Responses of the paths that are of no one model. The examples show `model`."""
+    """Return the responses of paths that belong to no single model. The examples show `model`."""
     up = {"status": "ready", "models": {model: {"version": "3"}}}
     down = {"status": "not ready", "models": {model: {"version": None}}}
     metrics = {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -84,7 +84,7 @@ def _shared_bodies(model: str) -> dict[str, Document]:
 
 
 def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
-    """Requests and responses of a model's paths."""
+    """Return the requests and responses of a model's paths."""
     schema, answers = endpoint.schema, endpoint.answers
     ready: Document = {"name": model, "ready": True}
     of_model = {
@@ -105,7 +105,7 @@ def _schema(struct: type) -> Document:
 
 
 def _content(schema: Mapping[str, object], **examples: object) -> Document:
-    """A body in JSON. One example is named `example`, several are named by what they show."""
+    """Return a JSON body. A single example is named `example`. Several have descriptive names."""
     shown = examples if "example" in examples else {"examples": {name: {"value": value} for name, value in examples.items()}}
     return {"content": {"application/json": {"schema": schema, **msgspec.to_builtins(shown)}}}
 
@@ -113,11 +113,11 @@ def _content(schema: Mapping[str, object], **examples: object) -> Document:
 def _responses(
     example: object, schema: Mapping[str, object] = _OBJECT, refusals: Document | None = None, not_ready: object = None
 ) -> Document:
-    """The responses of an operation.
+    """Return the responses of an operation.
 
     Args:
         example: The answer when all is well.
-        schema: Of that answer.
+        schema: The schema of that answer.
         refusals: Further responses by status.
         not_ready: The answer while no version serves.
     """
@@ -126,7 +126,7 @@ def _responses(
 
 
 def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
-    """What each refusal looks like, by status."""
+    """Return an example of each refusal, by status."""
     field = FieldError(f"instances[0].{schema.time_input}", '"noon"', EXPECTED[Time])
     refusals: list[Problem] = [
         problems.malformed_json("Input data was truncated"),
@@ -153,7 +153,7 @@ def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
 
 
 def _example_instance(schema: InstanceSchema) -> Document:
-    """An instance with every field but the time, which most callers leave to the world's clock."""
+    """Return an instance without the time. Most callers leave the time to the world's clock."""
     return {**dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)), **dict.fromkeys(schema.numbers, 81.51)}
 
 
@@ -178,7 +178,7 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
 
 
 def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
-    """The structs, and which tensors the model takes."""
+    """Return the structs of an infer request and the model's tensors."""
     types = input_types(schema)
     required = [name for name in types if name not in schema.optional]
     named = [{"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}} for name in types]

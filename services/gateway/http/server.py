@@ -1,7 +1,8 @@
-"""uvicorn that ends without dropping a request.
+"""A uvicorn server that stops without dropping a request.
 
-uvicorn alone closes idle keep-alive connections on SIGTERM; a request that is on its way at that moment is lost. Here every
-answer first says `Connection: close`, so that clients leave by themselves, and connections that stay idle are closed last.
+On SIGTERM, plain uvicorn closes idle keep-alive connections, and a request on its way is lost. This
+server first sends `Connection: close` with every answer, so that clients leave by themselves. It
+closes connections that stay idle last.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import socket
 import structlog
 import uvicorn
 
-# How long clients have to send one more request on each open connection. Callers at one request a second have left by then.
+# Time for clients to send one more request on each open connection. Callers at one request a
+# second have left by then.
 DRAIN_SECONDS = 1.0
-# In all; the supervisor kills after 10 s, and the prediction log needs up to 2 s after this.
+# Limit for the whole shutdown. The supervisor kills after 10 s, and the prediction log needs up to
+# 2 s after this.
 SHUTDOWN_SECONDS = 6
 
 _log = structlog.get_logger("gateway.server")
@@ -26,11 +29,12 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         state = self.server_state
         _log.info("stopping: draining connections", connections=len(state.connections))
-        state.default_headers = [*state.default_headers, (b"connection", b"close")]  # of every request from now on
+        # For every request from now on.
+        state.default_headers = [*state.default_headers, (b"connection", b"close")]
         for connection in state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
-                cycle.keep_alive = False  # of the requests being answered
+                cycle.keep_alive = False  # for the requests in progress
         await self._stop_accepting()
         deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         while state.connections and asyncio.get_running_loop().time() < deadline:
@@ -38,7 +42,7 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _stop_accepting(self) -> None:
-        """Close the listeners; what the kernel has already accepted for us is served, not reset."""
+        """Close the listeners. Connections already accepted by the kernel are still served."""
         loop = asyncio.get_running_loop()
         for server in self.servers:
             for listener in server.sockets:

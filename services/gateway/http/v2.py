@@ -1,12 +1,16 @@
-"""The Open Inference Protocol V2 (KServe, Triton, MLServer clients): the same predictions as named tensors.
+"""The Open Inference Protocol V2 (KServe, Triton, MLServer clients): predictions as named tensors.
 
-    inputs   entity keys BYTES, request inputs FP64 or another type of numbers, the time BYTES (RFC 3339) or INT64 (unix seconds),
-             optional, the request id BYTES, optional; as JSON, or as bytes behind it
-    outputs  the task's columns, the score first; `parameters.degraded` names what was missing in any of the instances, and
-             `parameters.versions` who answered each, when that was more than one version
+    inputs   entity keys: BYTES
+             request inputs: FP64 or another type of numbers
+             time, optional: BYTES (RFC 3339) or INT64 (unix seconds)
+             request id, optional: BYTES
+             all as JSON, or as bytes behind it
+    outputs  the task's columns, the score first
+             `parameters.degraded`: what any of the instances lacked
+             `parameters.versions`: the version per instance, when more than one answered
 
-Which versions answer is the route's decision and not a caller's: the one version that can be asked for by name is the primary, the
-version with the most traffic.
+The route decides which versions answer, not the caller. A caller can name only the primary. This is
+the version with the most traffic.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
     @route("/v2")
     async def server() -> Response:
-        """Who answers."""
+        """The server's name, version and extensions."""
         return _json({"name": "mlops-dojo-gateway", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     @route("/v2/health/live")
@@ -48,12 +52,12 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
     @route("/v2/health/ready")
     async def ready() -> Response:
-        """Ready once every model that has a version serves it."""
+        """Ready once each model with a version serves it."""
         is_ready = gateway.models.ready
         return _json({"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def metadata(request: Request) -> Response:
-        """A model's tensors, the versions that answer, and the route between them."""
+        """A model's tensors, its answering versions, and the route between them."""
         try:
             route = _route(gateway, request)
         except Problem as problem:
@@ -70,7 +74,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         )
 
     async def model_ready(request: Request) -> Response:
-        """Whether a version of the model serves."""
+        """Ready when a version of the model serves."""
         try:
             route = _route(gateway, request)
         except Problem as problem:
@@ -110,7 +114,11 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
-    """The route that a path means. Raises Problem: 404 for an unknown model, or a version that is not its primary."""
+    """Return the route of a path.
+
+    Raises:
+        Problem: 404. The model is unknown, or the version is not its primary.
+    """
     model, version = request.path_params["model"], request.path_params.get("version")
     gateway.endpoint(model)
     route = gateway.models.serving.get(model)
@@ -123,7 +131,7 @@ def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
 
 
 def _error(problem: Problem) -> Response:
-    """V2 clients look for `error`; a problem document may carry it."""
+    """Return the problem with the member `error`, which V2 clients expect."""
     return problem_response(problem, problem.detail)
 
 

@@ -1,4 +1,4 @@
-"""Batches of encoded events as Redis commands, the part that is the same for every event prepared once."""
+"""Batches of encoded events as Redis commands. The common part is prepared once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from services.gateway.features.redis_client import command
 
 
 def appends(stream: Stream, max_length: int) -> Callable[[Sequence[bytes]], bytes]:
-    """Makes, from encoded events, the commands that append them to `stream` (one reply each), which keeps about `max_length`."""
+    """Return a function from encoded events to the commands that append them to `stream`.
+
+    Each command gives one reply. The stream keeps about `max_length` events.
+    """
     arguments = (b"XADD", stream_key(stream).encode(), b"MAXLEN", b"~", str(max_length).encode(), b"*", PAYLOAD_FIELD)
     head = command(*arguments).replace(b"*7\r\n", b"*8\r\n", 1)  # the payload is the eighth argument
 

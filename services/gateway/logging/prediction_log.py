@@ -1,10 +1,13 @@
-"""Prediction events to the event log, off the request path: memory first, Redis in batches, disk while Redis is away.
+"""Prediction events to the event log, off the request path.
+
+Events wait in memory first, go to Redis in batches, and go to disk while Redis is away.
 
     append -> buffer (memory) -> event log          the usual way, a few tens of milliseconds
-                     \\-> spool (disk) -> event log   while Redis is away, and until the spool is drained: order is kept
+                     \\-> spool (disk) -> event log   while Redis is away, and until the spool is
+                                                     drained: order is kept
 
-What cannot be kept is dropped and counted, never silently and never at a request's cost. A kill -9 loses the buffer:
-at most FLUSH_EVERY_SECONDS of events.
+The log drops and counts events for which it has no room. A request never pays for that. A kill -9
+loses the buffer, at most FLUSH_EVERY_SECONDS of events.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from services.gateway.logging.spool import Spool
 from services.gateway.metrics import GatewayMetrics
 
 FLUSH_EVERY_SECONDS = 0.05
-# Events per write: small enough that encoding a batch (10 microseconds each) never holds a request up noticeably.
+# Events per write. Encoding costs 10 microseconds each, so a batch never delays a request much.
 BATCH = 100
-# At 300 requests a second this is a minute and a half of a disk that does not answer; about 3 kB each, so 80 MB when full.
+# 90 s of events at 300 requests a second, for a disk that does not answer. At about 3 kB each this
+# is 80 MB when full.
 BUFFERED_EVENTS = 25_000
-# A write that hangs: events wait in memory meanwhile. At shutdown there is no time to wait that long.
+# Limit for a write that hangs. Events wait in memory meanwhile. A shutdown has no time for a longer
+# wait.
 WRITE_TIMEOUT_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 
@@ -35,7 +40,7 @@ _log = structlog.get_logger("gateway.prediction_log")
 
 
 class PredictionLog:
-    """`append` from the event loop; `run` writes."""
+    """`append` takes events from the event loop. `run` writes them."""
 
     def __init__(self, client: RedisClient, spool: Spool, max_stream_length: int, metrics: GatewayMetrics) -> None:
         self._client = client
@@ -63,7 +68,10 @@ class PredictionLog:
             self._buffer.append(event)
 
     async def run(self) -> None:
-        """Write what is appended. Ends after `stop`, with nothing left in memory: in Redis, or on disk if that is away."""
+        """Write appended events until `stop`.
+
+        At the end, memory is empty. All events are in Redis, or on disk if Redis is away.
+        """
         loop = asyncio.get_running_loop()
         retry_at = 0.0
         while not self._stopping:
@@ -76,11 +84,12 @@ class PredictionLog:
             await self._write_batch()
 
     def stop(self) -> None:
-        """No more events will come."""
+        """Announce that no more events will come."""
         self._stopping = True
 
     async def _write_batch(self) -> None:
-        # Taken from the buffer only once they are safe: whatever interrupts this, the next round repeats it.
+        # Events leave the buffer only once they are safe. After an interruption, the next round
+        # repeats the write.
         events = [encode(event) for event in itertools.islice(self._buffer, BATCH)]
         if self._spool.size or not await self._deliver(events):
             await self._to_disk(events)
@@ -97,7 +106,11 @@ class PredictionLog:
             self._metrics.log_dropped.inc(len(events) - kept)
 
     async def _drain_spool(self) -> bool:
-        """Deliver the spool, oldest first, as far as Redis takes it. Returns whether it is empty."""
+        """Deliver the spool to Redis, oldest first, until Redis refuses.
+
+        Returns:
+            Whether the spool is empty.
+        """
         while (oldest := await asyncio.to_thread(self._spool.oldest)) is not None:
             segment, events = oldest
             for batch in _batches(events):
@@ -107,7 +120,11 @@ class PredictionLog:
         return True
 
     async def _deliver(self, events: Sequence[bytes]) -> bool:
-        """Append to the event log. Returns whether all of them are in it; repeating is harmless."""
+        """Append events to the event log. Repeating is harmless.
+
+        Returns:
+            Whether all of them are in the log.
+        """
         try:
             replies = await self._client.call(self._appends(events), len(events), WRITE_TIMEOUT_SECONDS)
             if refused := next((reply for reply in replies if isinstance(reply, RedisUnavailableError)), None):

@@ -1,8 +1,11 @@
-"""Prediction events on disk while the event log is away: a bounded queue of JSON lines in numbered segment files.
+"""Prediction events on disk while the event log is away.
 
-    00000001.jsonl  00000002.jsonl ...      oldest first; a segment is deleted once all of it is in the event log
+The spool is a bounded queue of JSON lines in numbered segment files.
 
-A crash between delivery and deletion delivers a segment again, which is harmless: events carry ids.
+    00000001.jsonl  00000002.jsonl ...      oldest first; a fully delivered segment is deleted
+
+A crash between delivery and deletion delivers a segment again. This is harmless, because events
+carry ids.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# Delivered as a whole: at about 1.5 kB an event, some 700 events, which Redis takes in milliseconds.
+# A segment is delivered as a whole. At about 1.5 kB an event these are some 700 events. Redis takes
+# them in milliseconds.
 SEGMENT_BYTES = 1_048_576
 
 
 class Spool:
-    """Blocking: call from one thread at a time.
+    """The queue on disk. Its calls block, and only one thread may call at a time.
 
     Args:
-        max_bytes: of disk. What does not fit is refused by `append`.
+        max_bytes: Limit on disk. `append` refuses events beyond it.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
@@ -28,7 +32,7 @@ class Spool:
         directory.mkdir(parents=True, exist_ok=True)
         self._sizes = {path: path.stat().st_size for path in sorted(directory.glob("*.jsonl"))}
         self._next = 1 + max((int(path.stem) for path in self._sizes), default=0)
-        self._open: Path | None = None  # a segment of an earlier run is never appended to: its end may be torn
+        self._open: Path | None = None  # earlier runs' segments stay closed: torn end
 
     @property
     def size(self) -> int:
@@ -36,7 +40,14 @@ class Spool:
         return sum(self._sizes.values())
 
     def append(self, events: Sequence[bytes]) -> int:
-        """Write events durably, in order, as many as fit. Returns how many. Raises OSError: the disk refused."""
+        """Write events durably, in order, as many as fit.
+
+        Returns:
+            The number of events written.
+
+        Raises:
+            OSError: The disk refused.
+        """
         room = self._max_bytes - self.size
         taken = 0
         for event in events:
@@ -49,7 +60,7 @@ class Spool:
         return taken
 
     def oldest(self) -> tuple[Path, list[bytes]] | None:
-        """The oldest segment and its events, or None. A torn last line, which a crash left, is not an event."""
+        """Return the oldest segment and its events, or None. Skips a last line torn by a crash."""
         for path in self._sizes:
             whole, _, _torn = path.read_bytes().rpartition(b"\n")
             return path, [line for line in whole.split(b"\n") if line]
@@ -65,7 +76,7 @@ class Spool:
         if self._open is None or self._sizes[self._open] >= SEGMENT_BYTES:
             self._open = self._directory / f"{self._next:08}.jsonl"
             self._next += 1
-        segment, self._open = self._open, None  # a segment whose write fails is never appended to: its end may be torn
+        segment, self._open = self._open, None  # after a failed write it stays closed: torn end
         try:
             with segment.open("ab") as file:
                 file.write(content)

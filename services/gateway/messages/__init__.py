@@ -1,1 +1,1 @@
-"""What callers send and what they get: requests, answers and problems."""
+"""The messages of callers and the gateway: requests, answers and problems."""

@@ -1,4 +1,7 @@
-"""What a caller gets for one instance, and what is counted and logged of it. The model's task decides what stands in an answer."""
+"""The answer for one instance, and how the gateway counts and logs it.
+
+The model's task decides the columns of an answer.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from services.gateway.metrics import GatewayMetrics
 
 
 class Answer(Protocol):
-    """One instance's prediction, as its caller gets it; the values of the task's columns are further attributes.
+    """One instance's prediction for the caller. The task's columns are further attributes.
 
     Attributes:
-        version: Registry version that answered; 0 when the spec's fallback did.
-        arm: The arm that the entity belongs to. With arm_failed in `degraded` another one answered.
-        degraded: What was missing; None when the answer is whole.
+        version: Registry version that answered. 0 stands for the spec's fallback.
+        arm: The entity's arm. With arm_failed in `degraded` another arm answered.
+        degraded: The missing parts. None for a whole answer.
     """
 
     prediction_id: str
@@ -34,7 +37,7 @@ class Answer(Protocol):
 
 
 class AnswerSchema:
-    """What one model's answers look like.
+    """The shape of one model's answers.
 
     Attributes:
         columns: The task's part of an answer.
@@ -61,7 +64,7 @@ class AnswerSchema:
         self.body = msgspec.defstruct(f"{struct_name(model)}Answers", predictions, frozen=True)
 
     def example(self, **changes: object) -> Any:
-        """A whole answer, or one with other values."""
+        """Return a whole answer, with `changes` to its values."""
         values = {column.name: column.example for column in self.columns}
         return self.type(
             **{"prediction_id": "9f2c61d07ab345e8-17", **values, "version": "3", "arm": "champion", "degraded": None, **changes}
@@ -72,7 +75,7 @@ class AnswerLog:
     """Makes, counts and logs one model's answers.
 
     Args:
-        append: takes each event for the prediction log; must not block.
+        append: Takes each event for the prediction log. It must not block.
     """
 
     def __init__(self, model: str, schema: AnswerSchema, append: Callable[[Prediction], None], metrics: GatewayMetrics) -> None:
@@ -80,13 +83,13 @@ class AnswerLog:
         self._type = schema.type
         self._append = append
         self._metrics = metrics
-        # Unique without a system call per prediction: 64 random bits per process, then a counter.
+        # Unique without a system call per prediction, by 64 random bits per process and a counter.
         self._id_prefix = secrets.token_hex(8)
         self._ids = itertools.count()
         self._counters: dict[tuple[str, str], _Counters] = {}
 
     def answer(self, score: float, given: AnswerValues, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
-        """A new answer, counted."""
+        """Make and count an answer."""
         made: Any = self._type(f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None)
         answer: Answer = made
         counters = self._counters.get((version, arm))
@@ -108,7 +111,11 @@ class AnswerLog:
         world_now: datetime,
         seconds: float,
     ) -> None:
-        """seconds: wall time from the request's arrival until this instance was scored."""
+        """Log an answer.
+
+        Args:
+            seconds: Wall time from the request's arrival until this instance was scored.
+        """
         self._append(
             Prediction(
                 event_id=Prediction.id_for(answer.prediction_id),
@@ -132,7 +139,7 @@ class AnswerLog:
 
 
 class _Counters:
-    """The metrics of one version in one arm with their labels already bound: binding costs more than counting."""
+    """The metrics of one version in one arm with bound labels. Binding costs more than counting."""
 
     def __init__(self, metrics: GatewayMetrics, model: str, version: str, arm: str) -> None:
         self._predictions = metrics.predictions.labels(model, version, arm)

@@ -1,10 +1,12 @@
-"""The binary tensor data extension of the Open Inference Protocol: values as raw bytes behind the JSON.
+"""The binary tensor data extension of the Open Inference Protocol: raw bytes behind the JSON.
 
-    Inference-Header-Content-Length: N      the body's first N bytes are JSON, then comes the data of one tensor after the other
-    inputs[].parameters.binary_data_size    bytes of a tensor that has no `data`
+    Inference-Header-Content-Length: N      the body's first N bytes are JSON, then come the tensors
+    inputs[].parameters.binary_data_size    bytes of a tensor without `data`
 
-Numbers are little-endian. A BYTES value is its length in four bytes, then the value. This is how `tritonclient` sends
-tensors by default. Source: github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md.
+Numbers are little-endian. A BYTES value is its length in four bytes, then the value. `tritonclient`
+sends tensors like this by default.
+
+Source: github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md.
 """
 
 from __future__ import annotations
@@ -38,14 +40,22 @@ class Column(Protocol):
 
 
 def json_length(header: str, body: bytes) -> int:
-    """Bytes of JSON at the body's beginning. Raises Problem: 422, the header says no such length."""
+    """Return the bytes of JSON at the body's beginning.
+
+    Raises:
+        Problem: 422. The header holds no possible length.
+    """
     if not (header.isascii() and header.isdigit() and int(header) <= len(body)):
         raise _refused("Inference-Header-Content-Length", header[:20], f"a whole number up to the body's {len(body)} bytes")
     return int(header)
 
 
 def fill(columns: Sequence[Column], data: bytes) -> None:
-    """Give each tensor that has a size its part of `data`. Raises Problem: 422."""
+    """Give each tensor with a size its part of `data`.
+
+    Raises:
+        Problem: 422.
+    """
     at = 0
     for column in columns:
         if SIZE not in column.parameters:
@@ -67,7 +77,7 @@ def _values(column: Column, raw: bytes) -> list[Any]:
         return _strings(column, raw)
     kind = NUMPY_TYPES.get(column.datatype)
     if kind is None:
-        return []  # a datatype that no input has: refused by that
+        return []  # no input has such a datatype: a later check refuses it
     if len(raw) % np.dtype(kind).itemsize:
         raise _refused(f"inputs[{column.name}]", f"{len(raw)} bytes", f"whole values of {column.datatype}")
     return np.frombuffer(raw, kind).tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What a refused caller is told: RFC 9457 problem details, naming the field, what was found and what would be right."""
+"""Refusals as RFC 9457 problem details. Each names the field, the value found and the right one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTENT_TYPE = "application/problem+json"
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One wrong field: its path (`instances[0].amount`), what was found there, and what is expected."""
+    """One wrong field: its path (`instances[0].amount`), the value found and the expected one."""
 
     field: str
     found: str
@@ -32,10 +32,10 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """A request that is refused.
+    """A refused request.
 
     Args:
-        slug: the last part of the problem's `type`, stable for programs.
+        slug: The last part of the problem's `type`. Stable for programs.
     """
 
     def __init__(
@@ -59,7 +59,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
 
 
 def problem_response(problem: Problem, error: str = "") -> Response:
-    """error: the document's member of this name."""
+    """Return the response for a problem.
+
+    Args:
+        error: The document's member of this name.
+    """
     return Response(msgspec.json.encode(problem.document(error)), int(problem.status), problem.headers, CONTENT_TYPE)
 
 
@@ -78,7 +82,8 @@ def encoded_body(encoding: str) -> Problem:
 
 
 def body_too_slow(seconds: float) -> Problem:
-    headers = {"Connection": "close"}  # the rest of the body may still come: nothing after it can be understood
+    # The rest of the body may still come, and bytes after it would be ambiguous.
+    headers = {"Connection": "close"}
     return Problem(
         HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", f"the body did not arrive within {seconds:g} s", headers=headers
     )

@@ -1,7 +1,7 @@
-"""Bytes -> validated instances. The fields of an instance come from the model's spec and its feature service.
+"""From bytes to validated instances. Their fields come from the spec and its feature service.
 
-The usual, right request is decoded and checked in one pass by msgspec's C code. A wrong one is looked at again, slowly, to
-tell its sender every wrong field at once.
+msgspec's C code decodes and checks a correct request in one pass. A wrong request gets a second,
+slow look, so that its sender learns all wrong fields at once.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from services.gateway.messages.problems import (
     malformed_json,
 )
 
-# One request may block the event loop for about 50 ms at this many (60 microseconds each); more is work for batch scoring.
+# One request of this many instances blocks the event loop for about 50 ms (60 microseconds each).
+# Batch scoring is the place for more.
 MAX_INSTANCES = 1000
-# Longer than any key in use; bounds what one request writes into logs and memory.
+# Longer than any key in use. Limits the size of logs and memory per request.
 MAX_KEY_LENGTH = 256
-# For the whole body to arrive: ends callers that hold connections open with half a request.
+# Limit for the whole body to arrive. Ends connections held open with half a request.
 BODY_TIMEOUT_SECONDS = 5.0
-# Far beyond any amount, and far within float32, which the model computes in.
+# Far beyond any amount, and far within float32, the model's type.
 MAX_NUMBER = 1e12
 
 REQUEST_ID = "request_id"
@@ -53,18 +54,18 @@ EXPECTED = {
 
 
 class Instance(Protocol):
-    """One thing to score, as decoded: `request_id`, and one attribute per entity key and request input."""
+    """One thing to score: `request_id` and an attribute per entity key and request input."""
 
     request_id: str | None
 
 
 class InstanceSchema:
-    """What one model's instances look like.
+    """The shape of one model's instances.
 
     Attributes:
         keys: Entity -> the field of its key.
         numbers: The fields of the request's inputs.
-        time_input: The field of the time, which may be absent.
+        time_input: The field of the time. It may be absent.
 
     Raises:
         SpecError: The model's feature service is not in the catalogue.
@@ -101,12 +102,16 @@ class InstanceSchema:
         self._names = tuple(f'"{name}"'.encode() for name in (*self.required, *self.optional))
 
     def decode(self, body: bytes) -> Sequence[Instance]:
-        """The instances of a predict request. Raises Problem (400, 422)."""
+        """Return the instances of a predict request.
+
+        Raises:
+            Problem: 400 or 422.
+        """
         try:
             instances = cast("Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
             faults = self._faults_of_body(parse_leniently(body, str(error)))
-            if not faults:  # such as a lone surrogate, which only the strict parser refuses
+            if not faults:  # only the strict parser refuses it, such as a lone surrogate
                 raise malformed_json(str(error)) from error
             raise invalid_request(faults) from error
         if self._may_repeat_keys(body, len(instances)):
@@ -114,15 +119,19 @@ class InstanceSchema:
         return instances
 
     def _may_repeat_keys(self, body: bytes, instances: int) -> bool:
-        """Whether a field's name stands there more often than once an instance, or may be written with an escape.
+        """Whether a field's name appears more than once per instance, or an escape may hide one.
 
-        The decoder takes the last of two values without a word. Counting is all that the usual request costs. A second list of
-        instances is found by the first one's fields.
+        The decoder silently takes the last of two values. The usual request pays only for counting.
+        The fields of the first list of instances also reveal a second list.
         """
         return b"\\" in body or any(body.count(name) > instances for name in self._names)
 
     def convert(self, instances: Sequence[Mapping[str, object]]) -> Sequence[Instance]:
-        """Already parsed instances, checked the same way. Raises Problem (422)."""
+        """Return already parsed instances after the same checks.
+
+        Raises:
+            Problem: 422.
+        """
         try:
             return cast("Sequence[Instance]", msgspec.convert(instances, list[self.type]))  # type: ignore[name-defined]
         except msgspec.ValidationError as error:
@@ -156,15 +165,18 @@ class InstanceSchema:
 
 
 def struct_name(model: str) -> str:
-    """What a model's own structs are called in the OpenAPI document begins with this."""
+    """Return the common beginning of a model's struct names in the OpenAPI document."""
     return "".join(word.capitalize() for word in model.split("_"))
 
 
 def parse_leniently(body: bytes, reason: str) -> Any:
-    """JSON in which NaN, Infinity and 1e999 are read as numbers, so that the field they stand in can be named.
+    """Return JSON with NaN, Infinity and 1e999 as numbers, so that an error can name their field.
+
+    Args:
+        reason: The strict parser's message.
 
     Raises:
-        Problem: not even that; `reason` is what the strict parser said.
+        Problem: Not even the lenient parser reads the body.
     """
     try:
         return json.loads(body)
@@ -173,7 +185,11 @@ def parse_leniently(body: bytes, reason: str) -> Any:
 
 
 def refuse_repeated_keys(body: bytes) -> None:
-    """Raises Problem: 422, an object has two values for one key. What is no JSON at all is left to the decoder."""
+    """Refuse an object with two values for one key. Ignores a body without JSON.
+
+    Raises:
+        Problem: 422. A key has two values.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -191,7 +207,11 @@ def refuse_repeated_keys(body: bytes) -> None:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; at most `limit` bytes of it are ever held. Raises Problem (408, 413, 415)."""
+    """Return the request's body. Memory never holds more than `limit` bytes of it.
+
+    Raises:
+        Problem: 408, 413 or 415.
+    """
     for name, value in request.scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise body_too_large(limit)
@@ -231,7 +251,7 @@ def _found(holder: Mapping[str, object], name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """A short, safe spelling of what a caller sent."""
+    """Return a short, safe spelling of a caller's value."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
     text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge integer"

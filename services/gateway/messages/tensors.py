@@ -1,7 +1,8 @@
 """Messages of the Open Inference Protocol V2: named tensors in, named tensors out.
 
-Columns become rows, which then pass the same checks as the prediction API's instances. A request's `id` is the request id of its
-row when it has one row; the optional tensor `request_id` names each row's.
+Columns become rows. The rows pass the same checks as the prediction API's instances. A request's
+`id` is the request id of its row if it has only one. The optional tensor `request_id` names each
+row's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from services.gateway.messages.requests import (
 )
 
 KEY_TYPE = "BYTES"
-NUMBER_TYPES = ("FP64", *(name for name in binary_tensors.NUMPY_TYPES if name != "FP64"))  # metadata name the first
+# Metadata name the first type.
+NUMBER_TYPES = ("FP64", *(name for name in binary_tensors.NUMPY_TYPES if name != "FP64"))
 # Datatype -> least and largest value.
 WHOLE_TYPES = {
     name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
@@ -80,7 +82,7 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
-    """Return each input's datatypes, the preferred one first. Those of `schema.optional` may be left out."""
+    """Return each input's datatypes, preferred one first. `schema.optional` lists optional inputs."""
     return {
         **dict.fromkeys(schema.keys.values(), (KEY_TYPE,)),
         **dict.fromkeys(schema.numbers, NUMBER_TYPES),
@@ -90,7 +92,7 @@ def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
 
 
 def tensors_of(schema: InstanceSchema, answers: AnswerSchema) -> dict[str, object]:
-    """Return the inputs and outputs as a model's metadata name them. A shape of -1 is any number of rows."""
+    """Return the inputs and outputs for a model's metadata. A shape of -1 means any length."""
     optional = {name: {"parameters": {"optional": True}} for name in schema.optional}
     inputs = [
         {"name": name, "datatype": types[0], "shape": [-1], **optional.get(name, {})}
@@ -109,10 +111,13 @@ def outputs_of(answers: AnswerSchema, given: Sequence[Any]) -> list[Tensor]:
 
 
 def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
-    """The message in a body. Raises Problem (400, 422).
+    """Return the message in a body.
 
     Args:
-        json_length: The header that says how much of the body is JSON. None: all of it.
+        json_length: The header with the length of the JSON part. None for a body of JSON only.
+
+    Raises:
+        Problem: 400 or 422.
     """
     if json_length is None:
         return _decode_json(body)
@@ -138,10 +143,13 @@ def _decode_json(body: bytes) -> InferRequest:
 
 
 def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: str | None = None) -> Sequence[Instance]:
-    """Columns -> rows, then the same checks as for the prediction API. Raises Problem: 422.
+    """Turn columns into rows, then check them like instances of the prediction API.
 
     Args:
-        request_id: Of the whole request.
+        request_id: Request id of the whole request.
+
+    Raises:
+        Problem: 422.
     """
     expected = input_types(schema)
     by_name = {tensor.name: tensor for tensor in tensors}
@@ -182,12 +190,15 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: 
 
 
 def _flat(tensor: Tensor) -> list[Any]:
-    """The values of an [n] or [n, 1] tensor, nested or already flat: the protocol allows both."""
+    """Return the values of an [n] or [n, 1] tensor, nested or flat. The protocol allows both."""
     return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data or []]
 
 
 def _not_within(bounds: tuple[int, int], values: Sequence[Any]) -> int | None:
-    """The place of the first value that is no whole number within the bounds. JSON has one kind of number: 3.0 is whole."""
+    """Return the position of the first value that is not a whole number within the bounds.
+
+    JSON has one kind of number, so 3.0 counts as whole.
+    """
     for at, value in enumerate(values):
         whole = type(value) is int or (type(value) is float and value.is_integer())
         if not whole or not bounds[0] <= value <= bounds[1]:
@@ -196,7 +207,7 @@ def _not_within(bounds: tuple[int, int], values: Sequence[Any]) -> int | None:
 
 
 def _from_unix(value: Any) -> object:
-    """A whole number as a time; one beyond the calendar stays, and is refused as the time it is not."""
+    """Return a whole number as a time. A number beyond the calendar stays, and is refused later."""
     try:
         return datetime.fromtimestamp(int(value), UTC)
     except (ValueError, OverflowError, OSError):
@@ -204,7 +215,11 @@ def _from_unix(value: Any) -> object:
 
 
 def _renamed(error: FieldError, of_request: bool) -> FieldError:
-    """`instances[3].amount` -> `inputs[amount].data[3]`. of_request: the row's request id is the request's."""
+    """Rename a field: `instances[3].amount` -> `inputs[amount].data[3]`.
+
+    Args:
+        of_request: The request's id serves as the row's request id.
+    """
     at, _, name = error.field.removeprefix("instances[").partition("].")
     if of_request and name == REQUEST_ID:
         return FieldError("id", error.found, error.expected)

@@ -1,8 +1,11 @@
-"""Following the routes in Redis: read every quarter of a second, remembered on disk for a start without Redis.
+"""Following the routes in Redis.
+
+The gateway reads them every quarter of a second and remembers them for a start without Redis.
 
     <directory>/<model>.json    the last route that really served here
 
-No route in Redis means the registry's champion. No answer from Redis means that nothing changes.
+Without a route in Redis, the registry's champion serves. Without an answer from Redis, nothing
+changes.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from services.gateway.features.redis_client import RedisClient, RedisUnavailable
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.models import Models
 
-# What needs no new version serves within this time of the change: promised is a second.
+# A route without new versions serves within this time of the change. The promise is a second.
 READ_EVERY_SECONDS = 0.25
 TIMEOUT_SECONDS = 0.5
 
@@ -27,7 +30,7 @@ _log = structlog.get_logger("gateway.routes")
 
 
 class RouteFollower:
-    """Tells `Models` which route each model should be served by."""
+    """Tells `Models` the route that each model should have."""
 
     def __init__(
         self, client: RedisClient, models: Models, names: Sequence[str], directory: Path, metrics: GatewayMetrics
@@ -37,14 +40,14 @@ class RouteFollower:
         self._names = list(names)
         self._directory = directory
         self._metrics = metrics
-        self._wanted: dict[str, Route | None] = {}  # only models that Redis or the disk has told of
+        self._wanted: dict[str, Route | None] = {}  # only models known from Redis or the disk
         self._seen: dict[str, bytes | None] = {}
         self._remembered: dict[str, Route | None] = {}
-        self.refused: dict[str, str] = {}  # model -> what is wrong with the route in Redis
+        self.refused: dict[str, str] = {}  # model -> the fault of the route in Redis
         self._get_all = b"".join(command(b"GET", route_key(name).encode()) for name in self._names)
 
     async def restore(self) -> None:
-        """Serve the last run's routes, as much of them as is here at once."""
+        """Serve the last run's routes, as far as their versions are cached."""
         for name in self._names:
             route = _read(self._path(name))
             self._remembered[name] = route
@@ -53,11 +56,11 @@ class RouteFollower:
         await asyncio.gather(*(self._models.restore(name, self._wanted.get(name)) for name in self._names))
 
     async def refresh(self) -> None:
-        """One round: look, tell, remember."""
+        """Read the routes once, pass them on and remember the serving ones."""
         try:
             replies = await self._client.call(self._get_all, len(self._names), TIMEOUT_SECONDS)
         except RedisUnavailableError:
-            replies = []  # the routes we know stay
+            replies = []  # the known routes stay
         for name, reply in zip(self._names, replies, strict=False):
             if reply is None or isinstance(reply, bytes):
                 self._look(name, reply)
@@ -91,7 +94,7 @@ class RouteFollower:
         if serving is None or route == self._remembered.get(name):
             return
         if route is None and self._wanted.get(name) is not None:
-            return  # a start that has not come to the whole route yet must not forget it
+            return  # after a start, an incomplete route must not replace the remembered one
         self._remembered[name] = route
         try:
             await asyncio.to_thread(_write, self._path(name), route)
@@ -106,7 +109,11 @@ class RouteFollower:
 
 
 def _checked(name: str, route: Route) -> Route:
-    """Raises InvalidRouteError: what only the whole table can tell, and a generation that no writer gives."""
+    """Return the route after the checks that need its key.
+
+    Raises:
+        InvalidRouteError: The route belongs to another model, or its generation is impossible.
+    """
     if route.model != name:
         raise InvalidRouteError(f"{route_key(name)} holds a route of {route.model!r}")
     if route.generation < 1:

@@ -1,9 +1,13 @@
-"""Shadows: every answered request is scored again by a challenger, off the request path, and compared. Nobody acts on it.
+"""Shadows: a challenger scores every answered request again, off the request path.
 
-    offer -> buffer (memory, bounded) -> micro-batches -> the challenger's sandbox -> `shadows` on the event log
+The results are compared and never acted on.
 
-Whatever goes wrong here costs shadows, counted, and never a prediction: a full buffer and an absent Redis drop them. What the
-challenger itself does wrong (errors, crashes, not being there) is an event with `error`: that is what the mirror is for.
+    offer -> buffer (memory, bounded) -> micro-batches -> the challenger's sandbox
+          -> `shadows` on the event log
+
+Faults in this module cost shadows and never a prediction. A full buffer and an absent Redis drop
+shadows, and the gateway counts them. The challenger's own faults (errors, crashes, absence) become
+events with `error`, because finding them is the purpose of the mirror.
 """
 
 from __future__ import annotations
@@ -31,22 +35,23 @@ from services.gateway.versions.arms import ServedArm, ServedRoute
 from services.gateway.versions.scoring import Inputs, Keys, Scoring
 from services.gateway.versions.serving import Scored
 
-# Waited for company: a batch costs the gateway about 0.5 ms for its wake-ups and system calls, and 10 microseconds a row. Twenty
-# batches a second are 1 % of a core, fifty would be 2.5 %.
+# Time to collect a batch. A batch costs the gateway about 0.5 ms for wake-ups and system calls, and
+# 10 microseconds a row. Twenty batches a second are 1 % of a core. Fifty would be 2.5 %.
 COLLECT_SECONDS = 0.05
-# Rows per batch: half a millisecond of the event loop's time in one piece, so that no request waits noticeably for it.
+# Rows per batch. It takes half a millisecond of the event loop in one piece, so no request waits
+# noticeably.
 BATCH = 64
-# A second and a half of traffic at full speed; about 4 kB each, so 16 MB when full.
+# A second and a half of traffic at full speed. At about 4 kB each this is 16 MB when full.
 BUFFERED = 4096
 WRITE_TIMEOUT_SECONDS = 1.0
-# Of a challenger that wants other features than the champion.
+# Only for a challenger with other features than the champion's.
 LOOKUP_TIMEOUT_SECONDS = 0.1
 
 _log = structlog.get_logger("gateway.shadow")
 
 
 class Mirrored(msgspec.Struct, frozen=True):
-    """One answered instance, as the shadow sees it."""
+    """One answered instance for the shadow."""
 
     route: ServedRoute
     answer: Answer
@@ -59,7 +64,7 @@ class Mirrored(msgspec.Struct, frozen=True):
 
 
 class ShadowMirror:
-    """One model's mirror: `offer` from the event loop, `run` scores and logs."""
+    """One model's mirror. `offer` takes instances from the event loop. `run` scores and logs."""
 
     def __init__(
         self, spec: ModelSpec, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: GatewayMetrics
@@ -93,7 +98,7 @@ class ShadowMirror:
                 await self._mirror(self._next_batch())
 
     def _next_batch(self) -> list[Mirrored]:
-        """The oldest that have the same route."""
+        """Return the oldest instances with the same route."""
         batch = [self._buffer.popleft()]
         while self._buffer and len(batch) < BATCH and self._buffer[0].route is batch[0].route:
             batch.append(self._buffer.popleft())
@@ -117,7 +122,7 @@ class ShadowMirror:
         return None if result.score is None else self._task.answers([result.score], [decision])[0].flagged
 
     async def _rows(self, shadow: ServedArm, batch: Sequence[Mirrored]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """The answered rows themselves where the shadow wants the same features, else its own."""
+        """Return the answered rows. A shadow with other features gets rows of its own."""
         rows: list[Sequence[float]] = [mirrored.scoring.row for mirrored in batch]
         others = [at for at, mirrored in enumerate(batch) if mirrored.scoring.by.plan is not shadow.plan]  # type: ignore[union-attr]
         if others:

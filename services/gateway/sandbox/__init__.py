@@ -1,1 +1,1 @@
-"""Untrusted versions, scored in a process of their own."""
+"""Untrusted versions, each scored in its own process."""

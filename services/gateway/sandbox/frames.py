@@ -1,10 +1,10 @@
-"""What the gateway and a sandbox say to each other over a socket: length-prefixed msgpack.
+"""The messages between the gateway and a sandbox: length-prefixed msgpack over a socket.
 
-    gateway -> sandbox    Batch      rows to score
-    sandbox -> gateway    Greeting   once: ready, or why not
-                          [Result]   for one or more rows, in the order they were sent
+    gateway -> sandbox    ScoringBatch   rows to score
+    sandbox -> gateway    Greeting       once: ready, or the reason for a refusal
+                          [Result]       for one or more rows, in the order of sending
 
-The sandbox imports this module: it brings msgspec and nothing else.
+The sandbox imports this module, so the module itself imports only msgspec.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-# Why a row has no score. Bounded: these are label values of metrics.
+# Why a row has no score. The set is closed, because these are label values of metrics.
 ERROR = "error"  # the model raised
-INVALID_SCORE = "invalid_score"  # beyond what the task can give
-TIMEOUT = "timeout"  # not within what was left of the request's deadline
+INVALID_SCORE = "invalid_score"  # outside the task's range
+TIMEOUT = "timeout"  # later than the rest of the request's deadline
 CRASHED = "crashed"  # the process ended with the row in it
 HUNG = "hung"  # the process gave no sign of life and was killed
 DOWN = "down"  # no process at the moment
@@ -31,8 +31,9 @@ class ScoringBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Rows to score.
 
     Attributes:
-        first: id of the first row; the others follow.
-        until: `time.monotonic()` (one clock for all processes of a machine) after which nobody waits any more; 0: no end.
+        first: Id of the first row. The others follow.
+        until: `time.monotonic()` after which the caller has stopped waiting. The clock is the same
+            for all processes of a machine. 0 for no limit.
         values: float32, row after row.
     """
 
@@ -42,7 +43,11 @@ class ScoringBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One row's score, or why there is none. seconds: wall time of scoring."""
+    """One row's score, or the reason why it has none.
+
+    Attributes:
+        seconds: Wall time of scoring.
+    """
 
     row: int
     score: float | None
@@ -52,7 +57,11 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Greeting(msgspec.Struct, array_like=True, frozen=True):
-    """refused: why the version must not be served; empty when it is loaded, verified and warm."""
+    """A sandbox's first message.
+
+    Attributes:
+        refused: Why the version must not be served. Empty once it is loaded, verified and warm.
+    """
 
     refused: str
 

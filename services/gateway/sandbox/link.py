@@ -1,4 +1,4 @@
-"""The socket between the gateway and one sandbox process: batches out, results in, and who waits for which row."""
+"""The socket to one sandbox process: batches out, results in, and the waiting callers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Call:
-    """One caller waiting for `count` rows from `first`."""
+    """One caller waiting for `count` rows, starting at `first`."""
 
     __slots__ = ("first", "future", "missing", "results", "timer")
 
@@ -35,7 +35,7 @@ class Call:
             self.end("")
 
     def end(self, reason: str) -> None:
-        """Answer now; rows without a result failed for `reason`."""
+        """Answer now. Rows without a result fail with `reason`."""
         if self.timer is not None:
             self.timer.cancel()
         if not self.future.done():
@@ -44,12 +44,12 @@ class Call:
 
 
 class SandboxLink(asyncio.Protocol):
-    """The socket to one child; lives as long as that child."""
+    """The socket to one child. It lives as long as that child."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.greeting: asyncio.Future[Greeting] = loop.create_future()
         self.lost = asyncio.Event()
-        self.waiting: deque[tuple[int, Call]] = deque()  # in the order they were sent, which is the order of the results
+        self.waiting: deque[tuple[int, Call]] = deque()  # rows come back in the order of sending
         self.heard_at = time.monotonic()
         self._reader = FrameReader()
         self._greeting_decoder = msgspec.msgpack.Decoder(Greeting)
@@ -61,12 +61,12 @@ class SandboxLink(asyncio.Protocol):
 
     @property
     def is_closing(self) -> bool:
-        """The child is gone, although nobody may have been told yet: writing would raise."""
+        """The child is gone, so writing would raise. The loss may not be reported yet."""
         return self.transport is None or self.transport.is_closing()
 
     def send(self, batch: ScoringBatch, count: int, call: Call) -> None:
         if not self.waiting:
-            self.heard_at = time.monotonic()  # silence counts from the first result owed
+            self.heard_at = time.monotonic()  # silence counts from the first result due
         self.waiting.extend((batch.first + at, call) for at in range(count))
         assert self.transport is not None
         self.transport.write(frame(_encode(batch)))
@@ -83,7 +83,7 @@ class SandboxLink(asyncio.Protocol):
                     if result.row != row:
                         raise ValueError(f"a result for row {result.row}, expected {row}")
                     call.give(result)
-        except (ValueError, IndexError) as error:  # msgspec's are ValueErrors: the child does not speak our language any more
+        except (ValueError, IndexError) as error:  # the child broke the protocol
             _log.error("a sandbox sent nonsense", reason=str(error))
             self.close()
 
@@ -91,7 +91,7 @@ class SandboxLink(asyncio.Protocol):
         self.lost.set()
 
     def is_hanging(self, seconds: float) -> bool:
-        """Whether rows are owed and nothing came for this long."""
+        """Whether results are due and none came for this long."""
         return bool(self.waiting) and time.monotonic() - self.heard_at > seconds
 
     def fail_waiting(self, reason: str) -> None:

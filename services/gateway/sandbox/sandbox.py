@@ -1,6 +1,7 @@
-"""A version in a child process: started, watched, killed when it hangs, started again. The parent's side; see sandbox_worker.
+"""A version in a child process. This is the parent's side, `worker` is the child's.
 
-While there is no working process every row fails at once (DOWN), so that callers can ask somebody else without waiting.
+The parent starts and watches the child, kills it when it hangs, and starts it again. Without a
+working process, every row fails at once (DOWN). The caller can then ask another arm without delay.
 """
 
 from __future__ import annotations
@@ -31,32 +32,36 @@ from services.gateway.sandbox.frames import (
 from services.gateway.sandbox.link import Call, SandboxLink
 
 WATCH_EVERY_SECONDS = 0.1
-# Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work; beyond it nobody's deadline would be met.
+# Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work. Beyond it,
+# every caller would miss its deadline.
 MAX_WAITING_ROWS = 1024
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
-# A process that lived this long starts with the first backoff again.
+# After a life of this length, a process starts again with the first backoff.
 HEALTHY_AFTER_SECONDS = 30.0
 
-# One thread: the sandbox must not take a second core from serving (ONNX Runtime is told so too, numpy's BLAS only here).
+# One thread, so that the sandbox takes no second core from serving. ONNX Runtime has a setting of
+# its own. NumPy's BLAS reads only these variables.
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 _log = structlog.get_logger("gateway.sandbox")
 
 WORKER = "services.gateway.sandbox.worker"
 
-# Beside CRASHED and HUNG, why a process was lost.
+# Why a process was lost, in addition to CRASHED and HUNG.
 NOT_STARTED = "not_started"
-RESTARTS = (CRASHED, HUNG, NOT_STARTED)  # why a process is started again
+RESTARTS = (CRASHED, HUNG, NOT_STARTED)  # reasons for starting a process again
 
 
 @dataclass(frozen=True, slots=True)
 class Priority:
-    """How much of the machine a process gets, and how patient the gateway is with it.
+    """A process' share of the machine, and the gateway's patience with it.
 
     Attributes:
-        niceness: added to the gateway's own.
-        hang_seconds: rows are owed and nothing came for this long: it is killed. A scoring takes microseconds.
-        start_seconds: until it scores; half a second on an idle machine (import of ONNX Runtime, verification, warm-up).
+        niceness: Added to the gateway's own.
+        hang_seconds: Silence while results are due, after which the process is killed. A scoring
+            takes microseconds.
+        start_seconds: Limit until the process scores. It takes half a second on an idle machine
+            (import of ONNX Runtime, verification, warm-up).
     """
 
     niceness: int
@@ -65,16 +70,17 @@ class Priority:
 
 
 class SandboxUnavailableError(RuntimeError):
-    """The process could not be brought to the point where it scores."""
+    """The process did not get ready to score."""
 
 
 class Sandbox:
     """One version's child process.
 
     Args:
-        directory, sha256: the bundle.
-        priority: what it gets of the machine.
-        restarted: told each time a process was lost, with the reason.
+        directory: The bundle.
+        sha256: The bundle's hash.
+        priority: The process' share of the machine.
+        restarted: Called with the reason each time a process is lost.
     """
 
     def __init__(self, name: str, directory: Path, sha256: str, priority: Priority, restarted: Callable[[str], None]) -> None:
@@ -88,24 +94,24 @@ class Sandbox:
         self.state = "starting"
 
     async def start(self) -> None:
-        """Start the process and wait until it scores; from then on it is kept running until `close`.
+        """Start the process, wait until it scores, and keep it running until `close`.
 
         Raises:
-            CorruptBundleError: the version does not pass its verification there.
-            SandboxUnavailableError: it neither passed nor failed.
+            CorruptBundleError: The version does not pass its verification in the child.
+            SandboxUnavailableError: The child neither passed nor failed.
         """
         process, link = await self._spawn()
         self._task = asyncio.create_task(self._keep_running(process, link), name=f"sandbox {self._name}")
 
     async def close(self) -> None:
-        """End the process. Rows in it fail."""
+        """End the process. Rows waiting in it fail."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     @property
     def pid(self) -> int | None:
-        """Of the process that scores now."""
+        """Id of the process that scores now."""
         return self._pid if self._link is not None else None
 
     @property
@@ -113,11 +119,12 @@ class Sandbox:
         return self._link is None or not self._link.waiting
 
     def score(self, values: bytes, count: int, timeout: float | None) -> asyncio.Future[list[Result]]:
-        """Score rows. The future never fails: a row without a score says why.
+        """Score rows. The future never fails. A row without a score has a reason.
 
         Args:
             values: float32, `count` rows one after the other.
-            timeout: seconds after which missing rows have failed; None: as long as the process lives.
+            timeout: Seconds after which missing rows have failed. None waits as long as the
+                process lives.
         """
         loop = asyncio.get_running_loop()
         call = Call(self._next_row, count, loop.create_future())
@@ -161,7 +168,7 @@ class Sandbox:
                     _log.error("a sandbox does not start", sandbox=self._name, reason=str(error))
 
     async def _watch(self, process: subprocess.Popen[bytes], link: SandboxLink) -> str:
-        """Returns why the process is of no more use."""
+        """Watch the process until it is of no more use. Returns the reason."""
         while not link.lost.is_set():
             if link.is_hanging(self._priority.hang_seconds):
                 process.kill()
@@ -178,8 +185,8 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         with theirs:
-            # On this thread, the main one, although it takes a millisecond or two: the child asks the kernel to die with the
-            # thread that started it.
+            # Started on the main thread, although this takes it a millisecond or two. The child
+            # asks the kernel to die with the thread that started it.
             process = subprocess.Popen(
                 [sys.executable, "-m", WORKER, str(theirs.fileno()), str(os.getpid()), *self._arguments],
                 pass_fds=(theirs.fileno(),),
@@ -188,7 +195,7 @@ class Sandbox:
             )
         link = SandboxLink(loop)
         try:
-            # From here and not in the child: its imports alone are half a second of computing.
+            # Set here, before the child's imports. These alone are half a second of computing.
             own = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, process.pid, own + self._priority.niceness)
             ours.setblocking(False)
@@ -218,6 +225,6 @@ class Sandbox:
 
 async def _end(process: subprocess.Popen[bytes], link: SandboxLink) -> None:
     link.close()
-    process.kill()  # nothing when it has ended
+    process.kill()  # has no effect after its end
     while process.poll() is None:
         await asyncio.sleep(0.01)

@@ -1,11 +1,13 @@
-"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256`: one version, scored in a process of its own.
+"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256`: scores one version.
 
-Whatever the version does here (raise, crash, never return, eat memory) happens to nobody else: the gateway sees a failed row.
-Started and ended by `services/gateway/sandbox/sandbox.py`; ends with its parent.
+The version runs in a process of its own. It may raise, crash, hang or fill the memory. The gateway
+then only sees a failed row. `services/gateway/sandbox/sandbox.py` starts and ends this process. It
+also ends with its parent.
 
     SOCKET      file descriptor of a connected stream socket
     PARENT      process id of the gateway
-    DIRECTORY   the version's bundle;  SHA256   of its bundle.json
+    DIRECTORY   the version's bundle
+    SHA256      the hash of its bundle.json
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ from services.gateway.sandbox.frames import (
     frame,
 )
 
-# The kernel's choice when memory runs out: this process, not the gateway.
+# Makes the kernel choose this process and not the gateway when memory runs out.
 OUT_OF_MEMORY_SCORE = b"500"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# Results of a slow version are sent this often, so that it is not taken for a hanging one.
+# A slow version sends results at this interval, so that it does not count as hanging.
 FLUSH_SECONDS = 0.01
 WARM_UP_SCORINGS = 20
 DETAIL_LENGTH = 200
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
-    """Score what arrives until the other side closes."""
+    """Score incoming rows until the other side closes."""
     reader, decoder = FrameReader(), msgspec.msgpack.Decoder(ScoringBatch)
     while data := connection.recv(1 << 16):
         for payload in reader.feed(data):
@@ -83,7 +85,7 @@ def _scored(scorer: OnnxScorer, number: int, row: npt.NDArray[np.float32]) -> Re
     started = time.perf_counter()
     try:
         score = float(scorer.score(row)[0])
-    except Exception as error:  # this process exists so that a version may raise whatever it likes
+    except Exception as error:  # this process exists so that a version may raise anything
         return Result(number, None, time.perf_counter() - started, ERROR, f"{type(error).__name__}: {error}"[:DETAIL_LENGTH])
     return Result(number, score, time.perf_counter() - started)
 
@@ -95,7 +97,10 @@ def _warm(scorer: OnnxScorer, width: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when the gateway dies, even while it is stopped or inside an endless graph (Linux)."""
+    """Have the kernel kill this process when the gateway dies (Linux).
+
+    This works even while the process is stopped or inside an endless graph.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         Path("/proc/self/oom_score_adj").write_bytes(OUT_OF_MEMORY_SCORE)

@@ -1,1 +1,1 @@
-"""Which versions are loaded: from the registry or the cache, verified and warm."""
+"""The loaded versions: from the registry or the cache, verified and warm."""

@@ -1,4 +1,4 @@
-"""A route with its versions at hand: what the hot path asks who answers."""
+"""A route with its loaded versions. The hot path asks it for the arm that answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dojo.core.state.routes import CHAMPION_ARM, Arm, Route, pick, position
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.versions.serving import ScorableVersion, ServedModel
 
-# Strategies whose first arm alone has earned trust; the others are scored in a process of their own.
+# Strategies that trust only their first arm. Each other arm is scored in a process of its own.
 EXPERIMENTS = frozenset({"shadow", "canary", "ab"})
 
 NO_ROUTE = datetime.fromtimestamp(0, UTC)
@@ -23,7 +23,7 @@ def is_trusted(route: Route, arm: Arm) -> bool:
 
 
 def registrys_route(model: str, version: str) -> Route:
-    """What a model without a route is served by: the registry's champion, as generation 0."""
+    """Return the route of a model without a route: the registry's champion, as generation 0."""
     return Route(
         model=model,
         generation=0,
@@ -37,8 +37,11 @@ def registrys_route(model: str, version: str) -> Route:
 
 
 def stand_in_route(wanted: Route, version: str) -> Route:
-    """What serves after a start while `wanted` is not whole: one version alone. Generation 0, because its split does not happen:
-    an experiment must not count these answers as its champion's."""
+    """Return one version alone, for a start while `wanted` is not complete.
+
+    It has generation 0, because the split of `wanted` does not happen. An experiment must not count
+    these answers as its champion's.
+    """
     return Route(
         model=wanted.model,
         generation=0,
@@ -56,8 +59,8 @@ class ServedArm:
     """One arm and its version.
 
     Attributes:
-        plan: how its inputs are made. Arms that want the same features in the same order share one plan (the first such arm's),
-            and so one lookup and one row.
+        plan: How to make its inputs. Arms with the same features in the same order share the plan
+            of the first such arm. They also share one lookup and one row.
     """
 
     arm: Arm
@@ -78,8 +81,8 @@ class ServedRoute:
     """A route that can answer.
 
     Attributes:
-        live: in the route's order, which is the order in which they stand in for one that fails.
-        only: the arm that gets everything, when there is no choice to make.
+        live: The live arms in the route's order. In this order they stand in for a failing arm.
+        only: The arm that gets all traffic. None while the route has to choose.
     """
 
     route: Route
@@ -89,7 +92,7 @@ class ServedRoute:
     by_name: Mapping[str, ServedArm]
 
     def choose(self, key: str) -> ServedArm:
-        """The arm of an entity: the same one for as long as the route's salt and weights last."""
+        """Return the arm of an entity. It changes only with the route's salt or weights."""
         return self.only or self.by_name[pick(self.route.arms, position(self.route.salt, key)).name]
 
     @property
@@ -102,12 +105,16 @@ class ServedRoute:
         return tuple(self.by_name.values())
 
     def pinned(self) -> ServedRoute:
-        """The same, for a caller who asked for the primary's version by name."""
+        """Return the route with only its primary, for a caller who named that version."""
         return dataclasses.replace(self, only=self.primary)
 
 
 def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRoute:
-    """versions: one per arm, in order."""
+    """Return the served form of a route.
+
+    Args:
+        versions: One per arm, in order.
+    """
     plans: dict[tuple[str, tuple[str, ...]], FeaturePlan] = {}
     arms = [
         ServedArm(arm, served, plans.setdefault((served.bundle.feature_service, served.bundle.features), served.plan))
@@ -124,13 +131,13 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
 
 
 def champion_route(served: ServedModel, model: str, wanted: Route | None = None) -> ServedRoute:
-    """One version alone: the registry's champion, or who stands in while `wanted` is not whole."""
+    """Return a route of one version: the champion, or the stand-in while `wanted` is incomplete."""
     route = registrys_route(model, served.version) if wanted is None else stand_in_route(wanted, served.version)
     return served_route(route, [served])
 
 
 def describe(serving: ServedRoute) -> dict[str, object]:
-    """A route as people and clients are told of it."""
+    """Return a route as a document for people and clients."""
     route = serving.route
     return {
         "generation": route.generation,

@@ -1,10 +1,12 @@
-"""Verified versions on this machine's disk, so that a restart serves at once, with MLflow down too.
+"""Verified versions on this machine's disk, so that a restart serves at once, even without MLflow.
 
-    <directory>/<model>/current.json   versions whose files passed verification here, with their bundle's SHA-256; first those that
-                                       were served with trust, newest first, then those that never were (challengers)
+    <directory>/<model>/current.json   the versions that passed verification here, with their
+                                       bundle's SHA-256; first the versions once served with trust,
+                                       newest first, then the others (challengers)
     <directory>/<model>/<version>/     the bundle
 
-Nothing is served from disk unverified: disks rot and people edit. What fails is dropped from the cache.
+The gateway verifies each version from disk before serving it, because disks rot and people edit. A
+version that fails is dropped from the cache.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.schema import ModelSpec
 from services.gateway.versions.serving import ServedModel
 
-# Beside those of the current route: the champion, the one before it for a rollback, and one more in case that one is bad too.
-# About 1 MB each.
+# Versions kept in addition to the current route's, about 1 MB each. They are the champion, its
+# predecessor for a rollback, and one more in case the predecessor is bad too.
 KEPT_VERSIONS = 3
 
 
@@ -37,35 +39,38 @@ class _Index(msgspec.Struct):
 
 
 class ModelCache:
-    """One model's versions on disk. Blocking: call from a thread; several may call at once.
+    """One model's versions on disk. Its calls block, and several threads may call at once.
 
     Args:
-        rejected: told of each version that fails verification, and why.
+        rejected: Called for each version that fails verification, with the reason.
     """
 
     def __init__(self, directory: Path, spec: ModelSpec, rejected: Callable[[str, CorruptBundleError], None]) -> None:
         self._directory = directory / spec.name
         self._spec = spec
         self._rejected = rejected
-        self._lock = threading.RLock()  # of the index and the directories it names
-        self.pinned: frozenset[str] = frozenset()  # versions of the routes in use: kept however old
+        self._lock = threading.RLock()  # guards the index and its directories
+        self.pinned: frozenset[str] = frozenset()  # versions of routes in use: kept at any age
 
     def newest(self) -> ServedModel | None:
-        """The newest cached version that passes verification; never one that was not trusted yet, unless nothing else is there."""
-        for leftover in self._directory.glob(".incoming-*"):  # of a download that a kill interrupted
+        """Return the newest cached version that passes verification.
+
+        An untrusted version is returned only if the cache holds no other.
+        """
+        for leftover in self._directory.glob(".incoming-*"):  # from a download ended by a kill
             shutil.rmtree(leftover, ignore_errors=True)
         for cached in self._index().versions:
             try:
                 return self.load(cached.version)
             except CorruptBundleError:
-                continue  # told, and dropped
+                continue  # reported and dropped
         return None
 
     def load(self, version: str) -> ServedModel | None:
-        """A cached version to be served in this process; None when it is not here.
+        """Return a cached version for serving in this process, or None if it is not here.
 
         Raises:
-            CorruptBundleError: it was here and must not be served; it is dropped.
+            CorruptBundleError: The cached version must not be served. It is dropped.
         """
         cached = self.find(version)
         if cached is None:
@@ -81,7 +86,10 @@ class ModelCache:
         return served
 
     def describe(self, version: str) -> tuple[CachedVersion, Bundle] | None:
-        """A cached version whose files are whole, its model not loaded; None when it is not here (or damaged, and dropped)."""
+        """Return a cached version with whole files, without loading its model.
+
+        Returns None if it is not here. A damaged version is dropped.
+        """
         cached = self.find(version)
         if cached is None:
             return None
@@ -99,11 +107,12 @@ class ModelCache:
             return next((cached for cached in self._index().versions if cached.version == version), None)
 
     def fetch(self, version: Version, registry: ModelRegistry) -> None:
-        """Have the version's files here, whole: from disk or else from the registry.
+        """Ensure that the version's whole files are on disk. The registry supplies missing ones.
 
         Raises:
-            CorruptBundleError: it must not be served.
-            RegistryUnavailableError, UnknownVersionError: it cannot be had.
+            CorruptBundleError: The version must not be served.
+            RegistryUnavailableError: The registry does not answer.
+            UnknownVersionError: The registry does not know the version.
         """
         try:
             expected = version.tags.bundle_sha256

@@ -1,11 +1,15 @@
-"""Which versions serve each model: its route's, once all of them are here and verified; without a route the registry's champion.
+"""Which versions serve each model.
 
-After a start the last route's first arm answers alone, as generation 0, until its other arms are here: a challenger that is slow to
-start, or never does, must not keep the gateway closed.
+A route's versions serve once all of them are here and verified. Without a route, the registry's
+champion serves.
 
-A route and its versions are switched in one assignment; requests in flight keep what they began with. A route that cannot be
-served leaves the one before it in place, says why, and is tried again. All state lives on the event loop; what blocks runs on
-threads of its own (version_store), so that going back to a version that is here never waits for a download.
+After a start, the last route's first arm answers alone, as generation 0, until the other arms are
+here. A challenger may start slowly or never, and this must not keep the gateway closed.
+
+One assignment switches a route and its versions. Requests in flight keep their old route. If a
+route cannot be served, the previous one stays, the reason is shown, and the gateway tries again.
+All state lives on the event loop. Blocking work runs on its own threads (version_store). A return
+to a cached version therefore never waits for a download.
 """
 
 from __future__ import annotations
@@ -37,11 +41,13 @@ from services.gateway.versions.sandboxes import Sandboxes
 from services.gateway.versions.serving import ScorableVersion, ServedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
 
-# A version that failed verification is tried again this often: its artifact may have been damaged on the way, or repaired since.
+# Interval between attempts with a version that failed verification. Its artifact may have been
+# damaged on the way, or repaired since.
 RETRY_REJECTED_SECONDS = 30.0
-# What could not be had (MLflow away) or started.
+# For versions that could not be fetched (MLflow away) or started.
 RETRY_SECONDS = 2.0
-# Versions kept in memory beyond the serving ones, so that a rollback is an assignment. A few MB each.
+# Versions kept in memory in addition to the serving ones, so that a rollback is an assignment. A
+# few MB each.
 LOADED_VERSIONS = 4
 
 _UNAVAILABLE = (RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError, OSError)
@@ -50,12 +56,13 @@ _log = structlog.get_logger("gateway.models")
 
 @dataclass(slots=True)
 class ServingState:
-    """One model's way from what is wanted to what serves.
+    """One model's way from the wanted route to the serving one.
 
     Attributes:
-        wanted: the route to serve; None: the registry's champion.
-        problem: why `wanted` does not serve yet; tried again at `retry_at` (monotonic).
-        failed_champion: version and source of a champion that failed verification.
+        wanted: The route to serve. None for the registry's champion.
+        problem: Why `wanted` does not serve yet.
+        retry_at: Time of the next attempt (monotonic).
+        failed_champion: Version and source of a champion that failed verification.
     """
 
     wanted: Route | None = None
@@ -68,11 +75,11 @@ class ServingState:
 
 
 class Models:
-    """The serving routes by model name; reading `serving` is all the hot path does."""
+    """The serving routes by model name. The hot path only reads `serving`."""
 
     def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics) -> None:
         self.serving: dict[str, ServedRoute] = {}
-        self.without_version: set[str] = set()  # models of which the registry says that no version is champion
+        self.without_version: set[str] = set()  # models without a champion in the registry
         self._store = store
         self._metrics = metrics
         self._states = {name: ServingState() for name in specs}
@@ -80,20 +87,21 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether every model that has a version is served, and at least one is.
+        """Whether each model with a version is served, and at least one model is.
 
-        A model that was never trained keeps nobody else's callers waiting.
+        A model that was never trained does not delay the callers of other models.
         """
         return bool(self.serving) and self._states.keys() <= self.serving.keys() | self.without_version
 
     def want(self, model: str, route: Route | None) -> None:
-        """Serve this route as soon as possible. Called again and again with the same route it retries what failed."""
+        """Serve this route as soon as possible. Repeated calls for a route retry failures."""
         state = self._states[model]
         if route != state.wanted:
             if state.preparing is not None:
                 state.preparing.cancel()
             state.wanted, state.preparing, state.problem, state.retry_at = route, None, None, 0.0
-            self._sandboxes[model].keep(self._experiments(model))  # a start for a route that never served is not left behind
+            # Also ends starts for a route that never served.
+            self._sandboxes[model].keep(self._experiments(model))
             if route is not None:
                 self._store.caches[model].pinned = self._in_use(model)
         if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
@@ -106,8 +114,10 @@ class Models:
             state.preparing = asyncio.create_task(self._prepare(model, route), name=f"route {model}")
 
     async def restore(self, model: str, route: Route | None) -> None:
-        """Serve what the last run left on disk, before anybody asks Redis or MLflow: a version that this process can score; the
-        other arms come in the background."""
+        """Serve the last run's version from disk, before the first contact with Redis or MLflow.
+
+        It must be a version that this process can score. The other arms follow in the background.
+        """
         cache = self._store.caches[model]
         served = None
         if route is not None:
@@ -127,7 +137,10 @@ class Models:
             self.want(model, route)
 
     def needs_champion(self, model: str, champion: Version) -> bool:
-        """Whether the registry's champion should be loaded: there is no route, and it is neither serving nor known to be bad."""
+        """Whether to load the registry's champion.
+
+        True without a route, if the champion neither serves nor is known to be bad.
+        """
         state, serving = self._states[model], self.serving.get(model)
         if state.wanted is not None:
             return False
@@ -136,7 +149,13 @@ class Models:
         return state.failed_champion != (champion.version, champion.source) or time.monotonic() >= state.champion_retry_at
 
     async def serve_champion(self, model: str, champion: Version) -> None:
-        """Raises RegistryUnavailableError, UnknownVersionError, OSError: it cannot be had."""
+        """Load the registry's champion and serve it.
+
+        Raises:
+            RegistryUnavailableError: The registry does not answer.
+            UnknownVersionError: The registry does not know the version.
+            OSError: Its files cannot be had.
+        """
         state = self._states[model]
         try:
             served = await in_thread("versions", lambda: self._store.from_registry(champion))
@@ -150,7 +169,10 @@ class Models:
             self._switch(model, champion_route(served, model))
 
     async def check_against_registry(self, model: str) -> None:
-        """Replace serving versions that the registry knows as something else. Raises as `VersionStore.replaced`."""
+        """Replace serving versions for which the registry holds another bundle now.
+
+        Raises the same errors as `VersionStore.replaced`.
+        """
         serving, state = self.serving.get(model), self._states[model]
         if serving is None or state.wanted is None or state.preparing is not None or not self._serves(model, state.wanted):
             return
@@ -165,7 +187,7 @@ class Models:
             state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
 
     def details(self, model: str) -> dict[str, object]:
-        """For /healthz: the serving version and route, and what is wrong with the next ones if anything."""
+        """Return the serving version and route, and problems of the next ones, for /healthz."""
         serving, state = self.serving.get(model), self._states[model]
         return {
             "version": serving.primary.version if serving else None,
@@ -186,7 +208,7 @@ class Models:
     async def _prepare(self, model: str, route: Route) -> None:
         state = self._states[model]
         try:
-            async with asyncio.TaskGroup() as arms:  # when one fails, the others' starts end with it
+            async with asyncio.TaskGroup() as arms:  # one failure ends the other starts
                 versions = [arms.create_task(self._obtain(model, route, arm)) for arm in route.arms]
         except* (CorruptBundleError, *_UNAVAILABLE) as errors:
             self._metrics.route_failures.labels(model).inc()
@@ -220,7 +242,7 @@ class Models:
         return model in self.serving and self.serving[model].route == route
 
     def _routes(self, model: str) -> list[Route]:
-        """Those whose versions must be kept: the serving one and the wanted one."""
+        """Return the serving and the wanted route. Their versions must be kept."""
         wanted, serving = self._states[model].wanted, self.serving.get(model)
         return [route for route in (wanted, serving.route if serving else None) if route is not None]
 
@@ -242,7 +264,8 @@ class Models:
 
     def _switch(self, model: str, route: ServedRoute) -> None:
         before, state = self.serving.get(model), self._states[model]
-        self.serving[model] = route  # one assignment: a request in flight keeps the route it began with
+        # One assignment, so a request in flight keeps its route.
+        self.serving[model] = route
         state.problem = None
         self._store.caches[model].pinned = self._in_use(model)
         self._sandboxes[model].keep(self._experiments(model))
@@ -258,6 +281,9 @@ class Models:
 
 
 def _is(serving: ServedRoute, champion: Version) -> bool:
-    """Whether the registry's champion serves, this very version: a registry that was rebuilt numbers its versions from 1 again."""
+    """Whether this very version of the registry's champion serves.
+
+    The number is not enough, because a rebuilt registry numbers its versions from 1 again.
+    """
     same = serving.primary.served.sha256 == champion.tags.bundle_sha256
     return same and serving.route == registrys_route(champion.model, champion.version)

@@ -1,4 +1,7 @@
-"""Following the registry: its champion serves the models that have no route, and it is asked whether versions are what they were."""
+"""Following the registry.
+
+Its champion serves the models without a route. It also confirms that cached versions are unchanged.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _log = structlog.get_logger("gateway.registry")
 
 
 class RegistryFeed:
-    """`run` polls; a hanging MLflow holds up the next poll and nothing else."""
+    """`run` polls the registry. If MLflow hangs, only the next poll waits."""
 
     def __init__(
         self, models: Models, store: VersionStore, names: Sequence[str], poll_seconds: float, metrics: GatewayMetrics
@@ -30,7 +33,7 @@ class RegistryFeed:
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self.states = dict.fromkeys(names, NOT_ASKED)
-        self._checked: dict[str, int] = {}  # model -> generation whose versions the registry has confirmed
+        self._checked: dict[str, int] = {}  # model -> generation with confirmed versions
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -65,7 +68,7 @@ class RegistryFeed:
             _log.warning("the model has no version yet: its spec's fallback answers", model=name)
 
     async def _check(self, name: str) -> None:
-        """Once per route: a version that came from the cache may be another's by now."""
+        """Check the versions of a route once. The registry may have replaced a cached version."""
         serving = self._models.serving.get(name)
         generation = serving.route.generation if serving else 0
         if generation and self._checked.get(name) != generation:

@@ -1,4 +1,4 @@
-"""The challengers' processes: one per version and mode, started when a route needs it and ended when none does any more."""
+"""The challengers' processes, one per version and mode. Each lives while a route needs it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from services.gateway.sandbox.sandbox import RESTARTS, Priority, Sandbox
 from services.gateway.versions.serving import SandboxedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
 
-# A process that no route needs any more lives on for the requests that chose it and are still looking up their features: they have
-# a deadline, and shadows wait in a buffer for a moment. It is a few dozen MB; what matters is that it ends.
+# A process outlives its last route for requests that chose it and still look up features. They have
+# a deadline, and shadows wait in a buffer for a moment. The process takes a few dozen MB, so ending
+# it for certain matters more than ending it soon.
 LAST_REQUESTS_SECONDS = 1.0
-# Then for the rows in it, at most this long.
+# Afterwards the process waits for its rows, at most this long.
 RETIRE_SECONDS = 1.0
 
-# By mode, because a process cannot be given more of the processor later than it began with. A shadow must not be felt: at nice 10 it
-# gets a tenth of a contested core, and nobody waits for it, so that it is slow for long before it counts as hanging. A live arm is
-# judged by its latency beside the champion's: with less of the processor a good version would look slow on a busy machine. 2 s of
-# silence are twenty deadlines.
+# By mode, because a process cannot get more of the processor later than at its start.
+# A shadow must not slow serving down. At nice 10 it gets a tenth of a contested core. Callers do
+# not wait for it, so it may be slow for long before it counts as hanging.
+# A live arm is judged by its latency beside the champion's. With less of the processor, a good
+# version would look slow on a busy machine. 2 s of silence are twenty deadlines.
 PRIORITIES: Mapping[Mode, Priority] = {
     "shadow": Priority(niceness=10, hang_seconds=10.0, start_seconds=60.0),
     "live": Priority(niceness=0, hang_seconds=2.0, start_seconds=30.0),
@@ -38,7 +40,7 @@ class Sandboxes:
 
     def __init__(self, spec: ModelSpec, store: VersionStore, metrics: GatewayMetrics) -> None:
         self._spec = spec
-        # Nobody who chose a version comes later than a deadline after its route.
+        # The last request for a version comes at most one deadline after its route ends.
         self._last_requests = max(LAST_REQUESTS_SECONDS, spec.serving.deadline.total_seconds())
         self._store = store
         self._metrics = metrics
@@ -50,26 +52,31 @@ class Sandboxes:
         return self._running.get((arm.version, arm.mode))
 
     async def obtain(self, arm: Arm) -> SandboxedModel:
-        """The arm's version in a process that scores: the one there is, else a new one. Whoever is cancelled ends what it started.
+        """Return the arm's version in a process that scores, started if necessary.
+
+        A cancelled caller ends its own start.
 
         Raises:
-            CorruptBundleError: it must not be served.
-            RegistryUnavailableError, UnknownVersionError, SandboxUnavailableError: it cannot be had or started.
+            CorruptBundleError: The version must not be served.
+            RegistryUnavailableError: The registry does not answer.
+            UnknownVersionError: The registry does not know the version.
+            SandboxUnavailableError: The process does not start.
         """
         key = arm.version, arm.mode
-        async with self._starts.setdefault(key, asyncio.Lock()):  # two starts of one version would leave a process nobody ends
+        # Two starts of one version would leave a process behind.
+        async with self._starts.setdefault(key, asyncio.Lock()):
             sandboxed = self._running.get(key)
             if sandboxed is None:
                 sandboxed = self._running[key] = await self._start(arm)
             return sandboxed
 
     def keep(self, needed: Set[Key]) -> None:
-        """End the others, once those who chose them have been answered."""
+        """End the other processes, once the requests that chose them are answered."""
         for key in [key for key in self._running if key not in needed]:
             self._in_background(_retire(self._running.pop(key).sandbox, self._last_requests))
 
     async def close(self) -> None:
-        """End all at once."""
+        """End all processes at once."""
         retiring = list(self._background)
         for task in retiring:
             task.cancel()
@@ -102,9 +109,9 @@ class Sandboxes:
 
 
 async def _retire(sandbox: Sandbox, last_requests: float) -> None:
-    """End a process that new requests do not choose any more, once those that did are answered."""
+    """End a process without new requests, once the last requests are answered."""
     try:
-        await asyncio.sleep(last_requests)  # idle now does not mean that nobody is on the way
+        await asyncio.sleep(last_requests)  # an idle process may still get requests on their way
         deadline = time.monotonic() + RETIRE_SECONDS
         while not sandbox.idle and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

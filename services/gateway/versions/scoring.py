@@ -1,9 +1,10 @@
-"""Scoring a request's instances with the arms that a route chose, and with others where those fail.
+"""Scoring a request's instances with the arms of the route. Other arms stand in for failures.
 
-    chosen arm -> the other live arms, in the route's order -> nobody (the spec's fallback answers)
+    chosen arm -> the other live arms, in the route's order -> none (the spec's fallback answers)
 
-An experiment's arm gets what is left of the deadline but a reserve, so that whoever stands in for it still answers in time. A
-trusted version's scoring in this process cannot be interrupted and is not: microseconds, verified and warmed before it serves.
+An experiment's arm gets the rest of the deadline less a reserve. A stand-in can then still answer
+in time. A trusted version is scored in this process, and that cannot be interrupted. It takes
+microseconds, and the version is verified and warm before it serves.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredF
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute
 
-# What is kept of the deadline for scoring and answering, seconds: 5 ms is 20 times what one instance needs.
+# Reserve of the deadline for scoring and answering, seconds. 5 ms is 20 times the need of one
+# instance.
 RESERVED_SECONDS = 0.005
-# What is kept of it while an experiment's arm is waited for: the champion's scoring, the answer, and a busy machine's scheduling.
+# Reserve of the deadline while an experiment's arm scores, seconds and share. It covers the
+# champion's scoring, the answer, and a busy machine's scheduling.
 STAND_IN_SECONDS, STAND_IN_SHARE = 0.02, 0.25
 
 Keys: TypeAlias = Mapping[str, str]  # entity -> key
@@ -33,10 +36,16 @@ class Scoring:
     """One instance's way through the arms.
 
     Attributes:
-        chosen: the arm that the route chose. by: the one that scored, None while none has. failed: those that could not.
-        stored, row, score, seconds: of `by`; row is what was scored, in its features' order; seconds are of scoring alone.
-        done: `time.perf_counter()` when the last arm that was asked had scored it or failed. Other arms' instances of the same
-            request are done at other times: a fast arm is not charged with a slow one's time.
+        chosen: The arm that the route chose.
+        by: The arm that scored. None while no arm has.
+        failed: The arms that could not score.
+        stored: Stored features for `by`.
+        row: The scored row, in the order of the features of `by`.
+        score: The score by `by`.
+        seconds: Time of scoring alone.
+        done: `time.perf_counter()` when the last arm asked had scored it or failed. Instances of
+            other arms in the same request end at other times. A fast arm is not charged with a
+            slow one's time.
     """
 
     __slots__ = ("by", "chosen", "done", "failed", "row", "score", "seconds", "stored")
@@ -53,7 +62,7 @@ class Scoring:
 
 
 class _ScoringRequest:
-    """What every round over one request's instances shares."""
+    """The shared state of all rounds over one request's instances."""
 
     __slots__ = ("inputs", "scorings", "started", "stored")
 
@@ -78,10 +87,10 @@ class ArmScorer:
     async def score(
         self, route: ServedRoute, keys: Sequence[Keys], inputs: Sequence[Inputs], entity: str, started: float
     ) -> list[Scoring]:
-        """A result per instance. Never raises.
+        """Return a result per instance. Never raises.
 
         Args:
-            entity: whose key decides on the arm.
+            entity: The entity whose key decides the arm.
             started: `time.perf_counter()` at the request's arrival.
         """
         request = _ScoringRequest([Scoring(route.choose(of[entity])) for of in keys], inputs, started)
@@ -99,7 +108,10 @@ class ArmScorer:
         return request.scorings
 
     async def _look_up(self, route: ServedRoute, keys: Sequence[Keys], request: _ScoringRequest) -> None:
-        """Stored features for each instance's arm, and for the arm that would stand in: there is no time for a second look later."""
+        """Look up stored features for each instance's arm, and for its stand-in.
+
+        There is no time for a second lookup later.
+        """
         wanted: dict[FeaturePlan, list[int]] = {}
         for at, scoring in enumerate(request.scorings):
             for plan in {scoring.chosen.plan, route.live[0].plan}:
@@ -133,7 +145,7 @@ class ArmScorer:
     def _stand_ins(
         self, route: ServedRoute, asked: Mapping[ServedArm, Sequence[int]], request: _ScoringRequest
     ) -> dict[ServedArm, list[int]]:
-        """Who is asked next for the instances that the last round left without a score."""
+        """Return the next arm for each instance that the last round left without a score."""
         turn: dict[ServedArm, list[int]] = {}
         for instances in asked.values():
             for at in instances:

@@ -1,4 +1,4 @@
-"""One verified version, ready to score: in this process when it is trusted, in a process of its own while it is not."""
+"""One verified version, ready to score. A trusted one runs here, others in their own process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ Rows: TypeAlias = npt.NDArray[np.float32]  # shape (instances, features)
 
 ONNX_ERRORS = (Fail, InvalidArgument, RuntimeException)
 
-# Scorings before a version gets traffic: the first ones allocate ONNX Runtime's arenas (milliseconds instead of microseconds).
+# Scorings before a version gets traffic. The first ones allocate ONNX Runtime's arenas and take
+# milliseconds instead of microseconds.
 WARM_UP_SCORINGS = 20
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
-    """One row's score; None when scoring failed, and then `error` says how.
+    """One row's score, or None with an `error` when scoring failed.
 
     Attributes:
-        seconds: wall time of scoring alone.
-        error: one of sandbox_frames' reasons; `detail` is for people.
+        seconds: Wall time of scoring alone.
+        error: One of the reasons in `sandbox.frames`.
+        detail: Explanation for people.
     """
 
     score: float | None
@@ -43,7 +45,7 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScorableVersion(Protocol):
-    """A version that rows can be given to."""
+    """A version that scores rows."""
 
     version: str
     sha256: str
@@ -51,23 +53,25 @@ class ScorableVersion(Protocol):
     plan: FeaturePlan
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
-        """A result per row, in order. Never raises.
+        """Return a result per row, in order. Never raises.
 
         Args:
-            timeout: seconds after which missing results count as failed; None: as long as it takes. Only a process of its own can
-                keep to it (SandboxedModel); a trusted version (ServedModel) takes as long as it takes.
+            timeout: Seconds after which missing results count as failed. None for no limit. Only a
+                separate process (SandboxedModel) can keep to it. A trusted version (ServedModel)
+                ignores it.
         """
 
     @property
     def state(self) -> str:
-        """ "ok", or what is wrong."""
+        """ "ok", or the problem."""
 
 
 class _Described:
-    """What a version's bundle says, checked against the spec.
+    """The contents of a version's bundle, checked against the spec.
 
     Raises:
-        CorruptBundleError: the bundle belongs to another model, or wants features that do not exist, or inputs that callers do not send.
+        CorruptBundleError: The bundle belongs to another model, or wants unknown features, or
+            inputs that callers do not send.
     """
 
     def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle) -> None:
@@ -86,17 +90,19 @@ class _Described:
             )
 
     def _checked(self, score: float | None, seconds: float, error: str = "", detail: str = "") -> Scored:
-        """A result, failed when its score makes no sense (NaN included)."""
+        """Return a result. A score outside the task's range (NaN included) makes it a failure."""
         if score is None or self._low <= score <= self._high:
             return Scored(score, seconds, error, detail)
         return Scored(None, seconds, INVALID_SCORE, f"the score is {score}")
 
 
 class ServedModel(_Described):
-    """A trusted version: scored in this process, in microseconds. Nothing bounds them: a version that may hang is not trusted yet.
+    """A trusted version, scored in this process in microseconds.
 
-    Rows of all requests that ask in one turn of the event loop are scored in one run. The trees of a model that has just been called
-    are in the processor's cache: a second row costs a fifth of the first.
+    Its time has no limit, so a version that may hang is not trusted yet.
+
+    One run scores the rows of all requests in one turn of the event loop. After a call, the model's
+    trees are in the processor's cache. A second row then costs a fifth of the first.
     """
 
     state = "ok"
@@ -119,7 +125,7 @@ class ServedModel(_Described):
         waiting = [(len(rows), future) for rows, future in asked]
         try:
             scored = iter(self.score_now(np.concatenate([rows for rows, _ in asked])))
-        except Exception as error:  # a defect: each caller's request fails with it, none waits for ever
+        except Exception as error:  # a defect: each caller's request fails, and none waits for ever
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
@@ -130,7 +136,10 @@ class ServedModel(_Described):
                 future.set_result(results)
 
     def score_now(self, rows: Rows) -> list[Scored]:
-        """All rows in one run; one by one when that fails, so that one bad row does not cost the others their answer."""
+        """Score all rows in one run.
+
+        If that fails, score them one by one, so that one bad row does not cost the other answers.
+        """
         started = time.perf_counter()
         try:
             scores = self._scorer.score(rows).tolist()
@@ -150,7 +159,7 @@ class ServedModel(_Described):
 
 
 class SandboxedModel(_Described):
-    """A version that has not earned trust yet: scored in a child process, which may crash, hang or crawl."""
+    """An untrusted version, scored in a child process. The child may crash, hang or be slow."""
 
     def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox) -> None:
         super().__init__(spec, version, sha256, bundle)

@@ -1,4 +1,7 @@
-"""Where versions come from: the local cache, else the registry. Everything here blocks; `in_thread` keeps it off the event loop."""
+"""The source of versions: the local cache, then the registry.
+
+All calls here block. `in_thread` keeps them off the event loop.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from services.gateway.heap import freeze_heap
 from services.gateway.versions.model_cache import CachedVersion, ModelCache
 from services.gateway.versions.serving import ServedModel
 
-# MLflow answers in milliseconds; downloads are about 1 MB. One try: the next round is the retry.
+# MLflow answers in milliseconds, and downloads are about 1 MB. There is one try, because the next
+# round is the retry.
 REGISTRY_TIMEOUT_SECONDS = 5
 
 _T = TypeVar("_T")
@@ -27,7 +31,7 @@ class VersionStore:
     """The versions of all models.
 
     Args:
-        rejected: told of each version that fails verification: model, version, why.
+        rejected: Called for each version that fails verification, with model, version and error.
     """
 
     def __init__(
@@ -41,24 +45,29 @@ class VersionStore:
         self._registry = ModelRegistry(registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
 
     def champion(self, model: str) -> Version | None:
-        """The registry's champion. Raises RegistryUnavailableError."""
+        """Return the registry's champion.
+
+        Raises:
+            RegistryUnavailableError: The registry does not answer.
+        """
         return self._registry.by_alias(model, CHAMPION)
 
     def trusted(self, model: str, version: str, offline: bool = False) -> ServedModel:
-        """A version to be scored in this process, verified (hashes and parity) and warm.
+        """Return a version for scoring in this process, verified (hashes and parity) and warm.
 
         Args:
-            offline: from the cache only.
+            offline: Read the cache only.
 
         Raises:
-            CorruptBundleError: it must not be served.
-            RegistryUnavailableError, UnknownVersionError: it is not here and cannot be had.
+            CorruptBundleError: The version must not be served.
+            RegistryUnavailableError: The version is not here, and the registry does not answer.
+            UnknownVersionError: The version is not here, and the registry does not know it.
         """
         cache = self.caches[model]
         try:
             served = cache.load(version)
         except CorruptBundleError:
-            served = None  # damaged on disk: have it again
+            served = None  # damaged on disk: fetch it again
         if served is None:
             if offline:
                 raise UnknownVersionError(f"{model}: version {version} is not in this gateway's cache")
@@ -70,7 +79,10 @@ class VersionStore:
         return served
 
     def from_registry(self, version: Version) -> ServedModel:
-        """The very version that the registry described just now, for serving in this process. Raises as `trusted`."""
+        """Return exactly the version that the registry described, for serving in this process.
+
+        Raises the same errors as `trusted`.
+        """
         cache = self.caches[version.model]
         cache.fetch(version, self._registry)
         served = cache.load(version.version)
@@ -80,7 +92,10 @@ class VersionStore:
         return served
 
     def described(self, model: str, version: str) -> tuple[Path, CachedVersion, Bundle]:
-        """Directory and description of a version whose hashes agree; nothing of its model is loaded here. Raises as `trusted`."""
+        """Return directory and description of a version with matching hashes.
+
+        The model is not loaded. Raises the same errors as `trusted`.
+        """
         cache = self.caches[model]
         found = cache.describe(version)
         if found is None:
@@ -91,8 +106,17 @@ class VersionStore:
         return cache.directory(version), *found
 
     def replaced(self, model: str, versions: Mapping[str, str]) -> list[str]:
-        """Which versions (number -> bundle's SHA-256) the registry knows as something else: a registry that was rebuilt numbers its
-        versions from 1 again. They are dropped from the cache. Raises RegistryUnavailableError, UnknownVersionError."""
+        """Drop the versions that the registry knows with another bundle, and return them.
+
+        A rebuilt registry numbers its versions from 1 again.
+
+        Args:
+            versions: Number -> bundle's SHA-256.
+
+        Raises:
+            RegistryUnavailableError: The registry does not answer.
+            UnknownVersionError: The registry does not know a version.
+        """
         found = []
         for version, sha256 in versions.items():
             expected = self._registry.get(model, version).tags.bundle_sha256
@@ -107,14 +131,17 @@ class VersionStore:
 
 
 def in_thread(name: str, work: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Run blocking work on a daemon thread of its own: a hanging MLflow holds up nobody else's work, nor this process' end."""
+    """Run blocking work on a daemon thread of its own.
+
+    If MLflow hangs, other work continues and the process can still exit.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 
     def run() -> None:
         try:
             result = work()
-        except Exception as error:  # handed to whoever waits
+        except Exception as error:  # the waiting caller gets it
             _tell(loop, future, None, error)
         else:
             _tell(loop, future, result, None)
@@ -132,7 +159,7 @@ def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _
         else:
             future.set_result(result)  # type: ignore[arg-type]
 
-    with contextlib.suppress(RuntimeError):  # the loop has ended, nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop has ended, so the caller is gone too
         loop.call_soon_threadsafe(tell)
 
 

@@ -1,1 +1,1 @@
-"""What a window is checked for. Pure but for what reads profiles and labels."""
+"""The checks of a window. Pure, except for the reading of profiles and labels."""

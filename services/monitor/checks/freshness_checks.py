@@ -1,4 +1,4 @@
-"""Checks of what is true now: labels' delay, measured skew, freshness of features and of the model. Pure."""
+"""Checks of the present: delay of labels, measured skew, freshness of features and model. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from services.monitor.counting.windows import LabelWindow
 
 
 def label_delay(labels: LabelWindow, spec: ModelSpec) -> dict[str, Measured]:
-    """How many times the promised median labels take that arrive now. Faster ones are no trouble.
+    """Return the median delay of arriving labels, as a multiple of the promised median.
 
-    The noise is that of a lognormal median: its logarithm has a standard error of sigma * sqrt(pi / 2 / rows).
+    Faster labels raise no alert. The noise is that of a lognormal median. The standard error of its
+    logarithm is sigma * sqrt(pi / 2 / rows).
     """
     levels, rows, median = spec.drift.performance.label_delay_ratio, labels.rows, labels.median()
     if median is None or rows < spec.drift.minimum_rows:
@@ -31,14 +32,14 @@ def label_delay(labels: LabelWindow, spec: ModelSpec) -> dict[str, Measured]:
 
 
 def skew(measurement: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
-    """Share of the sampled requests in which a served feature differs from the offline one."""
+    """Return the share of sampled requests with a difference between a served and offline value."""
     worst = ", ".join(f"{name} ({count})" for name, count in list(measurement.differing.items())[:5])
     value = measurement.share if measurement.sampled else None
     return {"requests": Measured("requests", value, spec.drift.skew.levels, measurement.sampled, note=worst)}
 
 
 def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
-    """What a measurement of long ago says of now: nothing."""
+    """Return a result without a value, because the last measurement is too old."""
     note = f"not measured since {last.day:%Y-%m-%d}"
     return {"requests": Measured("requests", None, spec.drift.skew.levels, 0, note=note)}
 
@@ -46,10 +47,11 @@ def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
 def feature_freshness(
     recorded: Mapping[str, ViewFreshness], views: Mapping[str, timedelta], spec: ModelSpec, now: datetime
 ) -> dict[str, Measured]:
-    """Age of each view in its SLAs.
+    """Return the age of each view as a multiple of its SLA.
 
     Args:
-        recorded: what their writers noted. views: those that the model reads, with their SLA.
+        recorded: The notes of the views' writers.
+        views: The model's views with their SLA.
     """
     found = {}
     for view, sla in views.items():
@@ -61,7 +63,7 @@ def feature_freshness(
 
 
 def model_freshness(trained_as_of: datetime | None, spec: ModelSpec, now: datetime) -> dict[str, Measured]:
-    """Age of the serving version's training data, days."""
+    """Return the age of the serving version's training data in days."""
     age = None if trained_as_of is None else max(0.0, (now - trained_as_of) / timedelta(days=1))
     note = "no serving version is known" if trained_as_of is None else f"trained on data until {trained_as_of:%Y-%m-%d %H:%M}"
     return {"champion": Measured("champion", age, spec.drift.champion_age, 0 if age is None else 1, note=note)}

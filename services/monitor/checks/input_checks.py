@@ -1,9 +1,10 @@
-"""Checks of what goes in and comes out of a version, window by window, against its reference profile. Pure.
+"""Checks of a version's inputs and answers per window, against its reference profile. Pure.
 
-input_drift       PSI of each feature
-prediction_drift  PSI of the scores
-data_quality      values missing, out of range
-and what the task's answers say without labels (`Task.proxy`)
+    input_drift       PSI of each feature
+    prediction_drift  PSI of the scores
+    data_quality      values missing, out of range
+
+The task adds checks of answers without labels (`Task.proxy`).
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ from services.monitor.counting.windows import SCORE, CountedWindow, Kind
 
 Counts = npt.NDArray[np.int64]
 
-# An hour's slot of the holdout is widened by its neighbours until it has this many rows: its own noise is then a tenth of a window's.
+# The reference for an hour is widened by neighbouring hours until it has this many rows. Its own
+# noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000
 
 
 @dataclass(frozen=True)
 class WindowComparison:
-    """One window to be judged: the version's answers from `start` on, and what they are held against. unanswered: requests for the model
-    in the same window that no version could answer (the spec's fallback did)."""
+    """One window of a version's answers, and the reference for its judgement.
+
+    Attributes:
+        start: Start of the window.
+        unanswered: Requests for the model in the same window that only the spec's fallback
+            answered.
+    """
 
     window: CountedWindow
     kind: Kind
@@ -46,7 +53,7 @@ class WindowComparison:
 
     @property
     def counted(self) -> int:
-        """Answers in the histogram."""
+        """Number of answers in the histogram."""
         return self.window.histogram.rows if self.window.histogram is not None else 0
 
     @property
@@ -55,7 +62,11 @@ class WindowComparison:
 
 
 def input_drift(asked: WindowComparison, thresholds: Mapping[str, Levels] | None = None) -> dict[str, Measured]:
-    """PSI of each feature. thresholds: of features whose are not the spec's."""
+    """Return the PSI of each feature.
+
+    Args:
+        thresholds: Overrides for features that do not use the spec's levels.
+    """
     names = [name for name in asked.profile.features if name not in asked.drift.calendar]
     own = thresholds or {}
     return {
@@ -65,12 +76,16 @@ def input_drift(asked: WindowComparison, thresholds: Mapping[str, Levels] | None
 
 
 def prediction_drift(asked: WindowComparison) -> dict[str, Measured]:
-    """PSI of the scores."""
+    """Return the PSI of the scores."""
     return {SCORE: _psi(asked, SCORE, asked.profile.score, asked.drift.thresholds, 1)}
 
 
 def data_quality(asked: WindowComparison) -> dict[str, Measured]:
-    """Per view: rise of the share of answers without its values. Per feature: rise of the share that is out of the holdout's range or not a number."""
+    """Return rises over the holdout's shares.
+
+    Per view, the share of answers without its values. Per feature, the share outside the holdout's
+    range or not a number.
+    """
     rows, levels = asked.window.rows, asked.drift.missing
     enough = rows >= asked.drift.minimum_rows
     found = {}
@@ -87,7 +102,7 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
         "share of requests that no version could answer",
     )  # fmt: skip
     if asked.window.histogram is None or not asked.enough:
-        # None, not absent: absent are the features of which no value was bad.
+        # Subjects without a value. Absent subjects would mean features without a bad value.
         return found | {name: Measured(name, None, levels, asked.counted) for name in asked.profile.features}
     histogram = asked.window.histogram
     for at, name in enumerate(histogram.plan.names[:-1]):
@@ -100,13 +115,17 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
 
 
 def proxy_check(asked: WindowComparison, check: str, task: Task) -> dict[str, Measured]:
-    """What the window's answers say without their labels."""
+    """Return what the window's answers show without their labels."""
     return task.proxy(check, asked.window.answers, asked.profile.without_labels)
 
 
 def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Counts:
-    """What a window is compared with: the holdout's rows of the same hour of the day (its neighbours too, while they are few), or of the same kind of
-    day (working days or weekend); all rows where the profile has no slots, or too few of that kind."""
+    """Return the holdout's counts for comparison with a window.
+
+    For an hour, the rows of the same hour of the day, widened by its neighbours while they are few.
+    For a day, the rows of the same kind of day (working days or weekend). All rows if the profile
+    has no slots, or too few rows of that kind.
+    """
     whole = np.asarray(column.counts, dtype=np.int64)
     if not column.slots:
         return whole
@@ -135,7 +154,7 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
         return Measured(name, None, levels, rows, note="no value is a number")
     distances = _distances(column, reference, current, float(histogram.minimum[at]), float(histogram.maximum[at]))
     if np.count_nonzero(reference) < 2:
-        # A constant: any row elsewhere is a change, and there is no spread to call it chance.
+        # A constant in the holdout. Any row elsewhere is a change, and no spread explains it.
         reference = reference + 1
     noise = psi_critical_value(
         int(np.count_nonzero(reference)),
@@ -150,10 +169,11 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
 
 
 def _distances(column: Distribution, reference: Counts, current: Counts, minimum: float, maximum: float) -> Distances:
-    """Other measures of the same counts.
+    """Return other distances of the same counts.
 
     Args:
-        minimum, maximum: Of the window's finite values, in the column's unit.
+        minimum: Smallest finite value of the window, in the column's unit.
+        maximum: Largest finite value of the window, in the column's unit.
     """
     area: tuple[float, float] | tuple[None, None] = (None, None)
     if column.low is not None and column.high is not None and len(column.edges):
@@ -170,7 +190,10 @@ def _distances(column: Distribution, reference: Counts, current: Counts, minimum
 
 
 def _share_noise(reference: float, rows: int, asked: WindowComparison) -> float | None:
-    """The rise of a share that chance reaches: Wilson's upper end for the share that the holdout had."""
+    """Return the rise of a share that chance reaches.
+
+    It is Wilson's upper end for the holdout's share.
+    """
     if not rows:
         return None
     tested = len(asked.profile.features) + len(asked.profile.missing)

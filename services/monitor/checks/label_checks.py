@@ -1,4 +1,4 @@
-"""Whether the labels that are due arrive. Pure."""
+"""Whether the due labels arrive. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY = timedelta(days=1)
 
 
 def days_due(delay: LabelDelay) -> int:
-    """How many days, today included, have answers whose labels may arrive today."""
+    """Return the number of days, today included, with answers whose labels may arrive today."""
     return math.ceil(delay.maximum / _DAY) + 1
 
 
@@ -24,8 +24,9 @@ def labels_due(answers: Sequence[int], delay: LabelDelay) -> float:
     """Return how many labels a day should bring.
 
     Args:
-        answers: Answers of that day and of the days before it, newest first. A day's answers count as made at its noon.
-        delay: Lognormal, cut off at its maximum, where the rest of the labels arrives.
+        answers: Answers of that day and of the days before it, newest first. A day's answers count
+            as made at its noon.
+        delay: Lognormal delay. The rest of the labels arrives at its maximum.
     """
     return sum(
         rows * (_arrived(delay, _DAY * (age + 0.5)) - _arrived(delay, _DAY * (age - 0.5))) for age, rows in enumerate(answers)
@@ -35,7 +36,8 @@ def labels_due(answers: Sequence[int], delay: LabelDelay) -> float:
 def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measured]:
     """Return the share of the due labels that did not arrive.
 
-    Labels of requests that were never answered also arrive and hide missing ones, in a new world for `label.delay.maximum`.
+    Labels of requests that were never answered also arrive and hide missing ones. In a new world
+    this lasts for `label.delay.maximum`.
     """
     levels, subject = spec.drift.performance.labels_missing, "labels"
     note = f"{arrived:,} of about {due:,.0f} labels arrived, expected by the {format_duration(spec.label.delay.median)} median"
@@ -46,7 +48,7 @@ def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measu
 
 
 def missing_by_day(arrived: Sequence[int], answers: Sequence[int], spec: ModelSpec) -> list[dict[str, Measured]]:
-    """`labels_missing` of each day.
+    """Return `labels_missing` of each day.
 
     Args:
         arrived: Labels of each day, newest first.
@@ -58,7 +60,7 @@ def missing_by_day(arrived: Sequence[int], answers: Sequence[int], spec: ModelSp
 
 
 def _arrived(delay: LabelDelay, age: timedelta) -> float:
-    """The share of labels that arrive within `age`."""
+    """Return the share of labels that arrive within `age`."""
     if age <= timedelta(0):
         return 0.0
     return 1.0 if age >= delay.maximum else NormalDist(0, delay.sigma).cdf(math.log(age / delay.median))

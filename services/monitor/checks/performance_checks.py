@@ -1,11 +1,14 @@
-"""Checks of labelled answers: the version's live performance against what it showed on its own holdout. Pure but for `read`.
+"""Checks of labelled answers: the version's live performance against its own holdout.
 
-Judged once a day over the days before it, on the labels that have arrived by then. They are a fair sample while labels of both kinds come
-after the same delay, which is tested every day on complete labels. Where it fails, only answers with complete labels are judged, and the verdict says so.
-It comes from the lake, where each event is once and joins are cheap, not from a join kept in the
-monitor's memory: `dojo performance` and this check cannot disagree, and nothing has to survive a kill.
+Pure, except for `read`. A finished day is judged once, over the window that ends with it, on the
+labels known by then. They are a fair sample while both kinds of labels have the same delay. A test
+on complete labels checks this every day. If the test fails, only answers with complete labels are
+judged, and the verdict says so.
 
-What is measured of them is the task's: `dojo/core/tasks`.
+The data come from the lake, where each event is once and joins are cheap. The monitor keeps no join
+in memory. So `dojo performance` and this check cannot disagree, and a kill loses nothing.
+
+The task defines the measures (`dojo/core/tasks`).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from dojo.stats.distances.psi_noise import per_feature_level
 
 @dataclass(frozen=True)
 class LabelledAnswers:
-    """What a version's labelled answers turned out to be: all of them, and by segment."""
+    """The results of a version's labelled answers, in total and by segment."""
 
     all: Results
     segments: Mapping[str, Results]
@@ -40,13 +43,15 @@ class LabelledAnswers:
 def read(
     lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime, known_by: datetime
 ) -> dict[str, LabelledAnswers]:
-    """By version, the answers of the spec's performance window that ends at `end`, as far as labels had arrived by `known_by`.
+    """Return labelled answers by version, for the spec's performance window before `end`.
 
     Args:
-        profiles: of the versions that are wanted.
+        profiles: Profiles of the wanted versions.
+        known_by: Only labels that had arrived by this time count.
 
     Raises:
-        OSError, polars.exceptions.PolarsError: the lake cannot be read.
+        OSError: The lake cannot be read.
+        polars.exceptions.PolarsError: The lake cannot be read.
     """
     rows = labelled_predictions(lake, spec.name, end - spec.drift.performance.window, end, known_by, spec.drift.segment)
     keys = [pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("") for entity in spec.entities]
@@ -57,7 +62,10 @@ def read(
 
 
 def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
-    """Whether the delay depended on the label, in the newest `label.delay.maximum` of requests whose labels are complete."""
+    """Whether the delay depended on the label.
+
+    Tested on requests with complete labels, the newest `label.delay.maximum` of them.
+    """
     complete = end - spec.label.delay.maximum
     asked = pl.col("request_time")
     labels = (
@@ -84,10 +92,11 @@ def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, spec: ModelSpec) ->
 def labelled_checks(
     live: LabelledAnswers, profile: ReferenceProfile, spec: ModelSpec, only_complete: bool
 ) -> dict[Check, dict[str, Measured]]:
-    """What the two checks of labelled answers measured.
+    """Return the measurements of the two checks of labelled answers.
 
     Args:
-        only_complete: The delay of labels depends on the label, so only answers older than its maximum are in `live`.
+        only_complete: True if the delay depends on the label. `live` then holds only answers older
+            than the maximum delay.
     """
     found: dict[Check, dict[str, Measured]] = {
         "performance": task_of(spec).performance(live.all, profile.results),
@@ -103,7 +112,7 @@ def labelled_checks(
 
 
 def segments(live: Mapping[str, Results], profile: ReferenceProfile, spec: ModelSpec) -> dict[str, Measured]:
-    """Loss of the task's headline in each group of rows, against the same group of the holdout."""
+    """Return the loss of the task's headline per segment, against the holdout's same segment."""
     level = per_feature_level(spec.drift.significance, max(len(profile.segments), 1))
     return {
         name: task_of(spec).segment(name, live[name], reference, level)

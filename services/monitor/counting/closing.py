@@ -1,4 +1,4 @@
-"""Hours that take no more events become days, and what is too old is forgotten."""
+"""Closed hours become days, and old windows are forgotten."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ from services.monitor.counting.windows import floor
 
 
 def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
-    """Merge the hours that take no more events into their days, and forget what is too old. Returns whether there was anything to do."""
-    open_from = floor(now - HOURS_KEPT, "day")  # whole days: a day is either its hours or their sum
+    """Merge the hours that take no more events into their days, and forget old windows.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    open_from = floor(now - HOURS_KEPT, "day")  # whole days, kept either as hours or as their sum
     if known.open_from is not None and open_from <= known.open_from:
         return False
     oldest = open_from - DAYS_KEPT
@@ -91,6 +95,6 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
 def _forgotten(
     known: MonitorMemory, done: MonitorMemory, key: Key, hours: Sequence[datetime], days: Sequence[datetime]
 ) -> bool:
-    """Whether nothing is left of a version."""
+    """Whether a version has no window left."""
     left = len(known.hours.get(key, {})) - len(hours) + len(known.days.get(key, {})) - len(days) + len(done.days.get(key, {}))
     return left == 0

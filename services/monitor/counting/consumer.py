@@ -1,9 +1,10 @@
 """One batch at a time from the event log into windows, exactly once.
 
-    reclaim or read -> sift -> fold in memory -> one transaction: changed windows, ids, acknowledgement
+    reclaim or read -> sift -> fold in memory -> one transaction: windows, ids, acknowledgement
 
-Killed before the transaction: the messages are pending and come again, to a memory that is loaded anew. Killed after it: they are
-acknowledged. A producer that writes an event twice is met by its id. Dead letters are kept before it, each once.
+After a kill before the transaction, the messages are pending. They come again, and the memory is
+loaded anew. After a kill after the transaction, they are acknowledged. If a producer writes an
+event twice, its id reveals it. Dead letters are kept before the transaction, each once.
 """
 
 from __future__ import annotations
@@ -29,20 +30,22 @@ from services.monitor.metrics import MonitorMetrics
 
 STREAMS = (Stream.PREDICTIONS, Stream.OUTCOMES)
 
-# Messages a transaction: 8 MB of predictions. A transaction takes some milliseconds of Redis, mostly acknowledging.
+# Messages per transaction. These are 8 MB of predictions. A transaction takes some milliseconds of
+# Redis, mostly for acknowledging.
 BATCH = 2_500
 
 _NO_WAIT = timedelta(milliseconds=1)
 
-# Further ahead than this an event is a producer's fault: clocks of one machine or cluster differ by less, at any speed of the world.
+# An event further ahead than this is a producer's fault. Clocks of one machine or cluster differ by
+# less, at any speed of the world.
 FUTURE = timedelta(days=1)
 
 
 class Consumer:
-    """Fills `known`; after any exception `known` may be ahead of Redis and must be loaded anew.
+    """Fills `known`. After an exception, `known` may be ahead of Redis and must be loaded anew.
 
     Args:
-        models: Model -> lowest and highest score that its task can give.
+        models: Model -> lowest and highest score of its task.
     """
 
     def __init__(
@@ -63,20 +66,23 @@ class Consumer:
     def recover(
         self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool], idle: timedelta = timedelta(0)
     ) -> None:
-        """Count what a monitor before us had read and not counted.
+        """Count messages that an earlier monitor had read and not counted.
 
         Args:
-            idle: of messages that were read at least this long ago; all of them after a start.
+            idle: Minimum time since they were read. Zero after a start, for all of them.
         """
         for stream in STREAMS:
             while not stopping() and (found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH, idle)):
                 self.count(known, stream, found, now)
 
     def drain(self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool]) -> bool:
-        """Count everything that is in the log now. Returns whether nothing was left.
+        """Count everything that is in the log now.
 
         Args:
-            now: world time, None while the world has none.
+            now: World time. None while the world has none.
+
+        Returns:
+            Whether the log is empty.
         """
         for stream in STREAMS:
             while True:
@@ -90,7 +96,12 @@ class Consumer:
         return True
 
     def count(self, known: MonitorMemory, stream: Stream, deliveries: Sequence[Delivery], now: datetime | None) -> None:
-        """Raises redis.RedisError, NotOwnerError: nothing was acknowledged."""
+        """Count one batch.
+
+        Raises:
+            redis.RedisError: Redis is out of reach. Nothing was acknowledged.
+            NotOwnerError: Another monitor writes. Nothing was acknowledged.
+        """
         latest = None if now is None else now + FUTURE
         if stream is Stream.PREDICTIONS:
             answers, rejected = sift(Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest))
@@ -113,7 +124,7 @@ class Consumer:
         self._show(stream, folded)
 
     def _meet_versions(self, known: MonitorMemory, predictions: Sequence[Prediction]) -> None:
-        """Get the profiles of versions that are seen for the first time: their answers cannot be binned without."""
+        """Get the profiles of new versions, because binning their answers needs them."""
         for key in {(event.model, event.version) for event in predictions} - known.profiles.keys():
             profile = self._profiles.fetch(key)
             if profile is not None:
@@ -127,10 +138,10 @@ class Consumer:
 
 
 def prediction_fault(event: Prediction, models: Mapping[str, tuple[float, float]], latest: datetime | None) -> str:
-    """Why a prediction cannot be counted, "" when it can.
+    """Return why a prediction cannot be counted, "" when it can.
 
     Args:
-        models: Model -> lowest and highest score that its task can give.
+        models: Model -> lowest and highest score of its task.
         latest: As for `model_fault`.
     """
     if reason := model_fault(event, models, latest):
@@ -140,12 +151,12 @@ def prediction_fault(event: Prediction, models: Mapping[str, tuple[float, float]
 
 
 def model_fault(event: Prediction | Outcome, models: Collection[str], latest: datetime | None) -> str:
-    """Why a model's event cannot be counted, "" when it can.
+    """Return why a model's event cannot be counted, "" when it can.
 
     Args:
-        models: Those that have a spec.
-        latest: World time that nothing can have happened after. A later event would open a window that no world time
-            ever closes. None when the world has no time yet.
+        models: The models with a spec.
+        latest: Latest possible world time of an event. A later one would open a window that never
+            closes. None while the world has no time.
     """
     if latest is not None and event.world_time > latest:
         return f"world_time {event.world_time.isoformat()} lies in the future"

@@ -1,4 +1,4 @@
-"""Events into windows: each event once, whatever arrives twice, late or out of order. No I/O."""
+"""Events into windows. Repeated, late and unordered events count once. No I/O."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ _NOTHING: Hashes = np.zeros(0, dtype=np.uint64)
 
 @dataclass
 class Folded:
-    """What a batch changed.
+    """The changes made by a batch.
 
     Attributes:
-        counted, duplicates, too_late: events. predictions: (version, hour) of the windows with new answers. labels: (model, hour) of those
-            with new labels.
-        new: hour -> hashes of the events that were counted.
+        counted: Number of events counted.
+        duplicates: Number of repeated events.
+        too_late: Number of events for closed windows.
+        predictions: (version, hour) of the windows with new answers.
+        labels: (model, hour) of the windows with new labels.
+        new: Hour -> hashes of the counted events.
     """
 
     counted: int = 0
@@ -76,12 +79,12 @@ def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
 
 
 def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
-    """The events that were not counted before, by hour; notes them as counted. Windows that take no more events get none."""
+    """Return the new events by hour, and note them as counted. Closed windows get none."""
     by_hour: dict[datetime, dict[int, E]] = defaultdict(dict)
     hours: dict[tuple[int, int, int, int], datetime] = {}  # an hour's events share one start
     for event in events:
         time = event.world_time
-        if time.utcoffset():  # its clock shows another hour: not to be found under it by those of UTC
+        if time.utcoffset():  # another time zone: its hour is not a key among those in UTC
             hour = floor(time, "hour")
         else:
             mark = (time.year, time.month, time.day, time.hour)
@@ -115,7 +118,10 @@ def _contains(sorted_hashes: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
 
 
 def _matrix(events: Sequence[Prediction], names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Feature vectors with the score behind them, float32, shape (events, len(names) + 1). A feature that an event lacks is NaN."""
+    """Return feature vectors with the score behind them, float32, (events, len(names) + 1).
+
+    A missing feature is NaN.
+    """
     wanted = tuple(names)
     width = len(wanted) + 1
     rows = (

@@ -1,4 +1,7 @@
-"""The reference profile of a version, from the registry; asked for once, and again after a while when it could not be had."""
+"""The reference profile of a version, from the registry.
+
+The monitor asks for it once, and again after a while if the registry could not deliver it.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfi
 from dojo.core.registry.versions import ModelRegistry
 from services.monitor.counting.state import NO_VERSION, Key
 
-# MLflow is away, or a version is not registered yet: seconds of wall time until it is asked again.
+# Wall seconds until the next question, when MLflow is away or a version is not registered yet.
 RETRY_SECONDS = 15.0
 
 _log = structlog.get_logger("monitor.profiles")
 
 
 class Profiles:
-    """Profiles of versions. `why` says why one is missing."""
+    """Profiles of versions. `why` holds the reason for a missing one."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
@@ -29,7 +32,10 @@ class Profiles:
         self.why: dict[Key, str] = {}
 
     def fetch(self, key: Key) -> ReferenceProfile | None:
-        """The version's profile, None when it cannot be had now; then `why` says why. Does not raise for a registry that is away."""
+        """Return the version's profile, or None with the reason in `why`.
+
+        A registry that is away raises no error.
+        """
         if key[1] == NO_VERSION or time.monotonic() < self._ask_again.get(key, 0.0):
             return None
         try:
@@ -39,7 +45,7 @@ class Profiles:
             self._note(key, f"the registry has no profile for it yet: {error}")
             return None
         except (UnusableProfileError, CorruptBundleError, OSError) as error:
-            self._ask_again[key] = float("inf")  # nothing that asking again would change
+            self._ask_again[key] = float("inf")  # another question would not change the answer
             self._note(key, str(error))
             return None
         self._ask_again.pop(key, None)

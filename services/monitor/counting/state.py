@@ -1,16 +1,18 @@
-"""What the monitor knows, in memory and in Redis: windows, which events are in them, and what was judged.
+"""The monitor's state in memory and in Redis: windows and the ids of their events.
 
-    dojo:monitor:lease                          who is at work; runs out when that one is silent, so that another may take over
-    dojo:monitor:owner                          who took over last: nobody else's writes are accepted any more
-    dojo:monitor:profile:<model>:<version>      the reference profile that the version's windows are counted by
-    dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" or (all its hours merged) "2025-01-06" -> Window
+    dojo:monitor:lease                          the monitor at work; expires when it is silent
+    dojo:monitor:owner                          the last to take over; only its writes are accepted
+    dojo:monitor:profile:<model>:<version>      the reference profile for counting the version
+    dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" -> CountedWindow, or
+                                                "2025-01-06" for a day with all its hours merged
     dojo:monitor:labels:<model>                 hash: hour or day -> LabelWindow
     dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id
     dojo:monitor:versions                       set of "<model>:<version>"
     dojo:monitor:open_from                      the first hour that still takes events
 
-Redis carries the event log too, so counts and the acknowledgement of their messages change in one transaction: after a kill anywhere, each message is
-either counted and acknowledged or neither. Whatever fails in between, `load` gives back the truth.
+Redis also carries the event log. Counts and the acknowledgement of their messages therefore change
+in one transaction. After a kill, each message is either counted and acknowledged, or neither. After
+any failure, `load` returns the true state.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from services.monitor.counting.windows import (
 )
 
 GROUP = "monitor"
-CONSUMER = "monitor"  # one at a time, by its lease
+CONSUMER = "monitor"  # only one at a time, ensured by the lease
 
 PREFIX = "dojo:monitor"
 LEASE_KEY = f"{PREFIX}:lease"
@@ -50,31 +52,34 @@ OWNER_KEY = f"{PREFIX}:owner"
 VERSIONS_KEY = f"{PREFIX}:versions"
 OPEN_FROM_KEY = f"{PREFIX}:open_from"
 
-# Late events are counted, and repeated ones recognised, for this long after their hour (world time). The gateway's spool holds 15 minutes of
-# full load; three days are a weekend without Redis. An hour is 7 kB, and 8 bytes for each event.
+# For this long after its hour (world time), late events count and repeated ones are recognised. The
+# gateway's spool holds 15 minutes of full load. Three days are a weekend without Redis. An hour
+# takes 7 kB, plus 8 bytes for each event.
 HOURS_KEPT = timedelta(hours=72)
 
-# Days are kept to draw a line of two months, and to learn what quiet windows look like. 7 kB each.
+# Days are kept for a chart of two months, and as a sample of quiet windows. 7 kB each.
 DAYS_KEPT = timedelta(days=60)
 
 Key = tuple[str, str]  # model, version
 
-# The version that answers when none can (services/gateway/predictor.py): the spec's fallback, which has no profile.
+# The version of answers by the spec's fallback (services/gateway/predictor.py). It has no profile.
 NO_VERSION = "0"
 
 
 class NotOwnerError(RuntimeError):
-    """Another monitor writes: nothing of ours was written."""
+    """Another monitor writes. Nothing of this one was written."""
 
 
 class MonitorMemory:
-    """The monitor's memory of what Redis holds.
+    """The monitor's copy of the state in Redis.
 
     Attributes:
-        hours, days: (model, version) -> start -> Window. A day is there once its hours are closed.
-        label_hours, label_days: model -> start -> LabelWindow, of arriving labels.
+        hours: (model, version) -> start -> CountedWindow.
+        days: The same by day. A day appears once its hours are closed.
+        label_hours: Model -> start -> LabelWindow of arriving labels.
+        label_days: The same by day.
         seen: (stream, hour) -> sorted hashes of counted events.
-        open_from: the first hour that takes events; None before the first.
+        open_from: The first hour that takes events. None before the first closing.
     """
 
     def __init__(self) -> None:
@@ -92,7 +97,7 @@ class MonitorMemory:
         self.plans[key] = plan_of(profile)
 
     def window(self, key: Key, kind: Kind, start: datetime) -> CountedWindow | None:
-        """The version's answers of an hour or day, None without any."""
+        """Return the version's answers of an hour or day, None without any."""
         if kind == "hour":
             return self.hours.get(key, {}).get(start)
         parts = [window for hour, window in self.hours.get(key, {}).items() if floor(hour, "day") == start]
@@ -100,7 +105,7 @@ class MonitorMemory:
         return merged([*([closed] if closed else []), *parts]) if closed or parts else None
 
     def rows(self, key: Key, kind: Kind, start: datetime) -> int:
-        """The version's answers of an hour or day, counted."""
+        """Return the number of the version's answers in an hour or day."""
         hours = self.hours.get(key, {})
         if kind == "hour":
             return hours[start].rows if start in hours else 0
@@ -109,11 +114,11 @@ class MonitorMemory:
         return sum(parts) + (closed.rows if closed is not None else 0)
 
     def versions(self, model: str) -> list[Key]:
-        """The model's versions that have answers, and NO_VERSION where it had to answer."""
+        """Return the model's versions with answers, including NO_VERSION where it had to answer."""
         return [key for key in {*self.hours, *self.days} if key[0] == model]
 
     def labels(self, model: str, kind: Kind, start: datetime) -> LabelWindow:
-        """A model's labels that arrived in an hour or day."""
+        """Return a model's labels that arrived in an hour or day."""
         hours, days = self.label_hours.get(model, {}), self.label_days.get(model, {})
         if kind == "hour":
             return hours.get(start, LabelWindow())
@@ -127,10 +132,11 @@ class MonitorMemory:
 class Store:
     """Reads and writes `MonitorMemory` in Redis.
 
-    Args:
-        owner: names this process; lease: wall time after which another may take over from one that is silent.
-
     Every method raises `redis.RedisError` when Redis is out of reach.
+
+    Args:
+        owner: Name of this process.
+        lease: Wall time of silence after which another process may take over.
     """
 
     def __init__(self, redis: Redis, owner: str, lease: timedelta = timedelta(seconds=5)) -> None:
@@ -139,7 +145,12 @@ class Store:
         self._lease_ms = int(lease.total_seconds() * 1000)
 
     def acquire(self) -> Literal["ours", "new", "other"]:
-        """Whether we may write. "new": since now, and what others wrote before must be loaded; "other": another monitor is at work."""
+        """Return whether this process may write.
+
+        Returns:
+            "ours" if it already had the right, "new" if it has just taken over, "other" if another
+            monitor is at work. After "new", load the state that others wrote.
+        """
         if not self._redis.set(LEASE_KEY, self._owner, nx=True, px=self._lease_ms):
             if self._redis.get(LEASE_KEY) != self._owner:
                 return "other"
@@ -150,7 +161,7 @@ class Store:
         return "new"
 
     def release(self) -> None:
-        """Let another one take over at once."""
+        """Give up the lease, so that another process can take over at once."""
         self.write(lambda pipe: pipe.delete(LEASE_KEY))
 
     def load(self) -> MonitorMemory:
@@ -186,10 +197,10 @@ class Store:
         )
 
     def write(self, commands: Any) -> None:
-        """Run `commands(pipeline)` in one transaction, if we are the owner still.
+        """Run `commands(pipeline)` in one transaction, if this process is still the owner.
 
         Raises:
-            NotOwnerError: we are not; nothing was written.
+            NotOwnerError: It is not. Nothing was written.
         """
         with self._redis.pipeline(transaction=True) as pipe:
             try:
@@ -227,7 +238,10 @@ def acknowledge(pipe: Pipeline, stream: Stream, message_ids: Sequence[str]) -> N
 
 
 def short_hash(event_id: str) -> int:
-    """64 bits of an event's id: two of a million of an hour collide with a probability of 3e-8."""
+    """Return 64 bits of an event's id.
+
+    Among a million ids in an hour, two collide with a probability of 3e-8.
+    """
     return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
 
 

@@ -1,4 +1,4 @@
-"""What the monitor remembers of an hour: counts, so that memory does not grow with traffic and hours add up to their day. No I/O."""
+"""An hour's counts. Memory does not grow with traffic, and hours add up to their day. No I/O."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from dojo.stats.histograms.histogram import MatrixHistogram
 Kind = Literal["hour", "day"]
 LENGTH: dict[Kind, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
-# The column of the scores, behind the features.
+# The column of the scores. It follows the features.
 SCORE = "score"
 
 
 def floor(moment: datetime, kind: Kind) -> datetime:
-    """The start of the hour or day (UTC) that a moment lies in."""
+    """Return the start of the moment's hour or day (UTC)."""
     start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return start.replace(hour=0) if kind == "day" else start
 
 
 def plan_of(profile: ReferenceProfile) -> BinPlan:
-    """The bins that a version's windows are counted over: its profile's, with the profile's ranges."""
+    """Return the bins for a version's windows: those in its profile, with the profile's ranges."""
     columns = {**profile.features, SCORE: profile.score}
     return BinPlan(
         {name: column.edges for name, column in columns.items()},
@@ -50,14 +50,17 @@ class _StoredWindow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class CountedWindow:
-    """One version's answers of one hour, or of several merged.
+    """One version's answers of one hour, or of several hours merged.
 
     Attributes:
-        rows, flagged, degraded: answers; those that were flagged; those that named a degradation.
-        missing: view -> answers for which it had no values.
-        histogram: of features and score, None while no answer could be counted (the version's profile could not be had); it may have fewer
-            rows than the window.
-        score_counts, score_sums: answers, and the sum of their scores, by bin of SCORE_EDGES.
+        rows: Number of answers.
+        flagged: Number of flagged answers.
+        degraded: Number of answers that named a degradation.
+        missing: View -> number of answers without its values.
+        histogram: Counts of features and score. None without a profile for the counting. It may
+            have fewer rows than the window.
+        score_counts: Number of answers by bin of SCORE_EDGES.
+        score_sums: Sum of the scores by bin of SCORE_EDGES.
     """
 
     def __init__(self) -> None:
@@ -79,8 +82,9 @@ class CountedWindow:
         """Count answers.
 
         Args:
-            matrix: shape (answers, features + 1), the score last; float32, as the model sees it: 0.7 as float64 lies above an edge at the
-                float32 of 0.7. missing: a view's name for each answer without its values.
+            matrix: Shape (answers, features + 1), the score last. float32 like the model's input,
+                because 0.7 as float64 lies above an edge at the float32 of 0.7.
+            missing: A view's name for each answer without its values.
         """
         self.rows += len(matrix)
         self.flagged += flagged
@@ -97,7 +101,7 @@ class CountedWindow:
 
     @property
     def answers(self) -> AnswerCounts:
-        """What tasks judge without labels."""
+        """Return the counts for judging without labels."""
         return AnswerCounts(self.rows, self.flagged, self.score_counts, self.score_sums)
 
     def merge(self, other: CountedWindow) -> None:
@@ -128,10 +132,10 @@ class CountedWindow:
         """Inverse of `to_bytes`.
 
         Args:
-            plan: that the answers were counted by; None only if they were not.
+            plan: The plan by which the answers were counted. None only if they were not counted.
 
         Raises:
-            ValueError: no stored window, a damaged one, or counted by another plan.
+            ValueError: The content is damaged, is no stored window, or was counted by another plan.
         """
         try:
             stored = msgspec.msgpack.decode(content, type=_StoredWindow)
@@ -150,19 +154,19 @@ class CountedWindow:
 
 
 def merged(windows: Sequence[CountedWindow]) -> CountedWindow:
-    """All answers of several windows of one version."""
+    """Return all answers of several windows of one version."""
     total = CountedWindow()
     for window in windows:
         total.merge(window)
     return total
 
 
-# Delays of labels, by bin of equal ratio: 5 % wide, from a minute to 180 days; the median is known to 2.5 %.
+# Bins for the delays of labels, 5 % wide, from a minute to 180 days. The median is exact to 2.5 %.
 DELAY_EDGES = 60.0 * 1.05 ** np.arange(0, 256)
 
 
 class LabelWindow:
-    """Labels that arrived within an hour or day: how many, and how long after their payment."""
+    """Labels that arrived within an hour or day: their number and their delays."""
 
     def __init__(self, counts: npt.NDArray[np.int64] | None = None) -> None:
         self.counts: npt.NDArray[np.int64] = np.zeros(len(DELAY_EDGES) + 1, dtype=np.int64) if counts is None else counts
@@ -172,11 +176,15 @@ class LabelWindow:
         return int(self.counts.sum())
 
     def add(self, delays: npt.NDArray[np.float64]) -> None:
-        """delays: world seconds, shape (labels,)."""
+        """Count labels.
+
+        Args:
+            delays: World seconds, shape (labels,).
+        """
         self.counts = self.counts + np.bincount(np.searchsorted(DELAY_EDGES, delays), minlength=len(self.counts))
 
     def median(self) -> float | None:
-        """World seconds, None without labels."""
+        """Return the median delay in world seconds, None without labels."""
         if not self.rows:
             return None
         at = int(np.searchsorted(np.cumsum(self.counts), self.rows / 2))

@@ -1,1 +1,1 @@
-"""From measurements to verdicts, and the record of what was judged."""
+"""From measurements to verdicts, and the record of judged windows."""

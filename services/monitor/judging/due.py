@@ -1,4 +1,4 @@
-"""Which windows are to be judged now. Pure."""
+"""The windows that are due for judgement. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from services.monitor.counting.state import Key, MonitorMemory
 from services.monitor.counting.windows import LENGTH, Kind, floor
 from services.monitor.judging.records import WindowKey
 
-# A version is expected to answer for this long after its last answer: then its silence is judged (as insufficient_data), not overlooked. Later
-# it is a version of the past.
+# How long a version should answer after its last answer. If it is silent in this time, its windows
+# are judged `insufficient_data`. After this time the version counts as retired and is not judged.
 EXPECTED: dict[Kind, timedelta] = {"hour": timedelta(hours=24), "day": timedelta(days=2)}
 
 
 def due_windows(
     known: MonitorMemory, judged: Mapping[WindowKey, int], model: str, kind: Kind, now: datetime, lateness: timedelta
 ) -> list[tuple[datetime, list[Key]]]:
-    """Windows of a model that are over and were not judged with the rows that they have now, oldest first, with their versions.
+    """Return a model's finished windows without a judgement of their present rows.
 
-    A window is over when world time is `lateness` past its end; late events that come after that make it due again.
+    They come oldest first, with their versions. A window is finished when world time is `lateness`
+    past its end. Later events make it due again.
     """
     found: dict[datetime, set[Key]] = {}
     for key in [key for key in {*known.hours, *known.days} if key[0] == model]:
@@ -33,10 +34,10 @@ def due_windows(
 
 
 def silent_windows(starts: set[datetime], kind: Kind, now: datetime, lateness: timedelta) -> Iterator[datetime]:
-    """Windows in which a version that answered before (or labels, which came before) did not.
+    """Return the windows in which a version, or a model's labels, fell silent.
 
     Args:
-        starts: of windows with something in them.
+        starts: Starts of the windows with content.
     """
     for last in sorted(starts):
         start = last + LENGTH[kind]

@@ -1,11 +1,16 @@
-"""What was judged, for people and restarts.
+"""The record of judgements, for people and restarts.
 
-    dojo:monitor:judged                                hash: "<model>|<version>|<kind>|<start>" -> rows that were judged
-    dojo:monitor:verdicts:<model>                      hash: "<check>|<window>|<version>" -> the Verdict over the latest window
-    dojo:monitor:history:<model>:<check>:<window>      list, newest first: what each judged window measured
-    dojo:monitor:troubles:<model>                      list, newest first: verdicts of warning and worse
+    dojo:monitor:judged
+        hash: "<model>|<version>|<kind>|<start>" -> judged rows
+    dojo:monitor:verdicts:<model>
+        hash: "<check>|<window>|<version>" -> latest Verdict
+    dojo:monitor:history:<model>:<check>:<window>
+        list, newest first: measurements per judged window
+    dojo:monitor:troubles:<model>
+        list, newest first: verdicts of warning and worse
 
-A window's verdicts, their events and the note that it was judged are written in one transaction: no verdict is told twice or forgotten.
+One transaction writes a window's verdicts, their events and the mark that it was judged. So no
+verdict is told twice or forgotten.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from services.monitor.judging.verdicts import TROUBLE, is_news
 
 JUDGED_KEY = f"{PREFIX}:judged"
 
-# A week of hours and two months of days are what lines are drawn of and `dojo drift tune` learns from; 2 kB each.
+# Charts and `dojo drift tune` need a week of hours and two months of days. 2 kB each.
 HISTORY_KEPT: dict[str, int] = {"hour": 168, "day": 60, "now": 168}
 TROUBLES_KEPT = 500
 
@@ -36,14 +41,14 @@ WindowKey = tuple[str, str, str, datetime]  # model, version or "@<what>", kind,
 
 
 class Measure(msgspec.Struct, frozen=True, array_like=True):
-    """A subject's value, and what chance reaches."""
+    """A subject's value, and the noise that chance can reach."""
 
     value: float | None
     noise: float | None
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
-    """What one check measured over one window of one version."""
+    """The measurements of one check over one window of one version."""
 
     start: datetime
     version: str
@@ -53,8 +58,12 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """One check of a window, ready to be written. news: it goes to the event log. late: later windows were judged before, so that it only corrects the
-    history."""
+    """One judged check of a window, ready to be written.
+
+    Attributes:
+        news: Whether it goes to the event log.
+        late: Whether later windows were judged before. It then only corrects the history.
+    """
 
     verdict: Verdict
     measured: Measurements
@@ -63,12 +72,17 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 def judgement(verdict: Verdict, measured: Measurements, previous: Verdict | None, late: bool) -> Judged:
-    """previous: the verdict of the same check over the window before, None when `late`: nobody asks any more what an old window begins or ends."""
+    """Return a judged check.
+
+    Args:
+        previous: The verdict of the same check over the window before. None when `late`, because
+            an old window can no longer begin or end an incident.
+    """
     return Judged(verdict, measured, not late and is_news(verdict, previous), late)
 
 
 class MonitorRecords:
-    """Every method raises `redis.RedisError` when Redis is out of reach."""
+    """The records in Redis. Every method raises `redis.RedisError` when Redis is out of reach."""
 
     def __init__(self, redis: Redis, max_stream_length: int) -> None:
         self._redis = redis
@@ -83,13 +97,13 @@ class MonitorRecords:
         return found
 
     def latest(self, model: str) -> dict[tuple[Check, str, str], Verdict]:
-        """(check, window, version) -> the latest verdict."""
+        """Return (check, window, version) -> the latest verdict."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(verdicts_key(model)))
         verdicts = [msgspec.json.decode(content, type=Verdict) for content in rows.values()]
         return {(verdict.check, verdict.window, verdict.version): verdict for verdict in verdicts}
 
     def history(self, model: str, check: Check, window: str, limit: int | None = None) -> list[HistoryRow]:
-        """What windows measured, oldest first; a window that was judged again counts as judged last."""
+        """Return measurements, oldest first. The last judgement of a window counts."""
         rows = cast(
             "list[bytes]", self._redis.lrange(history_key(model, check, window), 0, (limit or HISTORY_KEPT[window]) - 1)
         )
@@ -99,7 +113,7 @@ class MonitorRecords:
         return sorted(newest.values(), key=lambda row: row.start)
 
     def write(self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[WindowKey, int]]) -> None:
-        """Everything about judged windows, into a transaction."""
+        """Add everything about judged windows to a transaction."""
         for one in done:
             verdict, content = one.verdict, msgspec.json.encode(one.verdict)
             if one.news:
@@ -124,7 +138,7 @@ class MonitorRecords:
             pipe.hset(JUDGED_KEY, mapping={_spot_field(spot): rows})
 
     def forget(self, spots: Sequence[WindowKey], verdicts: Sequence[Verdict]) -> None:
-        """Windows that are no longer kept, and the verdicts of versions that have no traffic any more."""
+        """Forget windows that are no longer kept, and verdicts of versions without traffic."""
         with self._redis.pipeline(transaction=True) as pipe:
             if spots:
                 pipe.hdel(JUDGED_KEY, *(_spot_field(spot) for spot in spots))

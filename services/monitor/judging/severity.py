@@ -1,4 +1,4 @@
-"""The verdicts of one version over one window that is over. Pure: windows and profile in, verdicts out."""
+"""The verdicts of one version over one finished window. Pure."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ _EVERY_TASK: Mapping[Check, Measure] = {
 
 
 def checks_of(spec: ModelSpec, kind: Kind) -> dict[Check, Measure]:
-    """What is measured of a window of this kind: what every task has, and the task's own."""
+    """Return the measures for a window of this kind: those of every task, and the task's own."""
     task = task_of(spec)
     own = [cast("Check", check) for check, kinds in task.proxy_windows.items() if kind in kinds]
     return {**_EVERY_TASK, **{check: partial(inputs.proxy_check, check=check, task=task) for check in own}}
 
 
-# How many windows back a judgement looks: for confirmation, for the pace of a change, and for what quiet windows of an adaptive feature show.
-# Windows without enough rows (nights) are passed over, and older ones than this are another time.
+# How many windows back a judgement looks. It needs them for confirmation, for the pace of a change,
+# and as quiet windows of an adaptive feature. Windows with too few rows (nights) are skipped. Older
+# windows are no longer comparable.
 LOOK_BACK: dict[Kind, int] = {"hour": 48, "day": 28}
 
-# Thresholds of adaptive features rise to where quiet windows rarely get: their median and this many deviations (3.5 is Iglewicz and Hoaglin's
-# limit for outliers in a sample).
+# Thresholds of adaptive features rise to where quiet windows rarely get: their median and this many
+# deviations. 3.5 is Iglewicz and Hoaglin's limit for outliers in a sample.
 ADAPTIVE_DEVIATIONS = 3.5
-ADAPTIVE_WINDOWS = 8  # with fewer quiet windows nothing is known of them
+ADAPTIVE_WINDOWS = 8  # minimum number of quiet windows for an estimate
 
 
 @dataclass
 class MeasuredBefore:
-    """Measurements of windows that were judged before: (version, kind, start, rows) -> check -> measurements."""
+    """Earlier measurements: (version, kind, start, rows) -> check -> measurements."""
 
     known: dict[tuple[Key, Kind, datetime, int], dict[Check, Measurements]] = field(default_factory=dict)
 
@@ -80,10 +81,11 @@ def judge_window(
     previous: Mapping[Check, Verdict],
     missing_profile: str = "",
 ) -> list[tuple[Verdict, Measurements]]:
-    """Every check of the window, with what it measured.
+    """Return every check of the window with its measurements.
 
     Args:
-        previous: the verdicts over the window before. missing_profile: why the version has no profile, when it has none.
+        previous: The verdicts over the window before.
+        missing_profile: Why the version has no profile, when it has none.
     """
     window = known.window(case.key, case.kind, case.start) or CountedWindow()
     profile = known.profiles.get(case.key)
@@ -110,7 +112,7 @@ def judge_window(
 def _earlier(
     case: WindowUnderTest, known: MonitorMemory, profile: ReferenceProfile, memory: MeasuredBefore
 ) -> list[tuple[datetime, dict[Check, Measurements]]]:
-    """The windows before that had enough rows, oldest first, with what they measured."""
+    """Return earlier windows with enough rows and their measurements, oldest first."""
     found = []
     for back in range(LOOK_BACK[case.kind], 0, -1):
         start = case.start - LENGTH[case.kind] * back
@@ -172,28 +174,28 @@ def _adaptive_levels(
     spec: ModelSpec,
     previous: Verdict | None,
 ) -> dict[str, Levels]:
-    """Thresholds of the adaptive features, raised by what their quiet windows have shown."""
+    """Return the thresholds of the adaptive features, raised by their quiet windows."""
     since = previous.since if previous is not None else None
     troubled = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and since else {}
-    # Not the windows that are to confirm the finding: a change must not excuse itself.
+    # Windows that may confirm the finding do not count, so that a change cannot excuse itself.
     recent = max(spec.drift.hourly.of, spec.drift.daily.of)
     found = {}
     for name in set(spec.drift.adaptive) & set(now):
         finding = troubled.get(name)
-        # Nor, while it is in trouble, any window of the trouble.
+        # While the feature is in trouble, no window of the trouble counts.
         windows = (
             [m for start, m in zip(starts, past, strict=True) if since is None or start < since] if finding else past[:-recent]
         )
         quiet = [value for m in windows if name in m and (value := m[name].value) is not None]
         if len(quiet) >= ADAPTIVE_WINDOWS:
             found[name] = raised(now[name].levels, quiet)
-        elif finding is not None:  # a trouble that has outlasted them: as much as they said when it was judged before
+        elif finding is not None:  # quiet windows are gone: keep the rise of the last judgement
             found[name] = _raised_as(finding, now[name].levels)
     return found
 
 
 def _raised_as(finding: Finding, levels: Levels) -> Levels:
-    """Thresholds raised by as much as the finding's was."""
+    """Return thresholds raised by as much as the finding's was."""
     if finding.threshold is None:
         return levels
     own = getattr(levels, finding.severity) if finding.severity in TROUBLE else levels.warning
@@ -205,7 +207,7 @@ def _with_levels(measured: Measurements, levels: Mapping[str, Levels]) -> dict[s
 
 
 def raised(levels: Levels, quiet: Sequence[float]) -> Levels:
-    """Thresholds that a feature with these quiet values keeps below: all of them raised by where it rarely gets, if that is above nothing."""
+    """Return the thresholds raised by a value that the feature rarely reaches while quiet."""
     middle = median(quiet)
     deviation = 1.4826 * median(abs(value - middle) for value in quiet)
     usual = middle + ADAPTIVE_DEVIATIONS * deviation

@@ -17,7 +17,7 @@ def answered(known: MonitorMemory, key: Key, day: datetime, spec: ModelSpec) -> 
 
 
 def with_traffic(known: MonitorMemory, versions: Sequence[Key], day: datetime) -> set[Key]:
-    """Those that answered on the newest day, up to `day`, on which any of them did."""
+    """Return the versions that answered on the newest day with answers, up to `day`."""
     newest = max(
         (
             floor(start, "day")
@@ -31,7 +31,7 @@ def with_traffic(known: MonitorMemory, versions: Sequence[Key], day: datetime) -
 
 
 def most_traffic(known: MonitorMemory, model: str) -> str:
-    """The version with most answers of the hours that are kept, "" without any."""
+    """Return the version with the most answers in the kept hours, "" without any."""
     rows = {
         key[1]: sum(window.rows for window in hours.values())
         for key, hours in known.hours.items()

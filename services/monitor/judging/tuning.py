@@ -1,4 +1,7 @@
-"""Thresholds that a model's own history suggests. Proposals: the spec is its team's, and nothing here writes it. Pure."""
+"""Thresholds that a model's own history suggests. Pure.
+
+These are proposals. The spec belongs to its team, and this code never writes it.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ from services.monitor.judging.records import HistoryRow
 from services.monitor.judging.severity import ADAPTIVE_WINDOWS
 from services.monitor.judging.verdicts import TROUBLE
 
-# Above what was marked as a false alarm, so that the same again is silent: a tenth more than it reached.
+# Factor above a marked false alarm, so that a value of the same size is silent next time.
 MARGIN = 1.1
 
-# A feature whose quiet windows reach this share of the warning threshold (99th percentile) will cross it by itself sooner or later.
+# Share of the warning threshold. If a feature's quiet windows reach it (99th percentile), they will
+# cross the threshold by themselves sooner or later.
 RESTLESS = 0.7
 
-# Where the spec keeps the levels of a check that every task has.
+# Place of a check's levels in the spec, for checks that every task has.
 LEVELS_AT: dict[Check, tuple[str, ...]] = {
     "prediction_drift": ("thresholds",),
     "data_quality": ("missing",),
@@ -35,7 +39,12 @@ LEVELS_AT: dict[Check, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One change of the spec's drift section. path: below `drift`; value: as YAML would have it."""
+    """One change of the spec's drift section.
+
+    Attributes:
+        path: Keys below `drift`.
+        value: The value as in YAML.
+    """
 
     path: tuple[str, ...]
     value: object
@@ -51,14 +60,15 @@ class Proposal:
 def propose(
     spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
 ) -> list[Proposal]:
-    """What would have kept the marked false alarms silent, and which features are never quiet.
+    """Return the changes that would have silenced false alarms, and the never quiet features.
 
     Args:
-        marks: false alarms. history: (check, window) -> what its windows measured.
+        marks: The marked false alarms.
+        history: (check, window) -> measurements of its windows.
     """
     adaptive = _adaptive(spec, marks, history)
     found = [_make_adaptive(spec, adaptive)] if adaptive else []
-    # The highest value that any false alarm reached, by the levels that it crossed.
+    # The highest value of any false alarm, by the levels that it crossed.
     reached: dict[tuple[str, ...], tuple[float, str]] = {}
     for mark in marks:
         for finding in mark.verdict.findings:
@@ -74,7 +84,7 @@ def propose(
 
 
 def snippet(found: Sequence[Proposal]) -> str:
-    """The proposals as a part of the spec's YAML, to be copied by hand."""
+    """Return the proposals as a part of the spec's YAML, for copying by hand."""
     tree: dict[str, object] = {}
     for proposal in found:
         at = tree
@@ -87,7 +97,7 @@ def snippet(found: Sequence[Proposal]) -> str:
 def _adaptive(
     spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
 ) -> dict[str, str]:
-    """Features that should have thresholds of their own -> why."""
+    """Return the features that need thresholds of their own -> reason."""
     found = {
         finding.subject: f"PSI {finding.value:.3g} was marked as a false alarm"
         for mark in marks
@@ -103,7 +113,7 @@ def _adaptive(
         for row in rows:
             if row.severity == "ok":
                 for name, measure in row.values.items():
-                    # Chance is no restlessness: what counts is what lies beyond it.
+                    # Noise is not restlessness, so only values beyond it count.
                     beyond = measure.value is not None and measure.value > (measure.noise or 0.0)
                     quiet.setdefault(name, []).append(measure.value if beyond and measure.value is not None else 0.0)
         for name, values in quiet.items():
@@ -120,7 +130,10 @@ def _make_adaptive(spec: ModelSpec, features: Mapping[str, str]) -> Proposal:
 
 
 def levels_at(spec: ModelSpec, check: Check, subject: str) -> tuple[str, ...]:
-    """Where the levels of a subject stand; () for those that the spec does not have, and for features, which become adaptive instead."""
+    """Return the place of a subject's levels in the spec.
+
+    () if the spec has no levels for it. Features also get (), because they become adaptive instead.
+    """
     own = task_of(spec).level_keys.get(subject if check == "performance" else check)
     return ("performance", own) if own is not None else LEVELS_AT.get(check, ())
 
@@ -134,7 +147,7 @@ def _levels(spec: ModelSpec, path: Sequence[str]) -> Levels:
 
 
 def _raised_above(levels: Levels, value: float) -> Levels:
-    """The levels shifted as a whole, so that the warning begins above a value."""
+    """Return the levels shifted as a whole, so that the warning begins above a value."""
     shift = max(0.0, value - levels.warning)
     return Levels(
         warning=round(levels.warning + shift, 3),

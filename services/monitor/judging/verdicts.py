@@ -1,4 +1,4 @@
-"""Findings as verdicts: one line for people, since when, and whether the event log hears of it. Pure."""
+"""Findings as verdicts: a line for people, the start, and whether it is news. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ FINDINGS_KEPT = 20
 
 TROUBLE = frozenset({"warning", "severe", "critical"})
 
-# The note of a subject that was in trouble and has no value since: it keeps the trouble open until it is seen again.
+# The note of a subject that was in trouble and has had no value since. It keeps the trouble open
+# until the subject has a value again.
 LOST = "in trouble when last seen"
 
-# What a value is, as people read it.
+# The name of a check's value for people.
 _QUANTITY: dict[Check, str] = {
     "input_drift": "PSI",
     "prediction_drift": "PSI",
@@ -54,20 +55,23 @@ def make_verdict(
     without: str = "",
     essential: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """The verdict of one check.
+    """Return the verdict of one check.
 
     Args:
-        findings: the worst first. since: the first window of the trouble as far as these windows show.
-        previous: the verdict of the same check over the window before; its trouble goes on, also through a window without data.
-        pace: "sudden" or "gradual". without: why there was nothing to judge.
-        essential: Subjects of which one must have a value before the verdict is ok.
+        findings: The worst first.
+        since: The first window of the trouble, as far as the measured windows show.
+        previous: The verdict of the same check over the window before. Its trouble continues, also
+            through a window without data.
+        pace: "sudden" or "gradual".
+        without: Why there was nothing to judge.
+        essential: Subjects of which at least one needs a value before the verdict is ok.
     """
     findings = _with_lost(findings, previous)
     severity = worst([finding.severity for finding in findings])
     unseen = _unseen(essential, findings) if severity == "ok" else ""
     if unseen:
         severity = "insufficient_data"
-    # Trouble ends when it is seen to have ended, not when nothing is seen.
+    # Trouble ends when a value shows its end. Missing values do not end it.
     begun = previous.since if previous is not None else None
     if severity in TROUBLE:
         begun = begun or since or start
@@ -91,8 +95,11 @@ def make_verdict(
 
 
 def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Finding]:
-    """The findings with those marked, and next to the troubled ones, that were in trouble when they were last seen. A subject that is missing among
-    measured ones is no longer looked at (a view that the model stopped reading); where nothing was measured, all are lost."""
+    """Return the findings, with a mark on each subject that has no value since its trouble.
+
+    The marked ones follow the troubled ones. If other subjects were measured, a missing one is no
+    longer checked (a view that the model stopped reading). If nothing was measured, all are lost.
+    """
     lost = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and previous.since else {}
     if not lost:
         return list(findings)
@@ -105,7 +112,7 @@ def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Fi
 
 
 def is_lost(finding: Finding) -> bool:
-    """Whether a subject was in trouble when it was last seen, and has no value now."""
+    """Whether a subject has no value now and was in trouble when it last had one."""
     return finding.value is None and finding.note.startswith(LOST)
 
 
@@ -119,7 +126,7 @@ def _unmeasured(finding: Finding) -> Finding:
 
 
 def _unseen(essential: frozenset[str], findings: Sequence[Finding]) -> str:
-    """Why findings of which none is bad are not ok, "" when they are."""
+    """Return why findings without trouble are still not ok, "" when they are."""
     lost = [finding.subject for finding in findings if is_lost(finding)]
     if lost:
         return f"no value of what was in trouble: {', '.join(lost[:3])}" + (
@@ -131,7 +138,7 @@ def _unseen(essential: frozenset[str], findings: Sequence[Finding]) -> str:
 
 
 def is_news(verdict: Verdict, previous: Verdict | None) -> bool:
-    """Whether the event log hears of it: trouble, and every change."""
+    """Whether the verdict goes to the event log. Trouble and every change of severity do."""
     return verdict.severity in TROUBLE or (previous is not None and previous.severity != verdict.severity)
 
 

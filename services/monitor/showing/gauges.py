@@ -1,4 +1,4 @@
-"""Verdicts and measurements as metrics, so that rules and dashboards see what the event log says."""
+"""Verdicts and measurements as metrics, so that rules and dashboards agree with the event log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from services.monitor.serving import ServingVersion
 
 DAY_SECONDS = 86_400.0
 
-# Over which windows each check that every task has is judged.
+# The windows of each check that every task has.
 WINDOWS: Mapping[Check, tuple[str, ...]] = {
     "input_drift": ("hour", "day"),
     "prediction_drift": ("hour", "day"),
@@ -44,7 +44,7 @@ WINDOWS: Mapping[Check, tuple[str, ...]] = {
 
 
 def windows_of(spec: ModelSpec) -> dict[Check, tuple[str, ...]]:
-    """Over which windows each check of a model is judged."""
+    """Return the windows of each of a model's checks."""
     own = {cast("Check", check): windows for check, windows in task_of(spec).proxy_windows.items()}
     return {**WINDOWS, **own}
 
@@ -53,14 +53,17 @@ _PSI_CHECKS = frozenset({"input_drift", "prediction_drift"})
 
 
 class Gauges:
-    """Keeps the metrics of one process at what was judged last."""
+    """Keeps the metrics of one process at the latest judgements."""
 
     def __init__(self, metrics: MonitorMetrics) -> None:
         self._metrics = metrics
         self._judged_until: dict[Kind, datetime] = {}
 
     def begin(self, spec: ModelSpec, latest: Iterable[Verdict]) -> None:
-        """What specs say, and what was judged by a monitor before us; everything else is insufficient_data until it is judged."""
+        """Export the spec's levels and the verdicts of an earlier monitor.
+
+        All other checks are insufficient_data until they are judged.
+        """
         metrics, watch = self._metrics, spec.drift.performance
         for severity, level in _each(spec.drift.thresholds):
             metrics.threshold.labels(spec.name, severity).set(level)
@@ -87,11 +90,15 @@ class Gauges:
         self._severities(spec, list(latest))
 
     def restore(self, spec: ModelSpec, check: Check, window: str, row: HistoryRow) -> None:
-        """What a monitor before us measured last."""
+        """Export the last measurements of an earlier monitor."""
         self._values(spec, check, window, row.values)
 
     def show(self, spec: ModelSpec, done: Sequence[Judged], latest: Collection[Verdict]) -> None:
-        """After judgements. latest: the latest verdicts of the model, these included."""
+        """Export new judgements.
+
+        Args:
+            latest: The model's latest verdicts, these included.
+        """
         self._severities(spec, latest)
         most: dict[tuple[Check, str], Judged] = {}
         for one in done:
@@ -102,20 +109,20 @@ class Gauges:
             self._values(spec, check, window, {name: Measure(m.value, m.noise) for name, m in one.measured.items()})
 
     def told(self, done: Iterable[Judged]) -> None:
-        """Count what went to the event log."""
+        """Count the verdicts that went to the event log."""
         for verdict in (one.verdict for one in done if one.news):
             self._metrics.verdicts.labels(verdict.model, verdict.check, verdict.severity).inc()
 
     def judged(self, spec: ModelSpec, kind: Kind, start: datetime, rows: int) -> None:
-        """A window of all versions: its answers, and that it is judged."""
+        """Export a window of all versions: its answers, and that it is judged."""
         end = start + LENGTH[kind]
-        if end >= self._judged_until.get(kind, end):  # late events judge an old window again, which is no news
+        if end >= self._judged_until.get(kind, end):  # judging an old window again is not news
             self._judged_until[kind] = end
             self._metrics.judged_until.labels(kind).set(end.timestamp())
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
     def performance(self, key: Key, live: Results, profile: ReferenceProfile, day: CountedWindow | None, task: Task) -> None:
-        """A version's live figures beside its holdout's. A figure is absent while it rests on too little."""
+        """Export a version's live and holdout figures. A figure with too few rows is absent."""
         known = not task.lacking(live)
         figures = {name: figure.value if known else None for name, figure in live.figures.items()}
         figures |= {f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()}
@@ -131,7 +138,11 @@ class Gauges:
             self._metrics.feature_sla.labels(view).set(fresh.sla_seconds)
 
     def roles(self, model: str, serving: ServingVersion | None) -> None:
-        """Whether the route agrees with the registry. serving: None while the registry is away, or has no version."""
+        """Export whether the route agrees with the registry.
+
+        Args:
+            serving: None while the registry is away, or has no version.
+        """
         disagrees = math.nan if serving is None else float(bool(serving.disagreement))
         self._metrics.role_disagreement.labels(model).set(disagrees)
 
@@ -140,7 +151,10 @@ class Gauges:
             self._metrics.performance.remove(*key, known["measure"])
 
     def _severities(self, spec: ModelSpec, latest: Collection[Verdict]) -> None:
-        """Of each check the worst verdict over its newest window: a version without traffic says nothing any more."""
+        """Export the worst verdict of each check over its newest window.
+
+        Older windows do not count, because a version may have lost its traffic.
+        """
         for check, windows in windows_of(spec).items():
             for window in windows:
                 of = [verdict for verdict in latest if verdict.check == check and verdict.window == window]
@@ -150,7 +164,9 @@ class Gauges:
                 of = [verdict for verdict in of if verdict.window_start == newest]
                 severity = worst([verdict.severity for verdict in of])
                 if severity == "insufficient_data" and any(verdict.since for verdict in of):
-                    continue  # a night with few rows ends no trouble: its alert would be resolved, and ring again in the morning
+                    # A night with few rows does not end a trouble. Otherwise its alert would be
+                    # resolved, and ring again in the morning.
+                    continue
                 self._metrics.severity.labels(spec.name, check, window).set(LEVELS[severity])
 
     def _values(self, spec: ModelSpec, check: Check, window: str, values: Mapping[str, Measure]) -> None:
@@ -161,7 +177,8 @@ class Gauges:
                 _set_or_remove(self._metrics.noise, (model, feature, window), measure.noise)
             return
         if check == "performance":
-            # One unit per check, so that one threshold fits it; the others are in dojo_performance and in the verdict.
+            # One unit per check, so that one threshold fits it. dojo_performance and the verdict
+            # hold the others.
             values = {name: measure for name, measure in values.items() if name == task_of(spec).headline}
         gauge = self._metrics.value
         for known in _labels_of(gauge, model=model, check=check, window=window):
@@ -176,7 +193,7 @@ def _each(levels: Levels) -> list[tuple[Severity, float]]:
 
 
 def _labels_of(gauge: Gauge, **having: str) -> list[Mapping[str, str]]:
-    """The labels of a gauge's series that have these values."""
+    """Return the labels of a gauge's series with these values."""
     known = [sample.labels for family in gauge.collect() for sample in family.samples]
     return [labels for labels in known if having.items() <= labels.items()]
 

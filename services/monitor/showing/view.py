@@ -1,4 +1,7 @@
-"""What people look at: each check's verdict, what it rests on, and how it came. Rich renderables from records; no I/O."""
+"""The terminal views: each check's verdict, its evidence and its course.
+
+They turn records into Rich renderables. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,16 @@ from services.monitor.judging.verdicts import TROUBLE
 
 _BARS = "▁▂▃▄▅▆▇█"
 
-# Points of a line: a day of hours, or three weeks of days; half of that where all checks stand below each other.
+# Points of a line. 24 are a day of hours, or three weeks of days. The table of all checks has half
+# of that.
 LINE, SHORT_LINE = 24, 12
 
 
 def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> RenderableType:
-    """One row per check, window and version, and below it why: fits 80 columns.
+    """Return a row per check, window and version, with the reason below it. Fits 80 columns.
 
     Args:
-        lines: verdict's id -> sparkline of its worst subject.
+        lines: Verdict's id -> sparkline of its worst subject.
     """
     ordered = sorted(verdicts, key=lambda v: (-ORDER.index(v.severity), v.check, v.window, v.version))
     table = Table("check", "window", "v", "verdict", "course", title=f"{model}: what the monitor thinks", title_justify="left")
@@ -49,7 +53,7 @@ def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> 
 
 
 def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, report: str | None) -> RenderableType:
-    """One verdict with everything that it rests on."""
+    """Return one verdict with all its evidence."""
     head = Text.assemble(
         (verdict.check, "bold"),
         f" over the {verdict.window} from {verdict.window_start:%Y-%m-%d %H:%M}, version {verdict.version or '-'}: ",
@@ -86,16 +90,16 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
 
 
 def course(history: Sequence[HistoryRow], subject: str, version: str) -> list[float]:
-    """A subject's values over the latest windows, oldest first."""
+    """Return a subject's values over the latest windows, oldest first."""
     values = [row.values[subject].value for row in history if row.version == version and subject in row.values]
     return [value for value in values if value is not None][-LINE:]
 
 
 def sparkline(values: Sequence[float], threshold: float | None = None) -> str:
-    """A line of block characters, "" for fewer than two values.
+    """Return a line of block characters, "" for fewer than two values.
 
     Args:
-        threshold: full height, unless a value is above it: what is quiet looks quiet.
+        threshold: Value of full height, unless a value is higher. Quiet values then look quiet.
     """
     if len(values) < 2:
         return ""
@@ -104,7 +108,10 @@ def sparkline(values: Sequence[float], threshold: float | None = None) -> str:
 
 
 def worst(findings: Sequence[Finding]) -> Finding | None:
-    """The one whose course is shown: the first trouble, or what is nearest to its threshold."""
+    """Return the finding whose course is shown.
+
+    It is the first trouble, or else the finding nearest to its threshold.
+    """
     if not findings or findings[0].severity in TROUBLE:
         return findings[0] if findings else None
     return max(findings, key=lambda f: (f.value or 0.0) / (f.threshold or 1.0))
@@ -128,7 +135,7 @@ def _state(severity: Severity) -> Text:
 
 
 def _beside(distances: Distances | None) -> str:
-    """Other distances in a few characters: `KS 0.31-0.38 JS 0.082 W 12`."""
+    """Return other distances in a few characters: `KS 0.31-0.38 JS 0.082 W 12`."""
     if distances is None:
         return ""
     ks = f"KS {distances.ks[0]:.2f}-{distances.ks[1]:.2f} JS {distances.jensen_shannon:.3f}"
