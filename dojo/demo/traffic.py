@@ -15,9 +15,13 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.demo.pace import Pace
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
+from dojo.demo.steps import StepFailedError
 
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
 FRAMES_PER_SECOND = 2.0
+
+# The supervisor starts a simulator that died again within seconds. After so many, the viewer is told; wall seconds.
+LONGEST_STANDSTILL_SECONDS = 120.0
 
 # Without a terminal (CI, a pipe), a line this often instead of frames, seconds.
 LINE_EVERY_SECONDS = 5.0
@@ -42,11 +46,17 @@ def watch(
     frame: Callable[[Frame], RenderableType],
     line: Callable[[Frame], str],
 ) -> bool:
-    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C)."""
+    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C).
+
+    Raises:
+        StepFailedError: World time stands still.
+    """
 
     def look_again() -> Frame:
         time.sleep(1 / FRAMES_PER_SECOND)
         look = watcher.look()
+        if clock.standstill().total_seconds() > LONGEST_STANDSTILL_SECONDS:
+            raise StepFailedError(f"the world stands still at {look.world:%Y-%m-%d %H:%M}: `dojo logs simulator` shows why")
         keep_pace(console, clock, pace, look)
         return look
 

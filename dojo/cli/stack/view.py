@@ -162,5 +162,10 @@ def print_status(overview: Overview) -> None:
 def _world(overview: Overview) -> str:
     if overview.world is None:
         return "no time yet: dojo data history"
-    pace = f"{overview.world.speed:g} world seconds a second" if overview.world.speed else "paused: dojo world resume"
-    return f"{overview.world.time:%Y-%m-%d %H:%M} UTC, {pace}"
+    world = overview.world
+    if world.standstill_seconds:
+        began = overview.stack.written - timedelta(seconds=world.standstill_seconds)
+        pace = f"[red]stands still[/] for {elapsed(began, overview.stack.written)}: the simulator does not move it, dojo logs simulator"
+    else:
+        pace = f"{world.speed:g} world seconds a second" if world.speed else "paused: dojo world resume"
+    return f"{world.time:%Y-%m-%d %H:%M} UTC, {pace}"
