@@ -87,13 +87,9 @@ def ensure_world(
     event_log: EventLog,
     cursor: RedisCursor,
     clock: RedisWorldClock,
-    runs_on: timedelta,
     progress: Progress | None = None,
 ) -> Readiness:
     """Bring a world to the point from which it can be lived, whatever of it exists.
-
-    Args:
-        runs_on: How long world time runs on while nothing is lived, wall time.
 
     Raises:
         OtherWorldError: Redis carries another world.
@@ -114,7 +110,7 @@ def ensure_world(
         _append_last_hours(days, position, event_log)
         cursor.save(position)
     if not clock.is_set():
-        clock.set(position, speed=0, runs_on=runs_on)
+        clock.set(position, speed=0)
     return Readiness(position, built, tuple(notes))
 
 

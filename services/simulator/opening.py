@@ -62,9 +62,9 @@ class OpenWorld:
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
-        return ensure_world(
-            self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, self.keeper.runs_on, progress
-        )
+        ready = ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+        self.keeper.keep(ready.position)  # a world that is never lived runs no further either
+        return ready
 
 
 def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:

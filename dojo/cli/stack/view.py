@@ -14,7 +14,7 @@ from dojo.cli.output import out
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import how_to_install
-from dojo.stack.overview import Overview
+from dojo.stack.overview import Overview, StackState
 from dojo.stack.status import ProcessStatus, StackStatus
 from dojo.stack.supervisor.lifecycle import ProcessState
 
@@ -131,7 +131,7 @@ def print_status(overview: Overview) -> None:
             out.print(
                 f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
             )
-    out.print(f"{'world':<13}{_world(overview)}", highlight=False)
+    out.print(f"{'world':<13}{world_line(overview.world, now)}", highlight=False)
     for view, fresh in overview.features.items():
         style = "green" if fresh.state == "ok" else "red"
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
@@ -159,13 +159,13 @@ def print_status(overview: Overview) -> None:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 
 
-def _world(overview: Overview) -> str:
-    if overview.world is None:
+def world_line(world: StackState | None, now: datetime) -> str:
+    """World time, and how it moves. now: wall time."""
+    if world is None:
         return "no time yet: dojo data history"
-    world = overview.world
     if world.standstill_seconds:
-        began = overview.stack.written - timedelta(seconds=world.standstill_seconds)
-        pace = f"[red]stands still[/] for {elapsed(began, overview.stack.written)}: the simulator does not move it, dojo logs simulator"
+        lasted = elapsed(now - timedelta(seconds=world.standstill_seconds), now)
+        pace = f"[red]stands still[/] for {lasted}: the simulator does not move it, dojo logs simulator"
     else:
         pace = f"{world.speed:g} world seconds a second" if world.speed else "paused: dojo world resume"
     return f"{world.time:%Y-%m-%d %H:%M} UTC, {pace}"
