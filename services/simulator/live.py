@@ -185,7 +185,7 @@ class LiveWorld:
         """Say what the world waits for, and wait a little. A drift table that makes no sense stops it: going on without would be undone later."""
         state = WAITING_FOR_REDIS if isinstance(error, RedisError) else f"waiting: {error}"
         if self._state.state != state:
-            log.warning("the world waits and will catch up", reason=str(error))
+            log.warning("the world waits, and its time stops", reason=str(error))
         self._state.state = state
         await asyncio.sleep(REDIS_RETRY_SECONDS)
 
