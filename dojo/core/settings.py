@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         le=86400,
         description="World seconds per wall second once live. 60: a world hour a minute; the demo uses more.",
     )
+    world_runs_on_seconds: float = Field(
+        default=5.0,
+        ge=2,
+        le=60,
+        description="How long world time runs on without its simulator, wall seconds. Then it stands still, so that a machine that slept or a stack that was stopped makes no leap. 5: longer than a busy machine's hesitation, and at the demo's speed the simulator catches up in as long. At least 2: readers look at the clock every second.",
+    )
     synthetic_customers: int = Field(
         default=5000, ge=50, description="Customers in the synthetic world; each pays about twice a day."
     )

@@ -16,10 +16,13 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.demo.pace import Pace
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
-from dojo.demo.steps import print_line
+from dojo.demo.steps import StepFailedError, print_line
 
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
 FRAMES_PER_SECOND = 2.0
+
+# The supervisor starts a simulator that died again within seconds. After so many, the viewer is told; wall seconds.
+LONGEST_STANDSTILL_SECONDS = 120.0
 
 
 @contextmanager
@@ -46,11 +49,16 @@ def watch(
 
     Args:
         line_every: World time from one line to the next, where no terminal shows frames.
+
+    Raises:
+        StepFailedError: World time stands still.
     """
 
     def look_again() -> Frame:
         time.sleep(1 / FRAMES_PER_SECOND)
         look = watcher.look()
+        if clock.standstill().total_seconds() > LONGEST_STANDSTILL_SECONDS:
+            raise StepFailedError(f"the world stands still at {look.world:%Y-%m-%d %H:%M}: `dojo logs simulator` shows why")
         keep_pace(console, clock, pace, look)
         return look
 

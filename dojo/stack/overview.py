@@ -24,10 +24,17 @@ ANSWER_SECONDS = 2.0
 
 
 class StackState(msgspec.Struct, frozen=True):
-    """The world's time (UTC) and its speed, world seconds per wall second; 0 is paused."""
+    """The world's clock.
+
+    Attributes:
+        time: UTC.
+        speed: World seconds per wall second; 0 is paused.
+        standstill_seconds: How long time has stood still although it is not paused, wall seconds.
+    """
 
     time: datetime
     speed: float
+    standstill_seconds: float = 0.0
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -95,7 +102,7 @@ def read_world(redis_url: str) -> tuple[StackState | None, dict[str, Freshness]]
     client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
     try:
         clock = RedisWorldClock(client)
-        world = StackState(clock.now(), clock.speed())
+        world = StackState(clock.now(), clock.speed(), clock.standstill().total_seconds())
         return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
     except (ClockNotSetError, RedisError):
         return None, {}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.core.state.clock import CLOCK_KEY, Anchor, wall_now
+from dojo.core.state.clock import CLOCK_KEY, Anchor, Reckoning, wall_now
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError, command
 
 REFRESH_SECONDS = 1.0  # the gateway sees a changed speed within this time
@@ -28,24 +28,23 @@ class GatewayClock:
     def __init__(self, client: RedisClient, remembered: Path) -> None:
         self._client = client
         self._remembered = remembered
-        self._anchor = _read(remembered)
+        self._reckoning = Reckoning(_read(remembered))
 
     @property
     def is_set(self) -> bool:
-        return self._anchor is not None
+        return self._reckoning.anchor is not None
 
     def now(self) -> datetime:
-        wall = wall_now()
-        return wall if self._anchor is None else self._anchor.world_at(wall)
+        return self._reckoning.now() if self.is_set else wall_now()
 
     async def refresh(self) -> None:
         try:
             (stored,) = await self._client.call(command(b"GET", CLOCK_KEY.encode()), 1, TIMEOUT_SECONDS)
         except RedisUnavailableError:
-            return  # the world continues at the known speed
+            return  # the world continues at the known speed, for as long as its anchor says
         anchor = _decode(stored) if isinstance(stored, bytes) else None
-        if anchor is not None and anchor != self._anchor:
-            self._anchor = anchor
+        if anchor is not None and anchor != self._reckoning.anchor:
+            self._reckoning.see(anchor)
             await asyncio.to_thread(_write, self._remembered, msgspec.json.encode(anchor))
 
     async def run(self) -> None:

@@ -23,7 +23,7 @@ from services.receiver.messages import PLATFORM, hidden_notice, notice_of, recov
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
 from services.receiver.silences import Silence, Silences
-from services.receiver.watchdog import Watchdog
+from services.receiver.watchdog import Watchdog, steady_clock
 
 Channel = Literal["chat", "pager", "watchdog"]
 CHANNELS: tuple[Channel, ...] = ("chat", "pager", "watchdog")
@@ -55,7 +55,7 @@ class Receiver(Service):
         self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
         self._redis, self._dead_letters = redis, DeadLetters(redis, "receiver", CHANNELS)
         self._clock, self._watchdog = clock, watchdog
-        self._silences, self._metrics, self._wall = silences, metrics, wall
+        self._silences, self._metrics, self._wall, self._steady = silences, metrics, wall, steady_clock(wall())
         self._silences_due = 0.0
         self._active: Sequence[Silence] | None = None  # silences; None for unknown
 
@@ -83,10 +83,11 @@ class Receiver(Service):
 
     def round(self, stop: threading.Event) -> float:
         """Tell of the watchdog's silence, or of its end, until the inbox has taken it."""
-        now = self._wall()
-        if (change := self._watchdog.untold(now)) is not None:
+        now, steady = self._wall(), self._steady()
+        if (change := self._watchdog.untold(steady)) is not None:
             write = silence_notice if change.kind == "silent" else recovery_notice
-            self._tell(write(change.last, change.lasted))
+            last = (now - (steady - change.last)).replace(microsecond=0)
+            self._tell(write(last, change.lasted))
             self._watchdog.told(change)
             _log.warning("watchdog", state=change.kind, since=change.last.isoformat())
         if time.monotonic() >= self._silences_due:
@@ -106,13 +107,12 @@ class Receiver(Service):
 
     def details(self) -> Mapping[str, object]:
         silences = "unknown: Alertmanager does not answer" if self._active is None else [str(one) for one in self._active]
-        return {"watchdog": f"{self._watchdog.age(self._wall()).total_seconds():.0f} s ago", "silences": silences}
+        return {"watchdog": f"{self._watchdog.age(self._steady()).total_seconds():.0f} s ago", "silences": silences}
 
     def _bark(self, firing: int) -> Reply:
         if firing:
-            now = self._wall()
-            self._watchdog.bark(now)
-            self._metrics.watchdog.set(now.timestamp())
+            self._watchdog.bark(self._steady())
+            self._metrics.watchdog.set(self._wall().timestamp())
             self._metrics.alerts.labels("watchdog", "firing").inc(firing)
         return Reply(200, "heard")
 

@@ -1,14 +1,25 @@
-"""The dead man's switch: an alert that always fires must keep arriving. Pure but for its lock; times are wall time."""
+"""The dead man's switch: an alert that always fires must keep arriving. Pure but for its lock; times are a `steady_clock`'s."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 # Four of the repetitions in alertmanager.yml: a restart of Prometheus or Alertmanager costs one or two.
 LIMIT = timedelta(seconds=120)
+
+
+def steady_clock(now: datetime, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], datetime]:
+    """Count wall time from `now` on.
+
+    A machine that slept is not a silence, and a clock that was set neither makes nor hides one.
+    """
+    began = monotonic()
+    return lambda: now + timedelta(seconds=monotonic() - began)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,9 @@ class Simulator(Service):
         async with GatewayClient(self._gateway_url, opened.questions) as gateway:
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
-            world = LiveWorld(feed, last_day, opened.clock, opened.event_log, opened.cursor, opened.drifts, gateway, self._live)
+            world = LiveWorld(
+                feed, last_day, opened.clock, opened.keeper, opened.event_log, opened.cursor, opened.drifts, gateway, self._live
+            )
             await world.run(position, stop)
 
 

@@ -1,8 +1,8 @@
 """The present: as world time passes, payments are made, asked about and logged, and outcomes become known.
 
 For every batch between the cursor and now: take the drifts that people cause, promise the batch, ask the gateway about each payment
-(once; a payment does not wait for a gateway that is away), append the transactions, append the outcomes, then move the cursor. A
-crash before the cursor moved repeats the batch with the same event ids, so nothing is lost and consumers drop what they have seen.
+(once; a payment does not wait for a gateway that is away), append the transactions, append the outcomes, then move the cursor and
+renew the clock. A crash before the cursor moved repeats the batch with the same event ids, so nothing is lost and consumers drop what they have seen.
 The promise keeps drift that was started meanwhile out of it: repeated, a payment is what it was.
 """
 
@@ -22,6 +22,7 @@ from dojo.core.state.clock import ClockNotSetError, WorldClock, wall_now
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
+from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.events import outcome_events, transaction_events
 from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient
@@ -58,6 +59,7 @@ class LiveState:
     lag_seconds: float = 0.0
     exhausted: bool = False
     drifts: Mapping[str, float] = field(default_factory=dict)
+    clock: str = ""
 
     def details(self) -> Mapping[str, object]:
         return {
@@ -66,6 +68,7 @@ class LiveState:
             "lag_world_seconds": round(self.lag_seconds, 1),
             "replay_exhausted": self.exhausted,
             "drift_intensity": self.drifts,
+            **({"clock": self.clock} if self.clock else {}),
         }
 
 
@@ -81,6 +84,7 @@ class LiveWorld:
         feed: Feed,
         last_day: date | None,
         clock: WorldClock,
+        keeper: ClockKeeper,
         event_log: EventLog,
         cursor: RedisCursor,
         table: DriftTable,
@@ -89,7 +93,7 @@ class LiveWorld:
     ) -> None:
         self._feed = feed
         self._last_day = last_day
-        self._clock = clock
+        self._clock, self._keeper = clock, keeper
         self._event_log = event_log
         self._cursor = cursor
         self._table = table
@@ -98,6 +102,7 @@ class LiveWorld:
         self._drifts: tuple[ActiveDrift, ...] = ()
         for kind in KINDS:
             metrics.DRIFT.labels(kind).set(0)
+        metrics.STANDING_STILL.set_function(lambda: float(keeper.stands_still()))
 
     async def run(self, position: datetime, stop: threading.Event) -> None:
         """Emit from `position` on. Redis calls block the loop on purpose: nothing else runs in it between questions."""
@@ -121,6 +126,11 @@ class LiveWorld:
                 if not await self._emit(batch, stop):
                     return
                 position = batch.until
+            try:
+                self._keeper.keep(position)
+            except RedisError as error:
+                await self._wait(error)
+                continue
             self._tell(position, now, speed)
             tick = PAUSED_TICK_SECONDS if speed == 0 and position >= now else TICK_SECONDS
             await asyncio.sleep(max(0.0, tick - (asyncio.get_running_loop().time() - started)))
@@ -175,7 +185,7 @@ class LiveWorld:
         """Say what the world waits for, and wait a little. A drift table that makes no sense stops it: going on without would be undone later."""
         state = WAITING_FOR_REDIS if isinstance(error, RedisError) else f"waiting: {error}"
         if self._state.state != state:
-            log.warning("the world waits and will catch up", reason=str(error))
+            log.warning("the world waits, and its time stops", reason=str(error))
         self._state.state = state
         await asyncio.sleep(REDIS_RETRY_SECONDS)
 
@@ -184,6 +194,7 @@ class LiveWorld:
         exhausted = self._last_day is not None and position.date() > self._last_day
         if exhausted and not self._state.exhausted:
             log.warning("the replayed file has no more transactions; outcomes still arrive", last_day=self._last_day)
+        self._state.clock = self._keeper.told
         self._state.cursor, self._state.lag_seconds, self._state.exhausted = position, lag, exhausted
         if exhausted:
             self._state.state = "replay exhausted"

@@ -16,6 +16,7 @@ dojo_world_append_failures_total            attempts to write to Redis that fail
 dojo_world_lag_seconds                      world seconds between now and the last emitted instant
 dojo_world_emitted_until_timestamp_seconds  that instant, unix seconds of world time
 dojo_world_replay_exhausted                 1 when the replayed file has no more transactions
+dojo_world_standing_still                   1 while world time stands still because nothing is lived; a pause is no standstill
 dojo_world_drift_intensity{cause}           how much of a caused drift there is now, 0 to 1; a series per kind (dojo/shop/drift_kinds.py)
 """
 
@@ -36,6 +37,7 @@ APPEND_FAILURES = Counter("dojo_world_append_failures_total", "Attempts to write
 LAG = Gauge("dojo_world_lag_seconds", "World seconds between now and the last emitted instant.")
 EMITTED_UNTIL = Gauge("dojo_world_emitted_until_timestamp_seconds", "The last emitted instant, unix seconds of world time.")
 EXHAUSTED = Gauge("dojo_world_replay_exhausted", "1 when the replayed file has no more transactions.")
+STANDING_STILL = Gauge("dojo_world_standing_still", "1 while world time stands still because nothing is lived.")
 
 # There before the first of them happens: a counter that appears with its first failure hides it from increase().
 for _outcome in ("scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"):

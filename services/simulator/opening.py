@@ -15,12 +15,14 @@ from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import Label, ModelSpec
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.inbox import Notifier
 from dojo.core.tasks.specs import load_specs
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import SERVICES, agreed
 from feature_repo.views import join_key
+from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
 from services.simulator.history import Progress, Readiness, ensure_world
 from services.simulator.sources.replay import ReplaySource
@@ -53,13 +55,16 @@ class OpenWorld:
     days: WorldDays
     lake: Lake
     clock: RedisWorldClock
+    keeper: ClockKeeper
     event_log: RedisEventLog
     cursor: RedisCursor
     drifts: DriftTable
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
-        return ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+        ready = ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+        self.keeper.keep(ready.position)  # a world that is never lived runs no further either
+        return ready
 
 
 def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:
@@ -75,6 +80,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     lake = Lake(settings.lake_dir)
     world = agree_on_world(settings, lake, source, labels, history_days)
     redis = connect_redis(settings.redis)
+    clock = RedisWorldClock(redis, CLOCK_REFRESH)
     return OpenWorld(
         specs=specs,
         questions={name: question_of(spec) for name, spec in specs.items()},
@@ -82,7 +88,8 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         world=world,
         days=WorldDays(source, labels, settings.seed, world.history_start),
         lake=lake,
-        clock=RedisWorldClock(redis, CLOCK_REFRESH),
+        clock=clock,
+        keeper=ClockKeeper(clock, Notifier(redis, "simulator"), timedelta(seconds=settings.world_runs_on_seconds)),
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),

@@ -15,7 +15,7 @@ from dojo.core.severity import marked
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import how_to_install
-from dojo.stack.overview import Overview
+from dojo.stack.overview import Overview, StackState
 from dojo.stack.status import ProcessStatus, StackStatus
 from dojo.stack.supervisor.lifecycle import ProcessState
 
@@ -120,7 +120,7 @@ def print_status(overview: Overview) -> None:
             out.print(
                 f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
             )
-    out.print(f"{'world':<13}{_world(overview)}", highlight=False)
+    out.print(f"{'world':<13}{world_line(overview.world, now)}", highlight=False)
     for view, fresh in overview.features.items():
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
@@ -147,8 +147,13 @@ def print_status(overview: Overview) -> None:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 
 
-def _world(overview: Overview) -> str:
-    if overview.world is None:
+def world_line(world: StackState | None, now: datetime) -> str:
+    """World time, and how it moves. now: wall time."""
+    if world is None:
         return "no time yet: dojo data history"
-    pace = f"{overview.world.speed:g} world seconds a second" if overview.world.speed else "paused: dojo world resume"
-    return f"{overview.world.time:%Y-%m-%d %H:%M} UTC, {pace}"
+    if world.standstill_seconds:
+        lasted = elapsed(now - timedelta(seconds=world.standstill_seconds), now)
+        pace = f"[red]stands still[/] for {lasted}: the simulator does not move it, dojo logs simulator"
+    else:
+        pace = f"{world.speed:g} world seconds a second" if world.speed else "paused: dojo world resume"
+    return f"{world.time:%Y-%m-%d %H:%M} UTC, {pace}"

@@ -53,9 +53,12 @@ def resume(
 
 
 def _show(here: CommandContext, as_json: bool) -> None:
-    now, speed = here.clock.now(), here.clock.speed()
+    now, speed, standstill = here.clock.now(), here.clock.speed(), here.clock.standstill()
     if as_json:
-        print_json({"time": now, "speed": speed, "paused": speed == 0})
+        seconds = standstill.total_seconds()
+        print_json({"time": now, "speed": speed, "paused": speed == 0, "standstill_seconds": seconds})
     else:
         pace = f"{speed:g} world seconds a second" if speed else "paused"
+        if standstill:
+            pace += "; it stands still, for the simulator does not move it: dojo status, dojo logs simulator"
         out.print(f"{now:%Y-%m-%d %H:%M:%S} UTC, {pace}", highlight=False)

@@ -23,7 +23,7 @@ Revision = NewType("Revision", bytes)
 
 # Every family of document keys, with what it holds and who writes it.
 FAMILIES = {
-    "dojo:clock": "Anchor: world time and its speed. Simulator, `dojo world`.",
+    "dojo:clock": "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it.",
     "dojo:drift:report:{model}:{version}": "DriftReportLink: a version's newest drift report. Responder.",
     "dojo:responder:control": "Control: kill switch and dry run. `dojo responder`.",
     "dojo:responder:{model}": "ModelState: open incidents and the action under way. Responder.",

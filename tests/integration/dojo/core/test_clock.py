@@ -10,6 +10,7 @@ import pytest
 
 from dojo.core.connections import connect_redis
 from dojo.core.state.clock import CLOCK_KEY, ClockNotSetError, RedisWorldClock, wall_now
+from tests.support.machine import Machine
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -105,3 +106,111 @@ def test_the_anchor_is_readable_json(redis_server: RedisServer) -> None:
     clock_at(redis_server).set(WORLD, speed=5)
     stored = connect_redis(redis_server.url).get(CLOCK_KEY)
     assert b'"world":"2018-06-10T00:00:00Z"' in stored
+
+
+# Renewed by the simulator
+
+
+HOUR = timedelta(hours=1)
+RUNS_ON = timedelta(seconds=5)
+
+
+def process_on(machine: Machine, redis: RedisServer) -> RedisWorldClock:
+    """A clock in a process that starts now and looks at Redis at every reading."""
+    return RedisWorldClock(connect_redis(redis.url), timedelta(0), machine.process())
+
+
+def test_a_clock_that_was_set_back_stops_no_one_and_is_noticed(redis_server: RedisServer) -> None:
+    machine = Machine()
+    simulator, reader = process_on(machine, redis_server), process_on(machine, redis_server)
+    simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
+    assert reader.now() == WORLD
+    machine.passes(2)
+    machine.sleeps(-3600)
+    assert process_on(machine, redis_server).now() == WORLD, "a new process: the world's last known time"
+    assert reader.now() == simulator.now() == WORLD + timedelta(minutes=2)
+    assert simulator.renew(RUNS_ON, WORLD) == -HOUR
+    machine.passes(3)
+    assert simulator.renew(RUNS_ON, WORLD) == timedelta(0), "once"
+    machine.passes(1)
+    for clock in (reader, simulator, process_on(machine, redis_server)):
+        assert clock.now() == WORLD + timedelta(minutes=6)
+
+
+def test_after_a_night_the_world_goes_on_where_it_stopped_whoever_looks_first(redis_server: RedisServer) -> None:
+    machine = Machine()
+    simulator, reader = process_on(machine, redis_server), process_on(machine, redis_server)
+    simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
+    reader.now()
+    machine.passes(1)
+    machine.sleeps(15 * 3600)
+    assert reader.now() == WORLD + timedelta(minutes=1)
+    newcomer = process_on(machine, redis_server)
+    assert newcomer.now() == WORLD + timedelta(minutes=5), "it cannot know that the machine slept: the bound holds"
+    assert newcomer.standstill() == 15 * HOUR + timedelta(seconds=1) - RUNS_ON
+    assert newcomer.set_speed(60).world == WORLD + timedelta(minutes=5)
+    assert newcomer.standstill() == timedelta(0)
+    assert simulator.renew(RUNS_ON, WORLD) == timedelta(0)
+
+
+def test_a_stopped_stack_lived_nothing_and_says_for_how_long(redis_server: RedisServer) -> None:
+    machine = Machine()
+    process_on(machine, redis_server).set(WORLD, speed=60, runs_on=RUNS_ON)
+    machine.passes(2400)
+    simulator = process_on(machine, redis_server)
+    assert simulator.renew(RUNS_ON, WORLD) == timedelta(seconds=2400) - RUNS_ON
+    assert simulator.now() == WORLD + timedelta(minutes=5)
+
+
+def test_what_was_lived_stays_lived(redis_server: RedisServer) -> None:
+    """Redis came back with an older anchor than the simulator had lived to."""
+    machine = Machine()
+    simulator = process_on(machine, redis_server)
+    simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
+    simulator.renew(RUNS_ON, at_least=WORLD + HOUR)
+    assert process_on(machine, redis_server).now() == WORLD + HOUR
+
+
+def test_a_paused_world_is_renewed_without_moving(redis_server: RedisServer) -> None:
+    machine = Machine()
+    simulator = process_on(machine, redis_server)
+    simulator.set(WORLD, speed=0, runs_on=RUNS_ON)
+    machine.passes(3600)
+    simulator.renew(RUNS_ON, at_least=WORLD + HOUR)
+    assert simulator.now() == WORLD
+    assert simulator.standstill() == timedelta(0)
+
+
+def test_of_a_renewal_and_a_new_speed_at_once_both_hold(redis_server: RedisServer) -> None:
+    machine = Machine()
+    person, redis = process_on(machine, redis_server), connect_redis(redis_server.url)
+    simulator = RedisWorldClock(redis, timedelta(0), machine.process())
+    simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
+    read = redis.get
+
+    def read_and_be_overtaken(key: str) -> object:
+        found = read(key)
+        if person.speed() == 60:
+            person.set_speed(0)
+        return found
+
+    redis.get = read_and_be_overtaken  # type: ignore[assignment,method-assign]
+    simulator.renew(RUNS_ON, WORLD)
+    assert person.speed() == 0
+
+
+def test_an_anchor_that_redis_lost_is_written_again(redis_server: RedisServer) -> None:
+    machine = Machine()
+    simulator, reader = process_on(machine, redis_server), process_on(machine, redis_server)
+    simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
+    connect_redis(redis_server.url).flushall()
+    machine.passes(1)
+    assert not reader.is_set()
+    simulator.renew(RUNS_ON, WORLD)
+    assert reader.now() == WORLD + timedelta(minutes=1)
+
+
+def test_an_anchor_of_an_earlier_version_is_understood(redis_server: RedisServer) -> None:
+    stored = b'{"world":"2018-06-10T00:00:00Z","wall":"2026-11-28T12:00:00Z","speed":60.0}'
+    connect_redis(redis_server.url).set(CLOCK_KEY, stored)
+    assert process_on(Machine(), redis_server).now() == WORLD

@@ -6,12 +6,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from dojo.cli.world.clock import app
 from dojo.core.connections import connect_redis
-from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.clock import CLOCK_KEY, Anchor, RedisWorldClock, wall_now
 from dojo.stack.doctor_checks import DoctorVerdict, redis_server_starts
 from tests.support.servers import RedisServer, free_port
 
@@ -35,7 +36,12 @@ def world(*arguments: str) -> dict[str, Any]:
 
 def test_the_world_is_resumed_and_paused_without_a_jump(clock: RedisWorldClock) -> None:
     clock.set(START, speed=0)
-    assert world("status") == {"time": "2018-06-10T00:00:00Z", "speed": 0.0, "paused": True}
+    assert world("status") == {
+        "time": "2018-06-10T00:00:00Z",
+        "speed": 0.0,
+        "paused": True,
+        "standstill_seconds": 0.0,
+    }
     world("resume", "--speed", "3600")
     assert clock.speed() == 3600
     paused = world("pause")
@@ -43,6 +49,17 @@ def test_the_world_is_resumed_and_paused_without_a_jump(clock: RedisWorldClock) 
     assert clock.now() == datetime.fromisoformat(paused["time"])
     # Two commands take well under a minute of wall time, each second of which is an hour.
     assert START < clock.now() < START + timedelta(hours=60)
+
+
+def test_a_world_that_no_simulator_moves_is_not_said_to_run(clock: RedisWorldClock, redis_server: RedisServer) -> None:
+    anchor = Anchor(START, wall_now() - timedelta(seconds=2405), speed=60, runs_on=5)
+    connect_redis(redis_server.url).set(CLOCK_KEY, msgspec.json.encode(anchor))
+    status = world("status")
+    assert status["time"] == "2018-06-10T00:05:00Z"
+    assert 2400 <= status["standstill_seconds"] < 2460
+    said = CliRunner().invoke(app, ["status"]).stdout
+    assert "it stands still, for the simulator does not move it: dojo status, dojo logs simulator" in " ".join(said.split())
+    assert world("resume", "--speed", "60")["standstill_seconds"] == 0
 
 
 def test_resuming_without_a_speed_uses_the_setting(clock: RedisWorldClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import signal
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,8 +25,10 @@ from dojo.core.events.types import Event, Outcome, Stream, Transaction, decode
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.inbox import Inbox
 from dojo.core.tasks.specs import load_spec
 from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.world_drift import DRIFT_KEY
 from services.simulator.days import start_of
 from services.simulator.gateway_client import GatewayClient
 from services.simulator.opening import OpenWorld, open_world, question_of
@@ -344,6 +347,61 @@ def test_the_cursor_waits_for_every_append(
     assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [
         Outcome.id_for("fraud_detection", t) for t in outcomes
     ]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_world_stops_with_its_simulator_and_goes_on_where_it_stopped(
+    redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]], end: signal.Signals
+) -> None:
+    server, settings = simulator(world_runs_on_seconds=2)
+    redis = Redis.from_url(redis_server.url)
+    clock = RedisWorldClock(redis, refresh=timedelta(0))
+    server.start()
+    wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
+    clock.set_speed(2_400)
+    wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
+    renewed = clock.anchor().wall
+    wait_until(lambda: clock.anchor().wall > renewed, 10, "the simulator renews the clock")
+    assert metric(settings, "dojo_world_standing_still") == 0
+    server.signal(end)
+    lived = emitted_until(redis_server)
+    wait_until(lambda: clock.standstill() > timedelta(seconds=2), 20, "the clock is not renewed")
+    stopped = clock.now()
+    assert clock.now() == stopped
+    assert stopped - lived < timedelta(seconds=(2 + 1) * 2_400), "the bound, and the time between its last batch and its end"
+    if end is signal.SIGKILL:
+        server.kill()
+        server.start()
+    else:
+        server.signal(signal.SIGCONT)
+    wait_until(lambda: len(Inbox(redis).newest(2)) > 0, 60, f"people are told; the log ends:\n{server.tail()}")
+    told = Inbox(redis).newest(2)[0]
+    assert told.title.startswith("the world stood still for ")
+    assert told.world_time == stopped
+    wait_until(lambda: emitted_until(redis_server) > stopped, 20, "it goes on")
+    assert clock.standstill() == timedelta(0)
+    assert health(settings)["clock"] == told.title
+
+
+def test_a_world_that_waits_stands_still_instead_of_running_away(
+    redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]]
+) -> None:
+    """A drift table that cannot be read: the simulator lives, and may not live on."""
+    server, settings = simulator(world_runs_on_seconds=2)
+    redis = Redis.from_url(redis_server.url)
+    clock = RedisWorldClock(redis, refresh=timedelta(0))
+    server.start()
+    wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
+    clock.set_speed(2_400)
+    wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
+    redis.set(DRIFT_KEY, "no table")
+    wait_until(lambda: clock.standstill() > timedelta(seconds=2), 20, "the clock is not renewed")
+    assert metric(settings, "dojo_world_standing_still") == 1
+    stopped = clock.now()
+    redis.delete(DRIFT_KEY)
+    wait_until(lambda: emitted_until(redis_server) > stopped, 20, "it goes on")
+    assert metric(settings, "dojo_world_standing_still") == 0
+    assert Inbox(redis).newest(1)[0].world_time == stopped
 
 
 def test_another_seed_stops_the_process_with_the_reason(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dojo.cli.stack.log_view import last_of_all, parse, readable
-from dojo.cli.stack.view import StateChanges, elapsed
+from dojo.cli.stack.view import StateChanges, elapsed, world_line
 from dojo.core.settings import Settings
-from dojo.stack.overview import alerts_off, shown_access
+from dojo.stack.overview import StackState, alerts_off, shown_access
 from dojo.stack.status import ProcessStatus, StackStatus, read_status, write_status
 from dojo.stack.supervisor.identity import ProcessId
 from dojo.stack.supervisor.lifecycle import ProcessState
@@ -50,6 +50,22 @@ def test_a_stack_is_healthy_when_every_process_is_and_its_memory_counts_the_supe
     assert stack(redis, process("mlflow", ProcessState.HEALTHY)).healthy
     assert not stack(redis, process("mlflow", ProcessState.STARTING)).healthy
     assert stack(redis, process("mlflow", ProcessState.HEALTHY, 7)).memory_bytes == 157
+
+
+@pytest.mark.parametrize(
+    ("world", "line"),
+    [
+        (None, "no time yet: dojo data history"),
+        (StackState(NOW, 60), "2026-11-20 12:00 UTC, 60 world seconds a second"),
+        (StackState(NOW, 0), "2026-11-20 12:00 UTC, paused: dojo world resume"),
+        (
+            StackState(NOW, 60, standstill_seconds=2400),
+            "2026-11-20 12:00 UTC, [red]stands still[/] for 40m: the simulator does not move it, dojo logs simulator",
+        ),
+    ],
+)
+def test_the_worlds_line_says_how_time_moves(world: StackState | None, line: str) -> None:
+    assert world_line(world, NOW) == line
 
 
 def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(tmp_path: Path) -> None:
