@@ -12,7 +12,9 @@ from typing import cast
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, WrongCallError
+from dojo.actions.registry import standing
 from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.faults import restore_command
 from dojo.core.registry.promotion import Change, describe, full_traffic
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, STANDBY_ARM, Arm, Route, Strategy
@@ -79,7 +81,10 @@ def plan_route(
     desk.refuse_during_a_rollout(desk.require_model(model))
     current, champion = desk.routes.get(model), desk.registry.by_alias(model, CHAMPION)
     if champion is None:
-        raise NothingToActOnError(f"{model}: no version is champion", "dojo models promote MODEL@VERSION")
+        known = standing(desk, model).champion
+        restored = restore_command(model, "its role was removed in MLflow")
+        promoted = f"dojo models promote {model}@VERSION --why ..."
+        raise NothingToActOnError(f"{model}: no version is champion", restored if known else promoted)
     if challenger:
         desk.registry.get(model, challenger)
     arms = arms_of(strategy, champion.version, challenger, DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight)
@@ -111,12 +116,12 @@ def change_route(desk: Desk, plan: RoutePlan, change: Change) -> Route:
 
 
 def champion_if_known(desk: Desk, model: str) -> str | None:
-    """The registry's champion; None when there is none or the registry is away."""
+    """The registry's champion, "" for none; None while the registry is away."""
     try:
         found = desk.registry.by_alias(model, CHAMPION)
     except RegistryUnavailableError:
         return None
-    return found.version if found else None
+    return found.version if found else ""
 
 
 def arms_of(strategy: Wanted, champion: str, challenger: str, weight: float) -> tuple[Arm, ...]:

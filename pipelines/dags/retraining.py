@@ -12,7 +12,7 @@ the Trigger button here, or the REST API. One run at a time.
 `dry_run`: stop after the gate's verdict. `reason`: goes into the audit trail.
 
 **When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart; refusals (stale data, too few rows, data that breaks its
-schema, features that broke or know the label) fail at once, because repeating them changes nothing. The owner is paged (`dojo alerts`) and the champion goes on serving. Read the failed
+schema, features that broke or know the label, a registry that was changed past the platform) fail at once, because repeating them changes nothing. The owner is paged (`dojo alerts`) and the champion goes on serving. Read the failed
 task's log, mend the cause, clear the task: the run goes on where it stopped, as of the same world time, and still ends in at most one
 version. (After a later run has begun, clear it from `collect` on: its data is gone.) Large data is in `DOJO_HOME/training/<model>/<run>`; between tasks go only a few words.
 """

@@ -22,14 +22,15 @@ log = structlog.get_logger()
 
 
 def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
-    """The reference profile that the champion was registered with; None without a champion, or where an older release wrote it."""
+    """The reference profile that the champion was registered with; None without a champion, where its bundle is gone, or where an
+    older release wrote it."""
     champion = registry.by_alias(model, CHAMPION)
     if champion is None:
         return None
     with TemporaryDirectory() as directory:
         try:
             return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
-        except UnusableProfileError as error:
+        except (UnusableProfileError, UnknownVersionError) as error:
             log.warning("features are not held to the champion's", model=model, version=champion.version, reason=str(error))
             return None
 

@@ -21,6 +21,7 @@ from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import workspaces
 from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
+from pipelines.training.registry_check import require_registry
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Progress, silent
 
@@ -34,11 +35,14 @@ UNGATED = "ungated"
 def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Register the job's version. A model's first version becomes the champion at once; there is no other one to stand in.
 
+    It is the first one when neither the registry nor the platform's own record names a champion.
+
     Returns:
         version, alias: `champion` for a first version, `challenger` for a later one without a gate, else None (its rollout gives it one).
 
     Raises:
         RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
+        RegistryChangedError: it would be the first version, and another one serves.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
@@ -46,13 +50,15 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     if job.dry_run or outcome not in ("promote", "first", UNGATED):
         why = "it was a dry run" if job.dry_run else f"the gate's outcome was {outcome}"
         raise RolloutRefusedError(f"{job.model}: nothing is registered, because {why}")
-    version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == "promote":
-        return {"version": version.version, "alias": None}
+        return {"version": log.register_run(registry, job.model, logged.info.run_id).version, "alias": None}
+    record = require_registry(job, registry, records.redis)
+    version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == UNGATED:
         ScheduleStore(records.redis).finish(job.model, records.world_now())
     alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
-    if champion is None or champion.version == version.version:
+    stands = champion.version if champion is not None else record.champion
+    if stands in ("", version.version):
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
         champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
@@ -61,7 +67,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         _become_challenger(registry, records, version)
     elif not version.tags.anchors:  # with one it was champion, and was followed
         raise RolloutRefusedError(
-            f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
+            f"{job.model}: version {version.version} was trained as the first one, but version {stands} is champion by now: "
             f"dojo retrain {job.model}"
         )
     workspaces.end(job, settings.home)

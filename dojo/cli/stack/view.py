@@ -138,14 +138,10 @@ def print_status(overview: Overview) -> None:
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
         out.print(f"{'features':<13}{view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
     for model, version in overview.champions.items():
-        known = (
-            "MLflow does not answer"
-            if version == "?"
-            else f"version {version}"
-            if version
-            else "no version yet: dojo train " + model
-        )
-        out.print(f"{'champion':<13}{model}: {known}", highlight=False)
+        out.print(f"{'champion':<13}{model}: {_champion(version, overview.serving.get(model, ''), model)}", highlight=False)
+    for model, faults in overview.registry.items():
+        for fault in faults:
+            out.print(f"{'registry':<13}{model}: [yellow]{escape(str(fault))}[/]", highlight=False, soft_wrap=True)
     for model, processes in overview.specs.items():
         edited = f"edited since the start of {', '.join(processes)}: dojo config diff"
         out.print(f"{'spec':<13}{model}: [yellow]{edited}[/]", highlight=False, soft_wrap=True)
@@ -157,6 +153,18 @@ def print_status(overview: Overview) -> None:
         out.print(f"{'alerts':<13}[yellow]off[/]: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
         if "not installed" in overview.alerts_off:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
+
+
+def _champion(version: str | None, serving: str, model: str) -> str:
+    if version == "?":
+        return "MLflow does not answer" + (f"; version {serving} answers" if serving else "")
+    if version:
+        return f"version {version}" + (
+            f"; version {serving} answers: dojo routes show {model}" if serving not in ("", version) else ""
+        )
+    if serving:
+        return f"[yellow]none in the registry, and version {serving} answers: dojo routes show {model}[/]"
+    return f"no version yet: dojo train {model}"
 
 
 def _world(overview: Overview) -> str:

@@ -22,6 +22,7 @@ from dojo.core.events.types import Stream
 from dojo.core.judging.gate.decision import ParameterChange
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.lake import Lake
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail, Entry
@@ -44,6 +45,7 @@ from pipelines.training.workspaces import exclusive
 from tests.integration.pipelines.killed_tasks import run_task
 from tests.integration.services.monitor.shifted_shop import (
     FIRST_AS_OF,
+    LATER_AS_OF,
     fill,
     first_job,
     later_job,
@@ -305,9 +307,10 @@ def test_a_winner_that_needs_approval_waits_for_it(approved: Rollout, registry: 
 
 
 @pytest.fixture(scope="module")
-def winner(approved: Rollout, registry: ModelRegistry) -> str:
+def winner(approved: Rollout, registry: ModelRegistry, redis: Redis) -> str:
     """The winner of APPROVED as its champion."""
-    registry.promote(APPROVED, approved.version)
+    change = Change("tests:winner", "tests", "tests", LATER_AS_OF)
+    RoleChanges(registry, RouteTable(redis), AuditTrail(redis)).promote(APPROVED, approved.version, change)
     return approved.version
 
 
