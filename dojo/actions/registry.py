@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.faults import ServingRecord, find_faults, recorded_tags, serving_record
+from dojo.core.registry.faults import ServingRecord, find_faults, recorded_tags, restore_command, serving_record
 from dojo.core.registry.promotion import Change
+from dojo.core.registry.versions import CHAMPION, Version
 from dojo.core.state.registry_faults import FaultKind, RegistryFault
 
 # What the registry still has all it takes for.
@@ -54,6 +55,17 @@ class Retirement:
 def standing(desk: Desk, model: str) -> ServingRecord:
     """Who serves by the platform's own record: the route and the audit trail."""
     return serving_record(desk.routes.get(model), desk.audit.newest_champion(model))
+
+
+def require_champion(desk: Desk, model: str) -> Version:
+    """The registry's champion. Raises NothingToActOnError: no version is; it names the command that makes one."""
+    champion = desk.registry.by_alias(model, CHAMPION)
+    if champion is None:
+        lost = standing(desk, model).champion
+        restored = restore_command(model, "its role was removed in MLflow")
+        promoted = f"dojo models promote {model}@VERSION --why ..."
+        raise NothingToActOnError(f"{model}: no version is champion", restored if lost else promoted)
+    return champion
 
 
 def faults_if_known(desk: Desk, model: str) -> tuple[RegistryFault, ...]:

@@ -12,9 +12,8 @@ from typing import cast
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, WrongCallError
-from dojo.actions.registry import standing
+from dojo.actions.registry import require_champion
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.faults import restore_command
 from dojo.core.registry.promotion import Change, describe, full_traffic
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, STANDBY_ARM, Arm, Route, Strategy
@@ -79,12 +78,7 @@ def plan_route(
     if weight is not None and strategy not in DEFAULT_WEIGHTS:
         raise WrongCallError(f"--strategy {strategy} takes no --weight: only ab and canary split the traffic")
     desk.refuse_during_a_rollout(desk.require_model(model))
-    current, champion = desk.routes.get(model), desk.registry.by_alias(model, CHAMPION)
-    if champion is None:
-        known = standing(desk, model).champion
-        restored = restore_command(model, "its role was removed in MLflow")
-        promoted = f"dojo models promote {model}@VERSION --why ..."
-        raise NothingToActOnError(f"{model}: no version is champion", restored if known else promoted)
+    current, champion = desk.routes.get(model), require_champion(desk, model)
     if challenger:
         desk.registry.get(model, challenger)
     arms = arms_of(strategy, champion.version, challenger, DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight)

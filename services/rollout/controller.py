@@ -268,8 +268,11 @@ class Controller:
         self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
-        """The champion is not the one it was."""
-        if champion == rollout.version:  # promoted by hand: the rest of the way is the same
+        """The champion is not the one it was. A role that was moved past the platform moves no traffic: no gate decided that."""
+        if rollout.stage is not Stage.WATCH and not self._champions.was_made_champion(rollout.model, champion):
+            where = f"moved to version {champion}" if champion else "removed"
+            self._move(rollout, Stage.ROLLING_BACK, f"the champion's role was {where} in MLflow, past the platform")
+        elif champion == rollout.version:  # promoted by hand: the rest of the way is the same
             self._move(
                 rollout,
                 Stage.PROMOTING,

@@ -138,7 +138,7 @@ def print_status(overview: Overview) -> None:
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
         out.print(f"{'features':<13}{view}: [{style}]{fresh.state}[/], {age} old (SLA {sla})", highlight=False)
     for model, version in overview.champions.items():
-        out.print(f"{'champion':<13}{model}: {_champion(version, overview.serving.get(model, ''), model)}", highlight=False)
+        out.print(f"{'champion':<13}{model}: {champion_line(model, version, overview.serving.get(model, ''))}", highlight=False)
     for model, faults in overview.registry.items():
         for fault in faults:
             out.print(f"{'registry':<13}{model}: [yellow]{escape(str(fault))}[/]", highlight=False, soft_wrap=True)
@@ -155,16 +155,15 @@ def print_status(overview: Overview) -> None:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 
 
-def _champion(version: str | None, serving: str, model: str) -> str:
-    if version == "?":
-        return "MLflow does not answer" + (f"; version {serving} answers" if serving else "")
-    if version:
-        return f"version {version}" + (
-            f"; version {serving} answers: dojo routes show {model}" if serving not in ("", version) else ""
-        )
-    if serving:
-        return f"[yellow]none in the registry, and version {serving} answers: dojo routes show {model}[/]"
-    return f"no version yet: dojo train {model}"
+def champion_line(model: str, champion: str | None, serving: str) -> str:
+    """Who is champion, and who answers where that is another version. Arguments as in `Overview`; "" for no route."""
+    answers = f"version {serving} answers"
+    if champion == "?":
+        return "MLflow does not answer" + (f"; {answers}" if serving else "")
+    if champion is None:
+        none = f"[yellow]none in the registry, and {answers}: dojo routes show {model}[/]"
+        return none if serving else f"no version yet: dojo train {model}"
+    return f"version {champion}" + (f"; {answers}: dojo routes show {model}" if serving not in ("", champion) else "")
 
 
 def _world(overview: Overview) -> str:

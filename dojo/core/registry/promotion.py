@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from dojo.core.registry.errors import NoPreviousChampionError, UnknownVersionError
+from dojo.core.registry.errors import NoPreviousChampionError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.atomic import ConflictError
@@ -79,6 +79,14 @@ class RoleChanges:
         previous = self._holder(model, PREVIOUS_CHAMPION)
         self._record_champion(model, to, before, previous, f"version {to} is champion again", change)
         return route
+
+    def was_made_champion(self, model: str, champion: str | None) -> bool:
+        """Whether the platform itself made a version champion, by the trail's last word or by a route that gives it the traffic: a
+        rollback moves the traffic first. True as well where the trail says nothing. Raises redis.RedisError."""
+        told, route = self.audit.newest_champion(model), self.routes.get(model)
+        if told is None or told.after["champion"] == champion:
+            return True
+        return route is not None and route.primary.version == champion
 
     def put_back(self, model: str, version: str, change: Change) -> None:
         """Give the champion's role back to a version that lost it past the platform. Traffic stays as it is.
@@ -244,11 +252,3 @@ def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> 
         f"champion: dojo routes set {model} --strategy champion --why ..., or give the role to who answers: "
         f"dojo models promote {model}@{route.primary.version} --why ..."
     )
-
-
-def require_version(registry: ModelRegistry, model: str, alias: str) -> str:
-    """The version that holds a role. Raises UnknownVersionError."""
-    found = registry.by_alias(model, alias)
-    if found is None:
-        raise UnknownVersionError(f"{model}: no version is its {alias}")
-    return found.version
