@@ -81,11 +81,11 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     run.workspace.mkdir(parents=True, exist_ok=True)
     (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
     records = RetrainingNotices(connect_redis(settings.redis), job)
-    require_registry(job, ModelRegistry(settings.mlflow), records.redis)  # before minutes of work that would end there
     records.write("started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began")
     if not job.dry_run:
         ScheduleStore(records.redis).began(job.model, records.world_now())
     steps.collect_step(run, job.as_of)
+    require_registry(job, ModelRegistry(settings.mlflow), records.redis)  # before minutes of work that would end there
     manifest = run.manifest
     return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
 
