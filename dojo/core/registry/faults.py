@@ -6,10 +6,8 @@ serves: the route, and the audit trail's last word on the champion. The registry
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import msgspec
 
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.mlflow_api import DELETED
@@ -29,14 +27,14 @@ class ServingRecord:
         told: The trail says who is champion.
         serving: The version with most of the traffic, "" for none.
         versions: These two, and the route's other arms.
-        bundle_sha256: SHA-256 of the champion's bundle.json when it got the role, "" where it is not recorded.
+        tags: The champion's tags of its registration, as they were when it got the role. Empty where they are not recorded.
     """
 
     champion: str
     told: bool
     serving: str
     versions: frozenset[str]
-    bundle_sha256: str
+    tags: Mapping[str, str]
 
 
 def serving_record(route: Route | None, champion: Entry | None) -> ServingRecord:
@@ -54,7 +52,7 @@ def serving_record(route: Route | None, champion: Entry | None) -> ServingRecord
         told=champion is not None,
         serving=primary or holder,
         versions=frozenset({*arms, holder} - {""}),
-        bundle_sha256=str(told.get("bundle") or ""),
+        tags=told.get("tags") or {},
     )
 
 
@@ -68,16 +66,15 @@ def find_faults(registry: ModelRegistry, model: str, record: ServingRecord) -> t
 
 
 def recorded_tags(registry: ModelRegistry, version: Version, record: ServingRecord) -> VersionTags:
-    """The tags that a version keeps from its registration on, as its run and the audit trail have them.
+    """The tags that a version keeps from its registration on, as the audit trail has them, else as its run does.
 
     Raises:
         UnknownVersionError: The run is gone. RegistryUnavailableError: MLflow does not answer.
     """
+    if record.tags and record.champion == version.version:
+        return VersionTags.read(record.tags).recorded()
     run = registry.api.get_run(version.run_id)
-    tags = VersionTags.read({tag.key: tag.value for tag in run.data.tags}).recorded()
-    if record.bundle_sha256 and record.champion == version.version:
-        tags = msgspec.structs.replace(tags, bundle_sha256=record.bundle_sha256)
-    return tags
+    return VersionTags.read({tag.key: tag.value for tag in run.data.tags}).recorded()
 
 
 def _find(registry: ModelRegistry, model: str, record: ServingRecord) -> Iterator[RegistryFault]:
@@ -188,7 +185,7 @@ def _faults_of(
     if changed:
         yield RegistryFault(
             kind="tags",
-            what=f"tags of version {number} are not what its run and the audit trail recorded: {', '.join(changed)}",
+            what=f"tags of version {number} are not those that it was registered with: {', '.join(changed)}",
             next_step=restore_command(model, "its tags were changed in MLflow"),
         )
 

@@ -200,7 +200,7 @@ class RoleChanges:
                     "champion": version,
                     "previous_champion": previous,
                     "challenger": self._holder(model, CHALLENGER),
-                    "bundle": self.registry.get(model, version).tags.bundle_sha256,
+                    "tags": self.registry.get(model, version).tags.recorded().written(),
                 },
                 world_time=change.world_time,
             )

@@ -308,7 +308,12 @@ def test_a_switch_by_hand_is_no_fault(promoted: Promoted) -> None:
     assert promoted.faults() == ()
 
 
-def test_the_records_tags_are_those_of_the_run_and_the_trail(promoted: Promoted) -> None:
-    assert promoted.record.bundle_sha256 == "b"
+def test_the_trail_keeps_the_tags_that_a_champion_was_registered_with(promoted: Promoted) -> None:
+    assert promoted.record.tags == TAGS.written()
     kept = promoted.registry.get(promoted.model, "2").tags.recorded()
     assert kept == msgspec.structs.replace(TAGS, raw={})
+
+
+def test_a_tag_that_is_edited_in_the_run_alone_is_not_put_into_the_version(promoted: Promoted) -> None:
+    tracking_client(promoted.registry).set_tag(promoted.champions_run(), "bundle_sha256", "another")
+    assert promoted.faults() == ()
