@@ -44,6 +44,7 @@ from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import MANIFEST_FILE
 from pipelines.training.errors import RefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
+from pipelines.training.registry_check import require_registry
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Progress, Run, silent
 
@@ -73,7 +74,8 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     """Pin the data. -> workspace, start, end (ISO instants of the examples).
 
     Raises:
-        StaleDataError, TooFewRowsError: refusals. TRANSIENT: lake or Redis could not be read; repeat it.
+        StaleDataError, TooFewRowsError, RegistryChangedError: refusals.
+        TRANSIENT: lake, Redis or MLflow could not be read; repeat it.
     """
     run = run_of(job, settings, progress)
     run.workspace.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,7 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     if not job.dry_run:
         ScheduleStore(records.redis).began(job.model, records.world_now())
     steps.collect_step(run, job.as_of)
+    require_registry(job, ModelRegistry(settings.mlflow), records.redis)  # before minutes of work that would end there
     manifest = run.manifest
     return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
 
@@ -130,6 +133,7 @@ def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     if job.gate and logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
         return {"run_id": logged.info.run_id, primary: logged.data.metrics[primary]}
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
+    require_registry(job, registry, connect_redis(settings.redis))
     steps.evaluate_step(run)
     run_id = log.log_run(run, registry, JobTags(job.key, job.reason, job.who, job.dry_run))
     return {"run_id": run_id, primary: steps.read_evaluation(run.workspace).metrics[primary]}
@@ -141,6 +145,9 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     Returns:
         outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
         champion (its version), metrics (the challenger's, on the holdout), run_id.
+
+    Raises:
+        RegistryChangedError: a refusal; the champion that it would be compared with is not the one that serves.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("compare", 0.0)
@@ -150,6 +157,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
         return said(logged_decision(registry, job.model, logged.info.run_id))
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
+    require_registry(job, registry, records.redis)
     run_id = logged.info.run_id
     decision = gate.decide(run, registry, job.key, run_id)
     with tracking_errors(job.model, f"run {run_id}"):

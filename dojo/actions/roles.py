@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError, PartlyDoneError
+from dojo.actions.registry import standing
 from dojo.core.judging.rollout.stages import Stage
-from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.promotion import Change, describe
 from dojo.core.registry.tags import ApprovalNote, VersionTags
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, Version
@@ -98,6 +99,8 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
+    if champion is None:  # its role may have been taken in MLflow: who serves still has to be beaten
+        champion = _recorded_champion(desk, model)
     objection = _objection(found, champion)
     if objection and not force:
         raise ObjectionError(f"{model}: {objection}", "--force promotes it all the same, and the audit trail says so")
@@ -109,6 +112,15 @@ def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
     if plan.objection:
         change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
     return _roles(desk, plan.model, desk.role_changes.promote(plan.model, plan.version, change))
+
+
+def _recorded_champion(desk: Desk, model: str) -> Version | None:
+    """The champion by the platform's own record; None where there is none, or the registry does not know it any more."""
+    champion = standing(desk, model).champion
+    try:
+        return desk.registry.get(model, champion) if champion else None
+    except UnknownVersionError:
+        return None
 
 
 def _objection(found: Version, champion: Version | None) -> str:

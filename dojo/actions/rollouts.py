@@ -8,8 +8,9 @@ from typing import Literal
 
 from dojo.actions.desk import Desk, reason
 from dojo.actions.errors import NothingToActOnError, ObjectionError
-from dojo.core.registry.promotion import require_champions_traffic, require_version
-from dojo.core.registry.versions import CHALLENGER, CHAMPION
+from dojo.actions.registry import require_champion
+from dojo.core.registry.promotion import require_champions_traffic
+from dojo.core.registry.versions import CHALLENGER
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Rollout, RolloutRequest
@@ -58,6 +59,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
         force: Also a version that the gate has not found better.
 
     Raises:
+        NothingToActOnError: No version is champion.
         ObjectionError: The gate has not found the version better, without `force`.
         TrafficElsewhereError: Another version than the champion answers.
         RolloutActiveError: Another version is being rolled out.
@@ -65,7 +67,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     """
     spec, why, now = desk.spec(model), reason(why), desk.now()
     challenger = desk.registry.get(model, version)
-    champion = desk.registry.get(model, require_version(desk.registry, model, CHAMPION))
+    champion = require_champion(desk, model)
     verdict = challenger.tags.gate_verdict
     if not challenger.tags.won and not force:
         found = f"said {verdict!r}" if verdict else "has not compared it with the champion"

@@ -12,6 +12,7 @@ from typing import cast
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, WrongCallError
+from dojo.actions.registry import require_champion
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, describe, full_traffic
 from dojo.core.registry.versions import CHAMPION
@@ -77,9 +78,7 @@ def plan_route(
     if weight is not None and strategy not in DEFAULT_WEIGHTS:
         raise WrongCallError(f"--strategy {strategy} takes no --weight: only ab and canary split the traffic")
     desk.refuse_during_a_rollout(desk.require_model(model))
-    current, champion = desk.routes.get(model), desk.registry.by_alias(model, CHAMPION)
-    if champion is None:
-        raise NothingToActOnError(f"{model}: no version is champion", "dojo models promote MODEL@VERSION")
+    current, champion = desk.routes.get(model), require_champion(desk, model)
     if challenger:
         desk.registry.get(model, challenger)
     arms = arms_of(strategy, champion.version, challenger, DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight)
@@ -111,12 +110,12 @@ def change_route(desk: Desk, plan: RoutePlan, change: Change) -> Route:
 
 
 def champion_if_known(desk: Desk, model: str) -> str | None:
-    """The registry's champion; None when there is none or the registry is away."""
+    """The registry's champion, "" for none; None while the registry is away."""
     try:
         found = desk.registry.by_alias(model, CHAMPION)
     except RegistryUnavailableError:
         return None
-    return found.version if found else None
+    return found.version if found else ""
 
 
 def arms_of(strategy: Wanted, champion: str, challenger: str, weight: float) -> tuple[Arm, ...]:

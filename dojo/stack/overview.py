@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
+from dojo.core.state.registry_faults import RegistryFault, registry_faults
+from dojo.core.state.routes import InvalidRouteError, RouteTable
 from dojo.stack.observability.installed import alerting_is_off
 from dojo.stack.status import StackStatus
 
@@ -52,7 +55,9 @@ class Overview(msgspec.Struct, frozen=True):
     Attributes:
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
-        champions: model -> the version that answers; None for no version, "?" while MLflow is away.
+        champions: model -> the registry's champion; None for no version, "?" while MLflow is away.
+        serving: model -> the version with most of the traffic; models without a route are left out.
+        registry: model -> what was changed in MLflow past the platform, as the monitor found it.
         alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
         specs: model -> processes that read another spec than its file has now; models without such a process are left out.
         airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
@@ -63,6 +68,8 @@ class Overview(msgspec.Struct, frozen=True):
     world: StackState | None
     features: dict[str, Freshness]
     champions: dict[str, str | None]
+    serving: dict[str, str]
+    registry: dict[str, tuple[RegistryFault, ...]]
     specs: dict[str, list[str]]
     airflow: AirflowAccess | None
     alerts_off: str
@@ -71,7 +78,18 @@ class Overview(msgspec.Struct, frozen=True):
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features = read_world(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
-    return Overview(stack, world, features, champions, outdated(stack), shown_access(settings), alerts_off(stack, settings))
+    serving, faults = read_standing(settings.redis, list(champions))
+    return Overview(
+        stack=stack,
+        world=world,
+        features=features,
+        champions=champions,
+        serving=serving,
+        registry=faults,
+        specs=outdated(stack),
+        airflow=shown_access(settings),
+        alerts_off=alerts_off(stack, settings),
+    )
 
 
 def outdated(stack: StackStatus) -> dict[str, list[str]]:
@@ -108,6 +126,23 @@ def read_world(redis_url: str) -> tuple[StackState | None, dict[str, Freshness]]
         return None, {}
     finally:
         client.close()
+
+
+def read_standing(redis_url: str, models: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[RegistryFault, ...]]]:
+    """Who answers by the routes, and what the monitor found changed in the registry. Empty while Redis is away."""
+    client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
+    serving, faults = {}, {}
+    try:
+        for model in models:
+            if (route := RouteTable(client).get(model)) is not None:
+                serving[model] = route.primary.version
+            if (found := registry_faults(client, model).get()) is not None and found.faults:
+                faults[model] = found.faults
+    except (RedisError, msgspec.MsgspecError, InvalidRouteError):
+        return {}, {}
+    finally:
+        client.close()
+    return serving, faults
 
 
 def _freshness(view: ViewFreshness, now: datetime) -> Freshness:

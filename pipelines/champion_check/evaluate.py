@@ -103,7 +103,7 @@ def evaluate_champion(
     """
     champion = registry.by_alias(spec.name, CHAMPION)
     if champion is None:
-        raise NothingToEvaluateError(f"{spec.name}: there is no champion to evaluate")
+        raise NothingToEvaluateError(f"{spec.name}: no version is champion, so none is evaluated: dojo routes show {spec.name}")
     task, metric = task_of(spec), spec.gate.primary_metric
     promised = promise_of(champion, registry, metric)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))

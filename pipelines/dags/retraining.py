@@ -15,7 +15,7 @@ the audit trail.
 
 **When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart. Refusals fail at
 once, because repeating them changes nothing. Refusals are stale data, too few rows, data that
-breaks its schema, and features that broke or know the label. The owner is paged (`dojo alerts`),
+breaks its schema, features that broke or know the label, and a registry changed past the platform. The owner is paged (`dojo alerts`),
 and the champion goes on serving. Read the failed task's log, fix the cause, clear the task. The run
 then continues where it stopped, as of the same world time. It still ends in at most one version.
 After a later run has begun, clear from `collect` on, because the data is gone. Large data is in

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | None:
     """Return the reference profile with which the champion was registered.
 
-    None without a champion, or when an older release wrote the profile.
+    None without a champion, when its bundle is gone, or when an older release wrote the profile.
     """
     champion = registry.by_alias(model, CHAMPION)
     if champion is None:
@@ -32,7 +32,7 @@ def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | 
     with TemporaryDirectory() as directory:
         try:
             return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
-        except UnusableProfileError as error:
+        except (UnusableProfileError, UnknownVersionError) as error:
             log.warning("features are not held to the champion's", model=model, version=champion.version, reason=str(error))
             return None
 

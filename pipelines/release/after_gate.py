@@ -23,6 +23,7 @@ from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training import workspaces
 from pipelines.training.errors import RolloutRefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
+from pipelines.training.registry_check import require_registry
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Progress, silent
 
@@ -39,6 +40,8 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     A model's first version becomes the champion at once, because there is no other version to
     serve.
 
+    It is the first one when neither the registry nor the platform's own record names a champion.
+
     Returns:
         version and alias. The alias is `champion` for a first version and `challenger` for a later
         one without a gate. Otherwise it is None, and the rollout sets the alias.
@@ -46,6 +49,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     Raises:
         RolloutRefusedError: The gate did not let the version pass. Or it was trained as the first
             version and no longer is the first.
+        RegistryChangedError: It would be the first version, and another version serves.
     """
     registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
@@ -53,13 +57,15 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     if job.dry_run or outcome not in ("promote", "first", UNGATED):
         why = "it was a dry run" if job.dry_run else f"the gate's outcome was {outcome}"
         raise RolloutRefusedError(f"{job.model}: nothing is registered, because {why}")
-    version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == "promote":
-        return {"version": version.version, "alias": None}
+        return {"version": log.register_run(registry, job.model, logged.info.run_id).version, "alias": None}
+    record = require_registry(job, registry, records.redis)
+    version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == UNGATED:
         ScheduleStore(records.redis).finish(job.model, records.world_now())
     alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
-    if champion is None or champion.version == version.version:
+    stands = champion.version if champion is not None else record.champion
+    if stands in ("", version.version):
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
         champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
@@ -68,7 +74,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         _become_challenger(registry, records, version)
     elif not version.tags.anchors:  # with anchors it was champion before
         raise RolloutRefusedError(
-            f"{job.model}: version {version.version} was trained as the first one, but version {champion.version} is champion by now: "
+            f"{job.model}: version {version.version} was trained as the first one, but version {stands} is champion by now: "
             f"dojo retrain {job.model}"
         )
     workspaces.end(job, settings.home)

@@ -15,6 +15,10 @@ class TrainingRefusedError(RefusedError):
     """The run stops here on purpose; nothing was registered."""
 
 
+class RegistryChangedError(TrainingRefusedError):
+    """The registry was changed past the platform: the gate has no champion to compare with, or no run can be logged."""
+
+
 class StaleDataError(TrainingRefusedError):
     """The newest transaction is too old: the world moved on and the lake did not."""
 

@@ -18,7 +18,9 @@ from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.specs_in_use import SpecsInUse
+from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock, WorldClock
+from dojo.core.state.inbox import Notifier
 from dojo.core.state.routes import RouteTable
 from dojo.core.tasks.specs import load_specs, task_of
 from feature_repo import catalog
@@ -29,6 +31,7 @@ from services.monitor.judging.records import MonitorRecords
 from services.monitor.judging_loop import Judging
 from services.monitor.loop import Monitor
 from services.monitor.metrics import MonitorMetrics
+from services.monitor.registry_notices import RegistryNotices
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 
@@ -60,7 +63,7 @@ def build(
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
     registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-    profiles, serving = Profiles(registry), ServingVersions(registry, RouteTable(redis))
+    profiles, serving = Profiles(registry), ServingVersions(registry, RouteTable(redis), AuditTrail(redis))
     judging = Judging(
         specs=specs,
         views={name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)} for name, spec in specs.items()},
@@ -74,7 +77,8 @@ def build(
     )
     bounds = {name: task_of(spec).score_bounds for name, spec in specs.items()}
     consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics)
-    return Monitor(log, store, consumer, judging, serving, clock or RedisWorldClock(redis), metrics)
+    notices = RegistryNotices(redis, Notifier(redis, "monitor"), specs, serving)
+    return Monitor(log, store, consumer, judging, serving, notices, clock or RedisWorldClock(redis), metrics)
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.state import GROUP, MonitorMemory, NotOwnerError, Store
 from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
+from services.monitor.registry_notices import RegistryNotices
 from services.monitor.serving import ServingVersions
 
 # Wall seconds between two rounds without work. A world hour takes 1.5 s at demo speed.
@@ -43,12 +44,13 @@ class Monitor(Service):
         consumer: Consumer,
         judging: Judging,
         serving: ServingVersions,
+        notices: RegistryNotices,
         clock: WorldClock,
         metrics: MonitorMetrics,
     ) -> None:
         super().__init__()
         self._log, self._store, self._consumer, self._judging = log, store, consumer, judging
-        self._serving, self._clock, self._metrics = serving, clock, metrics
+        self._serving, self._notices, self._clock, self._metrics = serving, notices, clock, metrics
         self._lag: dict[str, int] = {}
         self.known: MonitorMemory | None = None
         self._look_at = self._reclaim_at = 0.0
@@ -81,6 +83,7 @@ class Monitor(Service):
             self._show_lag()
             if now is not None:
                 self._judging.present(self.known, now)
+                self._notices.look(now)
         if drained and now is not None:
             self._judge(self.known, now)
         self._metrics.alive.set_to_current_time()

@@ -84,6 +84,12 @@ class MonitorMetrics:
             ["model"],
             registry=registry,
         )
+        self.registry_fault = Gauge(
+            "dojo_registry_fault",
+            "1 while something of a model is not as the platform left it in the registry; NaN while that is unknown.",
+            ["model", "subject"],
+            registry=registry,
+        )
         self.feature_age = Gauge(
             "dojo_feature_age_seconds", "World time since a view's values were complete.", ["view"], registry=registry
         )

@@ -1,6 +1,6 @@
-"""The serving version of a model by its route, and the champion by the registry.
+"""The serving version of a model by its route, the champion by the registry, and changes made past the platform.
 
-Both are remembered while MLflow is away.
+All are remembered while MLflow is away.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from datetime import datetime
 import msgspec
 
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.faults import find_faults, serving_record
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
+from dojo.core.state.audit import AuditTrail, Entry
+from dojo.core.state.registry_faults import RegistryFault
 from dojo.core.state.routes import InvalidRouteError, Route, RouteTable, disagreement
 
 # Wall seconds between questions, and after a failed one. A question to an absent server takes its
@@ -29,12 +32,14 @@ class ServingVersion:
         trained_as_of: World time of the end of its training data. None if its record lacks it.
         champion: The version that holds the role, "" for none.
         disagreement: How the route differs from the champion, in words. "" where they agree.
+        faults: Changes in the registry past the platform, at this look and the one before.
     """
 
     version: str
     trained_as_of: datetime | None
     champion: str
     disagreement: str
+    faults: tuple[RegistryFault, ...] = ()
 
 
 class ServingVersions:
@@ -44,9 +49,13 @@ class ServingVersions:
         away: Models without an answer from the registry.
     """
 
-    def __init__(self, registry: ModelRegistry, routes: RouteTable, ask_seconds: float = ASK_SECONDS) -> None:
-        self._registry, self._routes, self._ask_seconds = registry, routes, ask_seconds
+    def __init__(
+        self, registry: ModelRegistry, routes: RouteTable, audit: AuditTrail, ask_seconds: float = ASK_SECONDS
+    ) -> None:
+        self._registry, self._routes, self._audit, self._ask_seconds = registry, routes, audit, ask_seconds
         self._known: dict[str, ServingVersion | None] = {}
+        self._told: dict[str, tuple[int, Entry | None]] = {}  # model -> the trail's length and its last word on the champion
+        self._seen: dict[str, tuple[RegistryFault, ...]] = {}  # at the last look
         self._ask_at: dict[str, float] = {}
         self.away: set[str] = set()
 
@@ -71,7 +80,10 @@ class ServingVersions:
     def _ask(self, model: str) -> ServingVersion | None:
         route, holder = self._route(model), self._registry.by_alias(model, CHAMPION)
         champion = holder.version if holder is not None else ""
-        version = route.primary.version if route is not None else champion
+        record = serving_record(route, self._champion_told(model))
+        faults = find_faults(self._registry, model, record)
+        seen, self._seen[model] = self._seen.get(model, ()), faults
+        version = (route.primary.version if route is not None else champion) or record.champion
         if not version:
             return None
         if holder is None or holder.version != version:
@@ -80,7 +92,19 @@ class ServingVersions:
             except UnknownVersionError:
                 holder = None
         as_of = holder.tags.as_of if holder is not None else None
-        return ServingVersion(version, as_of, champion, disagreement(route, champion))
+        # A promotion changes role, trail and route one after the other: what two looks see is no promotion under way.
+        lasting = tuple(fault for fault in faults if fault in seen)
+        return ServingVersion(version, as_of, champion, disagreement(route, champion), lasting)
+
+    def _champion_told(self, model: str) -> Entry | None:
+        """The trail's last word. Only what was appended since the last look is read: the trail is long."""
+        length, told = self._told.get(model, (0, None))
+        now = self._audit.length()
+        if now < length:  # another world's trail
+            length, told = 0, None
+        told = self._audit.newest_champion(model, since=length) or told
+        self._told[model] = (now, told)
+        return told
 
     def _route(self, model: str) -> Route | None:
         try:

@@ -66,10 +66,9 @@ class Situation:
 
     def _roles(self, model: str) -> tuple[str, str]:
         """Return the champion and the version to go back to, by the trail's newest entry."""
-        for entry in self._audit.entries(newest_first=True):
-            if entry.kind == "alias" and entry.model == model and "champion" in (entry.after or {}):
-                return str(entry.after["champion"]), str(entry.after.get("previous_champion") or "")
-        return "", ""
+        entry = self._audit.newest_champion(model)
+        after = entry.after if entry is not None else {}
+        return str(after.get("champion") or ""), str(after.get("previous_champion") or "")
 
     def _traffic_since(self, model: str, version: str) -> datetime | None:
         """Return the world time since which the version has had live traffic without a break.

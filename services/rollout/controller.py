@@ -34,6 +34,7 @@ from dojo.core.judging.rollout.evidence import Evidence, encode_evidence
 from dojo.core.judging.rollout.limits import baseline_of
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.faults import restore_command
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.spec.schema import ModelSpec
@@ -290,20 +291,30 @@ class Controller:
         self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
-        """Accept a changed champion."""
-        if champion == rollout.version:  # promoted by hand: the rest of the way is the same
+        """Accept a changed champion. A role moved past the platform moves no traffic, because no gate decided that."""
+        if rollout.stage is not Stage.WATCH and not self._champions.was_made_champion(rollout.model, champion):
+            where = f"moved to version {champion}" if champion else "removed"
+            self._move(rollout, Stage.ROLLING_BACK, f"the champion's role was {where} in MLflow, past the platform")
+        elif champion == rollout.version:  # promoted by hand: the rest of the way is the same
             self._move(
                 rollout,
                 Stage.PROMOTING,
                 f"version {champion} was promoted by hand",
                 evidence=self._for_promotion(self._journal.evidence(rollout)),
             )
+        elif rollout.stage is Stage.WATCH and champion is None:  # says nothing about the version, which has all the traffic
+            self._move(
+                rollout,
+                Stage.DONE,
+                f"the champion's role was removed by hand while version {rollout.version} was watched; it still answers. Give the role "
+                f"back: {restore_command(rollout.model, 'its role was removed in MLflow')}",
+            )
         elif rollout.stage is Stage.WATCH and champion != rollout.champion:
             self._move(
                 rollout,
                 Stage.DONE,
                 f"the champion was changed by hand from version {rollout.version} to {champion}, and the traffic was not: version "
-                f"{rollout.version} still answers. Give it to the champion: dojo routes set {rollout.model} --strategy champion",
+                f"{rollout.version} still answers. Give it to the champion: dojo routes set {rollout.model} --strategy champion --why ...",
             )
         elif champion is None:
             self._move(rollout, Stage.ROLLING_BACK, "the model has no champion any more")

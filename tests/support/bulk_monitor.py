@@ -23,6 +23,7 @@ from dojo.core.events.types import Outcome, Prediction, Stream, Verdict, decode
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.registry.versions import ModelRegistry
+from dojo.core.state.audit import AuditTrail
 from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
 from feature_repo.freshness import record_freshness
@@ -67,7 +68,7 @@ class BulkMonitor:
         views = {view.name: view.freshness_sla for view in catalog.views_of(spec.feature_service)}
         self._judging = Judging(
             specs={spec.name: spec}, views={spec.name: views}, redis=self._redis, store=self._store,
-            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), serving=ServingVersions(registry, RouteTable(self._redis)),
+            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), serving=ServingVersions(registry, RouteTable(self._redis), AuditTrail(self._redis)),
             gauges=Gauges(MonitorMetrics(CollectorRegistry())),
         )  # fmt: skip
         self._key = (spec.name, live.version)

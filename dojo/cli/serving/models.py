@@ -143,6 +143,45 @@ def rollback(
         _say(roles.roll_back(here, plan, change), as_json)
 
 
+@app.command()
+def restore(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+    """Put back what was changed in MLflow past the platform: the champion's role, tags, run or experiment. Traffic stays.
+
+    Example: dojo models restore fraud_detection --why "its role was removed in MLflow"
+    """
+    from dojo.actions import registry
+
+    with CommandContext() as here:
+        change, plan = here.change(who, why), registry.plan_restoration(here, model)
+        confirm(plan, yes)
+        left = registry.restore(here, plan, change)
+    if as_json:
+        print_json({"model": model, "restored": plan.faults, "left": left})
+        return
+    for fault in plan.faults:
+        out.print(f"{model}: mended: {escape(fault.what)}", highlight=False, soft_wrap=True)
+    for fault in left:
+        out.print(f"[yellow]note[/]  {escape(str(fault))}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def retire(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+    """Record that no version is champion any more, for a model that is deleted for good in MLflow. The next training is its first.
+
+    Example: dojo models retire fraud_detection --why "its registered model was deleted in MLflow"
+    """
+    from dojo.actions import registry
+
+    with CommandContext() as here:
+        change, plan = here.change(who, why), registry.plan_retirement(here, model)
+        confirm(plan, yes)
+        registry.retire(here, plan, change)
+    if as_json:
+        print_json({"model": model, "retired": plan.serving})
+        return
+    out.print(f"{model}: version {plan.serving} is retired. Its next first version: dojo train {model}", highlight=False)
+
+
 @app.command(hidden=True)
 def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
     """The name of `dojo rollout approve` until approval moved to the rollout that it lets begin."""

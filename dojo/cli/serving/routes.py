@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.actions import routes as actions
+from dojo.actions.registry import faults_if_known
 from dojo.actions.routes import RoutePlan, Wanted, champion_if_known
 from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument
@@ -58,8 +59,8 @@ def show(model: ModelArgument, as_json: JsonFlag = False) -> None:
     """
     with CommandContext() as here:
         route, served = here.routes.get(here.require_model(model)), _served(here.settings, model)
-        champion = champion_if_known(here, model)
-    notes = _disagreements(route, served, champion)
+        champion, faults = champion_if_known(here, model), faults_if_known(here, model)
+    notes = [*_disagreements(route, served, champion), *(str(fault) for fault in faults)]
     if as_json:
         print_json({"model": model, "route": route, "gateway": served, "champion": champion, "notes": notes})
         return
@@ -74,7 +75,7 @@ def show(model: ModelArgument, as_json: JsonFlag = False) -> None:
         out.print(table)
         since = f"{route.changed_at:%Y-%m-%d %H:%M}"
         out.print(f"since {since} (world), by {escape(route.who)}: {escape(route.why)}", highlight=False, soft_wrap=True)
-    out.print(f"registry's champion: {champion or 'unknown'}", highlight=False)
+    out.print(f"registry's champion: {_named(champion)}", highlight=False)
     out.print(
         f"gateway: {'does not answer' if served is None else escape(json.dumps(served))}", highlight=False, soft_wrap=True
     )
@@ -126,11 +127,15 @@ def _carry_out(here: CommandContext, plan: RoutePlan, change: Change, yes: bool,
     primary = route.primary.version
     if champion != primary:
         out.print(
-            f"Traffic only: the registry's champion is still {champion or 'unknown'}. "
+            f"Traffic only: the registry's champion is still {_named(champion)}. "
             f"To make it permanent: dojo models promote {plan.model}@{primary} --why ...",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _named(champion: str | None) -> str:
+    return "unknown" if champion is None else champion or "none"
 
 
 def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:

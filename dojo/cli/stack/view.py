@@ -126,14 +126,10 @@ def print_status(overview: Overview) -> None:
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
         out.print(f"{'features':<13}{view}: {marked(fresh.state)}, {age} old (SLA {sla})", highlight=False)
     for model, version in overview.champions.items():
-        known = (
-            "MLflow does not answer"
-            if version == "?"
-            else f"version {version}"
-            if version
-            else "no version yet: dojo train " + model
-        )
-        out.print(f"{'champion':<13}{model}: {known}", highlight=False)
+        out.print(f"{'champion':<13}{model}: {champion_line(model, version, overview.serving.get(model, ''))}", highlight=False)
+    for model, faults in overview.registry.items():
+        for fault in faults:
+            out.print(f"{'registry':<13}{model}: [yellow]{escape(str(fault))}[/]", highlight=False, soft_wrap=True)
     for model, processes in overview.specs.items():
         edited = f"{marked('edited')} since the start of {', '.join(processes)}: dojo config diff"
         out.print(f"{'spec':<13}{model}: {edited}", highlight=False, soft_wrap=True)
@@ -145,6 +141,17 @@ def print_status(overview: Overview) -> None:
         out.print(f"{'alerts':<13}{marked('off')}: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
         if "not installed" in overview.alerts_off:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
+
+
+def champion_line(model: str, champion: str | None, serving: str) -> str:
+    """Who is champion, and who answers where that is another version. Arguments as in `Overview`; "" for no route."""
+    answers = f"version {serving} answers"
+    if champion == "?":
+        return "MLflow does not answer" + (f"; {answers}" if serving else "")
+    if champion is None:
+        none = f"[yellow]none in the registry, and {answers}: dojo routes show {model}[/]"
+        return none if serving else f"no version yet: dojo train {model}"
+    return f"version {champion}" + (f"; {answers}: dojo routes show {model}" if serving not in ("", champion) else "")
 
 
 def world_line(world: StackState | None, now: datetime) -> str:

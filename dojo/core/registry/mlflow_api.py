@@ -79,29 +79,48 @@ class _Models(msgspec.Struct):
     next_page_token: str = ""
 
 
-class _RunInfo(msgspec.Struct):
+# How MLflow marks a run or an experiment that can be restored. `mlflow gc` deletes such ones for good.
+DELETED = "deleted"
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What a run says of itself."""
+
     artifact_uri: str
     run_id: str = ""
+    lifecycle_stage: str = ""
 
 
-class _Run(msgspec.Struct):
-    info: _RunInfo
+class RunData(msgspec.Struct, frozen=True):
+    """What was logged to a run."""
+
+    tags: tuple[Pair, ...] = ()
+
+
+class LoggedRun(msgspec.Struct, frozen=True):
+    """A run as MLflow describes it."""
+
+    info: RunInfo
+    data: RunData = RunData()
+
+
+class LoggedExperiment(msgspec.Struct, frozen=True):
+    """Where a model's runs are."""
+
+    experiment_id: str
+    lifecycle_stage: str = ""
 
 
 class _OneRun(msgspec.Struct):
-    run: _Run
+    run: LoggedRun
 
 
 class _Runs(msgspec.Struct):
-    runs: tuple[_Run, ...] = ()
-
-
-class _Experiment(msgspec.Struct):
-    experiment_id: str
+    runs: tuple[LoggedRun, ...] = ()
 
 
 class _OneExperiment(msgspec.Struct):
-    experiment: _Experiment
+    experiment: LoggedExperiment
 
 
 class _File(msgspec.Struct):
@@ -139,15 +158,26 @@ class MlflowApi:
     def get_registered_model(self, model: str) -> RegisteredModel:
         return self._ask("GET", "registered-models/get", model, _OneModel, {"name": model}).registered_model
 
-    def get_run_artifact_uri(self, run_id: str) -> str:
-        return self._ask("GET", "runs/get", f"run {run_id}", _OneRun, {"run_id": run_id}).run.info.artifact_uri
+    def get_run(self, run_id: str) -> LoggedRun:
+        """A run, deleted or not."""
+        return self._ask("GET", "runs/get", f"run {run_id}", _OneRun, {"run_id": run_id}).run
+
+    def restore_run(self, run_id: str) -> None:
+        self._tell("POST", "runs/restore", f"run {run_id}", {"run_id": run_id})
+
+    def get_experiment(self, name: str) -> LoggedExperiment:
+        """An experiment, deleted or not."""
+        query = {"experiment_name": name}
+        return self._ask("GET", "experiments/get-by-name", f"experiment {name}", _OneExperiment, query).experiment
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """The experiment and the runs that were deleted with it."""
+        self._tell("POST", "experiments/restore", f"experiment {experiment_id}", {"experiment_id": experiment_id})
 
     def newest_run(self, experiment: str, tag: str) -> str | None:
         """The id of an experiment's newest run that has a tag; None where no run has it."""
-        query = {"experiment_name": experiment}
-        found = self._ask("GET", "experiments/get-by-name", f"experiment {experiment}", _OneExperiment, query).experiment
         body = {
-            "experiment_ids": [found.experiment_id],
+            "experiment_ids": [self.get_experiment(experiment).experiment_id],
             "filter": f"tags.`{tag}` != ''",
             "order_by": ["attributes.start_time DESC"],
             "max_results": 1,
@@ -205,6 +235,10 @@ class MlflowApi:
         body = {"name": model, "version": version, "key": key}
         self._tell("DELETE", "model-versions/delete-tag", f"{model}@{version}", body)
 
+    def list_artifacts(self, uri: str) -> tuple[str, ...]:
+        """The names in a directory of artifacts; none for a directory that does not exist."""
+        return tuple(file.path for file in self._list(_served_path(uri)))
+
     def get_artifacts(self, uri: str, target: Path) -> Path:
         """Copy a file or a directory of artifacts into `target` and return the copy's path.
 
@@ -212,12 +246,7 @@ class MlflowApi:
             UnknownVersionError: MLflow has nothing there.
             RegistryUnavailableError: also for a store that the server does not hand out itself.
         """
-        address = urlsplit(uri)
-        if address.scheme != PROXIED_SCHEME:
-            raise RegistryUnavailableError(
-                f"{uri}: expected {PROXIED_SCHEME}:/...; start MLflow's server with --artifacts-destination, so that it serves artifacts"
-            )
-        root = PurePosixPath(address.path.strip("/"))
+        root = _served_path(uri)
         copy = target / root.name
         listed = self._list(root)
         if not listed:
@@ -266,6 +295,16 @@ def _decoded(content: bytes, type: type[_T], about: str) -> _T:
         return msgspec.json.decode(content, type=type)
     except msgspec.MsgspecError as error:
         raise RegistryUnavailableError(f"{about}: MLflow gave an answer that is not understood: {error}") from error
+
+
+def _served_path(uri: str) -> PurePosixPath:
+    """Where the server keeps an artifact. Raises RegistryUnavailableError: another store's address."""
+    address = urlsplit(uri)
+    if address.scheme != PROXIED_SCHEME:
+        raise RegistryUnavailableError(
+            f"{uri}: expected {PROXIED_SCHEME}:/...; start MLflow's server with --artifacts-destination, so that it serves artifacts"
+        )
+    return PurePosixPath(address.path.strip("/"))
 
 
 def _plain_name(path: str, uri: str) -> str:

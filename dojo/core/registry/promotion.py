@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from dojo.core.registry.errors import NoPreviousChampionError, UnknownVersionError
+from dojo.core.registry.errors import NoPreviousChampionError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.atomic import ConflictError
@@ -80,6 +80,46 @@ class RoleChanges:
         self._record_champion(model, to, before, previous, f"version {to} is champion again", change)
         return route
 
+    def was_made_champion(self, model: str, champion: str | None) -> bool:
+        """Whether the platform itself made a version champion, by the trail's last word or by a route that gives it the traffic: a
+        rollback moves the traffic first. True as well where the trail says nothing. Raises redis.RedisError."""
+        told, route = self.audit.newest_champion(model), self.routes.get(model)
+        if told is None or told.after["champion"] == champion:
+            return True
+        return route is not None and route.primary.version == champion
+
+    def put_back(self, model: str, version: str, change: Change) -> None:
+        """Give the champion's role back to a version that lost it past the platform. Traffic stays as it is.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError, ConflictError, redis.RedisError: repeat it.
+        """
+        before = self._holder(model, CHAMPION)
+        self.registry.put_back(model, version)
+        previous = self._holder(model, PREVIOUS_CHAMPION)
+        what = f"version {version} got the champion's role back"
+        self._record_champion(model, version, before, previous, what, change)
+
+    def retire(self, model: str, change: Change) -> None:
+        """Record that no version is champion, and remove the route: the model's next training is its first.
+
+        Raises:
+            ConflictError, redis.RedisError: repeat it.
+        """
+        found, told = self.routes.read(model), self.audit.newest_champion(model)
+        entry = Entry(
+            entry_id=f"{change.key}:retired",
+            kind="alias",
+            model=model,
+            who=change.who,
+            what="no version is champion any more",
+            why=change.why,
+            before={"champion": told.after["champion"] if told else None, "route": found.value},
+            after={"champion": None, "previous_champion": None, "challenger": None},
+            world_time=change.world_time,
+        )
+        self.routes.remove(model, found, entry)
+
     def route(
         self,
         model: str,
@@ -144,7 +184,7 @@ class RoleChanges:
             before: who was champion when this attempt began: `version` itself when nothing changed, or when an earlier attempt was
                 killed after it had moved the role; then the trail says which of both.
         """
-        newest = self._newest_champion_entry(model)
+        newest = self.audit.newest_champion(model)
         told = newest.after["champion"] if newest else None
         if before != version or told != version:
             self.audit.append(
@@ -160,17 +200,13 @@ class RoleChanges:
                     "champion": version,
                     "previous_champion": previous,
                     "challenger": self._holder(model, CHALLENGER),
+                    "tags": self.registry.get(model, version).tags.recorded().written(),
                 },
                 world_time=change.world_time,
             )
-            newest = self._newest_champion_entry(model)
+            newest = self.audit.newest_champion(model)
         if newest is not None:
             self.registry.tag(model, version, VersionTags(anchors={newest.sequence: newest.hash}))
-
-    def _newest_champion_entry(self, model: str) -> Entry | None:
-        """The trail's last word on who is champion."""
-        entries = self.audit.entries(newest_first=True)
-        return next((e for e in entries if e.kind == "alias" and e.model == model and "champion" in (e.after or {})), None)
 
 
 def _serves_the_same(one: Route, other: Route) -> bool:
@@ -216,11 +252,3 @@ def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> 
         f"champion: dojo routes set {model} --strategy champion --why ..., or give the role to who answers: "
         f"dojo models promote {model}@{route.primary.version} --why ..."
     )
-
-
-def require_version(registry: ModelRegistry, model: str, alias: str) -> str:
-    """The version that holds a role. Raises UnknownVersionError."""
-    found = registry.by_alias(model, alias)
-    if found is None:
-        raise UnknownVersionError(f"{model}: no version is its {alias}")
-    return found.version

@@ -76,6 +76,24 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the gate found the version better than the champion."""
         return self.gate_verdict == "improved"
 
+    def recorded(self) -> VersionTags:
+        """Those that a version gets when it is registered, and keeps. Its run has the same."""
+        return VersionTags(
+            data_sha256=self.data_sha256,
+            feature_sha256=self.feature_sha256,
+            model_sha256=self.model_sha256,
+            spec_sha256=self.spec_sha256,
+            git_commit=self.git_commit,
+            lock_sha256=self.lock_sha256,
+            seed=self.seed,
+            as_of=self.as_of,
+            bundle_sha256=self.bundle_sha256,
+            gate_verdict=self.gate_verdict,
+            gate_gain=self.gate_gain,
+            gate_interval=self.gate_interval,
+            primary_metric=self.primary_metric,
+        )
+
     @classmethod
     def read(cls, raw: Mapping[str, str]) -> VersionTags:
         """Tags as they are stored, with their types. Ignores those of other names."""

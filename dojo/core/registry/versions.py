@@ -47,6 +47,14 @@ class ModelRegistry:
         """Names of the registered models, sorted. Raises RegistryUnavailableError."""
         return sorted(model.name for model in self.api.search_registered_models())
 
+    def has_model(self, model: str) -> bool:
+        """Whether the model is registered, with or without versions. Raises RegistryUnavailableError."""
+        try:
+            self.api.get_registered_model(model)
+        except UnknownVersionError:
+            return False
+        return True
+
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that holds a role, or None. Raises RegistryUnavailableError."""
         try:
@@ -136,6 +144,19 @@ class ModelRegistry:
             for alias in (CHALLENGER, PREVIOUS_CHAMPION):
                 self._take_from(model, alias, version)
 
+    def put_back(self, model: str, version: str) -> None:
+        """Make a version the champion again whose role was taken past the platform. Killed between its steps, run it again.
+
+        The version that holds the role now never earned it: it does not become the previous champion.
+
+        Raises:
+            UnknownVersionError, RegistryUnavailableError
+        """
+        self.get(model, version)
+        self.set_alias(model, CHAMPION, version)
+        for alias in (CHALLENGER, PREVIOUS_CHAMPION):
+            self._take_from(model, alias, version)
+
     def _take_from(self, model: str, alias: str, version: str) -> None:
         holder = self.by_alias(model, alias)
         if holder is not None and holder.version == version:
@@ -153,7 +174,7 @@ class ModelRegistry:
     def run_artifact(self, run_id: str, path: str, target: Path) -> Path:
         """The same of any run, which need not be a version's."""
         target.mkdir(parents=True, exist_ok=True)
-        return self.api.get_artifacts(f"{self.api.get_run_artifact_uri(run_id)}/{path}", target)
+        return self.api.get_artifacts(f"{self.api.get_run(run_id).info.artifact_uri}/{path}", target)
 
 
 def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:

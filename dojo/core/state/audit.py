@@ -31,7 +31,9 @@ FIELD = b"entry"
 PAGE = 500  # entries read at a time: half a megabyte
 GENESIS = "0" * 64  # what the first entry follows
 
-Kind = Literal["alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift", "spec", "data"]
+Kind = Literal[
+    "alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift", "spec", "data", "registry"
+]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +151,15 @@ class AuditTrail:
         """The entry that was recorded under an id, if any."""
         sequence = cast("bytes | None", self._redis.hget(IDS_KEY, entry_id))
         return self.get(int(sequence)) if sequence else None
+
+    def newest_champion(self, model: str, since: int = 0) -> Entry | None:
+        """The trail's last word on who is a model's champion, of the entries numbered above `since`."""
+        for entry in self.entries(newest_first=True):
+            if entry.sequence <= since:
+                return None
+            if entry.kind == "alias" and entry.model == model and "champion" in (entry.after or {}):
+                return entry
+        return None
 
     def get(self, sequence: int) -> Entry | None:
         """One entry by its number."""

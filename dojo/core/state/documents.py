@@ -25,6 +25,7 @@ Revision = NewType("Revision", bytes)
 FAMILIES = {
     "dojo:clock": "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it.",
     "dojo:drift:report:{model}:{version}": "DriftReportLink: a version's newest drift report. Responder.",
+    "dojo:registry:faults:{model}": "RegistryFaults: what was changed in MLflow past the platform. Monitor.",
     "dojo:responder:control": "Control: kill switch and dry run. `dojo responder`.",
     "dojo:responder:{model}": "ModelState: open incidents and the action under way. Responder.",
     "dojo:rollout:{model}": "Rollout: the model's latest. Gate, controller, `dojo rollout`.",
@@ -100,8 +101,17 @@ class Document(Generic[T]):
             ConflictError: The document was changed meanwhile, a check failed, or the entry was recorded before.
                 Nothing was written.
         """
+        self._change(expected, ("SET", self.key, msgspec.json.encode(value)), audit, checks, writes)
+
+    def remove(self, expected: Revision, audit: Entry) -> None:
+        """Delete the revision that was read, and record it. Raises ConflictError: nothing was written."""
+        self._change(expected, ("DEL", self.key), audit, (), ())
+
+    def _change(
+        self, expected: Revision, write: Command, audit: Entry | None, checks: Sequence[Check], writes: Sequence[Command]
+    ) -> None:
         checks = [(("GET", self.key), expected), *checks]
-        writes = [("SET", self.key, msgspec.json.encode(value)), *writes]
+        writes = [write, *writes]
         if audit is None:
             written = write_if(self._redis, checks, writes) is None
         else:

@@ -154,5 +154,9 @@ class RouteTable:
             )
         self._document(route.model).replace(expected.revision, route, audit)
 
+    def remove(self, model: str, expected: Stored[Route], audit: Entry) -> None:
+        """Remove the route, and record it in the same write. Raises ConflictError: another process was faster."""
+        self._document(model).remove(expected.revision, audit)
+
     def _document(self, model: str) -> Document[Route]:
         return Document(self._redis, ROUTE, Route, model=model)

@@ -65,7 +65,13 @@ class RegistryFeed:
             without.discard(name)
         elif name not in without:
             without.add(name)
-            _log.warning("the model has no version yet: its spec's fallback answers", model=name)
+            serves = name in self._models.serving
+            said = (
+                "no version is champion any more: what serves goes on"
+                if serves
+                else "no version yet: the spec's fallback answers"
+            )
+            _log.warning(said, model=name)
 
     async def _check(self, name: str) -> None:
         """Check the versions of a route once. The registry may have replaced a cached version."""

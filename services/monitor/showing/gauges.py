@@ -17,6 +17,7 @@ from dojo.core.severity import Severity
 from dojo.core.spec.monitoring import Levels
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
+from dojo.core.state.registry_faults import FaultKind
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import task_of
@@ -138,13 +139,16 @@ class Gauges:
             self._metrics.feature_sla.labels(view).set(fresh.sla_seconds)
 
     def roles(self, model: str, serving: ServingVersion | None) -> None:
-        """Export whether the route agrees with the registry.
+        """Export whether the registry agrees with the route, and is as the platform left it.
 
         Args:
             serving: None while the registry is away, or has no version.
         """
         disagrees = math.nan if serving is None else float(bool(serving.disagreement))
         self._metrics.role_disagreement.labels(model).set(disagrees)
+        found = {fault.kind for fault in serving.faults} if serving is not None else set()
+        for kind in get_args(FaultKind):
+            self._metrics.registry_fault.labels(model, kind).set(math.nan if serving is None else float(kind in found))
 
     def forget_version(self, key: Key) -> None:
         for known in _labels_of(self._metrics.performance, model=key[0], version=key[1]):

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dojo.core.events.types import Stream
 from dojo.core.judging.gate.decision import ParameterChange
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.lake import Lake
+from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail, Entry
@@ -36,7 +37,13 @@ from pipelines.release.tracking import tracking_client
 from pipelines.retraining import BEFORE_THE_GATE, run_retraining
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
-from pipelines.training.errors import InvalidDataError, RetrainingRunningError, RolloutRefusedError, StaleDataError
+from pipelines.training.errors import (
+    InvalidDataError,
+    RegistryChangedError,
+    RetrainingRunningError,
+    RolloutRefusedError,
+    StaleDataError,
+)
 from pipelines.training.job import Job, key_by_hand
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.steps import Run
@@ -44,6 +51,7 @@ from pipelines.training.workspaces import exclusive
 from tests.integration.pipelines.killed_tasks import run_task
 from tests.integration.services.monitor.shifted_shop import (
     FIRST_AS_OF,
+    LATER_AS_OF,
     fill,
     first_job,
     later_job,
@@ -305,9 +313,10 @@ def test_a_winner_that_needs_approval_waits_for_it(approved: Rollout, registry: 
 
 
 @pytest.fixture(scope="module")
-def winner(approved: Rollout, registry: ModelRegistry) -> str:
+def winner(approved: Rollout, registry: ModelRegistry, redis: Redis) -> str:
     """The winner of APPROVED as its champion."""
-    registry.promote(APPROVED, approved.version)
+    change = Change("tests:winner", "tests", "tests", LATER_AS_OF)
+    RoleChanges(registry, RouteTable(redis), AuditTrail(redis)).promote(APPROVED, approved.version, change)
     return approved.version
 
 
@@ -510,3 +519,100 @@ def test_a_role_that_cannot_be_recorded_is_an_error_and_the_same_command_complet
     finally:
         server.stop()
     assert [version.version for version in registry.versions(model)] == ["1"]
+
+
+@pytest.fixture(scope="module")
+def settled(settings: Settings) -> str:
+    """A model whose first version the platform made champion."""
+    model = "retraining_changed"
+    write_spec(settings.models_dir, model)
+    assert run_retraining(first_job(model), settings)["outcome"] == "first"
+    return model
+
+
+@contextmanager
+def without_the_role(registry: ModelRegistry, model: str) -> Iterator[None]:
+    """As in MLflow's own page: neither route nor audit trail hears of it."""
+    registry.remove_alias(model, CHAMPION)
+    yield
+    registry.set_alias(model, CHAMPION, "1")
+
+
+@contextmanager
+def without_the_experiment(registry: ModelRegistry, model: str) -> Iterator[None]:
+    experiment = registry.api.get_experiment(model).experiment_id
+    tracking_client(registry).delete_experiment(experiment)
+    yield
+    registry.api.restore_experiment(experiment)
+
+
+@pytest.mark.parametrize("changed", [without_the_role, without_the_experiment])
+def test_a_registry_that_was_changed_ends_a_retraining_before_its_work(
+    settled: str,
+    registry: ModelRegistry,
+    settings: Settings,
+    redis: Redis,
+    changed: Callable[[ModelRegistry, str], AbstractContextManager[None]],
+) -> None:
+    tried: list[str] = []
+    route, job = RouteTable(redis).get(settled), later_job(settled, changed.__name__)
+    with changed(registry, settled), pytest.raises(RegistryChangedError, match="changed past the platform") as refused:
+        run_retraining(job, settings, lambda step, share: tried.append(step))
+    assert set(tried) == {"collect"}
+    assert not (job.workspace(settings.home) / DATASET_FILE).exists()
+    assert f"dojo models restore {settled} --why" in str(refused.value)
+    page = messages(redis, settled)[0]
+    assert (page.urgency, str(refused.value) in page.text) == ("page", True)
+    assert [version.version for version in registry.versions(settled)] == ["1"]
+    assert RouteTable(redis).get(settled) == route
+
+
+def test_a_role_that_is_removed_while_a_challenger_is_trained_makes_it_no_champion(
+    settled: str, registry: ModelRegistry, settings: Settings
+) -> None:
+    job = later_job(settled, "meanwhile")
+    for task in ("collect", "validate", "build_dataset", "train"):
+        getattr(tasks, task)(job, settings)
+    for task in ("evaluate", "compare"):
+        with without_the_role(registry, settled), pytest.raises(RegistryChangedError, match="lost the champion's role"):
+            getattr(tasks, task)(job, settings)
+        answer = getattr(tasks, task)(job, settings)
+    assert (answer["outcome"], answer["champion"]) == ("promote", "1"), "mended, the same job goes on"
+
+
+def test_what_was_decided_to_be_the_first_is_no_champion_beside_one_that_serves(
+    registry: ModelRegistry, settings: Settings, redis: Redis
+) -> None:
+    model = "retraining_first_twice"
+    write_spec(settings.models_dir, model)
+    job = first_job(model)
+    for task in BEFORE_THE_GATE:
+        getattr(tasks, task)(job, settings)
+    assert run_retraining(later_job(model), settings)["outcome"] == "first"
+    with without_the_role(registry, model), pytest.raises(RegistryChangedError, match="lost the champion's role"):
+        tasks.register(job, settings)
+    assert [version.version for version in registry.versions(model)] == ["1"]
+
+
+def test_dojo_train_makes_a_challenger_while_a_version_serves_without_its_role(
+    settled: str, registry: ModelRegistry, redis: Redis, command: Callable[..., Result]
+) -> None:
+    with without_the_role(registry, settled):
+        trained = command("train", settled, "--as-of", "2030-03-06", "--json")
+        assert trained.exit_code == 0, trained.output
+        assert json.loads(trained.stdout)["alias"] == CHALLENGER
+        assert registry.by_alias(settled, CHAMPION) is None
+    route = RouteTable(redis).get(settled)
+    assert route is not None
+    assert [arm.version for arm in route.arms] == ["1"]
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("retrain", "--in-process")])
+def test_commands_name_a_deleted_experiment_before_they_train(
+    settled: str, registry: ModelRegistry, command: Callable[..., Result], arguments: tuple[str, ...]
+) -> None:
+    with without_the_experiment(registry, settled):
+        refused = command(arguments[0], settled, *arguments[1:], "--as-of", "2030-03-07")
+        assert refused.exit_code == 1, refused.output
+        assert f"MLflow's experiment {settled} is deleted" in refused.output
+        assert "Is MLflow running" not in refused.output

@@ -13,7 +13,7 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
-from dojo.core.registry.versions import ModelRegistry
+from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
 from pipelines.release.tracking import tracking_client
@@ -309,6 +309,38 @@ def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, 
     settle(controller, world)
     assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (stage, champion, champion)
     assert "by hand" in " ".join(step.why for step in world.now.history)
+
+
+@pytest.mark.parametrize("moved_to", ["", "2", "3"])
+def test_a_role_that_was_moved_past_the_platform_moves_no_traffic(make: Make, moved_to: str) -> None:
+    world = make(versions=3)
+    change = Change(key="first", who="ada", why="the first one", world_time=world.clock.now())
+    RoleChanges(world.registry, world.routes, world.audit).promote(world.spec.name, "1", change)
+    world.start()
+    settle(world.controller(), world)
+    if moved_to:
+        world.registry.set_alias(world.spec.name, CHAMPION, moved_to)
+    else:
+        world.registry.remove_alias(world.spec.name, CHAMPION)
+    settle(world.controller(), world)
+    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (Stage.ROLLED_BACK, "1", "1")
+    where = f"moved to version {moved_to}" if moved_to else "removed"
+    assert f"the champion's role was {where} in MLflow, past the platform" in " ".join(step.why for step in world.now.history)
+    assert any(message.urgency == "page" for message in world.inbox.newest(9))
+
+
+def test_a_role_that_is_removed_during_the_watch_leaves_the_traffic_and_offers_a_command(make: Make) -> None:
+    world = make(versions=3)
+    world.start()
+    controller = world.controller()
+    settle(controller, world)
+    ask(world, "promote")
+    settle(controller, world)
+    world.registry.remove_alias(world.spec.name, CHAMPION)
+    settle(world.controller(), world)
+    assert (world.now.stage, world.route().primary.version) == (Stage.DONE, "2")
+    assert "the champion's role was removed by hand while version 2 was watched" in world.now.history[-1].why
+    assert f"dojo models restore {world.spec.name} --why" in world.now.history[-1].why
 
 
 def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
