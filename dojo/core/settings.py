@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     # Ports: all on `host`, all in one block so that a taken port is easy to see.
     # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
     host: str = Field(default="127.0.0.1", description="Address that servers bind to. Loopback: nothing is authenticated yet.")
+    publish_as: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Further names and addresses under which browsers reach MLflow's page, separated by commas, such as `shop.lan,192.168.1.20`; `*` stands for any text in one. Under a name that is neither localhost nor DOJO_HOST nor here it answers 403, so that a foreign page in a browser cannot act as one of ours. Containers: PUBLISH_AS.",
+    )
     gateway_port: Port = Field(default=8000, description="Port of the gateway (predictions, /docs, /metrics).")
     redis_port: Port = Field(default=6390, description="Port of the embedded Redis; not 6379, which is often taken.")
     mlflow_port: Port = Field(default=5001, description="Port of the embedded MLflow; not 5000, which AirPlay takes on macOS.")
@@ -165,7 +169,7 @@ class Settings(BaseSettings):
             raise ValueError("expected a host with `{name}` in it, as in `{name}` or `dojo-{name}`")
         return value
 
-    @field_validator("without", "feature_modules", mode="before")
+    @field_validator("without", "feature_modules", "publish_as", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value

@@ -272,3 +272,39 @@ def test_a_health_check_believes_only_what_it_is_told(server: int) -> None:
     assert healthy(server, "/healthz", "", "localhost")
     assert not healthy(server, "/elsewhere"), "404"
     assert not healthy(free_port(), "/healthz"), "nobody there"
+
+
+@pytest.mark.parametrize(
+    ("published", "hosts", "origins"),
+    [
+        ({}, ["mlflow:5001", "127.0.0.1:5001", "localhost:5001"], ["http://localhost:5001"]),
+        ({"MLFLOW_PORT": "9001"}, ["mlflow:5001", "localhost:9001"], ["http://127.0.0.1:9001"]),
+        (
+            {"PUBLISH_ON": "192.168.1.20", "PUBLISH_AS": "shop.lan, *.dojo.lan"},
+            ["192.168.1.20:5001", "shop.lan:5001", "shop.lan", "*.dojo.lan:5001"],
+            ["http://192.168.1.20:5001", "http://shop.lan:5001", "https://shop.lan", "http://*.dojo.lan:5001"],
+        ),
+    ],
+)
+def test_mlflow_is_started_for_the_names_that_it_is_published_under(
+    tmp_path: Path, published: dict[str, str], hosts: list[str], origins: list[str]
+) -> None:
+    (tmp_path / "mlflow").write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    (tmp_path / "mlflow").chmod(0o755)
+    (tmp_path / "a.dojo.lan").touch()  # a `*` must not become the name of a file
+    script = ROOT / "deploy" / "docker" / "mlflow-server"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **published}
+    done = subprocess.run([script, "--port", "5001"], capture_output=True, text=True, check=True, env=env, cwd=tmp_path)
+    words = done.stdout.splitlines()
+    assert words[0] == "server"
+    assert words[-2:] == ["--port", "5001"]
+    assert set(hosts) <= set(words[words.index("--allowed-hosts") + 1].split(","))
+    assert set(origins) <= set(words[words.index("--cors-allowed-origins") + 1].split(","))
+    assert "*" not in words[words.index("--allowed-hosts") + 1].split(",")
+
+
+def test_mlflow_knows_every_variable_that_decides_where_it_is_published() -> None:
+    environment = SERVICES["mlflow"]["environment"]
+    assert {name for name in environment if name.startswith("PUBLISH")} == {"PUBLISH_ON", "PUBLISH_AS"}
+    assert environment["MLFLOW_PORT"] == "${MLFLOW_PORT:-5001}"
+    assert environment["PUBLISH_ON"] == "${PUBLISH_ON:-127.0.0.1}"
