@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="Optional processes that the embedded stack does without, separated by commas: `airflow`, whose work then goes on in the trainer process; `prometheus`, with Alertmanager and the alert receiver, without which nobody is alerted. `dojo up --without` sets it.",
     )
 
+    seal_key: str = Field(
+        default="",
+        repr=False,
+        description="Key that the platform seals registered versions with, so that a changed hash in MLflow is found. Every process of one platform needs the same, MLflow's none. Empty: made at first use in `<home>/keys/seal`. With another key every version must be sealed again: `dojo models seal`.",
+    )
+
     # The world
     world_source: Literal["synthetic", "replay"] = Field(
         default="synthetic",
@@ -140,6 +146,17 @@ class Settings(BaseSettings):
         default=250,
         ge=1,
         description="Requests that one gateway process answers at a time; a new one beyond it gets 503 at once, and the others keep their latency. By Little's law, 250 at 2,500 requests a second are answered within 100 ms.",
+    )
+    time_tolerance_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How far the time that a caller sends may be from the world's now, world seconds; beyond it 422. 300 covers a caller's queue and its clock, and is a twelfth of the shortest feature window, an hour, which a false time would empty.",
+    )
+    time_key: str = Field(
+        default="",
+        repr=False,
+        description="Key of callers that may send any time, as `Authorization: Bearer KEY`: the simulator, which catches up after an outage, and replays. Empty: made at first use in `<home>/keys/time`. Who has it can choose a model's features.",
     )
     max_body_bytes: int = Field(
         default=1_048_576,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from dojo import __version__
+from dojo.core.keys import time_key
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.settings import Settings
 from dojo.core.specs_in_use import SpecsInUse
@@ -33,6 +35,7 @@ from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
 from services.gateway.versions.models import Models
+from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.registry_feed import RegistryFeed
 from services.gateway.versions.scoring import ArmScorer
 from services.gateway.versions.version_store import VersionStore
@@ -75,7 +78,8 @@ def build(settings: Settings) -> FastAPI:
         scorer, answer_log = ArmScorer(spec, features, metrics), AnswerLog(name, answers, log.append, metrics)
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, answers, predictor)
-    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes, settings.max_in_flight)
+    times = TimeGuard(clock, timedelta(seconds=settings.time_tolerance_seconds), time_key(settings))
+    gateway = Gateway(endpoints, models, metrics, times, settings.max_body_bytes, settings.max_in_flight)
 
     def model_details() -> Mapping[str, object]:
         return {

@@ -76,6 +76,17 @@ def test_only_who_asks_airflow_knows_its_password() -> None:
     assert {name for name, text in environments.items() if "DOJO_AIRFLOW_URL" in text} == asking
 
 
+def test_only_the_world_and_who_checks_it_know_the_time_key() -> None:
+    environments = {name: str(service.get("environment")) for name, service in SERVICES.items()}
+    assert {name for name, text in environments.items() if "DOJO_TIME_KEY" in text} == {"gateway", "simulator"}
+
+
+def test_mlflow_does_not_know_the_key_that_its_record_is_proved_with() -> None:
+    without = {name for name, service in SERVICES.items() if "DOJO_SEAL_KEY" not in str(service.get("environment"))}
+    ours = {name for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
+    assert without & ours == {"mlflow", "mlflow-migrate"}
+
+
 def test_no_secret_is_an_argument() -> None:
     secret = re.compile(r"\$\{?[A-Z_]*(PASSWORD|SECRET|KEY|STORE_URI)")
     arguments = [part for service in SERVICES.values() for part in service.get("command", ())]
