@@ -59,6 +59,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
 
     Raises:
         ObjectionError: The gate has not found the version better, without `force`.
+        UnsealedVersionError: Its record is not what was registered.
         TrafficElsewhereError: Another version than the champion answers.
         RolloutActiveError: Another version is being rolled out.
         UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
@@ -72,6 +73,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
         raise ObjectionError(
             f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better"
         )
+    desk.registry.require_seal(challenger)
     before = desk.rollouts.get(model)
     if before is None or not before.active:  # otherwise its own route, or a refusal that names it
         require_champions_traffic(desk.routes, model, champion.version)

@@ -40,7 +40,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     Raises:
         RolloutRefusedError: the gate did not let it pass, or it was to be the first version and no longer is.
     """
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
     logged, outcome = _outcome(registry, job)
     if job.dry_run or outcome not in ("promote", "first", UNGATED):
@@ -78,7 +78,7 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         RolloutRefusedError: another version is being rolled out, the champion is not the one it was compared with any more, or
             has not all the traffic.
     """
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress("start_rollout", 0.0)
     logged, decision = decided(registry, job)
     version = _registered(registry, job, logged)
@@ -126,7 +126,7 @@ def alert_regression(job: Job, settings: Settings, progress: Progress = silent) 
 def _lost(
     job: Job, settings: Settings, progress: Progress, step: str, urgency: Literal["info", "page"], words: str
 ) -> dict[str, Any]:
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress(step, 0.0)
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None

@@ -17,9 +17,6 @@ from services.gateway.heap import freeze_heap
 from services.gateway.versions.model_cache import CachedVersion, ModelCache
 from services.gateway.versions.serving import ServedModel
 
-# MLflow answers in milliseconds; downloads are about 1 MB. One try: the next round is the retry.
-REGISTRY_TIMEOUT_SECONDS = 5
-
 _T = TypeVar("_T")
 
 
@@ -27,6 +24,7 @@ class VersionStore:
     """The versions of all models.
 
     Args:
+        registry: asked once, within seconds: the next round is the retry.
         rejected: told of each version that fails verification: model, version, why.
     """
 
@@ -34,11 +32,11 @@ class VersionStore:
         self,
         specs: Mapping[str, ModelSpec],
         directory: Path,
-        registry_url: str,
+        registry: ModelRegistry,
         rejected: Callable[[str, str, CorruptBundleError], None],
     ) -> None:
         self.caches = {name: ModelCache(directory, spec, _of(name, rejected)) for name, spec in specs.items()}
-        self._registry = ModelRegistry(registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+        self._registry, self._rejected = registry, rejected
 
     def champion(self, model: str) -> Version | None:
         """The registry's champion. Raises RegistryUnavailableError."""
@@ -92,10 +90,17 @@ class VersionStore:
 
     def replaced(self, model: str, versions: Mapping[str, str]) -> list[str]:
         """Which versions (number -> bundle's SHA-256) the registry knows as something else: a registry that was rebuilt numbers its
-        versions from 1 again. They are dropped from the cache. Raises RegistryUnavailableError, UnknownVersionError."""
+        versions from 1 again. They are dropped from the cache. Raises RegistryUnavailableError, UnknownVersionError.
+
+        A record that was tampered with drops nothing: what serves was verified before, and is told to be doubtful.
+        """
         found = []
         for version, sha256 in versions.items():
-            expected = self._registry.get(model, version).tags.bundle_sha256
+            try:
+                expected = self._registry.sealed_sha256(self._registry.get(model, version))
+            except CorruptBundleError as doubtful:
+                self._rejected(model, version, doubtful)
+                continue
             if expected != sha256:
                 error = CorruptBundleError(f"the registry's version {version} has another bundle now")
                 self.caches[model].drop(CachedVersion(version, sha256), error)
