@@ -35,11 +35,16 @@ class TimeGuard:
             time_input: The instances' field of the time.
             headers: Of the request, as ASGI has them. Read only when a time is too far.
         """
-        sent = [(at, time) for at, one in enumerate(instances) if (time := getattr(one, time_input)) is not None]
-        if not sent or not self._clock.is_set:
+        for one in instances:
+            if getattr(one, time_input) is not None:
+                break
+        else:
+            return  # the usual request ends here, after a comparison an instance
+        if not self._clock.is_set:
             return
         now, tolerance = self._clock.now(), self._tolerance
-        far = [(at, time) for at, time in sent if abs(time - now) > tolerance]
+        times = ((at, getattr(one, time_input)) for at, one in enumerate(instances))
+        far = [(at, time) for at, time in times if time is not None and abs(time - now) > tolerance]
         if far and not self._has_key(headers):
             expected = (
                 f"at most {tolerance.total_seconds():g} s of world time from the world's now, {_shown(now)}: leave it out, "

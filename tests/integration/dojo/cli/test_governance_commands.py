@@ -51,6 +51,7 @@ class Platform:
     registry: ModelRegistry
     commands: typer.Typer
     directory: Path
+    hashes: dict[str, str]  # version -> its bundle's
 
     @property
     def redis(self) -> Any:
@@ -92,14 +93,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     redis, mlflow = RedisServer(directory), MlflowServer(directory)
     redis.start()
     mlflow.start()
-    registry = sealed_registry(mlflow.url)
+    registry, hashes = sealed_registry(mlflow.url), {}
     for number in range(3):
         bundle = directory / f"bundle-{number}"
         sha256 = make_bundle(bundle, seed=number + 1)
         run = tracking_client(registry).create_run("0").info
         tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
-        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
-    yield Platform(redis, mlflow, registry, build(), directory)
+        made = registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
+        hashes[made.version] = sha256
+    yield Platform(redis, mlflow, registry, build(), directory, hashes)
     mlflow.stop()
     redis.stop()
 
@@ -113,8 +115,9 @@ def platform(servers: Platform) -> Platform:
     for version in servers.registry.versions(MODEL):
         for alias in version.aliases:
             servers.registry.remove_alias(MODEL, alias)
-        for tag in set(version.tags.raw) - {"bundle_sha256"}:
+        for tag in version.tags.raw:
             tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
+        servers.registry.tag(MODEL, version.version, VersionTags(bundle_sha256=servers.hashes[version.version]))
     servers.registry.set_alias(MODEL, CHAMPION, "1")
     servers.registry.tag(MODEL, "2", VersionTags(gate_verdict="improved"))
     servers.registry.tag(MODEL, "3", VersionTags(gate_verdict="worse"))
