@@ -108,7 +108,7 @@ def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> 
         InvalidDataError: a refusal, with a line for each feature that broke or knows the label.
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
-    steps.build_dataset_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
+    steps.build_dataset_step(run, champion_profile(ModelRegistry.of(settings), job.model))
     dataset = run.workspace / DATASET_FILE
     return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
 
@@ -127,7 +127,7 @@ def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str
 
 def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, and the primary metric by its name."""
-    registry = ModelRegistry(settings.mlflow)
+    registry = ModelRegistry.of(settings)
     logged = find_run(registry, job.model, job.key)
     primary = load_spec(settings.models_dir / f"{job.model}.yaml").gate.primary_metric
     if job.gate and logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
@@ -149,7 +149,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     Raises:
         RegistryChangedError: a refusal; the champion that it would be compared with is not the one that serves.
     """
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress("compare", 0.0)
     logged = find_run(registry, job.model, job.key)
     if logged is None:

@@ -30,4 +30,6 @@ need AIRFLOW_FERNET_KEY fernet
 need AIRFLOW_SECRET_KEY token
 need AIRFLOW_JWT_SECRET jwt
 need GRAFANA_PASSWORD token
+need DOJO_TIME_KEY token
+need DOJO_SEAL_KEY token
 echo "$file: $added secrets added, the others kept; only you can read it" >&2

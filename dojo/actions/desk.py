@@ -57,7 +57,7 @@ class Desk:
     def registry(self) -> ModelRegistry:
         from dojo.core.registry.versions import ModelRegistry
 
-        return ModelRegistry(self.settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=1)
+        return ModelRegistry.of(self.settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=1)
 
     @cached_property
     def routes(self) -> RouteTable:

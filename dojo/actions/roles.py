@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError, PartlyDoneError
@@ -95,12 +96,14 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
     Raises:
         RolloutDecidesError: A rollout is active.
         ObjectionError: Something speaks against the version, without `force`.
+        UnsealedVersionError: Its record is not what was registered: the gateway would not load it.
         UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
     if champion is None:  # its role may have been taken in MLflow: who serves still has to be beaten
         champion = _recorded_champion(desk, model)
+    desk.registry.require_seal(found)
     objection = _objection(found, champion)
     if objection and not force:
         raise ObjectionError(f"{model}: {objection}", "--force promotes it all the same, and the audit trail says so")
@@ -132,6 +135,40 @@ def _objection(found: Version, champion: Version | None) -> str:
     if not found.tags.won:
         return f"version {found.version} did not win at the gate ({found.tags.gate_verdict or 'never judged'})"
     return ""
+
+
+def seal(desk: Desk, model: str, version: str, change: Change) -> Version:
+    """Seal a version's record as MLflow has it now: a person vouches for it. Its bundle must be what the record says.
+
+    Raises:
+        ObjectionError: The bundle is not what the record says.
+        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+    """
+    from tempfile import TemporaryDirectory
+
+    from dojo.core.registry.bundle import CorruptBundleError, verify_bundle
+
+    found = desk.registry.get(desk.require_model(model), version)
+    with TemporaryDirectory() as directory:
+        try:
+            if found.tags.bundle_sha256 is None:
+                raise CorruptBundleError("its record names no bundle_sha256")
+            verify_bundle(desk.registry.download(found, Path(directory)), found.tags.bundle_sha256)
+        except CorruptBundleError as error:
+            raise ObjectionError(f"{model}: version {version}: {error}", f"dojo retrain {model} --reason ...") from error
+    desk.audit.append(
+        entry_id=f"{change.key}:seal:{model}:{version}",
+        kind="approval",
+        model=model,
+        who=change.who,
+        what=f"version {version} was sealed again, with bundle {found.tags.bundle_sha256[:12]}",
+        why=change.why,
+        before={"fault": desk.registry.seal_fault(found)},
+        after={"record": found.tags.sealed},
+        world_time=change.world_time,
+    )
+    desk.registry.seal(found)
+    return desk.registry.get(model, version)
 
 
 def plan_rollback(desk: Desk, model: str, to: str = "", force: bool = False) -> Rollback:
@@ -200,11 +237,13 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
     Raises:
         NothingToActOnError: No rollout of the model waits for approval.
         NoRolloutError, RequestPendingError, ConflictError: The rollout changed meanwhile.
+        UnsealedVersionError: The version's record is not what was registered.
     """
     rollout = desk.rollouts.get(desk.require_model(model))
     if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
         found = f"version {rollout.version} is {rollout.stage}" if rollout else "it has no rollout"
         raise NothingToActOnError(f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}")
+    desk.registry.require_seal(desk.registry.get(model, rollout.version))
     entry = _record_approval(desk, rollout, change)
     # From the entry: when an earlier attempt got only so far, version and trail still say the same.
     note = ApprovalNote(who=entry.who, when=f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", why=entry.why)

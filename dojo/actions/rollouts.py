@@ -61,6 +61,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     Raises:
         NothingToActOnError: No version is champion.
         ObjectionError: The gate has not found the version better, without `force`.
+        UnsealedVersionError: Its record is not what was registered.
         TrafficElsewhereError: Another version than the champion answers.
         RolloutActiveError: Another version is being rolled out.
         UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
@@ -74,6 +75,7 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
         raise ObjectionError(
             f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better"
         )
+    desk.registry.require_seal(challenger)
     before = desk.rollouts.get(model)
     if before is None or not before.active:  # otherwise its own route, or a refusal that names it
         require_champions_traffic(desk.routes, model, champion.version)

@@ -19,6 +19,7 @@ from typer.models import TyperInfo
 from dojo import __version__
 from dojo.cli import compose as contexts
 from dojo.cli.plain import print_plainly_where_needed
+from dojo.core.private import keep_private
 from dojo.stack.environment import adopt
 
 
@@ -157,5 +158,14 @@ def main() -> None:
             sys.exit(refused.exit_code)
         except typer.Abort:
             sys.exit("nothing was deleted")
-    adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
+    keep_private()
+    try:
+        adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
+    except PermissionError as error:
+        from rich.markup import escape
+
+        from dojo.cli.output import fail
+
+        step = "run it as the user who started the stack, or set DOJO_HOME to a directory of yours"
+        sys.exit(fail(f"{escape(str(error.filename))} belongs to another user", step).exit_code)
     build()()

@@ -87,7 +87,7 @@ class CommandContext(Desk):
 
         from dojo.actions.errors import ActionRefusedError, WrongCallError
         from dojo.core.connections import redis_address
-        from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
+        from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError, UnsealedVersionError
         from dojo.core.registry.promotion import TrafficElsewhereError
         from dojo.core.settings import SettingsError
         from dojo.core.spec.read import SpecError
@@ -106,6 +106,8 @@ class CommandContext(Desk):
                 return Words(said, "dojo data history")
             case RegistryUnavailableError():
                 return Words(said, "Is MLflow running? dojo status")
+            case UnsealedVersionError():
+                return Words(said, error.next_step)
             case UnknownVersionError():
                 return Words(said, "dojo models list")
             case ConflictError():

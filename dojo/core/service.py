@@ -20,6 +20,7 @@ from typing import ClassVar, Self
 import structlog
 from redis.exceptions import RedisError
 
+from dojo.core.private import keep_private
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.settings import Settings, SettingsError, load_settings
 from dojo.core.spec.read import SpecError
@@ -190,8 +191,9 @@ def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
 def run_process(name: str, run: Callable[[Settings], int]) -> int:
     """Load the settings, configure logs, and run. Returns the exit code.
 
-    Wrong settings and specs end it with EXIT_WRONG_SETTINGS and a message on stderr.
+    What the process and its children write is private. Wrong settings and specs end it with EXIT_WRONG_SETTINGS and a message on stderr.
     """
+    keep_private()
     try:
         settings = load_settings()
         configure_logging(name, settings.log_level)

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     # Where things are
     home: Path = Field(
         default=Path(DEFAULT_HOME),
-        description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start.",
+        description="Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches, logs). Deleting it is a fresh start. Private to the user who starts the stack, whatever the umask: `dojo up` takes other users' rights away and says so.",
     )
     models_dir: Path = Field(default=Path("models"), description="Directory of the model specs, one YAML per model.")
     feature_modules: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     # Ports: all on `host`, all in one block so that a taken port is easy to see.
     # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
     host: str = Field(default="127.0.0.1", description="Address that servers bind to. Loopback: nothing is authenticated yet.")
+    publish_as: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Further names and addresses under which browsers reach MLflow's page, separated by commas, such as `shop.lan,192.168.1.20`; `*` stands for any text in one. Under a name that is neither localhost nor DOJO_HOST nor here it answers 403, so that a foreign page in a browser cannot act as one of ours. Containers: PUBLISH_AS.",
+    )
     gateway_port: Port = Field(default=8000, description="Port of the gateway (predictions, /docs, /metrics).")
     redis_port: Port = Field(default=6390, description="Port of the embedded Redis; not 6379, which is often taken.")
     mlflow_port: Port = Field(default=5001, description="Port of the embedded MLflow; not 5000, which AirPlay takes on macOS.")
@@ -84,6 +88,12 @@ class Settings(BaseSettings):
     without: Annotated[tuple[Optional, ...], NoDecode] = Field(
         default=(),
         description="Optional processes that the embedded stack does without, separated by commas: `airflow`, whose work then goes on in the trainer process; `prometheus`, with Alertmanager and the alert receiver, without which nobody is alerted. `dojo up --without` sets it.",
+    )
+
+    seal_key: str = Field(
+        default="",
+        repr=False,
+        description="Key that the platform seals registered versions with, so that a changed hash in MLflow is found. Every process of one platform needs the same, MLflow's none. Empty: made at first use in `<home>/keys/seal`. With another key every version must be sealed again: `dojo models seal`.",
     )
 
     # The world
@@ -143,6 +153,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that one gateway process answers at a time; a new one beyond it gets 503 at once, and the others keep their latency. By Little's law, 250 at 2,500 requests a second are answered within 100 ms.",
     )
+    time_tolerance_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How far the time that a caller sends may be from the world's now, world seconds; beyond it 422. 300 covers a caller's queue and its clock, and is a twelfth of the shortest feature window, an hour, which a false time would empty.",
+    )
+    time_key: str = Field(
+        default="",
+        repr=False,
+        description="Key of callers that may send any time, as `Authorization: Bearer KEY`: the simulator, which catches up after an outage, and replays. Empty: made at first use in `<home>/keys/time`. Who has it can choose a model's features.",
+    )
     max_body_bytes: int = Field(
         default=1_048_576,
         ge=1024,
@@ -171,7 +192,7 @@ class Settings(BaseSettings):
             raise ValueError("expected a host with `{name}` in it, as in `{name}` or `dojo-{name}`")
         return value
 
-    @field_validator("without", "feature_modules", mode="before")
+    @field_validator("without", "feature_modules", "publish_as", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value

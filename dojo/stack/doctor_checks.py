@@ -18,11 +18,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 import dojo
+from dojo.core.private import is_open_to_others
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import wall_now
 from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
+from dojo.stack.paths import is_home
 from feature_repo.catalog import agreed
 
 DISTRIBUTION = "mlops-dojo"
@@ -142,9 +144,14 @@ def home(settings: Settings) -> Check:
     existing = _existing(settings.home)
     try:
         with tempfile.TemporaryFile(dir=existing):
-            return Check("home", DoctorVerdict.OK, f"{settings.home.resolve()} is writable")
+            pass
     except OSError as error:
         return Check("home", DoctorVerdict.MISSING, f"{existing}: {error.strerror}", "set DOJO_HOME to a directory of yours")
+    if settings.home.exists() and is_open_to_others(settings.home):
+        found = f"{settings.home.resolve()} is open to other users of this machine"
+        step = "dojo up closes it" if is_home(settings.home) else "set DOJO_HOME to a directory of its own"
+        return Check("home", DoctorVerdict.WARNING, found, step)
+    return Check("home", DoctorVerdict.OK, f"{settings.home.resolve()} is writable")
 
 
 def disk(settings: Settings) -> Check:

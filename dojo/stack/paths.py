@@ -23,3 +23,13 @@ def log_directory(home: Path) -> Path:
 
 def log_file(home: Path, name: str) -> Path:
     return log_directory(home) / f"{name}.log"
+
+
+def home_markers(home: Path) -> tuple[Path, Path]:
+    """What only a stack or a world writes. DOJO_HOME may point anywhere, and `logs` or `run` are usual names."""
+    return environment_file(home), home / "world.json"
+
+
+def is_home(home: Path) -> bool:
+    """Whether a directory is a home of the stack, or is empty and may become one."""
+    return any(marker.is_file() for marker in home_markers(home)) or next(home.iterdir(), None) is None

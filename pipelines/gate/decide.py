@@ -81,7 +81,7 @@ def _judge(run: Run, registry: ModelRegistry, job: str, run_id: str) -> tuple[Ga
         return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": challenger}
     with TemporaryDirectory(dir=run.workspace) as directory:
         downloaded = registry.download(version, Path(directory))
-        old_bundle, old_scorer = load_bundle(downloaded, version.tags.bundle_sha256)
+        old_bundle, old_scorer = load_bundle(downloaded, registry.sealed_sha256(version))
         missing = [feature for feature in old_bundle.features if feature not in rows.columns]
         seconds = [0.0, 0.0]
         if not missing:

@@ -51,7 +51,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
             version and no longer is the first.
         RegistryChangedError: It would be the first version, and another version serves.
     """
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress("register", 0.0)
     logged, outcome = _outcome(registry, job)
     if job.dry_run or outcome not in ("promote", "first", UNGATED):
@@ -93,7 +93,7 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         RolloutRefusedError: Another version is being rolled out. Or the champion has changed since
             the comparison, or does not have all the traffic.
     """
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress("start_rollout", 0.0)
     logged, decision = decided(registry, job)
     version = _registered(registry, job, logged)
@@ -143,7 +143,7 @@ def alert_regression(job: Job, settings: Settings, progress: Progress = silent) 
 def _lost(
     job: Job, settings: Settings, progress: Progress, step: str, urgency: Literal["info", "page"], words: str
 ) -> dict[str, Any]:
-    registry, records = ModelRegistry(settings.mlflow), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
     progress(step, 0.0)
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from dojo import __version__
+from dojo.core.keys import time_key
 from dojo.core.registry.bundle import CorruptBundleError
+from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.tasks.specs import load_specs, task_of
@@ -32,11 +35,15 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
+from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.models import Models
 from services.gateway.versions.registry_feed import RegistryFeed
 from services.gateway.versions.scoring import ArmScorer
 from services.gateway.versions.version_store import VersionStore
 
+# MLflow answers in milliseconds, and downloads are about 1 MB. There is one try, because the next
+# round is the retry.
+REGISTRY_TIMEOUT_SECONDS = 5
 # Pause before a failed background task starts again, so that a lasting fault does not fill the log.
 RESTART_SECONDS = 1.0
 # Start-up waits this long for Redis, so that the first request finds it. Serving works without it.
@@ -67,10 +74,11 @@ def build(settings: Settings) -> FastAPI:
     log = PredictionLog(
         events_client, Spool(directory / "spool", settings.spool_max_bytes), settings.stream_max_length, metrics
     )
-    store_of_versions = VersionStore(specs, directory / "models", settings.mlflow, _rejected(metrics))
+    registry = ModelRegistry.of(settings, REGISTRY_TIMEOUT_SECONDS, retries=0)
+    store_of_versions = VersionStore(specs, directory / "models", registry, _rejected(metrics))
     models = Models(specs, store_of_versions, metrics)
     routes = RouteFollower(events_client, models, list(specs), directory / "routes", metrics)
-    registry = RegistryFeed(models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics)
+    feed = RegistryFeed(models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics)
     endpoints, mirrors = {}, {}
     for name, spec in specs.items():
         schema = InstanceSchema(spec)
@@ -79,11 +87,12 @@ def build(settings: Settings) -> FastAPI:
         scorer, answer_log = ArmScorer(spec, features, metrics), AnswerLog(name, answers, log.append, metrics)
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, answers, predictor)
-    gateway = Gateway(endpoints, models, metrics, settings.max_body_bytes, settings.max_in_flight)
+    times = TimeGuard(clock, timedelta(seconds=settings.time_tolerance_seconds), time_key(settings))
+    gateway = Gateway(endpoints, models, metrics, times, settings.max_body_bytes, settings.max_in_flight)
 
     def model_details() -> Mapping[str, object]:
         return {
-            name: {**models.details(name), "registry": registry.states[name], "refused_route": routes.refused.get(name)}
+            name: {**models.details(name), "registry": feed.states[name], "refused_route": routes.refused.get(name)}
             for name in specs
         }
 
@@ -121,7 +130,7 @@ def build(settings: Settings) -> FastAPI:
                 "world_clock": clock.run,
                 "model_ages": model_ages,
                 "spec_files": spec_files,
-                "model_registry": registry.run,
+                "model_registry": feed.run,
                 **{f"shadow_{name}": mirror.run for name, mirror in mirrors.items()},
             }.items()
         ]

@@ -35,7 +35,7 @@ def open_materializer(settings: Settings) -> MaterializerService:
     def bring_online(now: datetime) -> Materialization:
         return materialize(lake, store, settings.offline_dir, redis, now)
 
-    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     retention = Retention(lake, settings.offline_dir, specs, AuditTrail(redis), lambda: champions_of(registry, specs))
     skew, recorded = SkewWatch(lake, redis, specs, metrics), partial(recorded_until, lake)
     service = MaterializerService(RedisWorldClock(redis), redis, recorded, bring_online, skew.look, retention.daily, metrics)

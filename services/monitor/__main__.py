@@ -62,7 +62,7 @@ def build(
     redis = connect_redis(settings.redis, REDIS_TIMEOUT)
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
-    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     profiles, serving = Profiles(registry), ServingVersions(registry, RouteTable(redis), AuditTrail(redis))
     judging = Judging(
         specs=specs,

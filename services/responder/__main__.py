@@ -41,7 +41,7 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
     specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
     audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
     announcements, metrics = ResponseAnnouncements(audit, Notifier(redis, RESPONDER)), ResponderMetrics(specs)
-    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     responder = Responder(
         redis=redis,
         event_log=RedisEventLog(redis, settings.stream_max_length),

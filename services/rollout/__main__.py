@@ -32,7 +32,7 @@ def open_rollout(settings: Settings) -> RolloutService:
     specs, redis, metrics = load_specs(settings.models_dir), connect_redis(settings.redis), RolloutMetrics()
     metrics.show_specs(specs)
     clock, audit = RedisWorldClock(redis), AuditTrail(redis)
-    registry = ModelRegistry(settings.mlflow, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     controller = Controller(
         specs=specs,
         journal=Journal(Rollouts(redis), clock),

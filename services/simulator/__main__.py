@@ -15,6 +15,7 @@ from datetime import datetime
 
 import structlog
 
+from dojo.core.keys import time_key
 from dojo.core.service import Service, serve
 from dojo.core.settings import Settings, SettingsError
 from dojo.core.specs_in_use import SpecsInUse
@@ -38,9 +39,9 @@ class Simulator(Service):
 
     stuck_after = math.inf
 
-    def __init__(self, opened: OpenWorld, gateway_url: str) -> None:
+    def __init__(self, opened: OpenWorld, gateway_url: str, time_key: str) -> None:
         super().__init__()
-        self._opened, self._gateway_url = opened, gateway_url
+        self._opened, self._gateway_url, self._time_key = opened, gateway_url, time_key
         self._live = LiveState("building history")
         self._position: datetime | None = None  # None: history is not known to be whole
 
@@ -80,7 +81,7 @@ class Simulator(Service):
 
     async def _live_from(self, position: datetime, stop: threading.Event) -> None:
         opened = self._opened
-        async with GatewayClient(self._gateway_url, opened.questions) as gateway:
+        async with GatewayClient(self._gateway_url, opened.questions, self._time_key) as gateway:
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
             world = LiveWorld(
@@ -102,7 +103,7 @@ def open_simulator(settings: Settings) -> Simulator:
     with of_settings():
         opened = open_world(settings)
         in_use = SpecsInUse(settings.models_dir, opened.specs)
-        return Simulator(opened, settings.gateway_url).using(in_use)
+        return Simulator(opened, settings.gateway_url, time_key(settings)).using(in_use)
 
 
 def main() -> int:

@@ -47,9 +47,11 @@ class GatewayClient:
 
     Args:
         questions: Model -> what it is asked about each payment: field of the request -> column. Every model is asked.
+        time_key: Lets payments have their own time, which is long ago while the world catches up.
     """
 
-    def __init__(self, url: str, questions: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, url: str, questions: Mapping[str, Mapping[str, str]], time_key: str) -> None:
+        self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {time_key}"}
         self._questions = {url + PREDICT_PATH.format(model=model): fields for model, fields in questions.items()}
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
@@ -60,7 +62,7 @@ class GatewayClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONCURRENCY, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=ANSWER_PATIENCE_SECONDS),
-            headers={"Content-Type": "application/json"},
+            headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self

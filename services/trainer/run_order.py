@@ -51,7 +51,7 @@ def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:
             since = _moment(order.parameters, "since") if "since" in order.parameters else None
             with alone(settings.home / "orders") as workspace:
                 found = evaluate_champion(
-                    spec, Lake(settings.lake_dir), ModelRegistry(settings.mlflow), asked.as_of, since, workspace
+                    spec, Lake(settings.lake_dir), ModelRegistry.of(settings), asked.as_of, since, workspace
                 )
             return {**msgspec.to_builtins(found), "degraded": found.degraded}
         case "drift_report":

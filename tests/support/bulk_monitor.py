@@ -22,7 +22,6 @@ from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Outcome, Prediction, Stream, Verdict, decode
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.routes import RouteTable
 from feature_repo import catalog
@@ -38,6 +37,7 @@ from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
 from tests.support.drift_world import Live, view_ages
+from tests.support.registries import sealed_registry
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -64,7 +64,7 @@ class BulkMonitor:
         self._store = Store(self._redis, "bulk", lease=timedelta(hours=1))
         self._store.acquire()
         self._lake = Lake(directory / "lake")
-        registry = ModelRegistry(NO_REGISTRY, timeout_seconds=1, retries=0)
+        registry = sealed_registry(NO_REGISTRY, timeout_seconds=1, retries=0)
         views = {view.name: view.freshness_sla for view in catalog.views_of(spec.feature_service)}
         self._judging = Judging(
             specs={spec.name: spec}, views={spec.name: views}, redis=self._redis, store=self._store,

@@ -18,7 +18,6 @@ from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
 from dojo.core.events.types import Check, Stream, Verdict, decode
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
-from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import load_settings
 from dojo.core.severity import Severity
 from dojo.core.state.inbox import Message
@@ -31,6 +30,7 @@ from services.monitor.metrics import MonitorMetrics
 from services.responder.announcements import RESPONDER
 from tests.support.bulk_monitor import DAY, HOUR, NO_REGISTRY, lake_rows, write_freshness
 from tests.support.drift_world import Live
+from tests.support.registries import sealed_registry
 from tests.support.responding import Surroundings
 
 ENDS = {"hour": HOUR, "day": DAY, "now": HOUR}
@@ -75,7 +75,7 @@ class Story:
         """Set up from a midnight, `since`. No monitor watched the time before it."""
         self.live = replace(live, version="2")  # it has had the traffic for long (Surroundings)
         spec, model = live.world.spec, live.world.spec.name
-        registry = ModelRegistry(NO_REGISTRY, timeout_seconds=1, retries=0)
+        registry = sealed_registry(NO_REGISTRY, timeout_seconds=1, retries=0)
         self.responder = Surroundings(redis_url, registry, model=model)
         self.responder.spec = spec
         self.responder.service = self.responder.start()

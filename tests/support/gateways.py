@@ -26,9 +26,12 @@ from dojo.core.state.routes import (
     RouteTable,
     Strategy,
 )
+from tests.support.registries import SEAL_KEY
 from tests.support.servers import Server, free_port, http_ok, wait_until
 
 MODEL = "fraud_detection"
+TIME_KEY = "the-tests-time-key"
+WITH_TIME_KEY = {"Authorization": f"Bearer {TIME_KEY}"}
 
 
 class GatewayServer(Server):
@@ -51,6 +54,8 @@ class GatewayServer(Server):
             "DOJO_REDIS_URL": redis_url,
             "DOJO_MLFLOW_URL": mlflow_url or f"http://127.0.0.1:{free_port()}",
             "DOJO_REGISTRY_POLL_SECONDS": 0.2,
+            "DOJO_TIME_KEY": TIME_KEY,
+            "DOJO_SEAL_KEY": SEAL_KEY,
             **{f"DOJO_{name.upper()}": value for name, value in settings.items()},
         }
         command = [sys.executable, "-m", "services.gateway"]
@@ -76,7 +81,9 @@ class GatewayServer(Server):
         return answer.status, json.loads(document or b"{}"), answer.headers
 
     def predict(self, *instances: Mapping[str, object], model: str = MODEL) -> list[dict[str, Any]]:
-        status, document, _ = self.request("POST", f"/v1/models/{model}:predict", {"instances": instances})
+        """Answers to a caller that may send any time."""
+        path = f"/v1/models/{model}:predict"
+        status, document, _ = self.request("POST", path, {"instances": instances}, WITH_TIME_KEY)
         assert status == 200, document
         return document["predictions"]
 

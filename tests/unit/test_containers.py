@@ -76,6 +76,17 @@ def test_only_who_asks_airflow_knows_its_password() -> None:
     assert {name for name, text in environments.items() if "DOJO_AIRFLOW_URL" in text} == asking
 
 
+def test_only_the_world_and_who_checks_it_know_the_time_key() -> None:
+    environments = {name: str(service.get("environment")) for name, service in SERVICES.items()}
+    assert {name for name, text in environments.items() if "DOJO_TIME_KEY" in text} == {"gateway", "simulator"}
+
+
+def test_mlflow_does_not_know_the_key_that_its_record_is_proved_with() -> None:
+    without = {name for name, service in SERVICES.items() if "DOJO_SEAL_KEY" not in str(service.get("environment"))}
+    ours = {name for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
+    assert without & ours == {"mlflow", "mlflow-migrate"}
+
+
 def test_no_secret_is_an_argument() -> None:
     secret = re.compile(r"\$\{?[A-Z_]*(PASSWORD|SECRET|KEY|STORE_URI)")
     arguments = [part for service in SERVICES.values() for part in service.get("command", ())]
@@ -272,3 +283,39 @@ def test_a_health_check_believes_only_what_it_is_told(server: int) -> None:
     assert healthy(server, "/healthz", "", "localhost")
     assert not healthy(server, "/elsewhere"), "404"
     assert not healthy(free_port(), "/healthz"), "nobody there"
+
+
+@pytest.mark.parametrize(
+    ("published", "hosts", "origins"),
+    [
+        ({}, ["mlflow:5001", "127.0.0.1:5001", "localhost:5001"], ["http://localhost:5001"]),
+        ({"MLFLOW_PORT": "9001"}, ["mlflow:5001", "localhost:9001"], ["http://127.0.0.1:9001"]),
+        (
+            {"PUBLISH_ON": "192.168.1.20", "PUBLISH_AS": "shop.lan, *.dojo.lan"},
+            ["192.168.1.20:5001", "shop.lan:5001", "shop.lan", "*.dojo.lan:5001"],
+            ["http://192.168.1.20:5001", "http://shop.lan:5001", "https://shop.lan", "http://*.dojo.lan:5001"],
+        ),
+    ],
+)
+def test_mlflow_is_started_for_the_names_that_it_is_published_under(
+    tmp_path: Path, published: dict[str, str], hosts: list[str], origins: list[str]
+) -> None:
+    (tmp_path / "mlflow").write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    (tmp_path / "mlflow").chmod(0o755)
+    (tmp_path / "a.dojo.lan").touch()  # a `*` must not become the name of a file
+    script = ROOT / "deploy" / "docker" / "mlflow-server"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **published}
+    done = subprocess.run([script, "--port", "5001"], capture_output=True, text=True, check=True, env=env, cwd=tmp_path)
+    words = done.stdout.splitlines()
+    assert words[0] == "server"
+    assert words[-2:] == ["--port", "5001"]
+    assert set(hosts) <= set(words[words.index("--allowed-hosts") + 1].split(","))
+    assert set(origins) <= set(words[words.index("--cors-allowed-origins") + 1].split(","))
+    assert "*" not in words[words.index("--allowed-hosts") + 1].split(",")
+
+
+def test_mlflow_knows_every_variable_that_decides_where_it_is_published() -> None:
+    environment = SERVICES["mlflow"]["environment"]
+    assert {name for name in environment if name.startswith("PUBLISH")} == {"PUBLISH_ON", "PUBLISH_AS"}
+    assert environment["MLFLOW_PORT"] == "${MLFLOW_PORT:-5001}"
+    assert environment["PUBLISH_ON"] == "${PUBLISH_ON:-127.0.0.1}"

@@ -81,7 +81,9 @@ def show(
 
 @app.command()
 def verify(as_json: JsonFlag = False) -> None:
-    """Check the whole chain, and the entries that the registry remembers. Exit code 1 when anything was changed or is missing.
+    """Check the whole chain, against the anchors that the platform recorded and those in the registry.
+
+    Exit code 1 when anything was changed or is missing.
 
     Example: dojo audit verify
     """
@@ -91,10 +93,16 @@ def verify(as_json: JsonFlag = False) -> None:
             remembered, missing = anchors(here.registry), ""
         except RegistryUnavailableError as error:
             remembered, missing = {}, str(error)
-        found = here.audit.verify(remembered)
+        found = here.audit.verify(remembered, here.registry.seals.anchors())
     if as_json:
         print_json(
-            {"entries": found.entries, "anchors": found.anchors, "without_registry": bool(missing), "faults": found.faults}
+            {
+                "entries": found.entries,
+                "recorded": found.recorded,
+                "anchors": found.anchors,
+                "without_registry": bool(missing),
+                "faults": found.faults,
+            }
         )
     else:
         if missing:
@@ -104,7 +112,8 @@ def verify(as_json: JsonFlag = False) -> None:
         for fault in found.faults:
             out.print(escape(fault), highlight=False, soft_wrap=True)
         verdict = f"{len(found.faults)} faults" if found.faults else "as they were written"
-        out.print(f"{found.entries} entries, against {found.anchors} anchors in the registry: {verdict}", highlight=False)
+        against = f"{found.recorded} anchors that the platform recorded and {found.anchors} in the registry"
+        out.print(f"{found.entries} entries, against {against}: {verdict}", highlight=False)
     if found.faults:
         raise typer.Exit(1)
 

@@ -68,8 +68,17 @@ def show(
     model, _, wanted = version.partition("@")
     with CommandContext() as here:
         found = _find(here.registry, model, wanted or "champion")
+        fault = here.registry.seal_fault(found)
     if as_json:
-        print_json({**_summary(found), "run_id": found.run_id, "source": found.source, "tags": found.tags.raw})
+        print_json(
+            {
+                **_summary(found),
+                "run_id": found.run_id,
+                "source": found.source,
+                "seal_fault": fault or None,
+                "tags": found.tags.raw,
+            }
+        )
         return
     table = Table(title=f"{found.model} version {found.version}", title_justify="left", show_header=False)
     table.add_row("roles", ", ".join(found.aliases) or "-")
@@ -78,6 +87,7 @@ def show(
     table.add_row(
         "approval", escape(f"{tags.approval.who}, {tags.approval.when}: {tags.approval.why}") if tags.approval else "-"
     )
+    table.add_row("record", f"[bold red]{escape(fault)}[/]" if fault else "as it was registered")
     if tags.rolled_back is not None:
         table.add_row("rolled back", escape(tags.rolled_back))
     table.add_row("run", found.run_id)
@@ -188,6 +198,33 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
     from dojo.cli.serving import rollout
 
     rollout.approve(model, why, who, as_json)
+
+
+@app.command()
+def seal(
+    version: Annotated[str, typer.Argument(help="The version to vouch for.", metavar="MODEL@VERSION")],
+    why: Why,
+    who: Who = "",
+    yes: Yes = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Vouch for a version's record as MLflow has it now, after a lost key or a changed tag. Its bundle is checked first.
+
+    Example: dojo models seal fraud_detection@2 --why "trained before seals; its run has the same hashes"
+    """
+    from dojo.actions import roles
+
+    model, _, number = version.partition("@")
+    if not number.isdigit():
+        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {escape(version)}", "dojo models list", code=2)
+    with CommandContext() as here:
+        change = here.change(who, why)
+        confirm(f"{model}: version {number} may be served with the hashes that MLflow has now.", yes)
+        sealed = roles.seal(here, model, number, change)
+    if as_json:
+        print_json({"model": model, "version": number, "sealed": sealed.tags.sealed})
+    else:
+        out.print(f"{model}: version {number} is sealed; the gateway tries it again within 30 s", highlight=False)
 
 
 def _say(roles: Roles, as_json: bool) -> None:

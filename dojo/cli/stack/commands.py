@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, WatchFlag, err, errors_become_messages, fail, out, print_json
@@ -55,6 +56,7 @@ def up(
     if settings.peer_hosts:
         _join_containers(settings, transactions, as_json)
         return
+    _close_off(settings.home)
     already = running(settings.home) is not None
     try:
         with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
@@ -120,6 +122,38 @@ def _check_joining(settings: Settings, transactions: Path | None, without: list[
         raise fail(
             f"the stack already runs, on other transactions: {settings.replay_dataset}",
             "dojo down --purge, then dojo up --transactions FILE",
+        )
+
+
+def _close_off(home: Path) -> None:
+    """Take the rights of other users from a home that was made with them, and say so."""
+    from dojo.core.private import close_off, is_open_to_others
+    from dojo.stack.paths import is_home
+
+    if not home.is_dir():
+        return  # it will be made without them
+    if not is_home(home):
+        if is_open_to_others(home):
+            err.print(
+                f"[bold]note[/]  {escape(str(home.resolve()))} holds other files, so it stays open to other users of this machine. "
+                "What the stack makes there is private.",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return
+    try:
+        narrowed = close_off(home)
+    except PermissionError as error:
+        raise fail(
+            f"{escape(str(error.filename))} belongs to another user, so it cannot be made private",
+            "change its owner to you, or set DOJO_HOME to a directory of yours",
+        ) from error
+    if narrowed:
+        shown = f"{narrowed[0].resolve()}" + (f" and {len(narrowed) - 1} files and directories below" if narrowed[1:] else "")
+        err.print(
+            f"[bold]note[/]  other users of this machine could read {escape(shown)}; now only you can",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -207,11 +241,10 @@ def _holds_files(home: Path) -> bool:
 
 
 def _check_purgeable(home: Path) -> None:
-    """DOJO_HOME may point anywhere; only what a stack or a world has marked as its own is deleted, for `logs/` or `run/` are
-    anybody's names."""
-    from dojo.stack.paths import environment_file
+    """Only what a stack or a world has marked as its own is deleted."""
+    from dojo.stack.paths import home_markers
 
-    markers = (environment_file(home), home / "world.json")
+    markers = home_markers(home)
     if not any(marker.is_file() for marker in markers):
         raise fail(
             f"{home.resolve()} is not a home of the stack, nothing was stopped or deleted: it has neither "

@@ -138,7 +138,7 @@ def _here(
     from pipelines.training.sabotage import slow_by_night
 
     when = moment or here.now()
-    champion = ModelRegistry(here.settings.mlflow).by_alias(model, CHAMPION)
+    champion = ModelRegistry.of(here.settings).by_alias(model, CHAMPION)
     spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
     kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
     key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
@@ -167,7 +167,7 @@ def show(
         raise fail(f"expected MODEL or MODEL@VERSION, such as my_model@2, got {version!r}", code=2)
     quiet_libraries()
     with CommandContext() as here:
-        registry = ModelRegistry(here.settings.mlflow)
+        registry = ModelRegistry.of(here.settings)
         if number:
             run_id = registry.get(model, number).run_id
         else:

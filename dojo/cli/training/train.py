@@ -125,7 +125,7 @@ def reproduce(
         errors_become_messages(TrainingRefusedError, CorruptBundleError),
         workspace(here.settings.home) as directory,
     ):
-        registry = ModelRegistry(here.settings.mlflow)
+        registry = ModelRegistry.of(here.settings)
         comparisons = rebuild(registry, Lake(here.settings.lake_dir), registry.get(model, number), directory, say)
 
     same = reproduced(comparisons)

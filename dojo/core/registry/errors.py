@@ -13,3 +13,11 @@ class UnknownVersionError(LookupError):
 
 class NoPreviousChampionError(LookupError):
     """There is no version to go back to."""
+
+
+class UnsealedVersionError(RuntimeError):
+    """A version whose record in MLflow is not what the platform registered."""
+
+    def __init__(self, fault: str, model: str, version: str) -> None:
+        super().__init__(fault)
+        self.next_step = f"dojo models show {model}@{version}, then dojo models seal {model}@{version} --why ..."

@@ -178,7 +178,7 @@ class RoleChanges:
     def _record_champion(
         self, model: str, version: str, before: str | None, previous: str | None, what: str, change: Change
     ) -> None:
-        """Write down that `version` became champion, if that is news, and anchor the entry in the registry.
+        """Write down that `version` became champion, if that is news, and anchor the entry here and in the registry.
 
         Args:
             before: who was champion when this attempt began: `version` itself when nothing changed, or when an earlier attempt was
@@ -206,6 +206,7 @@ class RoleChanges:
             )
             newest = self.audit.newest_champion(model)
         if newest is not None:
+            self.registry.seals.anchor(newest.sequence, newest.hash)
             self.registry.tag(model, version, VersionTags(anchors={newest.sequence: newest.hash}))
 
 

@@ -18,6 +18,9 @@ from dojo.core.judging.gate.decision import GateVerdict
 # The tags that are asked for by name: to search, to delete, to show apart.
 GATE_VERDICT, APPROVAL, ROLLED_BACK = "gate_verdict", "approval", "rolled_back"
 
+# The tags that come after registration, or leave again. The seal covers all others.
+_LATER = {APPROVAL, ROLLED_BACK, "rollout", "drift_report", "seal"}
+
 _METRIC, _ANCHOR = "metric.", "audit."
 
 Interval = tuple[float, float]
@@ -44,6 +47,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         rolled_back: Why the version was taken back.
         rollout: Id of the rollout that the version was given. A version is given one.
         drift_report: Address of the newest drift report, a page in the run's artifacts.
+        seal: The platform's keyed hash of what registration wrote (dojo/core/registry/seals.py).
         primary_metric: The name among `metrics` that the gate compares versions by.
         metrics: Of the holdout, by name.
         anchors: Sequence -> hash of each audit entry that made the version champion (dojo/core/state/audit.py).
@@ -66,6 +70,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     rolled_back: str | None = None
     rollout: str | None = None
     drift_report: str | None = None
+    seal: str | None = None
     primary_metric: str | None = None
     metrics: dict[str, float] = {}
     anchors: dict[int, str] = {}
@@ -93,6 +98,11 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
             gate_interval=self.gate_interval,
             primary_metric=self.primary_metric,
         )
+
+    @property
+    def sealed(self) -> dict[str, str]:
+        """The tags that the seal covers, as they are stored."""
+        return {name: text for name, text in self.raw.items() if name.startswith(_METRIC) or name in _KINDS.keys() - _LATER}
 
     @classmethod
     def read(cls, raw: Mapping[str, str]) -> VersionTags:

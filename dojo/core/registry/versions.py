@@ -9,10 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from dojo.core.registry.errors import UnknownVersionError
+from dojo.core.registry.errors import UnknownVersionError, UnsealedVersionError
 from dojo.core.registry.mlflow_api import MlflowApi, ModelVersion
+from dojo.core.registry.seals import Seals
 from dojo.core.registry.tags import ROLLED_BACK, VersionTags
+from dojo.core.settings import Settings
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -37,11 +40,25 @@ class ModelRegistry:
     Args:
         url: the tracking server.
         timeout_seconds, retries: for each HTTP request. Servers that can go on without MLflow want a short, single try.
+        seals: the platform's own word. None: versions can be looked up, but neither registered, promoted nor loaded.
     """
 
-    def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3) -> None:
+    def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3, seals: Seals | None = None) -> None:
         self.url, self.timeout_seconds, self.retries = url, timeout_seconds, retries
         self.api = MlflowApi(url, timeout_seconds, retries)
+        self._seals = seals
+
+    @classmethod
+    def of(cls, settings: Settings, timeout_seconds: int = 30, retries: int = 3) -> Self:
+        """The registry of these settings, with the platform's seals."""
+        return cls(settings.mlflow, timeout_seconds, retries, Seals(settings))
+
+    @property
+    def seals(self) -> Seals:
+        """Raises RuntimeError: the registry was opened without."""
+        if self._seals is None:
+            raise RuntimeError(f"the registry at {self.url} was opened without seals: use ModelRegistry.of(settings)")
+        return self._seals
 
     def models(self) -> list[str]:
         """Names of the registered models, sorted. Raises RegistryUnavailableError."""
@@ -77,13 +94,45 @@ class ModelRegistry:
         return [_version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found]
 
     def register(self, model: str, run_id: str, source: str, tags: VersionTags) -> Version:
-        """Register a bundle as a new version. Registering the same run again returns the version it already has."""
+        """Register a bundle as a new version, sealed. Registering the same run again returns the version it already has."""
         if model not in self.models():
             self.api.create_registered_model(model)
-        existing = [v for v in self.versions(model) if v.run_id == run_id]
-        if existing:
-            return existing[0]
-        return self.get(model, self.api.create_model_version(model, source, run_id, tags.written()).version)
+        found = next((v for v in self.versions(model) if v.run_id == run_id), None)
+        version = found.version if found else self.api.create_model_version(model, source, run_id, tags.written()).version
+        if found is None or found.tags.seal is None:
+            # Over what was given, and not over what MLflow has by now.
+            given = VersionTags.read(tags.written()).sealed
+            self.tag(model, version, VersionTags(seal=self.seals.seal(model, version, run_id, given)))
+        return self.get(model, version)
+
+    def seal(self, version: Version) -> None:
+        """Seal a version's record as it stands in MLflow now. A person vouches for it (dojo/actions/roles.py)."""
+        seal = self.seals.seal(version.model, version.version, version.run_id, version.tags.sealed)
+        self.tag(version.model, version.version, VersionTags(seal=seal))
+
+    def seal_fault(self, version: Version) -> str:
+        """What is wrong with a version's record in MLflow; "" when it is as it was registered."""
+        name, tags = f"{version.model}@{version.version}", version.tags
+        if tags.seal is None:
+            return f"the record of {name} in MLflow has no seal of this platform"
+        if not self.seals.fits(tags.seal, version.model, version.version, version.run_id, tags.sealed):
+            return f"the record of {name} in MLflow is not what was sealed: a tag was changed, or DOJO_SEAL_KEY is another one"
+        return ""
+
+    def require_seal(self, version: Version) -> None:
+        """Raises UnsealedVersionError."""
+        if fault := self.seal_fault(version):
+            raise UnsealedVersionError(fault, version.model, version.version)
+
+    def sealed_sha256(self, version: Version) -> str:
+        """The SHA-256 that a version's bundle.json must have. Raises CorruptBundleError: the record cannot be relied on."""
+        from dojo.core.registry.bundle import CorruptBundleError  # ONNX Runtime, which only who loads bundles has
+
+        if fault := self.seal_fault(version):
+            raise CorruptBundleError(f"{fault}; next: dojo models seal {version.model}@{version.version} --why ...")
+        if version.tags.bundle_sha256 is None:
+            raise CorruptBundleError(f"version {version.version} has no bundle_sha256 tag to be verified against")
+        return version.tags.bundle_sha256
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""

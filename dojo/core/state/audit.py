@@ -5,8 +5,9 @@
     dojo:audit:ids     hash: entry id -> sequence, so that repeating a change's record writes it once
 
 Each entry carries the hash of the one before. A changed, missing or inserted entry breaks the chain where it stands, and a cut-off
-end disagrees with the head. Somebody who rewrites everything behind a point and the head too is found only by an anchor outside
-Redis: every change of a champion writes its entry's hash into the registry (`dojo/core/registry/promotion.py`), which `verify` compares.
+end disagrees with the head. Who rewrites everything behind a point and the head too is found only by an anchor outside Redis:
+every change of a champion writes its entry's hash below the home and into the registry (`dojo/core/registry/promotion.py`).
+`verify` compares with those.
 """
 
 from __future__ import annotations
@@ -65,12 +66,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return _hash(msgspec.json.encode(self))
 
 
+class Anchor(msgspec.Struct, frozen=True):
+    """An entry's number and hash, kept outside Redis."""
+
+    sequence: int
+    hash: str
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found: one line per fault; none means that every entry is as it was written."""
+    """What `verify` found: one line per fault; none means that every entry is as it was written.
+
+    Attributes:
+        anchors: Entries that the registry remembers.
+        recorded: Anchors that the platform wrote down itself.
+    """
 
     entries: int
     anchors: int
+    recorded: int
     faults: tuple[str, ...]
 
 
@@ -181,13 +195,15 @@ class AuditTrail:
                 return
             edge = "(" + page[-1][0].decode()
 
-    def verify(self, anchors: Mapping[int, str] | None = None) -> Verification:
+    def verify(self, anchors: Mapping[int, str] | None = None, recorded: Sequence[Anchor] = ()) -> Verification:
         """Check the whole chain; others may append meanwhile.
 
         Args:
-            anchors: sequence -> hash, as the registry remembers them.
+            anchors: sequence -> hash, as the registry remembers them. Who reaches MLflow can change them.
+            recorded: as the platform wrote them down itself. They decide.
         """
         anchors = anchors or {}
+        wanted = {*anchors, *(anchor.sequence for anchor in recorded)}
         faults: list[str] = []
         anchored: dict[int, str] = {}
         last, edge, count = _Head(), "-", 0
@@ -200,7 +216,7 @@ class AuditTrail:
             for message_id, fields in page:
                 last, fault = _follow(last, message_id.decode(), fields.get(FIELD, b""))
                 faults += [fault] if fault else []
-                if last.sequence in anchors:
+                if last.sequence in wanted:
                     anchored[last.sequence] = last.hash
             count += len(page)
             if len(page) < PAGE:
@@ -213,10 +229,19 @@ class AuditTrail:
             )
         if ids != count:
             faults.append(f"{count} entries are there, {ids} ids are marked as written")
+        for own in recorded:
+            if (found := anchored.get(own.sequence, "nothing")) != own.hash:
+                faults.append(f"entry {own.sequence}: the platform recorded {own.hash[:12]}, found {found[:12]}")
         for sequence, anchor in sorted(anchors.items()):
-            if (found := anchored.get(sequence, "nothing")) != anchor:
+            if (found := anchored.get(sequence, "nothing")) == anchor:
+                continue
+            if Anchor(sequence, found) in recorded:
+                faults.append(
+                    f"entry {sequence}: its anchor in the registry was changed to {anchor[:12]}; the entry is as it was written"
+                )
+            else:
                 faults.append(f"entry {sequence}: the registry remembers {anchor[:12]}, found {found[:12]}")
-        return Verification(count, len(anchors), tuple(faults))
+        return Verification(count, len(anchors), len(recorded), tuple(faults))
 
 
 def _follow(last: _Head, message_id: str, content: bytes) -> tuple[_Head, str]:

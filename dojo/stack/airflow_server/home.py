@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from dojo.core.airflow_access import PASSWORDS_FILE, USER
+from dojo.core.private import kept_text, write_private
 from dojo.core.settings import Settings
 
 CONFIGURATION_FILE = "airflow.cfg"
@@ -29,13 +29,13 @@ def prepare(settings: Settings) -> Path:
     home.chmod(0o700)
     _kept(home / PASSWORDS_FILE, lambda: {USER: secrets.token_urlsafe(12)})
     kept = _kept(home / SECRETS_FILE, _new_secrets)
-    _write_private(home / CONFIGURATION_FILE, configuration(settings, home, kept))
+    write_private(home / CONFIGURATION_FILE, configuration(settings, home, kept))
     return home
 
 
 def keep_password(home: Path, password: str) -> None:
     """Have the user log in with this one, whatever it was before."""
-    _write_private(home / PASSWORDS_FILE, json.dumps({USER: password}) + "\n")
+    write_private(home / PASSWORDS_FILE, json.dumps({USER: password}) + "\n")
 
 
 def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
@@ -77,16 +77,5 @@ def _new_secrets() -> dict[str, str]:
 
 def _kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
     """The file's content; made when there is none yet."""
-    if not path.exists():
-        _write_private(path, json.dumps(make()) + "\n")
-    kept: dict[str, str] = json.loads(path.read_text())
+    kept: dict[str, str] = json.loads(kept_text(path, lambda: json.dumps(make()) + "\n"))
     return kept
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Nobody else ever reads it, not even for the moment between making it and closing it off."""
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)

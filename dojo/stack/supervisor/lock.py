@@ -27,7 +27,7 @@ class SupervisorLock:
     def acquire(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

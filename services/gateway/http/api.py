@@ -20,6 +20,7 @@ from services.gateway.messages.problems import Problem, overloaded, problem_resp
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
+from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
 
@@ -47,12 +48,14 @@ class Gateway:
         endpoints: Mapping[str, Endpoint],
         models: Models,
         metrics: GatewayMetrics,
+        times: TimeGuard,
         max_body_bytes: int,
         max_in_flight: int,
     ) -> None:
         self.endpoints = endpoints
         self.models = models
         self.metrics = metrics
+        self.times = times
         self.max_body_bytes = max_body_bytes
         self.max_in_flight = max_in_flight
         self.in_flight = 0  # requests being answered now
@@ -98,6 +101,7 @@ class Gateway:
                 self.metrics.shed.inc()
                 raise overloaded(RETRY_AFTER_SECONDS)
             instances = decode(endpoint, body)
+            self.times.check(endpoint.schema.time_input, instances, request.scope["headers"])
             route = route or self.models.serving.get(model)
             self.in_flight += 1
             try:

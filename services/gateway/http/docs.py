@@ -52,7 +52,7 @@ def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint])
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
         for endpoint in endpoints.values():
             components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
-        document["components"] = {"schemas": components}
+        document["components"] = {"schemas": components, "securitySchemes": {TIME_KEY: _TIME_KEY}}
         return document
 
     return openapi
@@ -153,7 +153,7 @@ def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
 
 
 def _example_instance(schema: InstanceSchema) -> Document:
-    """Return an instance without the time. Most callers leave the time to the world's clock."""
+    """Return an instance without the time. A time in a document is too far from the world's now."""
     return {**dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)), **dict.fromkeys(schema.numbers, 81.51)}
 
 
@@ -161,7 +161,7 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
     def answer(**changes: object) -> object:
         return answers.body([answers.example(**changes)])
 
-    instance = {"request_id": "r-1843021", **_example_instance(schema), schema.time_input: "2018-06-17T14:32:05Z"}
+    instance = {"request_id": "r-1843021", **_example_instance(schema)}
     examples = {
         "whole": answer(),
         "an entity that is not known yet": answer(degraded=(COLD_START,)),
@@ -169,6 +169,7 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
         "no model": answer(version="0", degraded=(MODEL_UNAVAILABLE,)),
     }
     return {
+        "security": _SECURITY,
         "requestBody": {"required": True, **_content(_schema(schema.body), example={"instances": [instance]})},
         "responses": {
             "200": {"description": "One prediction per instance, in order", **_content(_schema(answers.body), **examples)},
@@ -192,6 +193,7 @@ def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Documen
     outputs = outputs_of(answers, [answers.example()])
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
     return {
+        "security": _SECURITY,
         "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
         **_responses(InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)),
     }
@@ -220,6 +222,15 @@ def _healthz(model: str) -> Document:
     }
     return _responses({"status": "ok", "models": {model: details}})
 
+
+# Without a key, or with one.
+TIME_KEY = "time_key"
+_SECURITY: list[dict[str, list[str]]] = [{}, {TIME_KEY: []}]
+_TIME_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Lets a caller send any time: DOJO_TIME_KEY. All others leave the time out, or send one near the world's now.",
+}
 
 _ROUTE = {
     "generation": 12,

@@ -2,7 +2,8 @@
 
     inputs   entity keys: BYTES
              request inputs: FP64 or another type of numbers
-             time, optional: BYTES (RFC 3339) or INT64 (unix seconds)
+             time, optional: BYTES (RFC 3339) or INT64 (unix seconds), near the world's now
+             (services/gateway/time_guard.py)
              request id, optional: BYTES
              all as JSON, or as bytes behind it
     outputs  the task's columns, the score first
@@ -27,7 +28,7 @@ from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.messages import binary_tensors
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
-from services.gateway.messages.tensors import InferAnswer, decode_request, instances_of, outputs_of, tensors_of
+from services.gateway.messages.tensors import InferAnswer, decode_request, in_tensors, instances_of, outputs_of, tensors_of
 from services.gateway.versions.arms import ServedRoute, describe
 
 _encode = msgspec.json.Encoder().encode
@@ -96,7 +97,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             route = _route(gateway, request) if asked else None
             answers = await gateway.answer(model, request, decode, route.pinned() if route else None)
         except Problem as problem:
-            return _error(problem)
+            return _error(in_tensors(problem))
         reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
         versions = list(dict.fromkeys(answer.version for answer in answers))
         parameters = {

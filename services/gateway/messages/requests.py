@@ -84,7 +84,8 @@ class InstanceSchema:
             **{name: f"Which {entity}." for entity, name in self.keys.items()},
             **{feature.name: f"{feature.description} Unit: {feature.unit}." for feature in request.inputs},
             REQUEST_ID: "Your id; joins the prediction to its outcome.",
-            self.time_input: "When it happens, RFC 3339 with a zone. Absent or null: the world's now.",
+            self.time_input: "When it happens, RFC 3339 with a zone. Absent or null: the world's now. "
+            "A time further from it than DOJO_TIME_TOLERANCE_SECONDS needs the time key.",
         }
         fields: list[Any] = [
             *((name, _described(kind, meanings[name])) for name, kind in self.required.items()),

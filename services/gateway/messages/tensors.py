@@ -214,6 +214,13 @@ def _from_unix(value: Any) -> object:
         return value
 
 
+def in_tensors(problem: Problem) -> Problem:
+    """A problem of rows, told of their columns. Others stay as they are."""
+    if not any(error.field.startswith("instances[") for error in problem.errors):
+        return problem
+    return invalid_request([_renamed(error, of_request=False) for error in problem.errors])
+
+
 def _renamed(error: FieldError, of_request: bool) -> FieldError:
     """Rename a field: `instances[3].amount` -> `inputs[amount].data[3]`.
 

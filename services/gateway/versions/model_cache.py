@@ -115,10 +115,7 @@ class ModelCache:
             UnknownVersionError: The registry does not know the version.
         """
         try:
-            expected = version.tags.bundle_sha256
-            if expected is None:
-                raise CorruptBundleError(f"version {version.version} has no bundle_sha256 tag to be verified against")
-            cached = CachedVersion(version.version, expected)
+            cached = CachedVersion(version.version, registry.sealed_sha256(version))
             if self.find(version.version) == cached and self.describe(version.version) is not None:
                 return
             self._download(cached, version, registry)

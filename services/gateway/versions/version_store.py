@@ -20,10 +20,6 @@ from services.gateway.heap import freeze_heap
 from services.gateway.versions.model_cache import CachedVersion, ModelCache
 from services.gateway.versions.serving import ServedModel
 
-# MLflow answers in milliseconds, and downloads are about 1 MB. There is one try, because the next
-# round is the retry.
-REGISTRY_TIMEOUT_SECONDS = 5
-
 _T = TypeVar("_T")
 
 
@@ -31,6 +27,7 @@ class VersionStore:
     """The versions of all models.
 
     Args:
+        registry: Asked once, within seconds. The next round is the retry.
         rejected: Called for each version that fails verification, with model, version and error.
     """
 
@@ -38,11 +35,11 @@ class VersionStore:
         self,
         specs: Mapping[str, ModelSpec],
         directory: Path,
-        registry_url: str,
+        registry: ModelRegistry,
         rejected: Callable[[str, str, CorruptBundleError], None],
     ) -> None:
         self.caches = {name: ModelCache(directory, spec, _of(name, rejected)) for name, spec in specs.items()}
-        self._registry = ModelRegistry(registry_url, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+        self._registry, self._rejected = registry, rejected
 
     def champion(self, model: str) -> Version | None:
         """Return the registry's champion.
@@ -108,7 +105,8 @@ class VersionStore:
     def replaced(self, model: str, versions: Mapping[str, str]) -> list[str]:
         """Drop the versions that the registry knows with another bundle, and return them.
 
-        A rebuilt registry numbers its versions from 1 again.
+        A rebuilt registry numbers its versions from 1 again. A record that was changed by hand drops
+        nothing. The serving version was verified before, and is reported as doubtful.
 
         Args:
             versions: Number -> bundle's SHA-256.
@@ -119,7 +117,11 @@ class VersionStore:
         """
         found = []
         for version, sha256 in versions.items():
-            expected = self._registry.get(model, version).tags.bundle_sha256
+            try:
+                expected = self._registry.sealed_sha256(self._registry.get(model, version))
+            except CorruptBundleError as doubtful:
+                self._rejected(model, version, doubtful)
+                continue
             if expected != sha256:
                 error = CorruptBundleError(f"the registry's version {version} has another bundle now")
                 self.caches[model].drop(CachedVersion(version, sha256), error)

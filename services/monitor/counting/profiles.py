@@ -60,5 +60,5 @@ class Profiles:
         version = self._registry.get(*key)
         with TemporaryDirectory() as directory:
             bundle = self._registry.download(version, Path(directory))
-            verify_bundle(bundle, version.tags.bundle_sha256)
+            verify_bundle(bundle, self._registry.sealed_sha256(version))
             return ReferenceProfile.read(bundle / PROFILE_FILE).require_monitoring()

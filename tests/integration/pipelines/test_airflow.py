@@ -28,6 +28,7 @@ from services.trainer import airflow as trigger
 from services.trainer.airflow_client import AirflowClient, AirflowError, AirflowUnavailableError, RunExistsError, RunState
 from tests.integration.services.monitor.shifted_shop import LATER_AS_OF, fill, first_job, write_spec
 from tests.support.airflows import AirflowServer
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, Server, free_port, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -108,7 +109,7 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
             for model, as_of in asked.items()
         }
         runs[FEATURES] = airflow.client.trigger(FEATURES, {"reason": REASON}, "by-hand")
-        yield Platform(airflow, redis, ModelRegistry(mlflow_server.url), runs)
+        yield Platform(airflow, redis, sealed_registry(mlflow_server.url), runs)
     finally:
         child.kill()
         airflow.stop()

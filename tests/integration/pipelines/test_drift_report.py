@@ -33,6 +33,7 @@ from pipelines.training.reference import ReferenceHoldout
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, ROWS, SCORE_COLUMN, reference_rows
 from tests.support.bundles import SERVICE, register_champion
 from tests.support.payments import small_spec
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
 
 @pytest.fixture(scope="module")
 def registry(mlflow_server: MlflowServer) -> ModelRegistry:
-    return ModelRegistry(mlflow_server.url)
+    return sealed_registry(mlflow_server.url)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ from pipelines.training.errors import InvalidDataError, LakeChangedError
 from pipelines.training.job import Job
 from pipelines.training.steps import Evaluation, Fit, read_evaluation, read_fit
 from tests.support.payments import START, fill_lake, payments, small_spec, with_checks
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -81,7 +82,7 @@ def lake(settings: Settings) -> Lake:
 
 @pytest.fixture(scope="module")
 def registry(mlflow_server: MlflowServer) -> ModelRegistry:
-    return ModelRegistry(mlflow_server.url)
+    return sealed_registry(mlflow_server.url)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def train(settings: Settings, spec: ModelSpec, as_of: datetime) -> Trained:
     answer = run_retraining(job, settings)
     workspace = job.workspace(settings.home)
     evaluation: Evaluation = read_evaluation(workspace)
-    version = ModelRegistry(settings.mlflow).get(spec.name, answer["version"])
+    version = ModelRegistry.of(settings).get(spec.name, answer["version"])
     return Trained(version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.decision)
 
 

@@ -89,7 +89,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_se
 
 @pytest.fixture(scope="module")
 def registry(settings: Settings) -> ModelRegistry:
-    return ModelRegistry(settings.mlflow)
+    return ModelRegistry.of(settings)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer
+from tests.support.registries import SEAL_KEY, sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -50,6 +51,7 @@ class Platform:
     registry: ModelRegistry
     commands: typer.Typer
     directory: Path
+    hashes: dict[str, str]  # version -> its bundle's
 
     @property
     def redis(self) -> Any:
@@ -62,6 +64,7 @@ class Platform:
             "DOJO_MODELS_DIR": str(ROOT / "models"),
             "DOJO_HOME": str(self.directory),
             "DOJO_GATEWAY_PORT": str(free_port()),
+            "DOJO_SEAL_KEY": SEAL_KEY,
             "COLUMNS": "200",
             **environment,
         }
@@ -71,6 +74,11 @@ class Platform:
 
     def json(self, *arguments: str, **environment: str) -> Any:
         return json.loads(self.run(*arguments, "--json", **environment).stdout)
+
+    @property
+    def anchors(self) -> Path:
+        """What the platform wrote down of its audit trail."""
+        return self.directory / "audit" / "anchors.jsonl"
 
     def roles(self) -> dict[str, str]:
         return {alias: version.version for version in self.registry.versions(MODEL) for alias in version.aliases}
@@ -85,14 +93,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     redis, mlflow = RedisServer(directory), MlflowServer(directory)
     redis.start()
     mlflow.start()
-    registry = ModelRegistry(mlflow.url)
+    registry, hashes = sealed_registry(mlflow.url), {}
     for number in range(3):
         bundle = directory / f"bundle-{number}"
         sha256 = make_bundle(bundle, seed=number + 1)
         run = tracking_client(registry).create_run("0").info
         tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
-        registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
-    yield Platform(redis, mlflow, registry, build(), directory)
+        made = registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
+        hashes[made.version] = sha256
+    yield Platform(redis, mlflow, registry, build(), directory, hashes)
     mlflow.stop()
     redis.stop()
 
@@ -101,15 +110,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def platform(servers: Platform) -> Platform:
     """Version 1 is champion, 2 won at the gate, 3 did not; nothing is routed or recorded; it is noon in the world."""
     servers.redis.flushdb()
+    servers.anchors.unlink(missing_ok=True)
     RedisWorldClock(servers.redis).set(NOON, 0)
     for version in servers.registry.versions(MODEL):
         for alias in version.aliases:
             servers.registry.remove_alias(MODEL, alias)
-        for tag in set(version.tags.raw) - {"bundle_sha256"}:
+        for tag in version.tags.raw:
             tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
+        servers.registry.tag(MODEL, version.version, VersionTags(bundle_sha256=servers.hashes[version.version]))
     servers.registry.set_alias(MODEL, CHAMPION, "1")
     servers.registry.tag(MODEL, "2", VersionTags(gate_verdict="improved"))
     servers.registry.tag(MODEL, "3", VersionTags(gate_verdict="worse"))
+    for version in servers.registry.versions(MODEL):
+        servers.registry.seal(version)
     return servers
 
 
@@ -411,9 +424,9 @@ def test_the_trail_is_listed_shown_and_verified(platform: Platform) -> None:
     assert (shown["before"], shown["after"]["champion"]) == ({"champion": "1"}, "2")
     assert "became champion" in platform.run("audit", "show", "1").stdout
     found = platform.json("audit", "verify")
-    assert found == {"entries": 3, "anchors": 1, "without_registry": False, "faults": []}
+    assert found == {"entries": 3, "recorded": 1, "anchors": 1, "without_registry": False, "faults": []}
     alone = platform.run("audit", "verify", DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
-    assert "3 entries, against 0 anchors" in alone.stdout
+    assert "3 entries, against 1 anchors that the platform recorded and 0 in the registry" in alone.stdout
     assert "anchors were not checked" in alone.stderr
 
 
@@ -427,7 +440,7 @@ def test_a_forged_trail_fails_verification(platform: Platform) -> None:
     assert "entry 2: does not follow entry 1" in failed.stdout
     assert "entry 1: the registry remembers" in failed.stdout
     failed = platform.run("audit", "verify", "--json", code=1)
-    assert len(json.loads(failed.stdout)["faults"]) == 3
+    assert len(json.loads(failed.stdout)["faults"]) == 4
 
 
 def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) -> None:
@@ -435,7 +448,52 @@ def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) ->
     platform.redis.flushdb()
     failed = platform.run("audit", "verify", code=1)
     assert "found nothing" in failed.stdout
-    assert "0 entries, against 1 anchors in the registry: 1 faults" in failed.stdout
+    assert "0 entries, against 1 anchors that the platform recorded and 1 in the registry: 2 faults" in failed.stdout
+
+
+def test_anchors_that_are_changed_or_removed_in_mlflow_hide_nothing(platform: Platform) -> None:
+    promote(platform)
+    (entry,) = [entry for entry in platform.json("audit", "list") if entry["kind"] == "alias"]
+    platform.registry.tag(MODEL, "2", VersionTags(anchors={entry["sequence"]: "0" * 64}))
+    failed = platform.run("audit", "verify", code=1)
+    assert "its anchor in the registry was changed to 000000000000; the entry is as it was written" in failed.stdout
+
+    tracking_client(platform.registry).delete_model_version_tag(MODEL, "2", f"audit.{entry['sequence']}")
+    assert platform.json("audit", "verify")["faults"] == []
+    platform.redis.flushdb()  # the trail goes, and with it each trace in Redis and MLflow
+    failed = platform.run("audit", "verify", code=1)
+    assert f"entry {entry['sequence']}: the platform recorded" in failed.stdout
+
+
+@pytest.mark.parametrize("tags", [VersionTags(gate_verdict="improved"), VersionTags(bundle_sha256="0" * 64)])
+def test_a_version_whose_record_was_changed_in_mlflow_is_neither_promoted_nor_rolled_out(
+    platform: Platform, tags: VersionTags
+) -> None:
+    """Version 3 lost at the gate: who reaches MLflow's port says otherwise."""
+    platform.registry.tag(MODEL, "3", tags)
+    before = platform.roles(), platform.trail()
+    for words in (("models", "promote"), ("rollout", "start")):
+        forced = ("--force", *(("--yes",) if words[0] == "models" else ()))
+        target = (f"{MODEL}@3",) if words[0] == "models" else (MODEL, "3")
+        refused = platform.run(*words, *target, "--why", "it won", *forced, code=1)
+        assert f"the record of {MODEL}@3 in MLflow is not what was sealed" in refused.stderr
+        assert f"dojo models seal {MODEL}@3" in refused.stderr
+    assert (platform.roles(), platform.trail()) == before
+    assert platform.json("models", "show", f"{MODEL}@3")["seal_fault"]
+
+
+def test_a_person_can_vouch_for_a_version_whose_bundle_is_what_its_record_says(platform: Platform) -> None:
+    tracking_client(platform.registry).delete_model_version_tag(MODEL, "2", "seal")
+    assert "has no seal" in platform.json("models", "show", f"{MODEL}@2")["seal_fault"]
+    platform.json("models", "seal", f"{MODEL}@2", "--why", "of before seals", "--who", "Zoë", "--yes")
+    assert platform.json("models", "show", f"{MODEL}@2")["seal_fault"] is None
+    assert ("approval", "Zoë", "of before seals") in platform.trail()
+    promote(platform)
+
+    platform.registry.tag(MODEL, "3", VersionTags(bundle_sha256="0" * 64))
+    refused = platform.run("models", "seal", f"{MODEL}@3", "--why", "a try", "--yes", code=1)
+    assert "SHA-256 is" in refused.stderr
+    assert platform.json("models", "show", f"{MODEL}@3")["seal_fault"]
 
 
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:

@@ -15,12 +15,12 @@ from dojo.cli.app import build
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Stream
 from dojo.core.registry.bundle import BUNDLE_FILE, PROFILE_FILE, Bundle, write_bundle
-from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.audit import AuditTrail
 from services.monitor.counting.profiles import Profiles
 from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch
 from tests.support.bundles import make_bundle, register_champion
 from tests.support.monitor_events import MODEL, START, profile
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer
 
 pytestmark = pytest.mark.integration
@@ -80,7 +80,7 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
 def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
     mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
-    registry, name = ModelRegistry(mlflow_server.url), "monitored_profiles"
+    registry, name = sealed_registry(mlflow_server.url), "monitored_profiles"
     reference = profile()
     bundle = tmp_path / "good"
     make_bundle(bundle)
@@ -99,6 +99,6 @@ def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
 
 
 def test_an_absent_registry_costs_new_versions_only() -> None:
-    profiles = Profiles(ModelRegistry("http://127.0.0.1:9", timeout_seconds=1, retries=0))
+    profiles = Profiles(sealed_registry("http://127.0.0.1:9", timeout_seconds=1, retries=0))
     assert profiles.fetch((MODEL, "1")) is None
     assert "did not answer" in profiles.why[MODEL, "1"]

@@ -22,6 +22,7 @@ from dojo.core.state.audit import (
     IDS_KEY,
     PAGE,
     STREAM_KEY,
+    Anchor,
     AuditTrail,
     Entry,
 )
@@ -211,6 +212,18 @@ def test_a_trail_forged_to_its_head_is_found_by_the_anchors_of_the_registry(redi
     # A trail that was deleted altogether has anchors, too.
     redis.delete(STREAM_KEY, HEAD_KEY, IDS_KEY)
     assert trail.verify(anchors).faults == (f"entry 4: the registry remembers {anchors[4][:12]}, found nothing",)
+
+
+def test_the_platforms_own_anchors_decide_between_the_trail_and_the_registry(redis: Redis, trail: AuditTrail) -> None:
+    entries = [entry for number in range(1, 7) if (entry := record(trail, number)) is not None]
+    recorded = [Anchor(entry.sequence, entry.hash) for entry in entries if entry.sequence in (2, 4)]
+    assert trail.verify({4: entries[3].hash}, recorded).faults == ()
+    (fault,) = trail.verify({4: "f" * 64}, recorded).faults
+    assert fault == "entry 4: its anchor in the registry was changed to ffffffffffff; the entry is as it was written"
+    redis.delete(STREAM_KEY, HEAD_KEY, IDS_KEY)
+    again = record(trail, 1)
+    assert again is not None
+    assert [fault.partition(":")[0] for fault in trail.verify({}, recorded).faults] == ["entry 2", "entry 4"]
 
 
 def test_an_id_that_is_marked_as_written_without_its_entry_is_found(redis: Redis, trail: AuditTrail) -> None:

@@ -14,6 +14,7 @@ from dojo.core.registry.mlflow_api import MlflowApi
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from pipelines.release.tracking import tracking_client
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer
 
 pytestmark = pytest.mark.integration
@@ -24,7 +25,7 @@ FILES = {"bundle.json": b"{}", "a b+c%.txt": b"odd name", "deep/er/model.onnx": 
 
 @pytest.fixture(scope="module")
 def registry(mlflow_server: MlflowServer) -> ModelRegistry:
-    return ModelRegistry(mlflow_server.url, timeout_seconds=10, retries=0)
+    return sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_proxies_of_the_environment_are_not_asked(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    fresh = ModelRegistry(registry.url, timeout_seconds=5, retries=0)
+    fresh = sealed_registry(registry.url, timeout_seconds=5, retries=0)
     assert fresh.get(PLAIN, version.version).version == version.version
 
 

@@ -26,6 +26,7 @@ from dojo.core.state.documents import Stored
 from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -45,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def registry(mlflow_server: MlflowServer) -> Iterator[ModelRegistry]:
     """A registry with three versions of one model."""
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     for _ in range(3):
         run = tracking_client(registry).create_run("0").info
         registry.register(MODEL, run.run_id, f"{run.artifact_uri}/model", VersionTags())
@@ -177,7 +178,7 @@ def test_taking_a_role_that_nobody_has_is_fine(registry: ModelRegistry) -> None:
 
 
 def test_an_absent_mlflow_is_unavailable_and_says_so() -> None:
-    registry = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
+    registry = sealed_registry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
     for call in (
         lambda: registry.promote(MODEL, "1"),
         lambda: registry.roll_back(MODEL, "1", "why"),
@@ -253,7 +254,7 @@ def doomed(champions: RoleChanges, server: RedisServer, fate: Fate) -> RoleChang
     """The same platform, seen from a process that fate will kill."""
 
     redis = doomed_redis(server.url, fate)
-    registry = ModelRegistry(champions.registry.url)
+    registry = sealed_registry(champions.registry.url)
     registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
     return RoleChanges(registry, RouteTable(redis), AuditTrail(redis))
 
@@ -345,7 +346,7 @@ class Outage:
 
 def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(champions: RoleChanges) -> None:
     champions.promote(MODEL, "1", change("a"))
-    away = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
+    away = sealed_registry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
     without = RoleChanges(away, champions.routes, champions.audit)
     before = champions.routes.get(MODEL)
     with pytest.raises(RegistryUnavailableError):

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, load_bundle, write_bundle
-from dojo.core.registry.versions import ModelRegistry
+from dojo.core.registry.versions import CHAMPION
+from pipelines.release.tracking import tracking_client
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.support.bundles import make_bundle, register_champion
 from tests.support.gateways import Callers, GatewayServer
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -34,7 +36,7 @@ def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiti
     specs = models_dir(tmp_path, "trained")
     text = (specs / "trained.yaml").read_text()
     (specs / "never_trained.yaml").write_text(text.replace("name: trained", "name: never_trained", 1))
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     assert gateway.request("GET", "/readyz")[0] == 503  # nothing serves at all
     register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", "trained"), "trained")
@@ -56,7 +58,7 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
 ) -> None:
     model = "switching"
     specs = models_dir(tmp_path, model)
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
 
     # Nothing is registered yet: not ready, and the spec's fallback answers.
@@ -102,6 +104,43 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
     wait_until(lambda: serving(again, model) == "2", 60, "the champion is downloaded again")
 
 
+def test_a_version_that_mlflow_alone_vouches_for_is_never_served(
+    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """Who reaches MLflow's port registers a version of their own, and rewrites the record of the platform's."""
+    model = "forged"
+    specs = models_dir(tmp_path, model)
+    registry, client = sealed_registry(mlflow_server.url), tracking_client(sealed_registry(mlflow_server.url))
+    good = register_champion(registry, tmp_path / "good", make_bundle(tmp_path / "good", model), model)
+    gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
+    wait_until(lambda: serving(gateway, model) == "1", 60, "the platform's version is served")
+
+    def rejected(server: GatewayServer) -> float:
+        return server.metric("dojo_gateway_model_rejected_total", model=model)
+
+    sha256 = make_bundle(tmp_path / "foreign", model, seed=2)
+    run = client.create_run("0")
+    client.log_artifacts(run.info.run_id, str(tmp_path / "foreign"), "bundle")
+    source, tags = f"{run.info.artifact_uri}/bundle", {"bundle_sha256": sha256, "seal": good.tags.seal or ""}
+    foreign = registry.api.create_model_version(model, source, run.info.run_id, tags)
+    registry.set_alias(model, CHAMPION, foreign.version)
+    wait_until(lambda: rejected(gateway) >= 1, 30, "it is rejected")
+    assert serving(gateway, model) == "1"
+
+    registry.set_alias(model, CHAMPION, "1")
+    client.log_artifacts(good.run_id, str(tmp_path / "foreign"), "bundle")
+    registry.api.set_model_version_tag(model, "1", "bundle_sha256", sha256)
+    fresh = GatewayServer(tmp_path / "fresh", online_redis.url, mlflow_server.url, models_dir=specs)
+    (tmp_path / "fresh").mkdir()
+    fresh.start()
+    try:
+        wait_until(lambda: rejected(fresh) >= 1, 60, "the changed record is not relied on")
+        assert fresh.predict(INSTANCE, model=model)[0]["degraded"] == ["model_unavailable"]
+        assert serving(gateway, model) == "1", "what was verified before serves on"
+    finally:
+        fresh.stop()
+
+
 def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -113,7 +152,7 @@ def test_a_version_that_fails_verification_is_never_served(
 ) -> None:
     model = "guarded"
     specs = models_dir(tmp_path, model)
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     register_champion(registry, tmp_path / "good", make_bundle(tmp_path / "good", model), model)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     wait_until(lambda: serving(gateway, model) == "1", 60, "the good version is served")

@@ -14,7 +14,7 @@ from dojo.core.events.types import Prediction
 from feature_repo import catalog
 from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.support.bundles import cache_bundle
-from tests.support.gateways import GatewayServer, logged_predictions
+from tests.support.gateways import TIME_KEY, WITH_TIME_KEY, GatewayServer, logged_predictions
 from tests.support.online_rows import stored_value
 from tests.support.servers import RedisServer, wait_until
 
@@ -252,7 +252,7 @@ def tensors(**changes: dict[str, object]) -> dict[str, object]:
         "customer_id": {"datatype": "BYTES", "shape": [2], "data": ["c1", "c2"]},
         "merchant_id": {"datatype": "BYTES", "shape": [2, 1], "data": [["m1"], ["m2"]]},
         "amount": {"datatype": "FP64", "shape": [2], "data": [81.5, 3]},
-        "transaction_time": {"datatype": "INT64", "shape": [2], "data": [1529062200, 1529062200]},
+        "transaction_time": {"datatype": "INT64", "shape": [2], "data": [1529063880, 1529063880]},
         **changes,
     }
     return {"id": "call-1", "inputs": [{"name": name, **tensor} for name, tensor in inputs.items() if tensor]}
@@ -264,7 +264,7 @@ def test_v2_gives_the_same_scores(path: str, gateway: GatewayServer) -> None:
     assert status == 200
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("fraud_detection", "1", "call-1")
     outputs = {output["name"]: output for output in answer["outputs"]}
-    time = "2018-06-15T11:30:00Z"
+    time = "2018-06-15T11:58:00Z"
     same = gateway.predict(
         {"customer_id": "c1", "merchant_id": "m1", "amount": 81.5, "transaction_time": time},
         {"customer_id": "c2", "merchant_id": "m2", "amount": 3, "transaction_time": time},
@@ -331,3 +331,39 @@ def test_v2_metadata_and_health(gateway: GatewayServer) -> None:
         "request_id": "BYTES",
         "transaction_time": "BYTES",
     }
+
+
+FAR = ("2018-06-15T13:00:00Z", "2018-06-14T12:00:00Z", "2026-06-15T12:00:00Z")
+
+
+@pytest.mark.parametrize("time", FAR)
+def test_a_time_away_from_the_worlds_now_is_refused_in_both_protocols_and_batches(gateway: GatewayServer, time: str) -> None:
+    """Each of these would have hidden a fraud from a model that looks at the hour, or at the last hour."""
+    batch = {"instances": [GOOD, {**GOOD, "transaction_time": time}, {**GOOD, "transaction_time": "2018-06-15T12:01:00Z"}]}
+    status, problem, _ = gateway.request("POST", PREDICT, batch)
+    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["instances[1].transaction_time"])
+    assert problem["errors"][0]["found"] == time
+    assert "300 s of world time from the world's now, 2018-06-15T12:00:00Z" in problem["errors"][0]["expected"]
+
+    rows = tensors(transaction_time={"datatype": "BYTES", "shape": [2], "data": ["2018-06-15T12:00:00Z", time]})
+    status, problem, _ = gateway.request("POST", INFER, rows)
+    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["inputs[transaction_time].data[1]"])
+    assert "inputs[transaction_time].data[1]" in problem["error"]
+
+
+def test_any_time_is_taken_from_a_caller_with_the_time_key(gateway: GatewayServer) -> None:
+    body = instance(transaction_time=FAR[0])
+    status, document, _ = gateway.request("POST", PREDICT, body, WITH_TIME_KEY)
+    assert (status, document["predictions"][0]["degraded"]) == (200, None)
+    assert gateway.request("POST", PREDICT, body, {"Authorization": f"Bearer {TIME_KEY}x"})[0] == 422
+    rows = tensors(transaction_time={"datatype": "BYTES", "shape": [2], "data": list(FAR[:2])})
+    assert gateway.request("POST", INFER, rows, WITH_TIME_KEY)[0] == 200
+
+
+def test_the_document_says_who_may_send_a_time(gateway: GatewayServer) -> None:
+    document = gateway.request("GET", "/openapi.json")[1]
+    assert document["components"]["securitySchemes"]["time_key"]["scheme"] == "bearer"
+    for path in (PREDICT, INFER):
+        assert document["paths"][path]["post"]["security"] == [{}, {"time_key": []}]
+    field = document["components"]["schemas"]["FraudDetectionInstance"]["properties"]["transaction_time"]
+    assert "time key" in json.dumps(field)

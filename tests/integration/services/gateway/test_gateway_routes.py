@@ -12,7 +12,6 @@ import pytest
 from redis import Redis
 
 from dojo.core.registry.bundle import MODEL_FILE
-from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
     CHAMPION_ARM,
@@ -33,6 +32,7 @@ from tests.support.gateways import (
     logged_predictions,
     set_route,
 )
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -270,7 +270,7 @@ def test_a_version_that_cannot_be_had_or_is_corrupt_gets_no_traffic_until_it_can
     mlflow_server: MlflowServer, breakable_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     model = "routed"
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     register_champion(registry, tmp_path / "v1", make_bundle(tmp_path / "v1", model), model)
     gateway = start_gateway(breakable_redis.url, mlflow_server.url, cached=False, models_dir=models_dir(tmp_path, model))
     wait_until(lambda: gateway.predict(INSTANCE, model=model)[0]["version"] == "1", 60, "the registry's champion serves")

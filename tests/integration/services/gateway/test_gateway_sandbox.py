@@ -31,6 +31,7 @@ from tests.support.gateways import (
     logged_predictions,
     set_route,
 )
+from tests.support.registries import sealed_registry
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -224,7 +225,7 @@ def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_canc
     spec = load_spec(Path("models/fraud_detection.yaml"))
     for version in ("2", "8"):
         cache_bundle(tmp_path, *versions[version], version=version)
-    store = VersionStore({MODEL: spec}, tmp_path / "gateway" / "models", "http://127.0.0.1:1", lambda *_: None)
+    store = VersionStore({MODEL: spec}, tmp_path / "gateway" / "models", sealed_registry("http://127.0.0.1:1"), lambda *_: None)
 
     async def scenario() -> None:
         sandboxes = Sandboxes(spec, store, GatewayMetrics())

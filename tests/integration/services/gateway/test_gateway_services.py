@@ -92,7 +92,7 @@ def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> No
         content = operation["requestBody"]["content"]["application/json"]
         instances = _resolved(document, _resolved(document, content["schema"])["properties"]["instances"]["items"])
         assert set(instances["properties"]) == fields
-        assert set(content["example"]["instances"][0]) == fields
+        assert set(content["example"]["instances"][0]) == {name for name in fields if not name.endswith("_time")}
         tensors = gateway.request("GET", f"/v2/models/{model}")[1]["inputs"]
         assert {tensor["name"] for tensor in tensors} == fields
         answered = operation["responses"]["200"]["content"]["application/json"]
@@ -107,7 +107,7 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 
 
 def test_columns_reach_a_model_under_its_own_names(gateway: GatewayServer) -> None:
-    columns = [("customer_id", "BYTES", "c1"), ("items", "FP64", 4.0), ("checkout_time", "INT64", 1529062200)]
+    columns = [("customer_id", "BYTES", "c1"), ("items", "FP64", 4.0), ("checkout_time", "INT64", 1529063880)]
     inputs = [{"name": name, "shape": [1], "datatype": kind, "data": [value]} for name, kind, value in columns]
     assert gateway.request("POST", "/v2/models/returns/infer", {"inputs": inputs})[0] == 200
     status, problem, _ = gateway.request("POST", "/v2/models/habits/infer", {"inputs": inputs})

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from dojo.core.connections import connect_redis
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.registry.tags import VersionTags
-from dojo.core.registry.versions import CHAMPION, ModelRegistry
+from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.inbox import Inbox, Notifier
 from dojo.core.state.routes import RouteTable, route_key
@@ -26,6 +26,7 @@ from services.monitor.showing.gauges import Gauges
 from tests.integration.services.monitor.monitoring import Watch
 from tests.support.bundles import make_bundle, register_champion
 from tests.support.monitor_events import MODEL, START, profile
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,7 @@ class Roles:
     """Two versions of a model: the first with the traffic by its route, the second trained later."""
 
     def __init__(self, mlflow: MlflowServer, redis: RedisServer, directory: Path, model: str) -> None:
-        self.model, self.registry = model, ModelRegistry(mlflow.url)
+        self.model, self.registry = model, sealed_registry(mlflow.url)
         self.redis = connect_redis(redis.url)
         self.routes = RouteTable(self.redis)
         self.versions = []
@@ -109,7 +110,7 @@ def test_without_a_route_the_champion_serves_and_an_unreadable_route_stops_nothi
 def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_judged(roles: Roles) -> None:
     serving = roles.serving()
     known = serving.of(roles.model)
-    serving._registry = ModelRegistry("http://127.0.0.1:9", timeout_seconds=1, retries=0)
+    serving._registry = sealed_registry("http://127.0.0.1:9", timeout_seconds=1, retries=0)
     assert serving.of(roles.model) == known
     assert serving.away == {roles.model}
     nobody = ServingVersions(serving._registry, roles.routes, AuditTrail(roles.redis))

@@ -32,6 +32,7 @@ from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
 from services.responder.state import Action
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
+from tests.support.registries import sealed_registry
 from tests.support.responding import DAY, DEGRADED, HOUR, START, Surroundings
 from tests.support.rollouts import register_versions
 from tests.support.servers import (
@@ -50,7 +51,7 @@ NOBODY = "http://127.0.0.1:9"  # discards: nobody answers there
 
 @pytest.fixture(scope="session")
 def absent() -> ModelRegistry:
-    return ModelRegistry(NOBODY, timeout_seconds=1, retries=0)
+    return sealed_registry(NOBODY, timeout_seconds=1, retries=0)
 
 
 @pytest.fixture
@@ -518,7 +519,7 @@ def _at(rollout: Any, stage: Stage) -> Any:
 def served(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest) -> Surroundings:
     """Version 2 took over from version 1 ten hours ago, in the registry too."""
     model = f"responder_{abs(hash(request.node.name)) % 10**8}"
-    registry = ModelRegistry(mlflow_server.url, timeout_seconds=10, retries=0)
+    registry = sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
     if model in registry.models():
         tracking_client(registry).delete_registered_model(model)
     register_versions(registry, model)
@@ -585,7 +586,7 @@ def life(shop: Surroundings) -> int:
     nothing more to do. Returns how many died."""
     for survives in range(60):
         fate = Fate(survives)
-        registry = ModelRegistry(shop.registry.url, timeout_seconds=10, retries=0)
+        registry = sealed_registry(shop.registry.url, timeout_seconds=10, retries=0)
         registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
         redis = doomed_redis(shop.url, fate)
         service = shop.start(redis, registry)

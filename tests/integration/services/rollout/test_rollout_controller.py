@@ -13,11 +13,12 @@ from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
-from dojo.core.registry.versions import CHAMPION, ModelRegistry
+from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
 from pipelines.release.tracking import tracking_client
 from services.rollout.controller import Controller
+from tests.support.registries import sealed_registry
 from tests.support.rollout_events import Gateway, Quality
 from tests.support.rollouts import START, both, register_versions, spec_of
 from tests.support.rollouts import Stage as Surroundings
@@ -37,7 +38,7 @@ def make(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest
 
     def build(qualities: dict[str, Quality] | None = None, versions: int = 2, **policy: object) -> Surroundings:
         model = next(names)
-        registry = ModelRegistry(mlflow_server.url, timeout_seconds=10, retries=0)
+        registry = sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
         register_versions(registry, model, versions)
         gateway = Gateway(qualities or both(), model=model, moody=False)
         return Surroundings(redis, registry, ManualClock(START), spec_of(model, **policy), gateway)
@@ -518,7 +519,7 @@ def test_malformed_events_and_lost_ones_are_counted_and_named(make: Make) -> Non
 
 def without_mlflow(world: Surroundings) -> Surroundings:
     """The same platform, seen by a controller for which MLflow is down."""
-    away = ModelRegistry(f"http://127.0.0.1:{free_port()}", timeout_seconds=2, retries=0)
+    away = sealed_registry(f"http://127.0.0.1:{free_port()}", timeout_seconds=2, retries=0)
     return Surroundings(world.redis, away, world.clock, world.spec, world.gateway)
 
 

@@ -16,6 +16,7 @@ from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.rollouts import RolloutRequest
 from pipelines.release.tracking import tracking_client
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
+from tests.support.registries import sealed_registry
 from tests.support.rollout_events import Gateway, Quality
 from tests.support.rollouts import START, both, register_versions, spec_of
 from tests.support.rollouts import Stage as Surroundings
@@ -34,7 +35,7 @@ class Life:
         self.model = MODEL
         self._mlflow_url, self._redis_url, self._deaths = mlflow_url, redis_url, deaths
         self.clock, self.gateway = ManualClock(START), Gateway(qualities, model=self.model, moody=False)
-        registry, redis = ModelRegistry(mlflow_url, timeout_seconds=10, retries=0), connect_redis(redis_url)
+        registry, redis = sealed_registry(mlflow_url, timeout_seconds=10, retries=0), connect_redis(redis_url)
         # The same names each time: they decide who gets which arm.
         redis.flushdb()
         if MODEL in registry.models():
@@ -49,7 +50,7 @@ class Life:
         for _ in range(200):
             survives = self._deaths.randrange(7) if self._deaths else 10**6
             fate = Fate(survives)
-            registry = ModelRegistry(self._mlflow_url, timeout_seconds=10, retries=0)
+            registry = sealed_registry(self._mlflow_url, timeout_seconds=10, retries=0)
             registry.api = DoomedMlflow(registry.api, fate)  # type: ignore[assignment]
             redis = doomed_redis(self._redis_url, fate)
             controller = self._seen_by(redis, registry).controller()

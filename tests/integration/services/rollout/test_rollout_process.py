@@ -25,6 +25,7 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts
 from tests.support.bundles import make_bundle, make_failing_bundle, register_champion
 from tests.support.gateways import MODEL, GatewayServer, logged_predictions
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, Server, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -151,7 +152,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
 
     redis = RedisServer(directory)
     redis.start()
-    registry = ModelRegistry(mlflow_server.url)
+    registry = sealed_registry(mlflow_server.url)
     versions = {}
     for name, make in (("good", make_bundle), ("failing", make_failing_bundle), ("champion", make_bundle)):
         options: dict[str, Any] = {"fails_from": FAILS_FROM} if name == "failing" else {"seed": 1 if name == "champion" else 3}

@@ -493,7 +493,7 @@ def test_every_model_is_asked_about_every_payment() -> None:
     async def scenario() -> list[str]:
         async with (
             gateway(predict) as port,
-            GatewayClient(f"http://127.0.0.1:{port}", questions) as client,
+            GatewayClient(f"http://127.0.0.1:{port}", questions, "key") as client,
         ):
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
@@ -512,7 +512,10 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
 
     async def scenario() -> None:
         nonlocal hanging
-        async with gateway(predict) as port, GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}) as client:
+        async with (
+            gateway(predict) as port,
+            GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key") as client,
+        ):
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
             hanging = False
@@ -535,6 +538,7 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
     seen: list[dict[str, object]] = []
 
     async def predict(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer key"
         (instance,) = (await request.json())["instances"]
         seen.append(instance)
         if instance["request_id"] == "late":
@@ -543,7 +547,7 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         return web.json_response(body, status=status)
 
     async def ask(port: int) -> list[str]:
-        async with GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}) as client:
+        async with GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key") as client:
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     async def scenario() -> tuple[list[str], list[str]]:

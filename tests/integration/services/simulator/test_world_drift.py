@@ -253,7 +253,7 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Pat
 
     async def live(event_log: RedisEventLog) -> None:
         stop = threading.Event()
-        async with GatewayClient(settings.gateway_url, world.questions) as gateway:
+        async with GatewayClient(settings.gateway_url, world.questions, "key") as gateway:
             one = LiveWorld(
                 Feed(world.days),
                 None,

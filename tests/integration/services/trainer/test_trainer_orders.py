@@ -147,7 +147,7 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
 
 @pytest.fixture(scope="module")
 def registry(settings: Settings) -> ModelRegistry:
-    return ModelRegistry(settings.mlflow)
+    return ModelRegistry.of(settings)
 
 
 def freshest(settings: Settings, registry: ModelRegistry, tmp_path: Path, as_of: datetime, since: datetime | None) -> Any:

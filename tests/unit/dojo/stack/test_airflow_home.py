@@ -49,6 +49,8 @@ def test_everything_of_airflow_is_below_its_home_and_on_its_one_port(settings: S
         ("core", "simple_auth_manager_passwords_file"),
     ):
         assert str(home) in configuration.get(section, option), option
+    assert configuration.get("logging", "file_task_handler_new_folder_permissions") == "0o700"
+    assert configuration.get("logging", "file_task_handler_new_file_permissions") == "0o600"
     assert configuration.get("api", "port") == "18080"
     assert configuration.get("core", "execution_api_server_url") == "http://127.0.0.1:18080/execution/"
 
