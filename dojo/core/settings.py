@@ -17,6 +17,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dojo import DEFAULT_HOME
+from dojo.core.addresses import (
+    EVERY_ADDRESS,
+    LOOPBACK,
+    ask_directly,
+    require_bindable,
+    require_url,
+    without_password,
+)
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
@@ -47,7 +55,11 @@ class Settings(BaseSettings):
 
     # Ports: all on `host`, all in one block so that a taken port is easy to see.
     # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
-    host: str = Field(default="127.0.0.1", description="Address that servers bind to. Loopback: nothing is authenticated yet.")
+    host: str = Field(
+        default=LOOPBACK,
+        description="Address that servers bind to: an IPv4 address of this machine, 0.0.0.0 for all of them, or localhost. "
+        "Loopback: nothing is authenticated yet.",
+    )
     gateway_port: Port = Field(default=8000, description="Port of the gateway (predictions, /docs, /metrics).")
     redis_port: Port = Field(default=6390, description="Port of the embedded Redis; not 6379, which is often taken.")
     mlflow_port: Port = Field(default=5001, description="Port of the embedded MLflow; not 5000, which AirPlay takes on macOS.")
@@ -154,6 +166,21 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
+    @field_validator("host")
+    @classmethod
+    def _is_bindable(cls, value: str) -> str:
+        return require_bindable(value)
+
+    @field_validator("redis_url", "online_store_url")
+    @classmethod
+    def _is_a_redis_url(cls, value: str) -> str:
+        return require_url(value, ("redis", "rediss"))
+
+    @field_validator("mlflow_url", "airflow_url")
+    @classmethod
+    def _is_an_http_url(cls, value: str) -> str:
+        return require_url(value, ("http", "https"))
+
     @field_validator("peer_hosts")
     @classmethod
     def _is_a_pattern(cls, value: str) -> str:
@@ -179,7 +206,7 @@ class Settings(BaseSettings):
     # Derived addresses and directories
     @property
     def redis(self) -> str:
-        return self.redis_url or f"redis://{self.host}:{self.redis_port}/0"
+        return self.redis_url or f"redis://{self.own_host}:{self.redis_port}/0"
 
     @property
     def online_store(self) -> str:
@@ -187,11 +214,16 @@ class Settings(BaseSettings):
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+        return self.mlflow_url or f"http://{self.own_host}:{self.mlflow_port}"
+
+    @property
+    def own_host(self) -> str:
+        """Where servers of this machine are asked. Those that listen on every address do so on loopback."""
+        return LOOPBACK if self.host == EVERY_ADDRESS else self.host
 
     def peer(self, name: str) -> str:
         """The host of a process of the platform."""
-        return self.peer_hosts.format(name=name) or self.host
+        return self.peer_hosts.format(name=name) or self.own_host
 
     def port_of(self, name: str) -> int:
         """The port of a process: of its field `<name>_port`."""
@@ -226,15 +258,18 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, `overrides` first.
 
+    A process knows no server of the platform before this call. So proxies are put out of action here.
+
     Raises:
         SettingsError: one line per wrong or unknown variable.
     """
+    ask_directly(os.environ)
     faults = [_unknown(name) for name in sorted(os.environ) if name.startswith("DOJO_") and name not in VARIABLES]
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         faults += [
-            f"{variable(str(e['loc'][0]))}: {e['msg']} (found {e['input']!r})"
+            f"{variable(str(e['loc'][0]))}: {e['msg']} (found {without_password(e['input'])!r})"
             if e["loc"]
             else e["msg"].removeprefix("Value error, ")
             for e in error.errors()

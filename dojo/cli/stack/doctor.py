@@ -29,7 +29,7 @@ _STYLES = {
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this machine: Python, packages, redis-server, ports, disk, memory, clock, specs, optional tools.
+    """Check this machine: Python, packages, redis-server, ports, proxy, disk, memory, clock, specs, optional tools.
 
     Exit code 1 when something is missing that the stack needs.
 
@@ -59,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield look.redis_server_starts()
         yield from look.ports(settings)
         yield look.memory()
+    yield look.proxy()
     yield look.home(settings)
     yield look.disk(settings)
     yield look.clock()

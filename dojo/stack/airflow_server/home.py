@@ -45,7 +45,7 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
         "dags_folder": str(DAGS_FOLDER),
         "host": settings.host,
         "port": str(settings.airflow_port),
-        "url": f"http://{settings.host}:{settings.airflow_port}",
+        "url": f"http://{settings.own_host}:{settings.airflow_port}",
         "user": USER,
         **kept,
     }

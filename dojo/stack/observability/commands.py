@@ -21,7 +21,7 @@ def prometheus_command(binary: str, settings: Settings, home: Path) -> list[str]
         # would keep its watchdog barking for 4 min.
         "--rules.alert.resend-delay=15s",
         f"--web.listen-address={settings.host}:{settings.prometheus_port}",
-        f"--web.external-url=http://{settings.host}:{settings.prometheus_port}/",
+        f"--web.external-url=http://{settings.own_host}:{settings.prometheus_port}/",
         "--no-web.enable-lifecycle",  # nobody on the network reloads or ends it
         "--log.level=warn",
         "--log.format=json",
@@ -38,7 +38,7 @@ def alertmanager_command(binary: str, settings: Settings, home: Path) -> list[st
         f"--storage.path={home / 'data'}",
         "--data.retention=168h",  # silences and what was sent: as long as Prometheus remembers
         f"--web.listen-address={settings.host}:{settings.alertmanager_port}",
-        f"--web.external-url=http://{settings.host}:{settings.alertmanager_port}/",
+        f"--web.external-url=http://{settings.own_host}:{settings.alertmanager_port}/",
         "--cluster.listen-address=",  # one of its kind: nothing to gossip with, and no second port
         "--log.level=warn",
         "--log.format=json",
