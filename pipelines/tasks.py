@@ -107,7 +107,7 @@ def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> 
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.build_dataset_step(run, champion_profile(ModelRegistry(settings.mlflow), job.model))
     dataset = run.workspace / DATASET_FILE
-    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
+    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset, glob=False).select(pl.len()).collect().item()}
 
 
 def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

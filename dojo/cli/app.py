@@ -91,7 +91,7 @@ class LazyCommands(TyperGroup):
             name = ctx.invoked_subcommand
             if not COMMANDS[name].extra:
                 raise
-            step = f"pip install 'mlops-dojo\\[{COMMANDS[name].extra}]'"
+            step = f"pip install 'mlops-dojo[{COMMANDS[name].extra}]'"
             raise fail(f"dojo {name} needs {error.name}, which is not installed here", step) from error
 
 

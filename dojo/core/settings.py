@@ -269,10 +269,9 @@ def load_settings(**overrides: object) -> Settings:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         faults += [
-            f"{variable(str(e['loc'][0]))}: {e['msg']} (found {without_password(e['input'])!r})"
-            if e["loc"]
-            else e["msg"].removeprefix("Value error, ")
+            f"{variable(str(e['loc'][0]))}: {said} (found {without_password(e['input'])!r})" if e["loc"] else said
             for e in error.errors()
+            for said in [e["msg"].removeprefix("Value error, ")]
         ]
     if faults:
         raise SettingsError("wrong settings:\n  " + "\n  ".join(faults))

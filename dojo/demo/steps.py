@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 
 class StepFailedError(RuntimeError):
@@ -33,8 +35,8 @@ class Steps:
         Raises:
             StepFailedError: names the command to repeat by hand.
         """
-        shown = "dojo " + " ".join(arguments)
-        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{shown}[/]", highlight=False, soft_wrap=True)
+        shown = shlex.join(["dojo", *arguments])
+        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{escape(shown)}[/]", highlight=False, soft_wrap=True)
         started = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "dojo", *arguments, "--json"], stdout=subprocess.PIPE, check=False)
         elapsed = time.monotonic() - started

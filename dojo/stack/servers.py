@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
+
+
+def sqlite_url(file: Path) -> str:
+    """A database's URL as SQLAlchemy reads it. Bare, a `?` would end the path and `%20` would be a space.
+
+    Args:
+        file: An absolute path.
+    """
+    return f"sqlite:///{quote(str(file))}"
 
 
 def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
@@ -36,8 +46,8 @@ def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", host),
         *("--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
-        *("--artifacts-destination", str(directory / "artifacts")),
+        *("--backend-store-uri", sqlite_url(directory / "mlflow.db")),
+        *("--artifacts-destination", (directory / "artifacts").as_uri()),  # a bare path is unquoted: `%20` would be a space
         *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more
     ]
 

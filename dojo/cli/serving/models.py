@@ -101,7 +101,7 @@ def promote(
 
     model, _, number = version.partition("@")
     if not number.isdigit():
-        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {escape(version)}", "dojo models list", code=2)
+        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {version}", "dojo models list", code=2)
     with CommandContext() as here:
         change = here.change(who, why)
         plan = roles.plan_promotion(here, model, number, force)

@@ -190,7 +190,7 @@ def down(
         out.print("nothing was running", highlight=False)
     if purge:
         shutil.rmtree(home)
-        out.print(f"deleted {home.resolve()}", highlight=False, soft_wrap=True)
+        out.print(f"deleted {home.resolve()}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _holds_files(home: Path) -> bool:

@@ -44,7 +44,7 @@ def import_(
     from services.simulator.sources.importing import import_transactions
 
     if len(separator) != 1 or not separator.isascii():
-        raise fail(f"--separator wants one ASCII character, got {escape(repr(separator))}", code=2)
+        raise fail(f"--separator wants one ASCII character, got {separator!r}", code=2)
     mapping = _mapping(map_ or [])
     # A terminated import cleans up behind itself, like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -60,7 +60,7 @@ def import_(
     table = Table(
         title="already imported" if imported.already_imported else "imported", show_header=False, title_justify="left"
     )
-    table.add_row("data set", imported.path)
+    table.add_row("data set", escape(imported.path))
     table.add_row("transactions", f"{imported.rows:,}")
     table.add_row("customers", f"{imported.customers:,}")
     table.add_row("merchants", f"{imported.merchants:,}")
@@ -81,7 +81,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         theirs, equals, ours = pair.rpartition("=")
         if not (theirs and equals and ours):
-            raise fail(f"--map wants THEIRS=OURS, such as --map paid_at=time; got {escape(pair)!r}", code=2)
+            raise fail(f"--map wants THEIRS=OURS, such as --map paid_at=time; got {pair!r}", code=2)
         mapping[theirs] = ours
     return mapping
 

@@ -8,12 +8,14 @@ from dojo.core.settings import Settings
 
 
 def prometheus_command(binary: str, settings: Settings, home: Path) -> list[str]:
-    """Args:
-    home: what `files.prepare_prometheus` wrote.
+    """Prometheus, to be started in `home`: below its configuration's directory it looks for patterns, brackets included.
+
+    Args:
+        home: what `files.prepare_prometheus` wrote.
     """
     return [
         binary,
-        f"--config.file={home / 'prometheus.yml'}",
+        "--config.file=prometheus.yml",
         f"--storage.tsdb.path={home / 'data'}",
         "--storage.tsdb.retention.time=7d",  # a wall week is 14 world months at the default speed; alerts look back 6 h, people some days
         "--storage.tsdb.retention.size=2GB",  # about 2,500 series every 5 s are 100 MB a day: an upper bound for a laptop, not the rule

@@ -31,6 +31,7 @@ from pipelines.features.materialize import materialize
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from tests.support.feature_reference import Payment, activity_at, outcomes_of, streams_of, transactions_of
+from tests.support.paths import STRANGE_NAME
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
@@ -78,7 +79,7 @@ class World:
     """A lake, a Redis with an event log, a Feast store and a streamer of this test's own."""
 
     def __init__(self, directory: Path) -> None:
-        self.home = directory / "home"
+        self.home = directory / STRANGE_NAME
         self.server = RedisServer(directory)
         self.redis = Redis.from_url(self.server.url)
         self.log = RedisEventLog(self.redis, 100_000)
