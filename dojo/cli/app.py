@@ -19,6 +19,7 @@ from typer.models import TyperInfo
 from dojo import __version__
 from dojo.cli import compose as contexts
 from dojo.cli.plain import print_plainly_where_needed
+from dojo.cli.signals import end_in_order
 from dojo.stack.environment import adopt
 
 
@@ -140,6 +141,7 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     print_plainly_where_needed()
+    end_in_order()
     context, arguments = contexts.split(sys.argv[1:])
     if context != "embedded":
         try:

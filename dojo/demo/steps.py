@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ class Steps:
             StepFailedError: names the command to repeat by hand.
         """
         shown = shlex.join(["dojo", *arguments])
-        self.console.print(f"[bold cyan]▸[/] {title}  [dim]{escape(shown)}[/]", highlight=False, soft_wrap=True)
+        self._say(f"[bold cyan]▸[/] {title}  [dim]{escape(shown)}[/]")
         started = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "dojo", *arguments, "--json"], stdout=subprocess.PIPE, check=False)
         elapsed = time.monotonic() - started
@@ -48,7 +49,7 @@ class Steps:
 
     def wait(self, title: str, condition: Callable[[], str | None], within: float) -> str:
         """Poll until `condition` returns what to say; raises StepFailedError after `within` seconds of wall time."""
-        self.console.print(f"[bold cyan]▸[/] {title}", highlight=False, soft_wrap=True)
+        self._say(f"[bold cyan]▸[/] {title}")
         started = time.monotonic()
         while (said := condition()) is None:
             if time.monotonic() - started > within:
@@ -59,4 +60,8 @@ class Steps:
 
     def finished(self, title: str, elapsed: float, said: str) -> None:
         self.seconds[title] = elapsed
-        self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False, soft_wrap=True)
+        self._say(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that is gone: what a step undoes must be undone all the same
+            self.console.print(line, highlight=False, soft_wrap=True)
