@@ -217,7 +217,7 @@ def test_running_again_and_running_late_change_nothing_online(world: World) -> N
 
 def _contents(directory: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(directory)): content_hash(pl.read_parquet(path, hive_partitioning=False))
+        str(path.relative_to(directory)): content_hash(pl.read_parquet(path, hive_partitioning=False, glob=False))
         for path in directory.rglob("*.parquet")
     }
 
@@ -316,9 +316,8 @@ def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -
 
 
 def world_rows(world: World) -> pl.DataFrame:
-    return pl.read_parquet(world.home / "features" / "customer_activity" / "*.parquet", hive_partitioning=False).sort(
-        "event_timestamp"
-    )
+    files = sorted((world.home / "features" / "customer_activity").glob("*.parquet"))
+    return pl.read_parquet(files, hive_partitioning=False, glob=False).sort("event_timestamp")
 
 
 def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told_to_stop(tmp_path: Path) -> None:
