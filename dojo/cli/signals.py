@@ -1,4 +1,7 @@
-"""A command that is terminated, or whose terminal is closed, ends as an interrupted one: what it began to undo is undone."""
+"""A terminated command, or one whose terminal is closed, ends as an interrupted one.
+
+What it has to undo is undone.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ _STANDARD_STREAMS = (0, 1, 2)
 
 
 def end_in_order() -> None:
-    """Have SIGTERM and SIGHUP raise SystemExit on the main thread. A signal that is ignored (nohup) stays ignored."""
+    """Have SIGTERM and SIGHUP raise SystemExit on the main thread.
+
+    A signal that is ignored (nohup) stays ignored.
+    """
     terminals = [stream for stream in _STANDARD_STREAMS if os.isatty(stream)]
 
     def end(number: int, frame: FrameType | None) -> None:
         for one in ENDING:
-            signal.signal(one, signal.SIG_IGN)  # a closed terminal may send several, and cleaning up is under way
+            # A closed terminal may send several, and cleaning up is under way.
+            signal.signal(one, signal.SIG_IGN)
         if number == signal.SIGHUP:
             _let_go_of(terminals)
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""How the platform's servers are addressed: which hosts and URLs settings may name, and that no proxy stands between them."""
+"""How the platform's servers are addressed: hosts and URLs that settings may name, and no proxies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def require_bindable(host: str) -> str:
 
 
 def require_url(url: str, schemes: Sequence[str]) -> str:
-    """Raises ValueError: no server can be asked there. Empty is allowed: it means the embedded server."""
+    """Raises ValueError: no server can be asked there. Empty means the embedded server."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -44,9 +44,10 @@ def without_password(value: object) -> object:
 
 
 def ask_directly(environment: MutableMapping[str, str]) -> None:
-    """Keep every library, here and in child processes, from asking through a proxy (HTTP_PROXY and its like).
+    """Keep every library from asking through a proxy (HTTP_PROXY), here and in child processes.
 
-    All hosts are named, not a list: no process of the platform asks any but the platform's servers.
-    And httpx refuses to start with a proxy that it cannot use (SOCKS), unless none is used at all.
+    `*` stands for all hosts: processes of the platform ask the platform's servers only.
+    With a list of hosts, httpx would refuse to start with a proxy that it cannot use (SOCKS).
     """
-    environment.update(NO_PROXY="*", no_proxy="*")  # libraries differ in the one that they read first
+    # Libraries differ in the spelling that they read first.
+    environment.update(NO_PROXY="*", no_proxy="*")

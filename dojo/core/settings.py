@@ -218,7 +218,7 @@ class Settings(BaseSettings):
 
     @property
     def own_host(self) -> str:
-        """Where servers of this machine are asked. Those that listen on every address do so on loopback."""
+        """Where servers of this machine are asked. One that listens everywhere is on loopback too."""
         return LOOPBACK if self.host == EVERY_ADDRESS else self.host
 
     def peer(self, name: str) -> str:
@@ -258,7 +258,7 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, `overrides` first.
 
-    A process knows no server of the platform before this call. So proxies are put out of action here.
+    Proxies are put out of action here: a process knows no server before this call.
 
     Raises:
         SettingsError: one line per wrong or unknown variable.

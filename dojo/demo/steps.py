@@ -63,5 +63,6 @@ class Steps:
         self._say(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]")
 
     def _say(self, line: str) -> None:
-        with suppress(OSError):  # a terminal that is gone: what a step undoes must be undone all the same
+        # Also without its terminal, a step must undo what it has to undo.
+        with suppress(OSError):
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -27,7 +27,11 @@ LINE_EVERY_SECONDS = 5.0
 
 @contextmanager
 def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[Pace]:
-    """The world at `speed` inside the block, at its everyday speed after it; world seconds per wall second, 0 stands still.
+    """The world at `speed` inside the block, at its everyday speed after it.
+
+    Args:
+        speed: World seconds per wall second. 0 stands still.
+        everyday: The same unit.
 
     Raises:
         StepFailedError: The world could not be set back.

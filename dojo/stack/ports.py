@@ -40,7 +40,7 @@ def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
 
 
 def is_of_this_machine(host: str) -> bool:
-    """Whether servers of this machine can listen there. Where they cannot, every port would seem taken."""
+    """Whether servers of this machine can listen there. Else every port would seem taken."""
     return is_free(host, 0)  # 0: any port
 
 

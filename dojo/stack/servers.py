@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 
 def sqlite_url(file: Path) -> str:
-    """A database's URL as SQLAlchemy reads it. Bare, a `?` would end the path and `%20` would be a space.
+    """A database's URL as SQLAlchemy reads it. Bare, `?` ends the path and `%20` is a space.
 
     Args:
         file: An absolute path.
@@ -47,7 +47,8 @@ def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[
         *("--host", host),
         *("--port", str(port)),
         *("--backend-store-uri", sqlite_url(directory / "mlflow.db")),
-        *("--artifacts-destination", (directory / "artifacts").as_uri()),  # a bare path is unquoted: `%20` would be a space
+        # As a URI: MLflow takes the `%20` of a bare path for a space.
+        *("--artifacts-destination", (directory / "artifacts").as_uri()),
         *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more
     ]
 

@@ -89,7 +89,7 @@ READERS = {"read_parquet", "scan_parquet", "read_csv", "scan_csv", "read_ndjson"
 
 
 def reads_of_patterns(source: str) -> Iterator[int]:
-    """Where Polars takes a path for a pattern: the brackets of a directory's name would match nothing."""
+    """Lines where Polars takes a path for a pattern: brackets in it would match nothing."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"pl.{reader}" for reader in READERS}:
             exact = any(keyword.arg == "glob" and ast.unparse(keyword.value) == "False" for keyword in node.keywords)

@@ -8,7 +8,9 @@ from dojo.core.settings import Settings
 
 
 def prometheus_command(binary: str, settings: Settings, home: Path) -> list[str]:
-    """Prometheus, to be started in `home`: below its configuration's directory it looks for patterns, brackets included.
+    """Prometheus, to be started in `home`.
+
+    It takes its configuration's directory for a part of patterns, so that brackets in it match nothing.
 
     Args:
         home: what `files.prepare_prometheus` wrote.

@@ -13,7 +13,7 @@ from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.settings import Settings
 from dojo.core.state.rollouts import Rollout, Transition
 from dojo.demo.acts import next_evening, said
-from dojo.demo.probes import first_version_as_of
+from dojo.demo.probes import first_version_as_of, history_begins
 from dojo.demo.showing.rollout_view import line, render
 from dojo.demo.showing.tally import Tally
 
@@ -34,7 +34,8 @@ def settings_with_history(home: Path, days: int) -> Settings:
     ids=["seven weeks old", "with enough to learn from", "younger in a short past", "never later than now"],
 )
 def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history: int, age: int) -> None:
-    as_of = first_version_as_of(settings_with_history(tmp_path, history), NOW + timedelta(hours=5))
+    now = NOW + timedelta(hours=5)
+    as_of = first_version_as_of(history_begins(settings_with_history(tmp_path, history), now), now)
     assert as_of == NOW - timedelta(days=age)
 
 
