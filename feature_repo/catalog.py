@@ -159,6 +159,16 @@ def recorded_requests(service: str) -> EventSource:
     return recorded
 
 
+def bounds_of(service: str, name: str) -> str:
+    """An input's bounds and where they are set: `0 to 1e+06 (feature_repo/shop/request.py:80)`."""
+    request = SERVICES[service].request
+    low, high = next(one.bounds for one in request.inputs if one.name == name)
+    file = _file_of(request.compute.__module__)
+    lines = file.read_text().splitlines()
+    line = next((number for number, text in enumerate(lines, 1) if f'Feature("{name}"' in text), 1)
+    return f"{low:g} to {high:g} ({file.relative_to(Path(__file__).parents[1])}:{line})"
+
+
 def definition_hash() -> str:
     """Return the SHA-256 of everything that decides feature values: catalogue and computing code.
 

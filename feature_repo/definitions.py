@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def push_source(view: str) -> str:
 def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
     files = FileSource(
         name=f"{view.name}_files",
-        path=str(offline_dir.resolve() / view.name / "*.parquet"),
+        path=f"{escape(str(offline_dir.resolve()))}/{view.name}/*.parquet",  # DuckDB reads it as a pattern
         timestamp_field="event_timestamp",
     )
     return FeatureView(

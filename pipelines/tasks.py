@@ -85,7 +85,7 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     if not job.dry_run:
         ScheduleStore(records.redis).began(job.model, records.world_now())
     steps.collect_step(run, job.as_of)
-    require_registry(job, ModelRegistry(settings.mlflow), records.redis)  # before minutes of work that would end there
+    require_registry(job, ModelRegistry.of(settings), records.redis)  # before minutes of work that would end there
     manifest = run.manifest
     return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
 
@@ -110,7 +110,7 @@ def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> 
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.build_dataset_step(run, champion_profile(ModelRegistry.of(settings), job.model))
     dataset = run.workspace / DATASET_FILE
-    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset).select(pl.len()).collect().item()}
+    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset, glob=False).select(pl.len()).collect().item()}
 
 
 def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typer.models import TyperInfo
 from dojo import __version__
 from dojo.cli import compose as contexts
 from dojo.cli.plain import print_plainly_where_needed
+from dojo.cli.signals import end_in_order
 from dojo.core.private import keep_private
 from dojo.stack.environment import adopt
 
@@ -101,7 +102,7 @@ class LazyCommands(TyperGroup):
             name = ctx.invoked_subcommand
             if not COMMANDS[name].extra:
                 raise
-            step = f"pip install 'mlops-dojo\\[{COMMANDS[name].extra}]'"
+            step = f"pip install 'mlops-dojo[{COMMANDS[name].extra}]'"
             raise fail(f"dojo {name} needs {error.name}, which is not installed here", step) from error
 
 
@@ -150,6 +151,7 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     print_plainly_where_needed()
+    end_in_order()
     context, arguments = contexts.split(sys.argv[1:])
     if context != "embedded":
         try:
@@ -162,10 +164,9 @@ def main() -> None:
     try:
         adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
     except PermissionError as error:
-        from rich.markup import escape
 
         from dojo.cli.output import fail
 
         step = "run it as the user who started the stack, or set DOJO_HOME to a directory of yours"
-        sys.exit(fail(f"{escape(str(error.filename))} belongs to another user", step).exit_code)
+        sys.exit(fail(f"{error.filename} belongs to another user", step).exit_code)
     build()()

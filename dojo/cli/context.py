@@ -75,11 +75,9 @@ class CommandContext(Desk):
         if "redis" in self.__dict__:
             self.redis.close()
         if isinstance(error, Exception) and not isinstance(error, typer.Exit) and (words := self._words_for(error)):
-            from rich.markup import escape
-
             from dojo.cli.output import fail
 
-            raise fail(escape(words.message), escape(words.next_step), words.code) from error
+            raise fail(words.message, words.next_step, words.code) from error
 
     def _words_for(self, error: Exception) -> Words | None:
         """None for an error that is a defect. Imported here: a command that succeeds needs none of it."""

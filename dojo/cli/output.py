@@ -64,11 +64,14 @@ def _write(document: bytes) -> None:
 
 
 def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exit:
-    """Say what went wrong and what to do; use as `raise fail(...)`. Code 1 is a failure, 2 a wrong call."""
-    answer_error(Text.from_markup(message).plain, Text.from_markup(next_step or "").plain, code)
-    err.print(f"[bold red]error[/] {message}", highlight=False, markup=True, soft_wrap=True)
+    """Say what went wrong and what to do; use as `raise fail(...)`. Code 1 is a failure, 2 a wrong call.
+
+    Both texts are plain: the brackets of a path are no markup.
+    """
+    answer_error(message, next_step or "", code)
+    err.print(Text.assemble(("error", "bold red"), " ", message), highlight=False, soft_wrap=True)
     if next_step:
-        err.print(f"[bold]next[/]  {next_step}", highlight=False, soft_wrap=True)
+        err.print(Text.assemble(("next", "bold"), "  ", next_step), highlight=False, soft_wrap=True)
     return typer.Exit(code)
 
 
@@ -114,4 +117,4 @@ def errors_become_messages(*kinds: type[Exception], next_step: str | None = None
     try:
         yield
     except kinds as error:
-        raise fail(escape(str(error)), next_step) from error
+        raise fail(str(error), next_step) from error

@@ -90,7 +90,7 @@ class Lake:
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
         # Files from before a column existed have it as null.
-        frame = pl.scan_parquet(paths, schema=SCHEMAS[stream], missing_columns="insert", hive_partitioning=False)
+        frame = pl.scan_parquet(paths, schema=SCHEMAS[stream], missing_columns="insert", hive_partitioning=False, glob=False)
         if start is not None:
             frame = frame.filter(pl.col("world_time") >= start)
         if end is not None:

@@ -17,6 +17,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dojo import DEFAULT_HOME
+from dojo.core.addresses import (
+    EVERY_ADDRESS,
+    LOOPBACK,
+    ask_directly,
+    require_bindable,
+    require_url,
+    without_password,
+)
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
@@ -47,7 +55,11 @@ class Settings(BaseSettings):
 
     # Ports: all on `host`, all in one block so that a taken port is easy to see.
     # `<name>_port` is the port of the process that dojo/stack/table.py calls <name>.
-    host: str = Field(default="127.0.0.1", description="Address that servers bind to. Loopback: nothing is authenticated yet.")
+    host: str = Field(
+        default=LOOPBACK,
+        description="Address that servers bind to: an IPv4 address of this machine, 0.0.0.0 for all of them, or localhost. "
+        "Loopback: nothing is authenticated yet.",
+    )
     publish_as: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Further names and addresses under which browsers reach MLflow's page, separated by commas, such as `shop.lan,192.168.1.20`; `*` stands for any text in one. Under a name that is neither localhost nor DOJO_HOST nor here it answers 403, so that a foreign page in a browser cannot act as one of ours. Containers: PUBLISH_AS.",
@@ -181,6 +193,21 @@ class Settings(BaseSettings):
         default="info", description="Least severe log line that is written."
     )
 
+    @field_validator("host")
+    @classmethod
+    def _is_bindable(cls, value: str) -> str:
+        return require_bindable(value)
+
+    @field_validator("redis_url", "online_store_url")
+    @classmethod
+    def _is_a_redis_url(cls, value: str) -> str:
+        return require_url(value, ("redis", "rediss"))
+
+    @field_validator("mlflow_url", "airflow_url")
+    @classmethod
+    def _is_an_http_url(cls, value: str) -> str:
+        return require_url(value, ("http", "https"))
+
     @field_validator("peer_hosts")
     @classmethod
     def _is_a_pattern(cls, value: str) -> str:
@@ -206,7 +233,7 @@ class Settings(BaseSettings):
     # Derived addresses and directories
     @property
     def redis(self) -> str:
-        return self.redis_url or f"redis://{self.host}:{self.redis_port}/0"
+        return self.redis_url or f"redis://{self.own_host}:{self.redis_port}/0"
 
     @property
     def online_store(self) -> str:
@@ -214,11 +241,16 @@ class Settings(BaseSettings):
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+        return self.mlflow_url or f"http://{self.own_host}:{self.mlflow_port}"
+
+    @property
+    def own_host(self) -> str:
+        """Where servers of this machine are asked. One that listens everywhere is on loopback too."""
+        return LOOPBACK if self.host == EVERY_ADDRESS else self.host
 
     def peer(self, name: str) -> str:
         """The host of a process of the platform."""
-        return self.peer_hosts.format(name=name) or self.host
+        return self.peer_hosts.format(name=name) or self.own_host
 
     def port_of(self, name: str) -> int:
         """The port of a process: of its field `<name>_port`."""
@@ -253,18 +285,20 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, `overrides` first.
 
+    Proxies are put out of action here: a process knows no server before this call.
+
     Raises:
         SettingsError: one line per wrong or unknown variable.
     """
+    ask_directly(os.environ)
     faults = [_unknown(name) for name in sorted(os.environ) if name.startswith("DOJO_") and name not in VARIABLES]
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         faults += [
-            f"{variable(str(e['loc'][0]))}: {e['msg']} (found {e['input']!r})"
-            if e["loc"]
-            else e["msg"].removeprefix("Value error, ")
+            f"{variable(str(e['loc'][0]))}: {said} (found {without_password(e['input'])!r})" if e["loc"] else said
             for e in error.errors()
+            for said in [e["msg"].removeprefix("Value error, ")]
         ]
     if faults:
         raise SettingsError("wrong settings:\n  " + "\n  ".join(faults))

@@ -17,12 +17,13 @@ from dojo.core.settings import Settings
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.tasks.specs import load_spec
-from dojo.demo.probes import features_online, first_version_as_of, fraud_euros_per_day, ready, serves
+from dojo.demo.probes import features_online, first_version_as_of, fraud_euros_per_day, history_begins, ready, serves
 from dojo.demo.showing import rollout_view, view
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
 from dojo.demo.steps import StepFailedError, Steps, print_line
 from dojo.demo.traffic import at_speed, watch
+from dojo.stack.environment import world_exists
 
 # The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
 # takes at least four hours, meets the night.
@@ -71,6 +72,8 @@ class DemoStage:
 def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     """Everything up to a served champion. Returns its version, metrics and as_of."""
     steps, settings = stage.steps, stage.settings
+    if transactions and not world_exists(settings.home):
+        _check(stage, transactions)
     up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
     steps.run("Begin to start the stack", [*up, "--no-wait"], lambda r: "its processes start side by side")
     steps.wait(
@@ -86,7 +89,8 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
     champion = next((v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None)
     if champion is None:
-        as_of = first_version_as_of(settings, stage.clock.now())
+        now = stage.clock.now()
+        as_of = first_version_as_of(history_begins(settings, now), now)
         champion = steps.run(
             "Train the first version, as of weeks ago",
             ["train", stage.model, "--as-of", as_of.isoformat()],
@@ -107,6 +111,24 @@ def first_answer(stage: DemoStage) -> str | None:
     if set(versions) == {FALLBACK}:
         return f"by the fallback, which lets all pass{stake}"
     return f"by version {', '.join(sorted(versions, key=int))}{stake}"
+
+
+def _check(stage: DemoStage, transactions: Path) -> None:
+    """Raises StepFailedError, before anything is started: no first version can learn from them."""
+    from dojo.cli.world.outlook import at_the_end, training_refusals
+
+    imported = stage.steps.run(
+        "Check the transactions", ["data", "import", str(transactions)], lambda r: f"{r['rows']:,} transactions"
+    )
+    refused = training_refusals(
+        Path(imported["path"]),
+        stage.settings,
+        stage.model,
+        lambda span: first_version_as_of(span.start, at_the_end(span)),
+    )
+    if refused:
+        reasons = "\n  ".join(refused)
+        raise StepFailedError(f"the first version cannot be trained on these transactions:\n  {reasons}")
 
 
 def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:

@@ -113,8 +113,10 @@ def demo(
                 rollout = acts.follow_rollout(stage)
             else:
                 retrained, rollout = _play(stage, champion, act, days)
-    except KeyboardInterrupt:
-        raise fail("interrupted; the stack goes on", "dojo status, or dojo down", 130) from None
+    except (KeyboardInterrupt, SystemExit) as ended:
+        code = ended.code if isinstance(ended, SystemExit) and isinstance(ended.code, int) else 130
+        goes_on = f"the stack goes on at {settings.speed:g} world seconds per second"
+        raise fail(f"interrupted; {goes_on}", "dojo status, or dojo down", code) from None
     told = timeline.read(redis, stage.model, stage.seen.began)
     _conclude(stage, champion, retrained, rollout, told)
     if picture is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -45,11 +45,14 @@ def serves(settings: Settings, model: str, version: str) -> bool:
     return any(arm["version"] == version for arm in route.get("arms", ()))
 
 
-def first_version_as_of(settings: Settings, now: datetime) -> datetime:
-    """The world's midnight at which the demo's first version is trained."""
-    from dojo.core.lake import Lake, midnight
+def first_version_as_of(first: date, now: datetime) -> datetime:
+    """The world's midnight at which the demo's first version is trained.
 
-    first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
+    Args:
+        first: The first day of the world's history.
+    """
+    from dojo.core.lake import midnight
+
     start = datetime(first.year, first.month, first.day, tzinfo=now.tzinfo)
     return min(midnight(now), max(midnight(now) - FIRST_VERSION_AGE, start + SHORTEST_PAST))
 
@@ -70,6 +73,14 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
     labels = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name, label=1.0).select("request_id")
     worth = payments.join(labels.unique(), on="request_id").select(pl.col("amount").sum()).collect().item()
     return worth / 7 if worth else None
+
+
+def history_begins(settings: Settings, now: datetime) -> date:
+    """The first day of the world's history; today without any."""
+    from dojo.core.lake import Lake
+
+    first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
+    return first
 
 
 def get_json(url: str) -> tuple[int, dict[str, Any]]:

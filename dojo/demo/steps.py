@@ -5,15 +5,18 @@ A terminal shows a step when it begins and when it ends. Elsewhere a step is one
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 # Columns of a line where nothing wraps it: a log, a page, an e-mail.
 LINE_WIDTH = 120
@@ -45,7 +48,7 @@ class Steps:
         Raises:
             StepFailedError: names the command to repeat by hand.
         """
-        shown = "dojo " + " ".join(arguments)
+        shown = shlex.join(["dojo", *arguments])
         self._begin(title, shown)
         started = time.monotonic()
         command = [sys.executable, "-m", "dojo", *arguments, "--json"]
@@ -73,10 +76,16 @@ class Steps:
     def finished(self, title: str, elapsed: float, said: str) -> None:
         self.seconds[title] = elapsed
         if self.console.is_terminal:
-            self.console.print(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]", highlight=False, soft_wrap=True)
+            self._say(f"  [green]✔[/] {said} [dim]({elapsed:.1f} s)[/]")
         else:
-            print_line(self.console, f"{elapsed:6.1f} s  {title}: {said}")
+            with suppress(OSError):
+                print_line(self.console, f"{elapsed:6.1f} s  {title}: {said}")
 
     def _begin(self, title: str, command: str = "") -> None:
         if self.console.is_terminal:
-            self.console.print(f"[bold cyan]▸[/] {title}  [dim]{command}[/]", highlight=False, soft_wrap=True)
+            self._say(f"[bold cyan]▸[/] {title}  [dim]{escape(command)}[/]")
+
+    def _say(self, line: str) -> None:
+        # Also without its terminal, a step must undo what it has to undo.
+        with suppress(OSError):
+            self.console.print(line, highlight=False, soft_wrap=True)

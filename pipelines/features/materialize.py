@@ -192,7 +192,7 @@ def _streamer_serves(redis: Redis, view: View, as_of: datetime) -> bool:
 def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) -> tuple[int, datetime | None]:
     """Return the number of entities with a row from `start` to `as_of`, and the newest time."""
     times = (
-        pl.scan_parquet(offline_dir / view.name / "*.parquet")
+        pl.scan_parquet(sorted((offline_dir / view.name).glob("*.parquet")), glob=False)
         .filter(pl.col("event_timestamp").is_between(start, as_of))
         .select(pl.col(view.key).n_unique().alias("entities"), pl.col("event_timestamp").max().alias("newest"))
         .collect()
@@ -220,4 +220,4 @@ def _part(report: Progress, start: float, end: float) -> Progress:
 
 
 def _rows(file: Path) -> int:
-    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item())

@@ -118,7 +118,7 @@ def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
         return None
     if champion.training is None:
         return None
-    examples = pl.read_parquet(run.workspace / DATASET_FILE)
+    examples = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
     return changed_training_set(champion.training, training_set(examples, run.spec.feature_service, champion.features))
 
 
@@ -128,7 +128,7 @@ def holdout_rows(run: Run) -> pl.DataFrame:
     Columns are entity keys, label, features and the features' inputs.
     """
     start, end = run.manifest.end - run.spec.training.holdout, run.manifest.end
-    rows = pl.scan_parquet(run.workspace / DATASET_FILE)
+    rows = pl.scan_parquet(run.workspace / DATASET_FILE, glob=False)
     return (
         rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
         .sort("event_timestamp", "request_id")

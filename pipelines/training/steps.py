@@ -135,7 +135,7 @@ def train_step(run: Run) -> None:
     )
 
     run.progress("train", 0.0)
-    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
     split = split_of(run, dataset)
     fitted = train.fit(split.train, split.validation, run.spec)
 
@@ -181,7 +181,7 @@ def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, fl
 
 def answered_parts(run: Run, split: Split) -> tuple[Answered, Answered]:
     """Validation and holdout as the trained model answers them. What they flag is not known yet."""
-    scores = pl.read_parquet(run.workspace / SCORES_FILE)
+    scores = pl.read_parquet(run.workspace / SCORES_FILE, glob=False)
     validation, holdout = (
         part.answered(scores.filter(pl.col("part") == part.name)["score"].to_numpy())
         for part in (split.validation, split.holdout)
@@ -196,7 +196,7 @@ def split_of(run: Run, dataset: pl.DataFrame) -> Split:
 
 def evaluate_step(run: Run) -> None:
     run.progress("evaluate", 0.0)
-    dataset = pl.read_parquet(run.workspace / DATASET_FILE)
+    dataset = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
     split = split_of(run, dataset)
     validation, holdout = answered_parts(run, split)
     task = task_of(run.spec)

@@ -21,6 +21,7 @@ from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 from tests.support.installed import installed
+from tests.support.paths import STRANGE_NAME
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 # Only times are shortened, so that a test waits for seconds. The rules stay unchanged.
@@ -100,7 +101,7 @@ class Alerting:
         self.directory = directory
         self.redis_server = RedisServer(directory)
         ports = {f"{name}_port": free_port() for name in ("receiver", "prometheus", "alertmanager")}
-        self.settings: Settings = load_settings(home=directory / "home", redis_port=self.redis_server.port, **ports)
+        self.settings: Settings = load_settings(home=directory / STRANGE_NAME, redis_port=self.redis_server.port, **ports)
         self.gateway, self.monitor = Exporter(), Exporter()
         environment = {
             "DOJO_HOME": str(self.settings.home),
@@ -123,7 +124,7 @@ class Alerting:
         resend = "--rules.alert.resend-delay=15s"
         assert resend in command
         command[command.index(resend)] = "--rules.alert.resend-delay=500ms"
-        self.prometheus = Server("prometheus", command, directory)
+        self.prometheus = Server("prometheus", command, directory, cwd=prometheus_home)
         command = alertmanager_command(installed("prometheus-alertmanager", "alertmanager"), self.settings, alertmanager_home)
         self.alertmanager = Server("alertmanager", command, directory)
 

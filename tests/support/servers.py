@@ -15,6 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
+from tests.support.paths import STRANGE_NAME
 
 
 def free_port() -> int:
@@ -35,10 +36,17 @@ def wait_until(condition: Callable[[], bool], within: float, what: str, every: f
 class Server:
     """One process under test. Its output goes to `<directory>/<name>.log`."""
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        self._command = list(command)
+        self._command, self._cwd = list(command), cwd
         # Feast, imported by a test, sets this variable. The children's metrics would then go to
         # files.
         inherited = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
@@ -47,7 +55,7 @@ class Server:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env)
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env, cwd=self._cwd)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -97,7 +105,7 @@ class MlflowServer(Server):
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("mlflow", mlflow_command(self.port, directory / "mlflow"), directory, MLFLOW_ENVIRONMENT)
+        super().__init__("mlflow", mlflow_command(self.port, directory / STRANGE_NAME), directory, MLFLOW_ENVIRONMENT)
 
     def start(self) -> None:
         super().start()

@@ -85,6 +85,29 @@ def test_the_check_leaves_the_right_ways_alone(source: str) -> None:
     assert not list(calls_of_the_wall_clock(source))
 
 
+READERS = {"read_parquet", "scan_parquet", "read_csv", "scan_csv", "read_ndjson", "scan_ndjson", "read_ipc", "scan_ipc"}
+
+
+def reads_of_patterns(source: str) -> Iterator[int]:
+    """Lines where Polars takes a path for a pattern: brackets in it would match nothing."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"pl.{reader}" for reader in READERS}:
+            exact = any(keyword.arg == "glob" and ast.unparse(keyword.value) == "False" for keyword in node.keywords)
+            yield from [] if exact else [node.lineno]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_path_is_read_as_a_pattern(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in reads_of_patterns(path.read_text())]
+    assert found == [], "say glob=False, and list the files where there are several"
+
+
+def test_the_check_sees_a_read_of_a_pattern() -> None:
+    assert list(reads_of_patterns("pl.scan_parquet(directory / '*.parquet')")) == [1]
+    assert list(reads_of_patterns("pl.read_parquet(file, glob=False)")) == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_folder_is_a_bag_of_odds_and_ends(package: str) -> None:
     names = {"utils", "helpers", "common", "manager", "misc"}

@@ -69,6 +69,13 @@ def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
     assert {service["pull_policy"] for service in ours.values()} == {"never"}
 
 
+def test_proxies_that_docker_puts_into_containers_are_not_used() -> None:
+    asking = {name: service.get("environment", {}) for name, service in SERVICES.items()}
+    direct = {name for name, variables in asking.items() if variables.get("NO_PROXY") == variables.get("no_proxy") == "*"}
+    assert set(SERVICES) - direct == {"redis-events", "redis-online", "postgres"}, "these ask nothing over HTTP"
+    assert {asking[name].get("http_proxy") for name in direct} == {""}
+
+
 def test_only_who_asks_airflow_knows_its_password() -> None:
     environments = {name: str(service.get("environment")) for name, service in SERVICES.items()}
     asking = {"trainer", "tools", *(name for name in SERVICES if name.startswith("airflow"))}

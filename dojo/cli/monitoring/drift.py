@@ -141,7 +141,7 @@ def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
         return
     out.print(proposals(model, found, marks))
     if found:
-        out.print(f"\nFor {here.settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", highlight=False)
+        out.print(f"\nFor {here.settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", markup=False, highlight=False)
         out.print(snippet(found), highlight=False)
 
 

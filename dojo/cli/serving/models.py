@@ -216,7 +216,7 @@ def seal(
 
     model, _, number = version.partition("@")
     if not number.isdigit():
-        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {escape(version)}", "dojo models list", code=2)
+        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {version}", "dojo models list", code=2)
     with CommandContext() as here:
         change = here.change(who, why)
         confirm(f"{model}: version {number} may be served with the hashes that MLflow has now.", yes)

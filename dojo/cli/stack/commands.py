@@ -232,7 +232,7 @@ def down(
     else:
         out.print("nothing was running", highlight=False)
     for path in deleted:
-        out.print(f"deleted {path}", highlight=False, soft_wrap=True)
+        out.print(f"deleted {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _holds_files(home: Path) -> bool:

@@ -64,9 +64,7 @@ def apply(
                 err.print(f"restarting {name}", highlight=False)
                 restart(here.settings.home, name)
         except StackError as error:
-            raise fail(
-                f"applied, but {escape(str(error))}", f"dojo logs {error.process}, then dojo config apply again"
-            ) from error
+            raise fail(f"applied, but {error}", f"dojo logs {error.process}, then dojo config apply again") from error
     if as_json:
         print_json({"changes": _as_json(changes), "restart" if in_containers else "restarted": behind})
     elif not behind:

@@ -24,7 +24,7 @@ _TOOLS = {
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this machine: Python, packages, redis-server, ports, disk, memory, clock, specs, optional tools.
+    """Check this machine: Python, packages, redis-server, ports, proxy, disk, memory, clock, specs, optional tools.
 
     Exit code 1 when something is missing that the stack needs.
 
@@ -54,6 +54,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield look.redis_server_starts()
         yield from look.ports(settings)
         yield look.memory()
+    yield look.proxy()
     yield look.home(settings)
     yield look.disk(settings)
     yield look.clock()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 
@@ -34,33 +33,38 @@ def import_(
     customer_id (CUSTOMER_ID), merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD). A file with faults is refused
     as a whole, every fault with its column, row count and an example.
 
+    What the models' specs will refuse to learn from is said, with the line that decides.
+
     Example: [bold]dojo data import payments.csv --map shop=merchant_id --map paid_at=time[/]
 
     Example: [bold]dojo data import zahlungen.csv --separator ';' --decimal-comma[/]
     """
     from rich.table import Table
+    from rich.text import Text
 
+    from dojo.cli.world.outlook import training_refusals
     from dojo.shop.datasets import CsvFormat, DatasetError
     from services.simulator.sources.importing import import_transactions
 
     if len(separator) != 1 or not separator.isascii():
-        raise fail(f"--separator wants one ASCII character, got {escape(repr(separator))}", code=2)
+        raise fail(f"--separator wants one ASCII character, got {separator!r}", code=2)
     mapping = _mapping(map_ or [])
-    # A terminated import cleans up behind itself, like an interrupted one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         CommandContext() as here,
         errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
         progress_bar("starting") as progress,
     ):
         imported = import_transactions(file, here.settings.imports_dir, mapping, progress, CsvFormat(separator, decimal_comma))
+    refused = training_refusals(Path(imported.path), here.settings)
+    for reason in refused:
+        err.print(Text.assemble(("training will refuse it", "yellow"), "  ", reason), highlight=False, soft_wrap=True)
     if as_json:
-        print_json(imported)
+        print_json({**msgspec.to_builtins(imported), "training_refusals": refused})
         return
     table = Table(
         title="already imported" if imported.already_imported else "imported", show_header=False, title_justify="left"
     )
-    table.add_row("data set", imported.path)
+    table.add_row("data set", escape(imported.path))
     table.add_row("transactions", f"{imported.rows:,}")
     table.add_row("customers", f"{imported.customers:,}")
     table.add_row("merchants", f"{imported.merchants:,}")
@@ -81,7 +85,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         theirs, equals, ours = pair.rpartition("=")
         if not (theirs and equals and ours):
-            raise fail(f"--map wants THEIRS=OURS, such as --map paid_at=time; got {escape(pair)!r}", code=2)
+            raise fail(f"--map wants THEIRS=OURS, such as --map paid_at=time; got {pair!r}", code=2)
         mapping[theirs] = ours
     return mapping
 

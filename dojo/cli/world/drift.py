@@ -109,7 +109,7 @@ def _duration(text: str | None) -> timedelta | None:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise fail(f"--ramp: {escape(str(error))}, or 0", code=2) from error
+        raise fail(f"--ramp: {error}, or 0", code=2) from error
 
 
 def _show(drifts: list[ActiveDrift], now: datetime, as_json: bool, one: bool = False) -> None:

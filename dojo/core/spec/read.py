@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
             f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r}, got {spec.name!r}"
         )
     return spec
+
+
+def with_lines(message: str, path: Path) -> str:
+    """A message with file and line for each `spec: key`, as in `models/x.yaml:12: training.window`."""
+    root, _ = _parse(path, path.read_text(encoding="utf-8"))
+    assert root is not None, "a spec that was read"
+    return re.sub(r"spec: ([\w.]+)", lambda at: f"{path}:{_line_of(root, tuple(at[1].split('.')))}: {at[1]}", message)
 
 
 def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:

@@ -13,6 +13,7 @@ from string import Template
 from dojo.core.airflow_access import PASSWORDS_FILE, USER
 from dojo.core.private import kept_text, write_private
 from dojo.core.settings import Settings
+from dojo.stack.servers import sqlite_url
 
 CONFIGURATION_FILE = "airflow.cfg"
 SECRETS_FILE = "secrets.json"
@@ -42,10 +43,11 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
     """airflow.cfg for these settings. `kept`: fernet_key, secret_key, jwt_secret."""
     values = {
         "home": str(home),
+        "database": sqlite_url(home / "airflow.db"),
         "dags_folder": str(DAGS_FOLDER),
         "host": settings.host,
         "port": str(settings.airflow_port),
-        "url": f"http://{settings.host}:{settings.airflow_port}",
+        "url": f"http://{settings.own_host}:{settings.airflow_port}",
         "user": USER,
         **kept,
     }

@@ -44,7 +44,9 @@ def _prometheus_files(settings: Settings) -> Path:
 
 
 def _prometheus(settings: Settings) -> list[str]:
-    return prometheus_command(_binary(PROMETHEUS), settings, _prometheus_files(settings))
+    home = _prometheus_files(settings)
+    os.chdir(home)
+    return prometheus_command(_binary(PROMETHEUS), settings, home)
 
 
 def _alertmanager(settings: Settings) -> list[str]:

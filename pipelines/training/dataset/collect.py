@@ -11,7 +11,7 @@ Every example's label has arrived by `as_of`. Lake files are pinned by content: 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import msgspec
 import polars as pl
 
 from dojo.core.events.types import Stream
-from dojo.core.lake import Lake, LakeFile, file_sha256, midnight
+from dojo.core.lake import Lake, LakeFile, file_sha256, midnight, start_of
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from feature_repo import catalog
@@ -72,16 +72,11 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
     as_of, requests = as_of.astimezone(UTC), catalog.recorded_requests(spec.feature_service).stream
     _require_fresh(lake, requests, as_of, spec.training.checks.staleness)
     first_day, _ = lake.days(requests) or (as_of.date(), as_of.date())
-    end = midnight(as_of - spec.label.delay.maximum)
-    start = max(end - spec.training.window, datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC))
+    start, end = examples_span(spec, first_day, as_of)
     warm_up = start - WARM_UP
     rows = lake.scan(requests, start, end).select(pl.len()).collect().item()
-    if rows < spec.training.minimum_rows:
-        raise TooFewRowsError(
-            f"{spec.name}: expected at least {spec.training.minimum_rows:,} {requests} from {start:%Y-%m-%d} to {end:%Y-%m-%d} "
-            f"({format_duration(spec.training.window)} that end {format_duration(spec.label.delay.maximum)} before "
-            f"{as_of:%Y-%m-%d %H:%M}), found {rows:,}"
-        )
+    if fault := row_fault(spec, requests, rows, as_of, start, end):
+        raise TooFewRowsError(f"{spec.name}: {fault}")
     return Manifest(
         model=spec.name,
         warm_up=warm_up,
@@ -92,6 +87,28 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
             stream: tuple(lake.manifest(stream, warm_up.date(), (as_of if stream is Stream.OUTCOMES else end).date()))
             for stream in _columns_of(spec.feature_service)
         },
+    )
+
+
+def examples_span(spec: ModelSpec, first_day: date, as_of: datetime) -> tuple[datetime, datetime]:
+    """Start and end of the examples of a version that is trained as of `as_of`.
+
+    Args:
+        first_day: The first day that has any.
+    """
+    end = midnight(as_of - spec.label.delay.maximum)
+    return max(end - spec.training.window, start_of(first_day)), end
+
+
+def row_fault(spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start: datetime, end: datetime) -> str:
+    """Why so many examples are too few; "" when they are enough."""
+    if rows >= spec.training.minimum_rows:
+        return ""
+    return (
+        f"expected at least {spec.training.minimum_rows:,} {stream} (spec: training.minimum_rows) "
+        f"from {start:%Y-%m-%d} to {end:%Y-%m-%d} "
+        f"({format_duration(spec.training.window)} that end {format_duration(spec.label.delay.maximum)} before "
+        f"{as_of:%Y-%m-%d %H:%M}), found {rows:,}"
     )
 
 

@@ -63,21 +63,32 @@ def split_by_time(dataset: pl.DataFrame, features: tuple[str, ...], end: datetim
     """
     first = dataset["event_timestamp"].min()
     begin = first if isinstance(first, datetime) else end
+    return Split(*(part(name, dataset, features, spec, *span) for name, span in part_spans(spec, begin, end).items()))
+
+
+def part_spans(spec: ModelSpec, begin: datetime, end: datetime) -> dict[str, tuple[datetime, datetime]]:
+    """Start and end of the parts, in the order of `Split`."""
     holdout_start = end - spec.training.holdout
     validation_start = holdout_start - spec.training.validation
-    return Split(
-        train=part("train", dataset, features, spec, begin, validation_start),
-        validation=part("validation", dataset, features, spec, validation_start, holdout_start),
-        holdout=part("holdout", dataset, features, spec, holdout_start, end),
-    )
+    return {
+        "train": (begin, validation_start),
+        "validation": (validation_start, holdout_start),
+        "holdout": (holdout_start, end),
+    }
+
+
+def part_fault(name: str, labels: npt.NDArray[np.float64], spec: ModelSpec, start: datetime, end: datetime) -> str:
+    """Why nothing can be learned or measured on a part with these labels; "" when it can."""
+    fault = task_of(spec).part_fault(labels)
+    return f"{name}: from {start:%Y-%m-%d} to {end:%Y-%m-%d} {fault}" if fault else ""
 
 
 def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: ModelSpec, start: datetime, end: datetime) -> Part:
     """The rows with start <= event_timestamp < end. Raises UselessPartError."""
     rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp", "request_id")
     labels = rows["label"].to_numpy().astype(np.float64)
-    if fault := task_of(spec).part_fault(labels):
-        raise UselessPartError(f"{name}: from {start:%Y-%m-%d} to {end:%Y-%m-%d} {fault}")
+    if fault := part_fault(name, labels, spec, start, end):
+        raise UselessPartError(fault)
     return Part(
         name=name,
         inputs=np.ascontiguousarray(rows.select(features).to_numpy(), dtype=np.float32),

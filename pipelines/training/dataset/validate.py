@@ -59,7 +59,12 @@ def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
             catalog.recorded_requests(spec.feature_service).key: pa.Column(pl.String, unique=True),
             **{catalog.ENTITY_KEYS[e]: pa.Column(pl.String, pa.Check.str_length(min_value=1)) for e in spec.entities},
             "world_time": pa.Column(UTC_MICROSECONDS),
-            **{one.name: pa.Column(pl.Float64, pa.Check.in_range(*one.bounds)) for one in request.inputs},
+            **{
+                one.name: pa.Column(
+                    pl.Float64, pa.Check.in_range(*one.bounds, error=catalog.bounds_of(spec.feature_service, one.name))
+                )
+                for one in request.inputs
+            },
         }
     )
 

@@ -31,6 +31,7 @@ from pipelines.features.materialize import materialize
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from tests.support.feature_reference import Payment, activity_at, outcomes_of, streams_of, transactions_of
+from tests.support.paths import STRANGE_NAME
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
@@ -78,7 +79,7 @@ class World:
     """A lake, a Redis with an event log, a Feast store and a streamer of this test's own."""
 
     def __init__(self, directory: Path) -> None:
-        self.home = directory / "home"
+        self.home = directory / STRANGE_NAME
         self.server = RedisServer(directory)
         self.redis = Redis.from_url(self.server.url)
         self.log = RedisEventLog(self.redis, 100_000)
@@ -216,7 +217,7 @@ def test_running_again_and_running_late_change_nothing_online(world: World) -> N
 
 def _contents(directory: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(directory)): content_hash(pl.read_parquet(path, hive_partitioning=False))
+        str(path.relative_to(directory)): content_hash(pl.read_parquet(path, hive_partitioning=False, glob=False))
         for path in directory.rglob("*.parquet")
     }
 
@@ -315,9 +316,8 @@ def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -
 
 
 def world_rows(world: World) -> pl.DataFrame:
-    return pl.read_parquet(world.home / "features" / "customer_activity" / "*.parquet", hive_partitioning=False).sort(
-        "event_timestamp"
-    )
+    files = sorted((world.home / "features" / "customer_activity").glob("*.parquet"))
+    return pl.read_parquet(files, hive_partitioning=False, glob=False).sort("event_timestamp")
 
 
 def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told_to_stop(tmp_path: Path) -> None:

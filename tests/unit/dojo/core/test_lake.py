@@ -23,6 +23,7 @@ from dojo.core.lake import (
     utc_date,
     write_parquet_atomically,
 )
+from tests.support.paths import STRANGE_NAME
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 FIRST, SECOND = date(2018, 6, 10), date(2018, 6, 11)
@@ -54,6 +55,13 @@ def test_rows_go_into_the_partition_of_their_day(tmp_path: Path) -> None:
     assert [pl.read_parquet(path).height for path in written] == [2, 1]
     assert lake.days(Stream.TRANSACTIONS) == (FIRST, SECOND)
     assert pl.read_parquet(written[0]).schema == pl.Schema(SCHEMAS[Stream.TRANSACTIONS])
+
+
+def test_a_path_is_no_pattern(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / STRANGE_NAME)
+    lake.write(Stream.TRANSACTIONS, transactions(NOON, NOON + timedelta(days=1)), "history")
+    assert lake.scan(Stream.TRANSACTIONS).collect().height == 2
+    assert lake.newest(Stream.TRANSACTIONS) == NOON + timedelta(days=1)
 
 
 def test_files_from_before_a_column_existed_are_read_beside_new_ones(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dojo.core.settings import Settings
 from dojo.core.state.rollouts import Rollout, Transition
 from dojo.core.tasks.specs import load_spec
 from dojo.demo.acts import next_evening, said
-from dojo.demo.probes import first_version_as_of, fraud_euros_per_day
+from dojo.demo.probes import first_version_as_of, fraud_euros_per_day, history_begins
 from dojo.demo.showing.rollout_view import line, render
 from dojo.demo.showing.tally import Tally
 
@@ -35,7 +35,8 @@ def settings_with_history(home: Path, days: int) -> Settings:
     ids=["seven weeks old", "with enough to learn from", "younger in a short past", "never later than now"],
 )
 def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history: int, age: int) -> None:
-    as_of = first_version_as_of(settings_with_history(tmp_path, history), NOW + timedelta(hours=5))
+    now = NOW + timedelta(hours=5)
+    as_of = first_version_as_of(history_begins(settings_with_history(tmp_path, history), now), now)
     assert as_of == NOW - timedelta(days=age)
 
 

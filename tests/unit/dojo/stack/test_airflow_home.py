@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from dojo.core.airflow_access import airflow_access
 from dojo.core.settings import Settings, SettingsError, load_settings
@@ -16,7 +17,7 @@ from dojo.stack.airflow_server.home import prepare
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "ho%me", airflow_port=18080)
+    return Settings(home=tmp_path / "ho%me [1] %20?#{x}ü", airflow_port=18080)
 
 
 def test_secrets_are_private_and_survive_a_restart(settings: Settings) -> None:
@@ -42,7 +43,6 @@ def test_everything_of_airflow_is_below_its_home_and_on_its_one_port(settings: S
     configuration.read(home / "airflow.cfg")
     assert "$" not in (home / "airflow.cfg").read_text()
     for section, option in (
-        ("database", "sql_alchemy_conn"),
         ("logging", "base_log_folder"),
         ("logging", "dag_processor_child_process_log_directory"),
         ("dag_processor", "dag_bundle_storage_path"),
@@ -51,6 +51,8 @@ def test_everything_of_airflow_is_below_its_home_and_on_its_one_port(settings: S
         assert str(home) in configuration.get(section, option), option
     assert configuration.get("logging", "file_task_handler_new_folder_permissions") == "0o700"
     assert configuration.get("logging", "file_task_handler_new_file_permissions") == "0o600"
+    database = make_url(configuration.get("database", "sql_alchemy_conn")).database
+    assert database == str(home / "airflow.db"), "as Airflow's library reads it"
     assert configuration.get("api", "port") == "18080"
     assert configuration.get("core", "execution_api_server_url") == "http://127.0.0.1:18080/execution/"
 

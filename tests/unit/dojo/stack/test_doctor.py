@@ -51,6 +51,20 @@ def test_a_taken_port_is_missing_and_says_which_setting_moves_it(settings: Setti
     assert "DOJO_RECORDER_PORT" in checks[0].next_step
 
 
+def test_an_address_of_another_machine_is_named_and_no_port_is_called_taken(settings: Settings) -> None:
+    checks = list(doctor_checks.ports(settings.model_copy(update={"host": "203.0.113.9"})))
+    assert [check.verdict for check in checks] == [DoctorVerdict.MISSING]
+    assert checks[0].found == "DOJO_HOST: 203.0.113.9 is no address of this machine"
+    assert checks[0].next_step == "set one that it has, such as 127.0.0.1"
+
+
+def test_proxies_are_named_and_their_values_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor_checks.proxy({"HTTP_PROXY": "", "NO_PROXY": "*"}).found == "no proxy is set"
+    found = doctor_checks.proxy({"HTTP_PROXY": "http://me:secret@proxy:3128", "all_proxy": "socks5://proxy"})
+    assert found.verdict is DoctorVerdict.OK
+    assert found.found == "HTTP_PROXY, all_proxy: set, and not used between the platform's processes"
+
+
 @pytest.mark.parametrize(
     ("free", "verdict"), [(DISK_BYTES, "ok"), (DISK_BYTES - 1, "warning"), (DISK_FLOOR_BYTES - 1, "missing")]
 )

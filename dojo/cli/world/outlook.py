@@ -1,0 +1,52 @@
+"""What is known about a world before it is started: whether first trainings will be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from dojo.core.lake import start_of
+from dojo.core.settings import Settings
+from dojo.core.spec.read import SpecError, with_lines
+from dojo.core.tasks.specs import load_specs
+from dojo.shop.truths import truth
+from feature_repo.catalog import agreed
+from pipelines.training.dataset.forecast import refusals
+from services.simulator.opening import EVENT
+from services.simulator.sources.replay import ReplaySource
+from services.simulator.sources.span import Span, TooShortError, history_span
+
+
+def at_the_end(span: Span) -> datetime:
+    """When a world's own time begins. No training that sees all of its past is earlier."""
+    return start_of(span.end)
+
+
+def training_refusals(
+    dataset: Path, settings: Settings, model: str = "", as_of: Callable[[Span], datetime] = at_the_end
+) -> list[str]:
+    """Why first trainings in a world that replays `dataset` will be refused, and which lines decide.
+
+    Empty: no reason is known.
+
+    Args:
+        dataset: What an import wrote.
+        model: Only this one; "" is every model that learns from these events.
+        as_of: When they are trained, in a world with this past.
+    """
+    try:
+        specs = agreed(load_specs(settings.models_dir))
+        span = history_span(ReplaySource(dataset), settings.history_days)
+    except (SpecError, TooShortError) as error:
+        return [str(error)]
+    rows = pl.read_parquet(dataset, glob=False).filter(pl.col("time") >= start_of(span.start))
+    found = []
+    for name, spec in specs.items():
+        if spec.label.event == EVENT and model in ("", name):
+            events = rows.with_columns(label=truth(spec.label.truth)).rename({"time": "world_time"})
+            file = settings.models_dir / f"{name}.yaml"
+            found += [with_lines(reason, file) for reason in refusals(events, spec, as_of(span))]
+    return found
