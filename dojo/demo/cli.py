@@ -97,7 +97,7 @@ def demo(
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
     try:
-        with errors_become_messages(StepFailedError):
+        with CommandContext(), errors_become_messages(StepFailedError):
             champion = acts.prepare(stage, transactions)
             acts.begin_watching(stage, champion)
             if acts.is_rolling_out(stage):
