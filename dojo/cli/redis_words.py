@@ -29,7 +29,10 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
         return f"{here} takes no more connections: `maxclients` is reached", _raise("maxclients", settings, url)
     if DISK in said:
         where = f", files in {settings.home / 'redis'}" if _is_embedded(settings, url) else ""
-        return f"{here} cannot write its files and refuses to write (its disk{where}): {said}", "free that disk, then repeat this"
+        return (
+            f"{here} cannot write its files and refuses to write (its disk{where}): {said}",
+            "free that disk, then repeat this",
+        )
     match error:
         case AuthenticationError():
             return f"{here} refuses the password: {said}", "DOJO_REDIS_URL=redis://:PASSWORD@HOST:PORT/0 sets it"

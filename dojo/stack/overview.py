@@ -17,6 +17,7 @@ from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
+from dojo.core.state.loss import held_back
 from dojo.stack.observability.installed import alerting_is_off
 from dojo.stack.status import StackStatus
 
@@ -45,6 +46,7 @@ class Overview(msgspec.Struct, frozen=True):
     Attributes:
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
+        lost: what Redis has lost, until a person answers it; "" for nothing.
         champions: model -> the version that answers; None for no version, "?" while MLflow is away.
         alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
         specs: model -> processes that read another spec than its file has now; models without such a process are left out.
@@ -55,6 +57,7 @@ class Overview(msgspec.Struct, frozen=True):
     stack: StackStatus
     world: StackState | None
     features: dict[str, Freshness]
+    lost: str
     champions: dict[str, str | None]
     specs: dict[str, list[str]]
     airflow: AirflowAccess | None
@@ -62,9 +65,10 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 def look(stack: StackStatus, settings: Settings) -> Overview:
-    world, features = read_world(settings.redis)
+    world, features, lost = read_state(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
-    return Overview(stack, world, features, champions, outdated(stack), shown_access(settings), alerts_off(stack, settings))
+    access, silence = shown_access(settings), alerts_off(stack, settings)
+    return Overview(stack, world, features, lost, champions, outdated(stack), access, silence)
 
 
 def outdated(stack: StackStatus) -> dict[str, list[str]]:
@@ -90,15 +94,17 @@ def shown_access(settings: Settings) -> AirflowAccess | None:
     return replace(access, password="") if access and settings.airflow_url else access
 
 
-def read_world(redis_url: str) -> tuple[StackState | None, dict[str, Freshness]]:
-    """The clock and, where there is one, each view's freshness by it."""
-    client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
+def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness], str]:
+    """The clock and, where there is one, each view's freshness by it. Then what Redis has lost."""
+    client, lost = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS)), ""
     try:
+        lost = held_back(client)
         clock = RedisWorldClock(client)
         world = StackState(clock.now(), clock.speed())
-        return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+        fresh = {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+        return world, fresh, lost
     except (ClockNotSetError, RedisError):
-        return None, {}
+        return None, {}, lost
     finally:
         client.close()
 

@@ -56,10 +56,12 @@ class OpenWorld:
     event_log: RedisEventLog
     cursor: RedisCursor
     drifts: DriftTable
+    everyday_speed: float
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
-        return ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+        parts = self.world, self.days, self.lake, self.event_log, self.cursor, self.clock
+        return ensure_world(*parts, self.everyday_speed, progress)
 
 
 def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:
@@ -86,6 +88,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),
+        everyday_speed=settings.speed,
     )
 
 

@@ -132,6 +132,8 @@ def print_status(overview: Overview) -> None:
                 f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
             )
     out.print(f"{'world':<13}{_world(overview)}", highlight=False)
+    if overview.lost:
+        out.print(f"{'state':<13}[red]lost[/]: {escape(overview.lost)}", highlight=False, soft_wrap=True)
     for view, fresh in overview.features.items():
         style = "green" if fresh.state == "ok" else "red"
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
