@@ -60,6 +60,7 @@ COMMANDS = {
     "reproduce": CommandRow("dojo.cli.training.train:reproduce", "Rebuild a version from its record and compare.", "pipelines"),
     "responder": CommandRow("dojo.cli.monitoring.responder:app", "What is done about verdicts: see it, stop it, try it dry."),
     "restart": CommandRow("dojo.cli.stack.operate:restart", "End a process, also one that hangs, and let it start again.", "stack"),
+    "restore": CommandRow("dojo.cli.serving.restore:restore", "After Redis has lost state: see what was put back, and let automatic actions go on."),
     "retrain": CommandRow("dojo.cli.training.retrain:retrain", "Retrain a model, and roll it out if it beats its champion.", "pipelines"),
     "rollout": CommandRow("dojo.cli.serving.rollout:app", "Roll a version out step by step, and overrule the controller that does."),
     "routes": CommandRow("dojo.cli.serving.routes:app", "Which versions answer a model's traffic."),
@@ -164,7 +165,6 @@ def main() -> None:
     try:
         adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
     except PermissionError as error:
-
         from dojo.cli.output import fail
 
         step = "run it as the user who started the stack, or set DOJO_HOME to a directory of yours"

@@ -84,7 +84,7 @@ class CommandContext(Desk):
         from redis.exceptions import RedisError
 
         from dojo.actions.errors import ActionRefusedError, WrongCallError
-        from dojo.core.connections import redis_address
+        from dojo.cli.redis_words import redis_words
         from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError, UnsealedVersionError
         from dojo.core.registry.promotion import TrafficElsewhereError
         from dojo.core.settings import SettingsError
@@ -99,7 +99,7 @@ class CommandContext(Desk):
             case ActionRefusedError():
                 return Words(said, error.next_step, 2 if isinstance(error, WrongCallError) else 1)
             case RedisError():
-                return Words(f"Redis does not answer at {redis_address(self.settings.redis)}: {said}", "dojo up")
+                return Words(*redis_words(error, self.settings))
             case ClockNotSetError():
                 return Words(said, "dojo data history")
             case RegistryUnavailableError():

@@ -59,6 +59,7 @@ ALIKE: dict[str, Severity] = {
     "differs": "critical",
     "down": "critical",
     "failed": "critical",
+    "lost": "critical",
     "missing": "critical",
     "page": "critical",
     "unhealthy": "critical",

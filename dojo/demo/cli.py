@@ -107,7 +107,7 @@ def demo(
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
     try:
-        with errors_become_messages(StepFailedError):
+        with CommandContext(), errors_become_messages(StepFailedError):
             champion = acts.prepare(stage, transactions)
             if acts.is_rolling_out(stage):
                 rollout = acts.follow_rollout(stage)

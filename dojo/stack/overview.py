@@ -18,6 +18,7 @@ from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
+from dojo.core.state.loss import held_back
 from dojo.core.state.registry_faults import RegistryFault, registry_faults
 from dojo.core.state.routes import InvalidRouteError, RouteTable
 from dojo.stack.observability.installed import alerting_is_off
@@ -55,9 +56,10 @@ class Overview(msgspec.Struct, frozen=True):
     Attributes:
         world: None before the world's history is built, or while Redis is away.
         features: view -> its freshness; views that were never written are missing.
-        champions: model -> the registry's champion; None for no version, "?" while MLflow is away.
-        serving: model -> the version with most of the traffic; models without a route are left out.
-        registry: model -> what was changed in MLflow past the platform, as the monitor found it.
+        lost: What Redis has lost, until a person answers it. "" for nothing.
+        champions: model -> the registry's champion. None for no version, "?" while MLflow is away.
+        serving: model -> the version with most of the traffic. Models without a route are left out.
+        registry: model -> changes in MLflow past the platform, as the monitor found them.
         alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
         specs: model -> processes that read another spec than its file has now; models without such a process are left out.
         airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
@@ -67,6 +69,7 @@ class Overview(msgspec.Struct, frozen=True):
     stack: StackStatus
     world: StackState | None
     features: dict[str, Freshness]
+    lost: str
     champions: dict[str, str | None]
     serving: dict[str, str]
     registry: dict[str, tuple[RegistryFault, ...]]
@@ -76,13 +79,14 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 def look(stack: StackStatus, settings: Settings) -> Overview:
-    world, features = read_world(settings.redis)
+    world, features, lost = read_state(settings.redis)
     champions = read_champions(settings.models_dir, settings.mlflow)
     serving, faults = read_standing(settings.redis, list(champions))
     return Overview(
         stack=stack,
         world=world,
         features=features,
+        lost=lost,
         champions=champions,
         serving=serving,
         registry=faults,
@@ -115,15 +119,17 @@ def shown_access(settings: Settings) -> AirflowAccess | None:
     return replace(access, password="") if access and settings.airflow_url else access
 
 
-def read_world(redis_url: str) -> tuple[StackState | None, dict[str, Freshness]]:
-    """The clock and, where there is one, each view's freshness by it."""
-    client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
+def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness], str]:
+    """The clock and, where there is one, each view's freshness by it. Then what Redis has lost."""
+    client, lost = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS)), ""
     try:
+        lost = held_back(client)
         clock = RedisWorldClock(client)
         world = StackState(clock.now(), clock.speed(), clock.standstill().total_seconds())
-        return world, {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+        fresh = {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+        return world, fresh, lost
     except (ClockNotSetError, RedisError):
-        return None, {}
+        return None, {}, lost
     finally:
         client.close()
 

@@ -20,6 +20,7 @@ from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
+from dojo.core.state.loss import StateWatch
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import WorkOrders
@@ -56,7 +57,8 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         metrics=metrics,
         dry_run=dry_run,
     )
-    return ResponderService(responder, sorted(specs), metrics).using(SpecsInUse(settings.models_dir, specs))
+    watch = StateWatch(redis, settings.home / "responder" / "redis.json", sorted(specs))
+    return ResponderService(watch, responder, sorted(specs), metrics).using(SpecsInUse(settings.models_dir, specs))
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The responder as a service: verdicts first, then some steps per model."""
+"""The responder as a service: is Redis' state whole, then verdicts, then some steps per model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from dojo.core.service import Service
+from dojo.core.service import REDIS, REGISTRY, Cause, Service
 from dojo.core.state.atomic import ConflictError
+from dojo.core.state.loss import StateWatch
 from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
 
@@ -16,17 +17,23 @@ STEPS_AT_ONCE = 5  # per model and turn; intent, deed and record are three
 
 
 class ResponderService(Service):
-    """Takes verdicts in, then acts, once per round."""
+    """Takes verdicts in, then acts, once per round. Decides nothing before it knows what Redis may have lost."""
 
+    causes = (REDIS, REGISTRY, Cause("disk", OSError))
     backoff = (0.5, 1.0, 2.0, 5.0, 15.0)  # each try of a rollback asks MLflow a dozen times
 
-    def __init__(self, responder: Responder, models: Sequence[str], metrics: ResponderMetrics) -> None:
+    def __init__(self, watch: StateWatch, responder: Responder, models: Sequence[str], metrics: ResponderMetrics) -> None:
         super().__init__()
-        self._responder, self._models, self._metrics = responder, models, metrics
+        self._watch, self._responder, self._models, self._metrics = watch, responder, models, metrics
         self._recovered = False
 
     def round(self, stop: threading.Event) -> float:
-        taken_in = False
+        looked = taken_in = False
+        with self.part("state"), self._first_come():
+            self._metrics.state_lost.set(self._watch.look() is not None)
+            looked = True
+        if not looked:
+            return POLL_SECONDS
         with self.part("verdicts"), self._first_come():
             if not self._recovered:
                 self._responder.recover()

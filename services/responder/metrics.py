@@ -24,6 +24,11 @@ class ResponderMetrics:
             "dojo_responder_actions_total", "Actions by how they ended.", ["model", "action", "outcome"], registry=registry
         )
         self.paused = Gauge("dojo_responder_paused", "1 while actions are paused, for all models or any.", registry=registry)
+        self.state_lost = Gauge(
+            "dojo_responder_state_lost",
+            "1 while Redis has lost state and no person has answered it (dojo restore).",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "dojo_responder_in_flight", "Actions that have begun and not ended.", ["model"], registry=registry
         )
@@ -41,5 +46,5 @@ class ResponderMetrics:
                 self.actions.labels(model, action, outcome)
             for severity in get_args(Severity):
                 self.verdicts.labels(model, severity)
-        for cause in ("redis", "registry", "unforeseen"):
+        for cause in ("redis", "registry", "disk", "unforeseen"):
             self.failures.labels(cause)

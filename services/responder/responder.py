@@ -21,8 +21,9 @@ from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, RedisEventLog
 from dojo.core.events.types import Stream, Verdict
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.state.clock import WorldClock
-from dojo.core.state.responder_control import Control, Switched, read_control
+from dojo.core.state.clock import WorldClock, wall_now
+from dojo.core.state.loss import WHO, held_back
+from dojo.core.state.responder_control import EVERY_MODEL, Control, Switched, read_control
 from services.responder.actions import Actions, Finished
 from services.responder.announcements import ResponseAnnouncements
 from services.responder.decide import Circumstances, ResponseDecision, decide
@@ -140,6 +141,9 @@ class Responder:
         if self._dry_run and control.dry_run is None:
             control = msgspec.structs.replace(control, dry_run=DRY_BY_START)
         self._show(state, control)
+        if lost := held_back(self._redis):
+            pause = Switched(who=WHO, why=lost, wall_time=wall_now())
+            control = msgspec.structs.replace(control, paused={**control.paused, EVERY_MODEL: pause})
         if state.troubles and (live := self._situation.live(model)) is not None:
             state, gone = close_replaced(state, live)
             for telling in gone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
@@ -14,6 +15,7 @@ from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
+from dojo.core.state.loss import held_back
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.tasks.specs import load_specs
@@ -41,6 +43,7 @@ def open_rollout(settings: Settings) -> RolloutService:
         announcements=RolloutAnnouncements(audit, Notifier(redis, "rollout"), metrics),
         clock=clock,
         metrics=metrics,
+        held_back=partial(held_back, redis),
     )
     return RolloutService(controller, sorted(specs), metrics, clock).using(SpecsInUse(settings.models_dir, specs))
 

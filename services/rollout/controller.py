@@ -66,7 +66,9 @@ class Controller:
         clock: WorldClock,
         metrics: RolloutMetrics,
         wall: Callable[[], datetime] = wall_now,
+        held_back: Callable[[], str] = lambda: "",
     ) -> None:
+        """held_back: why nothing is decided automatically, but for taking a version back; "" when nothing stands in its way."""
         self._specs = specs
         self._journal = journal
         self._reader = reader
@@ -75,6 +77,7 @@ class Controller:
         self._clock = clock
         self._metrics = metrics
         self._wall = wall
+        self._held_back = held_back
         self._ask_champion, self._change_roles, self._save = Timer(), Timer(), Timer()
         self._settled: set[str] = set()
 
@@ -107,7 +110,7 @@ class Controller:
             case Stage.ROLLING_BACK:
                 return self._change_roles.is_due(model) and self._roll_back(rollout)
             case Stage.PROMOTING:
-                due = not rollout.paused and self._change_roles.is_due(model)
+                due = self._may_go_on(rollout) and self._change_roles.is_due(model)
                 return self._promote(rollout) if due else self._look_while_promoting(rollout)
             case _:
                 return self._look(rollout)
@@ -115,6 +118,9 @@ class Controller:
     def misses_registry(self, model: str) -> bool:
         """Whether MLflow was asked and has not answered since."""
         return self._ask_champion.is_failing(model) or self._change_roles.is_failing(model)
+
+    def _may_go_on(self, rollout: Rollout) -> bool:
+        return not rollout.paused and not self._held_back()
 
     def _look(self, rollout: Rollout) -> bool:
         spec = self._specs[rollout.model]
@@ -166,7 +172,7 @@ class Controller:
             if reason is not None:
                 self._move(rollout, Stage.ROLLING_BACK, reason, evidence=encode_evidence(evidence))
                 return True
-            if judgement.decision != "stay" and not rollout.paused and rollout.stage is not Stage.PROMOTING:
+            if judgement.decision != "stay" and rollout.stage is not Stage.PROMOTING and self._may_go_on(rollout):
                 self._advance(rollout, evidence, judgement)
                 return True
             if read or self._save.is_due(rollout.model):

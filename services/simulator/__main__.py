@@ -25,7 +25,7 @@ from services.simulator.gateway_client import GatewayClient
 from services.simulator.live import WAITING_FOR_REDIS, LiveState, LiveWorld
 from services.simulator.opening import OpenWorld, open_world
 from services.simulator.sources.span import TooShortError
-from services.simulator.world import OtherWorldError
+from services.simulator.world import OtherWorldError, WorldLostError
 
 log = structlog.get_logger()
 
@@ -50,7 +50,12 @@ class Simulator(Service):
             self._position = self._ensure_history(stop)
         else:
             log.info("living", emitted_until=self._position.isoformat())
-            asyncio.run(self._live_from(self._position, stop))
+            try:
+                asyncio.run(self._live_from(self._position, stop))
+            except WorldLostError as error:
+                log.error(str(error), emitted_until=str(self._live.cursor))
+                self._live.state, self._position = "finding where the world goes on", None
+                return 0.0
             log.info("stopped", emitted_until=str(self._live.cursor))
         return 0.0
 

@@ -7,7 +7,8 @@ half lost is mended from the source, which knows every day:
 
     clock and cursor there       nothing to do, the world goes on
     lake without history         written again; what was recorded after history is not (the streams have passed it on)
-    Redis empty, lake there      the world goes on where the lake's records end, not at history's end: the past stays past
+    Redis empty, lake there      the world goes on where the lake's records end, not at history's end: the past stays past.
+                                 The clock runs as this process saw it run, else at its everyday speed
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import polars as pl
 from dojo.core.events.log import EventLog
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight, start_of
-from dojo.core.state.clock import RedisWorldClock, wall_now
+from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
 from services.simulator.days import WorldDays
 from services.simulator.events import outcome_history, transaction_events, transaction_history
 from services.simulator.world import RedisCursor, World
@@ -87,9 +88,13 @@ def ensure_world(
     event_log: EventLog,
     cursor: RedisCursor,
     clock: RedisWorldClock,
+    everyday_speed: float,
     progress: Progress | None = None,
 ) -> Readiness:
     """Bring a world to the point from which it can be lived, whatever of it exists.
+
+    Args:
+        everyday_speed: World seconds per wall second, for a world that has been lived and whose clock is lost.
 
     Raises:
         OtherWorldError: Redis carries another world.
@@ -110,8 +115,20 @@ def ensure_world(
         _append_last_hours(days, position, event_log)
         cursor.save(position)
     if not clock.is_set():
-        clock.set(position, speed=0)
+        known = _known(clock)
+        now, speed = known or (position, everyday_speed if position > end else 0)  # a new world waits for a version
+        clock.set(max(now, position), speed)
+        if known or position > end:
+            notes.append(f"Redis had lost the clock: it runs on at {speed:g} world seconds a second")
     return Readiness(position, built, tuple(notes))
+
+
+def _known(clock: RedisWorldClock) -> tuple[datetime, float] | None:
+    """World time and speed as this process saw them before Redis lost them."""
+    try:
+        return clock.now(), clock.speed()
+    except ClockNotSetError:
+        return None
 
 
 def _lake_end(lake: Lake) -> datetime | None:

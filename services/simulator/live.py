@@ -3,6 +3,7 @@
 For every batch between the cursor and now: take the drifts that people cause, promise the batch, ask the gateway about each payment
 (once; a payment does not wait for a gateway that is away), append the transactions, append the outcomes, then move the cursor and
 renew the clock. A crash before the cursor moved repeats the batch with the same event ids, so nothing is lost and consumers drop what they have seen.
+A cursor that is gone ends the life with a WorldLostError: history.py then finds where it goes on.
 The promise keeps drift that was started meanwhile out of it: repeated, a payment is what it was.
 """
 
@@ -161,7 +162,7 @@ class LiveWorld:
         def append() -> None:
             if events:
                 self._event_log.append(events)
-            self._cursor.save(batch.until)
+            self._cursor.move(batch.until)
 
         if not await self._written(append, stop):
             return False

@@ -59,10 +59,12 @@ class OpenWorld:
     event_log: RedisEventLog
     cursor: RedisCursor
     drifts: DriftTable
+    everyday_speed: float
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
-        ready = ensure_world(self.world, self.days, self.lake, self.event_log, self.cursor, self.clock, progress)
+        parts = self.world, self.days, self.lake, self.event_log, self.cursor, self.clock
+        ready = ensure_world(*parts, self.everyday_speed, progress)
         self.keeper.keep(ready.position)  # a world that is never lived runs no further either
         return ready
 
@@ -93,6 +95,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),
+        everyday_speed=settings.speed,
     )
 
 

@@ -24,6 +24,13 @@ PROMISE_KEY = "dojo:world:promise"
 WORLD_FILE = "world.json"
 
 
+class WorldLostError(RuntimeError):
+    """Redis has lost how far the world was lived: what was emitted last may be lost too."""
+
+    def __init__(self) -> None:
+        super().__init__("Redis has lost the world's position: the world goes on where the lake's records end")
+
+
 class OtherWorldError(RuntimeError):
     """The lake or Redis belongs to another world than the settings ask for."""
 
@@ -110,6 +117,11 @@ class RedisCursor:
 
     def save(self, until: datetime) -> None:
         self._cursor.put(Cursor(until, self._world))
+
+    def move(self, until: datetime) -> None:
+        """Save a later position. Raises WorldLostError: there is none to move on from."""
+        if not self._cursor.put_again(Cursor(until, self._world)):
+            raise WorldLostError
 
     def promise(self, until: datetime) -> None:
         """Say that what happens before `until` is about to be emitted: from now on nothing may change it, whoever repeats it."""

@@ -6,6 +6,7 @@ Settings are DOJO_*.
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from dojo.core.connections import connect_redis
 from dojo.core.service import serve
@@ -14,6 +15,7 @@ from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.dag_failures import DagFailures
+from dojo.core.state.loss import held_back
 from dojo.core.state.work_orders import WorkOrders
 from dojo.core.tasks.specs import load_specs
 from feature_repo.catalog import agreed
@@ -32,7 +34,8 @@ def open_trainer(settings: Settings) -> TrainerService:
     clock, client = RedisWorldClock(redis), airflow_client(settings)
     executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
     launch = InAirflow(client) if client else InChild()
-    service = TrainerService(specs, clock, ScheduleStore(redis), launch, executor, AppliedSpecs(redis))
+    schedule, applied = ScheduleStore(redis), AppliedSpecs(redis)
+    service = TrainerService(specs, clock, schedule, launch, executor, applied, partial(held_back, redis))
     return service.using(SpecsInUse(settings.models_dir, specs))
 
 

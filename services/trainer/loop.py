@@ -112,8 +112,11 @@ class TrainerService(Service):
         launch: Launcher,
         executor: Executor,
         applied: AppliedSpecs,
+        held_back: Callable[[], str] = lambda: "",
     ) -> None:
+        """held_back: why nothing is decided automatically; "" when nothing stands in its way."""
         super().__init__()
+        self._held_back = held_back
         self._specs, self._clock, self._store, self._launch, self._executor = specs, clock, store, launch, executor
         self._applied, self._unrecorded = applied, list(specs.values())
         self._lanes = (
@@ -156,6 +159,9 @@ class TrainerService(Service):
 
     def look(self, spec: ModelSpec, stop: threading.Event) -> None:
         """Finish one model's pending job, or begin the due one."""
+        if held := self._held_back():
+            self.models[spec.name] = f"waiting: {held}"
+            return
         now, every = self._clock.now(), spec.training.schedule
         job = self._store.pending(spec.name)
         if job is not None and job.as_of > now:  # it belongs to another world

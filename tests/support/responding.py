@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -26,6 +27,7 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
+from dojo.core.state.loss import StateWatch
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.work_orders import Ended, Work, WorkOrders
@@ -61,6 +63,7 @@ class Surroundings:
 
     def __init__(self, redis_url: str, registry: ModelRegistry, model: str = "shop", since_hours: float = 240) -> None:
         self.url, self.registry, self.model = redis_url, registry, model
+        self.home = TemporaryDirectory()
         self.spec: ModelSpec = SPEC.model_copy(update={"name": model})
         self.clock = ManualClock(START)
         self.redis = connect_redis(redis_url)
@@ -88,7 +91,8 @@ class Surroundings:
 
     def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> ResponderService:
         """Return a new process, as after a restart."""
-        return ResponderService(self.responder(redis, registry), [self.model], self.metrics)
+        watch = StateWatch(redis or self.redis, Path(self.home.name) / "redis.json", [self.model])
+        return ResponderService(watch, self.responder(redis, registry), [self.model], self.metrics)
 
     def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
         """Return the responder of a new process, to go step by step."""

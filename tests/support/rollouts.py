@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import WorldClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
+from dojo.core.state.loss import held_back
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import Arm, Route, RouteTable
 from dojo.core.tasks.specs import load_spec
@@ -90,6 +92,7 @@ class Stage:
             clock=self.clock,
             metrics=self.metrics,
             wall=self.wall,
+            held_back=partial(held_back, self.redis),
         )
 
     def start(self, version: str = "2", champion: str = "1") -> Rollout:

@@ -59,20 +59,22 @@ def redis(
     """
     from redis.exceptions import RedisError, ResponseError
 
-    from dojo.core.connections import connect_redis, redis_address
+    from dojo.cli.redis_words import redis_words
+    from dojo.core.connections import connect_redis
 
     look = next((look for look in LOOKS if " ".join(words).lower().startswith(look)), None)
     if look is None:
         raise fail(f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2)
     with CommandContext() as here:
-        address = here.settings.online_store if online else here.settings.redis
+        settings = here.settings
+        address = settings.online_store if online else settings.redis
     client: Any = connect_redis(address)  # its commands by name are untyped
     try:
         print_json(_readable(client.execute_command(look.upper(), *words[len(look.split()) :])))
     except ResponseError as error:
         raise fail(str(error), code=2) from error
     except RedisError as error:
-        raise fail(f"Redis does not answer at {redis_address(address)}: {error}", "dojo status") from error
+        raise fail(*redis_words(error, settings, address)) from error
 
 
 def _readable(value: Any) -> Any:

@@ -121,6 +121,8 @@ def print_status(overview: Overview) -> None:
                 f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
             )
     out.print(f"{'world':<13}{world_line(overview.world, now)}", highlight=False)
+    if overview.lost:
+        out.print(f"{'state':<13}{marked('lost')}: {escape(overview.lost)}", highlight=False, soft_wrap=True)
     for view, fresh in overview.features.items():
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""

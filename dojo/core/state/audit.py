@@ -88,6 +88,14 @@ class Verification:
     faults: tuple[str, ...]
 
 
+class TrailEnd(msgspec.Struct, frozen=True):
+    """The newest entry's number and hash, and how many entries there are. Kept outside Redis, it shows a loss."""
+
+    sequence: int = 0
+    hash: str = GENESIS
+    entries: int = 0
+
+
 class _Head(msgspec.Struct, frozen=True):
     sequence: int = 0
     hash: str = GENESIS
@@ -160,6 +168,29 @@ class AuditTrail:
     def length(self) -> int:
         """The number of the newest entry, 0 before the first: what was read of the trail stays true until it changes."""
         return _decode_head(cast("bytes | None", self._redis.get(HEAD_KEY))).sequence
+
+    def end(self) -> TrailEnd:
+        """Where the trail ends now."""
+        head = _decode_head(cast("bytes | None", self._redis.get(HEAD_KEY)))
+        return TrailEnd(head.sequence, head.hash, cast("int", self._redis.xlen(STREAM_KEY)))
+
+    def holds(self, end: TrailEnd) -> bool:
+        """Whether everything up to an earlier end is still there: as many entries, and the last of them as it was."""
+        now = self.end()
+        if now.sequence < end.sequence or now.entries < end.entries:
+            return False
+        found = self._redis.xrange(STREAM_KEY, f"{end.sequence}-0", f"{end.sequence}-0") if end.sequence else ()
+        return not end.sequence or any(_hash(fields.get(FIELD, b"")) == end.hash for _, fields in cast("list[Any]", found))
+
+    def go_on_after(self, end: TrailEnd) -> None:
+        """Give the next entry the number after a lost end, so that no number and no anchor stands for two entries."""
+        while True:
+            stored = cast("bytes | None", self._redis.get(HEAD_KEY))
+            if _decode_head(stored).sequence >= end.sequence:
+                return
+            head = msgspec.json.encode(_Head(end.sequence, end.hash))
+            if write_if(self._redis, [(("GET", HEAD_KEY), stored or b"")], [("SET", HEAD_KEY, head)]) is None:
+                return
 
     def find(self, entry_id: str) -> Entry | None:
         """The entry that was recorded under an id, if any."""

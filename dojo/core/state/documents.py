@@ -26,6 +26,7 @@ FAMILIES = {
     "dojo:clock": "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it.",
     "dojo:drift:report:{model}:{version}": "DriftReportLink: a version's newest drift report. Responder.",
     "dojo:registry:faults:{model}": "RegistryFaults: what was changed in MLflow past the platform. Monitor.",
+    "dojo:loss": "RedisLoss: state that Redis has lost. Responder, `dojo restore`.",
     "dojo:responder:control": "Control: kill switch and dry run. `dojo responder`.",
     "dojo:responder:{model}": "ModelState: open incidents and the action under way. Responder.",
     "dojo:rollout:{model}": "Rollout: the model's latest. Gate, controller, `dojo rollout`.",
@@ -81,6 +82,10 @@ class Document(Generic[T]):
     def put(self, value: T) -> None:
         """Write without a look at what is stored: the document has one writer, or the last one is right."""
         self._redis.set(self.key, msgspec.json.encode(value))
+
+    def put_again(self, value: T) -> bool:
+        """The same for a document that is there already. False when it is not: nothing was written."""
+        return bool(self._redis.set(self.key, msgspec.json.encode(value), xx=True))
 
     def replace(
         self,

@@ -25,10 +25,14 @@ from dojo.core.registry.versions import (
 from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notice, Notifier
+from dojo.core.state.loss import StateWatch, held_back
+from dojo.core.state.responder_control import Control
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
+from services.responder.situation import Situation
+from services.responder.state import Incident, LatestVerdict, ModelState
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer
 from tests.support.registries import SEAL_KEY, sealed_registry
@@ -494,6 +498,43 @@ def test_a_person_can_vouch_for_a_version_whose_bundle_is_what_its_record_says(p
     refused = platform.run("models", "seal", f"{MODEL}@3", "--why", "a try", "--yes", code=1)
     assert "SHA-256 is" in refused.stderr
     assert platform.json("models", "show", f"{MODEL}@3")["seal_fault"]
+
+
+# ---- restore
+
+
+def test_a_loss_of_redis_is_shown_and_answered_and_the_trail_knows_roles_and_route_again(platform: Platform) -> None:
+    promote(platform)
+    watch = StateWatch(platform.redis, platform.directory / "responder" / "redis.json", [MODEL])
+    watch.look()
+    platform.redis.flushdb()
+    assert watch.look() is not None
+
+    shown = platform.run("restore", "--why", "I looked", answer="n\n", code=1)
+    for part in ("the clock", f"the route of {MODEL}", "2 of 2 audit entries", "champion 2", "blue_green: champion 2 1"):
+        assert part in shown.stderr
+    assert held_back(platform.redis), "no means no"
+
+    platform.json("restore", "--why", "I looked", "--who", "Zoë", "--yes")
+    assert held_back(platform.redis) == ""
+    assert watch.look() is None
+    assert platform.trail()[1:] == [
+        ("alias", "Zoë", "I looked"),
+        ("route", "Zoë", "I looked (made by Zoë: it won; earlier entries are lost)"),
+        ("world", "Zoë", "I looked"),
+    ]
+    routes, rollouts = RouteTable(platform.redis), Rollouts(platform.redis)
+    situation = Situation(routes, rollouts, AuditTrail(platform.redis))
+    found = situation.look(_critical(), Control(), NOON)
+    assert (found.serving, found.previous, found.traffic_since) == ("2", "1", NOON), "a rollback is possible again"
+    assert "nothing that waits for an answer" in platform.run("restore", "--why", "x", code=1).stderr
+
+
+def _critical() -> ModelState:
+    """A state whose circumstances are asked for in full."""
+    seen = LatestVerdict(verdict="v", start=NOON, judged=NOON, severity="critical", summary="s")
+    incident = Incident(id="i", version="2", check="performance", since=NOON, windows={"hour": seen})
+    return ModelState(model=MODEL, troubles={incident.key: incident})
 
 
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:

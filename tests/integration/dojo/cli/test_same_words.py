@@ -11,14 +11,21 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
+from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
+from dojo.core.registry.versions import ModelRegistry
+from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.rollouts import Rollouts
+from dojo.core.state.routes import RouteTable
+from dojo.core.tasks.specs import load_spec
 from tests.support.servers import RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
 MODEL = "fraud_detection"
 ROOT = Path(__file__).parents[4]
+NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,56 @@ def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_pat
     assert f"error Redis does not answer at 127.0.0.1:{port}: " in failed.stderr
     assert failed.stderr.endswith("next  dojo up\n")
     assert "secret" not in failed.output
+
+
+# Commands that write. The ones without a model need nothing but a world with a time.
+WRITES = [
+    ("world", "pause"),
+    ("world", "resume"),
+    ("world", "drift", "start", "unit_bug"),
+    ("responder", "pause", "--why", "x"),
+    ("responder", "dry-run", "on", "--why", "x"),
+    ("config", "apply", "--why", "x", "--yes"),
+    ("routes", "switch", MODEL, "--why", "x", "--yes"),
+    ("rollout", "abort", MODEL, "--why", "x"),
+    ("models", "rollback", MODEL, "--to", "1", "--why", "x", "--yes"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
+def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(dojo: Commands, arguments: tuple[str, ...]) -> None:
+    redis = connect_redis(dojo.redis)
+    RedisWorldClock(redis).set(NOON, 0)
+    change = Change(key="x", who="tests", why="set up", world_time=NOON)
+    changes = RoleChanges(ModelRegistry("http://127.0.0.1:9"), RouteTable(redis), AuditTrail(redis))
+    changes.route(MODEL, "blue_green", full_traffic("2", "1"), change)
+    spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
+    if arguments[0] == "rollout":
+        Rollouts(redis).start(spec, "3", "2", NOON, "x", "x", {})
+    AppliedSpecs(redis).apply(spec.model_copy(update={"description": "before"}), "tests", "set up", NOON)
+    before = {key: redis.dump(key) for key in redis.scan_iter()}
+    limit = int(redis.info("memory")["used_memory"]) // 2
+    redis.config_set("maxmemory", limit)
+
+    failed = dojo.run(*arguments, code=1)
+    address = dojo.redis.removeprefix("redis://").removesuffix("/0")
+    assert f"error Redis at {address} is full and refuses to write: " in failed.stderr
+    assert "are used of `maxmemory` " in failed.stderr
+    host, port = address.split(":")
+    command = f"redis-cli -h {host} -p {port} config set maxmemory {2 * limit}"
+    assert failed.stderr.endswith(f"next  {command}, then repeat this\n")
+    redis.config_set("maxmemory", 0)
+    assert {key: redis.dump(key) for key in redis.scan_iter()} == before, "a refused command changed nothing"
+
+
+def test_another_refusal_of_redis_is_no_absence(dojo: Commands) -> None:
+    redis = connect_redis(dojo.redis)
+    redis.rpush("dojo:clock", "not a clock")
+    assert "refuses: WRONGTYPE" in dojo.run("world", "pause", code=1).stderr
+    redis.config_set("requirepass", "secret")
+    locked = dojo.run("world", "pause", code=1)
+    assert "refuses the password: " in locked.stderr
+    assert "DOJO_REDIS_URL=" in locked.stderr
 
 
 @pytest.mark.parametrize(

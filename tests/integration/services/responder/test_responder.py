@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
@@ -25,6 +26,7 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.clock import RedisWorldClock, wall_now
 from dojo.core.state.drift_reports import drift_report
+from dojo.core.state.loss import loss_document
 from dojo.core.state.responder_control import switch_dry_run, switch_pause
 from dojo.core.state.rollouts import RolloutRequest
 from dojo.core.state.work_orders import WorkOrder
@@ -68,6 +70,27 @@ def test_a_warning_is_told_once_and_its_end(shop: Surroundings) -> None:
     shop.rounds()
     assert shop.titles() == ["performance of version 2 is warning", "performance of version 2 is over"]
     assert (shop.orders.open(), shop.done(), shop.state.troubles) == ([], [], {})
+
+
+def test_after_a_loss_of_redis_nothing_begins_until_a_person_has_answered(shop: Surroundings) -> None:
+    shop.rounds(1)
+    shop.redis.flushall()
+    shop.say("severe")
+    shop.rounds()
+    assert shop.orders.open() == []
+    (page,) = [message for message in shop.inbox.newest(10) if message.urgency == "page"]
+    assert (page.title, page.model) == ("Redis has lost state", "platform")
+    (held,) = [message for message in shop.messages() if "no action on severe performance" in message.title]
+    assert "Redis has lost" in held.text
+    assert "dojo restore" in held.text
+    assert shop.serving() == "2", "the route was put back"
+    assert shop.metrics.state_lost._value.get() == 1
+
+    document = loss_document(shop.redis)
+    document.put(msgspec.structs.replace(document.get(), answered_by="Zoë"))
+    shop.rounds()
+    assert shop.open_order("evaluate").order.who == "responder"
+    assert shop.metrics.state_lost._value.get() == 0
 
 
 def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(shop: Surroundings) -> None:

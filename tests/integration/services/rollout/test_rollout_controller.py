@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from dojo.core.connections import connect_redis
@@ -15,7 +16,9 @@ from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.clock import ManualClock, wall_now
+from dojo.core.state.loss import RedisLoss, loss_document
 from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
+from dojo.core.state.routes import route_key
 from pipelines.release.tracking import tracking_client
 from services.rollout.controller import Controller
 from tests.support.registries import sealed_registry
@@ -113,6 +116,30 @@ def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough
     (message,) = world.inbox.newest(10)
     assert (message.urgency, message.to) == ("page", "payments-risk")
     assert "errors: 100 %" in message.text
+
+
+def test_after_a_loss_of_redis_a_rollout_is_judged_and_goes_no_further_until_a_person_has_answered(make: Make) -> None:
+    world = make()
+    world.start()
+    loss = RedisLoss(lost=("the clock",), seen=START, found=START, entry_id="x")
+    loss_document(world.redis).put(loss)
+    controller = world.controller()
+    pass_stage(controller, world, 700, 2.1)
+    assert world.now.stage is Stage.SHADOW
+    assert {look.verdict for look in world.now.looks} == {"ok"}
+    loss_document(world.redis).put(msgspec.structs.replace(loss, answered_by="Zoë"))
+    settle(controller, world)
+    assert world.now.stage is Stage.CANARY
+
+    loss_document(world.redis).put(loss)
+    world.redis.delete(f"dojo:rollout:{world.spec.name}:evidence", route_key(world.spec.name))
+    world.gateway.qualities["2"] = Quality(errors=1.0)
+    settle(controller, world)
+    assert world.route().strategy == "canary", "its stage says which route is right"
+    world.traffic(2_000)
+    settle(controller, world)
+    assert world.now.stage is Stage.ROLLED_BACK, "taking a version back needs no memory"
+    loss_document(world.redis).put(msgspec.structs.replace(loss, answered_by="Zoë"))
 
 
 def test_without_traffic_nothing_is_ever_promoted(make: Make) -> None:

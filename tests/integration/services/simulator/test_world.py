@@ -202,6 +202,9 @@ def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(tmp_path: Pa
     recorded = min(frame["world_time"].max() for frame in lived.values())  # type: ignore[type-var]
     assert ready.position == recorded
     assert "Redis had lost the world" in ready.notes[0]
+    assert "Redis had lost the clock: it runs on" in ready.notes[1]
+    clock = RedisWorldClock(Redis.from_url(redis_server.url))
+    assert (clock.anchor().world, clock.speed()) == (recorded, settings.speed)
     stream = events(redis_server, Stream.TRANSACTIONS)
     assert recorded - DAY <= stream[0].world_time <= stream[-1].world_time < recorded  # type: ignore[operator]
 
@@ -322,6 +325,31 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     redis_server.kill()
     wait_until(lambda: health(settings)["state"] == "waiting for Redis", 30, "it waits again")
     assert server.stop(within=10) == 0
+
+
+def test_a_running_world_whose_redis_is_emptied_tells_again_what_was_lost_and_runs_on(
+    redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]]
+) -> None:
+    """Without a recorder everything since history's end is lost, and told again."""
+    server, settings = simulator()
+    redis = Redis.from_url(redis_server.url)
+    clock = RedisWorldClock(redis, refresh=timedelta(0))
+    server.start()
+    wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
+    start = clock.now()
+    clock.set_speed(20_000)
+    wait_until(lambda: emitted_until(redis_server) > start + DAY / 2, 60, "live")
+    before = clock.now()
+    redis.flushall()
+    wait_until(clock.is_set, 60, f"the clock is back; the log ends:\n{server.tail()}")
+    assert clock.speed() == 20_000
+    assert clock.now() > before
+    wait_until(lambda: bool(redis.exists(CURSOR_KEY)) and emitted_until(redis_server) > before, 60, "it has caught up")
+    clock.set_speed(0)
+    wait_until(lambda: health(settings)["state"] == "paused", 60, "it stands still")
+    transactions, _ = expected(open_world(settings), start, emitted_until(redis_server))
+    made = [e.event_id for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
+    assert set(made) == {Transaction.id_for(t) for t in transactions}
 
 
 def test_the_cursor_waits_for_every_append(

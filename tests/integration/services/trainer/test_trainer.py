@@ -9,8 +9,10 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from redis import Redis
 
@@ -18,6 +20,7 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
+from dojo.core.state.loss import RedisLoss, held_back, loss_document
 from dojo.core.state.work_orders import WorkOrders
 from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore
@@ -60,7 +63,15 @@ class World:
         clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
         executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
-        trainer = TrainerService(specs, clock, ScheduleStore(self.redis), self.launched, executor, AppliedSpecs(self.redis))
+        trainer = TrainerService(
+            specs,
+            clock,
+            ScheduleStore(self.redis),
+            self.launched,
+            executor,
+            AppliedSpecs(self.redis),
+            partial(held_back, self.redis),
+        )
         try:
             trainer.look(self.spec, threading.Event())
         finally:
@@ -82,6 +93,19 @@ def test_it_counts_from_its_first_look_and_asks_when_a_week_is_over(world: World
     (job,) = world.launched.jobs
     assert (job.as_of, job.reason, job.who, job.dry_run) == (NOW + timedelta(days=7), "scheduled, every 7d", "schedule", False)
     world.at(NOW + timedelta(days=7, hours=1))
+    assert len(world.launched.jobs) == 1
+
+
+def test_after_a_loss_of_redis_no_schedule_retrains_until_a_person_has_answered(world: World) -> None:
+    world.at(NOW)
+    loss = RedisLoss(lost=("the clock",), seen=NOW, found=NOW, entry_id="x")
+    loss_document(world.redis).put(loss)
+    world.at(NOW + timedelta(days=8))
+    assert world.launched.jobs == []
+    assert world.state.startswith("waiting: Redis has lost the clock")
+    assert "dojo restore --why" in world.state
+    loss_document(world.redis).put(msgspec.structs.replace(loss, answered_by="Zoë"))
+    world.at(NOW + timedelta(days=8, hours=1))
     assert len(world.launched.jobs) == 1
 
 

@@ -1,0 +1,76 @@
+"""What a person reads when Redis is away or refuses: which limit was hit, where it is set, how to go on."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+
+from dojo.core.connections import connect_redis, redis_address
+from dojo.core.settings import Settings
+
+# In the texts of Redis' errors. A script's error has the cause in its text alone, not in its type.
+FULL, DISK, CONNECTIONS = "OOM command not allowed", "MISCONF", "max number of clients"
+
+
+def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[str, str]:
+    """The message of an error, and the next step.
+
+    Args:
+        url: The Redis that was asked; "" is the one of the event log and the clock.
+    """
+    url = url or settings.redis
+    here, said = f"Redis at {redis_address(url)}", str(error)
+    if FULL in said:
+        found, twice = _memory(url)
+        return f"{here} is full and refuses to write: {found}", _raise("maxmemory", settings, url, twice)
+    if CONNECTIONS in said:
+        return f"{here} takes no more connections: `maxclients` is reached", _raise("maxclients", settings, url)
+    if DISK in said:
+        where = f", files in {settings.home / 'redis'}" if _is_embedded(settings, url) else ""
+        return (
+            f"{here} cannot write its files and refuses to write (its disk{where}): {said}",
+            "free that disk, then repeat this",
+        )
+    match error:
+        case AuthenticationError():
+            return f"{here} refuses the password: {said}", "DOJO_REDIS_URL=redis://:PASSWORD@HOST:PORT/0 sets it"
+        case BusyLoadingError():
+            return f"{here} loads its file: {said}", "repeat this in some seconds"
+        case ResponseError():
+            return f"{here} refuses: {said}", "dojo redis info"
+    return f"Redis does not answer at {redis_address(url)}: {said}", "dojo up"
+
+
+def _memory(url: str) -> tuple[str, str]:
+    """What is used of the limit with where that is set, and twice the limit, bytes.
+
+    A full Redis still answers what only reads.
+    """
+    try:
+        with connect_redis(url) as redis:
+            found = cast("dict[str, Any]", redis.info())
+    except RedisError:
+        return "`maxmemory` is reached", ""
+    used, limit = found["used_memory_human"], found["maxmemory_human"]
+    origin = found["config_file"] or "no file: its command line or CONFIG SET"
+    return f"{used} are used of `maxmemory` {limit}, set in {origin}", str(2 * int(found["maxmemory"]))
+
+
+def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
+    """How to raise a limit of Redis.
+
+    Args:
+        value: To what; "" leaves it to the reader.
+    """
+    if _is_embedded(settings, url):
+        return f"dojo restart redis (the stack starts it without a `{limit}` of its own), then repeat this"
+    command, host = f"config set {limit} {value or 'MORE'}", urlsplit(url)
+    if settings.peer_hosts:
+        return f"docker compose exec {host.hostname} redis-cli {command}, then repeat this"
+    return f"redis-cli -h {host.hostname} -p {host.port or 6379} {command}, then repeat this"
+
+
+def _is_embedded(settings: Settings, url: str) -> bool:
+    return not settings.redis_url and url == settings.redis
