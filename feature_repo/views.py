@@ -49,7 +49,8 @@ class EventSource:
     """A stream of events that features are computed from.
 
     Attributes:
-        key: The column that names what happened. A second row with the same key counts once.
+        key: The column that names what happened. A second event with the same key counts once.
+            A second outcome corrects the first one from when it becomes known.
         columns: What the computations read, `world_time` among it.
         labels_of: The model whose outcomes these are. None: no outcomes.
         settled_after: How long after an event the features take its outcome for final.

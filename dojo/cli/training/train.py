@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.cli.context import CommandContext, ModelArgument, operating_system_user
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, note, out, print_json
 from dojo.cli.training.terminal import (
     parse_date,
     parse_mapping,
@@ -173,7 +173,7 @@ def backtest(
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
         spec = here.spec(model)
-        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
+        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True, note=note)
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:
         print_json(result)

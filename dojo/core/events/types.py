@@ -37,9 +37,14 @@ class Stream(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every event carries. Times are UTC and timezone-aware."""
+    """What every event carries. Times are UTC and timezone-aware.
+
+    Attributes:
+        identity: The fields by which a repetition of the event is known.
+    """
 
     stream: ClassVar[Stream]
+    identity: ClassVar[tuple[str, ...]] = ("event_id",)
 
     event_id: Identifier
     world_time: AwareTime
@@ -69,6 +74,8 @@ class Transaction(Event, frozen=True, kw_only=True):
 class Outcome(Event, frozen=True, kw_only=True):
     """What a request turned out to be, for one model. Arrives after that model's label delay.
 
+    A later outcome of the same request corrects it, with the same `event_id` or another one.
+
     Attributes:
         world_time: When the label became known.
         model: Whose question it answers. One request may have a label for each of several models.
@@ -78,6 +85,7 @@ class Outcome(Event, frozen=True, kw_only=True):
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES
+    identity: ClassVar[tuple[str, ...]] = ("event_id", "world_time", "label")  # a correction is no repetition
 
     model: Identifier
     request_id: Identifier

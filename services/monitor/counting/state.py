@@ -5,7 +5,7 @@
     dojo:monitor:profile:<model>:<version>      the reference profile that the version's windows are counted by
     dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" or (all its hours merged) "2025-01-06" -> Window
     dojo:monitor:labels:<model>                 hash: hour or day -> LabelWindow
-    dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id
+    dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id, of an outcome's model and request
     dojo:monitor:versions                       set of "<model>:<version>"
     dojo:monitor:open_from                      the first hour that still takes events
 
@@ -73,7 +73,7 @@ class MonitorMemory:
     Attributes:
         hours, days: (model, version) -> start -> Window. A day is there once its hours are closed.
         label_hours, label_days: model -> start -> LabelWindow, of arriving labels.
-        seen: (stream, hour) -> sorted hashes of counted events.
+        seen: (stream, hour) -> sorted hashes of counted events. An outcome's is of its model and request.
         open_from: the first hour that takes events; None before the first.
     """
 
@@ -90,6 +90,10 @@ class MonitorMemory:
     def learn(self, key: Key, profile: ReferenceProfile) -> None:
         self.profiles[key] = profile
         self.plans[key] = plan_of(profile)
+
+    def seen_of(self, stream: Stream) -> list[npt.NDArray[np.uint64]]:
+        """A stream's counted events, by hour, of the hours that are kept."""
+        return [hashes for (of, _), hashes in self.seen.items() if of is stream]
 
     def window(self, key: Key, kind: Kind, start: datetime) -> CountedWindow | None:
         """The version's answers of an hour or day, None without any."""
