@@ -36,8 +36,10 @@ class Stream(StrEnum):
     VERDICTS = "verdicts"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What every event carries. Times are UTC and timezone-aware.
+
+    A reader ignores fields that it does not know: processes are upgraded one after the other, and writers may come first.
 
     Attributes:
         identity: The fields by which a repetition of the event is known.

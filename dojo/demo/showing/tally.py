@@ -53,7 +53,7 @@ class Snapshot:
     by_version: dict[str, VersionSnapshot]
 
 
-class _Answer(NamedTuple):
+class _ToLabel(NamedTuple):
     """What is kept of a prediction for its label."""
 
     version: str
@@ -66,7 +66,7 @@ class _Answer(NamedTuple):
 class Tally:
     """Counts each prediction once, and each pair of a prediction and its latest outcome."""
 
-    _labels: OutcomeJoin[_Answer, int] = field(default_factory=lambda: OutcomeJoin(limit=WAITING))
+    _labels: OutcomeJoin[_ToLabel, int] = field(default_factory=lambda: OutcomeJoin(limit=WAITING))
     _seen: set[str] = field(default_factory=set)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _degraded: Counter[str] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class Tally:
         self._versions[event.version] += 1
         self._degraded.update(event.degraded)
         self._latencies.append(event.latency_seconds * 1000)
-        answer = _Answer(event.version, event.score, bool(event.flagged), event.features.get("amount", 0.0))
+        answer = _ToLabel(event.version, event.score, bool(event.flagged), event.features.get("amount", 0.0))
         self._count_pair(self._labels.predicted(event.request_id, answer))
 
     def add_outcome(self, event: Outcome) -> None:
@@ -95,7 +95,7 @@ class Tally:
         else:
             self._count_pair(self._labels.known(event.request_id, label, at))
 
-    def _count_pair(self, pair: tuple[_Answer, int] | None, times: int = 1) -> None:
+    def _count_pair(self, pair: tuple[_ToLabel, int] | None, times: int = 1) -> None:
         if pair is None:
             return
         answer, label = pair
