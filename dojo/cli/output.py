@@ -101,6 +101,11 @@ def answer_error(message: str, next_step: str, code: int) -> None:
         print_json({"error": message, "next": next_step, "code": code})
 
 
+def note(message: str) -> None:
+    """Say on stderr what the caller should know about a command that goes on."""
+    err.print(f"[bold]note[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(first_step: str) -> Iterator[Callable[[str, float], None]]:
     """A bar on stderr that a callback moves: the step's name, and the share that is done, 0 to 1."""

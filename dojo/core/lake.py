@@ -89,8 +89,15 @@ class Lake:
         paths = list(files) if files is not None else self.files(stream, start and utc_date(start), end and utc_date(end))
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
-        # Files from before a column existed have it as null.
-        frame = pl.scan_parquet(paths, schema=SCHEMAS[stream], missing_columns="insert", hive_partitioning=False, glob=False)
+        # Files from before a column existed have it as null. Columns of a newer recorder are ignored.
+        frame = pl.scan_parquet(
+            paths,
+            schema=SCHEMAS[stream],
+            missing_columns="insert",
+            extra_columns="ignore",
+            hive_partitioning=False,
+            glob=False,
+        )
         if start is not None:
             frame = frame.filter(pl.col("world_time") >= start)
         if end is not None:

@@ -1,6 +1,7 @@
 """Predictions joined to their outcomes as both stream in, in whatever order, in bounded memory.
 
-The batch form, over the lake, is `dojo/core/performance.py: with_outcomes`. Both find the same pairs.
+The batch form, over the lake, is `dojo/core/performance.py: with_outcomes`. Both find the same pairs and the same labels:
+the latest label of a request counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 # Of each kind that may wait. The watched 48 h of a shop with 10,000 requests a day hold 20,000.
-# An entry takes 10 bytes, or 18 where a value is kept: a rollout writes 0.4 to 0.7 MB with every look, twice that when both are full.
+# A waiting answer takes 10 bytes, or 18 where a value is kept, 9 more for the time of a label, and another label when paired.
+# A rollout writes 0.4 to 1.1 MB with every look, three times that when all are full.
 WAITING_LIMIT = 40_000
 
 Answer = TypeVar("Answer")
@@ -19,37 +21,68 @@ Label = TypeVar("Label")
 
 
 class OutcomeJoin(msgspec.Struct, Generic[Answer, Label], kw_only=True):
-    """Holds what waits for its other half. An answer and its label meet once and are then gone.
+    """Holds what waits for its other half, and the pairs whose label may still be corrected. An answer and its label meet once.
 
     Attributes:
         open: Hash of the request -> answer without a label yet, oldest first.
         early: Hash of the request -> label without an answer yet, oldest first.
+        paired: Hash of the request -> answer and its latest label, oldest pair first.
+        known_at: Hash of the request -> when its label in `early` or `paired` became known, world time, unix seconds.
         forgotten: Answers that left `open` without a label, because too many were waiting.
-        limit: Largest size of `open` and of `early`. Beyond it the oldest is forgotten.
+        limit: Largest size of `open`, of `early` and of `paired`. Beyond it the oldest is forgotten.
     """
 
     open: dict[int, Answer] = {}
     early: dict[int, Label] = {}
+    paired: dict[int, tuple[Answer, Label]] = {}
+    known_at: dict[int, float] = {}
     forgotten: int = 0
     limit: int = WAITING_LIMIT
 
     def predicted(self, request_id: str, answer: Answer) -> tuple[Answer, Label] | None:
-        """Take an answer. Returns the pair when its label was there already."""
+        """Take an answer. Returns the pair when its label was there already. A repeated answer of a pair is none."""
         key = short_hash(request_id)
         if key in self.early:
-            return answer, self.early.pop(key)
-        self.open[key] = answer
-        self.forgotten += _drop_oldest(self.open, self.limit)
+            return self._pair(key, answer, self.early.pop(key))
+        if key not in self.paired:
+            self.open[key] = answer
+            self.forgotten += _drop_oldest(self.open, self.limit) is not None
         return None
 
-    def known(self, request_id: str, label: Label) -> tuple[Answer, Label] | None:
-        """Take a label. Returns the pair when its answer was there already."""
+    def known(self, request_id: str, label: Label, at: float = 0.0) -> tuple[Answer, Label] | None:
+        """Take a label. Returns the pair when its answer was there already. The label of a pair is for `corrected`.
+
+        Args:
+            at: When it became known, world time, unix seconds.
+        """
         key = short_hash(request_id)
+        if key in self.paired or at < self.known_at.get(key, at):
+            return None
+        self.known_at[key] = at
         if key in self.open:
-            return self.open.pop(key), label
+            return self._pair(key, self.open.pop(key), label)
         self.early[key] = label
-        _drop_oldest(self.early, self.limit)
+        self._forget_label(_drop_oldest(self.early, self.limit))
         return None
+
+    def corrected(self, request_id: str, label: Label, at: float) -> tuple[Answer, Label] | None:
+        """Give a pair its later label. Returns the pair as it was, or None where nothing is corrected."""
+        key = short_hash(request_id)
+        before = self.paired.get(key)
+        if before is None or at < self.known_at.get(key, at):
+            return None
+        self.known_at[key] = at
+        self.paired[key] = before[0], label
+        return before if before[1] != label else None
+
+    def _pair(self, key: int, answer: Answer, label: Label) -> tuple[Answer, Label]:
+        self.paired[key] = answer, label
+        self._forget_label(_drop_oldest(self.paired, self.limit))
+        return answer, label
+
+    def _forget_label(self, key: int | None) -> None:
+        if key is not None:
+            self.known_at.pop(key, None)
 
 
 def short_hash(text: str) -> int:
@@ -57,8 +90,10 @@ def short_hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _drop_oldest(waiting: dict[int, Answer], limit: int) -> bool:
+def _drop_oldest(waiting: dict[int, Answer], limit: int) -> int | None:
+    """Return the key that had to go."""
     if len(waiting) <= limit:
-        return False
-    del waiting[next(iter(waiting))]
-    return True
+        return None
+    oldest = next(iter(waiting))
+    del waiting[oldest]
+    return oldest

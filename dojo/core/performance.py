@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.events.types import Stream
+from dojo.core.labels import latest_labels
 from dojo.core.lake import Lake
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Answered, Figure
@@ -65,13 +66,15 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
         )
     )
     # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
-    return with_outcomes(predictions, outcomes_of(lake, model), how="left").drop("wall_time").collect()
+    return with_outcomes(predictions, _outcomes(lake, model), how="left").drop("wall_time").collect()
 
 
 def labelled_predictions(
     lake: Lake, model: str, since: datetime, until: datetime, known_before: datetime, feature: str = ""
 ) -> pl.DataFrame:
     """A model's predictions with since <= world_time < until whose outcome arrived before `known_before`, one per request.
+
+    The label is the latest one that was known then.
 
     Columns: world_time, version, score, flagged, label, entity_keys (JSON), and `group`: the value of `feature`, null where it is not in the vector.
     """
@@ -84,12 +87,20 @@ def labelled_predictions(
         .select("request_id", "world_time", "version", "score", "flagged", "wall_time", "entity_keys", "group")
     )
     # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
-    outcomes = outcomes_of(lake, model, since - timedelta(days=1), known_before)
+    outcomes = _outcomes(lake, model, since - timedelta(days=1), known_before)
     return with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
 
 
 def outcomes_of(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
-    """One model's outcomes that became known from `since` to before `until`, in the lake's columns."""
+    """The latest outcome of each request of a model, as known before `until`, in the lake's columns and `first_known`.
+
+    Args:
+        since: Outcomes that became known before are left out. No later than the oldest request in question.
+    """
+    return latest_labels(_outcomes(lake, model, since, until))
+
+
+def _outcomes(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
     return lake.scan(Stream.OUTCOMES, since, until).filter(pl.col("model") == model)
 
 
@@ -118,11 +129,11 @@ def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Litera
 
     Args:
         predictions: Columns request_id, wall_time and any others. Of one request's answers the latest counts.
-        outcomes: Columns request_id and label, of the predictions' model.
+        outcomes: Of the predictions' model, in the lake's columns. Of one request's outcomes the latest counts.
         how: "left" keeps the predictions without an outcome, with a null label.
     """
     latest = predictions.sort("wall_time").unique("request_id", keep="last", maintain_order=True)
-    labels = outcomes.select("request_id", "label").unique("request_id")
+    labels = latest_labels(outcomes).select("request_id", "label")
     return latest.join(labels, on="request_id", how=how)
 
 

@@ -70,8 +70,9 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
     end = midnight(now) - spec.label.delay.maximum
     lake, start = Lake(settings.lake_dir), end - timedelta(days=7)
     payments = lake.scan(Stream.TRANSACTIONS, start, end).select(request_id="transaction_id", amount="amount")
-    labels = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name, label=1.0).select("request_id")
-    worth = payments.join(labels.unique(), on="request_id").select(pl.col("amount").sum()).collect().item()
+    known = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name).sort("world_time")
+    labels = known.group_by("request_id").agg(pl.col("label").last()).filter(label=1.0)  # a correction counts
+    worth = payments.join(labels, on="request_id").select(pl.col("amount").sum()).collect().item()
     return worth / 7 if worth else None
 
 

@@ -95,10 +95,25 @@ def check_ids(series: pl.Series) -> Checked:
     return _wrong_type(series, "text or whole numbers", pl.String)
 
 
-def check_unique(values: pl.Series, series: pl.Series) -> tuple[Fault, ...]:
-    """Return the rows that repeat an earlier row's id."""
-    repeated = ~values.is_first_distinct() & values.is_not_null()
-    return _fault(series, repeated, "repeats an earlier row's id")
+def check_unique(rows: pl.DataFrame, key: str, label: str, series: pl.Series) -> tuple[Fault, ...]:
+    """Return the rows that repeat an earlier row's id for another event.
+
+    A row that differs only in its label is a correction.
+
+    Args:
+        rows: The converted columns.
+        series: The ids as they were read.
+    """
+    again = repeated(rows[key])
+    if not again.any():
+        return ()
+    same = [pl.col(name).eq_missing(pl.col(name).first().over(key)) for name in rows.columns if name not in (key, label)]
+    return _fault(series, again & ~rows.select(pl.all_horizontal(same)).to_series(), "repeats an earlier row's id")
+
+
+def repeated(ids: pl.Series) -> pl.Series:
+    """Return which rows have an id that an earlier row already has."""
+    return ~ids.is_first_distinct() & ids.is_not_null()
 
 
 def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:

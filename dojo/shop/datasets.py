@@ -5,7 +5,8 @@ The names of the public fraud data set and our own names are recognised. Others 
 TX_FRAUD_SCENARIO explains the label and must never become a feature.
 
 A file with faults is refused as a whole, with all its faults at once
-(`dojo/shop/dataset_checks.py`).
+(`dojo/shop/dataset_checks.py`). A row that repeats an earlier one corrects its label. The last row
+counts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dojo.shop.dataset_checks import (
     check_labels,
     check_times,
     check_unique,
+    repeated,
 )
 
 # A canonical data set: one row per payment, sorted by time and id. `label` 1 is fraud.
@@ -95,6 +97,7 @@ def read_transactions(
     *,
     csv_format: CsvFormat = USUAL_CSV,
     future_allowed: bool = False,
+    note: Callable[[str], object] = lambda _: None,
 ) -> pl.DataFrame:
     """Read and check a file of transactions.
 
@@ -105,6 +108,7 @@ def read_transactions(
         csv_format: How a CSV file is written.
         future_allowed: True for a backtest, which only compares times with each other. A world
             cannot have lived the future.
+        note: Called with each fact about the file that the import did not take as it is written.
 
     Returns:
         Columns of TRANSACTION_SCHEMA, sorted by (time, transaction_id). Times without a zone are
@@ -133,18 +137,33 @@ def read_transactions(
             values, found = check_labels(series)
         else:
             values, found = check_ids(series)
-            if ours == "transaction_id":
-                found = (*found, *check_unique(values, series))
         faults += found
         checked.append(values.alias(ours))
+    ids = raw.get_column(columns["transaction_id"])
+    faults += check_unique(pl.DataFrame(checked), "transaction_id", "label", ids)
     if faults:
         raise DatasetError(_describe(path, raw.height, faults))
 
     tell("sorting", 0.9)
     frame = pl.DataFrame(checked).select(*TRANSACTION_SCHEMA).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]
-    frame = frame.sort("time", "transaction_id")
+    frame = _with_last_labels(path, frame, note).sort("time", "transaction_id")
     tell("done", 1.0)
     return frame
+
+
+def _with_last_labels(path: Path, frame: pl.DataFrame, note: Callable[[str], object]) -> pl.DataFrame:
+    """One row per payment, with the label of its last row in the file."""
+    again = repeated(frame["transaction_id"])
+    if not again.any():
+        return frame
+    last = frame.unique("transaction_id", keep="last", maintain_order=True)
+    first = frame.filter(~again).select("transaction_id", first_label="label")
+    corrected = last.join(first, on="transaction_id").filter(pl.col("label") != pl.col("first_label")).height
+    note(
+        f"{path}: rows that repeat an earlier payment: {int(again.sum()):,}. "
+        f"The label of a payment's last row counts. Payments whose label that corrects: {corrected:,}."
+    )
+    return last
 
 
 def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:

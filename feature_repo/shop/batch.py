@@ -83,8 +83,8 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
     Args:
         transactions: Lake columns, unique by transaction_id. They reach back MERCHANT_MEMORY_DAYS +
             1 days before the first day.
-        outcomes: Lake columns, unique by request_id. An outcome that arrives after a midnight does
-            not count at it.
+        outcomes: Lake columns, in the order they became known. At a midnight the latest earlier
+            outcome counts.
         days: The wanted days.
 
     Returns:
@@ -94,27 +94,28 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
     # Only these columns, because the join below then takes a third of the memory.
     needed = transactions.select("transaction_id", "merchant_id", "world_time")
     labelled = label_known_from(needed, outcomes).select(
-        pl.col("merchant_id").cast(pl.Categorical), pl.col("world_time").dt.date().alias("day"), "label", "known_from"
+        pl.col("merchant_id").cast(pl.Categorical), pl.col("world_time").dt.date().alias("day"), "new", "gained", "known_from"
     )
     by_day = (
         labelled.lazy()
         .group_by("merchant_id", "day")
         .agg(
-            pl.len().cast(pl.Int64).alias("count"),
-            pl.col("label").sum().cast(pl.Int64).alias("frauds"),
+            pl.col("new").sum().alias("count"),
             # The first midnight with all of the day's labels known. Null while one is missing.
-            pl.when(pl.col("known_from").null_count() == 0).then(pl.col("known_from").max()).alias("complete_from"),
+            pl.when(pl.col("known_from").null_count() == 0)
+            .then(pl.col("known_from").filter(pl.col("new") == 1).max())
+            .alias("complete_from"),
         )
         .sort("day")
         .collect()
     )
-    # Nearly every label is known when its delay is over. The few later ones count from the midnight
-    # after their arrival.
+    # Nearly every label is known when its delay is over. Later labels and corrections count from the
+    # midnight after their arrival.
     by_arrival = (
         labelled.lazy()
         .drop_nulls("known_from")
         .group_by("merchant_id", "day", "known_from")
-        .agg(pl.len().cast(pl.Int64).alias("labels"), pl.col("label").sum().cast(pl.Int64).alias("frauds"))
+        .agg(pl.col("new").sum().alias("labels"), pl.col("gained").sum().alias("frauds"))
         .sort("day")
         .collect()
     )
@@ -123,17 +124,38 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
 
 
 def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Return transactions with `label` and `known_from`, the first midnight for using the label.
+    """Return a row for each outcome of a transaction, and one for each transaction without any.
 
-    From then on, the label delay is over for the whole day of the transaction, and the outcome has
-    arrived. Null without an outcome.
+    Args:
+        outcomes: In the order they became known.
+
+    Returns:
+        The transactions' columns, `new`, `gained` and `known_from`. `new` is 1 where the transaction
+        appears first, 0 in the rows of corrections. `gained` is what the label adds to the frauds
+        known before, -1 to 1, null without an outcome. `known_from` is the first midnight for using
+        the outcome, null without one. From then on, the outcome has arrived, and the label delay is
+        over for the whole day of the transaction.
     """
-    arrived = outcomes.select(transaction_id="request_id", label="label", arrival=pl.col("world_time").dt.date())
+    # Few labels are corrected, and a window over all of a month's would take longer than the rest.
+    several = outcomes["request_id"].is_duplicated()
+    corrected, plain = outcomes.filter(several), outcomes.filter(~several)
+    before = pl.col("label").shift(1).over("request_id")
+    parts = (
+        rows.select(
+            transaction_id="request_id",
+            new=previous.is_null().cast(pl.Int64),
+            gained=(pl.col("label") - previous.fill_null(0)).cast(pl.Int64),
+            arrival=pl.col("world_time").dt.date(),
+        )
+        for rows, previous in ((plain, pl.lit(None, dtype=pl.Float64)), (corrected, before))
+    )
+    arrived = pl.concat(parts)
     delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
     return transactions.join(arrived, on="transaction_id", how="left").with_columns(
+        pl.col("new").fill_null(1),
         pl.when(pl.col("arrival").is_not_null())
         .then(pl.max_horizontal(delay_over, pl.col("arrival") + timedelta(days=1)))
-        .alias("known_from")
+        .alias("known_from"),
     )
 
 
@@ -162,6 +184,9 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
     )
     latest_complete = (
         past.filter((pl.col("complete_from") <= midnight) & _within(midnight, MERCHANT_MEMORY_DAYS))
+        .join(
+            known.group_by("merchant_id", "day").agg(pl.col("frauds").sum()), on=["merchant_id", "day"], maintain_order="left"
+        )
         .group_by("merchant_id")
         # Rows are in order of day.
         .agg((pl.col("frauds").last() / pl.col("count").last()).alias("merchant_last_risk"))
@@ -189,7 +214,8 @@ def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
 
     One row per merchant with a known fraud.
     """
-    fraud_days = known.filter(pl.col("frauds") > 0).select("merchant_id", "day").unique().sort("merchant_id", "day")
+    by_day = known.group_by("merchant_id", "day").agg(pl.col("frauds").sum())
+    fraud_days = by_day.filter(pl.col("frauds") > 0).select("merchant_id", "day").sort("merchant_id", "day")
     gap = pl.col("day") - pl.col("day").shift(1).over("merchant_id")
     begins = (gap > timedelta(days=STREAK_GAP_DAYS)).fill_null(True)
     return (

@@ -148,8 +148,8 @@ def labelled_requests(lake: Lake, spec: ModelSpec, start: datetime, as_of: datet
     """Requests with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
     recorded = recorded_requests(spec.feature_service)
     requests = lake.scan(recorded.stream, start, as_of).select(recorded.columns).unique(recorded.key, keep="any")
-    outcomes = outcomes_of(lake, spec.name, start, as_of).unique("request_id", keep="any")
-    known = outcomes.select(pl.col("request_id").alias(recorded.key), "label", known="world_time")
+    outcomes = outcomes_of(lake, spec.name, start, as_of)
+    known = outcomes.select(pl.col("request_id").alias(recorded.key), "label", known="first_known")
     joined = requests.join(known, on=recorded.key, how="left")
     return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", recorded.key).collect()
 

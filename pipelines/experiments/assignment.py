@@ -125,7 +125,7 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
         .unique("request_id", keep="last", maintain_order=True)
         .drop("wall_time")
     )
-    outcomes = outcomes_of(lake, experiment.model).select("request_id", "label").unique("request_id")
+    outcomes = outcomes_of(lake, experiment.model).select("request_id", "label")
     stakes = pl.col(STAKES) if STAKES in recorded.columns else pl.lit(None, dtype=pl.Float64)
     events = lake.scan(recorded.stream).select(recorded.key, stakes=stakes).unique(recorded.key)
     rows = (

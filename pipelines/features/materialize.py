@@ -143,8 +143,8 @@ def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stre
     """Return rows with start <= world_time < end, of the streams and columns that features need."""
     columns: dict[Stream, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
-        model = ["model"] if source.labels_of else []
-        columns.setdefault(source.stream, {}).update(dict.fromkeys([*source.columns, *model]))
+        labels = ["model", "wall_time"] if source.labels_of else []  # whose they are, and the order of corrections
+        columns.setdefault(source.stream, {}).update(dict.fromkeys([*source.columns, *labels]))
     return {stream: lake.scan(stream, start, end).select(*names) for stream, names in columns.items()}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from dojo.core.events.types import Stream
+from dojo.core.labels import in_order_known
 from dojo.core.lake import start_of, write_parquet_atomically
 from feature_repo import windows
 from feature_repo.catalog import VIEWS, batch_views, sources, streaming_views
@@ -79,13 +80,17 @@ def build_offline(
 
 
 def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View]) -> dict[EventSource, pl.DataFrame]:
-    """Return each source's part of its stream: one model's outcomes, and each key once."""
+    """Return each source's part of its stream.
+
+    That is all outcomes of one model in the order they became known, or each key once.
+    """
     found = {}
     for source in sources(views):
         rows = streams[source.stream]
         if source.labels_of is not None:
-            rows = rows.filter(pl.col("model") == source.labels_of)
-        found[source] = rows.select(source.columns).unique(source.key, keep="first", maintain_order=True)
+            found[source] = in_order_known(rows.filter(pl.col("model") == source.labels_of)).select(source.columns)
+        else:
+            found[source] = rows.select(source.columns).unique(source.key, keep="first", maintain_order=True)
     return found
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.events.types import Stream
+from dojo.core.labels import latest_labels
 from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
 from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
 from dojo.core.registry.reference_profile import ReferenceProfile
@@ -120,7 +121,7 @@ def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
     run.progress("build_dataset", 0.0)
     manifest, spec, service = run.manifest, run.spec, run.spec.feature_service
     streams = collect.read_streams(run.lake, manifest, service)
-    own = streams[Stream.OUTCOMES].filter(pl.col("model") == spec.name)
+    own = latest_labels(streams[Stream.OUTCOMES].filter(pl.col("model") == spec.name))
     requests = streams[catalog.recorded_requests(service).stream]
     examples = label_examples(requests, own, service, manifest.start, manifest.end)
     dataset = join_features(streams, examples, service, run.workspace, run.progress)

@@ -1,17 +1,21 @@
-"""Which events are new: event ids against those that the day's partition already holds."""
+"""Which events are new: their identities against those that the day's partition already holds.
+
+An identity is the event's id, or a tuple where the event's type has more fields in it (`Event.identity`).
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from pathlib import Path
 
-from dojo.core.events.types import Event, Stream
+from dojo.core.events.types import EVENT_TYPES, Event, Stream
 from dojo.core.lake import Lake
 
-# Ids kept in memory over all partitions; about 130 bytes each, so 65 MB. Streams write to today's partition, late ones
+# Identities kept in memory over all partitions; 130 to 320 bytes each, so 65 to 160 MB. Streams write to today's partition, late ones
 # to a few before: partitions that fall out are those nobody writes to, and are read again if somebody does.
 MAXIMUM_IDS = 500_000
 
@@ -28,23 +32,29 @@ class Received:
     day: date
 
 
-def new_events(received: Sequence[Received], known: Collection[str]) -> list[Received]:
-    """Those whose event id is not in `known`, the first of each id, in order."""
-    first: dict[str, Received] = {}
+def identity_of(event: Event) -> Hashable:
+    """What is the same in every repetition of an event, and different in any other event."""
+    identity: Hashable = attrgetter(*event.identity)(event)
+    return identity
+
+
+def new_events(received: Sequence[Received], known: Collection[Hashable]) -> list[Received]:
+    """Those whose identity is not in `known`, the first of each, in order."""
+    first: dict[Hashable, Received] = {}
     for one in received:
-        if one.event.event_id not in known:
-            first.setdefault(one.event.event_id, one)
+        if (identity := identity_of(one.event)) not in known:
+            first.setdefault(identity, one)
     return list(first.values())
 
 
 @dataclass
 class _Partition:
     files: frozenset[_FileState] = frozenset()
-    ids: set[str] = field(default_factory=set)
+    ids: set[Hashable] = field(default_factory=set)
 
 
 class PartitionIds:
-    """The event ids of each partition, read from its files on first use.
+    """The identities of each partition's events, read from its files on first use.
 
     Others write to the lake too (history is bulk-written), so each look compares the partition's files with those read:
     new ones are added, and when one is gone or replaced the partition is read anew.
@@ -55,24 +65,24 @@ class PartitionIds:
         self._maximum = maximum
         self._partitions: OrderedDict[tuple[Stream, date], _Partition] = OrderedDict()
 
-    def of(self, stream: Stream, day: date) -> Collection[str]:
-        """The ids in a partition now. Raises OSError or polars' errors when a file cannot be read."""
+    def of(self, stream: Stream, day: date) -> Collection[Hashable]:
+        """The identities in a partition now. Raises OSError or polars' errors when a file cannot be read."""
         partition = self._partitions.get((stream, day), _Partition())
         files = _files(self._lake.partition(stream, day))
         if partition.files - files:
             partition = _Partition()
         added = [self._lake.partition(stream, day) / state[0] for state in sorted(files - partition.files)]
         if added:
-            column = self._lake.scan(stream, files=added).select("event_id").collect()["event_id"]
-            partition.ids.update(column)
+            rows = self._lake.scan(stream, files=added).select(EVENT_TYPES[stream].identity).collect()
+            partition.ids.update(rows.to_series() if rows.width == 1 else rows.iter_rows())
             partition.files = files
         self._keep(stream, day, partition)
         return partition.ids
 
-    def wrote(self, stream: Stream, day: date, file: Path, event_ids: Sequence[str]) -> None:
-        """Our own file, whose ids we need not read back."""
+    def wrote(self, stream: Stream, day: date, file: Path, identities: Sequence[Hashable]) -> None:
+        """Our own file, whose identities we need not read back."""
         partition = self._partitions[stream, day]
-        partition.ids.update(event_ids)
+        partition.ids.update(identities)
         partition.files |= {_state(file)}
         self._keep(stream, day, partition)
 

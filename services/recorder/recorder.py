@@ -12,7 +12,7 @@ from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
 from dojo.core.events.types import EVENT_TYPES, Stream
 from dojo.core.lake import Lake, utc_date
-from services.recorder.deduplicate import PartitionIds, Received, new_events
+from services.recorder.deduplicate import PartitionIds, Received, identity_of, new_events
 from services.recorder.metrics import RecorderMetrics
 
 GROUP = "recorder"
@@ -85,7 +85,7 @@ class Recorder:
         started = time.perf_counter()
         (file,) = self._lake.write(stream, frame_of(stream, [one.event for one in new]), name)
         self._metrics.write_seconds.labels(stream).observe(time.perf_counter() - started)
-        self._ids.wrote(stream, day, file, [one.event.event_id for one in new])
+        self._ids.wrote(stream, day, file, [identity_of(one.event) for one in new])
         self._metrics.events.labels(stream).inc(len(new))
         newest = max(one.event.world_time for one in new).timestamp()
         if newest > self._newest[stream]:  # late events are no news

@@ -9,7 +9,7 @@ from dojo.core.events.types import MalformedEventError, Stream, decode
 from dojo.core.judging.rollout.evidence import Evidence
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
-from services.rollout.fold import STREAMS, fold
+from services.rollout.fold import STREAMS, fold_all
 
 # Pages per stream and look. 10,000 events are decoded in a quarter of a second. A longer backlog
 # takes several looks.
@@ -47,13 +47,13 @@ class EventReader:
             if page and not self._log.holds(stream, after):
                 evidence.gaps += 1
                 evidence.requests_before_gap = evidence.challenger.requests
+            events = []
             for delivery in page:
                 try:
-                    event = decode(stream, delivery.payload)
+                    events.append(decode(stream, delivery.payload))
                 except MalformedEventError:
                     evidence.malformed += 1
-                else:
-                    fold(evidence, event, rollout, spec)
+            fold_all(evidence, events, rollout, spec)
             total += len(page)
             if page:
                 evidence.cursors[stream] = page[-1].message_id

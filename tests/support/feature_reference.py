@@ -17,7 +17,11 @@ LABEL_DELAY = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Payment:
-    """One transaction with its outcome. `arrival` is None when the outcome never came."""
+    """One transaction with its outcome. `arrival` is None when the outcome never came.
+
+    Attributes:
+        corrections: Later labels and their arrivals, in order.
+    """
 
     transaction_id: str
     customer_id: str
@@ -26,10 +30,19 @@ class Payment:
     cents: int
     label: int
     arrival: datetime | None
+    corrections: tuple[tuple[int, datetime], ...] = ()
 
     @property
     def amount(self) -> float:
         return self.cents / 100
+
+    @property
+    def outcomes(self) -> list[tuple[int, datetime]]:
+        return [] if self.arrival is None else [(self.label, self.arrival), *self.corrections]
+
+    def label_at(self, moment: datetime) -> int:
+        """The latest label before a moment. There is one."""
+        return next(label for label, arrival in reversed(self.outcomes) if arrival < moment)
 
 
 def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
@@ -50,7 +63,7 @@ def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
 def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
     """Return the outcomes that came, in lake columns."""
     return pl.DataFrame(
-        [("fraud_detection", p.transaction_id, p.time, p.label, p.arrival) for p in payments if p.arrival is not None],
+        [("fraud_detection", p.transaction_id, p.time, label, arrival) for p in payments for label, arrival in p.outcomes],
         schema={
             "model": pl.String,
             "request_id": pl.String,
@@ -88,16 +101,16 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
     midnight = datetime.combine(day, time(), UTC)
     own = [p for p in payments if p.merchant_id == merchant and p.time < midnight]
     labelled = [p for p in own if p.arrival is not None and p.arrival < midnight and p.time < midnight - LABEL_DELAY]
-    positives = sorted({p.time.date() for p in labelled if p.label})
+    positives = sorted({p.time.date() for p in labelled if p.label_at(midnight)})
 
     def known(days: int) -> list[int]:
-        return [p.label for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY]
+        return [p.label_at(midnight) for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY]
 
     complete = 0.0
     for past in sorted({p.time.date() for p in own}, reverse=True):
         of_day = [p for p in own if p.time.date() == past]
         if all(p in labelled for p in of_day):
-            complete = sum(p.label for p in of_day) / len(of_day)
+            complete = sum(p.label_at(midnight) for p in of_day) / len(of_day)
             break
     begin = None
     for index, fraud in enumerate(positives):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dojo.cli.context import CommandContext, Who
 from dojo.cli.naming import ModelArgument
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
+from dojo.cli.output import JsonFlag, errors_become_messages, fail, note, out, print_json
 from dojo.cli.training.terminal import (
     parse_date,
     parse_mapping,
@@ -177,7 +177,7 @@ def backtest(
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
         spec = here.spec(model)
-        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True)
+        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True, note=note)
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:
         print_json(result)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from dojo.cli.context import CommandContext
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json, progress_bar
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, note, out, print_json, progress_bar
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def import_(
 
     Needed columns, by our names or by those of the public data set: transaction_id (TRANSACTION_ID), time (TX_DATETIME),
     customer_id (CUSTOMER_ID), merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD). A file with faults is refused
-    as a whole, every fault with its column, row count and an example.
+    as a whole, every fault with its column, row count and an example. A row that repeats a payment with another label corrects it.
 
     What the models' specs will refuse to learn from is said, with the line that decides.
 
@@ -54,7 +54,8 @@ def import_(
         errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
         progress_bar("starting") as progress,
     ):
-        imported = import_transactions(file, here.settings.imports_dir, mapping, progress, CsvFormat(separator, decimal_comma))
+        csv_format = CsvFormat(separator, decimal_comma)
+        imported = import_transactions(file, here.settings.imports_dir, mapping, progress, csv_format, note)
     refused = training_refusals(Path(imported.path), here.settings)
     for reason in refused:
         err.print(Text.assemble(("training will refuse it", "yellow"), "  ", reason), highlight=False, soft_wrap=True)
@@ -121,8 +122,8 @@ def history(
         "history": ready.built,
         "notes": ready.notes,
     }
-    for note in ready.notes:
-        err.print(f"[bold]note[/] {note}", highlight=False)
+    for mended in ready.notes:
+        note(mended)
     if as_json:
         print_json(result)
     elif ready.built is None:

@@ -36,10 +36,18 @@ class Stream(StrEnum):
     VERDICTS = "verdicts"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The common fields of every event. Times are UTC and timezone-aware."""
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The common fields of every event. Times are UTC and timezone-aware.
+
+    A reader ignores an unknown field. Processes are upgraded one after the other, and a writer may
+    come first.
+
+    Attributes:
+        identity: The fields by which a repetition of the event is known.
+    """
 
     stream: ClassVar[Stream]
+    identity: ClassVar[tuple[str, ...]] = ("event_id",)
 
     event_id: Identifier
     world_time: AwareTime
@@ -69,6 +77,8 @@ class Transaction(Event, frozen=True, kw_only=True):
 class Outcome(Event, frozen=True, kw_only=True):
     """The label of a request, for one model. It arrives after that model's label delay.
 
+    A later outcome of the same request corrects it, with the same `event_id` or another one.
+
     Attributes:
         world_time: When the label became known.
         model: The model that it labels. One request may have a label for each of several models.
@@ -78,6 +88,7 @@ class Outcome(Event, frozen=True, kw_only=True):
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES
+    identity: ClassVar[tuple[str, ...]] = ("event_id", "world_time", "label")  # a correction is no repetition
 
     model: Identifier
     request_id: Identifier

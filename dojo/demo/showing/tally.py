@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,23 +61,29 @@ class Snapshot:
     by_version: dict[str, VersionSnapshot]
 
 
+class _ToLabel(NamedTuple):
+    """What is kept of a prediction for its label."""
+
+    version: str
+    score: float
+    flagged: bool
+    amount: float
+
+
 @dataclass(slots=True)
 class Tally:
-    """Counts each prediction once, and each pair of a prediction and its outcome."""
+    """Counts each prediction once, and each pair of a prediction and its latest outcome."""
 
-    _waiting: OutcomeJoin[Prediction, int] = field(default_factory=lambda: OutcomeJoin(limit=WAITING))
+    _labels: OutcomeJoin[_ToLabel, int] = field(default_factory=lambda: OutcomeJoin(limit=WAITING))
     _seen: set[str] = field(default_factory=set)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _degraded: Counter[str] = field(default_factory=Counter)
     _versions: Counter[str] = field(default_factory=Counter)
-    _scores: list[float] = field(default_factory=list)
-    _labels: list[int] = field(default_factory=list)
     _cells: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # (version, label, flagged)
     _euro: defaultdict[tuple[str, bool], float] = field(
         default_factory=lambda: defaultdict(float)
     )  # fraud's amounts by (version, flagged)
     _amounts: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    _passed: dict[str, float] = field(default_factory=dict)  # amounts that the fallback let pass
     _flagged: int = 0
 
     def add_transaction(self, event: Transaction) -> None:
@@ -93,30 +100,33 @@ class Tally:
         self._versions[event.version] += 1
         self._degraded.update(event.degraded)
         self._latencies.append(event.latency_seconds * 1000)
-        if "amount" not in event.features and event.request_id in self._amounts:
-            self._passed[event.request_id] = self._amounts.pop(event.request_id)
-        self._judge(self._waiting.predicted(event.request_id, event))
+        amount = event.features.get("amount", self._amounts.pop(event.request_id, 0.0))
+        answer = _ToLabel(event.version, event.score, bool(event.flagged), amount)
+        self._count_pair(self._labels.predicted(event.request_id, answer))
 
     def add_outcome(self, event: Outcome) -> None:
         """Outcomes of payments that were never predicted here (history's) wait unheard: they cost one dictionary entry."""
-        self._judge(self._waiting.known(event.request_id, int(event.label)))
+        label, at = int(event.label), event.world_time.timestamp()
+        if (before := self._labels.corrected(event.request_id, label, at)) is not None:
+            self._count_pair(before, -1)
+            self._count_pair((before[0], label))
+        else:
+            self._count_pair(self._labels.known(event.request_id, label, at))
 
-    def _judge(self, joined: tuple[Prediction, int] | None) -> None:
-        if joined is None:
+    def _count_pair(self, pair: tuple[_ToLabel, int] | None, times: int = 1) -> None:
+        if pair is None:
             return
-        prediction, label = joined
-        self._scores.append(prediction.score)
-        self._labels.append(label)
-        self._cells[(prediction.version, label, bool(prediction.flagged))] += 1
+        answer, label = pair
+        self._cells[(answer.version, label, answer.flagged)] += times
         if label:
-            self._euro[prediction.version, bool(prediction.flagged)] += prediction.features.get(
-                "amount", self._passed.get(prediction.request_id, 0.0)
-            )
+            self._euro[answer.version, answer.flagged] += times * answer.amount
 
     def snapshot(self) -> Snapshot:
         caught, missed = self._count(1, True), self._count(1, False)
         false_alarms, passed = self._count(0, True), self._count(0, False)
         latencies = np.asarray(self._latencies)
+        scores = np.asarray([answer.score for answer, _ in self._labels.paired.values()])
+        labels = np.asarray([label for _, label in self._labels.paired.values()])
         enough = caught + missed >= MINIMUM_POSITIVES and false_alarms + passed > 0
         return Snapshot(
             predictions=len(self._seen),
@@ -125,7 +135,7 @@ class Tally:
             versions=dict(self._versions),
             p50_ms=float(np.percentile(latencies, 50)) if latencies.size else None,
             p99_ms=float(np.percentile(latencies, 99)) if latencies.size else None,
-            labelled=len(self._labels),
+            labelled=len(labels),
             caught=caught,
             missed=missed,
             false_alarms=false_alarms,
@@ -133,7 +143,7 @@ class Tally:
             missed_euro=sum(euro for (_, flagged), euro in self._euro.items() if not flagged),
             catch_rate=_share(caught, missed),
             false_positive_rate=_share(false_alarms, passed),
-            pr_auc=pr_auc(np.asarray(self._labels), np.asarray(self._scores)) if enough else None,
+            pr_auc=pr_auc(labels, scores) if enough else None,
             by_version={version: self._of_version(version) for version in sorted(self._versions)},
         )
 

@@ -39,7 +39,7 @@ def label_examples(
 
     Args:
         requests: Lake rows of the events that the service's requests are about.
-        outcomes: One model's, with columns request_id and label.
+        outcomes: One model's, one per request, with columns request_id and label.
 
     Columns: request_id, the entities' keys, event_timestamp, the request's inputs, label.
     """

@@ -115,7 +115,7 @@ def row_fault(spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start
 def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, pl.DataFrame]:
     """The pinned rows of every stream that a service learns from, in the columns that it needs, in order of time and id.
 
-    Events have warm_up <= world_time < end. Outcomes are those of such events that had arrived before `as_of`, of every
+    Of one request all outcomes are there: features know at each moment the label that was known then. Events have warm_up <= world_time < end. Outcomes are those of such events that had arrived before `as_of`, of every
     model: features may be computed from another model's labels.
     """
     found = {}
@@ -133,7 +133,7 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
 
 def _columns_of(service: str) -> dict[Stream, list[str]]:
     """The streams that a service learns from. Of each the columns, that of the events' ids first."""
-    columns = {Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time"]}
+    columns = {Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]}
     for source in (catalog.recorded_requests(service), *catalog.sources(catalog.views_of(service))):
         known = columns.setdefault(source.stream, [source.key])
         known += [column for column in source.columns if column not in known]

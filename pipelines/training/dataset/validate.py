@@ -10,6 +10,7 @@ import pandera.polars as pa
 import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
+from dojo.core.labels import latest_labels
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
@@ -27,7 +28,8 @@ def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest,
     Raises:
         InvalidDataError: with a line for each fault.
     """
-    outcomes = outcomes.filter(pl.col("model") == spec.name)
+    # Only the latest label of a request is learned from, so an earlier one that was corrected is no fault.
+    outcomes = latest_labels(outcomes.filter(pl.col("model") == spec.name))
     recorded = catalog.recorded_requests(spec.feature_service)
     faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults(
         "outcomes", outcome_schema(spec), outcomes
@@ -43,7 +45,7 @@ def outcome_schema(spec: ModelSpec) -> pa.DataFrameSchema:
     known = pa.Check.isin(list(values.allowed)) if values.allowed else pa.Check.in_range(values.low, values.high)
     return pa.DataFrameSchema(
         {
-            "request_id": pa.Column(pl.String, unique=True),
+            "request_id": pa.Column(pl.String),
             "request_time": pa.Column(UTC_MICROSECONDS),
             "label": pa.Column(pl.Float64, known),
             "world_time": pa.Column(UTC_MICROSECONDS),

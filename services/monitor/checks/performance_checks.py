@@ -71,7 +71,7 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
     labels = (
         outcomes_of(lake, spec.name, complete - spec.label.delay.maximum, end)
         .filter(asked >= complete - spec.label.delay.maximum, asked < complete)
-        .select("label", delay=pl.col("world_time") - asked)
+        .select("label", delay=pl.col("first_known") - asked)
         .collect()
     )
     one_side = task_of(spec).split_labels(labels["label"].to_numpy())

@@ -66,7 +66,7 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
 
 
 def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
-    """Count labels in the windows of their arrival."""
+    """Count labels in the windows of their arrival. A correction is no arrival."""
     folded = Folded()
     for hour, fresh in _fresh(known, Stream.OUTCOMES, events, folded).items():
         delays: dict[str, list[float]] = defaultdict(list)
@@ -79,7 +79,11 @@ def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
 
 
 def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
-    """Return the new events by hour, and note them as counted. Closed windows get none."""
+    """Return the new events by hour, and note them as counted. Closed windows get none.
+
+    A repeated answer has its time, so it is looked for in its hour. The earliest of a request's
+    outcomes counts. The others may come in any hour that still takes events.
+    """
     by_hour: dict[datetime, dict[int, E]] = defaultdict(dict)
     hours: dict[tuple[int, int, int, int], datetime] = {}  # an hour's events share one start
     for event in events:
@@ -94,12 +98,13 @@ def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Fo
             folded.too_late += 1
             continue
         group = by_hour[hour]
-        group.setdefault(short_hash(event.event_id), event)
+        group.setdefault(short_hash(_counted_once(event)), event)
     fresh: dict[datetime, list[E]] = {}
-    for hour, group in by_hour.items():
+    for hour, group in sorted(by_hour.items()):
         hashes = np.fromiter(group, dtype=np.uint64, count=len(group))
         seen = known.seen.get((stream, hour), _NOTHING)
-        is_new = ~_contains(seen, hashes)
+        earlier = known.seen_of(stream) if stream is Stream.OUTCOMES else [seen]
+        is_new = ~np.logical_or.reduce([_contains(hashes_seen, hashes) for hashes_seen in (_NOTHING, *earlier)])
         if is_new.any():
             new = hashes[is_new]
             known.seen[stream, hour] = np.union1d(seen, new)
@@ -108,6 +113,10 @@ def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Fo
     folded.counted = sum(len(group) for group in fresh.values())
     folded.duplicates = len(events) - folded.counted - folded.too_late
     return fresh
+
+
+def _counted_once(event: Event) -> str:
+    return Outcome.id_for(event.model, event.request_id) if isinstance(event, Outcome) else event.event_id
 
 
 def _contains(sorted_hashes: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:

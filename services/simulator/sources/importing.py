@@ -43,15 +43,25 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 def import_transactions(
-    source: Path, directory: Path, mapping: Mapping[str, str], progress: Progress, csv_format: CsvFormat = USUAL_CSV
+    source: Path,
+    directory: Path,
+    mapping: Mapping[str, str],
+    progress: Progress,
+    csv_format: CsvFormat = USUAL_CSV,
+    note: Callable[[str], object] = lambda _: None,
 ) -> Imported:
     """Check a file of transactions and keep it as a data set.
+
+    Args:
+        note: Told what was not taken as it is written.
 
     Raises:
         DatasetError: the file has faults; nothing is kept.
         OSError: the directory cannot be written; nothing is kept.
     """
-    frame = read_transactions(source, mapping, lambda step, share: progress(step, 0.8 * share), csv_format=csv_format)
+    frame = read_transactions(
+        source, mapping, lambda step, share: progress(step, 0.8 * share), csv_format=csv_format, note=note
+    )
     first: datetime = frame["time"][0]  # rows are in order of time
     if first < EARLIEST:  # a backtest may read such a file, but no world can live it: events have no such times
         raise DatasetError(f"{source}: time starts at {first:%Y-%m-%d}; a world can be replayed from {EARLIEST:%Y-%m-%d} on")

@@ -290,3 +290,10 @@ def test_a_stand_ins_answer_stays_with_the_arm_that_failed() -> None:
     rows = simulated(np.random.default_rng(7), customers=600).with_columns(stood_in=pl.col("arm") == "challenger")
     champion, challenger = report(experiment(), rows, SPEC).arms
     assert (champion.stood_in, challenger.stood_in) == (0, challenger.requests)
+
+
+def test_the_latest_label_of_a_request_counts(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(1, "c1"), prediction(2, "c1")], {1: 1, 2: 1}, {})
+    later = lake.scan(Stream.OUTCOMES).filter(pl.col("request_id") == "t1").collect()
+    lake.write(Stream.OUTCOMES, later.with_columns(pl.col("world_time") + timedelta(days=9), label=0.0), "part-2")
+    assert requests(lake, experiment(), SPEC).sort("label")["label"].to_list() == [0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -31,7 +32,7 @@ DAYS = [START.date() + timedelta(days=d) for d in range(0, SPAN_DAYS + 1, 3)]  #
 
 @st.composite
 def payments(draw: st.DrawFn) -> list[Payment]:
-    """Up to 60 payments of three customers at two merchants in 60 days: bursts, ties, late and lost outcomes."""
+    """Up to 60 payments of three customers at two merchants in 60 days: bursts, ties, late, lost and corrected outcomes."""
     drawn = draw(
         st.lists(
             st.tuples(
@@ -43,15 +44,21 @@ def payments(draw: st.DrawFn) -> list[Payment]:
                 st.integers(0, 100_000),
                 st.sampled_from([0, 0, 1]),
                 st.one_of(st.none(), st.integers(0, 12 * 86400)),
+                st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(1, 9 * 86400)), max_size=2),
             ),
             max_size=60,
         )
     )
     result = []
-    for number, (customer, merchant, day, second, cents, label, delay) in enumerate(drawn):
+    for number, (customer, merchant, day, second, cents, label, delay, later) in enumerate(drawn):
         moment = START + timedelta(days=day, seconds=second)
         arrival = None if delay is None else moment + timedelta(seconds=delay)
-        result.append(Payment(f"t{number}", customer, merchant, moment, cents, label, arrival))
+        corrections = []
+        corrected = arrival
+        for again, after in later if corrected is not None else ():
+            corrected = (corrected or moment) + timedelta(seconds=after)
+            corrections.append((again, corrected))
+        result.append(Payment(f"t{number}", customer, merchant, moment, cents, label, arrival, tuple(corrections)))
     return result
 
 
@@ -107,7 +114,7 @@ def test_no_value_comes_from_after_its_time(made: list[Payment], future: list[Pa
     changed = [
         Payment(p.transaction_id, p.customer_id, p.merchant_id, p.time, p.cents, 1 - p.label, None)
         if p.arrival is not None and p.arrival >= cut
-        else p
+        else replace(p, corrections=tuple((label, at) for label, at in p.corrections if at < cut))
         for p in made
         if p.time < cut
     ] + [
@@ -145,6 +152,25 @@ def test_an_outcome_that_comes_after_the_label_delay_counts_from_the_midnight_af
     assert risk[date(2026, 1, 9)] == 0.0  # the delay is over, the label is not here
     assert risk[date(2026, 1, 10)] == 0.0  # it arrives at noon of this day
     assert risk[date(2026, 1, 11)] == 1.0
+
+
+def test_a_corrected_label_counts_from_the_midnight_after_the_correction() -> None:
+    paid = START + timedelta(hours=12)
+    corrected = (1, paid + timedelta(days=10))
+    made = [
+        Payment("t1", "a", "x", paid, 500, 0, paid + timedelta(days=1), (corrected,)),
+        Payment("t2", "a", "x", paid, 500, 0, paid + timedelta(days=1)),
+    ]
+    days = [date(2026, 1, day) for day in (9, 11, 12)]
+    found = merchant_daily(transactions_of(made), outcomes_of(made), days).sort("event_timestamp")
+    for name, values in {
+        "merchant_tx_count_30d": [2, 2, 2],
+        "merchant_risk_30d": [0, 0, 0.5],
+        "merchant_fraud_count_30d": [0, 0, 1],
+        "merchant_last_risk": [0, 0, 0.5],
+        "merchant_fraud_age_days": [90, 90, 11],
+    }.items():
+        assert found[name].to_list() == values, name
 
 
 def test_a_merchant_is_forgotten_with_one_last_row_of_zeros() -> None:

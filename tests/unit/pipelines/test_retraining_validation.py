@@ -11,10 +11,13 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
+from pipelines.training import steps
+from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
 from pipelines.training.dataset.split import split_by_time
 from pipelines.training.dataset.validate import validate
 from pipelines.training.errors import InvalidDataError, LakeChangedError, StaleDataError, TooFewRowsError, UselessPartError
+from pipelines.training.steps import Run
 from tests.support.payments import (
     START,
     fill_lake,
@@ -95,6 +98,43 @@ def test_an_outcome_of_another_payment_time_is_refused() -> None:
     shifted = outcomes_of(known(), SPEC.name).with_columns(pl.col("request_time") - timedelta(hours=1))
     (fault,) = refusal(transactions_of(known()), shifted)
     assert "expected the request's own time" in fault
+
+
+def corrected(outcomes: pl.DataFrame, request: str, label: float, after: timedelta = timedelta(days=1)) -> pl.DataFrame:
+    """With a later outcome of one request."""
+    later = outcomes.filter(pl.col("request_id") == request).with_columns(pl.col("world_time") + after, label=pl.lit(label))
+    return pl.concat([later, outcomes])
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_a_label_that_is_corrected_or_said_again_is_no_fault(label: float) -> None:
+    validate(transactions_of(known()), corrected(outcomes_of(known(), SPEC.name), "t000007", label), manifest(), SPEC)
+
+
+def test_an_impossible_label_is_healed_by_a_later_one_and_not_by_an_earlier_one() -> None:
+    outcomes = outcomes_of(known(), SPEC.name)
+    impossible = outcomes.with_columns(pl.when(pl.col("request_id") == "t000007").then(7.0).otherwise("label").alias("label"))
+    validate(transactions_of(known()), corrected(impossible, "t000007", 0.0), manifest(), SPEC)
+    (fault,) = refusal(transactions_of(known()), corrected(outcomes, "t000007", 7.0))
+    assert fault.startswith("outcomes.label: expected isin(")
+
+
+def test_examples_have_the_label_that_was_known_last_by_the_trainings_time(tmp_path: Path) -> None:
+    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
+    of_model = lake.scan(Stream.OUTCOMES).filter(pl.col("model") == SPEC.name, pl.col("request_id") == "t002000").collect()
+    (truth,) = of_model["label"]
+    at = AS_OF - timedelta(days=2)
+    lake.write(
+        Stream.OUTCOMES, of_model.with_columns(world_time=pl.lit(at).dt.cast_time_unit("us"), label=1 - truth), "part-late"
+    )
+    for as_of, label in ((at, truth), (at + timedelta(hours=1), 1 - truth)):
+        run = Run(lake=lake, spec=SPEC, workspace=tmp_path / f"{as_of:%H}")
+        run.workspace.mkdir()
+        steps.collect_step(run, as_of)
+        steps.build_dataset_step(run, champion=None)
+        examples = pl.read_parquet(run.workspace / DATASET_FILE)
+        assert examples["request_id"].is_unique().all()
+        assert examples.filter(pl.col("request_id") == "t002000")["label"].to_list() == [label]
 
 
 def test_missing_labels_are_refused_beyond_one_percent() -> None:

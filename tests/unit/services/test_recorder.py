@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.events.columns import frame_of
-from dojo.core.events.types import Event, Prediction, Stream, Transaction
+from dojo.core.events.types import Event, Outcome, Prediction, Stream, Transaction
 from dojo.core.lake import SCHEMAS, Lake, utc_date
-from services.recorder.deduplicate import PartitionIds, Received, new_events
+from services.recorder.deduplicate import PartitionIds, Received, identity_of, new_events
 from services.recorder.ownership import LakeOwnership, remove_leftovers
 from services.recorder.pace import FILE_WORLD_TIME, LONGEST, SHORTEST, round_interval
 from tests.integration.services.recorder.recording import synthetic_events
@@ -155,3 +155,23 @@ def test_only_the_recorders_own_leftovers_are_removed(tmp_path: Path) -> None:
 )
 def test_a_file_covers_half_a_world_hour_within_bounds(speed: float | None, interval: timedelta) -> None:
     assert round_interval(speed) == interval
+
+
+def test_a_corrected_label_is_new_and_a_repeated_one_is_not(tmp_path: Path) -> None:
+    """Both have the request's event id, and may be of the same day."""
+    first = Outcome(
+        event_id=Outcome.id_for("fraud", "1"), world_time=NOON, wall_time=NOON, model="fraud", request_id="1",
+        request_time=NOON, label=0,
+    )  # fmt: skip
+    corrected = msgspec.structs.replace(first, label=1.0, world_time=NOON + timedelta(hours=1))
+    back = msgspec.structs.replace(corrected, label=0.0, world_time=NOON + timedelta(hours=2))
+    words: list[Event] = [first, corrected, back]
+    received = [Received(f"{n}-0", event, DAY) for n, event in enumerate([*words, *words])]
+    assert [one.event for one in new_events(received, set())] == words
+    lake = Lake(tmp_path)
+    lake.write(Stream.OUTCOMES, frame_of(Stream.OUTCOMES, words[:2]), "part-0")
+    ids = PartitionIds(lake)
+    assert [one.event for one in new_events(received, ids.of(Stream.OUTCOMES, DAY))] == [back]
+    (file,) = lake.write(Stream.OUTCOMES, frame_of(Stream.OUTCOMES, [back]), "part-1")
+    ids.wrote(Stream.OUTCOMES, DAY, file, [identity_of(back)])
+    assert new_events(received, ids.of(Stream.OUTCOMES, DAY)) == []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import msgspec
 import pytest
 from redis import Redis
 
@@ -38,3 +41,19 @@ def test_a_line_says_what_is_kept_and_who_writes_it(family: str) -> None:
     kept, _, rest = FAMILIES[family].partition(": ")
     assert kept.split(",")[0].isidentifier(), "the type of the value"
     assert rest.endswith(".")
+
+
+def structs(parent: type[msgspec.Struct] = msgspec.Struct) -> Iterator[type[msgspec.Struct]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from structs(child)
+
+
+def test_what_processes_tell_each_other_may_have_fields_that_a_reader_does_not_know() -> None:
+    """Processes are upgraded one after the other. Only requests from outside are strict."""
+    core = ROOT / "dojo" / "core"
+    for path in [*core.rglob("*.py"), ROOT / "services" / "responder" / "state.py"]:
+        import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    ours = [s for s in structs() if s.__module__.startswith(("dojo.core.", "services.responder."))]
+    assert len(ours) > 40
+    assert [s.__qualname__ for s in ours if s.__struct_config__.forbid_unknown_fields] == []

@@ -78,6 +78,15 @@ def test_files_from_before_a_column_existed_are_read_beside_new_ones(tmp_path: P
     assert lake.newest(Stream.PREDICTIONS) == NOON
 
 
+def test_a_column_that_a_later_release_writes_is_ignored(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    (new,) = lake.write(Stream.TRANSACTIONS, transactions(NOON), "part-2-0")
+    pl.read_parquet(new).with_columns(colour=pl.lit("red")).write_parquet(new)
+    lake.write(Stream.TRANSACTIONS, transactions(NOON), "part-1-0")
+    assert lake.scan(Stream.TRANSACTIONS).collect().equals(pl.concat([transactions(NOON)] * 2))
+    assert lake.newest(Stream.TRANSACTIONS) == NOON
+
+
 def test_the_same_name_replaces_and_another_name_adds(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     for _ in range(2):

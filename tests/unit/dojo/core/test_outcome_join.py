@@ -44,10 +44,10 @@ def prediction(request: str, flagged: bool) -> Prediction:
     )
 
 
-def outcome(request: str, label: int) -> Outcome:
+def outcome(request: str, label: int, days: int = 2) -> Outcome:
     return Outcome(
         event_id=Outcome.id_for("fraud_detection", request),
-        world_time=NOON + timedelta(days=2),
+        world_time=NOON + timedelta(days=days),
         wall_time=NOON,
         model="fraud_detection",
         request_id=request,
@@ -87,13 +87,37 @@ def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
     assert (after.known("r1", 0), after.predicted("r2", 12.5)) == ((1, 0), (12.5, 37.5))
 
 
+def test_an_older_label_that_comes_late_corrects_nothing() -> None:
+    join: OutcomeJoin[str, int] = OutcomeJoin()
+    assert join.known("early", 1, at=7.0) is None
+    assert join.known("early", 0, at=5.0) is None
+    assert join.predicted("early", "answer") == ("answer", 1)
+    assert join.corrected("early", 0, at=6.0) is None
+    assert join.corrected("early", 1, at=8.0) is None, "the same label again"
+    assert join.corrected("early", 0, at=7.5) is None, "the label at 8 is a later one"
+    assert join.corrected("early", 0, at=9.0) == ("answer", 1)
+    assert list(join.paired.values()) == [("answer", 0)]
+    assert join.corrected("never answered", 0, at=9.0) is None
+
+
+def test_pairs_that_may_still_be_corrected_are_bounded_too() -> None:
+    join: OutcomeJoin[bool, int] = OutcomeJoin(limit=10)
+    for n in range(15):
+        join.predicted(f"r{n}", False)
+        assert join.known(f"r{n}", 0, at=float(n)) == (False, 0)
+    assert (len(join.paired), len(join.known_at)) == (10, 10)
+    assert join.corrected("r4", 1, at=99.0) is None
+    assert join.corrected("r5", 1, at=99.0) == (False, 0)
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Requests with and without an outcome, outcomes of requests that were not seen, one half of some twice; in any order."""
+    """Requests with and without an outcome, outcomes of requests that were not seen, halves twice, corrections; in any order."""
     events: list[Event] = []
     for n in range(draw(st.integers(0, 8))):
         halves = [prediction(f"r{n}", draw(st.booleans())), outcome(f"r{n}", draw(st.integers(0, 1)))]
         events += draw(st.sampled_from([halves, halves[:1], halves[1:], [*halves, halves[0]], [*halves, halves[1]]]))
+        events += [outcome(f"r{n}", draw(st.integers(0, 1)), days) for days in draw(st.sets(st.integers(3, 5)))]
     return draw(st.permutations(events))
 
 
@@ -102,7 +126,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
 def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> None:
     join: OutcomeJoin[Prediction, int] = OutcomeJoin()
     tally = Tally()
-    streamed: list[tuple[str, bool, int]] = []
+    streamed: dict[str, tuple[bool, int]] = {}
+    pairs = 0
     for event in events:
         if isinstance(event, Prediction):
             tally.add_prediction(event)
@@ -110,16 +135,22 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
         else:
             assert isinstance(event, Outcome)
             tally.add_outcome(event)
-            joined = join.known(event.request_id, int(event.label))
+            label, at = int(event.label), event.world_time.timestamp()
+            if (before := join.corrected(event.request_id, label, at)) is not None:
+                assert streamed[event.request_id] == (before[0].flagged, before[1])
+                streamed[event.request_id] = bool(before[0].flagged), label
+            joined = join.known(event.request_id, label, at)
         if joined is not None:
             answer, label = joined
-            streamed.append((answer.request_id, answer.flagged, label))
+            streamed[answer.request_id] = bool(answer.flagged), label
+            pairs += 1
 
     predictions, outcomes = ([e for e in events if e.stream is stream] for stream in (Stream.PREDICTIONS, Stream.OUTCOMES))
     frames = (frame_of(Stream.PREDICTIONS, predictions).lazy(), frame_of(Stream.OUTCOMES, outcomes).lazy())
     batch = with_outcomes(*frames, how="inner").select("request_id", "flagged", "label").collect().rows()
 
-    assert sorted(streamed) == sorted(batch)
+    assert streamed == {request: (flagged, label) for request, flagged, label in batch}
+    assert pairs == len(batch), "a pair was met twice"
     cells = Counter((label, flagged) for _, flagged, label in batch)
     seen = tally.snapshot()
     assert (seen.caught, seen.missed, seen.false_alarms) == (cells[1, True], cells[1, False], cells[0, True])

@@ -199,3 +199,20 @@ def test_whether_the_delay_depends_on_the_label_is_tested(medians: tuple[float, 
     assert not delay_depends_on_label(delays, TASK.split_labels(np.zeros(400)), timedelta(days=2)), (
         "one class alone shows nothing"
     )
+
+
+def test_a_corrected_label_counts_from_when_it_was_known(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(3)], {0: 0, 1: 1, 2: 1})
+    known = lake.scan(Stream.OUTCOMES).collect()
+    later = known.filter(pl.col("request_id") != "t2").with_columns(
+        pl.col("world_time") + timedelta(days=3),
+        label=pl.lit(1.0),  # corrects t0, repeats t1
+    )
+    lake.write(Stream.OUTCOMES, later, "part-2")
+    judged = judged_predictions(lake, "fraud")
+    assert dict(judged.select("request_id", "label").rows()) == {"t0": 1, "t1": 1, "t2": 1}
+    assert measure(judged, TASK).labelled == 3
+    since, until = NOON - timedelta(days=1), NOON + timedelta(days=1)
+    for days, labels in ((4, [0, 1, 1]), (6, [1, 1, 1])):
+        found = labelled_predictions(lake, "fraud", since, until, known_before=NOON + timedelta(days=days))
+        assert found.sort("world_time")["label"].to_list() == labels

@@ -130,3 +130,16 @@ def test_degraded_answers_are_counted_by_reason() -> None:
     tally.add_prediction(prediction("a", 0.1, flagged=False, degraded=("cold_start",)))
     tally.add_prediction(prediction("b", 0.1, flagged=False))
     assert tally.snapshot().degraded == {"cold_start": 1}
+
+
+def test_a_corrected_label_moves_its_payment_to_the_other_side() -> None:
+    tally = Tally()
+    for request, flagged in (("a", True), ("b", False)):
+        tally.add_prediction(prediction(request, 0.9, flagged))
+        tally.add_outcome(outcome(request, 1))
+    later = msgspec.structs.replace(outcome("a", 0), world_time=NOW + timedelta(days=3))
+    for event in (later, later, outcome("a", 1)):  # once more, and the first one again
+        tally.add_outcome(event)
+    seen = tally.snapshot()
+    assert (seen.labelled, seen.caught, seen.missed, seen.false_alarms) == (2, 0, 1, 1)
+    assert (seen.caught_euro, seen.missed_euro) == (0.0, 10.0)

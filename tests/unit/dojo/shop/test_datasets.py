@@ -274,3 +274,26 @@ def _refused(path: Path, csv_format: CsvFormat) -> str:
     with pytest.raises(DatasetError) as refused:
         read_transactions(path, csv_format=csv_format)
     return str(refused.value)
+
+
+# ---- labels that a later row corrects
+
+
+def test_the_last_row_of_a_payment_has_its_label_and_that_is_told(tmp_path: Path) -> None:
+    first, wrong, again = "1,2018-04-01,a,b,5,0", "2,2018-04-01,a,b,5,1", "3,2018-04-02,a,b,5,1"
+    told: list[str] = []
+    path = csv(tmp_path / "f.csv", first, wrong, again, "1,2018-04-01,a,b,5.00,1", "2,2018-04-01T00:00:00Z,a,b,5,0", again)
+    frame = read_transactions(path, note=told.append)
+    assert dict(frame.select("transaction_id", "label").rows()) == {"1": 1, "2": 0, "3": 1}
+    assert told == [
+        f"{path}: rows that repeat an earlier payment: 3. The label of a payment's last row counts. "
+        "Payments whose label that corrects: 2."
+    ]
+
+
+@pytest.mark.parametrize(
+    "row", ["1,2018-04-02,a,b,5,1", "1,2018-04-01,c,b,5,1", "1,2018-04-01,a,c,5,1", "1,2018-04-01,a,b,6,1"]
+)
+def test_another_payment_with_the_same_id_is_no_correction(tmp_path: Path, row: str) -> None:
+    message = refusal(csv(tmp_path / "f.csv", "1,2018-04-01,a,b,5,0", "1,2018-04-01,a,b,5,1", row))
+    assert "transaction_id: repeats an earlier row's id in 1 row, first in row 3: '1'" in message

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from dojo.core.events.columns import frame_of
@@ -54,3 +55,13 @@ def test_only_complete_labels_are_judged_when_positives_are_reported_sooner(tmp_
     assert share_of_positives(live.all) == pytest.approx(share_of_positives(PROFILE.results), abs=0.03)
     found = labelled_checks(live, PROFILE, SPEC, only_complete=True)
     assert all("only answers older than 7d" in measured.note for check in found.values() for measured in check.values())
+
+
+def test_corrections_are_no_late_labels(tmp_path: Path) -> None:
+    """Positives that are found by correcting a label have come as soon as the others."""
+    lake = lake_with(tmp_path, DAY, DAY)
+    first = lake.scan(Stream.OUTCOMES).collect()
+    mistaken = first.filter(pl.int_range(pl.len()) % 3 == 0)
+    corrected = mistaken.with_columns(pl.col("world_time") + timedelta(days=4), label=1.0).filter(pl.col("world_time") < END)
+    lake.write(Stream.OUTCOMES, corrected, "part-2")
+    assert not early_labels_are_biased(lake, SPEC, END)

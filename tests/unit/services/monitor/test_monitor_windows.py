@@ -270,3 +270,16 @@ def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_no
     uneven = profile_of(holdout, spec(segment=""))
     assert uneven.features["amount"].quiet_day > 2e-3
     assert uneven.features["age"].quiet_day < 5e-4
+
+
+def test_a_corrected_label_is_no_arrival() -> None:
+    """It would hide a label that is missing, and would look like a late one."""
+    of, shop = known(), Shop()
+    first = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
+    fold_outcomes(of, first)
+    before = {hour: window.counts.tolist() for hour, window in of.label_hours[MODEL].items()}
+    for change in ({"event_id": "other"}, {"label": 1.0}):
+        corrected = [msgspec.structs.replace(o, world_time=o.world_time + timedelta(hours=30), **change) for o in first]
+        folded = fold_outcomes(of, corrected)
+        assert (folded.counted, folded.duplicates) == (0, 100)
+    assert {hour: window.counts.tolist() for hour, window in of.label_hours[MODEL].items()} == before

@@ -251,3 +251,24 @@ def test_each_stages_route_has_the_arms_that_were_agreed() -> None:
         Stage.WATCH: [("champion", "2", 1.0, "live"), ("standby", "1", 0.0, "live")],
         Stage.DONE: [("champion", "2", 1.0, "live")],
     }
+
+
+def test_a_corrected_label_is_evidence_as_if_it_had_been_right_at_once() -> None:
+    events = events_of(Stage.WATCH, 300, challenger=Quality(flagged=0.3))
+    right = [event for event in events if isinstance(event, Outcome)]
+    first = {
+        label.request_id: msgspec.structs.replace(
+            label, label=1 - label.label, world_time=label.world_time - timedelta(hours=1)
+        )
+        for label in right[::5]
+    }
+    wrong_at_first = [first.get(event.request_id, event) if isinstance(event, Outcome) else event for event in events]
+    corrections: list[Event] = [label for label in right if label.request_id in first]
+    begun = decode_evidence(encode_evidence(evidence_of(Stage.WATCH, wrong_at_first)))
+    expected = evidence_of(Stage.WATCH, events)
+    assert begun.labelled.happened != expected.labelled.happened
+    found = evidence_of(Stage.WATCH, corrections, begun)
+    assert (found.labelled.trials, found.labelled.happened) == (expected.labelled.trials, expected.labelled.happened)
+    assert found.tests == expected.tests
+    repeated = evidence_of(Stage.WATCH, [*corrections, *first.values()], decode_evidence(encode_evidence(found)))
+    assert repeated == found, "the same label again, and the older one again, change nothing"
