@@ -1,4 +1,4 @@
-"""A controller that is killed again and again, right after any of its writes to Redis or MLflow, brings a rollout to the same end."""
+"""A controller killed after any write to Redis or MLflow brings a rollout to the same end."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ QUICK = {"minimum_requests": 30, "minimum_positives": 3}
 
 
 class Life:
-    """One rollout moved by controllers of which each dies after a few writes."""
+    """One rollout, moved by controllers that each die after a few writes."""
 
     def __init__(self, redis_url: str, mlflow_url: str, qualities: dict[str, Quality], deaths: random.Random | None) -> None:
         self.model = MODEL
         self._mlflow_url, self._redis_url, self._deaths = mlflow_url, redis_url, deaths
         self.clock, self.gateway = ManualClock(START), Gateway(qualities, model=self.model, moody=False)
         registry, redis = ModelRegistry(mlflow_url, timeout_seconds=10, retries=0), connect_redis(redis_url)
-        # The same names each time: they decide who gets which arm.
+        # The names decide each customer's arm, so they stay the same.
         redis.flushdb()
         if MODEL in registry.models():
             tracking_client(registry).delete_registered_model(MODEL)
@@ -45,7 +45,10 @@ class Life:
         self.world.start()
 
     def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Let controllers work until one finds nothing more to do at this moment. `meanwhile`: what happens while none runs."""
+        """Let controllers work until one finds nothing more to do at this moment.
+
+        `meanwhile` runs while none of them does.
+        """
         for _ in range(200):
             survives = self._deaths.randrange(7) if self._deaths else 10**6
             fate = Fate(survives)
@@ -65,7 +68,10 @@ class Life:
         raise AssertionError(f"does not settle: {self.world.now.stage}")
 
     def pass_time(self, strategy: str, hours: float, requests: int, outcomes: bool = False) -> None:
-        """Payments along the stage's route, as soon as it is there: if they can, while no controller runs. Then time passes."""
+        """Send payments along the stage's route as soon as it exists, then let time pass.
+
+        If possible, no controller runs during the payments.
+        """
         sent = 0
 
         def pay() -> None:
@@ -80,7 +86,7 @@ class Life:
         self.world.pass_time(hours, outcomes, if_flagged=0.9)
 
     def end(self) -> dict[str, Any]:
-        """Everything that must not depend on the kills."""
+        """Return all facts that must not depend on the kills."""
         world = self.world
         now = world.now
         content = world.rollouts.evidence(self.model)
