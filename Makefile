@@ -1,10 +1,10 @@
 # MLOps Dojo. Python 3.11 to 3.13 and make are enough. Every target sets up the rest.
 #
-#   make demo                                    the whole story, shown live; leaves the stack up
-#   make demo ARGS="--act bad-canary"            a challenger fails only live and is taken back
-#   make demo ARGS="--transactions FILE"         the same, replaying real transactions
-#   make test                                    every test, against real Redis, MLflow, Feast and Airflow
-#   make test ARGS="tests/unit -k clock"         some of them
+# - make demo                                    the whole story, shown live; leaves the stack up
+# - make demo ARGS="--act bad-canary"            a challenger fails only live and is taken back
+# - make demo ARGS="--transactions FILE"         the same, replaying real transactions
+# - make test                                    every test, on real Redis, MLflow, Feast, Airflow
+# - make test ARGS="tests/unit -k clock"         some of them
 
 # Scripts in .venv/bin hold the checkout's path. `python -m` works after the checkout was moved.
 PYTHON_ENV := .venv/bin/python
