@@ -6,8 +6,8 @@ Redis remembers it, so the schedule survives restarts. One retraining makes up f
     dojo:retraining:<model>:finished   world time of the latest retraining's end;
                                        before the first one, when this count began
     dojo:retraining:<model>:pending    the schedule's job until it has ended, as JSON
-    dojo:retraining:<model>:count      a random name of this count of weeks, another in another
-    world
+    dojo:retraining:<model>:count      a random name of this count of weeks;
+                                       another world has another name
 """
 
 from __future__ import annotations

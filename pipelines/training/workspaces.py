@@ -3,8 +3,8 @@
 A job's data set is deleted when the job has ended, or when the model's next job begins. Only the
 latest jobs keep their small files.
 
-    <home>/training/<model>/<key>/     one job; files beside it that begin with `<key>.` belong to
-    it <home>/training/run-*/             runs that delete their own directory
+    <home>/training/<model>/<key>/     one job; files `<key>.*` beside it belong to it
+    <home>/training/run-*/             runs that delete their own directory
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ def exclusive(model: str, home: Path) -> Iterator[None]:
     One such retraining of a model runs at a time. The kernel releases the lock when its holder
     dies. Airflow's tasks do not hold it, because each is a separate process. There
     `max_active_runs` keeps to one run, and `dojo retrain --in-process` begins nothing while a run
-    is active. One case
-    remains: Airflow may begin a run during a retraining by hand. Their workspaces differ, and the
-    rollout refuses the second one.
+    is active. One case remains: Airflow may begin a run during a retraining by hand. Their
+    workspaces differ, and the rollout refuses the second one.
 
     Raises:
         RetrainingRunningError: Another retraining runs.
