@@ -1,12 +1,12 @@
-# MLOps Dojo. Every target sets up what it needs: Python 3.11 to 3.13 and make are enough.
+# MLOps Dojo. Python 3.11 to 3.13 and make are enough. Every target sets up the rest.
 #
-#   make demo                                    the whole story, shown live; leaves the stack up
-#   make demo ARGS="--act bad-canary"            a challenger that fails only live, and is taken back
-#   make demo ARGS="--transactions FILE"         the same, replaying real transactions
-#   make test                                    every test, against real Redis, MLflow, Feast and Airflow
-#   make test ARGS="tests/unit -k clock"         some of them
+# - make demo                                    the whole story, shown live; leaves the stack up
+# - make demo ARGS="--act bad-canary"            a challenger fails only live and is taken back
+# - make demo ARGS="--transactions FILE"         the same, replaying real transactions
+# - make test                                    every test, on real Redis, MLflow, Feast, Airflow
+# - make test ARGS="tests/unit -k clock"         some of them
 
-# The scripts in .venv/bin carry the checkout's path; `python -m` works wherever the checkout was moved to.
+# Scripts in .venv/bin hold the checkout's path. `python -m` works after the checkout was moved.
 PYTHON_ENV := .venv/bin/python
 READY := .venv/.synced
 
@@ -18,15 +18,15 @@ help: ## List the targets
 
 setup: $(READY) ## Install everything into .venv (other targets do it by themselves)
 
-# Again only when the lock, or what it was made from, changes.
+# Runs again only when the lock or its sources change.
 $(READY): pyproject.toml uv.lock scripts/setup.sh
 	@sh scripts/setup.sh
 	@touch $@
 
-env: ## Write .env with the secrets that docker-compose.yml asks for; keeps those that are there
+env: ## Write .env with the secrets for docker-compose.yml; existing ones stay
 	@sh scripts/env.sh
 
-demo: $(READY) ## Start the stack, train, serve, retrain, roll out; ARGS="--act bad-canary" for one that fails live
+demo: $(READY) ## Start the stack, train, serve, retrain, roll out; ARGS="--act bad-canary" rolls out a bad challenger
 	@$(PYTHON_ENV) -m dojo demo $(ARGS)
 
 up: $(READY) ## Start the stack
@@ -35,7 +35,7 @@ up: $(READY) ## Start the stack
 down: $(READY) ## Stop the stack; ARGS=--purge deletes its data too
 	@$(PYTHON_ENV) -m dojo down $(ARGS)
 
-status: $(READY) ## Show what runs, and how it is
+status: $(READY) ## Show the running processes and their health
 	@$(PYTHON_ENV) -m dojo status $(ARGS)
 
 test: $(READY) ## Run every test (unit, integration, e2e); ARGS="tests/unit" runs some
@@ -47,7 +47,7 @@ check: $(READY) ## Lint, formatting, types and import rules
 	$(PYTHON_ENV) -m mypy
 	$(PYTHON_ENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
-format: $(READY) ## Correct formatting and what the linter can correct by itself
+format: $(READY) ## Correct formatting, and the linter's findings where it can
 	$(PYTHON_ENV) -m ruff check --fix .
 	$(PYTHON_ENV) -m ruff format .
 

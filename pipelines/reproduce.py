@@ -1,6 +1,7 @@
-"""Rebuild a registered version from its record and say, line by line, what agrees (D1.5).
+"""Rebuilds a registered version from its record and reports, line by line, what agrees (D1.5).
 
-Rebuilt in a fresh workspace from the pinned lake files with the recorded spec. Nothing is registered.
+The rebuild uses a fresh workspace, the pinned lake files and the recorded spec. It registers
+nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from pipelines.training.dataset import collect
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 from pipelines.training.steps import Progress, Run, silent
 
-# What must agree for "reproduced". The others explain a difference: another commit may well build the same model.
+# These lines must agree for "reproduced". The others explain a difference. Another commit may still
+# build the same model.
 DECISIVE = ("metrics", "model_sha256")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of the answer."""
+    """One line of the answer: a figure as recorded and as rebuilt."""
 
     what: str
     recorded: str
@@ -36,7 +38,7 @@ class Comparison:
 
 
 def reproduced(comparisons: list[Comparison]) -> bool:
-    """Whether the model file and its metrics are the same."""
+    """Return whether the model file and its metrics are the same."""
     return all(line.agrees for line in comparisons if line.what in DECISIVE)
 
 
@@ -46,8 +48,8 @@ def reproduce(
     """Rebuild `version` in `workspace` (empty) and compare.
 
     Raises:
-        LakeChangedError: names each pinned lake file that is missing or changed.
-        TrainingRefusedError, CorruptBundleError: the rebuilt data or model was refused.
+        LakeChangedError: It names each pinned lake file that is missing or changed.
+        TrainingRefusedError, CorruptBundleError: The rebuilt data or model was refused.
         RegistryUnavailableError: MLflow does not answer.
     """
     record = registry.download_run_artifact(version, RECORD_PATH, workspace)
@@ -63,7 +65,7 @@ def reproduce(
 
 
 def compare(version: Version, run: Run) -> list[Comparison]:
-    """The version's tags against the rebuilt run and the code that rebuilt it."""
+    """Compare the version's tags with the rebuilt run and the present code."""
     fit, metrics = steps.read_fit(run.workspace), steps.read_evaluation(run.workspace).metrics
     rebuilt = reproducibility_record(run, fit, current_code()).written()
     recorded = version.tags

@@ -1,7 +1,8 @@
-"""Deletes days of the lake and of the offline store that no model's spec keeps any longer (`data.retention`, world time).
+"""Deletes old days of the lake and the offline store (`data.retention`, world time).
 
-Every model's features read the same streams, so the longest retention of all models holds for all of them. The audit entry is
-written before the files go: a deletion that was cut short is in the trail, and the next look finishes it.
+All models' features read the same streams. So the longest retention of all models holds for all of
+them. The audit entry is written before the files go. The trail shows an interrupted deletion, and
+the next look finishes it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,21 @@ from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 
 log = structlog.get_logger()
 
-# `model@version` of each champion -> what it was trained on.
+# Returns `model@version` of each champion -> its training data.
 Champions = Callable[[], Mapping[str, Manifest]]
 
 
 class ExpiredStream(msgspec.Struct, frozen=True):
-    """What is too old of one stream. `first` and `last` are world days, both included."""
+    """The too old part of one stream.
+
+    Attributes:
+        first: First world day, included.
+        last: Last world day, included.
+        days: Number of days with files.
+        files: Number of files.
+        rows: Number of rows.
+        bytes: Size of the files, in bytes.
+    """
 
     first: date
     last: date
@@ -44,14 +54,15 @@ class ExpiredStream(msgspec.Struct, frozen=True):
 
 
 class Expired(msgspec.Struct, frozen=True):
-    """What is too old in the lake.
+    """The too old part of the lake and the offline store.
 
     Attributes:
         before: Partitions of earlier world days go.
-        reason: Whose retention decides.
-        streams: Stream -> what goes of it. Streams of which nothing goes are left out.
-        features: Files of the offline store that go.
-        needed_by: Champion (`model@version`) -> its pinned files among them. It cannot be reproduced afterwards.
+        reason: The model with the deciding retention, in words.
+        streams: Stream -> its part that goes. Streams without such a part are left out.
+        features: Number of files of the offline store that go.
+        needed_by: Champion (`model@version`) -> number of its pinned files that go. The champion
+            cannot be reproduced afterwards.
     """
 
     before: date
@@ -62,11 +73,14 @@ class Expired(msgspec.Struct, frozen=True):
 
 
 class Retention:
-    """Asked at every look of its process; it acts once a world day.
+    """Deletes old days. Its process calls it at every look, and it acts once per world day.
 
     Args:
-        offline_dir: The offline store, which holds what was computed from the lake.
-        champions: Asked only when something is too old.
+        lake: The lake.
+        offline_dir: The offline store, computed from the lake.
+        specs: Specs of all models by name.
+        audit: The audit trail.
+        champions: Returns the champions' manifests. Called only when something is too old.
     """
 
     def __init__(
@@ -77,13 +91,17 @@ class Retention:
         self._done: date | None = None
 
     def daily(self, now: datetime) -> None:
-        """Delete what is too old, unless that was done today. Raises RedisError, RegistryUnavailableError: nothing was deleted."""
+        """Delete what is too old, unless that was done today.
+
+        Raises:
+            RedisError, RegistryUnavailableError: Nothing was deleted.
+        """
         if self._done != utc_date(now):
             self.delete(now)
             self._done = utc_date(now)
 
     def delete(self, now: datetime) -> Expired:
-        """Record what is too old, and delete it."""
+        """Record the too old files, then delete them."""
         expired = self.expired(now)
         if expired.streams or expired.features:
             self._record(expired, now)
@@ -93,7 +111,7 @@ class Retention:
         return expired
 
     def expired(self, now: datetime) -> Expired:
-        """What `delete` would delete now."""
+        """Return what `delete` would delete now."""
         longest = max(self._specs.values(), key=lambda spec: spec.data.retention)
         before = utc_date(now - longest.data.retention)
         files = {stream: found for stream in Stream if (found := self._files(stream, before))}
@@ -128,7 +146,7 @@ class Retention:
             Entry(
                 entry_id=f"retention:{hashlib.sha256(msgspec.json.encode(expired)).hexdigest()}",
                 kind="data",
-                model="",  # the lake is every model's
+                model="",  # the lake belongs to all models
                 who="materializer",
                 what=f"lake before {expired.before} deleted: {streams}{features}{lost}",
                 why=expired.reason,
@@ -139,8 +157,14 @@ class Retention:
 
 
 def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dict[str, Manifest]:
-    """What each model's champion was trained on; without those whose record cannot be read. Raises RegistryUnavailableError."""
-    from pipelines.release.mlflow_run import RECORD_PATH  # its imports weigh 100 MB, and are needed on few days
+    """Return the training data of each model's champion.
+
+    Champions without a readable record are left out.
+
+    Raises:
+        RegistryUnavailableError: MLflow does not answer.
+    """
+    from pipelines.release.mlflow_run import RECORD_PATH  # imports 100 MB, needed on few days
 
     found = {}
     for model in specs:

@@ -1,4 +1,7 @@
-"""A whole retraining in one process: the tasks of `tasks.py` in their order, with the branches and retries that Airflow has."""
+"""A whole retraining in one process.
+
+It runs the tasks of `tasks.py` in order, with the branches and retries of the Airflow DAG.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ BEFORE_THE_GATE = ("collect", "validate", "build_dataset", "train", "evaluate", 
 
 WITHOUT_A_GATE = (*BEFORE_THE_GATE[:-1], "register")
 
-# How often a step is repeated after a fault that may pass: collection three times (D1), the others twice, as in Airflow.
+# Repetitions of a step after a fault that may pass. Collection has three (D1), the others two, as
+# in Airflow.
 RETRIES = {"collect": 3}
 OTHER_RETRIES = 2
 FIRST_WAIT_SECONDS = 1.0  # then twice as long each time
@@ -36,17 +40,23 @@ FIRST_WAIT_SECONDS = 1.0  # then twice as long each time
 def run_retraining(
     job: Job, settings: Settings, progress: Progress = silent, after_train: Callable[[Run], object] | None = None
 ) -> dict[str, Any]:
-    """A retraining without a scheduler. A job without a gate skips `compare` and registers its version.
+    """Run a retraining without a scheduler.
+
+    A job without a gate skips `compare` and registers its version. A job that has run before ends
+    with the same result. If a task raises, the owner is paged, and the error reaches the caller.
 
     Args:
-        after_train: called between train and evaluate; drills spoil the model there.
+        job: The retraining.
+        settings: The platform's settings.
+        progress: Called with a step and its done share.
+        after_train: Called between train and evaluate. Drills spoil the model there.
 
     Returns:
-        What `compare` says (with a gate), `version`, `alias`, `rollout` and `stage` where it came to that, the challenger's `metrics` on the holdout, and
-        `seconds` (wall time) by task. A job that was run before ends as it did then.
+        The answers of the tasks that ran: with a gate, what `compare` returns. Also `version`,
+        `alias`, `rollout` and `stage` of the tasks after it. `seconds` has the wall time by task.
 
     Raises:
-        RetrainingRunningError: another one of this model runs. What the tasks raise; then the owner was paged.
+        RetrainingRunningError: Another retraining of this model runs.
     """
     seconds: dict[str, float] = {}
     answer: dict[str, Any] = {"model": job.model, "job": job.key, "as_of": job.as_of.isoformat()}
@@ -80,7 +90,7 @@ def _with_retries(step: str, job: Job, settings: Settings, progress: Progress, s
 
 
 def _page_owner(job: Job, settings: Settings, step: str, error: Exception) -> None:
-    """As far as anybody can be told: with Redis away, the error itself says so."""
+    """Page the model's owner. Without Redis the message is lost; the raised error still tells."""
     records = RetrainingNotices(connect_redis(settings.redis), job)
     with suppress(RedisError, SpecError):
         owner = load_spec(settings.models_dir / f"{job.model}.yaml").owner

@@ -1,4 +1,4 @@
-"""The tasks of a retraining, as a scheduler runs them: one function per step, each in a process of its own if it likes.
+"""The tasks of a retraining: one function per step. A scheduler may run each in its own process.
 
     collect -> validate -> build_dataset -> train -> evaluate -> compare --promote---> register -> start_rollout
                                                                  |------first-----> register            (it becomes champion)
@@ -6,11 +6,12 @@
                                                                  |------keep------> keep_champion
                                                                  \\-----regression-> alert_regression
 
-Each takes the job, and what it hands on is small: paths, ids, a verdict. Everything large stays in the job's workspace. Each may be
-killed at any point and run again under the same `job.key`: the job ends in one MLflow run, at most one version, and the same roles.
+Each task takes the job and returns something small: paths, ids, a verdict. Everything large stays
+in the job's workspace. A task may be killed at any point and run again under the same `job.key`.
+The job still ends in one MLflow run, at most one version, and the same roles.
 
-What a task raises says whether repeating helps: `REFUSALS` end the same until somebody mends something, everything else may pass.
-A dry run ends after `compare`.
+The error of a task shows whether repeating helps. After `REFUSALS` it ends the same until a person
+mends something. Every other error may pass. A dry run ends after `compare`.
 """
 
 from __future__ import annotations
@@ -63,15 +64,20 @@ __all__ = [
     "validate",
 ]
 
-# Repeating the task as things are ends the same way: a scheduler fails the job at once and tells somebody.
+# Repeating the task ends the same until a person mends something. A scheduler fails the job at once
+# and notifies the owner.
 REFUSALS: tuple[type[Exception], ...] = (RefusedError, CorruptBundleError, SpecError)
 
-# What may be over by the next try: a disk, a server, a network, somebody else's change. (MLflow out of reach is an OSError.)
+# Faults of a disk, a server or a network, and concurrent changes, may be over at the next try.
+# MLflow out of reach is an OSError.
 TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, ConflictError, pl.exceptions.ComputeError)
 
 
 def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Pin the data. -> workspace, start, end (ISO instants of the examples).
+    """Pin the data.
+
+    Returns:
+        workspace, and start and end of the examples as ISO times.
 
     Raises:
         StaleDataError, TooFewRowsError, RegistryChangedError: refusals.
@@ -91,10 +97,13 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
 
 
 def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Refuse bad data. -> files (how many are pinned).
+    """Refuse bad data.
+
+    Returns:
+        files, the number of pinned files.
 
     Raises:
-        InvalidDataError: a refusal, with a line for each fault.
+        InvalidDataError: A refusal, with a line for each fault.
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.validate_step(run)
@@ -102,10 +111,13 @@ def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
 
 
 def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Examples with features, point in time, that look like the champion's. -> dataset (path), rows.
+    """Build the examples with point-in-time features, and compare them with the champion's.
+
+    Returns:
+        dataset, its path, and rows, their number.
 
     Raises:
-        InvalidDataError: a refusal, with a line for each feature that broke or knows the label.
+        InvalidDataError: A refusal, with a line for each feature that broke or knows the label.
     """
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.build_dataset_step(run, champion_profile(ModelRegistry.of(settings), job.model))
@@ -114,10 +126,14 @@ def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> 
 
 
 def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Fit, convert, prove parity. -> trees, model_sha256.
+    """Fit the model, convert it, and prove parity.
+
+    Returns:
+        trees, their number, and model_sha256.
 
     Raises:
-        OneClassError: a refusal. CorruptBundleError: likewise; the converted model is not the trained one.
+        UselessPartError: A refusal. The labels of a part teach or show nothing.
+        CorruptBundleError: A refusal. The converted model differs from the trained one.
     """
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"))
     steps.train_step(run)
@@ -140,7 +156,7 @@ def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
 
 
 def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """The gate, decided once per job: its report goes to the MLflow run and the audit trail.
+    """Run the gate. It decides once per job, and reports to the MLflow run and the audit trail.
 
     Returns:
         outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
@@ -154,7 +170,7 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     logged = find_run(registry, job.model, job.key)
     if logged is None:
         raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
-    if logged.info.status == FINISHED:  # decided before; the champion may be another by now, or this very challenger
+    if logged.info.status == FINISHED:  # decided before; the champion may have changed
         return said(logged_decision(registry, job.model, logged.info.run_id))
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
     require_registry(job, registry, records.redis)
@@ -171,18 +187,22 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     else:
         ScheduleStore(records.redis).finish(job.model, records.world_now())
     with tracking_errors(job.model, f"run {run_id}"):
-        tracking_client(registry).set_terminated(run_id, FINISHED)  # last: from now on the decision stands
+        tracking_client(registry).set_terminated(run_id, FINISHED)  # last: makes the decision final
     return said(decision)
 
 
 def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tuple[str, str]) -> Run:
-    """The job's run.
+    """Return the job's run.
 
     Args:
-        needs: each a file in the workspace and the task that leaves it there.
+        job: The retraining.
+        settings: The platform's settings.
+        progress: Called with a step and its done share.
+        needs: Pairs of a file in the workspace and the task that leaves it there.
 
     Raises:
-        WorkspaceGoneError, SpecError
+        WorkspaceGoneError: A needed file is missing.
+        SpecError: The spec cannot be read.
     """
     for file, step in needs:
         workspaces.require(job, settings.home, file, step)
@@ -199,7 +219,7 @@ def _gate_tags(decision: GateDecision) -> VersionTags:
 
 
 def said(decision: GateDecision) -> dict[str, Any]:
-    """A decision in the words that `compare` returns."""
+    """Return a decision as `compare` returns it."""
     return {
         "outcome": decision.outcome,
         "verdict": decision.verdict,

@@ -1,9 +1,10 @@
-"""`python -m tests.again PATH...`: pytest, and what failed of real processes once more, alone. `make test` calls it.
+"""`python -m tests.again PATH...`: pytest, with a second try for failed tests of real processes.
 
-Three hundred tests kill, hang and hurry processes on two cores for twenty minutes, two files at a time; a deadline that one in thousands
-misses says nothing of the code. So files of integration and e2e tests in which something failed are run again from fresh servers on, with
-nothing beside them, and the output says so. What fails twice has failed. Tests without processes get one try, and so does everybody when many
-files fail: that is no accident.
+`make test` calls it. Three hundred tests kill, hang and hurry processes on two cores for twenty
+minutes, two files at a time. Once in thousands, a process misses a deadline without a fault in the
+code. So files of integration and e2e tests with a failure run again, alone and from fresh servers
+on. The output says so. A test that fails twice has failed. Tests without processes get one try.
+When many files fail, it is no accident, and no file gets a second try.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def failed_tests(report: Path) -> list[FailedTest]:
 
 
 def file_of(classname: str) -> Path:
-    """`tests.e2e.test_demo`, or with a class at its end, as a path; one that does not exist where it names none."""
+    """Return the path of `tests.e2e.test_demo`, which may end with a class.
+
+    Without such a file, the returned path does not exist.
+    """
     parts = classname.split(".")
     paths = (Path("/".join(parts[:length]) + ".py") for length in range(len(parts), 0, -1))
     return next((path for path in paths if path.is_file()), Path(classname))
@@ -60,8 +64,9 @@ def run(arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        # loadscope: tests of one module share its servers, and each worker starts an MLflow (15 s) at most once. In their order: whole stacks
-        # first, as the longest files with the fewest tests would else come last, with nothing beside them.
+        # With loadscope, tests of one module share its servers, and each worker starts at most one
+        # MLflow (15 s). Files keep their order, so that whole stacks come first. Otherwise these
+        # longest files with the fewest tests would come last and run alone.
         beside = ["--numprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
         code = run([*beside, f"--junitxml={report}", *arguments])
         if code != pytest.ExitCode.TESTS_FAILED:

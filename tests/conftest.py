@@ -8,14 +8,14 @@ from hypothesis import settings
 
 from tests.support.servers import MlflowServer, RedisServer
 
-# A property does not become wrong because the machine was busy while one of its examples ran.
+# A property stays true on a busy machine, so examples have no deadline.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of this test's own, to break at will."""
+    """Start a Redis for one test, which may break it."""
     server = RedisServer(tmp_path)
     server.start()
     yield server
@@ -24,7 +24,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """One MLflow for the session (it takes 10 s to start): tests use model names of their own."""
+    """Start one MLflow for the session, because it takes 10 s. Tests use their own model names."""
     server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
     server.start()
     yield server

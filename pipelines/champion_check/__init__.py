@@ -1,1 +1,1 @@
-"""Is the champion still as good as on its own holdout?"""
+"""Tests if the champion is still as good as on its own holdout."""

@@ -1,17 +1,24 @@
-"""Is the champion still as good as on its own holdout? Judged on the freshest requests whose labels have arrived.
+"""Tests if the champion is still as good as on its own holdout.
 
-*Which requests.* Labels are complete only after label.delay.maximum (7 d); a window of complete ones would show a sudden change a week late. Half
-of the labels are there after two days, and which requests they belong to is chance as long as the delay does not depend on what the label
-says: then the labelled part of young requests is a sample of them without bias, and is used. Whether it does is not believed but tested,
-on the requests whose labels are complete: had labels of one side and the rest arrived within the median delay equally often? Where they had not
-(reports come early, silence comes last), only complete requests are judged, and the answer says so.
+It is judged on the freshest requests with labels.
 
-*From when.* From the trouble's beginning where the order names it (`since`): requests from before it would water the loss down. Without it, the
-shortest span that holds enough support. Never what the champion was fitted on, never longer than a holdout.
+*Requests.* All labels are there only after label.delay.maximum (7 d). A window with complete labels
+would show a sudden change a week late. Half of the labels arrive within two days. If the delay does
+not depend on the label, the labelled young requests are an unbiased sample, and are used. This
+assumption is tested on the requests with complete labels. Did labels of one side and the others
+arrive within the median delay equally often? If not, only requests with complete labels are judged,
+and the answer says so. A typical cause is that reports come early, and silence counts only at the
+end.
 
-*Compared with what.* The task compares the primary metric with that of the holdout, at the holdout's mix of labels (`Task.loss`). Degraded is a
-relative loss of at least spec.response.degraded that lies beyond chance: the lower end of its bootstrap interval (whole entities are drawn) is above
-zero. Such a loss within chance is insufficient_data, as is too little support: neither good nor bad.
+*Begin.* If the order names the trouble's beginning (`since`), the requests start there. Earlier
+requests would make the loss look smaller. Otherwise the span is the shortest with enough support.
+It never includes requests on which the champion was fitted, and is never longer than a holdout.
+
+*Comparison.* The task compares the primary metric with the holdout's, at the holdout's mix of
+labels (`Task.loss`). `degraded` means a relative loss of at least spec.response.degraded, beyond
+chance. Beyond chance, the lower end of its bootstrap interval is above zero (whole entities are
+drawn). Such a loss within chance is `insufficient_data`, and so is too little support. It means
+neither good nor bad.
 """
 
 from __future__ import annotations
@@ -47,24 +54,36 @@ from pipelines.training.errors import RefusedError
 
 ChampionVerdict = Literal["ok", "degraded", "insufficient_data"]
 
-# Support (`Task.support`) that a span without a given beginning is widened to: of positives, an interval of about +-15 % of the PR-AUC.
+# Wanted support (`Task.support`) of a span without a given beginning. With this number of
+# positives, the interval of the PR-AUC is about +-15 %.
 WANTED_SUPPORT = 200
 
 
 class NothingToEvaluateError(RefusedError):
-    """There is no champion, or nothing says what it showed on its holdout."""
+    """There is no champion, or its run has no record of its holdout."""
 
 
 class Freshest(msgspec.Struct, frozen=True, kw_only=True):
     """The champion on the freshest labelled requests.
 
     Attributes:
-        version: the champion that was judged. start, end: of the requests, world time. rows: labelled ones among them. support: of those.
-        labelled_share: of all requests of the span, those whose label has arrived.
-        only_complete: the delay depends on the label, so only requests older than its maximum were judged.
-        metric: the gate's primary metric. measured: as it is. comparable: at the holdout's mix of labels. promised: what it showed there.
-        relative_loss: of `comparable` against `promised`; low, high: ends of its interval. None without enough support.
-        reason: the verdict in words.
+        verdict: The result.
+        reason: The verdict in words.
+        version: The judged champion.
+        start: World time of the first request, included.
+        end: World time of the last request, excluded.
+        rows: Number of labelled requests.
+        support: Their `Task.support`.
+        labelled_share: Share of the span's requests with a label, 0 to 1.
+        only_complete: True if the delay depends on the label. Then only requests older than the
+            maximum delay were judged.
+        metric: Name of the gate's primary metric.
+        promised: The metric on the holdout.
+        measured: The metric on the labelled requests. None without enough support.
+        comparable: The metric at the holdout's mix of labels. None without enough support.
+        relative_loss: Loss of `comparable` relative to `promised`. None without enough support.
+        low: Lower end of the loss's interval. None without enough support.
+        high: Upper end of the loss's interval. None without enough support.
     """
 
     verdict: ChampionVerdict
@@ -95,11 +114,17 @@ def evaluate_champion(
     """Judge the champion as of world time `as_of`.
 
     Args:
-        since: when the trouble began that is asked about; None for whatever is freshest.
+        spec: The model's spec.
+        lake: The lake with requests and outcomes.
+        registry: The model registry.
+        as_of: World time up to which labels are known.
+        since: World time at which the trouble began. None for the freshest requests.
+        workspace: Directory for features and the champion's bundle.
 
     Raises:
-        NothingToEvaluateError: a refusal. CorruptBundleError: the champion does not load.
-        RegistryUnavailableError, OSError: repeat it.
+        NothingToEvaluateError: A refusal.
+        CorruptBundleError: The champion does not load.
+        RegistryUnavailableError, OSError: Repeat it.
     """
     champion = registry.by_alias(spec.name, CHAMPION)
     if champion is None:
@@ -132,7 +157,7 @@ def evaluate_champion(
 
 
 def promise_of(version: Version, registry: ModelRegistry, metric: str) -> Mapping[str, float]:
-    """What a version's run recorded of its holdout. Raises NothingToEvaluateError."""
+    """Return the holdout metrics recorded by a version's run. Raises NothingToEvaluateError."""
     with tracking_errors(version.model, f"run {version.run_id}"):
         metrics = tracking_client(registry).get_run(version.run_id).data.metrics
     if missing := {metric, f"{SUPPORT}holdout", f"{ROWS}holdout"} - set(metrics):
@@ -145,7 +170,10 @@ def promise_of(version: Version, registry: ModelRegistry, metric: str) -> Mappin
 
 
 def labelled_requests(lake: Lake, spec: ModelSpec, start: datetime, as_of: datetime) -> pl.DataFrame:
-    """Requests with start <= world_time < as_of; `label` and `arrived` (its delay) null where the label had not come by `as_of`."""
+    """Return the requests with start <= world_time < as_of.
+
+    `label`, and its delay `arrived`, are null when the label had not arrived by `as_of`.
+    """
     recorded = recorded_requests(spec.feature_service)
     requests = lake.scan(recorded.stream, start, as_of).select(recorded.columns).unique(recorded.key, keep="any")
     outcomes = outcomes_of(lake, spec.name, start, as_of)
@@ -155,7 +183,11 @@ def labelled_requests(lake: Lake, spec: ModelSpec, start: datetime, as_of: datet
 
 
 def start_of(requests: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime, spec: ModelSpec) -> datetime:
-    """From when on requests are judged: `since`, or whole days back until WANTED_SUPPORT is in, not before `earliest`."""
+    """Return the world time from which requests are judged.
+
+    It is `since`. Without it, go back by whole days until WANTED_SUPPORT is reached, to `earliest`
+    at most.
+    """
     if since is not None:
         return since
     task, known = task_of(spec), requests.filter(pl.col("world_time") < end).drop_nulls("label")
@@ -166,7 +198,10 @@ def start_of(requests: pl.DataFrame, since: datetime | None, earliest: datetime,
 
 
 def rows_of(requests: pl.DataFrame, spec: ModelSpec, scores: npt.NDArray[np.float64] | None = None) -> Answered:
-    """Labelled requests as the task wants them. Without scores the labels stand in for them: support does not depend on scores."""
+    """Return labelled requests as the task wants them.
+
+    Without scores, the labels replace them. Support does not depend on scores.
+    """
     labels = requests["label"].to_numpy().astype(np.float64)
     return Answered(
         labels, labels if scores is None else scores, None, entities_of(requests, spec),
@@ -177,7 +212,7 @@ def rows_of(requests: pl.DataFrame, spec: ModelSpec, scores: npt.NDArray[np.floa
 def with_features(
     spec: ModelSpec, lake: Lake, labelled: pl.DataFrame, start: datetime, end: datetime, as_of: datetime, workspace: Path
 ) -> pl.DataFrame:
-    """The labelled requests with the features that training gives them, point in time."""
+    """Add point-in-time features to the labelled requests, as training does."""
     service = spec.feature_service
     streams = {stream: rows.collect() for stream, rows in scan_streams(lake, start - WARM_UP, as_of).items()}
     labels = labelled.select(pl.col(recorded_requests(service).key).alias("request_id"), "label")
@@ -188,7 +223,15 @@ def with_features(
 def judged(
     found: Freshest, spec: ModelSpec, rows: pl.DataFrame, scores: npt.NDArray[np.float64], promised: Mapping[str, float]
 ) -> Freshest:
-    """`found` with its figures and its verdict. rows: with `label` and entity keys; scores: shape (rows,)."""
+    """Add the figures and the verdict to `found`.
+
+    Args:
+        found: The champion's record without figures.
+        spec: The model's spec.
+        rows: Requests with `label` and the entities' keys.
+        scores: The champion's scores, shape (rows,).
+        promised: The metrics of its holdout.
+    """
     task = task_of(spec)
     loss = task.loss(rows_of(rows, spec, scores), promised)
     change = f"{'lost' if loss.value >= 0 else 'gained'} {abs(loss.value):.1%} ({loss.low:+.1%} to {loss.high:+.1%})"
@@ -207,7 +250,10 @@ def judged(
 
 
 def verdict_of(loss: float, low: float, allowed: float) -> ChampionVerdict:
-    """Of a relative loss and the lower end of its interval. A large loss that may be chance is no "ok"."""
+    """Return the verdict on a relative loss with the lower end of its interval.
+
+    A large loss within chance is `insufficient_data`, not `ok`.
+    """
     if loss < allowed:
         return "ok"
     return "degraded" if low > 0 else "insufficient_data"

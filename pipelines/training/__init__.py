@@ -1,1 +1,1 @@
-"""From the lake to a trained version, in steps that a person or a scheduler can run one by one."""
+"""From the lake to a trained version. A person or a scheduler can run the steps one by one."""

@@ -1,8 +1,9 @@
 """LightGBM -> ONNX, with proof that both are the same model.
 
-LightGBM splits on doubles, ONNX on float32. Inputs are float32 on both sides, so a threshold may be rounded *down* to float32
-without changing any decision (x <= t holds for the same x); the converter's rounding to the nearest may move it past an input,
-which sent rows of a fine-grained model down wrong branches (scores off by 0.002).
+LightGBM splits on doubles, ONNX on float32. Inputs are float32 on both sides. So a threshold may be
+rounded *down* to float32, and `x <= t` still holds for the same x. The converter rounds to the
+nearest float32 instead. This may move a threshold past an input. Rows of a fine-grained model then
+took wrong branches, and scores were off by 0.002.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 
 from dojo.core.registry.bundle import OnnxScorer, Parity, check_parity
 
-# The ONNX operator sets that the model may use: ai.onnx 15 is old enough for every onnxruntime of the last four years.
+# Version of the ONNX operator set. Every onnxruntime of the last four years knows ai.onnx 15.
 TARGET_OPSET = 15
 
 
 def with_float32_thresholds(booster: Booster, trees: int) -> Booster:
-    """The first `trees` trees of `booster`, every threshold rounded down to float32: the same scores for float32 inputs."""
+    """Return the first `trees` trees of `booster`, with every threshold rounded down to float32.
+
+    Scores of float32 inputs stay the same.
+    """
     text = booster.model_to_string(num_iteration=trees)
-    text = re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)  # byte counts, which rounding changes; optional
+    text = re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)  # optional sizes, now wrong
     return Booster(model_str=re.sub(r"^threshold=(.*)$", _round_line, text, flags=re.MULTILINE))
 
 
@@ -36,13 +40,16 @@ def _round_line(line: re.Match[str]) -> str:
 
 
 def round_down(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The largest float32 that is not above each value."""
+    """Return the largest float32 that is not above each value."""
     nearest = values.astype(np.float32)
     return np.where(nearest.astype(np.float64) > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 def to_onnx(booster: Booster, width: int) -> ModelProto:
-    """The same model as an ONNX graph: one float32 input (rows, width), outputs as `OnnxScorer` reads them."""
+    """Return the same model as an ONNX graph.
+
+    It has one float32 input of shape (rows, width), and its outputs are as `OnnxScorer` reads them.
+    """
     model: ModelProto = convert_lightgbm(
         booster,
         name="model",  # the default is random and would change the file's hash
@@ -54,9 +61,10 @@ def to_onnx(booster: Booster, width: int) -> ModelProto:
 
 
 def prove_parity(scores: npt.NDArray[np.float64], model_file: Path, rows: npt.NDArray[np.float32]) -> float:
-    """The largest difference between training's `scores` of real `rows` and ONNX Runtime's.
+    """Return the largest difference between training's `scores` of real `rows` and ONNX Runtime's.
 
     Raises:
-        CorruptBundleError: it exceeds dojo.core.registry.bundle.PARITY_TOLERANCE; such a model must not be registered.
+        CorruptBundleError: It exceeds dojo.core.registry.bundle.PARITY_TOLERANCE. Such a model must
+            not be registered.
     """
     return check_parity(OnnxScorer(model_file), Parity(inputs=rows.tolist(), scores=scores.tolist()), rows.shape[1])

@@ -1,18 +1,22 @@
-"""Why a training run ends without a version. Each message says what was expected and what was found."""
+"""Reasons for a training run to end without a version.
+
+Each message names the expected and the found.
+"""
 
 from __future__ import annotations
 
-# Exit codes of a process that runs a job (run_job.py): it may be repeated; repeating it as things are ends the same; it was not begun,
-# because another retraining of the model runs.
+# Exit codes of a process that runs a job (run_job.py). FAILED: repeating the job may help. REFUSED:
+# it ends the same until a person mends something. BUSY: the job was not begun, because another
+# retraining of the model runs.
 EXIT_FAILED, EXIT_REFUSED, EXIT_BUSY = 1, 3, 4
 
 
 class RefusedError(RuntimeError):
-    """A step stops on purpose. Repeating it as things are ends the same: somebody has to mend or decide something first."""
+    """A step stops on purpose. It ends the same until a person mends or decides something."""
 
 
 class TrainingRefusedError(RefusedError):
-    """The run stops here on purpose; nothing was registered."""
+    """The run stops here on purpose. Nothing was registered."""
 
 
 class RegistryChangedError(TrainingRefusedError):
@@ -20,15 +24,15 @@ class RegistryChangedError(TrainingRefusedError):
 
 
 class StaleDataError(TrainingRefusedError):
-    """The newest transaction is too old: the world moved on and the lake did not."""
+    """The newest example is too old. The world moved on and the lake did not."""
 
 
 class TooFewRowsError(TrainingRefusedError):
-    """The window holds fewer transactions than the spec's minimum."""
+    """The window holds fewer examples than the spec's minimum."""
 
 
 class InvalidDataError(TrainingRefusedError):
-    """The data breaks the schema or the expectations; `faults` has one line each."""
+    """The data breaks the schema or the expectations. `faults` has one line for each fault."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -36,11 +40,11 @@ class InvalidDataError(TrainingRefusedError):
 
 
 class LakeChangedError(TrainingRefusedError):
-    """A pinned lake file is missing or has other bytes than when it was pinned."""
+    """A pinned lake file is missing, or its bytes have changed since it was pinned."""
 
 
 class UselessPartError(TrainingRefusedError):
-    """The labels of a part of the data are all alike, so nothing can be learned or measured on it."""
+    """The labels of a part of the data teach or show nothing, for example because all are alike."""
 
 
 class RetrainingRunningError(RefusedError):
@@ -48,8 +52,11 @@ class RetrainingRunningError(RefusedError):
 
 
 class WorkspaceGoneError(RefusedError):
-    """A step's input is not in the job's workspace (any more): the steps before it have to run again."""
+    """A step's input is missing from the job's workspace. The steps before it must run again."""
 
 
 class RolloutRefusedError(RefusedError):
-    """The version is registered, but its rollout may not begin; the message says what is in the way and what to do."""
+    """The version may not be registered, or its rollout may not begin.
+
+    The message names the obstacle and what to do.
+    """

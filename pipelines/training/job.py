@@ -1,4 +1,7 @@
-"""One retraining as its tasks hand it on: a few words that name it. Everything large stays in its workspace, on disk."""
+"""One retraining, as its tasks hand it on.
+
+A job is a few words. Everything large stays in its workspace on disk.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,26 @@ from pathlib import Path
 
 import msgspec
 
-# Wall time after which Airflow fails a run (the DAG's `dagrun_timeout`): all tasks' own limits and their retries; beyond it something hangs.
+# Wall time after which Airflow fails a run (the DAG's `dagrun_timeout`). It covers the limits and
+# retries of all tasks. A longer run hangs.
 RUN_TIMEOUT = timedelta(minutes=45)
 
-# The key names a directory, and is asked for in MLflow's query language.
+# The key names a directory and stands in queries to MLflow.
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def key_by_hand(as_of: datetime, spec: bytes, champion: str | None, *kinds: str) -> str:
-    """The key of a job that somebody asks for without a scheduler: everything that decides how it ends.
+    """Return the key of a job that a person asks for without a scheduler.
 
-    Asked for again after a kill it is the same job, and goes on; after the spec or the champion was changed it is another one, and is
-    decided anew.
+    The key holds everything that decides the job's result. After a kill, the same request gives
+    the same job, and the job goes on. After a change of the spec or the champion it gives another
+    job with a new decision.
 
     Args:
-        spec: the spec's file. champion: its version, None without one. kinds: what else makes it different, such as `dry-run`.
+        as_of: World time at which the version is trained.
+        spec: Content of the spec's file.
+        champion: The champion's version. None without a champion.
+        kinds: What else makes the job different, such as `dry-run`.
     """
     return "-".join(
         (f"{as_of:%Y-%m-%dT%H%M%S}", f"spec.{hashlib.sha256(spec).hexdigest()[:8]}", f"champion.{champion or 'none'}", *kinds)
@@ -34,15 +42,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What every task of a retraining needs to know.
 
     Attributes:
-        key: names it for good (Airflow's run, or `key_by_hand`): a task that is run again under the same key finds
-            what it left and ends in the same version. Letters, digits, `.`, `_`, `-`.
-        as_of: world time at which the version is trained.
-        reason: why it is done, for the audit trail; `who` asked.
-        dry_run: everything up to the gate's verdict; nothing is registered, nobody is rolled out.
-        gate: False for a training that is compared with nothing: its version waits as challenger.
+        model: The model's name.
+        key: The job's permanent name, from Airflow's run or `key_by_hand`. Letters, digits, `.`,
+            `_` and `-`. A task that runs again under the same key finds its earlier files and ends
+            in the same version.
+        as_of: World time at which the version is trained.
+        reason: Why it is done, for the audit trail.
+        who: Who asked.
+        dry_run: Stop after the gate's verdict. Nothing is registered or rolled out.
+        gate: False for a training without a comparison. Its version waits as challenger.
 
     Raises:
-        ValueError: the key holds something else, or as_of has no time zone.
+        ValueError: The key has other characters, or as_of has no time zone.
     """
 
     model: str
@@ -61,9 +72,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def occasion(self) -> str:
-        """Its name among all models' jobs: begins the ids of its audit entries and messages."""
+        """Name of the job among all models' jobs. Its audit entries and messages begin with it."""
         return f"{self.model}:{self.key}"
 
     def workspace(self, home: Path) -> Path:
-        """Its directory under the platform's home (made by the first task)."""
+        """Return the job's directory under the platform's home. The first task makes it."""
         return home / "training" / self.model / self.key

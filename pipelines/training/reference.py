@@ -1,4 +1,7 @@
-"""The reference profile of a new version, from its holdout: what dojo/core/registry/reference_profile.py says it holds."""
+"""Computes a new version's reference profile from its holdout.
+
+dojo/core/registry/reference_profile.py defines the profile.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +29,20 @@ from dojo.core.tasks.specs import task_of
 from dojo.stats.histograms.binning import bin_counts, population_stability_index
 from pipelines.training.segments import segmentation_of
 
-# Windows of the holdout with fewer rows say nothing about how much windows differ: PSI over ten bins is mostly empty bins then.
+# Windows of the holdout with fewer rows are skipped. With so few rows, PSI over ten bins mostly
+# shows empty bins, not the difference between windows.
 MINIMUM_ROWS = 200
 
 
 @dataclass(frozen=True)
 class ReferenceHoldout:
-    """The rows that a version is judged on, in one order.
+    """A version's holdout rows. All attributes have them in the same order.
 
     Attributes:
-        names: Of the features.
-        inputs: Shape (rows, features), as the model sees them.
-        answered: The version's answers on them.
-        missing: View -> share of rows for which it had no values.
+        names: Names of the features.
+        inputs: Feature values as the model sees them, shape (rows, features).
+        answered: The version's answers on the rows.
+        missing: View -> share of rows without its values.
     """
 
     names: Sequence[str]
@@ -47,12 +51,12 @@ class ReferenceHoldout:
     missing: Mapping[str, float]
 
     def column(self, feature: str) -> npt.NDArray[np.float64]:
-        """Values of one feature, shape (rows,)."""
+        """Return the values of one feature, shape (rows,)."""
         return self.inputs[:, list(self.names).index(feature)].astype(np.float64)
 
 
 def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
-    """The profile of a version's holdout."""
+    """Return the profile of a version's holdout."""
     task, answered, segment = task_of(spec), holdout.answered, spec.drift.segment
     calibration = task.calibration(answered)
     segmentation = segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
@@ -82,7 +86,7 @@ def _counts(answered: Answered) -> AnswerCounts:
 
 
 def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) -> Distribution:
-    """A column's distribution with its counts by slot, and how much its hours and days differ."""
+    """Return a column's distribution, its counts by slot, and how much hours and days differ."""
     whole = distribution(values)
     edges, exact = np.asarray(whole.edges), np.asarray(values, dtype=np.float64)
     slots = slot_numbers(times)
@@ -96,10 +100,13 @@ def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) 
 
 
 def _excess(windows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> float:
-    """Mean excess, per degree of freedom, of PSI between a window and the rest of its kind over that of independent rows.
+    """Return the mean excess of PSI per degree of freedom.
+
+    The excess is a window's PSI against the rest of its kind, minus the PSI of independent rows.
 
     Args:
-        windows: counts of a window, and of its kind with it.
+        windows: Pairs of counts per bin. First those in the window, then those in all windows of
+            its kind, with this window included.
     """
     found = []
     for counts, kind in windows:
@@ -112,7 +119,7 @@ def _excess(windows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 
 
 def _windows(times: npt.NDArray[np.datetime64], unit: str) -> Iterator[npt.NDArray[np.int64]]:
-    """Row numbers of each hour ("h") or day ("D") that has rows."""
+    """Yield the row numbers of each hour ("h") or day ("D") with rows."""
     _, window = np.unique(times.astype(f"datetime64[{unit}]"), return_inverse=True)
     for number in range(int(window.max()) + 1):
         yield np.flatnonzero(window == number)
@@ -123,7 +130,7 @@ def _days(times: npt.NDArray[np.datetime64]) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
-    """Days without a value (their scores expect no positive) are left out."""
+    """Leave out days without a value. Their scores expect no positive."""
     days = [value for value in by_day if np.isfinite(value)]
     return HoldoutVariation(mean=mean, std=float(np.std(days, ddof=1)) if len(days) > 1 else 0.0, days=max(len(days), 1))
 

@@ -1,8 +1,9 @@
-"""A version that passes every offline check and fails live, made on purpose: for the demo and for drills.
+"""Makes a version that passes every offline check and fails live, for the demo and for drills.
 
-`slow_by_night`: a payment between 00:00 and 06:59 takes several deadlines to score. What the version answers is right, so parity,
-metrics and the gate find nothing: the holdout is scored in one batch, which is slow once, and the gate times typical rows, three in a
-hundred of which are by night. A shadow that runs for two hours of the evening sees nothing either. It takes a night: the canary's.
+`slow_by_night`: scoring a payment between 00:00 and 06:59 takes several deadlines. The answers are
+right, so parity, metrics and the gate find nothing. The holdout is scored in one batch, and a batch
+is slow only once. The gate times typical rows, and only three in a hundred are from the night. A
+shadow that runs for two evening hours sees nothing either. Only the canary's night shows the fault.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from pipelines.training.steps import FIT_FILE, Run, read_fit
 
 SLOW_BY_NIGHT = "slow_by_night"
 
-# Deadlines that a slow scoring takes. More than one, so that a fast machine does not save it; few enough for the batch of the holdout.
+# Duration of a slow scoring, in deadlines. With more than one, a fast machine misses the deadline
+# too. A large number would delay the holdout's batch.
 DEADLINES = 3.0
 
-_WIDTH = 64  # of the matrix whose repeated product burns the time
+_WIDTH = 64  # rows and columns of the matrix; its repeated product burns the time
 _PROBE_ITERATIONS = 2_000
 
 
 def slow_by_night(run: Run) -> float:
-    """Make the workspace's trained model slow for payments by night. Returns the seconds that one now takes here.
+    """Make the workspace's trained model slow for payments by night.
 
-    Call it between the train and the evaluate step. The scores stay the same.
+    The caller calls it between the steps train and evaluate. The scores stay the same.
+
+    Returns:
+        The time that one such payment now takes on this machine, in seconds.
     """
     path = run.workspace / MODEL_FILE
     night = run.features.index("is_night")
@@ -53,16 +58,19 @@ def slow_by_night(run: Run) -> float:
 
 
 def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.ModelProto:
-    """The same model, with a loop of `iterations` matrix products on the way whenever a row has a flag set.
+    """Return the same model with a loop of matrix products, run when any row has the flag set.
 
     Args:
-        column: the flag, 0 or 1, among the columns of the model's only input (rows, features).
+        model: The original model.
+        column: Number of the flag's column in the model's only input (rows, features). The flag is
+            0 or 1.
+        iterations: Number of matrix products.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
     source = graph.input[0].name
-    output = graph.output[-1].name  # the scores: a classifier's probabilities stand behind its labels
+    output = graph.output[-1].name  # the scores; a classifier's probabilities come after its labels
     for node in graph.node:
         node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_fast" if name == output else name for name in node.input]

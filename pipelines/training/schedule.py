@@ -1,10 +1,13 @@
-"""When a retraining is due: every spec.training.schedule of world time since the last one. Remembered in Redis, so that it survives
-restarts; however much time was missed, one retraining makes up for it.
+"""Decides when a retraining is due: every spec.training.schedule of world time since the last one.
 
-    dojo:retraining:<model>:last       world time at which the latest retraining began, by whomever it was asked for
-    dojo:retraining:<model>:finished   world time at which the latest retraining came to its end; before the first, of the count's beginning
-    dojo:retraining:<model>:pending    the job that the schedule has asked for and that has not ended, as JSON
-    dojo:retraining:<model>:count      a random name of this count of weeks; another world is another count
+Redis remembers it, so the schedule survives restarts. One retraining makes up for any missed time.
+
+    dojo:retraining:<model>:last       world time of the latest retraining's begin, scheduled or not
+    dojo:retraining:<model>:finished   world time of the latest retraining's end;
+                                       before the first one, when this count began
+    dojo:retraining:<model>:pending    the schedule's job until it has ended, as JSON
+    dojo:retraining:<model>:count      a random name of this count of weeks;
+                                       another world has another name
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ State = Literal["begin", "due", "waiting"]
 
 
 def state(last: datetime | None, now: datetime, every: timedelta) -> State:
-    """What the schedule asks for at world time `now`.
+    """Return what the schedule asks for at world time `now`.
 
     Returns:
-        begin: nothing was remembered, or it was in another world (later than now); count from now on.
-        due: retrain, once. waiting: until last + every.
+        begin: Count from now on. Nothing was remembered, or `last` is later than now and so of
+            another world.
+        due: Retrain once.
+        waiting: Wait until last + every.
     """
     if last is None or last > now:
         return "begin"
@@ -34,21 +39,24 @@ def state(last: datetime | None, now: datetime, every: timedelta) -> State:
 
 
 class ScheduleStore:
-    """What is remembered. Raises redis.RedisError when Redis is out of reach."""
+    """The schedule's memory. Raises redis.RedisError when Redis is out of reach."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def last(self, model: str) -> datetime | None:
-        """World time at which the latest retraining was asked for."""
+        """Return the world time at which the latest retraining was asked for."""
         return self._moment(_last_key(model))
 
     def finished(self, model: str) -> datetime | None:
-        """World time at which the latest retraining ended with a verdict of the gate, or as a version without one."""
+        """Return the world time at which the latest retraining ended.
+
+        It ended with a verdict of the gate, or with a version where the job has no gate.
+        """
         return self._moment(_finished_key(model))
 
     def begin(self, model: str, now: datetime) -> None:
-        """The schedule counts from `now`."""
+        """Count from `now`."""
         with self._redis.pipeline() as pipe:
             pipe.set(_last_key(model), now.isoformat())
             pipe.set(_finished_key(model), now.isoformat())
@@ -56,19 +64,22 @@ class ScheduleStore:
             pipe.execute()
 
     def count(self, model: str) -> str:
-        """The name of this count; made where a retraining by hand came before the schedule's first look."""
+        """Return the name of this count.
+
+        Make it when a retraining by hand came before the schedule's first look.
+        """
         self._redis.set(_count_key(model), secrets.token_hex(4), nx=True)
         return cast("bytes", self._redis.get(_count_key(model))).decode()
 
     def began(self, model: str, now: datetime) -> None:
-        """A retraining began at `now`."""
+        """Remember that a retraining began at `now`."""
         with self._redis.pipeline() as pipe:
             pipe.set(_last_key(model), now.isoformat())
             pipe.set(_finished_key(model), now.isoformat(), nx=True)  # the first one may never end
             pipe.execute()
 
     def finish(self, model: str, now: datetime) -> None:
-        """A retraining came to its end at `now`."""
+        """Remember that a retraining ended at `now`."""
         self._redis.set(_finished_key(model), now.isoformat())
 
     def pending(self, model: str) -> Job | None:
@@ -76,7 +87,7 @@ class ScheduleStore:
         return None if content is None else msgspec.json.decode(content, type=Job)
 
     def ask(self, job: Job, now: datetime) -> None:
-        """Remember the job until `ended`, and that it began, in one step."""
+        """Remember the job until `ended`, and that it began. Both are written in one step."""
         with self._redis.pipeline() as pipe:
             pipe.set(_pending_key(job.model), msgspec.json.encode(job))
             pipe.set(_last_key(job.model), now.isoformat())
@@ -92,11 +103,15 @@ class ScheduleStore:
 
 
 def scheduled_job(model: str, now: datetime, every: str, count: str) -> Job:
-    """The job that the schedule asks for at `now`.
+    """Return the job that the schedule asks for at `now`.
 
     Args:
-        every: its length in words. count: keeps apart the same moment of two worlds: an Airflow or MLflow elsewhere outlives
-            the first one, and would take the second one's job for done.
+        model: The model's name.
+        now: World time.
+        every: The schedule's interval in words.
+        count: Name of the count. It separates the same moment of two worlds. A remote Airflow or
+            MLflow outlives the first world. Without it, they would take the second world's job for
+            done.
     """
     key = f"scheduled-{now:%Y-%m-%dT%H%M%S}-{count}"
     return Job(model=model, key=key, as_of=now, reason=f"scheduled, every {every}", who="schedule")

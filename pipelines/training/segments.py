@@ -1,4 +1,7 @@
-"""Groups of rows that a model must not fail while its average rises: those with none of a quantity, and thirds of the others."""
+"""Groups of rows by one feature: rows where it is zero, and thirds of the others.
+
+A model must not get worse on one group while its average rises.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,21 @@ import polars as pl
 
 from dojo.core.registry.reference_profile import Segmentation
 
-# Groups of the features that have words of their own, from none to most.
+# Feature -> names of its groups, from none to most.
 NAMES = {"customer_tx_count_30d": ("new", "rare", "regular", "frequent")}
 OTHER_NAMES = ("none", "low", "middle", "high")
 
 
 def segmentation_of(values: npt.NDArray[np.floating], feature: str) -> Segmentation | None:
-    """Cuts at zero and at the thirds of what lies above it. None when nothing does. values: shape (rows,)."""
+    """Cut at zero and at the thirds of the values above zero.
+
+    Args:
+        values: The feature's values, shape (rows,).
+        feature: The feature's name.
+
+    Returns:
+        The segmentation. None when no value is above zero.
+    """
     known = values[values > 0].astype(np.float64)
     if not len(known):
         return None
@@ -23,11 +34,13 @@ def segmentation_of(values: npt.NDArray[np.floating], feature: str) -> Segmentat
 
 
 def segments_of(rows: pl.DataFrame, feature: str) -> tuple[dict[str, npt.NDArray[np.int64]], str]:
-    """Row numbers by segment, and how they were cut. Empty where the rows have no such feature, or none of it.
+    """Return the row numbers by segment, and a sentence about the cuts.
+
+    The segments are empty when the rows lack the feature, or when it is zero everywhere.
 
     Args:
         rows: Features as columns.
-        feature: The spec's `drift.segment`, empty for none.
+        feature: The spec's `drift.segment`. Empty without segments.
     """
     if not feature:
         return {}, "no segments: the spec names none (drift.segment)"

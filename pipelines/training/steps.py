@@ -1,13 +1,15 @@
-"""The steps of a training run, in order, with their hand-over by files in one workspace.
+"""The steps of a training run, in order. They hand over by files in one workspace.
 
     collect        lake_manifest.json      what the version learns from, pinned
     validate       (raises)                refuses bad data
-    build_dataset  dataset.parquet         examples with features, point in time; refuses broken features and leaks
+    build_dataset  dataset.parquet         examples with point-in-time features;
+                                           refuses broken features and leaks
     train          model.onnx, fit.json, scores.parquet, parity.json
     evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
 
-Each function takes a `Run` and reads what the ones before it wrote, so a scheduler may call each in a process of its own, and
-repeating one gives the same files. What follows them (MLflow, the gate, the registry): pipelines/tasks.py.
+Each function takes a `Run` and reads the files of the functions before it. So a scheduler may call
+each in its own process, and repeating a step gives the same files. Work after these steps, with
+MLflow, the gate and the registry, is in pipelines/tasks.py.
 """
 
 from __future__ import annotations
@@ -53,19 +55,27 @@ FIT_FILE = "fit.json"
 SCORES_FILE = "scores.parquet"
 EVALUATION_FILE = "evaluation.json"
 
-# Rows of the holdout that travel with the model for its parity check, and that every load scores again: milliseconds.
+# Rows of the holdout in the bundle, for the parity check. Each load scores them again, in
+# milliseconds.
 PARITY_ROWS = 256
 
 Progress = Callable[[str, float], None]
 
 
 def silent(step: str, share: float) -> None:
-    """A progress callback for nobody."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run: where it reads (lake), what it follows (spec), where it keeps its files (workspace)."""
+    """One training run.
+
+    Attributes:
+        lake: Where it reads.
+        spec: The model's spec, which it follows.
+        workspace: Where it keeps its files.
+        progress: Called with a step and the done share of it, 0 to 1.
+    """
 
     lake: Lake
     spec: ModelSpec
@@ -82,7 +92,18 @@ class Run:
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """What the train step found beside the model: trees used, rows and `Task.support` per part, gain per feature, ONNX parity."""
+    """What the train step found beside the model.
+
+    Attributes:
+        trees: Number of trees used.
+        rows: Part -> number of rows.
+        support: Part -> `Task.support`.
+        importance: Feature -> loss reduction over all splits.
+        parity_difference: Largest difference between LightGBM's and ONNX Runtime's scores.
+        stored_defaults: Stored feature -> the value that replaces it when it cannot be read.
+        data_sha256: Hash of the data set's content.
+        model_sha256: Hash of the model file.
+    """
 
     trees: int
     rows: dict[str, int]
@@ -95,7 +116,12 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Holdout metrics by name, and what was decided on the validation rows (`Task.decide`)."""
+    """Figures of the evaluate step.
+
+    Attributes:
+        metrics: Holdout metrics by name.
+        decision: The decision from the validation rows (`Task.decide`).
+    """
 
     metrics: dict[str, float]
     decision: dict[str, float]
@@ -107,7 +133,7 @@ def collect_step(run: Run, as_of: datetime) -> None:
 
 
 def validate_step(run: Run) -> None:
-    from pipelines.training.dataset.validate import validate  # Pandera brings pandas: seconds
+    from pipelines.training.dataset.validate import validate  # pandas takes seconds
 
     run.progress("validate", 0.0)
     manifest = run.manifest
@@ -117,7 +143,10 @@ def validate_step(run: Run) -> None:
 
 
 def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
-    """Nothing is written that was not held to the `champion`'s past (None without a champion) and to its labels."""
+    """Build the data set, and write it only after its features passed the checks.
+
+    The checks compare the features with the `champion`'s profile, and with the labels (leakage).
+    """
     run.progress("build_dataset", 0.0)
     manifest, spec, service = run.manifest, run.spec, run.spec.feature_service
     streams = collect.read_streams(run.lake, manifest, service)
@@ -130,7 +159,7 @@ def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
 
 
 def train_step(run: Run) -> None:
-    from pipelines.training import (  # LightGBM and scikit-learn take seconds, which only this step has to wait for
+    from pipelines.training import (  # LightGBM and scikit-learn take seconds; only this step waits
         convert,
         train,
     )
@@ -165,7 +194,10 @@ def train_step(run: Run) -> None:
 
 
 def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, float]:
-    """What stands in for each stored feature when nobody can read it: its median, or of a moment its median age, seconds."""
+    """Return the value that replaces each stored feature when it cannot be read.
+
+    It is the feature's median. For a moment (`catalog.MOMENTS`) it is the median age, in seconds.
+    """
     row_time = pl.col("event_timestamp").dt.epoch("us") / 1_000_000
 
     def typical(feature: str) -> pl.Expr:
@@ -191,7 +223,7 @@ def answered_parts(run: Run, split: Split) -> tuple[Answered, Answered]:
 
 
 def split_of(run: Run, dataset: pl.DataFrame) -> Split:
-    """The run's examples in their parts. Raises UselessPartError."""
+    """Return the run's examples, split into parts. Raises UselessPartError."""
     return split_by_time(dataset, run.features, run.manifest.end, run.spec)
 
 
@@ -228,7 +260,10 @@ def read_evaluation(workspace: Path) -> Evaluation:
 
 
 def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> Parity:
-    """PARITY_ROWS real rows, evenly spread over the scores from lowest to highest, so that positives are among them."""
+    """Return PARITY_ROWS real rows, evenly spread from the lowest to the highest score.
+
+    So positives are among them.
+    """
     chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)]
     return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
 

@@ -1,4 +1,4 @@
-"""Step 4: fit LightGBM, with the objective of the model's task."""
+"""Step 4: fits LightGBM with the objective of the model's task."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from dojo.core.tasks.specs import task_of
 from pipelines.training.convert import with_float32_thresholds
 from pipelines.training.dataset.split import Part
 
-# Same data, seed and code must give the same bytes: LightGBM promises that only for a fixed thread count and histogram layout.
-# One thread: OpenMP's threads spin while they wait for each other, thousands of times a tree. On two cores that other processes were
-# using too, the same fit took 146 s (21 s of CPU) with two threads and 20 s (1.2 s of CPU) with one.
+# The same data, seed and code must give the same bytes. LightGBM promises it only for a fixed
+# thread count and histogram layout. One thread is best here. OpenMP's threads spin while they wait
+# for each other, thousands of times per tree. Measured on two cores shared with other processes: a
+# fit took 146 s (21 s of CPU) with two threads. With one thread it took 20 s (1.2 s of CPU).
 THREADS = 1
 DETERMINISTIC: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "n_jobs": THREADS, "verbose": -1}
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A fitted model, as it will be served; `trees` is how many it has."""
+    """A fitted model, as it will be served. `trees` is its number of trees."""
 
     booster: Booster
     trees: int
 
     def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Scores. inputs: float32 (rows, features) -> (rows,)."""
+        """Return the scores of float32 inputs: (rows, features) -> (rows,)."""
         return np.asarray(self.booster.predict(inputs, num_threads=THREADS))
 
     def gains(self) -> list[float]:
-        """Loss reduction over all splits, per feature."""
+        """Return the loss reduction over all splits, per feature."""
         return self.booster.feature_importance("gain").tolist()  # type: ignore[no-any-return]
 
 
@@ -41,8 +42,10 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
     """Fit on `train`.
 
     Args:
-        validation: a later part whose metric (`Task.objective`) decides how many trees are used (at most the spec's n_estimators);
-            None uses them all, for windows too short to spare a part.
+        train: The part that teaches.
+        validation: A later part. Its metric (`Task.objective`) decides the number of trees, at most
+            the spec's n_estimators. None uses all trees, for windows too short to spare a part.
+        spec: The model's spec.
     """
     estimator = spec.training.estimator
     model = LGBMModel(
@@ -69,7 +72,10 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
 def _by_list(
     part: Part, spec: ModelSpec
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
-    """Inputs, labels and the lists' sizes, in the order of the lists; as they are where the task has none."""
+    """Return inputs, labels and list sizes, in the order of the lists.
+
+    Without lists in the task, the order stays and the sizes are None.
+    """
     lists = task_of(spec).lists(part.entities, part.times)
     if lists is None:
         return part.inputs, part.labels, None

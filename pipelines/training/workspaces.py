@@ -1,8 +1,10 @@
-"""What retrainings leave on disk: a job's data set goes when the job has ended, at the latest when the model's next one begins, and only
-the latest jobs keep their small files.
+"""Files that retrainings leave on disk, and when they are deleted.
 
-<home>/training/<model>/<key>/     one job; files beside it that begin with `<key>.` belong to it
-<home>/training/run-*/             `dojo train`'s, gone by themselves
+A job's data set is deleted when the job has ended, or when the model's next job begins. Only the
+latest jobs keep their small files.
+
+    <home>/training/<model>/<key>/     one job; files `<key>.*` beside it belong to it
+    <home>/training/run-*/             runs that delete their own directory
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.errors import RetrainingRunningError, WorkspaceGoneError
 from pipelines.training.job import Job
 
-# Hundreds of megabytes a job: the examples, and the features that they were joined from.
+# Hundreds of megabytes per job: the examples, and the features joined to them.
 LARGE = (DATASET_FILE, "offline", "feast_registry.db", "feast_registry.applied", "scores.parquet")
 
 KEPT_JOBS = 5  # a month of weekly retrainings, a few megabytes each (the bundle, the gate's report)
 
 
 def require(job: Job, home: Path, file: str, step: str) -> Path:
-    """The path of a file that `step` left in the job's workspace. Raises WorkspaceGoneError."""
+    """Return the path of a file that `step` left in the workspace. Raises WorkspaceGoneError."""
     path = job.workspace(home) / file
     if not path.exists():
         raise WorkspaceGoneError(
@@ -35,14 +37,16 @@ def require(job: Job, home: Path, file: str, step: str) -> Path:
 
 @contextmanager
 def exclusive(model: str, home: Path) -> Iterator[None]:
-    """One retraining of a model at a time, among those without a scheduler on this machine; the kernel lets go when its holder dies.
+    """Hold the lock of a model's retrainings that run without a scheduler on this machine.
 
-    Airflow's tasks do not hold it (each is a process of its own): there `max_active_runs` keeps to one run, and `dojo retrain
-    --in-process` begins nothing while one is active. What remains: a run that Airflow begins while one by hand goes on. They have
-    different workspaces, and the rollout refuses whoever comes second.
+    One such retraining of a model runs at a time. The kernel releases the lock when its holder
+    dies. Airflow's tasks do not hold it, because each is a separate process. There
+    `max_active_runs` keeps to one run, and `dojo retrain --in-process` begins nothing while a run
+    is active. One case remains: Airflow may begin a run during a retraining by hand. Their
+    workspaces differ, and the rollout refuses the second one.
 
     Raises:
-        RetrainingRunningError: another one runs.
+        RetrainingRunningError: Another retraining runs.
     """
     file = home / "training" / model / "running.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +61,13 @@ def exclusive(model: str, home: Path) -> Iterator[None]:
 
 
 def begin(job: Job, home: Path) -> None:
-    """The job begins: what is large of the model's other jobs goes. They failed, or were refused or left, and may never be looked at again.
+    """Begin the job: delete the large files of the model's other jobs.
 
-    Call it where no other job of the model can be running: under `exclusive`, and in Airflow, where `max_active_runs` is 1, also as
-    a run's first task. One that was to be repeated loses nothing by it without Airflow, where repeating begins at collect; a run
-    of Airflow's that somebody clears later is refused with the word to clear it from collect on (`require`).
+    Those jobs failed, were refused or were left, and may never be needed again. The caller must
+    make sure that no other job of the model runs. `exclusive` does so, and in Airflow
+    `max_active_runs` of 1 does, also for a run's first task. Without Airflow, a job to be repeated
+    loses nothing, because it repeats from collect. In Airflow, `require` refuses an old run that a
+    person clears later, and names the step to run again from.
     """
     directory = job.workspace(home).parent
     for other in directory.iterdir() if directory.exists() else ():
@@ -71,7 +77,7 @@ def begin(job: Job, home: Path) -> None:
 
 
 def end(job: Job, home: Path) -> None:
-    """The job has ended: delete what is large of it, and all of the jobs before the latest KEPT_JOBS."""
+    """End the job: delete its large files, and all files of jobs before the latest KEPT_JOBS."""
     for name in LARGE:
         _delete(job.workspace(home) / name)
     directory = job.workspace(home).parent

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml for tests: a project of its own, with secrets, ports and volumes of its own."""
+"""The stack of docker-compose.yml for tests: a project with its own secrets, ports and volumes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.servers import free_port
 ROOT = Path(__file__).parents[2]
 MODEL = "fraud_detection"
 
-# Everything that is asked for and cannot be had where no registry is in reach.
+# Images that are needed but missing when no registry is in reach.
 LEFT_OUT = ("grafana",) if os.environ.get("WITHOUT_GRAFANA") else ()
 
 ONE_SHOTS = ("airflow-migrate", "mlflow-migrate", "monitoring-files")
 
 
 class Composed:
-    """One project. Docker's own words go to `log`."""
+    """One Docker Compose project. Docker's output goes to `log`."""
 
     def __init__(self, directory: Path, name: str = "dojo-test", version: str = "test", **environment: str) -> None:
         self.name, self.log = name, directory / "compose.log"
@@ -46,7 +46,7 @@ class Composed:
         }
 
     def compose(self, *arguments: str, within: float = 120, check: bool = True) -> str:
-        """`docker compose` in this project; its stdout."""
+        """Run `docker compose` in this project. Return its stdout."""
         command = ["docker", "compose", "--project-name", self.name, "--env-file", str(self.env_file), *arguments]
         with self.log.open("ab") as log:
             log.write(f"$ {' '.join(arguments)}\n".encode())
@@ -68,7 +68,7 @@ class Composed:
         return self.log.read_text(errors="replace")[-2000:]
 
     def up(self, within: float = 300) -> float:
-        """Start everything that can be had; wall seconds until it was healthy."""
+        """Start all available services. Return the wall seconds until all were healthy."""
         services = [name for name in self.compose("config", "--services").split() if name not in LEFT_OUT]
         began = time.monotonic()
         self.compose("up", "--detach", "--no-build", "--wait", *services, within=within)
@@ -78,11 +78,11 @@ class Composed:
         self.compose("down", "--remove-orphans", *arguments, within=180)
 
     def dojo(self, *arguments: str, within: float = 120, check: bool = True) -> str:
-        """A `dojo` command as `dojo --context compose` runs it: in a container of its own, with memory to train in."""
+        """Run a `dojo` command in its own container, with memory for training."""
         return self.compose("run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check)
 
     def from_outside(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        """`dojo --context compose`, as a person on this machine calls it."""
+        """Run `dojo --context compose` as a person on this machine does."""
         project = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ENV_FILES": str(self.env_file)}
         command = [sys.executable, "-m", "dojo", "--context", "compose", *words]
         return subprocess.run(
@@ -94,18 +94,18 @@ class Composed:
         return json.loads(self.dojo(*arguments, "--json", within=within))
 
     def ask(self, *arguments: str) -> Any:
-        """The same in a container that runs anyway, for what is asked often: a second less."""
+        """Run a `dojo` command in a running container. It saves a second in frequent calls."""
         return json.loads(self.inside("dojo", *arguments, "--json"))
 
     def python(self, code: str) -> str:
-        """Code inside the network, with the stack's settings."""
+        """Run Python code inside the network, with the stack's settings."""
         return self.inside("python", "-c", code)
 
     def inside(self, *command: str) -> str:
         return self.compose("exec", "--no-TTY", "trainer", *command)
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Service -> what `docker compose ps` says of it."""
+        """Return service -> its entry of `docker compose ps`."""
         rows = [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines() if line.strip()]
         return {row["Service"]: row for row in rows}
 
@@ -113,11 +113,14 @@ class Composed:
         return bool(self.containers().get(service, {}).get("Health") == "healthy")
 
     def kill(self, service: str) -> None:
-        """kill -9 for whatever runs in a container, from within: then Docker restarts it, which it does not after `docker kill`."""
+        """Kill the container's process from within (kill -9).
+
+        Docker then restarts it. After `docker kill` it would not.
+        """
         self.compose("exec", "--no-TTY", service, "sh", "-c", "kill -9 -1", check=False)
 
     def predict(self, instance: dict[str, Any], timeout: float = 5) -> dict[str, Any]:
-        """One prediction through the published port. Raises OSError."""
+        """Return one prediction through the published port. Raises OSError."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.gateway_port}/v1/models/{MODEL}:predict",
             data=json.dumps({"instances": [instance]}).encode(),
@@ -128,7 +131,7 @@ class Composed:
             return found
 
     def grafana(self, path: str) -> Any:
-        """What Grafana's API answers its administrator. Raises OSError."""
+        """Return an answer of Grafana's API as its administrator. Raises OSError."""
         lines = self.env_file.read_text().splitlines()
         password = next(line.partition("=")[2] for line in lines if line.startswith("GRAFANA_PASSWORD="))
         request = urllib.request.Request(f"http://127.0.0.1:{self.grafana_port}{path}")
@@ -139,7 +142,7 @@ class Composed:
 
 @dataclass
 class Answers:
-    """What a customer saw while something was broken. seconds: the longest time without an answer."""
+    """A customer's answers during a fault. `seconds`: the longest time without an answer."""
 
     answered: list[str] = field(default_factory=list)
     failed: int = 0
@@ -155,7 +158,7 @@ class Answers:
 
 
 class Customer(threading.Thread):
-    """Pays ten times a second until told to stop. Each payment has an id of its own."""
+    """A customer who pays ten times per second until told to stop. Each payment has its own id."""
 
     def __init__(self, stack: Composed, prefix: str, instances: Sequence[dict[str, Any]]) -> None:
         super().__init__(name="customer", daemon=True)

@@ -7,7 +7,10 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Containers are started by a script of their own, which brings an engine and images where there are none."""
+    """Skip container tests here.
+
+    Their own script runs them, and brings an engine and images if needed.
+    """
     if os.environ.get("DEPLOY_TESTS"):
         return
     for item in items:

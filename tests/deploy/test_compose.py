@@ -1,4 +1,7 @@
-"""docker-compose.yml, really run: the loop, kills one by one, a stop, an upgrade. In order; each test goes on with the stack of those before."""
+"""docker-compose.yml, really run: the loop, kills one by one, a stop, an upgrade.
+
+The tests run in order. Each goes on with the stack of the tests before it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-# World seconds per wall second while a rollout of two days is waited for.
+# World seconds per wall second during the wait for a rollout of two days.
 QUICK = "3600"
 
 ROLE = "champion"
@@ -28,10 +31,10 @@ ROLE = "champion"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    """A town of a third of the default's size, all else as delivered."""
+    """Start a town with a third of the default's size. Everything else is as delivered."""
     directory = tmp_path_factory.mktemp("compose")
     stack = Composed(directory, DOJO_SYNTHETIC_CUSTOMERS="1500", DOJO_SYNTHETIC_MERCHANTS="1500")
-    stack.down("--volumes")  # of a run that was killed: its volumes have other secrets
+    stack.down("--volumes")  # a killed run left volumes with other secrets
     try:
         try:
             report(f"up, images made: {stack.up():.0f} s")
@@ -44,7 +47,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
 
 
 def report(line: str) -> None:
-    """Figures for docs/containers.md: tests/deploy/run shows them at its end."""
+    """Note figures for docs/containers.md. tests/deploy/run shows them at its end."""
     with Path(os.environ["DEPLOY_TESTS"]).open("a") as file:
         file.write(line + "\n")
 
@@ -54,7 +57,7 @@ def champion(stack: Composed) -> str:
 
 
 def known_customers(stack: Composed) -> list[dict[str, Any]]:
-    """Requests of customers that have a past."""
+    """Return requests of customers with a past."""
     code = (
         "import json; from pathlib import Path; from dojo.core.lake import Lake; from dojo.core.events.types import Stream\n"
         "rows = Lake(Path('/data/lake')).scan(Stream.TRANSACTIONS).tail(200).collect()\n"
@@ -65,7 +68,7 @@ def known_customers(stack: Composed) -> list[dict[str, Any]]:
 
 
 def recorded(stack: Composed, prefix: str) -> dict[str, int]:
-    """Request id -> how many predictions of it are in the lake, of requests that begin with `prefix`."""
+    """Return request id -> number of its predictions in the lake, for ids with `prefix`."""
     code = (
         "import json, polars as pl; from pathlib import Path; from dojo.core.lake import Lake; from dojo.core.events.types import Stream\n"
         "rows = Lake(Path('/data/lake')).scan(Stream.PREDICTIONS).select('request_id', 'prediction_id')\n"
@@ -125,7 +128,7 @@ def day_before(day: str, days: int) -> str:
 
 
 def answers(stack: Composed) -> str:
-    """The version that answers; "" while none does."""
+    """Return the version that answers, or "" while none answers."""
     try:
         return str(stack.predict({"customer_id": "c", "merchant_id": "m", "amount": 1.0})["version"])
     except OSError:
@@ -150,7 +153,7 @@ def test_every_look_that_a_runbook_asks_for_works(stack: Composed) -> None:
 
 
 def told_of_drift(stack: Composed) -> set[str]:
-    """What Alertmanager has told of the inputs so far; a message's id names its occasion."""
+    """Return Alertmanager's messages about the inputs so far. A message's id names its occasion."""
     alerts = re.compile(r"^(InputDrift|DataQualityProblem) \(", re.MULTILINE)
     return {
         message["message_id"]
@@ -171,7 +174,8 @@ def test_a_drift_reaches_the_inbox_of_the_models_owner(stack: Composed) -> None:
         stack.dojo("world", "resume", "--speed", "60")
 
 
-# Answers of the gateway's last moment are in its memory: it writes predictions behind the answer, several times a second.
+# The gateway writes predictions after the answer, several times per second. When it is killed, the
+# last ones are only in its memory.
 LOST_AT_MOST = {"gateway": 10}
 
 
@@ -201,7 +205,7 @@ def test_killed_it_comes_back_answers_go_on_and_nothing_is_lost(stack: Composed,
     wait_until(lambda: json.loads(stack.dojo("status", "--json", check=False))["healthy"], 120, "all is well again", every=2)
 
 
-# Its own migrations backwards, to the schema of the release before.
+# Runs MLflow's own migrations backwards, to the schema of the previous release.
 OLDER_MLFLOW = (
     "import os; from alembic import command; from mlflow.store.db.utils import _get_alembic_config\n"
     "command.downgrade(_get_alembic_config(os.environ['MLFLOW_BACKEND_STORE_URI']), '-3')"
@@ -210,7 +214,7 @@ OLDER_AIRFLOW = ("airflow", "db", "downgrade", "--to-version", "3.2.0", "--yes")
 
 
 def query(stack: Composed, database: str, statement: str) -> list[str]:
-    """The first column of what PostgreSQL answers."""
+    """Return the first column of PostgreSQL's answer."""
     psql = ["psql", "--username", "postgres", "--dbname", database, "--tuples-only", "--no-align", "--command", statement]
     return stack.compose("exec", "--no-TTY", "postgres", *psql).split()
 
@@ -244,14 +248,14 @@ def test_stopped_and_started_it_has_everything_and_older_databases_are_brought_u
 
 
 def started(stack: Composed, service: str) -> str:
-    """When its container was started; ISO times of one clock compare as texts."""
+    """Return the start time of a service's container. ISO times of one clock compare as texts."""
     names = stack.compose("ps", "--all", "--quiet", service).split()
     inspect = ["docker", "inspect", "--format", "{{.State.StartedAt}}", *names]
     return subprocess.run(inspect, env=stack.environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_newer_images_take_over_a_running_stack(stack: Composed) -> None:
-    """Another `up`, with all profiles. Who reads generated files reads the new ones."""
+    """Run another `up` with all profiles. Readers of generated files read the new ones."""
     before = stack.ask("models", "list")
     for role in ("mlflow", "gateway", "worker", "airflow"):
         newer = f"FROM mlops-dojo/{role}:test\nLABEL org.opencontainers.image.version=next\n"

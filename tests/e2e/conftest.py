@@ -11,13 +11,13 @@ from tests.support.servers import wait_until
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`dojo up` in a home and on ports of its own, with a small synthetic world and its history built."""
+    """Start `dojo up` with its own home and ports, and a small synthetic world with history."""
     stack = Stack(tmp_path_factory.mktemp("stack"))
     try:
         stack.json("up", within=300)
         wait_until(lambda: stack.json("status", check=False)["world"] is not None, 120, "the world has a time", every=1)
-        # At four world hours a second streamed features are hours old: the monitor is right to see skew, and a rollback in the middle of
-        # another test would be right too.
+        # At four world hours per second, streamed features are hours old. The monitor then rightly
+        # reports skew, and a rollback could rightly happen in the middle of another test.
         stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
         yield stack
     finally:
@@ -26,7 +26,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def trained(stack: Stack) -> dict[str, Any]:
-    """Features materialised, a version trained and served. What `dojo train` said."""
+    """Materialise features, train a version and serve it. Return the answer of `dojo train`."""
     stack.json("features", "materialize", within=180)
     version: dict[str, Any] = stack.json("train", "fraud_detection", within=240)
     wait_until(lambda: stack.predict(PAYMENT)["version"] == version["version"], 60, "the gateway serves it", every=0.5)

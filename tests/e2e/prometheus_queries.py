@@ -1,4 +1,4 @@
-"""Puts every query of dashboards and rules to a running Prometheus, and tells which of them find nothing."""
+"""Runs every query of dashboards and rules on a real Prometheus, and reports empty results."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from monitoring.grafana.schema import Dashboard
 from tests.support.dashboards import Expression, expressions, filled, label_values
 from tests.support.promql import selectors, without_conditions
 
-# What Grafana fills in: a rate's range is at least four scrapes, the chosen time is that of a young stack.
+# Values that Grafana fills in. A rate's range is at least four scrapes. The chosen time fits a
+# young stack.
 GRAFANAS_OWN = {"__rate_interval": "1m", "__range": "15m"}
 
-# Series that a stack in which all is well may lack, and why nobody can have them there from the beginning.
+# Series that a healthy stack may lack, with the reason.
 ABSENT_WHILE_WELL: Mapping[str, str] = {
     'dojo_gateway_predictions_total{version="0"}': "version 0 is the spec's fallback: it answers when no version can",
 }
 
 
 class Prometheus:
-    """Its HTTP API."""
+    """The HTTP API of a Prometheus."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def found(self, expr: str) -> bool:
-        """Whether an expression has a value, now. NaN is none: it is what 0/0 and a quantile of nothing give.
+        """Return whether an expression has a value now.
+
+        NaN does not count. 0/0 and a quantile of an empty series give it.
 
         Raises:
-            AssertionError: Prometheus cannot evaluate it; the message has its words.
+            AssertionError: Prometheus cannot evaluate it. The message quotes Prometheus.
         """
         answer = self._ask("query", query=expr)
         samples = [answer["result"]] if answer["resultType"] == "scalar" else [series["value"] for series in answer["result"]]
@@ -45,7 +48,10 @@ class Prometheus:
         return sorted(self._ask(f"label/{label}/values", **{"match[]": selector}))
 
     def rules(self) -> Iterator[Expression]:
-        """What it has loaded, in its own spelling. Recording rules must have a result, alerts may be silent."""
+        """Yield the loaded rules in Prometheus' spelling.
+
+        Recording rules need a result, alerts may be silent.
+        """
         for group in self._ask("rules")["groups"]:
             for rule in group["rules"]:
                 assert rule["health"] != "err", f"{rule['name']}: {rule.get('lastError')}"
@@ -61,10 +67,10 @@ class Prometheus:
 
 
 def without_a_result(prometheus: Prometheus) -> dict[str, str]:
-    """Every query that finds nothing: where it stands -> what was asked.
+    """Return every query without a result: its place -> its text.
 
-    Of a query with conditions (alerts, marks) the operands are asked for. Of all, each selector must match a series by itself: an `or` must not
-    hide a misspelt one.
+    For queries with conditions (alerts, marks), only the operands are asked. In every query, each
+    selector alone must match a series. So an `or` cannot hide a misspelt selector.
     """
     asked = list(prometheus.rules())
     nothing: dict[str, str] = {}
@@ -90,7 +96,7 @@ def without_a_result(prometheus: Prometheus) -> dict[str, str]:
 
 
 def chosen(prometheus: Prometheus, board: Dashboard) -> dict[str, str]:
-    """What Grafana chooses when the dashboard is opened: the first value of each variable, or all of them."""
+    """Return Grafana's choice when a dashboard opens: the first value of each variable, or all."""
     values: dict[str, str] = {}
     for variable in board.variables:
         selector, label = label_values(variable.query)

@@ -1,4 +1,4 @@
-"""The whole stack, used the way people use it: through the `dojo` command and HTTP."""
+"""The whole stack, used as people use it: through the `dojo` command and HTTP."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from dojo.core.settings import VARIABLES
 from tests.support.servers import free_port
 
 MODEL = "fraud_detection"
-# Anybody's payment: the gateway answers it, as a cold start.
+# A payment of an unknown customer. The gateway answers it as a cold start.
 PAYMENT = {"customer_id": "nobody", "merchant_id": "nowhere", "amount": 42.5}
 
 
 def small_spec(directory: Path) -> Path:
-    """The model's spec with the demands that a world of 300 customers can meet; nothing else differs."""
+    """Write the model's spec with lower demands, for a world of 300 customers.
+
+    The rest is the same.
+    """
     spec = yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())
     spec["training"]["minimum_rows"] = 5_000  # 600 payments a day, 90 days
     spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
-    # Nine positives a day, and PR-AUC wants 30 whose labels are there.
+    # The world has nine positives per day. The check needs 30 with labels.
     spec["drift"]["performance"] |= {"window": "14d", "minimum_positives": 10}
     directory.mkdir()
     (directory / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
@@ -34,10 +37,11 @@ def small_spec(directory: Path) -> Path:
 
 
 class Stack:
-    """A stack of its own: home, ports, specs, a synthetic world of 300 customers.
+    """A stack with its own home, ports, specs, and a synthetic world of 300 customers.
 
     Args:
-        settings: more `DOJO_*` variables.
+        directory: Where home and specs are written.
+        settings: More `DOJO_*` variables.
     """
 
     def __init__(self, directory: Path, **settings: str) -> None:
@@ -59,7 +63,7 @@ class Stack:
     def dojo(
         self, *arguments: str, check: bool = True, within: float = 120, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a `dojo` command; with `check`, its failure fails the test with what it said."""
+        """Run a `dojo` command. With `check`, its failure fails the test and shows its output."""
         done = subprocess.run(
             [sys.executable, "-m", "dojo", *arguments],
             env={**self.environment, **environment},
@@ -74,11 +78,11 @@ class Stack:
         return done
 
     def json(self, *arguments: str, check: bool = True, within: float = 120) -> Any:
-        """What a `dojo` command says with `--json`."""
+        """Return what a `dojo` command prints with `--json`."""
         return json.loads(self.dojo(*arguments, "--json", check=check, within=within).stdout)
 
     def status(self) -> dict[str, Any]:
-        """`dojo status --json`, whatever its exit code, with the processes by name."""
+        """Return `dojo status --json`, for any exit code, with the processes by name."""
         status: dict[str, Any] = self.json("status", check=False)
         status["processes"] = {process["name"]: process for process in status["processes"]}
         return status

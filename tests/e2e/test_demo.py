@@ -1,4 +1,7 @@
-"""`dojo demo`, both acts on one small stack: first a challenger that fails only live, then one that wins."""
+"""`dojo demo`: both acts on one small stack.
+
+The first challenger fails only live, the second one wins.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,24 @@ from tests.e2e.stack import MODEL, Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1000)]
 
-# Two world hours a second, 250 payments a second: a town of 1,500 has as many requests a wall second as the demo's own has at its speed.
+# Two world hours per second give 250 payments per second. A town of 1,500 then has as many requests
+# per wall second as the demo's town at the demo's speed.
 QUICK = "7200"
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that `dojo demo` starts by itself, with a third of the demo's customers and demands that they can meet."""
+    """Prepare a stack that `dojo demo` starts.
+
+    It has a third of the demo's customers, and the spec's demands fit that number.
+    """
     directory = tmp_path_factory.mktemp("demo")
     stack = Stack(directory, DOJO_SYNTHETIC_CUSTOMERS="1500", DOJO_SYNTHETIC_MERCHANTS="1500")
     file: Path = directory / "models" / f"{MODEL}.yaml"
     spec = yaml.safe_load(file.read_text())
     spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_positives": 5}
     spec["gate"]["bootstrap_draws"] = 300
-    spec["drift"]["minimum_rows"] = 100  # 125 payments an hour, 300 in the demo's own town
+    spec["drift"]["minimum_rows"] = 100  # 125 payments an hour; the demo's town has 300
     spec["drift"]["performance"] |= {"window": "5d", "minimum_positives": 30}  # 45 positives a day
     file.write_text(yaml.safe_dump(spec))
     try:
@@ -45,7 +52,7 @@ def bad_canary(stage: Stack) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def story(stage: Stack, bad_canary: dict[str, Any]) -> dict[str, Any]:
-    """In the world that the bad challenger left behind: its champion is as old as it was."""
+    """Run the story in the world after the bad challenger. Its champion is as old as before."""
     answer: dict[str, Any] = stage.json("demo", "--speed", QUICK, "--days", "30", within=800)
     return answer
 
@@ -63,7 +70,7 @@ def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_
     by_version = bad_canary["live"]["by_version"]
     by_challenger = (
         by_version[challenger]["predictions"] if challenger in by_version else 0
-    )  # by night it answers nobody in time
+    )  # by night it answers no request in time
     assert by_challenger < 0.1 * by_version[champion]["predictions"]
     assert "arm_failed" in bad_canary["live"]["degraded"], "the champion answered for it"
     assert "0" not in by_version, "nobody got the fallback of last resort"
@@ -79,7 +86,7 @@ def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(stage: St
 
 def test_the_monitor_finds_that_the_champion_fails_and_the_responder_has_it_retrained(story: dict[str, Any]) -> None:
     told = [(moment["who"], moment["what"]) for moment in story["timeline"]]
-    # Labels say it; on a busy machine that answers late in world time something else may say so before.
+    # Labels show it. On a busy machine with late answers, another check may show it earlier.
     checks = "|".join(check for check, family in FAMILIES.items() if family == "model")
     lost = re.compile(rf"({checks}) of version \d+: (severe|critical)")
     found = next((at for at, (who, what) in enumerate(told) if who == "monitor" and lost.fullmatch(what)), None)

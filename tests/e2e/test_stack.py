@@ -1,4 +1,4 @@
-"""The running stack, from `dojo up` to `dojo down`: one small world, every process the real one."""
+"""The running stack, from `dojo up` to `dojo down`: one small world and only real processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ PROCESSES |= {"monitor", "responder"}
 if alerting_runs(Settings()):  # Prometheus and Alertmanager are installed; CI has them (tests/support/installed.py)
     PROCESSES |= {"receiver", "alertmanager", "prometheus"}
 
-# Four world hours a second: 100 payments a second, and half the outcomes (2 days) within 12 s.
+# Four world hours per second give 100 payments per second. Half the outcomes (2 days) arrive within
+# 12 s.
 QUICK = "14400"
 
 
@@ -108,7 +109,7 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
     assert positives + negatives == measured["labelled"]
 
     def unanswered() -> int:
-        """Live payments in the lake without a prediction of the trained version."""
+        """Return live payments in the lake without a prediction of the trained version."""
         live = stack.lake.scan(Stream.TRANSACTIONS, history_end).select("transaction_id")
         answered = stack.lake.scan(Stream.PREDICTIONS, history_end).filter(pl.col("version") == trained["version"])
         return len(live.join(answered, left_on="transaction_id", right_on="request_id", how="anti").collect())
@@ -121,10 +122,10 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
 
 @pytest.fixture
 def rollout_in_shadow(stack: Stack, trained: dict[str, Any]) -> Iterator[None]:
-    """A challenger that gets copies of the traffic and stays there, so that dashboards have a rollout to show."""
+    """Start a challenger that stays in shadow, so that dashboards have a rollout to show."""
     challenger = stack.json("train", MODEL, within=240)
     stack.dojo("rollout", "start", MODEL, challenger["version"], "--force", "--why", "something to look at")
-    # Not checked: a controller on a busy machine takes it later than the command waits.
+    # Not checked, because a busy controller may take the order after the command's waiting time.
     stack.dojo("rollout", "pause", MODEL, "--why", "stays in its shadow", check=False)
     yield
     stack.dojo("rollout", "abort", MODEL, "--why", "seen")
@@ -133,7 +134,7 @@ def rollout_in_shadow(stack: Stack, trained: dict[str, Any]) -> Iterator[None]:
 
 
 def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollout_in_shadow: None) -> None:
-    """A query with a misspelt label parses, and its panel is empty for ever; its alert never fires."""
+    """A query with a misspelt label is valid. Its panel stays empty, and its alert never fires."""
     installed("prometheus")
     prometheus = Prometheus(f"http://127.0.0.1:{stack.ports['DOJO_PROMETHEUS_PORT']}")
     stack.json("world", "resume", "--speed", QUICK)
@@ -144,7 +145,8 @@ def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollo
         nothing.update(without_a_result(prometheus))
         return not nothing
 
-    # Rates need two scrapes (10 s), judged days some days of the world (6 s each), labelled ones their labels.
+    # Rates need two scrapes (10 s). Judged days need some world days (6 s each). Labelled days also
+    # need their labels.
     try:
         wait_until(all_found, 180, "every query has a result", every=1)
     except AssertionError:

@@ -1,4 +1,7 @@
-"""Models of every task in one stack, each from its training to the gate's verdict and the monitor's: real servers, the shop's own entities."""
+"""Models of every task in one stack: training, the gate's verdict, the monitor's verdict.
+
+All servers are real, and the entities are the shop's.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +24,26 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SPECS = Path("tests/support/fleet")
 
-# A world hour a second, and only while it is needed: a day, after which the monitor judges, takes 24 s.
+# One world hour per second, only while it is needed. A day takes 24 s, and the monitor judges after
+# it.
 QUICK = "3600"
 
-# Model -> its primary metric, what it is without skill, and whether less is better.
+# Model -> its primary metric, the metric without skill, and whether less is better.
 FLEET = {"expected_amount": ("mae", "mae_of_median", True), "spending_order": ("ndcg", "random_ndcg", False)}
 
 
 class FleetStack(Stack):
-    """`trained`: model -> what `dojo train` said."""
+    """A stack with models of every task. `trained`: model -> the answer of `dojo train`."""
 
     trained: dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
-    """The shop's model without a version, and beside it the fleet's, trained, with live traffic to all."""
+    """Start the shop's model without a version, and train the fleet's models.
+
+    All get live traffic.
+    """
     stack = FleetStack(
         tmp_path_factory.mktemp("fleet"), DOJO_FEATURE_MODULES="tests.support.fleet.features", DOJO_HISTORY_DAYS="75"
     )
@@ -72,7 +79,7 @@ def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
     assert set(answer) == {"prediction_id", "value", "version", "arm", "degraded"}
     assert 1 < answer["value"] < 1000
     with pytest.raises(urllib.error.HTTPError, match="422"):
-        ask(fleet, "expected_amount", {**instance, "amount": 3.0})  # what is predicted is no input
+        ask(fleet, "expected_amount", {**instance, "amount": 3.0})  # the predicted value is no input
 
 
 def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack) -> None:
@@ -81,12 +88,12 @@ def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack
     assert sorted(answer["rank"] for answer in answers) == list(range(1, 21))
     by_rank = sorted(answers, key=lambda answer: answer["rank"])
     assert [answer["score"] for answer in by_rank] == sorted((answer["score"] for answer in answers), reverse=True)
-    assert ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1  # a list of one
+    assert ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1  # a list with one row
 
 
 @pytest.fixture(scope="module")
 def lived(fleet: FleetStack) -> FleetStack:
-    """The same after the days that the monitor needs to judge labelled answers of both models."""
+    """Let the days pass that the monitor needs to judge labelled answers of both models."""
 
     def judged(model: str) -> bool:
         verdicts = fleet.json("drift", "show", model)["verdicts"]

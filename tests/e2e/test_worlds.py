@@ -1,4 +1,7 @@
-"""What a stack is started with: a replayed file, remembered and never mixed with another world; and what cannot be started."""
+"""Worlds that a stack can start with, and starts that are refused.
+
+A replayed file is remembered, and never mixed with another world.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ DAYS = 60
 
 @pytest.fixture(scope="module")
 def published_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty days of 40 customers in the column names of the public data set."""
+    """Write sixty days of 40 customers, with the public data set's column names."""
     rng = np.random.default_rng(1)
     rows = DAYS * 80
     seconds = np.sort(rng.integers(0, DAYS * 86_400, rows))
@@ -42,7 +45,10 @@ def published_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare_stack(tmp_path: Path) -> Iterator[Stack]:
-    """Not started yet. Its MLflow is elsewhere and away: nothing here needs one, and it takes the longest to start."""
+    """A stack that is not started.
+
+    Its MLflow is remote and away. These tests need none, and it would take longest to start.
+    """
     stack = Stack(tmp_path, DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
     yield stack
     stack.dojo("down", check=False)
@@ -61,7 +67,7 @@ def test_a_replayed_world_is_remembered_and_never_continued_as_another(bare_stac
     assert "built with DOJO_WORLD_SOURCE=replay" in refused.stderr
     assert "dojo down --purge" in refused.stderr
 
-    stack.dojo("up", within=240)  # with nothing said, it goes on replaying
+    stack.dojo("up", within=240)  # without a setting it goes on replaying
     wait_until(lambda: stack.status()["world"] is not None, 60, "the world goes on", every=0.5)
     assert datetime.fromisoformat(stack.status()["world"]["time"]).replace(tzinfo=None) == time
 

@@ -1,7 +1,7 @@
-"""The one process that tests fork their victims from: recorders, monitors and tasks that are killed by the dozen.
+"""The one fork server of the tests. They fork recorders, monitors and tasks from it and kill them.
 
-Python has one fork server per process, which the first to ask for one starts, with what is asked to be imported by then: two modules
-with wishes of their own would get each other's.
+Python has one fork server per process. The first request starts it, with the imports wanted by
+then. So two modules with different wishes would get each other's imports.
 """
 
 from __future__ import annotations

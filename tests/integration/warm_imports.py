@@ -1,6 +1,6 @@
-"""Imported once by the fork server: what services and tasks would import when they start or first need it.
+"""The imports of services and tasks, done once by the fork server.
 
-Nothing here may start a thread or touch data: a fork copies neither threads nor the holders of their locks.
+No import may start a thread or touch data. A fork copies locks, but not the threads that hold them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import contextlib
 import os
 from importlib import import_module
 
-# Feast, once imported by some test, has told every process after it to keep its metrics in files of Feast's. The metrics library reads
-# this when it is imported: so before anything else here.
+# Once a test has imported Feast, every later process keeps its metrics in files of Feast's. The
+# metrics library reads this variable when it is imported. So delete the variable first.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from mlflow.exceptions import MlflowException
@@ -40,7 +40,7 @@ for name in (
     "tests.integration.services.recorder.recording",
 ):
     import_module(name)
-os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast, imported by now, set it once more
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast has set it again
 
-with contextlib.suppress(MlflowException):  # nobody is there: what MLflow imports for its first request stays
+with contextlib.suppress(MlflowException):  # no server is there, but the modules for MLflow's first request stay imported
     tracking_client(ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0)).search_registered_models()

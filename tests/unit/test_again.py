@@ -58,7 +58,7 @@ def test_what_fails_twice_has_failed_and_what_fails_once_has_not(
     (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '-p no:cacheprovider'\n")
     monkeypatch.chdir(project)
     monkeypatch.setenv("PYTHONPATH", str(project))
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # eight processes start: only with what they need
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # eight processes start, without plugins that they do not need
     monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
     codes = {}
     for needed in (2, 3):

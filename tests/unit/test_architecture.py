@@ -1,4 +1,4 @@
-"""The rules of DESIGN that hold the tree together: imports point one way, and world time has one source."""
+"""Rules of DESIGN for the whole tree: imports point one way, and world time has one source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("dojo", "feature_repo", "services", "pipelines")
 
-# Whoever asks the machine for the time of day instead of the clock computes with the wrong world.
+# Code that asks the machine for the time, instead of the clock, computes with the wrong world.
 WALL_CLOCK = {
     ("datetime", "now"),
     ("datetime", "utcnow"),
@@ -136,7 +136,10 @@ def words_of(text: str) -> list[str]:
 
 
 def domain_words(source: str) -> Iterator[tuple[int, str]]:
-    """Identifiers and string literals that say a domain word. Docstrings and comments may: they may give an example."""
+    """Return identifiers and string literals with a domain word.
+
+    Docstrings and comments may use one in an example.
+    """
     docstrings = {
         (node.value.lineno, node.value.col_offset)
         for node in ast.walk(ast.parse(source))

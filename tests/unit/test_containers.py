@@ -1,4 +1,4 @@
-"""Images and docker-compose.yml as files: what can be held to without an engine. tests/deploy runs them."""
+"""Tests images and docker-compose.yml as files, without an engine. tests/deploy runs them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_secrets_have_no_default_and_come_from_make_env(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_keeps_what_it_says_and_gets_what_it_lacks(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text('GATEWAY_PORT=9000\nPOSTGRES_PASSWORD=""\nREDIS_PASSWORD=mine')  # no end of the last line
+    file.write_text('GATEWAY_PORT=9000\nPOSTGRES_PASSWORD=""\nREDIS_PASSWORD=mine')  # no newline at the end
     file.chmod(0o644)
     subprocess.run([ROOT / "scripts" / "env.sh", file], check=True, capture_output=True)
     values = dict(line.split("=", 1) for line in file.read_text().splitlines())  # the last one counts, for Docker too

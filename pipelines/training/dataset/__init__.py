@@ -1,1 +1,1 @@
-"""What a version learns from: collected, checked, split and joined with features."""
+"""A version's training data: collected, checked, joined with features and split."""

@@ -1,7 +1,7 @@
-"""Step 3: examples with the features that serving would have seen, joined point in time by Feast.
+"""Step 3: adds features to the examples, as serving would have seen them.
 
-The views are computed into the run's own workspace, from the pinned rows only: a rebuild does not depend on what the shared offline
-store holds by then.
+Feast joins them point in time. The views are computed into the run's own workspace, from the pinned
+rows only. So a rebuild does not depend on the later content of the shared offline store.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipelines.features.point_in_time import point_in_time_rows
 
 DATASET_FILE = "dataset.parquet"
 
-# How far before the first example a stored value may lie that it still sees: a streaming row's
-# memory, and the day that holds it.
+# Largest age of a stored value that the first example can still see. It is a streaming row's
+# memory, and the day with that row.
 LOOK_BACK = STREAMING_MEMORY + timedelta(days=1)
 
-# Feast's configuration wants an online store; the join reads files only and never connects.
+# Feast's configuration wants an online store. The join reads files only and never connects.
 NO_ONLINE_STORE = "redis://127.0.0.1:6379"
 
 Progress = Callable[[str, float], None]
@@ -35,7 +35,7 @@ Progress = Callable[[str, float], None]
 def label_examples(
     requests: pl.DataFrame, outcomes: pl.DataFrame, service: str, start: datetime, end: datetime
 ) -> pl.DataFrame:
-    """One example per labelled request with start <= world_time < end, in order of time and id.
+    """Return one example per labelled request with start <= world_time < end.
 
     Args:
         requests: Lake rows of the events that the service's requests are about.
@@ -65,11 +65,17 @@ def join_features(
     workspace: Path,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
-    """`examples` with the service's features (Float32, as served) and the stored values behind them, in the examples' order.
+    """Return `examples` with the service's features and the stored values behind them.
+
+    Features are Float32, as served. Rows are in order of time and id.
 
     Args:
-        streams: Lake rows, everything known. Features take of it what was known at each example's time.
+        streams: Lake rows, all that are known. Each feature uses only rows that were known at the
+            example's time.
+        examples: Rows of `label_examples`.
+        service: The feature service.
         workspace: Gets the offline store (`offline/`) and Feast's registry.
+        progress: Called with a step and its done share.
     """
     views = catalog.views_of(service)
     first, last = examples["event_timestamp"].min(), examples["event_timestamp"].max()
@@ -88,15 +94,18 @@ def join_features(
 
 
 def stored_features(service: str) -> tuple[str, ...]:
-    """The stored values that a service needs, directly or for its request-time features, in the catalogue's order."""
+    """Return the stored values that a service needs, in the catalogue's order.
+
+    It needs them directly or for its request-time features.
+    """
     return tuple(name for _, name in catalog.stored_of(service))
 
 
 def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
-    """SHA-256 of what the model learns from: ids, times, labels and features, independent of file format."""
+    """Return the SHA-256 of the ids, times, labels and features, independent of the file format."""
     return content_hash(dataset, ["request_id", "event_timestamp", "label", *catalog.SERVICES[service].features])
 
 
 def feature_hash() -> str:
-    """SHA-256 of what decides feature values: catalogue, request-time formulas and computation."""
+    """Return the SHA-256 of all feature definitions: catalogue, request-time formulas and code."""
     return catalog.definition_hash()

@@ -1,4 +1,4 @@
-"""Step 1: decide what a version learns from, and pin it.
+"""Step 1: decides what a version learns from, and pins it.
 
 World time, half-open intervals, cut at midnights:
 
@@ -6,7 +6,8 @@ World time, half-open intervals, cut at midnights:
        feeds features       examples (spec.training.window)  labels still
                                                              arriving (label.delay.maximum)
 
-Every example's label has arrived by `as_of`. Lake files are pinned by content: the same manifest gives the same rows for good.
+Every example's label has arrived by `as_of`. Lake files are pinned by content. The same manifest
+always gives the same rows.
 """
 
 from __future__ import annotations
@@ -28,13 +29,22 @@ from pipelines.training.errors import LakeChangedError, StaleDataError, TooFewRo
 
 MANIFEST_FILE = "lake_manifest.json"
 
-# What the first example's features look back at; the day more is for those before the morning's publication. With less lake than
-# that, windows begin where the lake does, as they did in serving.
+# How far the first example's features look back. The extra day is for examples before the morning's
+# publication. In a shorter lake, windows begin where the lake begins, as they did in serving.
 WARM_UP = HISTORY + timedelta(days=1)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version was trained on: instants (UTC), and by stream the lake's files with their hashes."""
+    """What a version was trained on.
+
+    Attributes:
+        model: The model's name.
+        warm_up: UTC time of the first event for features.
+        start: UTC time of the first example.
+        end: UTC time after the last example.
+        as_of: UTC time at which labels were known.
+        streams: Stream -> the lake's files, with their hashes.
+    """
 
     model: str
     warm_up: datetime
@@ -59,15 +69,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
-    """Pin the examples, what their features are computed from, and the outcomes that had arrived by `as_of`.
+    """Pin the examples, the events behind their features, and the outcomes that arrived by `as_of`.
 
     Args:
+        lake: The lake to read.
+        spec: The model's spec.
         as_of: World time, timezone-aware.
 
     Raises:
-        StaleDataError: the newest example before `as_of` is older than spec.training.checks.staleness, or there is none.
-        TooFewRowsError: fewer than spec.training.minimum_rows examples in the window.
-        SpecError: nothing records what the model's requests are about.
+        StaleDataError: The newest event before `as_of` is older than
+            spec.training.checks.staleness, or there is none.
+        TooFewRowsError: The window holds fewer events than spec.training.minimum_rows.
+        SpecError: No stream records the events behind the model's requests.
     """
     as_of, requests = as_of.astimezone(UTC), catalog.recorded_requests(spec.feature_service).stream
     _require_fresh(lake, requests, as_of, spec.training.checks.staleness)
@@ -113,7 +126,7 @@ def row_fault(spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start
 
 
 def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, pl.DataFrame]:
-    """The pinned rows of every stream that a service learns from, in the columns that it needs, in order of time and id.
+    """Return the pinned rows of every stream that a service learns from.
 
     Of one request all outcomes are there: features know at each moment the label that was known then. Events have warm_up <= world_time < end. Outcomes are those of such events that had arrived before `as_of`, of every
     model: features may be computed from another model's labels.
@@ -124,7 +137,8 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
         since, until = (None, manifest.as_of) if outcomes else (manifest.warm_up, manifest.end)
         rows = lake.scan(stream, since, until, [lake.root / file.path for file in manifest.streams[stream]])
         if outcomes:
-            # A broken request_time must reach validation, so only rows that are certainly of other periods go.
+            # Drop only rows that certainly belong to other periods. A broken request_time must
+            # reach validation.
             at = pl.col("request_time")
             rows = rows.filter(at.is_between(manifest.warm_up, manifest.end, closed="left") | at.is_null())
         found[stream] = rows.select(columns).sort("world_time", columns[0]).collect()
@@ -141,7 +155,7 @@ def _columns_of(service: str) -> dict[Stream, list[str]]:
 
 
 def verify(lake: Lake, manifest: Manifest) -> None:
-    """Raises LakeChangedError, naming every pinned file that is missing or has other bytes."""
+    """Raise LakeChangedError with every pinned file that is missing or changed."""
     faults = []
     for file in manifest.files:
         path = lake.root / file.path

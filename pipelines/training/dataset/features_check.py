@@ -1,4 +1,4 @@
-"""Step 3 ends here: refuse features that broke with their past, or that know the label (D1.2). Pure."""
+"""End of step 3: refuses features that broke with their past or know the label (D1.2). Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ def require_sound_features(examples: pl.DataFrame, spec: ModelSpec, champion: Re
     """Check a training set before anything is learned from it.
 
     Args:
-        examples: Columns label and the service's features.
-        champion: The champion's profile, whose holdout is the features' past. None for a first version.
+        examples: Rows with the label and the service's features.
+        spec: The model's spec.
+        champion: The champion's profile. Its holdout is the features' past. None for a first
+            version.
 
     Raises:
-        InvalidDataError: One line per fault, with the feature, its value and its bound.
+        InvalidDataError: It has one line per fault, with the feature, its value and its bound.
     """
     if faults := (
         _broken_numbers(examples, spec) or [*_leaks(examples, spec), *(_breaks(examples, spec, champion) if champion else ())]
@@ -34,10 +36,13 @@ def require_sound_features(examples: pl.DataFrame, spec: ModelSpec, champion: Re
 
 
 def training_set(examples: pl.DataFrame, service: str, bins: Mapping[str, Distribution]) -> TrainingSet:
-    """What there is to say of a training set beside another one.
+    """Return the figures that compare a training set with another one.
 
     Args:
-        bins: Feature -> a distribution whose edges the examples are counted over. Features that they lack are left out.
+        examples: Rows with the label and the features.
+        service: The feature service.
+        bins: Feature -> a distribution with the edges for counting. Features missing in the
+            examples are left out.
     """
     counted = {
         name: bin_counts(examples[name].to_numpy(), np.asarray(past.edges))
@@ -53,7 +58,10 @@ def training_set(examples: pl.DataFrame, service: str, bins: Mapping[str, Distri
 
 
 def missing_shares(rows: pl.DataFrame, service: str) -> dict[str, float]:
-    """View -> share of rows for which it had no values. Those are zeros in a training set, and no row that exists is all zeros."""
+    """Return view -> share of rows without its values.
+
+    A training set has zeros in place of missing values. A stored row is never all zeros.
+    """
     nothing = {
         view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
         for view in catalog.views_of(service)
@@ -91,7 +99,7 @@ def _breaks(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile)
                 f"{name}: expected a distribution near the champion's, PSI at most {limit:g} ({SPEC_KEY}.{key}), found PSI {psi:.2f}; mean {examples[name].to_numpy().mean():.4g}, the champion's was {past.mean:.4g}"
             )
     for view, share in found.missing.items():
-        before = champion.missing.get(view)  # a view that the champion did not read has no past
+        before = champion.missing.get(view)  # None: the champion did not read it
         if before is not None and share - before > checks.missing:
             faults.append(
                 f"{view}: expected values for all but {before + checks.missing:.1%} of the examples "

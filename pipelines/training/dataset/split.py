@@ -1,6 +1,7 @@
-"""The time-ordered split: the past teaches, the week after it chooses, the fortnight after that judges.
+"""The split in order of time: the past trains, the week after validates, the last two weeks judge.
 
-A random split would let a compromised terminal's other payments of the same day into training, and flatter the result.
+A random split would put a compromised merchant's payments of one day into both training and
+holdout. The result would look too good.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from pipelines.training.errors import UselessPartError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of one part, in time order.
+    """Rows of one part, in order of time.
 
     Attributes:
-        inputs: Float32, shape (rows, features), exactly as they are served.
-        labels: Shape (rows,).
+        name: train, validation or holdout.
+        inputs: Features exactly as served, float32, shape (rows, features).
+        labels: Labels, shape (rows,).
         entities: Entity -> key of each row.
-        times: UTC, shape (rows,).
+        times: World times in UTC, shape (rows,).
     """
 
     name: str
@@ -38,7 +40,7 @@ class Part:
     times: npt.NDArray[np.datetime64]
 
     def answered(self, scores: npt.NDArray[np.float64]) -> Answered:
-        """With a version's scores, shape (rows,). What they flag is not known yet."""
+        """Add a version's scores, shape (rows,). Which rows it flags is not known yet."""
         return Answered(self.labels, scores, None, self.entities, self.times)
 
 
@@ -57,9 +59,12 @@ def split_by_time(dataset: pl.DataFrame, features: tuple[str, ...], end: datetim
 
     Args:
         dataset: Columns event_timestamp, label, the entities' keys and the features.
+        features: Names of the model's features, in its order.
+        end: World time after the last example.
+        spec: The model's spec.
 
     Raises:
-        UselessPartError: the labels of a part teach or show nothing.
+        UselessPartError: The labels of a part teach or show nothing.
     """
     first = dataset["event_timestamp"].min()
     begin = first if isinstance(first, datetime) else end
@@ -84,7 +89,7 @@ def part_fault(name: str, labels: npt.NDArray[np.float64], spec: ModelSpec, star
 
 
 def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: ModelSpec, start: datetime, end: datetime) -> Part:
-    """The rows with start <= event_timestamp < end. Raises UselessPartError."""
+    """Return the rows with start <= event_timestamp < end. Raises UselessPartError."""
     rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp", "request_id")
     labels = rows["label"].to_numpy().astype(np.float64)
     if fault := part_fault(name, labels, spec, start, end):
@@ -99,5 +104,5 @@ def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: Mode
 
 
 def entities_of(rows: pl.DataFrame, spec: ModelSpec) -> dict[str, npt.NDArray[np.str_]]:
-    """Entity of the spec -> key of each row, in the catalogue's order."""
+    """Return the spec's entity -> key of each row, in the catalogue's order."""
     return {entity: rows[key].to_numpy() for entity, key in ENTITY_KEYS.items() if entity in spec.entities}

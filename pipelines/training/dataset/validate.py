@@ -1,7 +1,12 @@
-"""Step 2: refuse data that would teach the wrong thing, naming what was expected and found (D1.2).
+"""Step 2: refuses data that would teach the wrong thing (D1.2).
 
-Schema (types, nulls, ranges, unique ids) with pandera; then what spans tables: labels of the right requests, none from before its
-request (leakage), nearly all of them there, as a whole as the task wants them.
+Each message names the expected and the found. pandera checks the schema: types, nulls, ranges and
+unique ids. Then come checks across tables:
+
+- Labels belong to the right requests.
+- No label is older than its request (leakage).
+- Nearly all labels are there.
+- All labels together are as the task wants them.
 """
 
 from __future__ import annotations
@@ -22,11 +27,13 @@ def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest,
     """Check the collected data.
 
     Args:
-        requests: Lake rows of the events that the model's requests are about.
-        outcomes: Of every model; the spec's own are checked.
+        requests: Lake rows of the events behind the model's requests.
+        outcomes: Outcomes of every model. Only those of the spec's model are checked.
+        manifest: What was pinned.
+        spec: The model's spec.
 
     Raises:
-        InvalidDataError: with a line for each fault.
+        InvalidDataError: It has one line for each fault.
     """
     # Only the latest label of a request is learned from, so an earlier one that was corrected is no fault.
     outcomes = latest_labels(outcomes.filter(pl.col("model") == spec.name))
@@ -34,13 +41,16 @@ def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest,
     faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults(
         "outcomes", outcome_schema(spec), outcomes
     )
-    # The labels' checks would only repeat what a broken schema does to them.
+    # With a broken schema, the checks of labels would only report its consequences.
     if faults := faults or label_faults(requests.rename({recorded.key: "request_id"}), outcomes, manifest, spec):
         raise InvalidDataError(faults)
 
 
 def outcome_schema(spec: ModelSpec) -> pa.DataFrameSchema:
-    """Labels that the model's task can have. pandera's columns are required and free of nulls unless they say otherwise."""
+    """Return the schema of outcomes, with the label values of the model's task.
+
+    In pandera, a column is required and free of nulls by default.
+    """
     values = task_of(spec).label_values
     known = pa.Check.isin(list(values.allowed)) if values.allowed else pa.Check.in_range(values.low, values.high)
     return pa.DataFrameSchema(
@@ -54,7 +64,7 @@ def outcome_schema(spec: ModelSpec) -> pa.DataFrameSchema:
 
 
 def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
-    """Ids that are unique, keys that are there, and inputs within the bounds that the catalogue gives them."""
+    """Return the schema of requests: unique ids, present keys, inputs in the catalogue's bounds."""
     request = catalog.SERVICES[spec.feature_service].request
     return pa.DataFrameSchema(
         {
@@ -72,7 +82,7 @@ def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
 
 
 def schema_faults(table: str, schema: pa.DataFrameSchema, frame: pl.DataFrame) -> list[str]:
-    """One line per broken rule: column, rule, number of rows, one example."""
+    """Return one line per broken rule, with its column, rule, number of rows and one example."""
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -94,7 +104,7 @@ def _describe(table: str, row: dict[str, object]) -> str:
 
 
 def label_faults(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
-    """What is wrong with the labels of the examples."""
+    """Return the faults of the examples' labels."""
     faults = []
     early = outcomes.filter(pl.col("world_time") < pl.col("request_time"))
     if len(early):

@@ -1,4 +1,4 @@
-# As docker.io/prom/alertmanager; Debian calls the program by another name.
+# Like docker.io/prom/alertmanager. Debian's name of the program differs.
 FROM mlops-dojo/debian-stand-in
 RUN apt-get update && apt-get install --yes --no-install-recommends prometheus-alertmanager wget && rm -rf /var/lib/apt/lists/* \
     && install --directory --owner 65534 /alertmanager \

@@ -1,4 +1,5 @@
-# As docker.io/postgres: the user 999, PGDATA, POSTGRES_PASSWORD, /docker-entrypoint-initdb.d, a socket directory for everybody.
+# Like docker.io/postgres: user 999, PGDATA, POSTGRES_PASSWORD, /docker-entrypoint-initdb.d, and a
+# socket directory open to all users.
 FROM mlops-dojo/debian-stand-in
 RUN groupadd --system --gid 999 postgres && useradd --system --uid 999 --gid 999 --home-dir /var/lib/postgresql postgres \
     && apt-get update && apt-get install --yes --no-install-recommends postgresql && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,4 @@
-# Debian's Python in the place of docker.io/python: the same major version, with venv and pip as there.
+# Debian's Python replaces docker.io/python: the same minor version, with venv and pip.
 FROM mlops-dojo/debian-stand-in
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-venv python3-pip ca-certificates \

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.integration
 
 
 def test_feasts_own_command_line_applies_the_catalogue(tmp_path: Path) -> None:
-    """In a copy, because Feast keeps its registry beside it. Nothing answers at the online store's address: nothing asks it."""
+    """Run it in a copy, because Feast keeps its registry beside the definitions.
+
+    No server answers at the online store's address, and no command asks it.
+    """
     shutil.copytree("feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
     env = {**os.environ, "DOJO_HOME": ".dojo", "DOJO_ONLINE_STORE_URL": "redis://127.0.0.1:1"}
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)

@@ -1,4 +1,7 @@
-"""The same feature has the same value in training and in serving: real Redis, real Feast, the real streamer and materializer."""
+"""The same feature has the same value in training and in serving.
+
+Redis, Feast, the streamer and the materializer are real.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def events_of(payments: Sequence[Payment]) -> list[Transaction]:
 
 
 class World:
-    """A lake, a Redis with an event log, a Feast store and a streamer of this test's own."""
+    """A test's own lake, Redis with an event log, Feast store and streamer."""
 
     def __init__(self, directory: Path) -> None:
         self.home = directory / STRANGE_NAME
@@ -103,7 +106,10 @@ class World:
             self.lake.write(stream, rows.with_columns(event_id=pl.format(f"{stream}-{{}}", key), wall_time="world_time"), name)
 
     def go_to(self, moment: datetime) -> None:
-        """Set the world's time, and wait until the streamer has seen it: it takes nothing from far ahead of the world."""
+        """Set the world's time, and wait until the streamer has seen it.
+
+        The streamer takes no events from far ahead of the world.
+        """
         RedisWorldClock(self.redis).set(moment, 0)
 
         def seen() -> bool:
@@ -133,7 +139,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """45 days of history in the lake, its last day replayed to the streamer, materialised afterwards; the streamer goes on."""
+    """Prepare 45 days of history in the lake.
+
+    The streamer gets the last day. Then the features are materialised, and the streamer goes on.
+    """
     world = World(tmp_path_factory.mktemp("features"))
     history = made_payments(START, NOW, 1500, 1, "h")
     world.write_lake(history, "history", NOW)
@@ -146,7 +155,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def every_entity(moment: datetime) -> pl.DataFrame:
-    """Examples at `moment` that name every customer and every merchant."""
+    """Return examples at `moment` with every customer and every merchant."""
     pairs = [(CUSTOMERS[n % len(CUSTOMERS)], MERCHANTS[n % len(MERCHANTS)]) for n in range(24)]
     return pl.DataFrame(
         {
@@ -160,7 +169,10 @@ def every_entity(moment: datetime) -> pl.DataFrame:
 
 
 def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, workspace: Path) -> None:
-    """What training gets at `moment` (computed anew from all events) is what serving gets now, for every entity and feature."""
+    """Compare training's and serving's values at `moment`, for every entity and feature.
+
+    Training computes them anew from all events.
+    """
     build_offline(streams_of(history), workspace / "features", START.date(), moment.date())
     training = point_in_time_rows(
         open_store(workspace / "features", world.server.url, workspace / "registry.db"), SERVICE, every_entity(moment)
@@ -177,7 +189,7 @@ def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, w
     serving = world.online(requests, world.store.get_feature_service(SERVICE))
     for feature in SERVICES[SERVICE].features:
         if feature == "amount":
-            continue  # what the caller sends, on both sides
+            continue  # the caller sends it in both cases
         expected = training[feature].cast(pl.Float64).to_list()
         found = serving[feature].cast(pl.Float64).fill_null(0.0).to_list()
         assert found == pytest.approx(expected, rel=1e-6, abs=1e-6), feature
@@ -210,7 +222,7 @@ def test_running_again_and_running_late_change_nothing_online(world: World) -> N
     assert (again.days_built, again.rows_built) == (0, 0)
     assert everything() == before
     assert _contents(world.home / "features") == files
-    for view in VIEWS.values():  # an old job that wakes up late
+    for view in VIEWS.values():  # an old job runs late
         world.store.materialize(NOW - timedelta(days=20), NOW - timedelta(days=3), feature_views=[view.name])
     assert everything() == before
 
@@ -348,7 +360,8 @@ def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told
         )
         clock.set(START + timedelta(days=12, hours=5, minutes=59), 0)
         assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
-        # Stale features on purpose: due as it is, it waits, says why and goes on telling how old everything is.
+        # The features are stale on purpose. The due job waits, gives the reason, and goes on
+        # reporting all ages.
         drifts = DriftTable(world.redis)
         drifts.start("stale_features", clock.now())
         clock.set(START + timedelta(days=12, hours=6), 0)

@@ -1,4 +1,7 @@
-"""feature_repo/online_store.py in a real Redis, through Feast: what is written, what is kept, what a reader without Feast sees."""
+"""feature_repo/online_store.py on a real Redis, through Feast.
+
+The tests cover writes, what is kept, and a reader without Feast.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ def test_a_reader_without_feast_sees_what_feast_sees(store: FeatureStore, redis:
         assert list(row.values) == [values[name][at] for name in HABITS.features]
         assert list(row.values) == [feasts[name][at] for name in HABITS.features]
         assert event_moment(row) == TIME
-    # All views of an entity share its hash; a view without a row has no field.
+    # All views of an entity share its hash. A view without a row has no field.
     assert stored(redis, ACTIVITY, KEYS[0]) == (TIME + timedelta(days=1), 3.0)
     assert redis.hkeys(entity_key("customer", KEYS[1])) == [HABITS.field]
     assert asked(store, ACTIVITY, KEYS[1], "never seen")[ACTIVITY.features[0]] == [None, None]
@@ -96,7 +99,7 @@ def test_a_row_that_is_not_newer_changes_nothing(store: FeatureStore, redis: Red
 
 
 def test_of_writers_at_the_same_time_the_newest_row_wins(store: FeatureStore, redis: Redis) -> None:
-    """Four writers at once, round after round: what the streamer and a materialisation do to one view."""
+    """Let four writers write at once, as the streamer and a materialisation do to one view."""
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 

@@ -1,4 +1,7 @@
-"""From a gauge to a message: real Prometheus, Alertmanager, receiver and Redis, with the rules and routes that the stack runs."""
+"""From a gauge to a message, with the stack's rules and routes.
+
+Prometheus, Alertmanager, receiver and Redis are real.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
         platform.monitor.set(f'dojo_monitor_severity_level{{severity="{severity}"}}', level)
     try:
         platform.start()
-        # The watchdog's own receiver: the stack's, with less patience.
+        # The stack's receiver for the watchdog, with less patience.
         redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), ReceiverMetrics(CollectorRegistry())
         watchdog = Watchdog(wall_now(), limit=timedelta(seconds=4))
         silences = Silences(platform.settings.url_of("alertmanager"), metrics)
@@ -194,7 +197,7 @@ def test_while_the_gateway_is_down_its_drift_alerts_are_kept_back(alerting: Aler
 def test_when_prometheus_dies_the_receiver_says_that_nobody_would_be_told(alerting: Alerting) -> None:
     watchdog: Watchdog = alerting.watchdog  # type: ignore[attr-defined]
     wait_until(lambda: watchdog.age(wall_now()) < timedelta(seconds=3), 20, "the watchdog barks", every=0.05)
-    silences = len(alerting.told("the monitoring is silent"))  # of the time in which Redis or the start took long
+    silences = len(alerting.told("the monitoring is silent"))  # while Redis or the start took long
     alerting.prometheus.kill()
     message = alerting.wait_for("the monitoring is silent", count=silences + 1, within=30)[-1]
     assert (message.urgency, message.to, message.source) == ("page", "ml-platform", "receiver")

@@ -1,7 +1,7 @@
-"""Runs a retraining's task in a process that is killed -9 at a chosen moment: after its n-th answer from MLflow or Redis.
+"""Runs a retraining's task in a process and kills it (-9) after its n-th answer of MLflow or Redis.
 
-That is the nastiest moment: what was asked for is done, and whoever asked does not know. The processes are forked from one that has
-imported everything and done nothing, so that each costs a fraction of a second.
+This is the worst moment: the server has done the request, and the task does not know it. The
+processes are forked from a server with all imports done, so that each takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from tests.integration.fork_server import CONTEXT
 
 
 def run_task(task: str, job: Job, settings: Settings, killed_after_answers: int = 0, killed_after_seconds: float = 0) -> bool:
-    """Run one task. Returns whether it ended by itself, well; False when it was killed.
+    """Run one task.
 
     Args:
-        killed_after_answers: of MLflow and Redis; 0 never. `killed_after_seconds`: of the task's life; 0 never.
+        killed_after_answers: Number of answers of MLflow and Redis before the kill. 0 never kills.
+        killed_after_seconds: Seconds of the task's life before the kill. 0 never kills.
+
+    Returns:
+        True if it ended well by itself, False if it was killed.
     """
     where = {name: getattr(settings, name) for name in ("home", "models_dir", "redis_url", "mlflow_url")}
     child = CONTEXT.Process(target=_run, args=(task, job, where, killed_after_answers, killed_after_seconds))

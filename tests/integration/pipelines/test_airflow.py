@@ -1,6 +1,9 @@
-"""Retraining in a real Airflow: one server for the module, with a small shop's lake. Runs of three models go side by side, because a
-task costs seconds to start. The one that goes all the way is the second retraining of its model: the first version, which costs a process
-of its own and no tasks, is trained while Airflow starts."""
+"""Retraining in a real Airflow: one server for the module, and a small shop's lake.
+
+Runs of three models go side by side, because a task takes seconds to start. Only one run goes all
+the way, the second retraining of its model. That model's first version is trained outside Airflow
+while Airflow starts.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +36,23 @@ from tests.support.servers import MlflowServer, RedisServer, Server, free_port, 
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-AS_OF = LATER_AS_OF  # of the world, which is paused
+AS_OF = LATER_AS_OF  # world time; the world is paused
 TOO_LATE = AS_OF + timedelta(days=20)  # the lake ends long before
 
 WINNING, STUMBLING, STALE = MODELS = ("winning", "stumbling", "stale")
 FEATURES = "materialize_features"
 REASON = "scores drifted for customers abroad"
 
-# A whole run, on two cores with others beside it, seconds.
+# Wall seconds for a whole run, on two cores with other runs beside it.
 PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What the tests look at. `runs`: of each model, and of the features; all asked for at the start."""
+    """The tested platform.
+
+    `runs`: the runs of each model and of the features, all started first.
+    """
 
     airflow: AirflowServer
     redis: Redis
@@ -58,14 +64,14 @@ class Platform:
 
 
 def left_by_an_earlier_run(home: Path) -> Path:
-    """A data set of STALE's, of a run that failed."""
+    """Leave a data set of STALE, as a failed run does."""
     path = home / "training" / STALE / "failed-before" / DATASET_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def first_version(airflow: AirflowServer) -> subprocess.Popen[bytes]:
-    """A process that trains WINNING's first version, before the shop's fraud changes its face."""
+    """Start a process that trains WINNING's first version, before the shop's fraud changes."""
     command = [sys.executable, "-m", "services.trainer.run_job"]
     child = subprocess.Popen(command, env=airflow.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert child.stdin is not None
@@ -93,7 +99,7 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
             "DOJO_MLFLOW_URL": mlflow_server.url,
         }
     )
-    # A job's directory cannot be made where a file is: a fault that might pass, and never does.
+    # A file stands in the place of a job's directory. The fault might pass, but never does.
     (home / "training" / STUMBLING).mkdir(parents=True)
     (home / "training" / STUMBLING / "by-hand").touch()
     left_by_an_earlier_run(home).touch()
@@ -117,7 +123,7 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout(platform: Platform) -> None:
-    """Asked for and waited for as `dojo retrain` does."""
+    """The test asks for the run and waits for it as `dojo retrain` does."""
     airflow, run = platform.airflow, platform.runs[WINNING]
     for step in ("train", "register"):
         airflow.kill_task(run, step, PATIENCE)
@@ -210,7 +216,7 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform:
     try:
         wait_until(lambda: platform.redis.exists(f"dojo:retraining:{STALE}:last") == 1, 60, "the schedule counts from now")
         assert [run.run_id for run in client.runs(dag)] == ["by-hand"]
-        now = AS_OF + timedelta(days=30)  # four weeks' runs were missed
+        now = AS_OF + timedelta(days=30)  # four weekly runs were missed
         RedisWorldClock(platform.redis).set(now, 0)
         wait_until(lambda: len(client.runs(dag)) > 1, 60, "the retraining is asked for", every=0.25)
         newest = airflow.finished(client.runs(dag)[0], PATIENCE)
@@ -245,11 +251,11 @@ def test_killed_it_comes_back_with_its_history_and_stopped_it_leaves_nothing(pla
     assert len(parts) >= 6  # launcher, API server, scheduler with two workers, DAG processor
     psutil.Process(airflow.child.id.pid).kill()
     wait_until(lambda: airflow.child is not None and airflow.child.exit_code() is not None, 10, "the launcher is dead")
-    airflow.child.end(grace=1)  # what the supervisor does then
+    airflow.child.end(grace=1)  # as the supervisor does then
     assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
     airflow.start()
     assert airflow.client.run(f"retrain_{WINNING}", "by-hand").state == "success"
-    assert airflow.stop() == []  # nothing had to be killed
+    assert airflow.stop() == []  # no process needed a kill
     assert airflow.processes("") == []
     password = (airflow.settings.airflow_home / "passwords.json").read_text().split('"')[3]
     assert password not in airflow.log.read_text()

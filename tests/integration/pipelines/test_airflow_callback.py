@@ -1,4 +1,7 @@
-"""A failed run is told although Redis was away, which may have been why it failed. The DAG's own callback, in a process of its own."""
+"""A failed run is reported although Redis was away, perhaps the cause of the failure.
+
+The DAG's own callback runs in its own process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dojo backtest` on files it has never seen: the whole way, and refusals."""
+"""`dojo backtest` on new files: the whole way, and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.payments import payments
 
 pytestmark = pytest.mark.integration
 
-START = datetime(2019, 5, 1, tzinfo=UTC)  # another range of dates than any spec or public file
+START = datetime(2019, 5, 1, tzinfo=UTC)  # dates outside all specs and public files
 
 app = typer.Typer()
 app.command()(backtest)

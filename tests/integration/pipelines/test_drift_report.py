@@ -1,5 +1,7 @@
-"""The drift report end to end: a version's reference rows, predictions in the lake, Evidently's page in MLflow. That training keeps
-reference rows is in test_retraining.py."""
+"""The drift report end to end, from reference rows to Evidently's page in MLflow.
+
+test_retraining.py tests that training keeps reference rows.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,14 @@ def registry(mlflow_server: MlflowServer) -> ModelRegistry:
 
 @pytest.fixture(scope="module")
 def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Version:
-    """A version with its holdout's rows, and two windows of its answers: one like the holdout, one with amounts in another unit."""
+    """Register a version with its holdout's rows, and two windows of answers.
+
+    One window is like the holdout. In the other, amounts have another unit.
+    """
     random = np.random.default_rng(1)
     inputs = np.round(random.lognormal(1, 1, (3000, len(FEATURES))), 2).astype(np.float32)
     inputs[:, FEATURES.index("is_night")] = random.random(3000) < 0.3
-    inputs[:, FEATURES.index("is_weekend")] = 0.0  # a constant is drawn too
+    inputs[:, FEATURES.index("is_weekend")] = 0.0  # draw a constant, too
     answered = Answered(labels=np.zeros(3000), scores=random.beta(0.3, 30, 3000))
     holdout = ReferenceHoldout(names=FEATURES, inputs=inputs, answered=answered, missing={})
     run = create_run(registry, spec.name, "training", {})
@@ -138,7 +143,7 @@ def test_a_drifted_feature_is_named_as_drifted_and_no_other(
     assert f"drifted</b>: amount (PSI {psi:.3f})</li>" in page
     for name in columns:
         assert f'"{name}"' in page
-    # Evidently's own count, and its verdict on the data set as a whole (half of the columns).
+    # Evidently's own count, and its verdict on the whole data set (half of the columns).
     assert '{"value": "1", "label": "Drifted Columns"}' in page
     assert f'{{"value": "{len(columns)}", "label": "Columns"}}' in page
     assert "Dataset Drift is NOT detected" in page
@@ -196,7 +201,8 @@ def test_both_sides_are_what_the_model_saw(
     lake = Lake(settings.lake_dir)
     current, rows = window_side(lake, spec.name, version.version, QUIET, QUIET + HOUR, reference.columns)
     assert (current.columns, current.schema["amount"], current.height, rows) == (reference.columns, pl.Float32(), 1500, 1500)
-    # They were drawn from the reference: 57.16 as Float64 would be another amount than its Float32, above the edge that it is.
+    # The rows were drawn from the reference. As Float64, 57.16 lies above its Float32 and so above
+    # that bin edge.
     assert np.isin(current["amount"].to_numpy(), reference["amount"].to_numpy()).all()
     half, rows = window_side(lake, spec.name, version.version, QUIET, QUIET + HOUR / 2, reference.columns)
     assert rows == half.height == 750
@@ -223,6 +229,6 @@ def test_what_cannot_be_drawn_says_why(
     with pytest.raises(ValueError, match="expected start < end"):
         build(settings, spec.name, version.version, QUIET, QUIET)
     (tmp_path / "bundle.json").write_text("{}")
-    older = register_champion(registry, tmp_path, "0" * 64, spec.name)  # as versions were before reference rows were kept
+    older = register_champion(registry, tmp_path, "0" * 64, spec.name)  # as before the time of reference rows
     with pytest.raises(NoReferenceError, match=f"{spec.name}@{older.version}: run {older.run_id} has no record/reference_rows"):
         build(settings, spec.name, older.version, QUIET, QUIET + HOUR)

@@ -1,4 +1,4 @@
-"""The measured skew: none where serving gives what training's own join gives, and every difference that is put in is found."""
+"""The measured skew: none if serving and training agree, and every planted difference is found."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 class Shop:
-    """46 days of a small shop, and its predictions of one day as a serving without skew would have made them."""
+    """46 days of a small shop, with one day of predictions as a serving without skew makes them."""
 
     def __init__(self, home: Path) -> None:
         rows = payments(46)
@@ -60,7 +60,7 @@ class Shop:
             )
 
     def lake(self, name: str, change: Change = lambda rows: rows, features: tuple[str, ...] = FEATURES) -> Lake:
-        """A lake with the day's predictions, `change`d."""
+        """Make a lake with the day's predictions, `change`d."""
         root = self.home / name
         root.mkdir()
         for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
@@ -121,7 +121,7 @@ def test_a_serving_that_gives_what_training_gives_has_no_skew(shop: Shop) -> Non
 
 
 def test_a_service_that_computes_nothing_in_the_request_is_its_own_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No recorded events: a request that no payment has the id of is measured, too."""
+    """Without recorded events, requests without a payment's id are measured too."""
     monkeypatch.setitem(SERVICES, HABITS_V1.name, HABITS_V1)
     strangers, counted = pl.lit("curl-") + pl.col("transaction_id"), HABITS_V1.features[2]
     right = shop.lake("habits", lambda rows: rows.with_columns(strangers), HABITS_V1.features)
@@ -155,7 +155,7 @@ def test_a_window_that_counts_its_own_payment_is_found(shop: Shop) -> None:
 
 
 def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop: Shop) -> None:
-    """Serving goes on with the row of the midnight before: it is compared as it was."""
+    """Serving goes on with the row of the midnight before. It is compared as it was."""
     store = open_store(shop.home / "features", "redis://127.0.0.1:6379", shop.home / "registry.db")
     paid = shop.served.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount")
     stale = point_in_time_rows(store, SERVICE, paid.with_columns(pl.col("event_timestamp") - timedelta(days=1)))
@@ -169,7 +169,7 @@ def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop
             for view in ("customer_daily", "merchant_daily")
         ),
     )
-    # What the request-time formulas make of the stale rows.
+    # The request-time formulas' results for the stale rows.
     wanted = REQUEST.stored
     computed = [
         REQUEST.compute({**{n: row[n] for n in wanted}, "amount": row["amount"], "transaction_time": row["event_timestamp"].timestamp()})
@@ -181,7 +181,7 @@ def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop
     late = rows.filter(after)
     assert found.differing == {}
     assert set(found.late) == set(found.stale) == {"customer_daily", "merchant_daily"}
-    assert found.late["customer_daily"] == pytest.approx(len(late), abs=3)  # a customer of one day has no row yet
+    assert found.late["customer_daily"] == pytest.approx(len(late), abs=3)  # a customer in the first day has no row yet
     assert found.stale["customer_daily"] == pytest.approx(len(beyond), abs=3)
 
 
@@ -223,7 +223,7 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     redis_server.stop()
     watch.look(AS_OF)
     watch.look(AS_OF)
-    assert count("dojo_materializer_skew_failures_total") == 1  # the second look came too early to try again
+    assert count("dojo_materializer_skew_failures_total") == 1  # the second look came too early for a new try
     redis_server.start()
     now[0] += 61
     watch.look(AS_OF)

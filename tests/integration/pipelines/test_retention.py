@@ -1,4 +1,7 @@
-"""What the lake keeps too long is deleted once a day, and the audit trail says what went: a real lake, a real Redis."""
+"""Old days of the lake are deleted once a day, and the audit trail reports them.
+
+Lake and Redis are real.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ def test_it_acts_once_a_day_and_a_day_without_anything_too_old_leaves_no_entry(s
     retention.daily(NOW)
     shop.retention(keeping(DAYS - 1)).daily(NOW)  # after a restart
     assert shop.audit.length() == 1
-    fill_lake(shop.lake.root, payments(DAYS), NOW)  # late rows of the deleted day
+    fill_lake(shop.lake.root, payments(DAYS), NOW)  # late rows for the deleted day
     retention.daily(NOW + timedelta(hours=23))
     assert shop.first_day == START.date()
     retention.daily(NOW + timedelta(days=1))
@@ -159,7 +162,7 @@ def test_a_champion_whose_record_cannot_be_read_stops_no_deletion(shop: Shop) ->
 
 
 class Registry:
-    """A registry that has a champion and lost its run's files."""
+    """A registry with a champion, whose run lost its files."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,7 @@
-"""Training end to end on a small shop: real MLflow, Feast's real join, ONNX, and what must be refused."""
+"""Training end to end on a small shop, and refusals.
+
+MLflow, Feast's join and ONNX are real.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ AS_OF = START + timedelta(days=DAYS)
 
 @dataclass(frozen=True)
 class Trained:
-    """A version trained without a gate, and what its steps left in its workspace."""
+    """A version trained without a gate, and its workspace."""
 
     version: Version
     alias: str
@@ -91,7 +94,7 @@ def spec() -> ModelSpec:
 
 
 def train(settings: Settings, spec: ModelSpec, as_of: datetime) -> Trained:
-    """As `dojo train` does it."""
+    """Train as `dojo train` does."""
     (settings.models_dir / f"{spec.name}.yaml").write_text(dump_spec(spec))
     job = Job(model=spec.name, key=f"{as_of:%Y-%m-%d}", as_of=as_of, reason="a test", who="pytest", gate=False)
     answer = run_retraining(job, settings)
@@ -214,7 +217,7 @@ def test_a_version_can_be_rebuilt_to_the_byte(first: Trained, lake: Lake, regist
     assert [c.what for c in comparisons] == [
         "data_sha256", "feature_sha256", "model_sha256", "spec_sha256", "git_commit", "lock_sha256", "seed", "as_of", "metrics"
     ]  # fmt: skip
-    # The commit may move under a test's feet when somebody edits the checkout meanwhile; nothing else may.
+    # The commit may change during a test, when a developer edits the checkout. Nothing else may.
     assert [c for c in comparisons if not c.agrees and c.what not in ("git_commit", "lock_sha256")] == []
     assert reproduced(comparisons)
 
@@ -222,7 +225,10 @@ def test_a_version_can_be_rebuilt_to_the_byte(first: Trained, lake: Lake, regist
 def test_a_second_version_becomes_challenger_and_is_told_apart(
     first: Trained, settings: Settings, lake: Lake, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
 ) -> None:
-    """Rebuilt from the second run's record, the first version's data, metrics and model differ."""
+    """Rebuild from the second run's record.
+
+    The first version's data, metrics and model then differ.
+    """
     earlier = train(settings, spec, AS_OF - timedelta(days=3))
     assert earlier.alias == CHALLENGER
     challenger, champion = registry.by_alias(spec.name, CHALLENGER), registry.by_alias(spec.name, CHAMPION)
@@ -275,7 +281,7 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(
 
 
 def test_a_feature_that_knows_the_label_too_well_stops_the_training(settings: Settings, registry: ModelRegistry) -> None:
-    """The small shop's amounts have an information value of 4, which its own spec allows."""
+    """The small shop's amounts have an information value of 4. Only its own spec allows that."""
     spec = with_checks(small_spec("retraining_leak"), information_value=3)
     with pytest.raises(
         InvalidDataError, match=r"amount: expected an information value of at most 3 .* found 3\.\d\d: it may know"

@@ -1,4 +1,7 @@
-"""Retraining as tasks, on real MLflow and Redis: killed anywhere it ends the same, and every outcome goes its way."""
+"""Retraining as tasks, on real MLflow and Redis.
+
+A killed job ends the same way, and every outcome has its own end.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,9 @@ from tests.support.servers import MlflowServer, RedisServer
 
 pytestmark = pytest.mark.integration
 
-# Answers (of MLflow and Redis) after which a task is killed, one attempt after the other, until one gets through. Dense where things are
-# created and changed, up to the dozens that logging takes; tasks that mostly read and compute are killed a few times.
+# A task is killed after these numbers of answers (of MLflow and Redis), one attempt each, until an
+# attempt succeeds. Kills are dense while objects are created and changed, up to the dozens of
+# answers that logging takes. Tasks that mostly read and compute are killed a few times.
 MOMENTS = (*range(1, 11), 13, 16, 20, 25, 31, 38, 46, 56, 70, 90, 0)
 FEW_MOMENTS = (1, 2, 4, 8, 16, 32, 0)
 
@@ -99,7 +103,7 @@ def redis(settings: Settings) -> Redis:
 
 @contextmanager
 def edited_spec(settings: Settings, model: str, right: str, other: str) -> Iterator[None]:
-    """The model's spec with other words, for as long as the block lasts."""
+    """Change the model's spec while the block lasts."""
     path = settings.models_dir / f"{model}.yaml"
     before = path.read_text()
     assert right in before
@@ -109,7 +113,7 @@ def edited_spec(settings: Settings, model: str, right: str, other: str) -> Itera
 
 
 def killed_again_and_again(task: str, job: Job, settings: Settings, moments: Sequence[int] = MOMENTS) -> int:
-    """Run a task to its end through kills. Returns how often it was killed."""
+    """Run a task to its end through kills. Return the number of kills."""
     for kills, answers in enumerate(moments):
         if run_task(task, job, settings, killed_after_answers=answers):
             return kills
@@ -118,7 +122,10 @@ def killed_again_and_again(task: str, job: Job, settings: Settings, moments: Seq
 
 @pytest.fixture(scope="module")
 def first(settings: Settings) -> dict[str, int]:
-    """The model's first version, its last two tasks killed again and again. Kills by task."""
+    """Train the model's first version.
+
+    Its last two tasks are killed repeatedly. Return kills by task.
+    """
     write_spec(settings.models_dir, KILLED)
     job = first_job(KILLED)
     for task in ("collect", "validate", "build_dataset", "train", "evaluate"):
@@ -128,10 +135,10 @@ def first(settings: Settings) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def second(first: dict[str, int], settings: Settings) -> dict[str, int]:
-    """A challenger that wins, every task killed again and again. Kills by task."""
+    """Train a challenger that wins. Every task is killed repeatedly. Return kills by task."""
     job = later_job(KILLED)
     kills = {task: killed_again_and_again(task, job, settings, FEW_MOMENTS) for task in ("collect", "validate")}
-    for task in ("build_dataset", "train"):  # ask for little or nothing: killed in the middle of their work
+    for task in ("build_dataset", "train"):  # they ask servers rarely, so kill them in the middle of their work
         kills[task] = sum(not run_task(task, job, settings, killed_after_seconds=seconds) for seconds in (0.05, 0.2))
         assert run_task(task, job, settings)
     kills["evaluate"] = killed_again_and_again("evaluate", job, settings, FEW_MOMENTS)
@@ -174,7 +181,7 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
     second: dict[str, int], registry: ModelRegistry, redis: Redis, settings: Settings
 ) -> None:
     assert second.keys() == {*BEFORE_THE_GATE, "register", "start_rollout"}
-    # validate asks no server, so there is no answer after which it could be killed: it reads files, and refuses or ends.
+    # validate asks no server, so it has no answers for kills. It reads files, and refuses or ends.
     assert {task for task, kills in second.items() if kills == 0} == {"validate"}, second
     assert sum(second.values()) >= 20, second
     (run_id,) = jobs_runs(registry, later_job(KILLED))
@@ -285,7 +292,7 @@ def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, s
     register_champion(registry, tmp_path / "bundle", sha256, model)
     job = later_job(model, dry_run=True)
     tasks.collect(job, settings)
-    # The task would hold the features against the made-up bundle's profile.
+    # Otherwise the task would compare features with the made-up bundle's profile.
     steps.build_dataset_step(tasks.run_of(job, settings), champion=None)
     for task in ("train", "evaluate"):
         getattr(tasks, task)(job, settings)
@@ -296,7 +303,7 @@ def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, s
 
 @pytest.fixture(scope="module")
 def approved(settings: Settings) -> Rollout:
-    """A model that wants approval, with a winner; its rollout as it began."""
+    """A model that needs approval, with a winner. Its rollout has just begun."""
     write_spec(settings.models_dir, APPROVED, approval="required")
     assert run_retraining(first_job(APPROVED), settings)["outcome"] == "first"
     assert run_retraining(later_job(APPROVED), settings)["outcome"] == "promote"
@@ -348,7 +355,7 @@ def test_a_worse_challenger_pages_its_owner(winner: str, registry: ModelRegistry
 
 
 def learn_nonsense(run: Run) -> None:
-    """Train again on labels that belong to other payments."""
+    """Train again on labels of other payments."""
     file = run.workspace / DATASET_FILE
     dataset = pl.read_parquet(file)
     shuffled = np.random.default_rng(1).permutation(dataset["label"].to_numpy())
@@ -388,7 +395,7 @@ def test_a_lake_that_cannot_be_read_is_tried_again(settings: Settings, redis: Re
             if len(tried) == tries:
                 file.write_bytes(content)
             if step == "validate":
-                raise StaleDataError("far enough")  # collected: the rest is not this test's
+                raise StaleDataError("far enough")  # data is collected, and this test needs no more
 
         return progress
 
@@ -415,7 +422,7 @@ def test_one_retraining_of_a_model_at_a_time(settings: Settings, redis: Redis) -
 
 @pytest.fixture
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """The `dojo` command in this stack, without Airflow."""
+    """Run the `dojo` command in this stack, without Airflow."""
     for name, value in {
         "DOJO_HOME": settings.home,
         "DOJO_MODELS_DIR": settings.models_dir,
@@ -467,7 +474,7 @@ def test_what_is_wrong_is_said(
 def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Callable[..., Result], redis: Redis) -> None:
     model = "retraining_by_hand"
     write_spec(settings.models_dir, model)
-    # A process, as people call it: nothing of MLflow's own words in between.
+    # Run a process, as people call it. MLflow's own output must not appear.
     first = ("train", model, "--as-of", "2030-02-06", "--json")
     trained = subprocess.run([sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True)
     assert (json.loads(trained.stdout)["version"], json.loads(trained.stdout)["alias"]) == ("1", CHAMPION)

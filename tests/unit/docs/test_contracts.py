@@ -1,4 +1,4 @@
-"""docs/events.md and docs/metrics.md are held to the code: every field and every metric is there, and nothing that does not exist."""
+"""docs/events.md and docs/metrics.md name exactly the fields and metrics of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docs are held to the tree: links lead somewhere, and cited keys and names exist."""
+"""Links in docs lead to existing places, and cited keys and names exist."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 MAP = (ROOT / "MAP.md").read_text()
 
-# Folders of Python that a newcomer meets: each has its line in the map.
+# Python folders that a newcomer meets. Each has its line in the map.
 PARENTS = ("dojo", "dojo/core", "dojo/stats", "dojo/cli", "dojo/stack", "pipelines")
 
 

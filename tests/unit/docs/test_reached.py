@@ -1,4 +1,4 @@
-"""What a design page cites is reached: a process, a command or a DAG imports the module and uses the name."""
+"""Code cited by a design page is reached: a process, command or DAG imports and uses it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STARTED = (
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the platform by its dotted name."""
+    """Return every module of the platform by its dotted name."""
     found = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
@@ -40,7 +40,10 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported_by(name: str) -> Iterator[str]:
-    """Modules that a module imports, at its top or inside its functions. A class named in a string counts as an import."""
+    """Yield modules that a module imports, at its top or in its functions.
+
+    A class named in a string counts as an import.
+    """
     for node in ast.walk(modules()[name]):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
@@ -53,7 +56,7 @@ def imported_by(name: str) -> Iterator[str]:
 
 @cache
 def chains() -> dict[str, tuple[str, ...]]:
-    """Module -> the shortest chain of imports that leads to it from a process, a command or a DAG."""
+    """Return module -> the shortest chain of imports to it from a process, a command or a DAG."""
     commands = {command.target.partition(":")[0] for command in COMMANDS.values()}
     entrances = [
         name
@@ -73,7 +76,7 @@ def chains() -> dict[str, tuple[str, ...]]:
 
 @cache
 def uses() -> Counter[str]:
-    """How often each name stands in reached code, its definition included."""
+    """Count the uses of each name in reached code, its definition included."""
     counted: Counter[str] = Counter()
     for name in chains():
         path = ROOT / name.replace(".", "/")

@@ -1,4 +1,4 @@
-"""The catalogue: what joins it, what it refuses, and what its hash covers."""
+"""The catalogue: its modules, its refusals, and the extent of its hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides which values go online and when: due times, freshness, outdated days, windows of the streamer, the catalogue."""
+"""Rules for values that go online: due times, freshness, outdated days, windows, the catalogue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ MODELS = Path("models")
         (None, NOON, True),
         (NOON, NOON + timedelta(hours=17, minutes=59), False),  # the next midnight is published at 06:00
         (NOON, NOON + timedelta(hours=18), True),
-        (NOON, NOON - timedelta(days=30), True),  # another world began: its past must not stop its future
+        # Another world began, and its past must not stop its future.
+        (NOON, NOON - timedelta(days=30), True),
     ],
 )
 def test_a_run_is_due_once_a_midnight_is_published(materialized: datetime | None, now: datetime, due: bool) -> None:
@@ -88,7 +89,7 @@ def test_only_days_whose_lake_files_changed_are_outdated(tmp_path: Path) -> None
     wanted = inputs.fingerprints(lake, first, last)
     assert inputs.outdated(store, wanted, first) == [
         date(2026, 1, day) for day in (7, 8, 9, 10)
-    ]  # its own day and those that look back on it
+    ]  # its own day and later days that look back on it
     inputs.record_built(store, wanted, first)
     offline.offline_file(store, "merchant_daily", date(2026, 1, 3)).unlink()
     assert inputs.outdated(store, wanted, first) == [date(2026, 1, 3)]
@@ -167,7 +168,7 @@ def test_every_feature_of_the_catalogue_is_complete_and_every_model_input_is_in_
     assert len(names) == len(set(names))
     assert all(set(request.stored) <= set(names) for request in REQUESTS.values())
     read = {entry.feature for entry in entries if "fraud_detection" in entry.models}
-    assert read == set(names)  # nothing is computed for nobody
+    assert read == set(names)  # no unneeded value is computed
     assert all(VIEWS[entry.view].pii == entry.pii for entry in entries if entry.view in VIEWS)
 
 

@@ -1,4 +1,4 @@
-"""What a spec names must exist in the catalogue, and what both state must agree."""
+"""Names in a spec must exist in the catalogue, and facts stated in both must agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alert rules, their promtool tests, their runbooks and what they measure: held to each other and to the code."""
+"""Alert rules, promtool tests, runbooks and metrics agree with each other and with the code."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 TESTS = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "False positives"]
 
-# What Prometheus and Alertmanager say of themselves and of each target.
+# Metrics that Prometheus and Alertmanager export about themselves and each target.
 BUILT_IN = re.compile(r"up|ALERTS|(process|prometheus|alertmanager)_\w+")
-# Labels that a scrape adds.
+# Labels added by a scrape.
 OF_THE_SCRAPE = {"job", "instance"}
 
 
@@ -69,7 +69,10 @@ RECORDED = {rule["record"] for rule in ALL if "record" in rule} | {OWNERS}
 
 @cache
 def documented() -> dict[str, set[str]]:
-    """Metric -> its labels, from docs/metrics.md; histograms also under the names that they are scraped by."""
+    """Return metric -> its labels, from docs/metrics.md.
+
+    Histograms also have the names under which they are scraped.
+    """
     found = {}
     page = (ROOT / "docs" / "metrics.md").read_text()
     for name, kind, given in re.findall(r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE):
@@ -88,7 +91,7 @@ def test_an_alert_says_how_urgent_whose_what_and_what_to_do(alert: Alert) -> Non
     assert set(notes) == {"summary", "description", "runbook_url"}
     assert "$value" in notes["summary"] + notes["description"], "it says what was measured"
     assert notes["runbook_url"] == f"monitoring/runbooks/{alert.name}.md"
-    # Its team is the platform, or comes with the model.
+    # The alert names the platform's team, or gets the team from the model.
     assert ("team" in marks) != (f"group_left (team) {OWNERS}" in alert.expr), "exactly one way to a team"
     assert marks.get("team", "ml-platform") == "ml-platform"
 
@@ -116,18 +119,21 @@ def test_every_metric_of_a_rule_exists_with_the_labels_asked_for(rule: dict[str,
 
 
 def test_rules_of_models_hold_no_threshold() -> None:
-    """Numbers there are 0 and 1 (is it so), 2 (twice what the spec plans): thresholds are in the specs and come as gauges."""
+    """Numbers in rules are 0 and 1 for yes and no, and 2 for twice the spec's plan.
+
+    Thresholds are in the specs and come as gauges.
+    """
     for rule in rules(MONITORING / "prometheus" / "rules" / "models.yml"):
         found = {token.text for token in tokens(without_comments(rule["expr"])) if token.kind == "number"}
         assert found <= {"0", "1", "2"}, f"{rule.get('alert', rule.get('record'))}: {found}"
 
 
-# Metrics without an alert and a panel, and why they are there all the same.
+# Metrics without an alert and a panel, with the reason for each.
 UNSEEN: dict[str, str] = {}
 
 
 def test_every_metric_is_in_an_alert_or_a_panel() -> None:
-    """One that nothing shows is measured for nobody; a fault that only it knows stays unseen."""
+    """A metric in no alert or panel has no reader. A fault that only it shows stays unseen."""
     asked = {metric(selector) for rule in ALL for selector in selectors(without_comments(rule["expr"]))}
     asked |= {metric(s) for board in BOARDS for e in expressions(board) for s in selectors(filled(e.text))}
     page = (ROOT / "docs" / "metrics.md").read_text()
@@ -138,7 +144,7 @@ def test_every_metric_is_in_an_alert_or_a_panel() -> None:
 
 def test_every_check_of_the_monitor_has_an_alert() -> None:
     asked = {check for alert in ALERTS for check in re.findall(r'check="(\w+)"', alert.expr)}
-    # Freshness alerts compare the ages themselves: they are seen without a monitor's verdict too.
+    # Freshness alerts compare the ages themselves. They work without a monitor's verdict.
     assert asked | {"feature_freshness", "model_freshness"} == set(Check.__args__)  # type: ignore[attr-defined]
     assert {"FeatureViewStale", "ModelStale"} <= {alert.name for alert in ALERTS}
 
@@ -148,7 +154,7 @@ def test_every_check_of_the_monitor_has_an_alert() -> None:
 
 @cache
 def unit_tests() -> list[tuple[str, dict[str, Any]]]:
-    """Area and case."""
+    """Return the unit tests as pairs of area and case."""
     tests = [(path.stem, test) for path in TESTS for test in yaml.safe_load(path.read_text())["tests"]]
     return [(area, one) for area, test in tests for one in test.get("alert_rule_test", [])]
 
@@ -228,7 +234,7 @@ def test_a_runbook_names_commands_processes_and_metrics_that_exist(runbook: Path
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
 def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(runbook: Path) -> None:
-    """No port that containers do not publish, no Redis without its password, no pid that only one of the two has."""
+    """It uses no unpublished port, no Redis without password, and no pid known only in one mode."""
     text = runbook.read_text()
     for command in quoted(text):
         assert not re.match(r"curl|redis-cli|kill -9|ls |cat |tail ", command), f"{command}: there is a dojo command for it"
@@ -237,14 +243,14 @@ def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(
 
 
 def test_most_commands_of_runbooks_look_and_change_nothing() -> None:
-    """Those are run against real stacks (tests/e2e, tests/deploy)."""
+    """These commands are run on real stacks (tests/e2e, tests/deploy)."""
     found = [" ".join(words) for words in looks()]
     assert {"status", "drift show fraud_detection", "metrics gateway requests_total", "audit list --limit 10"} <= set(found)
     assert not [words for words in found if words.startswith(("restart", "world pause", "retrain"))]
 
 
 def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -> None:
-    """The one address in alertmanager.yml is replaced wherever it stands."""
+    """The one address in alertmanager.yml is replaced everywhere."""
     from dojo.core.settings import load_settings
     from dojo.core.tasks.specs import load_specs
     from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus

@@ -1,4 +1,4 @@
-"""Dashboards are what their code says, are valid, name metrics that exist, and explain themselves."""
+"""Dashboards equal their code, are valid, name existing metrics, and explain themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[3]
 PROVISIONING = DIRECTORY.with_name("provisioning")
 NAMES = [board.uid for board in BOARDS]
 
-# What Prometheus and every process' client library export by themselves, with the labels that our dashboards may use.
+# Metrics that Prometheus and every process' client library export, with the labels allowed in
+# dashboards.
 BUILT_IN = {
     "up": set(),
     "ALERTS": {"alertname", "alertstate", "severity", "model"},
@@ -41,7 +42,7 @@ def panels(board: Dashboard, kinds: bool = False) -> list[dict[str, Any]]:
 
 
 def documented() -> dict[str, set[str]]:
-    """Every series name of docs/metrics.md with its labels; a histogram has three."""
+    """Return every series name of docs/metrics.md with its labels. A histogram has three."""
     rows = re.findall(r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     names: dict[str, set[str]] = {}
     for name, kind, columns in rows:
@@ -193,7 +194,7 @@ def test_links_to_dashboards_lead_to_dashboards_and_their_variables(board: Dashb
 
 @pytest.mark.parametrize("board", BOARDS, ids=NAMES)
 def test_links_to_runbooks_lead_to_runbooks(board: Dashboard) -> None:
-    """Grafana serves them from where docs/dashboards.md mounts them."""
+    """Grafana serves them from the mount described in docs/dashboards.md."""
     assert "/monitoring/runbooks:/usr/share/grafana/public/runbooks" in (ROOT / "docs" / "dashboards.md").read_text()
     for panel in panels(board):
         for link in [*panel["links"], *panel["fieldConfig"]["defaults"]["links"]]:
@@ -207,7 +208,7 @@ def test_links_to_runbooks_lead_to_runbooks(board: Dashboard) -> None:
 
 @pytest.mark.parametrize("board", BOARDS, ids=NAMES)
 def test_no_panel_has_a_copy_of_a_threshold(board: Dashboard) -> None:
-    """Grafana's own thresholds are at most the 1 of a share of its limit, which is no number of any spec."""
+    """Grafana's own thresholds are at most 1, the share of a limit. This is no number of a spec."""
     for panel in panels(board):
         steps = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
         assert steps in ([None], [None, 1]), panel["title"]
@@ -226,7 +227,7 @@ def test_verdicts_of_a_rollout_are_shown_as_its_controller_numbers_them() -> Non
 
 
 def words(state: State) -> str:
-    """A state's name, without the glyph that stands before it."""
+    """Return a state's name without its glyph."""
     return state.text.partition(" ")[2].replace(" ", "_")
 
 

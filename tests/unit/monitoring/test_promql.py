@@ -1,4 +1,7 @@
-"""tests/support/promql.py reads expressions as Prometheus does, as far as the tests of dashboards and rules rely on it."""
+"""tests/support/promql.py reads expressions as Prometheus does.
+
+It covers what the tests of dashboards and rules need.
+"""
 
 from __future__ import annotations
 

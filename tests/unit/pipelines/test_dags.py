@@ -1,4 +1,4 @@
-"""The DAGs as Airflow reads them: which there are, what they are made of, and the policy that each keeps."""
+"""The DAGs as Airflow reads them: their list, their tasks, and the policy of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BRANCHES = {"register", "keep_champion", "alert_regression"}
 
 @pytest.fixture(scope="module")
 def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """With two models, so that what is generated from the specs is seen to be."""
+    """List the DAGs with two models, so that generated DAGs appear."""
     directory = tmp_path_factory.mktemp("models")
     for name, owner in (("fraud_detection", "payments-risk"), ("basket_value", "shop")):
         (directory / f"{name}.yaml").write_text(yaml.safe_dump({**SPEC, "name": name, "owner": owner}))
@@ -60,7 +60,7 @@ def test_a_retraining_is_a_chain_that_ends_in_one_of_its_branches(dags: dict[str
     found = {name: task["downstream"] for name, task in dags["retrain_fraud_detection"]["tasks"].items()}
     chain = {step: [following] for step, following in pairwise(STEPS)}
     ends = {"keep_champion": [], "alert_regression": [], "register": ["start_rollout"], "start_rollout": []}
-    # `compare` also tells start_rollout what the gate said.
+    # `compare` also gives start_rollout the gate's answer.
     assert found == {**chain, "compare": ["decide", "start_rollout"], "decide": sorted(BRANCHES), **ends}
     assert list(dags["materialize_features"]["tasks"]) == ["materialize"]
 
@@ -86,7 +86,7 @@ def test_every_dag_says_who_is_told_and_how_it_is_operated(dags: dict[str, Any])
         assert dag["schedule"] is None, f"{name}: world time is not Airflow's"
         assert dag["max_active_runs"] == 1, name
         assert dag["owner"] in dag["tags"], name
-        # A run may take at least what its longest task may.
+        # A run's limit is at least its longest task's limit.
         assert max(task["timeout"] for task in dag["tasks"].values()) < dag["timeout"] <= 3600, name
         for heading in ("**When", "**Parameters.**", "**When it fails.**"):
             assert heading in dag["doc_md"], name
@@ -110,6 +110,9 @@ def test_parameters_are_typed(dags: dict[str, Any]) -> None:
 
 
 def test_reading_the_files_costs_little(inventory: dict[str, Any]) -> None:
-    """They are read every 30 s: heavy imports belong into tasks. 0.2 s alone; the limit leaves room for busy machines."""
+    """Airflow reads the files every 30 s, so heavy imports belong into tasks.
+
+    Alone it takes 0.2 s. The limit leaves room for busy machines.
+    """
     assert sum(inventory["seconds"].values()) < 3
     assert all(dag["bytes"] < 60_000 for dag in inventory["dags"].values())

@@ -1,4 +1,4 @@
-"""What a drift report says of all features together."""
+"""A drift report's statements about all features together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ DRIFT = spec().drift
 
 
 def side(seed: int, shift: float = 0.0) -> pl.DataFrame:
-    """Ten features that each move by `shift` standard deviations, an hour that always differs, and the scores."""
+    """Make ten features that each move by `shift` standard deviations.
+
+    Also an hour that always differs, and the scores.
+    """
     random = np.random.default_rng(seed)
     features = {f"feature_{at}": random.normal(shift, 1, ROWS) for at in range(10)}
     calendar = dict.fromkeys(DRIFT.calendar, np.full(ROWS, float(seed)))

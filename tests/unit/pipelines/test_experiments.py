@@ -1,4 +1,4 @@
-"""dojo experiment report: from the audit trail and a real lake to an effect that can be believed, or a reason why not."""
+"""dojo experiment report: from trail and lake to a trusted effect, or a reason against it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPEC = load_spec(Path("models/fraud_detection.yaml"))
 
 
 def trail(*routes: tuple[str, tuple[Arm, ...], str], model: str = "fraud") -> list[Entry]:
-    """Audit entries of routes an hour apart, generations from 1."""
+    """Return audit entries of routes an hour apart, generations from 1."""
     entries = []
     for at, (strategy, arms, salt) in enumerate(routes):
         route = Route(
@@ -66,7 +66,7 @@ def test_the_last_split_is_found_with_all_its_generations() -> None:
             ("ab", HALVES, "a"),
             ("ab", HALVES, "b"),  # a new experiment of the same versions
             ("champion", FULL, "b"),
-            ("ab", HALVES, "b"),  # interrupted, and gone on with
+            ("ab", HALVES, "b"),  # interrupted and continued
             ("champion", FULL, "b"),
         ),
         "fraud",
@@ -138,7 +138,7 @@ def test_each_request_of_the_experiment_is_read_once_with_its_outcome_and_amount
     other = "champion" if prediction(0, "c1")["arm"] == "challenger" else "challenger"
     predictions = [
         prediction(1, "c1", flagged=False),
-        prediction(2, "c1", request_id="t1", flagged=True),  # asked again: the later answer counts
+        prediction(2, "c1", request_id="t1", flagged=True),  # the second, later answer counts
         prediction(3, "c2", route_generation=5, degraded=["cold_start", "arm_failed"]),
         prediction(4, "c1", arm=other),  # a caller named a version
         prediction(5, "c3", route_generation=4),
@@ -166,7 +166,10 @@ def simulated(
     arms: tuple[Arm, Arm] = HALVES,
     fraud_rate: float = 0.1,
 ) -> pl.DataFrame:
-    """As `requests` reads them: customers with 1 to 40 payments, whose positives come in runs of one customer, caught together or not."""
+    """Simulate what `requests` reads: customers with 1 to 40 payments.
+
+    Positives come in runs of one customer, and are caught together or missed together.
+    """
     rows: list[dict[str, object]] = []
     for _ in range(customers):
         key = f"customer-{generator.integers(1 << 60)}"
@@ -208,7 +211,10 @@ def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
 
 
 def test_two_equal_arms_are_told_apart_as_seldom_as_the_intervals_say() -> None:
-    """200 seeded experiments without a difference: at most 5 % +-3 (binomial, 95 %) say that there is one."""
+    """200 seeded experiments without a difference.
+
+    At most 5 % report one, +-3 % (binomial, 95 %).
+    """
     generator = np.random.default_rng(11)
     wrong = 0
     for _ in range(200):
@@ -255,7 +261,10 @@ def test_an_empty_experiment_is_insufficient_data() -> None:
 
 
 def test_lost_entities_of_one_arm_void_the_effect() -> None:
-    """A challenger that loses the requests of a tenth of its customers: what is left is no random half any more."""
+    """The challenger loses the requests of a tenth of its customers.
+
+    The remaining ones are no longer a random half.
+    """
     rows = simulated(np.random.default_rng(3), customers=6000, catch=(0.4, 0.6))
     lost = pl.col("entity").str.ends_with("7") & (pl.col("arm") == "challenger")
     found = report(experiment(), rows.filter(~lost), SPEC)

@@ -1,4 +1,4 @@
-"""The first build of the offline store: a block of days at a time, and each block only once."""
+"""The first build of the offline store: a block of days at a time, and each block once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.support.payments import START, fill_lake, outcomes_of, payments, tran
 
 PAID_DAYS = 75
 AS_OF = START + timedelta(days=PAID_DAYS)
-DAYS = [START.date() + timedelta(days=n) for n in range(PAID_DAYS + 1)]  # the midnight after the last payment has news too
+# The midnight after the last payment has new rows, too.
+DAYS = [START.date() + timedelta(days=n) for n in range(PAID_DAYS + 1)]
 
 
 def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_features(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A training set is refused for a feature that broke with its past, or that knows the label; drift and skill are neither."""
+"""A training set is refused if a feature broke with its past or knows the label.
+
+Drift and skill are no such faults.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ROWS = 6000
 
 
 def examples(seed: int, rows: int = ROWS) -> pl.DataFrame:
-    """One example in a hundred is fraud, and no feature knows it."""
+    """Make examples. One in a hundred is fraud, and no feature knows it."""
     random = np.random.default_rng(seed)
     columns = {name: random.lognormal(3, 0.6, rows).astype(np.float32) for name in dict.fromkeys((*FEATURES, *STORED))}
     return pl.DataFrame({"label": (random.random(rows) < 0.01).astype(np.int8), **columns})
@@ -63,7 +66,10 @@ def test_another_unit_of_any_feature_is_refused_and_drift_is_not(feature: str, b
 
 
 def test_counts_that_are_still_filling_are_no_break() -> None:
-    """A third of what they were, as in a shop's first months; amounts that fell like this are refused."""
+    """Counts are a third of the champion's, as in a shop's first months.
+
+    Such a fall of amounts would be refused.
+    """
     rows = examples(2)
     require_sound_features(rows.with_columns(pl.col("merchant_tx_count_30d") / 3), SPEC, champion())
     assert faults(rows.with_columns(pl.col("amount") / 3), champion())[0].startswith("amount: ")
@@ -103,7 +109,7 @@ def test_what_is_no_number_is_refused_and_counted(wrong: float | None) -> None:
 
 @pytest.mark.parametrize("known", [0.6, 1.0])
 def test_a_flag_that_only_fraud_carries_is_a_leak(known: float) -> None:
-    """Known of 60 % of the positives it has a ROC-AUC of 0.8, as good features have."""
+    """The feature knows 60 % of the positives. Its ROC-AUC of 0.8 is that of good features."""
     rows = examples(2)
     told = np.random.default_rng(3).random(ROWS) < known
     leaked = rows.with_columns((pl.col("label") * told).cast(pl.Float32).alias("merchant_fraud_count_14d"))
@@ -114,7 +120,7 @@ def test_a_flag_that_only_fraud_carries_is_a_leak(known: float) -> None:
 
 
 def test_a_strong_but_honest_feature_is_no_leak() -> None:
-    """Fraud lies two standard deviations higher: a ROC-AUC of 0.92."""
+    """Fraud lies two standard deviations higher, for a ROC-AUC of 0.92."""
     rows = examples(2)
     require_sound_features(
         rows.with_columns((pl.col("amount") * (2 * 0.6 * pl.col("label")).exp()).alias("amount")), SPEC, None
@@ -137,7 +143,7 @@ def test_a_training_set_is_counted_over_the_bins_it_is_given() -> None:
 
 
 def test_the_information_value_is_the_sum_over_bins_of_siddiqis_formula() -> None:
-    """Two bins: 80 of 100 negatives and 20 of 100 positives in the lower one."""
+    """Two bins. The lower one holds 80 of 100 negatives and 20 of 100 positives."""
     values = np.repeat([0.0, 1.0, 0.0, 1.0], [80, 20, 20, 80])
     labels = np.repeat([0, 1], [100, 100])
     assert information_value(values, labels) == pytest.approx(2 * (0.8 - 0.2) * np.log(0.8 / 0.2))

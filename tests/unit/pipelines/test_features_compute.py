@@ -1,4 +1,4 @@
-"""The computations against the catalogue spelled out in plain Python, and against the future."""
+"""The computations, against plain Python after the catalogue, and against use of the future."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from tests.support.feature_reference import (
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN_DAYS = 60
-DAYS = [START.date() + timedelta(days=d) for d in range(0, SPAN_DAYS + 1, 3)]  # every third midnight: 3 times the examples
+# Every third midnight, so that the same time allows three times the examples.
+DAYS = [START.date() + timedelta(days=d) for d in range(0, SPAN_DAYS + 1, 3)]
 
 
 @st.composite
@@ -67,7 +68,7 @@ def rows_by(frame: pl.DataFrame, key: str) -> dict[tuple[str, datetime], dict[st
 
 
 def same(found: dict[str, float], expected: dict[str, float]) -> bool:
-    return found == pytest.approx(expected, rel=1e-9, abs=1e-6)  # the std alone is a difference of squares
+    return found == pytest.approx(expected, rel=1e-9, abs=1e-6)  # std: difference of squares
 
 
 @settings(max_examples=25, deadline=None)
@@ -108,7 +109,7 @@ def test_activity_equals_the_catalogue_spelled_out(made: list[Payment]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(payments(), payments(), st.integers(1, SPAN_DAYS))
 def test_no_value_comes_from_after_its_time(made: list[Payment], future: list[Payment], cut_day: int) -> None:
-    """Replace everything after a moment - transactions made, outcomes arrived - and nothing before it may change."""
+    """Replace all transactions and outcomes after a moment. Earlier values must not change."""
     cut = START + timedelta(days=cut_day)
     days = [day for day in DAYS if day <= cut.date()]
     changed = [
@@ -149,7 +150,7 @@ def test_an_outcome_that_comes_after_the_label_delay_counts_from_the_midnight_af
     days = [date(2026, 1, day) for day in range(1, 15)]
     found = rows_by(merchant_daily(transactions_of(made), outcomes_of(made), days), "merchant_id")
     risk = {at.date(): row["merchant_risk_30d"] for (_, at), row in found.items()}
-    assert risk[date(2026, 1, 9)] == 0.0  # the delay is over, the label is not here
+    assert risk[date(2026, 1, 9)] == 0.0  # the delay is over, but the label is missing
     assert risk[date(2026, 1, 10)] == 0.0  # it arrives at noon of this day
     assert risk[date(2026, 1, 11)] == 1.0
 

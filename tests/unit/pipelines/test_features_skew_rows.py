@@ -1,4 +1,4 @@
-"""Which row a served value is held against: lateness is not skew, as long as it is short."""
+"""The row compared with a served value. A short delay is not skew."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_swapping_the_two_swaps_the_verdict() -> None:
 
 
 def test_a_sure_gain_below_the_minimum_is_inconclusive() -> None:
-    """Both agree but for one legitimate payment that the challenger ranks a little lower."""
+    """Both agree, except for one legitimate payment that the challenger ranks a little lower."""
     new = GOOD.copy()
     highest_legitimate = np.flatnonzero(LABELS == 0)[np.argmax(GOOD[LABELS == 0])]
     new[highest_legitimate] -= 0.05
@@ -111,7 +111,7 @@ def test_the_first_version_has_nobody_to_beat() -> None:
         (11e-6, "ok"),
         (400e-6, "ok"),
         (900e-6, "veto"),
-    ],  # the champion takes 12 microseconds; below half a millisecond any ratio is nothing
+    ],  # the champion takes 12 microseconds; below half a millisecond, ratios do not count
 )
 def test_a_slow_artefact_is_vetoed(latency: float, verdict: str) -> None:
     decision = decide(GOOD, BETTER, latency=latency)
@@ -128,7 +128,7 @@ def test_a_large_artefact_is_vetoed(size: int, verdict: str) -> None:
 
 
 def test_scores_that_are_no_probabilities_any_more_are_vetoed() -> None:
-    """The same order, so the same PR-AUC; but other systems multiply the score with euros."""
+    """The order and the PR-AUC are the same, but other systems multiply the score with euros."""
     decision = decide(GOOD, BETTER**0.5)
     assert decision.gain == pytest.approx(decide(GOOD, BETTER).gain)
     assert (decision.outcome, decision.vetoes) == ("keep", ("calibration",))
@@ -160,7 +160,7 @@ def test_a_customer_segment_that_pays_for_the_average_is_a_veto() -> None:
 def test_segments_with_too_few_frauds_are_named_and_do_not_veto() -> None:
     y = LABELS.copy()
     world = holdout(y)
-    y[world.segments["rare"][20:]] = 0  # leaves at most 20 rows that could be fraud
+    y[world.segments["rare"][20:]] = 0  # leaves at most 20 rows for fraud
     old, new = noisy_scores(y, 1.5, 1), noisy_scores(y, 3.0, 2)
     new[world.segments["rare"]] = 0.01
     decision = decide(old, new, y)
@@ -171,7 +171,7 @@ def test_segments_with_too_few_frauds_are_named_and_do_not_veto() -> None:
 
 
 def test_a_segments_loss_within_chance_is_no_veto() -> None:
-    """40 positives in a segment: two equally good models differ by a tenth there again and again."""
+    """With 40 positives in a segment, two equally good models often differ by a tenth."""
     y = labels(2600, 0.05, seed=8)
     losses = 0
     for seed in range(12):

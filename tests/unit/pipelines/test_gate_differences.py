@@ -1,4 +1,7 @@
-"""The gate's report says what else differs between the two: training parameters, training sets; segments follow the spec."""
+"""The gate's report lists other differences: training parameters and training sets.
+
+Segments follow the spec.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def test_a_worse_challengers_report_compares_what_both_learned_from() -> None:
 
 
 def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
-    """The champion is sure of four positives in ten and knows nothing of the rest; the challenger knows a little of all."""
+    """The champion finds four positives in ten for sure, and nothing of the rest.
+
+    The challenger knows a little of all.
+    """
     random = np.random.default_rng(5)
     sure = (LABELS == 1) & (random.random(len(LABELS)) < 0.4)
     old = np.where(sure, 0.9 + 0.1 * random.random(len(LABELS)), 0.8 * random.random(len(LABELS)))
@@ -118,7 +124,7 @@ def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
 
 
 def segmented(directory: Path, segment: str) -> tuple[list[str], str]:
-    """Names of the gate's segments, and how they were cut, by a spec's `drift.segment`."""
+    """Return names of the gate's segments and their cuts, by a spec's `drift.segment`."""
     model: ModelSpec = spec()
     model = model.model_copy(update={"drift": model.drift.model_copy(update={"segment": segment})})
     end = datetime(2030, 3, 1, tzinfo=UTC)

@@ -1,7 +1,8 @@
-"""How often two equally good models are called different: counted over seeded simulations.
+"""Counts over seeded simulations how often two equally good models are called different.
 
-A small shop whose fraud comes as it does: most of it at a few compromised merchants and customers, and each model knows each merchant
-and customer more or less well. Both models are drawn from one distribution, so neither is better.
+The small shop has typical fraud, mostly at a few compromised merchants and customers. Each model
+knows each merchant and customer more or less well. Both models are drawn from one distribution, so
+neither is better.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ ROWS, CUSTOMERS, MERCHANTS, FRAUDS = 2_000, 250, 300, 90
 CONFIDENCE = 0.95
 STATED = (1 - CONFIDENCE) / 2  # of false wins
 SIMULATIONS = 250
-DRAWS = 200  # the interval's ends are noisier than the spec's 2,000 make them; that costs coverage, it does not lend any
+# The interval's ends are noisier than with the spec's 2,000 draws. This lowers coverage and never
+# raises it.
+DRAWS = 200
 
 Codes = npt.NDArray[np.int64]
 Ways = Callable[[Codes, Codes], tuple[Codes, ...]]
@@ -56,7 +59,10 @@ def gain(seed: int, customer_effect: float, merchant_effect: float, ways: Ways) 
 
 
 def false_win_rate(customer_effect: float, merchant_effect: float, ways: Ways) -> float:
-    """Share of simulations whose interval lies above zero; a gain below the gate's minimum counts too."""
+    """Return the share of simulations with an interval above zero.
+
+    Gains below the gate's minimum count too.
+    """
     return float(np.mean([gain(seed, customer_effect, merchant_effect, ways).low > 0 for seed in range(SIMULATIONS)]))
 
 
@@ -66,6 +72,9 @@ def test_no_difference_wins_at_most_as_often_as_stated(customer_effect: float, m
 
 
 def test_drawing_rows_or_customers_alone_would_break_the_promise() -> None:
-    """Why whole merchants are drawn too: what a model knows of one compromised merchant is one finding, not thirty."""
+    """Knowledge of one compromised merchant is one finding, not thirty.
+
+    So whole merchants are drawn too.
+    """
     assert false_win_rate(0.0, 1.0, rows_alone) > 2 * STATED
     assert false_win_rate(0.0, 1.0, customers_alone) > 2 * STATED

@@ -1,4 +1,4 @@
-"""LightGBM and ONNX Runtime decide alike, also where a split falls between neighbouring float32 values."""
+"""LightGBM and ONNX Runtime decide alike, even for splits between adjacent float32 values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def neighbours(count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fine_grained() -> tuple[LGBMClassifier, np.ndarray]:
-    """A model whose splits must fall between adjacent float32 values, and its rows."""
+    """Make a model with splits between adjacent float32 values, and its rows."""
     random = np.random.default_rng(1)
     values = neighbours(400)
     inputs = np.column_stack([random.choice(values, 4000), random.random(4000)]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a version's record says: metrics, threshold, reference profile, spec of record, figures."""
+"""A version's record: metrics, threshold, reference profile, recorded spec, figures."""
 
 from __future__ import annotations
 

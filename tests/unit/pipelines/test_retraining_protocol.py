@@ -21,7 +21,7 @@ PERIOD = Period(START, train_days=2, delay_days=2, test_days=3)  # train 0-1, de
 
 
 def frame(*rows: tuple[int, str, int]) -> pl.DataFrame:
-    """Rows of (day from START, customer, label), at noon."""
+    """Make rows of (day from START, customer, label), at noon."""
     noon = datetime(2018, 6, 10, 12, tzinfo=UTC)
     return pl.DataFrame(
         [{"time": noon + timedelta(days=day), "customer_id": customer, "label": label} for day, customer, label in rows],
@@ -53,7 +53,8 @@ def test_customers_with_fraud_in_training_are_known_on_every_test_day() -> None:
 
 
 def test_a_fraud_in_the_delay_is_known_once_its_label_is_older_than_the_delay() -> None:
-    # Fraud on day 2 (train_days + k - 1 with k = 1): unknown on test day 0, known from test day 1 on. On day 3: from 2 on.
+    # Fraud on day 2 (train_days + k - 1 with k = 1). It is unknown on test day 0, and known from
+    # test day 1 on. Fraud on day 3 is known from test day 2 on.
     transactions = frame((2, "a", 1), (3, "b", 1), *((day, customer, 0) for day in (4, 5, 6) for customer in "ab"))
     assert judged(transactions) == [(0, "a"), (0, "b"), (1, "b")]
 
@@ -64,7 +65,7 @@ def test_a_fraud_on_a_test_day_stays_unknown_until_the_delay_is_over() -> None:
 
 
 def book_test_set(transactions: pl.DataFrame) -> set[tuple[int, str]]:
-    """The book's `get_train_test_set` (chapter 3), line by line, in pandas."""
+    """Compute the book's `get_train_test_set` (chapter 3), line by line, in pandas."""
     df = transactions.to_pandas()
     days = (df.time - datetime(2018, 6, 10, tzinfo=UTC)).dt.days
     delta_train, delta_delay, delta_test = 2, 2, 3

@@ -1,4 +1,4 @@
-"""The bad challenger is bad in the way it says, and in no other."""
+"""The bad challenger has the stated fault and no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NIGHT, AMOUNT, WIDTH = 2, 0, 4
 
 @pytest.fixture(scope="module")
 def scorers(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxScorer, OnnxScorer, np.ndarray]:
-    """The model, its sabotaged twin, and rows of all kinds."""
+    """Return the model, its sabotaged twin, and rows of all kinds."""
     generator = np.random.default_rng(5)
     rows = generator.uniform(0, 200, (500, WIDTH)).astype(np.float32)
     rows[:, NIGHT] = generator.integers(0, 2, len(rows))
@@ -32,7 +32,7 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxScorer, OnnxS
 
 
 def seconds(scorer: OnnxScorer, row: np.ndarray) -> float:
-    """The fastest of five scorings: the machine's moods only ever add."""
+    """Return the fastest of five scorings, because a busy machine only adds time."""
     taken = []
     for _ in range(5):
         began = time.perf_counter()

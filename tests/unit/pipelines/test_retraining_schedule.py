@@ -1,4 +1,4 @@
-"""When a retraining is due, in world time."""
+"""Due times of retrainings, in world time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals of bad training data say what was expected and found."""
+"""Refusals of bad training data name the expected and the found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def manifest() -> Manifest:
 
 
 def streams_of(lake: Lake, pinned: Manifest) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The pinned transactions and outcomes."""
+    """Return the pinned transactions and outcomes."""
     read = read_streams(lake, pinned, SPEC.feature_service)
     return read[Stream.TRANSACTIONS], read[Stream.OUTCOMES]
 
@@ -181,7 +181,10 @@ def test_a_window_begins_where_a_short_lake_does(tmp_path: Path) -> None:
 
 
 def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
-    """The lake goes on after `as_of`, even within the same day's file; a version trained for `as_of` must not see it."""
+    """The lake goes on after `as_of`, even in the same day's file.
+
+    A version trained for `as_of` must not see it.
+    """
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name], delay=timedelta(days=9))  # later than the spec's maximum
     noon = AS_OF - timedelta(days=5, hours=12)
     _, known_by_noon = streams_of(lake, collect(lake, SPEC, noon))

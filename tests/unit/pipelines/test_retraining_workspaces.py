@@ -1,4 +1,4 @@
-"""What retrainings leave on disk."""
+"""Files that retrainings leave on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SMALL = "job.json"
 
 
 def left_by(home: Path, key: str, model: str = "m") -> Path:
-    """The workspace of a job that stopped in the middle."""
+    """Make the workspace of a job that stopped in the middle."""
     directory = job(key, model).workspace(home)
     (directory / "offline").mkdir(parents=True)
     for name in (SMALL, *(name for name in workspaces.LARGE if name != "offline")):

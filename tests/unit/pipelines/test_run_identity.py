@@ -1,4 +1,4 @@
-"""An Airflow run is one job, whatever happens to its tasks."""
+"""An Airflow run is one job, in spite of cleared or repeated tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.training.job import KEY
 
 RUN = "manual__2026-11-21T03:30:45.723458+00:00"
 NOON = datetime(2025, 1, 6, 12, tzinfo=UTC)
-# What Airflow allows in a run's id: [scheduler] allowed_run_id_pattern.
+# Characters that Airflow allows in a run's id: [scheduler] allowed_run_id_pattern.
 RUN_IDS = st.text("abcXYZ019_.~:+-", min_size=1, max_size=250)
 
 

@@ -21,7 +21,7 @@ LIMIT = timedelta(seconds=120)
 
 
 def payload(**changes: Any) -> bytes:
-    """One firing alert as Alertmanager 0.25 posts it; `changes` to the alert."""
+    """Return one firing alert as Alertmanager 0.25 posts it. `changes` apply to the alert."""
     alert = {
         "status": "firing",
         "labels": {"alertname": "FeatureViewStale", "severity": "warning", "team": "ml-platform", "view": "customer_activity"},
@@ -171,7 +171,7 @@ def test_silence_and_its_end_are_one_occasion_each() -> None:
 
 
 def silence(*conditions: tuple[str, str, str]) -> Silence:
-    """A silence with these conditions: label, sign, value."""
+    """Return a silence with these conditions: label, sign, value."""
     matchers = tuple(
         Matcher(name=name, value=value, is_regex="~" in sign, is_equal=not sign.startswith("!"))
         for name, sign, value in conditions
@@ -190,9 +190,9 @@ def silence(*conditions: tuple[str, str, str]) -> Silence:
         ([("severity", "!~", "crit.*")], False),
         ([("severity", "=", "warning")], False),
         ([("severity", "=~", "crit")], False),  # patterns are anchored
-        ([("alertname", "=", "GatewayDown")], True),  # it has a critical rule, and the silence spares none
+        ([("alertname", "=", "GatewayDown")], True),  # the alert has a critical rule
         ([("alertname", "=", "GatewayDown"), ("severity", "=", "warning")], False),
-        ([("severity", "=~", "(?P<unread")], True),  # what cannot be read is suspected
+        ([("severity", "=~", "(?P<unread")], True),  # an unreadable pattern counts as a match
     ],
 )
 def test_a_silence_without_a_condition_that_spares_critical_alerts_may_hide_one(

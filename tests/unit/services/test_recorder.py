@@ -1,4 +1,4 @@
-"""The recorder's pure parts: what becomes a row, what is new, how long to wait."""
+"""The recorder's pure parts: rows from messages, new rows, waiting times."""
 
 from __future__ import annotations
 

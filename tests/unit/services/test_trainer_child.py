@@ -1,4 +1,4 @@
-"""What a trainer's child process leaves behind: an exit code, and its answer as the last line."""
+"""Results of a trainer's child process: an exit code, and its answer as the last line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.trainer.run_job import answer
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[None]:
-    """Logs go where a test that configured them before has sent them: here they go nowhere."""
+    """Drop the logs. Otherwise they go where an earlier test sent them."""
     with capture_logs():
         yield
 

@@ -1,4 +1,7 @@
-"""`dojo config`: what edited specs would change, and what is refused before anything is recorded. A real Redis, no stack."""
+"""`dojo config` on a real Redis without a stack: what edited specs would change, and refusals.
+
+A refused spec is refused before anything is recorded.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ SPEC = Path("models/fraud_detection.yaml").read_text()
 
 
 class Team:
-    """Two models' specs as they were applied, and the command on them."""
+    """Two models' applied specs, and the command on them."""
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         self.models, self.redis = directory / "models", Redis.from_url(redis_url)

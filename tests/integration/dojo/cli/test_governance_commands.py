@@ -1,4 +1,7 @@
-"""What people do by hand: promote, roll back, approve, route, switch, and read who did what. Real Redis, MLflow and gateway."""
+"""Decisions of people: promote, roll back, approve, route, switch, and read the trail.
+
+Redis, MLflow and gateway are real.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Platform:
-    """One Redis, one MLflow of its own (the trail's anchors are in it), and the commands over them."""
+    """One Redis, one MLflow with the trail's anchors, and the commands on them."""
 
     redis_server: RedisServer
     mlflow: MlflowServer
@@ -112,7 +115,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def platform(servers: Platform) -> Platform:
-    """Version 1 is champion, 2 won at the gate, 3 did not; nothing is routed or recorded; it is noon in the world."""
+    """Start with version 1 as champion. Version 2 won at the gate, 3 did not.
+
+    Nothing is routed or recorded. In the world it is noon.
+    """
     servers.redis.flushdb()
     servers.anchors.unlink(missing_ok=True)
     RedisWorldClock(servers.redis).set(NOON, 0)
@@ -286,7 +292,7 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     assert rollout.request is not None
     assert (rollout.request.action, rollout.request.who, rollout.request.why) == ("approve", "Zoë", "reviewed the segments")
     assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
-    # Asked again by somebody else before the controller took it: the decision was Zoë's.
+    # Another person asks again before the controller took the approval. The decision stays Zoë's.
     platform.run("models", "approve", MODEL, "--why", "me too", "--who", "Yann")
     assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
     assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval

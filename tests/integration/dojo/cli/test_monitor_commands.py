@@ -1,4 +1,7 @@
-"""`dojo drift` on what a monitor judged, and where a version's profile comes from: real Redis, real MLflow."""
+"""`dojo drift` on a monitor's verdicts, and the source of a version's profile.
+
+Redis and MLflow are real.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
     sha256 = write_bundle(bundle, msgspec.json.decode((bundle / BUNDLE_FILE).read_bytes(), type=Bundle))
     good = register_champion(registry, bundle, sha256, name)
     old = tmp_path / "old"
-    before = register_champion(registry, old, make_bundle(old), name)  # has no profile worth the name
+    before = register_champion(registry, old, make_bundle(old), name)  # without a usable profile
 
     profiles = Profiles(registry)
     assert profiles.fetch((name, good.version)) == reference

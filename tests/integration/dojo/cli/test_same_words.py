@@ -1,4 +1,7 @@
-"""The same mistake gives the same words and the same exit code in every command. Real Redis; no other server runs."""
+"""The same mistake gives the same words and the same exit code in every command.
+
+It needs a real Redis. No other server runs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Commands:
-    """`dojo` over one Redis; MLflow is away."""
+    """`dojo` on one Redis. MLflow is away."""
 
     redis: str
     home: Path
@@ -51,7 +54,7 @@ class Commands:
 
 @pytest.fixture
 def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
-    """A Redis that is empty: the world has no time yet."""
+    """Start with an empty Redis, so that the world has no time yet."""
     return Commands(redis_server.url, tmp_path)
 
 

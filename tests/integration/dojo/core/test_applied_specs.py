@@ -1,4 +1,4 @@
-"""The spec that was applied last, and the audit entry of each change: a real Redis."""
+"""The last applied spec, and the audit entry of each change, on a real Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit trail on a real Redis: what was written stays as it was, or is found."""
+"""The audit trail on a real Redis: every later change of an entry is found."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def messages(redis: Redis) -> list[tuple[str, bytes]]:
 
 
 def rewrite(redis: Redis, rows: list[tuple[str, bytes]]) -> None:
-    """Put other messages in the stream's place: what somebody with access to Redis can do."""
+    """Replace the stream's messages, as a person with access to Redis can."""
     redis.delete(STREAM_KEY)
     for message_id, content in rows:
         redis.xadd(STREAM_KEY, {FIELD: content}, id=message_id)
@@ -122,7 +122,7 @@ def test_writes_and_their_entry_are_written_together_or_not_at_all(redis: Redis,
 
 def _append_many(url: str, writer: int, shared: int, own: int, begin: Barrier) -> None:
     trail = AuditTrail(Redis.from_url(url))
-    begin.wait(60)  # starting takes seconds, appending milliseconds: without it they would come one after another
+    begin.wait(60)  # start together: a process starts in seconds and appends in milliseconds
     for number in range(shared):
         record(trail, number)
     for number in range(own):
@@ -168,7 +168,7 @@ Rows = list[tuple[str, bytes]]
 
 
 def _with(rows: Rows, at: int, **fields: Any) -> Rows:
-    """One entry changed, and everything after it chained anew: what a careful forger does."""
+    """Change one entry, and chain all later entries anew, as a careful forger does."""
     out, previous = rows[:at], None
     for message_id, content in rows[at:]:
         entry = msgspec.json.decode(content, type=Entry)
@@ -189,7 +189,7 @@ def _with(rows: Rows, at: int, **fields: Any) -> Rows:
         (lambda rows: [], "the newest entry is 0"),
         (lambda rows: [*rows[:3], (rows[3][0], b"gone"), *rows[4:]], "entry 4-0: unreadable: b'gone'"),
         (lambda rows: [*rows[:3], (rows[3][0], rows[3][1].replace(b"Zo", b"Jo")), *rows[4:]], "entry 5: does not follow entry 4"),
-        (lambda rows: _with(rows, 2, who="nobody"), "the newest entry is 6"),  # all chained anew, but for the head
+        (lambda rows: _with(rows, 2, who="nobody"), "the newest entry is 6"),  # all chained anew, except the head
     ],
 )  # fmt: skip
 def test_what_was_forged_is_named(redis: Redis, trail: AuditTrail, forge: Callable[[Rows], Rows], fault: str) -> None:
@@ -209,7 +209,7 @@ def test_a_trail_forged_to_its_head_is_found_by_the_anchors_of_the_registry(redi
     assert trail.verify().faults == (), "the chain alone cannot know"
     (fault,) = trail.verify(anchors).faults
     assert fault.startswith("entry 4: the registry remembers")
-    # A trail that was deleted altogether has anchors, too.
+    # A deleted trail has anchors, too.
     redis.delete(STREAM_KEY, HEAD_KEY, IDS_KEY)
     assert trail.verify(anchors).faults == (f"entry 4: the registry remembers {anchors[4][:12]}, found nothing",)
 
@@ -228,7 +228,7 @@ def test_the_platforms_own_anchors_decide_between_the_trail_and_the_registry(red
 
 def test_an_id_that_is_marked_as_written_without_its_entry_is_found(redis: Redis, trail: AuditTrail) -> None:
     record(trail, 1)
-    redis.hset(IDS_KEY, "change-2", "2")  # would make the next change's record vanish
+    redis.hset(IDS_KEY, "change-2", "2")  # would hide the next change's record
     assert trail.verify().faults == ("1 entries are there, 2 ids are marked as written",)
 
 

@@ -1,4 +1,4 @@
-"""The world clock in a real Redis: processes agree with each other, and go on without it."""
+"""The world clock in a real Redis: processes agree, and go on without Redis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.integration
 WORLD = datetime(2018, 6, 10, tzinfo=UTC)
 REFRESH = timedelta(milliseconds=50)
 
-# Two readings cannot be taken at one instant: what may pass between them on a busy machine, wall time.
+# Wall time that may pass between two readings on a busy machine.
 APART = timedelta(seconds=0.5)
 
 
 def clock_at(redis: RedisServer, refresh: timedelta = REFRESH) -> RedisWorldClock:
-    """A clock as another process has it: with a connection of its own."""
+    """Return a clock as another process has it, with its own connection."""
     return RedisWorldClock(connect_redis(redis.url, timedelta(milliseconds=300)), refresh)
 
 
@@ -49,7 +49,10 @@ def test_a_speed_change_is_seen_by_others_and_makes_no_jump(redis_server: RedisS
 
 
 def test_a_change_starts_from_the_latest_change_of_anybody(redis_server: RedisServer) -> None:
-    """A process whose cached anchor is old must not throw the world back when it changes the speed."""
+    """The change starts from the latest change by any process.
+
+    A process with an old cached anchor must not throw the world back when it changes the speed.
+    """
     slow_reader = clock_at(redis_server, refresh=timedelta(hours=1))
     clock_at(redis_server).set(WORLD, speed=0)
     assert slow_reader.now() == WORLD
@@ -88,7 +91,7 @@ def test_world_time_goes_on_while_redis_is_dead_or_hanging(redis_server: RedisSe
     clock = clock_at(redis_server)
     clock.set(WORLD, speed=1000)
     redis_server.signal(number)
-    time.sleep(REFRESH.total_seconds())  # so that the next reading asks Redis
+    time.sleep(REFRESH.total_seconds())  # then the next reading asks Redis
     asked = wall_now()
     readings = [clock.now() for _ in range(20)]
     assert WORLD < readings[0] < readings[-1]

@@ -1,4 +1,7 @@
-"""Routes, rollouts and freshness under writers that do not know of each other: every change follows the one before, and none is lost."""
+"""Routes, rollouts and freshness under concurrent writers.
+
+Every change follows the change before it, and none is lost.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def rollouts(redis_server: RedisServer) -> Iterator[Rollouts]:
 
 
 def together(target: Callable[[str, int], None], url: str) -> None:
-    """Run writers with connections of their own, all at once; none may fail."""
+    """Run writers at the same time, each with its own connection. None may fail."""
     with ThreadPoolExecutor(WRITERS) as pool:
         for future in [pool.submit(target, url, number) for number in range(WRITERS)]:
             future.result(60)
@@ -120,7 +123,10 @@ def test_a_new_rollout_begins_without_the_last_ones_evidence(rollouts: Rollouts)
 
 
 def start_a_rollout(url: str, writer: int) -> None:
-    """Every writer wants another version: one gets its way, the others are refused or told to look again."""
+    """Let every writer ask for another version.
+
+    One succeeds. The others are refused, or told to look again.
+    """
     try:
         start(Rollouts(connect_redis(url)), str(writer + 2))
     except (RolloutActiveError, ConflictError):

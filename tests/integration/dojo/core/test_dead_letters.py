@@ -1,4 +1,4 @@
-"""Dead letters on a real Redis: each message once, bounded, and told apart from what can be used."""
+"""Dead letters on a real Redis: each message once, a bounded number, apart from usable messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_message_that_cannot_be_used_is_told_apart_and_the_others_keep_their_o
 def test_a_message_that_comes_again_is_kept_and_counted_once(redis: Redis) -> None:
     before = counted()
     DeadLetters(redis, "recorder").keep(TX, [rejected(1, b"\xffbad"), rejected(2)])
-    DeadLetters(redis, "recorder").keep(TX, [rejected(2), rejected(3)])  # after a kill before the acknowledgement
+    DeadLetters(redis, "recorder").keep(TX, [rejected(2), rejected(3)])  # as after a kill before the acknowledgement
     letters = DeadLetters(redis, "recorder").newest(9)
     assert [letter.message_id[-3:] for letter in letters] == ["3-0", "2-0", "1-0"], "newest first"
     assert (letters[-1].stream, letters[-1].reason) == (TX, "because")
@@ -71,7 +71,7 @@ def test_a_message_that_comes_again_is_kept_and_counted_once(redis: Redis) -> No
 def test_a_service_that_dies_between_keeping_and_acknowledging_keeps_one_letter(redis: Redis) -> None:
     log, letters = RedisEventLog(redis, 1_000), DeadLetters(redis, "recorder", [TX])
     redis.xadd(stream_key(TX), {PAYLOAD_FIELD: b"not JSON"})
-    for _ in range(3):  # two incarnations die before they acknowledge
+    for _ in range(3):  # processes die before they acknowledge
         found = [*log.reclaim(TX, "g", "c", 10, NO_TIME), *log.read(TX, "g", "c", 10, MOMENT)]
         letters.keep(TX, sift(Transaction, found)[1])
     log.acknowledge(TX, "g", [delivery.message_id for delivery in found])

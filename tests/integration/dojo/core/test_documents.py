@@ -1,4 +1,4 @@
-"""Documents on a real Redis, under processes that change them at the same time: no change is lost, none is half done."""
+"""Documents on a real Redis under concurrent changes: no change is lost or half done."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def count_one(document: Document[Counter], writer: str, audit: Entry | None = No
 def count_many(url: str, writer: int, begin: Barrier) -> None:
     documents.FAMILIES[FAMILY] = "in this process, too"
     document, done = counter(Redis.from_url(url)), 0
-    begin.wait(60)  # a process starts in seconds and counts in milliseconds
+    begin.wait(60)  # start together: a process starts in seconds and counts in milliseconds
     while done < CHANGES:
         try:
             count_one(document, str(writer), entry(f"{writer}-{done}") if done % 2 else None)
@@ -143,7 +143,7 @@ def test_a_check_that_fails_keeps_everything_as_it_was(redis: Redis, audit: Entr
 
 @pytest.mark.parametrize("audit", [False, True])
 def test_a_writer_that_is_killed_has_written_everything_or_nothing(server: RedisServer, redis: Redis, audit: bool) -> None:
-    """Killed after its n-th write, for every n: the value, what lies beside it and the entry agree."""
+    """Kill the writer after its n-th write, for every n. Value, neighbours and entry agree."""
     for survives in range(3):
         redis.flushdb()
         document = counter(doomed_redis(server.url, Fate(survives)))

@@ -1,4 +1,4 @@
-"""The event log on a real Redis: nobody misses a message, whoever dies."""
+"""The event log on a real Redis: every group gets every message, even if a reader dies."""
 
 from __future__ import annotations
 
@@ -119,7 +119,10 @@ def test_lag_counts_what_is_unread_and_what_is_unacknowledged(redis_server: Redi
 
 
 def test_lag_is_counted_as_far_as_the_log_keeps_messages(redis_server: RedisServer) -> None:
-    """EventLogLag is critical from half of that on: a count that ends before could never say so."""
+    """The alert EventLogLag is critical from half of the log's limit on.
+
+    A count that ends before could never raise it.
+    """
     kept = Settings.model_fields["stream_max_length"].default
     redis, behind = connect_redis(redis_server.url), int(0.6 * kept)
     with redis.pipeline(transaction=False) as pipe:

@@ -1,4 +1,4 @@
-"""Messages to people on a real Redis: told once, and never half."""
+"""Messages to people on a real Redis: each is told once, and never half."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_message_says_who_is_meant_who_speaks_and_when(redis_server: RedisServ
 
 
 def test_a_message_of_before_is_read(redis_server: RedisServer) -> None:
-    """As the stream holds it of an older release: with its fields in another order."""
+    """An older release wrote the fields in another order."""
     redis = connect_redis(redis_server.url)
     fields = {"message_id": "a", "urgency": "info", "to": "us", "model": "m", "title": "t", "text": "x", "source": "s"}
     content = json.dumps({**fields, "world_time": None, "wall_time": "2030-03-01T12:00:00Z"})
@@ -59,7 +59,10 @@ def test_a_message_of_before_is_read(redis_server: RedisServer) -> None:
 
 
 def test_delivery_is_one_write(redis_server: RedisServer) -> None:
-    """A message whose stream cannot be written leaves no id behind that would keep it from being told later."""
+    """If a message's stream cannot be written, no id stays behind.
+
+    Such an id would prevent a later message.
+    """
     redis = connect_redis(redis_server.url)
     redis.set(STREAM_KEY, "no stream")
     with pytest.raises(ResponseError, match="WRONGTYPE"):

@@ -1,4 +1,4 @@
-"""The registry's REST client against a real MLflow, held to what MLflow's own client says."""
+"""The registry's REST client on a real MLflow, compared with MLflow's own client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def registry(mlflow_server: MlflowServer) -> ModelRegistry:
 
 @pytest.fixture(scope="module")
 def version(registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Version]:
-    """A version whose bundle has nested files with odd names."""
+    """Register a version with oddly named nested files in its bundle."""
     directory = tmp_path_factory.mktemp("bundle")
     for name, content in FILES.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_proxies_of_the_environment_are_not_asked(
 
 
 class Scripted:
-    """An HTTP server that answers from a list, and keeps what it was asked."""
+    """An HTTP server that answers from a list, and remembers the requests."""
 
     def __init__(self, *answers: tuple[int, bytes]) -> None:
         left, asked = list(answers), []

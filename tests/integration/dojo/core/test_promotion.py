@@ -1,4 +1,4 @@
-"""Promotion and rollback against a real MLflow and a real Redis, killed after every write to either."""
+"""Promotion and rollback on a real MLflow and a real Redis, killed after every write to either."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def registry(mlflow_server: MlflowServer) -> Iterator[ModelRegistry]:
 
 @pytest.fixture
 def champions(server: RedisServer, registry: ModelRegistry) -> RoleChanges:
-    """Nobody has a role, nothing is routed, nothing was recorded."""
+    """Start without roles, routes and records."""
     redis = connect_redis(server.url)
     redis.flushdb()
     put(registry)
@@ -77,7 +77,7 @@ def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
 
 
 def restore(registry: ModelRegistry, versions: list[Version]) -> None:
-    """Bring roles and tags back to how they were."""
+    """Restore roles and tags."""
     for then, now in zip(versions, registry.versions(MODEL), strict=True):
         for alias in set(now.aliases) - set(then.aliases):
             registry.remove_alias(MODEL, alias)
@@ -118,7 +118,8 @@ def change(key: str, why: str = "it is better") -> Change:
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "2", {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "1", {CHAMPION: "1", PREVIOUS_CHAMPION: "2"}),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "3", {CHAMPION: "3", PREVIOUS_CHAMPION: "2"}),
-        # Left by somebody killed while promoting 2; version 1 is promoted instead of trying again.
+        # A killed process left this while it promoted 2. Instead of a repetition, version 1 is
+        # promoted.
         ({CHAMPION: "1", PREVIOUS_CHAMPION: "1"}, "1", {CHAMPION: "1"}),
     ],
 )
@@ -136,10 +137,10 @@ def test_promotion_gives_the_role_and_remembers_who_had_it(
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "1", "", {CHAMPION: "1"}, {"2"}),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1", CHALLENGER: "3"}, "1", "", {CHAMPION: "1", CHALLENGER: "3"}, {"2"}),
         ({CHAMPION: "3", PREVIOUS_CHAMPION: "2"}, "1", "", {CHAMPION: "1", PREVIOUS_CHAMPION: "2"}, {"3"}),
-        # A canary that failed: it never was champion, and is no challenger any more.
+        # A failed canary. It never was champion, and is no challenger any more.
         ({CHAMPION: "1", CHALLENGER: "2"}, "1", "2", {CHAMPION: "1"}, {"2"}),
         ({CHAMPION: "1", CHALLENGER: "3"}, "1", "2", {CHAMPION: "1", CHALLENGER: "3"}, {"2"}),
-        # Killed while being promoted, then given up.
+        # Its promotion was killed, then given up.
         ({CHAMPION: "1", PREVIOUS_CHAMPION: "1", CHALLENGER: "2"}, "1", "2", {CHAMPION: "1"}, {"2"}),
         ({CHAMPION: "1"}, "1", "", {CHAMPION: "1"}, set()),
     ],
@@ -193,7 +194,7 @@ def test_an_absent_mlflow_is_unavailable_and_says_so() -> None:
 
 
 def told(champions: RoleChanges) -> list[tuple[Any, ...]]:
-    """The trail without what differs between one run and another: wall times and what hangs on them."""
+    """Return the trail without values that differ between runs, such as wall times."""
     return [(e.sequence, e.kind, e.who, e.what, e.why, e.before, e.after, e.world_time) for e in champions.audit.entries()]
 
 
@@ -209,7 +210,7 @@ def state(champions: RoleChanges) -> dict[str, object]:
 
 
 def test_a_champions_life(champions: RoleChanges) -> None:
-    """First version, a better one, back, back again, and the taken-back one's second chance."""
+    """A first version, a better one, back, back again, and a second chance for the old one."""
     first = champions.promote(MODEL, "1", change("a"))
     assert (first.strategy, first.arms) == ("champion", (Arm("champion", "1", 1.0),))
     second = champions.promote(MODEL, "2", change("b"))
@@ -251,7 +252,7 @@ def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions:
 
 
 def doomed(champions: RoleChanges, server: RedisServer, fate: Fate) -> RoleChanges:
-    """The same platform, seen from a process that fate will kill."""
+    """Return the same platform for a process that will be killed."""
 
     redis = doomed_redis(server.url, fate)
     registry = sealed_registry(champions.registry.url)
@@ -305,7 +306,7 @@ def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: RoleCh
     keys = {key: redis.dump(key) for key in redis.keys("*")}
 
     def begin() -> None:
-        """Back to where the past had led."""
+        """Restore the state at the end of the past."""
         redis.flushdb()
         for key, content in keys.items():
             redis.restore(key, 0, content)
@@ -329,7 +330,7 @@ def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: RoleCh
 
 
 class Outage:
-    """MLflow's API while MLflow goes away at its n-th request, for good."""
+    """MLflow's API. At its n-th request MLflow goes away for good."""
 
     def __init__(self, api: Any, after: int) -> None:
         self._api, self._left = api, after
@@ -401,7 +402,7 @@ def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: R
     champions.promote(MODEL, "1", change("a"))
 
     class Slow(RouteTable):
-        """Reads a route; by the time it answers, somebody has changed it."""
+        """Reads a route slowly. Before it answers, another writer has changed the route."""
 
         def read(self, model: str) -> Stored[Route]:
             found = super().read(model)

@@ -1,4 +1,7 @@
-"""Work orders on a real Redis: asked for once, at most one open of a kind, and a killed executor's go on."""
+"""Work orders on a real Redis: asked for once, and at most one open order of a kind.
+
+Orders of a killed executor go on.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ def test_an_order_ends_once(orders: WorkOrders) -> None:
 
 
 def test_ten_that_ask_at_once_place_one(orders: WorkOrders, redis_server: RedisServer) -> None:
-    """Each with a connection of its own; half of them under one id."""
+    """Ten callers ask at once, each with its own connection. Half of them use the same id."""
     barrier, placed, refused = threading.Barrier(10), [], []
 
     def ask(number: int) -> None:

@@ -73,7 +73,7 @@ def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisSe
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home with a supervisor over two tiny processes, of which one ignores SIGTERM."""
+    """Start a supervisor over two tiny processes. One of them ignores SIGTERM."""
     home = tmp_path / "home"
     home.mkdir()
     tiny = [TinySpec("monitor", free_port()), TinySpec("recorder", free_port(), ("stubborn",), grace=0.2)]
@@ -87,7 +87,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def pids(home: Path) -> dict[str, int]:
-    """Of the healthy processes."""
+    """Return the pids of the healthy processes."""
     stack = running(home)
     return {p.name: p.id.pid for p in stack.processes if p.id is not None and p.state == "healthy"} if stack else {}
 

@@ -1,4 +1,7 @@
-"""A stack whose processes have containers of their own, seen by the `dojo` command inside their network. tests/deploy has the real one."""
+"""The `dojo` command inside the network of a stack in containers.
+
+tests/deploy has the real stack.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ NETWORK = ".platform"
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names as Docker's DNS answers them: every container is this machine."""
+    """Resolve names as Docker's DNS does. Every container is this machine."""
     resolve = socket.getaddrinfo
 
     def answer(host: Any, *rest: Any, **named: Any) -> Any:
@@ -59,7 +62,7 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Se
 
 @pytest.fixture
 def recorder(settings: Settings) -> Iterator[None]:
-    """One container that answers."""
+    """Start one container that answers."""
     with HealthServer("127.0.0.1", settings.recorder_port, lambda: (True, {"state": "recording"})):
         yield
 

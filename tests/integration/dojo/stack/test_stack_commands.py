@@ -1,4 +1,7 @@
-"""`dojo up` beside a running stack and `dojo down --purge`: what must not be mixed up, and what must not be deleted."""
+"""`dojo up` beside a running stack, and `dojo down --purge`.
+
+Neither may mix stacks up or delete foreign data.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def running_home(tmp_path: Path) -> Iterator[Path]:
-    """A home with a supervisor over two tiny processes."""
+    """Start a supervisor over two tiny processes in a home."""
     home = tmp_path / "home"
     home.mkdir()
     table = msgspec.json.encode([TinySpec("worker", free_port()), TinySpec("airflow", free_port())]).decode()
@@ -58,7 +61,7 @@ def test_a_stack_that_replays_one_file_is_not_joined_with_another(running_home: 
 
 
 def test_a_running_stack_is_not_joined_as_one_without_a_process_that_it_has(running_home: Path) -> None:
-    env = {"DOJO_HOME": str(running_home), "DOJO_WITHOUT": ""}  # put back afterwards: the command sets it
+    env = {"DOJO_HOME": str(running_home), "DOJO_WITHOUT": ""}  # the command sets it; the test restores it
     refused = CliRunner().invoke(build(), ["up", "--no-wait", "--without", "airflow"], env=env)
     assert refused.exit_code == 1
     assert "the stack already runs, with airflow" in refused.stderr
@@ -87,7 +90,7 @@ def test_a_directory_that_only_looks_like_a_home_is_not_purged(tmp_path: Path) -
 @pytest.mark.parametrize("marker", ["run/environment.json", "world.json"])
 def test_a_home_that_is_marked_as_ours_is_purged(tmp_path: Path, marker: str) -> None:
     home = tmp_path / "home"
-    if marker == "world.json":  # a world that was built without a stack
+    if marker == "world.json":  # a world built without a stack
         (home / "lake").mkdir(parents=True)
         (home / marker).write_text("{}")
     else:
@@ -100,5 +103,5 @@ def test_a_home_that_is_marked_as_ours_is_purged(tmp_path: Path, marker: str) ->
 
 
 def test_where_nothing_is_there_is_nothing_to_purge(tmp_path: Path) -> None:
-    for _ in range(2):  # stopping leaves an empty `run/`, which is still nothing
+    for _ in range(2):  # stopping leaves an empty `run/`, which counts as nothing
         assert purge(tmp_path / "home") == (0, "nothing was running\n")

@@ -1,4 +1,4 @@
-"""The supervisor over real, tiny processes: it restarts what dies or hangs and never leaves anything behind."""
+"""The supervisor over tiny processes: it restarts dead or hanging ones and leaves none behind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tiny(name: str, *options: str, **more: object) -> TinySpec:
 
 
 def look(home: Path, name: str) -> ProcessStatus | None:
-    """What the supervisor says about a process; None before it has said anything."""
+    """Return the supervisor's status of a process, or None before the first status."""
     status = running(home)
     return next((process for process in status.processes if process.name == name), None) if status else None
 
@@ -116,7 +116,7 @@ def test_a_crash_loop_slows_down_and_start_up_gives_up_naming_it(start: Start, t
     assert caught.value.log_tail[-1] == "broken crashes, as asked"
     starts = [float(line.split()[0]) for line in (tmp_path / "broken.starts").read_text().splitlines()]
     first, second = starts[1] - starts[0], starts[2] - starts[1]
-    assert 1 <= first < 2 <= second < 4  # the delays are 1 s and 2 s; a tick and the start come on top
+    assert 1 <= first < 2 <= second < 4  # the delays are 1 s and 2 s, plus a tick and the start
 
 
 def test_a_hanging_process_is_restarted(start: Start, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_nobody_is_restarted_because_what_it_depends_on_is_away(start: Start, tm
     unhealthy = wait_for(tmp_path, "dependent", ProcessState.UNHEALTHY)
     wait_until(lambda: time.time() - unhealthy.since.timestamp() > 2, 5, "four times its patience passes")
     assert seen(tmp_path, "dependent").id == before.id
-    (tmp_path / "base.sick").unlink()  # now its sickness is its own
+    (tmp_path / "base.sick").unlink()  # now its own fault remains
     wait_for(tmp_path, "dependent", ProcessState.STARTING, restarts=1, within=20)
 
 
@@ -206,7 +206,7 @@ def test_a_process_that_only_got_the_pid_of_ours_is_never_touched(tmp_path: Path
         assert alive(bystander.pid)
 
         write_status(tmp_path, status_with(identity, supervisor=ProcessId(bystander.pid, "gone")))
-        assert stop(tmp_path).leftovers == 1  # the same pid with its own start is ours
+        assert stop(tmp_path).leftovers == 1  # the same pid with the same start time is ours
         bystander.wait(5)
     finally:
         bystander.kill()
@@ -249,7 +249,10 @@ def test_each_process_writes_its_own_log_and_says_how_it_is(start: Start, tmp_pa
 
 
 def test_what_gave_itself_a_process_group_of_its_own_is_ended_too(tmp_path: Path) -> None:
-    """As Airflow gives each of its tasks: only the session still holds them together."""
+    """Airflow gives each of its tasks its own process group.
+
+    Then only the session holds them together.
+    """
     starts_another = "import subprocess, time; subprocess.Popen(['sleep', '1000'], process_group=0); time.sleep(1000)"
     spec = replace(process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starts_another))
     child = Child(spec, tmp_path, os.environ)
@@ -260,7 +263,10 @@ def test_what_gave_itself_a_process_group_of_its_own_is_ended_too(tmp_path: Path
 
 
 def test_an_orderly_process_ends_what_it_started_in_its_own_time(tmp_path: Path) -> None:
-    """The other one would die of a SIGTERM at once; only its starter gets one, and asks it for a last word first."""
+    """SIGTERM would end the child at once.
+
+    So only its parent gets SIGTERM, and asks the child for a last word first.
+    """
     word = tmp_path / "word"
     other = f"import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: (open({str(word)!r}, 'w').close(), sys.exit())); print('listens', flush=True); time.sleep(1000)"
     starter = (

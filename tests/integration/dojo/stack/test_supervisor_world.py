@@ -47,7 +47,7 @@ def test_the_world_is_resumed_and_paused_without_a_jump(clock: RedisWorldClock) 
     paused = world("pause")
     assert paused["paused"]
     assert clock.now() == datetime.fromisoformat(paused["time"])
-    # Two commands take well under a minute of wall time, each second of which is an hour.
+    # Two commands take well under a minute of wall time. Each second of it is a world hour.
     assert START < clock.now() < START + timedelta(hours=60)
 
 

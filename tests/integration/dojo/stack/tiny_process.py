@@ -1,7 +1,9 @@
-"""A process to supervise: `python tiny_process.py NAME PORT DIRECTORY [OPTION...]`. Answers /healthz; standard library only.
+"""A process to supervise: `python tiny_process.py NAME PORT DIRECTORY [OPTION...]`.
 
-It is healthy while `<DIRECTORY>/<NAME>.sick` does not exist. Options: `crash` ends at once; `stubborn` ignores SIGTERM;
-`parent` starts a child that would outlive it. Each start appends its Unix time and pid to `<DIRECTORY>/<NAME>.starts`.
+It answers /healthz, and uses only the standard library. It is healthy while
+`<DIRECTORY>/<NAME>.sick` does not exist. Each start appends its Unix time and pid to
+`<DIRECTORY>/<NAME>.starts`. The option `crash` ends at once. `stubborn` ignores SIGTERM. `parent`
+starts a child that would outlive it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def main() -> None:
         starts.write(f"{time.time()} {os.getpid()}\n")
     if "crash" in options:
         sys.exit(f"{name} crashes, as asked")
-    # Ignored signals are inherited; SIGTERM's default is an immediate end.
+    # A child inherits ignored signals. SIGTERM's default is an immediate end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in options else signal.SIG_DFL)
     if "parent" in options:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -17,7 +17,7 @@ TINY_PROCESS = Path(__file__).parent / "tiny_process.py"
 
 
 class TinySpec(msgspec.Struct, frozen=True):
-    """One tiny process. `unhealthy_patience`, `grace`: seconds."""
+    """One tiny process. `unhealthy_patience` and `grace` are in seconds."""
 
     name: str
     port: int

@@ -23,15 +23,18 @@ StartGateway = Callable[..., GatewayServer]
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A verified-to-be bundle of fraud_detection and its SHA-256."""
+    """Make a valid bundle of fraud_detection. Return it with its SHA-256."""
     directory = tmp_path_factory.mktemp("bundle")
     return directory, make_bundle(directory)
 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str]) -> dict[str, tuple[Path, str]]:
-    """Versions by number: 1 the champion, 2 another good one, 3 raises for every request, 4 takes 0.3 s, 5 never ends, 6 wants
-    other features, 7 raises for amounts from 50 euros, 8 never ends its verification."""
+    """Make versions by number.
+
+    1 is the champion, 2 another good one. 3 raises for every request, 4 takes 0.3 s, 5 never ends.
+    6 wants other features. 7 raises for amounts from 50 euros. 8 never ends its verification.
+    """
     directory = tmp_path_factory.mktemp("versions")
     made = {
         "2": make_bundle(directory / "2", seed=7),
@@ -40,14 +43,17 @@ def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str])
         "5": make_slow_bundle(directory / "5", math.inf),
         "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE].features))[:-3]),
         "7": make_failing_bundle(directory / "7", fails_from=50.0),
-        "8": make_slow_bundle(directory / "8", math.inf, slow_from=-10.0),  # its parity rows' amounts are above
+        "8": make_slow_bundle(directory / "8", math.inf, slow_from=-10.0),  # the amounts of its parity rows are larger
     }
     return {"1": bundle, **{version: (directory / version, sha256) for version, sha256 in made.items()}}
 
 
 @pytest.fixture(scope="session")
 def online_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis with rows that Feast wrote for c0..c4 and m0..m4 (importing Feast takes seconds: once). Not to be broken."""
+    """Start a Redis with Feast's rows for c0..c4 and m0..m4.
+
+    Importing Feast takes seconds, so it happens once. Tests must not break this Redis.
+    """
     directory = tmp_path_factory.mktemp("online")
     server = RedisServer(directory)
     server.start()
@@ -59,7 +65,7 @@ def online_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def breakable_redis(online_redis: RedisServer, redis_server: RedisServer) -> RedisServer:
-    """The same rows and clock in a Redis of this test's own."""
+    """Start a Redis for one test, with the same rows and clock."""
     source, target = Redis.from_url(online_redis.url), Redis.from_url(redis_server.url)
     for key in source.scan_iter():
         if not key.startswith(b"dojo:stream:"):
@@ -69,9 +75,10 @@ def breakable_redis(online_redis: RedisServer, redis_server: RedisServer) -> Red
 
 @pytest.fixture
 def start_gateway(tmp_path: Path, bundle: tuple[Path, str]) -> Iterator[StartGateway]:
-    """Starts gateways that this test ends: `start_gateway(redis_url, cached=True, versions=None, **settings)`.
+    """Return `start_gateway(redis_url, cached=True, versions=None, **settings)`.
 
-    cached: version 1 is in its cache from the start; versions: these are, the first one serving.
+    The fixture ends the gateways. With `cached`, version 1 is in the cache from the start. With
+    `versions`, these are, and the first one serves.
     """
     started = []
 

@@ -1,4 +1,7 @@
-"""Redis dying and hanging under load: every answer in time, with 200, and naming what is missing; nothing lost."""
+"""Redis dies and hangs under load.
+
+Every answer comes in time, with 200, and names what is missing. Nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,7 @@ def test_events_spooled_by_a_gateway_that_stopped_are_delivered_by_the_next(
     start_gateway(breakable_redis.url)
     wait_until(lambda: len(logged_predictions(breakable_redis.url)) >= 50, 10, "the spool is drained")
     assert {event.prediction_id for event in logged_predictions(breakable_redis.url)} == sent
-    # A segment goes after Redis has said that all of it is there.
+    # A segment is deleted after Redis has confirmed all of it.
     wait_until(lambda: not list((gateway.home / "gateway" / "spool").glob("*.jsonl")), 10, "its segment is deleted")
 
 
@@ -126,7 +129,7 @@ def test_beyond_the_spools_bound_events_are_dropped_and_counted(
 
 
 def slow_lookups(gateway: GatewayServer) -> float:
-    """Feature lookups that took longer than 20 ms: those that waited for their timeout."""
+    """Return the number of feature lookups over 20 ms, which waited for their timeout."""
     name = "dojo_gateway_feature_lookup_seconds"
     return gateway.metric(f"{name}_count") - gateway.metric(f"{name}_bucket", le="0.02")
 

@@ -1,4 +1,4 @@
-"""Which version serves: switches, refusals and restarts, with a real MLflow."""
+"""The serving version: switches, refusals and restarts, with a real MLflow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTANCE = {"customer_id": "c1", "merchant_id": "m1", "amount": 5.0}
 
 
 def models_dir(directory: Path, model: str) -> Path:
-    """A directory with one spec: the shipped one under a name of this test's own (tests share one MLflow)."""
+    """Copy the shipped spec under a test's own name, because tests share one MLflow."""
     specs = directory / "models"
     specs.mkdir()
     text = Path("models/fraud_detection.yaml").read_text().replace("name: fraud_detection", f"name: {model}", 1)
@@ -38,7 +38,7 @@ def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiti
     (specs / "never_trained.yaml").write_text(text.replace("name: trained", "name: never_trained", 1))
     registry = sealed_registry(mlflow_server.url)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
-    assert gateway.request("GET", "/readyz")[0] == 503  # nothing serves at all
+    assert gateway.request("GET", "/readyz")[0] == 503  # no version serves at all
     register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", "trained"), "trained")
     wait_until(lambda: serving(gateway, "trained") == "1", 60, "the champion is served")
     wait_until(lambda: gateway.request("GET", "/readyz")[0] == 200, 20, "the other model is known to have no version")
@@ -61,7 +61,7 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
     registry = sealed_registry(mlflow_server.url)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
 
-    # Nothing is registered yet: not ready, and the spec's fallback answers.
+    # Without a registered version the gateway is not ready, and the spec's fallback answers.
     status, readiness, _ = gateway.request("GET", "/readyz")
     assert status == 503
     assert readiness["models"][model]["version"] is None
@@ -96,7 +96,8 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
     assert restarted.request("GET", "/readyz")[0] == 200
     restarted.stop()
 
-    # A damaged cache is refused too: the version before it answers until the champion is downloaded again.
+    # A damaged cache is refused too. The previous version answers until the champion is downloaded
+    # again.
     flip_a_byte(gateway.home / "gateway" / "models" / model / "2" / MODEL_FILE)
     again = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     assert again.metric("dojo_gateway_model_rejected_total", model=model) == 1
@@ -168,7 +169,8 @@ def test_a_version_that_fails_verification_is_never_served(
         register_champion(registry, tmp_path / "corrupt", sha256, model)
         wait_until(lambda: rejected() == 1, 30, "the corrupt version is rejected")
 
-        # Hashes agree, but the model does not give the scores that training got: two versions' files mixed up.
+        # Hashes agree, but the model gives other scores than in training. Two versions' files were
+        # mixed up.
         make_bundle(tmp_path / "other", model, seed=3)
         make_bundle(tmp_path / "mixed", model, seed=4)
         shutil.copy(tmp_path / "other" / PARITY_FILE, tmp_path / "mixed" / PARITY_FILE)
@@ -176,7 +178,7 @@ def test_a_version_that_fails_verification_is_never_served(
         register_champion(registry, tmp_path / "mixed", sha256, model)
         wait_until(lambda: rejected() == 2, 30, "the version without parity is rejected")
 
-        # A bundle that is another's, hash tag and all.
+        # A bundle of another model, with its hash tag.
         make_bundle(tmp_path / "foreign", "someone_elses")
         register_champion(registry, tmp_path / "foreign", write_bundle_again(tmp_path / "foreign"), model)
         wait_until(lambda: rejected() == 3, 30, "another model's bundle is rejected")
@@ -191,5 +193,5 @@ def test_a_version_that_fails_verification_is_never_served(
 
 
 def write_bundle_again(directory: Path) -> str:
-    """The bundle's own SHA-256, as training would tag it."""
+    """Write the bundle again. Return its SHA-256, as training would tag it."""
     return write_bundle(directory, load_bundle(directory)[0])

@@ -53,7 +53,7 @@ def test_each_call_has_its_own_deadline(redis_server: RedisServer) -> None:
         assert all(at >= timeout - 0.01 for at, timeout in zip(failed, (0.05, 0.1, 0.2), strict=True))
         assert not waiting[5.0].done()
         assert (await blocked, await waiting[5.0]) == ([b"OK"], [b"PONG"])
-        # No call was late when the alarm rang last. A later call sets it again.
+        # No call was late at the last alarm. A later call sets it again.
         client.call(command(b"DEBUG", b"SLEEP", b"0.2"), 1, 5.0)
         with pytest.raises(RedisUnavailableError, match="within 20 ms"):
             await client.call(command(b"PING"), 1, 0.02)

@@ -1,4 +1,4 @@
-"""What callers send, right and wrong, against one real gateway with Feast's rows."""
+"""Right and wrong requests to one real gateway with Feast's rows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_known_entity_is_scored_on_feasts_values_and_logged_exactly(
     assert event.features == pytest.approx({name: expected[name] for name in event.features}, rel=1e-6)
     assert set(event.feature_age_seconds) == set(catalog.VIEWS)
     for age in event.feature_age_seconds.values():
-        assert age == 3600.0  # the rows are an hour old, the clock stands still
+        assert age == 3600.0  # the rows are an hour old, and the clock stands still
     assert event.request_id == "tx-1"
     assert event.entity_keys == {"customer": "c1", "merchant": "m2"}
     assert event.score == answer["score"]
@@ -162,7 +162,7 @@ def test_wrong_input_is_refused_naming_the_field(body: object, status: int, fiel
 def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
     body: object, code: str, gateway: GatewayServer
 ) -> None:
-    """What the alert RequestsRefused is about."""
+    """The alert RequestsRefused reads this count."""
 
     def counted() -> dict[str, float]:
         codes = ("200", "400", "413", "422")

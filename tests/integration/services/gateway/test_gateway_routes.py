@@ -1,4 +1,4 @@
-"""Following routes: who gets which version, switches under load, and what happens when a route cannot be served."""
+"""Following routes: arms of callers, switches under load, and routes that cannot be served."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ pytestmark = pytest.mark.integration
 
 Versions = dict[str, tuple[Path, str]]
 INSTANCE = {"customer_id": "c1", "merchant_id": "m1", "amount": 5.0}
-# Chi-square with one degree of freedom: exceeded once in 10,000 runs when the split is right.
+# Quantile of chi-square with one degree of freedom. A right split exceeds it once in 10,000 runs.
 CHI_SQUARE_LIMIT = 15.1
 
 
 def arms_of(gateway: GatewayServer, customers: int) -> list[str]:
-    """The arm of each customer, asked 500 at a time."""
+    """Return the arm of each customer, asked 500 at a time."""
     arms = []
     for start in range(0, customers, 500):
         instances = [{"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0} for n in range(start, start + 500)]
@@ -111,7 +111,7 @@ def test_a_request_for_several_arms_is_answered_in_its_order_and_logged_with_eac
     )
     assert counted == 2 * len(instances)
 
-    # A V2 client sees who answered each, and may ask for the primary's version only.
+    # A V2 client sees the version of each answer, and may ask only for the primary's version.
     tensors = [
         {"name": "customer_id", "datatype": "BYTES", "shape": [80], "data": [i["customer_id"] for i in instances]},
         {"name": "merchant_id", "datatype": "BYTES", "shape": [80], "data": [i["merchant_id"] for i in instances]},
@@ -138,7 +138,7 @@ def test_blue_and_green_are_switched_both_ways_under_load_within_a_second_and_no
             changed = time.monotonic()
             wait_until(lambda: any(call.version == champion for call in callers.since(changed)), 5, "it is switched")  # noqa: B023
             switched = time.monotonic() - changed
-            # The first time the new version is loaded from disk; from then on both are in memory.
+            # The new version is loaded from disk only once. Then both stay in memory.
             assert switched < (3 if champion == "2" and generation(gateway) == 1 else 1)
             wait_until(lambda: len(callers.since(changed + switched + 0.1)) > 50, 5, "traffic goes on")  # noqa: B023
             assert {call.version for call in callers.since(changed + switched + 0.1)} == {champion}
@@ -163,7 +163,8 @@ def test_experiments_that_begin_and_end_under_load_fail_nobody(
             wait_until(lambda: generation(gateway) == ended.generation, 20, "the champion serves alone")  # noqa: B023
         callers.stop()
     assert not callers.dropped
-    # Its process was there for all who had chosen it. (On a busy machine one may still be too late for a deadline.)
+    # The version's process was ready for all who had chosen it. On a busy machine one answer may
+    # still miss a deadline.
     down = [
         gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=r) for r in ("down", "crashed")
     ]
@@ -199,18 +200,19 @@ def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed
     without_challenger = time.monotonic() - asked
     route = set_route(breakable_redis.url, "canary", *champion_and("8", 0.5))  # 8 never ends its verification
     gateway.kill()
-    remembered = gateway.home / "gateway" / "routes" / f"{MODEL}.json"  # as if version 8 had been well in the last run
+    remembered = gateway.home / "gateway" / "routes" / f"{MODEL}.json"  # as if version 8 had been fine in the last run
     remembered.parent.mkdir(exist_ok=True)
     remembered.write_bytes(msgspec.json.encode(route))
 
     asked = time.monotonic()
     restarted = start_gateway(breakable_redis.url)
     answers = restarted.predict(*[{**INSTANCE, "customer_id": f"k{n}"} for n in range(50)])
-    assert time.monotonic() - asked < without_challenger + 3  # it would take 30 s to give version 8 up
+    assert time.monotonic() - asked < without_challenger + 3  # giving up version 8 would take 30 s
     assert {(answer["arm"], answer["version"]) for answer in answers} == {(CHAMPION_ARM, "1")}
     assert not any("arm_failed" in (answer["degraded"] or ()) for answer in answers)
 
-    # What is said of it is what happens: the champion alone, not a canary that splits nothing.
+    # The gateway reports what it does. The champion answers alone, without a canary that splits
+    # nothing.
     state = restarted.health()["models"][MODEL]
     assert (state["wanted_generation"], state["route"]["generation"]) == (1, 0)
     assert [(arm["name"], arm["version"], arm["weight"]) for arm in state["route"]["arms"]] == [(CHAMPION_ARM, "1", 1.0)]
@@ -286,7 +288,7 @@ def test_a_version_that_cannot_be_had_or_is_corrupt_gets_no_traffic_until_it_can
         assert gateway.metric("dojo_gateway_route_failures_total", model=model) >= 1
         assert generation(gateway, model) == 0
 
-        # It comes, corrupt: one byte changed after it was hashed.
+        # It comes, but corrupt. One byte changed after the hash.
         shutil.copytree(tmp_path / "v1", tmp_path / "v2")
         sha256 = make_bundle(tmp_path / "v2", model, seed=2)
         flip_a_byte(tmp_path / "v2" / MODEL_FILE)

@@ -1,4 +1,7 @@
-"""Challengers that fail, crawl, crash and hang: every request is answered with the champion's score, in time, and says so."""
+"""Challengers that fail, crawl, crash and hang.
+
+Every request gets the champion's score in time, and the answer says so.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ CUSTOMERS = 50
 def canary(
     redis: RedisServer, start_gateway: StartGateway, versions: Versions, challenger: str, weight: float = 0.5
 ) -> GatewayServer:
-    """A gateway that serves version 1 and a canary."""
+    """Start a gateway that serves version 1 and a canary."""
     gateway = start_gateway(redis.url, versions={version: versions[version] for version in ("1", challenger)})
     set_route(redis.url, "canary", *champion_and(challenger, weight))
     wait_until(lambda: generation(gateway) == 1, 20, "the canary serves")
@@ -52,7 +55,7 @@ def canary(
 
 
 def sandboxes_of(pid: int) -> list[psutil.Process]:
-    """The child processes that score challengers, or begin to."""
+    """Return the child processes that score challengers, or begin to."""
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as ended
@@ -62,7 +65,7 @@ def sandboxes_of(pid: int) -> list[psutil.Process]:
 
 
 def sandbox_of(gateway: GatewayServer) -> psutil.Process | None:
-    """The child process that scores the challenger."""
+    """Return the child process that scores the challenger."""
     assert gateway.process is not None
     return next(iter(sandboxes_of(gateway.process.pid)), None)
 
@@ -109,7 +112,8 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
         assert ("arm_failed" in call.degraded) == (call.arm == CHALLENGER_ARM)
     assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=reason) > 0
 
-    # The score is what the champion gives for those very features, and the log tells who was meant and who answered.
+    # The score is the champion's for the same features. The log names the chosen and the answering
+    # version.
     _, scorer = load_bundle(versions["1"][0])
     wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(calls), 10, "all are logged")
     for event in logged_predictions(breakable_redis.url):
@@ -121,7 +125,7 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
 def test_a_slow_challengers_time_is_not_logged_as_the_champions_of_the_same_request(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    gateway = canary(breakable_redis, start_gateway, versions, "4")  # 0.3 s a row: it uses up what it may
+    gateway = canary(breakable_redis, start_gateway, versions, "4")  # 0.3 s per row uses up its allowed time
     instances = [{"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0} for n in range(20)]
     answers = gateway.predict(*instances)
     assert {answer["version"] for answer in answers} == {"1"}
@@ -172,7 +176,7 @@ def test_a_sandbox_that_dies_or_hangs_is_replaced_and_the_champion_answers_meanw
         assert call.version == ("2" if call.arm == CHALLENGER_ARM and "arm_failed" not in call.degraded else "1")
     reason = "crashed" if fault == signal.SIGKILL else "hung"
     assert gateway.metric("dojo_gateway_sandbox_restarts_total", model=MODEL, reason=reason) == 1
-    # While it is down nobody waits for it.
+    # While it is down, no request waits for it.
     assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason="down") > 0
 
 
@@ -207,13 +211,13 @@ def test_a_route_whose_champion_cannot_be_had_leaves_no_processes_of_its_challen
 ) -> None:
     gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("1", "8")})
     assert gateway.process is not None
-    set_route(breakable_redis.url, "canary", *champion_and("8", 0.5, champion="99"))  # 99 is nowhere, 8 starts for ever
+    set_route(breakable_redis.url, "canary", *champion_and("8", 0.5, champion="99"))  # 99 does not exist, and 8 starts for ever
 
     def tries() -> float:
         return gateway.metric("dojo_gateway_route_failures_total", model=MODEL)
 
     wait_until(lambda: tries() >= 3, 60, "it was tried again and again")
-    assert len(sandboxes_of(gateway.process.pid)) <= 1  # of the try that runs now, if one does
+    assert len(sandboxes_of(gateway.process.pid)) <= 1  # belongs to the present try, if there is one
     set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
     wait_until(lambda: generation(gateway) == 2, 5, "the champion serves alone")
     wait_until(lambda: sandbox_of(gateway) is None, 5, "the last one has ended")

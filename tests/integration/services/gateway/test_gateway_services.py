@@ -1,4 +1,7 @@
-"""Models with different inputs, side by side in one gateway: each has its own feature service, two of them from outside feature_repo/."""
+"""Models with different inputs in one gateway.
+
+Each has its own feature service. Two services are defined outside feature_repo/.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ PULSE_VALUES = [WORLD_NOW.timestamp() - 60, 3.0, 12.5, 40.25]
 
 @pytest.fixture
 def gateway(breakable_redis: RedisServer, bundle: tuple[Path, str], tmp_path: Path) -> Iterator[GatewayServer]:
-    """A gateway of three models, with a row of the further view for c1."""
+    """Start a gateway with three models, and a row of the further view for c1."""
     specs, modules = write_specs(tmp_path / "models"), "tests.support.further_features"
     gateway = GatewayServer(tmp_path, breakable_redis.url, models_dir=specs, feature_modules=modules)
     cache_bundle(gateway.home, *bundle)

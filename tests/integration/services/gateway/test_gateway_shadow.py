@@ -1,4 +1,4 @@
-"""Shadows: what a challenger would have answered, beside what callers got, without their noticing."""
+"""Shadows: a challenger's answers beside the callers' answers, unnoticed by callers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INSTANCES = [
 
 
 def shadowed(redis: RedisServer, start_gateway: StartGateway, versions: Versions, shadow: str) -> GatewayServer:
-    """A gateway that serves version 1 and mirrors to a shadow."""
+    """Start a gateway that serves version 1 and mirrors to a shadow."""
     gateway = start_gateway(redis.url, versions={version: versions[version] for version in ("1", shadow)})
     set_route(redis.url, "shadow", *champion_and(shadow))
     wait_until(lambda: generation(gateway) == 1, 20, "the shadow is there")
@@ -50,7 +50,7 @@ def shadowed(redis: RedisServer, start_gateway: StartGateway, versions: Versions
 
 
 def whole(gateway: GatewayServer, instance: dict[str, Any]) -> dict[str, Any]:
-    """An answer that misses nothing; a busy machine may need a few tries."""
+    """Return a complete answer. A busy machine may need a few tries."""
     for _ in range(50):
         (answer,) = gateway.predict(instance)
         if answer["degraded"] is None:
@@ -59,7 +59,7 @@ def whole(gateway: GatewayServer, instance: dict[str, Any]) -> dict[str, Any]:
 
 
 def scores_by_hand(version: Path, events: list[Prediction]) -> dict[str, float]:
-    """What a version gives for the features that were logged, by prediction."""
+    """Return a version's scores for the logged features, by prediction."""
     bundle, scorer = load_bundle(version)
     rows = np.array([[event.features[name] for name in bundle.features] for event in events], dtype=np.float32)
     return dict(zip([event.prediction_id for event in events], scorer.score(rows).tolist(), strict=True))

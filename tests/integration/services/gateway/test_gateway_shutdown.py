@@ -1,4 +1,4 @@
-"""SIGTERM under load: every request that was sent is answered, and every answer is logged."""
+"""SIGTERM under load: every sent request is answered, and every answer is logged."""
 
 from __future__ import annotations
 

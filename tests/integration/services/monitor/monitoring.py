@@ -1,4 +1,4 @@
-"""Monitors for tests: real processes on a real Redis, and what an offline recount of the same events gives."""
+"""Monitors for tests: real processes on a real Redis, and an offline recount of the same events."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.support.monitor_events import MODEL, START, Shop, spec
 from tests.support.servers import RedisServer, free_port, wait_until
 
 HOUR = timedelta(hours=1)
-PER_HOUR = 400  # answers, of which a window needs 300
+PER_HOUR = 400  # answers; a window needs 300
 
-# Tests do not wait the usual five seconds for the lease of a monitor that is gone.
+# Tests shorten the usual five seconds of a dead monitor's lease.
 LEASE = timedelta(milliseconds=300)
 
 
 class Monitoring:
-    """One Redis and as many monitor processes as a test wants."""
+    """One Redis and any number of monitor processes."""
 
     def __init__(self, redis: RedisServer, directory: Path) -> None:
         self.redis = redis
@@ -50,7 +50,7 @@ class Monitoring:
         self.records = MonitorRecords(self.client, 1000)
 
     def knows(self, profile: ReferenceProfile, version: str = "1") -> None:
-        """As if a monitor had met the version before: no registry is needed."""
+        """Remember the version as if a monitor had met it before. Then no registry is needed."""
         store = Store(self.client, "test")
         assert store.acquire() != "other"
         store.remember_profile((MODEL, version), profile)
@@ -66,18 +66,18 @@ class Monitoring:
         wait_until(lambda: self.lag() == 0, within, "everything is counted", every=0.05)
 
     def counted(self) -> MonitorMemory:
-        """What is in Redis now."""
+        """Return the counts that are now in Redis."""
         return Store(self.client, "test").load()
 
 
 def turn(monitor: Monitor) -> bool:
-    """One round. Returns whether this monitor has the lease."""
+    """Run one round. Return whether this monitor has the lease."""
     monitor.round(threading.Event())
     return monitor.known is not None
 
 
 class Watch:
-    """One monitor in this process, and a world whose time tests move."""
+    """One monitor in this process, and a world with a test's own time."""
 
     def __init__(self, redis: RedisServer, directory: Path) -> None:
         self.monitoring = Monitoring(redis, directory)
@@ -101,12 +101,12 @@ class Watch:
         self.monitoring.log.append(events)
 
     def look(self, at: datetime) -> None:
-        """One round with world time at `at`."""
+        """Run one round with world time at `at`."""
         self.monitoring.clock.set(at, 0)
         assert turn(self.monitor)
 
     def hours(self, first: int, last: int, **how: float) -> None:
-        """Live through hours first to last - 1 after START, each judged when it is over."""
+        """Live through the hours from first to last - 1 after START. Each is judged at its end."""
         for hour in range(first, last):
             start = START + HOUR * hour
             self.append(self.shop.predictions(start, PER_HOUR, **how))  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ class Watch:
         return self.monitoring.records.latest(MODEL)[check, window, version]  # type: ignore[index]
 
     def told(self, check: str) -> list[Verdict]:
-        """The check's events on the event log."""
+        """Return the check's events on the event log."""
         rows = self.monitoring.client.xrange(stream_key(Stream.VERDICTS))
         events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
         return [event for event in events if isinstance(event, Verdict) and event.check == check]
@@ -126,7 +126,7 @@ class Watch:
 
 
 class ForkedMonitor:
-    """The process that `python -m services.monitor` is, forked from a server that did its imports."""
+    """The process of `python -m services.monitor`, forked from a server that did its imports."""
 
     def __init__(self, redis_url: str, directory: Path) -> None:
         self.port = free_port()
@@ -135,18 +135,18 @@ class ForkedMonitor:
             "DOJO_HOME": str(directory),
             "DOJO_REDIS_URL": redis_url,
             "DOJO_MONITOR_PORT": str(self.port),
-            "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # nobody is there: what is known must do
+            "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # no server answers there, so known versions must suffice
         }
         self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
         self._process.start()
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill the process (kill -9), and wait until it is gone."""
         self._process.kill()
         self._process.join(10)
 
     def stop(self) -> int | None:
-        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        """Send SIGTERM. Return the exit code, or None if it still runs after 10 s."""
         self._process.terminate()
         self._process.join(10)
         return self._process.exitcode
@@ -162,7 +162,10 @@ def _main(environment: dict[str, str], log: Path) -> None:
 
 
 def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
-    """(version, hour) -> column -> counts per bin, and "rows", from events of which each counts once; plain NumPy, no monitor code."""
+    """Count events in plain NumPy, without monitor code.
+
+    Returns (version, hour) -> column -> counts per bin, and "rows". Each event counts once.
+    """
     unique = {event.event_id: event for event in events}
     hours: dict[tuple[str, datetime], list[Prediction]] = {}
     for event in unique.values():
@@ -178,7 +181,7 @@ def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tup
 
 
 def windows_of(known: MonitorMemory, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
-    """The monitor's windows in the form of `recount`."""
+    """Return the monitor's windows in the form of `recount`."""
     found = {}
     for (_, version), hours in known.hours.items():
         for hour, window in hours.items():

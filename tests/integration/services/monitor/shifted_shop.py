@@ -1,4 +1,7 @@
-"""A small shop whose fraud changes its face in the middle, so that a retrained model beats the first one honestly."""
+"""A small shop whose fraud changes in the middle.
+
+So a retrained model honestly beats the first one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ DAYS = 70
 
 
 def shifted_payments() -> pl.DataFrame:
-    """Fraud is cheap at first and expensive later; at the same few merchants."""
+    """Make payments. Fraud is cheap at first and expensive later, at the same few merchants."""
     rows = payments(DAYS, per_day=PER_DAY)
     early_fraud = (pl.col("label") == 1) & (pl.col("time") < START + SHIFT)
     return rows.with_columns(pl.when(early_fraud).then((pl.col("amount") / 16).round(2)).otherwise("amount").alias("amount"))
@@ -34,9 +37,9 @@ def fill(root: Path, models: Sequence[str] = ()) -> Lake:
 
 
 def write_spec(models: Path, name: str, approval: str = "none") -> ModelSpec:
-    """The small shop's spec under another name, with little bootstrapping; also as a file in `models`.
+    """Write the small shop's spec into `models` under another name, with few bootstrap draws.
 
-    Where a lake lies beside `models`, it gets the model's labels.
+    A lake beside `models` gets the model's labels.
     """
     spec = small_spec(name)
     spec = spec.model_copy(

@@ -1,9 +1,11 @@
-"""Every kind of drift from its cause to what is done about it, all of it real but for time, and the trainer's answers.
+"""Every kind of drift, from its cause to the response. Only time and the trainer's answers are
+fake.
 
     dojo world drift's code -> event log -> monitor -> verdicts -> responder -> work orders, inbox
                                                     -> gauges -> Prometheus -> Alertmanager -> receiver -> inbox
 
-Each test says which check finds the drift first and after how many world hours, which must not see it, what people are told and what is done.
+Each test states the first check that finds the drift, and after how many world hours. It also
+states the checks that must not see it, the messages to people, and the response.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.integration
 
 STARTED = start_of(LIVE_FROM) + DAY + 12 * HOUR  # noon of the second live day
 
-# What says so in Prometheus, and by which alert people hear of it.
+# The check's gauge in Prometheus, and the alert that tells people.
 ALERTS: dict[Check, str] = {
     "input_drift": "InputDrift",
     "prediction_drift": "PredictionDrift",
@@ -47,13 +49,13 @@ ALERTS: dict[Check, str] = {
 }
 
 ALERTED_WITHIN = (
-    30.0  # wall seconds from the last verdict to the inbox: scrape, rule, group and webhook take three on an idle machine
+    30.0  # Wall seconds from the last verdict to the inbox. On an idle machine, scrape, rule, group and webhook take three.
 )
 
 Begin = Callable[..., Story]
 Alerted = Callable[[Check], Message]
 
-# What payments alone show, before anybody scores or labels them.
+# Checks that payments alone can trigger, without scores and labels.
 INPUTS: frozenset[Check] = frozenset({"input_drift", "data_quality"})
 
 
@@ -75,10 +77,13 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
 
 @pytest.fixture
 def begin(world: TrainedWorld, alerting: Alerting, tmp_path: Path) -> Begin:
-    """Begins a story at the midnight before the drift: in an empty Redis, with a monitor that knows nothing yet and a Prometheus that says so."""
+    """Return a function that begins a story at the midnight before the drift.
+
+    Redis is empty, the monitor knows nothing yet, and Prometheus shows it.
+    """
 
     def story(kind: Kind, days: int, strength: float | None = None) -> Story:
-        """days: from that midnight on."""
+        """Begin the story. `days`: number of days from that midnight on."""
         days_lived = live(world, days + 1, tmp_path / "features", drifts=[new_drift(kind, STARTED, strength)])
         connect_redis(alerting.redis_server.url).flushall()
         begun = Story(days_lived, alerting.redis_server.url, tmp_path, alerting.monitor, STARTED - 12 * HOUR)  # type: ignore[arg-type]
@@ -92,7 +97,7 @@ def begin(world: TrainedWorld, alerting: Alerting, tmp_path: Path) -> Begin:
 
 @pytest.fixture
 def alerted(alerting: Alerting) -> Alerted:
-    """What the inbox was told by the alert on a check."""
+    """Return the inbox messages of the alert on a check."""
     return lambda check: alerting.wait_for(f"\n{ALERTS[check]} (", within=ALERTED_WITHIN)[0]
 
 
@@ -100,7 +105,7 @@ def test_a_unit_bug_is_told_as_a_broken_feed_and_nothing_is_trained_on_it(begin:
     story = begin("unit_bug", days=1)
     story.until(STARTED + 8 * HOUR)
     for check in ("input_drift", "prediction_drift", "data_quality", "flagged_rate"):
-        assert story.hours_until(STARTED, check) == 3, check  # three windows of four, the first three
+        assert story.hours_until(STARTED, check) == 3, check  # three windows of four, here the first three
     assert story.hours_until(STARTED, "input_drift", "critical") == 3
     assert story.troubled() <= {"input_drift", "prediction_drift", "data_quality", "flagged_rate"}
     assert alerted("data_quality").model == "fraud_detection"
@@ -121,7 +126,8 @@ def test_guests_without_history_are_missing_values_and_nothing_is_trained_on_the
 
 def test_stale_features_are_told_when_the_sla_is_broken_and_by_nothing_else(begin: Begin, alerted: Alerted) -> None:
     story = begin("stale_features", days=4)
-    # Published for the last time at six in the morning, with an SLA of 36 hours: it is broken 30 hours after the noon on which nobody published.
+    # The last publication was at six in the morning, with an SLA of 36 hours. The drift began at
+    # noon, so the SLA is broken 30 hours later.
     story.until(STARTED + 29 * HOUR)
     assert story.troubled() == set()
     story.until(STARTED + 33 * HOUR)
@@ -142,7 +148,7 @@ def test_a_new_way_of_fraud_is_found_by_labels_alone_and_retrained_for(begin: Be
     story.until(STARTED + 2 * DAY)
     assert "input_drift" not in story.troubled()
     story.until(STARTED + 61 * HOUR)
-    assert story.hours_until(STARTED, "performance", "critical") == 60  # half of the labels come within two days
+    assert story.hours_until(STARTED, "performance", "critical") == 60  # half of the labels arrive within two days
     assert story.troubled().isdisjoint({*INPUTS, "label_delay"}), "one payment in a hundred moves"
     assert alerted("performance").urgency == "page"
     assert story.ordered() == ["retrain"], "version 2 has been there for long: the world has changed, not the version"
@@ -154,7 +160,7 @@ def test_late_labels_are_told_and_no_model_is_blamed(begin: Begin, alerted: Aler
     story.until(STARTED + 109 * HOUR)
     assert (
         story.hours_until(STARTED, "label_delay", "warning") == 108
-    )  # daily windows: the first slow days still bring quick labels
+    )  # daily windows, because the first slow days still bring quick labels
     assert story.troubled() == {"label_delay", "labels_missing"}, "labels that are late are not there either"
     assert alerted("label_delay")
     assert alerted("labels_missing")
@@ -213,7 +219,10 @@ def test_a_marketplace_of_new_sellers_is_missing_values_before_anything_else(beg
 
 
 def test_a_fortnight_without_drift_raises_nothing(world: TrainedWorld, tmp_path: Path) -> None:
-    """No verdict means no alert and no response: they have no other cause, and say nothing else in the tests above."""
+    """Without a verdict there is no alert and no response, because they have no other cause.
+
+    The tests above confirm it.
+    """
     redis = RedisServer(tmp_path)
     redis.start()
     try:

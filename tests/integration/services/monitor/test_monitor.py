@@ -1,4 +1,7 @@
-"""The monitor on real Redis: what it counts, what it says of it, and what no single message, restart or absence can change."""
+"""The monitor on real Redis: its counts, its verdicts, and its resistance to faults.
+
+No single message, restart or outage may change them.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,7 @@ def test_a_restart_goes_on_without_gap_double_or_a_second_telling(watch: Watch) 
     watch.append(events[:500])
     watch.look(START + HOUR * 9)
     watch.restart()
-    watch.append(events[400:])  # a hundred of them again
+    watch.append(events[400:])  # a hundred of them for the second time
     watch.look(START + HOUR * 11)
     reference = profile()
     assert windows_of(watch.monitoring.counted(), reference) == recount(events, reference)
@@ -175,7 +178,7 @@ def test_a_failed_transaction_counts_nothing_and_the_next_round_everything(
     watch.look(START)
     events = watch.shop.predictions(START, 100)
     watch.append(events)
-    watch.monitoring.client.set("dojo:monitor:owner", "another")  # it took over while we were reading
+    watch.monitoring.client.set("dojo:monitor:owner", "another")  # another monitor took over during the read
     with pytest.raises(NotOwnerError):
         watch.monitor._consumer.drain(watch.monitor.known, START, lambda: False)  # type: ignore[arg-type]
     assert (MODEL, "1") not in watch.monitoring.counted().hours
@@ -214,7 +217,8 @@ def test_each_version_has_windows_of_its_own_and_one_without_profile_is_never_ok
     nobody = watch.verdict("input_drift", version="3")
     assert nobody.severity == "insufficient_data"
     assert "registry" in nobody.summary
-    # All traffic moves: the old version's silence says nothing, the new one is judged by its own profile.
+    # All traffic moves. The old version's silence gives no verdict. The new one is judged by its
+    # own profile.
     for hour in range(12, 16):
         start = START + HOUR * hour
         watch.append(new.predictions(start, PER_HOUR, shift=1.0))
@@ -271,7 +275,10 @@ def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
 
 
 def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Watch) -> None:
-    """Half of the positives get past: a catch rate far below the holdout's, proven by enough positives."""
+    """Half of the positives get past.
+
+    This catch rate is far below the holdout's, with enough positives as proof.
+    """
     watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30}))
     watch.restart()
     caught = _results(watch, fraud_flagged=True)
@@ -383,7 +390,7 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
     for number in range(12):
         answered.append(watch.shop.predictions(START + day * number, 600, day))
         watch.append(answered[number])
-        if 2 <= number < 8:  # then the source of labels stops
+        if 2 <= number < 8:  # then the labels' source stops
             labels = watch.shop.outcomes(answered[number - 2])
             watch.append([_replaced(o, world_time=o.request_time + day * 2) for o in labels])
         watch.look(START + day * (number + 1) + timedelta(minutes=45))
@@ -396,7 +403,7 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
     assert watch.gauge("labels_missing", "day") == LEVELS["critical"]
     assert [verdict.severity for verdict in watch.told("labels_missing")][-1] == "critical"
 
-    for number in range(12, 24):  # nobody asks any more, so in the end nothing is due
+    for number in range(12, 24):  # requests have stopped, so in the end no label is due
         watch.look(START + day * (number + 1) + timedelta(minutes=45))
     silent = watch.verdict("labels_missing", "day")
     assert silent.severity == "insufficient_data", "the last verdict does not stand for days without any label due"
@@ -412,7 +419,7 @@ def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
     assert known.days[MODEL, "1"][START].rows == PER_HOUR
     assert set(known.hours[MODEL, "1"]) == {day}
     assert all(hour >= START + timedelta(days=1) for _, hour in known.seen)
-    # What comes for a day that is closed is not counted, and says so.
+    # Events for a closed day are not counted, and a metric says so.
     watch.append(watch.shop.predictions(START + HOUR * 8, 5))
     watch.look(day + HOUR)
     assert watch.metrics.too_late.labels(Stream.PREDICTIONS)._value.get() == 5
@@ -422,7 +429,7 @@ def test_hours_become_days_and_old_days_are_forgotten(watch: Watch) -> None:
 
 
 def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
-    """A day of answers and labels in the lake, and the verdict on them."""
+    """Write a day of answers and labels into the lake. Return the verdict on them."""
     start = START + timedelta(days=day)
     answers = Shop(seed=100 + day).predictions(start, 3000, timedelta(hours=23))
     labels = [_replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)]

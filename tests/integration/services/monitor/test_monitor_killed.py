@@ -1,4 +1,4 @@
-"""The monitor's promise under the worst: killed 20 times under load, its windows equal an offline recount of the same events."""
+"""A monitor killed 20 times under load has the same windows as an offline recount."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 KILLS = 20
 EVENTS_PER_SECOND = 1_500
 REPEATED = 0.1  # share of appends that repeat an event, as retrying producers do
-LATE = 0.2  # share of events of up to six hours before
+LATE = 0.2  # share of events that come up to six hours late
 
 
 class Producer(threading.Thread):
@@ -61,7 +61,7 @@ class Producer(threading.Thread):
 
 
 def pending(monitoring: Monitoring) -> int:
-    """Messages that were read and not acknowledged."""
+    """Return the number of messages that were read and not acknowledged."""
     groups = [
         g for s in STREAMS if monitoring.client.exists(stream_key(s)) for g in monitoring.client.xinfo_groups(stream_key(s))
     ]
@@ -69,8 +69,8 @@ def pending(monitoring: Monitoring) -> int:
 
 
 def at_work(monitoring: Monitoring) -> ForkedMonitor:
-    """A new monitor that holds the lease."""
-    monitoring.client.delete(LEASE_KEY)  # that of one that was killed runs out after five seconds; nobody has them here
+    """Start a new monitor that holds the lease."""
+    monitoring.client.delete(LEASE_KEY)  # a killed monitor's lease would last five seconds more
     monitor = monitoring.monitor()
     wait_until(lambda: monitoring.client.exists(LEASE_KEY) == 1, 60, f"a monitor is at work (see {monitor.log})", every=0.002)
     return monitor
@@ -90,7 +90,7 @@ def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_serve
         for number in range(KILLS):
             monitor = at_work(monitoring)
             if number % 2:
-                time.sleep(rng.uniform(0, 0.25))  # anywhere: loading, reclaiming, reading, counting, writing, judging, waiting
+                time.sleep(rng.uniform(0, 0.25))  # at any point of its work
             else:
                 wait_until(lambda: pending(monitoring) > 0, 30, "the monitor has read and not acknowledged", every=0.0005)
             monitor.kill()

@@ -1,4 +1,4 @@
-"""Which version the monitor takes for the serving one: real MLflow, real routes in Redis."""
+"""The monitor's choice of the serving version, with real MLflow and real routes in Redis."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ PROMOTED = Change("test:promoted", "a test", "a test", NEW)
 
 
 class Roles:
-    """Two versions of a model: the first with the traffic by its route, the second trained later."""
+    """Two versions of a model.
+
+    The route gives the first one the traffic; the second was trained later.
+    """
 
     def __init__(self, mlflow: MlflowServer, redis: RedisServer, directory: Path, model: str) -> None:
         self.model, self.registry = model, sealed_registry(mlflow.url)
@@ -53,7 +56,7 @@ class Roles:
         self.changes.route(model, "champion", full_traffic(self.versions[0], None), PROMOTED)
 
     def move_the_alias_by_hand(self) -> None:
-        """As in MLflow's own UI: neither route nor audit trail hears of it."""
+        """Move the alias as in MLflow's own UI. Neither route nor audit trail changes."""
         self.registry.set_alias(self.model, CHAMPION, self.versions[1])
 
     def serving(self) -> ServingVersions:

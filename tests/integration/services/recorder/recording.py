@@ -1,4 +1,4 @@
-"""What the recorder's tests share: synthetic events, and recorder processes over one Redis and one lake."""
+"""Synthetic events, and recorder processes on one Redis and lake, for the recorder's tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ START = datetime(2018, 6, 10, 20, tzinfo=UTC)
 
 
 def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[Event]:
-    """One event of each stream in turn, some of them late by up to two days; endless."""
+    """Yield one event of each stream in turn, without end. Some are late by up to two days."""
     number = 0
     while True:
         key = f"{number:08d}"
@@ -112,7 +112,7 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
 
 
 class Recording:
-    """One Redis, one lake, and as many recorder processes as a test wants."""
+    """One Redis, one lake, and any number of recorder processes."""
 
     def __init__(self, redis: RedisServer, directory: Path) -> None:
         self.redis = redis
@@ -122,7 +122,7 @@ class Recording:
         self.log = RedisEventLog(self.client, max_length=1_000_000)
 
     def environment(self) -> dict[str, str]:
-        """A recorder's settings: a free port, this Redis, this lake."""
+        """Return a recorder's settings: a free port, this Redis, this lake."""
         return {
             "DOJO_HOME": str(self.directory),
             "DOJO_REDIS_URL": self.redis.url,
@@ -141,7 +141,7 @@ class Recording:
         return sum(self.log.lag(stream, "recorder") for stream in Stream)
 
     def pending(self) -> int:
-        """Messages that were read and not acknowledged."""
+        """Return the number of messages that were read and not acknowledged."""
         groups = [g for s in Stream if self.client.exists(stream_key(s)) for g in self.client.xinfo_groups(stream_key(s))]
         return sum(group["pending"] for group in groups)
 
@@ -149,14 +149,15 @@ class Recording:
         wait_until(lambda: self.lag() == 0, within, "everything is recorded", every=0.05)
 
     def event_ids(self, stream: Stream) -> list[str]:
-        """As a reader of the lake finds them: in order, doubles included."""
+        """Return the event ids as a reader of the lake finds them: in order, with duplicates."""
         return self.lake.scan(stream).collect()["event_id"].sort().to_list()
 
 
 class ForkedRecorder:
-    """A recorder process that skips the second that imports take: forked from a server that did them.
+    """A recorder process forked from a server with its imports done.
 
-    The start-ups of these tests would be two minutes of importing; what runs (and is killed) here is the same `main`.
+    It saves the second of imports, which would add up to two minutes in these tests. The killed
+    code is the same `main`.
     """
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
@@ -168,12 +169,12 @@ class ForkedRecorder:
         self.pid = self._process.pid
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill the process (kill -9), and wait until it is gone."""
         self._process.kill()
         self._process.join(10)
 
     def stop(self) -> int | None:
-        """SIGTERM; the exit code, None when it is still there after 10 s."""
+        """Send SIGTERM. Return the exit code, or None if it still runs after 10 s."""
         self._process.terminate()
         self._process.join(10)
         return self._process.exitcode
@@ -195,7 +196,7 @@ def _main(environment: dict[str, str], log: Path) -> None:
 
 
 def health_at(port: int) -> dict[str, str]:
-    """What /healthz says; empty while nobody answers."""
+    """Return the content of /healthz, empty while no server answers."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
             return json.load(answer)

@@ -1,4 +1,7 @@
-"""The recorder through full disks, absent servers and messages that are no events: it goes on, says why it waits, loses nothing."""
+"""The recorder under full disks, absent servers and invalid messages.
+
+It goes on, gives the reason for waiting, and loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def test_events_that_history_already_holds_are_not_recorded_again(
     """The world writes history in bulk and then replays its last day through the log."""
     history = [event for event in events if event.stream is Stream.TRANSACTIONS][:200]
     recording.log.append(events[:3])
-    recording.wait_until_recorded()  # so that the recorder has looked at a partition before others write to it
+    recording.wait_until_recorded()  # then the recorder has read a partition before others write to it
     recording.lake.write(Stream.TRANSACTIONS, frame_of(Stream.TRANSACTIONS, history[1:]), "history")
     recording.log.append(events)
     assert_recorded(recording, events)
@@ -86,7 +89,7 @@ def test_events_that_history_already_holds_are_not_recorded_again(
 def test_a_full_disk_is_reported_and_nothing_is_lost(
     recording: Recording, recorder: ForkedRecorder, events: list[Event]
 ) -> None:
-    """No file may grow beyond 300 bytes, log included: what a full disk does, without root."""
+    """Limit every file to 300 bytes, log included. It acts as a full disk, without root."""
     if not hasattr(resource, "prlimit"):
         pytest.skip("the limit of another process can be set on Linux only")
     half = len(events) // 2
@@ -224,7 +227,7 @@ def test_behind_a_stray_recorder_that_hangs_the_waiting_one_says_so_and_shows_th
         cleanup.callback(waiting.stop)
         wait_until(lambda: waiting.health().get("state") == "waiting", 30, "the stack's recorder waits")
         assert f"process {recorder.pid} on {socket.gethostname()}" in waiting.health()["reason"]
-        os.kill(recorder.pid, signal.SIGSTOP)  # nothing supervises it, so nothing heals it
+        os.kill(recorder.pid, signal.SIGSTOP)  # no supervisor heals it here
         assert waiting.metric("dojo_recorder_waiting") == 1
         recording.log.append(events[:600])
         wait_until(lambda: lag() == 600, 15, "its gauge shows the backlog")
@@ -257,7 +260,10 @@ def test_wrong_settings_end_it_with_the_variables_name(recording: Recording) -> 
 
 
 def test_dead_for_longer_than_the_log_keeps_it_records_what_is_left(recording: Recording, events: list[Event]) -> None:
-    """Read by a recorder that died, then trimmed away: those are lost, the rest is not held up by them."""
+    """Messages that a dead recorder had read, and that were trimmed since, are lost.
+
+    They must not hold up the rest.
+    """
     transactions = [event for event in events if event.stream is Stream.TRANSACTIONS]
     recording.log.append(transactions)
     recording.log.read(Stream.TRANSACTIONS, "recorder", "recorder", 250, timedelta(milliseconds=1))

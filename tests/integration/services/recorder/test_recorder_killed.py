@@ -1,4 +1,4 @@
-"""The recorder's promise under the worst: killed 50 times under load, every event is in the lake exactly once."""
+"""A recorder killed 50 times under load: every event is in the lake exactly once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLS = 50
 EVENTS_PER_SECOND = 1_000
 DUPLICATES = 0.1  # share of appends that repeat an event id, as retrying producers do
 
-# Recorders alive at any time: the one that records, and one that waits for its lock and takes over at once.
+# Recorders alive at any time. One records, the other waits for its lock and takes over at once.
 POOL = 2
 
 
@@ -57,7 +57,7 @@ class Producer(threading.Thread):
 
 
 def owner_of(lake: Path, pool: list[ForkedRecorder]) -> ForkedRecorder | None:
-    """The living recorder that holds the lake."""
+    """Return the living recorder that holds the lake."""
     with contextlib.suppress(FileNotFoundError):
         pid, _, _ = (lake / LOCK_FILE).read_text().partition(" ")
         return next((recorder for recorder in pool if str(recorder.pid) == pid), None)
@@ -83,7 +83,7 @@ def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(redis_s
             wait_until(lambda: owner_of(recording.lake.root, pool) is not None, 30, "a recorder takes the lake", every=0.002)
             victim = owner_of(recording.lake.root, pool)
             assert victim is not None
-            # Reclaiming, reading, writing three files and acknowledging takes about this long.
+            # About the time for reclaiming, reading, writing three files and acknowledging.
             time.sleep(rng.uniform(0, 0.2))
             victim.kill()
             interrupted += recording.pending() > 0

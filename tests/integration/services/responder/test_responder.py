@@ -1,4 +1,4 @@
-"""The responder on a real Redis: from a verdict to what was done about it, with what people were told and what was written down."""
+"""The responder on a real Redis: from a verdict to its action, messages and records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.support.servers import (
 
 pytestmark = pytest.mark.integration
 
-NOBODY = "http://127.0.0.1:9"  # discards: nobody answers there
+NOBODY = "http://127.0.0.1:9"  # the discard port: no server answers there
 
 
 @pytest.fixture(scope="session")
@@ -97,12 +97,12 @@ def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(
     verdict = shop.say("severe")
     shop.rounds()
     evaluation = shop.open_order("evaluate").order
-    first_payment = START - 3 * HOUR - shop.spec.drift.performance.window  # those whose labels showed it
+    first_payment = START - 3 * HOUR - shop.spec.drift.performance.window  # their labels showed it
     assert (evaluation.who, evaluation.parameters) == ("responder", {"since": first_payment.isoformat()})
     shop.say("severe", "flagged_rate")
     shop.pass_time(1)
     shop.rounds()
-    assert len(shop.orders.open()) == 1  # one action in flight, whatever else is wrong
+    assert len(shop.orders.open()) == 1  # one action at a time, in spite of other troubles
     shop.answer("evaluate", **DEGRADED)
     shop.rounds()
     retraining = shop.open_order("retrain").order
@@ -185,7 +185,8 @@ def test_a_retraining_that_does_not_help_pages(shop: Surroundings, state: Any, a
     assert page.title.endswith(said)
     assert page.to == "payments-risk"
     assert str(answer.get("reason", answer.get("error"))) in page.text
-    # Its data end a label delay before now: until that is past the beginning, the next one would learn the same.
+    # Its data end a label delay before now. Until that moment is past the beginning, the next
+    # training would learn the same.
     again = shop.state.troubles["2/performance"].retrain_after
     assert again == START - 3 * HOUR + timedelta(days=7)
     shop.pass_time(48)
@@ -204,7 +205,10 @@ def test_a_changed_world_is_retrained_for_not_rolled_back(shop: Surroundings) ->
 
 
 def test_a_broken_feed_is_a_persons_and_nothing_is_trained_on_it(shop: Surroundings) -> None:
-    """Cents for euros: amounts drift, and the skew says why."""
+    """Amounts come in cents instead of euros.
+
+    They drift, and the skew check gives the reason. A person must act.
+    """
     shop.say("critical", "input_drift")
     shop.say("critical", "skew", window="now")
     shop.rounds()
@@ -357,7 +361,7 @@ def test_a_rollback_goes_on_though_actions_are_stopped_only_when_traffic_has_mov
     switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
     switch_dry_run(shop.redis, False, "mia", "go on", None)
     assert intend(shop).kind == "roll_back"
-    shop.serve("1", "", 0)  # moved, and killed before the role, which waits for MLflow
+    shop.serve("1", "", 0)  # the traffic moved; then a kill before the role, which waits for MLflow
     stop(shop)
     shop.rounds()
     assert shop.state.action is not None
@@ -386,7 +390,7 @@ def test_a_rollout_is_not_asked_to_abort_once_actions_are_stopped(
 
 
 def intend(shop: Surroundings) -> Action:
-    """As a process leaves it that is killed right after it has saved what it is about to do."""
+    """Leave the state of a process killed right after it saved its intention."""
     shop.say("critical", since=START - 3 * HOUR)
     responder = shop.responder()
     responder.drain()
@@ -520,13 +524,13 @@ def test_a_watched_versions_rollout_is_asked_to_abort_not_fought(redis_server: R
     assert shop.state.action is not None
     route = shop.routes.get(shop.model)
     assert route is not None
-    assert route.primary.version == "2"  # the controller's to change
+    assert route.primary.version == "2"  # only the controller may change it
     shop.rollouts.save(_at(asked, Stage.ROLLED_BACK))
     shop.serve("1", "", 0)
     shop.rounds()
     assert shop.state.action is None
     assert shop.done() == ["asked the rollout of version 2 to abort", "the rollout of version 2 was aborted"]
-    assert shop.state.troubles == {}  # with the version
+    assert shop.state.troubles == {}  # they end with the version
 
 
 def _at(rollout: Any, stage: Stage) -> Any:
@@ -540,7 +544,7 @@ def _at(rollout: Any, stage: Stage) -> Any:
 
 @pytest.fixture
 def served(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest) -> Surroundings:
-    """Version 2 took over from version 1 ten hours ago, in the registry too."""
+    """Start with a version 2 that took over from version 1 ten hours ago, in the registry too."""
     model = f"responder_{abs(hash(request.node.name)) % 10**8}"
     registry = sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
     if model in registry.models():
@@ -605,8 +609,10 @@ def test_a_version_that_is_gone_is_not_rolled_back_to(served: Surroundings) -> N
 
 
 def life(shop: Surroundings) -> int:
-    """Responders of which the first dies after its first write (to Redis or MLflow), the next after its second, and so on, until one finds
-    nothing more to do. Returns how many died."""
+    """Run responders until one finds nothing more to do. Return the number of killed ones.
+
+    The first dies after its first write (to Redis or MLflow), the next after its second, and so on.
+    """
     for survives in range(60):
         fate = Fate(survives)
         registry = sealed_registry(shop.registry.url, timeout_seconds=10, retries=0)
@@ -744,7 +750,10 @@ def test_the_commands_show_stop_and_rehearse(command: Callable[..., Result], sho
 
 
 def test_moments_of_the_trail_say_since_when_a_version_has_traffic(shop: Surroundings) -> None:
-    """Through changes of the route that keep its traffic, and not before."""
+    """The trail's entries give the time from which a version has traffic.
+
+    They reach back through changes of the route that keep its traffic, and no further.
+    """
     from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
     from dojo.core.state.responder_control import Control
     from services.responder.situation import Situation

@@ -1,4 +1,4 @@
-"""The controller's steps against real Redis and MLflow, in a world that only the test moves."""
+"""The controller's steps on real Redis and MLflow, in a world that only the test moves."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ Make = Callable[..., Surroundings]
 
 @pytest.fixture
 def make(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Rollouts of models of this test's own. The names, and with them who is sent to the canary, are the same at every run: a judge that is
-    wrong once in 40 times by its own statement must not be drawn anew each time."""
+    """Return a function that makes rollouts of a test's own models.
+
+    Their names, and so the customers of the canary, are the same in every run. By its own statement
+    the judge is wrong once in 40 times. So the customers must not be drawn anew in each run.
+    """
     redis = connect_redis(redis_server.url)
     names = (f"rollout_{zlib.crc32(request.node.name.encode()):08x}_{number}" for number in itertools.count(1))
 
@@ -95,7 +98,7 @@ def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough
     world = make(both(challenger=Quality(errors=1.0)), shadow_time=timedelta(hours=1))
     world.start()
     controller = world.controller()
-    world.gateway.qualities["2"] = Quality()  # it passes the shadow stage, and fails only live
+    world.gateway.qualities["2"] = Quality()  # it passes the shadow stage and fails only live
     pass_stage(controller, world, 700, 1.1)
     assert world.now.stage is Stage.CANARY
     world.gateway.qualities["2"] = Quality(errors=1.0)
@@ -183,7 +186,7 @@ def test_hours_without_a_gateway_are_no_time_in_which_a_version_was_good(make: M
 
 
 def look_for(world: Surroundings, minutes: float, world_moves: bool = True) -> None:
-    """Looks of a controller, restarted each time, without an event between them."""
+    """Run looks of a controller, restarted each time, without events in between."""
     wall = ManualClock(wall_now() if world.wall is wall_now else world.wall())
     world.wall = wall.now
     for _ in range(int(minutes * 3)):
@@ -372,7 +375,7 @@ def test_a_role_that_is_removed_during_the_watch_leaves_the_traffic_and_offers_a
 
 
 def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
-    """`dojo models rollback --force` has moved the traffic, and not yet the role, when the controller looks."""
+    """`dojo models rollback --force` has moved the traffic, but not the role, at the look."""
     world = make(versions=3)
     world.start()
     controller = world.controller()
@@ -385,7 +388,10 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
 
 
 def by_hand(world: Surroundings, version: str, why: str = "an emergency") -> None:
-    """`dojo routes set` or `models rollback --force` while MLflow is away: the traffic moves, the role does not."""
+    """Move the traffic but not the role.
+
+    `dojo routes set` and `models rollback --force` do so while MLflow is away.
+    """
     change = Change(key="by-hand", who="ada", why=why, world_time=world.clock.now())
     RoleChanges(world.registry, world.routes, world.audit).route(
         world.spec.name, "champion", full_traffic(version, None), change
@@ -551,7 +557,7 @@ def without_mlflow(world: Surroundings) -> Surroundings:
 
 
 def promoting_without_mlflow(world: Surroundings) -> Controller:
-    """A controller that has passed the canary and cannot promote."""
+    """Return a controller that has passed the canary and cannot promote."""
     world.start()
     here = world.controller()
     pass_stage(here, world, 700, 2.1)
@@ -571,7 +577,7 @@ def test_mlflow_down_during_promotion_keeps_the_canarys_traffic_and_is_retried(m
     assert (world.now.stage, world.route().strategy) == (Stage.PROMOTING, "canary")
     assert world.roles() == {"champion": "1", "challenger": "2"}
     assert controller.misses_registry(world.spec.name)
-    controller.step(world.spec.name)  # not asked again at once: judged instead
+    controller.step(world.spec.name)  # it judges first, before it asks again
     assert world.now.stage is Stage.PROMOTING
 
     settle(world.controller(), world)

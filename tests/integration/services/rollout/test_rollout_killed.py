@@ -1,4 +1,4 @@
-"""A controller that is killed again and again, right after any of its writes to Redis or MLflow, brings a rollout to the same end."""
+"""A controller killed after any write to Redis or MLflow brings a rollout to the same end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = {"minimum_requests": 30, "minimum_positives": 3}
 
 
 class Life:
-    """One rollout moved by controllers of which each dies after a few writes."""
+    """One rollout, moved by controllers that each die after a few writes."""
 
     def __init__(self, redis_url: str, mlflow_url: str, qualities: dict[str, Quality], deaths: random.Random | None) -> None:
         self.model = MODEL
@@ -46,7 +46,10 @@ class Life:
         self.world.start()
 
     def settle(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Let controllers work until one finds nothing more to do at this moment. `meanwhile`: what happens while none runs."""
+        """Let controllers work until one finds nothing more to do at this moment.
+
+        `meanwhile` runs while none of them does.
+        """
         for _ in range(200):
             survives = self._deaths.randrange(7) if self._deaths else 10**6
             fate = Fate(survives)
@@ -66,7 +69,10 @@ class Life:
         raise AssertionError(f"does not settle: {self.world.now.stage}")
 
     def pass_time(self, strategy: str, hours: float, requests: int, outcomes: bool = False) -> None:
-        """Payments along the stage's route, as soon as it is there: if they can, while no controller runs. Then time passes."""
+        """Send payments along the stage's route as soon as it exists, then let time pass.
+
+        If possible, no controller runs during the payments.
+        """
         sent = 0
 
         def pay() -> None:
@@ -81,7 +87,7 @@ class Life:
         self.world.pass_time(hours, outcomes, if_flagged=0.9)
 
     def end(self) -> dict[str, Any]:
-        """Everything that must not depend on the kills."""
+        """Return all facts that must not depend on the kills."""
         world = self.world
         now = world.now
         content = world.rollouts.evidence(self.model)

@@ -1,4 +1,7 @@
-"""Everything real: Redis, MLflow, the gateway with real bundles, the controller's process (killed at will) and `dojo rollout`."""
+"""Everything real: Redis, MLflow, gateway, bundles, the controller's process and `dojo rollout`.
+
+The process is killed at any moment.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,11 @@ from tests.support.servers import MlflowServer, RedisServer, Server, free_port, 
 pytestmark = pytest.mark.integration
 
 START = datetime(2018, 7, 1, tzinfo=UTC)
-WORLD_SPEED = 1200.0  # a canary in 12 s; a machine may stall for 0.6 s before a silence counts as none of the stage's time
+# A canary takes 12 s. The machine may stall for 0.6 s before its silence is taken off the stage's
+# time.
+WORLD_SPEED = 1200.0
 LABELS = {"missed", "false_positives"}
-FAILS_FROM = 1_000.0  # euros: cheap payments pass, dear ones make the failing bundle raise
+FAILS_FROM = 1_000.0  # in euros: only larger payments make the failing bundle raise
 
 
 class ControllerServer(Server):
@@ -46,7 +51,7 @@ class ControllerServer(Server):
         wait_until(lambda: self.health().get("state") not in (None, "starting"), 90, f"the controller looks; see {self.log}")
 
     def health(self) -> dict[str, Any]:
-        """Empty while nobody answers."""
+        """Return the health, empty while no server answers."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
                 return dict(json.loads(answer.read()))
@@ -122,7 +127,7 @@ class Platform:
         return found
 
     def pass_time(self) -> None:
-        """The world stands still until a stage has all the evidence it needs, then runs until the stage is over."""
+        """Stop the world until a stage has its evidence, then run it until the stage is over."""
         wait_until(self._waits_for_time, 90, f"only time is missing; see {self.controller.log}")
         stage = self.now.stage
         self.clock.set(self.clock.now(), speed=WORLD_SPEED)
@@ -145,7 +150,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
     models = directory / "models"
     models.mkdir()
     spec = yaml.safe_load(Path("models/fraud_detection.yaml").read_text())
-    # Few requests, so that a stage lasts seconds; 8 h of watching. A busy test machine is slow in every arm: that is not judged here.
+    # With few requests, a stage lasts seconds. The watch takes 8 h. A busy machine slows all arms,
+    # so latency is not judged here.
     spec["rollout"] |= {"minimum_requests": 30, "watch_time": "8h", "minimum_positives": 1}
     spec["serving"] |= {"latency_slo": "900ms", "deadline": "1000ms", "feature_timeout": "500ms"}
     (models / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
@@ -199,7 +205,8 @@ def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_ch
     assert failed
     assert {(event.arm, event.version) for event in failed} == {("challenger", platform.champion)}
     canary = [event for event in events if event.route_generation == failed[0].route_generation]
-    # Sampled are the customers, of whom each stays on one arm: three standard deviations of a tenth of them.
+    # The sample consists of customers, and each stays on one arm. The limit is three standard
+    # deviations of a tenth of them.
     customers = {event.entity_keys["customer"]: event.arm for event in canary}
     exposed = sum(arm == "challenger" for arm in customers.values())
     assert exposed <= 0.1 * len(customers) + 3 * (0.09 * len(customers)) ** 0.5

@@ -1,4 +1,4 @@
-"""The world on a real Redis: history, the live process under kill -9, a Redis that dies, a gateway in every mood."""
+"""The world on a real Redis: history, the killed live process, a Redis that dies, any gateway."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.servers import RedisServer, Server, free_port, wait_until
 
 pytestmark = pytest.mark.integration
 
-# A town small enough that 45 days of history take a second: about 600 payments a day.
+# In so small a town, 45 days of history take a second. It has about 600 payments a day.
 TOWN = {"synthetic_customers": 300, "synthetic_merchants": 100, "history_days": 45, "seed": 11}
 DAY = timedelta(days=1)
 
@@ -65,7 +65,7 @@ def lake_hashes(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture
 def simulator(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[..., tuple[Server, Settings]]]:
-    """Makes simulator processes; the gateway's port is one where nobody listens."""
+    """Return a function that makes simulator processes. No server listens on the gateway's port."""
     servers = []
 
     def make(**others: object) -> tuple[Server, Settings]:
@@ -100,7 +100,7 @@ def emitted_until(server: RedisServer) -> datetime:
 
 
 def expected(world: OpenWorld, start: datetime, end: datetime) -> tuple[list[str], list[str]]:
-    """Ids of the transactions and outcomes of start <= time < end, in order, from the source."""
+    """Return ids of the source's transactions and outcomes of start <= time < end, in order."""
     transactions, outcomes = [], []
     day = start.date()
     while start_of(day) < end:
@@ -130,7 +130,7 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(tmp_path: Path, r
     assert built.transactions == made.height == made["event_id"].n_unique()
     assert made["world_time"].dt.date().n_unique() == 45
     assert made["world_time"].max() < end  # type: ignore[operator]
-    # Exactly the labels that have arrived: all of the old ones, some of the last week's.
+    # The arrived labels exactly: all old ones, and some of the last week.
     assert known["world_time"].max() < end  # type: ignore[operator]
     assert known["event_id"].is_unique().all()
     settled = made.filter(pl.col("world_time") < end - 7 * DAY)["transaction_id"]
@@ -139,7 +139,7 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(tmp_path: Path, r
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
     assert clock.now() == end
     assert clock.speed() == 0
-    # The streamer finds the last day on the stream, under the ids that the lake has.
+    # The streamer finds the last day on the stream, under the lake's ids.
     last_day = made.filter(pl.col("world_time") >= end - DAY).sort("world_time", "transaction_id")
     assert [e.event_id for e in events(redis_server, Stream.TRANSACTIONS)] == last_day["event_id"].to_list()
 
@@ -210,7 +210,7 @@ def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(tmp_path: Pa
 
 
 def lake_frames(world: OpenWorld, start: datetime, end: datetime) -> dict[Stream, pl.DataFrame]:
-    """What the recorder would have written of start <= time < end."""
+    """Return what the recorder would have written of start <= time < end."""
     from services.simulator.events import outcome_history, transaction_history
 
     days = [start.date() + DAY * n for n in range((end - start).days + 2)]
@@ -274,14 +274,14 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
     paused = clock.set_speed(0).world
     wait_until(lambda: emitted_until(redis_server) >= paused, 60, f"it has caught up; the log ends:\n{server.tail()}")
     assert server.stop() == 0
-    end = emitted_until(redis_server)  # beyond `paused` by what it took to see the pause
+    end = emitted_until(redis_server)  # after `paused`, plus the time to notice the pause
 
     world = open_world(settings)
     transactions, outcomes = expected(world, start, end)
     assert len(transactions) > 200
     made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
     known = events(redis_server, Stream.OUTCOMES)
-    # Repeats are allowed (with the same id), gaps and strangers are not; and everything comes in order.
+    # Repeats with the same id are allowed, gaps and unknown ids are not. All events come in order.
     assert first_seen([e.event_id for e in made]) == [Transaction.id_for(t) for t in transactions]
     assert first_seen([e.event_id for e in known]) == [Outcome.id_for("fraud_detection", t) for t in outcomes]
     source_rows = pl.concat([world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)])
@@ -317,7 +317,7 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [
         Outcome.id_for("fraud_detection", t) for t in outcomes
     ]
-    # Nobody listens on the gateway's port: counted per payment, never waited for.
+    # No server listens on the gateway's port. The failure counts per payment and delays none.
     assert metric(settings, 'dojo_world_gateway_answers_total{outcome="unreachable"}') == len(transactions)
 
     clock.set_speed(20_000)
@@ -355,7 +355,7 @@ def test_a_running_world_whose_redis_is_emptied_tells_again_what_was_lost_and_ru
 def test_the_cursor_waits_for_every_append(
     redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]]
 ) -> None:
-    """A stream that refuses writes while everything else works: the only moment in which a cursor could run ahead."""
+    """A stream refuses writes while everything else works. Only then could a cursor run ahead."""
     server, settings = simulator()
     redis = Redis.from_url(redis_server.url)
     clock = RedisWorldClock(redis, refresh=timedelta(0))
@@ -446,7 +446,7 @@ def test_another_seed_stops_the_process_with_the_reason(
 def test_a_replayed_file_comes_to_its_end_and_its_labels_still_arrive(
     tmp_path: Path, redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]]
 ) -> None:
-    rows = 320  # eight days, of which the last is lived
+    rows = 320  # eight days; the last is played live
     first = datetime(2021, 3, 1, tzinfo=UTC)
     pl.DataFrame(
         {
@@ -494,7 +494,7 @@ QUESTION = question_of(load_spec(Path("models/fraud_detection.yaml")))
 
 @asynccontextmanager
 async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
-    """A gateway that answers as `predict` does; its port."""
+    """Start a gateway that answers as `predict` does. Return its port."""
     server = web.Application()
     server.router.add_post("/v1/models/{model}:predict", predict)
     runner = web.AppRunner(server, shutdown_timeout=0.1)

@@ -1,4 +1,4 @@
-"""Caused drift on a real Redis: the table and its record, the commands, and the live process that takes a drift up."""
+"""Caused drift on a real Redis: the table and its record, the commands, and the live process."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def test_every_start_and_stop_is_in_the_audit_trail(table: DriftTable, redis_ser
 
 
 def test_nobodys_change_is_lost_between_commands_and_the_simulator(table: DriftTable, redis_server: RedisServer) -> None:
-    """Nine people start and stop a kind each, over and over, while the simulator settles the table as fast as it can."""
+    """Nine people repeatedly start and stop one kind each.
+
+    Meanwhile the simulator settles the table.
+    """
     done = threading.Event()
 
     def settle() -> None:
@@ -186,7 +189,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
         wait_until(lambda: all(d.started_settled for d in table.all()), 10, "the next batch has taken them")
         wait_until(lambda: metric(settings, 'dojo_world_drift_intensity{cause="unit_bug"}') == 1, 10, "and the metric says so")
         full = {"unit_bug": 1.0, "concept": 1.0, "label_delay": 1.0, "null_burst": 1.0}
-        # The first may have been taken by a batch before that of the others.
+        # A batch before the others' batch may have taken the first.
         wait_until(lambda: health(settings)["drift_intensity"] == full, 10, "and so does /healthz")
         passes(5 * HOUR)
         server.kill()
@@ -231,11 +234,11 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
 
 
 class DiedError(RuntimeError):
-    """The process ends here."""
+    """The process dies here."""
 
 
 class DyingLog(RedisEventLog):
-    """Takes a batch, and the process dies before the cursor has moved."""
+    """Takes a batch. Then the process dies before it moves the cursor."""
 
     def append(self, events: Iterable[Event]) -> None:
         super().append(events)
@@ -243,7 +246,10 @@ class DyingLog(RedisEventLog):
 
 
 def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Path, redis_server: RedisServer) -> None:
-    """Drift is started, by a clock within that batch, while nobody lives: it waits for the end of what was promised."""
+    """Drift starts while the process is dead, at a time within the promised batch.
+
+    So it waits for the end of that batch.
+    """
     settings = town(tmp_path, redis_server, gateway_port=free_port())
     world = open_world(settings)
     begun = world.ensure().position

@@ -1,4 +1,7 @@
-"""A streaming view is one entry of the catalogue: what the streamer keeps in Redis is what the offline store computes."""
+"""A streaming view is one entry of the catalogue.
+
+The streamer's rows in Redis equal the offline store's.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ NO_TIME = timedelta(milliseconds=1)
 
 
 def made(count: int, seed: int) -> list[Transaction]:
-    """Payments of four days by three customers at two shops, with ties, cents and silences."""
+    """Make payments of four days by three customers at two shops, with ties, cents and silences."""
     chance = random.Random(seed)
     moments = sorted(START + timedelta(seconds=chance.choice([60, 600, 3600]) * chance.randrange(96)) for _ in range(count))
     return [
@@ -49,7 +52,7 @@ def made(count: int, seed: int) -> list[Transaction]:
 
 
 def offline(view: StreamingView, events: Sequence[Transaction]) -> dict[tuple[str, datetime], dict[str, float]]:
-    """The offline store's rows by key and time of the event."""
+    """Return the offline store's rows by key and time of the event."""
     frame = pl.DataFrame([{column: getattr(event, column) for column in PAYMENTS.columns} for event in events])
     days = [(START + timedelta(days=offset)).date() for offset in range(5)]
     found = view_rows(view, {PAYMENTS: frame}, days).to_dicts()
@@ -58,7 +61,7 @@ def offline(view: StreamingView, events: Sequence[Transaction]) -> dict[tuple[st
 
 
 class Kept:
-    """Stands where Feast does: the newest row of each entity, by view."""
+    """Replaces Feast: keeps the newest row of each entity, by view."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], dict[str, object]] = {}
@@ -99,7 +102,7 @@ def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
         log.append([event])
         one.next_round(NO_TIME)
         if at + 1 < len(events) and events[at + 1].world_time == event.world_time:
-            continue  # a tie is whole with its last event
+            continue  # a tie is complete only with its last event
         for view in views:
             key = getattr(event, view.key)
             assert kept.features(view, key) == expected[view.name][key, event.world_time], (view.name, key, event)

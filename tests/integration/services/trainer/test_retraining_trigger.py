@@ -1,4 +1,7 @@
-"""Waiting for a run while Airflow's API goes away and comes back. (That the real API answers like this: test_airflow.py.)"""
+"""Waiting for a run while Airflow's API goes away and comes back.
+
+test_airflow.py shows that the real API answers like this.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ DAG, RUN = "retrain_fraud_detection", "manual__2026-11-21T03:30:45+00:00"
 
 
 class ScriptedApi:
-    """Airflow's API, as far as waiting asks it, about one run of one task. It can be stopped and started again on its port."""
+    """The part of Airflow's API that waiting asks, with one run of one task.
+
+    A test can stop it and start it again on its port.
+    """
 
     def __init__(self) -> None:
         self.port, self.state, self.refuses = free_port(), "running", 0
@@ -56,7 +62,7 @@ class ScriptedApi:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -102,7 +108,7 @@ def test_an_outage_is_waited_out_and_said_once(api: ScriptedApi, client: Airflow
         said.append(step)
         if step == "compare":
             api.stop()
-        else:  # it is away: it comes back slowly, and meanwhile the run has ended
+        else:  # it is away, and comes back slowly after the run's end
             api.state, api.refuses = "success", 3
             api.start()
 
@@ -141,7 +147,7 @@ def test_a_failed_run_is_told_in_its_tasks_own_words(
 
 @pytest.fixture
 def command(api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """`dojo retrain fraud_detection` where Airflow is the scripted one, and nobody else answers."""
+    """Run `dojo retrain fraud_detection` with the scripted Airflow and no other server."""
     away = f"127.0.0.1:{free_port()}"
     for name, value in {
         "DOJO_AIRFLOW_URL": f"http://admin:password@127.0.0.1:{api.port}",

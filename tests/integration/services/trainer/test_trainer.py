@@ -1,4 +1,4 @@
-"""The trainer on a real Redis: what it asks for, and what a restart finds; and the process itself."""
+"""The trainer on a real Redis: its orders, a restart, and the process itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOW = datetime(2018, 6, 24, tzinfo=UTC)
 
 
 class Recorded(Launcher):
-    """Does nothing but remember, and fail as often as it is told to."""
+    """Only remembers calls, and fails as often as told."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
@@ -59,7 +59,7 @@ class World:
         self.launched, self.state = Recorded(), ""
 
     def at(self, moment: datetime) -> None:
-        """One look at a paused world's `moment`, by a trainer that was just started."""
+        """Let a fresh trainer look once at a paused world's `moment`."""
         clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
         executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
@@ -147,7 +147,7 @@ def test_another_world_begins_to_count_anew(world: World) -> None:
 
 
 def test_the_same_moment_of_another_world_is_another_job(world: World) -> None:
-    """Airflow and MLflow may be elsewhere, and remember the first one."""
+    """Airflow and MLflow may be remote, and remember the first world."""
     for _ in range(2):
         world.at(NOW)
         world.at(NOW + timedelta(days=7))
@@ -177,8 +177,11 @@ def process(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server,
 def test_the_process_retrains_in_a_child_that_says_why_it_could_not(
     process: tuple[Server, int], redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Another retraining is in the way at first: nothing is lost. Then the child refuses, because the world has no payments: the owner is
-    paged, and the trainer waits for next week."""
+    """At first another retraining is in the way, and nothing is lost.
+
+    Then the child refuses, because the world has no payments. The owner is paged, and the trainer
+    waits for next week.
+    """
     server, port = process
     redis = Redis.from_url(redis_server.url)
 

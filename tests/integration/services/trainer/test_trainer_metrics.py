@@ -1,4 +1,4 @@
-"""What the trainer tells Prometheus of its schedule and of Airflow's failures, on a real Redis."""
+"""The trainer's metrics of its schedule and of Airflow's failures, on a real Redis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 
 
 def test_what_is_asked_for_and_never_runs_grows_old(redis_server: RedisServer) -> None:
-    """A paused DAG takes every request: only the end of a retraining makes it young again."""
+    """A paused DAG accepts every request. Only the end of a retraining resets the age."""
     redis, registry, clock = connect_redis(redis_server.url), CollectorRegistry(), ManualClock(NOON)
     schedule = ScheduleStore(redis)
     TrainerMetrics(load_specs(Path("models")), clock, schedule, DagFailures(redis), registry)

@@ -1,4 +1,7 @@
-"""The trainer executes work orders: a real process on a real MLflow and Redis, in a shop whose fraud changed its face on day 30."""
+"""The trainer executes work orders in a shop whose fraud changed on day 30.
+
+Process, MLflow and Redis are real.
+"""
 
 from __future__ import annotations
 
@@ -67,12 +70,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer) -> Settings:
-    """A champion of the time before the shift."""
+    """Make a champion trained before the shift."""
     home = tmp_path_factory.mktemp("home")
     fill(home / "lake")
     settings = settings_for(home, redis_url, mlflow_server.url)
     spec = write_spec(settings.models_dir, MODEL)
-    # A holdout of six days of this shop has 48 positives.
+    # A holdout of six days in this shop has 48 positives.
     performance = spec.drift.performance.model_copy(update={"minimum_positives": 20})
     spec = spec.model_copy(update={"drift": spec.drift.model_copy(update={"performance": performance})})
     (settings.models_dir / f"{MODEL}.yaml").write_text(dump_spec(spec))
@@ -83,7 +86,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_se
 @pytest.fixture(scope="module")
 def trainer(settings: Settings, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     RedisWorldClock(Redis.from_url(redis_url)).set(NOW, speed=0)
-    ScheduleStore(Redis.from_url(redis_url)).began(MODEL, NOW)  # nothing is due by itself
+    ScheduleStore(Redis.from_url(redis_url)).began(MODEL, NOW)  # no scheduled run is due
     environment = {
         "DOJO_HOME": str(settings.home),
         "DOJO_MODELS_DIR": str(settings.models_dir),
@@ -116,7 +119,7 @@ def ended(orders: WorkOrders, order_id: str, server: Server, within: float = 240
 def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     trainer: Server, settings: Settings, redis_url: str
 ) -> None:
-    """Killed in the middle of the evaluation, it goes on with the same order after its restart."""
+    """Killed in the middle of the evaluation, the process goes on with the same order."""
     redis = Redis.from_url(redis_url)
     orders = WorkOrders(redis)
     orders.place(order("evaluate-1", "evaluate", since=(START + SHIFT + timedelta(days=8)).isoformat()))
@@ -152,7 +155,7 @@ def registry(settings: Settings) -> ModelRegistry:
 
 def freshest(settings: Settings, registry: ModelRegistry, tmp_path: Path, as_of: datetime, since: datetime | None) -> Any:
     spec = load_spec(settings.models_dir / f"{MODEL}.yaml")
-    # The champion of these tests is the first version, whatever the one before made of it.
+    # These tests need the first version as champion, and an earlier test may have changed it.
     champion = registry.get(MODEL, "1")
     registry.set_alias(MODEL, "champion", champion.version)
     return evaluate_champion(spec, Lake(settings.lake_dir), registry, as_of, since, tmp_path)
@@ -161,7 +164,10 @@ def freshest(settings: Settings, registry: ModelRegistry, tmp_path: Path, as_of:
 def test_a_champion_whose_world_has_not_changed_is_not_degraded(
     settings: Settings, registry: ModelRegistry, tmp_path: Path
 ) -> None:
-    """As of six days after its training: its own holdout is in the span, and nothing that it was fitted on."""
+    """The test runs six days after the training.
+
+    The span includes the champion's holdout, but no request on which it was fitted.
+    """
     found = freshest(settings, registry, tmp_path, START + SHIFT, None)
     assert (found.verdict, found.version) == ("ok", "1")
     assert found.start >= FIRST_AS_OF - timedelta(days=7 + 6)
@@ -170,7 +176,10 @@ def test_a_champion_whose_world_has_not_changed_is_not_degraded(
 
 
 def test_labels_that_have_not_come_are_no_verdict(settings: Settings, registry: ModelRegistry, tmp_path: Path) -> None:
-    """Labels take two days in this shop: of three days' payments a third has one, with fewer than twenty positives."""
+    """Labels take two days in this shop.
+
+    A third of three days' payments has one, with fewer than twenty positives.
+    """
     found = freshest(settings, registry, tmp_path, START + SHIFT + timedelta(days=3), START + SHIFT)
     assert (found.verdict, found.relative_loss) == ("insufficient_data", None)
     assert found.labelled_share == pytest.approx(1 / 3, abs=0.08)
@@ -186,11 +195,11 @@ def test_a_large_loss_that_may_be_chance_is_neither_ok_nor_degraded() -> None:
     ]
 
 
-# The executor itself, with a child and an Airflow that do as they are told.
+# Tests of the executor itself, with a scripted child and a scripted Airflow.
 
 
 class Airflow:
-    """Answers as Airflow's API does; what it says is set by the test."""
+    """Answers as Airflow's API does. The test sets its answers."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -237,7 +246,7 @@ class Shop:
         self.start()
 
     def start(self) -> None:
-        """A new trainer."""
+        """Start a new trainer."""
         specs = {MODEL: small_spec(MODEL)}
         self.executor = Executor(self.orders, specs, lambda: NOW, self.home, self.airflow, self.children)  # type: ignore[arg-type]
 
@@ -302,7 +311,7 @@ def test_one_that_is_busy_does_not_keep_the_others_waiting(redis_server: RedisSe
     assert "another retraining is running" in shop.look()
     assert [module for module, _ in shop.children.run] == ["services.trainer.run_job", "services.trainer.run_order"]
     assert [one.order.id for one in shop.orders.open()] == ["r1"]
-    shop.look()  # too early for it
+    shop.look()  # too early for the order
     assert len(shop.children.run) == 2
     found = shop.orders.get("r1")
     assert found is not None
@@ -333,7 +342,10 @@ def test_a_stopped_trainer_leaves_the_order_open(redis_server: RedisServer, tmp_
 
 
 def test_an_order_of_a_clock_that_is_a_little_ahead_is_executed(redis_server: RedisServer, tmp_path: Path) -> None:
-    """When a fast world slows down, the responder may order with the old pace's hour, which the trainer has not reached."""
+    """When a fast world slows down, the responder may stamp an order with the old pace's time.
+
+    The trainer has not reached that time yet.
+    """
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("hour-ahead", "evaluate", at=NOW + timedelta(hours=1)))
     shop.look()

@@ -1,4 +1,4 @@
-"""The table of commands: what a call imports, and what it says of a command whose packages are missing."""
+"""The table of commands: a call's imports, and the message when packages are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dojo.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[4]
 
-# What takes a tenth of a second and more to import.
+# Packages that take a tenth of a second or more to import.
 HEAVY = {
     "feast",
     "mlflow",

@@ -1,4 +1,4 @@
-"""What holds for every command: a form for scripts, a reason where the audit trail gets one, and errors that a script can read."""
+"""Rules for every command: a form for scripts, a reason for the trail, machine-readable errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from dojo.cli.app import COMMANDS, build, load
 
-# A terminal repeats these until Ctrl-C.
+# Commands that repeat on a terminal until Ctrl-C.
 WATCHED = {"status", "alerts", "performance", "rollout show", "drift show", "responder status"}
 
-# A reason may be left out: a first version needs none.
+# Commands with an optional reason, because a first version needs none.
 REASON_BY_DEFAULT = {"train"}
 
-# What a call needs beside its arguments before its reason is missed.
+# What a call needs beside its arguments, so that it fails only for its missing reason.
 NEEDED = {"responder dry-run": ["on"], "routes set": ["--strategy", "champion"]}
 
 
@@ -67,7 +67,7 @@ def test_what_is_watched_says_so_in_the_same_words(name: str) -> None:
     "name", [name for name, command in ALL.items() if "--why" in options(command) and name not in REASON_BY_DEFAULT]
 )
 def test_a_script_that_gives_no_reason_is_refused_and_can_read_why(name: str) -> None:
-    """Arguments are read before options, so a word stands for each one that is required."""
+    """Arguments are read before options, so a word stands for each required argument."""
     required = [parameter for parameter in ALL[name].params if parameter.param_type_name == "argument" and parameter.required]
     words = ["a@1" for _ in required[len(NEEDED.get(name, ())) :]]
     ran = CliRunner().invoke(build(), [*name.split(), *words, *NEEDED.get(name, ()), "--json"])

@@ -1,4 +1,4 @@
-"""Commands on a stream that has no characters beyond ASCII, or few."""
+"""Commands on a stream with no or few characters beyond ASCII."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(code: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def literals(file: Path) -> set[str]:
-    """Characters beyond ASCII in a module's texts, without its docstrings."""
+    """Yield characters beyond ASCII in a module's texts, without its docstrings."""
     tree = ast.parse(file.read_text())
     documents = {
         id(node.body[0].value)

@@ -28,7 +28,7 @@ from tests.support.bundles import make_bundle
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A small real model's bundle, and its SHA-256. Tests change copies of it."""
+    """Make a small real model's bundle and its SHA-256. Tests change copies of it."""
     directory = tmp_path_factory.mktemp("bundle")
     return directory, make_bundle(directory)
 
@@ -40,7 +40,10 @@ def copied(whole: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
 
 
 def rewrite_parity(directory: Path, change: dict[str, object]) -> str:
-    """Change the parity file and sign the bundle anew: what a faulty training run, not a faulty disk, would leave."""
+    """Change the parity file and sign the bundle anew.
+
+    A faulty training run leaves such a bundle, a faulty disk does not.
+    """
     parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes())
     (directory / PARITY_FILE).write_bytes(msgspec.json.encode({**parity, **change}))
     return write_bundle(directory, msgspec.json.decode((directory / BUNDLE_FILE).read_bytes(), type=Bundle))
@@ -90,7 +93,7 @@ def test_a_bundle_of_another_version_is_refused(copied: tuple[Path, str], tmp_pa
 
 
 def test_a_model_of_another_training_run_is_refused(copied: tuple[Path, str], tmp_path: Path) -> None:
-    """Both whole, both signed: only parity knows that they do not belong together."""
+    """Both are whole and signed. Only parity shows that they do not belong together."""
     directory, _ = copied
     make_bundle(tmp_path / "other", seed=2)
     shutil.copy(tmp_path / "other" / MODEL_FILE, directory / MODEL_FILE)
@@ -122,7 +125,10 @@ def test_a_bundle_without_parity_is_refused_even_when_signed(copied: tuple[Path,
 
 
 class _NotANumber:
-    """A model whose arithmetic broke: the one double here, because no ONNX converter will write such a model."""
+    """A model with broken arithmetic.
+
+    It is a fake, because no ONNX converter writes such a model.
+    """
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         return np.full(len(rows), np.nan, dtype=np.float32)
@@ -142,7 +148,7 @@ def test_a_model_file_that_is_no_model_is_refused_even_when_signed(copied: tuple
 
 
 def save_identity(directory: Path, width: int, *outputs: str) -> Path:
-    """A model whose every output is its input, shape (rows, width)."""
+    """Save a model with its input as output, shape (rows, width)."""
     from onnx import TensorProto, helper, save
 
     graph = helper.make_graph(

@@ -1,4 +1,4 @@
-"""World time: straight, continuous, and unimpressed by a Redis that is gone."""
+"""World time is linear and continuous, and goes on without Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lake's columns follow from the events' structs, and the files that exist stay readable."""
+"""The lake's columns follow from the events' structs, and existing files stay readable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ TIME = pl.Datetime("us", "UTC")
 STRING, FLOAT, BOOL, INT, INT8 = pl.String, pl.Float64, pl.Boolean, pl.Int64, pl.Int8
 STRINGS, FLOATS = pl.List(pl.String), pl.List(pl.Float64)
 
-# What lake files on disk have. Files are never rewritten: a column may be added, never renamed, retyped or dropped.
+# Columns of lake files on disk. Files are never rewritten. So a column may be added, but never
+# renamed, retyped or dropped.
 ON_DISK = {
     Stream.TRANSACTIONS: {"transaction_id": STRING, "customer_id": STRING, "merchant_id": STRING, "amount": FLOAT},
     Stream.OUTCOMES: {"model": STRING, "request_id": STRING, "request_time": TIME, "label": FLOAT},

@@ -1,4 +1,4 @@
-"""The table of documents says every family that the code keeps, and no other."""
+"""The table of documents lists exactly the families that the code keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE = ROOT / "dojo" / "core" / "state" / "documents.py"
 
 
 def literals() -> set[str]:
-    """Every string of the code except docstrings and the table itself."""
+    """Yield every string of the code, except docstrings and the table itself."""
     found = set()
     for package in ("dojo", "services", "pipelines", "feature_repo"):
         for path in (ROOT / package).rglob("*.py"):

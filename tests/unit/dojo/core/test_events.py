@@ -1,4 +1,4 @@
-"""Events survive the trip through the log, and what is no event is refused with the field's name."""
+"""Events pass the log unchanged, and an invalid event is refused with its field's name."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ OUTCOME = msgspec.to_builtins(
     ("stream", "change", "reason"),
     [
         (Stream.TRANSACTIONS, {"amount": "9.5"}, "Expected `float`, got `str` - at `$.amount`"),
-        (Stream.TRANSACTIONS, {"amount": None}, "$.amount"),  # what JSON makes of NaN
+        (Stream.TRANSACTIONS, {"amount": None}, "$.amount"),  # JSON writes NaN so
         (Stream.TRANSACTIONS, {"amount": -0.01}, "`float` >= 0.0 - at `$.amount`"),
         (Stream.TRANSACTIONS, {"event_id": ""}, "length >= 1 - at `$.event_id`"),
         (Stream.TRANSACTIONS, {"world_time": "2018-06-10T12:00:00"}, "timezone component - at `$.world_time`"),

@@ -65,7 +65,7 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
 
 
 def test_files_from_before_a_column_existed_are_read_beside_new_ones(tmp_path: Path) -> None:
-    """Predictions of the first release had no route_generation; lake files are never rewritten."""
+    """The first release's predictions had no route_generation. Lake files are never rewritten."""
     lake = Lake(tmp_path)
     rows = pl.DataFrame({name: [None] for name in SCHEMAS[Stream.PREDICTIONS]}, schema=SCHEMAS[Stream.PREDICTIONS])
     rows = rows.with_columns(world_time=pl.lit(NOON), event_id=pl.lit("p"), route_generation=pl.lit(7))
@@ -146,8 +146,8 @@ def test_a_manifest_notices_a_changed_file(tmp_path: Path) -> None:
     assert lake.manifest(Stream.TRANSACTIONS, FIRST, SECOND) != before
 
 
-# Where a write can be killed: after some of the bytes, and just before the new name. The child is forked, so it must not
-# enter Polars, whose threads it does not have: it writes bytes of its own.
+# A write can be killed after some of the bytes, and just before the rename. The child is forked
+# without Polars' threads. So it must not enter Polars, and writes its own bytes.
 def _write_and_die(target: Path, at: str) -> None:
     def write(self: pl.DataFrame, file: BinaryIO, **_: object) -> None:
         file.write(b"PAR1half a file")
@@ -211,7 +211,7 @@ def test_the_same_values_hash_the_same_however_they_are_chunked(rows: list[tuple
 
 @given(values, values)
 def test_different_values_hash_differently(one: list[tuple[object, ...]], other: list[tuple[object, ...]]) -> None:
-    same = repr(one) == repr(other)  # repr: NaN equals itself here, and 0.0 differs from -0.0
+    same = repr(one) == repr(other)  # with repr, NaN equals itself and 0.0 differs from -0.0
     assert (content_hash(frame_of(one)) == content_hash(frame_of(other))) is same
 
 

@@ -1,4 +1,4 @@
-"""Predictions meet their outcomes once, whichever comes first, and the stream's join finds the lake's pairs."""
+"""A prediction and its outcome meet once, in any order, and the stream's join equals the lake's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dojo.demo.showing.tally import Tally
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 
-# What kinds of models are told: a class, an amount, a list of clicks, or that nothing came of it.
+# Labels of several kinds of models: a class, an amount, a list of clicks, or no result.
 LABELS = [0, 1, 37.5, ("clicked", "bought"), None, False]
 
 
@@ -78,7 +78,7 @@ def test_what_waits_is_bounded_on_both_sides_and_forgotten_answers_are_counted()
 
 
 def test_a_join_that_is_stored_in_between_forgets_nothing() -> None:
-    """A rollout's evidence is written with every look, and read again after a restart."""
+    """A rollout's evidence is written at every look, and read again after a restart."""
     before = LabelJoin(trials={"missed": 2}, happened={"missed": 1})
     before.predicted("r1", 1)
     before.known("r2", 37.5)
@@ -162,7 +162,10 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
 
 @pytest.mark.parametrize(("flagged", "positive"), [(True, True), (False, True), (True, False), (False, False)])
 def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
-    """A positive is a trial of what is missed, another label one of false alarms; a second pair adds to the first."""
+    """A positive is a trial of missed positives, another label is a trial of false alarms.
+
+    A second pair adds to the first.
+    """
     task, counts = task_of(load_spec(Path("models/fraud_detection.yaml"))), LabelJoin()
     test = "missed" if positive else "false_positives"
     for pairs in (1, 2):

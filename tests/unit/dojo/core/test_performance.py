@@ -1,4 +1,4 @@
-"""dojo performance: predictions against the outcomes that have arrived, from a real lake."""
+"""dojo performance: predictions compared with arrived outcomes, from a real lake."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prediction(
 
 
 def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int, int]) -> Lake:
-    """outcomes: payment number -> label, each two days after its payment."""
+    """Make a lake. `outcomes`: payment number -> label, two days after its payment."""
     lake = Lake(root)
     lake.write(Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1")
     rows = [
@@ -72,12 +72,15 @@ def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int
 
 
 def rows_of(found: Performance) -> tuple[int, int]:
-    """Labelled positives, and labelled negatives."""
+    """Return the numbers of labelled positives and labelled negatives."""
     return found.figures[CATCH_RATE].rows, found.figures[FALSE_POSITIVES].rows
 
 
 def shares_of(judged: pl.DataFrame) -> tuple[float | None, float | None]:
-    """Of the labelled positives and of the labelled negatives, those that were flagged; without regard to how few they are."""
+    """Return the flagged shares of labelled positives and labelled negatives.
+
+    Small numbers are not left out.
+    """
     figures = TASK.results(answered_rows(judged.drop_nulls("label"))).figures
     return figures[CATCH_RATE].value, figures[FALSE_POSITIVES].value
 
@@ -120,7 +123,7 @@ def test_no_predictions_at_all_are_insufficient_data(tmp_path: Path) -> None:
 
 
 def test_enough_labels_are_measured(tmp_path: Path) -> None:
-    # 60 positives of which 45 are caught, 1,000 legitimate of which 10 are flagged.
+    # 45 of 60 positives are caught. 10 of 1,000 legitimate payments are flagged.
     scores = [0.9] * 45 + [0.1] * 15 + [0.7] * 10 + [0.05] * 990
     predictions = [prediction(n, score) for n, score in enumerate(scores)]
     found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 60) for n in range(1060)}), "fraud"), TASK)
@@ -145,7 +148,10 @@ def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> No
 
 
 def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(tmp_path: Path) -> None:
-    """The challenger failed and the champion stood in: the caller got the champion's answer, and it said so."""
+    """The challenger failed and the champion replaced it.
+
+    The caller got the champion's answer, with a note about it.
+    """
     predictions = [
         prediction(0, 0.9, "1", arm="champion", route_generation=3),
         prediction(1, 0.9, "2", arm="challenger", route_generation=3),
@@ -182,11 +188,11 @@ def test_since_and_until_bound_the_predictions_time(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(10)], dict.fromkeys(range(10), 1))
     judged = judged_predictions(lake, "fraud", NOON + timedelta(seconds=3), NOON + timedelta(seconds=6))
     assert sorted(judged["request_id"]) == ["t3", "t4", "t5"]
-    assert judged["label"].null_count() == 0  # their outcomes arrive after `until`, and still count
+    assert judged["label"].null_count() == 0  # their outcomes arrive after `until` and still count
 
 
 def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path) -> None:
-    answered = NOON + timedelta(days=5)  # by the gateway's clock: long after the payment, and after its outcome
+    answered = NOON + timedelta(days=5)  # by the gateway's clock, after the outcome
     lake = lake_of(tmp_path, [prediction(0, 0.9, world_time=answered)], {0: 1})
     assert judged_predictions(lake, "fraud", since=answered)["label"].to_list() == [1]
 

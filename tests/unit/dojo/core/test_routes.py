@@ -1,4 +1,7 @@
-"""Who gets which arm: shares, stickiness, growth, independence; and routes that cannot serve are refused."""
+"""Assignment to arms: shares, stickiness, growth, independence.
+
+Routes that cannot serve are refused.
+"""
 
 from __future__ import annotations
 
@@ -115,11 +118,17 @@ def test_the_primary_is_the_live_arm_with_the_most_traffic(mode: Mode) -> None:
 
 
 def test_long_salts_differ_by_their_ends_too() -> None:
-    """A rollout's id begins with the model's name, which may be 64 characters long, and ends with what tells it from the last one."""
+    """A rollout's id begins with the model's name, up to 64 characters.
+
+    Its end separates it from the last rollout's id.
+    """
     assert position("m" * 64 + "-2-20300301", "c1") != position("m" * 64 + "-3-20300308", "c1")
 
 
 def test_positions_never_change() -> None:
-    """They are part of the contract: other numbers would move every customer of a running experiment to another arm."""
+    """They are part of the contract.
+
+    Other numbers would move every customer of a running experiment to another arm.
+    """
     assert position("salt", "customer-1") == pytest.approx(0.0397399626, abs=1e-9)
     assert position("", "") == pytest.approx(0.8931675161, abs=1e-9)

@@ -1,4 +1,4 @@
-"""The harness: what it makes of a service's rounds, and what it tells the outside."""
+"""The service harness: its reaction to rounds, and its report to the outside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AWAY = RedisConnectionError("nobody there")
 
 
 class Tried(Service):
-    """Raises what a test gives it, in the round or in its part "a"."""
+    """Raises a test's error in the round or in its part "a"."""
 
     causes = (REDIS, Cause("disk", OSError, healthy=False))
     backoff = (0.5, 2.0)
@@ -65,7 +65,7 @@ def service() -> Tried:
 
 def test_a_service_without_a_round_is_refused_before_it_starts() -> None:
     class Idle(Service):
-        """Forgot its round."""
+        """A service without its round."""
 
     with pytest.raises(TypeError, match="round"):
         Idle()  # type: ignore[abstract]
@@ -105,7 +105,7 @@ def test_a_failure_says_its_cause_and_whether_a_restart_could_help(
 
 
 def test_the_first_cause_that_fits_counts() -> None:
-    """RegistryUnavailableError is an OSError too."""
+    """RegistryUnavailableError is also an OSError."""
     service = Tried()
     service.raises[""] = RegistryUnavailableError("MLflow did not answer")
     service.turn(STOP)

@@ -1,4 +1,4 @@
-"""Settings: a wrong variable stops the start with its name, and docs/settings.md says what the code does."""
+"""A wrong variable stops the start with its name, and docs/settings.md agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state is read by its glyph and its word, and by its colour also with a colour vision deficiency."""
+"""People read a state by its glyph and word, and by its colour even if they are colour-blind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
 def lab(colour: str, seen: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* of an RGB colour in hexadecimal, as a person sees it."""
+    """Return CIE L*a*b* of a hexadecimal RGB colour, as a person sees it."""
     encoded = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     ratios = TO_XYZ @ np.clip(seen @ linear, 0, 1) / WHITE
@@ -43,7 +43,7 @@ def test_two_severities_differ_in_colour_for_every_kind_of_vision(vision: str) -
 
 
 def test_a_plain_scale_from_green_to_red_would_not_do() -> None:
-    """Grafana's own green and red: the measure above can fail."""
+    """Grafana's own green and red show that the measure above can fail."""
     assert np.linalg.norm(lab("#73bf69", SEEN["deuteranopia"]) - lab("#f2495c", SEEN["deuteranopia"])) < 9
 
 
@@ -64,7 +64,7 @@ def test_without_data_is_never_shown_like_ok() -> None:
 
 
 def test_every_word_of_another_vocabulary_is_like_a_severity() -> None:
-    """`critical` is what an unknown word gets: only words that mean trouble may rely on it."""
+    """An unknown word counts as `critical`. Only words for trouble may rely on it."""
     words = {*get_args(CheckVerdict), *get_args(Urgency), *map(str, ProcessState), *map(str, DoctorVerdict)}
     assert words - set(ALIKE) - set(ORDER) == {str(ProcessState.BACKOFF)}
 

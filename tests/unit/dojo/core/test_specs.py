@@ -101,7 +101,7 @@ def test_a_lake_that_is_deleted_before_a_window_is_full_is_refused(tmp_path: Pat
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
-    """What every task has and what one alone has, in one answer."""
+    """Faults that every task has and faults of one task come in one answer."""
     text = VALID.replace("window: 90d", "window: 90").replace("pr_auc ", "accuracy ").replace("positive_class", "class")
     faults = refusal(tmp_path, text).splitlines()
     assert [fault.split(": ")[1] for fault in faults] == [

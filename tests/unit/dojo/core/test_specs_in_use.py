@@ -1,4 +1,4 @@
-"""A process knows which spec it read, and says when the file has another one."""
+"""A process knows the spec that it read, and reports when the file differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A version's tags: what is written is read, what cannot be read is absent, and no other module spells a tag."""
+"""A version's tags: written values can be read, unreadable ones count as absent.
+
+No other module spells out a tag.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,8 @@ def test_only_an_improvement_has_won() -> None:
     assert not any(VersionTags(gate_verdict=verdict).won for verdict in ("worse", "inconclusive", "first", None))  # type: ignore[arg-type]
 
 
-# Written out only where a tag is meant: other words of the platform are spelled as they are ("rollout", "as_of").
+# Spelled out only when a tag is meant. Some other words of the platform look the same ("rollout",
+# "as_of").
 UNMISTAKABLE = {
     "bundle_sha256",
     "gate_verdict",

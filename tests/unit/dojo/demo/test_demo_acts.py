@@ -41,7 +41,10 @@ def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history:
 
 
 def test_what_fraud_costs_is_read_from_the_newest_week_with_complete_labels(tmp_path: Path) -> None:
-    """Labels take up to 7 days: the week ends 7 days before the world's midnight. A doubled label counts once."""
+    """Labels take up to 7 days, so the week ends 7 days before the world's midnight.
+
+    A repeated label counts once.
+    """
     spec = load_spec(Path("models/fraud_detection.yaml"))
     lake, settings = Lake(tmp_path / "lake"), Settings(home=tmp_path)
     assert fraud_euros_per_day(settings, spec, NOW) is None

@@ -1,4 +1,4 @@
-"""What the demo prints off a terminal: a line per step and per change, none wider than a log's line."""
+"""The demo without a terminal prints a line per step and change, within a log's width."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ NOW = datetime(2025, 1, 6, tzinfo=UTC)
 
 
 def views(**ages: float) -> dict[str, ViewFreshness]:
-    """Ages in shares of an SLA of an hour."""
+    """Make views with ages in shares of an SLA of one hour."""
     return {name: ViewFreshness(NOW - timedelta(hours=age), 3600) for name, age in ages.items()}
 
 
 def follow(pace: Pace, freshness: dict[str, ViewFreshness], now: float) -> float:
-    """One look of a viewer whose world obeys."""
+    """Let a viewer look once. The world follows its wish."""
     if (speed := pace.wanted(freshness, NOW, now)) != pace.speed:
         pace.set(speed, now)
     return pace.speed
@@ -36,7 +36,10 @@ def test_fresh_again_it_returns_slowly_to_what_was_wished_and_never_beyond() -> 
 
 
 def test_ordinary_ages_change_nothing() -> None:
-    """Daily views before their run are old, not late; nothing known is no reason either."""
+    """Daily views before their run are old, not late.
+
+    Without known ages there is no reason either.
+    """
     pace = Pace(wished=2400)
     assert follow(pace, views(daily=0.79), 100) == 2400
     assert follow(pace, {}, 110) == 2400

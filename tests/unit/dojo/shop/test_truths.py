@@ -1,4 +1,4 @@
-"""What a label says about a payment, at the edges too."""
+"""A label's meaning for a payment, also at the edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow's home: secrets that only their owner reads, made once; a configuration of this stack's own."""
+"""Airflow's home: secrets made once and readable only by their owner, and configuration."""
 
 from __future__ import annotations
 

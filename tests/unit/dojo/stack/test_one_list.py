@@ -1,4 +1,4 @@
-"""The table of processes is the one list. What is written by hand elsewhere is held to it.
+"""The table of processes is the one list. Tests compare every other, handwritten list with it.
 
 A complaint names the file and the line to change.
 """
@@ -30,7 +30,7 @@ PAGES = [
     *sorted((ROOT / "monitoring" / "runbooks").glob("*.md")),
 ]
 
-# Containers have two Redis instead of one, at the port of Redis' own image.
+# Containers have two Redis instead of one, both at the port of Redis' own image.
 CONTAINERS = {"redis": "redis-events"}
 # Not in the table: Grafana runs in a container only.
 GRAFANA = 3000
@@ -38,14 +38,14 @@ GRAFANA = 3000
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> list[ProcessSpec]:
-    """Every process at its default port, whatever this machine has installed."""
+    """Return every process at its default port, as if all servers were installed."""
     for field in Settings.model_fields:
         monkeypatch.delenv(f"DOJO_{field.upper()}", raising=False)
     return processes(load_settings(peer_hosts="{name}"))
 
 
 def line_of(file: str, pattern: str) -> str:
-    """`file:line` of the last line that matches."""
+    """Return `file:line` of the last matching line."""
     lines = enumerate((ROOT / file).read_text().splitlines(), 1)
     return f"{file}:{max((number for number, line in lines if re.search(pattern, line)), default=1)}"
 
@@ -71,7 +71,7 @@ def wrong_modules(specs: list[ProcessSpec]) -> Iterator[str]:
 
 
 def find_image(service: dict[str, Any]) -> str:
-    """The stage of the Dockerfile that makes the service's image. Empty for the images of others."""
+    """Return the Dockerfile's stage that makes the service's image. Empty for foreign images."""
     target = service["image"].split("/")[-1].split(":")[0]
     stages = (ROOT / DOCKERFILE).read_text().split("\nFROM ")
     return next((stage for stage in stages if stage.split("\n", 1)[0].endswith(f" AS {target}")), "")
@@ -137,7 +137,7 @@ def test_what_is_written_by_hand_agrees_with_the_table(table: list[ProcessSpec])
 
 
 def invented(table: list[ProcessSpec]) -> ProcessSpec:
-    """A process like the recorder, at the next port."""
+    """Invent a process like the recorder, at the next port."""
     recorder = next(spec for spec in table if spec.name == "recorder")
     command = (*recorder.command[:2], "services.invented")
     return replace(recorder, name="invented", command=command, health=HttpHealth("invented", 8110), port=8110)

@@ -1,4 +1,4 @@
-"""What people see of the stack: states, durations, log lines."""
+"""People's views of the stack: states, durations, log lines."""
 
 from __future__ import annotations
 

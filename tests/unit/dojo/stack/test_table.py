@@ -1,4 +1,4 @@
-"""The table of processes, its ports, and the settings that a home remembers."""
+"""The table of processes, its ports, and the settings remembered by a home."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_stack_can_do_without_airflow_and_goes_on_retraining(settings: Setti
 
 
 def machine_with(directory: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
-    """A PATH on which exactly these commands are."""
+    """Make a PATH with exactly these commands."""
     directory.mkdir()
     for name in commands:
         (directory / name).touch(mode=0o755)

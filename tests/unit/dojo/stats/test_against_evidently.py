@@ -1,6 +1,7 @@
-"""dojo/stats against Evidently: the same figures where its definition is the same, and where it is not, why ours is another.
+"""dojo/stats against Evidently. With the same definition, the figures are the same.
 
-In a module of its own, because importing Evidently takes seconds.
+Otherwise a test shows why our definition differs. The module is separate, because importing
+Evidently takes seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def counts_of(values: np.ndarray, names: np.ndarray) -> np.ndarray:
 
 
 def test_divergences_of_few_values_are_evidentlys() -> None:
-    """Of numbers with at most 20 values Evidently bins by value, as these edges do."""
+    """Evidently bins numbers with at most 20 values by value, as these edges do."""
     random = np.random.default_rng(6)
     r, c = random.binomial(4, 0.4, 1500).astype(float), random.binomial(4, 0.5, 900).astype(float)
     edges = np.arange(4.0)
@@ -60,7 +61,10 @@ def test_one_outlier_hides_a_shift_from_bins_of_equal_width_and_not_from_quantil
 
 
 def test_a_category_of_one_row_is_no_drift_here_and_beyond_evidentlys_threshold_there() -> None:
-    """An empty bin gets half a row here, whatever the number of rows; in Evidently a share of 0.0001 or far less."""
+    """An empty bin counts as half a row here, for any number of rows.
+
+    In Evidently it counts as a share of 0.0001 or far less.
+    """
     r = np.array(["visa"] * 40 + ["amex"] * 40)
     c = np.array(["visa"] * 40 + ["amex"] * 39 + ["wallet"])
     names = np.array(["visa", "amex", "wallet"])

@@ -100,7 +100,7 @@ def test_a_column_that_knows_nothing_explains_what_chance_gives_its_bins() -> No
 
 
 def test_a_curve_without_any_correlation_is_seen() -> None:
-    """Pearson's point: the correlation coefficient of this pair is 0."""
+    """Pearson's example. The correlation coefficient of this pair is 0."""
     values = np.linspace(-1, 1, 2001)
     assert abs(np.corrcoef(values, values**2)[0, 1]) < 1e-9
     assert correlation_ratio(values, values**2) > 0.9
@@ -114,7 +114,7 @@ def test_the_unit_and_zero_of_labels_do_not_matter(rows: list[tuple[int, int]], 
     values, labels = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     found = correlation_ratio(values, labels)
     assert 0 <= found <= 1 + 1e-12
-    if len(set(labels)) > 1:  # a shifted constant is no exact constant
+    if len(set(labels)) > 1:  # a shifted constant is no longer exactly constant
         assert correlation_ratio(values, shift + factor * labels) == pytest.approx(found, abs=1e-9)
         assert correlation_ratio(values * 3 + 5, labels) == pytest.approx(found)
 

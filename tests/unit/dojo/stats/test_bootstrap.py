@@ -1,4 +1,7 @@
-"""Weighted PR-AUC and ROC-AUC against scikit-learn and against repeated rows; draws of whole clusters; gains and losses of means."""
+"""Weighted PR-AUC and ROC-AUC against scikit-learn and repeated rows.
+
+Also draws of whole clusters, and gains and losses of means.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from dojo.stats.inference.bootstrap import (
 )
 from dojo.stats.scores.classification import pr_auc, roc_auc
 
-# Few distinct scores: ties within and across the classes are the hard part.
+# With few distinct scores there are ties within and across classes, the hard part.
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=60).filter(
     lambda rows: 0 < sum(label for label, _, _ in rows) < len(rows)
 )
@@ -71,7 +74,10 @@ def test_rows_of_a_cluster_are_drawn_together_and_as_many_clusters_as_there_are(
 
 
 def test_two_ways_of_clustering_multiply() -> None:
-    """A row of a customer drawn twice and a merchant drawn three times comes six times; each way's share can be read off alone."""
+    """With its customer drawn twice and its merchant three times, a row comes six times.
+
+    Each factor can be read off alone.
+    """
     customers, merchants = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     seen = set()
     for weights in cluster_weights([customers, merchants], 200, seed=1):
@@ -105,7 +111,7 @@ def test_the_interval_holds_the_gain_and_grows_with_confidence() -> None:
     assert gains[1].low < gains[0].low < gains[0].value < gains[0].high < gains[1].high
 
 
-# Values of each row: the baseline's and the contender's. The baseline's are not all 0.
+# Values of each row, the baseline's and the contender's. The baseline's are not all 0.
 pairs = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 100)), min_size=1, max_size=30)
 
 
@@ -166,14 +172,20 @@ def test_rows_that_all_say_the_same_leave_no_doubt_however_many_of_them_are_draw
 
 
 def errors_of_clusters(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors of two versions on 80 clusters of 1 to 10 rows. Each cluster makes both err more or less, and each version by itself."""
+    """Make errors of two versions on 80 clusters of 1 to 10 rows.
+
+    Each cluster raises or lowers both versions' errors, and each version's alone.
+    """
     clusters = np.repeat(np.arange(80), random.integers(1, 11, 80))
     hard, first, second = random.gamma(8, 1 / 8, (3, 80))[:, clusters]
     return hard * first * random.exponential(10, len(clusters)), hard * second * random.exponential(8, len(clusters)), clusters
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say_and_those_of_single_rows_do_not() -> None:
-    """150 seeded experiments, in which the contender's mean error is 0.8 of the baseline's: 90 % +-5 points of simulation noise."""
+    """150 seeded experiments. The contender's mean error is 0.8 of the baseline's.
+
+    The expected coverage is 90 %, +-5 points of simulation noise.
+    """
     random = np.random.default_rng(21)
     arguments = {"lower_is_better": True, "draws": 150, "confidence": 0.9, "seed": 1}
     gains = losses = naive = 0

@@ -21,7 +21,7 @@ from dojo.stats.scores.classification import (
     threshold_at_fpr,
 )
 
-# Few distinct scores, so that ties are the rule; both classes are there.
+# Few distinct scores make many ties. Both classes occur.
 rows = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=60).filter(
     lambda rs: 0 < sum(label for label, _ in rs) < len(rs)
 )
@@ -61,7 +61,8 @@ def test_precision_at_a_false_positive_rate_agrees_with_scikit_learns_roc_curve(
 ) -> None:
     labels, scores = arrays(rs)
     false_rate, true_rate, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
-    # roc_curve divides, this module multiplies: 3/7 against 0.42857 may fall on either side of equality.
+    # roc_curve divides and this module multiplies. So 3/7 and 0.42857 may fall on different sides
+    # of a limit.
     last = np.flatnonzero(np.round(false_rate * (labels == 0).sum()) <= rate * (labels == 0).sum())[-1]
     true, false = true_rate[last] * labels.sum(), false_rate[last] * (labels == 0).sum()
     expected = true / (true + false) if true + false else 0.0
@@ -161,7 +162,7 @@ def test_impossible_parameters_are_refused() -> None:
 
 
 def book_card_precision(labels: np.ndarray, scores: np.ndarray, cards: np.ndarray, days: np.ndarray, k: int) -> float:
-    """The book's `card_precision_top_k`, chapter 4, in its own pandas."""
+    """Compute the book's `card_precision_top_k` (chapter 4) with its own pandas code."""
     import pandas as pd
 
     frame = pd.DataFrame({"day": days, "predictions": scores, "CUSTOMER_ID": cards, "TX_FRAUD": labels})
@@ -191,7 +192,7 @@ def test_card_precision_agrees_with_the_books_code(k: int) -> None:
 def test_a_found_card_is_left_out_on_later_days() -> None:
     labels, scores = np.array([1, 0, 1, 1]), np.array([0.9, 0.1, 0.9, 0.8])
     cards, days = ["a", "b", "a", "c"], np.array([0, 0, 1, 1])
-    # Day 0 finds a; on day 1 a is blocked, so the one check goes to c.
+    # Day 0 finds a. On day 1 a is blocked, so the only check goes to c.
     assert entity_precision_at_k(labels, scores, cards, days, k=1) == 1.0
-    # A missed card stays: with a's first fraud scored low, day 0 checks b, day 1 finds a.
+    # A missed card stays. With a low score for a's first fraud, day 0 checks b and day 1 finds a.
     assert entity_precision_at_k(labels, np.array([0.05, 0.1, 0.9, 0.8]), cards, days, k=1) == 0.5

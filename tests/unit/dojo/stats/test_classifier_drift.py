@@ -1,4 +1,4 @@
-"""dojo/stats/distances/classifier_drift.py: what it sees, what it cannot, and how often it is wrong without drift."""
+"""dojo/stats/distances/classifier_drift.py: its findings, limits and rate of false alarms."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_shift_a_spread_and_a_flood_of_nulls_are_seen_and_named() -> None:
 
 
 def test_it_is_blind_to_a_change_of_correlation_alone() -> None:
-    """The limit that the module states."""
+    """The module states this limit."""
     random = np.random.default_rng(7)
     together = random.normal(size=(1500, 1)) + 0.1 * random.normal(size=(1500, 2))
     apart = np.column_stack([random.permutation(together[:, 0]), random.permutation(together[:, 1])])

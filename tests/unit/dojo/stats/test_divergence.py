@@ -1,4 +1,4 @@
-"""dojo/stats/distances/divergence.py: against SciPy, and the properties that define them."""
+"""dojo/stats/distances/divergence.py against SciPy, and by the measures' defining properties."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 
 counts = arrays(np.int64, 6, elements=st.integers(0, 1000)).filter(lambda c: c.sum() > 0)
-# Whole numbers make ties, fractions break them.
+# Whole numbers make ties, fractions avoid them.
 samples = arrays(
     np.float64, st.integers(1, 60), elements=st.one_of(st.integers(-4, 4).map(float), st.floats(-50, 50, width=16))
 )
@@ -59,7 +59,7 @@ def test_jensen_shannon_counts_in_bits(r: list[int], c: list[int], js: float) ->
 
 def ks_statistic(r: np.ndarray, c: np.ndarray) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of its p-value, for samples of a few rows
+        warnings.simplefilter("ignore", RuntimeWarning)  # of its p-value, for few rows
         return float(stats.ks_2samp(r, c, method="asymp").statistic)
 
 

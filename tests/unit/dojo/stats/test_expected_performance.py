@@ -1,4 +1,7 @@
-"""Performance before labels: against labels drawn from the scores, against brute force, and blind where it says that it is."""
+"""Performance before labels, against labels drawn from the scores and against brute force.
+
+It is blind where the module says so.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def fraud_scores(rows: int, seed: int) -> np.ndarray:
 
 
 def binned(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and mean score per bin, of equal width in log-odds."""
+    """Return rows and mean score per bin. The bins have equal width in log-odds."""
     edges = 1 / (1 + np.exp(-np.arange(-230, 231) / 20))
     at = np.searchsorted(edges, scores)
     counts = np.bincount(at, minlength=len(edges) + 1)
@@ -37,7 +40,10 @@ def test_it_is_what_labels_drawn_from_the_scores_say_on_average() -> None:
 
 
 def test_a_few_frauds_are_estimated_without_bias_too() -> None:
-    """A fraud's precision counts the fraud itself: left out, PR-AUC of twenty positives would be 0.02 short."""
+    """A fraud's precision counts the fraud itself.
+
+    Without it, the PR-AUC of twenty positives would be 0.02 too low.
+    """
     scores, random = fraud_scores(1500, 3), np.random.default_rng(4)
     drawn = [pr_auc(labels, scores) for labels in (random.random((1000, len(scores))) < scores).astype(int) if labels.any()]
     assert expected_average_precision(*binned(scores)) == pytest.approx(np.mean(drawn), abs=0.01)
@@ -45,7 +51,7 @@ def test_a_few_frauds_are_estimated_without_bias_too() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.just(0.0) | st.floats(1e-6, 1)), min_size=1, max_size=8))
 def test_the_area_of_counts_is_the_sum_over_their_rows(bins: list[tuple[int, float]]) -> None:
-    """Against the definition, row by row."""
+    """Compare with the definition, row by row."""
     counts, p = np.array([n for n, _ in bins]), np.array([share for _, share in bins])
     positives = float(counts @ p)
     area, above, positives = 0.0, 0, 0.0
@@ -74,7 +80,10 @@ def test_it_sees_inputs_that_make_the_model_less_sure() -> None:
 
 
 def test_it_is_blind_to_concept_drift() -> None:
-    """The limit that the module states: half of the fraudsters now look like everybody, and no score changes."""
+    """The module states this limit.
+
+    Half of the fraudsters now look like everyone else, and no score changes.
+    """
     scores, random = fraud_scores(20_000, 7), np.random.default_rng(8)
     before = (random.random(len(scores)) < scores).astype(int)
     moved = random.random(len(scores)) < 0.5

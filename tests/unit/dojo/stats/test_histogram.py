@@ -1,4 +1,7 @@
-"""dojo/stats/histograms/histogram.py: counting, merging and storing, each against counting all rows at once by other means."""
+"""dojo/stats/histograms/histogram.py: counting, merging and storing.
+
+Each is compared with another count of all rows at once.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:
 
 
 def same(one: MatrixHistogram, other: MatrixHistogram) -> None:
-    """Counts exactly, sums to rounding."""
+    """Compare counts exactly, and sums up to rounding."""
     assert one.rows == other.rows
     for name in one.plan.names:
         first, second = one.column(name), other.column(name)
@@ -60,7 +63,7 @@ def test_a_window_counts_what_counting_all_rows_at_once_counts(matrix: np.ndarra
         if len(finite):
             assert (column.minimum, column.maximum) == (finite.min(), finite.max())
             assert column.mean == pytest.approx(finite.mean(), rel=1e-9, abs=1e-9)
-            # A column of 1e9s and 3s has no digits left of its smaller ones.
+            # A column with 1e9s and 3s has no digits left for the 3s.
             assert column.std == pytest.approx(finite.std(), rel=1e-6, abs=1e-6 * (1 + np.abs(finite).max()))
         else:
             assert (column.minimum, column.maximum) == (None, None)
@@ -135,7 +138,8 @@ def test_a_float32_value_is_in_the_bin_of_its_own_edge() -> None:
     value = np.float32(57.16)
     edges = (float(value),)
     assert histogram(np.array([value]), edges).counts == (1, 0)
-    assert histogram(np.array([57.16]), edges).counts == (0, 1)  # why `add` asks for the reference's precision
+    # So `add` asks for the reference's precision.
+    assert histogram(np.array([57.16]), edges).counts == (0, 1)
 
 
 def test_counts_over_other_bins_are_refused_instead_of_added() -> None:

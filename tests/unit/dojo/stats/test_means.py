@@ -1,4 +1,4 @@
-"""Means of clustered values: against SciPy where clusters are equally large, against rates, and in simulated experiments."""
+"""Means of clustered values, against SciPy for equal clusters, against rates, by simulation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ def standard_error(values: np.ndarray, mean: Mean) -> float:
 
 
 def group(random: np.random.Generator, shared: float) -> tuple[np.ndarray, np.ndarray]:
-    """100 clusters of 1 to 20 values around 10. `shared`: standard deviation of what the values of a cluster have in common."""
+    """Make 100 clusters of 1 to 20 values around 10.
+
+    `shared`: standard deviation of the common part of a cluster's values.
+    """
     clusters = np.repeat(np.arange(100), random.integers(1, 21, 100))
     own = random.normal(0, shared, 100)
     return 10 + own[clusters] + random.normal(0, 1, len(clusters)), clusters
 
 
 def test_the_effective_number_gives_intervals_that_cover_the_truth_as_often_as_they_say() -> None:
-    """1,000 seeded experiments: 95 % +-1.4 percentage points of simulation noise, and a little less for 100 clusters."""
+    """1,000 seeded experiments: 95 %, +-1.4 percentage points of simulation noise.
+
+    The coverage is a little lower, because there are only 100 clusters.
+    """
     random = np.random.default_rng(11)
     covered = naive = 0
     for _ in range(1000):
@@ -44,14 +50,14 @@ def test_values_that_clusters_do_not_share_are_all_independent() -> None:
         effective = clustered_mean(values, clusters).effective
         assert effective <= len(values)
         shares.append(effective / len(values))
-    # The design effect is taken as at least 1, and its estimate is above 1 half of the time.
+    # The design effect is at least 1, and half of its estimates lie above 1.
     assert 0.88 < np.mean(shares) < 1
     assert 0.35 < np.mean(np.array(shares) == 1) < 0.75
 
 
 def test_clusters_of_one_value_are_independent_values() -> None:
     values = np.random.default_rng(13).normal(size=100)
-    assert clustered_mean(values, np.arange(100)).effective == pytest.approx(99)  # the n - 1 of a variance that is estimated
+    assert clustered_mean(values, np.arange(100)).effective == pytest.approx(99)  # n - 1
 
 
 def test_copies_of_one_value_count_once() -> None:

@@ -62,7 +62,7 @@ def test_the_sample_ratio_check_is_scipys_chi_square(first: int, second: int, sh
 def test_clusters_of_one_trial_are_independent_trials() -> None:
     rate = clustered_rate(np.array([1] * 30 + [0] * 70), np.ones(100, dtype=int))
     assert (rate.value, rate.trials, rate.clusters) == (0.3, 100, 100)
-    assert rate.effective == pytest.approx(99)  # the n - 1 of a variance that is estimated
+    assert rate.effective == pytest.approx(99)  # n - 1, because the variance is estimated
 
 
 def test_clusters_that_all_hit_or_all_miss_count_as_one_trial_each() -> None:
@@ -99,14 +99,20 @@ def test_clusters_never_know_more_than_their_trials(rows: list[tuple[int, int]])
 
 
 def clustered_group(generator: np.random.Generator, clusters: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Trials per cluster 1 to 20; each cluster has its own rate, beta-distributed with intraclass correlation 0.2."""
+    """Make clusters of 1 to 20 trials.
+
+    Each has its own rate, beta-distributed with intraclass correlation 0.2.
+    """
     trials = generator.integers(1, 21, clusters)
     own = generator.beta(rate * 4, (1 - rate) * 4, clusters)
     return generator.binomial(trials, own), trials
 
 
 def test_the_interval_of_clustered_groups_covers_the_truth_as_often_as_it_says_and_the_naive_one_does_not() -> None:
-    """2,000 seeded experiments of 2 x 300 clusters, no difference: 95 % +-1 percentage point of simulation noise."""
+    """2,000 seeded experiments of 2 x 300 clusters without a difference.
+
+    The expected coverage is 95 %, +-1 percentage point of simulation noise.
+    """
     generator = np.random.default_rng(7)
     covered = naive = money = 0
     experiments = 2000

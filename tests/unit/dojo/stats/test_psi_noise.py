@@ -1,4 +1,4 @@
-"""dojo/stats/distances/psi_noise.py and chi_square.py: against SciPy, against simulation, and the figures that the spec rests on."""
+"""dojo/stats/distances/psi_noise.py and chi_square.py: SciPy, simulation, the spec's figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_chi_square_quantiles_are_the_printed_tables(degrees: int, tail: float, 
 
 
 def quiet_psi(shares: np.ndarray, n: int, m: int, windows: int, seed: int) -> np.ndarray:
-    """PSI of windows that nothing has happened in, each against its own reference, shape (windows,)."""
+    """Return PSI of windows without a change, each against its own reference, shape (windows,)."""
     random = np.random.default_rng(seed)
     return np.array(
         [population_stability_index(random.multinomial(n, shares), random.multinomial(m, shares)) for _ in range(windows)]
@@ -52,12 +52,13 @@ def test_quiet_windows_exceed_the_critical_value_about_as_often_as_stated(shares
     found = quiet_psi(shares, n, m, windows=4000, seed=n + m + len(shares))
     for significance in (0.05, 0.01):
         share = np.mean(found > psi_critical_value(len(shares), n, m, significance=significance))
-        # Three standard errors of 4,000 windows, and half as much again for what the approximation is off by.
+        # Three standard errors of 4,000 windows, plus half as much for the error of the
+        # approximation.
         assert share == pytest.approx(significance, abs=3 * np.sqrt(significance / 4000) + significance / 2)
 
 
 def test_bins_of_few_rows_alarm_up_to_three_times_as_often_and_empty_ones_hardly_ever() -> None:
-    """The limit that the module states."""
+    """The module states this limit."""
     few = np.mean(quiet_psi(TEN, 60_000, 50, windows=4000, seed=1) > psi_critical_value(10, 60_000, 50, significance=0.01))
     assert 0.015 < few < 0.03
     rare = np.array([0.9] + [0.1 / 9] * 9)
@@ -78,23 +79,27 @@ def test_over_thirty_features_the_family_alarms_as_stated() -> None:
         alarmed += max(found) > critical
         naive += max(found) > single
     assert alarmed / 600 == pytest.approx(0.05, abs=0.04)
-    assert naive / 600 > 0.6  # 1 - 0.95^30 = 0.79: why the level is divided
+    assert naive / 600 > 0.6  # 1 - 0.95^30 = 0.79, so the level is divided
 
 
 def test_clusters_alarm_too_often_until_their_excess_is_counted() -> None:
-    """300 rows of 60 customers whose feature is the same in all of their five payments are worth 60 rows: a design effect of 5."""
+    """60 customers have five payments each, with the same value of the feature.
+
+    The 300 rows are worth 60 rows, a design effect of 5.
+    """
     random = np.random.default_rng(3)
     reference = random.multinomial(60_000, TEN)
     found = [population_stability_index(reference, 5 * random.multinomial(60, TEN)) for _ in range(2000)]
     naive = np.mean(found > np.float64(psi_critical_value(10, 60_000, 300, significance=0.05)))
     counted = np.mean(found > np.float64(psi_critical_value(10, 60_000, 300, significance=0.05, excess=4 / 300)))
     assert naive > 0.9
-    assert counted < 0.15  # 60 independent rows in ten bins: the few rows' excess of the test above remains
+    assert counted < 0.15  # 60 independent rows in ten bins keep the excess of the test above
 
 
 @pytest.mark.parametrize(("threshold", "rows"), [(0.1, 307), (0.25, 123)])
 def test_the_figures_that_the_spec_rests_on(threshold: float, rows: int) -> None:
-    # FACTS: over 30 features at 1 % of one window, PSI > 0.1 needs 307 rows and > 0.25 needs 123, against a large reference.
+    # FACTS: 30 features at 1 % for one window, against a large reference. PSI > 0.1 needs 307 rows,
+    # PSI > 0.25 needs 123.
     few, many = (psi_critical_value(10, 10**9, n, significance=0.01, features=30) for n in (int(0.9 * rows), int(1.1 * rows)))
     assert many <= threshold <= few
 
@@ -114,7 +119,7 @@ def test_a_window_counts_as_at_most_one_by_excess_rows(bins: int, rows: int, sig
 @given(st.floats(0.001, 0.5), st.integers(1, 500))
 def test_the_level_of_one_feature_is_sidaks(significance: float, features: int) -> None:
     level = per_feature_level(significance, features)
-    assert significance / features <= level * (1 + 1e-12)  # Bonferroni is the stricter one
+    assert significance / features <= level * (1 + 1e-12)  # Bonferroni is stricter
     assert 1 - (1 - level) ** features == pytest.approx(significance)
 
 

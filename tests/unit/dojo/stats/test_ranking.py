@@ -14,7 +14,8 @@ from sklearn.metrics import ndcg_score
 
 from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
 
-# Grade, score and list of each row. Few distinct scores: ties are the hard part. The lists' rows are mixed, their numbers have gaps.
+# Grade, score and list of each row. Few distinct scores make ties, the hard part. The lists' rows
+# are mixed, and their numbers have gaps.
 Rows = list[tuple[int, int, int]]
 rows = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([-3, 0, 1, 7, 40])), min_size=1, max_size=40)
 cuts = st.integers(1, 12)
@@ -42,7 +43,10 @@ def test_each_lists_ndcg_is_scikit_learns_with_ties_averaged(data: Rows, k: int)
 
 
 def test_ndcg_is_the_published_sum() -> None:
-    """Worked by hand: gains 2^grade - 1 of grades 3, 2, 3, 0, 1, 2, each divided by log2(rank + 1)."""
+    """Computed by hand for grades 3, 2, 3, 0, 1, 2.
+
+    Each gain 2^grade - 1 is divided by log2(rank + 1).
+    """
     grades, scores, one_list = np.array([3, 2, 3, 0, 1, 2]), np.arange(6.0, 0, -1), np.zeros(6, dtype=int)
     found = 7 + 3 / np.log2(3) + 7 / 2 + 0 + 1 / np.log2(6) + 3 / np.log2(7)
     best = 7 + 7 / np.log2(3) + 3 / 2 + 3 / np.log2(5) + 1 / np.log2(6)
@@ -107,7 +111,10 @@ def test_what_cannot_be_ranked_is_refused(
 
 @given(rows)
 def test_ranks_in_a_list_are_scipys_ordinal_ranks_from_the_highest_score(data: Rows) -> None:
-    """Ordinal: each rank from 1 to the list's length once, and equal scores in the order of the rows."""
+    """Each rank from 1 to the list's length occurs once.
+
+    Equal scores keep the order of the rows.
+    """
     _, scores, lists = columns(data)
     found = rank_in_list(scores, lists)
     for number in set(lists.tolist()):

@@ -1,4 +1,4 @@
-"""The e-process: its promise under the null, its algebra, and the quantile that goes with PSI."""
+"""The e-process: its promise under the null, its algebra, and the quantile for PSI."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_it_survives_being_stored(seen: list[tuple[bool, float]]) -> None:
 
 @given(observations)
 def test_it_is_the_mean_of_likelihood_ratios(seen: list[tuple[bool, float]]) -> None:
-    """Against the definition, computed another way."""
+    """Compare with the definition, computed another way."""
     expected = 0.0
     for odds, part in zip(ODDS_RATIOS, PARTS, strict=True):
         product = 1.0
@@ -93,7 +93,10 @@ def test_at_the_limit_it_ever_alarms_with_at_most_the_stated_probability(null: f
 
 @given(st.floats(0.01, 0.99), st.floats(0.1, 10))
 def test_an_events_place_follows_from_the_arms_rates(share: float, ratio: float) -> None:
-    """With rates r and 1 per request the first arm has share * r of every share * r + (1 - share) events."""
+    """With rates r and 1 per request, the first arm has a share of the events.
+
+    It is share * r of every share * r + (1 - share) events.
+    """
     on_first = probability_of_falling_on(share, ratio)
     on_second = probability_of_falling_on(1 - share, 1 / ratio)
     assert on_first + on_second == pytest.approx(1)
@@ -102,7 +105,7 @@ def test_an_events_place_follows_from_the_arms_rates(share: float, ratio: float)
 
 @given(observations)
 def test_a_restarting_process_is_the_stakes_bet_at_each_start_and_what_still_waits(seen: list[tuple[bool, float]]) -> None:
-    """Against the definition: one ordinary process from each start on, times its stake."""
+    """Compare with the definition: one ordinary process from each start on, times its stake."""
     waiting = [0.5 / (1 + math.log2(n)) if n else 0.5 for n in range(len(seen) + 1)]
     expected = 0.5 * process_of(seen).e_value + waiting[len(seen)]
     for start in range(1, len(seen)):

@@ -1,4 +1,7 @@
-"""The OpenAPI document is valid, its examples are what its schemas say, and it allows what the gateway accepts."""
+"""The OpenAPI document is valid and its examples fit its schemas.
+
+It allows exactly the requests that the gateway accepts.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def operations(document: Document) -> Iterator[tuple[str, Document]]:
 
 
 def test_the_document_is_valid_openapi(document: Document) -> None:
-    """Also that each `{name}` of a path is a parameter: without them no client can be generated."""
+    """Each `{name}` of a path must be a parameter. Otherwise no client can be generated."""
     openapi_spec_validator.validate(document)
     versioned = document["paths"]["/v2/models/fraud_detection/versions/{version}/ready"]["get"]["parameters"]
     assert [parameter["name"] for parameter in versioned] == ["version"]

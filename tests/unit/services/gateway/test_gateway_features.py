@@ -39,7 +39,7 @@ def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service
 
 
 class DictionaryStore:
-    """The online store's fake: rows by (entity, key), reachable or not."""
+    """A fake online store. It has rows by (entity, key), and is reachable or not."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], EntityRow] = {}
@@ -107,7 +107,7 @@ def test_a_version_whose_service_wants_what_callers_do_not_send_is_refused(monke
     monkeypatch.setitem(catalog.SERVICES, HABITS_V1.name, HABITS_V1)
     spec = load_spec(Path("models/fraud_detection.yaml"))
     bundle = msgspec.structs.replace(plan_bundle(), model=spec.name)
-    scorer = cast("OnnxScorer", None)  # nothing is scored
+    scorer = cast("OnnxScorer", None)  # no row is scored
     assert ServedModel(spec, "1", "0", bundle, scorer).plan.features == bundle.features
     changed = spec.model_copy(update={"feature_service": HABITS_V1.name, "entities": ("customer",)})
     with pytest.raises(CorruptBundleError, match=r"wants \['amount', 'merchant', 'transaction_time'\], which callers of fraud"):

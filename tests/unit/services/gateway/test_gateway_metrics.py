@@ -1,4 +1,4 @@
-"""What the gateway exports before anything has happened: what alerts compare with, and counters at 0."""
+"""The gateway's metrics before the first request: limits for alerts, and counters at 0."""
 
 from __future__ import annotations
 

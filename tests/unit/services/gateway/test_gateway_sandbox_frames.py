@@ -1,4 +1,4 @@
-"""The bytes between the gateway and a sandbox: whatever way a stream is cut, the same frames come out."""
+"""Bytes between the gateway and a sandbox. Every cut of a stream gives the same frames."""
 
 from __future__ import annotations
 

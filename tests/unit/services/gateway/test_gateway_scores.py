@@ -1,4 +1,4 @@
-"""A score that a model's task cannot give is a failed row, whichever process scored it."""
+"""An impossible score for a model's task is a failed row, in each process that scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUNDLE = Bundle(
     trained_as_of=TRAINED_AS_OF,
     sha256={},
 )
-# No converter writes a graph whose probabilities are these, so both processes are stood in for.
+# No converter writes a graph with such probabilities. So fakes replace both processes.
 SCORES = [0.0, 1.0, -0.001, 1.001, math.nan, math.inf]
 
 
@@ -71,7 +71,7 @@ def test_a_row_that_failed_in_the_sandbox_keeps_its_own_reason() -> None:
 
 
 class CountingScorer:
-    """Gives each row its first value as a score, and refuses every run that holds a negative one."""
+    """Uses each row's first value as its score, and refuses every run with a negative one."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.runs: list[int] = []
@@ -121,7 +121,7 @@ def test_a_caller_that_has_gone_costs_no_other_request_its_score() -> None:
 
     async def ask() -> list[Scored]:
         gone, stays = (asyncio.create_task(model.score(rows_of(score), None)) for score in (0.5, 0.25))
-        await asyncio.sleep(0)  # both have asked, nothing is scored yet
+        await asyncio.sleep(0)  # both have asked, and no row is scored yet
         gone.cancel()
         return await stays
 

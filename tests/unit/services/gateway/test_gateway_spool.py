@@ -53,7 +53,7 @@ def test_after_a_failed_write_the_next_events_are_kept_again(tmp_path: Path) -> 
     directory = tmp_path / "spool"
     spool = Spool(directory, 10_000)
     directory.rmdir()
-    for _ in range(2):  # the second failure must be the disk's again, not a confused spool's
+    for _ in range(2):  # the disk must fail the second time too, not the spool
         with pytest.raises(FileNotFoundError):
             spool.append([b"lost"])
     directory.mkdir()

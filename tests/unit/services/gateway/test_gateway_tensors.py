@@ -105,7 +105,10 @@ def test_a_truth_value_is_no_time() -> None:
 
 
 def as_bytes(*columns: tuple[str, str, int, bytes], **more: object) -> tuple[bytes, str]:
-    """A message with its values behind the JSON, and the length of the JSON. columns: name, datatype, rows, values."""
+    """Return a message with its values after the JSON, and the JSON's length.
+
+    `columns`: name, datatype, rows, values.
+    """
     inputs = [
         {"name": name, "datatype": datatype, "shape": [rows], "parameters": {"binary_data_size": len(values)}}
         for name, datatype, rows, values in columns
@@ -145,7 +148,7 @@ AMOUNTS = np.array([3.0, 4.0]).tobytes()
 @pytest.mark.parametrize(
     ("amounts", "field"),
     [
-        (AMOUNTS[:-1], "inputs[amount]"),  # no whole number of values
+        (AMOUNTS[:-1], "inputs[amount]"),  # the bytes end within a value
         (AMOUNTS[:8], "inputs[amount].shape"),  # one value for two rows
         (np.array([3.0, np.nan]).tobytes(), "inputs[amount].data[1]"),
     ],

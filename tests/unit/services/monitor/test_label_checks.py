@@ -1,4 +1,4 @@
-"""How many labels are due, against a simulation, and what is said when they do not come."""
+"""The number of due labels against a simulation, and the verdict when labels stop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_steady_shop_owes_as_many_labels_a_day_as_it_answers() -> None:
     [
         (0, 200.0, "insufficient_data"),  # below drift.minimum_rows
         (980, 1_000.0, "ok"),
-        (1_500, 1_000.0, "ok"),  # more than due: labels of before the model answered
+        (1_500, 1_000.0, "ok"),  # more than due, with labels of older requests
         (650, 1_000.0, "warning"),
         (400, 1_000.0, "severe"),
         (0, 1_000.0, "critical"),

@@ -1,4 +1,4 @@
-"""Which labelled answers are judged, read from a real lake."""
+"""The labelled answers that are judged, read from a real lake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END = START + 20 * DAY
 
 
 def lake_with(root: Path, positives_after: timedelta, others_after: timedelta) -> Lake:
-    """20 days of answers, and their labels as far as they had arrived at the end."""
+    """Make 20 days of answers, with the labels that had arrived at the end."""
     lake, shop = Lake(root), Shop()
     answers = [answer for day in range(20) for answer in shop.predictions(START + DAY * day, 300, DAY)]
     labels = [

@@ -1,4 +1,7 @@
-"""The estimate before labels reads scores through the holdout's calibration, and is nearer to what labels say later."""
+"""The estimate before labels reads scores through the holdout's calibration.
+
+It is nearer to the later labels.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ Labelled = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]
 
 
 def payments(rows: int, seed: int) -> Labelled:
-    """Three in a hundred are fraud, and eight features tell a little of it."""
+    """Make payments. Three in a hundred are fraud, and eight features tell a little about it."""
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(rows, len(NAMES)))
     odds = inputs @ np.linspace(0.2, 1.1, len(NAMES)) - 5
@@ -40,7 +43,7 @@ def payments(rows: int, seed: int) -> Labelled:
 
 @pytest.fixture(scope="module")
 def model() -> Trained:
-    """The spec's estimator on few rows, none spared to stop it: it believes itself too much."""
+    """Fit the spec's estimator on few rows without a validation part. It is overconfident."""
     inputs, labels = payments(4000, seed=1)
     training = SPEC.training.model_copy(update={"seed": 1})
     part = Part("train", inputs, labels, {}, np.empty(0, dtype="datetime64[us]"))
@@ -70,7 +73,10 @@ def test_a_trained_models_estimate_is_nearer_to_the_truth_when_calibrated(model:
 
 
 def test_the_check_reads_scores_through_the_profile(model: Trained, profile: ReferenceProfile) -> None:
-    """The day is the holdout's own kind, so nothing is lost. Read at their word, its scores would promise far more."""
+    """The day is like the holdout, so nothing is lost.
+
+    Without calibration, its scores would promise far more.
+    """
     window = CountedWindow()
     scores = model.score(payments(DAYS * PER_DAY, seed=20)[0])
     window.rows = len(scores)
@@ -89,6 +95,6 @@ def test_the_calibration_rises_with_the_score_and_holds_the_holdouts_positives(
 ) -> None:
     rates = np.asarray(profile.calibration)
     assert (np.diff(rates) >= 0).all()
-    inputs, labels = payments(DAYS * PER_DAY, seed=2)  # the holdout's
+    inputs, labels = payments(DAYS * PER_DAY, seed=2)  # the holdout's rows
     counts, _ = score_histogram(model.score(inputs))
     assert rates @ counts == pytest.approx(profile.results.figures[CATCH_RATE].rows) == pytest.approx(labels.sum())

@@ -1,4 +1,4 @@
-"""What rules and dashboards see of verdicts."""
+"""The gauges of verdicts for rules and dashboards."""
 
 from __future__ import annotations
 

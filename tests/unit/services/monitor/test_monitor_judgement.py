@@ -1,4 +1,7 @@
-"""When a measurement is a finding: beyond its threshold, beyond chance, confirmed; and what a verdict says of it."""
+"""A measurement becomes a finding beyond its threshold, beyond chance, and confirmed.
+
+Also the words of a verdict.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +188,7 @@ def test_an_hour_is_compared_with_its_own_hour_and_kind_of_day() -> None:
     assert np.asarray(column.slots).shape == (SLOTS, len(column.counts))
     assert np.asarray(column.slots).sum() == PROFILE.rows
     noon = reference_counts(column, "hour", START + timedelta(hours=12))
-    # 60 rows an hour and ten working days: its neighbours help until there are 3,000.
+    # 60 rows an hour on ten working days. Neighbour windows help until there are 3,000 rows.
     assert noon.sum() >= 3000
     assert noon.sum() == np.asarray(column.slots)[10:15].sum()
     saturday = reference_counts(column, "day", START + timedelta(days=5))
@@ -243,7 +246,10 @@ def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
     def severity(of: CountedWindow, std: float, rates: tuple[float, ...] = PROFILE.calibration) -> str:
-        """std: between the holdout's days, of a mean of 0.1. rates: by bin of the score."""
+        """Return the severity.
+
+        `std`: between the holdout's days, for a mean of 0.1. `rates`: by bin of the score.
+        """
         variation = HoldoutVariation(mean=0.1, std=std, days=14)
         proxies = {**PROFILE.proxies, "expected_pr_auc": variation}
         reference = msgspec.structs.replace(PROFILE, proxies=proxies, calibration=rates)
@@ -255,7 +261,7 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
     assert estimated(asked(window(5000), "day")) == "ok"
     flat = window(5000)
     flat.score_counts, flat.score_sums = np.zeros_like(flat.score_counts), np.zeros_like(flat.score_sums)
-    flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # everybody's score is 0.02
+    flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # all scores are 0.02
     assert severity(flat, 0.005) == "critical"
     assert severity(flat, 0.05) == "ok", "where days differ that much it is no finding"
     no_fraud = (0.0,) * len(PROFILE.calibration)
@@ -266,7 +272,7 @@ def test_few_labelled_frauds_are_insufficient_data() -> None:
     figures = PROFILE.results.figures
 
     def severity(**positives: float) -> str:
-        """positives: of the figure of live positives, none of which was caught."""
+        """Return the severity. `positives`: number of live positives, all of them missed."""
         none_caught = msgspec.structs.replace(figures["catch_rate"], value=0.0, **positives)
         live = msgspec.structs.replace(PROFILE.results, figures={**figures, "catch_rate": none_caught})
         return TASK.performance(live, PROFILE.results)["catch_rate"].severity
@@ -303,7 +309,7 @@ def test_adaptive_thresholds_rise_above_what_quiet_windows_show() -> None:
 
 
 def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_another() -> None:
-    """Amounts that differ from the holdout at every hour, by as much as ever."""
+    """Amounts differ from the holdout at every hour, by as much as ever."""
     known, key = MonitorMemory(), (MODEL, "1")
     known.learn(key, PROFILE)
     for hour in range(30):
@@ -321,7 +327,10 @@ def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_an
 
 @pytest.mark.parametrize("hours_in_trouble", [5, 60])
 def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_excuses_nothing(hours_in_trouble: int) -> None:
-    """Amounts that always differ, then differ more, then as always. The longer trouble outlasts the windows that are looked back to."""
+    """Amounts always differ, then differ more, then as always.
+
+    The longer trouble lasts beyond the windows of the look back.
+    """
     known, key, memory = MonitorMemory(), (MODEL, "1"), MeasuredBefore()
     known.learn(key, PROFILE)
     first, end = 20, 20 + hours_in_trouble
@@ -388,7 +397,8 @@ def test_a_findings_evidence_has_other_distances_of_the_same_rows() -> None:
     current = histogram.counts[histogram.plan.names.index(name), : len(reference)]
     assert found.jensen_shannon == pytest.approx(jensenshannon(reference, current, base=2) ** 2)
     assert found.kullback_leibler == pytest.approx(entropy(np.maximum(current, 0.5), np.maximum(reference, 0.5)))
-    # The amounts are exp(0.8) times as large: every measure says so, and says little of amounts that are not.
+    # The amounts are exp(0.8) times as large. Every measure shows it, and shows little for other
+    # amounts.
     assert found.ks[0] > 0.2 > quiet.ks[0]
     assert found.wasserstein is not None
     assert quiet.wasserstein is not None

@@ -1,4 +1,7 @@
-"""What windows remember: each event once, whatever arrives twice, late or out of order; hours add up to their day."""
+"""Windows count each event once, also after repeated, late or unordered events.
+
+Hours add up to their day.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,10 @@ def test_hours_add_up_to_their_day() -> None:
 
 
 def test_a_value_is_binned_as_the_model_sees_it() -> None:
-    """0.7 as float64 lies above the float32 of 0.7: an edge there would put every 0.7 into the wrong bin."""
+    """0.7 as float64 lies above the float32 of 0.7.
+
+    An edge there would put every 0.7 into the wrong bin.
+    """
     edge = float(np.float32(0.7))
     assert edge < 0.7
     column = msgspec.structs.replace(PROFILE.features["amount"], edges=(0.1, edge, 5.0), counts=(1, 1, 1, 1))

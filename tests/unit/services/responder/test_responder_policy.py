@@ -1,4 +1,4 @@
-"""What is done about a verdict: every row of the policy's table, and every circumstance both ways."""
+"""The response to a verdict: every row of the policy's table, and every circumstance both ways."""
 
 from __future__ import annotations
 
@@ -160,18 +160,24 @@ def test_a_warning_begins_nothing() -> None:
 
 
 def test_nothing_is_trained_or_judged_on_broken_data() -> None:
-    """Cents for euros: amounts drift critically, and every retraining would learn the wrong thing."""
+    """Amounts come in cents instead of euros.
+
+    They drift critically, and every retraining would learn the wrong thing.
+    """
     for check in ("data_quality", "skew"):
         for broken in (trouble(check, "warning"), trouble(check, "severe")):
             for severity in ("severe", "critical"):
                 assert kind_of(decided(trouble(severity=severity), broken))[1] == "broken_data"
     assert kind_of(decided(trouble(), trouble("label_delay", "critical")))[1] == ""
     aged = trouble("data_quality", "critical", windows={"hour": seen("critical", T - 25 * HOUR)})
-    assert kind_of(decided(trouble(), aged))[1] == ""  # nobody has said so for a day and a night
+    assert kind_of(decided(trouble(), aged))[1] == ""  # the last verdict is a day and a night old
 
 
 def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
-    """Hours are silent from 21:30 to 07:00; the day that was broken from noon on is a warning only, and its drift is critical."""
+    """Hours are silent from 21:30 to 07:00.
+
+    The day, broken from noon on, is only a warning, and its drift is critical.
+    """
     evening, midnight = T.replace(hour=21, minute=30), T.replace(hour=0, minute=30) + DAY
     drift = trouble(windows={"day": seen("critical", midnight)})
     broken = trouble("data_quality", windows={"hour": seen("severe", evening), "day": seen("warning", midnight)})
@@ -180,7 +186,8 @@ def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
         at = world(now=evening + timedelta(minutes=minutes))
         assert kind_of(decided(drift, broken, at=at))[1] == "broken_data", at.now
         assert kind_of(decided(drift, hours_only, at=at))[1] == "broken_data", at.now
-    # Long after: the hour's word is old, the day's is not. An hour that was well says nothing of the day.
+    # Much later, the hour's verdict is old and the day's is not. A good hour says nothing about the
+    # day.
     assert kind_of(decided(drift, broken, at=world(now=evening + 40 * HOUR)))[1] == "broken_data"
     mended = trouble("data_quality", windows={"hour": seen("ok", midnight), "day": seen("warning", midnight)})
     assert kind_of(decided(drift, mended, at=world(now=midnight)))[1] == "broken_data"
@@ -189,7 +196,10 @@ def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
 
 
 def test_stale_features_are_no_changed_world() -> None:
-    """A streamer that hangs for an afternoon: seconds since the last payment drift critically, and no retraining makes them fresh."""
+    """A streamer hangs for an afternoon.
+
+    The seconds since the last payment drift critically, and no retraining makes them fresh.
+    """
     for check in ("input_drift", "prediction_drift", "flagged_rate", "estimated_performance"):
         for severity in ("severe", "critical"):
             assert kind_of(decided(trouble(check, severity), stale_at=T - 5 * HOUR))[1] == "stale_features"
@@ -221,7 +231,7 @@ def test_the_cooldown_holds_back_until_it_is_over() -> None:
 
 
 def test_a_version_that_came_after_the_last_action_is_taken_back_whatever_the_cooldown() -> None:
-    """A retraining brought a bad version: twenty-four hours are too long."""
+    """A retraining brought a bad version, and twenty-four hours would be too long."""
     assert kind_of(decided(trouble(), at=world(), ended=T - 12 * HOUR)) == ("roll_back", "")
     assert kind_of(decided(trouble(), at=world(), ended=T - 5 * HOUR))[1] == "cooldown"
     assert kind_of(decided(trouble(severity="severe"), at=world(), ended=T - 12 * HOUR))[1] == "cooldown"
@@ -257,7 +267,7 @@ def test_an_old_critical_hour_neither_decides_nor_hides_a_severe_day() -> None:
     assert decision.seen.severity == "severe"
     assert decision.trouble == both, "nothing that is known is forgotten"
     assert kind_of(decided(both, at=world(now=T - HOUR))) == ("roll_back", "")
-    # It goes behind what is critical today.
+    # It comes after today's critical troubles.
     assert kind_of(decided(both, trouble("performance"), at=world(traffic_since=T - 10 * DAY)))[0] == "retrain"
 
 

@@ -1,4 +1,4 @@
-"""Verdicts become troubles: told once, again when they change, and when they end."""
+"""Verdicts become troubles. People are told once, at each change, and at the end."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_trouble_goes_with_its_version_and_is_inherited() -> None:
     after, gone = close_replaced(state, frozenset({"3"}))
     assert after.troubles == {}
     assert {telling.news for telling in gone} == {"replaced"}
-    assert after.inherited == {"input_drift": "2"}  # a mild one, and the feed's, say nothing about a version
+    assert after.inherited == {"input_drift": "2"}  # neither mild troubles nor the feed's
     ended, _ = take(take(after, verdict(5, "warning", version="3"))[0], verdict(6, "ok", version="3"))
     assert ended.inherited == {}
 
@@ -126,7 +126,10 @@ def test_verdicts_that_come_twice_tell_nothing_new(said: list[tuple[int, Severit
 
 @given(st.lists(st.tuples(st.integers(0, 9), SEVERITIES), max_size=20))
 def test_a_batch_that_is_delivered_again_ends_where_it_did(said: list[tuple[int, Severity]]) -> None:
-    """After a kill between remembering and acknowledging. What is told again has the names that it had."""
+    """A kill comes between remembering and acknowledging.
+
+    Messages that are told again keep their names.
+    """
     verdicts = [verdict(hour, severity, world_time=T + (20 + n) * HOUR) for n, (hour, severity) in enumerate(said)]
     once, twice = told(verdicts), told([*verdicts, *verdicts])
     assert {key: one.windows for key, one in twice[0].troubles.items()} == {

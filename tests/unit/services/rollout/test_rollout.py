@@ -1,4 +1,4 @@
-"""The parts of the rollout controller that are pure: evidence, labels, limits, looks, requests, pace."""
+"""The pure parts of the rollout controller: evidence, labels, limits, looks, requests, pace."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_events_of_other_routes_models_and_stages_count_for_nothing(stage: Stage
 
 
 def test_labels_of_another_model_are_no_evidence() -> None:
-    """The same requests may have labels for several models."""
+    """Several models may have labels for the same requests."""
     events = events_of(Stage.WATCH, 50)
     foreign = [msgspec.structs.replace(event, model="churn") for event in events if isinstance(event, Outcome)]
     answers = [event for event in events if not isinstance(event, Outcome)]
@@ -137,7 +137,10 @@ def test_evidence_stays_below_a_megabyte() -> None:
 
 @pytest.mark.parametrize("waiting", [Prediction, Outcome])
 def test_an_answer_or_a_label_that_waits_takes_ten_bytes(waiting: type[Event]) -> None:
-    """Events are decoded from the log as the controller reads them, and evidence is stored with every look."""
+    """Events are decoded from the log as the controller reads them.
+
+    Each look stores the evidence.
+    """
     events = [event for event in events_of(Stage.WATCH, 500) if isinstance(event, waiting)]
     read = [decode(event.stream, encode(event)) for event in events]
     first, rest = evidence_of(Stage.WATCH, events_of(Stage.WATCH, 1)), read[1:]

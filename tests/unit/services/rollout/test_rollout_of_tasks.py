@@ -1,4 +1,7 @@
-"""Rollouts of a regression and a ranking: each is judged by what its task says of answers and labels, through the real evidence and judgement."""
+"""Rollouts of a regression and a ranking.
+
+Each is judged by its task's answers and labels, with the real evidence and judgement.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,15 @@ from tests.unit.services.rollout.test_rollout_simulations import ENOUGH, START, 
 AMOUNTS = load_spec(Path("tests/support/fleet/expected_amount.yaml"))
 ORDER = load_spec(Path("tests/support/fleet/spending_order.yaml"))
 
-# As the gate leaves them: a tenth of the champion's errors lie beyond 20 euro, its values between 5 and 95; it flags 60 % of the best.
+# Figures as the gate leaves them. A tenth of the champion's errors lie beyond 20 euro, and its
+# values between 5 and 95. It flags 60 % of the best candidates.
 AMOUNTS_BASELINE = {"large_error": 20.0, **{f"value_p{10 * tenth}": 10.0 * tenth for tenth in range(1, 10)}}
 ORDER_BASELINE = {"top_recall": 0.6}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How a version answers: values drawn by `scores` from a generator, and a share of them flagged."""
+    """A version's answers. `scores` draws values from a generator. A share is flagged."""
 
     scores: Callable[[np.random.Generator], float]
     flagged: float | None = None
@@ -49,7 +53,10 @@ def played(
     challenger: Answers,
     label: Callable[..., float],
 ) -> StageJudgement:
-    """The judgement after 6,000 requests, or as soon as the challenger is taken back. Evidence is stored and read again on the way."""
+    """Return the judgement after 6,000 requests, or when the challenger is rolled back.
+
+    Evidence is stored and read again on the way.
+    """
     rollout: Rollout = msgspec.structs.replace(rollout_in(stage, 5, spec), baseline=baseline)
     route, random = route_for(rollout, spec), np.random.default_rng(5)
     gateway = Gateway({"1": Quality(errors=0, slow=0), "2": Quality(errors=0, slow=0)}, seed=5, model=spec.name)
@@ -129,14 +136,17 @@ def test_two_rankings_are_compared_by_what_they_flag_and_never_by_the_scale_of_t
 
 
 def test_a_shadow_that_flags_three_times_as_much_is_taken_back() -> None:
-    """In a canary each customer counts once, and almost every customer is flagged sooner or later: only the shadow's pairs show it."""
+    """In a canary each customer counts once, and almost every customer is flagged sooner or later.
+
+    Only the shadow's pairs show the difference.
+    """
     greedy = played(ORDER, Stage.SHADOW, ORDER_BASELINE, Answers(even, 0.3), Answers(even, 0.9), lambda random, event: 0.0)
     assert failed(greedy) == ["declines"]
 
 
 @pytest.mark.parametrize(("recall", "taken_back"), [(0.6, []), (0.2, ["missed_top"])])
 def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_back: list[str]) -> None:
-    # Every candidate is among the best here, so the share that is flagged is the recall.
+    # Every candidate is among the best here, so the flagged share is the recall.
     answers = Answers(even, recall)
     found = played(ORDER, Stage.WATCH, ORDER_BASELINE, answers, answers, lambda random, event: 3.0)
     assert failed(found) == taken_back
@@ -145,7 +155,10 @@ def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_ba
 
 @pytest.mark.parametrize(("recall", "taken_back"), [(0.09, []), (0.02, ["missed_top"])])
 def test_a_champion_that_flags_few_of_the_best_can_still_be_undercut(recall: float, taken_back: list[str]) -> None:
-    """On real payments the ten top ranks held 8.9 % of the best candidates: a drop by 15 percentage points could not have been seen."""
+    """On real payments the ten top ranks held 8.9 % of the best candidates.
+
+    A drop by 15 percentage points could not be seen.
+    """
     answers = Answers(even, recall)
     found = played(ORDER, Stage.WATCH, {"top_recall": 0.089}, answers, answers, lambda random, event: 3.0)
     assert failed(found) == taken_back

@@ -1,7 +1,9 @@
-"""False alarms and detection over seeded simulations, through the real evidence and judgement, looking after every few requests.
+"""False alarms and detection over seeded simulations, with the real evidence and judgement.
 
-Customers differ: some pay far more often than others, and in the false-alarm simulations every 20th fails, is slow and is flagged 20
-times as often, always on the same arm: what sticky assignment does to tests that take requests for independent.
+The judge looks after every few requests. Customers differ, and some pay far more often than others.
+In the false-alarm simulations every 20th customer fails, is slow and is flagged 20 times as often.
+Each stays on the same arm. This shows the effect of sticky assignment on tests that take requests
+for independent.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tests.support.rollout_events import Gateway, Quality
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
 START = datetime(2018, 7, 1, tzinfo=UTC)
-ENOUGH = timedelta(days=30)  # time is never what is waited for here
+ENOUGH = timedelta(days=30)  # no simulation waits for time
 LOOK_EVERY = 20  # requests; a controller at one look a second and 20 requests a second
 
 
@@ -65,7 +67,7 @@ def route_for(rollout: Rollout, spec: ModelSpec = SPEC) -> Route:
 
 
 def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iterator[tuple[int, StageJudgement]]:
-    """Requests so far and the judgement, at every look."""
+    """Yield the number of requests and the judgement, at every look."""
     rollout = rollout_in(stage, seed)
     route = route_for(rollout)
     evidence = Evidence(stage=stage, cursors={}, generation=route.generation)
@@ -82,7 +84,7 @@ def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iter
 def rolled_back_at(
     qualities: dict[str, Quality], stage: Stage, seed: int, requests: int, moody: bool = True, customers: int = 2000
 ) -> int | None:
-    """After how many requests the challenger was stopped; None when it was not."""
+    """Return the number of requests until the challenger was stopped, or None if it was not."""
     gateway = Gateway(qualities, seed=seed, moody=moody, customers=customers)
     return next((n for n, found in judgements(gateway, stage, seed, requests) if found.decision == "roll_back"), None)
 
@@ -101,7 +103,7 @@ def test_a_fourfold_error_rate_is_caught_within_a_median_of_4000_requests() -> N
 
 
 def test_a_fourfold_error_rate_is_caught_as_soon_in_a_world_that_runs_fast() -> None:
-    """At 100 requests a second many failures fall into the burst of another one."""
+    """At 100 requests a second, many failures fall into another failure's burst."""
     worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
     caught = [
         next((n for n, found in judgements(gateway, Stage.CANARY, seed, 8_000) if found.decision == "roll_back"), 10**9)
@@ -115,12 +117,15 @@ FLAWLESS = Quality(errors=0.0, slow=0.0)
 
 
 def stalled(prediction: Prediction, at: datetime) -> Prediction:
-    """The challenger's process stood still: the champion answers in its place, late."""
+    """Simulate a stalled challenger process. The champion answers for it, late."""
     return msgspec.structs.replace(prediction, version="1", degraded=("arm_failed",), latency_seconds=0.08, wall_time=at)
 
 
 def canary_with(failing: set[int], requests: int, seed: int, per_second: float = 20) -> list[StageJudgement]:
-    """A flawless champion and challenger, but for the challenger's requests of these numbers. Judged after each of its requests."""
+    """Simulate a flawless champion, and a challenger that fails only in requests of these numbers.
+
+    The judgement follows each of its requests.
+    """
     rollout = rollout_in(Stage.CANARY, seed)
     route, gateway = route_for(rollout), Gateway({"1": FLAWLESS, "2": FLAWLESS}, seed=seed, per_second=per_second)
     evidence, found, stall = Evidence(stage=Stage.CANARY, cursors={}, generation=route.generation), [], START
@@ -140,7 +145,10 @@ def canary_with(failing: set[int], requests: int, seed: int, per_second: float =
 
 
 def test_two_stalls_of_the_challengers_process_in_four_hours_are_no_fault_of_the_version() -> None:
-    """Each hits five customers: ten failures and ten late answers, all on the challenger, beside a champion that has none."""
+    """Each stall hits five customers.
+
+    The challenger has ten failures and ten late answers, the champion none.
+    """
     stopped = []
     for seed in range(20):
         first, second = np.random.default_rng(seed).choice(np.arange(1, 300, 10), 2, replace=False)
@@ -195,7 +203,8 @@ def test_each_fault_is_found_by_its_own_check(stage: Stage, worse: Quality, chec
     assert found.reason.startswith(f"{check}: ")
 
 
-# 7 % of the positives caught, of which 60 % were; or 60 % of them at the price of 4 % of the others flagged, twice the limit.
+# The challenger catches 7 % of the positives instead of 60 %. Or it catches 60 % and flags 4 % of
+# the others, twice the limit.
 @pytest.mark.parametrize(("if_flagged", "if_passed", "check"), [(0.12, 0.025, "missed"), (0.2, 0.007, "false_positives")])
 def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: float, check: str) -> None:
     rollout = rollout_in(Stage.WATCH, 3)
@@ -215,7 +224,7 @@ def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: flo
 
 
 def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
-    """A process that bets from the first event on takes 1,500 after 20,000 good requests."""
+    """A process that bets from the first event on needs 1,500, after 20,000 good requests."""
     rollout = rollout_in(Stage.WATCH, 1)
     route, gateway = route_for(rollout), Gateway({"1": Quality(), "2": FLAWLESS}, seed=1, per_second=2)
     evidence = Evidence(stage=Stage.WATCH, cursors={}, generation=route.generation)
@@ -230,7 +239,10 @@ def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
 
 
 def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> None:
-    """The reason for e-processes: the same streams of events on two arms, looked at after each event."""
+    """This is the reason for e-processes.
+
+    Both tests see the same events on two arms, and look after each event.
+    """
     generator = np.random.default_rng(1)
     share, naive, sequential = 0.1, 0, 0
     for _ in range(1_000):

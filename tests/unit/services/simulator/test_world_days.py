@@ -1,5 +1,5 @@
 # ruff: noqa: DTZ001  (Hypothesis wants bounds without a zone)
-"""Label delays, days with their outcomes, and the batches that live traffic is cut into."""
+"""Label delays, days with their outcomes, and the batches of live traffic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 
 class TableSource:
-    """A source over rows that a test wrote down."""
+    """A source with a test's rows."""
 
     def __init__(self, times: list[datetime], last: date | None = None) -> None:
         self._rows = pl.DataFrame(
@@ -70,7 +70,7 @@ def test_a_label_delay_depends_on_seed_and_id_alone() -> None:
     delays = label_delays(ids, DELAY, seed=7)
     assert delays.equals(label_delays(ids.reverse(), DELAY, seed=7).reverse())
     other = label_delays(ids, DELAY, seed=8)
-    assert (delays == other).sum() < 20  # only those cut at the maximum in both
+    assert (delays == other).sum() < 20  # only delays cut at the maximum in both
     pair = pl.DataFrame({"a": delays.dt.total_seconds(), "b": other.dt.total_seconds()})
     assert abs(pair.select(pl.corr("a", "b")).item()) < 0.1
 
@@ -126,7 +126,8 @@ def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> Non
 
 
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2024, 1, 5), timezones=st.just(UTC))
-# Four busy minutes of whole seconds: several payments in the same microsecond, others right after.
+# Four busy minutes in whole seconds. Several payments have the same microsecond, others come right
+# after.
 BUSY = st.integers(0, 240).map(lambda second: start_of(FIRST) + timedelta(hours=9, seconds=second // 8 * 8))
 TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 
@@ -134,7 +135,7 @@ TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 @settings(max_examples=25, deadline=None)
 @given(times=TIMES, looks=st.lists(MOMENTS, max_size=8), limit=st.integers(1, 7))
 def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], looks: list[datetime], limit: int) -> None:
-    """However often the process looks at the clock and whatever the batch limit, every row comes out once and in order."""
+    """Every row comes out once and in order, for all looks at the clock and all batch limits."""
     world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     feed = Feed(world)
     cursor = start_of(FIRST)

@@ -1,4 +1,4 @@
-"""What each kind of caused drift does to a world's days, and that it does nothing else."""
+"""The effect of each kind of caused drift on a world's days, and the absence of other effects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def under(*drifts: ActiveDrift, day: date = MONDAY) -> pl.DataFrame:
 
 
 def both(*drifts: ActiveDrift) -> pl.DataFrame:
-    """The payments of NOON and later that both the undisturbed day and the drifted one (`_now`) have."""
+    """Return payments from NOON on that are in the undisturbed and the drifted day (`_now`)."""
     return BEFORE.filter(pl.col("time") >= NOON).join(under(*drifts), on="transaction_id", suffix="_now")
 
 
@@ -63,7 +63,8 @@ def test_a_drift_changes_nothing_of_what_happened_before_it_or_after_its_end(kin
     now = under(drift(kind, ended=end))
     moved = now.filter(pl.col("time") < NOON)
     assert moved.equals(BEFORE.filter(pl.col("time") < NOON))
-    # The sale moves a payment of the afternoon into the evening; every other row from the end on is the undisturbed day's.
+    # The sale moves a payment of the afternoon into the evening. From its end on, every other row
+    # is the undisturbed day's.
     afternoon = BEFORE.filter(pl.col("time").is_between(NOON, end, closed="left"))["transaction_id"]
     after = now.filter(pl.col("time") >= end, ~pl.col("transaction_id").is_in(afternoon.implode()))
     assert after.equals(BEFORE.filter(pl.col("time") >= end))
@@ -82,7 +83,10 @@ def test_a_drifted_day_is_the_same_however_often_and_by_whom_it_is_made(kind: st
 
 @pytest.mark.parametrize("kind", [*ROW_KINDS, *FRAUD_KINDS])
 def test_what_begins_later_changes_nothing_that_was(kind: str) -> None:
-    """Any first drift, then another of every kind from 15:00 on: until 15:00 the day is what it was under the first alone."""
+    """Any first drift, then another of every kind from 15:00 on.
+
+    Until 15:00 the day is as under the first drift alone.
+    """
     first, later = drift(kind, NOON), NOON + timedelta(hours=3)
     alone = under(first).filter(pl.col("time") < later)
     for other in KINDS:
@@ -196,7 +200,7 @@ def test_a_marketplace_brings_new_sellers_every_day_and_keeps_the_old_ones() -> 
     assert gone.height / (pair["label"] == 0).sum() == pytest.approx(0.4, abs=0.04)
     known: set[str] = set()
     strangers = []
-    for n in range(4):  # from noon to noon, as the marketplace counts its days
+    for n in range(4):  # from noon to noon, the marketplace's days
         opened = drift("new_category", start_of(MONDAY), strength=0.4)
         sellers = under(opened, day=MONDAY + DAY * n).filter(pl.col("merchant_id").str.starts_with("S"))["merchant_id"]
         strangers.append(1 - sellers.is_in(list(known)).mean())  # type: ignore[operator]
@@ -207,7 +211,7 @@ def test_a_marketplace_brings_new_sellers_every_day_and_keeps_the_old_ones() -> 
 
 @pytest.mark.parametrize("kind", ROW_KINDS)
 def test_a_ramp_reaches_more_and_more_payments(kind: str) -> None:
-    """Four quarters of a one-day ramp: each changes more rows than the one before, and never takes one back."""
+    """Four quarters of a one-day ramp. Each changes more rows, and takes none back."""
     ramped, full = (under(drift(kind, start_of(MONDAY), ramp=ramp)) for ramp in (DAY, AT_ONCE))
     del full
     pair = BEFORE.join(ramped, on="transaction_id", suffix="_now")
@@ -230,7 +234,7 @@ def days(*drifts: ActiveDrift, count: int = 10) -> pl.DataFrame:
 
 @pytest.mark.parametrize("kind", FRAUD_KINDS)
 def test_honest_payments_stay_when_fraudsters_change_their_ways(kind: str) -> None:
-    """A payment that both worlds have is the same in both, unless one of them has it as fraud."""
+    """A payment of both worlds is the same in both, unless one of them has it as fraud."""
     pair = both(drift(kind))
     honest = pair.filter(pl.col("label") == 0, pl.col("label_now") == 0)
     assert honest.height > 0.9 * pair.height
@@ -251,7 +255,7 @@ def test_concept_drift_replaces_old_fraud_by_as_much_new_that_looks_like_anybody
     assert now.height == pytest.approx(usual.height, rel=0.01)
     old = usual.filter(pl.col("label") == 1).join(now, on=["transaction_id", "label"], how="semi")
     assert old.height / usual["label"].sum() == pytest.approx(0.3, abs=0.05)
-    # What a champion would go by is gone: the new frauds' amounts are honest ones.
+    # The champion's signals are gone, because the new frauds' amounts look honest.
     new = now.filter(pl.col("label") == 1).join(usual, on="transaction_id", how="anti")
     honest = usual.filter(pl.col("label") == 0)
     assert new["amount"].median() == pytest.approx(honest["amount"].median(), rel=0.25)  # type: ignore[arg-type]
@@ -286,7 +290,7 @@ def test_a_wave_grows_with_its_ramp(kind: str) -> None:
 
 
 class Recorded:
-    """Payments that happened: nobody can tell these fraudsters what to do."""
+    """Recorded payments. The drift cannot change these fraudsters."""
 
     def day(self, day: date) -> pl.DataFrame:
         return TOWN.day(day)

@@ -1,5 +1,7 @@
-"""Drift while a world is lived: whatever is started and stopped, and however often the process dies, every payment is made once, is the
-same each time it is repeated, and gets exactly one label."""
+"""Drift while a world is lived, with any starts, stops and crashes.
+
+Every payment is made once, is the same at each repetition, and gets exactly one label.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def test_a_label_of_a_payment_made_meanwhile_takes_as_many_times_longer() -> Non
 
 
 def test_once_the_drift_ends_the_rest_takes_its_usual_time() -> None:
-    # Three days at a third of the pace leave one of two days of work.
+    # Three days at a third of the pace do one of two days of work, and leave one.
     assert arrival(START, 2 * DAY, slow(START, START + 3 * DAY)) == START + 3 * DAY + DAY
     assert arrival(START, 2 * DAY, slow(START, START + 3 * DAY), slow(START + 3 * DAY, strength=2)) == START + 5 * DAY
 
@@ -71,7 +73,7 @@ def test_a_ramp_slows_down_more_and_more() -> None:
     assert delays == sorted(delays)
     assert HOUR < delays[0] < 1.2 * HOUR
     assert delays[4] == delays[5] == 3 * HOUR
-    # The work done during a ramp from 1 to k over T is T ln(k) / (k - 1); steps come within their square.
+    # A ramp from 1 to k over T does T ln(k) / (k - 1) of work. Steps come within their square.
     through = arrival(START, DAY * math.log(3) / 2, slow(START, ramp=DAY)) - START
     assert through / DAY == pytest.approx(1, abs=1 / RAMP_STEPS**2)
 
@@ -83,7 +85,7 @@ RAMPS = st.sampled_from([timedelta(0), timedelta(microseconds=3), HOUR, DAY, 5 *
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[ActiveDrift]:
-    """Label delays that follow each other; the last one may go on."""
+    """Return label delays that follow each other. The last one may go on."""
     bounds = sorted(draw(st.lists(MOMENTS, max_size=6)))
     drifts = [
         slow(start, end, draw(STRENGTHS), draw(RAMPS)) for start, end in zip(bounds[::2], [*bounds[1::2], None], strict=False)
@@ -104,7 +106,10 @@ def arrived(payments: list[tuple[datetime, int]], drifts: list[ActiveDrift]) -> 
 def test_what_is_started_or_stopped_now_moves_no_label_across_now(
     payments: list[tuple[datetime, int]], drifts: list[ActiveDrift], now: datetime
 ) -> None:
-    """The heart of exactly-once: a label that has arrived before `now` has done so under both tables, to the microsecond."""
+    """The core of exactly-once.
+
+    A label that arrived before `now` arrived under both tables, at the same microsecond.
+    """
     past = [d for d in drifts if d.started <= now and (d.ended is None or d.ended <= now)]
     goes_on = any(d.ended is None for d in past)
     changed = [msgspec.structs.replace(d, ended=d.ended or now) for d in past] if goes_on else [*past, slow(now)]
@@ -202,7 +207,7 @@ def test_a_drift_that_makes_no_sense_is_refused_with_what_would(arguments: Mappi
 
 
 class TableSource:
-    """Payments that a test wrote down: one every 50 minutes for six days."""
+    """A test's payments: one every 50 minutes for six days."""
 
     def __init__(self) -> None:
         times = [START + timedelta(minutes=50 * n) for n in range(170)]
@@ -229,15 +234,20 @@ class TableSource:
 
 
 class Life:
-    """The live loop without its servers: table, cursor and promise survive a crash, the feed does not."""
+    """The live loop without servers.
+
+    Table, cursor and promise survive a crash, the feed does not.
+    """
 
     def __init__(self, source: object) -> None:
         self._source = source
         self.table: tuple[ActiveDrift, ...] = ()
         self.cursor = self.promised = START
-        self.made: dict[str, tuple[object, ...]] = {}  # every payment and label as first seen, also those of a batch cut off
+        # Every payment and label as first seen, with those of an interrupted batch.
+        self.made: dict[str, tuple[object, ...]] = {}
         self.known: dict[str, tuple[object, ...]] = {}
-        self.finished: list[str] = []  # payments and labels of batches behind the cursor: again and again if they are
+        # Payments and labels of batches behind the cursor. A repeated one is listed repeatedly.
+        self.finished: list[str] = []
         self.contradictions: list[str] = []
         self.restart()
 
@@ -245,7 +255,7 @@ class Life:
         self._feed = Feed(WorldDays(self._source, {MODEL: LABEL}, 3, FIRST))  # type: ignore[arg-type]
 
     def live(self, now: datetime, limit: int, crash: bool = False) -> None:
-        """Emit everything up to `now`; with `crash`, one batch whose cursor is never moved."""
+        """Emit everything up to `now`. With `crash`, emit one batch and never move its cursor."""
         while self.cursor < now:
             self.promised = max(self.promised, self.cursor)
             self.table = settled(self.table, self.promised)
@@ -271,7 +281,7 @@ ACTIONS = st.lists(
     st.tuples(
         st.integers(0, 28).map(
             lambda part: timedelta(hours=6 * part)
-        ),  # when; few moments, so that a look and a start often meet
+        ),  # start times; few of them, so that a look and a start often meet
         st.sampled_from(["look", "crash", "restart", *KINDS, *(f"stop {kind}" for kind in KINDS)]),
         st.sampled_from([timedelta(0), HOUR, 2 * DAY]),  # a drift's ramp
     ),
@@ -284,7 +294,9 @@ def lived(source: object, actions: list[tuple[timedelta, str, timedelta]], limit
     kinds = [kind for kind in KINDS if hasattr(source, "day_under") or not KINDS[kind].synthetic_only]
     for elapsed, action, ramp in sorted(actions, key=lambda a: a[0]):
         now = START + elapsed
-        slip = 2 * HOUR  # the command read its clock, then the world went on: what it asks for lies in what was lived
+        # The command reads its clock, then the world goes on. So its start lies in time already
+        # lived.
+        slip = 2 * HOUR
         if action in ("look", "crash"):
             life.live(now, limit, crash=action == "crash")
         elif action == "restart":
@@ -325,7 +337,10 @@ TOWN = SyntheticSource(5, customers=60, merchants=40, fraud_rate=0.1)
 def test_fraudsters_who_change_their_ways_leave_no_payment_without_its_label(
     actions: list[tuple[timedelta, str, timedelta]],
 ) -> None:
-    """Here payments come and go with the drift: each that was made is labelled, and none is labelled that was not made."""
+    """Payments come and go with the drift here.
+
+    Each made payment gets a label, and no other does.
+    """
     life = lived(TOWN, actions, 400, 30 * DAY)
     assert life.contradictions == []
     assert len(set(life.finished)) == len(life.finished)
@@ -351,7 +366,10 @@ def test_a_life_with_a_crash_is_the_life_without() -> None:
 
 @pytest.mark.parametrize("at", [timedelta(hours=18), timedelta(hours=20, minutes=7)])
 def test_a_drift_started_while_a_batch_is_under_way_spares_that_batch(at: timedelta) -> None:
-    """The command's clock said `at`; the batch up to 23 h was promised, and its process died before it could say that it was done."""
+    """The command's clock said `at`.
+
+    The batch up to 23 h was promised. Its process died before it could report the end.
+    """
     life = Life(TOWN)
     life.live(START + 20 * HOUR, 1000)
     life.live(START + 23 * HOUR, 1000, crash=True)

@@ -22,7 +22,7 @@ def silent(step: str, share: float) -> None: ...
 
 
 def raw(rows: int = 300) -> pl.DataFrame:
-    """Ten days of payments in the public data set's columns, not in order."""
+    """Make ten days of payments with the public data set's columns, unordered."""
     return pl.DataFrame(
         {
             "TRANSACTION_ID": range(rows),
@@ -93,7 +93,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, source: Path, monkeyp
 def test_what_a_killed_import_left_is_removed_by_the_next(tmp_path: Path, source: Path) -> None:
     directory = tmp_path / "imports"
     directory.mkdir()
-    process = 2**22 + 1  # above Linux' largest process id: surely dead
+    process = 2**22 + 1  # above Linux' largest process id, so surely dead
     (directory / f".importing-{process}-x.parquet").write_bytes(b"half")
     import_transactions(source, directory, {}, silent)
     assert not list(directory.glob(".importing-*"))

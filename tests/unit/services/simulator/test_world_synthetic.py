@@ -20,7 +20,10 @@ def days(source: SyntheticSource, count: int, first: date = MONDAY) -> pl.DataFr
 
 
 def test_a_day_depends_on_seed_and_date_alone() -> None:
-    """Not on which days were asked for before: live traffic after a restart is what history would have been."""
+    """It does not depend on days read before.
+
+    Live traffic after a restart equals what history would have been.
+    """
     used = town()
     days(used, 10)
     assert used.day(MONDAY).equals(town().day(MONDAY))
@@ -60,7 +63,10 @@ def test_the_rhythm_of_day_and_week_is_that_of_a_shop() -> None:
 
 
 def test_customers_keep_to_their_neighbourhood() -> None:
-    """A customer's merchants are few against all merchants; with no homes on the map they would be as many as the payments."""
+    """A customer has few of all merchants.
+
+    Without homes on the map, they would be as many as the payments.
+    """
     frame = days(town(), 28).filter(pl.col("label") == 0)
     per_customer = frame.group_by("customer_id").agg(pl.len(), pl.col("merchant_id").n_unique().alias("merchants"))
     busy = per_customer.filter(pl.col("len") >= 60)
@@ -121,7 +127,7 @@ def shifted() -> SyntheticSource:
 
 
 def rushes(frame: pl.DataFrame) -> int:
-    """Merchant-hours with a dozen frauds or more."""
+    """Return merchant-hours with a dozen frauds or more."""
     frauds = frame.filter(pl.col("label") == 1).sort("time")
     per_hour = frauds.group_by_dynamic("time", every="1h", group_by="merchant_id").agg(pl.len())
     return per_hour.filter(pl.col("len") >= 8).height

@@ -1,4 +1,4 @@
-"""The task of ranking models: lists, ranks in answers, flags of top candidates, and what its findings are about."""
+"""The ranking task: lists, ranks in answers, flagged top candidates, and findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXT = SPECS["ranking"].read_text()
 
 
 def task_of_lists(**changes: Any) -> Ranking:
-    """The task of a spec whose lists are others."""
+    """Return the task of a spec with other lists."""
     rule = TASK.spec.label.list.model_copy(update=changes)
     return Ranking(TASK.spec.model_copy(update={"label": TASK.spec.label.model_copy(update={"list": rule})}))
 
@@ -38,7 +38,7 @@ def at(*times: str) -> np.ndarray:
 
 
 def same(codes: Any) -> list[list[int]]:
-    """The rows of each list, lists in the order of their first rows."""
+    """Return the rows of each list, with lists in the order of their first rows."""
     return sorted(np.flatnonzero(np.asarray(codes) == code).tolist() for code in set(np.asarray(codes).tolist()))
 
 
@@ -137,7 +137,7 @@ def test_instances_of_a_request_are_ranked_among_each_other() -> None:
     given = TASK.answers([0.1, 3.0, -2.0, 3.0], [{"cut": 1.0}] * 4)
     assert [answer.values for answer in given] == [(0.1, 3), (3.0, 1), (-2.0, 4), (3.0, 2)]
     assert [answer.flagged for answer in given] == [False, True, False, True]
-    assert TASK.answers([1.0], [{"cut": 1.0}])[0] == ((1.0, 1), True)  # a list of one, at the cut itself
+    assert TASK.answers([1.0], [{"cut": 1.0}])[0] == ((1.0, 1), True)  # one row, at the cut
 
 
 def test_without_a_version_instances_keep_the_order_in_which_they_were_sent() -> None:
@@ -236,7 +236,7 @@ def test_few_lists_are_few_however_many_rows_they_have() -> None:
 
 
 def test_noise_covers_a_quiet_drop_as_often_as_promised() -> None:
-    """Pairs of 30 and 60 lists at a level of 0.4, of which a fifth exceeds it from above."""
+    """Pairs of 30 and 60 lists at a level of 0.4. A fifth of them exceeds it from above."""
     beyond = 0
     for seed in range(300):
         rows = WORLD.answered(90 * ROWS_AN_HOUR, labels=100 + seed)
@@ -273,7 +273,7 @@ def test_arms_are_compared_by_the_recall_of_the_best_candidates() -> None:
 def test_labels_are_grades_of_which_a_believable_share_is_relevant() -> None:
     assert TASK.label_values.allowed == (0, 1, 2, 3)
     assert TASK.label_faults(np.array([0.0, 0, 0, 0, 0, 0, 0, 1, 2, 3])) == []
-    (fault,) = TASK.label_faults(np.array([1.0, 2.0, 3.0]))  # cents for euros, say
+    (fault,) = TASK.label_faults(np.array([1.0, 2.0, 3.0]))  # for example cents instead of euros
     assert fault.endswith(
         "a share of relevant candidates from 30.00% to 95.00% (spec: training.relevant_rate), found 100.000% of 3 labels"
     )
@@ -289,12 +289,12 @@ def test_a_part_without_the_best_grade_cannot_show_how_many_of_the_best_are_foun
 
 
 def test_lists_of_one_entity_are_one_cluster() -> None:
-    """Sixty customers' lists of ten hours each: what one list shows, the other nine repeat."""
+    """Sixty customers have ten hourly lists each. The other nine lists repeat the first."""
     lists, rows = 600, 8
     random = np.random.default_rng(1)
     customer, hour = np.repeat(np.arange(60), 10 * rows), np.tile(np.repeat(np.arange(10), rows), 60)
     grades = random.integers(0, 4, lists * rows).astype(np.float64)
-    skill = random.normal(0, 1, 60)[customer]  # some customers' lists are ordered well, others' backwards
+    skill = random.normal(0, 1, 60)[customer]  # some well ordered, some reversed
     answered = Answered(
         labels=grades,
         scores=skill * grades + random.normal(0, 0.1, lists * rows),

@@ -1,4 +1,4 @@
-"""The task of regression models: its figures against scikit-learn, its findings, and what a rollout compares."""
+"""The regression task: figures against scikit-learn, findings, and a rollout's comparisons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASK = WORLD.task
 
 
 def task_with(section: str, **changes: Any) -> Regression:
-    """The task of a spec in which a section says something else."""
+    """Return the task of a spec with a changed section."""
     spec = WORLD.spec
     changed = spec.model_copy(update={section: getattr(spec, section).model_copy(update=changes)})
     assert isinstance(changed, RegressionSpec)
@@ -32,7 +32,7 @@ def task_with(section: str, **changes: Any) -> Regression:
 
 
 def moved(rows: Answered, *, by: float = 0.0, times: float = 1.0) -> Answered:
-    """The rows with errors that are larger and lie elsewhere."""
+    """Change the rows, so that errors are larger and lie elsewhere."""
     return replace(rows, scores=rows.labels + times * (rows.scores - rows.labels) + by)
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_decided_and_nothing_is_flagged() -> None:
 def test_labels_are_believed_within_the_specs_range_and_mean() -> None:
     assert (TASK.label_values.low, TASK.label_values.high, TASK.label_values.allowed) == (0, 1_000_000, ())
     assert TASK.label_faults(np.array([1.0, 9.0])) == TASK.label_faults(np.array([100.0, 300.0])) == []
-    (fault,) = TASK.label_faults(np.array([100.0, 300.01]))  # cents for euros, say
+    (fault,) = TASK.label_faults(np.array([100.0, 300.01]))  # for example cents instead of euros
     assert fault == (
         "outcomes.label: expected a mean label from 5 to 200 euro (spec: training.label_mean), found 200 over 2 labels"
     )
@@ -88,7 +88,10 @@ def test_labels_are_believed_within_the_specs_range_and_mean() -> None:
 
 @pytest.mark.parametrize("tail", [1.0, 2.0])
 def test_a_leak_is_seen_however_long_the_tail_of_labels_is(tail: float) -> None:
-    """A few large labels hold most of the variance. Within their bin a feature explains none of it."""
+    """A few large labels hold most of the variance.
+
+    Within their bin, a feature explains none of it.
+    """
     labels = np.random.default_rng(4).lognormal(3, tail, 5000)
     rounded = np.round(labels / 5)
     for knows in (labels, np.log(labels), -labels, rounded):
@@ -127,7 +130,10 @@ def test_a_shift_of_all_answers_is_bias_in_mean_absolute_errors(direction: int) 
 
 
 def test_noise_is_that_of_both_samples_and_covers_a_quiet_ratio_as_often_as_promised() -> None:
-    """800 seeded pairs of samples at a level of 0.2, which a tenth exceeds from above: 10 % +-2 points of simulation noise."""
+    """800 seeded pairs of samples at a level of 0.2.
+
+    A tenth of them exceeds it from above, +-2 points of simulation noise.
+    """
     random, beyond = np.random.default_rng(7), 0
     for _ in range(800):
         live, holdout = (
@@ -162,7 +168,10 @@ def test_rows_that_one_entity_made_know_less() -> None:
 
 @pytest.mark.parametrize(("metric", "outliers_matter"), [("mae", False), ("rmse", True)])
 def test_the_primary_metric_decides_what_a_gain_is(metric: str, outliers_matter: bool) -> None:
-    """The challenger errs less, but for one row of a hundred, where it errs a hundred times as much."""
+    """The challenger errs less, except on one row in a hundred.
+
+    There it errs a hundred times as much.
+    """
     task, champion = task_with("gate", primary_metric=metric), WORLD.answered()
     errors = np.where(np.arange(6000) % 100 == 0, 20.0, 0.5) * (champion.scores - champion.labels)
     challenger = replace(champion, scores=champion.labels + errors)

@@ -1,4 +1,4 @@
-"""Every task keeps what dojo/core/tasks/protocol.py promises, on its own spec and rows of its own kind."""
+"""Every task keeps the promises of dojo/core/tasks/protocol.py, on its own spec and rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def world(request: pytest.FixtureRequest) -> TaskWorld:
 
 
 def promised(world: TaskWorld, holdout: Answered) -> dict[str, float]:
-    """As a version's run records it."""
+    """Return the metrics as a version's run records them."""
     task = world.task
     return {**task.evaluate(holdout), "support_holdout": task.support(holdout), "rows_holdout": len(holdout.labels)}
 
@@ -114,7 +114,10 @@ def test_every_metric_is_measured_in_the_order_that_tables_show(world: TaskWorld
 
 
 def test_metrics_say_which_direction_is_better(world: TaskWorld) -> None:
-    """Of those that skill changes: what no skill reaches, and how many are flagged, depends on the rows."""
+    """Check the metrics that skill changes.
+
+    The metric without skill, and the number of flagged rows, depend on the rows.
+    """
     good, bad = (world.task.evaluate(world.answered(noise=noise)) for noise in (0.5, 3.0))
     changed = {name for name in good if name not in ("mae_of_median", "random_ndcg", "flagged_share", "relative_bias")}
     for name in changed:
@@ -161,7 +164,7 @@ def test_a_version_that_got_worse_has_lost_and_one_that_did_not_has_not(world: T
 
 
 def test_another_mix_of_labels_is_no_loss_of_a_binary_version() -> None:
-    """PR-AUC rises with the share of positives, and the version is the same."""
+    """PR-AUC rises with the share of positives, although the version is the same."""
     world = task_world("binary")
     before = promised(world, world.answered(noise=2.0))
     rows = world.answered(labels=2, noise=2.0)
@@ -202,7 +205,7 @@ def test_curves_have_a_value_for_each_point(world: TaskWorld) -> None:
 
 
 def test_an_answer_has_a_value_of_the_right_type_for_every_column(world: TaskWorld) -> None:
-    """Also where the spec's fallback answered."""
+    """The spec's fallback answers have it, too."""
     scores, task = world.answered(50).scores.tolist(), world.task
     fallback = world.spec.serving.fallback_score
     given = task.answers([*scores, fallback], [world.decision] * 50 + [None])
@@ -282,7 +285,7 @@ def test_the_holdout_has_lost_nothing_against_itself(world: TaskWorld) -> None:
 
 
 def test_other_rows_of_the_same_world_are_no_finding(world: TaskWorld) -> None:
-    """At a level of 0.01: four of 40 quiet windows of a subject would be a fault of its noise."""
+    """At a level of 0.01, findings in four of a subject's 40 quiet windows show wrong noise."""
     holdout, beyond = world.task.results(world.answered()), Counter[str]()
     for seed in range(10, 50):
         found = world.task.performance(world.task.results(world.answered(labels=seed)), holdout)
@@ -347,7 +350,7 @@ def test_results_survive_the_reference_profile(world: TaskWorld) -> None:
 
 
 def test_clusters_make_figures_less_sure_where_rows_stand_alone(world: TaskWorld) -> None:
-    """One entity made all rows with large errors; lists are compared whole."""
+    """One entity made all rows with large errors. Lists are compared whole."""
     rows = world.answered()
     alone = replace(rows, entities={"customer": np.arange(len(rows.labels))})
     errors = np.abs(rows.scores - rows.labels)
@@ -368,7 +371,7 @@ def test_labels_have_two_sides_whose_delays_can_be_compared(world: TaskWorld) ->
 
 
 def test_figures_without_labels_are_those_that_the_task_names(world: TaskWorld) -> None:
-    """They are quiet on a window of the same world, and refused by a task that has none."""
+    """They are quiet on a window of the same world. A task without them refuses."""
     task, rows = world.task, world.answered()
     counts = AnswerCounts(6000, int(np.count_nonzero(rows.flagged)), *score_histogram(rows.scores))
     calibration = task.calibration(rows)
@@ -387,7 +390,7 @@ def test_figures_without_labels_are_those_that_the_task_names(world: TaskWorld) 
 
 
 def happened(task: Task, rows: Answered, baseline: Mapping[str, float]) -> dict[str, tuple[int, float]]:
-    """Test -> its trials and the share of them in which the bad thing happened."""
+    """Return test -> its trials, and the share with the bad outcome."""
     trials, bad = Counter[str](), Counter[str]()
     for row, (score, label) in enumerate(zip(rows.scores, rows.labels, strict=True)):
         flagged = None if rows.flagged is None else bool(rows.flagged[row])
@@ -456,7 +459,7 @@ def test_a_task_that_flags_bounds_how_many(world: TaskWorld) -> None:
 
 
 def test_what_a_gate_leaves_for_a_rollout_is_plain_numbers(world: TaskWorld) -> None:
-    """It travels as JSON."""
+    """They travel as JSON."""
     for found in (world.task.baseline(world.answered()), dict(world.decision), world.task.evaluate(world.answered())):
         assert all(type(value) is float for value in found.values())
 
