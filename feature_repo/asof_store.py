@@ -16,7 +16,11 @@ from __future__ import annotations
 import ibis
 import pandas as pd
 from feast import FeatureView, FileSource, OnDemandFeatureView
-from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig, _write_data_source
+from feast.infra.offline_stores.duckdb import (
+    DuckDBOfflineStore,
+    DuckDBOfflineStoreConfig,
+    _write_data_source,
+)
 from feast.infra.offline_stores.ibis import IbisRetrievalJob
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
@@ -50,13 +54,21 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        if not isinstance(entity_df, pd.DataFrame) or full_feature_names or filter_by_created_timestamp:
-            raise NotImplementedError("examples must be a data frame, features keep their short names, rows have one time")
+        if (
+            not isinstance(entity_df, pd.DataFrame)
+            or full_feature_names
+            or filter_by_created_timestamp
+        ):
+            raise NotImplementedError(
+                "examples must be a data frame, features keep their short names, rows have one time"
+            )
         examples = ibis.memtable(entity_df.assign(**{_ROW: range(len(entity_df))}))
         joined = examples
         for view in feature_views:
             names = [ref.split(":")[1] for ref in feature_refs if ref.startswith(f"{view.name}:")]
-            joined = joined.left_join(as_of(examples, view, names), _ROW, rname="_other_{name}").drop(f"_other_{_ROW}")
+            joined = joined.left_join(
+                as_of(examples, view, names), _ROW, rname="_other_{name}"
+            ).drop(f"_other_{_ROW}")
         return IbisRetrievalJob(
             joined.order_by(_ROW).drop(_ROW),
             OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
@@ -94,7 +106,9 @@ def as_of(examples: Table, view: FeatureView, names: list[str]) -> Table:
     # A range frame takes in the rows of the same instant, so that `event_timestamp = example`
     # counts.
     until_now = ibis.range_window(group_by=keys, order_by=_AT, preceding=None, following=0)
-    seen = timeline.mutate(**{_SEEN: timeline[_SEEN].max().over(until_now)}).filter(ibis._[_ROW].notnull())
+    seen = timeline.mutate(**{_SEEN: timeline[_SEEN].max().over(until_now)}).filter(
+        ibis._[_ROW].notnull()
+    )
     if view.ttl:
         seen = seen.filter(seen[_SEEN] + ibis.literal(view.ttl) >= seen[_AT])
     return seen.inner_join(features, [*keys, _SEEN]).select(_ROW, *names)

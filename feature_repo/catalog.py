@@ -28,7 +28,15 @@ from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
 from feature_repo import shop
 from feature_repo.services import FeatureService, RequestFeatures
-from feature_repo.views import MOMENT_UNIT, PUBLISH_DELAY, BatchView, EventSource, Feature, StreamingView, View
+from feature_repo.views import (
+    MOMENT_UNIT,
+    PUBLISH_DELAY,
+    BatchView,
+    EventSource,
+    Feature,
+    StreamingView,
+    View,
+)
 
 _Named = TypeVar("_Named", View, FeatureService, RequestFeatures, Feature)
 
@@ -42,7 +50,11 @@ def _by_name(kind: str, defined: Iterable[_Named]) -> dict[str, _Named]:
 
 
 def _named_modules() -> list[ModuleType]:
-    names = [name.strip() for name in os.environ.get("DOJO_FEATURE_MODULES", "").split(",") if name.strip()]
+    names = [
+        name.strip()
+        for name in os.environ.get("DOJO_FEATURE_MODULES", "").split(",")
+        if name.strip()
+    ]
     try:
         return [import_module(name) for name in names]
     except ImportError as error:
@@ -52,8 +64,12 @@ def _named_modules() -> list[ModuleType]:
 _MODULES: list[ModuleType] = [shop, *_named_modules()]
 
 VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))
-SERVICES: dict[str, FeatureService] = _by_name("service", (s for module in _MODULES for s in module.SERVICES))
-REQUESTS = _by_name("request", (service.request for service in SERVICES.values() if service.request.features))
+SERVICES: dict[str, FeatureService] = _by_name(
+    "service", (s for module in _MODULES for s in module.SERVICES)
+)
+REQUESTS = _by_name(
+    "request", (service.request for service in SERVICES.values() if service.request.features)
+)
 
 _GROUPS: list[View | RequestFeatures] = [*VIEWS.values(), *REQUESTS.values()]
 FEATURES = _by_name("feature", (feature for group in _GROUPS for feature in group.features))
@@ -120,19 +136,28 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
     """
     for spec in specs.values():
         if spec.feature_service not in SERVICES:
-            raise SpecError(f"{spec.name}: feature_service: {spec.feature_service} is not one of {', '.join(SERVICES)}")
+            raise SpecError(
+                f"{spec.name}: feature_service: {spec.feature_service} is not one of"
+                f" {', '.join(SERVICES)}"
+            )
         if unknown := set(spec.entities) - set(ENTITY_KEYS):
-            raise SpecError(f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are {', '.join(ENTITY_KEYS)}")
+            raise SpecError(
+                f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are"
+                f" {', '.join(ENTITY_KEYS)}"
+            )
         recorded = SERVICES[spec.feature_service].request.recorded
         if recorded is not None and spec.label.event != recorded.stream:
             raise SpecError(
-                f"{spec.name}: label.event: {spec.label.event} is not {recorded.stream}, where requests of {spec.feature_service} are recorded"
+                f"{spec.name}: label.event: {spec.label.event} is not {recorded.stream}, where"
+                f" requests of {spec.feature_service} are recorded"
             )
         for source in sources(VIEWS.values()):
             if source.labels_of == spec.name and spec.label.delay.maximum > source.settled_after:
                 raise SpecError(
-                    f"{spec.name}: label.delay.maximum: {format_duration(spec.label.delay.maximum)} is longer than features wait for "
-                    f"its labels, {format_duration(source.settled_after)}: they would take late positives for negatives"
+                    f"{spec.name}: label.delay.maximum: {format_duration(spec.label.delay.maximum)}"
+                    " is longer than features wait for its labels,"
+                    f" {format_duration(source.settled_after)}: they would take late positives for"
+                    " negatives"
                 )
     return specs
 
@@ -155,7 +180,10 @@ def recorded_requests(service: str) -> EventSource:
     """
     recorded = SERVICES[service].request.recorded
     if recorded is None:
-        raise SpecError(f"{service}: no events record what its requests are about, so there is nothing to learn from")
+        raise SpecError(
+            f"{service}: no events record what its requests are about, so there is nothing to learn"
+            " from"
+        )
     return recorded
 
 
@@ -174,7 +202,9 @@ def definition_hash() -> str:
 
     A module counts with its whole package, because it may import its neighbours.
     """
-    digest = hashlib.sha256(repr((sorted(VIEWS.items()), sorted(SERVICES.items()), PUBLISH_DELAY)).encode())
+    digest = hashlib.sha256(
+        repr((sorted(VIEWS.items()), sorted(SERVICES.items()), PUBLISH_DELAY)).encode()
+    )
     computing = {view.compute.partition(":")[0] for view in batch_views()}
     computing |= {request.compute.__module__ for request in REQUESTS.values()}
     files = {_file_of("feature_repo.windows"), _file_of("feature_repo.columns")}

@@ -29,7 +29,9 @@ def as_view(rows: pl.DataFrame, view: View) -> pl.DataFrame:
     """
     if rows.is_empty():
         times = {"event_timestamp": pl.Datetime("us", "UTC")}
-        return pl.DataFrame(schema={view.key: pl.String, **times, **dict.fromkeys(view.names, pl.Float64)})
+        return pl.DataFrame(
+            schema={view.key: pl.String, **times, **dict.fromkeys(view.names, pl.Float64)}
+        )
     return (
         rows.select(
             pl.col(view.key).cast(pl.String),

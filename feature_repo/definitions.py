@@ -44,12 +44,27 @@ def build_definitions(offline_dir: Path) -> list[Any]:
         offline_dir: Holds `<view>/date=YYYY-MM-DD.parquet` (pipelines/features/offline.py).
     """
     entities = {
-        name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING, description=f"A {name} of the shop.")
+        name: Entity(
+            name=name,
+            join_keys=[key],
+            value_type=ValueType.STRING,
+            description=f"A {name} of the shop.",
+        )
         for name, key in ENTITY_KEYS.items()
     }
-    views = {view.name: _feature_view(view, entities[view.entity], offline_dir) for view in VIEWS.values()}
-    requests = {name: _on_demand_view(request, list(views.values())) for name, request in REQUESTS.items()}
-    return [*entities.values(), *views.values(), *requests.values(), *(_service(name, views, requests) for name in SERVICES)]
+    views = {
+        view.name: _feature_view(view, entities[view.entity], offline_dir)
+        for view in VIEWS.values()
+    }
+    requests = {
+        name: _on_demand_view(request, list(views.values())) for name, request in REQUESTS.items()
+    }
+    return [
+        *entities.values(),
+        *views.values(),
+        *requests.values(),
+        *(_service(name, views, requests) for name in SERVICES),
+    ]
 
 
 def push_source(view: str) -> str:
@@ -67,10 +82,19 @@ def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
         name=view.name,
         entities=[entity],
         schema=[
-            Field(name=feature.name, dtype=Float64, description=feature.description, tags={"unit": feature.unit})
+            Field(
+                name=feature.name,
+                dtype=Float64,
+                description=feature.description,
+                tags={"unit": feature.unit},
+            )
             for feature in view.features
         ],
-        source=PushSource(name=push_source(view.name), batch_source=files) if view.kind == "streaming" else files,
+        source=(
+            PushSource(name=push_source(view.name), batch_source=files)
+            if view.kind == "streaming"
+            else files
+        ),
         ttl=TTL[view.kind],
         online=True,
         description=view.description,
@@ -85,10 +109,15 @@ def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
 
 
 def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDemandFeatureView:
-    descriptions = {**{one.name: one.description for one in request.inputs}, request.time_input: "When, unix seconds UTC."}
+    descriptions = {
+        **{one.name: one.description for one in request.inputs},
+        request.time_input: "When, unix seconds UTC.",
+    }
     sent = RequestSource(
         name=f"{request.name}_request",
-        schema=[Field(name=name, dtype=Float64, description=text) for name, text in descriptions.items()],
+        schema=[
+            Field(name=name, dtype=Float64, description=text) for name, text in descriptions.items()
+        ],
         description="What the caller sends with a prediction request.",
     )
     formulas = f"{request.compute.__module__}.compute"
@@ -98,11 +127,18 @@ def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDem
         # Bare fields, because Feast compares them with the fields it infers from the function. It
         # compares descriptions and tags too.
         schema=[Field(name=name, dtype=Float64) for name in _fields(request)],
-        feature_transformation=PandasTransformation(udf=_on_columns(request.name), udf_string=formulas),
+        feature_transformation=PandasTransformation(
+            udf=_on_columns(request.name), udf_string=formulas
+        ),
         mode="pandas",
         description=f"Request-time features ({formulas}).",
         owner=next(service.owner for service in SERVICES.values() if service.request == request),
-        tags={"kind": "on_demand", "source": "request", "freshness_sla_seconds": "0", "pii": str(request.pii).lower()},
+        tags={
+            "kind": "on_demand",
+            "source": "request",
+            "freshness_sla_seconds": "0",
+            "pii": str(request.pii).lower(),
+        },
     )
 
 
@@ -123,17 +159,23 @@ def _on_columns(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def computed(inputs: pd.DataFrame) -> pd.DataFrame:
         request = REQUESTS[name]
         # Entity keys are among the inputs, too.
-        columns = {needed: inputs[needed].astype(np.float64).fillna(0.0).to_numpy() for needed in request.needed}
+        columns = {
+            needed: inputs[needed].astype(np.float64).fillna(0.0).to_numpy()
+            for needed in request.needed
+        }
         found = request.compute(columns, choose=np.where)
         return pd.DataFrame({field: found[field] for field in _fields(request)}, index=inputs.index)
 
     return computed
 
 
-def _service(name: str, views: dict[str, FeatureView], requests: dict[str, OnDemandFeatureView]) -> FeatureService:
+def _service(
+    name: str, views: dict[str, FeatureView], requests: dict[str, OnDemandFeatureView]
+) -> FeatureService:
     service, stored = SERVICES[name], stored_of(name)
     selected = [
-        views[view][[one for of, one in stored if of.name == view]] for view in dict.fromkeys(of.name for of, _ in stored)
+        views[view][[one for of, one in stored if of.name == view]]
+        for view in dict.fromkeys(of.name for of, _ in stored)
     ]
     if computed := [field for field in service.features if field in _fields(service.request)]:
         selected.append(requests[service.request.name][computed])

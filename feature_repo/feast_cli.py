@@ -15,5 +15,8 @@ from feature_repo.definitions import build_definitions
 _ROOT = Path(__file__).resolve().parents[1]
 
 globals().update(
-    {f"{type(made).__name__}_{made.name}": made for made in build_definitions(_ROOT / load_settings().offline_dir)}
+    {
+        f"{type(made).__name__}_{made.name}": made
+        for made in build_definitions(_ROOT / load_settings().offline_dir)
+    }
 )

@@ -53,12 +53,18 @@ def read_freshness(redis: Redis, now: datetime) -> list[JudgedView]:
     A pause of the world makes no view older.
     """
     noted = freshness.read_freshness(redis)
-    return [judge_freshness(name, noted[name].as_of if name in noted else None, now) for name in VIEWS]
+    return [
+        judge_freshness(name, noted[name].as_of if name in noted else None, now) for name in VIEWS
+    ]
 
 
 def judge_freshness(view: str, as_of: datetime | None, now: datetime) -> JudgedView:
     described = VIEWS[view]
     if as_of is None:
-        return JudgedView(view, described.kind, None, None, described.freshness_sla, "insufficient_data")
+        return JudgedView(
+            view, described.kind, None, None, described.freshness_sla, "insufficient_data"
+        )
     known = freshness.ViewFreshness(as_of, described.freshness_sla.total_seconds())
-    return JudgedView(view, described.kind, as_of, known.age(now), described.freshness_sla, known.state(now))
+    return JudgedView(
+        view, described.kind, as_of, known.age(now), described.freshness_sla, known.state(now)
+    )

@@ -58,7 +58,9 @@ class ViewLayout:
         self.schema = zlib.crc32("\n".join(features).encode())
 
     def pack(self, event_time: datetime, values: Sequence[float | None]) -> bytes:
-        return _encode(StoredRow(self.schema, (event_time - EPOCH) // timedelta(microseconds=1), tuple(values)))
+        return _encode(
+            StoredRow(self.schema, (event_time - EPOCH) // timedelta(microseconds=1), tuple(values))
+        )
 
     def unpack(self, packed: bytes) -> StoredRow:
         """Return the row in the bytes.
@@ -71,7 +73,9 @@ class ViewLayout:
         except msgspec.DecodeError as error:
             raise MalformedValueError(f"{self.field.decode()}: {error}") from error
         if row.schema != self.schema or len(row.values) != len(self.features):
-            raise MalformedValueError(f"{self.field.decode()}: the row was written for other features")
+            raise MalformedValueError(
+                f"{self.field.decode()}: the row was written for other features"
+            )
         return row
 
 

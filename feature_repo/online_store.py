@@ -24,7 +24,13 @@ from redis import Redis
 from dojo.core.connections import connect_redis
 from dojo.core.settings import load_settings
 from feature_repo.catalog import VIEWS
-from feature_repo.online_layout import MalformedValueError, ViewLayout, entity_key, event_moment, layout_of
+from feature_repo.online_layout import (
+    MalformedValueError,
+    ViewLayout,
+    entity_key,
+    event_moment,
+    layout_of,
+)
 
 TIMEOUT = timedelta(seconds=5)  # a hanging Redis must not hold the caller for ever
 
@@ -70,12 +76,18 @@ class EntityHashOnlineStore(OnlineStore):
     _client: Redis | None = None
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[WrittenRow], progress: Callable[[int], Any] | None
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[WrittenRow],
+        progress: Callable[[int], Any] | None,
     ) -> None:
         layout, write = layout_of(table.name), self._redis(config).register_script(WRITE_NEWER)
         for rows in _blocks(data):
             packed = [
-                layout.pack(make_tzaware(event_time), [_number(values[name]) for name in layout.features])
+                layout.pack(
+                    make_tzaware(event_time), [_number(values[name]) for name in layout.features]
+                )
                 for _, values, event_time, _ in rows
             ]
             write(keys=[_redis_key(table, key) for key, *_ in rows], args=[layout.field, *packed])
@@ -108,13 +120,17 @@ class EntityHashOnlineStore(OnlineStore):
         """Delete the rows of removed views. Redis drops a hash with its last field."""
         for table in tables_to_delete:
             client = self._redis(config)
-            for keys in _blocks(list(client.scan_iter(match=entity_key(table.entities[0], "*"), count=ROWS_AT_ONCE))):
+            for keys in _blocks(
+                list(client.scan_iter(match=entity_key(table.entities[0], "*"), count=ROWS_AT_ONCE))
+            ):
                 with client.pipeline(transaction=False) as pipe:
                     for key in keys:
                         pipe.hdel(key, table.name)
                     pipe.execute()
 
-    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+    def teardown(
+        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
+    ) -> None:
         self.update(config, tables, [], entities, [], partial=False)
 
     def _redis(self, config: RepoConfig) -> Redis:

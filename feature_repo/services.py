@@ -47,8 +47,14 @@ class RequestFeatures:
     compute: Formulas = field(default=lambda inputs, choose=choose_scalar: {}, repr=False)
 
     def __post_init__(self) -> None:
-        if missing := [i.name for i in self.inputs if self.recorded is None or i.name not in self.recorded.columns]:
-            raise ValueError(f"{self.name}: training cannot know {missing}: no recorded events have such columns")
+        if missing := [
+            i.name
+            for i in self.inputs
+            if self.recorded is None or i.name not in self.recorded.columns
+        ]:
+            raise ValueError(
+                f"{self.name}: training cannot know {missing}: no recorded events have such columns"
+            )
 
     @property
     def numbers(self) -> tuple[str, ...]:

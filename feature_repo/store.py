@@ -42,9 +42,16 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
         config=RepoConfig(
             project=PROJECT,
             provider="local",
-            registry={"registry_type": "file", "path": str(registry_file.resolve()), "cache_ttl_seconds": 0},
+            registry={
+                "registry_type": "file",
+                "path": str(registry_file.resolve()),
+                "cache_ttl_seconds": 0,
+            },
             offline_store={"type": "feature_repo.asof_store.AsofDuckDBOfflineStore"},
-            online_store={"type": "feature_repo.online_store.EntityHashOnlineStore", "url": online_url},
+            online_store={
+                "type": "feature_repo.online_store.EntityHashOnlineStore",
+                "url": online_url,
+            },
             entity_key_serialization_version=3,
         )
     )

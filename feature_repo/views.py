@@ -169,8 +169,13 @@ class StreamingView(View):
 
     def __post_init__(self) -> None:
         for feature in self.features:
-            if feature.window is None or (feature.window.aggregate in ("sum", "max") and self.value is None):
-                raise ValueError(f"{self.name}: {feature.name} needs a window, and a sum or maximum the view's value")
+            if feature.window is None or (
+                feature.window.aggregate in ("sum", "max") and self.value is None
+            ):
+                raise ValueError(
+                    f"{self.name}: {feature.name} needs a window, and a sum or maximum the view's"
+                    " value"
+                )
 
     @property
     def windows(self) -> dict[str, Window]:

@@ -21,7 +21,9 @@ JUST_AFTER = timedelta(microseconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def online_row(view: StreamingView, times: Sequence[int], values: Sequence[int]) -> dict[str, float]:
+def online_row(
+    view: StreamingView, times: Sequence[int], values: Sequence[int]
+) -> dict[str, float]:
     """Return the view's features of one entity.
 
     Args:
@@ -30,7 +32,9 @@ def online_row(view: StreamingView, times: Sequence[int], values: Sequence[int])
             one.
         values: Values in whole units, same order.
     """
-    return {name: _online(window, view.scale, times, values) for name, window in view.windows.items()}
+    return {
+        name: _online(window, view.scale, times, values) for name, window in view.windows.items()
+    }
 
 
 def _online(window: Window, scale: int, times: Sequence[int], values: Sequence[int]) -> float:
@@ -62,9 +66,16 @@ def offline_rows(view: StreamingView, events: pl.DataFrame) -> pl.DataFrame:
     from feature_repo.columns import as_view, scaled
 
     whole = pl.lit(0, pl.Int64) if view.value is None else scaled(view.value, view.scale)
-    rows = events.select(view.key, "world_time", value=whole, one=pl.lit(1, pl.Int64)).sort(view.key, "world_time")
+    rows = events.select(view.key, "world_time", value=whole, one=pl.lit(1, pl.Int64)).sort(
+        view.key, "world_time"
+    )
     features = (_offline(window, view).alias(name) for name, window in view.windows.items())
-    return as_view(rows.select(view.key, (pl.col("world_time") + JUST_AFTER).alias("event_timestamp"), *features), view)
+    return as_view(
+        rows.select(
+            view.key, (pl.col("world_time") + JUST_AFTER).alias("event_timestamp"), *features
+        ),
+        view,
+    )
 
 
 def _offline(window: Window, view: StreamingView) -> pl.Expr:
@@ -73,7 +84,9 @@ def _offline(window: Window, view: StreamingView) -> pl.Expr:
     from feature_repo.columns import unscaled
 
     def rolling(column: str, aggregate: str) -> pl.Expr:
-        expression: pl.Expr = getattr(pl.col(column), f"rolling_{aggregate}_by")("world_time", window.length, closed="right")
+        expression: pl.Expr = getattr(pl.col(column), f"rolling_{aggregate}_by")(
+            "world_time", window.length, closed="right"
+        )
         return expression.over(view.key)
 
     match window.aggregate:

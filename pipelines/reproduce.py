@@ -43,7 +43,11 @@ def reproduced(comparisons: list[Comparison]) -> bool:
 
 
 def reproduce(
-    registry: ModelRegistry, lake: Lake, version: Version, workspace: Path, progress: Progress = silent
+    registry: ModelRegistry,
+    lake: Lake,
+    version: Version,
+    workspace: Path,
+    progress: Progress = silent,
 ) -> list[Comparison]:
     """Rebuild `version` in `workspace` (empty) and compare.
 
@@ -55,7 +59,12 @@ def reproduce(
     record = registry.download_run_artifact(version, RECORD_PATH, workspace)
     manifest = Manifest.read(record / MANIFEST_FILE)
     collect.verify(lake, manifest)
-    run = Run(lake=lake, spec=load_spec(record / f"{version.model}.yaml"), workspace=workspace, progress=progress)
+    run = Run(
+        lake=lake,
+        spec=load_spec(record / f"{version.model}.yaml"),
+        workspace=workspace,
+        progress=progress,
+    )
     manifest.write(workspace)
     steps.validate_step(run)
     steps.build_dataset_step(run, champion=None)
@@ -69,9 +78,15 @@ def compare(version: Version, run: Run) -> list[Comparison]:
     fit, metrics = steps.read_fit(run.workspace), steps.read_evaluation(run.workspace).metrics
     rebuilt = reproducibility_record(run, fit, current_code()).written()
     recorded = version.tags
-    figures = {name: f"{recorded.metrics[name]:.6f}" if name in recorded.metrics else "not recorded" for name in metrics}
+    figures = {
+        name: f"{recorded.metrics[name]:.6f}" if name in recorded.metrics else "not recorded"
+        for name in metrics
+    }
     return [
-        *(Comparison(name, recorded.raw.get(name, "not recorded"), value) for name, value in rebuilt.items()),
+        *(
+            Comparison(name, recorded.raw.get(name, "not recorded"), value)
+            for name, value in rebuilt.items()
+        ),
         Comparison(
             "metrics",
             " ".join(f"{name}={value}" for name, value in figures.items()),

@@ -84,7 +84,12 @@ class Retention:
     """
 
     def __init__(
-        self, lake: Lake, offline_dir: Path, specs: Mapping[str, ModelSpec], audit: AuditTrail, champions: Champions
+        self,
+        lake: Lake,
+        offline_dir: Path,
+        specs: Mapping[str, ModelSpec],
+        audit: AuditTrail,
+        champions: Champions,
     ) -> None:
         self._lake, self._offline, self._specs = lake, offline_dir, specs
         self._audit, self._champions = audit, champions
@@ -115,13 +120,21 @@ class Retention:
         longest = max(self._specs.values(), key=lambda spec: spec.data.retention)
         before = utc_date(now - longest.data.retention)
         files = {stream: found for stream in Stream if (found := self._files(stream, before))}
-        going = {path.relative_to(self._lake.root).as_posix() for paths in files.values() for path in paths}
+        going = {
+            path.relative_to(self._lake.root).as_posix()
+            for paths in files.values()
+            for path in paths
+        }
         champions = self._champions() if going else {}
-        pinned = {name: sum(file.path in going for file in manifest.files) for name, manifest in champions.items()}
+        pinned = {
+            name: sum(file.path in going for file in manifest.files)
+            for name, manifest in champions.items()
+        }
         kept = format_duration(longest.data.retention)
         return Expired(
             before,
-            f"data.retention of {longest.name}, {kept}, is the longest of {len(self._specs)} models",
+            f"data.retention of {longest.name}, {kept}, is the longest of {len(self._specs)}"
+            " models",
             {stream: self._measure(stream, found) for stream, found in files.items()},
             len(offline.files_before(self._offline, before)),
             {name: count for name, count in pinned.items() if count},
@@ -131,15 +144,32 @@ class Retention:
         return self._lake.files(stream, None, before - timedelta(days=1))
 
     def _measure(self, stream: Stream, files: list[Path]) -> ExpiredStream:
-        days = sorted({date.fromisoformat(path.parent.name.removeprefix("date=")) for path in files})
+        days = sorted(
+            {date.fromisoformat(path.parent.name.removeprefix("date=")) for path in files}
+        )
         rows = self._lake.scan(stream, files=files).select(pl.len()).collect().item()
-        return ExpiredStream(days[0], days[-1], len(days), len(files), rows, sum(path.stat().st_size for path in files))
+        return ExpiredStream(
+            days[0],
+            days[-1],
+            len(days),
+            len(files),
+            rows,
+            sum(path.stat().st_size for path in files),
+        )
 
     def _record(self, expired: Expired, now: datetime) -> None:
-        streams = ", ".join(f"{stream} {one.days} days ({one.rows:,} rows)" for stream, one in expired.streams.items())
-        features = f"{', ' if streams else ''}{expired.features} files of the offline store" if expired.features else ""
+        streams = ", ".join(
+            f"{stream} {one.days} days ({one.rows:,} rows)"
+            for stream, one in expired.streams.items()
+        )
+        features = (
+            f"{', ' if streams else ''}{expired.features} files of the offline store"
+            if expired.features
+            else ""
+        )
         lost = "".join(
-            f"; {champion} cannot be reproduced any more, {count} of its pinned files are among them"
+            f"; {champion} cannot be reproduced any more, {count} of its pinned files are among"
+            " them"
             for champion, count in expired.needed_by.items()
         )
         self._audit.record(
@@ -172,8 +202,15 @@ def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dic
         if version is not None:
             with TemporaryDirectory() as directory:
                 try:
-                    file = registry.download_run_artifact(version, f"{RECORD_PATH}/{MANIFEST_FILE}", Path(directory))
+                    file = registry.download_run_artifact(
+                        version, f"{RECORD_PATH}/{MANIFEST_FILE}", Path(directory)
+                    )
                     found[f"{model}@{version.version}"] = Manifest.read(file)
                 except (UnknownVersionError, FileNotFoundError, msgspec.MsgspecError) as error:
-                    log.warning("a champion's manifest cannot be read", model=model, version=version.version, error=str(error))
+                    log.warning(
+                        "a champion's manifest cannot be read",
+                        model=model,
+                        version=version.version,
+                        error=str(error),
+                    )
     return found

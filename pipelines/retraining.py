@@ -38,7 +38,10 @@ FIRST_WAIT_SECONDS = 1.0  # then twice as long each time
 
 
 def run_retraining(
-    job: Job, settings: Settings, progress: Progress = silent, after_train: Callable[[Run], object] | None = None
+    job: Job,
+    settings: Settings,
+    progress: Progress = silent,
+    after_train: Callable[[Run], object] | None = None,
 ) -> dict[str, Any]:
     """Run a retraining without a scheduler.
 
@@ -76,12 +79,18 @@ def run_retraining(
     return {**answer, "dry_run": job.dry_run, "seconds": seconds}
 
 
-def _with_retries(step: str, job: Job, settings: Settings, progress: Progress, seconds: dict[str, float]) -> dict[str, Any]:
+def _with_retries(
+    step: str, job: Job, settings: Settings, progress: Progress, seconds: dict[str, float]
+) -> dict[str, Any]:
     task: Task = getattr(tasks, step)
     begun = monotonic()
     attempts = 1 + RETRIES.get(step, OTHER_RETRIES)
     for attempt in stamina.retry_context(
-        on=tasks.TRANSIENT, attempts=attempts, timeout=None, wait_initial=FIRST_WAIT_SECONDS, wait_max=60.0
+        on=tasks.TRANSIENT,
+        attempts=attempts,
+        timeout=None,
+        wait_initial=FIRST_WAIT_SECONDS,
+        wait_max=60.0,
     ):
         with attempt:
             answer = task(job, settings, progress)
@@ -95,7 +104,17 @@ def _page_owner(job: Job, settings: Settings, step: str, error: Exception) -> No
     with suppress(RedisError, SpecError):
         owner = load_spec(settings.models_dir / f"{job.model}.yaml").owner
         cause = f"{step}: {type(error).__name__}: {error}"
-        again = f"dojo {'retrain' if job.gate else 'train'} {job.model} --as-of {job.as_of:%Y-%m-%dT%H:%M:%S}"
-        text = f"{cause}\nAsked for by {job.who}: {job.reason}\nNext: mend the cause, then run it again: {again}"
-        records.tell("failed", owner, "page", f"{job.model}: the retraining failed; the champion stays", text)
-        records.write("failed", "retraining", f"the retraining failed at {step}", after={"cause": cause})
+        again = (
+            f"dojo {'retrain' if job.gate else 'train'} {job.model} --as-of"
+            f" {job.as_of:%Y-%m-%dT%H:%M:%S}"
+        )
+        text = (
+            f"{cause}\nAsked for by {job.who}: {job.reason}\nNext: mend the cause, then run it"
+            f" again: {again}"
+        )
+        records.tell(
+            "failed", owner, "page", f"{job.model}: the retraining failed; the champion stays", text
+        )
+        records.write(
+            "failed", "retraining", f"the retraining failed at {step}", after={"cause": cause}
+        )

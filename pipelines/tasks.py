@@ -70,7 +70,12 @@ REFUSALS: tuple[type[Exception], ...] = (RefusedError, CorruptBundleError, SpecE
 
 # Faults of a disk, a server or a network, and concurrent changes, may be over at the next try.
 # MLflow out of reach is an OSError.
-TRANSIENT: tuple[type[Exception], ...] = (OSError, RedisError, ConflictError, pl.exceptions.ComputeError)
+TRANSIENT: tuple[type[Exception], ...] = (
+    OSError,
+    RedisError,
+    ConflictError,
+    pl.exceptions.ComputeError,
+)
 
 
 def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
@@ -85,15 +90,23 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     """
     run = run_of(job, settings, progress)
     run.workspace.mkdir(parents=True, exist_ok=True)
-    (run.workspace / "job.json").write_bytes(msgspec.json.format(msgspec.json.encode(job), indent=2))
+    (run.workspace / "job.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(job), indent=2)
+    )
     records = RetrainingNotices(connect_redis(settings.redis), job)
     records.write("started", "retraining", f"a retraining as of {job.as_of:%Y-%m-%d %H:%M} began")
     if not job.dry_run:
         ScheduleStore(records.redis).began(job.model, records.world_now())
     steps.collect_step(run, job.as_of)
-    require_registry(job, ModelRegistry.of(settings), records.redis)  # before minutes of work that would end there
+    require_registry(
+        job, ModelRegistry.of(settings), records.redis
+    )  # before minutes of work that would end there
     manifest = run.manifest
-    return {"workspace": str(run.workspace), "start": manifest.start.isoformat(), "end": manifest.end.isoformat()}
+    return {
+        "workspace": str(run.workspace),
+        "start": manifest.start.isoformat(),
+        "end": manifest.end.isoformat(),
+    }
 
 
 def validate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
@@ -122,7 +135,10 @@ def build_dataset(job: Job, settings: Settings, progress: Progress = silent) -> 
     run = run_of(job, settings, progress, (MANIFEST_FILE, "collect"))
     steps.build_dataset_step(run, champion_profile(ModelRegistry.of(settings), job.model))
     dataset = run.workspace / DATASET_FILE
-    return {"dataset": str(dataset), "rows": pl.scan_parquet(dataset, glob=False).select(pl.len()).collect().item()}
+    return {
+        "dataset": str(dataset),
+        "rows": pl.scan_parquet(dataset, glob=False).select(pl.len()).collect().item(),
+    }
 
 
 def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
@@ -146,7 +162,9 @@ def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     registry = ModelRegistry.of(settings)
     logged = find_run(registry, job.model, job.key)
     primary = load_spec(settings.models_dir / f"{job.model}.yaml").gate.primary_metric
-    if job.gate and logged is not None and logged.info.status == FINISHED:  # the gate has decided about it
+    if (
+        job.gate and logged is not None and logged.info.status == FINISHED
+    ):  # the gate has decided about it
         return {"run_id": logged.info.run_id, primary: logged.data.metrics[primary]}
     run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (MODEL_FILE, "train"))
     require_registry(job, registry, connect_redis(settings.redis))
@@ -165,14 +183,21 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     Raises:
         RegistryChangedError: a refusal; the champion that it would be compared with is not the one that serves.
     """
-    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = (
+        ModelRegistry.of(settings),
+        RetrainingNotices(connect_redis(settings.redis), job),
+    )
     progress("compare", 0.0)
     logged = find_run(registry, job.model, job.key)
     if logged is None:
-        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
+        raise WorkspaceGoneError(
+            f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on"
+        )
     if logged.info.status == FINISHED:  # decided before; the champion may have changed
         return said(logged_decision(registry, job.model, logged.info.run_id))
-    run = run_of(job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate"))
+    run = run_of(
+        job, settings, progress, (DATASET_FILE, "build_dataset"), (BUNDLE_PATH, "evaluate")
+    )
     require_registry(job, registry, records.redis)
     run_id = logged.info.run_id
     decision = gate.decide(run, registry, job.key, run_id)
@@ -180,7 +205,10 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
         tracking_client(registry).log_artifacts(run_id, str(run.workspace / GATE_PATH), GATE_PATH)
         for name, value in _gate_tags(decision).written().items():
             tracking_client(registry).set_tag(run_id, name, value)
-    words = f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}. {decision.reason}"
+    words = (
+        f"gate{' (dry run)' if job.dry_run else ''}: {decision.verdict} -> {decision.outcome}."
+        f" {decision.reason}"
+    )
     records.write("gate", "gate", words, after=msgspec.to_builtins(decision))
     if job.dry_run:
         workspaces.end(job, settings.home)
@@ -191,7 +219,9 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     return said(decision)
 
 
-def run_of(job: Job, settings: Settings, progress: Progress = silent, *needs: tuple[str, str]) -> Run:
+def run_of(
+    job: Job, settings: Settings, progress: Progress = silent, *needs: tuple[str, str]
+) -> Run:
     """Return the job's run.
 
     Args:
@@ -214,7 +244,11 @@ def _gate_tags(decision: GateDecision) -> VersionTags:
     return VersionTags(
         gate_verdict="first" if decision.outcome == "first" else decision.verdict,
         gate_gain=decision.gain,
-        gate_interval=(decision.low, decision.high) if decision.low is not None and decision.high is not None else None,
+        gate_interval=(
+            (decision.low, decision.high)
+            if decision.low is not None and decision.high is not None
+            else None
+        ),
     )
 
 

@@ -33,7 +33,8 @@ WIDTH = 100
 
 # Persons without a name, and pronouns that stand for a noun the reader has to find.
 INDEFINITE = re.compile(
-    r"\b(nobody|somebody|anybody|everybody|no one|whoever|whomever|whatever|whichever|one that|ones that|one which)\b",
+    r"\b(nobody|somebody|anybody|everybody|no one|whoever|whomever|whatever|whichever|one that|ones"
+    r" that|one which)\b",
     re.IGNORECASE,
 )
 RELATIVE = re.compile(r"\b(that|which|who|whose|whom|what)\b", re.IGNORECASE)
@@ -142,8 +143,15 @@ def python_prose(path: str, source: str) -> Iterator[Paragraph]:
 
 def text_comments(source: str) -> list[tuple[int, str, bool]]:
     """The comments of a YAML, TOML, shell or Docker file: line, text, and whether the line holds nothing else."""
-    found = ((number, re.search(r"(^|\s)(#+ .*)$", line)) for number, line in enumerate(source.splitlines(), start=1))
-    return [(number, match[2], not match.string[: match.start(2)].strip()) for number, match in found if match]
+    found = (
+        (number, re.search(r"(^|\s)(#+ .*)$", line))
+        for number, line in enumerate(source.splitlines(), start=1)
+    )
+    return [
+        (number, match[2], not match.string[: match.start(2)].strip())
+        for number, match in found
+        if match
+    ]
 
 
 def comment_prose(path: str, comments: list[tuple[int, str, bool]]) -> Iterator[Paragraph]:
@@ -164,9 +172,15 @@ def comment_prose(path: str, comments: list[tuple[int, str, bool]]) -> Iterator[
 
 def tracked(root: Path, below: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Name and text of each file of the checkout that people write."""
-    listed = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "-C", str(root), "ls-files"], capture_output=True, text=True, check=True
+    )
     for name in listed.stdout.splitlines():
-        if name.startswith(EXCLUDED) or (below and not name.startswith(below)) or not (root / name).is_file():
+        if (
+            name.startswith(EXCLUDED)
+            or (below and not name.startswith(below))
+            or not (root / name).is_file()
+        ):
             continue
         try:
             yield name, (root / name).read_text(encoding="utf-8")
@@ -199,7 +213,9 @@ def faults_of(paragraph: Paragraph) -> Iterator[Fault]:
     if paragraph.entry:
         about = ENTRY.match(paragraph.text)
         if about and re.search(r";|: ", CODE.sub("x", about[2])):
-            yield Fault(path, line, "an entry has one meaning: no colon or semicolon", paragraph.text)
+            yield Fault(
+                path, line, "an entry has one meaning: no colon or semicolon", paragraph.text
+            )
     longest = LONGEST_IN_TABLE if paragraph.cell else LONGEST
     for sentence in sentences(paragraph.text):
         words = count_words(sentence)
@@ -232,7 +248,13 @@ def check(root: Path, below: tuple[str, ...]) -> Iterator[Fault]:
 def report(root: Path, below: tuple[str, ...]) -> str:
     """The counts of a checkout, in the units of the review that asked for them."""
     texts = list(tracked(root, below))
-    found = [part for name, text in texts if name.startswith(SOURCE) for part in prose(name, text) if name.endswith(".py")]
+    found = [
+        part
+        for name, text in texts
+        if name.startswith(SOURCE)
+        for part in prose(name, text)
+        if name.endswith(".py")
+    ]
     all_sentences = [sentence for part in found for sentence in sentences(part.text)]
     text = " ".join(all_sentences)
     words = max(1, sum(map(count_words, all_sentences)))
@@ -241,7 +263,8 @@ def report(root: Path, below: tuple[str, ...]) -> str:
         for name, source in texts
         if name.startswith(SOURCE) and name.endswith(".py")
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("__")
     ]
     lines = [line for name, source in texts for line in source.splitlines()]
     per_sentence = len(re.findall(r"[;:](?=\s|$)", text)) / max(1, len(all_sentences))
@@ -252,7 +275,9 @@ def report(root: Path, below: tuple[str, ...]) -> str:
         "indefinite persons per 1,000 words": f"{1000 * len(INDEFINITE.findall(text)) / words:.2f}",
         "colons and semicolons per sentence": f"{per_sentence:.2f}",
         "words per function name": f"{sum(map(len, names)) / max(1, len(names)):.2f}",
-        "lines wider than 100 characters": f"{sum(len(line) > WIDTH for line in lines):,} of {len(lines):,}",
+        "lines wider than 100 characters": (
+            f"{sum(len(line) > WIDTH for line in lines):,} of {len(lines):,}"
+        ),
     }
     return "\n".join(f"{name:<36} {value}" for name, value in rows.items())
 

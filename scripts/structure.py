@@ -20,7 +20,16 @@ from pathlib import Path
 # Source of the platform. Tests are not measured.
 PACKAGES = ("dojo", "feature_repo", "services", "pipelines", "monitoring")
 
-DOMAIN_WORDS = {"payment", "transaction", "merchant", "customer", "fraud", "basket", "product", "purchase"}
+DOMAIN_WORDS = {
+    "payment",
+    "transaction",
+    "merchant",
+    "customer",
+    "fraud",
+    "basket",
+    "product",
+    "purchase",
+}
 DOMAIN_ROOMS = ("dojo/shop", "dojo/demo", "dojo/drills", "services/simulator", "feature_repo")
 
 # Name of a mechanism -> pattern of one copy of it, counted by file.
@@ -32,7 +41,9 @@ MECHANISMS = {
     "process harness: own health server": r"HealthServer\(",
     "Wilson's interval written out": r"z \* z / \(?\d \* ",
     "chi-square quantile for PSI's noise": r"chi_square_quantile\(",
-    "dead letters: a place of their own": r"\"[^\"\n]*:(?:rejected|dead-letters)\b|<lake>/_rejected",
+    "dead letters: a place of their own": (
+        r"\"[^\"\n]*:(?:rejected|dead-letters)\b|<lake>/_rejected"
+    ),
     "people are told: own message": r"(?<!class )\bMessage\(",
     "settings loaded": r"load_settings\(",
     "Redis connected": r"connect_redis\(",
@@ -49,10 +60,21 @@ def code_lines(source: str) -> int:
     """Return the number of lines with code: not blank, not only a comment, not in a docstring."""
     documented = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             documented |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     held = set()
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    skipped = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in skipped:
             held |= set(range(token.start[0], token.end[0] + 1))
@@ -71,8 +93,14 @@ def says_the_domain(source: str) -> bool:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        spoken = token.type == tokenize.NAME or (token.type == tokenize.STRING and token.start not in documented)
-        if spoken and token.string not in ("transaction", "product") and words_of(token.string) & DOMAIN_WORDS:
+        spoken = token.type == tokenize.NAME or (
+            token.type == tokenize.STRING and token.start not in documented
+        )
+        if (
+            spoken
+            and token.string not in ("transaction", "product")
+            and words_of(token.string) & DOMAIN_WORDS
+        ):
             return True
     return False
 
@@ -102,20 +130,27 @@ def main(root: Path) -> int:
     outside = [
         path
         for path, source in files.items()
-        if not any(path.is_relative_to(root / room) for room in DOMAIN_ROOMS) and says_the_domain(source)
+        if not any(path.is_relative_to(root / room) for room in DOMAIN_ROOMS)
+        and says_the_domain(source)
     ]
     rows = [
         ("modules", len(modules)),
         ("lines of code", sum(code_lines(source) for source in files.values())),
         ("modules under 40 lines", len(small)),
-        ("modules over 250 lines", sum(len(source.splitlines()) > 250 for source in files.values())),
+        (
+            "modules over 250 lines",
+            sum(len(source.splitlines()) > 250 for source in files.values()),
+        ),
         ("largest folder, modules", max(folders.values())),
         ("folders with more than 10 modules", sum(count > 10 for count in folders.values())),
         ("classes", len(classes)),
         ("class names that stand for several things", sum(count > 1 for count in classes.values())),
         ("files outside its rooms that say the domain", len(outside)),
         *(
-            (f"files with: {name}", sum(bool(re.search(pattern, source, re.MULTILINE)) for source in files.values()))
+            (
+                f"files with: {name}",
+                sum(bool(re.search(pattern, source, re.MULTILINE)) for source in files.values()),
+            )
             for name, pattern in MECHANISMS.items()
         ),
     ]

@@ -38,7 +38,9 @@ def failed_tests(report: Path) -> list[FailedTest]:
         found = case.find("failure") if case.find("failure") is not None else case.find("error")
         if found is not None:
             cause = (found.get("message") or "").strip().splitlines() or ["no message"]
-            failed.append(FailedTest(file_of(case.get("classname", "")), case.get("name", "?"), cause[0]))
+            failed.append(
+                FailedTest(file_of(case.get("classname", "")), case.get("name", "?"), cause[0])
+            )
     return failed
 
 
@@ -53,7 +55,9 @@ def file_of(classname: str) -> Path:
 
 
 def deserve_another_try(files: set[Path]) -> bool:
-    processes = all(any(file.is_relative_to(directory) for directory in WITH_PROCESSES) for file in files)
+    processes = all(
+        any(file.is_relative_to(directory) for directory in WITH_PROCESSES) for file in files
+    )
     return processes and 0 < len(files) <= MOST_FILES
 
 
@@ -80,7 +84,9 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     code = run(names)
     result = "passed" if code == pytest.ExitCode.OK else "failed"
-    sys.stdout.write(f"\nSECOND TRY {result}. In the first try, with other tests beside them, these failed:\n")
+    sys.stdout.write(
+        f"\nSECOND TRY {result}. In the first try, with other tests beside them, these failed:\n"
+    )
     for test in failed:
         sys.stdout.write(f"  {test.file}::{test.name}\n      {test.cause}\n")
     sys.stdout.flush()

@@ -92,14 +92,20 @@ class Desk:
         """Raises UnknownModelError."""
         if model not in self.models:
             known = ", ".join(self.models) or "none"
-            raise UnknownModelError(f"no model {model}; there are {known}", f"each is a file in {self.settings.models_dir}")
+            raise UnknownModelError(
+                f"no model {model}; there are {known}",
+                f"each is a file in {self.settings.models_dir}",
+            )
         return model
 
     def only_model(self) -> str:
         """The model of a platform with one. Raises UnknownModelError: it has several, or none."""
         if len(self.models) != 1:
             known = ", ".join(self.models) or "none"
-            raise UnknownModelError(f"say which model; there are {known}", f"each is a file in {self.settings.models_dir}")
+            raise UnknownModelError(
+                f"say which model; there are {known}",
+                f"each is a file in {self.settings.models_dir}",
+            )
         return self.models[0]
 
     def spec(self, model: str) -> ModelSpec:
@@ -127,8 +133,10 @@ class Desk:
         rollout = self.rollouts.get(model)
         if rollout is not None and rollout.active:
             raise RolloutDecidesError(
-                f"{model}: version {rollout.version} is being rolled out ({rollout.stage}), and its controller decides about traffic",
-                f"end it first: dojo rollout abort {model}, then repeat this; dojo rollout show {model} says how it goes",
+                f"{model}: version {rollout.version} is being rolled out ({rollout.stage}), and its"
+                " controller decides about traffic",
+                f"end it first: dojo rollout abort {model}, then repeat this; dojo rollout show"
+                f" {model} says how it goes",
             )
 
 

@@ -34,9 +34,19 @@ class Standing:
 
     def __str__(self) -> str:
         champion = self.roles[CHAMPION]
-        told = [f"route {describe(self.route)}" if self.route else "no route, the registry's champion serves"]
+        told = [
+            (
+                f"route {describe(self.route)}"
+                if self.route
+                else "no route, the registry's champion serves"
+            )
+        ]
         told += [f"champion {champion or 'none'}"]
-        told += [f"rollout of version {self.rollout.version} in {self.rollout.stage}"] if self.rollout else []
+        told += (
+            [f"rollout of version {self.rollout.version} in {self.rollout.stage}"]
+            if self.rollout
+            else []
+        )
         told += [objection] if (objection := disagreement(self.route, champion or "")) else []
         return f"{self.model}: {'; '.join(told)}"
 
@@ -49,7 +59,9 @@ class RestorePlan:
     standing: tuple[Standing, ...]
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.loss}.", *map(str, self.standing), "Automatic actions go on from this."])
+        return "\n".join(
+            [f"{self.loss}.", *map(str, self.standing), "Automatic actions go on from this."]
+        )
 
 
 def plan_restore(desk: Desk) -> RestorePlan:
@@ -75,10 +87,14 @@ def restore(desk: Desk, plan: RestorePlan, who: str, why: str) -> RedisLoss:
     document = loss_document(desk.redis)
     stored = document.read()
     if stored.value != plan.loss:
-        raise NothingToActOnError("the loss is not the one that was shown", "dojo restore --why ... shows it anew")
+        raise NothingToActOnError(
+            "the loss is not the one that was shown", "dojo restore --why ... shows it anew"
+        )
     for standing in plan.standing:
         for entry in _entries(plan.loss, standing, who, why):
-            if not any((one.kind, one.model) == (entry.kind, entry.model) for one in desk.audit.entries()):
+            if not any(
+                (one.kind, one.model) == (entry.kind, entry.model) for one in desk.audit.entries()
+            ):
                 desk.audit.record(entry)
     answered = msgspec.structs.replace(plan.loss, answered_by=who)
     entry = Entry(
@@ -98,7 +114,10 @@ def restore(desk: Desk, plan: RestorePlan, who: str, why: str) -> RedisLoss:
 
 def _standing(desk: Desk, model: str) -> Standing:
     rollout = desk.rollouts.get(model)
-    roles = {alias: desk.registry.by_alias(model, alias) for alias in (CHAMPION, PREVIOUS_CHAMPION, CHALLENGER)}
+    roles = {
+        alias: desk.registry.by_alias(model, alias)
+        for alias in (CHAMPION, PREVIOUS_CHAMPION, CHALLENGER)
+    }
     return Standing(
         model=model,
         route=desk.routes.get(model),
@@ -117,7 +136,10 @@ def _entries(loss: RedisLoss, standing: Standing, who: str, why: str) -> list[En
                 kind="alias",
                 model=model,
                 who=who,
-                what=f"version {standing.roles[CHAMPION]} is champion, as the registry says; earlier entries are lost",
+                what=(
+                    f"version {standing.roles[CHAMPION]} is champion, as the registry says; earlier"
+                    " entries are lost"
+                ),
                 why=why,
                 after=standing.roles,
                 world_time=None,
@@ -130,7 +152,10 @@ def _entries(loss: RedisLoss, standing: Standing, who: str, why: str) -> list[En
                 kind="route",
                 model=model,
                 who=who,
-                what=f"route {route.generation}: {describe(route)}; it stands since {route.changed_at:%Y-%m-%d %H:%M}",
+                what=(
+                    f"route {route.generation}: {describe(route)}; it stands since"
+                    f" {route.changed_at:%Y-%m-%d %H:%M}"
+                ),
                 why=f"{why} (made by {route.who}: {route.why}; earlier entries are lost)",
                 after=route,
                 world_time=route.changed_at,

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.faults import ServingRecord, find_faults, recorded_tags, restore_command, serving_record
+from dojo.core.registry.faults import (
+    ServingRecord,
+    find_faults,
+    recorded_tags,
+    restore_command,
+    serving_record,
+)
 from dojo.core.registry.promotion import Change
 from dojo.core.registry.versions import CHAMPION, Version
 from dojo.core.state.registry_faults import FaultKind, RegistryFault
@@ -35,7 +41,9 @@ class Restoration:
     left: tuple[RegistryFault, ...]
 
     def __str__(self) -> str:
-        return "\n".join(f"{self.model}: {fault.what}; it becomes as it was." for fault in self.faults)
+        return "\n".join(
+            f"{self.model}: {fault.what}; it becomes as it was." for fault in self.faults
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,9 @@ class Retirement:
 
     def __str__(self) -> str:
         return (
-            f"{self.model}: no version is champion any more and the route is removed; version {self.serving} answers from the "
-            "gateway's cache until the model's next first version."
+            f"{self.model}: no version is champion any more and the route is removed; version"
+            f" {self.serving} answers from the gateway's cache until the model's next first"
+            " version."
         )
 
 
@@ -64,7 +73,9 @@ def require_champion(desk: Desk, model: str) -> Version:
         lost = standing(desk, model).champion
         restored = restore_command(model, "its role was removed in MLflow")
         promoted = f"dojo models promote {model}@VERSION --why ..."
-        raise NothingToActOnError(f"{model}: no version is champion", restored if lost else promoted)
+        raise NothingToActOnError(
+            f"{model}: no version is champion", restored if lost else promoted
+        )
     return champion
 
 
@@ -91,7 +102,9 @@ def plan_restoration(desk: Desk, model: str) -> Restoration:
     if not faults:
         if left:
             raise NothingToActOnError(f"{model}: {left[0].what}", left[0].next_step)
-        raise NothingToActOnError(f"{model}: the registry is as the platform left it", "dojo models list")
+        raise NothingToActOnError(
+            f"{model}: the registry is as the platform left it", "dojo models list"
+        )
     if any(fault.kind == "role" for fault in faults):
         desk.refuse_during_a_rollout(model)
     return Restoration(model, record, faults, left)
@@ -136,10 +149,13 @@ def plan_retirement(desk: Desk, model: str) -> Retirement:
     record = standing(desk, desk.require_model(model))
     desk.refuse_during_a_rollout(model)
     if not record.serving:
-        raise NothingToActOnError(f"{model}: no version serves by the platform's record", f"dojo train {model}")
+        raise NothingToActOnError(
+            f"{model}: no version serves by the platform's record", f"dojo train {model}"
+        )
     if desk.registry.has_model(model):
         raise ObjectionError(
-            f"{model}: MLflow has the registered model, so version numbers go on and a new version can follow",
+            f"{model}: MLflow has the registered model, so version numbers go on and a new version"
+            " can follow",
             f"dojo train {model}, then dojo models promote {model}@VERSION --why ...",
         )
     return Retirement(model, record.serving)

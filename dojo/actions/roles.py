@@ -42,7 +42,10 @@ class Promotion:
     objection: str
 
     def __str__(self) -> str:
-        change = f"version {self.version} becomes champion and gets all traffic; now it is {self.champion or 'nobody'}."
+        change = (
+            f"version {self.version} becomes champion and gets all traffic; now it is"
+            f" {self.champion or 'nobody'}."
+        )
         return f"{self.model}: {change}" + (f" {self.objection}." if self.objection else "")
 
 
@@ -101,12 +104,16 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
-    if champion is None:  # its role may have been taken in MLflow: who serves still has to be beaten
+    if (
+        champion is None
+    ):  # its role may have been taken in MLflow: who serves still has to be beaten
         champion = _recorded_champion(desk, model)
     desk.registry.require_seal(found)
     objection = _objection(found, champion)
     if objection and not force:
-        raise ObjectionError(f"{model}: {objection}", "--force promotes it all the same, and the audit trail says so")
+        raise ObjectionError(
+            f"{model}: {objection}", "--force promotes it all the same, and the audit trail says so"
+        )
     return Promotion(model, version, champion.version if champion else None, objection)
 
 
@@ -133,7 +140,10 @@ def _objection(found: Version, champion: Version | None) -> str:
     if found.tags.rolled_back is not None:
         return f"version {found.version} was rolled back: {found.tags.rolled_back}"
     if not found.tags.won:
-        return f"version {found.version} did not win at the gate ({found.tags.gate_verdict or 'never judged'})"
+        return (
+            f"version {found.version} did not win at the gate"
+            f" ({found.tags.gate_verdict or 'never judged'})"
+        )
     return ""
 
 
@@ -155,7 +165,9 @@ def seal(desk: Desk, model: str, version: str, change: Change) -> Version:
                 raise CorruptBundleError("its record names no bundle_sha256")
             verify_bundle(desk.registry.download(found, Path(directory)), found.tags.bundle_sha256)
         except CorruptBundleError as error:
-            raise ObjectionError(f"{model}: version {version}: {error}", f"dojo retrain {model} --reason ...") from error
+            raise ObjectionError(
+                f"{model}: version {version}: {error}", f"dojo retrain {model} --reason ..."
+            ) from error
     desk.audit.append(
         entry_id=f"{change.key}:seal:{model}:{version}",
         kind="approval",
@@ -204,8 +216,10 @@ def roll_back(desk: Desk, plan: Rollback, change: Change) -> Roles:
         route = desk.role_changes.roll_back(plan.model, change, to=plan.to)
     except RegistryUnavailableError as error:
         raise PartlyDoneError(
-            f"{plan.model}: traffic is with version {plan.to} now; its role could not be changed: {error}",
-            f"what remains, once MLflow answers: dojo models rollback {plan.model} --to {plan.to} --why ...",
+            f"{plan.model}: traffic is with version {plan.to} now; its role could not be changed:"
+            f" {error}",
+            f"what remains, once MLflow answers: dojo models rollback {plan.model} --to {plan.to}"
+            " --why ...",
         ) from error
     return _roles(desk, plan.model, route)
 
@@ -221,14 +235,20 @@ def _previous_champion(desk: Desk, model: str, route: Route | None) -> str:
         ) from error
     if previous is None:
         raise NothingToActOnError(
-            f"{model}: no version is its previous champion", "say which one: --to VERSION (dojo models list)"
+            f"{model}: no version is its previous champion",
+            "say which one: --to VERSION (dojo models list)",
         )
     return previous.version
 
 
 def _roles(desk: Desk, model: str, route: Route) -> Roles:
-    champion, previous = desk.registry.by_alias(model, CHAMPION), desk.registry.by_alias(model, PREVIOUS_CHAMPION)
-    return Roles(model, champion.version if champion else None, previous.version if previous else None, route)
+    champion, previous = (
+        desk.registry.by_alias(model, CHAMPION),
+        desk.registry.by_alias(model, PREVIOUS_CHAMPION),
+    )
+    return Roles(
+        model, champion.version if champion else None, previous.version if previous else None, route
+    )
 
 
 def approve(desk: Desk, model: str, change: Change) -> Approval:
@@ -242,13 +262,19 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
     rollout = desk.rollouts.get(desk.require_model(model))
     if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
         found = f"version {rollout.version} is {rollout.stage}" if rollout else "it has no rollout"
-        raise NothingToActOnError(f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}")
+        raise NothingToActOnError(
+            f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}"
+        )
     desk.registry.require_seal(desk.registry.get(model, rollout.version))
     entry = _record_approval(desk, rollout, change)
     # From the entry: when an earlier attempt got only so far, version and trail still say the same.
     note = ApprovalNote(who=entry.who, when=f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", why=entry.why)
     desk.registry.tag(model, rollout.version, VersionTags(approval=note))
-    _leave_request(desk, rollout, RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()))
+    _leave_request(
+        desk,
+        rollout,
+        RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()),
+    )
     return Approval(model, rollout.version, rollout.id, note.who, note.when, note.why)
 
 
@@ -266,15 +292,23 @@ def _record_approval(desk: Desk, rollout: Rollout, change: Change) -> Entry:
         world_time=change.world_time,
     ) or desk.audit.find(entry_id)
     if entry is None:
-        raise NothingToActOnError(f"{rollout.model}: the approval's audit entry cannot be read", "dojo audit verify")
+        raise NothingToActOnError(
+            f"{rollout.model}: the approval's audit entry cannot be read", "dojo audit verify"
+        )
     return entry
 
 
 def _leave_request(desk: Desk, approved: Rollout, request: RolloutRequest) -> None:
     for attempt in range(REQUEST_ATTEMPTS):
         current = desk.rollouts.get(approved.model)
-        if current is None or current.id != approved.id or current.stage is not Stage.AWAITING_APPROVAL:
-            raise NoRolloutError(f"{approved.model}: the rollout does not wait for approval any more")
+        if (
+            current is None
+            or current.id != approved.id
+            or current.stage is not Stage.AWAITING_APPROVAL
+        ):
+            raise NoRolloutError(
+                f"{approved.model}: the rollout does not wait for approval any more"
+            )
         try:
             desk.rollouts.request(approved.model, request)
             return

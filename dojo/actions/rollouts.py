@@ -48,11 +48,15 @@ def latest_rollout(desk: Desk, model: str) -> Rollout:
     """The model's rollout, active or over. Raises UnknownModelError, NothingToActOnError."""
     found = desk.rollouts.get(desk.require_model(model))
     if found is None:
-        raise NothingToActOnError(f"{model}: nothing was rolled out yet", f"dojo rollout start {model} VERSION --why ...")
+        raise NothingToActOnError(
+            f"{model}: nothing was rolled out yet", f"dojo rollout start {model} VERSION --why ..."
+        )
     return found
 
 
-def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool = False) -> StartedRollout:
+def start(
+    desk: Desk, model: str, version: str, who: str, why: str, force: bool = False
+) -> StartedRollout:
     """Roll a version out, as retraining does with a challenger that wins.
 
     Args:
@@ -73,13 +77,16 @@ def start(desk: Desk, model: str, version: str, who: str, why: str, force: bool 
     if not challenger.tags.won and not force:
         found = f"said {verdict!r}" if verdict else "has not compared it with the champion"
         raise ObjectionError(
-            f"{model}: the gate {found}; only 'improved' versions are rolled out", "use --force if you know better"
+            f"{model}: the gate {found}; only 'improved' versions are rolled out",
+            "use --force if you know better",
         )
     desk.registry.require_seal(challenger)
     before = desk.rollouts.get(model)
     if before is None or not before.active:  # otherwise its own route, or a refusal that names it
         require_champions_traffic(desk.routes, model, champion.version)
-    rollout = desk.rollouts.start(spec, version, champion.version, now, who, why, champion.tags.metrics, again=True)
+    rollout = desk.rollouts.start(
+        spec, version, champion.version, now, who, why, champion.tags.metrics, again=True
+    )
     is_new = before is None or before.id != rollout.id
     if is_new:
         desk.registry.set_alias(model, CHALLENGER, version)
@@ -96,7 +103,10 @@ def overrule(desk: Desk, model: str, action: Overruling, who: str, why: str) -> 
     request = RolloutRequest(action=action, who=who, why=reason(why), wall_time=wall_now())
     asked = _leave(desk, desk.require_model(model), request)
     deadline = time.monotonic() + TAKEN_WITHIN_SECONDS
-    while not (taken := _is_taken(asked, now := latest_rollout(desk, model))) and time.monotonic() < deadline:
+    while (
+        not (taken := _is_taken(asked, now := latest_rollout(desk, model)))
+        and time.monotonic() < deadline
+    ):
         time.sleep(POLL_SECONDS)
     step = next((step for step in reversed(now.history) if step.who == who), now.history[-1])
     return OverruleResult(now, taken, step.why if taken and "changes nothing" in step.why else "")

@@ -59,7 +59,12 @@ class RoutePlan:
 
 
 def plan_route(
-    desk: Desk, model: str, strategy: Wanted, change: Change, challenger: str = "", weight: float | None = None
+    desk: Desk,
+    model: str,
+    strategy: Wanted,
+    change: Change,
+    challenger: str = "",
+    weight: float | None = None,
 ) -> RoutePlan:
     """Plan a strategy whose first arm is the registry's champion.
 
@@ -74,15 +79,26 @@ def plan_route(
         UnknownVersionError, RegistryUnavailableError: The registry does not know the challenger, or is away.
     """
     if (strategy is Wanted.CHAMPION) == bool(challenger):
-        raise WrongCallError(f"--strategy {strategy} {'takes no' if challenger else 'needs a'} --challenger")
+        raise WrongCallError(
+            f"--strategy {strategy} {'takes no' if challenger else 'needs a'} --challenger"
+        )
     if weight is not None and strategy not in DEFAULT_WEIGHTS:
-        raise WrongCallError(f"--strategy {strategy} takes no --weight: only ab and canary split the traffic")
+        raise WrongCallError(
+            f"--strategy {strategy} takes no --weight: only ab and canary split the traffic"
+        )
     desk.refuse_during_a_rollout(desk.require_model(model))
     current, champion = desk.routes.get(model), require_champion(desk, model)
     if challenger:
         desk.registry.get(model, challenger)
-    arms = arms_of(strategy, champion.version, challenger, DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight)
-    return RoutePlan(model, strategy.strategy, arms, salt_of(current, strategy, arms, change), current)
+    arms = arms_of(
+        strategy,
+        champion.version,
+        challenger,
+        DEFAULT_WEIGHTS.get(strategy, 0.0) if weight is None else weight,
+    )
+    return RoutePlan(
+        model, strategy.strategy, arms, salt_of(current, strategy, arms, change), current
+    )
 
 
 def plan_switch(desk: Desk, model: str) -> RoutePlan:
@@ -97,16 +113,25 @@ def plan_switch(desk: Desk, model: str) -> RoutePlan:
     standby = current.arm(STANDBY_ARM) if current else None
     if current is None or standby is None:
         raise NothingToActOnError(
-            f"{model}: nothing is warm to switch to (the route is {describe(current) if current else 'the champion'})",
+            f"{model}: nothing is warm to switch to (the route is"
+            f" {describe(current) if current else 'the champion'})",
             f"dojo routes set {model} --strategy blue-green --challenger VERSION --why ...",
         )
-    return RoutePlan(model, "blue_green", full_traffic(standby.version, current.primary.version), current.salt, current)
+    return RoutePlan(
+        model,
+        "blue_green",
+        full_traffic(standby.version, current.primary.version),
+        current.salt,
+        current,
+    )
 
 
 def change_route(desk: Desk, plan: RoutePlan, change: Change) -> Route:
     """Make a plan the current route. Raises ConflictError: the route changed since it was planned."""
     expected = plan.current.generation if plan.current else 0
-    return desk.role_changes.route(plan.model, plan.strategy, plan.arms, change, salt=plan.salt, expected=expected)
+    return desk.role_changes.route(
+        plan.model, plan.strategy, plan.arms, change, salt=plan.salt, expected=expected
+    )
 
 
 def champion_if_known(desk: Desk, model: str) -> str | None:
@@ -126,9 +151,15 @@ def arms_of(strategy: Wanted, champion: str, challenger: str, weight: float) -> 
         case Wanted.BLUE_GREEN:
             return full_traffic(champion, challenger)
         case Wanted.SHADOW:
-            return (Arm(CHAMPION_ARM, champion, 1.0), Arm(CHALLENGER_ARM, challenger, 0.0, "shadow"))
+            return (
+                Arm(CHAMPION_ARM, champion, 1.0),
+                Arm(CHALLENGER_ARM, challenger, 0.0, "shadow"),
+            )
         case Wanted.AB | Wanted.CANARY:
-            return (Arm(CHAMPION_ARM, champion, 1 - weight), Arm(CHALLENGER_ARM, challenger, weight))
+            return (
+                Arm(CHAMPION_ARM, champion, 1 - weight),
+                Arm(CHALLENGER_ARM, challenger, weight),
+            )
 
 
 def salt_of(current: Route | None, strategy: Wanted, arms: tuple[Arm, ...], change: Change) -> str:

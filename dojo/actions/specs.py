@@ -58,7 +58,9 @@ def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
     return catalog.agreed(load_specs(desk.settings.models_dir))
 
 
-def _what_the_world_cannot_follow(desk: Desk, specs: Mapping[str, ModelSpec], found: Changes) -> str:
+def _what_the_world_cannot_follow(
+    desk: Desk, specs: Mapping[str, ModelSpec], found: Changes
+) -> str:
     """The first edit that would make another world of it, "" without one."""
     applied = AppliedSpecs(desk.redis)
     new = [name for name in specs if not applied.has(name)]
@@ -66,7 +68,12 @@ def _what_the_world_cannot_follow(desk: Desk, specs: Mapping[str, ModelSpec], fo
         return f"{new[0]} is a new model"
     paths = (f"{name}: {path}" for name, changed in found.items() for path in changed)
     return next(
-        (path for path in paths if path.partition(": ")[2].startswith(("label.delay", "label.event", "label.truth"))), ""
+        (
+            path
+            for path in paths
+            if path.partition(": ")[2].startswith(("label.delay", "label.event", "label.truth"))
+        ),
+        "",
     )
 
 

@@ -14,9 +14,19 @@ def mark_false_alarm(desk: Desk, model: str, verdict_id: str, who: str, why: str
         NothingToActOnError: The verdict is not among the model's latest troubles.
     """
     marks, why = VerdictMarks(desk.redis), reason(why)
-    found = next((verdict for verdict in marks.troubles(desk.require_model(model)) if verdict.event_id == verdict_id), None)
+    found = next(
+        (
+            verdict
+            for verdict in marks.troubles(desk.require_model(model))
+            if verdict.event_id == verdict_id
+        ),
+        None,
+    )
     if found is None:
-        raise NothingToActOnError(f"{model} has no verdict {verdict_id} among its latest troubles", f"dojo drift show {model}")
+        raise NothingToActOnError(
+            f"{model} has no verdict {verdict_id} among its latest troubles",
+            f"dojo drift show {model}",
+        )
     mark = Mark(verdict=found, kind="false_alarm", who=who, why=why, world_time=desk.now_if_set())
     marks.add(mark)
     desk.audit.append(

@@ -27,7 +27,12 @@ def resume(desk: Desk, speed: float | None = None) -> Anchor:
 
 
 def start_drift(
-    desk: Desk, kind: str, who: str, why: str, strength: float | None = None, ramp: timedelta | None = None
+    desk: Desk,
+    kind: str,
+    who: str,
+    why: str,
+    strength: float | None = None,
+    ramp: timedelta | None = None,
 ) -> ActiveDrift:
     """Start a drift at the world's now.
 
@@ -40,7 +45,9 @@ def start_drift(
         DriftError: The kind cannot be, is active, or cannot be in this world.
     """
     require_possible(kind, desk.settings.world_source)
-    return DriftTable(desk.redis).start(kind, desk.now(), strength=strength, ramp=ramp, who=who, why=reason(why))
+    return DriftTable(desk.redis).start(
+        kind, desk.now(), strength=strength, ramp=ramp, who=who, why=reason(why)
+    )
 
 
 def stop_drifts(desk: Desk, kind: str, who: str, why: str) -> list[ActiveDrift]:

@@ -104,7 +104,9 @@ class LazyCommands(TyperGroup):
             if not COMMANDS[name].extra:
                 raise
             step = f"pip install 'mlops-dojo[{COMMANDS[name].extra}]'"
-            raise fail(f"dojo {name} needs {error.name}, which is not installed here", step) from error
+            raise fail(
+                f"dojo {name} needs {error.name}, which is not installed here", step
+            ) from error
 
 
 def load(name: str) -> Any:
@@ -114,8 +116,12 @@ def load(name: str) -> Any:
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         info = TyperInfo(found, name=name, help=row.help)
-        return get_group_from_info(info, pretty_exceptions_short=False, suggest_commands=True, rich_markup_mode="rich")
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        return get_group_from_info(
+            info, pretty_exceptions_short=False, suggest_commands=True, rich_markup_mode="rich"
+        )
+    alone = typer.Typer(
+        add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    )
     alone.command(name)(found)
     return get_command(alone)
 
@@ -124,7 +130,10 @@ def build() -> typer.Typer:
     """The whole command tree, in alphabetical order. Nothing of it is imported yet."""
     app = typer.Typer(
         cls=LazyCommands,
-        help="MLOps Dojo: a real, runnable miniature of an ML platform. Start with [bold]dojo demo[/].",
+        help=(
+            "MLOps Dojo: a real, runnable miniature of an ML platform. Start with [bold]dojo"
+            " demo[/]."
+        ),
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
@@ -133,11 +142,16 @@ def build() -> typer.Typer:
 
     @app.callback()
     def root(
-        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
         context: str = typer.Option(
             "embedded",
             metavar="NAME",
-            help="Which stack: embedded (this machine's), or compose (docker-compose.yml). Comes first.",
+            help=(
+                "Which stack: embedded (this machine's), or compose (docker-compose.yml). Comes"
+                " first."
+            ),
         ),
     ) -> None: ...
 
@@ -163,7 +177,9 @@ def main() -> None:
             sys.exit("nothing was deleted")
     keep_private()
     try:
-        adopt(os.environ)  # the settings that this home was started with, where the shell sets no others
+        adopt(
+            os.environ
+        )  # the settings that this home was started with, where the shell sets no others
     except PermissionError as error:
         from dojo.cli.output import fail
 

@@ -27,7 +27,10 @@ _DOCKERS_OWN = {
 }
 
 # A process of the embedded stack -> its containers, where the names differ.
-_CONTAINERS = {"redis": ("redis-events", "redis-online"), "airflow": ("airflow", "airflow-scheduler", "airflow-dag-processor")}
+_CONTAINERS = {
+    "redis": ("redis-events", "redis-online"),
+    "airflow": ("airflow", "airflow-scheduler", "airflow-dag-processor"),
+}
 
 PURGE, YES = "--purge", ("--yes", "-y")
 
@@ -51,8 +54,16 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
     compose = ["docker", "compose", "--file", str(COMPOSE_FILE)]
     name, *rest = arguments or ["--help"]
     if name in _DOCKERS_OWN:
-        own = ["--volumes" if argument == PURGE else argument for argument in rest if argument not in YES]
-        return [*compose, *_DOCKERS_OWN[name], *(part for word in own for part in _CONTAINERS.get(word, (word,)))]
+        own = [
+            "--volumes" if argument == PURGE else argument
+            for argument in rest
+            if argument not in YES
+        ]
+        return [
+            *compose,
+            *_DOCKERS_OWN[name],
+            *(part for word in own for part in _CONTAINERS.get(word, (word,))),
+        ]
     terminal = [] if is_terminal else ["--no-TTY"]
     return [*compose, "run", "--rm", "--no-deps", *terminal, "tools", name, *rest]
 
@@ -67,17 +78,39 @@ def run(context: str, arguments: Sequence[str]) -> NoReturn:
     from dojo.cli.output import fail
 
     if context != "compose":
-        raise fail(f"no context {context!r}; there are: embedded, compose", "dojo --context compose status", 2)
+        raise fail(
+            f"no context {context!r}; there are: embedded, compose",
+            "dojo --context compose status",
+            2,
+        )
     if not COMPOSE_FILE.is_file():
-        raise fail("docker-compose.yml is not here: the context compose needs the checkout", "run it from there, by `make`", 2)
+        raise fail(
+            "docker-compose.yml is not here: the context compose needs the checkout",
+            "run it from there, by `make`",
+            2,
+        )
     if shutil.which("docker") is None:
-        raise fail("docker is not installed", "https://docs.docker.com/get-docker/, or dojo without --context", 2)
-    if arguments[:1] == ["restart"] and not [word for word in arguments[1:] if not word.startswith("-")]:
-        raise fail("restart needs a process: every container would be restarted", "dojo --context compose restart gateway", 2)
+        raise fail(
+            "docker is not installed",
+            "https://docs.docker.com/get-docker/, or dojo without --context",
+            2,
+        )
+    if arguments[:1] == ["restart"] and not [
+        word for word in arguments[1:] if not word.startswith("-")
+    ]:
+        raise fail(
+            "restart needs a process: every container would be restarted",
+            "dojo --context compose restart gateway",
+            2,
+        )
     if arguments[:1] == ["down"] and PURGE in arguments and not set(YES) & set(arguments):
-        typer.confirm("Delete the containers' volumes with events, lake, models and features?", abort=True)
+        typer.confirm(
+            "Delete the containers' volumes with events, lake, models and features?", abort=True
+        )
     command = compose_command(arguments, sys.stdin.isatty() and sys.stdout.isatty())
-    os.execvpe(command[0], command, {"DOJO_COMMIT": _commit(), **os.environ, "COMPOSE_MENU": "false"})
+    os.execvpe(
+        command[0], command, {"DOJO_COMMIT": _commit(), **os.environ, "COMPOSE_MENU": "false"}
+    )
 
 
 def _commit() -> str:

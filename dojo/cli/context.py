@@ -71,10 +71,19 @@ class CommandContext(Desk):
     def __enter__(self) -> CommandContext:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if "redis" in self.__dict__:
             self.redis.close()
-        if isinstance(error, Exception) and not isinstance(error, typer.Exit) and (words := self._words_for(error)):
+        if (
+            isinstance(error, Exception)
+            and not isinstance(error, typer.Exit)
+            and (words := self._words_for(error))
+        ):
             from dojo.cli.output import fail
 
             raise fail(words.message, words.next_step, words.code) from error
@@ -85,7 +94,11 @@ class CommandContext(Desk):
 
         from dojo.actions.errors import ActionRefusedError, WrongCallError
         from dojo.cli.redis_words import redis_words
-        from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError, UnsealedVersionError
+        from dojo.core.registry.errors import (
+            RegistryUnavailableError,
+            UnknownVersionError,
+            UnsealedVersionError,
+        )
         from dojo.core.registry.promotion import TrafficElsewhereError
         from dojo.core.settings import SettingsError
         from dojo.core.spec.read import SpecError
@@ -112,7 +125,13 @@ class CommandContext(Desk):
                 return Words(said, "look again")
             case rollouts.NoRolloutError() | rollouts.RequestPendingError():
                 return Words(said, "dojo rollout list")
-            case SettingsError() | SpecError() | InvalidRouteError() | rollouts.RolloutActiveError() | TrafficElsewhereError():
+            case (
+                SettingsError()
+                | SpecError()
+                | InvalidRouteError()
+                | rollouts.RolloutActiveError()
+                | TrafficElsewhereError()
+            ):
                 return Words(said)
         return None
 

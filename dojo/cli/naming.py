@@ -46,7 +46,11 @@ def complete_version(incomplete: str) -> Iterator[str]:
             known = {arm.version for arm in route.arms} if route else set()
             if rollout is not None:
                 known |= {rollout.version, rollout.champion}
-            yield from (name for version in sorted(known) if (name := f"{model}@{version}").startswith(incomplete))
+            yield from (
+                name
+                for version in sorted(known)
+                if (name := f"{model}@{version}").startswith(incomplete)
+            )
 
 
 def model_version(text: str, version: str = "") -> ModelVersion:
@@ -62,7 +66,8 @@ def model_version(text: str, version: str = "") -> ModelVersion:
     number = behind or version
     if not model or not number.isdigit() or (behind and version and behind != version):
         raise fail(
-            f"expected MODEL@VERSION, for example my_model@2, got {' '.join(filter(None, (text, version)))}",
+            "expected MODEL@VERSION, for example my_model@2, got"
+            f" {' '.join(filter(None, (text, version)))}",
             "dojo models list",
             code=2,
         )
@@ -82,6 +87,11 @@ ModelArgument = Annotated[
 ]
 
 # For commands whose first argument cannot be left out, because others follow it.
-RequiredModel = Annotated[str, typer.Argument(help="The model's name.", metavar="MODEL", autocompletion=complete_model)]
+RequiredModel = Annotated[
+    str, typer.Argument(help="The model's name.", metavar="MODEL", autocompletion=complete_model)
+]
 
-VersionArgument = Annotated[str, typer.Argument(help="The version.", metavar="MODEL@VERSION", autocompletion=complete_version)]
+VersionArgument = Annotated[
+    str,
+    typer.Argument(help="The version.", metavar="MODEL@VERSION", autocompletion=complete_version),
+]

@@ -24,7 +24,9 @@ err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 # Between two looks of `--watch`: what is shown changes with the world's minutes, a second at the demo's speed.
 WATCH_SECONDS = 1.0
 
-WatchFlag = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second until Ctrl-C.")]
+WatchFlag = Annotated[
+    bool, typer.Option("--watch", "-w", help="Show it again every second until Ctrl-C.")
+]
 
 # The one spelling of `--json` for every command: `def list_(as_json: JsonFlag = False)`.
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -85,7 +87,10 @@ def watch(show: Callable[[], bool], seconds: float = WATCH_SECONDS) -> None:
 
     if script.reads_json:
         raise fail("--watch is for people and --json for scripts: give one of them", code=2)
-    with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=out, auto_refresh=False, vertical_overflow="visible") as live,
+    ):
         while True:
             with out.capture() as printed:
                 goes_on = show()
@@ -111,7 +116,13 @@ def progress_bar(first_step: str) -> Iterator[Callable[[str, float], None]]:
     """A bar on stderr that a callback moves: the step's name, and the share that is done, 0 to 1."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    ) as bar:
         task = bar.add_task(first_step, total=1.0)
         yield lambda step, share: bar.update(task, description=escape(step), completed=share)
 

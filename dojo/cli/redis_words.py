@@ -24,9 +24,13 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
     here, said = f"Redis at {redis_address(url)}", str(error)
     if FULL in said:
         found, twice = _memory(url)
-        return f"{here} is full and refuses to write: {found}", _raise("maxmemory", settings, url, twice)
+        return f"{here} is full and refuses to write: {found}", _raise(
+            "maxmemory", settings, url, twice
+        )
     if CONNECTIONS in said:
-        return f"{here} takes no more connections: `maxclients` is reached", _raise("maxclients", settings, url)
+        return f"{here} takes no more connections: `maxclients` is reached", _raise(
+            "maxclients", settings, url
+        )
     if DISK in said:
         where = f", files in {settings.home / 'redis'}" if _is_embedded(settings, url) else ""
         return (
@@ -35,7 +39,10 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
         )
     match error:
         case AuthenticationError():
-            return f"{here} refuses the password: {said}", "DOJO_REDIS_URL=redis://:PASSWORD@HOST:PORT/0 sets it"
+            return (
+                f"{here} refuses the password: {said}",
+                "DOJO_REDIS_URL=redis://:PASSWORD@HOST:PORT/0 sets it",
+            )
         case BusyLoadingError():
             return f"{here} loads its file: {said}", "repeat this in some seconds"
         case ResponseError():
@@ -55,7 +62,9 @@ def _memory(url: str) -> tuple[str, str]:
         return "`maxmemory` is reached", ""
     used, limit = found["used_memory_human"], found["maxmemory_human"]
     origin = found["config_file"] or "no file: its command line or CONFIG SET"
-    return f"{used} are used of `maxmemory` {limit}, set in {origin}", str(2 * int(found["maxmemory"]))
+    return f"{used} are used of `maxmemory` {limit}, set in {origin}", str(
+        2 * int(found["maxmemory"])
+    )
 
 
 def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
@@ -65,7 +74,10 @@ def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
         value: To what; "" leaves it to the reader.
     """
     if _is_embedded(settings, url):
-        return f"dojo restart redis (the stack starts it without a `{limit}` of its own), then repeat this"
+        return (
+            f"dojo restart redis (the stack starts it without a `{limit}` of its own), then repeat"
+            " this"
+        )
     command, host = f"config set {limit} {value or 'MORE'}", urlsplit(url)
     if settings.peer_hosts:
         return f"docker compose exec {host.hostname} redis-cli {command}, then repeat this"

@@ -17,11 +17,16 @@ def require_bindable(host: str) -> str:
     IPv6 is refused: Redis, MLflow, Airflow and Prometheus each want it written in another way.
     """
     try:
-        usable = host == "localhost" or not (IPv4Address(host).is_multicast or IPv4Address(host).is_reserved)
+        usable = host == "localhost" or not (
+            IPv4Address(host).is_multicast or IPv4Address(host).is_reserved
+        )
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"expected an IPv4 address of this machine, as in {LOOPBACK} or {EVERY_ADDRESS}, or localhost")
+        raise ValueError(
+            f"expected an IPv4 address of this machine, as in {LOOPBACK} or {EVERY_ADDRESS}, or"
+            " localhost"
+        )
     return host
 
 

@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 from dojo.core.settings import Settings
 
 USER = "admin"  # of the embedded Airflow: one person's machine
-PASSWORDS_FILE = "passwords.json"  # below its home, as Airflow's SimpleAuthManager keeps it: {user: password}
+PASSWORDS_FILE = (  # below its home, as Airflow's SimpleAuthManager keeps it: {user: password}
+    "passwords.json"
+)
 
 
 @dataclass(frozen=True, slots=True)

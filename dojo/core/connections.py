@@ -12,7 +12,8 @@ from redis.retry import Retry
 
 def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
     """A client whose every command fails after `timeout` (redis.TimeoutError) and which does not retry by itself:
-    callers know whether repeating is safe. Blocking reads must ask to wait for less than `timeout`."""
+    callers know whether repeating is safe. Blocking reads must ask to wait for less than `timeout`.
+    """
     seconds = timeout.total_seconds()
     return Redis.from_url(
         url,

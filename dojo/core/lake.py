@@ -59,9 +59,13 @@ class Lake:
         """
         schema = SCHEMAS[stream]
         if set(frame.columns) != set(schema):
-            raise ValueError(f"{stream}: expected columns {sorted(schema)}, got {sorted(frame.columns)}")
+            raise ValueError(
+                f"{stream}: expected columns {sorted(schema)}, got {sorted(frame.columns)}"
+            )
         frame = frame.select(*schema).cast(schema)  # type: ignore[arg-type]
-        days = frame.with_columns(pl.col("world_time").dt.date().alias("_day")).partition_by("_day", as_dict=True)
+        days = frame.with_columns(pl.col("world_time").dt.date().alias("_day")).partition_by(
+            "_day", as_dict=True
+        )
         written = []
         for (day,), rows in sorted(days.items()):
             target = self.partition(stream, day) / f"{name}.parquet"
@@ -69,7 +73,9 @@ class Lake:
             written.append(target)
         return written
 
-    def files(self, stream: Stream, start: date | None = None, end: date | None = None) -> list[Path]:
+    def files(
+        self, stream: Stream, start: date | None = None, end: date | None = None
+    ) -> list[Path]:
         """Files of the partitions from `start` to `end`, both included; None is unbounded. In order of day and name."""
         found = []
         for partition in sorted((self.root / stream).glob("date=*")):
@@ -79,14 +85,22 @@ class Lake:
         return found
 
     def scan(
-        self, stream: Stream, start: datetime | None = None, end: datetime | None = None, files: Iterable[Path] | None = None
+        self,
+        stream: Stream,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        files: Iterable[Path] | None = None,
     ) -> pl.LazyFrame:
         """Rows with start <= world_time < end, lazily; an empty frame of the right schema when there are none.
 
         Args:
             files: read exactly these (a pinned manifest) instead of what is there now.
         """
-        paths = list(files) if files is not None else self.files(stream, start and utc_date(start), end and utc_date(end))
+        paths = (
+            list(files)
+            if files is not None
+            else self.files(stream, start and utc_date(start), end and utc_date(end))
+        )
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
         # Files from before a column existed have it as null. Columns of a newer recorder are ignored.
@@ -109,7 +123,10 @@ class Lake:
         partitions = sorted((self.root / stream).glob("date=*/*.parquet"))
         if not partitions:
             return None
-        first, last = (date.fromisoformat(p.parent.name.removeprefix("date=")) for p in (partitions[0], partitions[-1]))
+        first, last = (
+            date.fromisoformat(p.parent.name.removeprefix("date="))
+            for p in (partitions[0], partitions[-1])
+        )
         return first, last
 
     def newest(self, stream: Stream) -> datetime | None:
@@ -118,7 +135,9 @@ class Lake:
         if span is None:
             return None
         files = self.files(stream, span[1], span[1])
-        newest: datetime = self.scan(stream, files=files).select(pl.col("world_time").max()).collect().item()
+        newest: datetime = (
+            self.scan(stream, files=files).select(pl.col("world_time").max()).collect().item()
+        )
         return newest.astimezone(UTC)
 
     def delete(self, stream: Stream, before: date) -> None:
@@ -129,7 +148,10 @@ class Lake:
 
     def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
         """What the partitions from `start` to `end` hold now, pinned by content."""
-        return [LakeFile(str(path.relative_to(self.root)), file_sha256(path)) for path in self.files(stream, start, end)]
+        return [
+            LakeFile(str(path.relative_to(self.root)), file_sha256(path))
+            for path in self.files(stream, start, end)
+        ]
 
 
 def write_parquet_atomically(frame: pl.DataFrame, target: Path) -> None:
@@ -201,7 +223,12 @@ def utc_date(moment: datetime) -> date:
 
 def midnight(moment: datetime) -> datetime:
     """The start of the day that `moment` lies in, same time zone."""
-    return moment - timedelta(hours=moment.hour, minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
+    return moment - timedelta(
+        hours=moment.hour,
+        minutes=moment.minute,
+        seconds=moment.second,
+        microseconds=moment.microsecond,
+    )
 
 
 def start_of(day: date) -> datetime:

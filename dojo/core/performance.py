@@ -47,7 +47,9 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, Figure]
 
 
-def judged_predictions(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
+def judged_predictions(
+    lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.DataFrame:
     """A model's predictions with since <= world_time < until, one per request (the latest answer), `label` null until known.
 
     Columns: request_id, world_time, version, score, flagged, is_degraded, label.
@@ -66,11 +68,18 @@ def judged_predictions(lake: Lake, model: str, since: datetime | None = None, un
         )
     )
     # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
-    return with_outcomes(predictions, _outcomes(lake, model), how="left").drop("wall_time").collect()
+    return (
+        with_outcomes(predictions, _outcomes(lake, model), how="left").drop("wall_time").collect()
+    )
 
 
 def labelled_predictions(
-    lake: Lake, model: str, since: datetime, until: datetime, known_before: datetime, feature: str = ""
+    lake: Lake,
+    model: str,
+    since: datetime,
+    until: datetime,
+    known_before: datetime,
+    feature: str = "",
 ) -> pl.DataFrame:
     """A model's predictions with since <= world_time < until whose outcome arrived before `known_before`, one per request.
 
@@ -78,20 +87,39 @@ def labelled_predictions(
 
     Columns: world_time, version, score, flagged, label, entity_keys (JSON), and `group`: the value of `feature`, null where it is not in the vector.
     """
-    position = pl.col("feature_names").list.eval((pl.element() == feature).cast(pl.Int8)).list.arg_max()
+    position = (
+        pl.col("feature_names").list.eval((pl.element() == feature).cast(pl.Int8)).list.arg_max()
+    )
     has = pl.col("feature_names").list.contains(feature)
     predictions = (
         lake.scan(Stream.PREDICTIONS, since, until)
         .filter(pl.col("model") == model)
-        .with_columns(pl.when(has).then(pl.col("features").list.get(position, null_on_oob=True)).alias("group"))
-        .select("request_id", "world_time", "version", "score", "flagged", "wall_time", "entity_keys", "group")
+        .with_columns(
+            pl.when(has)
+            .then(pl.col("features").list.get(position, null_on_oob=True))
+            .alias("group")
+        )
+        .select(
+            "request_id",
+            "world_time",
+            "version",
+            "score",
+            "flagged",
+            "wall_time",
+            "entity_keys",
+            "group",
+        )
     )
     # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
     outcomes = _outcomes(lake, model, since - timedelta(days=1), known_before)
-    return with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
+    return (
+        with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
+    )
 
 
-def outcomes_of(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
+def outcomes_of(
+    lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
     """The latest outcome of each request of a model, as known before `until`, in the lake's columns and `first_known`.
 
     Args:
@@ -100,11 +128,15 @@ def outcomes_of(lake: Lake, model: str, since: datetime | None = None, until: da
     return latest_labels(_outcomes(lake, model, since, until))
 
 
-def _outcomes(lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
+def _outcomes(
+    lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
     return lake.scan(Stream.OUTCOMES, since, until).filter(pl.col("model") == model)
 
 
-def delay_depends_on_label(delays: pl.Series, one_side: npt.NDArray[np.bool_], median: timedelta) -> bool:
+def delay_depends_on_label(
+    delays: pl.Series, one_side: npt.NDArray[np.bool_], median: timedelta
+) -> bool:
     """Whether labels of one kind come within the median delay more or less often than the others.
 
     If they do, early labels are a biased sample, and only answers whose labels are complete may be judged.
@@ -124,7 +156,9 @@ def delay_depends_on_label(delays: pl.Series, one_side: npt.NDArray[np.bool_], m
     return bool(abs(early[one_side].mean() - early[~one_side].mean()) / error > DEPENDENT_BEYOND)
 
 
-def with_outcomes(predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Literal["inner", "left"]) -> pl.LazyFrame:
+def with_outcomes(
+    predictions: pl.LazyFrame, outcomes: pl.LazyFrame, how: Literal["inner", "left"]
+) -> pl.LazyFrame:
     """Add each prediction's `label`: the batch form of `dojo/core/outcome_join.py: OutcomeJoin`.
 
     Args:
@@ -150,18 +184,27 @@ def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performan
         status="insufficient_data" if lacking else "measured",
         reason=lacking,
         figures={
-            name: msgspec.structs.replace(figure, value=None) if lacking else figure for name, figure in results.figures.items()
+            name: msgspec.structs.replace(figure, value=None) if lacking else figure
+            for name, figure in results.figures.items()
         },
     )
 
 
 def measure_by_version(judged: pl.DataFrame, task: Task) -> list[Performance]:
     """All versions together first, then each that answered, in order of their numbers; "0" is the spec's fallback."""
-    versions = sorted(judged["version"].unique().to_list(), key=lambda v: (not v.isdigit(), int(v) if v.isdigit() else 0, v))
-    return [measure(judged, task), *(measure(judged.filter(pl.col("version") == v), task, v) for v in versions)]
+    versions = sorted(
+        judged["version"].unique().to_list(),
+        key=lambda v: (not v.isdigit(), int(v) if v.isdigit() else 0, v),
+    )
+    return [
+        measure(judged, task),
+        *(measure(judged.filter(pl.col("version") == v), task, v) for v in versions),
+    ]
 
 
-def answered_rows(rows: pl.DataFrame, entities: Mapping[str, npt.NDArray[Any]] | None = None) -> Answered:
+def answered_rows(
+    rows: pl.DataFrame, entities: Mapping[str, npt.NDArray[Any]] | None = None
+) -> Answered:
     """Labelled predictions as a task wants them.
 
     Args:

@@ -127,9 +127,15 @@ class Service(ABC):
         except ClockNotSetError as error:  # history is still being built: waited for, not counted
             self._faults[name], self._failing = (str(error), True), True
         except Exception as error:
-            cause = next((cause for cause in self.causes if isinstance(error, cause.errors)), UNFORESEEN)
+            cause = next(
+                (cause for cause in self.causes if isinstance(error, cause.errors)), UNFORESEEN
+            )
             unnamed = cause.errors is Exception
-            reason = f"{cause.name}: {type(error).__name__}: {error}" if unnamed else f"{cause.name}: {error}"
+            reason = (
+                f"{cause.name}: {type(error).__name__}: {error}"
+                if unnamed
+                else f"{cause.name}: {error}"
+            )
             # A lasting fault must not fill the disk with tracebacks.
             news = self._faults.get(name) != (reason, cause.healthy)
             self._faults[name] = reason, cause.healthy
@@ -137,7 +143,9 @@ class Service(ABC):
                 self._paused[name] = time.monotonic() + pause
             else:
                 self._failing = True
-            _log.warning("round failed, it is repeated", part=name, reason=reason, exc_info=unnamed and news)
+            _log.warning(
+                "round failed, it is repeated", part=name, reason=reason, exc_info=unnamed and news
+            )
             self.failed(cause.name.lower(), name)
         else:
             self._faults.pop(name, None)
@@ -167,7 +175,13 @@ class Service(ABC):
         reason, _ = faults.pop("", (self._reason, True))
         specs = {"specs": self._specs_in_use.look()} if self._specs_in_use else {}
         parts = {"faults": {part: why for part, (why, _) in faults.items()}} if faults else {}
-        return healthy, {"state": state, **({"reason": reason} if reason else {}), **parts, **self.details(), **specs}
+        return healthy, {
+            "state": state,
+            **({"reason": reason} if reason else {}),
+            **parts,
+            **self.details(),
+            **specs,
+        }
 
 
 def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
@@ -179,7 +193,9 @@ def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
     def run(settings: Settings) -> int:
         stop = stop_on_signal()
         service = open_service(settings)
-        with HealthServer(settings.host, getattr(settings, f"{name}_port"), service.health, posts=service.posts):
+        with HealthServer(
+            settings.host, getattr(settings, f"{name}_port"), service.health, posts=service.posts
+        ):
             while not stop.is_set():
                 stop.wait(service.turn(stop))
             service.close()

@@ -68,7 +68,9 @@ ALIKE: dict[str, Severity] = {
 
 def appearance_of(word: str) -> Appearance:
     """How a state's word is shown. An unknown word is critical: a reader looks at it first."""
-    severity: Severity = next((known for known in ORDER if known == word), ALIKE.get(word, "critical"))
+    severity: Severity = next(
+        (known for known in ORDER if known == word), ALIKE.get(word, "critical")
+    )
     return APPEARANCES[severity]
 
 

@@ -21,10 +21,17 @@ class SpecsInUse:
         specs: What the process read there.
     """
 
-    def __init__(self, directory: Path, specs: Mapping[str, ModelSpec], registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        specs: Mapping[str, ModelSpec],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
         self._directory = directory
         self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in specs.items()}
-        self._files: dict[str, tuple[tuple[int, int] | None, str]] = {}  # model -> the file's stamp, what it says
+        self._files: dict[
+            str, tuple[tuple[int, int] | None, str]
+        ] = {}  # model -> the file's stamp, what it says
         self._changed = Gauge(
             "dojo_spec_changed", "1 if a model's spec file differs from what this process read at its start.",
             ["model"], registry=registry,

@@ -49,7 +49,9 @@ def configure_logging(process: str, level: str = "info") -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _BestEffort(sys.stderr))),
     )
     structlog.contextvars.bind_contextvars(process=process)
@@ -93,7 +95,9 @@ class HealthServer:
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif self.path == "/healthz":
                     healthy, details = health()
-                    body = json.dumps({"status": "ok" if healthy else "failing", **details}, default=str).encode()
+                    body = json.dumps(
+                        {"status": "ok" if healthy else "failing", **details}, default=str
+                    ).encode()
                     self._answer(200 if healthy else 503, "application/json", body)
                 else:
                     self._say(404, "try /healthz or /metrics")
@@ -124,7 +128,9 @@ class HealthServer:
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="health", daemon=True
+        )
 
     def __enter__(self) -> HealthServer:
         self._thread.start()

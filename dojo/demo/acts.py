@@ -17,7 +17,14 @@ from dojo.core.settings import Settings
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.tasks.specs import load_spec
-from dojo.demo.probes import features_online, first_version_as_of, fraud_euros_per_day, history_begins, ready, serves
+from dojo.demo.probes import (
+    features_online,
+    first_version_as_of,
+    fraud_euros_per_day,
+    history_begins,
+    ready,
+    serves,
+)
 from dojo.demo.showing import rollout_view, view
 from dojo.demo.showing.view import Frame
 from dojo.demo.showing.watch import Watcher
@@ -75,10 +82,14 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     if transactions and not world_exists(settings.home):
         _check(stage, transactions)
     up = ["up", *(["--transactions", str(transactions)] if transactions else [])]
-    steps.run("Begin to start the stack", [*up, "--no-wait"], lambda r: "its processes start side by side")
+    steps.run(
+        "Begin to start the stack", [*up, "--no-wait"], lambda r: "its processes start side by side"
+    )
     steps.wait(
         "Build the world's history",
-        lambda: f"history ends {stage.clock.now():%Y-%m-%d %H:%M}" if stage.clock.is_set() else None,
+        lambda: (
+            f"history ends {stage.clock.now():%Y-%m-%d %H:%M}" if stage.clock.is_set() else None
+        ),
         within=300,
     )
     stage.watcher = Watcher(stage.redis, stage.model, stage.clock)
@@ -86,17 +97,28 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     steps.wait("Answer the first payment", lambda: first_answer(stage), within=300)
     steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
     steps.wait("Bring features online", lambda: features_online(stage.redis, settings), within=300)
-    listed = steps.run("Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)")
-    champion = next((v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None)
+    listed = steps.run(
+        "Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)"
+    )
+    champion = next(
+        (v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None
+    )
     if champion is None:
         now = stage.clock.now()
         as_of = first_version_as_of(history_begins(settings, now), now)
         champion = steps.run(
             "Train the first version, as of weeks ago",
             ["train", stage.model, "--as-of", as_of.isoformat()],
-            lambda r: f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its time",
+            lambda r: (
+                f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its"
+                " time"
+            ),
         )
-    steps.wait("Serve it", lambda: f"version {champion['version']} answers" if ready(settings) else None, within=60)
+    steps.wait(
+        "Serve it",
+        lambda: f"version {champion['version']} answers" if ready(settings) else None,
+        within=60,
+    )
     stage.watcher.trained_as_of = datetime.fromisoformat(champion["as_of"])
     return dict(champion)
 
@@ -106,7 +128,11 @@ def first_answer(stage: DemoStage) -> str | None:
     versions = stage.seen.look().tally.by_version
     if not versions:
         return None
-    loss = fraud_euros_per_day(stage.settings, load_spec(stage.settings.models_dir / f"{stage.model}.yaml"), stage.clock.now())
+    loss = fraud_euros_per_day(
+        stage.settings,
+        load_spec(stage.settings.models_dir / f"{stage.model}.yaml"),
+        stage.clock.now(),
+    )
     stake = "" if loss is None else f"; fraud is worth {loss:,.0f} € a world day"
     if set(versions) == {FALLBACK}:
         return f"by the fallback, which lets all pass{stake}"
@@ -118,7 +144,9 @@ def _check(stage: DemoStage, transactions: Path) -> None:
     from dojo.cli.world.outlook import at_the_end, training_refusals
 
     imported = stage.steps.run(
-        "Check the transactions", ["data", "import", str(transactions)], lambda r: f"{r['rows']:,} transactions"
+        "Check the transactions",
+        ["data", "import", str(transactions)],
+        lambda r: f"{r['rows']:,} transactions",
     )
     refused = training_refusals(
         Path(imported["path"]),
@@ -128,7 +156,9 @@ def _check(stage: DemoStage, transactions: Path) -> None:
     )
     if refused:
         reasons = "\n  ".join(refused)
-        raise StepFailedError(f"the first version cannot be trained on these transactions:\n  {reasons}")
+        raise StepFailedError(
+            f"the first version cannot be trained on these transactions:\n  {reasons}"
+        )
 
 
 def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:
@@ -147,10 +177,20 @@ def live(stage: DemoStage, end: datetime) -> bool:
     watcher = stage.seen
     watcher.watch_until(end)
     stage.console.print(
-        f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the watching, not the stack[/]"
+        f"[bold cyan]▸[/] Live traffic until {end:%a %H:%M}, world time  [dim]ctrl-c ends the"
+        " watching, not the stack[/]"
     )
     with at_speed(stage.clock, stage.speed, stage.settings.speed) as pace:
-        return watch(stage.console, watcher, stage.clock, pace, _is_over, view.render, view.line, stage.line_every)
+        return watch(
+            stage.console,
+            watcher,
+            stage.clock,
+            pace,
+            _is_over,
+            view.render,
+            view.line,
+            stage.line_every,
+        )
 
 
 def _is_over(look: Frame) -> bool:
@@ -185,12 +225,18 @@ def retrain_badly(stage: DemoStage) -> dict[str, Any]:
 def without_responses(stage: DemoStage) -> Iterator[None]:
     """The responder only tells: this act's champion is outlived too, and would be replaced in the middle of it."""
     why = "demo: this act is about the rollout alone"
-    stage.steps.run("Let the responder tell and not act", ["responder", "pause", "--why", why], lambda r: "paused")
+    stage.steps.run(
+        "Let the responder tell and not act",
+        ["responder", "pause", "--why", why],
+        lambda r: "paused",
+    )
     try:
         yield
     finally:
         stage.steps.run(
-            "Let the responder act again", ["responder", "resume", "--why", "demo: the act is over"], lambda r: "resumed"
+            "Let the responder act again",
+            ["responder", "resume", "--why", "demo: the act is over"],
+            lambda r: "resumed",
         )
 
 
@@ -198,7 +244,11 @@ def beside_the_champion(stage: DemoStage, version: str) -> None:
     """Wait until the shadow's route is served."""
     stage.steps.wait(
         "Bring the challenger beside the champion (the gateway fetches, verifies and warms it)",
-        lambda: f"version {version} gets a copy of every request" if serves(stage.settings, stage.model, version) else None,
+        lambda: (
+            f"version {version} gets a copy of every request"
+            if serves(stage.settings, stage.model, version)
+            else None
+        ),
         within=120,
     )
 
@@ -221,21 +271,30 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
     latest = rollouts.get(stage.model)
     if latest is None:
         return None
-    stage.console.print(f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {stage.model} --watch[/]")
+    stage.console.print(
+        f"[bold cyan]▸[/] Roll version {latest.version} out  [dim]dojo rollout show {stage.model}"
+        " --watch[/]"
+    )
     last = [latest]
     shown = [0]
     stage.seen.watch_until(stage.clock.now() + LONGEST_ROLLOUT)
 
     def done(look: Frame) -> bool:
-        with suppress(RedisError):  # away for a moment: the last state stands, as everything else in the frame
+        with suppress(
+            RedisError
+        ):  # away for a moment: the last state stands, as everything else in the frame
             last[0] = rollouts.get(stage.model) or last[0]
         if not stage.console.is_terminal:
             for step in last[0].history[shown[0] :]:
-                print_line(stage.console, f"{step.world_time:%m-%d %H:%M}  {step.after}: {step.why}")
+                print_line(
+                    stage.console, f"{step.world_time:%m-%d %H:%M}  {step.after}: {step.why}"
+                )
             shown[0] = len(last[0].history)
         return not last[0].active or look.world >= look.end
 
-    with at_speed(stage.clock, min(stage.speed, speed or stage.speed), stage.settings.speed) as pace:
+    with at_speed(
+        stage.clock, min(stage.speed, speed or stage.speed), stage.settings.speed
+    ) as pace:
         finished = watch(
             stage.console,
             stage.seen,
@@ -248,7 +307,8 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
         )
     if finished and last[0].active:
         raise StepFailedError(
-            f"the rollout is still {last[0].stage} after {LONGEST_ROLLOUT.days} world days: dojo rollout show {stage.model}"
+            f"the rollout is still {last[0].stage} after {LONGEST_ROLLOUT.days} world days: dojo"
+            f" rollout show {stage.model}"
         )
     return last[0]
 

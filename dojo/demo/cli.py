@@ -40,13 +40,23 @@ class Act(StrEnum):
 def demo(
     transactions: Annotated[
         Path | None,
-        typer.Option(help="Replay this Parquet or CSV file of real transactions instead of the synthetic world.", exists=True),
+        typer.Option(
+            help=(
+                "Replay this Parquet or CSV file of real transactions instead of the synthetic"
+                " world."
+            ),
+            exists=True,
+        ),
     ] = None,
     act: Annotated[
         Act,
         typer.Option(
-            help="story: a champion that fraudsters have outlived, until the monitor notices and the responder has it replaced. "
-            "bad-canary: a challenger that fails only live, and is taken back. loop: serve and watch, nothing more."
+            help=(
+                "story: a champion that fraudsters have outlived, until the monitor notices and the"
+                " responder has it replaced. "
+                "bad-canary: a challenger that fails only live, and is taken back. loop: serve and"
+                " watch, nothing more."
+            )
         ),
     ] = Act.STORY,
     days: Annotated[
@@ -54,22 +64,41 @@ def demo(
         typer.Option(
             min=0.05,
             max=365,
-            help="World days of live traffic: story, at most so many until the loop acts (default 10); loop and bad-canary, so many (default 1).",
+            help=(
+                "World days of live traffic: story, at most so many until the loop acts (default"
+                " 10); loop and bad-canary, so many (default 1)."
+            ),
         ),
     ] = None,
     speed: Annotated[
         float,
-        typer.Option(min=1, max=86400, help="World seconds per wall second while watching; fewer while features are late."),
+        typer.Option(
+            min=1,
+            max=86400,
+            help="World seconds per wall second while watching; fewer while features are late.",
+        ),
     ] = DEMO_SPEED,
     model: Annotated[
-        str, typer.Option(help="Whose loop is shown. By default the first model in the models directory.", show_default=False)
+        str,
+        typer.Option(
+            help="Whose loop is shown. By default the first model in the models directory.",
+            show_default=False,
+        ),
     ] = "",
     log_every: Annotated[
-        float, typer.Option(min=0.1, help="World hours between two lines about traffic, where no terminal shows it live.")
+        float,
+        typer.Option(
+            min=0.1,
+            help="World hours between two lines about traffic, where no terminal shows it live.",
+        ),
     ] = 24.0,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Draw what the demo showed at its end into this SVG file.", dir_okay=False, show_default=False),
+        typer.Option(
+            help="Draw what the demo showed at its end into this SVG file.",
+            dir_okay=False,
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -96,13 +125,21 @@ def demo(
         shown = here.require_model(model or next(iter(here.models), "any"))
         if task_of(here.spec(shown)).label_values.allowed != YES_OR_NO:
             raise fail(
-                f"{shown}: the demo counts caught and missed positives, and its labels are not 0 or 1",
+                f"{shown}: the demo counts caught and missed positives, and its labels are not 0"
+                " or 1",
                 f"dojo up, then dojo train {shown} and dojo performance {shown}",
             )
     console = err if as_json else out
     redis = connect_redis(settings.redis)
     stage = acts.DemoStage(
-        settings, shown, console, Steps(console), redis, RedisWorldClock(redis), speed, timedelta(hours=log_every)
+        settings,
+        shown,
+        console,
+        Steps(console),
+        redis,
+        RedisWorldClock(redis),
+        speed,
+        timedelta(hours=log_every),
     )
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
@@ -143,14 +180,18 @@ def _play(
     from dojo.demo.loop import until_the_loop_acts
 
     if act is Act.STORY:
-        retrained = until_the_loop_acts(stage, timedelta(days=DAYS_TO_ACT if days is None else days))
+        retrained = until_the_loop_acts(
+            stage, timedelta(days=DAYS_TO_ACT if days is None else days)
+        )
         promoted = retrained is not None and retrained.get("outcome") == "promote"
         return retrained, acts.follow_rollout(stage) if promoted else None
     bad = act is Act.BAD_CANARY
     if bad and (age := acts.age(stage, champion)) < acts.YOUNGEST_TO_BEAT:
         raise fail(
-            f"the champion was trained {age.days} world days ago: a challenger would be its twin, and the gate would keep it out",
-            "dojo down --purge, then dojo demo --act bad-canary: a fresh world has a champion that can be beaten",
+            f"the champion was trained {age.days} world days ago: a challenger would be its twin,"
+            " and the gate would keep it out",
+            "dojo down --purge, then dojo demo --act bad-canary: a fresh world has a champion that"
+            " can be beaten",
         )
     now = stage.clock.now()
     if not bad:
@@ -161,7 +202,9 @@ def _play(
             return None, None
         retrained = acts.retrain_badly(stage)
         promoted = retrained["outcome"] == "promote"
-        return retrained, acts.follow_rollout(stage, acts.SPEED_OF_ITS_ROLLOUT) if promoted else None
+        return retrained, (
+            acts.follow_rollout(stage, acts.SPEED_OF_ITS_ROLLOUT) if promoted else None
+        )
 
 
 def _conclude(
@@ -177,21 +220,29 @@ def _conclude(
     offline = {champion["version"]: champion["metrics"]}
     if retrained is not None and retrained.get("version"):
         offline[retrained["version"]] = retrained.get("metrics") or {}
-    seconds = stage.steps.seconds if stage.console.is_terminal else {}  # elsewhere each step's line has them
+    seconds = (
+        stage.steps.seconds if stage.console.is_terminal else {}
+    )  # elsewhere each step's line has them
     stage.console.print(view.summary(stage.seen.tally.snapshot(), seconds, offline))
     if stage.console.is_terminal:  # elsewhere each moment was a line
         stage.console.print(timeline.render(told, f"Timeline: {stage.model}"))
     if rollout is None and retrained is not None:
-        why = retrained.get("verdict") or f"the retraining failed: {retrained.get('error', 'see dojo logs trainer')}"
+        why = (
+            retrained.get("verdict")
+            or f"the retraining failed: {retrained.get('error', 'see dojo logs trainer')}"
+        )
         stage.console.print(
-            f"The champion stays: {why}. A fresh world (dojo down --purge) has one that can be beaten.",
+            f"The champion stays: {why}. A fresh world (dojo down --purge) has one that can be"
+            " beaten.",
             highlight=False,
             markup=False,
         )
     stage.console.print(_next_steps(stage.settings, stage.model), highlight=False, soft_wrap=True)
 
 
-def _draw(target: Path, stage: DemoStage, rollout: Rollout | None, told: list[timeline.Moment]) -> None:
+def _draw(
+    target: Path, stage: DemoStage, rollout: Rollout | None, told: list[timeline.Moment]
+) -> None:
     from dojo.demo.showing import picture, rollout_view, timeline, view
 
     look = stage.seen.look()
@@ -206,8 +257,9 @@ def _draw(target: Path, stage: DemoStage, rollout: Rollout | None, told: list[ti
 def _next_steps(settings: Settings, model: str) -> str:
     ends = "docker compose down" if settings.peer_hosts else "dojo down"
     return (
-        f"The stack stays up at {settings.speed:g} world seconds per second; {ends} ends it. Next:\n"
-        f"  1. See who decided what, and why:  dojo audit list; dojo gate show {model}\n"
-        f"  2. Break it and watch who notices: dojo world drift start unit_bug --why test; dojo drift show --watch\n"
-        f"  3. Read the lines that decided:    models/{model}.yaml, docs/designs/d06-gates.md"
+        f"The stack stays up at {settings.speed:g} world seconds per second; {ends} ends it."
+        f" Next:\n  1. See who decided what, and why:  dojo audit list; dojo gate show {model}\n "
+        " 2. Break it and watch who notices: dojo world drift start unit_bug --why test; dojo"
+        f" drift show --watch\n  3. Read the lines that decided:    models/{model}.yaml,"
+        " docs/designs/d06-gates.md"
     )

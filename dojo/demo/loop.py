@@ -28,7 +28,11 @@ POLL_SECONDS = 0.5
 def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] | None:
     """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
     nothing was wrong for `longest`, world time."""
-    orders, seen, news = WorkOrders(stage.redis), Board(stage.redis, stage.model), News(stage.redis, stage.model)
+    orders, seen, news = (
+        WorkOrders(stage.redis),
+        Board(stage.redis, stage.model),
+        News(stage.redis, stage.model),
+    )
     known = {work.order.id for work in orders.ended(limit=100)}
     end = stage.clock.now() + longest
     while stage.clock.now() < end:
@@ -46,14 +50,17 @@ def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] 
     return None
 
 
-def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, news: News, end: datetime) -> bool:
+def _watch_until_ordered(
+    stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, news: News, end: datetime
+) -> bool:
     """Live traffic until there is an order to follow, or `end`. False when the viewer had enough."""
     watcher = stage.seen
     watcher.watch_until(end)
     if stage.console.is_terminal:
         stage.console.print(
-            "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion promised  "
-            f"[dim]dojo drift show {stage.model}; ctrl-c ends the watching, not the stack[/]"
+            "[bold cyan]▸[/] Live traffic, and a monitor that compares it with what the champion"
+            f" promised  [dim]dojo drift show {stage.model}; ctrl-c ends the watching, not the"
+            " stack[/]"
         )
 
     def done(look: Frame) -> bool:
@@ -72,7 +79,9 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
             stage.clock,
             pace,
             done,
-            lambda look: Group(view.render(look), board.render(seen.newest, line(news.last) if news.last else "")),
+            lambda look: Group(
+                view.render(look), board.render(seen.newest, line(news.last) if news.last else "")
+            ),
             view.line,
             stage.line_every,
         )
@@ -80,8 +89,18 @@ def _watch_until_ordered(stage: DemoStage, orders: WorkOrders, known: set[str], 
 
 def _next(model: str, orders: WorkOrders, known: set[str]) -> Work | None:
     """The order to follow: an open one, else one that was quick."""
-    found = [*orders.open(model), *(work for work in orders.ended(limit=20) if work.order.model == model)]
-    return next((work for work in found if work.order.id not in known and work.order.kind != "drift_report"), None)
+    found = [
+        *orders.open(model),
+        *(work for work in orders.ended(limit=20) if work.order.model == model),
+    ]
+    return next(
+        (
+            work
+            for work in found
+            if work.order.id not in known and work.order.kind != "drift_report"
+        ),
+        None,
+    )
 
 
 def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
@@ -90,7 +109,10 @@ def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
     console, order = stage.console, work.order
     what = {
         "evaluate": "The responder has the champion evaluated on the freshest labelled payments",
-        "retrain": "The responder has it retrained: collect, validate, build, train, evaluate, compare with the champion",
+        "retrain": (
+            "The responder has it retrained: collect, validate, build, train, evaluate, compare"
+            " with the champion"
+        ),
     }[order.kind]
     if console.is_terminal:
         console.print(f"[bold cyan]▸[/] {what}", highlight=False, soft_wrap=True)
@@ -101,12 +123,15 @@ def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
     while not work.ended:
         if time.monotonic() - started > LONGEST_WORK_SECONDS:
             raise StepFailedError(
-                f"{order.kind} {order.id}: not within {LONGEST_WORK_SECONDS:g} s; `dojo logs trainer` shows why"
+                f"{order.kind} {order.id}: not within {LONGEST_WORK_SECONDS:g} s; `dojo logs"
+                " trainer` shows why"
             )
         time.sleep(POLL_SECONDS)
         with suppress(RedisError):
             work = orders.get(order.id) or work
-    stage.steps.finished(f"responder: {order.kind}", time.monotonic() - started, titles[order.kind](work))
+    stage.steps.finished(
+        f"responder: {order.kind}", time.monotonic() - started, titles[order.kind](work)
+    )
     return work
 
 
@@ -117,4 +142,8 @@ def _evaluated(work: Work) -> str:
 
 
 def _retrained(work: Work) -> str:
-    return said(work.answer) if work.state == "done" else f"{work.state}: {work.answer.get('error', 'no reason given')}"
+    return (
+        said(work.answer)
+        if work.state == "done"
+        else f"{work.state}: {work.answer.get('error', 'no reason given')}"
+    )

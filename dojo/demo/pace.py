@@ -47,7 +47,10 @@ class Pace:
         Args:
             now: wall seconds, monotonic.
         """
-        share = max((view.age(world).total_seconds() / view.sla_seconds for view in freshness.values()), default=0.0)
+        share = max(
+            (view.age(world).total_seconds() / view.sla_seconds for view in freshness.values()),
+            default=0.0,
+        )
         if share > LATE and now - self.changed >= DOWN_AFTER:
             return max(self.speed / 2, self.wished * SLOWEST)
         if share < FRESH and self.slowed and now - self.changed >= UP_AFTER:

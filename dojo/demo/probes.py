@@ -27,9 +27,14 @@ SHORTEST_PAST = timedelta(days=42)
 def features_online(redis: Redis, settings: Settings) -> str | None:
     """What to say once the materializer has nothing left to do."""
     status, details = get_json(f"{settings.url_of('materializer')}/healthz")
-    if status != HTTPStatus.OK or not str(details.get("state", "")).startswith("waiting for the next midnight"):
+    if status != HTTPStatus.OK or not str(details.get("state", "")).startswith(
+        "waiting for the next midnight"
+    ):
         return None
-    return ", ".join(f"{name} as of {view.as_of:%m-%d %H:%M}" for name, view in sorted(read_freshness(redis).items()))
+    return ", ".join(
+        f"{name} as of {view.as_of:%m-%d %H:%M}"
+        for name, view in sorted(read_freshness(redis).items())
+    )
 
 
 def ready(settings: Settings) -> bool:
@@ -69,9 +74,13 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
 
     end = midnight(now) - spec.label.delay.maximum
     lake, start = Lake(settings.lake_dir), end - timedelta(days=7)
-    payments = lake.scan(Stream.TRANSACTIONS, start, end).select(request_id="transaction_id", amount="amount")
+    payments = lake.scan(Stream.TRANSACTIONS, start, end).select(
+        request_id="transaction_id", amount="amount"
+    )
     known = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name).sort("world_time")
-    labels = known.group_by("request_id").agg(pl.col("label").last()).filter(label=1.0)  # a correction counts
+    labels = (
+        known.group_by("request_id").agg(pl.col("label").last()).filter(label=1.0)
+    )  # a correction counts
     worth = payments.join(labels, on="request_id").select(pl.col("amount").sum()).collect().item()
     return worth / 7 if worth else None
 

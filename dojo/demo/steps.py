@@ -57,7 +57,10 @@ class Steps:
         elapsed = time.monotonic() - started
         if done.returncode != 0:
             sys.stderr.write(done.stderr or "")
-            raise StepFailedError(f"`{shown}` failed (exit code {done.returncode}); run it by hand to see more, or `dojo logs`")
+            raise StepFailedError(
+                f"`{shown}` failed (exit code {done.returncode}); run it by hand to see more, or"
+                " `dojo logs`"
+            )
         result = msgspec.json.decode(done.stdout)
         self.finished(title, elapsed, describe(result))
         return result
@@ -68,7 +71,9 @@ class Steps:
         started = time.monotonic()
         while (said := condition()) is None:
             if time.monotonic() - started > within:
-                raise StepFailedError(f"{title}: not within {within:g} s; `dojo status` and `dojo logs` show why")
+                raise StepFailedError(
+                    f"{title}: not within {within:g} s; `dojo status` and `dojo logs` show why"
+                )
             time.sleep(0.2)
         self.finished(title, time.monotonic() - started, said)
         return said

@@ -47,7 +47,8 @@ def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[
             clock.set_speed(everyday)
         except (RedisError, ClockNotSetError) as error:
             raise StepFailedError(
-                f"the world may go on at another speed than {everyday:g} ({error}): `dojo world resume`"
+                f"the world may go on at another speed than {everyday:g} ({error}): `dojo world"
+                " resume`"
             ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -76,14 +77,19 @@ def watch(
         time.sleep(1 / FRAMES_PER_SECOND)
         look = watcher.look()
         if clock.standstill().total_seconds() > LONGEST_STANDSTILL_SECONDS:
-            raise StepFailedError(f"the world stands still at {look.world:%Y-%m-%d %H:%M}: `dojo logs simulator` shows why")
+            raise StepFailedError(
+                f"the world stands still at {look.world:%Y-%m-%d %H:%M}: `dojo logs simulator`"
+                " shows why"
+            )
         keep_pace(console, clock, pace, look)
         return look
 
     try:
         look = watcher.look()
         if console.is_terminal:
-            with Live(frame(look), console=console, refresh_per_second=FRAMES_PER_SECOND, transient=False) as live:
+            with Live(
+                frame(look), console=console, refresh_per_second=FRAMES_PER_SECOND, transient=False
+            ) as live:
                 while not done(look):
                     look = look_again()
                     live.update(frame(look))
@@ -113,5 +119,7 @@ def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Frame)
     if not pace.told:
         pace.told = True
         print_line(
-            console, f"features are late at {before:g} world seconds per second: the world goes slower until they are fresh"
+            console,
+            f"features are late at {before:g} world seconds per second: the world goes slower until"
+            " they are fresh",
         )

@@ -52,7 +52,10 @@ class Fault:
     example: str
 
     def __str__(self) -> str:
-        return f"{self.column}: {self.reason} in {self.rows:,} {'row' if self.rows == 1 else 'rows'}, first in row {self.row:,}: {self.example}"
+        return (
+            f"{self.column}: {self.reason} in {self.rows:,} {'row' if self.rows == 1 else 'rows'},"
+            f" first in row {self.row:,}: {self.example}"
+        )
 
 
 Checked = tuple[pl.Series, tuple[Fault, ...]]
@@ -69,11 +72,16 @@ def check_ids(series: pl.Series) -> Checked:
         values = values.set(values == "", None).str.replace(r"^(\d+)\.0+$", "${1}")
         return values, (
             *_nulls(series, values),
-            *_fault(series, values.str.to_lowercase().is_in(_MISSING), "stands for a missing value and is no id"),
+            *_fault(
+                series,
+                values.str.to_lowercase().is_in(_MISSING),
+                "stands for a missing value and is no id",
+            ),
             *_fault(
                 series,
                 values.str.contains(r"^\d([.,]\d+)?[eE]\+\d+$"),
-                "looks like a long number that a spreadsheet has rounded, so that different ids became one",
+                "looks like a long number that a spreadsheet has rounded, so that different ids"
+                " became one",
             ),
         )
     if series.dtype.is_integer():
@@ -107,8 +115,16 @@ def check_unique(rows: pl.DataFrame, key: str, label: str, series: pl.Series) ->
     again = repeated(rows[key])
     if not again.any():
         return ()
-    same = [pl.col(name).eq_missing(pl.col(name).first().over(key)) for name in rows.columns if name not in (key, label)]
-    return _fault(series, again & ~rows.select(pl.all_horizontal(same)).to_series(), "repeats an earlier row's id")
+    same = [
+        pl.col(name).eq_missing(pl.col(name).first().over(key))
+        for name in rows.columns
+        if name not in (key, label)
+    ]
+    return _fault(
+        series,
+        again & ~rows.select(pl.all_horizontal(same)).to_series(),
+        "repeats an earlier row's id",
+    )
 
 
 def repeated(ids: pl.Series) -> pl.Series:
@@ -131,10 +147,16 @@ def check_amounts(series: pl.Series, decimal_comma: bool = False) -> Checked:
     else:
         values = text.cast(pl.Float64, strict=False)
     lost = _lost(text, values)
-    commas = lost & text.str.contains(r"^\d+,\d+$") if text.dtype == pl.String and not decimal_comma else lost & False
+    commas = (
+        lost & text.str.contains(r"^\d+,\d+$")
+        if text.dtype == pl.String and not decimal_comma
+        else lost & False
+    )
     return values, (
         *_nulls(series, text),
-        *_fault(series, commas, "not a number, unless the comma is a decimal one (--decimal-comma)"),
+        *_fault(
+            series, commas, "not a number, unless the comma is a decimal one (--decimal-comma)"
+        ),
         *_fault(series, lost & ~commas, "not a number"),
         *_fault(series, ~values.is_finite(), "not finite"),
         *_fault(series, values.is_finite() & (values < 0), "negative"),
@@ -161,15 +183,27 @@ def check_times(series: pl.Series, latest: datetime) -> Checked:
     if series.dtype == pl.String:
         values = _parse_times(series.str.strip_chars())
     elif isinstance(series.dtype, pl.Datetime):
-        zoned = series.dt.replace_time_zone("UTC") if series.dtype.time_zone is None else series.dt.convert_time_zone("UTC")
+        zoned = (
+            series.dt.replace_time_zone("UTC")
+            if series.dtype.time_zone is None
+            else series.dt.convert_time_zone("UTC")
+        )
         values = zoned.cast(UTC_MICROSECONDS)
     elif series.dtype == pl.Date:
         values = series.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     else:
-        return _wrong_type(series, "times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known)", UTC_MICROSECONDS)
+        return _wrong_type(
+            series,
+            "times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known)",
+            UTC_MICROSECONDS,
+        )
     return values, (
         *_nulls(series, series),
-        *_fault(series, _lost(series, values), "not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00"),
+        *_fault(
+            series,
+            _lost(series, values),
+            "not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00",
+        ),
         *_fault(series, values > latest, f"in the future (now is {latest:%Y-%m-%d %H:%M} UTC)"),
     )
 
@@ -190,7 +224,12 @@ def _parse_times(text: pl.Series) -> pl.Series:
         parsed = (
             spaced["text"]
             .gather(open_rows)
-            .str.to_datetime(format_, time_unit="us", time_zone="UTC" if "z" not in format_ else None, strict=False)
+            .str.to_datetime(
+                format_,
+                time_unit="us",
+                time_zone="UTC" if "z" not in format_ else None,
+                strict=False,
+            )
         )
         values = values.scatter(open_rows, parsed.cast(UTC_MICROSECONDS))
     return values

@@ -151,17 +151,23 @@ def read_transactions(
     return frame
 
 
-def _with_last_labels(path: Path, frame: pl.DataFrame, note: Callable[[str], object]) -> pl.DataFrame:
+def _with_last_labels(
+    path: Path, frame: pl.DataFrame, note: Callable[[str], object]
+) -> pl.DataFrame:
     """One row per payment, with the label of its last row in the file."""
     again = repeated(frame["transaction_id"])
     if not again.any():
         return frame
     last = frame.unique("transaction_id", keep="last", maintain_order=True)
     first = frame.filter(~again).select("transaction_id", first_label="label")
-    corrected = last.join(first, on="transaction_id").filter(pl.col("label") != pl.col("first_label")).height
+    corrected = (
+        last.join(first, on="transaction_id")
+        .filter(pl.col("label") != pl.col("first_label"))
+        .height
+    )
     note(
-        f"{path}: rows that repeat an earlier payment: {int(again.sum()):,}. "
-        f"The label of a payment's last row counts. Payments whose label that corrects: {corrected:,}."
+        f"{path}: rows that repeat an earlier payment: {int(again.sum()):,}. The label of a"
+        f" payment's last row counts. Payments whose label that corrects: {corrected:,}."
     )
     return last
 
@@ -177,7 +183,9 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
         raise DatasetError(f"{path}: the file is empty (0 bytes)")
     parquet = start == _PARQUET_MAGIC
     if not parquet and path.suffix.lower() in (".parquet", ".pq"):
-        raise DatasetError(f"{path}: is named Parquet but does not begin with PAR1: damaged, or another format")
+        raise DatasetError(
+            f"{path}: is named Parquet but does not begin with PAR1: damaged, or another format"
+        )
     if not parquet:
         _check_header(path, csv_format.separator, gzipped=start[:2] == b"\x1f\x8b")
     try:
@@ -185,10 +193,14 @@ def _read(path: Path, csv_format: CsvFormat) -> pl.DataFrame:
         # `[1].csv` is a file and not a pattern.
         if parquet:
             return pl.read_parquet(path, glob=False)
-        return _without_blank_end(pl.read_csv(path, separator=csv_format.separator, infer_schema=False, glob=False))
+        return _without_blank_end(
+            pl.read_csv(path, separator=csv_format.separator, infer_schema=False, glob=False)
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         kind = "Parquet" if parquet else "CSV"
-        raise DatasetError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+        raise DatasetError(
+            f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _check_header(path: Path, separator: str, *, gzipped: bool) -> None:
@@ -204,14 +216,26 @@ def _check_header(path: Path, separator: str, *, gzipped: bool) -> None:
             line = next(csv.reader([lines.readline()], delimiter=separator), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return  # the reader names a file that cannot be read
-    likely = max(_SEPARATORS, key=lambda candidate: line[0].count(candidate)) if len(line) == 1 else separator
+    likely = (
+        max(_SEPARATORS, key=lambda candidate: line[0].count(candidate))
+        if len(line) == 1
+        else separator
+    )
     if likely != separator and likely in line[0]:
         written = shlex.quote(likely) if likely != "\t" else "$'\\t'"
         step = f"{_import_of(path)} --separator {written}"
-        raise DatasetError(f"{path}: no column is separated by {separator!r}; {likely!r} seems to be the separator: {step}")
-    doubled = [name for name, count in Counter(name.strip() for name in line).items() if name and count > 1]
+        raise DatasetError(
+            f"{path}: no column is separated by {separator!r}; {likely!r} seems to be the"
+            f" separator: {step}"
+        )
+    doubled = [
+        name for name, count in Counter(name.strip() for name in line).items() if name and count > 1
+    ]
     if doubled:
-        raise DatasetError(f"{path}: the header names more than one column {', '.join(map(repr, doubled))}: keep one of them")
+        raise DatasetError(
+            f"{path}: the header names more than one column {', '.join(map(repr, doubled))}: keep"
+            " one of them"
+        )
 
 
 def _import_of(path: Path) -> str:
@@ -221,7 +245,9 @@ def _import_of(path: Path) -> str:
 
 def _without_blank_end(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame without the blank lines that many editors leave at a file's end."""
-    blank = frame.select(pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")).to_series()
+    blank = frame.select(
+        pl.all_horizontal(pl.all().str.strip_chars().fill_null("") == "")
+    ).to_series()
     written = (~blank).arg_true()
     return frame.head(int(written[-1]) + 1 if len(written) else 0)
 
@@ -234,12 +260,15 @@ def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -
             file's columns, and how to map them.
     """
     problems = [
-        f"--map {theirs}={ours}: {ours!r} is no column of ours; those are {', '.join(TRANSACTION_SCHEMA)}"
+        f"--map {theirs}={ours}: {ours!r} is no column of ours; those are"
+        f" {', '.join(TRANSACTION_SCHEMA)}"
         for theirs, ours in mapping.items()
         if ours not in TRANSACTION_SCHEMA
     ]
     problems += [
-        f"--map {theirs}={ours}: the file has no column {theirs!r}" for theirs, ours in mapping.items() if theirs not in found
+        f"--map {theirs}={ours}: the file has no column {theirs!r}"
+        for theirs, ours in mapping.items()
+        if theirs not in found
     ]
 
     candidates: dict[str, list[str]] = {ours: [] for ours in TRANSACTION_SCHEMA}
@@ -253,7 +282,9 @@ def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -
             candidates[recognised].append(theirs)
 
     problems += [
-        f"{ours}: more than one column for it: {', '.join(names)}" for ours, names in candidates.items() if len(names) > 1
+        f"{ours}: more than one column for it: {', '.join(names)}"
+        for ours, names in candidates.items()
+        if len(names) > 1
     ]
     missing = [ours for ours, names in candidates.items() if not names]
     if missing:
@@ -261,7 +292,8 @@ def _resolve_columns(path: Path, found: list[str], mapping: Mapping[str, str]) -
         pair = f"{unused[0] if unused else 'their_column'}={missing[0]}"
         example = f"{_import_of(path)} --map {shlex.quote(pair)}"
         problems.append(
-            f"missing columns: {', '.join(missing)}; the file has {', '.join(found)}. Name them like this: {example}"
+            f"missing columns: {', '.join(missing)}; the file has {', '.join(found)}. Name them"
+            f" like this: {example}"
         )
     if problems:
         raise DatasetError("\n  ".join([f"{path}: the columns do not fit", *problems]))

@@ -56,7 +56,8 @@ KINDS: dict[Kind, KindOfDrift] = {
         *("of honest payments", 0.5, 0.01, 1.0),
     ),
     "concept": KindOfDrift(
-        "fraudsters leave their old ways for usual-looking payments with rarely used cards at quiet merchants",
+        "fraudsters leave their old ways for usual-looking payments with rarely used cards at quiet"
+        " merchants",
         *("of the fraud", 0.7, 0.01, 1.0),
         synthetic_only=True,
     ),
@@ -74,7 +75,8 @@ KINDS: dict[Kind, KindOfDrift] = {
         *("of the payments", 0.4, 0.01, 1.0),
     ),
     "new_category": KindOfDrift(
-        "a marketplace opens: honest payments go to sellers that did not exist, and more open every day",
+        "a marketplace opens: honest payments go to sellers that did not exist, and more open"
+        " every day",
         *("of honest payments", 0.4, 0.01, 1.0),
     ),
     "label_delay": KindOfDrift(
@@ -84,7 +86,12 @@ KINDS: dict[Kind, KindOfDrift] = {
         ramp=timedelta(days=1),
     ),
     "stale_features": KindOfDrift(
-        "materialisation stops: batch features stay as they are", "on or off", 1.0, 1.0, 1.0, ramp=None
+        "materialisation stops: batch features stay as they are",
+        "on or off",
+        1.0,
+        1.0,
+        1.0,
+        ramp=None,
     ),
 }
 assert set(KINDS) == set(get_args(Kind))

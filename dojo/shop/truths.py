@@ -14,7 +14,9 @@ GRADE_EDGES = (10.0, 30.0, 100.0)
 TRUTHS: Mapping[str, Callable[[], pl.Expr]] = {
     "fraud": lambda: pl.col("label"),  # 1 for a payment that its holder did not make, else 0
     "amount": lambda: pl.col("amount"),  # euro
-    "spending_grade": lambda: pl.sum_horizontal(pl.col("amount") >= edge for edge in GRADE_EDGES),  # 0 to 3
+    "spending_grade": lambda: pl.sum_horizontal(
+        pl.col("amount") >= edge for edge in GRADE_EDGES
+    ),  # 0 to 3
 }
 
 

@@ -70,7 +70,12 @@ class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_drift(
-    kind: str, started: datetime, strength: float | None = None, ramp: timedelta | None = None, who: str = "", why: str = ""
+    kind: str,
+    started: datetime,
+    strength: float | None = None,
+    ramp: timedelta | None = None,
+    who: str = "",
+    why: str = "",
 ) -> ActiveDrift:
     """Return a drift with its kind's defaults filled in.
 
@@ -82,7 +87,10 @@ def new_drift(
     about = KINDS[kind]
     strength = about.default if strength is None else strength
     if not about.lowest <= strength <= about.highest:
-        raise DriftError(f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g} {about.unit}")
+        raise DriftError(
+            f"{kind}: strength is {strength:g}, wanted {about.lowest:g} to {about.highest:g}"
+            f" {about.unit}"
+        )
     ramp = (about.ramp or SUDDEN) if ramp is None else ramp
     if ramp < SUDDEN:
         raise DriftError(f"{kind}: ramp is {ramp}, wanted 0 (at once) or a duration")
@@ -98,7 +106,10 @@ def require_possible(kind: str, world_source: str) -> None:
         DriftError: The kind changes fraudsters' behaviour, and the world is replayed.
     """
     if kind in KINDS and KINDS[kind].synthetic_only and world_source == "replay":
-        raise DriftError(f"{kind} changes what fraudsters do; this world repeats recorded payments (DOJO_WORLD_SOURCE=replay)")
+        raise DriftError(
+            f"{kind} changes what fraudsters do; this world repeats recorded payments"
+            " (DOJO_WORLD_SOURCE=replay)"
+        )
 
 
 def settled(drifts: Iterable[ActiveDrift], lived: datetime) -> tuple[ActiveDrift, ...]:
@@ -117,7 +128,11 @@ def _settle(drift: ActiveDrift, lived: datetime) -> ActiveDrift:
     if ended is not None and not drift.ended_settled:
         ended = max(ended, lived, started)
     return msgspec.structs.replace(
-        drift, started=started, ended=ended, started_settled=True, ended_settled=drift.ended is not None
+        drift,
+        started=started,
+        ended=ended,
+        started_settled=True,
+        ended_settled=drift.ended is not None,
     )
 
 
@@ -165,9 +180,15 @@ class DriftTable:
             drifts = found.value or ()
             running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
             if running is not None:
-                raise DriftError(f"{kind} is active since {running.started:%Y-%m-%d %H:%M}: stop it first")
-            with suppress(ConflictError):  # the simulator settled a bound, or another command was faster
-                self._document.replace(found.revision, (*drifts, drift), _entry(what, who, why, now, None, drift))
+                raise DriftError(
+                    f"{kind} is active since {running.started:%Y-%m-%d %H:%M}: stop it first"
+                )
+            with suppress(
+                ConflictError
+            ):  # the simulator settled a bound, or another command was faster
+                self._document.replace(
+                    found.revision, (*drifts, drift), _entry(what, who, why, now, None, drift)
+                )
                 return drift
 
     def stop(self, kind: str, now: datetime, *, who: str = "", why: str = "") -> ActiveDrift:
@@ -186,7 +207,11 @@ class DriftTable:
             ended = msgspec.structs.replace(running, ended=max(now, running.started))
             rest = tuple(ended if drift is running else drift for drift in drifts)
             with suppress(ConflictError):
-                self._document.replace(found.revision, rest, _entry(f"drift {kind} stopped", who, why, now, running, ended))
+                self._document.replace(
+                    found.revision,
+                    rest,
+                    _entry(f"drift {kind} stopped", who, why, now, running, ended),
+                )
                 return ended
 
     def settle(self, lived: datetime) -> tuple[ActiveDrift, ...]:
@@ -211,7 +236,9 @@ class DriftTable:
             raise DriftError(f"{DRIFT_KEY} in Redis cannot be understood: {error}") from error
 
 
-def _entry(what: str, who: str, why: str, now: datetime, before: ActiveDrift | None, after: ActiveDrift) -> Entry:
+def _entry(
+    what: str, who: str, why: str, now: datetime, before: ActiveDrift | None, after: ActiveDrift
+) -> Entry:
     return Entry(
         entry_id=f"world-drift:{uuid4().hex}",
         kind="world",

@@ -76,7 +76,9 @@ def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
     specs = processes(settings)
     if not is_of_this_machine(settings.host):
         raise StackError(f"DOJO_HOST: {settings.host} is no address of this machine")
-    if problems := doubled_ports(specs) or [str(taken) for taken in taken_ports(specs, settings.host)]:
+    if problems := doubled_ports(specs) or [
+        str(taken) for taken in taken_ports(specs, settings.host)
+    ]:
         raise PortsTakenError("\n".join(problems))
     remember(home, environment)
     log = log_file(home, "supervisor")
@@ -102,7 +104,9 @@ def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
 
 
 def wait_until_healthy(
-    home: Path, progress: Callable[[StackStatus], None] = lambda _: None, timeout: float = START_TIMEOUT_SECONDS
+    home: Path,
+    progress: Callable[[StackStatus], None] = lambda _: None,
+    timeout: float = START_TIMEOUT_SECONDS,
 ) -> StackStatus:
     """Watch a stack until everything is healthy.
 
@@ -113,16 +117,28 @@ def wait_until_healthy(
     while True:
         status = running(home)
         if status is None:
-            raise StackError("the supervisor ended", "supervisor", last_lines(log_file(home, "supervisor"), 15))
+            raise StackError(
+                "the supervisor ended", "supervisor", last_lines(log_file(home, "supervisor"), 15)
+            )
         progress(status)
         if status.healthy:
             return status
         late = time.monotonic() > deadline
         for process in status.processes:
             hopeless = process.deaths >= HOPELESS_DEATHS and not process.ever_healthy
-            if hopeless or (late and process.state not in (ProcessState.HEALTHY, ProcessState.WAITING)):
-                what = f"died {process.deaths} times" if hopeless else f"is not healthy after {timeout:.0f} s"
-                raise StackError(f"{process.name} {what}", process.name, last_lines(log_file(home, process.name), 20))
+            if hopeless or (
+                late and process.state not in (ProcessState.HEALTHY, ProcessState.WAITING)
+            ):
+                what = (
+                    f"died {process.deaths} times"
+                    if hopeless
+                    else f"is not healthy after {timeout:.0f} s"
+                )
+                raise StackError(
+                    f"{process.name} {what}",
+                    process.name,
+                    last_lines(log_file(home, process.name), 20),
+                )
         time.sleep(0.2)
 
 
@@ -139,10 +155,17 @@ def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bo
     before = _process(home, name)
     killed = bool(end([before.id], before.grace_seconds)) if before.id is not None else False
     deadline = time.monotonic() + timeout
-    while (now := _process(home, name)).id in (None, before.id) or now.state is not ProcessState.HEALTHY:
+    while (now := _process(home, name)).id in (
+        None,
+        before.id,
+    ) or now.state is not ProcessState.HEALTHY:
         died = now.deaths - before.deaths
         if died > HOPELESS_DEATHS or time.monotonic() > deadline:  # the end above is one of them
-            what = f"died {died} times" if died > HOPELESS_DEATHS else f"is not healthy after {timeout:.0f} s"
+            what = (
+                f"died {died} times"
+                if died > HOPELESS_DEATHS
+                else f"is not healthy after {timeout:.0f} s"
+            )
             raise StackError(f"{name} {what}", name, last_lines(log_file(home, name), 20))
         time.sleep(0.2)
     return killed
@@ -150,7 +173,11 @@ def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bo
 
 def _process(home: Path, name: str) -> ProcessStatus:
     status = running(home)
-    found = next((process for process in status.processes if process.name == name), None) if status else None
+    found = (
+        next((process for process in status.processes if process.name == name), None)
+        if status
+        else None
+    )
     if found is None:
         raise NotRunningError(f"{name} does not run here", name)
     return found
@@ -185,9 +212,22 @@ def stop_leftovers(home: Path) -> int:
         return 0  # it lives: these are its children
     try:
         status = read_status(home)
-        recorded = {member for process in status.processes for member in process.members} if status else set()
-        living = [member for member in recorded | _descendants(recorded) if member.process() is not None]
-        end(living, grace=max((process.grace_seconds for process in status.processes), default=0) if status else 0)
+        recorded = (
+            {member for process in status.processes for member in process.members}
+            if status
+            else set()
+        )
+        living = [
+            member for member in recorded | _descendants(recorded) if member.process() is not None
+        ]
+        end(
+            living,
+            grace=(
+                max((process.grace_seconds for process in status.processes), default=0)
+                if status
+                else 0
+            ),
+        )
         status_file(home).unlink(missing_ok=True)
         return len(living)
     finally:

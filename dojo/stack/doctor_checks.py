@@ -24,7 +24,13 @@ from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import wall_now
 from dojo.core.tasks.specs import load_specs
-from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, alerting_is_off, binary, how_to_install
+from dojo.stack.observability.installed import (
+    ALERTMANAGER,
+    PROMETHEUS,
+    alerting_is_off,
+    binary,
+    how_to_install,
+)
 from dojo.stack.paths import is_home
 from feature_repo.catalog import agreed
 
@@ -77,7 +83,9 @@ def packages(role: str) -> Check:
     for text in metadata.requires(DISTRIBUTION) or ():
         requirement = Requirement(text)
         of_role = "extra" in text if role != "base" else "extra" not in text
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": "" if role == "base" else role})
+        applies = requirement.marker is None or requirement.marker.evaluate(
+            {"extra": "" if role == "base" else role}
+        )
         if not of_role or not applies or requirement.name == DISTRIBUTION:
             continue
         try:
@@ -131,7 +139,9 @@ def ports(settings: Settings) -> Iterator[Check]:
     from dojo.stack.table import processes
 
     if running(settings.home) is not None:
-        yield Check("ports", DoctorVerdict.OK, f"held by the running stack of {settings.home.resolve()}")
+        yield Check(
+            "ports", DoctorVerdict.OK, f"held by the running stack of {settings.home.resolve()}"
+        )
         return
     if not is_of_this_machine(settings.host):
         found = f"DOJO_HOST: {settings.host} is no address of this machine"
@@ -142,14 +152,23 @@ def ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", DoctorVerdict.MISSING, message)
     taken = taken_ports(specs, settings.host)
     for port in taken:
-        yield Check("ports", DoctorVerdict.MISSING, str(port), f"end that process, or start with {port.variable}=<free port>")
+        yield Check(
+            "ports",
+            DoctorVerdict.MISSING,
+            str(port),
+            f"end that process, or start with {port.variable}=<free port>",
+        )
     if not taken:
-        yield Check("ports", DoctorVerdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs))
+        yield Check(
+            "ports", DoctorVerdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs)
+        )
 
 
 def proxy(environment: Mapping[str, str] = os.environ) -> Check:
     """Variables that send a library's questions through a proxy. Their values may hold passwords."""
-    names = [name for name, value in environment.items() if name.lower() in PROXY_VARIABLES and value]
+    names = [
+        name for name, value in environment.items() if name.lower() in PROXY_VARIABLES and value
+    ]
     if not names:
         return Check("proxy", DoctorVerdict.OK, "no proxy is set")
     found = f"{', '.join(sorted(names))}: set, and not used between the platform's processes"
@@ -163,10 +182,19 @@ def home(settings: Settings) -> Check:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        return Check("home", DoctorVerdict.MISSING, f"{existing}: {error.strerror}", "set DOJO_HOME to a directory of yours")
+        return Check(
+            "home",
+            DoctorVerdict.MISSING,
+            f"{existing}: {error.strerror}",
+            "set DOJO_HOME to a directory of yours",
+        )
     if settings.home.exists() and is_open_to_others(settings.home):
         found = f"{settings.home.resolve()} is open to other users of this machine"
-        step = "dojo up closes it" if is_home(settings.home) else "set DOJO_HOME to a directory of its own"
+        step = (
+            "dojo up closes it"
+            if is_home(settings.home)
+            else "set DOJO_HOME to a directory of its own"
+        )
         return Check("home", DoctorVerdict.WARNING, found, step)
     return Check("home", DoctorVerdict.OK, f"{settings.home.resolve()} is writable")
 
@@ -177,7 +205,9 @@ def disk(settings: Settings) -> Check:
     if free >= DISK_BYTES:
         return Check("disk", DoctorVerdict.OK, found)
     verdict = DoctorVerdict.WARNING if free >= DISK_FLOOR_BYTES else DoctorVerdict.MISSING
-    return Check("disk", verdict, found, f"free {DISK_BYTES / 1e9:g} GB, or set DOJO_HOME to another disk")
+    return Check(
+        "disk", verdict, found, f"free {DISK_BYTES / 1e9:g} GB, or set DOJO_HOME to another disk"
+    )
 
 
 def memory() -> Check:
@@ -188,7 +218,10 @@ def memory() -> Check:
     if available >= MEMORY_BYTES:
         return Check("memory", DoctorVerdict.OK, found)
     return Check(
-        "memory", DoctorVerdict.WARNING, found, f"the stack and a training want {MEMORY_BYTES / 1e9:g} GB: close something"
+        "memory",
+        DoctorVerdict.WARNING,
+        found,
+        f"the stack and a training want {MEMORY_BYTES / 1e9:g} GB: close something",
     )
 
 
@@ -198,7 +231,10 @@ def clock() -> Check:
     installed = datetime.fromtimestamp(Path(dojo.__file__).stat().st_mtime, UTC)
     if now < installed:
         return Check(
-            "clock", DoctorVerdict.WARNING, f"{now:%Y-%m-%d %H:%M} UTC is before this installation", "set the machine's clock"
+            "clock",
+            DoctorVerdict.WARNING,
+            f"{now:%Y-%m-%d %H:%M} UTC is before this installation",
+            "set the machine's clock",
         )
     return Check("clock", DoctorVerdict.OK, f"{now:%Y-%m-%d %H:%M} UTC")
 
@@ -219,7 +255,9 @@ def alerting(settings: Settings) -> Check:
         found = f"{binary(PROMETHEUS)}, {binary(ALERTMANAGER)}"
         return Check("alerts", DoctorVerdict.OK, found)
     step = how_to_install() if "not installed" in off else "DOJO_WITHOUT= dojo up brings it back"
-    return Check("alerts", DoctorVerdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}")
+    return Check(
+        "alerts", DoctorVerdict.OPTIONAL, f"off: {off}", f"only for metrics and alerts: {step}"
+    )
 
 
 def optional_tool(name: str, purpose: str) -> Check:

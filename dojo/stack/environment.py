@@ -45,7 +45,11 @@ def remembered(home: Path) -> dict[str, str]:
 
 def remember(home: Path, environment: Mapping[str, str]) -> None:
     """Write down the `DOJO_*` variables of `environment`, except the home itself."""
-    chosen = {name: value for name, value in sorted(environment.items()) if name.startswith(PREFIX) and name != HOME_VARIABLE}
+    chosen = {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith(PREFIX) and name != HOME_VARIABLE
+    }
     target = environment_file(home)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
@@ -71,7 +75,9 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
     Raises:
         WorldConflictError: names the variable, what the world was built with and what was asked for.
     """
-    from dojo.core.settings import Settings  # here: `adopt` runs before every command, also before `dojo --version`
+    from dojo.core.settings import (
+        Settings,
+    )  # here: `adopt` runs before every command, also before `dojo --version`
 
     if not world_exists(home):
         return
@@ -80,4 +86,7 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
         default = Settings.model_fields[name.removeprefix(PREFIX).lower()].default
         built, asked = before.get(name, str(default)), environment.get(name, str(default))
         if built != asked:
-            raise WorldConflictError(f"{home} holds a world built with {name}={built}; it cannot go on with {name}={asked}")
+            raise WorldConflictError(
+                f"{home} holds a world built with {name}={built}; it cannot go on with"
+                f" {name}={asked}"
+            )

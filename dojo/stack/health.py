@@ -95,7 +95,11 @@ def _details(body: bytes) -> Mapping[str, Any]:
         said = msgspec.json.decode(body)
     except msgspec.MsgspecError:
         return {}  # MLflow says OK in plain text
-    return {key: value for key, value in said.items() if key != "status"} if isinstance(said, dict) else {}
+    return (
+        {key: value for key, value in said.items() if key != "status"}
+        if isinstance(said, dict)
+        else {}
+    )
 
 
 class Prober:
@@ -121,7 +125,9 @@ class Prober:
         self._stop.set()
 
     def _run(self) -> None:
-        from dojo.core.telemetry import HEALTH_TIMEOUT_SECONDS  # here: `dojo status` needs no logging library
+        from dojo.core.telemetry import (
+            HEALTH_TIMEOUT_SECONDS,
+        )  # here: `dojo status` needs no logging library
 
         interval = STARTING_INTERVAL_SECONDS
         while not self._stop.wait(interval):

@@ -126,7 +126,10 @@ def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness],
         lost = held_back(client)
         clock = RedisWorldClock(client)
         world = StackState(clock.now(), clock.speed(), clock.standstill().total_seconds())
-        fresh = {name: _freshness(view, world.time) for name, view in sorted(read_freshness(client).items())}
+        fresh = {
+            name: _freshness(view, world.time)
+            for name, view in sorted(read_freshness(client).items())
+        }
         return world, fresh, lost
     except (ClockNotSetError, RedisError):
         return None, {}, lost
@@ -134,7 +137,9 @@ def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness],
         client.close()
 
 
-def read_standing(redis_url: str, models: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[RegistryFault, ...]]]:
+def read_standing(
+    redis_url: str, models: Sequence[str]
+) -> tuple[dict[str, str], dict[str, tuple[RegistryFault, ...]]]:
     """Who answers by the routes, and what the monitor found changed in the registry. Empty while Redis is away."""
     client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
     serving, faults = {}, {}
@@ -157,7 +162,9 @@ def _freshness(view: ViewFreshness, now: datetime) -> Freshness:
 
 def read_champions(models_dir: Path, mlflow_url: str) -> dict[str, str | None]:
     """Asks MLflow over plain HTTP: importing its client takes longer than everything else a status does."""
-    return {spec.stem: _champion(spec.stem, mlflow_url) for spec in sorted(models_dir.glob("*.yaml"))}
+    return {
+        spec.stem: _champion(spec.stem, mlflow_url) for spec in sorted(models_dir.glob("*.yaml"))
+    }
 
 
 def _champion(model: str, mlflow_url: str) -> str | None:

@@ -32,4 +32,6 @@ def home_markers(home: Path) -> tuple[Path, Path]:
 
 def is_home(home: Path) -> bool:
     """Whether a directory is a home of the stack, or is empty and may become one."""
-    return any(marker.is_file() for marker in home_markers(home)) or next(home.iterdir(), None) is None
+    return (
+        any(marker.is_file() for marker in home_markers(home)) or next(home.iterdir(), None) is None
+    )

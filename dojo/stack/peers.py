@@ -23,15 +23,22 @@ ANSWER_SECONDS = 2.0
 
 def look_around(settings: Settings) -> StackStatus:
     """Ask everybody at once. What only a supervisor knows (memory, restarts, since when) stays empty."""
-    asked = [*_elsewhere(settings), *((spec.name, spec.health, spec.address, spec.port) for spec in processes(settings))]
+    asked = [
+        *_elsewhere(settings),
+        *((spec.name, spec.health, spec.address, spec.port) for spec in processes(settings)),
+    ]
     with ThreadPoolExecutor(len(asked)) as pool:
         found = tuple(pool.map(lambda one: _status(*one), asked))
     now = wall_now()
-    return StackStatus(supervisor=None, supervisor_memory_bytes=0, started=now, written=now, processes=found)
+    return StackStatus(
+        supervisor=None, supervisor_memory_bytes=0, started=now, written=now, processes=found
+    )
 
 
 def wait_for_peers(
-    settings: Settings, progress: Callable[[StackStatus], None] = lambda _: None, timeout: float = START_TIMEOUT_SECONDS
+    settings: Settings,
+    progress: Callable[[StackStatus], None] = lambda _: None,
+    timeout: float = START_TIMEOUT_SECONDS,
 ) -> StackStatus:
     """Ask until everybody is healthy.
 
@@ -45,7 +52,11 @@ def wait_for_peers(
         if status.healthy:
             return status
         if time.monotonic() > deadline:
-            ill = ", ".join(process.name for process in status.processes if process.state is not ProcessState.HEALTHY)
+            ill = ", ".join(
+                process.name
+                for process in status.processes
+                if process.state is not ProcessState.HEALTHY
+            )
             raise StackError(f"not healthy after {timeout:.0f} s: {ill}")
         time.sleep(0.5)
 
@@ -56,16 +67,34 @@ def _elsewhere(settings: Settings) -> list[tuple[str, HealthCheck, str, int]]:
     mlflow = urlsplit(settings.mlflow)
     found: list[tuple[str, HealthCheck, str, int]] = [
         ("redis", RedisPing(settings.redis), redis_address(settings.redis), redis.port or 6379),
-        ("mlflow", HttpHealth(mlflow.hostname or "", mlflow.port or 80, "/health"), settings.mlflow, mlflow.port or 80),
+        (
+            "mlflow",
+            HttpHealth(mlflow.hostname or "", mlflow.port or 80, "/health"),
+            settings.mlflow,
+            mlflow.port or 80,
+        ),
     ]
     if settings.online_store != settings.redis:
         online = urlsplit(settings.online_store)
         found.insert(
-            1, ("online-store", RedisPing(settings.online_store), redis_address(settings.online_store), online.port or 6379)
+            1,
+            (
+                "online-store",
+                RedisPing(settings.online_store),
+                redis_address(settings.online_store),
+                online.port or 6379,
+            ),
         )
     if (access := airflow_access(settings)) is not None:
         airflow = urlsplit(access.url)
-        found.append(("airflow", AirflowHealth(airflow.hostname or "", airflow.port or 80), access.url, airflow.port or 80))
+        found.append(
+            (
+                "airflow",
+                AirflowHealth(airflow.hostname or "", airflow.port or 80),
+                access.url,
+                airflow.port or 80,
+            )
+        )
     return found
 
 

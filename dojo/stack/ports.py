@@ -21,13 +21,21 @@ class TakenPort:
     holder: str
 
     def __str__(self) -> str:
-        by = f"by {self.holder}" if self.holder else "by another process (of another user: its name is not visible)"
+        by = (
+            f"by {self.holder}"
+            if self.holder
+            else "by another process (of another user: its name is not visible)"
+        )
         return f"port {self.port} ({self.name}) is taken {by}; {self.variable} moves it"
 
 
 def taken_ports(specs: Sequence[ProcessSpec], host: str) -> list[TakenPort]:
     """The ports of `specs` that cannot be bound on `host`."""
-    return [TakenPort(s.name, s.port, s.variable, holder_of(s.port)) for s in specs if not is_free(host, s.port)]
+    return [
+        TakenPort(s.name, s.port, s.variable, holder_of(s.port))
+        for s in specs
+        if not is_free(host, s.port)
+    ]
 
 
 def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
@@ -35,7 +43,9 @@ def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
     messages, seen = [], dict[int, ProcessSpec]()
     for spec in specs:
         if (other := seen.setdefault(spec.port, spec)) is not spec:
-            messages.append(f"{other.variable} and {spec.variable} are both {spec.port}: give each its own")
+            messages.append(
+                f"{other.variable} and {spec.variable} are both {spec.port}: give each its own"
+            )
     return messages
 
 
@@ -69,7 +79,12 @@ def holder_of(port: int) -> str:
     except psutil.AccessDenied:  # macOS tells only root
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
             try:
                 command = " ".join(psutil.Process(connection.pid).cmdline())
             except psutil.Error:

@@ -32,20 +32,32 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
         *("--port", str(port)),
         *("--dir", str(directory.resolve())),
         *("--appendonly", "yes"),
-        *("--appendfsync", "everysec"),  # at most 1 s of events lost on power loss; `always` costs 10x the latency
+        *(
+            "--appendfsync",
+            "everysec",
+        ),  # at most 1 s of events lost on power loss; `always` costs 10x the latency
         *("--save", ""),  # the AOF is the one copy: no second, staler snapshot
-        *("--maxmemory-policy", "noeviction"),  # a full Redis refuses writes loudly instead of dropping features silently
+        *(
+            "--maxmemory-policy",
+            "noeviction",
+        ),  # a full Redis refuses writes loudly instead of dropping features silently
         *("--daemonize", "no"),
     ]
 
 
-def mlflow_command(port: int, directory: Path, host: str = "127.0.0.1", names: Sequence[str] = ()) -> list[str]:
+def mlflow_command(
+    port: int, directory: Path, host: str = "127.0.0.1", names: Sequence[str] = ()
+) -> list[str]:
     """MLflow's tracking server and registry on SQLite, artifacts proxied through it.
 
     Args:
         names: Further names under which browsers reach it. Under any other it answers 403.
     """
-    known = list(dict.fromkeys(["127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host, *names]))
+    known = list(
+        dict.fromkeys(
+            ["127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host, *names]
+        )
+    )
     hosts = [address for name in known for address in (f"{name}:{port}", name)]
     # MLflow takes a page's own requests for foreign ones where it does not know the page's address.
     origins = [f"{scheme}://{address}" for address in hosts for scheme in ("http", "https")]

@@ -56,7 +56,9 @@ class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory_bytes(self) -> int:
-        return self.supervisor_memory_bytes + sum(process.memory_bytes for process in self.processes)
+        return self.supervisor_memory_bytes + sum(
+            process.memory_bytes for process in self.processes
+        )
 
 
 def write_status(home: Path, status: StackStatus) -> None:

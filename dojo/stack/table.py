@@ -95,7 +95,11 @@ def processes(settings: Settings) -> list[ProcessSpec]:
     ours = [
         # It serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
         replace(
-            service("gateway"), depends_on=("redis", "mlflow"), waits=False, environment=SERVING_ENVIRONMENT, reads_specs=True
+            service("gateway"),
+            depends_on=("redis", "mlflow"),
+            waits=False,
+            environment=SERVING_ENVIRONMENT,
+            reads_specs=True,
         ),
         replace(service("recorder"), niceness=BATCH_NICENESS),
         replace(service("streamer"), environment=SERVING_ENVIRONMENT),
@@ -133,7 +137,9 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         observability("alertmanager", tells="receiver"),
         observability("prometheus", tells="alertmanager"),
     ]
-    return only_known_dependencies([*embedded, *ours, *(alerting if alerting_runs(settings) else [])])
+    return only_known_dependencies(
+        [*embedded, *ours, *(alerting if alerting_runs(settings) else [])]
+    )
 
 
 def _redis(settings: Settings) -> ProcessSpec:
@@ -153,7 +159,11 @@ def _redis(settings: Settings) -> ProcessSpec:
 def _mlflow(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
         name="mlflow",
-        command=tuple(mlflow_command(settings.mlflow_port, settings.home / "mlflow", settings.host, settings.publish_as)),
+        command=tuple(
+            mlflow_command(
+                settings.mlflow_port, settings.home / "mlflow", settings.host, settings.publish_as
+            )
+        ),
         health=HttpHealth(settings.own_host, settings.mlflow_port, "/health"),
         address=f"http://{settings.own_host}:{settings.mlflow_port}",
         port=settings.mlflow_port,
@@ -187,7 +197,9 @@ def _airflow(settings: Settings) -> ProcessSpec:
 def only_known_dependencies(specs: list[ProcessSpec]) -> list[ProcessSpec]:
     """Dependencies that run elsewhere are not ours to wait for."""
     names = {spec.name for spec in specs}
-    return [replace(spec, depends_on=tuple(d for d in spec.depends_on if d in names)) for spec in specs]
+    return [
+        replace(spec, depends_on=tuple(d for d in spec.depends_on if d in names)) for spec in specs
+    ]
 
 
 def stop_order(specs: list[ProcessSpec]) -> list[list[ProcessSpec]]:
@@ -202,7 +214,10 @@ def stop_order(specs: list[ProcessSpec]) -> list[list[ProcessSpec]]:
         needed = {dependency for spec in left for dependency in spec.depends_on}
         group = [spec for spec in left if spec.name not in needed]
         if not group:
-            raise ValueError(f"these processes depend on each other in a circle: {', '.join(s.name for s in left)}")
+            raise ValueError(
+                "these processes depend on each other in a circle:"
+                f" {', '.join(s.name for s in left)}"
+            )
         groups.append(group)
         left = [spec for spec in left if spec not in group]
     return groups

@@ -20,7 +20,11 @@ SERVICES = (
     FeatureService(
         name="fraud_detection_v1",
         owner=OWNER,
-        features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names, *(feature.name for feature in PAYMENT.features)),
+        features=(
+            *CUSTOMER_DAILY.names,
+            *MERCHANT_DAILY.names,
+            *(feature.name for feature in PAYMENT.features),
+        ),
         request=PAYMENT,
     ),
 )

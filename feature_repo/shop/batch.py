@@ -13,7 +13,12 @@ import polars as pl
 
 from feature_repo.columns import as_view, scaled, unscaled
 from feature_repo.shop.customers import CUSTOMER_DAILY, CUSTOMER_MEMORY_DAYS
-from feature_repo.shop.merchants import DAYS_CAP, MERCHANT_DAILY, MERCHANT_MEMORY_DAYS, STREAK_GAP_DAYS
+from feature_repo.shop.merchants import (
+    DAYS_CAP,
+    MERCHANT_DAILY,
+    MERCHANT_MEMORY_DAYS,
+    STREAK_GAP_DAYS,
+)
 from feature_repo.shop.payments import CENTS_PER_EURO, LABEL_DELAY
 from feature_repo.views import published_at
 
@@ -59,7 +64,11 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
 
     settled = pl.col("max").filter(_within(midnight, 30, LABEL_DELAY_DAYS))
     sums = by_day.group_by("customer_id").agg(
-        *(last(column, days).sum().alias(f"{column}_{days}") for column in ("count", "sum") for days in (1, 7, 30)),
+        *(
+            last(column, days).sum().alias(f"{column}_{days}")
+            for column in ("count", "sum")
+            for days in (1, 7, 30)
+        ),
         last("squares", 30).sum().alias("squares_30"),
         last("max", 7).max().alias("max_7"),
         settled.max().alias("max_settled"),
@@ -70,14 +79,21 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
         "customer_id",
         pl.lit(published_at(midnight)).alias("event_timestamp"),
         *(pl.col(f"count_{days}").alias(f"customer_tx_count_{days}d") for days in (1, 7, 30)),
-        *(_ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(f"customer_amount_mean_{days}d") for days in (1, 7, 30)),
+        *(
+            _ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(
+                f"customer_amount_mean_{days}d"
+            )
+            for days in (1, 7, 30)
+        ),
         unscaled(variance_30.sqrt(), CENTS_PER_EURO).alias("customer_amount_std_30d"),
         unscaled(pl.col("max_7"), CENTS_PER_EURO).alias("customer_amount_max_7d"),
         unscaled(pl.col("max_settled"), CENTS_PER_EURO).alias("customer_amount_max_30d_settled"),
     )
 
 
-def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
+def merchant_daily(
+    transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Iterable[date]
+) -> pl.DataFrame:
     """Return the merchant_daily view at the midnights that begin `days`.
 
     Args:
@@ -94,7 +110,11 @@ def merchant_daily(transactions: pl.DataFrame, outcomes: pl.DataFrame, days: Ite
     # Only these columns, because the join below then takes a third of the memory.
     needed = transactions.select("transaction_id", "merchant_id", "world_time")
     labelled = label_known_from(needed, outcomes).select(
-        pl.col("merchant_id").cast(pl.Categorical), pl.col("world_time").dt.date().alias("day"), "new", "gained", "known_from"
+        pl.col("merchant_id").cast(pl.Categorical),
+        pl.col("world_time").dt.date().alias("day"),
+        "new",
+        "gained",
+        "known_from",
     )
     by_day = (
         labelled.lazy()
@@ -161,14 +181,22 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
 
 def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date) -> pl.DataFrame:
     past = _between(by_day, midnight, MERCHANT_MEMORY_DAYS + 1)
-    known = _between(by_arrival, midnight, MERCHANT_MEMORY_DAYS).filter(pl.col("known_from") <= midnight)
+    known = _between(by_arrival, midnight, MERCHANT_MEMORY_DAYS).filter(
+        pl.col("known_from") <= midnight
+    )
 
     seen = past.group_by("merchant_id").agg(pl.col("day").max().alias("last_seen"))
     counts = (
         _between(past, midnight, 30)
         .group_by("merchant_id")
         .agg(
-            *(pl.col("count").filter(_within(midnight, days)).sum().alias(f"merchant_tx_count_{days}d") for days in (1, 7, 30))
+            *(
+                pl.col("count")
+                .filter(_within(midnight, days))
+                .sum()
+                .alias(f"merchant_tx_count_{days}d")
+                for days in (1, 7, 30)
+            )
         )
     )
     settled = (
@@ -176,7 +204,10 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
         .group_by("merchant_id")
         .agg(
             *(
-                pl.col(column).filter(_within(midnight, days, LABEL_DELAY_DAYS)).sum().alias(f"{column}_{days}")
+                pl.col(column)
+                .filter(_within(midnight, days, LABEL_DELAY_DAYS))
+                .sum()
+                .alias(f"{column}_{days}")
                 for column, windows in (("labels", (1, 7, 30)), ("frauds", (1, 7, 14, 30)))
                 for days in windows
             )
@@ -185,7 +216,9 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
     latest_complete = (
         past.filter((pl.col("complete_from") <= midnight) & _within(midnight, MERCHANT_MEMORY_DAYS))
         .join(
-            known.group_by("merchant_id", "day").agg(pl.col("frauds").sum()), on=["merchant_id", "day"], maintain_order="left"
+            known.group_by("merchant_id", "day").agg(pl.col("frauds").sum()),
+            on=["merchant_id", "day"],
+            maintain_order="left",
         )
         .group_by("merchant_id")
         # Rows are in order of day.
@@ -199,11 +232,17 @@ def _merchants_at(by_day: pl.DataFrame, by_arrival: pl.DataFrame, midnight: date
         "merchant_id",
         pl.lit(published_at(midnight)).alias("event_timestamp"),
         *(f"merchant_tx_count_{days}d" for days in (1, 7, 30)),
-        *(_ratio(f"frauds_{days}", f"labels_{days}").alias(f"merchant_risk_{days}d") for days in (1, 7, 30)),
+        *(
+            _ratio(f"frauds_{days}", f"labels_{days}").alias(f"merchant_risk_{days}d")
+            for days in (1, 7, 30)
+        ),
         *(pl.col(f"frauds_{days}").alias(f"merchant_fraud_count_{days}d") for days in (14, 30)),
         "merchant_last_risk",
         *(
-            pl.when(remembered).then(pl.col(name).fill_null(DAYS_CAP).clip(upper_bound=DAYS_CAP)).otherwise(0.0).alias(name)
+            pl.when(remembered)
+            .then(pl.col(name).fill_null(DAYS_CAP).clip(upper_bound=DAYS_CAP))
+            .otherwise(0.0)
+            .alias(name)
             for name in ("merchant_fraud_age_days", "merchant_streak_age_days")
         ),
     )
@@ -215,18 +254,26 @@ def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
     One row per merchant with a known fraud.
     """
     by_day = known.group_by("merchant_id", "day").agg(pl.col("frauds").sum())
-    fraud_days = by_day.filter(pl.col("frauds") > 0).select("merchant_id", "day").sort("merchant_id", "day")
+    fraud_days = (
+        by_day.filter(pl.col("frauds") > 0).select("merchant_id", "day").sort("merchant_id", "day")
+    )
     gap = pl.col("day") - pl.col("day").shift(1).over("merchant_id")
     begins = (gap > timedelta(days=STREAK_GAP_DAYS)).fill_null(True)
     return (
         fraud_days.with_columns(begins.alias("begins"))
         .group_by("merchant_id")
-        .agg(pl.col("day").max().alias("latest"), pl.col("day").filter(pl.col("begins")).max().alias("begin"))
+        .agg(
+            pl.col("day").max().alias("latest"),
+            pl.col("day").filter(pl.col("begins")).max().alias("begin"),
+        )
         .select(
             "merchant_id",
             *(
                 (pl.lit(midnight) - pl.col(day)).dt.total_days().cast(pl.Float64).alias(name)
-                for day, name in (("latest", "merchant_fraud_age_days"), ("begin", "merchant_streak_age_days"))
+                for day, name in (
+                    ("latest", "merchant_fraud_age_days"),
+                    ("begin", "merchant_streak_age_days"),
+                )
             ),
         )
     )
@@ -234,7 +281,9 @@ def _fraud_ages(known: pl.DataFrame, midnight: date) -> pl.DataFrame:
 
 def _within(midnight: date, days: int, delay: int = 0) -> pl.Expr:
     """Return the condition for the `days` days that ended `delay` days before `midnight`."""
-    return pl.col("day").is_between(midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left")
+    return pl.col("day").is_between(
+        midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left"
+    )
 
 
 def _between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
@@ -249,4 +298,8 @@ def _between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
 
 def _ratio(numerator: str, denominator: str, scale: int = 1) -> pl.Expr:
     """Return numerator / denominator / scale, and 0 where the denominator is 0."""
-    return pl.when(pl.col(denominator) > 0).then(pl.col(numerator) / pl.col(denominator) / scale).otherwise(0.0)
+    return (
+        pl.when(pl.col(denominator) > 0)
+        .then(pl.col(numerator) / pl.col(denominator) / scale)
+        .otherwise(0.0)
+    )

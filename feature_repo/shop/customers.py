@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from feature_repo.shop.payments import CENTS_PER_EURO, DAILY_SLA, LABEL_DELAY, OWNER, PAYMENTS, PERIODS, activity, daily_counts
+from feature_repo.shop.payments import (
+    CENTS_PER_EURO,
+    DAILY_SLA,
+    LABEL_DELAY,
+    OWNER,
+    PAYMENTS,
+    PERIODS,
+    activity,
+    daily_counts,
+)
 from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView, Window
 
 # A customer without a transaction for this many days is forgotten. It gets one last row of zeros,
@@ -35,13 +44,19 @@ CUSTOMER_DAILY = BatchView(
         Feature(
             "customer_amount_std_30d",
             "euro",
-            "Standard deviation (population) of the customer's amounts in the 30 days before midnight.",
+            "Standard deviation (population) of the customer's amounts in the 30 days before"
+            " midnight.",
         ),
-        Feature("customer_amount_max_7d", "euro", "Largest amount of the customer in the 7 days before midnight."),
+        Feature(
+            "customer_amount_max_7d",
+            "euro",
+            "Largest amount of the customer in the 7 days before midnight.",
+        ),
         Feature(
             "customer_amount_max_30d_settled",
             "euro",
-            "Largest amount of the customer in the 30 days that ended a label delay before midnight: what was normal before a possible compromise.",
+            "Largest amount of the customer in the 30 days that ended a label delay before"
+            " midnight: what was normal before a possible compromise.",
         ),
     ),
 )
@@ -55,7 +70,10 @@ CUSTOMER_ACTIVITY = StreamingView(
     scale=CENTS_PER_EURO,
     freshness_sla=STREAMING_SLA,
     pii=True,
-    description="The customer's last day and hour, as of the customer's latest transaction (which is included).",
+    description=(
+        "The customer's last day and hour, as of the customer's latest transaction (which is"
+        " included)."
+    ),
     features=(
         *activity("customer", "1h", "24h"),
         Feature(

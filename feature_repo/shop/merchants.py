@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from feature_repo.shop.payments import CENTS_PER_EURO, DAILY_SLA, FRAUD_LABELS, OWNER, PAYMENTS, activity, daily_counts
+from feature_repo.shop.payments import (
+    CENTS_PER_EURO,
+    DAILY_SLA,
+    FRAUD_LABELS,
+    OWNER,
+    PAYMENTS,
+    activity,
+    daily_counts,
+)
 from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView
 
 # A streak of fraud ends when this many days pass at a merchant without a new fraud.
@@ -27,14 +35,18 @@ MERCHANT_DAILY = BatchView(
     reach=timedelta(days=MERCHANT_MEMORY_DAYS + 1),
     freshness_sla=DAILY_SLA,
     pii=False,
-    description="Traffic and known fraud of a merchant, as of midnight. Labels count from when they arrived.",
+    description=(
+        "Traffic and known fraud of a merchant, as of midnight. Labels count from when they"
+        " arrived."
+    ),
     features=(
         *daily_counts("merchant"),
         *(
             Feature(
                 f"merchant_risk_{days}d",
                 "fraction",
-                f"Share of fraud among the merchant's labelled transactions in the {days} days that ended a label delay before midnight.",
+                f"Share of fraud among the merchant's labelled transactions in the {days} days that"
+                " ended a label delay before midnight.",
             )
             for days in (1, 7, 30)
         ),
@@ -42,11 +54,16 @@ MERCHANT_DAILY = BatchView(
             Feature(
                 f"merchant_fraud_count_{days}d",
                 "transactions",
-                f"Known frauds at the merchant in the {days} days that ended a label delay before midnight.",
+                f"Known frauds at the merchant in the {days} days that ended a label delay before"
+                " midnight.",
             )
             for days in (14, 30)
         ),
-        Feature("merchant_last_risk", "fraction", "Share of fraud on the merchant's latest day whose labels have all arrived."),
+        Feature(
+            "merchant_last_risk",
+            "fraction",
+            "Share of fraud on the merchant's latest day whose labels have all arrived.",
+        ),
         Feature(
             "merchant_fraud_age_days",
             "days",
@@ -55,8 +72,10 @@ MERCHANT_DAILY = BatchView(
         Feature(
             "merchant_streak_age_days",
             "days",
-            f"Days since the merchant's latest streak of fraud began (a fraud with none known in the {STREAK_GAP_DAYS} days before it); "
-            f"{DAYS_CAP:g} for longer ago or never. A compromise is found and repaired after weeks: its age tells whether it still goes on.",
+            "Days since the merchant's latest streak of fraud began (a fraud with none known in"
+            f" the {STREAK_GAP_DAYS} days before it); {DAYS_CAP:g} for longer ago or never. A"
+            " compromise is found and repaired after weeks: its age tells whether it still"
+            " goes on.",
         ),
     ),
 )
@@ -70,6 +89,8 @@ MERCHANT_ACTIVITY = StreamingView(
     scale=CENTS_PER_EURO,
     freshness_sla=STREAMING_SLA,
     pii=False,
-    description="The merchant's last hour, as of the merchant's latest transaction (which is included).",
+    description=(
+        "The merchant's last hour, as of the merchant's latest transaction (which is included)."
+    ),
     features=activity("merchant", "1h"),
 )

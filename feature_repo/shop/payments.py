@@ -37,7 +37,10 @@ PERIODS = {"1h": (timedelta(hours=1), "hour"), "24h": (timedelta(hours=24), "24 
 
 def daily_counts(party: str) -> tuple[Feature, ...]:
     text = f"The {party}'s transactions in the {{}} days before midnight."
-    return tuple(Feature(f"{party}_tx_count_{days}d", "transactions", text.format(days)) for days in (1, 7, 30))
+    return tuple(
+        Feature(f"{party}_tx_count_{days}d", "transactions", text.format(days))
+        for days in (1, 7, 30)
+    )
 
 
 def activity(party: str, *periods: str) -> tuple[Feature, ...]:
@@ -49,7 +52,9 @@ def activity(party: str, *periods: str) -> tuple[Feature, ...]:
         count = f"Transactions in the {said} up to and with the latest one."
         amount = f"Sum of amounts in the {said} up to and with the latest transaction."
         features += [
-            Feature(f"{party}_last_tx_count_{period}", "transactions", count, Window("count", length)),
+            Feature(
+                f"{party}_last_tx_count_{period}", "transactions", count, Window("count", length)
+            ),
             Feature(f"{party}_last_amount_{period}", "euro", amount, Window("sum", length)),
         ]
     return tuple(features)

@@ -42,7 +42,9 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
     return {
         "amount": amount,
         "amount_to_mean_30d": choose(known, amount / base, 1.0),
-        "amount_zscore_30d": choose(known, (amount - mean_30d) / (inputs["customer_amount_std_30d"] + 1.0), 0.0),
+        "amount_zscore_30d": choose(
+            known, (amount - mean_30d) / (inputs["customer_amount_std_30d"] + 1.0), 0.0
+        ),
         "amount_to_settled_max": choose(settled_max > 0, amount / (settled_max + 1.0), 1.0),
         "max_7d_to_mean_30d": choose(known, inputs["customer_amount_max_7d"] / base, 1.0),
         "max_24h_to_mean_30d": choose(known, max_24h / base, 1.0),
@@ -52,14 +54,26 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
         # 1970-01-01 was a Thursday, day 3 from Monday.
         "is_weekend": choose((now // DAY + 3) % 7 >= 5, 1.0, 0.0),
         "customer_seconds_since_tx": customer_since,
-        "customer_tx_count_1h": _window(inputs["customer_last_tx_count_1h"], customer_since, HOUR, choose),
-        "customer_amount_1h": _window(inputs["customer_last_amount_1h"], customer_since, HOUR, choose),
-        "customer_tx_count_24h": _window(inputs["customer_last_tx_count_24h"], customer_since, DAY, choose),
-        "customer_amount_24h": _window(inputs["customer_last_amount_24h"], customer_since, DAY, choose),
+        "customer_tx_count_1h": _window(
+            inputs["customer_last_tx_count_1h"], customer_since, HOUR, choose
+        ),
+        "customer_amount_1h": _window(
+            inputs["customer_last_amount_1h"], customer_since, HOUR, choose
+        ),
+        "customer_tx_count_24h": _window(
+            inputs["customer_last_tx_count_24h"], customer_since, DAY, choose
+        ),
+        "customer_amount_24h": _window(
+            inputs["customer_last_amount_24h"], customer_since, DAY, choose
+        ),
         "customer_amount_max_24h": max_24h,
         "merchant_seconds_since_tx": merchant_since,
-        "merchant_tx_count_1h": _window(inputs["merchant_last_tx_count_1h"], merchant_since, HOUR, choose),
-        "merchant_amount_1h": _window(inputs["merchant_last_amount_1h"], merchant_since, HOUR, choose),
+        "merchant_tx_count_1h": _window(
+            inputs["merchant_last_tx_count_1h"], merchant_since, HOUR, choose
+        ),
+        "merchant_amount_1h": _window(
+            inputs["merchant_last_amount_1h"], merchant_since, HOUR, choose
+        ),
     }
 
 
@@ -74,15 +88,25 @@ def _window(value: Any, elapsed: Any, length: float, choose: Choose) -> Any:
 
 
 def _to_mean(name: str, what: str) -> Feature:
-    return Feature(f"{name}_to_mean_30d", "ratio", f"{what} against the 30-day mean; 1 without history.")
+    return Feature(
+        f"{name}_to_mean_30d", "ratio", f"{what} against the 30-day mean; 1 without history."
+    )
 
 
 def _still_recent(party: str, period: str) -> tuple[Feature, Feature]:
     """Return the features that give the stored values of `activity` as of the request."""
     said = PERIODS[period][1]
-    rest = f"in the {said} up to the latest %s; 0 when that is over {'an hour' if period == '1h' else said} ago."
-    count, amount = f"The {party}'s transactions {rest % 'one'}", f"Sum of the {party}'s amounts {rest % 'transaction'}"
-    return Feature(f"{party}_tx_count_{period}", "transactions", count), Feature(f"{party}_amount_{period}", "euro", amount)
+    rest = (
+        f"in the {said} up to the latest %s; 0 when that is over"
+        f" {'an hour' if period == '1h' else said} ago."
+    )
+    count, amount = (
+        f"The {party}'s transactions {rest % 'one'}",
+        f"Sum of the {party}'s amounts {rest % 'transaction'}",
+    )
+    return Feature(f"{party}_tx_count_{period}", "transactions", count), Feature(
+        f"{party}_amount_{period}", "euro", amount
+    )
 
 
 # A card payment above a million is a unit mistake, not a purchase.
@@ -95,34 +119,54 @@ PAYMENT = RequestFeatures(
     recorded=PAYMENTS,
     stored=(
         "customer_tx_count_30d",
-        *(f"customer_amount_{name}" for name in ("mean_1d", "mean_7d", "mean_30d", "std_30d", "max_7d", "max_30d_settled")),
+        *(
+            f"customer_amount_{name}"
+            for name in ("mean_1d", "mean_7d", "mean_30d", "std_30d", "max_7d", "max_30d_settled")
+        ),
         *CUSTOMER_ACTIVITY.names,
         *MERCHANT_ACTIVITY.names,
     ),
     features=(
         AMOUNT,
-        Feature("amount_to_mean_30d", "ratio", "Amount against the customer's 30-day mean; 1 without history."),
+        Feature(
+            "amount_to_mean_30d",
+            "ratio",
+            "Amount against the customer's 30-day mean; 1 without history.",
+        ),
         Feature(
             "amount_zscore_30d",
             "standard deviations",
             "Amount against the customer's 30-day mean, in standard deviations; 0 without history.",
         ),
-        Feature("amount_to_settled_max", "ratio", "Amount against the customer's largest settled amount; 1 without history."),
+        Feature(
+            "amount_to_settled_max",
+            "ratio",
+            "Amount against the customer's largest settled amount; 1 without history.",
+        ),
         _to_mean("max_7d", "The customer's largest amount of the week"),
         _to_mean("max_24h", "The customer's largest amount of the last 24 hours"),
         _to_mean("mean_1d", "The customer's mean amount of yesterday"),
         _to_mean("mean_7d", "The customer's mean amount of the week"),
         Feature("is_night", "0 or 1", "The payment is made from 00:00 to 06:59 UTC."),
         Feature("is_weekend", "0 or 1", "The payment is made on a Saturday or Sunday, UTC."),
-        Feature("customer_seconds_since_tx", "seconds", "Since the customer's previous transaction, at most 30 days."),
+        Feature(
+            "customer_seconds_since_tx",
+            "seconds",
+            "Since the customer's previous transaction, at most 30 days.",
+        ),
         *_still_recent("customer", "1h"),
         *_still_recent("customer", "24h"),
         Feature(
             "customer_amount_max_24h",
             "euro",
-            "The customer's largest amount in the 24 hours up to the latest transaction; 0 when that is over 24 hours ago.",
+            "The customer's largest amount in the 24 hours up to the latest transaction; 0 when"
+            " that is over 24 hours ago.",
         ),
-        Feature("merchant_seconds_since_tx", "seconds", "Since the merchant's previous transaction, at most 30 days."),
+        Feature(
+            "merchant_seconds_since_tx",
+            "seconds",
+            "Since the merchant's previous transaction, at most 30 days.",
+        ),
         *_still_recent("merchant", "1h"),
     ),
     compute=compute,

@@ -53,7 +53,9 @@ class PanelOptions(TypedDict, total=False):
     value_links: tuple[dashboard.DashboardLink, ...]
 
 
-def time_series(*, stacked: bool = False, logarithmic: bool = False, **chosen: Unpack[PanelOptions]) -> timeseries.Panel:
+def time_series(
+    *, stacked: bool = False, logarithmic: bool = False, **chosen: Unpack[PanelOptions]
+) -> timeseries.Panel:
     """Lines. Queries with a `limit` are dashed lines across them. `stacked` areas add up."""
     mode = value.StackingMode.NORMAL if stacked else value.StackingMode.NONE
     linear = common.ScaleDistributionConfig().type(value.ScaleDistribution.LINEAR)
@@ -66,26 +68,40 @@ def time_series(*, stacked: bool = False, logarithmic: bool = False, **chosen: U
         .show_points(value.VisibilityMode.NEVER)
         .span_nulls(False)
         .stacking(common.StackingConfig().mode(mode).group("A"))
-        .scale_distribution(linear.type(value.ScaleDistribution.LOG).log(10) if logarithmic else linear)
-        .thresholds_style(common.GraphThresholdsStyleConfig().mode(value.GraphThresholdsStyleMode.OFF))
+        .scale_distribution(
+            linear.type(value.ScaleDistribution.LOG).log(10) if logarithmic else linear
+        )
+        .thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(value.GraphThresholdsStyleMode.OFF)
+        )
         .legend(legend.placement(value.LegendPlacement.BOTTOM).calcs(["lastNotNull", "max"]))
-        .tooltip(common.VizTooltipOptions().mode(value.TooltipDisplayMode.MULTI).sort(value.SortOrder.DESCENDING))
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(value.TooltipDisplayMode.MULTI)
+            .sort(value.SortOrder.DESCENDING)
+        )
     )
     for letter, query in _lettered(chosen):
         if query.limit:
             made.override_by_query(
                 letter,
                 [
-                    model.DynamicConfigValue("color", model.FieldColor(model.FieldColorModeId.FIXED, query.limit)),
+                    model.DynamicConfigValue(
+                        "color", model.FieldColor(model.FieldColorModeId.FIXED, query.limit)
+                    ),
                     model.DynamicConfigValue("custom.lineStyle", value.LineStyle("dash", [10, 10])),
                     model.DynamicConfigValue("custom.fillOpacity", 0),
-                    model.DynamicConfigValue("custom.stacking", value.StackingConfig(value.StackingMode.NONE, "B")),
+                    model.DynamicConfigValue(
+                        "custom.stacking", value.StackingConfig(value.StackingMode.NONE, "B")
+                    ),
                 ],
             )
     return made
 
 
-def state_timeline(*, show_values: bool = False, rows_a_page: int = 50, **chosen: Unpack[PanelOptions]) -> statetimeline.Panel:
+def state_timeline(
+    *, show_values: bool = False, rows_a_page: int = 50, **chosen: Unpack[PanelOptions]
+) -> statetimeline.Panel:
     """A row per series, coloured by state over time. The states' own colours win."""
     return (
         _described(statetimeline.Panel(), chosen, model.FieldColorModeId.FIXED)
@@ -97,11 +113,21 @@ def state_timeline(*, show_values: bool = False, rows_a_page: int = 50, **chosen
         .align_value(value.TimelineValueAlignment.LEFT)
         .per_page(rows_a_page)
         .legend(common.VizLegendOptions().show_legend(True))
-        .tooltip(common.VizTooltipOptions().mode(value.TooltipDisplayMode.SINGLE).sort(value.SortOrder.NONE))
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(value.TooltipDisplayMode.SINGLE)
+            .sort(value.SortOrder.NONE)
+        )
     )
 
 
-def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, **chosen: Unpack[PanelOptions]) -> stats.Panel:
+def stat(
+    *,
+    named: bool = False,
+    name_only: bool = False,
+    trend: bool = False,
+    **chosen: Unpack[PanelOptions],
+) -> stats.Panel:
     """Single numbers or words, one per series.
 
     Args:
@@ -113,7 +139,11 @@ def stat(*, named: bool = False, name_only: bool = False, trend: bool = False, *
     return (
         _described(stats.Panel(), {"width": 4, "height": 4, **chosen}, model.FieldColorModeId.FIXED)
         .reduce_options(_latest())
-        .color_mode(value.BigValueColorMode.BACKGROUND if chosen.get("states") else value.BigValueColorMode.VALUE)
+        .color_mode(
+            value.BigValueColorMode.BACKGROUND
+            if chosen.get("states")
+            else value.BigValueColorMode.VALUE
+        )
         .graph_mode(value.BigValueGraphMode.AREA if trend else value.BigValueGraphMode.NONE)
         .justify_mode(value.BigValueJustifyMode.AUTO)
         .orientation(value.VizOrientation.AUTO)
@@ -126,7 +156,12 @@ def share_of_limit(**chosen: Unpack[PanelOptions]) -> bargauge.Panel:
     filled: PanelOptions = {"unit": "percentunit", "minimum": 0, "maximum": 1, **chosen}
     return (
         _described(bargauge.Panel(), filled, model.FieldColorModeId.THRESHOLDS)
-        .thresholds(_steps(model.Threshold(color=APPEARANCES["ok"].colour), model.Threshold(1, APPEARANCES["critical"].colour)))
+        .thresholds(
+            _steps(
+                model.Threshold(color=APPEARANCES["ok"].colour),
+                model.Threshold(1, APPEARANCES["critical"].colour),
+            )
+        )
         .reduce_options(_latest())
         .orientation(value.VizOrientation.HORIZONTAL)
         .display_mode(value.BarGaugeDisplayMode.BASIC)
@@ -142,7 +177,13 @@ def heatmap(**chosen: Unpack[PanelOptions]) -> heatmaps.Panel:
 
     Needs one query for `..._bucket`, summed by `le`, with `format="heatmap"`.
     """
-    oranges = heatmaps.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").exponent(0.5).steps(64)
+    oranges = (
+        heatmaps.HeatmapColorOptions()
+        .mode(HeatmapColorMode.SCHEME)
+        .scheme("Oranges")
+        .exponent(0.5)
+        .steps(64)
+    )
     return (
         _described(heatmaps.Panel(), chosen)
         .scale_distribution(common.ScaleDistributionConfig().type(value.ScaleDistribution.LINEAR))
@@ -150,7 +191,12 @@ def heatmap(**chosen: Unpack[PanelOptions]) -> heatmaps.Panel:
         .color(oranges.scale(HeatmapColorScale.EXPONENTIAL))
         .filter_values(heatmaps.FilterValueRange().le(1e-9))
         .rows_frame(heatmaps.RowsHeatmapOptions().layout(value.HeatmapCellLayout.AUTO))
-        .y_axis(heatmaps.YAxisConfig().axis_placement(value.AxisPlacement.LEFT).reverse(False).unit(chosen["unit"]))
+        .y_axis(
+            heatmaps.YAxisConfig()
+            .axis_placement(value.AxisPlacement.LEFT)
+            .reverse(False)
+            .unit(chosen["unit"])
+        )
         .show_legend()
         .mode(value.TooltipDisplayMode.SINGLE)
         .show_color_scale(False)
@@ -177,13 +223,17 @@ def table(
         units: Heading -> unit, where it differs from the panel's.
     """
     made = _described(tables.Panel(), chosen).cell_height(value.TableCellHeight.SM)
-    made.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)] if sort_by else [])
+    made.sort_by(
+        [common.TableSortByFieldState().display_name(sort_by).desc(True)] if sort_by else []
+    )
     if state_columns:
         made.mappings([])
     colored = value.TableColoredBackgroundCellOptions(value.TableCellBackgroundDisplayMode.BASIC)
     for heading in state_columns:
         words = model.DynamicConfigValue("mappings", [mapping(chosen["states"])])
-        made.override_by_name(heading, [words, model.DynamicConfigValue("custom.cellOptions", colored)])
+        made.override_by_name(
+            heading, [words, model.DynamicConfigValue("custom.cellOptions", colored)]
+        )
     for heading, unit in (units or {}).items():
         made.override_by_name(heading, [model.DynamicConfigValue("unit", unit)])
     places = {name: place for place, name in enumerate(columns)}
@@ -191,7 +241,9 @@ def table(
     return made.transformations(
         [
             model.DataTransformerConfig("merge", options={}),
-            model.DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(columns)}}),
+            model.DataTransformerConfig(
+                "filterFieldsByName", options={"include": {"names": list(columns)}}
+            ),
             model.DataTransformerConfig("organize", options=order),
         ]
     )
@@ -204,11 +256,15 @@ def text(content: str, **chosen: Unpack[PanelOptions]) -> texts.Panel:
 
 
 def _described(
-    panel: AnyPanel, chosen: PanelOptions, color: model.FieldColorModeId = model.FieldColorModeId.PALETTE_CLASSIC
+    panel: AnyPanel,
+    chosen: PanelOptions,
+    color: model.FieldColorModeId = model.FieldColorModeId.PALETTE_CLASSIC,
 ) -> AnyPanel:
     """Set the common options. All panels have these methods, but no class declares them."""
     made: Any = panel
-    made.title(chosen["title"]).description(chosen.get("description", "")).unit(chosen.get("unit", "")).datasource(SOURCE)
+    made.title(chosen["title"]).description(chosen.get("description", "")).unit(
+        chosen.get("unit", "")
+    ).datasource(SOURCE)
     made.span(chosen.get("width", 12)).height(chosen.get("height", 8))
     made.targets([query.builder(letter) for letter, query in _lettered(chosen)])
     if "minimum" in chosen:
@@ -222,7 +278,9 @@ def _described(
     # Our thresholds are queries, because a number here would be a copy of a spec's.
     made.thresholds(_steps(model.Threshold(color="text")))
     made.mappings([mapping(chosen["states"])] if chosen.get("states") else [])
-    made.links(list(chosen.get("links", ()))).data_links(list(chosen.get("value_links", ()))).transformations([]).overrides([])
+    made.links(list(chosen.get("links", ()))).data_links(
+        list(chosen.get("value_links", ()))
+    ).transformations([]).overrides([])
     return panel
 
 

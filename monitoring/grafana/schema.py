@@ -21,7 +21,10 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 COLUMNS = 24  # of Grafana's grid
 STEP = "15s"  # between two looks for marks; a marked change stays visible for a minute or more
 
-DATASOURCE = {"type": "prometheus", "uid": "dojo-prometheus"}  # provisioning/datasources/prometheus.yml
+DATASOURCE = {
+    "type": "prometheus",
+    "uid": "dojo-prometheus",
+}  # provisioning/datasources/prometheus.yml
 SOURCE = model.DataSourceRef(DATASOURCE["type"], DATASOURCE["uid"])
 
 Json = dict[str, Any]
@@ -45,7 +48,13 @@ class Query:
     format: str = "time_series"
 
     def builder(self, letter: str) -> prometheus.Dataquery:
-        made = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(self.expr).legend_format(self.legend)
+        made = (
+            prometheus.Dataquery()
+            .ref_id(letter)
+            .datasource(SOURCE)
+            .expr(self.expr)
+            .legend_format(self.legend)
+        )
         made.format(PromQueryFormat(self.format))
         return made.instant() if self.instant else made.range()
 
@@ -124,7 +133,13 @@ class Annotation:
             # Twice, because some data source versions read it here, others from `target`.
             "expr": self.expr,
             "step": STEP,
-            "target": {"refId": "Anno", "datasource": DATASOURCE, "expr": self.expr, "interval": STEP, "range": True},
+            "target": {
+                "refId": "Anno",
+                "datasource": DATASOURCE,
+                "expr": self.expr,
+                "interval": STEP,
+                "range": True,
+            },
             "titleFormat": self.title,
             "textFormat": self.text,
             "tagKeys": "",
@@ -150,7 +165,11 @@ class Dashboard:
     tags: tuple[str, ...] = ("dojo",)
 
     def json(self) -> Json:
-        others = build.DashboardLink("Dashboards").type(model.DashboardLinkType.DASHBOARDS).tags(list(self.tags))
+        others = (
+            build.DashboardLink("Dashboards")
+            .type(model.DashboardLinkType.DASHBOARDS)
+            .tags(list(self.tags))
+        )
         made = (
             build.Dashboard(self.title)
             .uid(self.uid)
@@ -191,5 +210,8 @@ def _lay_out(panels: Sequence[Json]) -> None:
 
 def mapping(states: Sequence[State]) -> model.ValueMap:
     return model.ValueMap(
-        {str(s.value): model.ValueMappingResult(text=s.text, color=s.color, index=i) for i, s in enumerate(states)}
+        {
+            str(s.value): model.ValueMappingResult(text=s.text, color=s.color, index=i)
+            for i, s in enumerate(states)
+        }
     )

@@ -23,7 +23,9 @@ SEVERITIES: Final = tuple(state(value, word) for value, word in enumerate(ORDER,
 LIMITS: Final = {word: APPEARANCES[word].colour for word in ORDER[2:]}
 CHANCE: Final = APPEARANCES["insufficient_data"].colour
 
-MODEL: Final = Variable("model", "Model", "A model that the gateway serves.", "label_values(dojo_model_info, model)")
+MODEL: Final = Variable(
+    "model", "Model", "A model that the gateway serves.", "label_values(dojo_model_info, model)"
+)
 VERSION: Final = Variable(
     "version",
     "Version",
@@ -50,7 +52,8 @@ def marks(models: str) -> tuple[Annotation, ...]:
             "New versions",
             # A version that served most of the traffic at no time in the two minutes before. It was
             # promoted, or rolled back to.
-            f"dojo_model_info{{{models}}} unless on (model, version) max_over_time(dojo_model_info{{{models}}}[2m] offset 30s)",
+            f"dojo_model_info{{{models}}} unless on (model, version)"
+            f" max_over_time(dojo_model_info{{{models}}}[2m] offset 30s)",
             "Version {{version}} serves",
             "{{model}}",
             "blue",
@@ -64,7 +67,8 @@ def marks(models: str) -> tuple[Annotation, ...]:
         ),
         Annotation(
             "Actions of the responder",
-            f"sum by (model, action, outcome) (increase(dojo_responder_actions_total{{{models}}}[1m])) > 0",
+            "sum by (model, action, outcome)"
+            f" (increase(dojo_responder_actions_total{{{models}}}[1m])) > 0",
             "Responder: {{action}}",
             "{{model}}: {{outcome}}",
             "purple",
@@ -113,4 +117,6 @@ def severity_steps(value: str, threshold: str, match: str) -> str:
         match: Labels that both have.
     """
     selectors = [threshold % f'severity="{severity}"' for severity in LIMITS]
-    return " + ".join(f"({value} > bool on ({match}) group_left () {selector})" for selector in selectors)
+    return " + ".join(
+        f"({value} > bool on ({match}) group_left () {selector})" for selector in selectors
+    )

@@ -76,7 +76,9 @@ def judged_transactions(transactions: pl.DataFrame, period: Period) -> pl.DataFr
         day = period.test_start + timedelta(days=k)
         rows = _between(transactions, day, day + timedelta(days=1))
         days.append(
-            rows.filter(~pl.col("customer_id").is_in(sorted(known))).with_columns(pl.lit(k, dtype=pl.Int32).alias("test_day"))
+            rows.filter(~pl.col("customer_id").is_in(sorted(known))).with_columns(
+                pl.lit(k, dtype=pl.Int32).alias("test_day")
+            )
         )
     return pl.concat(days)
 
@@ -92,9 +94,10 @@ def require_covered(transactions: pl.DataFrame, period: Period) -> None:
         raise ProtocolError("the file holds no transactions")
     if period.start < first.date() or period.test_end - timedelta(days=1) > last.date():
         raise ProtocolError(
-            f"the period from {period.start} to {period.test_end - timedelta(days=1)} ({period.train_days} days of training, "
-            f"{period.delay_days} of label delay, {period.test_days} of test) is not covered: the file holds transactions from "
-            f"{first.date()} to {last.date()}"
+            f"the period from {period.start} to {period.test_end - timedelta(days=1)}"
+            f" ({period.train_days} days of training, {period.delay_days} of label delay,"
+            f" {period.test_days} of test) is not covered: the file holds transactions from"
+            f" {first.date()} to {last.date()}"
         )
 
 
@@ -107,8 +110,8 @@ def require_both_classes(rows: pl.DataFrame, what: str, first: date, end: date) 
     positives = int(rows["label"].sum())
     if positives in (0, len(rows)):
         raise ProtocolError(
-            f"the {what} days ({first} to {end - timedelta(days=1)}) need fraudulent and legitimate transactions, "
-            f"found {positives:,} positives in {len(rows):,}"
+            f"the {what} days ({first} to {end - timedelta(days=1)}) need fraudulent and legitimate"
+            f" transactions, found {positives:,} positives in {len(rows):,}"
         )
 
 

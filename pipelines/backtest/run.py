@@ -48,7 +48,11 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backtest(
-    transactions: pl.DataFrame, spec: ModelSpec, period: Period, workspace: Path, progress: Progress = silent
+    transactions: pl.DataFrame,
+    spec: ModelSpec,
+    period: Period,
+    workspace: Path,
+    progress: Progress = silent,
 ) -> Backtest:
     """Train on the period's training days, test on its test days.
 
@@ -69,11 +73,16 @@ def backtest(
     """
     begun = monotonic()
     require_covered(transactions, period)
-    train, test = training_transactions(transactions, period), judged_transactions(transactions, period)
+    train, test = (
+        training_transactions(transactions, period),
+        judged_transactions(transactions, period),
+    )
     require_both_classes(train, "training", period.start, period.train_end)
     require_both_classes(test, "test", period.test_start, period.test_end)
 
-    known = transactions.filter(pl.col("time") < _midnight(period.test_end)).rename({"time": "world_time"})
+    known = transactions.filter(pl.col("time") < _midnight(period.test_end)).rename(
+        {"time": "world_time"}
+    )
     outcomes = known.select(
         pl.lit(spec.name).alias("model"),
         pl.col("transaction_id").alias("request_id"),
@@ -83,12 +92,22 @@ def backtest(
     )
     examples = pl.concat([train, test.drop("test_day")]).rename({"time": "event_timestamp"})
     streams = {Stream.TRANSACTIONS: known.drop("label"), Stream.OUTCOMES: outcomes}
-    rows = join_features(streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, workspace, progress)
+    rows = join_features(
+        streams,
+        examples.rename({"transaction_id": "request_id"}),
+        spec.feature_service,
+        workspace,
+        progress,
+    )
 
     progress("train", 0.0)
     features = catalog.SERVICES[spec.feature_service].features
-    learned = part("train", rows, features, spec, _midnight(period.start), _midnight(period.train_end))
-    judged = part("test", rows, features, spec, _midnight(period.test_start), _midnight(period.test_end))
+    learned = part(
+        "train", rows, features, spec, _midnight(period.start), _midnight(period.train_end)
+    )
+    judged = part(
+        "test", rows, features, spec, _midnight(period.test_start), _midnight(period.test_end)
+    )
     fitted = fit(learned, None, spec)
     scores = fitted.score(judged.inputs)
     in_order = test.sort("time", "transaction_id")  # the order of `judged`

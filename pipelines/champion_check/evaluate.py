@@ -109,7 +109,12 @@ class Freshest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def evaluate_champion(
-    spec: ModelSpec, lake: Lake, registry: ModelRegistry, as_of: datetime, since: datetime | None, workspace: Path
+    spec: ModelSpec,
+    lake: Lake,
+    registry: ModelRegistry,
+    as_of: datetime,
+    since: datetime | None,
+    workspace: Path,
 ) -> Freshest:
     """Judge the champion as of world time `as_of`.
 
@@ -128,14 +133,21 @@ def evaluate_champion(
     """
     champion = registry.by_alias(spec.name, CHAMPION)
     if champion is None:
-        raise NothingToEvaluateError(f"{spec.name}: no version is champion, so none is evaluated: dojo routes show {spec.name}")
+        raise NothingToEvaluateError(
+            f"{spec.name}: no version is champion, so none is evaluated: dojo routes show"
+            f" {spec.name}"
+        )
     task, metric = task_of(spec), spec.gate.primary_metric
     promised = promise_of(champion, registry, metric)
     earliest = max(filter(None, (as_of - spec.training.holdout, seen_until(champion, registry))))
     requests = labelled_requests(lake, spec, earliest - spec.label.delay.maximum, as_of)
-    complete = requests.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls("label")
+    complete = requests.filter(pl.col("world_time") < as_of - spec.label.delay.maximum).drop_nulls(
+        "label"
+    )
     only_complete = delay_depends_on_label(
-        complete["arrived"], task.split_labels(complete["label"].to_numpy()), spec.label.delay.median
+        complete["arrived"],
+        task.split_labels(complete["label"].to_numpy()),
+        spec.label.delay.median,
     )
     end = min(as_of, as_of - spec.label.delay.maximum) if only_complete else as_of
     start = start_of(requests, max(earliest, since) if since else None, earliest, end, spec)
@@ -151,7 +163,9 @@ def evaluate_champion(
         return msgspec.structs.replace(found, reason=reason)
     rows = with_features(spec, lake, labelled, start, end, as_of, workspace)
     with TemporaryDirectory(dir=workspace) as directory:
-        bundle, scorer = load_bundle(registry.download(champion, Path(directory)), registry.sealed_sha256(champion))
+        bundle, scorer = load_bundle(
+            registry.download(champion, Path(directory)), registry.sealed_sha256(champion)
+        )
         scores = scorer.score(inputs_of(rows, bundle)).astype(np.float64)
     return judged(found, spec, rows, scores, promised)
 
@@ -162,27 +176,43 @@ def promise_of(version: Version, registry: ModelRegistry, metric: str) -> Mappin
         metrics = tracking_client(registry).get_run(version.run_id).data.metrics
     if missing := {metric, f"{SUPPORT}holdout", f"{ROWS}holdout"} - set(metrics):
         raise NothingToEvaluateError(
-            f"{version.model}: version {version.version} has no record of its holdout (no {', '.join(sorted(missing))}): "
-            "nothing to compare with"
+            f"{version.model}: version {version.version} has no record of its holdout (no"
+            f" {', '.join(sorted(missing))}): nothing to compare with"
         )
     found: Mapping[str, float] = metrics
     return found
 
 
-def labelled_requests(lake: Lake, spec: ModelSpec, start: datetime, as_of: datetime) -> pl.DataFrame:
+def labelled_requests(
+    lake: Lake, spec: ModelSpec, start: datetime, as_of: datetime
+) -> pl.DataFrame:
     """Return the requests with start <= world_time < as_of.
 
     `label`, and its delay `arrived`, are null when the label had not arrived by `as_of`.
     """
     recorded = recorded_requests(spec.feature_service)
-    requests = lake.scan(recorded.stream, start, as_of).select(recorded.columns).unique(recorded.key, keep="any")
+    requests = (
+        lake.scan(recorded.stream, start, as_of)
+        .select(recorded.columns)
+        .unique(recorded.key, keep="any")
+    )
     outcomes = outcomes_of(lake, spec.name, start, as_of)
     known = outcomes.select(pl.col("request_id").alias(recorded.key), "label", known="first_known")
     joined = requests.join(known, on=recorded.key, how="left")
-    return joined.with_columns(arrived=pl.col("known") - pl.col("world_time")).sort("world_time", recorded.key).collect()
+    return (
+        joined.with_columns(arrived=pl.col("known") - pl.col("world_time"))
+        .sort("world_time", recorded.key)
+        .collect()
+    )
 
 
-def start_of(requests: pl.DataFrame, since: datetime | None, earliest: datetime, end: datetime, spec: ModelSpec) -> datetime:
+def start_of(
+    requests: pl.DataFrame,
+    since: datetime | None,
+    earliest: datetime,
+    end: datetime,
+    spec: ModelSpec,
+) -> datetime:
     """Return the world time from which requests are judged.
 
     It is `since`. Without it, go back by whole days until WANTED_SUPPORT is reached, to `earliest`
@@ -192,12 +222,18 @@ def start_of(requests: pl.DataFrame, since: datetime | None, earliest: datetime,
         return since
     task, known = task_of(spec), requests.filter(pl.col("world_time") < end).drop_nulls("label")
     start = midnight(end)
-    while start > earliest and task.support(rows_of(known.filter(pl.col("world_time") >= start), spec)) < WANTED_SUPPORT:
+    while (
+        start > earliest
+        and task.support(rows_of(known.filter(pl.col("world_time") >= start), spec))
+        < WANTED_SUPPORT
+    ):
         start -= timedelta(days=1)
     return max(start, earliest)
 
 
-def rows_of(requests: pl.DataFrame, spec: ModelSpec, scores: npt.NDArray[np.float64] | None = None) -> Answered:
+def rows_of(
+    requests: pl.DataFrame, spec: ModelSpec, scores: npt.NDArray[np.float64] | None = None
+) -> Answered:
     """Return labelled requests as the task wants them.
 
     Without scores, the labels replace them. Support does not depend on scores.
@@ -210,18 +246,31 @@ def rows_of(requests: pl.DataFrame, spec: ModelSpec, scores: npt.NDArray[np.floa
 
 
 def with_features(
-    spec: ModelSpec, lake: Lake, labelled: pl.DataFrame, start: datetime, end: datetime, as_of: datetime, workspace: Path
+    spec: ModelSpec,
+    lake: Lake,
+    labelled: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    as_of: datetime,
+    workspace: Path,
 ) -> pl.DataFrame:
     """Add point-in-time features to the labelled requests, as training does."""
     service = spec.feature_service
-    streams = {stream: rows.collect() for stream, rows in scan_streams(lake, start - WARM_UP, as_of).items()}
+    streams = {
+        stream: rows.collect()
+        for stream, rows in scan_streams(lake, start - WARM_UP, as_of).items()
+    }
     labels = labelled.select(pl.col(recorded_requests(service).key).alias("request_id"), "label")
     examples = label_examples(labelled.drop("label"), labels, service, start, end)
     return join_features(streams, examples, service, workspace)
 
 
 def judged(
-    found: Freshest, spec: ModelSpec, rows: pl.DataFrame, scores: npt.NDArray[np.float64], promised: Mapping[str, float]
+    found: Freshest,
+    spec: ModelSpec,
+    rows: pl.DataFrame,
+    scores: npt.NDArray[np.float64],
+    promised: Mapping[str, float],
 ) -> Freshest:
     """Add the figures and the verdict to `found`.
 
@@ -234,13 +283,19 @@ def judged(
     """
     task = task_of(spec)
     loss = task.loss(rows_of(rows, spec, scores), promised)
-    change = f"{'lost' if loss.value >= 0 else 'gained'} {abs(loss.value):.1%} ({loss.low:+.1%} to {loss.high:+.1%})"
+    change = (
+        f"{'lost' if loss.value >= 0 else 'gained'} {abs(loss.value):.1%} ({loss.low:+.1%} to"
+        f" {loss.high:+.1%})"
+    )
     limit = f"degraded from {spec.response.degraded:.0%} on, beyond chance"
     metric = task.metrics[found.metric].short
     return msgspec.structs.replace(
         found,
         verdict=verdict_of(loss.value, loss.low, spec.response.degraded),
-        reason=f"{metric} {loss.comparable:.3f} against {loss.promised:.3f} on its holdout: {change}; {limit}",
+        reason=(
+            f"{metric} {loss.comparable:.3f} against {loss.promised:.3f} on its holdout: {change};"
+            f" {limit}"
+        ),
         measured=loss.measured,
         comparable=loss.comparable,
         relative_loss=loss.value,

@@ -24,7 +24,11 @@ def job_key(run_id: str) -> str:
     Characters that a key cannot hold are replaced. A hash then keeps such ids apart.
     """
     safe = NOT_IN_KEYS.sub("-", run_id).lstrip("._-")[:LONGEST]
-    return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
+    return (
+        safe
+        if safe == run_id
+        else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
+    )
 
 
 def failure_note(home: Path, dag_id: str, run_id: str) -> Path:

@@ -56,7 +56,14 @@ with DAG(
             "materialize",
             (EmptyLakeError, ClockNotSetError, WrongParameterError),
         ):
-            done = materialize_once(settings, instant(as_of) if as_of else None, "airflow", log_steps)
-        return {"as_of": done.as_of.isoformat(), "days": done.days_built, "rows": done.rows_built, "seconds": done.seconds}
+            done = materialize_once(
+                settings, instant(as_of) if as_of else None, "airflow", log_steps
+            )
+        return {
+            "as_of": done.as_of.isoformat(),
+            "days": done.days_built,
+            "rows": done.rows_built,
+            "seconds": done.seconds,
+        }
 
     materialize()

@@ -57,7 +57,9 @@ def retraining_dag(spec: ModelSpec) -> DAG:
         leads here.
         """
         if "start_rollout" not in FOLLOWS[compared["outcome"]]:
-            raise AirflowSkipException("the first version is the champion already: there is nobody to take over from")
+            raise AirflowSkipException(
+                "the first version is the champion already: there is nobody to take over from"
+            )
         return run_step(spec.name, "start_rollout", get_current_context())
 
     @task.branch(task_id="decide")
@@ -66,7 +68,9 @@ def retraining_dag(spec: ModelSpec) -> DAG:
         if get_current_context()["params"]["dry_run"]:
             return []
         if (outcome := compared["outcome"]) not in FOLLOWS:
-            raise AirflowFailException(f"compare: expected an outcome of {', '.join(FOLLOWS)}, got {outcome!r}")
+            raise AirflowFailException(
+                f"compare: expected an outcome of {', '.join(FOLLOWS)}, got {outcome!r}"
+            )
         return list(FOLLOWS[outcome])
 
     with DAG(

@@ -64,5 +64,7 @@ def instant(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise WrongParameterError(f"as_of: expected a time such as 2018-06-24T00:00:00Z, got {text!r}") from None
+        raise WrongParameterError(
+            f"as_of: expected a time such as 2018-06-24T00:00:00Z, got {text!r}"
+        ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -38,13 +38,22 @@ AS_OF = Param(
     type=["null", "string"],
     format="date-time",
     title="World time",
-    description="What is known then, and nothing later. Empty: the world's now, when the first task starts.",
+    description=(
+        "What is known then, and nothing later. Empty: the world's now, when the first task starts."
+    ),
 )
 DRY_RUN = Param(
-    False, type="boolean", title="Dry run", description="Everything up to the gate's verdict; nothing is registered."
+    False,
+    type="boolean",
+    title="Dry run",
+    description="Everything up to the gate's verdict; nothing is registered.",
 )
 REASON = Param(
-    "by hand, in Airflow's UI", type="string", minLength=3, title="Reason", description="Why; kept in the audit trail."
+    "by hand, in Airflow's UI",
+    type="string",
+    minLength=3,
+    title="Reason",
+    description="Why; kept in the audit trail.",
 )
 
 
@@ -68,7 +77,9 @@ def run_step(model: str, step: str, context: Mapping[str, Any]) -> dict[str, Any
 
     refusals: tuple[type[Exception], ...] = (*tasks.REFUSALS, ClockNotSetError, WrongParameterError)
     settings = load_settings()
-    with leaves_a_note(failure_note(settings.home, context["dag"].dag_id, context["run_id"]), step, refusals):
+    with leaves_a_note(
+        failure_note(settings.home, context["dag"].dag_id, context["run_id"]), step, refusals
+    ):
         job = job_of_run(model, context, settings)
         if step == FIRST_STEP:
             with (
@@ -104,7 +115,9 @@ def job_of_run(model: str, context: Mapping[str, Any], settings: Settings) -> Jo
     run = context["dag_run"]
     who = run.triggering_user_name or "schedule"
     clock = RedisWorldClock(connect_redis(settings.redis))
-    return pinned_job(settings.home, model, run.run_id, {**context["params"], **(run.conf or {})}, who, clock.now)
+    return pinned_job(
+        settings.home, model, run.run_id, {**context["params"], **(run.conf or {})}, who, clock.now
+    )
 
 
 def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, Any]) -> None:
@@ -129,17 +142,26 @@ def page_owner(model: str, owner: str, consequence: str, context: Mapping[str, A
     settings = load_settings()
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     note = failure_note(settings.home, dag_id, run_id)
-    cause = note.read_text() if note.exists() else "a task ended without a word (killed, or out of time)"
+    cause = (
+        note.read_text()
+        if note.exists()
+        else "a task ended without a word (killed, or out of time)"
+    )
     occasion = f"{dag_id}:{job_key(run_id)}:failed"
     redis = connect_redis(settings.redis)
     notice = Notice(
         message_id=occasion,
         urgency="page",
         title=f"{dag_id} failed; {consequence}",
-        text=f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear the failed task there.",
+        text=(
+            f"{cause}\nRun: {run_url(settings, dag_id, run_id)}\nNext: mend the cause, then clear"
+            " the failed task there."
+        ),
     )
     # The Redis that caused the failure may still be away. A message told twice counts once.
-    for attempt in stamina.retry_context(on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0):
+    for attempt in stamina.retry_context(
+        on=RedisError, attempts=None, timeout=TELLING_SECONDS, wait_initial=0.5, wait_max=5.0
+    ):
         with attempt:
             Notifier(redis, "airflow").tell(owner, model, notice, world_time=None)
             recorded = AuditTrail(redis).append(

@@ -48,7 +48,13 @@ class Page:
     drifted: tuple[str, ...]
 
 
-def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: str, notes: Mapping[str, str]) -> Page:
+def draw(
+    reference: pl.DataFrame,
+    current: pl.DataFrame,
+    drift: Drift,
+    title: str,
+    notes: Mapping[str, str],
+) -> Page:
     """Compare two samples. Takes about ten seconds for 40 columns.
 
     Args:
@@ -64,18 +70,28 @@ def draw(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift, title: st
     _register_measure()
     limits = thresholds(reference, current.height, drift)
     definition = DataDefinition(numerical_columns=list(reference.columns))
-    sides = [Dataset.from_pandas(_frame(side), data_definition=definition) for side in (current, reference)]
+    sides = [
+        Dataset.from_pandas(_frame(side), data_definition=definition)
+        for side in (current, reference)
+    ]
     with np.errstate(invalid="ignore", divide="ignore"):  # Evidently correlates constants too
-        snapshot = Report([DataDriftPreset(method=MEASURE, per_column_threshold=limits)]).run(*sides)
+        snapshot = Report([DataDriftPreset(method=MEASURE, per_column_threshold=limits)]).run(
+            *sides
+        )
         drawn = snapshot.get_html_str(as_iframe=False)
     psi = {
         metric["config"]["column"]: float(metric["value"])
         for metric in snapshot.dict()["metrics"]
         if metric["config"].get("method") == MEASURE and "column" in metric["config"]
     }
-    beyond = sorted((name for name, value in psi.items() if value >= limits[name]), key=lambda name: -psi[name])
+    beyond = sorted(
+        (name for name, value in psi.items() if value >= limits[name]), key=lambda name: -psi[name]
+    )
     notes = {**notes, "all features together": told_apart(reference, current, drift)}
-    shown = {**notes, "drifted": ", ".join(f"{name} (PSI {psi[name]:.3f})" for name in beyond) or "none"}
+    shown = {
+        **notes,
+        "drifted": ", ".join(f"{name} (PSI {psi[name]:.3f})" for name in beyond) or "none",
+    }
     return Page(_headed(drawn, title, shown), psi, tuple(beyond))
 
 
@@ -84,14 +100,23 @@ def told_apart(reference: pl.DataFrame, current: pl.DataFrame, drift: Drift) -> 
 
     It sees changes of which each single feature shows only a little.
     """
-    names = [name for name in reference.columns if name not in drift.calendar and name != SCORE_COLUMN]
+    names = [
+        name for name in reference.columns if name not in drift.calendar and name != SCORE_COLUMN
+    ]
     if min(reference.height, current.height) < FOLDS or not names:
         return f"not judged: {current.height} rows and {len(names)} features"
     sides = (side.select(names).to_numpy() for side in (reference, current))
     found = classifier_drift(names, *sides, seed=SEED)
-    verdict = "can be told apart" if found.p_value < drift.significance else "cannot be told apart beyond chance"
+    verdict = (
+        "can be told apart"
+        if found.p_value < drift.significance
+        else "cannot be told apart beyond chance"
+    )
     strongest = ", ".join(f"{name} ({auc:.2f})" for name, auc in found.strongest[:3])
-    return f"{verdict}: AUC {found.auc:.3f} ({found.low:.3f} to {found.high:.3f}); each alone: {strongest}"
+    return (
+        f"{verdict}: AUC {found.auc:.3f} ({found.low:.3f} to {found.high:.3f}); each alone:"
+        f" {strongest}"
+    )
 
 
 def thresholds(reference: pl.DataFrame, current_rows: int, drift: Drift) -> dict[str, float]:
@@ -104,7 +129,11 @@ def thresholds(reference: pl.DataFrame, current_rows: int, drift: Drift) -> dict
         counts = bin_counts(values := reference[name].to_numpy(), quantile_edges(values))
         bins = max(2, int(np.count_nonzero(counts)))
         noise = psi_critical_value(
-            bins, reference.height, current_rows, significance=drift.significance, features=len(reference.columns)
+            bins,
+            reference.height,
+            current_rows,
+            significance=drift.significance,
+            features=len(reference.columns),
         )
         found[name] = max(drift.thresholds.warning, noise)
     return found
@@ -118,13 +147,19 @@ def _register_measure() -> None:
     from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
 
-    measure = StatTest(MEASURE, MEASURE_SHOWN, allowed_feature_types=[ColumnType.Numerical], default_threshold=0.1)
+    measure = StatTest(
+        MEASURE, MEASURE_SHOWN, allowed_feature_types=[ColumnType.Numerical], default_threshold=0.1
+    )
     register_stattest(measure, _psi)
 
 
-def _psi(reference: pd.Series, current: pd.Series, _type: ColumnType, threshold: float) -> tuple[float, bool]:
+def _psi(
+    reference: pd.Series, current: pd.Series, _type: ColumnType, threshold: float
+) -> tuple[float, bool]:
     edges = quantile_edges(reference.to_numpy())
-    psi = population_stability_index(bin_counts(reference.to_numpy(), edges), bin_counts(current.to_numpy(), edges))
+    psi = population_stability_index(
+        bin_counts(reference.to_numpy(), edges), bin_counts(current.to_numpy(), edges)
+    )
     return psi, psi >= threshold
 
 
@@ -138,6 +173,11 @@ def _frame(side: pl.DataFrame) -> pd.DataFrame:
 def _headed(page: str, title: str, notes: Mapping[str, str]) -> str:
     """Return the page with our title and notes above Evidently's drawings."""
     start = page.index("<body>") + len("<body>")
-    lines = "".join(f"<li><b>{html.escape(name)}</b>: {html.escape(text)}</li>" for name, text in notes.items())
-    header = f'<header style="font-family: sans-serif; margin: 2em"><h1>{html.escape(title)}</h1><ul>{lines}</ul></header>'
+    lines = "".join(
+        f"<li><b>{html.escape(name)}</b>: {html.escape(text)}</li>" for name, text in notes.items()
+    )
+    header = (
+        '<header style="font-family: sans-serif; margin:'
+        f' 2em"><h1>{html.escape(title)}</h1><ul>{lines}</ul></header>'
+    )
     return page[:start] + header + page[start:]

@@ -12,7 +12,12 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
 from dojo.core.tasks.specs import load_spec
-from pipelines.drift_report.rows import EmptyWindowError, NoReferenceError, reference_side, window_side
+from pipelines.drift_report.rows import (
+    EmptyWindowError,
+    NoReferenceError,
+    reference_side,
+    window_side,
+)
 from pipelines.release.tracking import tracking_client, tracking_errors
 
 __all__ = ["DriftReport", "EmptyWindowError", "NoReferenceError", "build"]
@@ -48,7 +53,9 @@ class DriftReport:
         return self.url
 
 
-def build(settings: Settings, model: str, version: str, start: datetime, end: datetime) -> DriftReport:
+def build(
+    settings: Settings, model: str, version: str, start: datetime, end: datetime
+) -> DriftReport:
     """Draw one version's predictions in start <= world time < end beside its reference rows.
 
     Attaches the page to the version's run. Takes about 15 seconds. Repeating it replaces the page
@@ -63,12 +70,16 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
         ValueError: The window ends before it begins, or has no time zone.
     """
     if start.tzinfo is None or end.tzinfo is None or not start < end:
-        raise ValueError(f"expected start < end with time zones, got {start.isoformat()} and {end.isoformat()}")
+        raise ValueError(
+            f"expected start < end with time zones, got {start.isoformat()} and {end.isoformat()}"
+        )
     spec = load_spec(settings.models_dir / f"{model}.yaml")
     registry = ModelRegistry.of(settings)
     found = registry.get(model, version)
     reference = reference_side(registry, found)
-    current, window_rows = window_side(Lake(settings.lake_dir), model, version, start, end, reference.columns)
+    current, window_rows = window_side(
+        Lake(settings.lake_dir), model, version, start, end, reference.columns
+    )
 
     # Evidently brings SciPy and pandas, so it is imported only when there is something to draw.
     from pipelines.drift_report.page import draw
@@ -78,15 +89,22 @@ def build(settings: Settings, model: str, version: str, start: datetime, end: da
         reference,
         current,
         spec.drift,
-        f"{model} version {version}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} (world time, UTC)",
+        f"{model} version {version}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} (world time,"
+        " UTC)",
         {
             "current": f"{current.height:,} of the window's {window_rows:,} predictions",
             "reference": f"{reference.height:,} rows of the version's holdout",
-            "counts as drifted": f"PSI from {spec.drift.thresholds.warning:g} on, and beyond what chance reaches for these rows",
+            "counts as drifted": (
+                f"PSI from {spec.drift.thresholds.warning:g} on, and beyond what chance reaches for"
+                " these rows"
+            ),
         },
     )
     artifact = f"{REPORTS_PATH}/version-{version}_{first:%Y%m%dT%H%M}_{last:%Y%m%dT%H%M}.html"
-    with TemporaryDirectory() as directory, tracking_errors(model, f"drift report of version {version}"):
+    with (
+        TemporaryDirectory() as directory,
+        tracking_errors(model, f"drift report of version {version}"),
+    ):
         file = Path(directory) / Path(artifact).name
         file.write_text(page.html, encoding="utf-8")
         experiment = tracking_client(registry).get_run(found.run_id).info.experiment_id

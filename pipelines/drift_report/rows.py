@@ -43,11 +43,14 @@ def reference_side(registry: ModelRegistry, version: Version) -> pl.DataFrame:
     """
     with TemporaryDirectory() as directory:
         try:
-            file = registry.download_run_artifact(version, f"{RECORD_PATH}/{REFERENCE_ROWS_FILE}", Path(directory))
+            file = registry.download_run_artifact(
+                version, f"{RECORD_PATH}/{REFERENCE_ROWS_FILE}", Path(directory)
+            )
         except (UnknownVersionError, OSError) as error:
             raise NoReferenceError(
-                f"{version.model}@{version.version}: run {version.run_id or '(none)'} has no {RECORD_PATH}/{REFERENCE_ROWS_FILE}; "
-                "versions registered by `dojo train` or `dojo retrain` have it, older ones and others do not"
+                f"{version.model}@{version.version}: run {version.run_id or '(none)'} has no"
+                f" {RECORD_PATH}/{REFERENCE_ROWS_FILE}; versions registered by `dojo train` or"
+                " `dojo retrain` have it, older ones and others do not"
             ) from error
         return pl.read_parquet(file, glob=False)
 
@@ -78,15 +81,21 @@ def window_side(
     )
     if found.is_empty():
         raise EmptyWindowError(
-            f"{model}@{version}: no prediction in the lake from {start.isoformat()} to {end.isoformat()}; "
-            "it answered none then, or the recorder has not written them yet"
+            f"{model}@{version}: no prediction in the lake from {start.isoformat()} to"
+            f" {end.isoformat()}; it answered none then, or the recorder has not written them yet"
         )
     known = found.filter(pl.col("feature_names") == pl.lit(features, dtype=pl.List(pl.String)))
     if known.is_empty():
         other = found["feature_names"].list.join(", ").unique(maintain_order=True)[0]
-        raise EmptyWindowError(f"{model}@{version}: expected predictions with features {', '.join(features)}, found {other}")
+        raise EmptyWindowError(
+            f"{model}@{version}: expected predictions with features {', '.join(features)}, found"
+            f" {other}"
+        )
     drawn = known.sort("prediction_id").sample(min(MOST_ROWS, known.height), seed=SEED)
     values = drawn["features"].list.to_struct(fields=features).struct.unnest()
     # Float32 as in the reference, because the model sees Float32. As Float64, 57.16 is above the
     # edge at the Float32 of 57.16.
-    return values.cast(pl.Float32).with_columns(drawn["score"].alias(SCORE_COLUMN)).select(columns), known.height
+    return (
+        values.cast(pl.Float32).with_columns(drawn["score"].alias(SCORE_COLUMN)).select(columns),
+        known.height,
+    )

@@ -64,7 +64,11 @@ def last_experiment(entries: Iterable[Entry], model: str) -> Experiment | None:
     routes = [_route(entry) for entry in entries if entry.kind == "route" and entry.model == model]
     found: list[tuple[Route, datetime | None]] = []
     for route, following in zip(routes, [*routes[1:], None], strict=False):
-        if route.strategy not in SPLITS or route.arm(CHAMPION_ARM) is None or route.arm(CHALLENGER_ARM) is None:
+        if (
+            route.strategy not in SPLITS
+            or route.arm(CHAMPION_ARM) is None
+            or route.arm(CHALLENGER_ARM) is None
+        ):
             continue
         if found and (found[-1][0].salt, found[-1][0].arms) != (route.salt, route.arms):
             found = []
@@ -110,7 +114,10 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
     # a route's.
     predictions = (
         lake.scan(Stream.PREDICTIONS)
-        .filter((pl.col("model") == experiment.model) & pl.col("route_generation").is_in(experiment.generations))
+        .filter(
+            (pl.col("model") == experiment.model)
+            & pl.col("route_generation").is_in(experiment.generations)
+        )
         .select(
             "request_id",
             "wall_time",
@@ -135,9 +142,21 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
     )
     keys = rows["entity"].unique().drop_nulls().to_list()
     arms = [pick(experiment.arms, position(experiment.salt, key)).name for key in keys]
-    given = pl.DataFrame({"entity": keys, "given": arms}, schema={"entity": pl.String, "given": pl.String})
+    given = pl.DataFrame(
+        {"entity": keys, "given": arms}, schema={"entity": pl.String, "given": pl.String}
+    )
     return (
         rows.join(given, on="entity", how="left")
         .with_columns((pl.col("arm") == pl.col("given")).fill_null(False).alias("assigned"))
-        .select("entity", "arm", "assigned", "stood_in", "world_time", "score", "flagged", "label", "stakes")
+        .select(
+            "entity",
+            "arm",
+            "assigned",
+            "stood_in",
+            "world_time",
+            "score",
+            "flagged",
+            "label",
+            "stakes",
+        )
     )

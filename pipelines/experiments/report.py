@@ -19,7 +19,12 @@ import polars as pl
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered, Quantity
 from dojo.core.tasks.specs import task_of
-from dojo.stats.inference.proportions import clustered_rate, newcombe_interval, ratio_interval, sample_ratio_p_value
+from dojo.stats.inference.proportions import (
+    clustered_rate,
+    newcombe_interval,
+    ratio_interval,
+    sample_ratio_p_value,
+)
 from pipelines.experiments.assignment import Experiment
 
 CONFIDENCE = 0.95  # of each interval by itself
@@ -110,7 +115,9 @@ def report(experiment: Experiment, requests: pl.DataFrame, spec: ModelSpec) -> R
     belonging = requests.filter("assigned")
     arms = [belonging.filter(pl.col("arm") == arm.name).sort("entity") for arm in experiment.arms]
     measured = [_quantities(rows, spec) for rows in arms]
-    champion, challenger = (_result(experiment, at, rows, measured[at]) for at, rows in enumerate(arms))
+    champion, challenger = (
+        _result(experiment, at, rows, measured[at]) for at, rows in enumerate(arms)
+    )
     split = _split(experiment, (champion.entities, challenger.entities), requests)
     pairs = zip(*measured, strict=True)
     effects = tuple(_effect(pair, [rows["entity"] for rows in arms], split) for pair in pairs)
@@ -124,10 +131,14 @@ def _quantities(rows: pl.DataFrame, spec: ModelSpec) -> tuple[Quantity, ...]:
         flagged=rows["flagged"].fill_null(False).to_numpy(),
         times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
     )
-    return task_of(spec).quantities(answered, rows["stakes"].cast(pl.Float64).fill_null(float("nan")).to_numpy())
+    return task_of(spec).quantities(
+        answered, rows["stakes"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    )
 
 
-def _result(experiment: Experiment, at: int, rows: pl.DataFrame, quantities: Sequence[Quantity]) -> ArmResult:
+def _result(
+    experiment: Experiment, at: int, rows: pl.DataFrame, quantities: Sequence[Quantity]
+) -> ArmResult:
     sums = {one.name: (float(one.above.sum()), float(one.below.sum())) for one in quantities}
     return ArmResult(
         name=experiment.arms[at].name,
@@ -142,18 +153,24 @@ def _result(experiment: Experiment, at: int, rows: pl.DataFrame, quantities: Seq
     )
 
 
-def _split(experiment: Experiment, entities: tuple[int, int], requests: pl.DataFrame) -> TrafficSplit:
+def _split(
+    experiment: Experiment, entities: tuple[int, int], requests: pl.DataFrame
+) -> TrafficSplit:
     shares = [arm.weight for arm in experiment.arms]
     p_value = sample_ratio_p_value(entities, shares)
     unassigned = 1 - float(requests["assigned"].mean() or 0.0) if len(requests) else 0.0  # type: ignore[arg-type]
     fault = ""
     if p_value < MISMATCH_P_VALUE:
         fault = (
-            f"sample ratio mismatch: {entities[0]:,} and {entities[1]:,} entities, planned {shares[0]:.4g} and {shares[1]:.4g} "
-            f"(p = {p_value:.2g}): something decides with the arm who is counted, so the groups differ by more than the version"
+            f"sample ratio mismatch: {entities[0]:,} and {entities[1]:,} entities, planned"
+            f" {shares[0]:.4g} and {shares[1]:.4g} (p = {p_value:.2g}): something decides with the"
+            " arm who is counted, so the groups differ by more than the version"
         )
     elif unassigned > MAXIMUM_UNASSIGNED:
-        fault = f"{unassigned:.1%} of the requests are not in the arm that their entity belongs to (at most {MAXIMUM_UNASSIGNED:.0%})"
+        fault = (
+            f"{unassigned:.1%} of the requests are not in the arm that their entity belongs to (at"
+            f" most {MAXIMUM_UNASSIGNED:.0%})"
+        )
     return TrafficSplit(p_value=p_value, unassigned=unassigned, fault=fault)
 
 
@@ -173,7 +190,11 @@ def _effect(pair: Sequence[Quantity], entities: Sequence[pl.Series], split: Traf
         first, second, difference = rates[0].value, rates[1].value, rates[1].value - rates[0].value
         low, high = newcombe_interval(rates[1], rates[0], CONFIDENCE)
     elif min(champion[1].sum(), challenger[1].sum()) <= 0:
-        return Effect(quantity=quantity, status="insufficient_data", reason=f"nothing says what the {pair[0].of} are about")
+        return Effect(
+            quantity=quantity,
+            status="insufficient_data",
+            reason=f"nothing says what the {pair[0].of} are about",
+        )
     else:
         second, first, difference, low, high = ratio_interval(challenger, champion, CONFIDENCE)
     verdict: EffectVerdict = "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
@@ -186,17 +207,27 @@ def _effect(pair: Sequence[Quantity], entities: Sequence[pl.Series], split: Traf
 def _lacking(pair: Sequence[Quantity], entities: Sequence[pl.Series]) -> str:
     """Return what a comparison still needs. Empty when it needs nothing more."""
     counted = [int(one.counts.sum()) for one in pair]
-    clusters = [keys.filter(pl.Series(one.counts)).n_unique() for one, keys in zip(pair, entities, strict=True)]
+    clusters = [
+        keys.filter(pl.Series(one.counts)).n_unique()
+        for one, keys in zip(pair, entities, strict=True)
+    ]
     needed, of = pair[0].needed, pair[0].of
     if min(counted) >= needed and min(clusters) >= MINIMUM_ENTITIES:
         return ""
-    found = " and ".join(f"{count:,} ({n:,} entities)" for count, n in zip(counted, clusters, strict=True))
+    found = " and ".join(
+        f"{count:,} ({n:,} entities)" for count, n in zip(counted, clusters, strict=True)
+    )
     wanted = f"{needed:,} {of}" if needed else of
     return f"needs {wanted} from {MINIMUM_ENTITIES} entities in each arm, has {found}"
 
 
-def _by_entity(quantity: Quantity, keys: pl.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _by_entity(
+    quantity: Quantity, keys: pl.Series
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the sums above and below the line per entity, in order of their keys."""
     _, entity = np.unique(keys.to_numpy(), return_inverse=True)
-    above, below = (np.bincount(entity, weights=sums).astype(np.float64) for sums in (quantity.above, quantity.below))
+    above, below = (
+        np.bincount(entity, weights=sums).astype(np.float64)
+        for sums in (quantity.above, quantity.below)
+    )
     return above, below

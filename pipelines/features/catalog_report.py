@@ -52,7 +52,9 @@ class CatalogEntry:
     freshness: str | None
 
 
-def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedView] | None = None) -> list[CatalogEntry]:
+def catalog_entries(
+    specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedView] | None = None
+) -> list[CatalogEntry]:
     """Return every feature of the catalogue.
 
     Args:
@@ -62,7 +64,10 @@ def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedVi
     models: dict[str, list[str]] = {}
     for spec in specs:
         models.setdefault(spec.feature_service, []).append(spec.name)
-    read = {name: {*service.features, *(stored for _, stored in stored_of(name))} for name, service in SERVICES.items()}
+    read = {
+        name: {*service.features, *(stored for _, stored in stored_of(name))}
+        for name, service in SERVICES.items()
+    }
 
     def entries(group: View | RequestFeatures, **shared: Any) -> Iterable[CatalogEntry]:
         for feature in group.features:
@@ -75,7 +80,9 @@ def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedVi
                 source=group.source,
                 pii=group.pii,
                 services=services,
-                models=tuple(sorted(model for service in services for model in models.get(service, ()))),
+                models=tuple(
+                    sorted(model for service in services for model in models.get(service, ()))
+                ),
                 **shared,
             )
 
@@ -87,13 +94,22 @@ def catalog_entries(specs: Iterable[ModelSpec], freshness: Mapping[str, JudgedVi
             entity=view.entity,
             owner=view.owner,
             freshness_sla=format_duration(view.freshness_sla),
-            freshness=freshness[view.name].verdict if freshness and view.name in freshness else None,
+            freshness=(
+                freshness[view.name].verdict if freshness and view.name in freshness else None
+            ),
         )
     for request in REQUESTS.values():
         service = next(service for service in SERVICES.values() if service.request is request)
-        mixed = dict.fromkeys(view.entity for view in views_of(service.name))  # the values of several entities
+        mixed = dict.fromkeys(
+            view.entity for view in views_of(service.name)
+        )  # the values of several entities
         found += entries(
-            request, kind="on_demand", entity="+".join(mixed), owner=service.owner, freshness_sla="0s", freshness=None
+            request,
+            kind="on_demand",
+            entity="+".join(mixed),
+            owner=service.owner,
+            freshness_sla="0s",
+            freshness=None,
         )
     return found
 
@@ -108,5 +124,13 @@ def search(entries: Iterable[CatalogEntry], text: str) -> list[CatalogEntry]:
 
 
 def _text(entry: CatalogEntry) -> str:
-    parts = (entry.feature, entry.description, entry.view, entry.kind, entry.owner, entry.source, entry.unit)
+    parts = (
+        entry.feature,
+        entry.description,
+        entry.view,
+        entry.kind,
+        entry.owner,
+        entry.source,
+        entry.unit,
+    )
     return " ".join((*parts, *entry.services, *entry.models)).lower()

@@ -71,7 +71,10 @@ def outdated(directory: Path, wanted: Mapping[date, str], lake_from: date) -> li
     whole_from = lake_from + offline.HISTORY if cut else lake_from
 
     def is_outdated(day: date, fingerprint: str) -> bool:
-        if not all(offline.offline_file(directory, view, day).exists() for view in VIEWS) or day not in built.days:
+        if (
+            not all(offline.offline_file(directory, view, day).exists() for view in VIEWS)
+            or day not in built.days
+        ):
             return True
         return day >= whole_from and built.days[day] != fingerprint
 
@@ -84,7 +87,9 @@ def record_built(directory: Path, days: Mapping[date, str], lake_from: date) -> 
     earliest = min(filter(None, (built.lake_from, lake_from)))
     target = directory / INPUTS_FILE
     temporary = target.with_name(f".{INPUTS_FILE}.{os.getpid()}.tmp")
-    temporary.write_bytes(msgspec.json.encode(BuiltFrom(built.definitions, {**built.days, **days}, earliest)))
+    temporary.write_bytes(
+        msgspec.json.encode(BuiltFrom(built.definitions, {**built.days, **days}, earliest))
+    )
     temporary.replace(target)
 
 
@@ -108,5 +113,7 @@ def _partitions(lake: Lake, start: date, end: date) -> dict[date, str]:
         for path in lake.files(stream, start, end):
             status = path.stat()
             day = date.fromisoformat(path.parent.name.removeprefix("date="))
-            found.setdefault(day, []).append(f"{stream}/{path.name}:{status.st_size}:{status.st_mtime_ns}")
+            found.setdefault(day, []).append(
+                f"{stream}/{path.name}:{status.st_size}:{status.st_mtime_ns}"
+            )
     return {day: ",".join(files) for day, files in found.items()}

@@ -44,7 +44,10 @@ class EmptyLakeError(RuntimeError):
 
     def __init__(self, root: Path) -> None:
         streams = " or ".join(event_streams())
-        super().__init__(f"no {streams} in the lake ({root}): build the world's history first (dojo data history)")
+        super().__init__(
+            f"no {streams} in the lake ({root}): build the world's history first (dojo data"
+            " history)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,12 @@ def latest_midnight(as_of: datetime) -> datetime:
 
 
 def materialize(
-    lake: Lake, store: FeatureStore, offline_dir: Path, redis: Redis, as_of: datetime, progress: Progress | None = None
+    lake: Lake,
+    store: FeatureStore,
+    offline_dir: Path,
+    redis: Redis,
+    as_of: datetime,
+    progress: Progress | None = None,
 ) -> Materialization:
     """Bring the offline store up to `as_of`, then the online store.
 
@@ -90,7 +98,9 @@ def materialize(
     """
     started = time.monotonic()
     report = progress or (lambda _what, _share: None)
-    days, rows = build_days(lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share))
+    days, rows = build_days(
+        lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share)
+    )
     results = []
     for number, view in enumerate(VIEWS.values()):
         report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))
@@ -99,7 +109,9 @@ def materialize(
     return Materialization(as_of, days, rows, tuple(results), round(time.monotonic() - started, 3))
 
 
-def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progress | None = None) -> tuple[int, int]:
+def build_days(
+    lake: Lake, offline_dir: Path, as_of: datetime, progress: Progress | None = None
+) -> tuple[int, int]:
     """Build the days that the offline store lacks or whose lake files have changed.
 
     It builds a block of days at a time and notes each day when its files are written. A killed
@@ -124,13 +136,20 @@ def build_days(lake: Lake, offline_dir: Path, as_of: datetime, progress: Progres
     report = progress or (lambda _what, _share: None)
     done = rows = 0
     for block in _blocks(days):
-        reach, until = start_of(block[0]) - offline.HISTORY, min(start_of(block[-1]) + timedelta(days=1), as_of)
-        streams = {stream: rows.collect() for stream, rows in scan_streams(lake, reach, until).items()}
+        reach, until = (
+            start_of(block[0]) - offline.HISTORY,
+            min(start_of(block[-1]) + timedelta(days=1), as_of),
+        )
+        streams = {
+            stream: rows.collect() for stream, rows in scan_streams(lake, reach, until).items()
+        }
         part = _part(report, done / len(days), (done + len(block)) / len(days))
         offline.build_offline(streams, offline_dir, block[0], block[-1], part)
         inputs.record_built(offline_dir, {day: wanted[day] for day in block}, first)
         done += len(block)
-        rows += sum(_rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in block)
+        rows += sum(
+            _rows(offline.offline_file(offline_dir, view, day)) for view in VIEWS for day in block
+        )
     return len(days), rows
 
 
@@ -143,9 +162,13 @@ def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stre
     """Return rows with start <= world_time < end, of the streams and columns that features need."""
     columns: dict[Stream, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
-        labels = ["model", "wall_time"] if source.labels_of else []  # whose they are, and the order of corrections
+        labels = (
+            ["model", "wall_time"] if source.labels_of else []
+        )  # whose they are, and the order of corrections
         columns.setdefault(source.stream, {}).update(dict.fromkeys([*source.columns, *labels]))
-    return {stream: lake.scan(stream, start, end).select(*names) for stream, names in columns.items()}
+    return {
+        stream: lake.scan(stream, start, end).select(*names) for stream, names in columns.items()
+    }
 
 
 def recorded_until(lake: Lake) -> datetime | None:
@@ -163,7 +186,9 @@ def materialized_as_of(redis: Redis, view: str) -> datetime | None:
     return datetime.fromisoformat(text.decode()) if text else None
 
 
-def _bring_online(store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime) -> ViewResult:
+def _bring_online(
+    store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime
+) -> ViewResult:
     """Materialise with Feast: per entity the latest row, unless the online one is as new."""
     before = materialized_as_of(redis, view.name)
     if before is not None and _streamer_serves(redis, view, as_of):
@@ -171,7 +196,10 @@ def _bring_online(store: FeatureStore, view: View, offline_dir: Path, redis: Red
         return ViewResult(view.name, 0, as_of)
     since = as_of - FIRST_LOOK_BACK[view.kind]
     start = since if before is None else min(before, as_of) - OVERLAP
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # Feast prints its progress
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):  # Feast prints its progress
         store.materialize(start, as_of, feature_views=[view.name])
     entities, newest = _offered(offline_dir, view, start, as_of)
     redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
@@ -189,12 +217,17 @@ def _streamer_serves(redis: Redis, view: View, as_of: datetime) -> bool:
     return view.kind == "streaming" and fresh[view.name].verdict == "ok"
 
 
-def _offered(offline_dir: Path, view: View, start: datetime, as_of: datetime) -> tuple[int, datetime | None]:
+def _offered(
+    offline_dir: Path, view: View, start: datetime, as_of: datetime
+) -> tuple[int, datetime | None]:
     """Return the number of entities with a row from `start` to `as_of`, and the newest time."""
     times = (
         pl.scan_parquet(sorted((offline_dir / view.name).glob("*.parquet")), glob=False)
         .filter(pl.col("event_timestamp").is_between(start, as_of))
-        .select(pl.col(view.key).n_unique().alias("entities"), pl.col("event_timestamp").max().alias("newest"))
+        .select(
+            pl.col(view.key).n_unique().alias("entities"),
+            pl.col("event_timestamp").max().alias("newest"),
+        )
         .collect()
     )
     return int(times["entities"][0]), times["newest"][0]
@@ -207,7 +240,11 @@ def _blocks(days: list[date]) -> list[list[date]]:
     """
     blocks: list[list[date]] = []
     for day in days:
-        if blocks and day - blocks[-1][-1] == timedelta(days=1) and len(blocks[-1]) < offline.DAYS_AT_ONCE:
+        if (
+            blocks
+            and day - blocks[-1][-1] == timedelta(days=1)
+            and len(blocks[-1]) < offline.DAYS_AT_ONCE
+        ):
             blocks[-1].append(day)
         else:
             blocks.append([day])

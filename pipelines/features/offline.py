@@ -27,7 +27,9 @@ from feature_repo.views import PUBLISH_DELAY, BatchView, EventSource, StreamingV
 Progress = Callable[[str, float], None]
 
 # How far the lake must reach back before the first day to build.
-HISTORY = max([*(view.reach for view in batch_views()), *(view.reach for view in streaming_views())])
+HISTORY = max(
+    [*(view.reach for view in batch_views()), *(view.reach for view in streaming_views())]
+)
 
 # Days computed and written at a time. Limits memory to a month's rows, for any span.
 DAYS_AT_ONCE = 31
@@ -39,7 +41,11 @@ def offline_file(directory: Path, view: str, day: date) -> Path:
 
 def files_before(directory: Path, day: date) -> list[Path]:
     """Return every view's files of earlier days."""
-    return [file for file in sorted(directory.glob("*/date=*.parquet")) if file.name < f"date={day.isoformat()}.parquet"]
+    return [
+        file
+        for file in sorted(directory.glob("*/date=*.parquet"))
+        if file.name < f"date={day.isoformat()}.parquet"
+    ]
 
 
 def delete_days(directory: Path, before: date) -> None:
@@ -79,7 +85,9 @@ def build_offline(
                 progress(view.name, done / steps)
 
 
-def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View]) -> dict[EventSource, pl.DataFrame]:
+def source_rows(
+    streams: Mapping[Stream, pl.DataFrame], views: Collection[View]
+) -> dict[EventSource, pl.DataFrame]:
     """Return each source's part of its stream.
 
     That is all outcomes of one model in the order they became known, or each key once.
@@ -88,19 +96,27 @@ def source_rows(streams: Mapping[Stream, pl.DataFrame], views: Collection[View])
     for source in sources(views):
         rows = streams[source.stream]
         if source.labels_of is not None:
-            found[source] = in_order_known(rows.filter(pl.col("model") == source.labels_of)).select(source.columns)
+            found[source] = in_order_known(rows.filter(pl.col("model") == source.labels_of)).select(
+                source.columns
+            )
         else:
-            found[source] = rows.select(source.columns).unique(source.key, keep="first", maintain_order=True)
+            found[source] = rows.select(source.columns).unique(
+                source.key, keep="first", maintain_order=True
+            )
     return found
 
 
-def view_rows(view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]) -> pl.DataFrame:
+def view_rows(
+    view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]
+) -> pl.DataFrame:
     """Return the view's rows of `days`, in order of their midnights or of the events."""
     first, end = start_of(days[0]), start_of(days[-1]) + timedelta(days=1)
     own, *joined = (rows[source] for source in view.sources)
     if isinstance(view, BatchView):
         module, _, function = view.compute.partition(":")
-        computed: pl.DataFrame = getattr(import_module(module), function)(_between(own, first - view.reach, end), *joined, days)
+        computed: pl.DataFrame = getattr(import_module(module), function)(
+            _between(own, first - view.reach, end), *joined, days
+        )
         return computed
     assert isinstance(view, StreamingView)
     computed = windows.offline_rows(view, _between(own, first - view.reach, end))
@@ -110,9 +126,13 @@ def view_rows(view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequen
 def _write(rows: pl.DataFrame, view: View, directory: Path, days: list[date]) -> None:
     visible_after = PUBLISH_DELAY if view.kind == "batch" else windows.JUST_AFTER
     day_of = (pl.col("event_timestamp") - visible_after).dt.date()
-    by_day = rows.with_columns(day_of.alias("_day")).partition_by("_day", as_dict=True, include_key=False)
+    by_day = rows.with_columns(day_of.alias("_day")).partition_by(
+        "_day", as_dict=True, include_key=False
+    )
     for day in days:
-        write_parquet_atomically(by_day.get((day,), rows.clear()), offline_file(directory, view.name, day))
+        write_parquet_atomically(
+            by_day.get((day,), rows.clear()), offline_file(directory, view.name, day)
+        )
 
 
 def _between(rows: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:

@@ -13,7 +13,9 @@ from pipelines.features.materialize import Materialization, materialize
 from pipelines.features.offline import Progress
 
 
-def materialize_once(settings: Settings, as_of: datetime | None, registry: str, progress: Progress) -> Materialization:
+def materialize_once(
+    settings: Settings, as_of: datetime | None, registry: str, progress: Progress
+) -> Materialization:
     """Bring features online as of a world time. None is the world's now.
 
     Args:
@@ -32,5 +34,9 @@ def materialize_once(settings: Settings, as_of: datetime | None, registry: str, 
     redis.ping()  # reports a missing Redis before the clock would report that it is not set
     moment = as_of or RedisWorldClock(redis).now()
     progress("opening the feature store", 0.0)
-    store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / f"{registry}.db")
-    return materialize(Lake(settings.lake_dir), store, settings.offline_dir, redis, moment, progress)
+    store = open_store(
+        settings.offline_dir, settings.online_store, settings.home / "feast" / f"{registry}.db"
+    )
+    return materialize(
+        Lake(settings.lake_dir), store, settings.offline_dir, redis, moment, progress
+    )

@@ -35,12 +35,18 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
     """
     if examples.is_empty():
         raise ValueError("no examples: point-in-time rows need at least one")
-    views, features, request = views_of(service), SERVICES[service].features, SERVICES[service].request
+    views, features, request = (
+        views_of(service),
+        SERVICES[service].features,
+        SERVICES[service].request,
+    )
     stored = [name for view in views for name in view.names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # ibis uses old names of DuckDB
         job = store.get_historical_features(
-            entity_df=examples.select(*dict.fromkeys(view.key for view in views), "event_timestamp").to_pandas(),
+            entity_df=examples.select(
+                *dict.fromkeys(view.key for view in views), "event_timestamp"
+            ).to_pandas(),
             features=[f"{view.name}:{name}" for view in views for name in view.names],
         )
         joined = pl.DataFrame(job.to_arrow())
@@ -48,7 +54,9 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
 
     time_input = (pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias(request.time_input)
     inputs = values.hstack(examples.select(pl.col(request.numbers).cast(pl.Float64), time_input))
-    computed = request.compute({name: inputs[name].to_numpy() for name in request.needed}, choose=np.where)
+    computed = request.compute(
+        {name: inputs[name].to_numpy() for name in request.needed}, choose=np.where
+    )
     everything = values.with_columns(pl.Series(name, column) for name, column in computed.items())
     return pl.concat(
         [

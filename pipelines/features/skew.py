@@ -78,7 +78,9 @@ class SampledRequest:
     served_at: Mapping[str, datetime | None]
 
 
-def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of: datetime) -> SkewMeasurement:
+def measure(
+    lake: Lake, model: str, service: str, day: date, sample: int, as_of: datetime
+) -> SkewMeasurement:
     """Return the skew of `sample` requests of a whole world day.
 
     Args:
@@ -101,7 +103,9 @@ def measure(lake: Lake, model: str, service: str, day: date, sample: int, as_of:
         expected, behind = offline_vector(request, timelines, service)
         late.update(behind.keys())
         stale.update(view for view, missed in behind.items() if missed > ALLOWED_LATENESS[view])
-        differs = [name for name, value in request.served.items() if not agrees(value, expected.get(name))]
+        differs = [
+            name for name, value in request.served.items() if not agrees(value, expected.get(name))
+        ]
         differing.update(differs)
         rows += bool(differs)
         for name in differs:
@@ -171,7 +175,9 @@ def _with_recorded(
     return answered.join(recorded, on="request_id", how="inner")
 
 
-def offline_rows(lake: Lake, requests: Sequence[SampledRequest], service: str, start: datetime) -> dict[str, Timeline]:
+def offline_rows(
+    lake: Lake, requests: Sequence[SampledRequest], service: str, start: datetime
+) -> dict[str, Timeline]:
     """Return view -> training's rows of the requests' entities around the day, from lake events."""
     views = catalog.views_of(service)
     midnights = midnights_of(requests, start)
@@ -180,13 +186,20 @@ def offline_rows(lake: Lake, requests: Sequence[SampledRequest], service: str, s
     keys = {view.key: {request.keys[view.entity] for request in requests} for view in views}
     streams = {}
     for stream, rows in scan_streams(lake, reach, None).items():
-        ours = [pl.col(key).is_in(sampled) for key, sampled in keys.items() if key in rows.collect_schema().names()]
+        ours = [
+            pl.col(key).is_in(sampled)
+            for key, sampled in keys.items()
+            if key in rows.collect_schema().names()
+        ]
         streams[stream] = (rows.filter(pl.any_horizontal(ours)) if ours else rows).collect()
     sampled_rows = source_rows(streams, views)
     timelines = {}
     for view in views:
         own = view.sources[0]
-        rows_of_view = {**sampled_rows, own: sampled_rows[own].filter(pl.col(view.key).is_in(keys[view.key]))}
+        rows_of_view = {
+            **sampled_rows,
+            own: sampled_rows[own].filter(pl.col(view.key).is_in(keys[view.key])),
+        }
         computed = view_rows(view, rows_of_view, midnights if view.kind == "batch" else days)
         timelines[view.name] = Timeline(computed, view.key, view.names)
     return timelines
@@ -196,8 +209,15 @@ def midnights_of(requests: Sequence[SampledRequest], start: datetime) -> list[da
     """Return the midnights of the batch rows that the requests should have got or did get."""
     usual = {start.date() - timedelta(days=back) for back in range(MIDNIGHTS)}
     batch = [view.name for view in catalog.batch_views()]
-    got = {(at - PUBLISH_DELAY).date() for r in requests for view in batch if (at := r.served_at.get(view)) is not None}
-    return sorted(usual | {day for day in got if (start - OLDEST_ROW).date() <= day <= start.date()})
+    got = {
+        (at - PUBLISH_DELAY).date()
+        for r in requests
+        for view in batch
+        if (at := r.served_at.get(view)) is not None
+    }
+    return sorted(
+        usual | {day for day in got if (start - OLDEST_ROW).date() <= day <= start.date()}
+    )
 
 
 def offline_vector(
@@ -209,7 +229,10 @@ def offline_vector(
     had been visible.
     """
     transform = catalog.SERVICES[service].request
-    values: dict[str, float] = {**request.inputs, transform.time_input: request.happened.timestamp()}
+    values: dict[str, float] = {
+        **request.inputs,
+        transform.time_input: request.happened.timestamp(),
+    }
     behind = {}
     for view in catalog.views_of(service):
         visible, rows = timelines[view.name].rows(request.keys[view.entity])
@@ -239,7 +262,10 @@ def _request(row: Mapping[str, Any], inputs: Sequence[str]) -> SampledRequest:
         asked=asked,
         inputs={name: row[name] for name in inputs},
         served=dict(zip(row["feature_names"], row["features"], strict=True)),
-        served_at={view: None if age is None else asked - timedelta(seconds=age) for view, age in ages.items()},
+        served_at={
+            view: None if age is None else asked - timedelta(seconds=age)
+            for view, age in ages.items()
+        },
     )
 
 

@@ -35,14 +35,22 @@ class Timeline:
     def __init__(self, rows: pl.DataFrame, key: str, features: Sequence[str]) -> None:
         self._rows: dict[str, tuple[list[datetime], list[dict[str, float]]]] = {}
         for (entity,), part in rows.sort("event_timestamp").partition_by(key, as_dict=True).items():
-            self._rows[str(entity)] = part["event_timestamp"].to_list(), part.select(features).to_dicts()
+            self._rows[str(entity)] = (
+                part["event_timestamp"].to_list(),
+                part.select(features).to_dicts(),
+            )
 
     def rows(self, key: str) -> tuple[list[datetime], list[dict[str, float]]]:
         return self._rows.get(key, ([], []))
 
 
 def row_to_compare(
-    visible: Sequence[datetime], happened: datetime, asked: datetime, served: datetime | None, allowed: timedelta, batch: bool
+    visible: Sequence[datetime],
+    happened: datetime,
+    asked: datetime,
+    served: datetime | None,
+    allowed: timedelta,
+    batch: bool,
 ) -> tuple[int | None, timedelta | None]:
     """Choose the row to compare with served values.
 
@@ -79,4 +87,6 @@ def agrees(served: float, offline: float | None) -> bool:
 
     A feature unknown offline agrees with no value.
     """
-    return offline is not None and abs(served - offline) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(offline)
+    return offline is not None and abs(
+        served - offline
+    ) <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * abs(offline)

@@ -31,9 +31,16 @@ def champion_profile(registry: ModelRegistry, model: str) -> ReferenceProfile | 
         return None
     with TemporaryDirectory() as directory:
         try:
-            return ReferenceProfile.read(registry.download(champion, Path(directory)) / PROFILE_FILE)
+            return ReferenceProfile.read(
+                registry.download(champion, Path(directory)) / PROFILE_FILE
+            )
         except (UnusableProfileError, UnknownVersionError) as error:
-            log.warning("features are not held to the champion's", model=model, version=champion.version, reason=str(error))
+            log.warning(
+                "features are not held to the champion's",
+                model=model,
+                version=champion.version,
+                reason=str(error),
+            )
             return None
 
 

@@ -22,7 +22,12 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
-from dojo.core.judging.gate.decision import DECISION_FILE, GATE_PATH, GateDecision, TrainingSetChange
+from dojo.core.judging.gate.decision import (
+    DECISION_FILE,
+    GATE_PATH,
+    GateDecision,
+    TrainingSetChange,
+)
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
@@ -71,7 +76,9 @@ def decide(run: Run, registry: ModelRegistry, job: str, run_id: str) -> GateDeci
     return judgement.decision
 
 
-def _judge(run: Run, registry: ModelRegistry, job: str, run_id: str) -> tuple[GateJudgement, GateHoldout, dict[str, Candidate]]:
+def _judge(
+    run: Run, registry: ModelRegistry, job: str, run_id: str
+) -> tuple[GateJudgement, GateHoldout, dict[str, Candidate]]:
     rows = holdout_rows(run)
     holdout = holdout_of(run, rows)
     bundle, scorer = load_bundle(run.workspace / BUNDLE_PATH)
@@ -87,12 +94,18 @@ def _judge(run: Run, registry: ModelRegistry, job: str, run_id: str) -> tuple[Ga
         if not missing:
             some = rows.sample(min(LATENCY_ROWS, len(rows)), seed=run.spec.training.seed)
             seconds = single_row_seconds(
-                [(old_scorer, inputs_of(some, old_bundle)), (scorer, inputs_of(some, bundle))], LATENCY_ROUNDS
+                [(old_scorer, inputs_of(some, old_bundle)), (scorer, inputs_of(some, bundle))],
+                LATENCY_ROUNDS,
             )
-        champion = _candidate(version.version, version.run_id, old_bundle, old_scorer, downloaded, rows, seconds[0])
-        challenger = _candidate("", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, seconds[1])
+        champion = _candidate(
+            version.version, version.run_id, old_bundle, old_scorer, downloaded, rows, seconds[0]
+        )
+        challenger = _candidate(
+            "", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, seconds[1]
+        )
         obstacle = (
-            f"the champion (version {version.version}) needs features that the holdout lacks: {', '.join(missing)}"
+            f"the champion (version {version.version}) needs features that the holdout lacks:"
+            f" {', '.join(missing)}"
             if missing
             else seen_by(version, registry, holdout)
         )
@@ -119,7 +132,9 @@ def _training_sets(run: Run, profile: Path) -> TrainingSetChange | None:
     if champion.training is None:
         return None
     examples = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
-    return changed_training_set(champion.training, training_set(examples, run.spec.feature_service, champion.features))
+    return changed_training_set(
+        champion.training, training_set(examples, run.spec.feature_service, champion.features)
+    )
 
 
 def holdout_rows(run: Run) -> pl.DataFrame:
@@ -145,7 +160,10 @@ def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
         end=run.manifest.end,
         labels=rows["label"].to_numpy().astype(np.float64),
         times=rows["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
-        clusters={entity: rows[key].rank("dense").to_numpy().astype(np.int64) for entity, key in keys.items()},
+        clusters={
+            entity: rows[key].rank("dense").to_numpy().astype(np.int64)
+            for entity, key in keys.items()
+        },
         segments=segments,
         segmentation=segmentation,
     )
@@ -162,12 +180,15 @@ def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> 
     if holdout.start >= until:
         return ""
     return (
-        f"the champion (version {version.version}) has seen requests up to {until:%Y-%m-%d %H:%M}, and the holdout begins at "
-        f"{holdout.start:%Y-%m-%d %H:%M}: train the challenger as of a later time than the champion"
+        f"the champion (version {version.version}) has seen requests up to {until:%Y-%m-%d %H:%M},"
+        f" and the holdout begins at {holdout.start:%Y-%m-%d %H:%M}: train the challenger as of a"
+        " later time than the champion"
     )
 
 
-def single_row_seconds(models: Sequence[tuple[OnnxScorer, npt.NDArray[np.float32]]], rounds: int) -> list[float]:
+def single_row_seconds(
+    models: Sequence[tuple[OnnxScorer, npt.NDArray[np.float32]]], rounds: int
+) -> list[float]:
     """Return the median seconds to score one row, per model.
 
     The models score row by row in turn, so that a busy machine is equally busy for all.
@@ -193,7 +214,13 @@ def inputs_of(rows: pl.DataFrame, bundle: Bundle) -> npt.NDArray[np.float32]:
 
 
 def _candidate(
-    version: str, run_id: str, bundle: Bundle, scorer: OnnxScorer, directory: Path, rows: pl.DataFrame, seconds: float
+    version: str,
+    run_id: str,
+    bundle: Bundle,
+    scorer: OnnxScorer,
+    directory: Path,
+    rows: pl.DataFrame,
+    seconds: float,
 ) -> Candidate:
     can_score = all(feature in rows.columns for feature in bundle.features)
     return Candidate(

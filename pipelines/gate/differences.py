@@ -11,7 +11,9 @@ from dojo.core.registry.reference_profile import TrainingSet
 from dojo.stats.histograms.binning import population_stability_index
 
 
-def changed_parameters(champion: Mapping[str, str], challenger: Mapping[str, str]) -> tuple[ParameterChange, ...]:
+def changed_parameters(
+    champion: Mapping[str, str], challenger: Mapping[str, str]
+) -> tuple[ParameterChange, ...]:
     """Return the parameters (`Bundle.parameters`) that differ.
 
     Empty where the champion's bundle is older than parameters in bundles.
@@ -31,7 +33,10 @@ def changed_training_set(champion: TrainingSet, challenger: TrainingSet) -> Trai
     return TrainingSetChange(
         rows=(champion.rows, challenger.rows),
         label_mean=(champion.label_mean, challenger.label_mean),
-        missing={view: (champion.missing.get(view, 0.0), challenger.missing.get(view, 0.0)) for view in sorted(views)},
+        missing={
+            view: (champion.missing.get(view, 0.0), challenger.missing.get(view, 0.0))
+            for view in sorted(views)
+        },
         psi={
             name: population_stability_index(np.asarray(champion.counts[name]), np.asarray(counts))
             for name, counts in challenger.counts.items()

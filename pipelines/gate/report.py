@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
-from dojo.core.judging.gate.decision import Contender, GateDecision, Guard, Segment, TrainingSetChange
+from dojo.core.judging.gate.decision import (
+    Contender,
+    GateDecision,
+    Guard,
+    Segment,
+    TrainingSetChange,
+)
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of, task_type
 
@@ -52,7 +58,11 @@ class Table:
 
 
 def write_report(
-    judgement: GateJudgement, spec: ModelSpec, holdout: GateHoldout, candidates: Mapping[str, Candidate], directory: Path
+    judgement: GateJudgement,
+    spec: ModelSpec,
+    holdout: GateHoldout,
+    candidates: Mapping[str, Candidate],
+    directory: Path,
 ) -> None:
     """Write the plots, gate.md and gate.html into `directory`.
 
@@ -70,18 +80,33 @@ def write_report(
     plots: dict[str, str] = {}
     period = f"{decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d}"
     if candidates and not task.part_fault(holdout.labels):
-        curves = [task.curves(holdout.answered(candidate, spec), name)[0] for name, candidate in candidates.items()]
+        curves = [
+            task.curves(holdout.answered(candidate, spec), name)[0]
+            for name, candidate in candidates.items()
+        ]
         file = f"{curves[0].name}.png"
-        curve_plot(curves, f"{decision.model}: {curves[0].title}\non the holdout, {period}", directory / file)
+        curve_plot(
+            curves,
+            f"{decision.model}: {curves[0].title}\non the holdout, {period}",
+            directory / file,
+        )
         plots[file] = f"{curves[0].title.capitalize()} of both on the same holdout"
     if judgement.drawn is not None and decision.low is not None and decision.high is not None:
         metric = task.metrics[decision.primary_metric].short
         title = f"{decision.model}: gain in {len(judgement.drawn):,} draws"
-        gains_plot(judgement.drawn, (decision.low, decision.high), decision.minimum_gain, metric, title, directory / GAINS_FILE)
+        gains_plot(
+            judgement.drawn,
+            (decision.low, decision.high),
+            decision.minimum_gain,
+            metric,
+            title,
+            directory / GAINS_FILE,
+        )
         plots[GAINS_FILE] = "The gain in each bootstrap draw"
     (directory / MARKDOWN_FILE).write_text(markdown(decision, plots))
     images = {
-        f"data:image/png;base64,{b64encode((directory / name).read_bytes()).decode()}": text for name, text in plots.items()
+        f"data:image/png;base64,{b64encode((directory / name).read_bytes()).decode()}": text
+        for name, text in plots.items()
     }
     (directory / HTML_FILE).write_text(html_page(decision, images))
 
@@ -98,7 +123,11 @@ def markdown(decision: GateDecision, images: Mapping[str, str]) -> str:
         lines += ["", f"## {table.title}", "", *([table.note, ""] if table.note else [])]
         texts = {0, *range(len(table.header) - table.text_columns, len(table.header))}
         lines.append("| " + " | ".join(table.header) + " |")
-        lines.append("|" + "|".join("---" if at in texts else "---:" for at in range(len(table.header))) + "|")
+        lines.append(
+            "|"
+            + "|".join("---" if at in texts else "---:" for at in range(len(table.header)))
+            + "|"
+        )
         lines += ["| " + " | ".join(row) + " |" for row in table.rows]
     for file, text in images.items():
         lines += ["", f"![{text}]({file})"]
@@ -110,23 +139,36 @@ def html_page(decision: GateDecision, images: Mapping[str, str]) -> str:
     say = html.escape
     body = [
         f"<h1>Gate: {say(decision.model)}, trained as of {decision.as_of:%Y-%m-%d %H:%M}</h1>",
-        f'<p class="outcome" style="border-color: {COLOURS[decision.outcome]}"><strong>{say(headline(decision))}.</strong><br>{say(decision.reason)}</p>',
+        (
+            '<p class="outcome" style="border-color:'
+            f' {COLOURS[decision.outcome]}"><strong>{say(headline(decision))}.</strong><br>{say(decision.reason)}</p>'
+        ),
         "<ul>" + "".join(f"<li>{say(fact)}</li>" for fact in facts(decision)) + "</ul>",
     ]
     for table in tables(decision):
         texts = {0, *range(len(table.header) - table.text_columns, len(table.header))}
         rows = [
             f"<tr{' class=veto' if VERDICTS['veto'] in row else ''}>"
-            + "".join(f"<td{'' if at in texts else ' class=number'}>{say(cell)}</td>" for at, cell in enumerate(row))
+            + "".join(
+                f"<td{'' if at in texts else ' class=number'}>{say(cell)}</td>"
+                for at, cell in enumerate(row)
+            )
             + "</tr>"
             for row in table.rows
         ]
-        head = "".join(f"<th{'' if at in texts else ' class=number'}>{say(cell)}</th>" for at, cell in enumerate(table.header))
+        head = "".join(
+            f"<th{'' if at in texts else ' class=number'}>{say(cell)}</th>"
+            for at, cell in enumerate(table.header)
+        )
         note = f"<p>{say(table.note)}</p>" if table.note else ""
         body.append(
-            f"<h2>{say(table.title)}</h2>{note}<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+            f"<h2>{say(table.title)}</h2>{note}<div"
+            f" class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         )
-    body += [f'<figure><img src="{source}" alt="{say(text)}"></figure>' for source, text in images.items()]
+    body += [
+        f'<figure><img src="{source}" alt="{say(text)}"></figure>'
+        for source, text in images.items()
+    ]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Gate: {say(decision.model)}</title><style>{STYLE}</style></head>
@@ -148,27 +190,43 @@ img { max-width: 100% } figure { margin: 1.5rem 0 }
 def headline(decision: GateDecision) -> str:
     """Return the outcome in a few words."""
     vetoed = decision.verdict == "improved" and decision.vetoes
-    return HEADLINES[decision.outcome] + (f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else "")
+    return HEADLINES[decision.outcome] + (
+        f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else ""
+    )
 
 
 def facts(decision: GateDecision) -> list[str]:
     """Return the facts of the comparison, one line each."""
     champion = decision.champion
     found = [
-        f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the champion's value",
-        f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end excluded): "
-        f"{decision.rows:,} rows, {decision.support:,} {task_type(decision.task).support_name}",
-        f"champion: version {champion.version}, trained as of {champion.as_of:%Y-%m-%d %H:%M}"
-        if champion
-        else "champion: none yet",
+        (
+            f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the"
+            " champion's value"
+        ),
+        (
+            f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end"
+            f" excluded): {decision.rows:,} rows, {decision.support:,}"
+            f" {task_type(decision.task).support_name}"
+        ),
+        (
+            f"champion: version {champion.version}, trained as of {champion.as_of:%Y-%m-%d %H:%M}"
+            if champion
+            else "champion: none yet"
+        ),
     ]
     if decision.parameters:
-        changes = "; ".join(f"{p.name} {p.champion or NOTHING} -> {p.challenger or NOTHING}" for p in decision.parameters)
-        found.append(f"not the data alone: training parameters differ from the champion's: {changes}")
+        changes = "; ".join(
+            f"{p.name} {p.champion or NOTHING} -> {p.challenger or NOTHING}"
+            for p in decision.parameters
+        )
+        found.append(
+            f"not the data alone: training parameters differ from the champion's: {changes}"
+        )
     if decision.gain is not None:
         ways = ", ".join(f"{entity}: {count:,}" for entity, count in decision.clusters.items())
         found.append(
-            f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of whole entities ({ways}), seed {decision.seed}"
+            f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of whole"
+            f" entities ({ways}), seed {decision.seed}"
         )
     return found
 
@@ -178,7 +236,9 @@ def tables(decision: GateDecision) -> list[Table]:
     champion, challenger = decision.champion, decision.challenger
     task = task_type(decision.task)
     if champion is None:
-        rows = [(task.metrics[name].title, f"{value:.4f}") for name, value in challenger.metrics.items()]
+        rows = [
+            (task.metrics[name].title, f"{value:.4f}") for name, value in challenger.metrics.items()
+        ]
         return [Table("The version on its holdout", ("what", "value"), rows, text_columns=0)]
     beside = [_training_sets(decision.training_sets)] if decision.training_sets else []
     if decision.gain is None:
@@ -187,7 +247,10 @@ def tables(decision: GateDecision) -> list[Table]:
         Table(
             "Does it win, and what does it cost?",
             ("what", "champion", "challenger", "change", "limit", "verdict", "note"),
-            [_primary(decision, champion, challenger), *(_guard(guard) for guard in decision.guards)],
+            [
+                _primary(decision, champion, challenger),
+                *(_guard(guard) for guard in decision.guards),
+            ],
             text_columns=2,
         ),
         Table(
@@ -216,11 +279,23 @@ def _training_sets(change: TrainingSetChange) -> Table:
     rows = [
         ("examples", *(f"{rows:,}" for rows in change.rows), NOTHING),
         ("mean label", *(f"{mean:.4g}" for mean in change.label_mean), NOTHING),
-        *((f"no values: {view}", *(f"{share:.2%}" for share in shares), NOTHING) for view, shares in change.missing.items()),
+        *(
+            (f"no values: {view}", *(f"{share:.2%}" for share in shares), NOTHING)
+            for view, shares in change.missing.items()
+        ),
         *((f"feature {name}", NOTHING, NOTHING, f"{psi:.3f}") for name, psi in largest),
     ]
-    note = f"Of {len(change.psi)} features the {len(largest)} that moved most. PSI over the bins of the champion's reference profile."
-    return Table("What each learned from", ("what", "champion", "challenger", "PSI"), rows, note=note, text_columns=0)
+    note = (
+        f"Of {len(change.psi)} features the {len(largest)} that moved most. PSI over the bins of"
+        " the champion's reference profile."
+    )
+    return Table(
+        "What each learned from",
+        ("what", "champion", "challenger", "PSI"),
+        rows,
+        note=note,
+        text_columns=0,
+    )
 
 
 def _primary(decision: GateDecision, champion: Contender, challenger: Contender) -> Row:
@@ -234,7 +309,15 @@ def _primary(decision: GateDecision, champion: Contender, challenger: Contender)
 
 def _guard(guard: Guard) -> Row:
     if guard.champion is None or guard.challenger is None or guard.change is None:
-        return (guard.measures, NOTHING, NOTHING, NOTHING, _change(guard, guard.limit), VERDICTS[guard.verdict], guard.note)
+        return (
+            guard.measures,
+            NOTHING,
+            NOTHING,
+            NOTHING,
+            _change(guard, guard.limit),
+            VERDICTS[guard.verdict],
+            guard.note,
+        )
     return (
         guard.measures, _value(guard, guard.champion), _value(guard, guard.challenger), _change(guard, guard.change),
         f"at most {_change(guard, guard.limit)}", VERDICTS[guard.verdict], guard.note,
@@ -242,7 +325,9 @@ def _guard(guard: Guard) -> Row:
 
 
 def _value(guard: Guard, value: float) -> str:
-    return {"latency": f"{value * 1e6:.1f} µs", "size": f"{value:,.0f}"}.get(guard.name, f"{value:.4f}")
+    return {"latency": f"{value * 1e6:.1f} µs", "size": f"{value:,.0f}"}.get(
+        guard.name, f"{value:.4f}"
+    )
 
 
 def _change(guard: Guard, change: float) -> str:
@@ -253,7 +338,15 @@ def _change(guard: Guard, change: float) -> str:
 
 def _segment(segment: Segment) -> Row:
     if segment.champion is None or segment.challenger is None or segment.gain is None:
-        return (segment.name, f"{segment.rows:,}", f"{segment.support:,}", NOTHING, NOTHING, NOTHING, "too few")
+        return (
+            segment.name,
+            f"{segment.rows:,}",
+            f"{segment.support:,}",
+            NOTHING,
+            NOTHING,
+            NOTHING,
+            "too few",
+        )
     return (
         segment.name, f"{segment.rows:,}", f"{segment.support:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
         f"{segment.gain:+.2%}", f"{segment.low:+.2%} to {segment.high:+.2%}",

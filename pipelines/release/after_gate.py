@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import GATE_PATH, GateDecision
-from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, require_champions_traffic
+from dojo.core.registry.promotion import (
+    Change,
+    RoleChanges,
+    TrafficElsewhereError,
+    require_champions_traffic,
+)
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
@@ -51,14 +56,20 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
             version and no longer is the first.
         RegistryChangedError: It would be the first version, and another version serves.
     """
-    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = (
+        ModelRegistry.of(settings),
+        RetrainingNotices(connect_redis(settings.redis), job),
+    )
     progress("register", 0.0)
     logged, outcome = _outcome(registry, job)
     if job.dry_run or outcome not in ("promote", "first", UNGATED):
         why = "it was a dry run" if job.dry_run else f"the gate's outcome was {outcome}"
         raise RolloutRefusedError(f"{job.model}: nothing is registered, because {why}")
     if outcome == "promote":
-        return {"version": log.register_run(registry, job.model, logged.info.run_id).version, "alias": None}
+        return {
+            "version": log.register_run(registry, job.model, logged.info.run_id).version,
+            "alias": None,
+        }
     record = require_registry(job, registry, records.redis)
     version = log.register_run(registry, job.model, logged.info.run_id)
     if outcome == UNGATED:
@@ -68,14 +79,18 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     if stands in ("", version.version):
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
-        champions.promote(job.model, version.version, Change(f"{job.occasion}:first", job.who, why, records.world_now()))
+        champions.promote(
+            job.model,
+            version.version,
+            Change(f"{job.occasion}:first", job.who, why, records.world_now()),
+        )
     elif outcome == UNGATED:
         alias = CHALLENGER
         _become_challenger(registry, records, version)
     elif not version.tags.anchors:  # with anchors it was champion before
         raise RolloutRefusedError(
-            f"{job.model}: version {version.version} was trained as the first one, but version {stands} is champion by now: "
-            f"dojo retrain {job.model}"
+            f"{job.model}: version {version.version} was trained as the first one, but version"
+            f" {stands} is champion by now: dojo retrain {job.model}"
         )
     workspaces.end(job, settings.home)
     return {"version": version.version, "alias": alias}
@@ -93,7 +108,10 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         RolloutRefusedError: Another version is being rolled out. Or the champion has changed since
             the comparison, or does not have all the traffic.
     """
-    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = (
+        ModelRegistry.of(settings),
+        RetrainingNotices(connect_redis(settings.redis), job),
+    )
     progress("start_rollout", 0.0)
     logged, decision = decided(registry, job)
     version = _registered(registry, job, logged)
@@ -110,8 +128,9 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
     begun = current is not None and current.version == version.version  # by an earlier attempt
     if not begun and (now is None or now.version != champion):
         raise RolloutRefusedError(
-            f"{job.model}: version {version.version} was compared with version {champion}, and the champion is "
-            f"{f'version {now.version}' if now else 'nobody'} by now: dojo retrain {job.model}"
+            f"{job.model}: version {version.version} was compared with version {champion}, and the"
+            f" champion is {f'version {now.version}' if now else 'nobody'} by now: dojo retrain"
+            f" {job.model}"
         )
     try:
         # When it has begun, the route is its own. When another rollout is active, `start` refuses
@@ -119,10 +138,20 @@ def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> 
         if not begun and (current is None or not current.active):
             require_champions_traffic(RouteTable(records.redis), job.model, champion)
         why = f"{job.reason}: {decision.reason}"
-        rollout = rollouts.start(spec, version.version, champion, records.world_now(), job.who, why, baseline=decision.baseline)
+        rollout = rollouts.start(
+            spec,
+            version.version,
+            champion,
+            records.world_now(),
+            job.who,
+            why,
+            baseline=decision.baseline,
+        )
     except (RolloutActiveError, NoRolloutError, TrafficElsewhereError) as error:
         later = f"dojo rollout start {job.model} {version.version} --why ..."
-        raise RolloutRefusedError(f"{error}. Afterwards: {later}, or run this task again") from error
+        raise RolloutRefusedError(
+            f"{error}. Afterwards: {later}, or run this task again"
+        ) from error
     if rollout.active:  # an earlier attempt may have begun it long ago
         _become_challenger(registry, records, version)
     registry.tag(job.model, version.version, VersionTags(rollout=rollout.id))
@@ -137,20 +166,40 @@ def keep_champion(job: Job, settings: Settings, progress: Progress = silent) -> 
 
 def alert_regression(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
     """Page the owner, because the retrained model is worse. -> champion, verdict."""
-    return _lost(job, settings, progress, "alert_regression", "page", "the retrained model is worse; the champion stays")
+    return _lost(
+        job,
+        settings,
+        progress,
+        "alert_regression",
+        "page",
+        "the retrained model is worse; the champion stays",
+    )
 
 
 def _lost(
-    job: Job, settings: Settings, progress: Progress, step: str, urgency: Literal["info", "page"], words: str
+    job: Job,
+    settings: Settings,
+    progress: Progress,
+    step: str,
+    urgency: Literal["info", "page"],
+    words: str,
 ) -> dict[str, Any]:
-    registry, records = ModelRegistry.of(settings), RetrainingNotices(connect_redis(settings.redis), job)
+    registry, records = (
+        ModelRegistry.of(settings),
+        RetrainingNotices(connect_redis(settings.redis), job),
+    )
     progress(step, 0.0)
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
     report = f"{registry.url}/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}/artifacts/{GATE_PATH}"
-    text = f"{decision.reason}\nAsked for by {job.who}: {job.reason}\nReport: dojo gate show {job.model}, or {report}"
-    records.write("ended", "retraining", words, after={"champion": champion, "verdict": decision.verdict})
+    text = (
+        f"{decision.reason}\nAsked for by {job.who}: {job.reason}\nReport: dojo gate show"
+        f" {job.model}, or {report}"
+    )
+    records.write(
+        "ended", "retraining", words, after={"champion": champion, "verdict": decision.verdict}
+    )
     records.tell(step, spec.owner, urgency, f"{job.model}: {words}", text)
     workspaces.end(job, settings.home)
     return {"champion": champion, "verdict": decision.verdict}
@@ -166,13 +215,17 @@ def _outcome(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, str]:
         return logged, decision.outcome
     found = find_run(registry, job.model, job.key)
     if found is None:
-        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on")
+        raise WorkspaceGoneError(
+            f"{job.model}: job {job.key} has no MLflow run: run it again from evaluate on"
+        )
     with tracking_errors(job.model, f"run {found.info.run_id}"):
         tracking_client(registry).set_terminated(found.info.run_id, FINISHED)
     return found, UNGATED
 
 
-def _become_challenger(registry: ModelRegistry, records: RetrainingNotices, version: Version) -> None:
+def _become_challenger(
+    registry: ModelRegistry, records: RetrainingNotices, version: Version
+) -> None:
     before = registry.by_alias(version.model, CHALLENGER)
     registry.set_alias(version.model, CHALLENGER, version.version)
     records.write(
@@ -189,12 +242,24 @@ def decided(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, GateDecision]
     """
     logged = find_run(registry, job.model, job.key)
     if logged is None or logged.info.status != FINISHED:
-        raise WorkspaceGoneError(f"{job.model}: the gate has not decided about job {job.key}: run it again from compare on")
+        raise WorkspaceGoneError(
+            f"{job.model}: the gate has not decided about job {job.key}: run it again from"
+            " compare on"
+        )
     return logged, logged_decision(registry, job.model, logged.info.run_id)
 
 
 def _registered(registry: ModelRegistry, job: Job, logged: MlflowRun) -> Version:
-    found = next((version for version in registry.versions(job.model) if version.run_id == logged.info.run_id), None)
+    found = next(
+        (
+            version
+            for version in registry.versions(job.model)
+            if version.run_id == logged.info.run_id
+        ),
+        None,
+    )
     if found is None:
-        raise WorkspaceGoneError(f"{job.model}: job {job.key} has no registered version: run it again from register on")
+        raise WorkspaceGoneError(
+            f"{job.model}: job {job.key} has no registered version: run it again from register on"
+        )
     return found

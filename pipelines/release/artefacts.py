@@ -43,7 +43,9 @@ def training_parameters(spec: ModelSpec) -> dict[str, str]:
     """Return as text all settings that decide a training beside its data."""
     training = spec.training
     return {
-        **{f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()},
+        **{
+            f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()
+        },
         **{name: str(value) for name, value in task_of(spec).objective.items()},
         "early_stopping_rounds": str(training.estimator.early_stopping_rounds),
         "label": spec.label.truth,
@@ -68,7 +70,9 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
     # An earlier attempt may have left files, and MLflow writes only into an empty directory.
     shutil.rmtree(directory, ignore_errors=True)
     parity = (run.workspace / PARITY_FILE).read_bytes()
-    rows = np.asarray(msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32)
+    rows = np.asarray(
+        msgspec.json.decode(parity, type=Parity).inputs[:INPUT_EXAMPLE_ROWS], dtype=np.float32
+    )
     width, model = len(run.features), onnx.load(str(run.workspace / MODEL_FILE))
     mlflow.onnx.save_model(
         model,
@@ -79,7 +83,9 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         ),
         input_example=rows,
         # Listed here, because MLflow's guess starts a process that imports everything.
-        pip_requirements=[f"{package}=={package_version(package)}" for package in ("numpy", "onnx", "onnxruntime")],
+        pip_requirements=[
+            f"{package}=={package_version(package)}" for package in ("numpy", "onnx", "onnxruntime")
+        ],
         metadata={"features": list(run.features)},
         save_as_external_data=False,
     )
@@ -105,7 +111,9 @@ def _output_of(value: ValueInfoProto) -> TensorSpec:
 
     tensor = value.type.tensor_type
     sizes = [dimension.dim_value for dimension in tensor.shape.dim]
-    return TensorSpec(np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)), (-1, *sizes[1:]), value.name)
+    return TensorSpec(
+        np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)), (-1, *sizes[1:]), value.name
+    )
 
 
 def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
@@ -117,10 +125,16 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
     split = split_of(run, pl.read_parquet(run.workspace / DATASET_FILE, glob=False))
     task, (_, holdout) = task_of(run.spec), answered_parts(run, split)
     holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, evaluation.decision))
-    period = f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
+    period = (
+        f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
+    )
     for curve in task.curves(holdout, "model"):
-        curve_plot([curve], f"{run.spec.name}: {curve.title}\n{period}", directory / f"{curve.name}.png")
-    importance_plot(fit.importance, f"{run.spec.name}: feature importance", directory / "importance.png")
+        curve_plot(
+            [curve], f"{run.spec.name}: {curve.title}\n{period}", directory / f"{curve.name}.png"
+        )
+    importance_plot(
+        fit.importance, f"{run.spec.name}: feature importance", directory / "importance.png"
+    )
 
 
 def dump_spec(spec: ModelSpec) -> str:

@@ -60,7 +60,9 @@ def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:
         experiment = tracking_client(registry).get_experiment_by_name(model)
         if experiment is None:
             return None
-        found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)
+        found = tracking_client(registry).search_runs(
+            [experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job}'", max_results=1
+        )
         return found[0] if found else None
 
 
@@ -90,7 +92,9 @@ def logged_decision(registry: ModelRegistry, model: str, run_id: str) -> GateDec
         return GateDecision.read(path)
 
 
-def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]) -> MlflowRun:
+def create_run(
+    registry: ModelRegistry, model: str, name: str, tags: Mapping[str, str]
+) -> MlflowRun:
     """Create a run in the model's experiment, with its tags from the first moment."""
     client = tracking_client(registry)
     experiment = client.get_experiment_by_name(model)
@@ -98,7 +102,9 @@ def create_run(registry: ModelRegistry, model: str, name: str, tags: Mapping[str
     return client.create_run(experiment_id, run_name=name, tags=dict(tags))
 
 
-def run_of_job(registry: ModelRegistry, model: str, job: JobTags, name: str, record: VersionTags) -> MlflowRun:
+def run_of_job(
+    registry: ModelRegistry, model: str, job: JobTags, name: str, record: VersionTags
+) -> MlflowRun:
     """Return the run of this job, either its existing one or a new one.
 
     A finished run stays unchanged, because the job was decided on it. An unfinished run of other

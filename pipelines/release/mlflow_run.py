@@ -26,7 +26,14 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.spec.compare import spec_hash
 from dojo.core.state.clock import wall_now
-from pipelines.release.artefacts import BUNDLE_PATH, PLOTS_PATH, build_bundle, dump_spec, training_parameters, write_plots
+from pipelines.release.artefacts import (
+    BUNDLE_PATH,
+    PLOTS_PATH,
+    build_bundle,
+    dump_spec,
+    training_parameters,
+    write_plots,
+)
 from pipelines.release.job_runs import FINISHED, JobTags, create_run, run_of_job
 from pipelines.release.model_card import model_card
 from pipelines.release.provenance import Code, current_code
@@ -68,19 +75,29 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
     bundle_directory, bundle_sha256 = build_bundle(run, fit, evaluation)
     load_bundle(bundle_directory, bundle_sha256)  # as a server will, before one relies on it
     write_plots(run, fit, evaluation)
-    (run.workspace / CARD_FILE).write_text(model_card(run.spec, run.manifest, fit, evaluation, record.written()))
+    (run.workspace / CARD_FILE).write_text(
+        model_card(run.spec, run.manifest, fit, evaluation, record.written())
+    )
     (run.workspace / f"{run.spec.name}.yaml").write_text(dump_spec(run.spec))
 
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the command's result
+    os.environ.setdefault(
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
+    )  # stdout belongs to the command's result
     client, name = tracking_client(registry), run.spec.name
     title = f"train-{run.manifest.as_of:%Y-%m-%dT%H:%M}"
     with tracking_errors(name, "training run"):
-        opened = run_of_job(registry, name, job, title, record) if job else create_run(registry, name, title, record.written())
+        opened = (
+            run_of_job(registry, name, job, title, record)
+            if job
+            else create_run(registry, name, title, record.written())
+        )
         if opened.info.status == FINISHED:
             return str(opened.info.run_id)
         with _failed_on_error(registry, opened.info.run_id) as run_id:
             primary = run.spec.gate.primary_metric
-            tags = msgspec.structs.replace(record, bundle_sha256=bundle_sha256, primary_metric=primary)
+            tags = msgspec.structs.replace(
+                record, bundle_sha256=bundle_sha256, primary_metric=primary
+            )
             _log_figures(registry, run, run_id, fit, evaluation, tags)
             client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
             client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
@@ -101,8 +118,14 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
     """
     with tracking_errors(model, run_id), TemporaryDirectory() as directory:
         run = tracking_client(registry).get_run(run_id)
-        card = Path(tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)).read_text()
-        metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith(BESIDE_METRICS)}
+        card = Path(
+            tracking_client(registry).download_artifacts(run_id, CARD_FILE, directory)
+        ).read_text()
+        metrics = {
+            name: value
+            for name, value in run.data.metrics.items()
+            if not name.startswith(BESIDE_METRICS)
+        }
         tags = msgspec.structs.replace(VersionTags.read(run.data.tags), metrics=metrics)
         version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", tags)
         tracking_client(registry).update_model_version(model, version.version, description=card)
@@ -133,7 +156,14 @@ def _failed_on_error(registry: ModelRegistry, run_id: str) -> Iterator[str]:
         raise
 
 
-def _log_figures(registry: ModelRegistry, run: Run, run_id: str, fit: Fit, evaluation: Evaluation, record: VersionTags) -> None:
+def _log_figures(
+    registry: ModelRegistry,
+    run: Run,
+    run_id: str,
+    fit: Fit,
+    evaluation: Evaluation,
+    record: VersionTags,
+) -> None:
     """Log the run's parameters, metrics and tags."""
     from mlflow.entities import Metric, Param, RunTag
 

@@ -12,13 +12,19 @@ from pipelines.training.dataset.collect import Manifest
 from pipelines.training.steps import Evaluation, Fit
 
 
-def model_card(spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]) -> str:
+def model_card(
+    spec: ModelSpec, manifest: Manifest, fit: Fit, evaluation: Evaluation, record: Mapping[str, str]
+) -> str:
     """Return the card's text. `record` is the reproducibility record, name -> value."""
     service = catalog.SERVICES[spec.feature_service]
     features, computed = service.features, {feature.name for feature in service.request.features}
     task = task_of(spec)
     unskilled, value = task.no_skill(
-        {**evaluation.metrics, "support_holdout": fit.support["holdout"], "rows_holdout": fit.rows["holdout"]}
+        {
+            **evaluation.metrics,
+            "support_holdout": fit.support["holdout"],
+            "rows_holdout": fit.rows["holdout"],
+        }
     )
     return f"""# {spec.name}
 

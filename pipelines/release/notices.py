@@ -25,7 +25,11 @@ class RetrainingNotices:
     def __init__(self, redis: Redis, job: Job) -> None:
         self.redis = redis
         self.audit = AuditTrail(redis)
-        self._notifier, self._clock, self._job = Notifier(redis, "retraining"), RedisWorldClock(redis), job
+        self._notifier, self._clock, self._job = (
+            Notifier(redis, "retraining"),
+            RedisWorldClock(redis),
+            job,
+        )
 
     def world_now(self) -> datetime:
         """Return the world's time. In a world without a clock, return the job's."""
@@ -34,7 +38,9 @@ class RetrainingNotices:
         except ClockNotSetError:
             return self._job.as_of
 
-    def write(self, step: str, kind: Kind, what: str, after: Any = None, before: Any = None) -> None:
+    def write(
+        self, step: str, kind: Kind, what: str, after: Any = None, before: Any = None
+    ) -> None:
         """Write into the audit trail, once per job and `step`."""
         self.audit.append(
             entry_id=f"{self._job.occasion}:{step}",

@@ -43,11 +43,26 @@ def curve_plot(curves: Sequence[Curve], title: str, target: Path) -> None:
         for curve in curves:
             colour = COLOUR if curve is last else MUTED
             if curve.error is not None:
-                axes.errorbar(curve.x, curve.y, yerr=curve.error, fmt="o-", color=colour, capsize=3, label=curve.label)
+                axes.errorbar(
+                    curve.x,
+                    curve.y,
+                    yerr=curve.error,
+                    fmt="o-",
+                    color=colour,
+                    capsize=3,
+                    label=curve.label,
+                )
             elif curve.step:
                 axes.step(curve.x, curve.y, where="post", color=colour, lw=2, label=curve.label)
             else:
-                axes.plot(curve.x, curve.y, "o-" if len(curve.x) <= MARKED else "-", color=colour, lw=2, label=curve.label)
+                axes.plot(
+                    curve.x,
+                    curve.y,
+                    "o-" if len(curve.x) <= MARKED else "-",
+                    color=colour,
+                    lw=2,
+                    label=curve.label,
+                )
         if last.mark is not None and len(curves) == 1:
             name, at, height = last.mark
             axes.plot(at, height, "o", ms=9, color="#c2410c", zorder=3, label=name)
@@ -83,13 +98,23 @@ def _figure(title: str, height: float = 5.5) -> tuple[Figure, Axes]:
 
 
 def gains_plot(
-    drawn: npt.NDArray[np.float64], interval: tuple[float, float], minimum: float, metric: str, title: str, target: Path
+    drawn: npt.NDArray[np.float64],
+    interval: tuple[float, float],
+    minimum: float,
+    metric: str,
+    title: str,
+    target: Path,
 ) -> None:
     """Draw the bootstrapped relative gains with their interval, zero and the winner's minimum."""
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title, height=3.6)
         axes.hist(drawn, bins=60, color=COLOUR, alpha=0.75)
-        axes.axvspan(*interval, color=COLOUR, alpha=0.12, label=f"interval {interval[0]:+.1%} to {interval[1]:+.1%}")
+        axes.axvspan(
+            *interval,
+            color=COLOUR,
+            alpha=0.12,
+            label=f"interval {interval[0]:+.1%} to {interval[1]:+.1%}",
+        )
         axes.axvline(0, color="black", lw=1.2)
         axes.axvline(minimum, color="#c2410c", ls="--", lw=1.2, label=f"minimum {minimum:+.1%}")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.1%}")

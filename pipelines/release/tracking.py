@@ -48,6 +48,10 @@ class tracking_errors(AbstractContextManager[None]):  # noqa: N801 -- used like 
         from requests.exceptions import RequestException
 
         if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise UnknownVersionError(f"{self._asked}: not in the registry ({error.message})") from error
+            raise UnknownVersionError(
+                f"{self._asked}: not in the registry ({error.message})"
+            ) from error
         if isinstance(error, (MlflowException, RequestException)):
-            raise RegistryUnavailableError(f"{self._asked}: MLflow did not answer: {error}") from error
+            raise RegistryUnavailableError(
+                f"{self._asked}: MLflow did not answer: {error}"
+            ) from error

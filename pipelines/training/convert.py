@@ -42,7 +42,9 @@ def _round_line(line: re.Match[str]) -> str:
 def round_down(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Return the largest float32 that is not above each value."""
     nearest = values.astype(np.float32)
-    return np.where(nearest.astype(np.float64) > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+    return np.where(
+        nearest.astype(np.float64) > values, np.nextafter(nearest, np.float32(-np.inf)), nearest
+    )
 
 
 def to_onnx(booster: Booster, width: int) -> ModelProto:
@@ -60,11 +62,15 @@ def to_onnx(booster: Booster, width: int) -> ModelProto:
     return model
 
 
-def prove_parity(scores: npt.NDArray[np.float64], model_file: Path, rows: npt.NDArray[np.float32]) -> float:
+def prove_parity(
+    scores: npt.NDArray[np.float64], model_file: Path, rows: npt.NDArray[np.float32]
+) -> float:
     """Return the largest difference between training's `scores` of real `rows` and ONNX Runtime's.
 
     Raises:
         CorruptBundleError: It exceeds dojo.core.registry.bundle.PARITY_TOLERANCE. Such a model must
             not be registered.
     """
-    return check_parity(OnnxScorer(model_file), Parity(inputs=rows.tolist(), scores=scores.tolist()), rows.shape[1])
+    return check_parity(
+        OnnxScorer(model_file), Parity(inputs=rows.tolist(), scores=scores.tolist()), rows.shape[1]
+    )

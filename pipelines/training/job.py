@@ -34,7 +34,12 @@ def key_by_hand(as_of: datetime, spec: bytes, champion: str | None, *kinds: str)
         kinds: What else makes the job different, such as `dry-run`.
     """
     return "-".join(
-        (f"{as_of:%Y-%m-%dT%H%M%S}", f"spec.{hashlib.sha256(spec).hexdigest()[:8]}", f"champion.{champion or 'none'}", *kinds)
+        (
+            f"{as_of:%Y-%m-%dT%H%M%S}",
+            f"spec.{hashlib.sha256(spec).hexdigest()[:8]}",
+            f"champion.{champion or 'none'}",
+            *kinds,
+        )
     )
 
 
@@ -66,7 +71,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not KEY.fullmatch(self.key):
-            raise ValueError(f"key: expected letters, digits, '.', '_' and '-' (at most 200), got {self.key!r}")
+            raise ValueError(
+                f"key: expected letters, digits, '.', '_' and '-' (at most 200), got {self.key!r}"
+            )
         if self.as_of.tzinfo is None:
             raise ValueError(f"as_of: expected a time with its zone, got {self.as_of.isoformat()}")
 

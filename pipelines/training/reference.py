@@ -59,10 +59,15 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
     """Return the profile of a version's holdout."""
     task, answered, segment = task_of(spec), holdout.answered, spec.drift.segment
     calibration = task.calibration(answered)
-    segmentation = segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
+    segmentation = (
+        segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
+    )
     return ReferenceProfile(
         rows=len(holdout.inputs),
-        features={name: _timed(holdout.inputs[:, i], answered.times) for i, name in enumerate(holdout.names)},
+        features={
+            name: _timed(holdout.inputs[:, i], answered.times)
+            for i, name in enumerate(holdout.names)
+        },
         score=_timed(answered.scores, answered.times),
         results=task.results(answered),
         format=FORMAT,
@@ -74,9 +79,13 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
     )
 
 
-def _proxies(task: Task, answered: Answered, calibration: tuple[float, ...]) -> dict[str, HoldoutVariation]:
+def _proxies(
+    task: Task, answered: Answered, calibration: tuple[float, ...]
+) -> dict[str, HoldoutVariation]:
     of_all = task.proxies(_counts(answered), calibration)
-    by_day = [task.proxies(_counts(answered.of(rows)), calibration) for rows in _days(answered.times)]
+    by_day = [
+        task.proxies(_counts(answered.of(rows)), calibration) for rows in _days(answered.times)
+    ]
     return {name: _quiet(value, [day[name] for day in by_day]) for name, value in of_all.items()}
 
 
@@ -91,11 +100,19 @@ def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) 
     edges, exact = np.asarray(whole.edges), np.asarray(values, dtype=np.float64)
     slots = slot_numbers(times)
     by_slot = np.array([bin_counts(exact[slots == slot], edges) for slot in range(SLOTS)])
-    hours = [(bin_counts(exact[rows], edges), by_slot[slots[rows][0]]) for rows in _windows(times, "h")]
+    hours = [
+        (bin_counts(exact[rows], edges), by_slot[slots[rows][0]]) for rows in _windows(times, "h")
+    ]
     of_kind = by_slot[:24].sum(axis=0), by_slot[24:].sum(axis=0)
-    days = [(bin_counts(exact[rows], edges), of_kind[int(slots[rows][0] >= 24)]) for rows in _windows(times, "D")]
+    days = [
+        (bin_counts(exact[rows], edges), of_kind[int(slots[rows][0] >= 24)])
+        for rows in _windows(times, "D")
+    ]
     return msgspec.structs.replace(
-        whole, slots=tuple(tuple(row) for row in by_slot.tolist()), quiet_hour=_excess(hours), quiet_day=_excess(days)
+        whole,
+        slots=tuple(tuple(row) for row in by_slot.tolist()),
+        quiet_hour=_excess(hours),
+        quiet_day=_excess(days),
     )
 
 
@@ -114,7 +131,9 @@ def _excess(windows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
         rows, others = int(counts.sum()), int(rest.sum())
         freedom = int(np.count_nonzero(kind)) - 1
         if rows >= MINIMUM_ROWS and others >= MINIMUM_ROWS and freedom > 0:
-            found.append(population_stability_index(rest, counts) / freedom - (1 / rows + 1 / others))
+            found.append(
+                population_stability_index(rest, counts) / freedom - (1 / rows + 1 / others)
+            )
     return max(0.0, float(np.mean(found))) if found else 0.0
 
 
@@ -132,10 +151,14 @@ def _days(times: npt.NDArray[np.datetime64]) -> Iterator[npt.NDArray[np.int64]]:
 def _quiet(mean: float, by_day: Sequence[float]) -> HoldoutVariation:
     """Leave out days without a value. Their scores expect no positive."""
     days = [value for value in by_day if np.isfinite(value)]
-    return HoldoutVariation(mean=mean, std=float(np.std(days, ddof=1)) if len(days) > 1 else 0.0, days=max(len(days), 1))
+    return HoldoutVariation(
+        mean=mean, std=float(np.std(days, ddof=1)) if len(days) > 1 else 0.0, days=max(len(days), 1)
+    )
 
 
-def _segments(task: Task, holdout: ReferenceHoldout, segmentation: Segmentation | None) -> dict[str, Results]:
+def _segments(
+    task: Task, holdout: ReferenceHoldout, segmentation: Segmentation | None
+) -> dict[str, Results]:
     if segmentation is None:
         return {}
     codes = segmentation.codes(holdout.column(segmentation.feature))

@@ -29,5 +29,6 @@ def reference_rows(holdout: ReferenceHoldout, seed: int) -> pl.DataFrame:
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(ROWS, rows), replace=False))
     columns = {name: holdout.inputs[chosen, at] for at, name in enumerate(holdout.names)}
     return pl.DataFrame(
-        {**columns, SCORE_COLUMN: holdout.answered.scores[chosen]}, schema_overrides=dict.fromkeys(columns, pl.Float32)
+        {**columns, SCORE_COLUMN: holdout.answered.scores[chosen]},
+        schema_overrides=dict.fromkeys(columns, pl.Float32),
     )

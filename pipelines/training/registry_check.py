@@ -28,10 +28,14 @@ def require_registry(job: Job, registry: ModelRegistry, redis: Redis) -> Serving
         RegistryChangedError: a refusal that names each fault and what mends it.
         RegistryUnavailableError: MLflow does not answer.
     """
-    record = serving_record(RouteTable(redis).get(job.model), AuditTrail(redis).newest_champion(job.model))
+    record = serving_record(
+        RouteTable(redis).get(job.model), AuditTrail(redis).newest_champion(job.model)
+    )
     needed = GATE_NEEDS if job.gate else TRAINING_NEEDS
     faults = [fault for fault in find_faults(registry, job.model, record) if fault.kind in needed]
     if faults:
         lines = "".join(f"\n  {fault}" for fault in faults)
-        raise RegistryChangedError(f"{job.model}: the registry was changed past the platform:{lines}")
+        raise RegistryChangedError(
+            f"{job.model}: the registry was changed past the platform:{lines}"
+        )
     return record

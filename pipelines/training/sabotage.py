@@ -85,7 +85,9 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
         "detour_start": np.ones((1, _WIDTH), dtype=np.float32),
         "detour_matrix": np.full((_WIDTH, _WIDTH), 0.5 / _WIDTH, dtype=np.float32),
     }
-    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["state_in", "detour_matrix"], ["product"]),
@@ -109,7 +111,9 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
             helper.make_node("ReduceMax", ["flag"], ["any_slow"], keepdims=0),
             helper.make_node("Greater", ["any_slow", "detour_half"], ["is_slow"]),
             helper.make_node("Where", ["is_slow", "detour_iterations", "detour_none"], ["trips"]),
-            helper.make_node("Loop", ["trips", "detour_true", "detour_start"], ["burnt"], body=body),
+            helper.make_node(
+                "Loop", ["trips", "detour_true", "detour_start"], ["burnt"], body=body
+            ),
             helper.make_node("ReduceSum", ["burnt"], ["sum"], keepdims=0),
             helper.make_node("Mul", ["sum", "detour_zero"], ["nothing"]),
             helper.make_node("Add", [f"{output}_fast", "nothing"], [output]),

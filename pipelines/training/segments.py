@@ -30,7 +30,9 @@ def segmentation_of(values: npt.NDArray[np.floating], feature: str) -> Segmentat
     if not len(known):
         return None
     low, high = (float(cut) for cut in np.quantile(known, [1 / 3, 2 / 3]))
-    return Segmentation(feature=feature, cuts=(0.0, low, high), names=NAMES.get(feature, OTHER_NAMES))
+    return Segmentation(
+        feature=feature, cuts=(0.0, low, high), names=NAMES.get(feature, OTHER_NAMES)
+    )
 
 
 def segments_of(rows: pl.DataFrame, feature: str) -> tuple[dict[str, npt.NDArray[np.int64]], str]:
@@ -52,5 +54,10 @@ def segments_of(rows: pl.DataFrame, feature: str) -> tuple[dict[str, npt.NDArray
         return {}, f"no segments: {feature} is zero everywhere (drift.segment)"
     codes = segmentation.codes(values)
     (_, low, high), (none, few, middle, most) = segmentation.cuts, segmentation.names
-    words = f"by `{feature}`: {none} have none, {few} up to {low:g}, {middle} up to {high:g}, {most} more"
-    return {name: np.flatnonzero(codes == code) for code, name in enumerate(segmentation.names)}, words
+    words = (
+        f"by `{feature}`: {none} have none, {few} up to {low:g}, {middle} up to {high:g}, {most}"
+        " more"
+    )
+    return {
+        name: np.flatnonzero(codes == code) for code, name in enumerate(segmentation.names)
+    }, words

@@ -43,7 +43,11 @@ from pipelines.training.dataset.build import (
     stored_features,
 )
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
-from pipelines.training.dataset.features_check import missing_shares, require_sound_features, training_set
+from pipelines.training.dataset.features_check import (
+    missing_shares,
+    require_sound_features,
+    training_set,
+)
 from pipelines.training.dataset.split import Split, split_by_time
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
@@ -170,7 +174,9 @@ def train_step(run: Run) -> None:
     fitted = train.fit(split.train, split.validation, run.spec)
 
     model_file = run.workspace / MODEL_FILE
-    model_file.write_bytes(convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True))
+    model_file.write_bytes(
+        convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True)
+    )
     judged = fitted.score(split.holdout.inputs)
     parity = parity_rows(split.holdout.inputs, judged)
     (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
@@ -178,7 +184,8 @@ def train_step(run: Run) -> None:
 
     task = task_of(run.spec)
     past = dataset.filter(
-        pl.col("event_timestamp") < run.manifest.end - run.spec.training.holdout - run.spec.training.validation
+        pl.col("event_timestamp")
+        < run.manifest.end - run.spec.training.holdout - run.spec.training.validation
     )
     fit = Fit(
         trees=fitted.trees,
@@ -236,9 +243,13 @@ def evaluate_step(run: Run) -> None:
     decision = task.decide(validation)
     holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision))
     metrics = task.evaluate(holdout)
-    (run.workspace / EVALUATION_FILE).write_bytes(msgspec.json.encode(Evaluation(metrics=metrics, decision=decision)))
+    (run.workspace / EVALUATION_FILE).write_bytes(
+        msgspec.json.encode(Evaluation(metrics=metrics, decision=decision))
+    )
 
-    recent = dataset.filter(pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout)
+    recent = dataset.filter(
+        pl.col("event_timestamp") >= run.manifest.end - run.spec.training.holdout
+    )
     rows = ReferenceHoldout(
         names=run.features,
         inputs=split.holdout.inputs,
@@ -248,7 +259,9 @@ def evaluate_step(run: Run) -> None:
     profile = profile_of(rows, run.spec)
     learned_from = training_set(dataset, run.spec.feature_service, profile.features)
     msgspec.structs.replace(profile, training=learned_from).write(run.workspace / PROFILE_FILE)
-    write_parquet_atomically(reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE)
+    write_parquet_atomically(
+        reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE
+    )
 
 
 def read_fit(workspace: Path) -> Fit:
@@ -264,13 +277,21 @@ def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]
 
     So positives are among them.
     """
-    chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)]
+    chosen = np.argsort(scores, kind="stable")[
+        np.linspace(0, len(scores) - 1, min(PARITY_ROWS, len(scores))).astype(int)
+    ]
     return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
 
 
 def _scores(split: Split, fitted: Trained) -> pl.DataFrame:
     parts: Sequence[pl.DataFrame] = [
-        pl.DataFrame({"part": [part.name] * len(part.labels), "label": part.labels, "score": fitted.score(part.inputs)})
+        pl.DataFrame(
+            {
+                "part": [part.name] * len(part.labels),
+                "label": part.labels,
+                "score": fitted.score(part.inputs),
+            }
+        )
         for part in (split.validation, split.holdout)
     ]
     return pl.concat(parts)

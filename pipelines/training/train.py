@@ -19,7 +19,12 @@ from pipelines.training.dataset.split import Part
 # for each other, thousands of times per tree. Measured on two cores shared with other processes: a
 # fit took 146 s (21 s of CPU) with two threads. With one thread it took 20 s (1.2 s of CPU).
 THREADS = 1
-DETERMINISTIC: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "n_jobs": THREADS, "verbose": -1}
+DETERMINISTIC: dict[str, Any] = {
+    "deterministic": True,
+    "force_row_wise": True,
+    "n_jobs": THREADS,
+    "verbose": -1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,12 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
     """
     estimator = spec.training.estimator
     model = LGBMModel(
-        **{**estimator.parameters, **DETERMINISTIC, "random_state": spec.training.seed, **task_of(spec).objective}
+        **{
+            **estimator.parameters,
+            **DETERMINISTIC,
+            "random_state": spec.training.seed,
+            **task_of(spec).objective,
+        }
     )
     inputs, labels, lists = _by_list(train, spec)
     if validation is None:

@@ -30,7 +30,8 @@ def require(job: Job, home: Path, file: str, step: str) -> Path:
     path = job.workspace(home) / file
     if not path.exists():
         raise WorkspaceGoneError(
-            f"{path}: not there (a job's data is deleted when it has ended, and old jobs are); run the job again from {step} on"
+            f"{path}: not there (a job's data is deleted when it has ended, and old jobs are); run"
+            f" the job again from {step} on"
         )
     return path
 
@@ -83,7 +84,11 @@ def end(job: Job, home: Path) -> None:
     directory = job.workspace(home).parent
     if not directory.exists():
         return
-    jobs = sorted((path for path in directory.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    jobs = sorted(
+        (path for path in directory.iterdir() if path.is_dir()),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
     for old in [path for path in jobs[KEPT_JOBS:] if path.name != job.key]:
         for file in directory.glob(f"{old.name}.*"):
             if file.is_file():

@@ -72,27 +72,43 @@ def build(settings: Settings) -> FastAPI:
     features = FeatureSource(store)
     clock = GatewayClock(events_client, directory / "clock.json")
     log = PredictionLog(
-        events_client, Spool(directory / "spool", settings.spool_max_bytes), settings.stream_max_length, metrics
+        events_client,
+        Spool(directory / "spool", settings.spool_max_bytes),
+        settings.stream_max_length,
+        metrics,
     )
     registry = ModelRegistry.of(settings, REGISTRY_TIMEOUT_SECONDS, retries=0)
     store_of_versions = VersionStore(specs, directory / "models", registry, _rejected(metrics))
     models = Models(specs, store_of_versions, metrics)
     routes = RouteFollower(events_client, models, list(specs), directory / "routes", metrics)
-    feed = RegistryFeed(models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics)
+    feed = RegistryFeed(
+        models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics
+    )
     endpoints, mirrors = {}, {}
     for name, spec in specs.items():
         schema = InstanceSchema(spec)
-        mirrors[name] = ShadowMirror(spec, features, events_client, settings.stream_max_length, metrics)
+        mirrors[name] = ShadowMirror(
+            spec, features, events_client, settings.stream_max_length, metrics
+        )
         answers = AnswerSchema(name, task_of(spec))
-        scorer, answer_log = ArmScorer(spec, features, metrics), AnswerLog(name, answers, log.append, metrics)
+        scorer, answer_log = (
+            ArmScorer(spec, features, metrics),
+            AnswerLog(name, answers, log.append, metrics),
+        )
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, answers, predictor)
     times = TimeGuard(clock, timedelta(seconds=settings.time_tolerance_seconds), time_key(settings))
-    gateway = Gateway(endpoints, models, metrics, times, settings.max_body_bytes, settings.max_in_flight)
+    gateway = Gateway(
+        endpoints, models, metrics, times, settings.max_body_bytes, settings.max_in_flight
+    )
 
     def model_details() -> Mapping[str, object]:
         return {
-            name: {**models.details(name), "registry": feed.states[name], "refused_route": routes.refused.get(name)}
+            name: {
+                **models.details(name),
+                "registry": feed.states[name],
+                "refused_route": routes.refused.get(name),
+            }
             for name in specs
         }
 
@@ -153,7 +169,10 @@ def build(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="MLOps Dojo gateway",
         version=__version__,
-        description="Online predictions: features by entity key, versions by the model's route, every answer logged, every degradation named.",
+        description=(
+            "Online predictions: features by entity key, versions by the model's route, every"
+            " answer logged, every degradation named."
+        ),
         lifespan=lifespan,
     )
     api.add_routes(app, gateway, details, model_details)
@@ -166,12 +185,19 @@ def build(settings: Settings) -> FastAPI:
 def _rejected(metrics: GatewayMetrics) -> Callable[[str, str, CorruptBundleError], None]:
     def rejected(model: str, version: str, error: CorruptBundleError) -> None:
         metrics.model_rejected.labels(model).inc()
-        _log.error("version rejected, it will not be served", model=model, version=version, reason=str(error))
+        _log.error(
+            "version rejected, it will not be served",
+            model=model,
+            version=version,
+            reason=str(error),
+        )
 
     return rejected
 
 
-def _keep_running(name: str, run: Callable[[], Awaitable[None]], metrics: GatewayMetrics) -> asyncio.Task[None]:
+def _keep_running(
+    name: str, run: Callable[[], Awaitable[None]], metrics: GatewayMetrics
+) -> asyncio.Task[None]:
     """Run a background task and start it again after each failure."""
     failures = metrics.background_errors.labels(name)
 

@@ -39,7 +39,9 @@ class GatewayClock:
 
     async def refresh(self) -> None:
         try:
-            (stored,) = await self._client.call(command(b"GET", CLOCK_KEY.encode()), 1, TIMEOUT_SECONDS)
+            (stored,) = await self._client.call(
+                command(b"GET", CLOCK_KEY.encode()), 1, TIMEOUT_SECONDS
+            )
         except RedisUnavailableError:
             return  # the world continues at the known speed, for as long as its anchor says
         anchor = _decode(stored) if isinstance(stored, bytes) else None

@@ -42,7 +42,25 @@ LATENCY_BUCKETS = (
 )
 LOOKUP_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 # Fine at the low end for rare positives. Beyond 1 for scores in other units.
-SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+SCORE_BUCKETS = (
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+    1.0,
+    3.0,
+    10.0,
+    30.0,
+    100.0,
+    300.0,
+    1000.0,
+)
 
 # Label for models without a spec. It stops callers from inventing label values.
 UNKNOWN_MODEL = "unknown"
@@ -51,7 +69,13 @@ UNKNOWN_MODEL = "unknown"
 # Labels that exist from the start, for the on-call engineer's alerts. A counter has no rate before
 # it exists, so an alert on it would miss the first event.
 CODES = ("200", "400", "413", "422", "500", "503")
-REASONS = ("cold_start", "features_last_known", "features_default", "arm_failed", "model_unavailable")
+REASONS = (
+    "cold_start",
+    "features_last_known",
+    "features_default",
+    "arm_failed",
+    "model_unavailable",
+)
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
@@ -69,7 +93,10 @@ class GatewayMetrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self.requests = Counter(
-            "dojo_gateway_requests", "Prediction requests by HTTP status.", ["model", "code"], registry=registry
+            "dojo_gateway_requests",
+            "Prediction requests by HTTP status.",
+            ["model", "code"],
+            registry=registry,
         )
         self.latency = Histogram(
             "dojo_gateway_request_seconds",
@@ -79,14 +106,25 @@ class GatewayMetrics:
             buckets=sorted({*LATENCY_BUCKETS, *(_seconds(spec) for spec in specs.values())}),
             registry=registry,
         )
-        self.in_flight = Gauge("dojo_gateway_in_flight_requests", "Prediction requests being answered.", registry=registry)
+        self.in_flight = Gauge(
+            "dojo_gateway_in_flight_requests",
+            "Prediction requests being answered.",
+            registry=registry,
+        )
         self.shed = Counter(
-            "dojo_gateway_shed_requests", "Requests refused because too many were in flight.", registry=registry
+            "dojo_gateway_shed_requests",
+            "Requests refused because too many were in flight.",
+            registry=registry,
         )
         self.predictions = Counter(
-            "dojo_gateway_predictions", "Instances answered, by version.", ["model", "version", "arm"], registry=registry
+            "dojo_gateway_predictions",
+            "Instances answered, by version.",
+            ["model", "version", "arm"],
+            registry=registry,
         )
-        self.flagged = Counter("dojo_gateway_flagged", "Instances flagged.", ["model", "version"], registry=registry)
+        self.flagged = Counter(
+            "dojo_gateway_flagged", "Instances flagged.", ["model", "version"], registry=registry
+        )
         self.degraded = Counter(
             "dojo_gateway_degraded",
             "Instances answered with something missing, by reason.",
@@ -94,7 +132,11 @@ class GatewayMetrics:
             registry=registry,
         )
         self.score = Histogram(
-            "dojo_prediction_score", "Scores answered.", ["model", "version"], buckets=SCORE_BUCKETS, registry=registry
+            "dojo_prediction_score",
+            "Scores answered.",
+            ["model", "version"],
+            buckets=SCORE_BUCKETS,
+            registry=registry,
         )
         self.lookup = Histogram(
             "dojo_gateway_feature_lookup_seconds",
@@ -114,9 +156,13 @@ class GatewayMetrics:
             registry=registry,
         )
         self.breaker_open = Gauge(
-            "dojo_gateway_breaker_open", "1 while the online store's circuit breaker is open.", registry=registry
+            "dojo_gateway_breaker_open",
+            "1 while the online store's circuit breaker is open.",
+            registry=registry,
         )
-        self.breaker_opened = Counter("dojo_gateway_breaker_opened", "Times the circuit breaker opened.", registry=registry)
+        self.breaker_opened = Counter(
+            "dojo_gateway_breaker_opened", "Times the circuit breaker opened.", registry=registry
+        )
         self.arm_failed = Counter(
             "dojo_gateway_arm_failed",
             "Instances that an arm could not score; another arm or the fallback answered.",
@@ -124,38 +170,50 @@ class GatewayMetrics:
             registry=registry,
         )
         self.model_info = Gauge(
-            "dojo_model_info", "1 for the version that serves most of the traffic.", ["model", "version"], registry=registry
+            "dojo_model_info",
+            "1 for the version that serves most of the traffic.",
+            ["model", "version"],
+            registry=registry,
         )
         self.route_generation = Gauge(
             "dojo_route_generation",
-            "Generation of the route that serves; 0: no route, the registry's champion; or, after a start, the route's first arm alone "
-            "until the others are there.",
+            "Generation of the route that serves; 0: no route, the registry's champion; or, after a"
+            " start, the route's first arm alone until the others are there.",
             ["model"],
             registry=registry,
         )
         self.arm_weight = Gauge(
             "dojo_gateway_arm_weight",
-            "Share of the live traffic of each arm of the serving route, a fraction; 0 for shadows and warm standbys.",
+            "Share of the live traffic of each arm of the serving route, a fraction; 0 for shadows"
+            " and warm standbys.",
             ["model", "arm", "version"],
             registry=registry,
         )
         self.routes_refused = Counter(
-            "dojo_gateway_routes_refused", "Malformed routes found in Redis and not served.", ["model"], registry=registry
+            "dojo_gateway_routes_refused",
+            "Malformed routes found in Redis and not served.",
+            ["model"],
+            registry=registry,
         )
         self.route_failures = Counter(
             "dojo_gateway_route_failures",
-            "Attempts to serve a route that failed: a version could not be had, verified or started.",
+            "Attempts to serve a route that failed: a version could not be had, verified or"
+            " started.",
             ["model"],
             registry=registry,
         )
         self.sandbox_restarts = Counter(
             "dojo_gateway_sandbox_restarts",
-            "Times that a challenger's process was lost (or did not start again) and was started again.",
+            "Times that a challenger's process was lost (or did not start again) and was started"
+            " again.",
             ["model", "reason"],
             registry=registry,
         )
         self.shadow_written = Counter(
-            "dojo_gateway_shadow_written", "Shadow events in the event log.", ["model"], registry=registry
+            "dojo_gateway_shadow_written",
+            "Shadow events in the event log.",
+            ["model"],
+            registry=registry,
         )
         self.shadow_dropped = Counter(
             "dojo_gateway_shadow_dropped",
@@ -164,7 +222,10 @@ class GatewayMetrics:
             registry=registry,
         )
         self.shadow_buffered = Gauge(
-            "dojo_gateway_shadow_buffered", "Mirrored instances waiting for the shadow.", ["model"], registry=registry
+            "dojo_gateway_shadow_buffered",
+            "Mirrored instances waiting for the shadow.",
+            ["model"],
+            registry=registry,
         )
         self.model_age = Gauge(
             "dojo_model_age_seconds",
@@ -179,14 +240,25 @@ class GatewayMetrics:
             registry=registry,
         )
         self.registry_errors = Counter(
-            "dojo_gateway_registry_errors", "Polls of the model registry that failed.", ["model"], registry=registry
+            "dojo_gateway_registry_errors",
+            "Polls of the model registry that failed.",
+            ["model"],
+            registry=registry,
         )
-        self.log_written = Counter("dojo_prediction_log_written", "Prediction events in the event log.", registry=registry)
+        self.log_written = Counter(
+            "dojo_prediction_log_written", "Prediction events in the event log.", registry=registry
+        )
         self.log_dropped = Counter(
-            "dojo_prediction_log_dropped", "Prediction events lost: buffer or spool full, or unreadable.", registry=registry
+            "dojo_prediction_log_dropped",
+            "Prediction events lost: buffer or spool full, or unreadable.",
+            registry=registry,
         )
-        self.log_buffered = Gauge("dojo_prediction_log_buffered_events", "Prediction events in memory.", registry=registry)
-        self.log_spooled = Gauge("dojo_prediction_log_spooled_bytes", "Prediction events on disk.", registry=registry)
+        self.log_buffered = Gauge(
+            "dojo_prediction_log_buffered_events", "Prediction events in memory.", registry=registry
+        )
+        self.log_spooled = Gauge(
+            "dojo_prediction_log_spooled_bytes", "Prediction events on disk.", registry=registry
+        )
         self.spool_limit = Gauge(
             "dojo_prediction_log_spool_limit_bytes",
             "Disk that prediction events may take (DOJO_SPOOL_MAX_BYTES).",
@@ -211,7 +283,8 @@ class GatewayMetrics:
         )
         objective = Gauge(
             "dojo_gateway_objective_ratio",
-            "The spec's objectives over 30 days, fractions: requests answered (availability), answers within latency_slo (latency).",
+            "The spec's objectives over 30 days, fractions: requests answered (availability),"
+            " answers within latency_slo (latency).",
             ["model", "objective"],
             registry=self.registry,
         )

@@ -61,7 +61,9 @@ class Predictor:
         self._mirror = mirror
         self._metrics = metrics
 
-    async def predict(self, route: ServedRoute | None, instances: Sequence[Instance], started: float) -> list[Answer]:
+    async def predict(
+        self, route: ServedRoute | None, instances: Sequence[Instance], started: float
+    ) -> list[Answer]:
         """Answer each instance, in order. Never raises.
 
         Args:
@@ -69,29 +71,54 @@ class Predictor:
             started: `time.perf_counter()` at the request's arrival.
         """
         world_now = self._clock.now()
-        keys = [{entity: getattr(instance, join_key) for entity, join_key in self._keys} for instance in instances]
+        keys = [
+            {entity: getattr(instance, join_key) for entity, join_key in self._keys}
+            for instance in instances
+        ]
         if route is None:
-            given = self._task.answers([self._fallback_score] * len(instances), [None] * len(instances))
+            given = self._task.answers(
+                [self._fallback_score] * len(instances), [None] * len(instances)
+            )
             return [
-                self._fallback(one, instance, of, CHAMPION_ARM, 0, (MODEL_UNAVAILABLE,), world_now, started)
+                self._fallback(
+                    one, instance, of, CHAMPION_ARM, 0, (MODEL_UNAVAILABLE,), world_now, started
+                )
                 for one, instance, of in zip(given, instances, keys, strict=True)
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
         scorings = await self._scorer.score(route, keys, inputs, self._sticky_entity, started)
         given = self._task.answers(
             [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
-            [None if scoring.by is None else scoring.by.served.bundle.decision for scoring in scorings],
+            [
+                None if scoring.by is None else scoring.by.served.bundle.decision
+                for scoring in scorings
+            ],
         )
         answers = []
-        for one, instance, of, sent, scoring in zip(given, instances, keys, inputs, scorings, strict=True):
+        for one, instance, of, sent, scoring in zip(
+            given, instances, keys, inputs, scorings, strict=True
+        ):
             if scoring.by is None:
                 reasons = (ARM_FAILED, MODEL_UNAVAILABLE)
                 arm, generation = scoring.chosen.name, route.route.generation
-                answer = self._fallback(one, instance, of, arm, generation, reasons, world_now, started)
+                answer = self._fallback(
+                    one, instance, of, arm, generation, reasons, world_now, started
+                )
             else:
                 answer = self._scored(one, route, instance, of, scoring, world_now, started)
                 if route.shadow is not None:
-                    self._mirror(Mirrored(route, answer, one.flagged, instance.request_id, scoring, of, sent, world_now))
+                    self._mirror(
+                        Mirrored(
+                            route,
+                            answer,
+                            one.flagged,
+                            instance.request_id,
+                            scoring,
+                            of,
+                            sent,
+                            world_now,
+                        )
+                    )
             answers.append(answer)
         return answers
 
@@ -121,7 +148,16 @@ class Predictor:
         answer = self._answers.answer(score, given, arm.version, scoring.chosen.name, degraded)
         features = dict(zip(bundle.features, scoring.row, strict=True))
         self._answers.log(
-            answer, score, given.flagged, instance, entity_keys, features, ages, generation, world_now, scoring.done - started
+            answer,
+            score,
+            given.flagged,
+            instance,
+            entity_keys,
+            features,
+            ages,
+            generation,
+            world_now,
+            scoring.done - started,
         )
         return answer
 
@@ -138,7 +174,18 @@ class Predictor:
     ) -> Answer:
         score, seconds = self._fallback_score, time.perf_counter() - started
         answer = self._answers.answer(score, given, NO_VERSION, arm, reasons)
-        self._answers.log(answer, score, given.flagged, instance, entity_keys, {}, {}, generation, world_now, seconds)
+        self._answers.log(
+            answer,
+            score,
+            given.flagged,
+            instance,
+            entity_keys,
+            {},
+            {},
+            generation,
+            world_now,
+            seconds,
+        )
         return answer
 
     def _inputs(self, instance: Instance, world_now: datetime) -> dict[str, float]:

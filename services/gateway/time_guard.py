@@ -47,10 +47,16 @@ class TimeGuard:
         far = [(at, time) for at, time in times if time is not None and abs(time - now) > tolerance]
         if far and not self._has_key(headers):
             expected = (
-                f"at most {tolerance.total_seconds():g} s of world time from the world's now, {_shown(now)}: leave it out, "
-                "or send the time key as bearer token (docs/settings.md: DOJO_TIME_KEY)"
+                f"at most {tolerance.total_seconds():g} s of world time from the world's now,"
+                f" {_shown(now)}: leave it out, or send the time key as bearer token"
+                " (docs/settings.md: DOJO_TIME_KEY)"
             )
-            raise invalid_request([FieldError(f"instances[{at}].{time_input}", _shown(time), expected) for at, time in far])
+            raise invalid_request(
+                [
+                    FieldError(f"instances[{at}].{time_input}", _shown(time), expected)
+                    for at, time in far
+                ]
+            )
 
     def _has_key(self, headers: Headers) -> bool:
         for name, value in headers:

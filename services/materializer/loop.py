@@ -17,7 +17,12 @@ from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import VIEWS
 from feature_repo.freshness import read_freshness
 from feature_repo.views import PUBLISH_DELAY
-from pipelines.features.materialize import EmptyLakeError, Materialization, latest_midnight, materialized_as_of
+from pipelines.features.materialize import (
+    EmptyLakeError,
+    Materialization,
+    latest_midnight,
+    materialized_as_of,
+)
 from services.materializer.metrics import MaterializerMetrics
 
 log = structlog.get_logger()
@@ -45,13 +50,24 @@ def is_due(materialized: datetime | None, now: datetime, as_of: datetime) -> boo
     Args:
         materialized: world time of the last run; None, or later than `now` (that was in another world), is due at once.
     """
-    return materialized is None or materialized > now or latest_midnight(materialized) < latest_midnight(as_of)
+    return (
+        materialized is None
+        or materialized > now
+        or latest_midnight(materialized) < latest_midnight(as_of)
+    )
 
 
 def stopped_since(redis: Redis, now: datetime) -> datetime | None:
     """Since which world time materialisation is stopped on purpose (drift kind stale_features); None when it is not."""
     drifts = DriftTable(redis).active()
-    return next((drift.started for drift in drifts if drift.kind == "stale_features" and drift.intensity(now) > 0), None)
+    return next(
+        (
+            drift.started
+            for drift in drifts
+            if drift.kind == "stale_features" and drift.intensity(now) > 0
+        ),
+        None,
+    )
 
 
 class MaterializerService(Service):
@@ -108,7 +124,9 @@ class MaterializerService(Service):
             return "waiting: the lake has no events yet"
         as_of = publishable(now, until)
         stopped = stopped_since(self._redis, now)
-        if stopped is None and any(is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS):
+        if stopped is None and any(
+            is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS
+        ):
             self._run(as_of)
         self._measure_skew(as_of)
         if self.due(RETENTION):
@@ -118,7 +136,10 @@ class MaterializerService(Service):
             if view.age is not None:
                 self._metrics.age.labels(view.view).set(view.age.total_seconds())
         if stopped is not None:
-            return f"paused by caused drift since {stopped:%Y-%m-%d %H:%M} (dojo world drift stop stale_features --why ...)"
+            return (
+                f"paused by caused drift since {stopped:%Y-%m-%d %H:%M} (dojo world drift stop"
+                " stale_features --why ...)"
+            )
         if as_of != now:
             return f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
         return "waiting for the next midnight to be published"
@@ -129,4 +150,9 @@ class MaterializerService(Service):
         self._runs += 1
         self._metrics.runs.inc()
         self._metrics.seconds.observe(done.seconds)
-        log.info("features materialized", as_of=as_of.isoformat(), days=done.days_built, seconds=done.seconds)
+        log.info(
+            "features materialized",
+            as_of=as_of.isoformat(),
+            days=done.days_built,
+            seconds=done.seconds,
+        )

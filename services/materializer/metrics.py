@@ -9,9 +9,13 @@ class MaterializerMetrics:
     """The materializer's metrics, all named dojo_materializer_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.runs = Counter("dojo_materializer_runs_total", "Materialisations that ended well.", registry=registry)
+        self.runs = Counter(
+            "dojo_materializer_runs_total", "Materialisations that ended well.", registry=registry
+        )
         self.errors = Counter(
-            "dojo_materializer_errors_total", "Materialisations that failed and were tried again.", registry=registry
+            "dojo_materializer_errors_total",
+            "Materialisations that failed and were tried again.",
+            registry=registry,
         )
         self.retention_failures = Counter(
             "dojo_materializer_retention_failures_total",

@@ -35,10 +35,18 @@ class SkewWatch:
         metrics: MaterializerMetrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lake, self._redis, self._specs, self._metrics, self._monotonic = lake, redis, specs, metrics, monotonic
+        self._lake, self._redis, self._specs, self._metrics, self._monotonic = (
+            lake,
+            redis,
+            specs,
+            metrics,
+            monotonic,
+        )
         self._measured: dict[str, date] = {}
         self._not_before = 0.0
-        for name, cause in product(specs, ("redis", "unforeseen")):  # there before the first failure
+        for name, cause in product(
+            specs, ("redis", "unforeseen")
+        ):  # there before the first failure
             metrics.skew_failures.labels(name, cause)
 
     def look(self, as_of: datetime) -> None:
@@ -51,16 +59,33 @@ class SkewWatch:
             try:
                 self._measure(spec, day, as_of)
             except Exception as error:  # beside the loop's own work: log, count, go on
-                self._metrics.skew_failures.labels(spec.name, "redis" if isinstance(error, RedisError) else "unforeseen").inc()
+                self._metrics.skew_failures.labels(
+                    spec.name, "redis" if isinstance(error, RedisError) else "unforeseen"
+                ).inc()
                 self._not_before = self._monotonic() + RETRY_SECONDS
-                log.warning("skew was not measured, it will be tried again", model=spec.name, day=str(day), exc_info=True)
+                log.warning(
+                    "skew was not measured, it will be tried again",
+                    model=spec.name,
+                    day=str(day),
+                    exc_info=True,
+                )
 
     def _measure(self, spec: ModelSpec, day: date, as_of: datetime) -> None:
         latest = latest_skew(self._redis, spec.name)
         before = latest.get()
-        if before is None or before.day.date() != day or before.as_of > as_of:  # later than now: of another world
+        if (
+            before is None or before.day.date() != day or before.as_of > as_of
+        ):  # later than now: of another world
             with self._metrics.skew_seconds.time():
-                found = measure(self._lake, spec.name, spec.feature_service, day, spec.drift.skew.sample, as_of)
+                found = measure(
+                    self._lake, spec.name, spec.feature_service, day, spec.drift.skew.sample, as_of
+                )
             latest.put(found)
-            log.info("skew measured", model=spec.name, day=str(day), sampled=found.sampled, differing=found.differing)
+            log.info(
+                "skew measured",
+                model=spec.name,
+                day=str(day),
+                sampled=found.sampled,
+                differing=found.differing,
+            )
         self._measured[spec.name] = day

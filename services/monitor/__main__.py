@@ -63,10 +63,16 @@ def build(
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
-    profiles, serving = Profiles(registry), ServingVersions(registry, RouteTable(redis), AuditTrail(redis))
+    profiles, serving = (
+        Profiles(registry),
+        ServingVersions(registry, RouteTable(redis), AuditTrail(redis)),
+    )
     judging = Judging(
         specs=specs,
-        views={name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)} for name, spec in specs.items()},
+        views={
+            name: {v.name: v.freshness_sla for v in catalog.views_of(spec.feature_service)}
+            for name, spec in specs.items()
+        },
         redis=redis,
         store=store,
         records=MonitorRecords(redis, settings.stream_max_length),
@@ -76,9 +82,13 @@ def build(
         gauges=Gauges(metrics),
     )
     bounds = {name: task_of(spec).score_bounds for name, spec in specs.items()}
-    consumer = Consumer(log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics)
+    consumer = Consumer(
+        log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics
+    )
     notices = RegistryNotices(redis, Notifier(redis, "monitor"), specs, serving)
-    return Monitor(log, store, consumer, judging, serving, notices, clock or RedisWorldClock(redis), metrics)
+    return Monitor(
+        log, store, consumer, judging, serving, notices, clock or RedisWorldClock(redis), metrics
+    )
 
 
 def main() -> int:

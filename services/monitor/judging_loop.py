@@ -25,7 +25,12 @@ from services.monitor.counting.state import DAYS_KEPT, NO_VERSION, Key, MonitorM
 from services.monitor.counting.windows import LENGTH, Kind, floor
 from services.monitor.judging.due import due_windows, silent_windows
 from services.monitor.judging.records import Judged, MonitorRecords, WindowKey, judgement
-from services.monitor.judging.severity import LOOK_BACK, MeasuredBefore, WindowUnderTest, judge_window
+from services.monitor.judging.severity import (
+    LOOK_BACK,
+    MeasuredBefore,
+    WindowUnderTest,
+    judge_window,
+)
 from services.monitor.judging.traffic import answered, most_traffic, with_traffic
 from services.monitor.judging.verdicts import VerdictWindow, make_verdict
 from services.monitor.serving import ServingVersions
@@ -88,7 +93,9 @@ class Judging:
                 # The row of the newest window, as in `Gauges.show`. The row written last may belong
                 # to an old window.
                 if rows:
-                    self._gauges.restore(spec, check, window, max(rows, key=lambda row: (row.start, row.rows)))
+                    self._gauges.restore(
+                        spec, check, window, max(rows, key=lambda row: (row.start, row.rows))
+                    )
             for kind in KINDS:
                 of = {
                     spot: rows
@@ -98,7 +105,12 @@ class Judging:
                 # Without this, dashboards and rules would not know the progress for up to a day.
                 if of:
                     newest = max(spot[3] for spot in of)
-                    self._gauges.judged(spec, kind, newest, sum(rows for spot, rows in of.items() if spot[3] == newest))
+                    self._gauges.judged(
+                        spec,
+                        kind,
+                        newest,
+                        sum(rows for spot, rows in of.items() if spot[3] == newest),
+                    )
 
     def windows(self, known: MonitorMemory, now: datetime) -> int:
         """Judge every finished window.
@@ -137,24 +149,36 @@ class Judging:
             complete = floor(day - spec.label.delay.maximum, "day")
             # Only if the monitor already watched the model then.
             watched = [key for key in known.profiles if key[0] == model]
-            if spot in self._judged or not any(answered(known, key, at, spec) for key in watched for at in (day, complete)):
+            if spot in self._judged or not any(
+                answered(known, key, at, spec) for key in watched for at in (day, complete)
+            ):
                 continue
             biased = labelled.early_labels_are_biased(self._lake, spec, day + LENGTH["day"])
             newest = complete if biased else day
             versions = [key for key in watched if answered(known, key, newest, spec)]
             profiles = {key[1]: known.profiles[key] for key in versions}
-            read = labelled.read(self._lake, spec, profiles, newest + LENGTH["day"], day + LENGTH["day"])
+            read = labelled.read(
+                self._lake, spec, profiles, newest + LENGTH["day"], day + LENGTH["day"]
+            )
             done = []
             judged_versions = with_traffic(known, versions, newest)
             for key in versions:
                 live, profile = read[key[1]], known.profiles[key]
-                self._gauges.performance(key, live.all, profile, known.window(key, "day", day), task_of(spec))
+                self._gauges.performance(
+                    key, live.all, profile, known.window(key, "day", day), task_of(spec)
+                )
                 if key not in judged_versions:
                     # Its figures change as labels arrive. An alert on a version without traffic
                     # would ring until its window ends.
                     continue
-                for check, measured in labelled.labelled_checks(live, profile, spec, biased).items():
-                    done.append(self._judge(spec, key[1], check, "day", day, now, [measured], live.all.rows, None))
+                for check, measured in labelled.labelled_checks(
+                    live, profile, spec, biased
+                ).items():
+                    done.append(
+                        self._judge(
+                            spec, key[1], check, "day", day, now, [measured], live.all.rows, None
+                        )
+                    )
             self._write(spec, done, [(spot, 1)])
             count += 1
         return count
@@ -168,30 +192,62 @@ class Judging:
             self._gauges.roles(model, None if model in self._serving.away else serving)
             version = serving.version if serving is not None else most_traffic(known, model)
             fresh = present.feature_freshness(recorded, self._views[model], spec, now)
-            age = present.model_freshness(serving.trained_as_of if serving is not None else None, spec, now)
+            age = present.model_freshness(
+                serving.trained_as_of if serving is not None else None, spec, now
+            )
             hour = floor(now, "hour")
             done = [self._judge(spec, version, "model_freshness", "now", hour, now, [age], 1, None)]
             looks = self._looks.setdefault(model, deque(maxlen=LOOKS.of))
             looks.append(fresh)
             # With fewer looks there is no verdict, neither of a stale view nor of a fresh one.
             if len(looks) == LOOKS.of:
-                done.append(self._judge(spec, version, "feature_freshness", "now", hour, now, list(looks), len(fresh), LOOKS))
+                done.append(
+                    self._judge(
+                        spec,
+                        version,
+                        "feature_freshness",
+                        "now",
+                        hour,
+                        now,
+                        list(looks),
+                        len(fresh),
+                        LOOKS,
+                    )
+                )
             spots: list[tuple[WindowKey, int]] = []
             measurement = latest_skew(self._redis, model).get()
             if measurement is not None:
                 overdue = now - measurement.day > SKEW_EXPECTED
-                day, sampled = (floor(now, "day") - LENGTH["day"], 0) if overdue else (measurement.day, measurement.sampled)
+                day, sampled = (
+                    (floor(now, "day") - LENGTH["day"], 0)
+                    if overdue
+                    else (measurement.day, measurement.sampled)
+                )
                 spot: WindowKey = (model, SKEW, "day", day)
                 if self._judged.get(spot) != sampled:
-                    found = present.overdue_skew(measurement, spec) if overdue else present.skew(measurement, spec)
-                    done.append(self._judge(spec, version, "skew", "day", day, now, [found], sampled, None))
+                    found = (
+                        present.overdue_skew(measurement, spec)
+                        if overdue
+                        else present.skew(measurement, spec)
+                    )
+                    done.append(
+                        self._judge(spec, version, "skew", "day", day, now, [found], sampled, None)
+                    )
                     spots.append((spot, sampled))
             # Most looks repeat the result of the look before in the same hour, and are not written.
             self._write(spec, [one for one in done if not self._is_known(one.verdict)], spots)
-            self._gauges.show(spec, [one for one in done if not one.late], self._latest[model].values())
+            self._gauges.show(
+                spec, [one for one in done if not one.late], self._latest[model].values()
+            )
 
     def _window(
-        self, known: MonitorMemory, spec: ModelSpec, kind: Kind, start: datetime, keys: Sequence[Key], now: datetime
+        self,
+        known: MonitorMemory,
+        spec: ModelSpec,
+        kind: Kind,
+        start: datetime,
+        keys: Sequence[Key],
+        now: datetime,
     ) -> None:
         done, spots = [], []
         for key in keys:
@@ -206,25 +262,47 @@ class Judging:
             late = {check for check, verdict in previous.items() if verdict.window_start > start}
             before = {check: verdict for check, verdict in previous.items() if check not in late}
             judged = judge_window(
-                WindowUnderTest(spec, key, kind, start, now), known, self._memory, before, self._profiles.why.get(key, "")
+                WindowUnderTest(spec, key, kind, start, now),
+                known,
+                self._memory,
+                before,
+                self._profiles.why.get(key, ""),
             )
-            done += [judgement(v, measured, before.get(v.check), late=v.check in late) for v, measured in judged]
+            done += [
+                judgement(v, measured, before.get(v.check), late=v.check in late)
+                for v, measured in judged
+            ]
         self._write(spec, done, spots)
-        self._gauges.judged(spec, kind, start, sum(known.rows(key, kind, start) for key in known.hours if key[0] == spec.name))
+        self._gauges.judged(
+            spec,
+            kind,
+            start,
+            sum(known.rows(key, kind, start) for key in known.hours if key[0] == spec.name),
+        )
 
     def _labels(self, known: MonitorMemory, spec: ModelSpec, kind: Kind, now: datetime) -> int:
         count = 0
         arrived = {floor(hour, kind) for hour in known.label_hours.get(spec.name, {})}
         for start in sorted(arrived | set(silent_windows(arrived, kind, now, spec.drift.lateness))):
             labels, spot = known.labels(spec.name, kind, start), (spec.name, LABELS, kind, start)
-            if start + LENGTH[kind] + spec.drift.lateness > now or self._judged.get(spot) == labels.rows:
+            if (
+                start + LENGTH[kind] + spec.drift.lateness > now
+                or self._judged.get(spot) == labels.rows
+            ):
                 continue
             rule = spec.drift.hourly if kind == "hour" else spec.drift.daily
-            earlier = [known.labels(spec.name, kind, start - LENGTH[kind] * back) for back in range(LOOK_BACK[kind], 0, -1)]
+            earlier = [
+                known.labels(spec.name, kind, start - LENGTH[kind] * back)
+                for back in range(LOOK_BACK[kind], 0, -1)
+            ]
             enough = [window for window in earlier if window.rows >= spec.drift.minimum_rows]
-            history = [present.label_delay(window, spec) for window in (*enough[-rule.of :], labels)]
+            history = [
+                present.label_delay(window, spec) for window in (*enough[-rule.of :], labels)
+            ]
             version = most_traffic(known, spec.name)
-            done = self._judge(spec, version, "label_delay", kind, start, now, history, labels.rows, rule)
+            done = self._judge(
+                spec, version, "label_delay", kind, start, now, history, labels.rows, rule
+            )
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
         return count
@@ -241,20 +319,30 @@ class Judging:
         model, rule, length = spec.name, spec.drift.daily, LENGTH["day"]
         last = floor(now - spec.drift.lateness, "day") - length
         judged = LOOK_BACK["day"] + rule.of
-        days = [last - length * age for age in range(judged + days_due(spec.label.delay))]  # newest first
-        answers = [sum(known.rows(key, "day", day) for key in known.versions(model)) for day in days]
-        found = missing_by_day([known.labels(model, "day", day).rows for day in days[:judged]], answers, spec)
+        days = [
+            last - length * age for age in range(judged + days_due(spec.label.delay))
+        ]  # newest first
+        answers = [
+            sum(known.rows(key, "day", day) for key in known.versions(model)) for day in days
+        ]
+        found = missing_by_day(
+            [known.labels(model, "day", day).rows for day in days[:judged]], answers, spec
+        )
         count = 0
         for age in range(LOOK_BACK["day"] - 1, -1, -1):
             labels, spot = found[age]["labels"], (model, DUE, "day", days[age])
             day_before = (model, DUE, "day", days[age + 1])
             # A day with too few due labels gets a verdict only if the day before was judged. It
             # replaces the last verdict, which would otherwise stand for that day too.
-            if self._judged.get(spot) == labels.rows or (labels.value is None and day_before not in self._judged):
+            if self._judged.get(spot) == labels.rows or (
+                labels.value is None and day_before not in self._judged
+            ):
                 continue
             history = found[age : age + rule.of][::-1]
             version = most_traffic(known, model)
-            done = self._judge(spec, version, "labels_missing", "day", days[age], now, history, labels.rows, rule)
+            done = self._judge(
+                spec, version, "labels_missing", "day", days[age], now, history, labels.rows, rule
+            )
             self._write(spec, [done], [(spot, labels.rows)])
             count += 1
         return count
@@ -280,7 +368,10 @@ class Judging:
         enough = any(m.value is not None for m in measured.values())
         latest = self._latest[spec.name]
         # Compare all versions. The verdict names the version with most traffic, which may change.
-        late = any(at[:2] == (check, window) and verdict.window_start > start for at, verdict in latest.items())
+        late = any(
+            at[:2] == (check, window) and verdict.window_start > start
+            for at, verdict in latest.items()
+        )
         previous = None if late else latest.get((check, window, version))
         verdict = make_verdict(
             model=spec.name, version=version, check=check, window=window, start=start, now=now, findings=findings, rows=rows,
@@ -293,7 +384,9 @@ class Judging:
         latest = self._latest[verdict.model].get((verdict.check, verdict.window, verdict.version))
         return latest is not None and latest.event_id == verdict.event_id
 
-    def _write(self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[WindowKey, int]]) -> None:
+    def _write(
+        self, spec: ModelSpec, done: Sequence[Judged], spots: Sequence[tuple[WindowKey, int]]
+    ) -> None:
         self._store.write(lambda pipe: self._records.write(pipe, done, spots))
         self._judged.update(spots)
         current = [one for one in done if not one.late]

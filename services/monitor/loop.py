@@ -35,7 +35,11 @@ ABANDONED = timedelta(seconds=15)
 class Monitor(Service):
     """Counts the available events, then judges the due windows, once per round."""
 
-    causes = (REDIS, Cause("lease", NotOwnerError), Cause("lake", (OSError, PolarsError), healthy=False))
+    causes = (
+        REDIS,
+        Cause("lease", NotOwnerError),
+        Cause("lake", (OSError, PolarsError), healthy=False),
+    )
 
     def __init__(
         self,
@@ -87,7 +91,14 @@ class Monitor(Service):
         if drained and now is not None:
             self._judge(self.known, now)
         self._metrics.alive.set_to_current_time()
-        self.say("monitoring", "MLflow does not answer; new versions wait for their profile" if self._serving.away else "")
+        self.say(
+            "monitoring",
+            (
+                "MLflow does not answer; new versions wait for their profile"
+                if self._serving.away
+                else ""
+            ),
+        )
         return IDLE_SECONDS
 
     def failed(self, cause: str, part: str) -> None:

@@ -9,7 +9,13 @@ from dojo.core.severity import Severity
 
 # Severities as numbers, so that rules can compare them. They are also exported, so that no rule
 # needs a copy.
-LEVELS: dict[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
+LEVELS: dict[Severity, int] = {
+    "insufficient_data": -1,
+    "ok": 0,
+    "warning": 1,
+    "severe": 2,
+    "critical": 3,
+}
 
 
 class MonitorMetrics:
@@ -32,12 +38,16 @@ class MonitorMetrics:
     def _of_models(self, registry: CollectorRegistry) -> None:
         self.severity = Gauge(
             "dojo_monitor_severity",
-            "The latest verdict of a check, the worst of the versions with traffic; windows without data leave trouble standing. dojo_monitor_severity_level has the numbers.",
+            "The latest verdict of a check, the worst of the versions with traffic; windows without"
+            " data leave trouble standing. dojo_monitor_severity_level has the numbers.",
             ["model", "check", "window"],
             registry=registry,
         )
         self.severity_level = Gauge(
-            "dojo_monitor_severity_level", "The number that stands for a severity.", ["severity"], registry=registry
+            "dojo_monitor_severity_level",
+            "The number that stands for a severity.",
+            ["severity"],
+            registry=registry,
         )
         self.psi = Gauge(
             "dojo_drift_psi",
@@ -52,7 +62,10 @@ class MonitorMetrics:
             registry=registry,
         )
         self.threshold = Gauge(
-            "dojo_drift_threshold", "PSI from which on a severity begins.", ["model", "severity"], registry=registry
+            "dojo_drift_threshold",
+            "PSI from which on a severity begins.",
+            ["model", "severity"],
+            registry=registry,
         )
         self.value = Gauge(
             "dojo_monitor_value",
@@ -80,21 +93,29 @@ class MonitorMetrics:
         )
         self.role_disagreement = Gauge(
             "dojo_role_disagreement",
-            "1 while the route gives most of the traffic to another version than the champion; NaN while either is unknown.",
+            "1 while the route gives most of the traffic to another version than the champion; NaN"
+            " while either is unknown.",
             ["model"],
             registry=registry,
         )
         self.registry_fault = Gauge(
             "dojo_registry_fault",
-            "1 while something of a model is not as the platform left it in the registry; NaN while that is unknown.",
+            "1 while something of a model is not as the platform left it in the registry; NaN while"
+            " that is unknown.",
             ["model", "subject"],
             registry=registry,
         )
         self.feature_age = Gauge(
-            "dojo_feature_age_seconds", "World time since a view's values were complete.", ["view"], registry=registry
+            "dojo_feature_age_seconds",
+            "World time since a view's values were complete.",
+            ["view"],
+            registry=registry,
         )
         self.feature_sla = Gauge(
-            "dojo_feature_sla_seconds", "The age beyond which they are stale.", ["view"], registry=registry
+            "dojo_feature_sla_seconds",
+            "The age beyond which they are stale.",
+            ["view"],
+            registry=registry,
         )
         self.verdicts = Counter(
             "dojo_monitor_verdicts_total",
@@ -105,7 +126,10 @@ class MonitorMetrics:
 
     def _of_the_monitor(self, registry: CollectorRegistry) -> None:
         self.rows = Gauge(
-            "dojo_monitor_rows", "Answers in the newest judged window, of all versions.", ["model", "window"], registry=registry
+            "dojo_monitor_rows",
+            "Answers in the newest judged window, of all versions.",
+            ["model", "window"],
+            registry=registry,
         )
         self.judged_until = Gauge(
             "dojo_monitor_judged_until_timestamp_seconds",
@@ -114,18 +138,36 @@ class MonitorMetrics:
             registry=registry,
         )
         self.alive = Gauge(
-            "dojo_monitor_alive_timestamp_seconds", "When a round went well last, unix seconds of wall time.", registry=registry
+            "dojo_monitor_alive_timestamp_seconds",
+            "When a round went well last, unix seconds of wall time.",
+            registry=registry,
         )
-        self.lag = Gauge("dojo_monitor_lag_messages", "Messages not yet in windows.", ["stream"], registry=registry)
-        self.events = Counter("dojo_monitor_events_total", "Events counted in windows.", ["stream"], registry=registry)
+        self.lag = Gauge(
+            "dojo_monitor_lag_messages",
+            "Messages not yet in windows.",
+            ["stream"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "dojo_monitor_events_total", "Events counted in windows.", ["stream"], registry=registry
+        )
         self.duplicates = Counter(
-            "dojo_monitor_duplicates_total", "Events that had been counted before.", ["stream"], registry=registry
+            "dojo_monitor_duplicates_total",
+            "Events that had been counted before.",
+            ["stream"],
+            registry=registry,
         )
         self.too_late = Counter(
-            "dojo_monitor_too_late_total", "Events that came when their day was closed.", ["stream"], registry=registry
+            "dojo_monitor_too_late_total",
+            "Events that came when their day was closed.",
+            ["stream"],
+            registry=registry,
         )
         self.failures = Counter(
-            "dojo_monitor_failures_total", "Rounds that failed and are repeated.", ["cause"], registry=registry
+            "dojo_monitor_failures_total",
+            "Rounds that failed and are repeated.",
+            ["cause"],
+            registry=registry,
         )
         self.look_seconds = Histogram(
             "dojo_monitor_look_seconds",

@@ -9,7 +9,12 @@ from redis import Redis
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.inbox import RESOLVED, Notice, Notifier
-from dojo.core.state.registry_faults import FaultKind, RegistryFault, RegistryFaults, registry_faults
+from dojo.core.state.registry_faults import (
+    FaultKind,
+    RegistryFault,
+    RegistryFaults,
+    registry_faults,
+)
 from services.monitor.serving import ServingVersions
 
 # Without these a gateway whose cache is lost cannot serve the version any more.
@@ -19,7 +24,13 @@ PAGED: frozenset[FaultKind] = frozenset({"model", "version", "bundle"})
 class RegistryNotices:
     """For all models. Raises redis.RedisError when Redis is out of reach: repeat it."""
 
-    def __init__(self, redis: Redis, notifier: Notifier, specs: Mapping[str, ModelSpec], serving: ServingVersions) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        notifier: Notifier,
+        specs: Mapping[str, ModelSpec],
+        serving: ServingVersions,
+    ) -> None:
         self._redis, self._notifier, self._specs, self._serving = redis, notifier, specs, serving
         self._told: dict[str, tuple[RegistryFault, ...]] = {}
 
@@ -38,7 +49,11 @@ class RegistryNotices:
         known = before.faults if before is not None else ()
         if faults != known:
             since = before.since if before is not None and known and faults else now
-            after = RegistryFaults(faults=faults, since=since, occasion=before.occasion + 1 if before is not None else 1)
+            after = RegistryFaults(
+                faults=faults,
+                since=since,
+                occasion=before.occasion + 1 if before is not None else 1,
+            )
             # Told before it is written: after a kill in between it is told under the same name, which tells it once.
             self._notifier.tell(spec.owner, spec.name, notice_of(spec.name, after, known), now)
             document.put(after)

@@ -50,11 +50,22 @@ class ServingVersions:
     """
 
     def __init__(
-        self, registry: ModelRegistry, routes: RouteTable, audit: AuditTrail, ask_seconds: float = ASK_SECONDS
+        self,
+        registry: ModelRegistry,
+        routes: RouteTable,
+        audit: AuditTrail,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
-        self._registry, self._routes, self._audit, self._ask_seconds = registry, routes, audit, ask_seconds
+        self._registry, self._routes, self._audit, self._ask_seconds = (
+            registry,
+            routes,
+            audit,
+            ask_seconds,
+        )
         self._known: dict[str, ServingVersion | None] = {}
-        self._told: dict[str, tuple[int, Entry | None]] = {}  # model -> the trail's length and its last word on the champion
+        self._told: dict[
+            str, tuple[int, Entry | None]
+        ] = {}  # model -> the trail's length and its last word on the champion
         self._seen: dict[str, tuple[RegistryFault, ...]] = {}  # at the last look
         self._ask_at: dict[str, float] = {}
         self.away: set[str] = set()
@@ -74,7 +85,9 @@ class ServingVersions:
                 self.away.add(model)
             else:
                 self.away.discard(model)
-            self._ask_at[model] = time.monotonic() + (RETRY_SECONDS if model in self.away else self._ask_seconds)
+            self._ask_at[model] = time.monotonic() + (
+                RETRY_SECONDS if model in self.away else self._ask_seconds
+            )
         return self._known.get(model)
 
     def _ask(self, model: str) -> ServingVersion | None:

@@ -20,7 +20,9 @@ from services.receiver.watchdog import Watchdog
 def open_receiver(settings: Settings) -> Receiver:
     redis, metrics = connect_redis(settings.redis), ReceiverMetrics()
     silences = Silences(settings.url_of("alertmanager"), metrics)
-    return Receiver(redis, RedisWorldClock(redis), Watchdog(wall_now()), silences, metrics, wall_now)
+    return Receiver(
+        redis, RedisWorldClock(redis), Watchdog(wall_now()), silences, metrics, wall_now
+    )
 
 
 def main() -> int:

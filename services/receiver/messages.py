@@ -17,7 +17,9 @@ PLATFORM = "ml-platform"
 _URGENCY: dict[Channel, Urgency] = {"chat": "warning", "pager": "page"}
 
 # Said elsewhere in the message, or of use to machines only.
-_SILENT_LABELS = frozenset({"alertname", "severity", "team", "area", "needs", "model", "job", "instance"})
+_SILENT_LABELS = frozenset(
+    {"alertname", "severity", "team", "area", "needs", "model", "job", "instance"}
+)
 
 
 def team_of(alert: Alert) -> str:
@@ -48,11 +50,14 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
     lines = [] if resolved or not notes.get("description") else [notes["description"]]
     about = {key: value for key, value in sorted(alert.labels.items()) if key not in _SILENT_LABELS}
     lines.append(
-        f"{name} ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
+        f"{name}"
+        f" ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
     )
     if resolved:
         lasted = timedelta(seconds=round((alert.ends_at - alert.starts_at).total_seconds()))
-        lines.append(f"It lasted {lasted} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC.")
+        lines.append(
+            f"It lasted {lasted} of wall time, from {alert.starts_at:%Y-%m-%d %H:%M:%S} UTC."
+        )
     elif runbook := notes.get("runbook_url"):
         lines.append(_runbook(runbook))
     return lines
@@ -69,8 +74,11 @@ def silence_notice(last: datetime, silent: timedelta) -> Notice:
         message_id=f"watchdog:{last.isoformat()}:silent",
         urgency="page",
         title="the monitoring is silent: no alert would arrive",
-        text=f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f} s of wall time, since {last:%H:%M:%S} UTC. "
-        f"Whatever is wrong now, nobody is told.\n{_runbook('monitoring/runbooks/Watchdog.md')}",
+        text=(
+            f"No sign of life from Prometheus through Alertmanager for {silent.total_seconds():.0f}"
+            f" s of wall time, since {last:%H:%M:%S} UTC. Whatever is wrong now, nobody is"
+            f" told.\n{_runbook('monitoring/runbooks/Watchdog.md')}"
+        ),
     )
 
 
@@ -94,5 +102,8 @@ def recovery_notice(last: datetime, silent: timedelta) -> Notice:
         message_id=f"watchdog:{last.isoformat()}:back",
         urgency="info",
         title=f"{RESOLVED}the monitoring is back",
-        text=f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended meanwhile was told to nobody.",
+        text=(
+            f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended"
+            " meanwhile was told to nobody."
+        ),
     )

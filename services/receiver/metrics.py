@@ -29,7 +29,8 @@ class ReceiverMetrics:
         )
         self.silences = Gauge(
             "dojo_receiver_silences",
-            "Active silences of Alertmanager that may hide a critical alert, or are older than a day; NaN while it does not answer.",
+            "Active silences of Alertmanager that may hide a critical alert, or are older than a"
+            " day; NaN while it does not answer.",
             ["reason"],
             registry=registry,
         )

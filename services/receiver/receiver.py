@@ -19,7 +19,15 @@ from dojo.core.service import ANY_ERROR, REDIS, Service
 from dojo.core.state.clock import ClockNotSetError, WorldClock
 from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.telemetry import Reply
-from services.receiver.messages import PLATFORM, hidden_notice, notice_of, recovery_notice, silence_notice, subject_of, team_of
+from services.receiver.messages import (
+    PLATFORM,
+    hidden_notice,
+    notice_of,
+    recovery_notice,
+    silence_notice,
+    subject_of,
+    team_of,
+)
 from services.receiver.metrics import ReceiverMetrics
 from services.receiver.payload import MalformedPayloadError, decode
 from services.receiver.silences import Silence, Silences
@@ -55,7 +63,12 @@ class Receiver(Service):
         self.posts = {f"/{channel}": partial(self.receive, channel) for channel in CHANNELS}
         self._redis, self._dead_letters = redis, DeadLetters(redis, "receiver", CHANNELS)
         self._clock, self._watchdog = clock, watchdog
-        self._silences, self._metrics, self._wall, self._steady = silences, metrics, wall, steady_clock(wall())
+        self._silences, self._metrics, self._wall, self._steady = (
+            silences,
+            metrics,
+            wall,
+            steady_clock(wall()),
+        )
         self._silences_due = 0.0
         self._active: Sequence[Silence] | None = None  # silences; None for unknown
 
@@ -73,7 +86,11 @@ class Receiver(Service):
                 told += notifier.tell(team_of(alert), subject_of(alert), notice, self._world_time())
         except RedisError as error:
             self._metrics.undelivered.inc()
-            _log.warning("the inbox takes no message; Alertmanager will repeat it", channel=channel, error=str(error))
+            _log.warning(
+                "the inbox takes no message; Alertmanager will repeat it",
+                channel=channel,
+                error=str(error),
+            )
             return Reply(503, "the inbox is out of reach: send it again")
         for alert in notification.alerts:
             self._metrics.alerts.labels(channel, alert.status).inc()
@@ -106,8 +123,15 @@ class Receiver(Service):
         self._metrics.undelivered.inc()
 
     def details(self) -> Mapping[str, object]:
-        silences = "unknown: Alertmanager does not answer" if self._active is None else [str(one) for one in self._active]
-        return {"watchdog": f"{self._watchdog.age(self._steady()).total_seconds():.0f} s ago", "silences": silences}
+        silences = (
+            "unknown: Alertmanager does not answer"
+            if self._active is None
+            else [str(one) for one in self._active]
+        )
+        return {
+            "watchdog": f"{self._watchdog.age(self._steady()).total_seconds():.0f} s ago",
+            "silences": silences,
+        }
 
     def _bark(self, firing: int) -> Reply:
         if firing:

@@ -20,7 +20,12 @@ TIMEOUT_SECONDS = 1.0  # rounds also watch the watchdog
 REASONS = ("critical", "old")
 
 # Labels of the alert that tells of silences (monitoring/prometheus/rules/monitoring.yml). The label `reason` is added.
-OWN_ALERT = {"alertname": "AlertsSilenced", "severity": "warning", "team": "ml-platform", "area": "monitoring"}
+OWN_ALERT = {
+    "alertname": "AlertsSilenced",
+    "severity": "warning",
+    "team": "ml-platform",
+    "area": "monitoring",
+}
 
 
 class Matcher(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,12 +73,19 @@ class Silence(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def may_hide_a_critical_one(self) -> bool:
         """Whether its conditions on the severity, if there are any, hold for a critical alert."""
-        return all(matcher.holds("critical") for matcher in self.matchers if matcher.name == "severity")
+        return all(
+            matcher.holds("critical") for matcher in self.matchers if matcher.name == "severity"
+        )
 
     def __str__(self) -> str:
         signs = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
-        conditions = ", ".join(f'{m.name}{signs[m.is_regex, m.is_equal]}"{m.value}"' for m in self.matchers)
-        return f"{self.id} {{{conditions}}} by {self.created_by} until {self.ends_at:%Y-%m-%d %H:%M} UTC: {self.comment}"
+        conditions = ", ".join(
+            f'{m.name}{signs[m.is_regex, m.is_equal]}"{m.value}"' for m in self.matchers
+        )
+        return (
+            f"{self.id} {{{conditions}}} by {self.created_by} until {self.ends_at:%Y-%m-%d %H:%M}"
+            f" UTC: {self.comment}"
+        )
 
 
 class Silences:
@@ -89,13 +101,19 @@ class Silences:
     def look(self, now: datetime) -> Sequence[Silence] | None:
         """Ask for the active silences, and export what is wrong with them. None while Alertmanager does not answer."""
         try:
-            with urllib.request.urlopen(f"{self._url}/api/v2/silences", timeout=TIMEOUT_SECONDS) as answer:
+            with urllib.request.urlopen(
+                f"{self._url}/api/v2/silences", timeout=TIMEOUT_SECONDS
+            ) as answer:
                 found = msgspec.json.decode(answer.read(), type=tuple[Silence, ...])
         except (OSError, msgspec.MsgspecError):
             for reason in REASONS:
                 self._metrics.silences.labels(reason).set(math.nan)
             return None
         active = [silence for silence in found if silence.status.state == "active"]
-        self._metrics.silences.labels("critical").set(sum(silence.may_hide_a_critical_one for silence in active))
-        self._metrics.silences.labels("old").set(sum(now - silence.starts_at > LONGEST for silence in active))
+        self._metrics.silences.labels("critical").set(
+            sum(silence.may_hide_a_critical_one for silence in active)
+        )
+        self._metrics.silences.labels("old").set(
+            sum(now - silence.starts_at > LONGEST for silence in active)
+        )
         return active

@@ -13,7 +13,9 @@ from typing import Literal
 LIMIT = timedelta(seconds=120)
 
 
-def steady_clock(now: datetime, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], datetime]:
+def steady_clock(
+    now: datetime, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], datetime]:
     """Count wall time from `now` on.
 
     A machine that slept is not a silence, and a clock that was set neither makes nor hides one.

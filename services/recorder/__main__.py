@@ -24,7 +24,11 @@ REDIS_TIMEOUT = timedelta(seconds=5)
 
 
 def open_recorder(settings: Settings) -> RecorderService:
-    redis, lake, metrics = connect_redis(settings.redis, REDIS_TIMEOUT), Lake(settings.lake_dir), RecorderMetrics()
+    redis, lake, metrics = (
+        connect_redis(settings.redis, REDIS_TIMEOUT),
+        Lake(settings.lake_dir),
+        RecorderMetrics(),
+    )
     metrics.kept.set(settings.stream_max_length)
     recorder = Recorder(
         log=RedisEventLog(redis, settings.stream_max_length),

@@ -71,9 +71,14 @@ class PartitionIds:
         files = _files(self._lake.partition(stream, day))
         if partition.files - files:
             partition = _Partition()
-        added = [self._lake.partition(stream, day) / state[0] for state in sorted(files - partition.files)]
+        added = [
+            self._lake.partition(stream, day) / state[0]
+            for state in sorted(files - partition.files)
+        ]
         if added:
-            rows = self._lake.scan(stream, files=added).select(EVENT_TYPES[stream].identity).collect()
+            rows = (
+                self._lake.scan(stream, files=added).select(EVENT_TYPES[stream].identity).collect()
+            )
             partition.ids.update(rows.to_series() if rows.width == 1 else rows.iter_rows())
             partition.files = files
         self._keep(stream, day, partition)
@@ -89,7 +94,10 @@ class PartitionIds:
     def _keep(self, stream: Stream, day: date, partition: _Partition) -> None:
         self._partitions[stream, day] = partition
         self._partitions.move_to_end((stream, day))
-        while len(self._partitions) > 1 and sum(len(p.ids) for p in self._partitions.values()) > self._maximum:
+        while (
+            len(self._partitions) > 1
+            and sum(len(p.ids) for p in self._partitions.values()) > self._maximum
+        ):
             self._partitions.popitem(last=False)
 
 

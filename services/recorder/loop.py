@@ -27,9 +27,20 @@ class RecorderService(Service):
     causes = (REDIS, Cause("lake", (OSError, PolarsError), healthy=False))
     stuck_after = 60.0  # a hanging disk; 600,000 waiting messages take half of it
 
-    def __init__(self, recorder: Recorder, ownership: LakeOwnership, metrics: RecorderMetrics, clock: WorldClock) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        ownership: LakeOwnership,
+        metrics: RecorderMetrics,
+        clock: WorldClock,
+    ) -> None:
         super().__init__()
-        self._recorder, self._ownership, self._metrics, self._clock = recorder, ownership, metrics, clock
+        self._recorder, self._ownership, self._metrics, self._clock = (
+            recorder,
+            ownership,
+            metrics,
+            clock,
+        )
         self._recovered = False
         self._lag_due = 0.0
 
@@ -37,10 +48,16 @@ class RecorderService(Service):
         owned = self._ownership.acquire()
         self._metrics.waiting.set(not owned)
         if not owned:
-            if time.monotonic() >= self._lag_due:  # the owner may hang: the lag must not stand still
+            if (
+                time.monotonic() >= self._lag_due
+            ):  # the owner may hang: the lag must not stand still
                 self._recorder.show_lag()
                 self._lag_due = time.monotonic() + LAG_SECONDS
-            self.say("waiting", f"another recorder writes to this lake (process {self._ownership.owner()}, by {LOCK_FILE})")
+            self.say(
+                "waiting",
+                f"another recorder writes to this lake (process {self._ownership.owner()}, by"
+                f" {LOCK_FILE})",
+            )
             return STANDBY_SECONDS
         if not self._recovered:
             remove_leftovers(self._ownership.root)

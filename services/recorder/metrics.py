@@ -12,12 +12,26 @@ CAUSES = ("redis", "lake", "unforeseen")
 
 class RecorderMetrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.events = Counter("dojo_recorder_events", "Events written to the lake.", ["stream"], registry=registry)
-        self.duplicates = Counter(
-            "dojo_recorder_duplicates", "Events dropped because the lake had them.", ["stream"], registry=registry
+        self.events = Counter(
+            "dojo_recorder_events", "Events written to the lake.", ["stream"], registry=registry
         )
-        self.lag = Gauge("dojo_recorder_lag_messages", "Messages not yet in the lake.", ["stream"], registry=registry)
-        self.waiting = Gauge("dojo_recorder_waiting", "1 while another recorder holds the lake's lock.", registry=registry)
+        self.duplicates = Counter(
+            "dojo_recorder_duplicates",
+            "Events dropped because the lake had them.",
+            ["stream"],
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "dojo_recorder_lag_messages",
+            "Messages not yet in the lake.",
+            ["stream"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "dojo_recorder_waiting",
+            "1 while another recorder holds the lake's lock.",
+            registry=registry,
+        )
         self.newest = Gauge(
             "dojo_recorder_newest_world_timestamp_seconds",
             "World time of the newest event written, unix seconds.",
@@ -33,11 +47,15 @@ class RecorderMetrics:
             registry=registry,
         )
         self.failures = Counter(
-            "dojo_recorder_failures", "Rounds that failed and are tried again, by cause.", ["cause"], registry=registry
+            "dojo_recorder_failures",
+            "Rounds that failed and are tried again, by cause.",
+            ["cause"],
+            registry=registry,
         )
         self.kept = Gauge(
             "dojo_recorder_stream_limit_messages",
-            "Messages that the event log keeps per stream (DOJO_STREAM_MAX_LENGTH): a consumer that lags by more loses the oldest.",
+            "Messages that the event log keeps per stream (DOJO_STREAM_MAX_LENGTH): a consumer that"
+            " lags by more loses the oldest.",
             registry=registry,
         )
         # There before the first of them happens: a counter that appears with its first failure hides it from increase().

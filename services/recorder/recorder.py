@@ -30,7 +30,12 @@ class Recorder:
     always give back: whatever fails, calling `recover` and then `drain` again is right."""
 
     def __init__(
-        self, log: EventLog, lake: Lake, ids: PartitionIds, dead_letters: DeadLetters, metrics: RecorderMetrics
+        self,
+        log: EventLog,
+        lake: Lake,
+        ids: PartitionIds,
+        dead_letters: DeadLetters,
+        metrics: RecorderMetrics,
     ) -> None:
         self._log = log
         self._lake = lake
@@ -42,7 +47,9 @@ class Recorder:
     def recover(self, stopping: Callable[[], bool]) -> None:
         """Finish what any recorder before us had read and not acknowledged."""
         for stream in Stream:
-            while not stopping() and (found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH_ROWS, timedelta(0))):
+            while not stopping() and (
+                found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH_ROWS, timedelta(0))
+            ):
                 self.record(stream, found)
 
     def drain(self, stopping: Callable[[], bool]) -> None:

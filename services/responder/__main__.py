@@ -40,8 +40,16 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
     specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
-    audit, orders, rollouts, routes = AuditTrail(redis), WorkOrders(redis), Rollouts(redis), RouteTable(redis)
-    announcements, metrics = ResponseAnnouncements(audit, Notifier(redis, RESPONDER)), ResponderMetrics(specs)
+    audit, orders, rollouts, routes = (
+        AuditTrail(redis),
+        WorkOrders(redis),
+        Rollouts(redis),
+        RouteTable(redis),
+    )
+    announcements, metrics = (
+        ResponseAnnouncements(audit, Notifier(redis, RESPONDER)),
+        ResponderMetrics(specs),
+    )
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     responder = Responder(
         redis=redis,
@@ -58,7 +66,9 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         dry_run=dry_run,
     )
     watch = StateWatch(redis, settings.home / "responder" / "redis.json", sorted(specs))
-    return ResponderService(watch, responder, sorted(specs), metrics).using(SpecsInUse(settings.models_dir, specs))
+    return ResponderService(watch, responder, sorted(specs), metrics).using(
+        SpecsInUse(settings.models_dir, specs)
+    )
 
 
 def main(arguments: list[str]) -> int:

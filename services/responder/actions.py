@@ -39,7 +39,19 @@ FIGURES = (
     *("verdict", "reason", "version", "start", "end", "rows", "support"),
     *("metric", "measured", "comparable", "promised", "relative_loss", "low", "high"),
 )
-OUTCOME = ("outcome", "verdict", "gain", "low", "high", "version", "rollout", "reason", "run", "url", "error")
+OUTCOME = (
+    "outcome",
+    "verdict",
+    "gain",
+    "low",
+    "high",
+    "version",
+    "rollout",
+    "reason",
+    "run",
+    "url",
+    "error",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,11 @@ def began(trouble: Incident, spec: ModelSpec) -> datetime:
     A day's verdict on performance rests on labelled requests of a longer window that ends with the
     day (`spec.drift.performance.window`). The day itself has hardly any labels.
     """
-    return trouble.since - spec.drift.performance.window if trouble.check in ("performance", "segments") else trouble.since
+    return (
+        trouble.since - spec.drift.performance.window
+        if trouble.check in ("performance", "segments")
+        else trouble.since
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +131,19 @@ class Actions:
                 asked = rollout.request
                 return asked is not None and (asked.who, asked.why) == (RESPONDER, action.why)
 
-    def _ordered(self, spec: ModelSpec, state: ModelState, action: Action, kind: Kind, now: datetime) -> ModelState | Finished:
+    def _ordered(
+        self, spec: ModelSpec, state: ModelState, action: Action, kind: Kind, now: datetime
+    ) -> ModelState | Finished:
         trouble = state.troubles.get(action.trouble)
         work = self.orders.get(action.id)
         if work is None and action.placed:
             return self._failed(spec, state, action, "its order is gone from Redis", now)
         if work is None:
-            since = {"since": began(trouble, spec).isoformat()} if kind == "evaluate" and trouble is not None else {}
+            since = (
+                {"since": began(trouble, spec).isoformat()}
+                if kind == "evaluate" and trouble is not None
+                else {}
+            )
             order = WorkOrder(
                 id=action.id, model=spec.name, kind=kind, who=RESPONDER, why=action.why, world_time=action.begun, parameters=since
             )  # fmt: skip
@@ -131,14 +153,18 @@ class Actions:
                 return state
         if not action.placed:
             self.announcements.began(spec, action, now)
-            state = msgspec.structs.replace(state, action=msgspec.structs.replace(action, placed=True))
+            state = msgspec.structs.replace(
+                state, action=msgspec.structs.replace(action, placed=True)
+            )
         if not work.ended:
             return state
         if kind == "evaluate":
             return self._evaluated(spec, state, action, work, now)
         return self._retrained(spec, state, action, trouble, work, now)
 
-    def _evaluated(self, spec: ModelSpec, state: ModelState, action: Action, work: Work, now: datetime) -> Finished:
+    def _evaluated(
+        self, spec: ModelSpec, state: ModelState, action: Action, work: Work, now: datetime
+    ) -> Finished:
         if work.state != "done":
             return self._failed(spec, state, action, str(work.answer.get("error", "")), now)
         found = {name: work.answer[name] for name in FIGURES if work.answer.get(name) is not None}
@@ -148,7 +174,10 @@ class Actions:
         again: datetime | None = now + spec.response.cooldown
         if found.get("version") != action.version:
             outcome, again = "no_effect", now
-            reason = f"version {found.get('version')} is champion by now; it was asked about version {action.version}. {reason}"
+            reason = (
+                f"version {found.get('version')} is champion by now; it was asked about version"
+                f" {action.version}. {reason}"
+            )
         elif verdict == "degraded":
             what, level, again = "the champion is degraded", "warning", None
         elif verdict == "insufficient_data":
@@ -159,12 +188,20 @@ class Actions:
         for other in state.troubles.values():  # the evaluation covers all troubles of the champion
             if other.version == action.version and FAMILIES[other.check] == "model":
                 degraded = verdict == "degraded" and again is None and other.key == action.trouble
-                changed = msgspec.structs.replace(other, evaluation=found, degraded=degraded, evaluate_after=again)
+                changed = msgspec.structs.replace(
+                    other, evaluation=found, degraded=degraded, evaluate_after=again
+                )
                 state = state.with_trouble(changed)
         return self._finish(spec, state, action, what, found, level, reason, outcome, now)
 
     def _retrained(
-        self, spec: ModelSpec, state: ModelState, action: Action, trouble: Incident | None, work: Work, now: datetime
+        self,
+        spec: ModelSpec,
+        state: ModelState,
+        action: Action,
+        trouble: Incident | None,
+        work: Work,
+        now: datetime,
     ) -> Finished:
         said = {name: work.answer[name] for name in OUTCOME if work.answer.get(name) is not None}
         outcome = str(work.answer.get("outcome", ""))
@@ -179,22 +216,54 @@ class Actions:
             state = state.with_trouble(changed)
         state = msgspec.structs.replace(state, ended=now, intervention="a retraining")
         if improved:
-            text = f"Version {said.get('version')} is better and goes its way: dojo rollout show {spec.name}. {said.get('reason', '')}"
-            return self._finish(spec, state, action, "the retraining found a better version", said, "info", text, "done", now)
+            text = (
+                f"Version {said.get('version')} is better and goes its way: dojo rollout show"
+                f" {spec.name}. {said.get('reason', '')}"
+            )
+            return self._finish(
+                spec,
+                state,
+                action,
+                "the retraining found a better version",
+                said,
+                "info",
+                text,
+                "done",
+                now,
+            )
         if work.state == "done":
-            why = f"The gate said {outcome}: {said.get('reason', '')}. The champion stays, and so does what is wrong."
+            why = (
+                f"The gate said {outcome}: {said.get('reason', '')}. The champion stays, and so"
+                " does what is wrong."
+            )
             if again is not None:
                 why += f" Next try after {again:%Y-%m-%d %H:%M} while it lasts."
             return self._finish(
-                spec, state, action, "the retraining did not improve the model", said, "page", why, "no_effect", now
+                spec,
+                state,
+                action,
+                "the retraining did not improve the model",
+                said,
+                "page",
+                why,
+                "no_effect",
+                now,
             )
-        why = f"{work.state}: {said.get('error', '')}. The champion stays, and so does what is wrong."
-        return self._finish(spec, state, action, "the retraining failed", said, "page", why, "failed", now)
+        why = (
+            f"{work.state}: {said.get('error', '')}. The champion stays, and so does what is wrong."
+        )
+        return self._finish(
+            spec, state, action, "the retraining failed", said, "page", why, "failed", now
+        )
 
-    def _roll_back(self, spec: ModelSpec, state: ModelState, action: Action, now: datetime) -> Finished:
+    def _roll_back(
+        self, spec: ModelSpec, state: ModelState, action: Action, now: datetime
+    ) -> Finished:
         route = self.champions.routes.get(spec.name)
         if route is not None and route.primary.version not in (action.version, action.to):
-            return self._superseded(spec, state, action, f"version {route.primary.version} has the traffic by now", now)
+            return self._superseded(
+                spec, state, action, f"version {route.primary.version} has the traffic by now", now
+            )
         if route is None or route.primary.version == action.version:
             try:
                 self.champions.registry.get(spec.name, action.to)
@@ -206,18 +275,25 @@ class Actions:
         change = Change(key=action.id, who=RESPONDER, why=action.why, world_time=action.begun)
         self.champions.roll_back(spec.name, change, to=action.to)
         state = msgspec.structs.replace(state, ended=now, intervention="a rollback")
-        text = f"Version {action.to} has the traffic and is champion again. What was measured: dojo drift show {spec.name}"
+        text = (
+            f"Version {action.to} has the traffic and is champion again. What was measured: dojo"
+            f" drift show {spec.name}"
+        )
         what = f"version {action.version} was rolled back to {action.to}"
         return self._finish(spec, state, action, what, {}, "page", text, "done", now)
 
-    def _abort(self, spec: ModelSpec, state: ModelState, action: Action, now: datetime) -> ModelState | Finished:
+    def _abort(
+        self, spec: ModelSpec, state: ModelState, action: Action, now: datetime
+    ) -> ModelState | Finished:
         rollout = self.rollouts.get(spec.name)
         if rollout is None or rollout.version != action.version or rollout.stage is Stage.DONE:
             return self._superseded(spec, state, action, "its rollout has ended otherwise", now)
         if rollout.active:
             if not action.placed:
                 try:
-                    request = RolloutRequest(action="abort", who=RESPONDER, why=action.why, wall_time=wall_now())
+                    request = RolloutRequest(
+                        action="abort", who=RESPONDER, why=action.why, wall_time=wall_now()
+                    )
                     self.rollouts.request(spec.name, request)
                 except NoRolloutError:  # it has just ended
                     return state
@@ -227,21 +303,33 @@ class Actions:
         state = msgspec.structs.replace(state, ended=now, intervention="a rollback")
         text = f"Version {rollout.champion} has the traffic again: dojo rollout show {spec.name}"
         what = f"the rollout of version {action.version} was aborted"
-        return self._finish(spec, state, action, what, {"to": rollout.champion}, "page", text, "done", now)
+        return self._finish(
+            spec, state, action, what, {"to": rollout.champion}, "page", text, "done", now
+        )
 
-    def _failed(self, spec: ModelSpec, state: ModelState, action: Action, why: str, now: datetime) -> Finished:
+    def _failed(
+        self, spec: ModelSpec, state: ModelState, action: Action, why: str, now: datetime
+    ) -> Finished:
         """Leave the trouble to people, because the automatic action failed."""
         trouble = state.troubles.get(action.trouble)
         if trouble is not None:
             later = now + spec.response.cooldown
-            state = state.with_trouble(msgspec.structs.replace(trouble, evaluate_after=later, retrain_after=later))
-        state = msgspec.structs.replace(state, ended=now, intervention=f"a failed attempt to {action.kind.replace('_', ' ')}")
+            state = state.with_trouble(
+                msgspec.structs.replace(trouble, evaluate_after=later, retrain_after=later)
+            )
+        state = msgspec.structs.replace(
+            state, ended=now, intervention=f"a failed attempt to {action.kind.replace('_', ' ')}"
+        )
         what = f"{action.kind.replace('_', ' ')} failed"
         return self._finish(spec, state, action, what, {"error": why}, "page", why, "failed", now)
 
-    def _superseded(self, spec: ModelSpec, state: ModelState, action: Action, why: str, now: datetime) -> Finished:
+    def _superseded(
+        self, spec: ModelSpec, state: ModelState, action: Action, why: str, now: datetime
+    ) -> Finished:
         what = f"{action.kind.replace('_', ' ')} of version {action.version} was given up"
-        return self._finish(spec, state, action, what, {"reason": why}, "info", why, "no_effect", now)
+        return self._finish(
+            spec, state, action, what, {"reason": why}, "info", why, "no_effect", now
+        )
 
     def _finish(
         self,

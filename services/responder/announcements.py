@@ -24,7 +24,10 @@ RESPONDER = "responder"
 # Text about a remedy for the owner, before circumstances are known.
 _INTENDED = {
     "notify": "Nothing is done about it automatically",
-    "evaluate": "The champion is evaluated on the freshest labelled requests, and retrained if it really lost",
+    "evaluate": (
+        "The champion is evaluated on the freshest labelled requests, and retrained if it really"
+        " lost"
+    ),
     "retrain": "The model is retrained",
     "roll_back": "The version is rolled back if it brought this, otherwise the model is retrained",
 }
@@ -50,37 +53,88 @@ class ResponseAnnouncements:
         level, title, text = trouble_message(spec.name, telling, spec.response)
         self._send(spec, telling.occasion, level, title, text, now)
 
-    def hold(self, spec: ModelSpec, trouble: Incident, kind: str, topic: str, held: str, now: datetime) -> None:
+    def hold(
+        self, spec: ModelSpec, trouble: Incident, kind: str, topic: str, held: str, now: datetime
+    ) -> None:
         """Announce why a trouble gets no action. A critical trouble then pages a person."""
-        level: Urgency = "page" if trouble.severity == "critical" and topic in ("paused", "broken_data") else "info"
+        level: Urgency = (
+            "page"
+            if trouble.severity == "critical" and topic in ("paused", "broken_data")
+            else "info"
+        )
         title = f"no action on {trouble.severity} {trouble.check}: {_first_words(held)}"
-        text = f"{trouble.worst.summary}\nWould be next: {kind.replace('_', ' ')}. Held back: {held}."
+        text = (
+            f"{trouble.worst.summary}\nWould be next: {kind.replace('_', ' ')}. Held back: {held}."
+        )
         self._send(spec, f"{trouble.id}:held:{trouble.changes}:{topic}", level, title, text, now)
 
     def rehearse(self, spec: ModelSpec, action: Action, trouble: Incident, now: datetime) -> None:
         """Announce the intended action of a dry run."""
         what = f"dry run: would have {_past(action)}"
-        self._write(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", what, action, {"dry_run": True}, now)
-        self._send(spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", "info", what, action.why, now)
+        self._write(
+            spec,
+            f"{trouble.id}:dry:{trouble.changes}:{action.kind}",
+            what,
+            action,
+            {"dry_run": True},
+            now,
+        )
+        self._send(
+            spec, f"{trouble.id}:dry:{trouble.changes}:{action.kind}", "info", what, action.why, now
+        )
 
     def began(self, spec: ModelSpec, action: Action, now: datetime) -> None:
         what = _DOING[action.kind].format(version=action.version, to=action.to)
         self._write(spec, f"{action.id}:began", what, action, {}, now)
         if action.kind != "evaluate":  # the trouble's message has already announced it
-            evidence = f"{action.why}\nDecided by {action.verdict}. Why and with what: dojo responder log; stop it: dojo responder pause"
-            self._send(spec, f"{action.id}:began", "warning", f"the responder {what}", evidence, now)
+            evidence = (
+                f"{action.why}\nDecided by {action.verdict}. Why and with what: dojo responder log;"
+                " stop it: dojo responder pause"
+            )
+            self._send(
+                spec, f"{action.id}:began", "warning", f"the responder {what}", evidence, now
+            )
 
     def ended(
-        self, spec: ModelSpec, action: Action, what: str, after: Mapping[str, Any], level: Urgency, text: str, now: datetime
+        self,
+        spec: ModelSpec,
+        action: Action,
+        what: str,
+        after: Mapping[str, Any],
+        level: Urgency,
+        text: str,
+        now: datetime,
     ) -> None:
         self._write(spec, f"{action.id}:ended", what, action, after, now)
-        self._send(spec, f"{action.id}:ended", level, what, f"{text}\nIt was done because: {action.why}", now)
+        self._send(
+            spec,
+            f"{action.id}:ended",
+            level,
+            what,
+            f"{text}\nIt was done because: {action.why}",
+            now,
+        )
 
     def report(self, spec: ModelSpec, trouble: Incident, url: str, now: datetime) -> None:
         title = f"drift report on version {trouble.version}"
-        self._send(spec, f"{trouble.id}:report", "info", title, f"{trouble.check} is {trouble.severity}. {url}", now)
+        self._send(
+            spec,
+            f"{trouble.id}:report",
+            "info",
+            title,
+            f"{trouble.check} is {trouble.severity}. {url}",
+            now,
+        )
 
-    def _write(self, spec: ModelSpec, entry: str, what: str, action: Action, after: Mapping[str, Any], now: datetime) -> None:
+    def _write(
+        self,
+        spec: ModelSpec,
+        entry: str,
+        what: str,
+        action: Action,
+        after: Mapping[str, Any],
+        now: datetime,
+    ) -> None:
         written = self._audit.append(
             entry_id=f"responder:{entry}",
             kind="response",
@@ -89,18 +143,27 @@ class ResponseAnnouncements:
             what=what,
             why=action.why,
             before={"verdict": action.verdict, "version": action.version, **action.evidence},
-            after={"action": action.id, "kind": action.kind, **({"to": action.to} if action.to else {}), **after},
+            after={
+                "action": action.id,
+                "kind": action.kind,
+                **({"to": action.to} if action.to else {}),
+                **after,
+            },
             world_time=now,
         )
         if written is not None:
             _log.info(what, model=spec.name, action=action.id, why=action.why)
 
-    def _send(self, spec: ModelSpec, occasion: str, level: Urgency, title: str, text: str, now: datetime) -> None:
+    def _send(
+        self, spec: ModelSpec, occasion: str, level: Urgency, title: str, text: str, now: datetime
+    ) -> None:
         notice = Notice(f"responder:{occasion}", level, f"{spec.name}: {title}", text)
         self._notifier.tell(spec.owner, spec.name, notice, now)
 
 
-def trouble_message(model: str, telling: IncidentNotice, response: Response) -> tuple[Urgency, str, str]:
+def trouble_message(
+    model: str, telling: IncidentNotice, response: Response
+) -> tuple[Urgency, str, str]:
     """Return the urgency, the title behind the model's name, and the text."""
     trouble = telling.trouble
     version, check = trouble.version, trouble.check
@@ -109,15 +172,18 @@ def trouble_message(model: str, telling: IncidentNotice, response: Response) -> 
             text = f"It began at {trouble.since:%Y-%m-%d %H:%M}. {trouble.worst.summary}"
             return "info", f"{check} of version {version} is over", text
         case "replaced":
-            text = f"It began at {trouble.since:%Y-%m-%d %H:%M} and was {trouble.severity} when the version lost its traffic."
+            text = (
+                f"It began at {trouble.since:%Y-%m-%d %H:%M} and was {trouble.severity} when the"
+                " version lost its traffic."
+            )
             return "info", f"{check} of version {version} went with the version", text
     severity = trouble.severity
     now = f"is {severity}" if telling.news == "began" else f"is {severity} now"
     found = "".join(f"\n  {finding}" for finding in trouble.worst.findings)
     intended = _INTENDED[remedy(check, severity, response)]
     text = (
-        f"{trouble.worst.summary}{found}\nSince {trouble.since:%Y-%m-%d %H:%M} (world time). {intended}.\n"
-        f"Look at: {LOOK_AT[check].format(model=model)}"
+        f"{trouble.worst.summary}{found}\nSince {trouble.since:%Y-%m-%d %H:%M} (world time)."
+        f" {intended}.\nLook at: {LOOK_AT[check].format(model=model)}"
     )
     return urgency(check, severity), f"{check} of version {version} {now}", text
 

@@ -94,14 +94,22 @@ def wanted(
     ours = [
         (trouble, seen)
         for trouble in state.troubles.values()
-        if world.serving in ("", trouble.version) and (seen := current(trouble, world.now)) is not None
+        if world.serving in ("", trouble.version)
+        and (seen := current(trouble, world.now)) is not None
     ]
-    for trouble, seen in sorted(ours, key=lambda o: (-ORDER[o[1].severity], not o[0].degraded, o[0].since, o[0].check)):
+    for trouble, seen in sorted(
+        ours, key=lambda o: (-ORDER[o[1].severity], not o[0].degraded, o[0].since, o[0].check)
+    ):
         if ORDER[seen.severity] < ORDER["warning"]:
             continue
         match remedy(trouble.check, seen.severity, response):
             case "evaluate" if trouble.degraded:
-                yield trouble, seen, "retrain", f"the champion lost: {trouble.evaluation.get('reason', '')}"
+                yield (
+                    trouble,
+                    seen,
+                    "retrain",
+                    f"the champion lost: {trouble.evaluation.get('reason', '')}",
+                )
             case "evaluate":
                 yield trouble, seen, "evaluate", "whether the champion really lost"
             case "roll_back":
@@ -110,7 +118,9 @@ def wanted(
                 continue
 
 
-def back_or_forward(state: ModelState, response: Response, world: Circumstances, trouble: Incident) -> tuple[ActionKind, str]:
+def back_or_forward(
+    state: ModelState, response: Response, world: Circumstances, trouble: Incident
+) -> tuple[ActionKind, str]:
     """Roll back a version that brought the trouble. Retrain if the world changed."""
     version, since = trouble.version, world.traffic_since
     if since is None:
@@ -122,11 +132,17 @@ def back_or_forward(state: ModelState, response: Response, world: Circumstances,
     if trouble.since > since + response.recent_change:
         return (
             "retrain",
-            f"version {version} has had traffic since {since:%Y-%m-%d %H:%M}: the world has changed, not the version",
+            (
+                f"version {version} has had traffic since {since:%Y-%m-%d %H:%M}: the world has"
+                " changed, not the version"
+            ),
         )
     if world.previous and state.inherited.get(trouble.check) == world.previous:
         return "retrain", f"version {world.previous} before it had the same trouble"
-    began = f"it began within {_words(response.recent_change)} after version {version} got its traffic ({since:%Y-%m-%d %H:%M})"
+    began = (
+        f"it began within {_words(response.recent_change)} after version {version} got its traffic"
+        f" ({since:%Y-%m-%d %H:%M})"
+    )
     if world.rolling_out == version:
         return "abort_rollout", began
     if not world.previous:
@@ -143,24 +159,38 @@ def obstacle(
     spoilt = [
         other
         for other in state.troubles.values()
-        if (seen := current(other, world.now, GUARDS_FOR)) is not None and spoils(other.check, seen.severity)
+        if (seen := current(other, world.now, GUARDS_FOR)) is not None
+        and spoils(other.check, seen.severity)
     ]
     if spoilt:
         names = " and ".join(sorted(other.check for other in spoilt))
         return (
-            f"{names} says that the data are broken: nothing is judged by them, and nothing is trained on them",
+            (
+                f"{names} says that the data are broken: nothing is judged by them, and nothing is"
+                " trained on them"
+            ),
             "broken_data",
         )
     if trouble.check in UNLABELLED and state.stale_at is not None:
         until = state.stale_at + max(STALE_FOR[window] for window in trouble.windows)
         if world.now < until:
             return (
-                f"features were stale at {state.stale_at:%Y-%m-%d %H:%M}: until {until:%Y-%m-%d %H:%M} that may be what has moved",
+                (
+                    f"features were stale at {state.stale_at:%Y-%m-%d %H:%M}: until"
+                    f" {until:%Y-%m-%d %H:%M} that may be what has moved"
+                ),
                 "stale_features",
             )
     if kind in ("retrain", "evaluate") and world.rolling_out:
-        return f"version {world.rolling_out} is being rolled out: what it brings is seen first", "rollout"
-    came_after = state.ended is not None and world.traffic_since is not None and world.traffic_since > state.ended
+        return (
+            f"version {world.rolling_out} is being rolled out: what it brings is seen first",
+            "rollout",
+        )
+    came_after = (
+        state.ended is not None
+        and world.traffic_since is not None
+        and world.traffic_since > state.ended
+    )
     takes_back = kind in ("roll_back", "abort_rollout") and came_after
     if state.ended is not None and not takes_back and world.now < state.ended + response.cooldown:
         until = state.ended + response.cooldown
@@ -168,7 +198,10 @@ def obstacle(
     after = {"retrain": trouble.retrain_after, "evaluate": trouble.evaluate_after}.get(kind)
     if after is not None and world.now < after:
         return (
-            f"not before {after:%Y-%m-%d %H:%M}, when there is more to {'learn from' if kind == 'retrain' else 'measure'}",
+            (
+                f"not before {after:%Y-%m-%d %H:%M}, when there is more to"
+                f" {'learn from' if kind == 'retrain' else 'measure'}"
+            ),
             "later",
         )
     return None

@@ -22,9 +22,20 @@ class ResponderService(Service):
     causes = (REDIS, REGISTRY, Cause("disk", OSError))
     backoff = (0.5, 1.0, 2.0, 5.0, 15.0)  # each try of a rollback asks MLflow a dozen times
 
-    def __init__(self, watch: StateWatch, responder: Responder, models: Sequence[str], metrics: ResponderMetrics) -> None:
+    def __init__(
+        self,
+        watch: StateWatch,
+        responder: Responder,
+        models: Sequence[str],
+        metrics: ResponderMetrics,
+    ) -> None:
         super().__init__()
-        self._watch, self._responder, self._models, self._metrics = watch, responder, models, metrics
+        self._watch, self._responder, self._models, self._metrics = (
+            watch,
+            responder,
+            models,
+            metrics,
+        )
         self._recovered = False
 
     def round(self, stop: threading.Event) -> float:

@@ -21,23 +21,44 @@ class ResponderMetrics:
 
     def __init__(self, models: Iterable[str], registry: CollectorRegistry = REGISTRY) -> None:
         self.actions = Counter(
-            "dojo_responder_actions_total", "Actions by how they ended.", ["model", "action", "outcome"], registry=registry
+            "dojo_responder_actions_total",
+            "Actions by how they ended.",
+            ["model", "action", "outcome"],
+            registry=registry,
         )
-        self.paused = Gauge("dojo_responder_paused", "1 while actions are paused, for all models or any.", registry=registry)
+        self.paused = Gauge(
+            "dojo_responder_paused",
+            "1 while actions are paused, for all models or any.",
+            registry=registry,
+        )
         self.state_lost = Gauge(
             "dojo_responder_state_lost",
             "1 while Redis has lost state and no person has answered it (dojo restore).",
             registry=registry,
         )
         self.in_flight = Gauge(
-            "dojo_responder_in_flight", "Actions that have begun and not ended.", ["model"], registry=registry
+            "dojo_responder_in_flight",
+            "Actions that have begun and not ended.",
+            ["model"],
+            registry=registry,
         )
         self.verdicts = Counter(
-            "dojo_responder_verdicts_total", "Verdicts that were read.", ["model", "severity"], registry=registry
+            "dojo_responder_verdicts_total",
+            "Verdicts that were read.",
+            ["model", "severity"],
+            registry=registry,
         )
-        self.lag = Gauge("dojo_responder_lag_messages", "Messages not yet taken in.", ["stream"], registry=registry)
+        self.lag = Gauge(
+            "dojo_responder_lag_messages",
+            "Messages not yet taken in.",
+            ["stream"],
+            registry=registry,
+        )
         self.failures = Counter(
-            "dojo_responder_failures_total", "Rounds that failed and are tried again.", ["cause"], registry=registry
+            "dojo_responder_failures_total",
+            "Rounds that failed and are tried again.",
+            ["cause"],
+            registry=registry,
         )
         # Present before the first failure, because increase() would not see that one otherwise.
         for model in models:

@@ -52,7 +52,13 @@ FAMILIES: Mapping[Check, Family] = {
     "labels_missing": "feed",
 }
 
-ORDER: Mapping[Severity, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "severe": 2, "critical": 3}
+ORDER: Mapping[Severity, int] = {
+    "insufficient_data": -1,
+    "ok": 0,
+    "warning": 1,
+    "severe": 2,
+    "critical": 3,
+}
 
 # The feed's checks for wrong values. Figures computed from such values are wrong too. Stale
 # features and late labels are not among them. Training computes features from the lake, and skips
@@ -61,25 +67,47 @@ SPOILING: frozenset[Check] = frozenset({"data_quality", "skew"})
 
 # Checks computed from served values alone. Stale features move them like a change of the world, and
 # a new model does not make features fresh. Verdicts from labels stay valid.
-UNLABELLED: frozenset[Check] = frozenset({"input_drift", "prediction_drift", "flagged_rate", "estimated_performance"})
+UNLABELLED: frozenset[Check] = frozenset(
+    {"input_drift", "prediction_drift", "flagged_rate", "estimated_performance"}
+)
 
 # A drift report shows distributions, so it explains these checks.
 REPORTED: frozenset[Check] = frozenset({"input_drift", "prediction_drift"})
 
 # The first thing for a person to check.
 LOOK_AT: Mapping[Check, str] = {
-    "input_drift": "which features moved, and since when: dojo drift show {model}; a new campaign, season or pattern?",
-    "prediction_drift": "whether inputs moved too: dojo drift show {model}; scores alone that move are the model's doing or its features'",
+    "input_drift": (
+        "which features moved, and since when: dojo drift show {model}; a new campaign, season or"
+        " pattern?"
+    ),
+    "prediction_drift": (
+        "whether inputs moved too: dojo drift show {model}; scores alone that move are the model's"
+        " doing or its features'"
+    ),
     "flagged_rate": "the reviewers' queue, and scores against inputs: dojo drift show {model}",
     "estimated_performance": "what labels say as they arrive: dojo performance {model}",
-    "performance": "what labels say of its answers: dojo performance {model}; was the version changed lately? dojo rollout show {model}",
+    "performance": (
+        "what labels say of its answers: dojo performance {model}; was the version changed lately?"
+        " dojo rollout show {model}"
+    ),
     "segments": "the named segment: dojo drift show {model}",
     "model_freshness": "why no retraining has won for so long: dojo gate show {model}",
-    "data_quality": "the callers and the feature store: values are missing or impossible (a unit, a default, a field that went away)",
-    "skew": "the named features: serving computes or receives them differently than training; examples in dojo drift show {model}",
+    "data_quality": (
+        "the callers and the feature store: values are missing or impossible (a unit, a default, a"
+        " field that went away)"
+    ),
+    "skew": (
+        "the named features: serving computes or receives them differently than training; examples"
+        " in dojo drift show {model}"
+    ),
     "feature_freshness": "the materializer and the streamer: dojo status, dojo logs materializer",
-    "labels_missing": "the source of outcomes: labels that are due do not come; what performance says rests on ever older ones",
-    "label_delay": "the source of outcomes: labels come late; performance is judged on fewer labels meanwhile",
+    "labels_missing": (
+        "the source of outcomes: labels that are due do not come; what performance says rests on"
+        " ever older ones"
+    ),
+    "label_delay": (
+        "the source of outcomes: labels come late; performance is judged on fewer labels meanwhile"
+    ),
 }
 
 
@@ -93,7 +121,11 @@ def remedy(check: Check, severity: Severity, response: Response) -> Remedy:
         raise ValueError(f"expected warning, severe or critical, got {severity}")
     match FAMILIES[check]:
         case "model":
-            return {"warning": response.warning, "severe": response.severe, "critical": response.critical}[severity]
+            return {
+                "warning": response.warning,
+                "severe": response.severe,
+                "critical": response.critical,
+            }[severity]
         case "age" | "feed":
             return "notify"
 

@@ -36,19 +36,29 @@ class Reports:
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState:
         """Order missing reports, and announce finished ones. The caller saves the state."""
         for trouble in state.troubles.values():
-            if trouble.report == ENDED or trouble.check not in REPORTED or ORDER[trouble.severity] < ORDER["severe"]:
+            if (
+                trouble.report == ENDED
+                or trouble.check not in REPORTED
+                or ORDER[trouble.severity] < ORDER["severe"]
+            ):
                 continue
             state = state.with_trouble(self._advance(spec, trouble, now))
         return state
 
     def _advance(self, spec: ModelSpec, trouble: Incident, now: datetime) -> Incident:
-        order_id = trouble.report or f"report-{hashlib.sha256(trouble.id.encode()).hexdigest()[:16]}"
+        order_id = (
+            trouble.report or f"report-{hashlib.sha256(trouble.id.encode()).hexdigest()[:16]}"
+        )
         start, end = trouble.since, trouble.judged
         work = self.orders.get(order_id)
         if work is None and trouble.report:
             return msgspec.structs.replace(trouble, report=ENDED)  # the order expired or was lost
         if work is None:
-            parameters = {"version": trouble.version, "start": start.isoformat(), "end": end.isoformat()}
+            parameters = {
+                "version": trouble.version,
+                "start": start.isoformat(),
+                "end": end.isoformat(),
+            }
             why = f"{trouble.severity} {trouble.check} of version {trouble.version}"
             order = WorkOrder(
                 id=order_id, model=spec.name, kind="drift_report", who=RESPONDER, why=why, world_time=now, parameters=parameters
@@ -73,5 +83,7 @@ class Reports:
             drift_report(self.redis, report.model, report.version).put(report)
             self.announcements.report(spec, trouble, report.url, now)
         else:
-            _log.warning("no drift report", model=spec.name, order=order_id, error=work.answer.get("error"))
+            _log.warning(
+                "no drift report", model=spec.name, order=order_id, error=work.answer.get("error")
+            )
         return msgspec.structs.replace(trouble, report=ENDED)

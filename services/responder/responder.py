@@ -45,7 +45,9 @@ SETTLE_SECONDS = 1.0
 _NO_WAIT = timedelta(milliseconds=1)
 
 # The switch of `dojo responder dry-run on`, for a process started with --dry-run.
-DRY_BY_START = Switched(who="--dry-run", why="the process was started so", wall_time=datetime(1970, 1, 1, tzinfo=UTC))
+DRY_BY_START = Switched(
+    who="--dry-run", why="the process was started so", wall_time=datetime(1970, 1, 1, tzinfo=UTC)
+)
 
 _log = structlog.get_logger("responder")
 
@@ -122,7 +124,9 @@ class Responder:
             self._heard[model] = time.monotonic()
             for verdict in verdicts:
                 self._metrics.verdicts.labels(model, verdict.severity).inc()
-        self._log.acknowledge(Stream.VERDICTS, GROUP, [delivery.message_id for delivery in deliveries])
+        self._log.acknowledge(
+            Stream.VERDICTS, GROUP, [delivery.message_id for delivery in deliveries]
+        )
 
     def step(self, model: str) -> bool:
         """Take the next step for a model.
@@ -143,7 +147,9 @@ class Responder:
         self._show(state, control)
         if lost := held_back(self._redis):
             pause = Switched(who=WHO, why=lost, wall_time=wall_now())
-            control = msgspec.structs.replace(control, paused={**control.paused, EVERY_MODEL: pause})
+            control = msgspec.structs.replace(
+                control, paused={**control.paused, EVERY_MODEL: pause}
+            )
         if state.troubles and (live := self._situation.live(model)) is not None:
             state, gone = close_replaced(state, live)
             for telling in gone:
@@ -158,7 +164,10 @@ class Responder:
             _log.info("intent dropped: actions are stopped", model=model, action=state.action.id)
             self._store.save(msgspec.structs.replace(state, action=None))
             return True
-        if state.troubles and time.monotonic() - self._heard.get(model, 0.0) >= self._settle_seconds:
+        if (
+            state.troubles
+            and time.monotonic() - self._heard.get(model, 0.0) >= self._settle_seconds
+        ):
             world = self._situation.look(state, control, now)
             decision = decide(state, spec.response, world)
             if decision is not None:
@@ -169,7 +178,12 @@ class Responder:
         return False
 
     def _act_on(
-        self, spec: ModelSpec, state: ModelState, decision: ResponseDecision, world: Circumstances, control: Control
+        self,
+        spec: ModelSpec,
+        state: ModelState,
+        decision: ResponseDecision,
+        world: Circumstances,
+        control: Control,
     ) -> ModelState:
         """Return the state with the intent, or with a note on the announcement instead of it.
 
@@ -179,7 +193,9 @@ class Responder:
         if decision.held:
             # Topic "later" is already announced by the previous action's end message.
             if trouble.held != decision.topic and decision.topic != "later":
-                self._announcements.hold(spec, trouble, decision.kind, decision.topic, decision.held, world.now)
+                self._announcements.hold(
+                    spec, trouble, decision.kind, decision.topic, decision.held, world.now
+                )
             return state.with_trouble(msgspec.structs.replace(trouble, held=decision.topic))
         action = intent(spec.name, decision, world)
         if control.dry_run is not None:
@@ -210,14 +226,21 @@ class Responder:
         """
         now = self._clock.now() + timedelta(days=1)  # other clocks may be a wall second ahead
         begun = state.action.begun if state.action is not None else None
-        times = (*(trouble.judged for trouble in state.troubles.values()), state.ended, state.stale_at, begun)
+        times = (
+            *(trouble.judged for trouble in state.troubles.values()),
+            state.ended,
+            state.stale_at,
+            begun,
+        )
         if all(moment is None or moment <= now for moment in times):
             return state
         _log.warning("the world was set back: what was known of it is forgotten", model=state.model)
         return ModelState(model=state.model, revision=state.revision)
 
     def _fault(self, verdict: Verdict) -> str:
-        return "" if verdict.model in self._specs else f"verdicts: there is no model {verdict.model!r}"
+        return (
+            "" if verdict.model in self._specs else f"verdicts: there is no model {verdict.model!r}"
+        )
 
     def _show(self, state: ModelState, control: Control) -> None:
         self._metrics.paused.set(bool(control.paused))
@@ -227,7 +250,10 @@ class Responder:
 def intent(model: str, decision: ResponseDecision, world: Circumstances) -> Action:
     """Return the intended action, under a unique name."""
     trouble, seen = decision.trouble, decision.seen
-    found = f"{seen.severity} {trouble.check} of version {trouble.version} since {trouble.since:%Y-%m-%d %H:%M}: {seen.summary}"
+    found = (
+        f"{seen.severity} {trouble.check} of version {trouble.version} since"
+        f" {trouble.since:%Y-%m-%d %H:%M}: {seen.summary}"
+    )
     return Action(
         id=f"{decision.kind}-{model}-{world.now:%Y%m%dT%H%M}-{secrets.token_hex(4)}",
         kind=decision.kind,

@@ -31,7 +31,9 @@ class Situation:
         route = self._routes.get(model)
         if route is None:
             return None
-        return frozenset(arm.version for arm in route.arms if arm.mode == "shadow" or arm.weight > 0)
+        return frozenset(
+            arm.version for arm in route.arms if arm.mode == "shadow" or arm.weight > 0
+        )
 
     def look(self, state: ModelState, control: Control, now: datetime) -> Circumstances:
         """Return the circumstances. Reads the long audit trail only for a critical trouble."""
@@ -39,7 +41,9 @@ class Situation:
         route, rollout = self._routes.get(model), self._rollouts.get(model)
         previous, since = "", None
         serving = route.primary.version if route is not None else ""
-        if not serving or any(ORDER[trouble.severity] >= ORDER["critical"] for trouble in state.troubles.values()):
+        if not serving or any(
+            ORDER[trouble.severity] >= ORDER["critical"] for trouble in state.troubles.values()
+        ):
             serving, previous, since = self._history(model, serving)
         switched = control.pause_of(model)
         return Circumstances(

@@ -152,7 +152,8 @@ def trouble_key(version: str, check: Check) -> str:
 
 def seen_of(verdict: Verdict) -> LatestVerdict:
     findings = tuple(
-        f"{f.subject}: {f.severity}, {'-' if f.value is None else f'{f.value:.3g}'} (threshold {'-' if f.threshold is None else f'{f.threshold:.3g}'})"
+        f"{f.subject}: {f.severity}, {'-' if f.value is None else f'{f.value:.3g}'} (threshold"
+        f" {'-' if f.threshold is None else f'{f.threshold:.3g}'})"
         for f in verdict.findings
         if ORDER[f.severity] >= ORDER["warning"]
     )
@@ -184,7 +185,9 @@ class StateStore:
         document = self._document(state.model)
         found = document.read()
         if (found.value.revision if found.value else 0) != state.revision:
-            raise ConflictError(f"{state.model}: another process changed the responder's state; read it again")
+            raise ConflictError(
+                f"{state.model}: another process changed the responder's state; read it again"
+            )
         written = msgspec.structs.replace(state, revision=state.revision + 1)
         document.replace(found.revision, written)
         return written

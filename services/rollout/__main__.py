@@ -31,7 +31,11 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 
 def open_rollout(settings: Settings) -> RolloutService:
-    specs, redis, metrics = load_specs(settings.models_dir), connect_redis(settings.redis), RolloutMetrics()
+    specs, redis, metrics = (
+        load_specs(settings.models_dir),
+        connect_redis(settings.redis),
+        RolloutMetrics(),
+    )
     metrics.show_specs(specs)
     clock, audit = RedisWorldClock(redis), AuditTrail(redis)
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
@@ -45,7 +49,9 @@ def open_rollout(settings: Settings) -> RolloutService:
         metrics=metrics,
         held_back=partial(held_back, redis),
     )
-    return RolloutService(controller, sorted(specs), metrics, clock).using(SpecsInUse(settings.models_dir, specs))
+    return RolloutService(controller, sorted(specs), metrics, clock).using(
+        SpecsInUse(settings.models_dir, specs)
+    )
 
 
 def main() -> int:

@@ -85,26 +85,37 @@ def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
                 key,
                 "warning",
                 f"{name}: version {version} waits for approval",
-                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo rollout approve {name} --why ... "
-                f"Refuse: dojo rollout abort {name} --why ...",
+                f"{step.why}. Look at it: dojo models show {name}@{version}. Approve: dojo rollout"
+                f" approve {name} --why ... Refuse: dojo rollout abort {name} --why ...",
             )
         case Stage.WATCH:
-            text = f"Version {rollout.champion} stays warm beside it while it is watched: dojo rollout show {name}"
-            return Notice(key, "info", f"{name}: version {version} is champion and has all the traffic", f"{step.why}. {text}")
+            text = (
+                f"Version {rollout.champion} stays warm beside it while it is watched: dojo rollout"
+                f" show {name}"
+            )
+            return Notice(
+                key,
+                "info",
+                f"{name}: version {version} is champion and has all the traffic",
+                f"{step.why}. {text}",
+            )
         case Stage.ROLLING_BACK:
             automatic = step.who == CONTROLLER
             return Notice(
                 key,
                 "page" if automatic else "info",
-                f"{name}: version {version} is taken back {'' if automatic else f'by {step.who} '}during {step.before}",
-                f"{step.why}. All traffic goes to version {rollout.champion}. What was measured: dojo rollout show {name}",
+                f"{name}: version {version} is taken back"
+                f" {'' if automatic else f'by {step.who} '}during {step.before}",
+                f"{step.why}. All traffic goes to version {rollout.champion}. What was measured:"
+                f" dojo rollout show {name}",
             )
         case Stage.ROLLED_BACK if ROLES_UNCHANGED in step.why:
             return Notice(
                 key,
                 "page",
                 f"{name}: version {version} is taken back, and the registry does not say so",
-                f"{step.why}. Give the role to the version that answers: dojo models promote {name}@VERSION --why ...",
+                f"{step.why}. Give the role to the version that answers: dojo models promote"
+                f" {name}@VERSION --why ...",
             )
         case Stage.DONE:
             unjudged = [look.check for look in step.looks if look.verdict == "insufficient_data"]
@@ -113,7 +124,8 @@ def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
                 "warning" if unjudged else "info",
                 f"{name}: the rollout of version {version} is done"
                 + (f", {' and '.join(unjudged)} unjudged" if unjudged else ""),
-                f"{step.why}. Version {rollout.champion} remains the one to go back to: dojo models rollback {name}",
+                f"{step.why}. Version {rollout.champion} remains the one to go back to: dojo models"
+                f" rollback {name}",
             )
         case _:
             return None

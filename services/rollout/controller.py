@@ -131,14 +131,21 @@ class Controller:
             rollout = self._journal.save(rollout, evidence)
         wanted, current = route_of(rollout, spec), self._champions.routes.get(rollout.model)
         intact = wanted.is_served_by(current)
-        by_somebody = not intact and bool(evidence.generation) and current is not None and current.who != CONTROLLER
+        by_somebody = (
+            not intact
+            and bool(evidence.generation)
+            and current is not None
+            and current.who != CONTROLLER
+        )
         if (by_somebody or self._ask_champion.is_due(rollout.model)) and self._yielded(
             rollout, current if by_somebody else None
         ):
             return True
         if current is None or not intact:
             change = self._journal.change(rollout, f"{rollout.stage} of version {rollout.version}")
-            current = self._champions.route(rollout.model, wanted.strategy, wanted.arms, change, wanted.salt)
+            current = self._champions.route(
+                rollout.model, wanted.strategy, wanted.arms, change, wanted.salt
+            )
         evidence.generation = current.generation
         return self._judge(rollout, evidence, current)
 
@@ -168,11 +175,19 @@ class Controller:
             judgement = judge(evidence, spec, rollout.baseline, elapsed, caught_up)
             self._metrics.show_looks(rollout.model, judgement.looks)
             rollout = msgspec.structs.replace(rollout, looks=judgement.looks)
-            reason = judgement.reason if judgement.decision == "roll_back" else gives_up(rollout, evidence)
+            reason = (
+                judgement.reason
+                if judgement.decision == "roll_back"
+                else gives_up(rollout, evidence)
+            )
             if reason is not None:
                 self._move(rollout, Stage.ROLLING_BACK, reason, evidence=encode_evidence(evidence))
                 return True
-            if judgement.decision != "stay" and rollout.stage is not Stage.PROMOTING and self._may_go_on(rollout):
+            if (
+                judgement.decision != "stay"
+                and rollout.stage is not Stage.PROMOTING
+                and self._may_go_on(rollout)
+            ):
                 self._advance(rollout, evidence, judgement)
                 return True
             if read or self._save.is_due(rollout.model):
@@ -185,9 +200,16 @@ class Controller:
             case Stage.SHADOW:
                 self._move(rollout, Stage.CANARY, judgement.reason, evidence=NO_EVIDENCE)
             case Stage.CANARY:
-                self._move(rollout, Stage.PROMOTING, judgement.reason, evidence=self._for_promotion(evidence))
+                self._move(
+                    rollout,
+                    Stage.PROMOTING,
+                    judgement.reason,
+                    evidence=self._for_promotion(evidence),
+                )
             case _:
-                self._move(rollout, Stage.DONE, judgement.reason, evidence=encode_evidence(evidence))
+                self._move(
+                    rollout, Stage.DONE, judgement.reason, evidence=encode_evidence(evidence)
+                )
 
     def _for_promotion(self, evidence: Evidence | None) -> bytes:
         """Return the evidence so far, with cursors before all events of the watch.
@@ -206,8 +228,17 @@ class Controller:
         current, before = self._champions.routes.get(rollout.model), self._journal.evidence(rollout)
         # A route by another writer, newer than the stage's own. Traffic for this version itself
         # does not count, because the promotion gives it that anyway.
-        newer = current is not None and before is not None and 0 < before.generation < current.generation
-        if newer and current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
+        newer = (
+            current is not None
+            and before is not None
+            and 0 < before.generation < current.generation
+        )
+        if (
+            newer
+            and current is not None
+            and current.who != CONTROLLER
+            and current.primary.version != rollout.version
+        ):
             self._give_way_to(rollout, current)
             return True
         champion = self._champion(rollout)
@@ -218,7 +249,9 @@ class Controller:
             self._champions.promote(
                 rollout.model,
                 rollout.version,
-                self._journal.change(rollout, f"version {rollout.version}: {rollout.history[-1].why}"),
+                self._journal.change(
+                    rollout, f"version {rollout.version}: {rollout.history[-1].why}"
+                ),
             )
         except UnknownVersionError as error:
             self._move(rollout, Stage.ROLLING_BACK, f"the registry cannot promote it: {error}")
@@ -235,13 +268,20 @@ class Controller:
         self._change_roles.failed(rollout.model)  # holds until the change succeeds
         why = rollout.history[-1].why
         current = self._champions.routes.get(rollout.model)
-        if current is not None and current.who != CONTROLLER and current.primary.version != rollout.version:
+        if (
+            current is not None
+            and current.who != CONTROLLER
+            and current.primary.version != rollout.version
+        ):
             rollout = msgspec.structs.replace(
                 rollout, champion=current.primary.version
             )  # an emergency: the person who acted has the last word
         try:
             self._champions.roll_back(
-                rollout.model, self._journal.change(rollout, why), to=rollout.champion, rejected=rollout.version
+                rollout.model,
+                self._journal.change(rollout, why),
+                to=rollout.champion,
+                rejected=rollout.version,
             )
         except UnknownVersionError as error:
             why = f"{why}; traffic is with version {rollout.champion}, {ROLES_UNCHANGED}: {error}"
@@ -252,10 +292,14 @@ class Controller:
         """After done, release the old champion, which no longer needs to stay warm."""
         if rollout.stage is not Stage.DONE or rollout.id in self._settled:
             return
-        watched = route_of(msgspec.structs.replace(rollout, stage=Stage.WATCH), self._specs[rollout.model])
+        watched = route_of(
+            msgspec.structs.replace(rollout, stage=Stage.WATCH), self._specs[rollout.model]
+        )
         if watched.is_served_by(self._champions.routes.get(rollout.model)):
             done = route_of(rollout, self._specs[rollout.model])
-            change = self._journal.change(rollout, f"the rollout of version {rollout.version} is done")
+            change = self._journal.change(
+                rollout, f"the rollout of version {rollout.version} is done"
+            )
             self._champions.route(rollout.model, done.strategy, done.arms, change, done.salt)
         self._settled.add(rollout.id)
 
@@ -292,15 +336,23 @@ class Controller:
         `dojo models rollback` moves the traffic before the role. The rollout goes back to the same
         version.
         """
-        theirs = rollout.champion if route.primary.version == rollout.version else route.primary.version
+        theirs = (
+            rollout.champion if route.primary.version == rollout.version else route.primary.version
+        )
         why = f"the route was changed by {route.who}: {route.why}"
         self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
         """Accept a changed champion. A role moved past the platform moves no traffic, because no gate decided that."""
-        if rollout.stage is not Stage.WATCH and not self._champions.was_made_champion(rollout.model, champion):
+        if rollout.stage is not Stage.WATCH and not self._champions.was_made_champion(
+            rollout.model, champion
+        ):
             where = f"moved to version {champion}" if champion else "removed"
-            self._move(rollout, Stage.ROLLING_BACK, f"the champion's role was {where} in MLflow, past the platform")
+            self._move(
+                rollout,
+                Stage.ROLLING_BACK,
+                f"the champion's role was {where} in MLflow, past the platform",
+            )
         elif champion == rollout.version:  # promoted by hand: the rest of the way is the same
             self._move(
                 rollout,
@@ -308,24 +360,32 @@ class Controller:
                 f"version {champion} was promoted by hand",
                 evidence=self._for_promotion(self._journal.evidence(rollout)),
             )
-        elif rollout.stage is Stage.WATCH and champion is None:  # says nothing about the version, which has all the traffic
+        elif (
+            rollout.stage is Stage.WATCH and champion is None
+        ):  # says nothing about the version, which has all the traffic
             self._move(
                 rollout,
                 Stage.DONE,
-                f"the champion's role was removed by hand while version {rollout.version} was watched; it still answers. Give the role "
-                f"back: {restore_command(rollout.model, 'its role was removed in MLflow')}",
+                f"the champion's role was removed by hand while version {rollout.version} was"
+                " watched; it still answers. Give the role back:"
+                f" {restore_command(rollout.model, 'its role was removed in MLflow')}",
             )
         elif rollout.stage is Stage.WATCH and champion != rollout.champion:
             self._move(
                 rollout,
                 Stage.DONE,
-                f"the champion was changed by hand from version {rollout.version} to {champion}, and the traffic was not: version "
-                f"{rollout.version} still answers. Give it to the champion: dojo routes set {rollout.model} --strategy champion --why ...",
+                f"the champion was changed by hand from version {rollout.version} to {champion},"
+                f" and the traffic was not: version {rollout.version} still answers. Give it to the"
+                f" champion: dojo routes set {rollout.model} --strategy champion --why ...",
             )
         elif champion is None:
             self._move(rollout, Stage.ROLLING_BACK, "the model has no champion any more")
         else:
-            why = f"the champion was changed by hand from version {rollout.version if rollout.stage is Stage.WATCH else rollout.champion} to {champion}"
+            why = (
+                "the champion was changed by hand from version"
+                f" {rollout.version if rollout.stage is Stage.WATCH else rollout.champion} to"
+                f" {champion}"
+            )
             self._move(msgspec.structs.replace(rollout, champion=champion), Stage.ROLLING_BACK, why)
 
     def _champion(self, rollout: Rollout) -> str | None:
@@ -340,10 +400,21 @@ class Controller:
         elif taken.after is Stage.SHADOW and rollout.stage is Stage.AWAITING_APPROVAL:
             evidence = NO_EVIDENCE
         self._move(
-            msgspec.structs.replace(rollout, request=None, paused=taken.paused), taken.after, taken.why, taken.who, evidence
+            msgspec.structs.replace(rollout, request=None, paused=taken.paused),
+            taken.after,
+            taken.why,
+            taken.who,
+            evidence,
         )
 
-    def _move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = SAME_EVIDENCE) -> None:
+    def _move(
+        self,
+        rollout: Rollout,
+        after: Stage,
+        why: str,
+        who: str = CONTROLLER,
+        evidence: bytes = SAME_EVIDENCE,
+    ) -> None:
         self._journal.move(rollout, after, why, who, evidence)
         for timer in (self._ask_champion, self._change_roles, self._save):
             timer.wait(rollout.model, 0)
@@ -351,5 +422,7 @@ class Controller:
     def _show(self, rollout: Rollout) -> None:
         since = rollout.stage_since or rollout.history[-1].world_time
         self._metrics.show_stage(
-            rollout.model, rollout.stage, (self._clock.now() - since).total_seconds() if rollout.active else None
+            rollout.model,
+            rollout.stage,
+            (self._clock.now() - since).total_seconds() if rollout.active else None,
         )

@@ -71,7 +71,9 @@ def fold(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec) ->
     fold_all(evidence, (event,), rollout, spec)
 
 
-def fold_all(evidence: Evidence, events: Iterable[Event], rollout: Rollout, spec: ModelSpec) -> None:
+def fold_all(
+    evidence: Evidence, events: Iterable[Event], rollout: Rollout, spec: ModelSpec
+) -> None:
     """Add events in order. Many corrected labels among them cost as much as one."""
     corrected = False
     for event in events:
@@ -90,7 +92,11 @@ def _answer(evidence: Evidence, event: Event, rollout: Rollout, spec: ModelSpec)
         or event.route_generation != evidence.generation
     ):
         return
-    if isinstance(event, Shadow) and evidence.stage is Stage.SHADOW and event.version == rollout.version:
+    if (
+        isinstance(event, Shadow)
+        and evidence.stage is Stage.SHADOW
+        and event.version == rollout.version
+    ):
         _shadow(evidence, event, rollout, spec)
     elif isinstance(event, Prediction) and evidence.stage is Stage.CANARY:
         _canary(evidence, event, rollout, spec)
@@ -118,10 +124,16 @@ def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec
     challenger, champion = evidence.challenger, evidence.champion
     challenger.requests += 1
     champion.requests += 1
-    answered, stood = event.score is not None and not event.error, event.champion_version == rollout.champion
+    answered, stood = (
+        event.score is not None and not event.error,
+        event.champion_version == rollout.champion,
+    )
     challenger.errors += not answered
     champion.errors += not stood
-    slow = challenger.took(event.scoring_seconds, objective), champion.took(event.champion_scoring_seconds, objective)
+    slow = (
+        challenger.took(event.scoring_seconds, objective),
+        champion.took(event.champion_scoring_seconds, objective),
+    )
     for check, happened, ratio, floor in (
         ("errors", (not answered, not stood), checks.error_ratio, checks.error_floor),
         ("slow", slow, checks.slow_ratio, checks.slow_floor),
@@ -161,7 +173,11 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
     ):
         if on_challenger:
             _against_floor(evidence, check, happened, floor, event.wall_time)
-        if happened and _begins(evidence, check, event.wall_time) and _first(evidence, check, entity):
+        if (
+            happened
+            and _begins(evidence, check, event.wall_time)
+            and _first(evidence, check, entity)
+        ):
             _fell_on(evidence, check, on_challenger, weight, ratio)
     if degraded and _first(evidence, "degraded", entity):
         _fell_on(evidence, "degraded", on_challenger, weight, checks.degraded_ratio)
@@ -218,7 +234,9 @@ def _judge_labels_again(evidence: Evidence, rollout: Rollout, spec: ModelSpec) -
         _label(evidence, pair, rollout, spec)
 
 
-def _label(evidence: Evidence, joined: tuple[float, float] | None, rollout: Rollout, spec: ModelSpec) -> None:
+def _label(
+    evidence: Evidence, joined: tuple[float, float] | None, rollout: Rollout, spec: ModelSpec
+) -> None:
     if joined is None:
         return
     kept, label = joined
@@ -229,7 +247,9 @@ def _label(evidence: Evidence, joined: tuple[float, float] | None, rollout: Roll
             evidence.test(name).observe(happened, limit)
 
 
-def _count_answer(arm: ArmCounts, score: float, flagged: bool | None, task: Task, rollout: Rollout) -> None:
+def _count_answer(
+    arm: ArmCounts, score: float, flagged: bool | None, task: Task, rollout: Rollout
+) -> None:
     """Count an answer of the arm's own version, in the task's bins for comparing scores."""
     edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
     arm.answer(score, flagged, edges)
@@ -244,11 +264,15 @@ def _condition(event: Prediction, version: str) -> tuple[bool, bool]:
     return failed, bool(event.degraded) and not failed
 
 
-def _fell_on(evidence: Evidence, check: str, on_challenger: bool, share: float, ratio: float) -> None:
+def _fell_on(
+    evidence: Evidence, check: str, on_challenger: bool, share: float, ratio: float
+) -> None:
     evidence.test(check).observe(on_challenger, probability_of_falling_on(share, ratio))
 
 
-def _against_floor(evidence: Evidence, check: str, happened: bool, floor: float, at: datetime) -> None:
+def _against_floor(
+    evidence: Evidence, check: str, happened: bool, floor: float, at: datetime
+) -> None:
     """Test one of the challenger's own requests against the floor."""
     # Count only the first failure of a burst. Skipping the others can only make the test slower,
     # never wrong, because each would have counted against the version.

@@ -44,7 +44,11 @@ class Journal:
         try:
             evidence = decode_evidence(content)
         except msgspec.MsgspecError as error:
-            _log.warning("unreadable evidence, the stage begins again", model=rollout.model, reason=str(error))
+            _log.warning(
+                "unreadable evidence, the stage begins again",
+                model=rollout.model,
+                reason=str(error),
+            )
             return None
         promoting = rollout.stage is Stage.PROMOTING and evidence.stage is not Stage.WATCH
         return evidence if evidence.stage is rollout.stage or promoting else None
@@ -52,7 +56,14 @@ class Journal:
     def save(self, rollout: Rollout, evidence: Evidence) -> Rollout:
         return self._rollouts.save(rollout, encode_evidence(evidence))
 
-    def move(self, rollout: Rollout, after: Stage, why: str, who: str = CONTROLLER, evidence: bytes = SAME_EVIDENCE) -> None:
+    def move(
+        self,
+        rollout: Rollout,
+        after: Stage,
+        why: str,
+        who: str = CONTROLLER,
+        evidence: bytes = SAME_EVIDENCE,
+    ) -> None:
         """Write a transition, with the looks that decided it.
 
         A transition to the same stage records a request.
@@ -77,4 +88,9 @@ class Journal:
 
     def change(self, rollout: Rollout, why: str) -> Change:
         """Return the record of a change of routes or roles."""
-        return Change(key=f"{rollout.id}:{rollout.stage}", who=CONTROLLER, why=why, world_time=self._clock.now())
+        return Change(
+            key=f"{rollout.id}:{rollout.stage}",
+            who=CONTROLLER,
+            why=why,
+            world_time=self._clock.now(),
+        )

@@ -22,16 +22,30 @@ class RolloutService(Service):
 
     backoff = (1.0,)  # one model's failure must not slow the others down
 
-    def __init__(self, controller: Controller, models: Sequence[str], metrics: RolloutMetrics, clock: WorldClock) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        models: Sequence[str],
+        metrics: RolloutMetrics,
+        clock: WorldClock,
+    ) -> None:
         super().__init__()
-        self._controller, self._models, self._metrics, self._clock = controller, models, metrics, clock
+        self._controller, self._models, self._metrics, self._clock = (
+            controller,
+            models,
+            metrics,
+            clock,
+        )
 
     def round(self, stop: threading.Event) -> float:
         for model in self._models:
             with self.part(model):
                 self._steps(model, stop)
             if self._controller.misses_registry(model):
-                self.waits_for(model, "MLflow does not answer; it is asked again, and traffic is judged meanwhile")
+                self.waits_for(
+                    model,
+                    "MLflow does not answer; it is asked again, and traffic is judged meanwhile",
+                )
         self.say("running")
         try:
             return look_interval(self._clock.speed())

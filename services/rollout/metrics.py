@@ -50,7 +50,10 @@ class RolloutMetrics:
             registry=registry,
         )
         self.stage = Gauge(
-            "dojo_rollout_stage", "1 for the stage that the rollout is in.", ["model", "stage"], registry=registry
+            "dojo_rollout_stage",
+            "1 for the stage that the rollout is in.",
+            ["model", "stage"],
+            registry=registry,
         )
         self.stage_age = Gauge(
             "dojo_rollout_stage_age_seconds",
@@ -60,13 +63,19 @@ class RolloutMetrics:
         )
         self.stage_time = Gauge(
             "dojo_rollout_stage_time_seconds",
-            "World seconds that the spec plans for a stage; it lasts longer while there is too little to judge.",
+            "World seconds that the spec plans for a stage; it lasts longer while there is too"
+            " little to judge.",
             ["model", "stage"],
             registry=registry,
         )
-        self.started = Counter("dojo_rollout_started_total", "Rollouts started.", ["model"], registry=registry)
+        self.started = Counter(
+            "dojo_rollout_started_total", "Rollouts started.", ["model"], registry=registry
+        )
         self.rolled_back = Counter(
-            "dojo_rollout_rolled_back_total", "Rollouts that were rolled back.", ["model"], registry=registry
+            "dojo_rollout_rolled_back_total",
+            "Rollouts that were rolled back.",
+            ["model"],
+            registry=registry,
         )
         self.errors = Counter(
             "dojo_rollout_errors_total",
@@ -112,7 +121,8 @@ class RolloutMetrics:
             _set_or_remove(self.value, labels, look.value)
             _set_or_remove(self.limit, labels, look.limit)
             sequential = look.evidence is not None and look.stops_at is not None
-            _set_or_remove(self.evidence, labels, look.evidence / look.stops_at if sequential else None)  # type: ignore[operator]
+            share = look.evidence / look.stops_at if sequential else None  # type: ignore[operator]
+            _set_or_remove(self.evidence, labels, share)
 
     def show_stage(self, model: str, current: Stage, age: float | None) -> None:
         """Export the stage.

@@ -39,7 +39,9 @@ class EventReader:
             total, caught_up = total + messages, caught_up and all_of_it
         return total, caught_up
 
-    def _read_stream(self, stream: Stream, evidence: Evidence, rollout: Rollout, spec: ModelSpec) -> tuple[int, bool]:
+    def _read_stream(
+        self, stream: Stream, evidence: Evidence, rollout: Rollout, spec: ModelSpec
+    ) -> tuple[int, bool]:
         total = 0
         for _ in range(PAGES):
             after = evidence.cursors[stream]

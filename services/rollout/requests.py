@@ -55,12 +55,25 @@ def answer(rollout: Rollout) -> Taken:
             return _refused(request, stage, paused)
 
 
-_DONE = {"pause": "paused", "resume": "resumed", "promote": "promoted by hand", "abort": "aborted", "approve": "approved"}
+_DONE = {
+    "pause": "paused",
+    "resume": "resumed",
+    "promote": "promoted by hand",
+    "abort": "aborted",
+    "approve": "approved",
+}
 
 
 def _taken(request: RolloutRequest, after: Stage, paused: bool) -> Taken:
-    return Taken(after, paused, request.who, f"{_DONE[request.action]} by {request.who}: {request.why}")
+    return Taken(
+        after, paused, request.who, f"{_DONE[request.action]} by {request.who}: {request.why}"
+    )
 
 
 def _refused(request: RolloutRequest, stage: Stage, paused: bool) -> Taken:
-    return Taken(stage, paused, request.who, f"{request.action} by {request.who} changes nothing while {stage}: {request.why}")
+    return Taken(
+        stage,
+        paused,
+        request.who,
+        f"{request.action} by {request.who} changes nothing while {stage}: {request.why}",
+    )

@@ -47,7 +47,9 @@ def requests_of(evidence: Evidence) -> int:
     return evidence.challenger.requests + evidence.champion.requests
 
 
-def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: datetime) -> Notice | None:
+def notice_of(
+    rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: datetime
+) -> Notice | None:
     """Return the message for the owner about the stage, None without one."""
     name, version, stage = rollout.model, rollout.version, evidence.stage
     if rollout.stage is Stage.PROMOTING:  # it waits for the registry
@@ -58,8 +60,8 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
             f"rollout:{rollout.id}:{stage}:silent",
             "warning",
             f"{name}: the {stage} route of version {version} {what}",
-            f"No request followed it for {in_minutes(evidence.waited)}. Either nobody asks, or the gateway cannot serve a version: "
-            f"dojo routes show {name}",
+            f"No request followed it for {in_minutes(evidence.waited)}. Either nobody asks, or the"
+            f" gateway cannot serve a version: dojo routes show {name}",
         )
     needed, requests = stage_time(stage, spec), evidence.challenger.requests
     if (
@@ -70,18 +72,23 @@ def notice_of(rollout: Rollout, evidence: Evidence, spec: ModelSpec, now: dateti
         return Notice(
             f"rollout:{rollout.id}:{stage}:late",
             "warning",
-            f"{name}: {stage} of version {version} takes {FAR_PAST} times its time, for lack of requests",
-            f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo rollout finish {name} --why ... "
-            f"or dojo rollout abort {name} --why ...",
+            f"{name}: {stage} of version {version} takes {FAR_PAST} times its time, for lack of"
+            " requests",
+            f"{requests} of {spec.rollout.minimum_requests} requests so far. Wait, or decide: dojo"
+            f" rollout finish {name} --why ... or dojo rollout abort {name} --why ...",
         )
     return None
 
 
 def gives_up(rollout: Rollout, evidence: Evidence) -> str | None:
     """Return why the challenger is taken back, None while its route may still be served."""
-    if rollout.stage not in (Stage.SHADOW, Stage.CANARY) or evidence.since is not None or evidence.waited < GIVE_UP_AFTER:
+    if (
+        rollout.stage not in (Stage.SHADOW, Stage.CANARY)
+        or evidence.since is not None
+        or evidence.waited < GIVE_UP_AFTER
+    ):
         return None
     return (
-        f"no request followed the {evidence.stage} route for {in_minutes(evidence.waited)} of wall time: the gateway does not serve it "
-        "(dojo routes show)"
+        f"no request followed the {evidence.stage} route for {in_minutes(evidence.waited)} of wall"
+        " time: the gateway does not serve it (dojo routes show)"
     )

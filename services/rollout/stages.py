@@ -20,7 +20,11 @@ class StageRoute:
     salt: str
 
     def is_served_by(self, route: Route | None) -> bool:
-        return route is not None and (route.strategy, route.arms, route.salt) == (self.strategy, self.arms, self.salt)
+        return route is not None and (route.strategy, route.arms, route.salt) == (
+            self.strategy,
+            self.arms,
+            self.salt,
+        )
 
 
 def route_of(rollout: Rollout, spec: ModelSpec) -> StageRoute:
@@ -32,13 +36,21 @@ def route_of(rollout: Rollout, spec: ModelSpec) -> StageRoute:
     weight = spec.rollout.canary_weight
     match rollout.stage:
         case Stage.SHADOW:
-            arms = (Arm(CHAMPION_ARM, rollout.champion, 1.0), Arm(CHALLENGER_ARM, rollout.version, 0.0, "shadow"))
+            arms = (
+                Arm(CHAMPION_ARM, rollout.champion, 1.0),
+                Arm(CHALLENGER_ARM, rollout.version, 0.0, "shadow"),
+            )
             return StageRoute("shadow", arms, rollout.id)
         case Stage.CANARY:
-            arms = (Arm(CHAMPION_ARM, rollout.champion, 1 - weight), Arm(CHALLENGER_ARM, rollout.version, weight))
+            arms = (
+                Arm(CHAMPION_ARM, rollout.champion, 1 - weight),
+                Arm(CHALLENGER_ARM, rollout.version, weight),
+            )
             return StageRoute("canary", arms, rollout.id)
         case Stage.WATCH:
-            return StageRoute("blue_green", full_traffic(rollout.version, rollout.champion), rollout.id)
+            return StageRoute(
+                "blue_green", full_traffic(rollout.version, rollout.champion), rollout.id
+            )
         case Stage.DONE:
             return StageRoute("champion", full_traffic(rollout.version, None), rollout.id)
         case _:

@@ -90,7 +90,15 @@ class Simulator(Service):
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
             world = LiveWorld(
-                feed, last_day, opened.clock, opened.keeper, opened.event_log, opened.cursor, opened.drifts, gateway, self._live
+                feed,
+                last_day,
+                opened.clock,
+                opened.keeper,
+                opened.event_log,
+                opened.cursor,
+                opened.drifts,
+                gateway,
+                self._live,
             )
             await world.run(position, stop)
 

@@ -85,9 +85,12 @@ def stood_still(unlived: timedelta, wall: datetime, world: datetime) -> Notice:
         message_id=f"clock:{wall.isoformat()}:stood-still",
         urgency="info",
         title=f"the world stood still for {in_words(unlived)} of wall time",
-        text=f"It goes on at {world:%Y-%m-%d %H:%M} of world time, where it stopped. It skipped nothing.\n"
-        "The stack, the simulator or Redis was stopped, the machine slept, or its clock was set forward.\n"
-        "Next: `dojo logs simulator` shows a restart. Without one, compare the machine's clock with another.",
+        text=(
+            f"It goes on at {world:%Y-%m-%d %H:%M} of world time, where it stopped. It skipped"
+            " nothing.\nThe stack, the simulator or Redis was stopped, the machine slept, or its"
+            " clock was set forward.\nNext: `dojo logs simulator` shows a restart. Without one,"
+            " compare the machine's clock with another."
+        ),
     )
 
 
@@ -97,9 +100,12 @@ def set_back(by: timedelta, wall: datetime, world: datetime) -> Notice:
         message_id=f"clock:{wall.isoformat()}:set-back",
         urgency="warning",
         title=f"the machine's clock was set back by {in_words(by)}",
-        text=f"It says {wall:%Y-%m-%d %H:%M:%S} UTC now. World time went on and was not set back: {world:%Y-%m-%d %H:%M}.\n"
-        f"Logs, events and dashboards have {in_words(by)} of wall time twice.\n"
-        "Next: `dojo doctor` shows the machine's time. Compare it with another machine's.",
+        text=(
+            f"It says {wall:%Y-%m-%d %H:%M:%S} UTC now. World time went on and was not set back:"
+            f" {world:%Y-%m-%d %H:%M}.\nLogs, events and dashboards have {in_words(by)} of wall"
+            " time twice.\nNext: `dojo doctor` shows the machine's time. Compare it with another"
+            " machine's."
+        ),
     )
 
 

@@ -31,7 +31,12 @@ class WorldDays:
     """
 
     def __init__(
-        self, source: Source, labels: Mapping[str, Label], seed: int, first: date, drifts: Iterable[ActiveDrift] = ()
+        self,
+        source: Source,
+        labels: Mapping[str, Label],
+        seed: int,
+        first: date,
+        drifts: Iterable[ActiveDrift] = (),
     ) -> None:
         self._source = source
         self._labels = labels
@@ -65,7 +70,9 @@ class WorldDays:
     def outcomes(self, day: date) -> pl.DataFrame:
         """Labels that become known on `day`: model, transaction_id, time (of the transaction), label, arrival; in order of arrival."""
         start = start_of(day)
-        reach = look_back(start, max(label.delay.maximum for label in self._labels.values()), self._drifts)
+        reach = look_back(
+            start, max(label.delay.maximum for label in self._labels.values()), self._drifts
+        )
         self._kept = reach + 2
         earlier = [self.transactions(day - _DAY * back) for back in range(reach, -1, -1)]
         due = [
@@ -83,14 +90,21 @@ class WorldDays:
 
     def _load(self, day: date) -> pl.DataFrame:
         if day < self._first:
-            return self._source.day(day).clear().with_columns(pl.col("time").alias(arrival_column(m)) for m in self._labels)
+            return (
+                self._source.day(day)
+                .clear()
+                .with_columns(pl.col("time").alias(arrival_column(m)) for m in self._labels)
+            )
         rows = drifted_day(self._source, day, self._drifts, self._seed)
         times = times_of(rows["time"])
         work = {
-            m: label_delays(rows["transaction_id"], label.delay, self._seed).to_physical() for m, label in self._labels.items()
+            m: label_delays(rows["transaction_id"], label.delay, self._seed).to_physical()
+            for m, label in self._labels.items()
         }
         return rows.with_columns(
-            pl.Series(arrival_column(m), arrivals(times, took.to_numpy(), self._drifts)).cast(rows.schema["time"])
+            pl.Series(arrival_column(m), arrivals(times, took.to_numpy(), self._drifts)).cast(
+                rows.schema["time"]
+            )
             for m, took in work.items()
         )
 

@@ -49,7 +49,11 @@ class Feed:
         more happen in one microsecond). `until` lies after `cursor` whenever `now` does."""
         day = cursor.date()
         if day != self._day:
-            self._transactions, self._outcomes, self._day = self._days.transactions(day), self._days.outcomes(day), day
+            self._transactions, self._outcomes, self._day = (
+                self._days.transactions(day),
+                self._days.outcomes(day),
+                day,
+            )
         until = min(now, start_of(day) + _DAY)
         times = self._transactions["time"]
         first = times.search_sorted(cursor, "left")

@@ -28,7 +28,9 @@ BATCH_PATIENCE_SECONDS = 1.0
 PAUSE_AFTER_HANGING_SECONDS = 2.0
 
 # How a question ended; the values of the metric's label `outcome`.
-Answer = Literal["scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"]
+Answer = Literal[
+    "scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"
+]
 
 
 class GatewayAnswer(msgspec.Struct, frozen=True):
@@ -52,7 +54,9 @@ class GatewayClient:
 
     def __init__(self, url: str, questions: Mapping[str, Mapping[str, str]], time_key: str) -> None:
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {time_key}"}
-        self._questions = {url + PREDICT_PATH.format(model=model): fields for model, fields in questions.items()}
+        self._questions = {
+            url + PREDICT_PATH.format(model=model): fields for model, fields in questions.items()
+        }
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
         self._session: aiohttp.ClientSession | None = None
@@ -68,7 +72,10 @@ class GatewayClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._session is not None:
             await self._session.close()
@@ -84,13 +91,21 @@ class GatewayClient:
         if clock() < self._ask_again_at:
             return [("skipped", 0.0)] * (rows.height * len(self._questions))
         questions = [
-            (address, self._encoder.encode({"instances": [{field: row[column] for field, column in fields.items()}]}))
+            (
+                address,
+                self._encoder.encode(
+                    {"instances": [{field: row[column] for field, column in fields.items()}]}
+                ),
+            )
             for row in rows.iter_rows(named=True)
             for address, fields in self._questions.items()
         ]
         answers: list[tuple[Answer, float]] = [("timeout", BATCH_PATIENCE_SECONDS)] * len(questions)
         waiting = iter(enumerate(questions))
-        workers = [asyncio.create_task(self._work(waiting, answers)) for _ in range(min(CONCURRENCY, len(questions)))]
+        workers = [
+            asyncio.create_task(self._work(waiting, answers))
+            for _ in range(min(CONCURRENCY, len(questions)))
+        ]
         if workers:
             _, late = await asyncio.wait(workers, timeout=BATCH_PATIENCE_SECONDS)
             for worker in late:
@@ -100,7 +115,9 @@ class GatewayClient:
                 self._ask_again_at = clock() + PAUSE_AFTER_HANGING_SECONDS
         return answers
 
-    async def _work(self, waiting: Iterable[tuple[int, tuple[str, bytes]]], answers: list[tuple[Answer, float]]) -> None:
+    async def _work(
+        self, waiting: Iterable[tuple[int, tuple[str, bytes]]], answers: list[tuple[Answer, float]]
+    ) -> None:
         """One of the workers that share the iterator `waiting`."""
         clock = asyncio.get_running_loop().time
         for index, (address, question) in waiting:

@@ -65,7 +65,9 @@ class Readiness:
     notes: tuple[str, ...] = ()
 
 
-def build_history(world: World, days: WorldDays, lake: Lake, progress: Progress | None = None) -> HistorySummary:
+def build_history(
+    world: World, days: WorldDays, lake: Lake, progress: Progress | None = None
+) -> HistorySummary:
     """Write every day of history to the lake: its transactions, and the outcomes that became known on it."""
     tell = progress or (lambda step, share: None)
     transactions = frauds = outcomes = 0
@@ -78,7 +80,9 @@ def build_history(world: World, days: WorldDays, lake: Lake, progress: Progress 
         frauds += int(rows["label"].sum())
         outcomes += known.height
     tell("history", 1.0)
-    return HistorySummary(start_of(world.history_start), start_of(world.history_end), transactions, frauds, outcomes)
+    return HistorySummary(
+        start_of(world.history_start), start_of(world.history_end), transactions, frauds, outcomes
+    )
 
 
 def ensure_world(
@@ -104,22 +108,35 @@ def ensure_world(
     position = cursor.load()
     built = None
     notes = []
-    if position is None or not any((lake.root / Stream.TRANSACTIONS).glob(f"date=*/{HISTORY_FILE}.parquet")):
+    if position is None or not any(
+        (lake.root / Stream.TRANSACTIONS).glob(f"date=*/{HISTORY_FILE}.parquet")
+    ):
         if position is not None:
-            notes.append(f"the lake had lost its history: written again; what was recorded after {end:%Y-%m-%d} is gone")
+            notes.append(
+                "the lake had lost its history: written again; what was recorded after"
+                f" {end:%Y-%m-%d} is gone"
+            )
         built = build_history(world, days, lake, progress)
     if position is None:
         position = max(end, _lake_end(lake) or end)
         if position > end:
-            notes.append(f"Redis had lost the world: it goes on where the lake's records end, at {position:%Y-%m-%d %H:%M:%S}")
+            notes.append(
+                "Redis had lost the world: it goes on where the lake's records end, at"
+                f" {position:%Y-%m-%d %H:%M:%S}"
+            )
         _append_last_hours(days, position, event_log)
         cursor.save(position)
     if not clock.is_set():
         known = _known(clock)
-        now, speed = known or (position, everyday_speed if position > end else 0)  # a new world waits for a version
+        now, speed = known or (
+            position,
+            everyday_speed if position > end else 0,
+        )  # a new world waits for a version
         clock.set(max(now, position), speed)
         if known or position > end:
-            notes.append(f"Redis had lost the clock: it runs on at {speed:g} world seconds a second")
+            notes.append(
+                f"Redis had lost the clock: it runs on at {speed:g} world seconds a second"
+            )
     return Readiness(position, built, tuple(notes))
 
 
@@ -143,6 +160,8 @@ def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog)
     start = position - STREAM_LOOKBACK
     both = {midnight(start).date(), midnight(position).date()}
     rows = pl.concat([days.transactions(day) for day in sorted(both)])
-    events = transaction_events(rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now())
+    events = transaction_events(
+        rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now()
+    )
     for first in range(0, len(events), APPEND_BATCH):
         event_log.append(events[first : first + APPEND_BATCH])

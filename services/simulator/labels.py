@@ -21,5 +21,7 @@ def label_delays(transaction_ids: pl.Series, delay: LabelDelay, seed: int) -> pl
     first = keys(transaction_ids, seed)
     radius = np.sqrt(-2 * np.log(uniform(first)))
     normal = radius * np.cos(2 * np.pi * uniform(second(first)))  # Box-Muller
-    seconds = np.minimum(delay.median.total_seconds() * np.exp(delay.sigma * normal), delay.maximum.total_seconds())
+    seconds = np.minimum(
+        delay.median.total_seconds() * np.exp(delay.sigma * normal), delay.maximum.total_seconds()
+    )
     return pl.Series("delay", (seconds * 1e6).astype(np.int64)).cast(pl.Duration("us"))

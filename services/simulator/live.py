@@ -143,7 +143,13 @@ class LiveWorld:
         possible = [drift for drift in drifts if self._feed.can(drift)]
         for drift in drifts:
             if drift not in self._drifts:
-                log.info("drift", kind=drift.kind, started=str(drift.started), ended=str(drift.ended), acts=drift in possible)
+                log.info(
+                    "drift",
+                    kind=drift.kind,
+                    started=str(drift.started),
+                    ended=str(drift.ended),
+                    acts=drift in possible,
+                )
         self._feed.drift(possible)
         self._drifts = drifts
 
@@ -157,7 +163,10 @@ class LiveWorld:
             if answer != "skipped":
                 metrics.GATEWAY_SECONDS.observe(seconds)
         wall = wall_now()
-        events = [*transaction_events(batch.transactions, wall), *outcome_events(batch.outcomes, wall)]
+        events = [
+            *transaction_events(batch.transactions, wall),
+            *outcome_events(batch.outcomes, wall),
+        ]
 
         def append() -> None:
             if events:
@@ -194,9 +203,16 @@ class LiveWorld:
         lag = max(timedelta(0), now - position).total_seconds()
         exhausted = self._last_day is not None and position.date() > self._last_day
         if exhausted and not self._state.exhausted:
-            log.warning("the replayed file has no more transactions; outcomes still arrive", last_day=self._last_day)
+            log.warning(
+                "the replayed file has no more transactions; outcomes still arrive",
+                last_day=self._last_day,
+            )
         self._state.clock = self._keeper.told
-        self._state.cursor, self._state.lag_seconds, self._state.exhausted = position, lag, exhausted
+        self._state.cursor, self._state.lag_seconds, self._state.exhausted = (
+            position,
+            lag,
+            exhausted,
+        )
         if exhausted:
             self._state.state = "replay exhausted"
         elif lag > CATCHING_UP_SECONDS * max(speed, 1.0):
@@ -207,7 +223,10 @@ class LiveWorld:
         metrics.EMITTED_UNTIL.set(position.timestamp())
         metrics.EXHAUSTED.set(exhausted)
         acting = [drift for drift in self._drifts if self._feed.can(drift)]
-        intensity = {kind: max((d.intensity(position) for d in acting if d.kind == kind), default=0.0) for kind in KINDS}
+        intensity = {
+            kind: max((d.intensity(position) for d in acting if d.kind == kind), default=0.0)
+            for kind in KINDS
+        }
         for kind, value in intensity.items():
             metrics.DRIFT.labels(kind).set(value)
         self._state.drifts = {kind: round(value, 3) for kind, value in intensity.items() if value}

@@ -26,20 +26,42 @@ from prometheus_client import Counter, Gauge, Histogram
 
 TRANSACTIONS = Counter("dojo_world_transactions_total", "Payments appended to the event log.")
 OUTCOMES = Counter("dojo_world_outcomes_total", "Labels appended to the event log.")
-GATEWAY_ANSWERS = Counter("dojo_world_gateway_answers_total", "How the question about each payment ended.", ["outcome"])
+GATEWAY_ANSWERS = Counter(
+    "dojo_world_gateway_answers_total", "How the question about each payment ended.", ["outcome"]
+)
 GATEWAY_SECONDS = Histogram(
     "dojo_world_gateway_seconds",
     "Wall time from question to answer, as the caller sees it.",
     # Around the model's latency SLO (50 ms) and deadline (100 ms), up to the checkout's patience.
     buckets=(0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
 )
-APPEND_FAILURES = Counter("dojo_world_append_failures_total", "Attempts to write to Redis that failed; each is repeated.")
+APPEND_FAILURES = Counter(
+    "dojo_world_append_failures_total", "Attempts to write to Redis that failed; each is repeated."
+)
 LAG = Gauge("dojo_world_lag_seconds", "World seconds between now and the last emitted instant.")
-EMITTED_UNTIL = Gauge("dojo_world_emitted_until_timestamp_seconds", "The last emitted instant, unix seconds of world time.")
-EXHAUSTED = Gauge("dojo_world_replay_exhausted", "1 when the replayed file has no more transactions.")
-STANDING_STILL = Gauge("dojo_world_standing_still", "1 while world time stands still because nothing is lived.")
+EMITTED_UNTIL = Gauge(
+    "dojo_world_emitted_until_timestamp_seconds",
+    "The last emitted instant, unix seconds of world time.",
+)
+EXHAUSTED = Gauge(
+    "dojo_world_replay_exhausted", "1 when the replayed file has no more transactions."
+)
+STANDING_STILL = Gauge(
+    "dojo_world_standing_still", "1 while world time stands still because nothing is lived."
+)
 
 # There before the first of them happens: a counter that appears with its first failure hides it from increase().
-for _outcome in ("scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"):
+for _outcome in (
+    "scored",
+    "degraded",
+    "refused",
+    "failed",
+    "unreachable",
+    "timeout",
+    "malformed",
+    "skipped",
+):
     GATEWAY_ANSWERS.labels(_outcome)
-DRIFT = Gauge("dojo_world_drift_intensity", "How much of a caused drift there is now, 0 to 1.", ["cause"])
+DRIFT = Gauge(
+    "dojo_world_drift_intensity", "How much of a caused drift there is now, 0 to 1.", ["cause"]
+)

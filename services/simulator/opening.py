@@ -29,7 +29,14 @@ from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.source import Source
 from services.simulator.sources.span import history_span
 from services.simulator.sources.synthetic import SyntheticSource
-from services.simulator.world import OtherWorldError, RedisCursor, World, differences, load_world, save_world
+from services.simulator.world import (
+    OtherWorldError,
+    RedisCursor,
+    World,
+    differences,
+    load_world,
+    save_world,
+)
 
 # What happens here, and what a spec's `label.event` says that its labels are about.
 EVENT = Stream.TRANSACTIONS
@@ -91,7 +98,9 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         days=WorldDays(source, labels, settings.seed, world.history_start),
         lake=lake,
         clock=clock,
-        keeper=ClockKeeper(clock, Notifier(redis, "simulator"), timedelta(seconds=settings.world_runs_on_seconds)),
+        keeper=ClockKeeper(
+            clock, Notifier(redis, "simulator"), timedelta(seconds=settings.world_runs_on_seconds)
+        ),
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),
@@ -103,10 +112,14 @@ def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, M
     """The models whose labels are about this world's events. Raises SpecError when there is none, or this world knows no such label."""
     asked = {name: spec for name, spec in specs.items() if spec.label.event == EVENT}
     if not asked:
-        raise SpecError(f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing")
+        raise SpecError(
+            f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing"
+        )
     for name, spec in asked.items():
         if spec.label.truth not in TRUTHS:
-            raise SpecError(f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(TRUTHS)}")
+            raise SpecError(
+                f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(TRUTHS)}"
+            )
     return asked
 
 
@@ -115,12 +128,23 @@ def question_of(spec: ModelSpec) -> dict[str, str]:
     request = SERVICES[spec.feature_service].request
     fields = (*(join_key(entity) for entity in spec.entities), *request.numbers)
     if unknown := [field for field in fields if field not in TRANSACTION_SCHEMA]:
-        raise SpecError(f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which no payment has")
-    return {"request_id": "transaction_id", **{field: field for field in fields}, request.time_input: "time"}
+        raise SpecError(
+            f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which no"
+            " payment has"
+        )
+    return {
+        "request_id": "transaction_id",
+        **{field: field for field in fields},
+        request.time_input: "time",
+    }
 
 
 def agree_on_world(
-    settings: Settings, lake: Lake, source: Source, asked: Mapping[str, Label], history_days: int | None = None
+    settings: Settings,
+    lake: Lake,
+    source: Source,
+    asked: Mapping[str, Label],
+    history_days: int | None = None,
 ) -> World:
     """The world of the settings' home: the one it has, or a new one over `source`.
 
@@ -134,17 +158,26 @@ def agree_on_world(
     """
     home, seed = settings.home, settings.seed
     existing = load_world(home)
-    span = history_span(source, history_days or settings.history_days) if existing is None or history_days else existing.span
-    labels = {"label_seed": seed} | {f"label of {name}": _identity(label) for name, label in sorted(asked.items())}
+    span = (
+        history_span(source, history_days or settings.history_days)
+        if existing is None or history_days
+        else existing.span
+    )
+    labels = {"label_seed": seed} | {
+        f"label of {name}": _identity(label) for name, label in sorted(asked.items())
+    }
     wanted = World(dict(source.identity()), labels, span.start, span.end)
     if existing is None:
         if any(lake.root.glob("*/date=*")):
-            raise OtherWorldError(f"{lake.root} holds data of unknown origin: choose another DOJO_HOME, or delete it")
+            raise OtherWorldError(
+                f"{lake.root} holds data of unknown origin: choose another DOJO_HOME, or delete it"
+            )
         save_world(home, wanted)
         return wanted
     if wrong := differences(existing, wanted):
         raise OtherWorldError(
-            f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete this one, or use its settings"
+            f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete"
+            " this one, or use its settings"
         )
     return existing
 

@@ -28,7 +28,9 @@ class WorldLostError(RuntimeError):
     """Redis has lost how far the world was lived: what was emitted last may be lost too."""
 
     def __init__(self) -> None:
-        super().__init__("Redis has lost the world's position: the world goes on where the lake's records end")
+        super().__init__(
+            "Redis has lost the world's position: the world goes on where the lake's records end"
+        )
 
 
 class OtherWorldError(RuntimeError):
@@ -110,8 +112,9 @@ class RedisCursor:
             return None
         if cursor.world != self._world:
             raise OtherWorldError(
-                f"this Redis carries another world ({cursor.world}, lived until {cursor.until:%Y-%m-%d %H:%M}) than the one in "
-                f"this home ({self._world}): give each home a Redis of its own (DOJO_REDIS_URL)"
+                f"this Redis carries another world ({cursor.world}, lived until"
+                f" {cursor.until:%Y-%m-%d %H:%M}) than the one in this home ({self._world}): give"
+                " each home a Redis of its own (DOJO_REDIS_URL)"
             )
         return cursor.until
 

@@ -43,7 +43,9 @@ def feast_push(store: FeatureStore) -> OnlinePush:
 def open_streamer(settings: Settings) -> StreamerService:
     redis, metrics = connect_redis(settings.redis), StreamerMetrics()
     event_log, clock = RedisEventLog(redis, settings.stream_max_length), RedisWorldClock(redis)
-    store = open_store(settings.offline_dir, settings.online_store, settings.home / "feast" / "streamer.db")
+    store = open_store(
+        settings.offline_dir, settings.online_store, settings.home / "feast" / "streamer.db"
+    )
 
     def world_now() -> datetime | None:
         try:
@@ -54,9 +56,14 @@ def open_streamer(settings: Settings) -> StreamerService:
     views: dict[Stream, list[StreamingView]] = {}
     for view in streaming_views():
         views.setdefault(view.sources[0].stream, []).append(view)
-    dead_letters, windows, push = DeadLetters(redis, "streamer", list(views)), RedisWindows(redis), feast_push(store)
+    dead_letters, windows, push = (
+        DeadLetters(redis, "streamer", list(views)),
+        RedisWindows(redis),
+        feast_push(store),
+    )
     streamers = [
-        Streamer(stream, of, event_log, dead_letters, windows, push, metrics, world_now) for stream, of in views.items()
+        Streamer(stream, of, event_log, dead_letters, windows, push, metrics, world_now)
+        for stream, of in views.items()
     ]
     return StreamerService(streamers, event_log, redis, world_now, metrics)
 

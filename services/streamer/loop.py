@@ -18,7 +18,9 @@ from services.streamer.streamer import BATCH, GROUP, Streamer
 
 BLOCK = timedelta(milliseconds=500)  # of an idle read; SIGTERM is noticed within it
 HOUSEKEEPING_SECONDS = 0.25  # lag and freshness, wall time; 10 world minutes at demo speed
-RECLAIM_AFTER = timedelta(seconds=15)  # a round takes a fraction of a second; older deliveries were left by a dead streamer
+RECLAIM_AFTER = timedelta(
+    seconds=15
+)  # a round takes a fraction of a second; older deliveries were left by a dead streamer
 
 
 class StreamerService(Service):
@@ -48,18 +50,27 @@ class StreamerService(Service):
     def round(self, stop: threading.Event) -> float:
         if self._reclaim_idle == timedelta(0) or time.monotonic() >= self._housekeeping_at:
             for streamer in self._streamers:
-                while streamer.reclaim_round(self._reclaim_idle).messages == BATCH and not stop.is_set():
+                while (
+                    streamer.reclaim_round(self._reclaim_idle).messages == BATCH
+                    and not stop.is_set()
+                ):
                     pass
             self._reclaim_idle = RECLAIM_AFTER
         for streamer in self._streamers:
             done = streamer.next_round(BLOCK / len(self._streamers))
             self._events += done.messages
             if done.latest is not None:
-                self._as_of[streamer.stream] = max(done.latest, self._as_of.get(streamer.stream, done.latest))
+                self._as_of[streamer.stream] = max(
+                    done.latest, self._as_of.get(streamer.stream, done.latest)
+                )
         if time.monotonic() >= self._housekeeping_at:
             self._show()
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
-        self.say("running" if self._events else f"waiting for {' and '.join(one.stream for one in self._streamers)}")
+        self.say(
+            "running"
+            if self._events
+            else f"waiting for {' and '.join(one.stream for one in self._streamers)}"
+        )
         return 0.0  # the read waits
 
     def failed(self, cause: str, part: str) -> None:
@@ -71,7 +82,9 @@ class StreamerService(Service):
 
     def _show(self) -> None:
         """Lag and freshness."""
-        lags = {streamer.stream: self._log.lag(streamer.stream, GROUP) for streamer in self._streamers}
+        lags = {
+            streamer.stream: self._log.lag(streamer.stream, GROUP) for streamer in self._streamers
+        }
         for stream, lag in lags.items():
             self._metrics.lag.labels(stream).set(lag)
         if (now := self._world_now()) is None:

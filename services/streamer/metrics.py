@@ -9,9 +9,20 @@ class StreamerMetrics:
     """The streamer's metrics, all named dojo_streamer_*."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.events = Counter("dojo_streamer_events_total", "Events applied to the online store.", registry=registry)
-        self.errors = Counter("dojo_streamer_errors_total", "Rounds that failed and were tried again.", registry=registry)
-        self.lag = Gauge("dojo_streamer_lag_messages", "Events not yet acknowledged.", ["stream"], registry=registry)
+        self.events = Counter(
+            "dojo_streamer_events_total", "Events applied to the online store.", registry=registry
+        )
+        self.errors = Counter(
+            "dojo_streamer_errors_total",
+            "Rounds that failed and were tried again.",
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "dojo_streamer_lag_messages",
+            "Events not yet acknowledged.",
+            ["stream"],
+            registry=registry,
+        )
         self.age = Gauge(
             "dojo_streamer_freshness_seconds",
             "World seconds from the time the online store is complete up to, to now.",

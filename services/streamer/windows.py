@@ -87,7 +87,9 @@ class RedisWindows:
         self._redis = redis
         self._add = redis.register_script(_ADD)
 
-    def add(self, view: StreamingView, by_key: Mapping[str, Sequence[Event]]) -> dict[str, SlidingWindow]:
+    def add(
+        self, view: StreamingView, by_key: Mapping[str, Sequence[Event]]
+    ) -> dict[str, SlidingWindow]:
         """Put events into their entities' windows, in one round trip.
 
         Args:
@@ -100,7 +102,9 @@ class RedisWindows:
         with self._redis.pipeline(transaction=False) as pipe:
             for key, events in by_key.items():
                 members = (
-                    part for event in in_order(events) for part in (microseconds(event.world_time), _member(view, event))
+                    part
+                    for event in in_order(events)
+                    for part in (microseconds(event.world_time), _member(view, event))
                 )
                 self._add(
                     keys=[f"dojo:window:{view.name}:{key}", f"dojo:window-revisions:{view.name}"],

@@ -35,7 +35,9 @@ def open_trainer(settings: Settings) -> TrainerService:
     executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
     launch = InAirflow(client) if client else InChild()
     schedule, applied = ScheduleStore(redis), AppliedSpecs(redis)
-    service = TrainerService(specs, clock, schedule, launch, executor, applied, partial(held_back, redis))
+    service = TrainerService(
+        specs, clock, schedule, launch, executor, applied, partial(held_back, redis)
+    )
     return service.using(SpecsInUse(settings.models_dir, specs))
 
 

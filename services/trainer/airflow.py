@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 
 from dojo.core.settings import Settings
 from pipelines.training.job import RUN_TIMEOUT, Job
-from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, RunState, TaskState
+from services.trainer.airflow_client import (
+    AirflowClient,
+    AirflowUnavailableError,
+    RunState,
+    TaskState,
+)
 
 T = TypeVar("T")
 
@@ -39,7 +44,9 @@ def dag_id(model: str) -> str:
     return f"retrain_{model}"
 
 
-def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str | None = None) -> RunState:
+def ask(
+    client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str | None = None
+) -> RunState:
     """Start a run of the model's DAG.
 
     Args:
@@ -55,7 +62,12 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
 
 def parameters(job: Job) -> dict[str, Any]:
     """Return the `conf` of Airflow's run for a job."""
-    return {"as_of": job.as_of.isoformat(), "reason": job.reason, "who": job.who, "dry_run": job.dry_run}
+    return {
+        "as_of": job.as_of.isoformat(),
+        "reason": job.reason,
+        "who": job.who,
+        "dry_run": job.dry_run,
+    }
 
 
 def active_run(client: AirflowClient, model: str) -> RunState | None:
@@ -73,7 +85,11 @@ def active_run(client: AirflowClient, model: str) -> RunState | None:
 
 
 def wait(
-    client: AirflowClient, run: RunState, progress: Progress, note: Path, patience: timedelta = RUN_TIMEOUT
+    client: AirflowClient,
+    run: RunState,
+    progress: Progress,
+    note: Path,
+    patience: timedelta = RUN_TIMEOUT,
 ) -> dict[str, Any]:
     """Wait for the end of a run. Outages of Airflow's API do not stop the wait.
 
@@ -94,7 +110,9 @@ def wait(
     told: set[str] = set()
     while True:
         current, tasks = _through_outages(
-            lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)), progress, patience
+            lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)),
+            progress,
+            patience,
         )
         for task in tasks:
             if task.state == "running" and task.task_id not in told:
@@ -104,12 +122,21 @@ def wait(
             break
         time.sleep(POLL_SECONDS)
     require_success(current, tasks, note)
-    answer: dict[str, Any] = {"model": run.dag_id.removeprefix("retrain_"), "run": run.run_id, "url": run.url}
+    answer: dict[str, Any] = {
+        "model": run.dag_id.removeprefix("retrain_"),
+        "run": run.run_id,
+        "url": run.url,
+    }
     for task in tasks:
         if task.task_id in ANSWERING and task.state == "success":
             question = partial(client.answer_of, run.dag_id, run.run_id, task.task_id)
             answer |= _through_outages(question, progress, patience) or {}
-    return {**answer, "seconds": {task.task_id: round(task.seconds, 2) for task in tasks if task.seconds is not None}}
+    return {
+        **answer,
+        "seconds": {
+            task.task_id: round(task.seconds, 2) for task in tasks if task.seconds is not None
+        },
+    }
 
 
 def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str, Any] | None:

@@ -82,7 +82,9 @@ class AirflowClient:
         self._timeout = timeout
         self._token = ""
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = "") -> RunState:
+    def trigger(
+        self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = ""
+    ) -> RunState:
         """Start a run. A repeated `run_id` raises RunExistsError and does not start another run."""
         # Without a logical date, because these are unique per DAG. A rebuilt world has the same
         # dates again.
@@ -92,16 +94,23 @@ class AirflowClient:
         return self._run(self._ask("POST", f"/dags/{quote(dag_id)}/dagRuns", body))
 
     def run(self, dag_id: str, run_id: str) -> RunState:
-        return self._run(self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"))
+        return self._run(
+            self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}")
+        )
 
     def runs(self, dag_id: str, limit: int = 20) -> list[RunState]:
         """Return the newest runs, newest first."""
         query = urlencode({"limit": limit, "order_by": "-run_after"})
-        return [self._run(run) for run in self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns?{query}")["dag_runs"]]
+        return [
+            self._run(run)
+            for run in self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns?{query}")["dag_runs"]
+        ]
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """Return the run's tasks in no particular order."""
-        answer = self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances")
+        answer = self._ask(
+            "GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        )
         return [
             TaskState(
                 task["task_id"],
@@ -165,23 +174,34 @@ class AirflowClient:
         if status >= 500:
             raise AirflowUnavailableError(f"{message}; dojo logs airflow")
         if status == 404 and path.startswith("/dags/"):
-            raise AirflowError(f"{message}. A new DAG is there within half a minute; dojo logs airflow shows why one is not")
+            raise AirflowError(
+                f"{message}. A new DAG is there within half a minute; dojo logs airflow shows why"
+                " one is not"
+            )
         raise AirflowError(message)
 
     def _exchange(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         address = urlsplit(self._access.url)
-        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        kind = (
+            http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        )
         connection = kind(address.netloc, timeout=self._timeout)
         headers = {"Content-Type": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            connection.request(method, f"{address.path}{path}", None if body is None else msgspec.json.encode(body), headers)
+            connection.request(
+                method,
+                f"{address.path}{path}",
+                None if body is None else msgspec.json.encode(body),
+                headers,
+            )
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise AirflowUnavailableError(
-                f"Airflow at {self._access.url} does not answer ({error or type(error).__name__}): is it running? dojo status"
+                f"Airflow at {self._access.url} does not answer ({error or type(error).__name__}):"
+                " is it running? dojo status"
             ) from error
         finally:
             connection.close()

@@ -50,7 +50,9 @@ def run_in_child(module: str, content: bytes, what: str, stop: threading.Event) 
     """
     with (
         TemporaryFile() as said,
-        subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=said) as child,
+        subprocess.Popen(
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=said
+        ) as child,
     ):
         assert child.stdin is not None
         child.stdin.write(content)

@@ -65,7 +65,9 @@ class InChild:
     """
 
     def __call__(self, job: Job, stop: threading.Event) -> str:
-        return run_in_child("services.trainer.run_job", msgspec.json.encode(job), job.model, stop).outcome
+        return run_in_child(
+            "services.trainer.run_job", msgspec.json.encode(job), job.model, stop
+        ).outcome
 
 
 class Lane:
@@ -117,7 +119,13 @@ class TrainerService(Service):
         """held_back: why nothing is decided automatically; "" when nothing stands in its way."""
         super().__init__()
         self._held_back = held_back
-        self._specs, self._clock, self._store, self._launch, self._executor = specs, clock, store, launch, executor
+        self._specs, self._clock, self._store, self._launch, self._executor = (
+            specs,
+            clock,
+            store,
+            launch,
+            executor,
+        )
         self._applied, self._unrecorded = applied, list(specs.values())
         self._lanes = (
             Lane("record of specs", self._record),
@@ -146,7 +154,10 @@ class TrainerService(Service):
         """Record the changes found at this start, once."""
         while self._unrecorded:
             self._applied.apply(
-                self._unrecorded[-1], "trainer", "the file had changed when the trainer started", self._clock.now()
+                self._unrecorded[-1],
+                "trainer",
+                "the file had changed when the trainer started",
+                self._clock.now(),
             )
             self._unrecorded.pop()
 
@@ -178,7 +189,9 @@ class TrainerService(Service):
                     assert last is not None
                     self.models[spec.name] = f"waiting for {last + every:%Y-%m-%d %H:%M}"
                     return
-            job = scheduled_job(spec.name, now, format_duration(every), self._store.count(spec.name))
+            job = scheduled_job(
+                spec.name, now, format_duration(every), self._store.count(spec.name)
+            )
             self._store.ask(job, now)
         self.models[spec.name] = f"retraining ({job.key})"
         try:

@@ -26,8 +26,14 @@ OUTCOMES = ("asked", "asked before", "done", "refused", "failed", "stopped", "bu
 # DAGs of no single model, from pipelines/dags/features.py.
 SHARED_DAGS = ("materialize_features",)
 
-RUNS = Counter("dojo_trainer_runs_total", "Scheduled retrainings that were asked for, by how that ended.", ["model", "outcome"])
-ORDERS = Counter("dojo_trainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"])
+RUNS = Counter(
+    "dojo_trainer_runs_total",
+    "Scheduled retrainings that were asked for, by how that ended.",
+    ["model", "outcome"],
+)
+ORDERS = Counter(
+    "dojo_trainer_orders_total", "Work orders that ended, by how.", ["model", "task", "outcome"]
+)
 
 
 class TrainerMetrics:
@@ -44,29 +50,37 @@ class TrainerMetrics:
         self._clock, self._failures = clock, failures
         age = Gauge(
             "dojo_trainer_last_age_seconds",
-            "World seconds since the latest retraining was asked for; NaN before the first look, and while Redis is away.",
+            "World seconds since the latest retraining was asked for; NaN before the first look,"
+            " and while Redis is away.",
             ["model"],
             registry=registry,
         )
         finished = Gauge(
             "dojo_trainer_finished_age_seconds",
-            "World seconds since a retraining came to its end; before the first, since the schedule counts. NaN as above.",
+            "World seconds since a retraining came to its end; before the first, since the schedule"
+            " counts. NaN as above.",
             ["model"],
             registry=registry,
         )
         schedule = Gauge(
-            "dojo_trainer_schedule_seconds", "The spec's training.schedule, world seconds.", ["model"], registry=registry
+            "dojo_trainer_schedule_seconds",
+            "The spec's training.schedule, world seconds.",
+            ["model"],
+            registry=registry,
         )
         failed = Gauge(
             "dojo_dag_failed_runs",
-            "Runs of a DAG that failed for good in this world; only rises. NaN while Redis is away.",
+            "Runs of a DAG that failed for good in this world; only rises. NaN while Redis is"
+            " away.",
             ["dag"],
             registry=registry,
         )
         for name, spec in specs.items():
             schedule.labels(name).set(spec.training.schedule.total_seconds())
             age.labels(name).set_function(partial(_or_nan, partial(self._age, store.last, name)))
-            finished.labels(name).set_function(partial(_or_nan, partial(self._age, store.finished, name)))
+            finished.labels(name).set_function(
+                partial(_or_nan, partial(self._age, store.finished, name))
+            )
             # Present before the first failure, because increase() would not see that one otherwise.
             for outcome in OUTCOMES:
                 RUNS.labels(name, outcome)

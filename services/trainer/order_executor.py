@@ -31,7 +31,12 @@ from pipelines.dags.failure_notes import failure_note
 from pipelines.training.errors import RetrainingRunningError
 from pipelines.training.job import RUN_TIMEOUT, Job
 from services.trainer import airflow as trigger
-from services.trainer.airflow_client import AirflowClient, AirflowError, AirflowUnavailableError, RunExistsError
+from services.trainer.airflow_client import (
+    AirflowClient,
+    AirflowError,
+    AirflowUnavailableError,
+    RunExistsError,
+)
 from services.trainer.child import ChildKilledError, Ended, run_in_child
 from services.trainer.metrics import ORDERS
 
@@ -109,7 +114,11 @@ class Executor:
                 self._end(work, "refused", {"error": reason})
             elif (begun := self._begin(work)) is None:
                 why = work.notes.get("error", "it left no word: whoever ran it was killed")
-                self._end(work, "failed", {"error": f"it was begun {MAX_ATTEMPTS} times; the last try: {why}"})
+                self._end(
+                    work,
+                    "failed",
+                    {"error": f"it was begun {MAX_ATTEMPTS} times; the last try: {why}"},
+                )
             elif order.kind == "retrain" and self._airflow is not None:
                 going_on += self._follow(begun, self._airflow)
             else:
@@ -126,7 +135,10 @@ class Executor:
         if order.model not in self._specs:
             return f"there is no model {order.model}"
         if order.world_time > self._now() + CLOCKS_DIFFER:
-            return f"it is from {order.world_time:%Y-%m-%d %H:%M}, which this world has not reached: of another world"
+            return (
+                f"it is from {order.world_time:%Y-%m-%d %H:%M}, which this world has not reached:"
+                " of another world"
+            )
         return ""
 
     def _begin(self, work: Work) -> Work | None:
@@ -139,7 +151,14 @@ class Executor:
                 self._orders.note(order.id, as_of=self._now().isoformat())
             work = self._orders.begin(order.id)
             self._begun.add(order.id)
-            log.info("work order", model=order.model, order=order.id, kind=order.kind, why=order.why, attempt=work.attempts)
+            log.info(
+                "work order",
+                model=order.model,
+                order=order.id,
+                kind=order.kind,
+                why=order.why,
+                attempt=work.attempts,
+            )
         return work
 
     def _in_child(self, work: Work, stop: threading.Event) -> None:
@@ -147,14 +166,25 @@ class Executor:
         what = f"{order.model}: order {order.id} to {order.kind}"
         try:
             if order.kind == "retrain":
-                ended = self._child("services.trainer.run_job", msgspec.json.encode(_job(order, as_of)), what, stop)
+                ended = self._child(
+                    "services.trainer.run_job", msgspec.json.encode(_job(order, as_of)), what, stop
+                )
             else:
-                ended = self._child("services.trainer.run_order", msgspec.json.encode(AskedOrder(order, as_of)), what, stop)
+                ended = self._child(
+                    "services.trainer.run_order",
+                    msgspec.json.encode(AskedOrder(order, as_of)),
+                    what,
+                    stop,
+                )
         except ChildKilledError as error:
             self._try_again(order, error)
             raise
         if ended.outcome != "stopped":  # a stopped order continues after the restart
-            self._end(work, ended.outcome, ended.answer or {"error": "it ended without a word; the trainer's log says why"})
+            self._end(
+                work,
+                ended.outcome,
+                ended.answer or {"error": "it ended without a word; the trainer's log says why"},
+            )
 
     def _follow(self, work: Work, airflow: AirflowClient) -> list[str]:
         order, as_of = work.order, datetime.fromisoformat(work.notes["as_of"])
@@ -162,13 +192,20 @@ class Executor:
             if "run" not in work.notes:
                 self._ask(order, as_of, airflow)
             answer = trigger.look(
-                airflow, order.model, order.id, failure_note(self._home, trigger.dag_id(order.model), order.id)
+                airflow,
+                order.model,
+                order.id,
+                failure_note(self._home, trigger.dag_id(order.model), order.id),
             )
         except AirflowUnavailableError as error:
             waited = wall_now() - (work.started_at or wall_now())
             if waited < AIRFLOW_PATIENCE:
                 return [f"{order.id}: {error}"]
-            self._end(work, "failed", {"error": f"{error} (for {waited / timedelta(minutes=1):.0f} minutes)"})
+            self._end(
+                work,
+                "failed",
+                {"error": f"{error} (for {waited / timedelta(minutes=1):.0f} minutes)"},
+            )
         except trigger.RetrainingFailedError as error:
             self._end(work, "failed", {"error": str(error)})
         except AirflowError as error:
@@ -203,7 +240,14 @@ class Executor:
         self._not_before.pop(order.id, None)
         ORDERS.labels(order.model, order.kind, state).inc()
         said = answer.get("error") or answer.get("outcome") or answer.get("verdict")
-        log.info("work order ended", model=order.model, order=order.id, kind=order.kind, state=state, said=said)
+        log.info(
+            "work order ended",
+            model=order.model,
+            order=order.id,
+            kind=order.kind,
+            state=state,
+            said=said,
+        )
 
 
 def _job(order: WorkOrder, as_of: datetime) -> Job:

@@ -51,19 +51,37 @@ def execute(asked: AskedOrder, settings: Settings) -> dict[str, Any]:
             since = _moment(order.parameters, "since") if "since" in order.parameters else None
             with alone(settings.home / "orders") as workspace:
                 found = evaluate_champion(
-                    spec, Lake(settings.lake_dir), ModelRegistry.of(settings), asked.as_of, since, workspace
+                    spec,
+                    Lake(settings.lake_dir),
+                    ModelRegistry.of(settings),
+                    asked.as_of,
+                    since,
+                    workspace,
                 )
             return {**msgspec.to_builtins(found), "degraded": found.degraded}
         case "drift_report":
-            from pipelines.drift_report import EmptyWindowError, NoReferenceError, build  # Evidently: seconds
+            from pipelines.drift_report import (
+                EmptyWindowError,
+                NoReferenceError,
+                build,
+            )  # Evidently: seconds
 
             wanted = order.parameters
-            version, start, end = _text(wanted, "version"), _moment(wanted, "start"), _moment(wanted, "end")
+            version, start, end = (
+                _text(wanted, "version"),
+                _moment(wanted, "start"),
+                _moment(wanted, "end"),
+            )
             try:
                 report = build(settings, order.model, version, start, end)
             except (EmptyWindowError, NoReferenceError) as error:
                 raise WrongOrderError(str(error)) from error
-            return {"url": report.url, "version": version, "drifted": list(report.drifted), "rows": report.current_rows}
+            return {
+                "url": report.url,
+                "version": version,
+                "drifted": list(report.drifted),
+                "rows": report.current_rows,
+            }
         case other:
             raise WrongOrderError(f"{order.id}: expected evaluate or drift_report, got {other}")
 
@@ -83,7 +101,9 @@ def alone(directory: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RetrainingRunningError(f"{directory}: another process executes an order") from None
+            raise RetrainingRunningError(
+                f"{directory}: another process executes an order"
+            ) from None
         for left in directory.iterdir():
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -102,7 +122,9 @@ def _moment(parameters: dict[str, Any], name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise WrongOrderError(f"{name}: expected an ISO instant in the order's parameters, got {text!r}") from None
+        raise WrongOrderError(
+            f"{name}: expected an ISO instant in the order's parameters, got {text!r}"
+        ) from None
     if moment.tzinfo is None:
         raise WrongOrderError(f"{name}: expected an instant with its zone, got {text!r}")
     return moment

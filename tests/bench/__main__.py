@@ -23,14 +23,19 @@ BENCHES = {
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHES)}; default: all")
     parser.add_argument("--transactions", help="also retrain in Airflow on this file")
     options = parser.parse_args(arguments)
     wanted = options.names
     unknown = set(wanted) - set(BENCHES)
     if unknown:
-        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}", file=sys.stderr)  # noqa: T201
+        print(  # noqa: T201
+            f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}",
+            file=sys.stderr,
+        )
         return 2
     failed = 0
     for name in wanted or BENCHES:

@@ -61,7 +61,9 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     as_json = parser.parse_args(arguments).json
     with tempfile.TemporaryDirectory() as directory:
@@ -72,7 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(directory: Path) -> dict[str, object]:
     transactions, outcomes, history = _history()
-    measured = [history, _features(transactions, outcomes, directory), _point_in_time(transactions, outcomes, directory)]
+    measured = [
+        history,
+        _features(transactions, outcomes, directory),
+        _point_in_time(transactions, outcomes, directory),
+    ]
     return {
         "measured": [asdict(m) for m in measured],
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -92,7 +98,12 @@ def table(report: dict[str, object]) -> str:
 
 def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     """DAYS of a synthetic world as lake rows. Only the first HISTORY_ROWS are timed."""
-    source = SyntheticSource(seed=7, customers=CUSTOMERS, merchants=MERCHANTS, fraud_rate=load_settings().synthetic_fraud_rate)
+    source = SyntheticSource(
+        seed=7,
+        customers=CUSTOMERS,
+        merchants=MERCHANTS,
+        fraud_rate=load_settings().synthetic_fraud_rate,
+    )
     label = load_spec(ROOT / "models" / "fraud_detection.yaml").label
     first = END - timedelta(days=DAYS)
     days = WorldDays(source, {"fraud_detection": label}, seed=7, first=first)
@@ -109,7 +120,9 @@ def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     return (
         transactions,
         outcomes,
-        _compared("history", rows, seconds, "copying the same rows to pandas", baseline, LIMITS["history"]),
+        _compared(
+            "history", rows, seconds, "copying the same rows to pandas", baseline, LIMITS["history"]
+        ),
     )
 
 
@@ -119,26 +132,48 @@ def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Pat
     seconds, _ = _timed(lambda: build_offline(streams, directory / "features", first, END))
     # The baseline is one rolling window of one view, as most feature code starts. We compute 17
     # windows in 4 views and write them.
-    frame = transactions.select("customer_id", "world_time", "amount").to_pandas().sort_values(["customer_id", "world_time"])
+    frame = (
+        transactions.select("customer_id", "world_time", "amount")
+        .to_pandas()
+        .sort_values(["customer_id", "world_time"])
+    )
     baseline, _ = _timed(
-        lambda: frame.set_index("world_time").groupby("customer_id")["amount"].rolling("7D").agg(["count", "mean"])
+        lambda: (
+            frame.set_index("world_time")
+            .groupby("customer_id")["amount"]
+            .rolling("7D")
+            .agg(["count", "mean"])
+        )
     )
     rows = transactions.height
-    return _compared("features", rows, seconds, "pandas for one 7-day window", baseline, LIMITS["features"])
+    return _compared(
+        "features", rows, seconds, "pandas for one 7-day window", baseline, LIMITS["features"]
+    )
 
 
 def _point_in_time(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Path) -> Measured:
-    store = open_store(directory / "features", load_settings().online_store, directory / "registry.db")
+    store = open_store(
+        directory / "features", load_settings().online_store, directory / "registry.db"
+    )
     (service,) = SERVICES
     examples = transactions.select(
-        "transaction_id", "customer_id", "merchant_id", pl.col("world_time").alias("event_timestamp"), "amount"
+        "transaction_id",
+        "customer_id",
+        "merchant_id",
+        pl.col("world_time").alias("event_timestamp"),
+        "amount",
     )
     seconds, _ = _timed(lambda: point_in_time_rows(store, service, examples))
     # The baseline reads the join's inputs into pandas, without joining.
     files = sorted((directory / "features").rglob("*.parquet"))
     baseline, _ = _timed(lambda: [pl.read_parquet(file).to_pandas() for file in files])
     return _compared(
-        "point_in_time", examples.height, seconds, "reading every feature row into pandas", baseline, LIMITS["point_in_time"]
+        "point_in_time",
+        examples.height,
+        seconds,
+        "reading every feature row into pandas",
+        baseline,
+        LIMITS["point_in_time"],
     )
 
 
@@ -148,8 +183,12 @@ def _timed(run: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - started, result
 
 
-def _compared(what: str, rows: int, seconds: float, baseline: str, baseline_seconds: float, limit: float) -> Measured:
-    return Measured(what, rows, seconds, baseline, baseline_seconds, seconds / baseline_seconds, limit)
+def _compared(
+    what: str, rows: int, seconds: float, baseline: str, baseline_seconds: float, limit: float
+) -> Measured:
+    return Measured(
+        what, rows, seconds, baseline, baseline_seconds, seconds / baseline_seconds, limit
+    )
 
 
 if __name__ == "__main__":

@@ -81,10 +81,17 @@ class Found:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--quiet-days", type=int, default=QUIET_DAYS, help="of each world")
-    parser.add_argument("--drifted-worlds", type=int, default=DRIFTED_WORLDS, help="of these, how many are lived with drift")
+    parser.add_argument(
+        "--drifted-worlds",
+        type=int,
+        default=DRIFTED_WORLDS,
+        help="of these, how many are lived with drift",
+    )
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     asked = parser.parse_args(arguments)
     found: dict[str, list[Found]] = {kind: [] for kind in asked.kinds}
@@ -108,30 +115,46 @@ def detection(world: TrainedWorld, kind: str, directory: Path) -> Found:
     verdicts = watched(days_lived, days, directory)
     hours: dict[str, float] = {}
     for name, severities in (("warning", TROUBLE), ("severe", TROUBLE - {"warning"})):
-        ends = [end_of(verdict) for verdict in verdicts if verdict.severity in severities and end_of(verdict) > STARTED]
+        ends = [
+            end_of(verdict)
+            for verdict in verdicts
+            if verdict.severity in severities and end_of(verdict) > STARTED
+        ]
         if ends:
             hours[name] = (min(ends) - STARTED) / HOUR
     alarms = {"fixed": fixed_alarms(days_lived), **evidently_alarms(days_lived, days, STARTED)}
     for name, ends in alarms.items():
         if after := [end for end in ends if end > STARTED]:
             hours[name] = (min(after) - STARTED) / HOUR
-    troubled = [verdict for verdict in verdicts if verdict.severity in TROUBLE and end_of(verdict) > STARTED]
+    troubled = [
+        verdict for verdict in verdicts if verdict.severity in TROUBLE and end_of(verdict) > STARTED
+    ]
     first = min(map(end_of, troubled), default=None)
-    return Found(hours, ", ".join(sorted({f"{v.check} ({v.window})" for v in troubled if end_of(v) == first})))
+    return Found(
+        hours,
+        ", ".join(sorted({f"{v.check} ({v.window})" for v in troubled if end_of(v) == first})),
+    )
 
 
 def quiet_alarms(world: TrainedWorld, days: int, directory: Path) -> Mapping[str, set[object]]:
     """Return the days of a world without drift on which each way raised an alarm."""
     days_lived = live(world, days, directory / "features")
-    troubled = [verdict for verdict in watched(days_lived, days, directory) if verdict.severity in TROUBLE]
+    troubled = [
+        verdict for verdict in watched(days_lived, days, directory) if verdict.severity in TROUBLE
+    ]
     for one in troubled:
         said = f"false alarm: {one.check} {one.window} {one.window_start:%m-%d %H} {one.summary}"
         print(said, file=sys.stderr, flush=True)  # noqa: T201
     return {
         "warning": {verdict.window_start.date() for verdict in troubled},
-        "severe": {verdict.window_start.date() for verdict in troubled if verdict.severity != "warning"},
+        "severe": {
+            verdict.window_start.date() for verdict in troubled if verdict.severity != "warning"
+        },
         "fixed": {(end - HOUR).date() for end in fixed_alarms(days_lived)},
-        **{name: {(end - DAY).date() for end in ends} for name, ends in evidently_alarms(days_lived, days).items()},
+        **{
+            name: {(end - DAY).date() for end in ends}
+            for name, ends in evidently_alarms(days_lived, days).items()
+        },
     }
 
 
@@ -153,22 +176,26 @@ def fixed_alarms(days_lived: Live) -> list[datetime]:
     """Return the ends of the hours in which a fixed threshold alarms."""
     world = days_lived.world
     profile = ReferenceProfile.read(world.profile_file)
-    columns = {name: c for name, c in profile.features.items() if name not in world.spec.drift.calendar} | {
-        SCORE: profile.score
-    }
+    columns = {
+        name: c for name, c in profile.features.items() if name not in world.spec.drift.calendar
+    } | {SCORE: profile.score}
     hour_of = pl.col("event_timestamp").dt.truncate("1h").alias("_hour")
     hours = days_lived.rows.with_columns(hour_of).partition_by("_hour", as_dict=True)
     found = []
     for (hour,), rows in sorted(hours.items()):
         for name, column in columns.items():
-            counts = bin_counts(rows[name].cast(pl.Float32).to_numpy().astype(np.float64), np.asarray(column.edges))
+            counts = bin_counts(
+                rows[name].cast(pl.Float32).to_numpy().astype(np.float64), np.asarray(column.edges)
+            )
             if population_stability_index(np.asarray(column.counts), counts) > FIXED_THRESHOLD:
                 found.append(hour + HOUR)
                 break
     return found
 
 
-def evidently_alarms(days_lived: Live, days: int, since: datetime | None = None) -> dict[str, list[datetime]]:
+def evidently_alarms(
+    days_lived: Live, days: int, since: datetime | None = None
+) -> dict[str, list[datetime]]:
     """Return the ends of the days that Evidently's preset calls drifted.
 
     Also returns the ends of days with any drifted column. Days before `since` are skipped.
@@ -181,19 +208,27 @@ def evidently_alarms(days_lived: Live, days: int, since: datetime | None = None)
     definition = DataDefinition(numerical_columns=names)
 
     def side(rows: pl.DataFrame) -> Dataset:
-        drawn = rows.sample(min(EVIDENTLY_ROWS, rows.height), seed=1).select(pl.col(names).cast(pl.Float64))
+        drawn = rows.sample(min(EVIDENTLY_ROWS, rows.height), seed=1).select(
+            pl.col(names).cast(pl.Float64)
+        )
         return Dataset.from_pandas(drawn.to_pandas(), data_definition=definition)
 
     reference = side(pl.read_parquet(world.directory / "reference_rows.parquet"))
     found: dict[str, list[datetime]] = {"Evidently": [], "any column": []}
     for offset in range(days):
         start = start_of(world.live_from) + DAY * offset
-        rows = days_lived.rows.filter(pl.col("event_timestamp").is_between(start, start + DAY, closed="left"))
+        rows = days_lived.rows.filter(
+            pl.col("event_timestamp").is_between(start, start + DAY, closed="left")
+        )
         if since is not None and start + DAY <= since:
             continue
         with np.errstate(all="ignore"):
-            snapshot = Report([DriftedColumnsCount(drift_share=DRIFTED_SHARE)]).run(side(rows), reference)
-        share = next(m["value"]["share"] for m in snapshot.dict()["metrics"] if "share" in str(m["value"]))
+            snapshot = Report([DriftedColumnsCount(drift_share=DRIFTED_SHARE)]).run(
+                side(rows), reference
+            )
+        share = next(
+            m["value"]["share"] for m in snapshot.dict()["metrics"] if "share" in str(m["value"])
+        )
         if share >= DRIFTED_SHARE:
             found["Evidently"].append(start + DAY)
         if share > 0:
@@ -204,22 +239,38 @@ def evidently_alarms(days_lived: Live, days: int, since: datetime | None = None)
 
 
 def table(
-    found: Mapping[str, Sequence[Found]], quiet: Sequence[Mapping[str, set[object]]], drifted: int, quiet_days: int
+    found: Mapping[str, Sequence[Found]],
+    quiet: Sequence[Mapping[str, set[object]]],
+    drifted: int,
+    quiet_days: int,
 ) -> str:
     """Return the results as Markdown."""
     ways = ("warning", "severe", "fixed", "Evidently", "any column")
-    heads = ["ours: warning", "ours: severe", "fixed PSI > 0.1", "Evidently's preset", "Evidently: any column"]
+    heads = [
+        "ours: warning",
+        "ours: severe",
+        "fixed PSI > 0.1",
+        "Evidently's preset",
+        "Evidently: any column",
+    ]
     lines = [f"| kind | first seen by | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 2)}"]
     for kind, runs in ((kind, runs) for kind, runs in found.items() if runs):
         checks = "; ".join(sorted({run.by or "-" for run in runs}))
-        lines.append(f"| `{kind}` | {checks} | {' | '.join(_hours([run.hours.get(way) for run in runs]) for way in ways)} |")
+        lines.append(
+            f"| `{kind}` | {checks} |"
+            f" {' | '.join(_hours([run.hours.get(way) for run in runs]) for way in ways)} |"
+        )
     if quiet:
         total = quiet_days * len(quiet)
         rates = [100 * sum(len(world[way]) for world in quiet) / total for way in ways]
-        lines.append(f"| *no drift: days with an alarm, per 100* | | {' | '.join(f'{rate:.1f}' for rate in rates)} |")
+        lines.append(
+            "| *no drift: days with an alarm, per 100* | |"
+            f" {' | '.join(f'{rate:.1f}' for rate in rates)} |"
+        )
         lines.append(f"\nDrift-free model-days: {total}, of {len(quiet)} worlds.")
     lines.append(
-        f"\nWorlds with drift: {drifted}. World time from the start to the end of the window that says so, median (lowest-highest)."
+        f"\nWorlds with drift: {drifted}. World time from the start to the end of the window that"
+        " says so, median (lowest-highest)."
     )
     return "\n".join(lines)
 
@@ -232,7 +283,11 @@ def _hours(values: Iterable[float | None]) -> str:
     text = _length(median(known))
     if known[0] != known[-1]:
         text += f" ({_length(known[0])}-{_length(known[-1])})"
-    return text if len(known) == len(values) else f"{text}, {len(values) - len(known)} of {len(values)} never"
+    return (
+        text
+        if len(known) == len(values)
+        else f"{text}, {len(values) - len(known)} of {len(values)} never"
+    )
 
 
 def _length(hours: float) -> str:

@@ -52,7 +52,9 @@ class Column:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     as_json = parser.parse_args(arguments).json
     report = measure()
@@ -71,8 +73,13 @@ def measure(rows: int = ROWS) -> dict[str, float]:
     found = compare(before, counted(plan, current))
     extra = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    exact = [float(ks_2samp(reference[at], current[at], method="asymp").statistic) for at in range(KINDS)]
-    held = all(low - 1e-9 <= value <= high + 1e-9 for value, (low, high) in zip(exact, (c.ks for c in found), strict=False))
+    exact = [
+        float(ks_2samp(reference[at], current[at], method="asymp").statistic) for at in range(KINDS)
+    ]
+    held = all(
+        low - 1e-9 <= value <= high + 1e-9
+        for value, (low, high) in zip(exact, (c.ks for c in found), strict=False)
+    )
     peak = peak_mb()
     psi, ks = evidently_seconds(reference, current)
     evidently_mb = peak_mb() - peak
@@ -106,14 +113,27 @@ def table(report: dict[str, float]) -> str:
     return "\n".join(
         [
             f"{rows:,} rows x {report['columns']} columns, PSI and KS",
-            f"ours       {report['seconds']:7.2f} s {report['rows_per_second']:>12,.0f} rows/s {report['extra_mb']:7.0f} MB beside the data"
-            f" (the reference, once a model: {report['reference_seconds']:.2f} s)",
-            f"Evidently  {theirs:7.2f} s {rows / theirs:>12,.0f} rows/s {report['evidently_extra_mb']:7.0f} MB"
-            f" (PSI {report['evidently_psi_seconds']:.1f} s, KS {report['evidently_ks_seconds']:.1f} s)",
-            f"ratio      {report['ratio']:7.0f}   of processor seconds {report['processor_ratio']:.0f}"
-            f" ({report['evidently_processor_seconds']:.1f} s against {report['processor_seconds']:.2f} s); required {REQUIRED_RATIO:.0f}",
-            f"KS known to {report['ks_bounds_wide']:.3f}, exact one within the bounds: {bool(report['ks_bounds_hold'])};"
-            f" columns with PSI beyond chance: {report['psi_drifted']} (shifted: {DRIFTED})",
+            (
+                f"ours       {report['seconds']:7.2f} s {report['rows_per_second']:>12,.0f} rows/s"
+                f" {report['extra_mb']:7.0f} MB beside the data (the reference, once a model:"
+                f" {report['reference_seconds']:.2f} s)"
+            ),
+            (
+                f"Evidently  {theirs:7.2f} s {rows / theirs:>12,.0f} rows/s"
+                f" {report['evidently_extra_mb']:7.0f} MB (PSI"
+                f" {report['evidently_psi_seconds']:.1f} s, KS"
+                f" {report['evidently_ks_seconds']:.1f} s)"
+            ),
+            (
+                f"ratio      {report['ratio']:7.0f}   of processor seconds"
+                f" {report['processor_ratio']:.0f} ({report['evidently_processor_seconds']:.1f} s"
+                f" against {report['processor_seconds']:.2f} s); required {REQUIRED_RATIO:.0f}"
+            ),
+            (
+                f"KS known to {report['ks_bounds_wide']:.3f}, exact one within the bounds:"
+                f" {bool(report['ks_bounds_hold'])}; columns with PSI beyond chance:"
+                f" {report['psi_drifted']} (shifted: {DRIFTED})"
+            ),
         ]
     )
 
@@ -147,7 +167,11 @@ def compare(before: MatrixHistogram, now: MatrixHistogram) -> list[Column]:
         reference, current = before.counts[at, :bins], now.counts[at, :bins]
         n, m = int(reference.sum()), int(current.sum())
         noise = psi_critical_value(int(bins), n, m, significance=0.01, features=COLUMNS)
-        found.append(Column(population_stability_index(reference, current), noise, ks_bounds(reference, current)))
+        found.append(
+            Column(
+                population_stability_index(reference, current), noise, ks_bounds(reference, current)
+            )
+        )
     return found
 
 
@@ -160,9 +184,12 @@ def evidently_seconds(reference: np.ndarray, current: np.ndarray) -> tuple[Secon
     names = [f"column_{at}" for at in range(len(current))]
     definition = DataDefinition(numerical_columns=names)
     frames = [
-        Dataset.from_pandas(pd.DataFrame(side.T, columns=names), data_definition=definition) for side in (current, reference)
+        Dataset.from_pandas(pd.DataFrame(side.T, columns=names), data_definition=definition)
+        for side in (current, reference)
     ]
-    psi, ks = (_timed(Report([DataDriftPreset(method=method)]).run, *frames) for method in ("psi", "ks"))
+    psi, ks = (
+        _timed(Report([DataDriftPreset(method=method)]).run, *frames) for method in ("psi", "ks")
+    )
     return psi, ks
 
 

@@ -29,7 +29,9 @@ END = datetime(2018, 6, 17, tzinfo=UTC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     as_json = parser.parse_args(arguments).json
     report = measure()
@@ -37,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(report))  # noqa: T201
     else:
         print(  # noqa: T201
-            f"{report['rows']:,} payments, {report['positives']:,} positives, {report['draws']:,} draws: {report['seconds']:.2f} s "
-            f"(limit {LIMIT_SECONDS:.0f} s); scikit-learn's PR-AUC on drawn rows: {report['baseline_seconds']:.0f} s"
+            f"{report['rows']:,} payments, {report['positives']:,} positives, {report['draws']:,}"
+            f" draws: {report['seconds']:.2f} s (limit {LIMIT_SECONDS:.0f} s); scikit-learn's"
+            f" PR-AUC on drawn rows: {report['baseline_seconds']:.0f} s"
         )
     return 0 if report["passed"] else 1
 
@@ -47,14 +50,19 @@ def measure() -> dict[str, float]:
     spec = load_spec(Path("models/fraud_detection.yaml"))
     random = np.random.default_rng(1)
     labels = (random.random(ROWS) < FRAUD_RATE).astype(np.float64)
-    champion, challenger = (np.clip(0.3 * labels + random.beta(0.5, 12, ROWS), 0, 1) for _ in range(2))
+    champion, challenger = (
+        np.clip(0.3 * labels + random.beta(0.5, 12, ROWS), 0, 1) for _ in range(2)
+    )
     thirds = np.array_split(random.permutation(ROWS), 3)
     holdout = GateHoldout(
         start=END - timedelta(days=14),
         end=END,
         labels=labels,
         times=np.full(ROWS, np.datetime64(END.replace(tzinfo=None), "us")),
-        clusters={"customer": random.integers(0, CUSTOMERS, ROWS), "merchant": random.integers(0, MERCHANTS, ROWS)},
+        clusters={
+            "customer": random.integers(0, CUSTOMERS, ROWS),
+            "merchant": random.integers(0, MERCHANTS, ROWS),
+        },
         segments=dict(zip(("rare", "regular", "frequent"), thirds, strict=True)),
         segmentation="thirds",
     )

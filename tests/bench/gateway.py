@@ -68,7 +68,9 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     as_json = parser.parse_args(arguments).json
     with tempfile.TemporaryDirectory() as directory:
@@ -79,7 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(directory: Path) -> dict[str, object]:
     requests = [
-        {"instances": [{"request_id": f"tx-{n}", "customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 10.0 + n}]}
+        {
+            "instances": [
+                {
+                    "request_id": f"tx-{n}",
+                    "customer_id": f"c{n}",
+                    "merchant_id": f"m{n}",
+                    "amount": 10.0 + n,
+                }
+            ]
+        }
         for n in range(ENTITIES)
     ]
     with _servers(directory) as (layers, layers_port, gateway, gateway_port):
@@ -87,16 +98,23 @@ def measure(directory: Path) -> dict[str, object]:
         for _ in range(ROUNDS):
             found = {}
             for layer in LAYERS:
-                server, port = (gateway, gateway_port) if layer == "predict" else (layers, layers_port)
+                server, port = (
+                    (gateway, gateway_port) if layer == "predict" else (layers, layers_port)
+                )
                 path = "/asgi" if layer == "asgi" else f"/v1/models/fraud_detection:{layer}"
-                found[layer] = _full_speed(layer, server, port, [post(path, request) for request in requests])
+                found[layer] = _full_speed(
+                    layer, server, port, [post(path, request) for request in requests]
+                )
             rounds.append(found)
         by_layer = {layer: _median([found[layer] for found in rounds]) for layer in LAYERS}
         half = by_layer["predict"].requests_per_second / 2
         paths = [post("/v1/models/fraud_detection:predict", request) for request in requests]
         steady: Result = run_load(gateway_port, paths, 2 * CONNECTIONS, LATENCY_SECONDS, rate=half)
         memory = psutil.Process(gateway.process.pid).memory_info().rss if gateway.process else 0
-    ratios = [found["predict"].requests_per_second / found["pydantic"].requests_per_second for found in rounds]
+    ratios = [
+        found["predict"].requests_per_second / found["pydantic"].requests_per_second
+        for found in rounds
+    ]
     ratio, p99 = median(ratios), steady.quantile(0.99)
     errors = steady.errors + sum(m.errors for m in by_layer.values())
     return {
@@ -119,15 +137,23 @@ def table(report: dict[str, object]) -> str:
     lowest, *_, highest = report["throughput_ratios"]  # type: ignore[misc]
     for m in report["layers"]:  # type: ignore[attr-defined]
         added = "" if m["layer"] in ("asgi", "pydantic") else f"{m['cpu_us'] - before:8.0f}"
-        lines.append(f"{LAYERS[m['layer']]:<46}{m['requests_per_second']:8.0f}{m['cpu_us']:9.0f}{added}")
+        lines.append(
+            f"{LAYERS[m['layer']]:<46}{m['requests_per_second']:8.0f}{m['cpu_us']:9.0f}{added}"
+        )
         before = before if m["layer"] == "pydantic" else m["cpu_us"]
     return "\n".join(
         [
             *lines,
-            f"gateway / bare FastAPI + pydantic: {report['throughput_ratio']:.2f} by throughput"
-            f" ({lowest:.2f} to {highest:.2f} in {ROUNDS} rounds), {report['cpu_ratio']:.2f} by CPU (required {REQUIRED_RATIO})",
-            f"at half load ({report['half_load_rate']:.0f} req/s): p50 {report['half_load_p50_ms']:.2f} ms,"
-            f" p99 {report['half_load_p99_ms']:.2f} ms (required < {REQUIRED_P99_SECONDS * 1000:.0f} ms)",
+            (
+                f"gateway / bare FastAPI + pydantic: {report['throughput_ratio']:.2f} by throughput"
+                f" ({lowest:.2f} to {highest:.2f} in {ROUNDS} rounds), {report['cpu_ratio']:.2f} by"
+                f" CPU (required {REQUIRED_RATIO})"
+            ),
+            (
+                f"at half load ({report['half_load_rate']:.0f} req/s): p50"
+                f" {report['half_load_p50_ms']:.2f} ms, p99 {report['half_load_p99_ms']:.2f} ms"
+                f" (required < {REQUIRED_P99_SECONDS * 1000:.0f} ms)"
+            ),
             f"errors: {report['errors']}, gateway memory: {report['memory_mb']:.0f} MB",
         ]
     )
@@ -161,7 +187,9 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
     redis.start()
     RedisWorldClock(Redis.from_url(redis.url)).set(WORLD_NOW, 1.0)
     write_online_rows(directory / "feast", redis.url, ENTITIES, WORLD_NOW)
-    cache_bundle(directory / "home", directory / "bundle", make_bundle(directory / "bundle", trees=TREES))
+    cache_bundle(
+        directory / "home", directory / "bundle", make_bundle(directory / "bundle", trees=TREES)
+    )
     gateway_port, layers_port = free_port(), free_port()
     env = {
         "DOJO_HOME": str(directory / "home"),
@@ -170,11 +198,20 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
         "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
     }
     gateway = Server("gateway", _on_core(SERVER_CORE, "-m", "services.gateway"), directory, env)
-    layers = Server("layers", _on_core(SERVER_CORE, "-m", "tests.bench.gateway_layers", str(layers_port)), directory, env)
+    layers = Server(
+        "layers",
+        _on_core(SERVER_CORE, "-m", "tests.bench.gateway_layers", str(layers_port)),
+        directory,
+        env,
+    )
     try:
         gateway.start()
         layers.start()
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{gateway_port}/readyz"), 60, f"gateway is ready:\n{gateway.log}")
+        wait_until(
+            lambda: http_ok(f"http://127.0.0.1:{gateway_port}/readyz"),
+            60,
+            f"gateway is ready:\n{gateway.log}",
+        )
         wait_until(lambda: _registry_asked(gateway_port), 60, "the gateway has imported MLflow")
         wait_until(lambda: _listens(layers_port), 60, f"layers listen:\n{layers.tail()}")
         yield layers, layers_port, gateway, gateway_port
@@ -185,7 +222,10 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
 
 def _on_core(core: int, *arguments: str) -> list[str]:
     """Return the command of a Python process pinned to one core, without `taskset`."""
-    pin = f"import os, sys; os.sched_setaffinity(0, {{{core}}}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    pin = (
+        f"import os, sys; os.sched_setaffinity(0, {{{core}}}); os.execv(sys.executable,"
+        " [sys.executable, *sys.argv[1:]])"
+    )
     return [sys.executable, "-c", pin, *arguments]
 
 

@@ -69,7 +69,9 @@ def build_reference() -> FastAPI:
 
     @app.post("/v1/models/{model}:pydantic")
     async def predict(model: str, request: PydanticRequest) -> PydanticResponse:
-        answer = PydanticAnswer(prediction_id="p", score=0.1, flagged=False, version="1", arm="champion", degraded=None)
+        answer = PydanticAnswer(
+            prediction_id="p", score=0.1, flagged=False, version="1", arm="champion", degraded=None
+        )
         return PydanticResponse(predictions=[answer for _ in request.instances])
 
     return app
@@ -97,7 +99,10 @@ def build_layers() -> FastAPI:
 
     async def fetch(request: Request) -> tuple[Any, Any]:
         instances = schema.decode(await read_body(request, settings.max_body_bytes))
-        keys = [{entity: getattr(i, join_key) for entity, join_key in schema.keys.items()} for i in instances]
+        keys = [
+            {entity: getattr(i, join_key) for entity, join_key in schema.keys.items()}
+            for i in instances
+        ]
         return instances, await source.fetch(served.plan, keys, 0.5)
 
     async def route(request: Request) -> Response:
@@ -122,7 +127,10 @@ def build_layers() -> FastAPI:
         scored = served.score_now(np.array(vectors, dtype=np.float32))
         return answer([result.score or 0.0 for result in scored])
 
-    handlers = {f"/v1/models/fraud_detection:{layer.__name__}": layer for layer in (route, decode, lookup, score)}
+    handlers = {
+        f"/v1/models/fraud_detection:{layer.__name__}": layer
+        for layer in (route, decode, lookup, score)
+    }
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(DirectPaths, handlers=handlers)
     return app
@@ -148,5 +156,11 @@ def build() -> Any:
 
 if __name__ == "__main__":
     uvicorn.run(
-        build(), port=int(sys.argv[1]), loop="uvloop", http="httptools", ws="none", access_log=False, log_level="warning"
+        build(),
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_level="warning",
     )

@@ -41,7 +41,10 @@ class Result:
 def post(path: str, document: object) -> bytes:
     """Return one POST with a JSON body, as bytes on the wire."""
     body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length:"
+        f" {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -102,7 +105,9 @@ class _Load:
         loop = asyncio.get_running_loop()
         opened = []
         for _ in range(connections):
-            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self), "127.0.0.1", port
+            )
             opened.append(connection)
         self._free.extend(opened)
         if self._rate is None:
@@ -132,7 +137,12 @@ class _Load:
 
 
 def run_load(
-    port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None = None, warm_up: float = 0.5
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    rate: float | None = None,
+    warm_up: float = 0.5,
 ) -> Result:
     """Send `requests` in turn, with one open request per connection.
 

@@ -55,7 +55,9 @@ A_DAY = 2_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     parser.add_argument("--measure", choices=["speed", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--redis", help=argparse.SUPPRESS)
@@ -65,19 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     report = {**_in_a_process("speed"), **_in_a_process("memory")}
     report["passed"] = (
-        report["events_per_second"] >= EVENTS_PER_SECOND and report["memory_mb"][-1] <= GROWTH * report["memory_mb"][0]
+        report["events_per_second"] >= EVENTS_PER_SECOND
+        and report["memory_mb"][-1] <= GROWTH * report["memory_mb"][0]
     )
     print(json.dumps(report) if options.json else table(report))  # noqa: T201
     return 0 if report["passed"] else 1
 
 
 def table(report: dict) -> str:  # type: ignore[type-arg]
-    memory = ", ".join(f"day {day}: {mb:.0f} MB" for day, mb in zip(report["memory_days"], report["memory_mb"], strict=True))
+    memory = ", ".join(
+        f"day {day}: {mb:.0f} MB"
+        for day, mb in zip(report["memory_days"], report["memory_mb"], strict=True)
+    )
     return (
-        f"counted on one core: {report['events_per_second']:,.0f} prediction events/s (limit {EVENTS_PER_SECOND:,}), "
-        f"{report['payload_bytes']:,} bytes each; CPU of the monitor alone: {report['events_per_cpu_second']:,.0f} events/s\n"
-        f"judging: {report['judging_ms_per_window']:.1f} ms a window of all checks\n"
-        f"resident memory: {memory} (limit {GROWTH:g} times the first)"
+        f"counted on one core: {report['events_per_second']:,.0f} prediction events/s (limit"
+        f" {EVENTS_PER_SECOND:,}), {report['payload_bytes']:,} bytes each; CPU of the monitor"
+        f" alone: {report['events_per_cpu_second']:,.0f} events/s\njudging:"
+        f" {report['judging_ms_per_window']:.1f} ms a window of all checks\nresident memory:"
+        f" {memory} (limit {GROWTH:g} times the first)"
     )
 
 
@@ -133,8 +140,18 @@ def _in_a_process(what: str) -> dict:  # type: ignore[type-arg]
         redis = RedisServer(Path(directory))
         redis.start()
         try:
-            command = [sys.executable, "-m", "tests.bench.monitor", "--measure", what, "--redis", redis.url]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_one_core)
+            command = [
+                sys.executable,
+                "-m",
+                "tests.bench.monitor",
+                "--measure",
+                what,
+                "--redis",
+                redis.url,
+            ]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, preexec_fn=_one_core
+            )
         finally:
             redis.stop()
     if done.returncode:
@@ -158,8 +175,12 @@ def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
     store.remember_profile((MODEL, "1"), profile_of(holdout, spec))
     store.release()
     with tempfile.TemporaryDirectory() as home:
-        settings = load_settings(home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9")
-    monitor = build(settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), timedelta(minutes=1), clock)
+        settings = load_settings(
+            home=Path(home), redis_url=redis_url, mlflow_url="http://127.0.0.1:9"
+        )
+    monitor = build(
+        settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), timedelta(minutes=1), clock
+    )
     return monitor, RedisEventLog(redis, max_length=EVENTS + 10_000), clock
 
 
@@ -223,7 +244,10 @@ def _events(count: int, start: datetime, length: timedelta) -> list[Prediction]:
 def _outcomes(count: int, start: datetime) -> list[Outcome]:
     found = []
     for _ in range(count):
-        key, delay = f"{next(_numbers):08d}", timedelta(days=2) * float(np.exp(_RANDOM.normal(0, 0.8)))
+        key, delay = (
+            f"{next(_numbers):08d}",
+            timedelta(days=2) * float(np.exp(_RANDOM.normal(0, 0.8))),
+        )
         found.append(
             Outcome(
                 event_id=Outcome.id_for(MODEL, key),

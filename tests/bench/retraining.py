@@ -38,8 +38,15 @@ PATIENCE = 3 * LIMIT_SECONDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--transactions", type=Path, required=True, help="CSV or Parquet; known column names are recognised")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--transactions",
+        type=Path,
+        required=True,
+        help="CSV or Parquet; known column names are recognised",
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     options = parser.parse_args(arguments)
     rows = read_transactions(options.transactions, {}, lambda *_: None, future_allowed=True)
@@ -60,13 +67,18 @@ def measure(rows: pl.DataFrame, directory: Path) -> list[dict[str, Any]]:
     home = directory / "home"
     fill_lake(home / "lake", rows, end)
     redis, mlflow = RedisServer(directory), MlflowServer(directory)
-    airflow = AirflowServer({"DOJO_HOME": str(home), "DOJO_REDIS_URL": redis.url, "DOJO_MLFLOW_URL": mlflow.url})
+    airflow = AirflowServer(
+        {"DOJO_HOME": str(home), "DOJO_REDIS_URL": redis.url, "DOJO_MLFLOW_URL": mlflow.url}
+    )
     try:
         redis.start()
         RedisWorldClock(Redis.from_url(redis.url)).set(end, 0)
         mlflow.start()
         airflow.start({f"retrain_{MODEL}"})
-        return [retrain(airflow, "first", end - timedelta(days=14)), retrain(airflow, "challenger", end)]
+        return [
+            retrain(airflow, "first", end - timedelta(days=14)),
+            retrain(airflow, "challenger", end),
+        ]
     finally:
         airflow.stop()
         mlflow.stop()
@@ -81,16 +93,29 @@ def retrain(airflow: AirflowServer, name: str, as_of: datetime) -> dict[str, Any
     begun = time.monotonic()
     asked = {"as_of": as_of.isoformat(), "reason": "bench", "dry_run": False}
     run = airflow.finished(airflow.client.trigger(f"retrain_{MODEL}", asked, name), PATIENCE)
-    tasks = [task for task in airflow.client.tasks(run.dag_id, run.run_id) if task.started is not None]
-    compared = airflow.client.answer_of(run.dag_id, run.run_id, "compare") if run.state == "success" else {}
+    tasks = [
+        task for task in airflow.client.tasks(run.dag_id, run.run_id) if task.started is not None
+    ]
+    compared = (
+        airflow.client.answer_of(run.dag_id, run.run_id, "compare")
+        if run.state == "success"
+        else {}
+    )
     return {
         "run": name,
         "state": run.state,
         "outcome": compared.get("outcome"),
-        "rows": airflow.client.answer_of(run.dag_id, run.run_id, "build_dataset")["rows"] if run.state == "success" else None,
+        "rows": (
+            airflow.client.answer_of(run.dag_id, run.run_id, "build_dataset")["rows"]
+            if run.state == "success"
+            else None
+        ),
         "seconds": round(time.monotonic() - begun, 1),
         "limit_seconds": LIMIT_SECONDS,
-        "tasks": {task.task_id: round(task.seconds or 0.0, 1) for task in sorted(tasks, key=lambda t: str(t.started))},
+        "tasks": {
+            task.task_id: round(task.seconds or 0.0, 1)
+            for task in sorted(tasks, key=lambda t: str(t.started))
+        },
     }
 
 

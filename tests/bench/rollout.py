@@ -30,7 +30,15 @@ from redis import Redis
 
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, pick, position
-from tests.bench.gateway import CONNECTIONS, ENTITIES, LOAD_CORE, SERVER_CORE, TREES, WORLD_NOW, _on_core
+from tests.bench.gateway import (
+    CONNECTIONS,
+    ENTITIES,
+    LOAD_CORE,
+    SERVER_CORE,
+    TREES,
+    WORLD_NOW,
+    _on_core,
+)
 from tests.bench.load import post, run_load
 from tests.support.bundles import cache_bundle, make_bundle, make_slow_bundle
 from tests.support.gateways import GatewayServer, champion_and, generation, set_route
@@ -48,7 +56,9 @@ HEALTHY, SLOW = "2", "3"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     as_json = parser.parse_args(arguments).json
     with tempfile.TemporaryDirectory() as directory:
@@ -61,7 +71,16 @@ def measure(directory: Path) -> dict[str, object]:
     paths = [
         post(
             "/v1/models/fraud_detection:predict",
-            {"instances": [{"request_id": f"tx-{n}", "customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 10.0 + n}]},
+            {
+                "instances": [
+                    {
+                        "request_id": f"tx-{n}",
+                        "customer_id": f"c{n}",
+                        "merchant_id": f"m{n}",
+                        "amount": 10.0 + n,
+                    }
+                ]
+            },
         )
         for n in range(ENTITIES)
     ]
@@ -69,13 +88,21 @@ def measure(directory: Path) -> dict[str, object]:
     with _served(directory) as (gateway, redis):
         switch = _Switch(gateway, redis)
         throughputs = [
-            (_full_speed(switch.champion, gateway, paths), _full_speed(switch.shadow, gateway, paths)) for _ in range(ROUNDS)
+            (
+                _full_speed(switch.champion, gateway, paths),
+                _full_speed(switch.shadow, gateway, paths),
+            )
+            for _ in range(ROUNDS)
         ]
         noise = _p99_ratios(switch.champion, switch.champion, gateway, paths)
         healthy = _p99_ratios(switch.champion, switch.shadow, gateway, paths)
         slow = _p99_ratios(switch.champion, lambda: switch.shadow(SLOW), gateway, paths)
-        crashing = _p99_ratios(switch.champion, lambda: switch.shadow(HEALTHY), gateway, paths, crash=True)
-        dropped = gateway.metric("dojo_gateway_shadow_dropped_total", model="fraud_detection", reason="buffer_full")
+        crashing = _p99_ratios(
+            switch.champion, lambda: switch.shadow(HEALTHY), gateway, paths, crash=True
+        )
+        dropped = gateway.metric(
+            "dojo_gateway_shadow_dropped_total", model="fraud_detection", reason="buffer_full"
+        )
     ratios = [shadowed.rate / alone.rate for alone, shadowed in throughputs]
     ratio = statistics.median(ratios)
     errors = sum(alone.errors + shadowed.errors for alone, shadowed in throughputs)
@@ -92,7 +119,12 @@ def measure(directory: Path) -> dict[str, object]:
         "shadow_rate": statistics.median(shadowed.rate for _, shadowed in throughputs),
         "throughput_ratio": ratio,
         "throughput_ratios": sorted(ratios),
-        "p99": {"champion again": noise, "healthy shadow": healthy, "slow shadow": slow, "crashing shadow": crashing},
+        "p99": {
+            "champion again": noise,
+            "healthy shadow": healthy,
+            "slow shadow": slow,
+            "crashing shadow": crashing,
+        },
         "dropped_mirrors": dropped,
         "errors": errors,
         "passed": ratio >= REQUIRED_THROUGHPUT and decision < REQUIRED_DECISION_US and errors == 0,
@@ -102,18 +134,37 @@ def measure(directory: Path) -> dict[str, object]:
 def table(report: dict[str, object]) -> str:
     low, high = report["throughput_ratios"][0], report["throughput_ratios"][-1]  # type: ignore[index]
     lines = [
-        f"router's decision: {report['decision_us']:.2f} us (required < {REQUIRED_DECISION_US:.0f})",
-        f"throughput: champion alone {report['champion_rate']:.0f} req/s, with a shadow {report['shadow_rate']:.0f} req/s,"
-        f" ratio {report['throughput_ratio']:.2f} (rounds {low:.2f} to {high:.2f}; required {REQUIRED_THROUGHPUT})",
-        "CPU per request: {champion:.0f} us alone; with a shadow {with shadow:.0f} us in the gateway and {sandbox:.0f} us in its"
-        " process".format_map(report["cpu_us"])
+        (
+            f"router's decision: {report['decision_us']:.2f} us (required <"
+            f" {REQUIRED_DECISION_US:.0f})"
+        ),
+        (
+            f"throughput: champion alone {report['champion_rate']:.0f} req/s, with a shadow"
+            f" {report['shadow_rate']:.0f} req/s, ratio {report['throughput_ratio']:.2f} (rounds"
+            f" {low:.2f} to {high:.2f}; required {REQUIRED_THROUGHPUT})"
+        ),
+        "CPU per request: {champion:.0f} us alone; with a shadow {with shadow:.0f} us in the"
+        " gateway and {sandbox:.0f} us in its process".format_map(report["cpu_us"])
         + f", ratio {report['cpu_ratio']:.2f}",
-        f"{f'p99 at {RATE:.0f} req/s':<22}{'alone ms':>10}{'with ms':>10}{'ratio':>8}{'rounds':>16}   (target <= {TARGET_P99})",
+        (
+            f"{f'p99 at {RATE:.0f} req/s':<22}{'alone ms':>10}{'with ms':>10}{'ratio':>8}{'rounds':>16}"
+            f"   (target <= {TARGET_P99})"
+        ),
     ]
     for name, figures in report["p99"].items():  # type: ignore[attr-defined]
         rounds = f"{figures['ratios'][0]:.2f} to {figures['ratios'][-1]:.2f}"
-        lines.append(f"{name:<22}{figures['alone_ms']:10.2f}{figures['with_ms']:10.2f}{figures['ratio']:8.2f}{rounds:>16}")
-    return "\n".join([*lines, f"errors: {report['errors']}, mirrored requests dropped: {report['dropped_mirrors']:.0f}"])
+        lines.append(
+            f"{name:<22}{figures['alone_ms']:10.2f}{figures['with_ms']:10.2f}{figures['ratio']:8.2f}{rounds:>16}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            (
+                f"errors: {report['errors']}, mirrored requests dropped:"
+                f" {report['dropped_mirrors']:.0f}"
+            ),
+        ]
+    )
 
 
 def decision_us() -> float:
@@ -187,7 +238,11 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def _p99_ratios(
-    alone: Callable[[], None], shadowed: Callable[[], None], gateway: GatewayServer, paths: Sequence[bytes], crash: bool = False
+    alone: Callable[[], None],
+    shadowed: Callable[[], None],
+    gateway: GatewayServer,
+    paths: Sequence[bytes],
+    crash: bool = False,
 ) -> dict[str, object]:
     pairs = []
     for _ in range(RATE_ROUNDS):
@@ -245,7 +300,9 @@ def _served(directory: Path) -> Iterator[tuple[GatewayServer, RedisServer]]:
         cache_bundle(gateway.home, directory / version, make(directory / version), version=version)
     try:
         gateway.start()
-        wait_until(lambda: http_ok(f"{gateway.url}/readyz"), 60, f"the gateway is ready:\n{gateway.log}")
+        wait_until(
+            lambda: http_ok(f"{gateway.url}/readyz"), 60, f"the gateway is ready:\n{gateway.log}"
+        )
         wait_until(lambda: _registry_asked(gateway), 60, "the gateway has imported MLflow")
         yield gateway, redis
     finally:

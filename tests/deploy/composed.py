@@ -30,10 +30,16 @@ ONE_SHOTS = ("airflow-migrate", "mlflow-migrate", "monitoring-files")
 class Composed:
     """One Docker Compose project. Docker's output goes to `log`."""
 
-    def __init__(self, directory: Path, name: str = "dojo-test", version: str = "test", **environment: str) -> None:
+    def __init__(
+        self, directory: Path, name: str = "dojo-test", version: str = "test", **environment: str
+    ) -> None:
         self.name, self.log = name, directory / "compose.log"
         self.env_file = directory / "env"
-        self.gateway_port, self.mlflow_port, self.grafana_port = free_port(), free_port(), free_port()
+        self.gateway_port, self.mlflow_port, self.grafana_port = (
+            free_port(),
+            free_port(),
+            free_port(),
+        )
         subprocess.run([ROOT / "scripts" / "env.sh", self.env_file], check=True)
         self.environment = {
             **os.environ,
@@ -47,7 +53,15 @@ class Composed:
 
     def compose(self, *arguments: str, within: float = 120, check: bool = True) -> str:
         """Run `docker compose` in this project. Return its stdout."""
-        command = ["docker", "compose", "--project-name", self.name, "--env-file", str(self.env_file), *arguments]
+        command = [
+            "docker",
+            "compose",
+            "--project-name",
+            self.name,
+            "--env-file",
+            str(self.env_file),
+            *arguments,
+        ]
         with self.log.open("ab") as log:
             log.write(f"$ {' '.join(arguments)}\n".encode())
             log.flush()
@@ -61,7 +75,9 @@ class Composed:
                 timeout=within,
                 check=False,
             )
-        assert not check or done.returncode == 0, f"{' '.join(arguments)}: exit {done.returncode}; {self.tail()}"
+        assert not check or done.returncode == 0, (
+            f"{' '.join(arguments)}: exit {done.returncode}; {self.tail()}"
+        )
         return done.stdout
 
     def tail(self) -> str:
@@ -69,7 +85,9 @@ class Composed:
 
     def up(self, within: float = 300) -> float:
         """Start all available services. Return the wall seconds until all were healthy."""
-        services = [name for name in self.compose("config", "--services").split() if name not in LEFT_OUT]
+        services = [
+            name for name in self.compose("config", "--services").split() if name not in LEFT_OUT
+        ]
         began = time.monotonic()
         self.compose("up", "--detach", "--no-build", "--wait", *services, within=within)
         return time.monotonic() - began
@@ -79,7 +97,9 @@ class Composed:
 
     def dojo(self, *arguments: str, within: float = 120, check: bool = True) -> str:
         """Run a `dojo` command in its own container, with memory for training."""
-        return self.compose("run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check)
+        return self.compose(
+            "run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check
+        )
 
     def from_outside(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         """Run `dojo --context compose` as a person on this machine does."""
@@ -106,7 +126,11 @@ class Composed:
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return service -> its entry of `docker compose ps`."""
-        rows = [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines() if line.strip()]
+        rows = [
+            json.loads(line)
+            for line in self.compose("ps", "--all", "--format", "json").splitlines()
+            if line.strip()
+        ]
         return {row["Service"]: row for row in rows}
 
     def healthy(self, service: str) -> bool:
@@ -133,9 +157,13 @@ class Composed:
     def grafana(self, path: str) -> Any:
         """Return an answer of Grafana's API as its administrator. Raises OSError."""
         lines = self.env_file.read_text().splitlines()
-        password = next(line.partition("=")[2] for line in lines if line.startswith("GRAFANA_PASSWORD="))
+        password = next(
+            line.partition("=")[2] for line in lines if line.startswith("GRAFANA_PASSWORD=")
+        )
         request = urllib.request.Request(f"http://127.0.0.1:{self.grafana_port}{path}")
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+        request.add_header(
+            "Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
@@ -153,7 +181,11 @@ class Answers:
     def seen(self) -> str:
         parts = [f"{len(self.answered)} answers"]
         parts += [f"{count} {reason}" for reason, count in sorted(self.degraded.items())]
-        parts += [f"{self.failed} refused, {self.seconds:.1f} s without an answer"] if self.failed else []
+        parts += (
+            [f"{self.failed} refused, {self.seconds:.1f} s without an answer"]
+            if self.failed
+            else []
+        )
         return ", ".join(parts)
 
 
@@ -172,7 +204,9 @@ class Customer(threading.Thread):
             number += 1
             request_id = f"{self._prefix}-{number}"
             try:
-                answer = self._stack.predict({**self._instances[number % len(self._instances)], "request_id": request_id})
+                answer = self._stack.predict(
+                    {**self._instances[number % len(self._instances)], "request_id": request_id}
+                )
             except (OSError, KeyError, ValueError, urllib.error.URLError):
                 self.answers.failed += 1
                 continue

@@ -15,4 +15,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.skip(reason="containers: tests/deploy/run starts these tests"))
+            item.add_marker(
+                pytest.mark.skip(reason="containers: tests/deploy/run starts these tests")
+            )

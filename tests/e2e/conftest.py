@@ -15,7 +15,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("stack"))
     try:
         stack.json("up", within=300)
-        wait_until(lambda: stack.json("status", check=False)["world"] is not None, 120, "the world has a time", every=1)
+        wait_until(
+            lambda: stack.json("status", check=False)["world"] is not None,
+            120,
+            "the world has a time",
+            every=1,
+        )
         # At four world hours per second, streamed features are hours old. The monitor then rightly
         # reports skew, and a rollback could rightly happen in the middle of another test.
         stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
@@ -29,5 +34,10 @@ def trained(stack: Stack) -> dict[str, Any]:
     """Materialise features, train a version and serve it. Return the answer of `dojo train`."""
     stack.json("features", "materialize", within=180)
     version: dict[str, Any] = stack.json("train", "fraud_detection", within=240)
-    wait_until(lambda: stack.predict(PAYMENT)["version"] == version["version"], 60, "the gateway serves it", every=0.5)
+    wait_until(
+        lambda: stack.predict(PAYMENT)["version"] == version["version"],
+        60,
+        "the gateway serves it",
+        every=0.5,
+    )
     return version

@@ -22,7 +22,9 @@ GRAFANAS_OWN = {"__rate_interval": "1m", "__range": "15m"}
 
 # Series that a healthy stack may lack, with the reason.
 ABSENT_WHILE_WELL: Mapping[str, str] = {
-    'dojo_gateway_predictions_total{version="0"}': "version 0 is the spec's fallback: it answers when no version can",
+    'dojo_gateway_predictions_total{version="0"}': (
+        "version 0 is the spec's fallback: it answers when no version can"
+    ),
 }
 
 
@@ -41,7 +43,11 @@ class Prometheus:
             AssertionError: Prometheus cannot evaluate it. The message quotes Prometheus.
         """
         answer = self._ask("query", query=expr)
-        samples = [answer["result"]] if answer["resultType"] == "scalar" else [series["value"] for series in answer["result"]]
+        samples = (
+            [answer["result"]]
+            if answer["resultType"] == "scalar"
+            else [series["value"] for series in answer["result"]]
+        )
         return any(not math.isnan(float(value)) for _, value in samples)
 
     def label_values(self, selector: str, label: str) -> list[str]:
@@ -55,7 +61,9 @@ class Prometheus:
         for group in self._ask("rules")["groups"]:
             for rule in group["rules"]:
                 assert rule["health"] != "err", f"{rule['name']}: {rule.get('lastError')}"
-                yield Expression(f"rule {rule['name']}", rule["query"], conditional=rule["type"] == "alerting")
+                yield Expression(
+                    f"rule {rule['name']}", rule["query"], conditional=rule["type"] == "alerting"
+                )
 
     def _ask(self, path: str, **parameters: str) -> Any:
         address = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
@@ -77,12 +85,19 @@ def without_a_result(prometheus: Prometheus) -> dict[str, str]:
     for board in BOARDS:
         values = GRAFANAS_OWN | chosen(prometheus, board)
         asked += [
-            Expression(e.where, filled(e.text, values), e.conditional) for e in expressions(board) if _fillable(e.text, values)
+            Expression(e.where, filled(e.text, values), e.conditional)
+            for e in expressions(board)
+            if _fillable(e.text, values)
         ]
         nothing |= {e.where: e.text for e in expressions(board) if not _fillable(e.text, values)}
-    there = {selector: prometheus.found(selector) for selector in sorted({s for e in asked for s in selectors(e.text)})}
+    there = {
+        selector: prometheus.found(selector)
+        for selector in sorted({s for e in asked for s in selectors(e.text)})
+    }
     nothing |= {
-        f"exception {selector}": "nobody asks for it any more" for selector in ABSENT_WHILE_WELL if selector not in there
+        f"exception {selector}": "nobody asks for it any more"
+        for selector in ABSENT_WHILE_WELL
+        if selector not in there
     }
     for expression in asked:
         missing = [selector for selector in selectors(expression.text) if not there[selector]]

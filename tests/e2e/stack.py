@@ -47,7 +47,9 @@ class Stack:
     def __init__(self, directory: Path, **settings: str) -> None:
         self.home = directory / "home"
         self.models = small_spec(directory / "models")
-        self.ports = {name: str(free_port()) for name in sorted(VARIABLES) if name.endswith("_PORT")}
+        self.ports = {
+            name: str(free_port()) for name in sorted(VARIABLES) if name.endswith("_PORT")
+        }
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DOJO_")},
             **self.ports,
@@ -55,7 +57,9 @@ class Stack:
             "DOJO_MODELS_DIR": str(self.models),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
-            "DOJO_WITHOUT": "airflow",  # 25 s of two cores and 0.9 GB; tests/integration/pipelines/test_airflow.py has one
+            "DOJO_WITHOUT": (
+                "airflow"
+            ),  # 25 s of two cores and 0.9 GB; tests/integration/pipelines/test_airflow.py has one
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"
@@ -73,7 +77,10 @@ class Stack:
             timeout=within,
             check=False,
         )
-        said = f"dojo {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        said = (
+            f"dojo {' '.join(arguments)} ended with"
+            f" {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
         assert not check or done.returncode == 0, said
         return done
 

@@ -61,7 +61,9 @@ def stages(demo: dict[str, Any]) -> list[str]:
     return [step["after"] for step in demo["rollout"]["history"]]
 
 
-def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_reason(bad_canary: dict[str, Any]) -> None:
+def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_reason(
+    bad_canary: dict[str, Any],
+) -> None:
     assert bad_canary["retraining"]["verdict"] == "improved", "the gate saw nothing wrong with it"
     assert stages(bad_canary) == ["shadow", "canary", "rolling_back", "rolled_back"]
     reason = bad_canary["rollout"]["history"][-1]["why"]
@@ -76,27 +78,45 @@ def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_
     assert "0" not in by_version, "nobody got the fallback of last resort"
 
 
-def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(stage: Stack, bad_canary: dict[str, Any]) -> None:
+def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(
+    stage: Stack, bad_canary: dict[str, Any]
+) -> None:
     rollout = bad_canary["rollout"]
     found = {v["version"]: v for v in stage.json("models", "list")}
     assert "champion" in found[rollout["champion"]]["aliases"]
     assert not found[rollout["version"]]["aliases"]
-    assert [m for m in stage.json("alerts") if m["urgency"] == "page" and rollout["version"] in m["title"]]
+    assert [
+        m
+        for m in stage.json("alerts")
+        if m["urgency"] == "page" and rollout["version"] in m["title"]
+    ]
 
 
-def test_the_monitor_finds_that_the_champion_fails_and_the_responder_has_it_retrained(story: dict[str, Any]) -> None:
+def test_the_monitor_finds_that_the_champion_fails_and_the_responder_has_it_retrained(
+    story: dict[str, Any],
+) -> None:
     told = [(moment["who"], moment["what"]) for moment in story["timeline"]]
     # Labels show it. On a busy machine with late answers, another check may show it earlier.
     checks = "|".join(check for check, family in FAMILIES.items() if family == "model")
     lost = re.compile(rf"({checks}) of version \d+: (severe|critical)")
-    found = next((at for at, (who, what) in enumerate(told) if who == "monitor" and lost.fullmatch(what)), None)
+    found = next(
+        (at for at, (who, what) in enumerate(told) if who == "monitor" and lost.fullmatch(what)),
+        None,
+    )
     assert found is not None, told
-    asked = next((at for at, (who, what) in enumerate(told) if who == "responder" and "retrain" in what), None)
+    asked = next(
+        (at for at, (who, what) in enumerate(told) if who == "responder" and "retrain" in what),
+        None,
+    )
     assert asked is not None, told
-    rolled = next((at for at, (_, what) in enumerate(told) if what.startswith("rollout of version")), None)
+    rolled = next(
+        (at for at, (_, what) in enumerate(told) if what.startswith("rollout of version")), None
+    )
     assert rolled is not None, told
     assert found < asked < rolled, told
-    assert not [why for why in (moment["why"] for moment in story["timeline"]) if "demo" in why], "nobody asked for it"
+    assert not [why for why in (moment["why"] for moment in story["timeline"]) if "demo" in why], (
+        "nobody asked for it"
+    )
 
 
 def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) -> None:
@@ -105,10 +125,14 @@ def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) 
     assert stages(story) == ["shadow", "canary", "promoting", "watch", "done"]
     winner = story["rollout"]["version"]
     assert stage.status()["champions"] == {MODEL: winner}
-    assert stage.predict({"customer_id": "c", "merchant_id": "m", "amount": 1.0})["version"] == winner
+    assert (
+        stage.predict({"customer_id": "c", "merchant_id": "m", "amount": 1.0})["version"] == winner
+    )
 
 
-def test_the_whole_story_is_in_the_audit_trail_unbroken(stage: Stack, story: dict[str, Any]) -> None:
+def test_the_whole_story_is_in_the_audit_trail_unbroken(
+    stage: Stack, story: dict[str, Any]
+) -> None:
     kinds = {entry["kind"] for entry in stage.json("audit", "list")}
     assert kinds >= {"alias", "route", "gate", "rollout", "retraining"}
     assert stage.dojo("audit", "verify").returncode == 0

@@ -26,9 +26,21 @@ from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PROCESSES = {"redis", "mlflow", "gateway", "recorder", "streamer", "materializer", "trainer", "rollout", "simulator"}
+PROCESSES = {
+    "redis",
+    "mlflow",
+    "gateway",
+    "recorder",
+    "streamer",
+    "materializer",
+    "trainer",
+    "rollout",
+    "simulator",
+}
 PROCESSES |= {"monitor", "responder"}
-if alerting_runs(Settings()):  # Prometheus and Alertmanager are installed; CI has them (tests/support/installed.py)
+if alerting_runs(
+    Settings()
+):  # Prometheus and Alertmanager are installed; CI has them (tests/support/installed.py)
     PROCESSES |= {"receiver", "alertmanager", "prometheus"}
 
 # Four world hours per second give 100 payments per second. Half the outcomes (2 days) arrive within
@@ -38,7 +50,9 @@ QUICK = "14400"
 
 def test_up_ends_with_everything_healthy_within_the_memory_promised(stack: Stack) -> None:
     status = stack.status()
-    assert {name: process["state"] for name, process in status["processes"].items()} == dict.fromkeys(PROCESSES, "healthy")
+    assert {
+        name: process["state"] for name, process in status["processes"].items()
+    } == dict.fromkeys(PROCESSES, "healthy")
     assert not [name for name, process in status["processes"].items() if process["restarts"]]
     assert status["memory_bytes"] < 3_000_000_000
     assert stack.dojo("status").returncode == 0
@@ -49,10 +63,14 @@ def test_up_again_changes_nothing(stack: Stack) -> None:
     again = stack.json("up")
     assert again["already_running"] is True
     assert again["supervisor"] == before["supervisor"]
-    assert {p["name"]: p["id"] for p in again["processes"]} == {n: p["id"] for n, p in before["processes"].items()}
+    assert {p["name"]: p["id"] for p in again["processes"]} == {
+        n: p["id"] for n, p in before["processes"].items()
+    }
 
 
-def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setting(stack: Stack) -> None:
+def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setting(
+    stack: Stack,
+) -> None:
     other_home = stack.home.parent / "other"
     refused = stack.dojo("up", check=False, DOJO_HOME=str(other_home))
     assert refused.returncode == 1
@@ -65,7 +83,9 @@ def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setti
 
 def test_the_ports_are_remembered_for_commands_in_other_shells(stack: Stack) -> None:
     forgetful = {"DOJO_GATEWAY_PORT", "DOJO_REDIS_PORT", "DOJO_MLFLOW_PORT", "DOJO_MODELS_DIR"}
-    environment = {name: value for name, value in stack.environment.items() if name not in forgetful}
+    environment = {
+        name: value for name, value in stack.environment.items() if name not in forgetful
+    }
     shell = Stack.__new__(Stack)
     shell.environment = environment
     assert shell.json("world", "status")["time"]
@@ -77,10 +97,14 @@ def test_the_doctor_finds_nothing_missing_beside_a_running_stack(stack: Stack) -
     assert not [check for check in checks.values() if check["verdict"] == "missing"]
 
 
-def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(stack: Stack, trained: dict[str, Any]) -> None:
+def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
     assert stack.status()["champions"] == {MODEL: trained["version"]}
     known = stack.lake.scan(Stream.TRANSACTIONS).last().collect().row(0, named=True)
-    answer = stack.predict({"customer_id": known["customer_id"], "merchant_id": known["merchant_id"], "amount": 42.5})
+    answer = stack.predict(
+        {"customer_id": known["customer_id"], "merchant_id": known["merchant_id"], "amount": 42.5}
+    )
     assert answer["version"] == trained["version"]
     assert 0 <= answer["score"] <= 1
     assert not answer["degraded"]
@@ -89,32 +113,53 @@ def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(stac
 
 def test_status_knows_how_fresh_every_stored_view_is(stack: Stack, trained: dict[str, Any]) -> None:
     features = stack.status()["features"]
-    assert {view: fresh["state"] for view, fresh in features.items()} == dict.fromkeys(catalog.VIEWS, "ok")
+    assert {view: fresh["state"] for view, fresh in features.items()} == dict.fromkeys(
+        catalog.VIEWS, "ok"
+    )
 
 
-def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance(stack: Stack, trained: dict[str, Any]) -> None:
+def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
     history_end = datetime.fromisoformat(stack.json("world", "status")["time"])
     stack.json("world", "resume", "--speed", QUICK)
 
     def all_versions() -> dict[str, Any]:
-        found: dict[str, Any] = stack.json("performance", MODEL, "--since", history_end.isoformat())["versions"][0]
+        found: dict[str, Any] = stack.json(
+            "performance", MODEL, "--since", history_end.isoformat()
+        )["versions"][0]
         return found
 
     try:
-        wait_until(lambda: all_versions()["labelled"] >= 300, 120, "300 live predictions have their outcome", every=1)
+        wait_until(
+            lambda: all_versions()["labelled"] >= 300,
+            120,
+            "300 live predictions have their outcome",
+            every=1,
+        )
     finally:
         stack.json("world", "pause")
     measured = all_versions()
-    positives, negatives = (measured["figures"][name]["rows"] for name in ("catch_rate", "false_positive_rate"))
+    positives, negatives = (
+        measured["figures"][name]["rows"] for name in ("catch_rate", "false_positive_rate")
+    )
     assert positives + negatives == measured["labelled"]
 
     def unanswered() -> int:
         """Return live payments in the lake without a prediction of the trained version."""
         live = stack.lake.scan(Stream.TRANSACTIONS, history_end).select("transaction_id")
-        answered = stack.lake.scan(Stream.PREDICTIONS, history_end).filter(pl.col("version") == trained["version"])
-        return len(live.join(answered, left_on="transaction_id", right_on="request_id", how="anti").collect())
+        answered = stack.lake.scan(Stream.PREDICTIONS, history_end).filter(
+            pl.col("version") == trained["version"]
+        )
+        return len(
+            live.join(
+                answered, left_on="transaction_id", right_on="request_id", how="anti"
+            ).collect()
+        )
 
-    wait_until(lambda: unanswered() == 0, 30, "every payment in the lake has its prediction", every=0.5)
+    wait_until(
+        lambda: unanswered() == 0, 30, "every payment in the lake has its prediction", every=0.5
+    )
     for stream in (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES):
         ids = stack.lake.scan(stream).select("event_id").collect()["event_id"]
         assert ids.n_unique() == len(ids), f"{stream} has events twice"
@@ -124,16 +169,25 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
 def rollout_in_shadow(stack: Stack, trained: dict[str, Any]) -> Iterator[None]:
     """Start a challenger that stays in shadow, so that dashboards have a rollout to show."""
     challenger = stack.json("train", MODEL, within=240)
-    stack.dojo("rollout", "start", MODEL, challenger["version"], "--force", "--why", "something to look at")
+    stack.dojo(
+        "rollout", "start", MODEL, challenger["version"], "--force", "--why", "something to look at"
+    )
     # Not checked, because a busy controller may take the order after the command's waiting time.
     stack.dojo("rollout", "pause", MODEL, "--why", "stays in its shadow", check=False)
     yield
     stack.dojo("rollout", "abort", MODEL, "--why", "seen")
     ended = ("rolled_back", "done")
-    wait_until(lambda: stack.json("rollout", "show", MODEL)["stage"] in ended, 60, "the rollout is over", every=0.5)
+    wait_until(
+        lambda: stack.json("rollout", "show", MODEL)["stage"] in ended,
+        60,
+        "the rollout is over",
+        every=0.5,
+    )
 
 
-def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollout_in_shadow: None) -> None:
+def test_every_query_of_dashboards_and_rules_finds_something(
+    stack: Stack, rollout_in_shadow: None
+) -> None:
     """A query with a misspelt label is valid. Its panel stays empty, and its alert never fires."""
     installed("prometheus")
     prometheus = Prometheus(f"http://127.0.0.1:{stack.ports['DOJO_PROMETHEUS_PORT']}")
@@ -156,24 +210,43 @@ def test_every_query_of_dashboards_and_rules_finds_something(stack: Stack, rollo
         stack.json("world", "pause")
 
 
-def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(stack: Stack, trained: dict[str, Any]) -> None:
+def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
     file = stack.models / f"{MODEL}.yaml"
     before, text = stack.status(), file.read_text()
-    readers = {name for name, process in before["processes"].items() if "specs" in process["details"]}
-    assert readers == {"gateway", "materializer", "trainer", "rollout", "monitor", "responder", "simulator"}
+    readers = {
+        name for name, process in before["processes"].items() if "specs" in process["details"]
+    }
+    assert readers == {
+        "gateway",
+        "materializer",
+        "trainer",
+        "rollout",
+        "monitor",
+        "responder",
+        "simulator",
+    }
     assert before["specs"] == {}
     assert stack.json("config", "diff") == {"changes": {}, "restart": []}
 
     file.write_text(text.replace("canary_time: 4h", "canary_time: four hours"))
     refused = stack.dojo("config", "apply", "--why", "a slip", "--yes", check=False)
     assert refused.returncode == 1
-    assert "rollout.canary_time: expected a duration with its unit" in " ".join(refused.stderr.split()).replace(
-        "Value error, ", ""
-    )
+    assert "rollout.canary_time: expected a duration with its unit" in " ".join(
+        refused.stderr.split()
+    ).replace("Value error, ", "")
     assert stack.json("audit", "list", "--kind", "spec") == []
 
-    file.write_text(text.replace("canary_time: 4h", "canary_time: 3h").replace("cooldown: 24h", "cooldown: 12h"))
-    wait_until(lambda: set(stack.status()["specs"].get(MODEL, ())) == readers, 30, "every process tells of the edit", every=0.5)
+    file.write_text(
+        text.replace("canary_time: 4h", "canary_time: 3h").replace("cooldown: 24h", "cooldown: 12h")
+    )
+    wait_until(
+        lambda: set(stack.status()["specs"].get(MODEL, ())) == readers,
+        30,
+        "every process tells of the edit",
+        every=0.5,
+    )
     asked = stack.json("config", "diff")
     assert asked["changes"] == {
         MODEL: {
@@ -190,32 +263,50 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(stack: Stack,
     assert after["specs"] == {}
     for name in readers:
         assert after["processes"][name]["id"] != before["processes"][name]["id"]
-        read = (before["processes"][name]["details"]["specs"][MODEL], after["processes"][name]["details"]["specs"][MODEL])
+        read = (
+            before["processes"][name]["details"]["specs"][MODEL],
+            after["processes"][name]["details"]["specs"][MODEL],
+        )
         assert read[0]["read"] != read[1]["read"]
         assert "file" not in read[1]
-    kept = {name for name in PROCESSES - readers if after["processes"][name]["id"] == before["processes"][name]["id"]}
+    kept = {
+        name
+        for name in PROCESSES - readers
+        if after["processes"][name]["id"] == before["processes"][name]["id"]
+    }
     assert kept >= {"redis", "mlflow", "recorder", "streamer"}
     (entry,) = stack.json("audit", "list", "--kind", "spec")
     assert entry["why"] == "shorter nights"
     assert entry["after"]["fields"] == {"rollout.canary_time": "3h", "response.cooldown": "12h"}
     assert stack.json("config", "diff") == {"changes": {}, "restart": []}
-    wait_until(lambda: stack.predict(PAYMENT)["version"] == trained["version"], 30, "the gateway serves again", every=0.5)
+    wait_until(
+        lambda: stack.predict(PAYMENT)["version"] == trained["version"],
+        30,
+        "the gateway serves again",
+        every=0.5,
+    )
 
 
 def test_every_look_that_a_runbook_asks_for_works(stack: Stack, trained: dict[str, Any]) -> None:
     assert not failures(lambda words: stack.dojo(*words, check=False), stack.status()["processes"])
 
 
-def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack, trained: dict[str, Any]) -> None:
+def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
     before = stack.status()["processes"]
     for process in before.values():
         os.kill(process["id"]["pid"], signal.SIGKILL)
 
     def all_back() -> bool:
         now = stack.status()
-        return now["healthy"] and all(now["processes"][name]["id"] != before[name]["id"] for name in PROCESSES)
+        return now["healthy"] and all(
+            now["processes"][name]["id"] != before[name]["id"] for name in PROCESSES
+        )
 
-    wait_until(all_back, 120, f"every process is back; the last status is {stack.status()}", every=0.5)
+    wait_until(
+        all_back, 120, f"every process is back; the last status is {stack.status()}", every=0.5
+    )
     assert stack.predict(PAYMENT)["version"] == trained["version"]
     predicted = len(stack.lake.scan(Stream.PREDICTIONS).collect())
     stack.json("world", "resume", "--speed", QUICK)
@@ -232,7 +323,12 @@ def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(stack: Stack,
 
 def test_the_logs_of_all_processes_are_readable_in_one(stack: Stack) -> None:
     lines = stack.dojo("logs", "-n", "10000").stdout.splitlines()
-    assert {line.split()[0] for line in lines if line.split()} >= {"redis", "mlflow", "gateway", "supervisor"}
+    assert {line.split()[0] for line in lines if line.split()} >= {
+        "redis",
+        "mlflow",
+        "gateway",
+        "supervisor",
+    }
     unknown = stack.dojo("logs", "nobody", check=False)
     assert unknown.returncode == 2
     assert "gateway, materializer, mlflow" in unknown.stderr.split("there are: ")[1]
@@ -240,7 +336,11 @@ def test_the_logs_of_all_processes_are_readable_in_one(stack: Stack) -> None:
 
 def test_down_leaves_nothing_behind_and_purge_no_data(stack: Stack) -> None:
     status = stack.status()
-    members = [ProcessId(**member) for process in status["processes"].values() for member in process["members"]]
+    members = [
+        ProcessId(**member)
+        for process in status["processes"].values()
+        for member in process["members"]
+    ]
     assert len(members) > len(PROCESSES)
     stack.dojo("down")
     assert not [member for member in members if member.process() is not None]

@@ -29,7 +29,10 @@ SPECS = Path("tests/support/fleet")
 QUICK = "3600"
 
 # Model -> its primary metric, the metric without skill, and whether less is better.
-FLEET = {"expected_amount": ("mae", "mae_of_median", True), "spending_order": ("ndcg", "random_ndcg", False)}
+FLEET = {
+    "expected_amount": ("mae", "mae_of_median", True),
+    "spending_order": ("ndcg", "random_ndcg", False),
+}
 
 
 class FleetStack(Stack):
@@ -45,13 +48,20 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
     All get live traffic.
     """
     stack = FleetStack(
-        tmp_path_factory.mktemp("fleet"), DOJO_FEATURE_MODULES="tests.support.fleet.features", DOJO_HISTORY_DAYS="75"
+        tmp_path_factory.mktemp("fleet"),
+        DOJO_FEATURE_MODULES="tests.support.fleet.features",
+        DOJO_HISTORY_DAYS="75",
     )
     for model in FLEET:
         shutil.copy(SPECS / f"{model}.yaml", stack.models)
     try:
         stack.json("up", within=300)
-        wait_until(lambda: stack.json("status", check=False)["world"] is not None, 120, "the world has a time", every=1)
+        wait_until(
+            lambda: stack.json("status", check=False)["world"] is not None,
+            120,
+            "the world has a time",
+            every=1,
+        )
         stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
         stack.trained = {model: stack.json("train", model, within=240) for model in FLEET}
         yield stack
@@ -60,16 +70,23 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
 
 
 @pytest.mark.parametrize("model", FLEET)
-def test_a_version_knows_more_than_its_task_does_without_skill(fleet: FleetStack, model: str) -> None:
+def test_a_version_knows_more_than_its_task_does_without_skill(
+    fleet: FleetStack, model: str
+) -> None:
     metric, unskilled, lower = FLEET[model]
     metrics = fleet.trained[model]["metrics"]
     assert metrics[metric] < metrics[unskilled] if lower else metrics[metric] > metrics[unskilled]
     assert fleet.trained[model]["alias"] == "champion"
 
 
-def test_a_model_without_a_version_is_named_and_keeps_nobody_else_from_being_ready(fleet: FleetStack) -> None:
+def test_a_model_without_a_version_is_named_and_keeps_nobody_else_from_being_ready(
+    fleet: FleetStack,
+) -> None:
     ready = get(f"{fleet.gateway}/readyz")
-    assert {model: of["version"] for model, of in ready["models"].items()} == {MODEL: None, **dict.fromkeys(FLEET, "1")}
+    assert {model: of["version"] for model, of in ready["models"].items()} == {
+        MODEL: None,
+        **dict.fromkeys(FLEET, "1"),
+    }
 
 
 def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
@@ -79,16 +96,24 @@ def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
     assert set(answer) == {"prediction_id", "value", "version", "arm", "degraded"}
     assert 1 < answer["value"] < 1000
     with pytest.raises(urllib.error.HTTPError, match="422"):
-        ask(fleet, "expected_amount", {**instance, "amount": 3.0})  # the predicted value is no input
+        ask(
+            fleet, "expected_amount", {**instance, "amount": 3.0}
+        )  # the predicted value is no input
 
 
 def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack) -> None:
-    recent = fleet.lake.scan(Stream.TRANSACTIONS).tail(20).select("customer_id", "merchant_id").collect()
+    recent = (
+        fleet.lake.scan(Stream.TRANSACTIONS).tail(20).select("customer_id", "merchant_id").collect()
+    )
     answers = ask(fleet, "spending_order", *recent.iter_rows(named=True))
     assert sorted(answer["rank"] for answer in answers) == list(range(1, 21))
     by_rank = sorted(answers, key=lambda answer: answer["rank"])
-    assert [answer["score"] for answer in by_rank] == sorted((answer["score"] for answer in answers), reverse=True)
-    assert ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1  # a list with one row
+    assert [answer["score"] for answer in by_rank] == sorted(
+        (answer["score"] for answer in answers), reverse=True
+    )
+    assert (
+        ask(fleet, "spending_order", recent.row(0, named=True))[0]["rank"] == 1
+    )  # a list with one row
 
 
 @pytest.fixture(scope="module")
@@ -102,22 +127,33 @@ def lived(fleet: FleetStack) -> FleetStack:
 
     fleet.json("world", "resume", "--speed", QUICK)
     try:
-        wait_until(lambda: all(map(judged, FLEET)), 240, "labelled answers of all models are judged", every=5)
+        wait_until(
+            lambda: all(map(judged, FLEET)),
+            240,
+            "labelled answers of all models are judged",
+            every=5,
+        )
     finally:
         fleet.json("world", "pause")
     return fleet
 
 
 @pytest.mark.parametrize("model", FLEET)
-def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(lived: FleetStack, model: str) -> None:
+def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(
+    lived: FleetStack, model: str
+) -> None:
     versions = lived.json("performance", model)["versions"]
     assert {version["version"]: version["status"] for version in versions}["1"] == "measured"
-    live = lived.lake.scan(Stream.PREDICTIONS).filter(pl.col("model") == model, pl.col("version") == "1")
+    live = lived.lake.scan(Stream.PREDICTIONS).filter(
+        pl.col("model") == model, pl.col("version") == "1"
+    )
     assert len(live.collect()) > 200
 
 
 @pytest.mark.parametrize("model", FLEET)
-def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(lived: FleetStack, model: str) -> None:
+def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
+    lived: FleetStack, model: str
+) -> None:
     lived.dojo("retrain", model, "--why", "a test", within=400)
     decision = lived.json("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")

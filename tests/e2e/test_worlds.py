@@ -54,10 +54,14 @@ def bare_stack(tmp_path: Path) -> Iterator[Stack]:
     stack.dojo("down", check=False)
 
 
-def test_a_replayed_world_is_remembered_and_never_continued_as_another(bare_stack: Stack, published_file: Path) -> None:
+def test_a_replayed_world_is_remembered_and_never_continued_as_another(
+    bare_stack: Stack, published_file: Path
+) -> None:
     stack = bare_stack
     stack.dojo("up", "--transactions", str(published_file), within=240)
-    wait_until(lambda: stack.status()["world"] is not None, 60, "the replayed world has a time", every=0.5)
+    wait_until(
+        lambda: stack.status()["world"] is not None, 60, "the replayed world has a time", every=0.5
+    )
     time = datetime.fromisoformat(stack.status()["world"]["time"]).replace(tzinfo=None)
     assert FIRST_DAY < time <= FIRST_DAY + timedelta(days=DAYS)
     stack.dojo("down")

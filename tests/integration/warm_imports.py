@@ -42,5 +42,9 @@ for name in (
     import_module(name)
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast has set it again
 
-with contextlib.suppress(MlflowException):  # no server is there, but the modules for MLflow's first request stay imported
-    tracking_client(ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0)).search_registered_models()
+with contextlib.suppress(
+    MlflowException
+):  # no server is there, but the modules for MLflow's first request stay imported
+    tracking_client(
+        ModelRegistry("http://127.0.0.1:1", timeout_seconds=1, retries=0)
+    ).search_registered_models()

@@ -39,7 +39,9 @@ class AirflowServer:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.port = free_port()
         self.variables = {**variables, "DOJO_AIRFLOW_PORT": str(self.port)}
-        self.settings = Settings(**{name.removeprefix("DOJO_").lower(): v for name, v in self.variables.items()})  # type: ignore[arg-type]
+        self.settings = Settings(
+            **{name.removeprefix("DOJO_").lower(): v for name, v in self.variables.items()}
+        )  # type: ignore[arg-type]
         spec = next(spec for spec in processes(self.settings) if spec.name == "airflow")
         # Niceness 0, because no service runs beside it. Other tests would leave it a tenth of a
         # core.
@@ -49,7 +51,10 @@ class AirflowServer:
     @property
     def environment(self) -> dict[str, str]:
         """The shell's environment with these settings, for processes that belong to it."""
-        return {**{n: v for n, v in os.environ.items() if not n.startswith(("DOJO_", "AIRFLOW"))}, **self.variables}
+        return {
+            **{n: v for n, v in os.environ.items() if not n.startswith(("DOJO_", "AIRFLOW"))},
+            **self.variables,
+        }
 
     @property
     def client(self) -> AirflowClient:
@@ -68,8 +73,15 @@ class AirflowServer:
     def start(self, dag_ids: Collection[str] = ()) -> None:
         """Start it and wait until it is healthy and has read these DAGs."""
         self.child = Child(self._spec, self.settings.home, self.environment)
-        wait_until(self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=POLL_SECONDS)
-        wait_until(lambda: set(dag_ids) <= set(self.client.dag_ids()), 60, f"{dag_ids} are read", every=POLL_SECONDS)
+        wait_until(
+            self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=POLL_SECONDS
+        )
+        wait_until(
+            lambda: set(dag_ids) <= set(self.client.dag_ids()),
+            60,
+            f"{dag_ids} are read",
+            every=POLL_SECONDS,
+        )
 
     def _healthy(self) -> bool:
         return self._spec.health.probe(2).healthy
@@ -82,7 +94,9 @@ class AirflowServer:
         """Return its processes with `title` in the command line, such as `LocalExecutor`."""
         assert self.child is not None
         living = [member.process() for member in self.child.members()]
-        return [process for process in living if process is not None and title in _command_line(process)]
+        return [
+            process for process in living if process is not None and title in _command_line(process)
+        ]
 
     def kill_task(self, run: RunState, task_id: str, within: float) -> None:
         """Kill -9 the process of a task, as soon as it runs."""
@@ -90,7 +104,12 @@ class AirflowServer:
 
         def kill() -> bool:
             for task in self.client.tasks(run.dag_id, run.run_id):
-                if task.task_id == task_id and task.state == "running" and task.pid and psutil.pid_exists(task.pid):
+                if (
+                    task.task_id == task_id
+                    and task.state == "running"
+                    and task.pid
+                    and psutil.pid_exists(task.pid)
+                ):
                     os.kill(task.pid, signal.SIGKILL)
                     killed.append(task.pid)
             return bool(killed)
@@ -102,7 +121,10 @@ class AirflowServer:
         deadline = time.monotonic() + within
         while not (state := self.client.run(run.dag_id, run.run_id)).finished:
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {within:g} s: {run.run_id} ends; {self.client.tasks(run.dag_id, run.run_id)}")
+                raise AssertionError(
+                    f"not within {within:g} s: {run.run_id} ends;"
+                    f" {self.client.tasks(run.dag_id, run.run_id)}"
+                )
             time.sleep(POLL_SECONDS)
         return state
 
@@ -112,7 +134,10 @@ class AirflowServer:
 
     def states(self, run: RunState) -> dict[str, tuple[str | None, int]]:
         """Return task -> its state, and its number of tries."""
-        return {task.task_id: (task.state, task.tries) for task in self.client.tasks(run.dag_id, run.run_id)}
+        return {
+            task.task_id: (task.state, task.tries)
+            for task in self.client.tasks(run.dag_id, run.run_id)
+        }
 
 
 def _command_line(process: psutil.Process) -> str:

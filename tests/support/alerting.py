@@ -68,7 +68,9 @@ class Exporter:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = "".join(f"{series} {value}\n" for series, value in dict(exporter._lines).items()).encode()
+                body = "".join(
+                    f"{series} {value}\n" for series, value in dict(exporter._lines).items()
+                ).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.send_header("Content-Length", str(len(body)))
@@ -101,7 +103,9 @@ class Alerting:
         self.directory = directory
         self.redis_server = RedisServer(directory)
         ports = {f"{name}_port": free_port() for name in ("receiver", "prometheus", "alertmanager")}
-        self.settings: Settings = load_settings(home=directory / STRANGE_NAME, redis_port=self.redis_server.port, **ports)
+        self.settings: Settings = load_settings(
+            home=directory / STRANGE_NAME, redis_port=self.redis_server.port, **ports
+        )
         self.gateway, self.monitor = Exporter(), Exporter()
         environment = {
             "DOJO_HOME": str(self.settings.home),
@@ -109,7 +113,9 @@ class Alerting:
             "DOJO_RECEIVER_PORT": str(self.settings.receiver_port),
             "DOJO_ALERTMANAGER_PORT": str(self.settings.alertmanager_port),
         }
-        self.receiver = Server("receiver", [sys.executable, "-m", "services.receiver"], directory, environment)
+        self.receiver = Server(
+            "receiver", [sys.executable, "-m", "services.receiver"], directory, environment
+        )
         targets = {"gateway": self.gateway.port, "monitor": self.monitor.port}
         targets |= {name: self.settings.port_of(name) for name in ("alertmanager", "receiver")}
         prometheus_home = prepare_prometheus(self.settings, targets, load_specs(Path("models")))
@@ -125,7 +131,9 @@ class Alerting:
         assert resend in command
         command[command.index(resend)] = "--rules.alert.resend-delay=500ms"
         self.prometheus = Server("prometheus", command, directory, cwd=prometheus_home)
-        command = alertmanager_command(installed("prometheus-alertmanager", "alertmanager"), self.settings, alertmanager_home)
+        command = alertmanager_command(
+            installed("prometheus-alertmanager", "alertmanager"), self.settings, alertmanager_home
+        )
         self.alertmanager = Server("alertmanager", command, directory)
 
     def start(self) -> None:
@@ -135,13 +143,25 @@ class Alerting:
         # Prometheus knows its targets after up to 5 s, which is longer than `for` here. So the
         # receiver starts later, and absent targets raise no message.
         self._start(self.prometheus, f"http://127.0.0.1:{self.settings.prometheus_port}/-/ready")
-        wait_until(lambda: self.value('up{job="gateway"}') == 1 and not self.firing("GatewayDown"), 30, "targets are seen", 0.1)
+        wait_until(
+            lambda: self.value('up{job="gateway"}') == 1 and not self.firing("GatewayDown"),
+            30,
+            "targets are seen",
+            0.1,
+        )
         self._start(self.receiver, f"http://127.0.0.1:{self.settings.receiver_port}/healthz")
-        self._start(self.alertmanager, f"http://127.0.0.1:{self.settings.alertmanager_port}/-/ready")
+        self._start(
+            self.alertmanager, f"http://127.0.0.1:{self.settings.alertmanager_port}/-/ready"
+        )
 
     def _start(self, server: Server, url: str) -> None:
         server.start()
-        wait_until(lambda: http_ok(url), 30, f"{server.name} is ready; its log ends:\n{server.tail()}", every=0.1)
+        wait_until(
+            lambda: http_ok(url),
+            30,
+            f"{server.name} is ready; its log ends:\n{server.tail()}",
+            every=0.1,
+        )
 
     def stop(self) -> None:
         for server in (self.prometheus, self.alertmanager, self.receiver, self.redis_server):
@@ -151,7 +171,10 @@ class Alerting:
 
     def verdict(self, check: str, severity: float, window: str = "hour") -> None:
         """Set the monitor's severity of the model from now on."""
-        self.monitor.set(f'dojo_monitor_severity{{model="fraud_detection",check="{check}",window="{window}"}}', severity)
+        self.monitor.set(
+            f'dojo_monitor_severity{{model="fraud_detection",check="{check}",window="{window}"}}',
+            severity,
+        )
 
     def told(self, text: str) -> list[Message]:
         """Return messages with `text` in title or text, oldest first."""
@@ -159,20 +182,39 @@ class Alerting:
         return [m for m in inbox.newest(1000) if text in m.title or text in m.text][::-1]
 
     def wait_for(self, text: str, count: int = 1, within: float = 20) -> list[Message]:
-        wait_until(lambda: len(self.told(text)) >= count, within, f"{count} messages about {text}", every=0.1)
+        wait_until(
+            lambda: len(self.told(text)) >= count,
+            within,
+            f"{count} messages about {text}",
+            every=0.1,
+        )
         return self.told(text)
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
         """Return Alertmanager's alerts of a name."""
-        return [a for a in self._ask("alertmanager", "/api/v2/alerts") if a["labels"]["alertname"] == name]
+        return [
+            a
+            for a in self._ask("alertmanager", "/api/v2/alerts")
+            if a["labels"]["alertname"] == name
+        ]
 
     def silence(self, **labels: str) -> str:
         """Silence alerts with these labels for an hour. Returns the silence's id."""
         now = wall_now()
-        matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
+        matchers = [
+            {"name": name, "value": value, "isRegex": False} for name, value in labels.items()
+        ]
         ends = (now + timedelta(hours=1)).isoformat()
-        body = {"matchers": matchers, "startsAt": now.isoformat(), "endsAt": ends, "createdBy": "a test", "comment": "a test"}
-        return str(self._ask("alertmanager", "/api/v2/silences", json.dumps(body).encode())["silenceID"])
+        body = {
+            "matchers": matchers,
+            "startsAt": now.isoformat(),
+            "endsAt": ends,
+            "createdBy": "a test",
+            "comment": "a test",
+        }
+        return str(
+            self._ask("alertmanager", "/api/v2/silences", json.dumps(body).encode())["silenceID"]
+        )
 
     def end_silence(self, silence: str) -> None:
         port = self.settings.alertmanager_port
@@ -181,7 +223,9 @@ class Alerting:
 
     def value(self, expr: str) -> float | None:
         """Return the value of the first series that an expression finds."""
-        found = self._ask("prometheus", f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")["data"]["result"]
+        found = self._ask("prometheus", f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")[
+            "data"
+        ]["result"]
         return float(found[0]["value"][1]) if found else None
 
     def firing(self, alert: str) -> bool:
@@ -189,17 +233,27 @@ class Alerting:
 
     def _ask(self, server: str, path: str, body: bytes | None = None) -> Any:
         url = f"http://127.0.0.1:{self.settings.port_of(server)}{path}"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+        request = urllib.request.Request(
+            url, body, {"Content-Type": "application/json"} if body else {}
+        )
         with urllib.request.urlopen(request, timeout=5) as answer:
             return json.load(answer)
 
     def notifications(self, channel: str) -> list[dict[str, Any]]:
         """Return the receiver's log of a channel, one entry per notification."""
-        lines = [json.loads(line) for line in self.receiver.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("event") == "told" and line["channel"] == channel]
+        lines = [
+            json.loads(line)
+            for line in self.receiver.log.read_text().splitlines()
+            if line.startswith("{")
+        ]
+        return [
+            line for line in lines if line.get("event") == "told" and line["channel"] == channel
+        ]
 
     def metric(self, port: int, name: str) -> float:
         """Return the sum of a metric's series at a /metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[{{ ]", line))
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[{{ ]", line)
+        )

@@ -61,7 +61,9 @@ class TaskWorld:
     task: Task
     decision: Decision
 
-    def answered(self, rows: int = 6000, *, labels: int = 1, noise: float = 1.0, errors: int = 1) -> Answered:
+    def answered(
+        self, rows: int = 6000, *, labels: int = 1, noise: float = 1.0, errors: int = 1
+    ) -> Answered:
         """Return rows as a version answers them.
 
         Args:
@@ -81,7 +83,10 @@ def answers(task: str, rows: int, *, labels: int, noise: float, errors: int) -> 
     return Answered(
         truth,
         SCORES[task](truth, noise * np.random.default_rng([errors, labels]).normal(size=rows)),
-        entities={"customer": random.integers(0, 900, rows).astype(str), "merchant": random.integers(0, 300, rows).astype(str)},
+        entities={
+            "customer": random.integers(0, 900, rows).astype(str),
+            "merchant": random.integers(0, 300, rows).astype(str),
+        },
         times=START + np.arange(rows) * (np.timedelta64(3_600_000_000, "us") // ROWS_AN_HOUR),
     )
 

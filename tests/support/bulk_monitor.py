@@ -73,7 +73,9 @@ class BulkMonitor:
         )  # fmt: skip
         self._key = (spec.name, live.version)
         self._known = MonitorMemory()
-        self._known.learn(self._key, ReferenceProfile.read(self._world.profile_file).require_monitoring())
+        self._known.learn(
+            self._key, ReferenceProfile.read(self._world.profile_file).require_monitoring()
+        )
         self._judging.load()
 
     def live_through(self, days: int) -> list[Verdict]:
@@ -99,7 +101,9 @@ class BulkMonitor:
 
     def _count(self, hour: datetime) -> None:
         plan = self._known.plans[self._key]
-        rows = self._live.rows.filter(pl.col("event_timestamp").is_between(hour, hour + HOUR, closed="left"))
+        rows = self._live.rows.filter(
+            pl.col("event_timestamp").is_between(hour, hour + HOUR, closed="left")
+        )
         if rows.height:
             window = CountedWindow()
             matrix = np.ascontiguousarray(rows.select(*plan.names).to_numpy(), dtype=np.float32)
@@ -107,9 +111,13 @@ class BulkMonitor:
                 repeat(view.name, view_ages(rows, view, self._live.stopped).count(None))
                 for view in catalog.views_of(self._world.spec.feature_service)
             )
-            window.add(matrix, flagged=int(rows["flagged"].sum()), degraded=0, missing=missing, plan=plan)
+            window.add(
+                matrix, flagged=int(rows["flagged"].sum()), degraded=0, missing=missing, plan=plan
+            )
             self._known.hours.setdefault(self._key, {})[hour] = window
-        labels = self._live.labels.filter(pl.col("arrival").is_between(hour, hour + HOUR, closed="left"))
+        labels = self._live.labels.filter(
+            pl.col("arrival").is_between(hour, hour + HOUR, closed="left")
+        )
         if labels.height:
             delays = (labels["arrival"] - labels["time"]).dt.total_microseconds().to_numpy() / 1e6
             labels_of_model = self._known.label_hours.setdefault(self._key[0], {})
@@ -131,13 +139,22 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
     """Return answers and labels of a time as the recorder keeps them."""
     names, model = list(live.world.features), live.world.spec.name
     request, time = pl.col("transaction_id"), pl.col("event_timestamp")
-    keys = [pl.lit('{"customer":"'), "customer_id", pl.lit('","merchant":"'), "merchant_id", pl.lit('"}')]
+    keys = [
+        pl.lit('{"customer":"'),
+        "customer_id",
+        pl.lit('","merchant":"'),
+        "merchant_id",
+        pl.lit('"}'),
+    ]
     rows = live.rows.filter(time.is_between(start, end, closed="left"))
     predictions = rows.select(
         request.map_elements(Prediction.id_for, pl.String).alias("event_id"),
         *(time.alias(name) for name in ("world_time", "wall_time")),
         *(request.alias(name) for name in ("prediction_id", "request_id")),
-        *(pl.lit(value).alias(name) for name, value in {"model": model, "version": live.version, "arm": "champion"}.items()),
+        *(
+            pl.lit(value).alias(name)
+            for name, value in {"model": model, "version": live.version, "arm": "champion"}.items()
+        ),
         pl.concat_str(keys).alias("entity_keys"),
         pl.lit(pl.Series([names])).first().alias("feature_names"),
         pl.concat_list(pl.col(names).cast(pl.Float64)).alias("features"),

@@ -51,7 +51,9 @@ def make_bundle(
     return _written(directory, model, threshold, graph, inputs[:50], classifier, features, service)
 
 
-def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "fraud_detection", seed: int = 2) -> str:
+def make_failing_bundle(
+    directory: Path, fails_from: float = 0.0, model: str = "fraud_detection", seed: int = 2
+) -> str:
     """Write a bundle that passes its verification and fails for amounts from `fails_from` euros on.
 
     ONNX Runtime raises for each such row. 0.0 means every real request, because only its parity
@@ -64,11 +66,17 @@ def make_failing_bundle(directory: Path, fails_from: float = 0.0, model: str = "
     _constant(graph, "one_entry", np.zeros(1, np.float32))
     _append(graph, "Gather", ["one_entry", "position"], "nothing")  # position 1 does not exist
     _append(graph, "Add", [_renamed_probabilities(graph), "nothing"], "probabilities")
-    return _written(directory, model, 0.5, graph, _with_amounts_below(inputs[:50], fails_from), classifier)
+    return _written(
+        directory, model, 0.5, graph, _with_amounts_below(inputs[:50], fails_from), classifier
+    )
 
 
 def make_slow_bundle(
-    directory: Path, seconds: float, slow_from: float = 0.01, model: str = "fraud_detection", seed: int = 3
+    directory: Path,
+    seconds: float,
+    slow_from: float = 0.01,
+    model: str = "fraud_detection",
+    seed: int = 3,
 ) -> str:
     """Write a bundle with right scores that computes for about `seconds`.
 
@@ -93,10 +101,16 @@ def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tup
 
     generator = np.random.default_rng(seed)
     inputs = generator.lognormal(1.0, 1.0, (2000, len(features))).astype(np.float32)
-    telling = ("amount", "merchant_risk_7d") if "merchant_risk_7d" in features else (features[0], features[-1])
+    telling = (
+        ("amount", "merchant_risk_7d")
+        if "merchant_risk_7d" in features
+        else (features[0], features[-1])
+    )
     signal = np.prod(inputs[:, [features.index(name) for name in telling]], axis=1)
     labels = (signal + generator.normal(0, 1, len(inputs)) > np.quantile(signal, 0.9)).astype(int)
-    classifier = lightgbm.LGBMClassifier(n_estimators=trees, num_leaves=15, random_state=seed, n_jobs=1, verbose=-1)
+    classifier = lightgbm.LGBMClassifier(
+        n_estimators=trees, num_leaves=15, random_state=seed, n_jobs=1, verbose=-1
+    )
     classifier.fit(inputs, labels)
     types = [("input", FloatTensorType([None, len(features)]))]
     return classifier, convert_lightgbm(classifier, initial_types=types, zipmap=False), inputs
@@ -114,7 +128,9 @@ def _written(
 ) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(graph.SerializeToString())
-    parity = Parity(inputs=parity_inputs.tolist(), scores=classifier.predict_proba(parity_inputs)[:, 1].tolist())
+    parity = Parity(
+        inputs=parity_inputs.tolist(), scores=classifier.predict_proba(parity_inputs)[:, 1].tolist()
+    )
     (directory / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
     (directory / PROFILE_FILE).write_text(json.dumps({"rows": 2000}))
     stored = [feature.name for view in VIEWS.values() for feature in view.features]
@@ -153,7 +169,9 @@ def _extensible(graph: Any) -> Any:
     return graph
 
 
-def _append(graph: Any, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+def _append(
+    graph: Any, operator: str, inputs: Sequence[str], output: str, **attributes: Any
+) -> str:
     graph.graph.node.append(onnx.helper.make_node(operator, list(inputs), [output], **attributes))
     return output
 
@@ -167,7 +185,9 @@ def _amount_reaches(graph: Any, limit: float) -> str:
     """Add a boolean of shape (n, 1) for amounts at or above `limit`, and return its name."""
     at = _constant(graph, "amount_column", np.array([FEATURES.index("amount")], np.int64))
     amount = _append(graph, "Gather", [graph.graph.input[0].name, at], "amount_of_row", axis=1)
-    return _append(graph, "GreaterOrEqual", [amount, _constant(graph, "limit", np.float32(limit))], "reaches")
+    return _append(
+        graph, "GreaterOrEqual", [amount, _constant(graph, "limit", np.float32(limit))], "reaches"
+    )
 
 
 def _renamed_probabilities(graph: Any) -> str:
@@ -186,7 +206,9 @@ def _slowed(graph: Any, rounds: int, slow_from: float) -> Any:
     """Return a copy that multiplies a matrix `rounds` times when any amount reaches `slow_from`."""
     slow = _extensible(copy.deepcopy(graph))
     helper, floats = onnx.helper, TensorProto.FLOAT
-    _append(slow, "Cast", [_amount_reaches(slow, slow_from)], "reaches_number", to=TensorProto.INT64)
+    _append(
+        slow, "Cast", [_amount_reaches(slow, slow_from)], "reaches_number", to=TensorProto.INT64
+    )
     _append(slow, "ReduceMax", ["reaches_number"], "any_reaches", keepdims=0)
     _append(slow, "Mul", ["any_reaches", _constant(slow, "rounds", np.int64(rounds))], "trips")
     width = 64
@@ -229,19 +251,25 @@ def _seconds_a_round(graph: Any) -> float:
         return (time.perf_counter() - started) / rounds
 
 
-def register_champion(registry: ModelRegistry, bundle: Path, sha256: str, model: str = "fraud_detection") -> Version:
+def register_champion(
+    registry: ModelRegistry, bundle: Path, sha256: str, model: str = "fraud_detection"
+) -> Version:
     """Log a bundle to MLflow, register it, and make it the champion."""
     client = tracking_client(registry)
     experiment = client.get_experiment_by_name("tests")
     experiment_id = experiment.experiment_id if experiment else client.create_experiment("tests")
     run = client.create_run(experiment_id)
     client.log_artifacts(run.info.run_id, str(bundle), "bundle")
-    version = registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
+    version = registry.register(
+        model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256)
+    )
     registry.set_alias(model, CHAMPION, version.version)
     return version
 
 
-def cache_bundle(home: Path, bundle: Path, sha256: str, model: str = "fraud_detection", version: str = "1") -> None:
+def cache_bundle(
+    home: Path, bundle: Path, sha256: str, model: str = "fraud_detection", version: str = "1"
+) -> None:
     """Put a bundle where a gateway with this home finds it at its start, as if verified earlier.
 
     Further versions come after the first. The first one serves while there is no route.

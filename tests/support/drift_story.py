@@ -71,7 +71,9 @@ class Story:
         orders: Every order that was placed, in order.
     """
 
-    def __init__(self, live: Live, redis_url: str, directory: Path, exposed: Exposed, since: datetime) -> None:
+    def __init__(
+        self, live: Live, redis_url: str, directory: Path, exposed: Exposed, since: datetime
+    ) -> None:
         """Set up from a midnight, `since`. No monitor watched the time before it."""
         self.live = replace(live, version="2")  # it has had the traffic for long (Surroundings)
         spec, model = live.world.spec, live.world.spec.name
@@ -91,7 +93,9 @@ class Story:
         # As if a monitor had met the version before, so that its profile needs no registry.
         store = Store(self._redis, "registry")
         store.acquire()
-        store.remember_profile((model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring())
+        store.remember_profile(
+            (model, "2"), ReferenceProfile.read(live.world.profile_file).require_monitoring()
+        )
         store.release()
         self.monitor = build(settings, {model: spec}, metrics, LEASE, self._clock)
 
@@ -99,7 +103,9 @@ class Story:
         """Live until a full hour, and through the waiting time for late events."""
         while self.now < moment:
             end = self.now + HOUR
-            self._log.append([*self.live.predictions(self.now, end), *self.live.outcomes(self.now, end)])
+            self._log.append(
+                [*self.live.predictions(self.now, end), *self.live.outcomes(self.now, end)]
+            )
             if end == start_of(end.date()):
                 predictions, outcomes = lake_rows(self.live, end - DAY, end)
                 self._lake.write(Stream.PREDICTIONS, predictions, "day")
@@ -131,7 +137,9 @@ class Story:
         events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]  # type: ignore[union-attr]
         return [event for event in events if isinstance(event, Verdict)]
 
-    def hours_until(self, since: datetime, check: Check, *severities: Severity, window: str = "") -> float | None:
+    def hours_until(
+        self, since: datetime, check: Check, *severities: Severity, window: str = ""
+    ) -> float | None:
         """Return world hours until a check's first verdict with one of `severities`.
 
         None for never.
@@ -142,7 +150,9 @@ class Story:
         ends = [
             verdict.window_start + ENDS[verdict.window]
             for verdict in self.verdicts
-            if verdict.check == check and verdict.severity in wanted and window in ("", verdict.window)
+            if verdict.check == check
+            and verdict.severity in wanted
+            and window in ("", verdict.window)
         ]
         return (min(ends) - since) / HOUR if ends else None
 

@@ -96,7 +96,9 @@ class Live:
         names, views = self.world.features, catalog.views_of(self.world.spec.feature_service)
         vectors = rows.select(pl.col(names).cast(pl.Float64)).to_numpy().tolist()
         ages = [view_ages(rows, view, self.stopped) for view in views]
-        fixed = rows.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "score", "flagged")
+        fixed = rows.select(
+            "transaction_id", "customer_id", "merchant_id", "event_timestamp", "score", "flagged"
+        )
         for at, (request, customer, merchant, time, score, flagged) in enumerate(fixed.iter_rows()):
             yield Prediction(
                 event_id=Prediction.id_for(request),
@@ -118,8 +120,12 @@ class Live:
 
     def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
         """Yield the labels that arrive at start <= world time < end, in order of arrival."""
-        rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort("arrival", "transaction_id")
-        for request, time, arrival, label in rows.select("transaction_id", "time", "arrival", "label").iter_rows():
+        rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort(
+            "arrival", "transaction_id"
+        )
+        for request, time, arrival, label in rows.select(
+            "transaction_id", "time", "arrival", "label"
+        ).iter_rows():
             model = self.world.spec.name
             yield Outcome(
                 event_id=Outcome.id_for(model, request),
@@ -155,7 +161,9 @@ def train(
     """
     spec = spec or load_spec(SPEC)
     if training_days is not None:
-        training = spec.training.model_copy(update={"window": timedelta(days=training_days), "minimum_rows": 1000})
+        training = spec.training.model_copy(
+            update={"window": timedelta(days=training_days), "minimum_rows": 1000}
+        )
         spec = spec.model_copy(update={"training": training})
     window = spec.training.window.days + spec.label.delay.maximum.days
     first = live_from - timedelta(days=window + WARM_UP_DAYS)
@@ -217,23 +225,40 @@ def live(
         transactions.filter(pl.col("world_time") >= start_of(first))
         .join(truth, on="transaction_id")
         .rename({"world_time": "event_timestamp"})
-        .select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount", "label", "arrival")
+        .select(
+            "transaction_id",
+            "customer_id",
+            "merchant_id",
+            "event_timestamp",
+            "amount",
+            "label",
+            "arrival",
+        )
         .sort("event_timestamp", "transaction_id")
     )
     streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
-    joined = join_features(streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, directory)
+    joined = join_features(
+        streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, directory
+    )
     rows = joined.rename({"request_id": "transaction_id"})
-    stopped = next((_last_published(drift.started) for drift in drifts if drift.kind == "stale_features"), None)
+    stopped = next(
+        (_last_published(drift.started) for drift in drifts if drift.kind == "stale_features"), None
+    )
     if stopped is not None:
         rows = _without_materialization(rows, spec.feature_service, directory, stopped)
     rows = change(rows) if change is not None else rows
     inputs = np.ascontiguousarray(rows.select(world.features).to_numpy(), dtype=np.float32)
     scores = world.scorer.score(inputs).astype(np.float64)
-    rows = rows.with_columns(pl.Series("score", scores), pl.Series("flagged", task_of(spec).flagged(scores, world.decision)))
+    rows = rows.with_columns(
+        pl.Series("score", scores),
+        pl.Series("flagged", task_of(spec).flagged(scores, world.decision)),
+    )
     return Live(world, rows, known, stopped)
 
 
-def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None = None) -> list[float | None]:
+def view_ages(
+    rows: pl.DataFrame, view: catalog.View, stopped: datetime | None = None
+) -> list[float | None]:
     """Return world seconds since the view's values became true.
 
     None where the store has no row. A row of zeros looks the same as a missing one.
@@ -248,7 +273,11 @@ def view_ages(rows: pl.DataFrame, view: catalog.View, stopped: datetime | None =
     published = (time - delay).dt.truncate("1d") + delay
     published = published if stopped is None else pl.min_horizontal(published, pl.lit(stopped))
     known = pl.any_horizontal(pl.col(name) > 0 for name in stored)
-    return rows.select(pl.when(known).then((time - published).dt.total_microseconds() / 1e6)).to_series().to_list()
+    return (
+        rows.select(pl.when(known).then((time - published).dt.total_microseconds() / 1e6))
+        .to_series()
+        .to_list()
+    )
 
 
 def _last_published(moment: datetime) -> datetime:
@@ -256,7 +285,9 @@ def _last_published(moment: datetime) -> datetime:
     return start_of((moment - PUBLISH_DELAY).date()) + PUBLISH_DELAY
 
 
-def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, stopped: datetime) -> pl.DataFrame:
+def _without_materialization(
+    rows: pl.DataFrame, service: str, directory: Path, stopped: datetime
+) -> pl.DataFrame:
     """Return the rows as the online store answers when publication ends at `stopped`.
 
     It keeps batch values for good.
@@ -265,14 +296,24 @@ def _without_materialization(rows: pl.DataFrame, service: str, directory: Path, 
     before, after = rows.filter(~late), rows.filter(late)
     for view in (view for view in catalog.views_of(service) if view.kind == "batch"):
         key, names = catalog.ENTITY_KEYS[view.entity], [feature.name for feature in view.features]
-        kept = pl.read_parquet(offline_file(directory / "offline", view.name, stopped.date())).select(key, *names)
+        kept = pl.read_parquet(
+            offline_file(directory / "offline", view.name, stopped.date())
+        ).select(key, *names)
         after = (
-            after.drop(names).join(kept, on=key, how="left", maintain_order="left").with_columns(pl.col(names).fill_null(0.0))
+            after.drop(names)
+            .join(kept, on=key, how="left", maintain_order="left")
+            .with_columns(pl.col(names).fill_null(0.0))
         )
-    inputs = after.with_columns((pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias("transaction_time"))
+    inputs = after.with_columns(
+        (pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias("transaction_time")
+    )
     request = catalog.SERVICES[service].request
-    computed = request.compute({name: inputs[name].cast(pl.Float64).to_numpy() for name in request.needed}, choose=np.where)
-    after = after.with_columns(pl.Series(name, column) for name, column in computed.items() if name in rows.columns)
+    computed = request.compute(
+        {name: inputs[name].cast(pl.Float64).to_numpy() for name in request.needed}, choose=np.where
+    )
+    after = after.with_columns(
+        pl.Series(name, column) for name, column in computed.items() if name in rows.columns
+    )
     return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
 
 

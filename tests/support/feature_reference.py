@@ -63,7 +63,11 @@ def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
 def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
     """Return the outcomes that came, in lake columns."""
     return pl.DataFrame(
-        [("fraud_detection", p.transaction_id, p.time, label, arrival) for p in payments for label, arrival in p.outcomes],
+        [
+            ("fraud_detection", p.transaction_id, p.time, label, arrival)
+            for p in payments
+            for label, arrival in p.outcomes
+        ],
         schema={
             "model": pl.String,
             "request_id": pl.String,
@@ -90,8 +94,13 @@ def customer_at(payments: Sequence[Payment], customer: str, day: date) -> dict[s
     mean = sum(month) / len(month) if month else 0.0
     return {
         **{f"customer_tx_count_{d}d": len(window(d)) for d in (1, 7, 30)},
-        **{f"customer_amount_mean_{d}d": sum(window(d)) / len(window(d)) if window(d) else 0.0 for d in (1, 7, 30)},
-        "customer_amount_std_30d": math.sqrt(sum((a - mean) ** 2 for a in month) / len(month)) if month else 0.0,
+        **{
+            f"customer_amount_mean_{d}d": sum(window(d)) / len(window(d)) if window(d) else 0.0
+            for d in (1, 7, 30)
+        },
+        "customer_amount_std_30d": (
+            math.sqrt(sum((a - mean) ** 2 for a in month) / len(month)) if month else 0.0
+        ),
         "customer_amount_max_7d": max(window(7), default=0.0),
         "customer_amount_max_30d_settled": max(window(30, LABEL_DELAY), default=0.0),
     }
@@ -100,11 +109,17 @@ def customer_at(payments: Sequence[Payment], customer: str, day: date) -> dict[s
 def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[str, float]:
     midnight = datetime.combine(day, time(), UTC)
     own = [p for p in payments if p.merchant_id == merchant and p.time < midnight]
-    labelled = [p for p in own if p.arrival is not None and p.arrival < midnight and p.time < midnight - LABEL_DELAY]
+    labelled = [
+        p
+        for p in own
+        if p.arrival is not None and p.arrival < midnight and p.time < midnight - LABEL_DELAY
+    ]
     positives = sorted({p.time.date() for p in labelled if p.label_at(midnight)})
 
     def known(days: int) -> list[int]:
-        return [p.label_at(midnight) for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY]
+        return [
+            p.label_at(midnight) for p in labelled if p.time >= midnight - LABEL_DELAY - days * DAY
+        ]
 
     complete = 0.0
     for past in sorted({p.time.date() for p in own}, reverse=True):
@@ -117,8 +132,14 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
         if index == 0 or (fraud - positives[index - 1]).days > 10:
             begin = fraud
     return {
-        **{f"merchant_tx_count_{d}d": sum(p.time >= midnight - d * DAY for p in own) for d in (1, 7, 30)},
-        **{f"merchant_risk_{d}d": sum(known(d)) / len(known(d)) if known(d) else 0.0 for d in (1, 7, 30)},
+        **{
+            f"merchant_tx_count_{d}d": sum(p.time >= midnight - d * DAY for p in own)
+            for d in (1, 7, 30)
+        },
+        **{
+            f"merchant_risk_{d}d": sum(known(d)) / len(known(d)) if known(d) else 0.0
+            for d in (1, 7, 30)
+        },
         **{f"merchant_fraud_count_{d}d": sum(known(d)) for d in (14, 30)},
         "merchant_last_risk": complete,
         "merchant_fraud_age_days": min((day - positives[-1]).days, 90) if positives else 90,
@@ -126,7 +147,9 @@ def merchant_at(payments: Sequence[Payment], merchant: str, day: date) -> dict[s
     }
 
 
-def activity_at(payments: Sequence[Payment], key: str, value: str, moment: datetime) -> dict[str, float]:
+def activity_at(
+    payments: Sequence[Payment], key: str, value: str, moment: datetime
+) -> dict[str, float]:
     """Return both streaming views' features by entity prefix, at the transaction at `moment`."""
     own = [p for p in payments if getattr(p, key) == value]
 

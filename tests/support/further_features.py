@@ -29,7 +29,12 @@ PULSE = StreamingView(
     description="The customer's last minutes, as of the latest transaction.",
     features=(
         Feature("pulse_time", "unix seconds", "When.", Window("latest_time")),
-        Feature("pulse_count_10m", "transactions", "In ten minutes.", Window("count", timedelta(minutes=10))),
+        Feature(
+            "pulse_count_10m",
+            "transactions",
+            "In ten minutes.",
+            Window("count", timedelta(minutes=10)),
+        ),
         Feature("pulse_sum_2h", "euro", "In two hours.", Window("sum", timedelta(hours=2))),
         Feature("pulse_max_2d", "euro", "In two days.", Window("max", timedelta(days=2))),
     ),
@@ -38,7 +43,10 @@ PULSE = StreamingView(
 
 def per_visit(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[str, Any]:
     busy = inputs["pulse_count_10m"] > 0
-    return {"items": inputs["items"], "items_per_visit": choose(busy, inputs["items"] / (inputs["pulse_count_10m"] + 1), 1.0)}
+    return {
+        "items": inputs["items"],
+        "items_per_visit": choose(busy, inputs["items"] / (inputs["pulse_count_10m"] + 1), 1.0),
+    }
 
 
 ITEMS = Feature("items", "items", "Items in the basket.")
@@ -51,9 +59,14 @@ RETURNS_V1 = FeatureService(
         name="basket",
         inputs=(ITEMS,),
         time_input="checkout_time",
-        recorded=EventSource(Stream.TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")),
+        recorded=EventSource(
+            Stream.TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")
+        ),
         stored=("pulse_count_10m",),
-        features=(ITEMS, Feature("items_per_visit", "items", "Items by visits of the last ten minutes.")),
+        features=(
+            ITEMS,
+            Feature("items_per_visit", "items", "Items by visits of the last ten minutes."),
+        ),
         compute=per_visit,
     ),
 )
@@ -75,6 +88,10 @@ def write_specs(directory: Path) -> Path:
     (directory / "fraud_detection.yaml").write_text(text)
     for service in SERVICES:
         name = service.name.removesuffix("_v1")
-        changed = text.replace("name: fraud_detection", f"name: {name}", 1).replace("fraud_detection_v1", service.name, 1)
-        (directory / f"{name}.yaml").write_text(changed.replace("entities: [customer, merchant]", "entities: [customer]", 1))
+        changed = text.replace("name: fraud_detection", f"name: {name}", 1).replace(
+            "fraud_detection_v1", service.name, 1
+        )
+        (directory / f"{name}.yaml").write_text(
+            changed.replace("entities: [customer, merchant]", "entities: [customer]", 1)
+        )
     return directory

@@ -17,14 +17,21 @@ END = datetime(2018, 6, 17, tzinfo=UTC)
 
 def spec(draws: int = 200) -> ModelSpec:
     found = load_spec(Path("models/fraud_detection.yaml"))
-    return found.model_copy(update={"gate": found.gate.model_copy(update={"bootstrap_draws": draws})})
+    return found.model_copy(
+        update={"gate": found.gate.model_copy(update={"bootstrap_draws": draws})}
+    )
 
 
-def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, merchants: int = 400) -> GateHoldout:
+def holdout(
+    labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, merchants: int = 400
+) -> GateHoldout:
     random = np.random.default_rng(seed)
     rows = len(labels)
     thirds = np.arange(rows) % 3
-    start, span = END - timedelta(days=14), np.linspace(0, 14 * 86_400_000_000, rows, endpoint=False)
+    start, span = (
+        END - timedelta(days=14),
+        np.linspace(0, 14 * 86_400_000_000, rows, endpoint=False),
+    )
     return GateHoldout(
         start=start,
         end=END,
@@ -34,7 +41,10 @@ def holdout(labels: npt.NDArray[np.int64], seed: int = 1, customers: int = 300, 
             "customer": random.integers(0, customers, rows),
             "merchant": random.integers(0, merchants, rows),
         },
-        segments={name: np.flatnonzero(thirds == third) for third, name in enumerate(("rare", "regular", "frequent"))},
+        segments={
+            name: np.flatnonzero(thirds == third)
+            for third, name in enumerate(("rare", "regular", "frequent"))
+        },
         segmentation="every third",
     )
 
@@ -43,7 +53,9 @@ def labels(rows: int = 6000, rate: float = 0.05, seed: int = 1) -> npt.NDArray[n
     return (np.random.default_rng(seed).random(rows) < rate).astype(np.int64)
 
 
-def noisy_scores(labels: npt.NDArray[np.int64], signal: float, seed: int) -> npt.NDArray[np.float64]:
+def noisy_scores(
+    labels: npt.NDArray[np.int64], signal: float, seed: int
+) -> npt.NDArray[np.float64]:
     """Return calibrated probabilities of a model that sees the label through noise.
 
     More `signal` is a better model.

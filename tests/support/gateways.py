@@ -44,7 +44,9 @@ class GatewayServer(Server):
         settings: Further settings.
     """
 
-    def __init__(self, directory: Path, redis_url: str, mlflow_url: str | None = None, **settings: object) -> None:
+    def __init__(
+        self, directory: Path, redis_url: str, mlflow_url: str | None = None, **settings: object
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = directory / "home"
@@ -59,11 +61,15 @@ class GatewayServer(Server):
             **{f"DOJO_{name.upper()}": value for name, value in settings.items()},
         }
         command = [sys.executable, "-m", "services.gateway"]
-        super().__init__("gateway", command, directory, {name: str(value) for name, value in env.items()})
+        super().__init__(
+            "gateway", command, directory, {name: str(value) for name, value in env.items()}
+        )
 
     def start(self) -> None:
         super().start()
-        wait_until(lambda: http_ok(f"{self.url}/healthz"), 60, f"the gateway is alive; see {self.log}")
+        wait_until(
+            lambda: http_ok(f"{self.url}/healthz"), 60, f"the gateway is alive; see {self.log}"
+        )
 
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
@@ -73,8 +79,14 @@ class GatewayServer(Server):
         A `body` of bytes or an iterable of bytes is sent unchanged, any other one as JSON.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        content = body if body is None or isinstance(body, bytes) or hasattr(body, "__next__") else json.dumps(body).encode()
-        connection.request(method, path, content, dict(headers or {}), encode_chunked=hasattr(body, "__next__"))
+        content = (
+            body
+            if body is None or isinstance(body, bytes) or hasattr(body, "__next__")
+            else json.dumps(body).encode()
+        )
+        connection.request(
+            method, path, content, dict(headers or {}), encode_chunked=hasattr(body, "__next__")
+        )
         answer = connection.getresponse()
         document = answer.read()
         connection.close()
@@ -96,8 +108,17 @@ class GatewayServer(Server):
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
         connection.close()
-        wanted = name + ("{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else "")
-        return next((float(line.split()[-1]) for line in text.splitlines() if line.rpartition(" ")[0] == wanted), 0.0)
+        wanted = name + (
+            "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else ""
+        )
+        return next(
+            (
+                float(line.split()[-1])
+                for line in text.splitlines()
+                if line.rpartition(" ")[0] == wanted
+            ),
+            0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +142,14 @@ class Callers:
     because no request was sent.
     """
 
-    def __init__(self, port: int, callers: int = 4, pause: float = 0.005, model: str = MODEL, customers: int = 5) -> None:
+    def __init__(
+        self,
+        port: int,
+        callers: int = 4,
+        pause: float = 0.005,
+        model: str = MODEL,
+        customers: int = 5,
+    ) -> None:
         self.calls: list[Call] = []
         self.dropped: list[str] = []
         self._port = port
@@ -129,7 +157,10 @@ class Callers:
         self._customers = customers
         self._path = f"/v1/models/{model}:predict"
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(callers)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,), daemon=True)
+            for number in range(callers)
+        ]
 
     def __enter__(self) -> Callers:
         for thread in self._threads:
@@ -158,7 +189,12 @@ class Callers:
             request_id = f"r{number}-{count}"
             count += 1
             customer, merchant = f"c{count % self._customers}", f"m{count % 5}"
-            instance = {"request_id": request_id, "customer_id": customer, "merchant_id": merchant, "amount": 5.0}
+            instance = {
+                "request_id": request_id,
+                "customer_id": customer,
+                "merchant_id": merchant,
+                "amount": 5.0,
+            }
             body = json.dumps({"instances": [instance]})
             sent = time.monotonic()
             try:
@@ -177,14 +213,22 @@ class Callers:
             prediction = document["predictions"][0] if answer.status == 200 else {}
             degraded = tuple(prediction.get("degraded") or ())
             seconds = time.monotonic() - sent
-            version, arm, score = prediction.get("version", ""), prediction.get("arm", ""), prediction.get("score", -1.0)
-            self.calls.append(Call(request_id, sent, seconds, answer.status, degraded, version, arm, score))
+            version, arm, score = (
+                prediction.get("version", ""),
+                prediction.get("arm", ""),
+                prediction.get("score", -1.0),
+            )
+            self.calls.append(
+                Call(request_id, sent, seconds, answer.status, degraded, version, arm, score)
+            )
             self._stop.wait(self._pause)
 
 
 def logged_predictions(redis_url: str) -> list[Prediction]:
     """Return every prediction event in the event log."""
-    return [event for event in _logged(redis_url, Stream.PREDICTIONS) if isinstance(event, Prediction)]
+    return [
+        event for event in _logged(redis_url, Stream.PREDICTIONS) if isinstance(event, Prediction)
+    ]
 
 
 def logged_shadows(redis_url: str) -> list[Shadow]:
@@ -198,7 +242,9 @@ def _logged(redis_url: str, stream: Stream) -> list[Event]:
     return [decode(stream, fields[PAYLOAD_FIELD]) for _, fields in messages]
 
 
-def set_route(redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt", model: str = MODEL) -> Route:
+def set_route(
+    redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt", model: str = MODEL
+) -> Route:
     """Make these arms the model's route, as the next generation."""
     table = RouteTable(Redis.from_url(redis_url, socket_timeout=5))
     found = table.read(model)

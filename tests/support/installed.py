@@ -16,7 +16,9 @@ def installed(*names: str) -> str:
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    missing = f"{' or '.join(names)} not installed: apt-get install prometheus prometheus-alertmanager"
+    missing = (
+        f"{' or '.join(names)} not installed: apt-get install prometheus prometheus-alertmanager"
+    )
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
     pytest.skip(missing)

@@ -33,14 +33,22 @@ def spec(**drift: object) -> ModelSpec:
     return found.model_copy(update={"drift": found.drift.model_copy(update=drift)})
 
 
-def rows(random: np.random.Generator, count: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def rows(
+    random: np.random.Generator, count: int, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return feature vectors, shape (count, features), and scores.
 
     `shift` moves log amounts, in standard deviations.
     """
     amount = np.exp(random.normal(3 + shift, 1, count))
     vectors = np.column_stack(
-        [amount, random.poisson(3, count), random.exponential(20, count), random.poisson(40, count), random.random(count) < 0.2]
+        [
+            amount,
+            random.poisson(3, count),
+            random.exponential(20, count),
+            random.poisson(40, count),
+            random.random(count) < 0.2,
+        ]
     )
     return vectors, random.beta(0.4, 20, count)
 
@@ -60,7 +68,8 @@ def profile(days: int = 14, per_hour: int = 60, seed: int = 1) -> ReferenceProfi
             scores=scores,
             flagged=scores >= THRESHOLD,
             entities={"customer": random.integers(0, 500, count).astype(str)},
-            times=np.datetime64((START - timedelta(days=days)).replace(tzinfo=None), "us") + offsets,
+            times=np.datetime64((START - timedelta(days=days)).replace(tzinfo=None), "us")
+            + offsets,
         ),
         missing=dict.fromkeys(VIEWS, 0.01),
     )
@@ -79,18 +88,29 @@ class Shop:
         self._random = np.random.default_rng(self.seed)
 
     def predictions(
-        self, start: datetime, count: int, length: timedelta = timedelta(hours=1), shift: float = 0.0, missing: float = 0.01
+        self,
+        start: datetime,
+        count: int,
+        length: timedelta = timedelta(hours=1),
+        shift: float = 0.0,
+        missing: float = 0.01,
     ) -> list[Prediction]:
         """Return answers spread over `length` from `start` on, in order of time."""
         vectors, scores = rows(self._random, count, shift)
         seconds = np.sort(self._random.random(count)) * length.total_seconds()
         absent = self._random.random(count) < missing
         return [
-            self._prediction(start + timedelta(seconds=float(at)), vector, float(score), bool(no_row))
-            for at, vector, score, no_row in zip(seconds, vectors.tolist(), scores, absent, strict=True)
+            self._prediction(
+                start + timedelta(seconds=float(at)), vector, float(score), bool(no_row)
+            )
+            for at, vector, score, no_row in zip(
+                seconds, vectors.tolist(), scores, absent, strict=True
+            )
         ]
 
-    def outcomes(self, predictions: Sequence[Prediction], delay: timedelta = timedelta(days=2)) -> list[Outcome]:
+    def outcomes(
+        self, predictions: Sequence[Prediction], delay: timedelta = timedelta(days=2)
+    ) -> list[Outcome]:
         """Return labels of answers, after lognormal delays with this median."""
         factors = np.exp(self._random.normal(0, 0.8, len(predictions)))
         return [
@@ -106,7 +126,9 @@ class Shop:
             for p, factor in zip(predictions, factors, strict=True)
         ]
 
-    def _prediction(self, at: datetime, vector: Sequence[float], score: float, no_row: bool) -> Prediction:
+    def _prediction(
+        self, at: datetime, vector: Sequence[float], score: float, no_row: bool
+    ) -> Prediction:
         key = f"{self.seed}-{self.version}-{next(self._numbers)}"
         return Prediction(
             event_id=Prediction.id_for(key),

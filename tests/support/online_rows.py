@@ -18,7 +18,9 @@ def stored_value(feature: str, number: int) -> float:
     return float(sum(map(ord, feature)) % 97 + number)
 
 
-def write_online_rows(directory: Path, redis_url: str, entities: int, now: datetime, hours_old: float = 1.0) -> None:
+def write_online_rows(
+    directory: Path, redis_url: str, entities: int, now: datetime, hours_old: float = 1.0
+) -> None:
     """Write rows of every view for customers c0... and merchants m0..., `hours_old` hours old."""
     from feature_repo.store import open_store
 

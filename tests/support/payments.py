@@ -21,7 +21,9 @@ LABEL_DELAY = timedelta(days=7)
 MODEL = "fraud_detection"
 
 
-def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int = 1, start: datetime = START) -> pl.DataFrame:
+def payments(
+    days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int = 1, start: datetime = START
+) -> pl.DataFrame:
     """Return columns transaction_id, customer_id, merchant_id, time, amount, label.
 
     Fraud is expensive and happens at few merchants.
@@ -29,8 +31,14 @@ def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int 
     random = np.random.default_rng(seed)
     rows = days * per_day
     label = (random.random(rows) < fraud_rate).astype(np.int8)
-    merchant = np.where(label & (random.random(rows) < 0.7), random.integers(0, 4, rows), random.integers(0, 40, rows))
-    seconds = np.sort(random.integers(0, days * 86400, rows)) * 1_000_000 + np.arange(rows)  # distinct times
+    merchant = np.where(
+        label & (random.random(rows) < 0.7),
+        random.integers(0, 4, rows),
+        random.integers(0, 40, rows),
+    )
+    seconds = np.sort(random.integers(0, days * 86400, rows)) * 1_000_000 + np.arange(
+        rows
+    )  # distinct times
     return pl.DataFrame(
         {
             "transaction_id": [f"t{i:06d}" for i in range(rows)],
@@ -46,10 +54,14 @@ def payments(days: int, per_day: int = 120, fraud_rate: float = 0.05, seed: int 
 
 def transactions_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the lake's transactions, without columns that only the lake adds."""
-    return rows.select("transaction_id", "customer_id", "merchant_id", pl.col("time").alias("world_time"), "amount")
+    return rows.select(
+        "transaction_id", "customer_id", "merchant_id", pl.col("time").alias("world_time"), "amount"
+    )
 
 
-def outcomes_of(rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timedelta(days=2)) -> pl.DataFrame:
+def outcomes_of(
+    rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timedelta(days=2)
+) -> pl.DataFrame:
     """Return the lake's outcomes for a model, each `delay` after its payment."""
     return rows.select(
         pl.lit(model).alias("model"),
@@ -61,7 +73,11 @@ def outcomes_of(rows: pl.DataFrame, model: str = MODEL, delay: timedelta = timed
 
 
 def fill_lake(
-    root: Path, rows: pl.DataFrame, as_of: datetime, models: Sequence[str] = (), delay: timedelta = timedelta(days=2)
+    root: Path,
+    rows: pl.DataFrame,
+    as_of: datetime,
+    models: Sequence[str] = (),
+    delay: timedelta = timedelta(days=2),
 ) -> Lake:
     """Return a lake as of `as_of`: payments before it, and the outcomes that had arrived.
 
@@ -80,7 +96,13 @@ def fill_lake(
     return lake
 
 
-def label(lake: Lake, rows: pl.DataFrame, as_of: datetime, model: str, delay: timedelta = timedelta(days=2)) -> None:
+def label(
+    lake: Lake,
+    rows: pl.DataFrame,
+    as_of: datetime,
+    model: str,
+    delay: timedelta = timedelta(days=2),
+) -> None:
     """Add a model's outcomes of payments that had arrived at `as_of`."""
     arrived = outcomes_of(rows, model, delay).filter(pl.col("world_time") < as_of)
     lake.write(Stream.OUTCOMES, _as_events(arrived, "request_id"), f"history-{model}")
@@ -99,7 +121,10 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
             # The sixty customers are all alike, and their histories are still filling.
             "checks": spec.training.checks.model_copy(update={"feature_psi": 2.0}),
             "estimator": spec.training.estimator.model_copy(
-                update={"parameters": {**spec.training.estimator.parameters, "n_estimators": 40}, "early_stopping_rounds": 10}
+                update={
+                    "parameters": {**spec.training.estimator.parameters, "n_estimators": 40},
+                    "early_stopping_rounds": 10,
+                }
             ),
         }
     )
@@ -108,12 +133,19 @@ def small_spec(name: str, models: Path = Path("models")) -> ModelSpec:
 
 def with_checks(spec: ModelSpec, **bounds: object) -> ModelSpec:
     """Return the spec with other bounds in `training.checks`."""
-    training = spec.training.model_copy(update={"checks": spec.training.checks.model_copy(update=bounds)})
+    training = spec.training.model_copy(
+        update={"checks": spec.training.checks.model_copy(update=bounds)}
+    )
     return spec.model_copy(update={"training": training})
 
 
 def _as_events(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     return rows.with_columns(
-        (pl.lit("event-") + pl.col("model" if "model" in rows.columns else key) + "-" + pl.col(key)).alias("event_id"),
+        (
+            pl.lit("event-")
+            + pl.col("model" if "model" in rows.columns else key)
+            + "-"
+            + pl.col(key)
+        ).alias("event_id"),
         pl.lit(datetime(2031, 1, 1, tzinfo=UTC)).alias("wall_time"),
     )

@@ -57,7 +57,11 @@ def selectors(expr: str) -> list[str]:
         after = read[at + 1].text if at + 1 < len(read) else ""
         if token.kind == "name" and token.text.lower() in _WITH_LABELS and after == "(":
             at = next(i for i in range(at, len(read)) if read[i].text == ")")
-        elif token.kind == "name" and token.text.lower() not in _WORDS and after.lower() not in _AFTER_FUNCTIONS:
+        elif (
+            token.kind == "name"
+            and token.text.lower() not in _WORDS
+            and after.lower() not in _AFTER_FUNCTIONS
+        ):
             with_matchers = after.startswith("{")
             found.append(token.text + (after if with_matchers else ""))
             at += with_matchers
@@ -94,7 +98,13 @@ def without_conditions(expr: str) -> str:
         lowered = token.text.lower()
         if lowered == "offset" or (at > 0 and read[at - 1].text.lower() == "offset"):
             continue
-        made.append({"absent": "count", "absent_over_time": "count_over_time", "unless": "and"}.get(lowered, token.text))
-        if token.kind == "comparison" and not (at + 1 < len(read) and read[at + 1].text.lower() == "bool"):
+        made.append(
+            {"absent": "count", "absent_over_time": "count_over_time", "unless": "and"}.get(
+                lowered, token.text
+            )
+        )
+        if token.kind == "comparison" and not (
+            at + 1 < len(read) and read[at + 1].text.lower() == "bool"
+        ):
             made.append("bool")
     return " ".join(made)

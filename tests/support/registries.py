@@ -12,7 +12,9 @@ from dojo.core.settings import Settings
 SEAL_KEY = "the-tests-seal-key"
 
 
-def sealed_registry(url: str, timeout_seconds: int = 30, retries: int = 3, home: Path | None = None) -> ModelRegistry:
+def sealed_registry(
+    url: str, timeout_seconds: int = 30, retries: int = 3, home: Path | None = None
+) -> ModelRegistry:
     """home: where its anchors are written; default: a directory of its own."""
     settings = Settings(home=home or Path(tempfile.mkdtemp(prefix="anchors-")), seal_key=SEAL_KEY)
     return ModelRegistry(url, timeout_seconds, retries, Seals(settings))

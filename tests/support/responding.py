@@ -61,13 +61,19 @@ class Surroundings:
     Version 2 has had the traffic for `since_hours`. Version 1 had it before.
     """
 
-    def __init__(self, redis_url: str, registry: ModelRegistry, model: str = "shop", since_hours: float = 240) -> None:
+    def __init__(
+        self, redis_url: str, registry: ModelRegistry, model: str = "shop", since_hours: float = 240
+    ) -> None:
         self.url, self.registry, self.model = redis_url, registry, model
         self.home = TemporaryDirectory()
         self.spec: ModelSpec = SPEC.model_copy(update={"name": model})
         self.clock = ManualClock(START)
         self.redis = connect_redis(redis_url)
-        self.audit, self.inbox, self.orders = AuditTrail(self.redis), Inbox(self.redis), WorkOrders(self.redis)
+        self.audit, self.inbox, self.orders = (
+            AuditTrail(self.redis),
+            Inbox(self.redis),
+            WorkOrders(self.redis),
+        )
         self.routes, self.rollouts = RouteTable(self.redis), Rollouts(self.redis)
         self.log = RedisEventLog(self.redis, 10_000)
         self.metrics = ResponderMetrics([model], CollectorRegistry())
@@ -79,9 +85,14 @@ class Surroundings:
     def serve(self, version: str, previous: str, hours_ago: float) -> None:
         """Give a version all traffic and the role, in Redis alone."""
         at = START - timedelta(hours=hours_ago)
-        change = Change(key=f"{self.model}-serve-{version}", who="tests", why="set up", world_time=at)
+        change = Change(
+            key=f"{self.model}-serve-{version}", who="tests", why="set up", world_time=at
+        )
         RoleChanges(self.registry, self.routes, self.audit).route(
-            self.model, "blue_green" if previous else "champion", full_traffic(version, previous or None), change
+            self.model,
+            "blue_green" if previous else "champion",
+            full_traffic(version, previous or None),
+            change,
         )
         roles = {"champion": version, "previous_champion": previous or None, "challenger": None}
         self.audit.append(
@@ -89,15 +100,24 @@ class Surroundings:
             why="set up", after=roles, world_time=at,
         )  # fmt: skip
 
-    def start(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> ResponderService:
+    def start(
+        self, redis: Redis | None = None, registry: ModelRegistry | None = None
+    ) -> ResponderService:
         """Return a new process, as after a restart."""
         watch = StateWatch(redis or self.redis, Path(self.home.name) / "redis.json", [self.model])
         return ResponderService(watch, self.responder(redis, registry), [self.model], self.metrics)
 
-    def responder(self, redis: Redis | None = None, registry: ModelRegistry | None = None) -> Responder:
+    def responder(
+        self, redis: Redis | None = None, registry: ModelRegistry | None = None
+    ) -> Responder:
         """Return the responder of a new process, to go step by step."""
         client = redis or self.redis
-        audit, orders, rollouts, routes = AuditTrail(client), WorkOrders(client), Rollouts(client), RouteTable(client)
+        audit, orders, rollouts, routes = (
+            AuditTrail(client),
+            WorkOrders(client),
+            Rollouts(client),
+            RouteTable(client),
+        )
         announcements = ResponseAnnouncements(audit, Notifier(client, RESPONDER))
         return Responder(
             redis=client,
@@ -107,7 +127,12 @@ class Surroundings:
             clock=self.clock,
             store=StateStore(client),
             situation=Situation(routes, rollouts, audit),
-            actions=Actions(orders, RoleChanges(registry or self.registry, routes, audit), rollouts, announcements),
+            actions=Actions(
+                orders,
+                RoleChanges(registry or self.registry, routes, audit),
+                rollouts,
+                announcements,
+            ),
             announcements=announcements,
             reports=Reports(client, orders, announcements),
             metrics=self.metrics,
@@ -164,7 +189,9 @@ class Surroundings:
     def messages(self, urgency: str = "") -> list[Message]:
         """Return the model's messages, oldest first."""
         found = [
-            message for message in self.inbox.newest(1000) if message.model == self.model and urgency in ("", message.urgency)
+            message
+            for message in self.inbox.newest(1000)
+            if message.model == self.model and urgency in ("", message.urgency)
         ]
         return found[::-1]
 
@@ -172,7 +199,11 @@ class Surroundings:
         return [message.title.removeprefix(f"{self.model}: ") for message in self.messages(urgency)]
 
     def entries(self) -> Sequence[Entry]:
-        return [entry for entry in self.audit.entries() if entry.kind == "response" and entry.model == self.model]
+        return [
+            entry
+            for entry in self.audit.entries()
+            if entry.kind == "response" and entry.model == self.model
+        ]
 
     def done(self) -> list[str]:
         return [entry.what for entry in self.entries()]

@@ -57,7 +57,11 @@ class Gateway:
         self._rng = np.random.default_rng(self.seed)
         activity = self._rng.lognormal(0, 1, self.customers)
         self._cumulative = np.cumsum(activity / activity.sum())
-        moods = np.where(np.arange(self.customers) % 20 == 0, 20.0, 1.0) if self.moody else np.ones(self.customers)
+        moods = (
+            np.where(np.arange(self.customers) % 20 == 0, 20.0, 1.0)
+            if self.moody
+            else np.ones(self.customers)
+        )
         # Keeps the average rates unchanged.
         self._moods = moods / (moods * activity / activity.sum()).sum()
 
@@ -68,11 +72,20 @@ class Gateway:
         arm = pick(route.arms, position(route.salt, customer))
         shadow = next((arm for arm in route.arms if arm.mode == "shadow"), None)
         count = next(self._ids)
-        request_id, wall = f"{self.model}-{self.seed}-{count}", WALL_START + timedelta(seconds=count / self.per_second)
+        request_id, wall = (
+            f"{self.model}-{self.seed}-{count}",
+            WALL_START + timedelta(seconds=count / self.per_second),
+        )
         prediction = self._predict(route, arm, customer, mood, request_id, at, wall)
         return [prediction] + ([self._shadow(route, shadow, prediction, mood)] if shadow else [])
 
-    def outcome(self, prediction: Prediction, after: timedelta, if_flagged: float = 0.6, if_passed: float = 0.006) -> Outcome:
+    def outcome(
+        self,
+        prediction: Prediction,
+        after: timedelta,
+        if_flagged: float = 0.6,
+        if_passed: float = 0.006,
+    ) -> Outcome:
         """Return the label of an answered payment.
 
         Fraud has one probability among the flagged and another among the rest. With 1.5 % flagged,
@@ -91,11 +104,20 @@ class Gateway:
         )
 
     def _predict(
-        self, route: Route, arm: Arm, customer: str, mood: float, request_id: str, at: datetime, wall: datetime
+        self,
+        route: Route,
+        arm: Arm,
+        customer: str,
+        mood: float,
+        request_id: str,
+        at: datetime,
+        wall: datetime,
     ) -> Prediction:
         quality = self.qualities[arm.version]
         failed = self._happens(quality.errors, mood)
-        standing_in = next((other for other in route.arms if other.mode == "live" and other.name != arm.name), None)
+        standing_in = next(
+            (other for other in route.arms if other.mode == "live" and other.name != arm.name), None
+        )
         version = (standing_in.version if standing_in else "0") if failed else arm.version
         degraded = (("arm_failed",) if standing_in else ("model_unavailable",)) if failed else ()
         degraded += ("cold_start",) if self._happens(quality.degraded, mood) else ()
@@ -137,7 +159,9 @@ class Gateway:
             champion_version=mirrored.version,
             champion_score=mirrored.score,
             champion_flagged=mirrored.flagged,
-            champion_scoring_seconds=0.06 if self._happens(self.qualities[route.arms[0].version].slow, mood) else 0.0002,
+            champion_scoring_seconds=(
+                0.06 if self._happens(self.qualities[route.arms[0].version].slow, mood) else 0.0002
+            ),
             error="broken" if failed else "",
         )
 

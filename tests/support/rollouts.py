@@ -46,17 +46,27 @@ START = datetime(2018, 7, 1, tzinfo=UTC)
 
 def spec_of(model: str, **policy: object) -> ModelSpec:
     """Return the fraud model's spec under another name, with changes of its rollout policy."""
-    return SPEC.model_copy(update={"name": model, "rollout": SPEC.rollout.model_copy(update=policy)})
+    return SPEC.model_copy(
+        update={"name": model, "rollout": SPEC.rollout.model_copy(update=policy)}
+    )
 
 
 def register_versions(registry: ModelRegistry, model: str, count: int = 2) -> list[str]:
     """Register versions without bundles. The first is champion, the second challenger."""
     experiment = tracking_client(registry).get_experiment_by_name("rollouts")
-    experiment_id = experiment.experiment_id if experiment else tracking_client(registry).create_experiment("rollouts")
+    experiment_id = (
+        experiment.experiment_id
+        if experiment
+        else tracking_client(registry).create_experiment("rollouts")
+    )
     versions = []
     for _ in range(count):
         run = tracking_client(registry).create_run(experiment_id)
-        versions.append(registry.register(model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags()).version)
+        versions.append(
+            registry.register(
+                model, run.info.run_id, f"{run.info.artifact_uri}/bundle", VersionTags()
+            ).version
+        )
     registry.set_alias(model, CHAMPION, versions[0])
     registry.set_alias(model, CHALLENGER, versions[1])
     return versions
@@ -88,7 +98,9 @@ class Stage:
             journal=Journal(self.rollouts, self.clock),
             reader=EventReader(self.log),
             champions=RoleChanges(self.registry, self.routes, self.audit),
-            announcements=RolloutAnnouncements(self.audit, Notifier(self.redis, "rollout"), self.metrics),
+            announcements=RolloutAnnouncements(
+                self.audit, Notifier(self.redis, "rollout"), self.metrics
+            ),
             clock=self.clock,
             metrics=self.metrics,
             wall=self.wall,
@@ -97,7 +109,13 @@ class Stage:
 
     def start(self, version: str = "2", champion: str = "1") -> Rollout:
         return self.rollouts.start(
-            self.spec, version, champion, self.clock.now(), "test", "a better one", {"recall_at_threshold": 0.6}
+            self.spec,
+            version,
+            champion,
+            self.clock.now(),
+            "test",
+            "a better one",
+            {"recall_at_threshold": 0.6},
         )
 
     @property
@@ -125,7 +143,10 @@ class Stage:
         events = [event for _ in range(requests) for event in self.gateway.answer(route, at)]
         predictions = [event for event in events if isinstance(event, Prediction)]
         if outcomes:
-            events += [self.gateway.outcome(prediction, timedelta(hours=1), **labels) for prediction in predictions]
+            events += [
+                self.gateway.outcome(prediction, timedelta(hours=1), **labels)
+                for prediction in predictions
+            ]
         self.log.append(events)
         return predictions
 
@@ -133,7 +154,11 @@ class Stage:
         """Let world time pass with a payment now and then, so that stages count it."""
         left, step = (
             timedelta(hours=hours),
-            longest_silence(self.now.stage, self.spec) if self.now.active else timedelta(hours=hours),
+            (
+                longest_silence(self.now.stage, self.spec)
+                if self.now.active
+                else timedelta(hours=hours)
+            ),
         )
         while left > timedelta(0):
             self.clock.advance(min(step, left))  # type: ignore[attr-defined]
@@ -146,7 +171,9 @@ class Stage:
 
     def roles(self) -> dict[str, str]:
         """Return alias -> version."""
-        return {alias: v.version for v in self.registry.versions(self.spec.name) for alias in v.aliases}
+        return {
+            alias: v.version for v in self.registry.versions(self.spec.name) for alias in v.aliases
+        }
 
 
 class Traffic:
@@ -178,7 +205,10 @@ class Traffic:
         self._thread.join(10)
 
     def by_arm(self) -> Mapping[str, int]:
-        return {arm: sum(p.arm == arm for p in self.predictions) for arm in {p.arm for p in self.predictions}}
+        return {
+            arm: sum(p.arm == arm for p in self.predictions)
+            for arm in {p.arm for p in self.predictions}
+        }
 
     def _run(self) -> None:
         redis = connect_redis(self._redis_url)
@@ -187,7 +217,11 @@ class Traffic:
         while not self._stop.is_set():
             began, route, now = time.monotonic(), routes.get(self._gateway.model), self._clock.now()
             if route is not None:
-                events = [event for _ in range(int(self._per_second * 0.05)) for event in self._gateway.answer(route, now)]
+                events = [
+                    event
+                    for _ in range(int(self._per_second * 0.05))
+                    for event in self._gateway.answer(route, now)
+                ]
                 fresh = [event for event in events if isinstance(event, Prediction)]
                 self.predictions += fresh
                 unlabelled += fresh

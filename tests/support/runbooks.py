@@ -12,14 +12,21 @@ RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("
 
 # Commands that change something, or rebuild a version for minutes.
 CHANGES = re.compile(
-    r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models (promote|rollback)"
-    r"|responder (pause|resume)|rollout (abort|approve|finish|promote|resume|start)|routes switch|world (pause|resume))\b"
+    r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models"
+    r" (promote|rollback)"
+    r"|responder (pause|resume)|rollout (abort|approve|finish|promote|resume|start)|routes"
+    r" switch|world (pause|resume))\b"
 )
 # Commands that may find nothing in a young stack, or a fault of the machine. They then end with
 # exit code 1.
 MAY_FIND_NOTHING = ("dojo gate show", "dojo rollout show", "dojo doctor")
 
-PLACEHOLDERS = {"NAME": "gateway", "MODEL@VERSION": "fraud_detection@1", "MODEL": "fraud_detection", "SERVICE": "monitor"}
+PLACEHOLDERS = {
+    "NAME": "gateway",
+    "MODEL@VERSION": "fraud_detection@1",
+    "MODEL": "fraud_detection",
+    "SERVICE": "monitor",
+}
 
 # Takes the words behind `dojo`, runs the command, and returns its result.
 Dojo = Callable[[list[str]], "CompletedProcess[str]"]
@@ -35,7 +42,12 @@ def looks() -> list[list[str]]:
 
     A command is a list of the words behind `dojo`.
     """
-    commands = {command for path in RUNBOOKS for command in quoted(path.read_text()) if command.startswith("dojo ")}
+    commands = {
+        command
+        for path in RUNBOOKS
+        for command in quoted(path.read_text())
+        if command.startswith("dojo ")
+    }
     found = [shlex.split(command)[1:] for command in sorted(commands) if not CHANGES.match(command)]
     return [[PLACEHOLDERS.get(word, word) for word in words] for words in found]
 
@@ -52,7 +64,13 @@ def failures(dojo: Dojo, processes: Collection[str]) -> list[str]:
         if words[0] in ("logs", "metrics") and len(words) > 1 and words[1] not in processes:
             continue
         done = dojo(words)
-        fine = {0, 1} if " ".join(["dojo", *words[:2]]).startswith(MAY_FIND_NOTHING) or words == ["status"] else {0}
+        fine = (
+            {0, 1}
+            if " ".join(["dojo", *words[:2]]).startswith(MAY_FIND_NOTHING) or words == ["status"]
+            else {0}
+        )
         if done.returncode not in fine or "Traceback" in done.stderr:
-            failed.append(f"dojo {shlex.join(words)} ended with {done.returncode}: {done.stderr[-500:]}")
+            failed.append(
+                f"dojo {shlex.join(words)} ended with {done.returncode}: {done.stderr[-500:]}"
+            )
     return failed

@@ -24,7 +24,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], within: float, what: str, every: float = 0.02) -> None:
+def wait_until(
+    condition: Callable[[], bool], within: float, what: str, every: float = 0.02
+) -> None:
     """Poll until `condition` holds. Fails naming `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
@@ -49,13 +51,17 @@ class Server:
         self._command, self._cwd = list(command), cwd
         # Feast, imported by a test, sets this variable. The children's metrics would then go to
         # files.
-        inherited = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+        inherited = {
+            name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"
+        }
         self._env = {**inherited, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env, cwd=self._cwd)
+            self.process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._env, cwd=self._cwd
+            )
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -105,7 +111,12 @@ class MlflowServer(Server):
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__("mlflow", mlflow_command(self.port, directory / STRANGE_NAME), directory, MLFLOW_ENVIRONMENT)
+        super().__init__(
+            "mlflow",
+            mlflow_command(self.port, directory / STRANGE_NAME),
+            directory,
+            MLFLOW_ENVIRONMENT,
+        )
 
     def start(self) -> None:
         super().start()

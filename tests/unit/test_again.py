@@ -29,7 +29,10 @@ def test_failures_and_broken_fixtures_name_their_files_and_causes(tmp_path: Path
 @pytest.mark.parametrize(
     ("files", "deserved"),
     [
-        ({"tests/e2e/test_demo.py", "tests/integration/services/gateway/test_gateway_models.py"}, True),
+        (
+            {"tests/e2e/test_demo.py", "tests/integration/services/gateway/test_gateway_models.py"},
+            True,
+        ),
         ({"tests/e2e/test_demo.py", "tests/unit/dojo/core/test_clock.py"}, False),
         ({f"tests/integration/test_{n}.py" for n in range(5)}, False),
         ({"."}, False),
@@ -55,10 +58,14 @@ def test_what_fails_twice_has_failed_and_what_fails_once_has_not(
     )
     (project / "tests" / "__init__.py").touch()
     (project / "tests" / "integration" / "__init__.py").touch()
-    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '-p no:cacheprovider'\n")
+    (project / "pyproject.toml").write_text(
+        "[tool.pytest.ini_options]\naddopts = '-p no:cacheprovider'\n"
+    )
     monkeypatch.chdir(project)
     monkeypatch.setenv("PYTHONPATH", str(project))
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # eight processes start, without plugins that they do not need
+    monkeypatch.setenv(
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1"
+    )  # eight processes start, without plugins that they do not need
     monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
     codes = {}
     for needed in (2, 3):
@@ -69,6 +76,6 @@ def test_what_fails_twice_has_failed_and_what_fails_once_has_not(
     said = capsys.readouterr().out
     assert "SECOND TRY passed" in said
     assert "SECOND TRY failed" in said
-    assert said.count("tests/integration/test_it.py::test_it\n      AssertionError: assert 1 >=") == 2, (
-        "each try's cause is told"
-    )
+    assert (
+        said.count("tests/integration/test_it.py::test_it\n      AssertionError: assert 1 >=") == 2
+    ), "each try's cause is told"

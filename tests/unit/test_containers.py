@@ -33,7 +33,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def test_hadolint_finds_nothing() -> None:
-    done = subprocess.run([Path(sys.executable).parent / "hadolint", DOCKERFILE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "hadolint", DOCKERFILE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -47,23 +52,36 @@ def test_every_container_is_hardened_bounded_and_watched(name: str) -> None:
     assert "restart" in service
     assert service["logging"]["options"]["max-size"]
     target = service["image"].split("/")[-1].split(":")[0]
-    stages = {stage.split("\n", 1)[0].rpartition(" AS ")[2]: stage for stage in DOCKERFILE.read_text().split("\nFROM ")}
+    stages = {
+        stage.split("\n", 1)[0].rpartition(" AS ")[2]: stage
+        for stage in DOCKERFILE.read_text().split("\nFROM ")
+    }
     assert "healthcheck" in service or "\nHEALTHCHECK " in stages[target]
 
 
 def test_containers_that_read_specs_have_the_edited_ones_and_cannot_write_them() -> None:
-    readers = {spec.name for spec in processes(load_settings()) if spec.reads_specs} - {"prometheus"} | {
+    readers = {spec.name for spec in processes(load_settings()) if spec.reads_specs} - {
+        "prometheus"
+    } | {
         "monitoring-files",
         "tools",
     }
     readers |= {name for name in SERVICES if name.startswith("airflow")}
-    mounted = {name for name, service in SERVICES.items() if "./models:/app/models:ro" in service.get("volumes", ())}
+    mounted = {
+        name
+        for name, service in SERVICES.items()
+        if "./models:/app/models:ro" in service.get("volumes", ())
+    }
     assert readers <= mounted
     assert "WORKDIR /app" in DOCKERFILE.read_text()
 
 
 def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
-    ours = {name: service for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
+    ours = {
+        name: service
+        for name, service in SERVICES.items()
+        if service["image"].startswith("mlops-dojo/")
+    }
     makers = [service["build"]["target"] for service in ours.values() if "build" in service]
     assert sorted(makers) == ["airflow", "gateway", "mlflow", "worker"]
     assert {service["pull_policy"] for service in ours.values()} == {"never"}
@@ -71,8 +89,16 @@ def test_each_image_is_made_by_one_service_and_pulled_by_none() -> None:
 
 def test_proxies_that_docker_puts_into_containers_are_not_used() -> None:
     asking = {name: service.get("environment", {}) for name, service in SERVICES.items()}
-    direct = {name for name, variables in asking.items() if variables.get("NO_PROXY") == variables.get("no_proxy") == "*"}
-    assert set(SERVICES) - direct == {"redis-events", "redis-online", "postgres"}, "these ask nothing over HTTP"
+    direct = {
+        name
+        for name, variables in asking.items()
+        if variables.get("NO_PROXY") == variables.get("no_proxy") == "*"
+    }
+    assert set(SERVICES) - direct == {
+        "redis-events",
+        "redis-online",
+        "postgres",
+    }, "these ask nothing over HTTP"
     assert {asking[name].get("http_proxy") for name in direct} == {""}
 
 
@@ -85,12 +111,21 @@ def test_only_who_asks_airflow_knows_its_password() -> None:
 
 def test_only_the_world_and_who_checks_it_know_the_time_key() -> None:
     environments = {name: str(service.get("environment")) for name, service in SERVICES.items()}
-    assert {name for name, text in environments.items() if "DOJO_TIME_KEY" in text} == {"gateway", "simulator"}
+    assert {name for name, text in environments.items() if "DOJO_TIME_KEY" in text} == {
+        "gateway",
+        "simulator",
+    }
 
 
 def test_mlflow_does_not_know_the_key_that_its_record_is_proved_with() -> None:
-    without = {name for name, service in SERVICES.items() if "DOJO_SEAL_KEY" not in str(service.get("environment"))}
-    ours = {name for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")}
+    without = {
+        name
+        for name, service in SERVICES.items()
+        if "DOJO_SEAL_KEY" not in str(service.get("environment"))
+    }
+    ours = {
+        name for name, service in SERVICES.items() if service["image"].startswith("mlops-dojo/")
+    }
     assert without & ours == {"mlflow", "mlflow-migrate"}
 
 
@@ -101,18 +136,28 @@ def test_no_secret_is_an_argument() -> None:
 
 
 def test_only_uis_and_the_gateway_are_published_and_by_default_on_loopback() -> None:
-    published = {name: port for name, service in SERVICES.items() for port in service.get("ports", ())}
+    published = {
+        name: port for name, service in SERVICES.items() for port in service.get("ports", ())
+    }
     assert set(published) == {"gateway", "mlflow", "airflow", "grafana"}
     assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in published.values())
-    assert {name for name, service in SERVICES.items() if "edge" in service["networks"]} == set(published)
+    assert {name for name, service in SERVICES.items() if "edge" in service["networks"]} == set(
+        published
+    )
     assert COMPOSE["networks"]["platform"] == {"internal": True}
 
 
 def test_secrets_have_no_default_and_come_from_make_env(tmp_path: Path) -> None:
     names = set(re.findall(r"\$\{([A-Z_]+(?:PASSWORD|KEY|SECRET))\b", COMPOSE_FILE.read_text()))
-    assert {name for name in names if not re.search(rf"\$\{{{name}:\?run make env first\}}", COMPOSE_FILE.read_text())} == set()
+    assert {
+        name
+        for name in names
+        if not re.search(rf"\$\{{{name}:\?run make env first\}}", COMPOSE_FILE.read_text())
+    } == set()
     for _ in range(2):
-        subprocess.run([ROOT / "scripts" / "env.sh", tmp_path / ".env"], check=True, capture_output=True)
+        subprocess.run(
+            [ROOT / "scripts" / "env.sh", tmp_path / ".env"], check=True, capture_output=True
+        )
     lines = (tmp_path / ".env").read_text().splitlines()
     assert {line.partition("=")[0] for line in lines} == names
     assert len(lines) == len(names), "what is there is kept"
@@ -122,18 +167,28 @@ def test_secrets_have_no_default_and_come_from_make_env(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_keeps_what_it_says_and_gets_what_it_lacks(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text('GATEWAY_PORT=9000\nPOSTGRES_PASSWORD=""\nREDIS_PASSWORD=mine')  # no newline at the end
+    file.write_text(
+        'GATEWAY_PORT=9000\nPOSTGRES_PASSWORD=""\nREDIS_PASSWORD=mine'
+    )  # no newline at the end
     file.chmod(0o644)
     subprocess.run([ROOT / "scripts" / "env.sh", file], check=True, capture_output=True)
-    values = dict(line.split("=", 1) for line in file.read_text().splitlines())  # the last one counts, for Docker too
+    values = dict(
+        line.split("=", 1) for line in file.read_text().splitlines()
+    )  # the last one counts, for Docker too
     assert values["GATEWAY_PORT"] == "9000"
     assert values["REDIS_PASSWORD"] == "mine"
     assert len(values["POSTGRES_PASSWORD"]) == 48
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_every_process_of_ours_has_a_container_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = {"redis_url": "redis://events/0", "mlflow_url": "http://mlflow:5001", "airflow_url": "http://airflow:8088"}
+def test_every_process_of_ours_has_a_container_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = {
+        "redis_url": "redis://events/0",
+        "mlflow_url": "http://mlflow:5001",
+        "airflow_url": "http://airflow:8088",
+    }
     for process in processes(load_settings(peer_hosts="{name}", **elsewhere)):
         assert process.name in SERVICES
         assert process.address == f"http://{process.name}:{process.port}"
@@ -143,9 +198,9 @@ def test_images_are_pinned_once() -> None:
     text = COMPOSE_FILE.read_text() + DOCKERFILE.read_text()
     pins = COMPOSE["x-images"]
     assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", pin) for pin in pins.values())
-    assert {name: text.count(pin) for name, pin in pins.items()} == dict.fromkeys(pins, 1) | {"python": 2}, (
-        "python: a default for docker build"
-    )
+    assert {name: text.count(pin) for name, pin in pins.items()} == dict.fromkeys(pins, 1) | {
+        "python": 2
+    }, "python: a default for docker build"
 
 
 @pytest.mark.parametrize("pattern", ["redis", "{other}", "{name", "dojo-{}"])
@@ -178,12 +233,23 @@ def test_commands_go_into_the_network_and_starting_is_dockers() -> None:
     assert compose_command([], is_terminal=True)[-2:] == ["tools", "--help"]
     assert compose_command(["up"], is_terminal=True)[4:] == ["up", "--build", "--wait"]
     assert compose_command(["restart", "monitor"], is_terminal=True)[4:] == ["restart", "monitor"]
-    assert compose_command(["logs", "redis"], is_terminal=True)[4:] == ["logs", "redis-events", "redis-online"]
-    assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == ["--profile", "full", "down", "--volumes"]
+    assert compose_command(["logs", "redis"], is_terminal=True)[4:] == [
+        "logs",
+        "redis-events",
+        "redis-online",
+    ]
+    assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == [
+        "--profile",
+        "full",
+        "down",
+        "--volumes",
+    ]
 
 
 @pytest.mark.parametrize("words", [["restart"], ["restart", "--json"]])
-def test_a_restart_without_a_name_is_refused_before_docker_is_asked(tmp_path: Path, words: list[str]) -> None:
+def test_a_restart_without_a_name_is_refused_before_docker_is_asked(
+    tmp_path: Path, words: list[str]
+) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
     docker.chmod(0o755)
@@ -205,7 +271,9 @@ def test_an_unknown_context_is_refused_with_those_there_are() -> None:
     [([], "n\n", False), ([], "y\n", True), (["--yes"], "", True)],
     ids=["no", "yes", "said before"],
 )
-def test_volumes_are_deleted_by_who_means_it(tmp_path: Path, words: list[str], said: str, deleted: bool) -> None:
+def test_volumes_are_deleted_by_who_means_it(
+    tmp_path: Path, words: list[str], said: str, deleted: bool
+) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
     docker.chmod(0o755)
@@ -219,7 +287,9 @@ def test_volumes_are_deleted_by_who_means_it(tmp_path: Path, words: list[str], s
         assert (tmp_path / "called").read_text().split()[-2:] == ["down", "--volumes"]
 
 
-def test_prometheus_finds_every_process_in_its_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prometheus_finds_every_process_in_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOJO_HOME", str(tmp_path))
     monkeypatch.setenv("DOJO_PEER_HOSTS", "{name}")
     assert write_files(["files"]) == 0
@@ -227,12 +297,18 @@ def test_prometheus_finds_every_process_in_its_container(tmp_path: Path, monkeyp
     hosts = {target["labels"]["job"]: target["targets"][0].partition(":")[0] for target in targets}
     assert {"gateway", "recorder", "monitor", "responder", "receiver"} <= set(hosts)
     assert all(job == host for job, host in hosts.items())
-    alertmanagers = json.loads((tmp_path / "prometheus" / "targets" / "alertmanagers.json").read_text())
+    alertmanagers = json.loads(
+        (tmp_path / "prometheus" / "targets" / "alertmanagers.json").read_text()
+    )
     assert alertmanagers == [{"targets": ["alertmanager:9093"]}]
-    assert "http://receiver:8109/pager" in (tmp_path / "alertmanager" / "alertmanager.yml").read_text()
+    assert (
+        "http://receiver:8109/pager" in (tmp_path / "alertmanager" / "alertmanager.yml").read_text()
+    )
 
 
-def test_what_is_written_for_one_server_does_not_start_another(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_written_for_one_server_does_not_start_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert write_files(["grafana"]) == 2
     assert "prometheus, alertmanager, or files" in capsys.readouterr().err
 
@@ -282,7 +358,12 @@ def server(tmp_path: Path) -> Iterator[int]:
 
 def test_a_health_check_believes_only_what_it_is_told(server: int) -> None:
     def healthy(*arguments: object) -> bool:
-        return subprocess.run([ROOT / "deploy/docker/healthy", *map(str, arguments)], capture_output=True).returncode == 0
+        return (
+            subprocess.run(
+                [ROOT / "deploy/docker/healthy", *map(str, arguments)], capture_output=True
+            ).returncode
+            == 0
+        )
 
     assert healthy(server, "/healthz")
     assert healthy(server, "/healthz", '"metadatabase": {"status": "healthy"')
@@ -300,7 +381,12 @@ def test_a_health_check_believes_only_what_it_is_told(server: int) -> None:
         (
             {"PUBLISH_ON": "192.168.1.20", "PUBLISH_AS": "shop.lan, *.dojo.lan"},
             ["192.168.1.20:5001", "shop.lan:5001", "shop.lan", "*.dojo.lan:5001"],
-            ["http://192.168.1.20:5001", "http://shop.lan:5001", "https://shop.lan", "http://*.dojo.lan:5001"],
+            [
+                "http://192.168.1.20:5001",
+                "http://shop.lan:5001",
+                "https://shop.lan",
+                "http://*.dojo.lan:5001",
+            ],
         ),
     ],
 )
@@ -312,7 +398,14 @@ def test_mlflow_is_started_for_the_names_that_it_is_published_under(
     (tmp_path / "a.dojo.lan").touch()  # a `*` must not become the name of a file
     script = ROOT / "deploy" / "docker" / "mlflow-server"
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **published}
-    done = subprocess.run([script, "--port", "5001"], capture_output=True, text=True, check=True, env=env, cwd=tmp_path)
+    done = subprocess.run(
+        [script, "--port", "5001"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
+        cwd=tmp_path,
+    )
     words = done.stdout.splitlines()
     assert words[0] == "server"
     assert words[-2:] == ["--port", "5001"]
@@ -323,6 +416,9 @@ def test_mlflow_is_started_for_the_names_that_it_is_published_under(
 
 def test_mlflow_knows_every_variable_that_decides_where_it_is_published() -> None:
     environment = SERVICES["mlflow"]["environment"]
-    assert {name for name in environment if name.startswith("PUBLISH")} == {"PUBLISH_ON", "PUBLISH_AS"}
+    assert {name for name in environment if name.startswith("PUBLISH")} == {
+        "PUBLISH_ON",
+        "PUBLISH_AS",
+    }
     assert environment["MLFLOW_PORT"] == "${MLFLOW_PORT:-5001}"
     assert environment["PUBLISH_ON"] == "${PUBLISH_ON:-127.0.0.1}"

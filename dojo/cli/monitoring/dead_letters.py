@@ -14,8 +14,12 @@ from dojo.core.events.dead_letters import KEPT, DeadLetters, Keeper
 
 
 def dead_letters(
-    service: Annotated[Keeper | None, typer.Argument(help="Whose; those of all services without it.")] = None,
-    limit: Annotated[int, typer.Option(help="How many of each service, the newest first.", min=1, max=KEPT)] = 20,
+    service: Annotated[
+        Keeper | None, typer.Argument(help="Whose; those of all services without it.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(help="How many of each service, the newest first.", min=1, max=KEPT)
+    ] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Messages that services set aside because they cannot use them: which, why, and a copy.
@@ -24,12 +28,18 @@ def dead_letters(
     """
     with CommandContext() as here:
         keepers = [service] if service else get_args(Keeper)
-        found = {name: letters for name in keepers if (letters := DeadLetters(here.redis, name).newest(limit))}
+        found = {
+            name: letters
+            for name in keepers
+            if (letters := DeadLetters(here.redis, name).newest(limit))
+        }
     if as_json:
         print_json(found)
         return
     table = Table("service", "stream", "message", "reason", "payload")
     for name, letters in found.items():
         for one in letters:
-            table.add_row(name, one.stream, one.message_id, escape(one.reason), escape(one.payload[:200]))
+            table.add_row(
+                name, one.stream, one.message_id, escape(one.reason), escape(one.payload[:200])
+            )
     out.print(table if found else "nothing was set aside")

@@ -33,9 +33,15 @@ def _complete_check(incomplete: str) -> list[str]:
 def show(
     model: ModelArgument,
     check: Annotated[
-        str, typer.Option(help="One check with all its findings, e.g. input_drift.", autocompletion=_complete_check)
+        str,
+        typer.Option(
+            help="One check with all its findings, e.g. input_drift.",
+            autocompletion=_complete_check,
+        ),
     ] = "",
-    window: Annotated[str, typer.Option(help="hour, day or now.", autocompletion=lambda: WINDOWS)] = "",
+    window: Annotated[
+        str, typer.Option(help="hour, day or now.", autocompletion=lambda: WINDOWS)
+    ] = "",
     version: Annotated[str, typer.Option(help="One version.")] = "",
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
@@ -48,7 +54,9 @@ def show(
     with CommandContext() as here:
         records = _records(here, model)
         if as_json and not watch:
-            print_json({"model": model, "verdicts": _chosen(records, model, check, window, version)})
+            print_json(
+                {"model": model, "verdicts": _chosen(records, model, check, window, version)}
+            )
             return
 
         def rendered() -> bool:
@@ -62,7 +70,10 @@ def show(
 def mark(
     model: RequiredModel,
     verdict_id: Annotated[
-        str, typer.Argument(help="The verdict's id, as `dojo drift show --check ...` prints it.", metavar="VERDICT")
+        str,
+        typer.Argument(
+            help="The verdict's id, as `dojo drift show --check ...` prints it.", metavar="VERDICT"
+        ),
     ],
     why: Why,
     who: Who = "",
@@ -89,8 +100,12 @@ def mark(
 @app.command()
 def report(
     version: VersionArgument,
-    start: Annotated[str, typer.Argument(help="World time, as 2018-06-24T00:00 (UTC).", metavar="START")],
-    end: Annotated[str, typer.Argument(help="World time; the window ends before it.", metavar="END")],
+    start: Annotated[
+        str, typer.Argument(help="World time, as 2018-06-24T00:00 (UTC).", metavar="START")
+    ],
+    end: Annotated[
+        str, typer.Argument(help="World time; the window ends before it.", metavar="END")
+    ],
     last: Annotated[str, typer.Argument(hidden=True)] = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -106,14 +121,20 @@ def report(
     else:
         model, number = model_version(version)
     begins, ends = parse_time(start), parse_time(end)
-    with CommandContext() as here, errors_become_messages(NoReferenceError, EmptyWindowError, ValueError):
+    with (
+        CommandContext() as here,
+        errors_become_messages(NoReferenceError, EmptyWindowError, ValueError),
+    ):
         drawn = build(here.settings, here.require_model(model), number, begins, ends)
     if as_json:
         print_json(drawn)
         return
     moved = ", ".join(drawn.drifted) or "none"
     out.print(drawn.url, highlight=False, soft_wrap=True)
-    out.print(f"drifted: {moved} ({drawn.current_rows} rows against {drawn.reference_rows})", highlight=False)
+    out.print(
+        f"drifted: {moved} ({drawn.current_rows} rows against {drawn.reference_rows})",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -141,7 +162,11 @@ def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
         return
     out.print(proposals(model, found, marks))
     if found:
-        out.print(f"\nFor {here.settings.models_dir / f'{model}.yaml'}, if its team agrees:\n", markup=False, highlight=False)
+        out.print(
+            f"\nFor {here.settings.models_dir / f'{model}.yaml'}, if its team agrees:\n",
+            markup=False,
+            highlight=False,
+        )
         out.print(snippet(found), highlight=False)
 
 
@@ -161,7 +186,9 @@ def _require(check: str, window: str) -> None:
         raise fail(f"no window {window}; there are {', '.join(WINDOWS)}", code=2)
 
 
-def _chosen(records: MonitorRecords, model: str, check: str, window: str, version: str) -> list[Verdict]:
+def _chosen(
+    records: MonitorRecords, model: str, check: str, window: str, version: str
+) -> list[Verdict]:
     return [
         verdict
         for (of, over, by), verdict in sorted(records.latest(model).items())
@@ -187,9 +214,14 @@ def _rendered(
 
     found = _chosen(records, model, check, window, version)
     if not found:
-        return "nothing was judged yet: an hour of world time and its lateness must be over (dojo status)"
+        return (
+            "nothing was judged yet: an hour of world time and its lateness must be over (dojo"
+            " status)"
+        )
     # A window may have been judged again, and several versions share a history: twice as many rows as points.
-    history = {(v.check, v.window): records.history(model, v.check, v.window, 4 * LINE) for v in found}
+    history = {
+        (v.check, v.window): records.history(model, v.check, v.window, 4 * LINE) for v in found
+    }
     if not check:
         lines = {}
         for v in found:
@@ -202,5 +234,12 @@ def _rendered(
     for verdict in found:
         report = drift_report(here.redis, model, verdict.version).get()
         url = report.url if report is not None else None
-        parts.append(details(verdict, history[cast("Check", check), verdict.window], marks.get(verdict.event_id), url))
+        parts.append(
+            details(
+                verdict,
+                history[cast("Check", check), verdict.window],
+                marks.get(verdict.event_id),
+                url,
+            )
+        )
     return Group(*parts)

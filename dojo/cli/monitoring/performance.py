@@ -16,9 +16,14 @@ from dojo.cli.output import watch as keep_showing
 def performance(
     model: ModelArgument,
     since: Annotated[
-        str, typer.Option(help="First world time of predictions, e.g. 2018-06-24T00:00 (UTC).", metavar="TIME")
+        str,
+        typer.Option(
+            help="First world time of predictions, e.g. 2018-06-24T00:00 (UTC).", metavar="TIME"
+        ),
     ] = "",
-    until: Annotated[str, typer.Option(help="World time that predictions are before.", metavar="TIME")] = "",
+    until: Annotated[
+        str, typer.Option(help="World time that predictions are before.", metavar="TIME")
+    ] = "",
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -36,7 +41,9 @@ def performance(
             _show(here, model, start, end, as_json)
 
 
-def _show(here: CommandContext, model: str, start: datetime | None, end: datetime | None, as_json: bool) -> bool:
+def _show(
+    here: CommandContext, model: str, start: datetime | None, end: datetime | None, as_json: bool
+) -> bool:
     from rich.table import Table
 
     from dojo.core.lake import Lake
@@ -44,22 +51,39 @@ def _show(here: CommandContext, model: str, start: datetime | None, end: datetim
     from dojo.core.tasks.specs import task_of
 
     task = task_of(here.spec(model))
-    rows = measure_by_version(judged_predictions(Lake(here.settings.lake_dir), model, start, end), task)
+    rows = measure_by_version(
+        judged_predictions(Lake(here.settings.lake_dir), model, start, end), task
+    )
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
         return False
     # One column per version: more rows than columns fit a narrow terminal.
-    table = Table("", *(row.version for row in rows), title=f"{model}: predictions and their outcomes", title_justify="left")
+    table = Table(
+        "",
+        *(row.version for row in rows),
+        title=f"{model}: predictions and their outcomes",
+        title_justify="left",
+    )
     for name in ("predictions", "labelled"):
         table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
     for name in rows[0].figures:
         figures = [row.figures[name] for row in rows]
-        shown = ("-" if figure.value is None else f"{figure.value:.4f} of {figure.rows:,}" for figure in figures)
+        shown = (
+            "-" if figure.value is None else f"{figure.value:.4f} of {figure.rows:,}"
+            for figure in figures
+        )
         table.add_row(name, *shown)
-    table.add_row("degraded_share", *("-" if row.degraded_share is None else f"{row.degraded_share:.4f}" for row in rows))
+    table.add_row(
+        "degraded_share",
+        *("-" if row.degraded_share is None else f"{row.degraded_share:.4f}" for row in rows),
+    )
     table.add_row("status", *(row.status for row in rows))
     out.print(table)
     for row in rows:
         if row.status == "insufficient_data":
-            out.print(f"version {row.version}: insufficient_data, {row.reason}", highlight=False, soft_wrap=True)
+            out.print(
+                f"version {row.version}: insufficient_data, {row.reason}",
+                highlight=False,
+                soft_wrap=True,
+            )
     return True

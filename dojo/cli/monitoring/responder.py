@@ -22,10 +22,16 @@ app = typer.Typer(no_args_is_help=True)
 Model = Annotated[
     str,
     typer.Argument(
-        help="The model's name; without it, every model.", metavar="[MODEL]", show_default=False, autocompletion=complete_model
+        help="The model's name; without it, every model.",
+        metavar="[MODEL]",
+        show_default=False,
+        autocompletion=complete_model,
     ),
 ]
-OnOff = Annotated[Literal["on", "off"], typer.Argument(help="Only say what would be done, or act again.", metavar="on|off")]
+OnOff = Annotated[
+    Literal["on", "off"],
+    typer.Argument(help="Only say what would be done, or act again.", metavar="on|off"),
+]
 
 
 @app.command()
@@ -51,18 +57,25 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
     for what, switched in (*control.paused.items(), ("dry run", control.dry_run)):
         if switched is not None:
             name = {"dry run": "dry run", EVERY_MODEL: "paused"}.get(what, f"paused for {what}")
-            out.print(f"[bold yellow]{escape(name)}[/] by {escape(switched.who)}: {escape(switched.why)}", highlight=False)
+            out.print(
+                f"[bold yellow]{escape(name)}[/] by {escape(switched.who)}: {escape(switched.why)}",
+                highlight=False,
+            )
     for state in states:
         spec = specs[state.model]
         out.print(f"[bold]{escape(state.model)}[/]", highlight=False)
         if state.action is not None:
             out.print(
-                f"  [bold]in flight[/] {state.action.kind}, since {state.action.begun:%Y-%m-%d %H:%M} ({escape(state.action.id)})"
+                f"  [bold]in flight[/] {state.action.kind}, since"
+                f" {state.action.begun:%Y-%m-%d %H:%M} ({escape(state.action.id)})"
             )
             out.print(f"    {escape(state.action.why)}", highlight=False, soft_wrap=True)
         if state.ended is not None:
             until = state.ended + spec.response.cooldown
-            out.print(f"  last: {escape(state.intervention)}; cooldown until {until:%Y-%m-%d %H:%M}", highlight=False)
+            out.print(
+                f"  last: {escape(state.intervention)}; cooldown until {until:%Y-%m-%d %H:%M}",
+                highlight=False,
+            )
         if not state.troubles:
             out.print("  no trouble is known", highlight=False)
         for trouble in sorted(state.troubles.values(), key=lambda trouble: trouble.since):
@@ -81,7 +94,11 @@ def log(
     Example: dojo responder log fraud_detection --limit 5
     """
     with CommandContext() as here:
-        ours = (e for e in here.audit.entries(newest_first=True) if e.kind == "response" and model in ("", e.model))
+        ours = (
+            e
+            for e in here.audit.entries(newest_first=True)
+            if e.kind == "response" and model in ("", e.model)
+        )
         entries = list(islice(ours, limit))[::-1]
     if as_json:
         print_json(entries)
@@ -135,7 +152,9 @@ def _switch(model: str, on: bool, who: str, why: str, as_json: bool) -> None:
         print_json({"changed": changed, "control": control})
         return
     said = "paused" if on else "acting again"
-    out.print(f"{escape(model) or 'every model'}: {said}{'' if changed else ' already'}", highlight=False)
+    out.print(
+        f"{escape(model) or 'every model'}: {said}{'' if changed else ' already'}", highlight=False
+    )
     if not on and model and control.pause_of(model) is not None:
         out.print("all models are still paused: dojo responder resume --why ...", highlight=False)
 
@@ -163,10 +182,17 @@ def _plain(state: ModelState) -> dict[str, Any]:
 
 
 def _show(trouble: Incident) -> None:
-    head = f"  {marked(trouble.severity)} {trouble.check} of version {escape(trouble.version)} since {trouble.since:%Y-%m-%d %H:%M}"
+    head = (
+        f"  {marked(trouble.severity)} {trouble.check} of version {escape(trouble.version)} since"
+        f" {trouble.since:%Y-%m-%d %H:%M}"
+    )
     out.print(head, highlight=False, soft_wrap=True)
     out.print(f"    {escape(trouble.worst.summary)}", highlight=False, soft_wrap=True)
     if trouble.evaluation:
-        out.print(f"    evaluated: {escape(str(trouble.evaluation.get('reason', '')))}", highlight=False, soft_wrap=True)
+        out.print(
+            f"    evaluated: {escape(str(trouble.evaluation.get('reason', '')))}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if trouble.held:
         out.print(f"    held back: {escape(trouble.held)}", highlight=False)

@@ -44,7 +44,10 @@ def list_(
         out.print("Nothing was changed yet.", highlight=False)
         return
     for entry in entries:
-        head = f"[bold]{entry.sequence}[/]  {_when(entry)}  {entry.kind}  {escape(entry.model)}  {escape(entry.who)}"
+        head = (
+            f"[bold]{entry.sequence}[/]  {_when(entry)}  {entry.kind}  {escape(entry.model)} "
+            f" {escape(entry.who)}"
+        )
         out.print(f"{head}  [bold]{escape(entry.what)}[/]", highlight=False, soft_wrap=True)
         for line in entry.why.splitlines():
             out.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
@@ -52,7 +55,12 @@ def list_(
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(min=1, help="The entry's number, as `dojo audit list` shows it.", metavar="N")],
+    number: Annotated[
+        int,
+        typer.Argument(
+            min=1, help="The entry's number, as `dojo audit list` shows it.", metavar="N"
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """One change with its state before and after, and its place in the chain.
@@ -62,7 +70,9 @@ def show(
     with CommandContext() as here:
         entry = here.audit.get(number)
         if entry is None:
-            raise fail(f"there is no readable entry {number}", "dojo audit list, or dojo audit verify")
+            raise fail(
+                f"there is no readable entry {number}", "dojo audit list, or dojo audit verify"
+            )
     if as_json:
         print_json({**msgspec.to_builtins(entry), "hash": entry.hash})
         return
@@ -72,7 +82,12 @@ def show(
     for name in ("kind", "model", "who", "what", "why"):
         table.add_row(name, escape(getattr(entry, name)))
     for name in ("before", "after"):
-        table.add_row(name, escape(msgspec.json.format(msgspec.json.encode(getattr(entry, name)), indent=2).decode()))
+        table.add_row(
+            name,
+            escape(
+                msgspec.json.format(msgspec.json.encode(getattr(entry, name)), indent=2).decode()
+            ),
+        )
     table.add_row("id", escape(entry.entry_id))
     table.add_row("hash", entry.hash)
     table.add_row("follows", entry.previous)
@@ -107,12 +122,17 @@ def verify(as_json: JsonFlag = False) -> None:
     else:
         if missing:
             err.print(
-                f"[bold]note[/]  the registry's anchors were not checked: {escape(missing)}", highlight=False, soft_wrap=True
+                f"[bold]note[/]  the registry's anchors were not checked: {escape(missing)}",
+                highlight=False,
+                soft_wrap=True,
             )
         for fault in found.faults:
             out.print(escape(fault), highlight=False, soft_wrap=True)
         verdict = f"{len(found.faults)} faults" if found.faults else "as they were written"
-        against = f"{found.recorded} anchors that the platform recorded and {found.anchors} in the registry"
+        against = (
+            f"{found.recorded} anchors that the platform recorded and {found.anchors} in the"
+            " registry"
+        )
         out.print(f"{found.entries} entries, against {against}: {verdict}", highlight=False)
     if found.faults:
         raise typer.Exit(1)

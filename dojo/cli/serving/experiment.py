@@ -33,7 +33,8 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
         if found is None:
             raise fail(
                 f"{model}: its traffic was never split",
-                f"dojo routes set {model} --strategy ab --challenger VERSION --weight 0.5 --why ...",
+                f"dojo routes set {model} --strategy ab --challenger VERSION --weight 0.5"
+                " --why ...",
             )
     result = report(found, requests(Lake(here.settings.lake_dir), found, spec), spec)
     if as_json:
@@ -41,13 +42,23 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
         return
     until = f"{found.until:%Y-%m-%d %H:%M}" if found.until else "now"
     title = f"{model}: {found.strategy}, {found.since:%Y-%m-%d %H:%M} to {until} (world)"
-    arms = Table("", *(f"{arm.name} {arm.version}" for arm in result.arms), title=title, title_justify="left")
+    arms = Table(
+        "", *(f"{arm.name} {arm.version}" for arm in result.arms), title=title, title_justify="left"
+    )
     for name in ("share", "entities", "requests", "stood_in", "labelled"):
         arms.add_row(name, *(f"{getattr(arm, name):,}" for arm in result.arms))
     for name in result.arms[0].sums:
-        arms.add_row(name, *(f"{above:,.0f} of {below:,.0f}" for above, below in (arm.sums[name] for arm in result.arms)))
+        arms.add_row(
+            name,
+            *(
+                f"{above:,.0f} of {below:,.0f}"
+                for above, below in (arm.sums[name] for arm in result.arms)
+            ),
+        )
     out.print(arms)
-    effects = Table("challenger - champion", "champion", "challenger", "difference", "95 % interval", "verdict")
+    effects = Table(
+        "challenger - champion", "champion", "challenger", "difference", "95 % interval", "verdict"
+    )
     for effect in result.effects:
         if effect.difference is None:
             effects.add_row(effect.quantity, "-", "-", "-", "-", effect.status)
@@ -65,7 +76,7 @@ def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
         out.print(f"[yellow]note[/]  {escape(reason)}", highlight=False, soft_wrap=True)
     split = result.split
     out.print(
-        f"split by entity: {'as planned' if not split.fault else 'not as planned'} (p = {split.p_value:.3g}); "
-        f"{split.unassigned:.2%} of the requests beside it",
+        f"split by entity: {'as planned' if not split.fault else 'not as planned'} (p ="
+        f" {split.p_value:.3g}); {split.unassigned:.2%} of the requests beside it",
         highlight=False,
     )

@@ -27,7 +27,9 @@ def list_(as_json: JsonFlag = False) -> None:
     Example: dojo models list
     """
     with CommandContext() as here:
-        versions = [version for model in here.registry.models() for version in here.registry.versions(model)]
+        versions = [
+            version for model in here.registry.models() for version in here.registry.versions(model)
+        ]
     if as_json:
         print_json([_summary(version) for version in versions])
         return
@@ -35,7 +37,15 @@ def list_(as_json: JsonFlag = False) -> None:
         out.print("No versions yet. Train one: dojo train MODEL", highlight=False)
         return
     table = Table()
-    for heading in ("model", "version", "roles", "gate", "approved by", "metric", "trained as of (world)"):
+    for heading in (
+        "model",
+        "version",
+        "roles",
+        "gate",
+        "approved by",
+        "metric",
+        "trained as of (world)",
+    ):
         table.add_column(heading)
     for version in versions:
         tags, metric = version.tags, version.tags.primary_metric or ""
@@ -56,7 +66,8 @@ def show(
     version: Annotated[
         str,
         typer.Argument(
-            help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.", autocompletion=complete_version
+            help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.",
+            autocompletion=complete_version,
         ),
     ],
     as_json: JsonFlag = False,
@@ -80,12 +91,19 @@ def show(
             }
         )
         return
-    table = Table(title=f"{found.model} version {found.version}", title_justify="left", show_header=False)
+    table = Table(
+        title=f"{found.model} version {found.version}", title_justify="left", show_header=False
+    )
     table.add_row("roles", ", ".join(found.aliases) or "-")
     tags = found.tags
     table.add_row("gate", tags.gate_verdict or "-")
     table.add_row(
-        "approval", escape(f"{tags.approval.who}, {tags.approval.when}: {tags.approval.why}") if tags.approval else "-"
+        "approval",
+        (
+            escape(f"{tags.approval.who}, {tags.approval.when}: {tags.approval.why}")
+            if tags.approval
+            else "-"
+        ),
     )
     table.add_row("record", f"[bold red]{escape(fault)}[/]" if fault else "as it was registered")
     if tags.rolled_back is not None:
@@ -104,7 +122,10 @@ def promote(
     why: Why,
     who: Who = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Also a version that did not win at the gate or was rolled back.")
+        bool,
+        typer.Option(
+            "--force", help="Also a version that did not win at the gate or was rolled back."
+        ),
     ] = False,
     yes: Yes = False,
     as_json: JsonFlag = False,
@@ -128,10 +149,17 @@ def rollback(
     model: ModelArgument,
     why: Why,
     to: Annotated[
-        str, typer.Option(help="The version that gets its role back; default: the previous champion.", metavar="VERSION")
+        str,
+        typer.Option(
+            help="The version that gets its role back; default: the previous champion.",
+            metavar="VERSION",
+        ),
     ] = "",
     who: Who = "",
-    force: Annotated[bool, typer.Option("--force", help="Also while a rollout is active: its controller gives way.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also while a rollout is active: its controller gives way."),
+    ] = False,
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -147,14 +175,17 @@ def rollback(
         plan = roles.plan_rollback(here, model, to or version, force)
         if not plan.known:
             err.print(
-                f"MLflow does not answer: whether there is a version {escape(to or version)} shows when the gateway loads it."
+                f"MLflow does not answer: whether there is a version {escape(to or version)} shows"
+                " when the gateway loads it."
             )
         confirm(plan, yes)
         _say(roles.roll_back(here, plan, change), as_json)
 
 
 @app.command()
-def restore(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+def restore(
+    model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
+) -> None:
     """Put back what was changed in MLflow past the platform: the champion's role, tags, run or experiment. Traffic stays.
 
     Example: dojo models restore fraud_detection --why "its role was removed in MLflow"
@@ -175,7 +206,9 @@ def restore(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_
 
 
 @app.command()
-def retire(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+def retire(
+    model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
+) -> None:
     """Record that no version is champion any more, for a model that is deleted for good in MLflow. The next training is its first.
 
     Example: dojo models retire fraud_detection --why "its registered model was deleted in MLflow"
@@ -189,7 +222,10 @@ def retire(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_j
     if as_json:
         print_json({"model": model, "retired": plan.serving})
         return
-    out.print(f"{model}: version {plan.serving} is retired. Its next first version: dojo train {model}", highlight=False)
+    out.print(
+        f"{model}: version {plan.serving} is retired. Its next first version: dojo train {model}",
+        highlight=False,
+    )
 
 
 @app.command(hidden=True)
@@ -202,7 +238,9 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
 
 @app.command()
 def seal(
-    version: Annotated[str, typer.Argument(help="The version to vouch for.", metavar="MODEL@VERSION")],
+    version: Annotated[
+        str, typer.Argument(help="The version to vouch for.", metavar="MODEL@VERSION")
+    ],
     why: Why,
     who: Who = "",
     yes: Yes = False,
@@ -216,15 +254,24 @@ def seal(
 
     model, _, number = version.partition("@")
     if not number.isdigit():
-        raise fail(f"expected MODEL@VERSION, for example my_model@2, got {version}", "dojo models list", code=2)
+        raise fail(
+            f"expected MODEL@VERSION, for example my_model@2, got {version}",
+            "dojo models list",
+            code=2,
+        )
     with CommandContext() as here:
         change = here.change(who, why)
-        confirm(f"{model}: version {number} may be served with the hashes that MLflow has now.", yes)
+        confirm(
+            f"{model}: version {number} may be served with the hashes that MLflow has now.", yes
+        )
         sealed = roles.seal(here, model, number, change)
     if as_json:
         print_json({"model": model, "version": number, "sealed": sealed.tags.sealed})
     else:
-        out.print(f"{model}: version {number} is sealed; the gateway tries it again within 30 s", highlight=False)
+        out.print(
+            f"{model}: version {number} is sealed; the gateway tries it again within 30 s",
+            highlight=False,
+        )
 
 
 def _say(roles: Roles, as_json: bool) -> None:

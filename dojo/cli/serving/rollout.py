@@ -29,7 +29,9 @@ def start(
     why: Why,
     number: Annotated[str, typer.Argument(hidden=True)] = "",
     who: Who = "",
-    force: Annotated[bool, typer.Option("--force", help="Even if the gate has not found the version better.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if the gate has not found the version better.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Roll a version out by hand, as retraining does with a challenger that wins.
@@ -44,9 +46,15 @@ def start(
         print_json(rollout)
     elif started.is_new:
         follow = f"Follow it: dojo rollout show {model} --watch"
-        out.print(f"{model}: rollout of version {wanted} started ({rollout.stage}). {follow}", highlight=False)
+        out.print(
+            f"{model}: rollout of version {wanted} started ({rollout.stage}). {follow}",
+            highlight=False,
+        )
     else:
-        out.print(f"{model}: version {wanted} is being rolled out already ({rollout.stage})", highlight=False)
+        out.print(
+            f"{model}: version {wanted} is being rolled out already ({rollout.stage})",
+            highlight=False,
+        )
 
 
 @app.command("list")
@@ -60,12 +68,17 @@ def list_(as_json: JsonFlag = False) -> None:
     from dojo.cli.serving.rollout_view import summary
 
     with CommandContext() as here:
-        rollouts = [rollout for name in here.models if (rollout := here.rollouts.get(name)) is not None]
+        rollouts = [
+            rollout for name in here.models if (rollout := here.rollouts.get(name)) is not None
+        ]
     if as_json:
         print_json(rollouts)
         return
     if not rollouts:
-        out.print("Nothing was rolled out yet. Retraining starts one for each challenger that wins.", highlight=False)
+        out.print(
+            "Nothing was rolled out yet. Retraining starts one for each challenger that wins.",
+            highlight=False,
+        )
         return
     table = Table()
     for heading in ("model", "version", "champion", "stage", "since (world)", "why"):
@@ -120,7 +133,9 @@ def resume(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fa
 
 
 @app.command()
-def finish(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+def finish(
+    model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
+) -> None:
     """Skip the waiting: from shadow or canary to all traffic, from watch to done.
 
     Example: [bold]dojo rollout finish fraud_detection --why "the old version is broken"[/]
@@ -142,7 +157,10 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
     if as_json:
         print_json(approval)
     else:
-        said = f"{model}: version {approval.version} is approved by {escape(approval.who)}; its rollout begins"
+        said = (
+            f"{model}: version {approval.version} is approved by {escape(approval.who)}; its"
+            " rollout begins"
+        )
         out.print(said, highlight=False)
 
 
@@ -151,7 +169,9 @@ app.command("promote", hidden=True)(finish)
 
 
 @app.command()
-def abort(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+def abort(
+    model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
+) -> None:
     """Give all traffic back to the old champion and end the rollout.
 
     Example: [bold]dojo rollout abort fraud_detection --why "wrong training data"[/]
@@ -173,7 +193,9 @@ def _overrule(model: str, action: actions.Overruling, who: str, why: str, as_jso
     if not done.taken:
         within = f"{actions.TAKEN_WITHIN_SECONDS:g} s"
         raise fail(
-            f"{model}: {action} is noted, but no controller took it within {within}; it will when it runs again", "dojo status"
+            f"{model}: {action} is noted, but no controller took it within {within}; it will when"
+            " it runs again",
+            "dojo status",
         )
     if not as_json:
         said = done.refusal or f"version {done.rollout.version} {TAKEN[action]}"

@@ -47,7 +47,9 @@ def list_(as_json: JsonFlag = False) -> None:
             table.add_row(model, "0", "champion", "the registry's champion", "-", "-")
         else:
             since = f"{route.changed_at:%Y-%m-%d %H:%M}"
-            table.add_row(model, str(route.generation), route.strategy, _arms(route), since, escape(route.who))
+            table.add_row(
+                model, str(route.generation), route.strategy, _arms(route), since, escape(route.who)
+            )
     out.print(table)
 
 
@@ -62,22 +64,40 @@ def show(model: ModelArgument, as_json: JsonFlag = False) -> None:
         champion, faults = champion_if_known(here, model), faults_if_known(here, model)
     notes = [*_disagreements(route, served, champion), *(str(fault) for fault in faults)]
     if as_json:
-        print_json({"model": model, "route": route, "gateway": served, "champion": champion, "notes": notes})
+        print_json(
+            {
+                "model": model,
+                "route": route,
+                "gateway": served,
+                "champion": champion,
+                "notes": notes,
+            }
+        )
         return
     if route is None:
-        out.print(f"{model} has no route: the registry's champion serves (generation 0)", highlight=False)
+        out.print(
+            f"{model} has no route: the registry's champion serves (generation 0)", highlight=False
+        )
     else:
-        table = Table(title=f"{model}: route {route.generation}, {route.strategy}", title_justify="left")
+        table = Table(
+            title=f"{model}: route {route.generation}, {route.strategy}", title_justify="left"
+        )
         for heading in ("arm", "version", "share", "mode"):
             table.add_column(heading)
         for arm in route.arms:
             table.add_row(arm.name, arm.version, f"{arm.weight:.4g}", arm.mode)
         out.print(table)
         since = f"{route.changed_at:%Y-%m-%d %H:%M}"
-        out.print(f"since {since} (world), by {escape(route.who)}: {escape(route.why)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"since {since} (world), by {escape(route.who)}: {escape(route.why)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     out.print(f"registry's champion: {_named(champion)}", highlight=False)
     out.print(
-        f"gateway: {'does not answer' if served is None else escape(json.dumps(served))}", highlight=False, soft_wrap=True
+        f"gateway: {'does not answer' if served is None else escape(json.dumps(served))}",
+        highlight=False,
+        soft_wrap=True,
     )
     for note in notes:
         out.print(f"[yellow]note[/]  {escape(note)}", highlight=False, soft_wrap=True)
@@ -88,9 +108,17 @@ def set_(
     model: ModelArgument,
     strategy: Annotated[Wanted, typer.Option(help="How an arm is chosen.")],
     why: Why,
-    challenger: Annotated[str, typer.Option(help="The other version; `champion` takes none.", metavar="VERSION")] = "",
+    challenger: Annotated[
+        str, typer.Option(help="The other version; `champion` takes none.", metavar="VERSION")
+    ] = "",
     weight: Annotated[
-        float | None, typer.Option(min=0.001, max=0.999, help="The challenger's share: ab 0.5, canary 0.1.", metavar="SHARE")
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=0.999,
+            help="The challenger's share: ab 0.5, canary 0.1.",
+            metavar="SHARE",
+        ),
     ] = None,
     who: Who = "",
     yes: Yes = False,
@@ -102,11 +130,19 @@ def set_(
     """
     with CommandContext() as here:
         change = here.change(who, why)
-        _carry_out(here, actions.plan_route(here, model, strategy, change, challenger, weight), change, yes, as_json)
+        _carry_out(
+            here,
+            actions.plan_route(here, model, strategy, change, challenger, weight),
+            change,
+            yes,
+            as_json,
+        )
 
 
 @app.command()
-def switch(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
+def switch(
+    model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
+) -> None:
     """Blue-green: give all traffic to the warm standby, and keep the other one warm; again, and it is back. Needs no registry.
 
     Example: dojo routes switch fraud_detection --why "the new version answers slowly at noon"
@@ -116,7 +152,9 @@ def switch(model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_j
         _carry_out(here, actions.plan_switch(here, model), change, yes, as_json)
 
 
-def _carry_out(here: CommandContext, plan: RoutePlan, change: Change, yes: bool, as_json: bool) -> None:
+def _carry_out(
+    here: CommandContext, plan: RoutePlan, change: Change, yes: bool, as_json: bool
+) -> None:
     """Confirm, change, and say what the change did not do."""
     confirm(plan, yes)
     route, champion = actions.change_route(here, plan, change), champion_if_known(here, plan.model)
@@ -141,7 +179,9 @@ def _named(champion: str | None) -> str:
 def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:
     """What the gateway says of a model; None when it does not answer."""
     try:
-        with urllib.request.urlopen(f"{settings.gateway_url}/healthz", timeout=GATEWAY_TIMEOUT) as answer:
+        with urllib.request.urlopen(
+            f"{settings.gateway_url}/healthz", timeout=GATEWAY_TIMEOUT
+        ) as answer:
             health: dict[str, Any] = json.load(answer)
     except (OSError, ValueError):
         return None
@@ -149,11 +189,15 @@ def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:
     return served
 
 
-def _disagreements(route: Route | None, served: Mapping[str, Any] | None, champion: str | None) -> list[str]:
+def _disagreements(
+    route: Route | None, served: Mapping[str, Any] | None, champion: str | None
+) -> list[str]:
     wanted = route.primary.version if route else champion
     notes = [note] if (note := disagreement(route, champion)) else []
     if served is not None and wanted and served.get("version") != wanted:
-        notes.append(f"the gateway serves version {served.get('version')}, version {wanted} is wanted")
+        notes.append(
+            f"the gateway serves version {served.get('version')}, version {wanted} is wanted"
+        )
     if served is not None and served.get("route_problem"):
         notes.append(f"the gateway: {served['route_problem']}")
     return notes

@@ -23,17 +23,24 @@ if TYPE_CHECKING:
 
 
 def up(
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every process is healthy.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until every process is healthy.")
+    ] = True,
     transactions: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="Replay these transactions (see dojo data import); default: generated ones."
+            exists=True,
+            dir_okay=False,
+            help="Replay these transactions (see dojo data import); default: generated ones.",
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="Leave out an optional process: airflow, prometheus. Remembered; DOJO_WITHOUT= dojo up brings it back."
+            help=(
+                "Leave out an optional process: airflow, prometheus. Remembered; DOJO_WITHOUT= dojo"
+                " up brings it back."
+            )
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -59,7 +66,9 @@ def up(
     _close_off(settings.home)
     already = running(settings.home) is not None
     try:
-        with errors_become_messages(WorldConflictError, next_step="dojo down --purge deletes that world"):
+        with errors_become_messages(
+            WorldConflictError, next_step="dojo down --purge deletes that world"
+        ):
             if already:
                 _check_joining(settings, transactions, without or [])
             else:
@@ -72,7 +81,11 @@ def up(
             stop(settings.home)
         raise fail(str(error), "dojo doctor says what this machine lacks") from error
     except KeyboardInterrupt:
-        raise fail("interrupted; the stack goes on starting in the background", "dojo status, or dojo down", 130) from None
+        raise fail(
+            "interrupted; the stack goes on starting in the background",
+            "dojo status, or dojo down",
+            130,
+        ) from None
     if as_json:
         print_json({"already_running": already, **msgspec.to_builtins(status)})
     elif status is not None:
@@ -90,9 +103,14 @@ def _join_containers(settings: Settings, transactions: Path | None, as_json: boo
     from dojo.stack.peers import wait_for_peers
 
     if transactions is not None:
-        raise fail(f"{CONTAINERS}: their world is chosen before they start", "docs/containers.md: a world of your own")
+        raise fail(
+            f"{CONTAINERS}: their world is chosen before they start",
+            "docs/containers.md: a world of your own",
+        )
     try:
-        status = wait_for_peers(settings, StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True)))
+        status = wait_for_peers(
+            settings, StateChanges(lambda line: err.print(line, highlight=False, soft_wrap=True))
+        )
     except StackError as error:
         raise fail(str(error), "docker compose ps, docker compose logs NAME") from error
     if as_json:
@@ -113,11 +131,16 @@ def _check_joining(settings: Settings, transactions: Path | None, without: list[
     stack = running(settings.home)
     for name in without:
         if stack is not None and any(process.name == name for process in stack.processes):
-            raise fail(f"the stack already runs, with {name}", f"dojo down, then dojo up --without {name}")
+            raise fail(
+                f"the stack already runs, with {name}", f"dojo down, then dojo up --without {name}"
+            )
     if transactions is None:
         return
     if settings.world_source != "replay" or settings.replay_dataset is None:
-        raise fail("the stack already runs, on generated transactions", "dojo down --purge, then dojo up --transactions FILE")
+        raise fail(
+            "the stack already runs, on generated transactions",
+            "dojo down --purge, then dojo up --transactions FILE",
+        )
     if _import(transactions) != settings.replay_dataset.resolve():
         raise fail(
             f"the stack already runs, on other transactions: {settings.replay_dataset}",
@@ -135,8 +158,8 @@ def _close_off(home: Path) -> None:
     if not is_home(home):
         if is_open_to_others(home):
             err.print(
-                f"[bold]note[/]  {escape(str(home.resolve()))} holds other files, so it stays open to other users of this machine. "
-                "What the stack makes there is private.",
+                f"[bold]note[/]  {escape(str(home.resolve()))} holds other files, so it stays open"
+                " to other users of this machine. What the stack makes there is private.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -149,9 +172,12 @@ def _close_off(home: Path) -> None:
             "change its owner to you, or set DOJO_HOME to a directory of yours",
         ) from error
     if narrowed:
-        shown = f"{narrowed[0].resolve()}" + (f" and {len(narrowed) - 1} files and directories below" if narrowed[1:] else "")
+        shown = f"{narrowed[0].resolve()}" + (
+            f" and {len(narrowed) - 1} files and directories below" if narrowed[1:] else ""
+        )
         err.print(
-            f"[bold]note[/]  other users of this machine could read {escape(shown)}; now only you can",
+            f"[bold]note[/]  other users of this machine could read {escape(shown)}; now only"
+            " you can",
             highlight=False,
             soft_wrap=True,
         )
@@ -196,7 +222,9 @@ def _wait_until_healthy(home: Path) -> StackStatus:
 
 
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Also delete the home: lake, models, features, logs.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also delete the home: lake, models, features, logs.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -226,7 +254,10 @@ def down(
         print_json({**asdict(stopped), "deleted": [str(path) for path in deleted]})
         return
     if stopped.leftovers:
-        out.print(f"ended {stopped.leftovers} processes that a killed supervisor had left", highlight=False)
+        out.print(
+            f"ended {stopped.leftovers} processes that a killed supervisor had left",
+            highlight=False,
+        )
     elif stopped.was_running:
         out.print(f"stopped in {stopped.seconds:.1f} s", highlight=False)
     else:
@@ -247,8 +278,8 @@ def _check_purgeable(home: Path) -> None:
     markers = home_markers(home)
     if not any(marker.is_file() for marker in markers):
         raise fail(
-            f"{home.resolve()} is not a home of the stack, nothing was stopped or deleted: it has neither "
-            f"{' nor '.join(str(marker.relative_to(home)) for marker in markers)}",
+            f"{home.resolve()} is not a home of the stack, nothing was stopped or deleted: it has"
+            f" neither {' nor '.join(str(marker.relative_to(home)) for marker in markers)}",
             "check DOJO_HOME",
         )
 
@@ -284,17 +315,33 @@ def _show_status(as_json: bool) -> bool:
     overview = look(stack, settings)
     if as_json:
         seen = msgspec.to_builtins(overview)
-        print_json({"running": True, "healthy": stack.healthy, "memory_bytes": stack.memory_bytes, **seen.pop("stack"), **seen})
+        print_json(
+            {
+                "running": True,
+                "healthy": stack.healthy,
+                "memory_bytes": stack.memory_bytes,
+                **seen.pop("stack"),
+                **seen,
+            }
+        )
     else:
         print_status(overview)
     return stack.healthy
 
 
 def logs(
-    name: Annotated[str | None, typer.Argument(help="A process; all of them when none is named.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object per line: process, time, text and fields.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="A process; all of them when none is named.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")
+    ] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON object per line: process, time, text and fields.")
+    ] = False,
 ) -> None:
     """Show what the processes wrote, in the order of time.
 

@@ -40,7 +40,9 @@ def diff(as_json: JsonFlag = False) -> None:
 @app.command("apply")
 def apply(
     why: Why,
-    model: Annotated[str, typer.Option(metavar="MODEL", help="Refuse when another model's spec was edited too.")] = "",
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Refuse when another model's spec was edited too.")
+    ] = "",
     who: Who = "",
     yes: Yes = False,
     as_json: JsonFlag = False,
@@ -64,15 +66,21 @@ def apply(
                 err.print(f"restarting {name}", highlight=False)
                 restart(here.settings.home, name)
         except StackError as error:
-            raise fail(f"applied, but {error}", f"dojo logs {error.process}, then dojo config apply again") from error
+            raise fail(
+                f"applied, but {error}", f"dojo logs {error.process}, then dojo config apply again"
+            ) from error
     if as_json:
-        print_json({"changes": _as_json(changes), "restart" if in_containers else "restarted": behind})
+        print_json(
+            {"changes": _as_json(changes), "restart" if in_containers else "restarted": behind}
+        )
     elif not behind:
         out.print("every process runs these specs", highlight=False)
     elif in_containers:
         # Prometheus' files are written by a container of their own, whose restart brings Prometheus'.
         names = ["monitoring-files" if name == "prometheus" else name for name in behind]
-        out.print(f"next: docker compose restart {' '.join(names)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"next: docker compose restart {' '.join(names)}", highlight=False, soft_wrap=True
+        )
     else:
         out.print(f"restarted: {', '.join(behind)}", highlight=False)
 
@@ -85,10 +93,20 @@ def _behind(here: CommandContext) -> list[str]:
     settings, files = here.settings, specs.hashes(here)
     stack = look_around(settings) if settings.peer_hosts else running(settings.home)
     read = (
-        {process.name: process.details["specs"] for process in stack.processes if "specs" in process.details} if stack else {}
+        {
+            process.name: process.details["specs"]
+            for process in stack.processes
+            if "specs" in process.details
+        }
+        if stack
+        else {}
     )
     known = {model for models in read.values() for model in models}
-    late = {name for name, models in read.items() if any(spec["read"] != files.get(model) for model, spec in models.items())}
+    late = {
+        name
+        for name, models in read.items()
+        if any(spec["read"] != files.get(model) for model, spec in models.items())
+    }
     if set(files) - known:
         late |= set(read)
     readers = [spec.name for spec in reversed(processes(settings)) if spec.reads_specs]
@@ -96,7 +114,10 @@ def _behind(here: CommandContext) -> list[str]:
 
 
 def _as_json(changes: Changes) -> dict[str, dict[str, dict[str, object]]]:
-    return {model: {path: change._asdict() for path, change in changed.items()} for model, changed in changes.items()}
+    return {
+        model: {path: change._asdict() for path, change in changed.items()}
+        for model, changed in changes.items()
+    }
 
 
 def _print(changes: Changes) -> None:
@@ -108,5 +129,7 @@ def _print(changes: Changes) -> None:
         table.add_column(heading)
     for model, changed in changes.items():
         for path, change in changed.items():
-            table.add_row(model, path, *(escape("" if value is None else str(value)) for value in change))
+            table.add_row(
+                model, path, *(escape("" if value is None else str(value)) for value in change)
+            )
     out.print(table)

@@ -71,4 +71,7 @@ def _print(checks: list[Check]) -> None:
         table.add_row(check.name, marked(check.verdict), escape(check.found) + step)
     out.print(table, highlight=False)
     missing = sum(check.verdict is DoctorVerdict.MISSING for check in checks)
-    out.print(f"{marked('missing')}: {missing}" if missing else f"{marked('ready')}: dojo up", highlight=False)
+    out.print(
+        f"{marked('missing')}: {missing}" if missing else f"{marked('ready')}: dojo up",
+        highlight=False,
+    )

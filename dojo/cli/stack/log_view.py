@@ -63,12 +63,18 @@ def readable(line: Line, named: bool) -> Text:
     fields = dict(line.fields)
     fields.pop("timestamp", None)
     fields.pop("process", None)
-    level, event, trace = str(fields.pop("level", "")), str(fields.pop("event", "")), fields.pop("exception", None)
+    level, event, trace = (
+        str(fields.pop("level", "")),
+        str(fields.pop("event", "")),
+        fields.pop("exception", None),
+    )
     text.append(f"{line.time.astimezone():%H:%M:%S} ", style="dim")
     text.append(f"{level:<7} ", style=_LEVEL_STYLES.get(level, ""))
     text.append(event)
     for key, value in fields.items():
-        text.append(f" {key}=", style="dim").append(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+        text.append(f" {key}=", style="dim").append(
+            value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        )
     return text.append(f"\n{trace}") if trace else text
 
 
@@ -84,7 +90,10 @@ def last_of_all(files: Mapping[str, Path], count: int) -> tuple[list[Line], dict
     """The last `count` lines over all files in the order of time, and each file's size, to follow from there."""
     ends = {name: path.stat().st_size for name, path in files.items()}
     # Each file is in order by itself, so merging keeps a traceback together with its line.
-    merged = heapq.merge(*(_parsed(name, last_lines(path, count)) for name, path in files.items()), key=lambda line: line.time)
+    merged = heapq.merge(
+        *(_parsed(name, last_lines(path, count)) for name, path in files.items()),
+        key=lambda line: line.time,
+    )
     return list(merged)[-count:] if count else [], ends
 
 

@@ -22,7 +22,9 @@ LOOKS = ("info", "lrange", "slowlog get", "xinfo groups", "xlen", "xrevrange")
 
 def metrics(
     name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")],
-    part: Annotated[str, typer.Argument(help="Only series whose name or labels hold this text.", metavar="TEXT")] = "",
+    part: Annotated[
+        str, typer.Argument(help="Only series whose name or labels hold this text.", metavar="TEXT")
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Show what a process measures now, as Prometheus reads it.
@@ -33,24 +35,47 @@ def metrics(
 
     with CommandContext() as here:
         settings = here.settings
-    measured = [*(process.name for process in processes(settings) if process.metrics), "prometheus", "alertmanager"]
+    measured = [
+        *(process.name for process in processes(settings) if process.metrics),
+        "prometheus",
+        "alertmanager",
+    ]
     if name not in measured:
-        raise fail(f"no process {name!r} that measures; there are {', '.join(measured)}", "dojo status", 2)
+        raise fail(
+            f"no process {name!r} that measures; there are {', '.join(measured)}", "dojo status", 2
+        )
     try:
-        with urllib.request.urlopen(f"{settings.url_of(name)}/metrics", timeout=ANSWER_SECONDS) as answer:
+        with urllib.request.urlopen(
+            f"{settings.url_of(name)}/metrics", timeout=ANSWER_SECONDS
+        ) as answer:
             lines = answer.read().decode().splitlines()
     except (OSError, HTTPException) as error:
-        raise fail(f"{name} does not answer at {settings.url_of(name)}: {error}", f"dojo status, dojo logs {name}") from error
-    series = [line for line in lines if line[:1] not in ("", "#") and part in line.rpartition(" ")[0]]
+        raise fail(
+            f"{name} does not answer at {settings.url_of(name)}: {error}",
+            f"dojo status, dojo logs {name}",
+        ) from error
+    series = [
+        line for line in lines if line[:1] not in ("", "#") and part in line.rpartition(" ")[0]
+    ]
     if as_json:
         print_json({name: value for name, _, value in (line.rpartition(" ") for line in series)})
     else:
-        out.print("\n".join(series) or f"{name} measures nothing of {part!r}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            "\n".join(series) or f"{name} measures nothing of {part!r}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def redis(
-    words: Annotated[list[str], typer.Argument(help=f"A Redis command that looks: {', '.join(LOOKS)}.", metavar="COMMAND")],
-    online: Annotated[bool, typer.Option("--online", help="Ask the online store, where it is another Redis.")] = False,
+    words: Annotated[
+        list[str],
+        typer.Argument(help=f"A Redis command that looks: {', '.join(LOOKS)}.", metavar="COMMAND"),
+    ],
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the online store, where it is another Redis.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Ask the stack's Redis, without its address and password. The answer is JSON in any case.
@@ -64,7 +89,9 @@ def redis(
 
     look = next((look for look in LOOKS if " ".join(words).lower().startswith(look)), None)
     if look is None:
-        raise fail(f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2)
+        raise fail(
+            f"{' '.join(words)!r} may change something; there are: {', '.join(LOOKS)}", code=2
+        )
     with CommandContext() as here:
         settings = here.settings
         address = settings.online_store if online else settings.redis
@@ -85,7 +112,10 @@ def _readable(value: Any) -> Any:
     return [_readable(found) for found in value] if isinstance(value, list | tuple) else value
 
 
-def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")], as_json: JsonFlag = False) -> None:
+def restart(
+    name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")],
+    as_json: JsonFlag = False,
+) -> None:
     """End a process, also one that hangs, and let the supervisor start it again. It goes on where it was.
 
     Example: dojo restart monitor
@@ -101,15 +131,23 @@ def restart(name: Annotated[str, typer.Argument(help="A process.", metavar="PROC
     try:
         killed = restart_process(settings.home, name)
     except StackError as error:
-        raise fail(str(error), f"dojo status, dojo logs {name}", 2 if isinstance(error, NotRunningError) else 1) from error
+        raise fail(
+            str(error),
+            f"dojo status, dojo logs {name}",
+            2 if isinstance(error, NotRunningError) else 1,
+        ) from error
     if as_json:
         print_json({"process": name, "killed": killed})
     else:
-        out.print(f"{name} was {'killed' if killed else 'ended'}, and is healthy again", highlight=False)
+        out.print(
+            f"{name} was {'killed' if killed else 'ended'}, and is healthy again", highlight=False
+        )
 
 
 def runbook(
-    name: Annotated[str, typer.Argument(help="An alert; without one, the list of all.", metavar="ALERT")] = "",
+    name: Annotated[
+        str, typer.Argument(help="An alert; without one, the list of all.", metavar="ALERT")
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Show what an alert means and what to do first.

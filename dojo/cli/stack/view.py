@@ -34,14 +34,26 @@ def megabytes(count: int) -> str:
 def elapsed(since: datetime, now: datetime) -> str:
     """`42s`, `5m 10s`, `3h 20m`, `2d 4h`: the two largest units."""
     seconds = max(0, int((now - since).total_seconds()))
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    parts = [
+        (seconds // 86400, "d"),
+        (seconds // 3600 % 24, "h"),
+        (seconds // 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ]
     first = next((i for i, (amount, _) in enumerate(parts) if amount), len(parts) - 1)
-    return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount or first == len(parts) - 1)
+    return " ".join(
+        f"{amount}{unit}"
+        for amount, unit in parts[first : first + 2]
+        if amount or first == len(parts) - 1
+    )
 
 
 def said(details: dict[str, Any]) -> str:
     """`lag=0 last_write=...`: a process' own words in one line."""
-    return " ".join(f"{k}={v if isinstance(v, str) else msgspec.json.encode(v).decode()}" for k, v in details.items())
+    return " ".join(
+        f"{k}={v if isinstance(v, str) else msgspec.json.encode(v).decode()}"
+        for k, v in details.items()
+    )
 
 
 class StateChanges:
@@ -62,9 +74,14 @@ def starting_table(status: StackStatus) -> Table:
     now = wall_now()
     table = Table(box=None, show_header=False)
     for process in status.processes:
-        since = elapsed(status.started if process.state is ProcessState.STARTING else process.since, now)
+        since = elapsed(
+            status.started if process.state is ProcessState.STARTING else process.since, now
+        )
         table.add_row(
-            process.name, marked(process.state), since if process.state is not ProcessState.HEALTHY else "", _deaths(process)
+            process.name,
+            marked(process.state),
+            since if process.state is not ProcessState.HEALTHY else "",
+            _deaths(process),
         )
     return table
 
@@ -74,7 +91,9 @@ def _deaths(process: ProcessStatus) -> str:
 
 
 def print_started(status: StackStatus, already: bool) -> None:
-    processes = f"{len(status.processes)} processes" + (f", {megabytes(status.memory_bytes)}" if status.supervisor else "")
+    processes = f"{len(status.processes)} processes" + (
+        f", {megabytes(status.memory_bytes)}" if status.supervisor else ""
+    )
     out.print(f"The stack {_start(status, already)}: {processes}.", highlight=False)
     table = Table(box=None, show_header=False)
     for process in status.processes:
@@ -90,14 +109,21 @@ def _start(status: StackStatus, already: bool) -> str:
         return "already runs"
     if not status.healthy:
         return "is starting"
-    return f"was healthy after {max((p.since - status.started).total_seconds() for p in status.processes):.0f} s"
+    return (
+        "was healthy after"
+        f" {max((p.since - status.started).total_seconds() for p in status.processes):.0f} s"
+    )
 
 
 def print_status(overview: Overview) -> None:
     now = wall_now()
     table = Table(box=None, pad_edge=False)
     for heading in ("process", "state", "pid", "up", "restarts", "memory", "port"):
-        table.add_column(heading, justify="right" if heading in ("pid", "restarts", "memory", "port") else "left", no_wrap=True)
+        table.add_column(
+            heading,
+            justify="right" if heading in ("pid", "restarts", "memory", "port") else "left",
+            no_wrap=True,
+        )
     for process in overview.stack.processes:
         table.add_row(
             process.name,
@@ -111,36 +137,81 @@ def print_status(overview: Overview) -> None:
     supervisor = overview.stack.supervisor
     if supervisor is not None:
         memory = megabytes(overview.stack.supervisor_memory_bytes)
-        table.add_row("supervisor", "", str(supervisor.pid), elapsed(overview.stack.started, now), "", memory, "")
-        table.add_row("[bold]together[/]", "", "", "", "", f"[bold]{megabytes(overview.stack.memory_bytes)}[/]", "")
+        table.add_row(
+            "supervisor",
+            "",
+            str(supervisor.pid),
+            elapsed(overview.stack.started, now),
+            "",
+            memory,
+            "",
+        )
+        table.add_row(
+            "[bold]together[/]",
+            "",
+            "",
+            "",
+            "",
+            f"[bold]{megabytes(overview.stack.memory_bytes)}[/]",
+            "",
+        )
     out.print(table)
     for process in overview.stack.processes:
         if process.details:
             # One line each, cut at the terminal's edge; `--json` has all of it.
             out.print(
-                f"{process.name:<13}[dim]{escape(said(process.details))}[/]", highlight=False, no_wrap=True, overflow="ellipsis"
+                f"{process.name:<13}[dim]{escape(said(process.details))}[/]",
+                highlight=False,
+                no_wrap=True,
+                overflow="ellipsis",
             )
     out.print(f"{'world':<13}{world_line(overview.world, now)}", highlight=False)
     if overview.lost:
-        out.print(f"{'state':<13}{marked('lost')}: {escape(overview.lost)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{'state':<13}{marked('lost')}: {escape(overview.lost)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for view, fresh in overview.features.items():
         sla = format_duration(timedelta(seconds=fresh.sla_seconds))
         age = elapsed(fresh.as_of, overview.world.time) if overview.world else ""
-        out.print(f"{'features':<13}{view}: {marked(fresh.state)}, {age} old (SLA {sla})", highlight=False)
+        out.print(
+            f"{'features':<13}{view}: {marked(fresh.state)}, {age} old (SLA {sla})", highlight=False
+        )
     for model, version in overview.champions.items():
-        out.print(f"{'champion':<13}{model}: {champion_line(model, version, overview.serving.get(model, ''))}", highlight=False)
+        out.print(
+            f"{'champion':<13}{model}:"
+            f" {champion_line(model, version, overview.serving.get(model, ''))}",
+            highlight=False,
+        )
     for model, faults in overview.registry.items():
         for fault in faults:
-            out.print(f"{'registry':<13}{model}: [yellow]{escape(str(fault))}[/]", highlight=False, soft_wrap=True)
+            out.print(
+                f"{'registry':<13}{model}: [yellow]{escape(str(fault))}[/]",
+                highlight=False,
+                soft_wrap=True,
+            )
     for model, processes in overview.specs.items():
         edited = f"{marked('edited')} since the start of {', '.join(processes)}: dojo config diff"
         out.print(f"{'spec':<13}{model}: {edited}", highlight=False, soft_wrap=True)
     if overview.airflow is not None:
-        password = f"password {overview.airflow.password}" if overview.airflow.password else "password not known here"
+        password = (
+            f"password {overview.airflow.password}"
+            if overview.airflow.password
+            else "password not known here"
+        )
         known = f"user {overview.airflow.user}, {password}"
-        out.print(f"{'airflow':<13}{overview.airflow.url} ({escape(known)})", highlight=False, soft_wrap=True)
+        out.print(
+            f"{'airflow':<13}{overview.airflow.url} ({escape(known)})",
+            highlight=False,
+            soft_wrap=True,
+        )
     if overview.alerts_off:
-        out.print(f"{'alerts':<13}{marked('off')}: {escape(overview.alerts_off)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{'alerts':<13}{marked('off')}: {escape(overview.alerts_off)}",
+            highlight=False,
+            soft_wrap=True,
+        )
         if "not installed" in overview.alerts_off:
             out.print(f"{'':<13}{escape(how_to_install())}", highlight=False, soft_wrap=True)
 
@@ -153,7 +224,9 @@ def champion_line(model: str, champion: str | None, serving: str) -> str:
     if champion is None:
         none = f"[yellow]none in the registry, and {answers}: dojo routes show {model}[/]"
         return none if serving else f"no version yet: dojo train {model}"
-    return f"version {champion}" + (f"; {answers}: dojo routes show {model}" if serving not in ("", champion) else "")
+    return f"version {champion}" + (
+        f"; {answers}: dojo routes show {model}" if serving not in ("", champion) else ""
+    )
 
 
 def world_line(world: StackState | None, now: datetime) -> str:
@@ -162,7 +235,14 @@ def world_line(world: StackState | None, now: datetime) -> str:
         return "no time yet: dojo data history"
     if world.standstill_seconds:
         lasted = elapsed(now - timedelta(seconds=world.standstill_seconds), now)
-        pace = f"[red]stands still[/] for {lasted}: the simulator does not move it, dojo logs simulator"
+        pace = (
+            f"[red]stands still[/] for {lasted}: the simulator does not move it, dojo logs"
+            " simulator"
+        )
     else:
-        pace = f"{world.speed:g} world seconds a second" if world.speed else "paused: dojo world resume"
+        pace = (
+            f"{world.speed:g} world seconds a second"
+            if world.speed
+            else "paused: dojo world resume"
+        )
     return f"{world.time:%Y-%m-%d %H:%M} UTC, {pace}"

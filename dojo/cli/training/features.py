@@ -25,7 +25,10 @@ app = typer.Typer(no_args_is_help=True)
 def materialize(
     as_of: Annotated[
         str | None,
-        typer.Option(help="World time, ISO 8601; UTC unless it says otherwise. Default: the world's now.", show_default=False),
+        typer.Option(
+            help="World time, ISO 8601; UTC unless it says otherwise. Default: the world's now.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -41,23 +44,35 @@ def materialize(
     from pipelines.features.once import materialize_once
 
     moment = None if as_of is None else parse_time(as_of)
-    with CommandContext() as here, errors_become_messages(EmptyLakeError), progress_bar("asking Redis") as progress:
+    with (
+        CommandContext() as here,
+        errors_become_messages(EmptyLakeError),
+        progress_bar("asking Redis") as progress,
+    ):
         done = materialize_once(here.settings, moment, "cli", progress)
     if as_json:
         print_json(dataclasses.asdict(done))
         return
-    table = Table("view", "entities offered", "as of", title=f"features as of {done.as_of:%Y-%m-%d %H:%M} UTC")
+    table = Table(
+        "view", "entities offered", "as of", title=f"features as of {done.as_of:%Y-%m-%d %H:%M} UTC"
+    )
     for view in done.views:
         table.add_row(view.view, f"{view.entities:,}", f"{view.as_of:%Y-%m-%d %H:%M}")
     out.print(table)
-    out.print(f"{done.days_built} days, {done.rows_built:,} rows computed; {done.seconds:.1f} s", highlight=False)
+    out.print(
+        f"{done.days_built} days, {done.rows_built:,} rows computed; {done.seconds:.1f} s",
+        highlight=False,
+    )
 
 
 @app.command()
 def catalog(
     search: Annotated[
         str | None,
-        typer.Option(help="Only features with these words in name, description, owner, source or model.", show_default=False),
+        typer.Option(
+            help="Only features with these words in name, description, owner, source or model.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -87,9 +102,10 @@ def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
     shared = entries[0]
     readers = sorted({model for entry in entries for model in entry.models})
     out.print(
-        f"\n[bold]{view}[/]  {shared.kind}, per {shared.entity}, owner {shared.owner}, PII {'yes' if shared.pii else 'no'}\n"
-        f"from {escape(shared.source)}\n"
-        f"freshness SLA {shared.freshness_sla}, now {shared.freshness or 'unknown'}; read by {', '.join(readers) or 'no model'}",
+        f"\n[bold]{view}[/]  {shared.kind}, per {shared.entity}, owner {shared.owner}, PII"
+        f" {'yes' if shared.pii else 'no'}\nfrom {escape(shared.source)}\nfreshness SLA"
+        f" {shared.freshness_sla}, now {shared.freshness or 'unknown'}; read by"
+        f" {', '.join(readers) or 'no model'}",
         highlight=False,
     )
     table = Table("feature", "unit", "description", box=None, pad_edge=False)

@@ -41,13 +41,24 @@ def retrain(
     why: Why,
     who: Who = "",
     as_of: Annotated[
-        str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
+        str,
+        typer.Option(
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            metavar="TIME",
+        ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the gate's verdict; register nothing.")] = False,
-    in_process: Annotated[bool, typer.Option("--in-process", help="Here, even where Airflow runs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after the gate's verdict; register nothing.")
+    ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Here, even where Airflow runs.")
+    ] = False,
     sabotage: Annotated[
         str,
-        typer.Option(help=f"For drills: spoil the challenger ({', '.join(SABOTAGES)}); needs --in-process.", metavar="KIND"),
+        typer.Option(
+            help=f"For drills: spoil the challenger ({', '.join(SABOTAGES)}); needs --in-process.",
+            metavar="KIND",
+        ),
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -63,12 +74,18 @@ def retrain(
     from services.trainer.airflow_client import AirflowError
 
     if sabotage and (sabotage not in SABOTAGES or not in_process):
-        raise fail(f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got {sabotage!r}", code=2)
+        raise fail(
+            f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got"
+            f" {sabotage!r}",
+            code=2,
+        )
     quiet_libraries()
     moment = parse_time(as_of) if as_of else None
     with (
         CommandContext() as here,
-        errors_become_messages(AirflowError, next_step="dojo logs airflow, or --in-process without it"),  # nothing was begun
+        errors_become_messages(
+            AirflowError, next_step="dojo logs airflow, or --in-process without it"
+        ),  # nothing was begun
     ):
         here.spec(model)
         asker = Asker(who, reason(why))
@@ -85,16 +102,29 @@ def retrain(
     for name in ("version", "champion", "rollout", "stage", "run", "url", "run_id"):
         if answer.get(name):
             table.add_row(name, str(answer[name]))
-    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items()))
+    table.add_row(
+        "seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items())
+    )
     out.print(table)
-    what = "a dry run: nothing was registered" if dry_run else MEANINGS[answer["outcome"]].format(model=model)
+    what = (
+        "a dry run: nothing was registered"
+        if dry_run
+        else MEANINGS[answer["outcome"]].format(model=model)
+    )
     out.print(
-        f"{answer['reason']}\n{what[0].upper()}{what[1:]}. Report: dojo gate show {model}", highlight=False, soft_wrap=True
+        f"{answer['reason']}\n{what[0].upper()}{what[1:]}. Report: dojo gate show {model}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
 def _in_airflow(
-    here: CommandContext, client: AirflowClient, model: str, asker: Asker, moment: datetime | None, dry_run: bool
+    here: CommandContext,
+    client: AirflowClient,
+    model: str,
+    asker: Asker,
+    moment: datetime | None,
+    dry_run: bool,
 ) -> dict[str, Any]:
     from pipelines.dags.failure_notes import failure_note
     from services.trainer.airflow import RetrainingFailedError, ask, wait
@@ -112,17 +142,25 @@ def _in_airflow(
     with (
         errors_become_messages(
             RetrainingFailedError,
-            next_step=f"The champion stays. Mend what is named, then clear the failed task: {run.url}",
+            next_step=(
+                f"The champion stays. Mend what is named, then clear the failed task: {run.url}"
+            ),
         ),
         errors_become_messages(
-            AirflowError, next_step=f"Run {run.run_id} may go on: {run.url}; dojo status, dojo gate show {model}"
+            AirflowError,
+            next_step=f"Run {run.run_id} may go on: {run.url}; dojo status, dojo gate show {model}",
         ),
     ):
         return {**wait(client, run, say, note), "dry_run": dry_run}
 
 
 def _here(
-    here: CommandContext, model: str, asker: Asker, moment: datetime | None, dry_run: bool, sabotage: str
+    here: CommandContext,
+    model: str,
+    asker: Asker,
+    moment: datetime | None,
+    dry_run: bool,
+    sabotage: str,
 ) -> dict[str, Any]:
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from pipelines.training.job import Job, key_by_hand
@@ -130,7 +168,10 @@ def _here(
 
     client = airflow_client(here.settings)
     if client and (run := active_run(client, model)):
-        raise fail(f"{model}: Airflow is retraining it: {run.url}", "Wait for its end, or retrain without --in-process.")
+        raise fail(
+            f"{model}: Airflow is retraining it: {run.url}",
+            "Wait for its end, or retrain without --in-process.",
+        )
 
     # After the question: importing all of training takes seconds.
     from pipelines.retraining import run_retraining
@@ -143,13 +184,20 @@ def _here(
     kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
     key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
     job = Job(model=model, key=key, as_of=when, reason=asker.why, who=asker.who, dry_run=dry_run)
-    with errors_become_messages(*REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."):
+    with errors_become_messages(
+        *REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."
+    ):
         return run_retraining(job, here.settings, say, slow_by_night if sabotage else None)
 
 
 @gate_app.command()
 def show(
-    version: Annotated[str, typer.Argument(help="MODEL for its newest decision, or MODEL@VERSION.", metavar="MODEL[@VERSION]")],
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="MODEL for its newest decision, or MODEL@VERSION.", metavar="MODEL[@VERSION]"
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """The gate's report: both models on the same holdout, the guards, and what was decided.
@@ -173,7 +221,9 @@ def show(
         else:
             newest = newest_judged_run(registry, model)
             if newest is None:
-                raise fail(f"{model}: the gate has decided about nothing yet", f"dojo retrain {model}")
+                raise fail(
+                    f"{model}: the gate has decided about nothing yet", f"dojo retrain {model}"
+                )
             run_id = newest
         decision = logged_decision(registry, model, run_id)
     if as_json:
@@ -181,5 +231,7 @@ def show(
         return
     out.print(Markdown(markdown(decision, {})))
     out.print(
-        f"With pictures: {registry.url}/#/experiments, run {run_id}, artifacts, gate/gate.html", highlight=False, soft_wrap=True
+        f"With pictures: {registry.url}/#/experiments, run {run_id}, artifacts, gate/gate.html",
+        highlight=False,
+        soft_wrap=True,
     )

@@ -34,7 +34,11 @@ def say(step: str, share: float) -> None:
     if share == 0:
         err.print(f"[dim]{escape(step)} ...[/]", highlight=False)
     elif err.is_terminal:
-        err.print(f"[dim]  {escape(step)} {share:.0%}[/]", highlight=False, end="\n" if share >= 1 else "\r")
+        err.print(
+            f"[dim]  {escape(step)} {share:.0%}[/]",
+            highlight=False,
+            end="\n" if share >= 1 else "\r",
+        )
 
 
 def parse_time(text: str) -> datetime:

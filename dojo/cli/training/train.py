@@ -27,9 +27,15 @@ from dojo.core.severity import marked
 def train(
     model: ModelArgument,
     as_of: Annotated[
-        str, typer.Option(help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.", metavar="TIME")
+        str,
+        typer.Option(
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            metavar="TIME",
+        ),
     ] = "",
-    why: Annotated[str, typer.Option(help="The reason. It goes into the audit trail.", metavar="TEXT")] = "trained by hand",
+    why: Annotated[
+        str, typer.Option(help="The reason. It goes into the audit trail.", metavar="TEXT")
+    ] = "trained by hand",
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -52,7 +58,9 @@ def train(
     with (
         CommandContext() as here,
         errors_become_messages(RetrainingRunningError),
-        errors_become_messages(*REFUSALS, next_step=f"Mend what it says, then train again: dojo train {model}"),
+        errors_become_messages(
+            *REFUSALS, next_step=f"Mend what it says, then train again: dojo train {model}"
+        ),
     ):
         support_name = task_of(here.spec(model)).support_name
         # Asks Redis, where the version's role is recorded: without it no version is made.
@@ -74,7 +82,10 @@ def train(
     note = (
         "the model's first version: it is the champion, which serving uses"
         if answer["alias"] == CHAMPION
-        else f"waits as challenger, compared with nothing; the champion keeps serving. The guarded way: dojo retrain {model}"
+        else (
+            "waits as challenger, compared with nothing; the champion keeps serving. The guarded"
+            f" way: dojo retrain {model}"
+        )
     )
     answer |= {
         "note": note,
@@ -88,7 +99,11 @@ def train(
     if as_json:
         print_json(answer)
         return
-    table = Table(title=f"{model} version {answer['version']}: {answer['alias']}", title_justify="left", show_header=False)
+    table = Table(
+        title=f"{model} version {answer['version']}: {answer['alias']}",
+        title_justify="left",
+        show_header=False,
+    )
     for part, rows in fit.rows.items():
         table.add_row(part, f"{rows:,} rows, {fit.support[part]:,} {support_name}")
     for name, value in evaluation.metrics.items():
@@ -96,13 +111,17 @@ def train(
     for name, value in evaluation.decision.items():
         table.add_row(name, f"{value:.4f}")
     table.add_row("trees", str(fit.trees))
-    table.add_row("seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items()))
+    table.add_row(
+        "seconds", ", ".join(f"{step} {seconds:g}" for step, seconds in answer["seconds"].items())
+    )
     out.print(table)
     out.print(f"Version {answer['version']}: {note}.", highlight=False, soft_wrap=True)
 
 
 def reproduce(
-    version: Annotated[str, typer.Argument(help="Which version: MODEL@VERSION.", metavar="MODEL@VERSION")],
+    version: Annotated[
+        str, typer.Argument(help="Which version: MODEL@VERSION.", metavar="MODEL@VERSION")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Rebuild a version from its record and compare. Exit code 0 only when model file and metrics are the same.
@@ -126,16 +145,25 @@ def reproduce(
         workspace(here.settings.home) as directory,
     ):
         registry = ModelRegistry.of(here.settings)
-        comparisons = rebuild(registry, Lake(here.settings.lake_dir), registry.get(model, number), directory, say)
+        comparisons = rebuild(
+            registry, Lake(here.settings.lake_dir), registry.get(model, number), directory, say
+        )
 
     same = reproduced(comparisons)
     if as_json:
-        lines = [{"what": c.what, "agrees": c.agrees, "recorded": c.recorded, "rebuilt": c.rebuilt} for c in comparisons]
+        lines = [
+            {"what": c.what, "agrees": c.agrees, "recorded": c.recorded, "rebuilt": c.rebuilt}
+            for c in comparisons
+        ]
         print_json({"version": version, "reproduced": same, "comparisons": lines})
     else:
         for line in comparisons:
             verdict = marked("agrees" if line.agrees else "differs")
-            found = "" if line.agrees else f"\n        recorded {line.recorded}\n        rebuilt  {line.rebuilt}"
+            found = (
+                ""
+                if line.agrees
+                else f"\n        recorded {line.recorded}\n        rebuilt  {line.rebuilt}"
+            )
             out.print(f"{verdict} {line.what}{escape(found)}", highlight=False, soft_wrap=True)
         out.print(f"{version} is {'reproduced' if same else 'NOT reproduced'}", highlight=False)
     if not same:
@@ -143,17 +171,32 @@ def reproduce(
 
 
 def backtest(
-    transactions: Annotated[Path, typer.Option(help="CSV or Parquet of transactions; known column names are recognised.")],
-    train_start: Annotated[str, typer.Option(help="First training day, e.g. 2018-06-10.", metavar="DATE")],
+    transactions: Annotated[
+        Path,
+        typer.Option(help="CSV or Parquet of transactions; known column names are recognised."),
+    ],
+    train_start: Annotated[
+        str, typer.Option(help="First training day, e.g. 2018-06-10.", metavar="DATE")
+    ],
     train_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of training.")] = 7,
     delay_days: Annotated[
-        int, typer.Option(min=0, max=3650, help="Days until a label is known; unused days between training and test.")
+        int,
+        typer.Option(
+            min=0,
+            max=3650,
+            help="Days until a label is known; unused days between training and test.",
+        ),
     ] = 7,
     test_days: Annotated[int, typer.Option(min=1, max=3650, help="Days of test.")] = 7,
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="Their column = ours, for names that are not recognised.", metavar="A=B")
+        list[str] | None,
+        typer.Option(
+            "--map", help="Their column = ours, for names that are not recognised.", metavar="A=B"
+        ),
     ] = None,
-    model: Annotated[str, typer.Option(help="The spec whose features and parameters are used.")] = "fraud_detection",
+    model: Annotated[
+        str, typer.Option(help="The spec whose features and parameters are used.")
+    ] = "fraud_detection",
     as_json: JsonFlag = False,
 ) -> None:
     """Train and test on a file under the public book's protocol: train, wait for labels, test on the days after.
@@ -177,14 +220,25 @@ def backtest(
     ):
         period = Period(parse_date(train_start), train_days, delay_days, test_days)
         spec = here.spec(model)
-        rows = read_transactions(transactions, parse_mapping(mapping or []), say, future_allowed=True, note=note)
+        rows = read_transactions(
+            transactions, parse_mapping(mapping or []), say, future_allowed=True, note=note
+        )
         result = run_backtest(rows, spec, period, Path(directory), say)
     if as_json:
         print_json(result)
         return
     table = Table(title=f"{model} on {transactions.name}", title_justify="left", show_header=False)
     for name, value in msgspec.to_builtins(result).items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if name in METRICS else str(value))
+        table.add_row(
+            name,
+            (
+                f"{value:,}"
+                if isinstance(value, int)
+                else f"{value:.4f}"
+                if name in METRICS
+                else str(value)
+            ),
+        )
     out.print(table)
 
 

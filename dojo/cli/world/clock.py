@@ -39,7 +39,10 @@ def pause(as_json: JsonFlag = False) -> None:
 @app.command()
 def resume(
     speed: Annotated[
-        float | None, typer.Option(min=0.001, max=86400, help="World seconds per wall second; default: DOJO_SPEED.")
+        float | None,
+        typer.Option(
+            min=0.001, max=86400, help="World seconds per wall second; default: DOJO_SPEED."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,9 +59,14 @@ def _show(here: CommandContext, as_json: bool) -> None:
     now, speed, standstill = here.clock.now(), here.clock.speed(), here.clock.standstill()
     if as_json:
         seconds = standstill.total_seconds()
-        print_json({"time": now, "speed": speed, "paused": speed == 0, "standstill_seconds": seconds})
+        print_json(
+            {"time": now, "speed": speed, "paused": speed == 0, "standstill_seconds": seconds}
+        )
     else:
         pace = f"{speed:g} world seconds a second" if speed else "paused"
         if standstill:
-            pace += "; it stands still, for the simulator does not move it: dojo status, dojo logs simulator"
+            pace += (
+                "; it stands still, for the simulator does not move it: dojo status, dojo logs"
+                " simulator"
+            )
         out.print(f"{now:%Y-%m-%d %H:%M:%S} UTC, {pace}", highlight=False)

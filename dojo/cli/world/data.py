@@ -11,20 +11,40 @@ import typer
 from rich.markup import escape
 
 from dojo.cli.context import CommandContext
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, note, out, print_json, progress_bar
+from dojo.cli.output import (
+    JsonFlag,
+    err,
+    errors_become_messages,
+    fail,
+    note,
+    out,
+    print_json,
+    progress_bar,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV (with a header) or Parquet.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="CSV (with a header) or Parquet.", show_default=False)
+    ],
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="THEIRS=OURS", help="Name a column: theirs=ours. Repeat for more.", show_default=False),
+        typer.Option(
+            "--map",
+            metavar="THEIRS=OURS",
+            help="Name a column: theirs=ours. Repeat for more.",
+            show_default=False,
+        ),
     ] = None,
-    separator: Annotated[str, typer.Option(metavar="CHARACTER", help="What stands between a CSV file's cells.")] = ",",
-    decimal_comma: Annotated[bool, typer.Option("--decimal-comma", help="Amounts are written like 12,50.")] = False,
+    separator: Annotated[
+        str, typer.Option(metavar="CHARACTER", help="What stands between a CSV file's cells.")
+    ] = ",",
+    decimal_comma: Annotated[
+        bool, typer.Option("--decimal-comma", help="Amounts are written like 12,50.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check a file of transactions and keep it as a data set to replay or to backtest.
@@ -51,19 +71,31 @@ def import_(
     mapping = _mapping(map_ or [])
     with (
         CommandContext() as here,
-        errors_become_messages(DatasetError, OSError, next_step="nothing was imported; mend the file and import it again"),
+        errors_become_messages(
+            DatasetError,
+            OSError,
+            next_step="nothing was imported; mend the file and import it again",
+        ),
         progress_bar("starting") as progress,
     ):
         csv_format = CsvFormat(separator, decimal_comma)
-        imported = import_transactions(file, here.settings.imports_dir, mapping, progress, csv_format, note)
+        imported = import_transactions(
+            file, here.settings.imports_dir, mapping, progress, csv_format, note
+        )
     refused = training_refusals(Path(imported.path), here.settings)
     for reason in refused:
-        err.print(Text.assemble(("training will refuse it", "yellow"), "  ", reason), highlight=False, soft_wrap=True)
+        err.print(
+            Text.assemble(("training will refuse it", "yellow"), "  ", reason),
+            highlight=False,
+            soft_wrap=True,
+        )
     if as_json:
         print_json({**msgspec.to_builtins(imported), "training_refusals": refused})
         return
     table = Table(
-        title="already imported" if imported.already_imported else "imported", show_header=False, title_justify="left"
+        title="already imported" if imported.already_imported else "imported",
+        show_header=False,
+        title_justify="left",
     )
     table.add_row("data set", escape(imported.path))
     table.add_row("transactions", f"{imported.rows:,}")
@@ -78,7 +110,12 @@ def import_(
     kept = shlex.quote(imported.path)
     out.print(f"  dojo demo --transactions {kept}", highlight=False, markup=False, soft_wrap=True)
     out.print("or, in a home of its own:", highlight=False)
-    out.print(f"  DOJO_WORLD_SOURCE=replay DOJO_REPLAY_DATASET={kept} dojo up", highlight=False, markup=False, soft_wrap=True)
+    out.print(
+        f"  DOJO_WORLD_SOURCE=replay DOJO_REPLAY_DATASET={kept} dojo up",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:
@@ -95,7 +132,12 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 def history(
     days: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="World days of history; DOJO_HISTORY_DAYS when not given.", show_default=False),
+        typer.Option(
+            min=1,
+            max=1000,
+            help="World days of history; DOJO_HISTORY_DAYS when not given.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -111,7 +153,10 @@ def history(
     from services.simulator.sources.span import TooShortError
     from services.simulator.world import OtherWorldError
 
-    with CommandContext() as here, errors_become_messages(DatasetError, OtherWorldError, TooShortError):
+    with (
+        CommandContext() as here,
+        errors_become_messages(DatasetError, OtherWorldError, TooShortError),
+    ):
         opened = open_world(here.settings, days)
         with progress_bar("starting") as progress:
             ready = opened.ensure(progress)
@@ -129,15 +174,19 @@ def history(
     elif ready.built is None:
         span = opened.world.span
         out.print(
-            f"history from {span.start} to {span.end} is already there; the world stands at {ready.position:%Y-%m-%d %H:%M}"
+            f"history from {span.start} to {span.end} is already there; the world stands at"
+            f" {ready.position:%Y-%m-%d %H:%M}"
         )
     else:
         built = ready.built
         out.print(
-            f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,} transactions "
-            f"({built.frauds:,} positives), {built.outcomes:,} outcomes have arrived"
+            f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,}"
+            f" transactions ({built.frauds:,} positives), {built.outcomes:,} outcomes have arrived"
         )
-        out.print("[bold]next[/]  dojo train MODEL, then let the world run: dojo world resume", highlight=False)
+        out.print(
+            "[bold]next[/]  dojo train MODEL, then let the world run: dojo world resume",
+            highlight=False,
+        )
 
 
 @app.command()
@@ -170,7 +219,9 @@ def retention(as_json: JsonFlag = False) -> None:
         out.print(f"  {stream}: {one.first} to {one.last}, {size}", highlight=False)
     for champion, count in found.needed_by.items():
         out.print(
-            f"[yellow]{champion}[/] was trained on {count:,} of these files: it can no longer be reproduced", highlight=False
+            f"[yellow]{champion}[/] was trained on {count:,} of these files: it can no longer be"
+            " reproduced",
+            highlight=False,
         )
     if not found.streams:
         out.print("nothing in the lake is that old", highlight=False)

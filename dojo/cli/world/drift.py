@@ -31,27 +31,43 @@ def _kinds_table() -> str:
     lines = ["Kinds (in brackets: strength by default, how fast it comes):"]
     for kind, about in KINDS.items():
         fraud = "; synthetic world only" if about.synthetic_only else ""
-        lines.append(f"[bold]{kind}[/]  {about.what} ({_strength(about, about.default)}, {_pace(about.ramp)}{fraud})")
+        lines.append(
+            f"[bold]{kind}[/]  {about.what} ({_strength(about, about.default)},"
+            f" {_pace(about.ramp)}{fraud})"
+        )
     return "\n\n".join(lines)
 
 
 app = typer.Typer(
-    help="Cause drift and end it: for watching the monitor find it. The monitor does not read this table.", no_args_is_help=True
+    help=(
+        "Cause drift and end it: for watching the monitor find it. The monitor does not read this"
+        " table."
+    ),
+    no_args_is_help=True,
 )
 
 
 @app.command(epilog=_kinds_table())
 def start(
     kind: Annotated[
-        str, typer.Argument(help="What is to happen; see below.", metavar="KIND", autocompletion=lambda: list(KINDS))
+        str,
+        typer.Argument(
+            help="What is to happen; see below.", metavar="KIND", autocompletion=lambda: list(KINDS)
+        ),
     ],
     why: Why,
     strength: Annotated[
-        float | None, typer.Option(help="In the kind's unit, at its full height; default: as below.", show_default=False)
+        float | None,
+        typer.Option(
+            help="In the kind's unit, at its full height; default: as below.", show_default=False
+        ),
     ] = None,
     ramp: Annotated[
         str | None,
-        typer.Option(help="World time over which it grows, such as 12h or 3d; 0 is at once.", show_default=False),
+        typer.Option(
+            help="World time over which it grows, such as 12h or 3d; 0 is at once.",
+            show_default=False,
+        ),
     ] = None,
     who: Who = "",
     as_json: JsonFlag = False,
@@ -73,7 +89,10 @@ def start(
 @app.command()
 def stop(
     why: Why,
-    kind: Annotated[str, typer.Argument(help="The kind to end.", metavar="KIND", autocompletion=lambda: list(KINDS))] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(help="The kind to end.", metavar="KIND", autocompletion=lambda: list(KINDS)),
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="End all that are active.")] = False,
     who: Who = "",
     as_json: JsonFlag = False,
@@ -114,7 +133,9 @@ def _duration(text: str | None) -> timedelta | None:
 
 def _show(drifts: list[ActiveDrift], now: datetime, as_json: bool, one: bool = False) -> None:
     if as_json:
-        rows = [{**msgspec.to_builtins(drift), "intensity": drift.intensity(now)} for drift in drifts]
+        rows = [
+            {**msgspec.to_builtins(drift), "intensity": drift.intensity(now)} for drift in drifts
+        ]
         print_json(rows[0] if one else rows)
         return
     if not drifts:

@@ -26,7 +26,10 @@ def at_the_end(span: Span) -> datetime:
 
 
 def training_refusals(
-    dataset: Path, settings: Settings, model: str = "", as_of: Callable[[Span], datetime] = at_the_end
+    dataset: Path,
+    settings: Settings,
+    model: str = "",
+    as_of: Callable[[Span], datetime] = at_the_end,
 ) -> list[str]:
     """Why first trainings in a world that replays `dataset` will be refused, and which lines decide.
 

@@ -42,7 +42,12 @@ _PLAIN: dict[type[inspect.Type], pl.DataType] = {
 def frame_of(stream: Stream, events: Sequence[Event]) -> pl.DataFrame:
     """Return one row per event."""
     columns = _columns(EVENT_TYPES[stream])
-    return pl.DataFrame([_series(name, dtype, [read(event) for event in events]) for name, (dtype, read) in columns.items()])
+    return pl.DataFrame(
+        [
+            _series(name, dtype, [read(event) for event in events])
+            for name, (dtype, read) in columns.items()
+        ]
+    )
 
 
 def schema_of(event_type: type[Event]) -> dict[str, pl.DataType]:
@@ -62,7 +67,10 @@ def _columns(event_type: type[Event]) -> Mapping[str, tuple[pl.DataType, Callabl
             case inspect.DictType(value_type=inspect.FloatType()):
                 names = f"{field.name.removesuffix('s')}_names"
                 columns[names] = pl.List(pl.String), _converted(read, list)
-                columns[field.name] = pl.List(pl.Float64), _converted(read, lambda vector: list(vector.values()))
+                columns[field.name] = (
+                    pl.List(pl.Float64),
+                    _converted(read, lambda vector: list(vector.values())),
+                )
             case inspect.VarTupleType(item_type=item) if type(item) in _PLAIN:
                 columns[field.name] = pl.List(_PLAIN[type(item)]), _converted(read, list)
             case inspect.IntType(ge=int(), le=int(most)) if most <= 127:
@@ -70,7 +78,10 @@ def _columns(event_type: type[Event]) -> Mapping[str, tuple[pl.DataType, Callabl
             case kind if type(kind) in _PLAIN:
                 columns[field.name] = _PLAIN[type(kind)], read
             case _:
-                columns[field.name] = pl.String(), _converted(read, lambda value: msgspec.json.encode(value).decode())
+                columns[field.name] = (
+                    pl.String(),
+                    _converted(read, lambda value: msgspec.json.encode(value).decode()),
+                )
     return columns
 
 
@@ -80,7 +91,9 @@ def _converted(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Cal
 
 def _without_null(kind: inspect.Type) -> inspect.Type:
     """Return X of `X | None`. Every column may hold nulls."""
-    kinds = [each for each in getattr(kind, "types", (kind,)) if not isinstance(each, inspect.NoneType)]
+    kinds = [
+        each for each in getattr(kind, "types", (kind,)) if not isinstance(each, inspect.NoneType)
+    ]
     return kinds[0] if len(kinds) == 1 else kind
 
 

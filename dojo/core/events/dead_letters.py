@@ -31,7 +31,9 @@ KEPT = 500
 # Bytes. A whole prediction event is 3 kB, and people read no longer text.
 LONGEST_PAYLOAD = 16_384
 
-DEAD_LETTERS = Counter("dojo_dead_letters_total", "Messages set aside for a person (dojo dead-letters).", ["stream"])
+DEAD_LETTERS = Counter(
+    "dojo_dead_letters_total", "Messages set aside for a person (dojo dead-letters).", ["stream"]
+)
 
 E = TypeVar("E", bound=Event)
 Rejected = tuple[Delivery, str]  # a message, and why it cannot be used
@@ -83,7 +85,9 @@ class DeadLetters:
                 new = cast("int", pipe.execute()[0])
             DEAD_LETTERS.labels(stream).inc(new)
             if new:
-                _log.warning("set aside", stream=stream, messages=new, reason=page[0][1], kept_in=self._key)
+                _log.warning(
+                    "set aside", stream=stream, messages=new, reason=page[0][1], kept_in=self._key
+                )
 
     def newest(self, limit: int) -> list[DeadLetter]:
         """Return up to `limit` letters, newest first."""

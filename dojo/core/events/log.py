@@ -63,13 +63,17 @@ class EventLog(Protocol):
             redis.RedisError: The log is out of reach.
         """
 
-    def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
+    def read(
+        self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta
+    ) -> Sequence[Delivery]:
         """Return up to `limit` messages new to the group.
 
         Waits at most `block` for the first one.
         """
 
-    def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
+    def reclaim(
+        self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta
+    ) -> Sequence[Delivery]:
         """Take over up to `limit` messages held unacknowledged for longer than `idle`."""
 
     def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None: ...
@@ -108,7 +112,9 @@ class RedisEventLog:
                 )
             pipe.execute()
 
-    def read(self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta) -> Sequence[Delivery]:
+    def read(
+        self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta
+    ) -> Sequence[Delivery]:
         wait: int | None = max(1, int(block.total_seconds() * 1000))
         found: list[Delivery] = []
         while len(found) < limit:
@@ -119,23 +125,31 @@ class RedisEventLog:
             wait = None  # only the first message is worth waiting for
         return found
 
-    def _read_page(self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None) -> list[Delivery]:
+    def _read_page(
+        self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None
+    ) -> list[Delivery]:
         answer = self._in_group(
             stream,
             group,
-            lambda: self._redis.xreadgroup(group, consumer, {stream_key(stream): ">"}, count=limit, block=wait),
+            lambda: self._redis.xreadgroup(
+                group, consumer, {stream_key(stream): ">"}, count=limit, block=wait
+            ),
         )
         rows = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer)
         return _deliveries(rows[0][1]) if rows else []
 
-    def reclaim(self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta) -> Sequence[Delivery]:
+    def reclaim(
+        self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta
+    ) -> Sequence[Delivery]:
         def claim() -> list[tuple[bytes | None, dict[bytes, bytes] | None]]:
             claimed: list[tuple[bytes | None, dict[bytes, bytes] | None]] = []
             start = b"0-0"
             while len(claimed) < limit:
                 count = min(PAGE, limit - len(claimed))
                 idle_ms = int(idle.total_seconds() * 1000)
-                answer = self._redis.xautoclaim(stream_key(stream), group, consumer, idle_ms, start_id=start, count=count)
+                answer = self._redis.xautoclaim(
+                    stream_key(stream), group, consumer, idle_ms, start_id=start, count=count
+                )
                 start, page = cast("Any", answer)[:2]
                 claimed += page
                 if start == b"0-0":  # no more pending messages
@@ -159,14 +173,18 @@ class RedisEventLog:
 
         For readers outside any consumer group.
         """
-        return _deliveries(cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit)))
+        return _deliveries(
+            cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit))
+        )
 
     def holds(self, stream: Stream, message_id: str) -> bool:
         """Return whether an earlier message is still in the stream. "0-0" always is.
 
         Without it, the messages behind it may have been trimmed unread.
         """
-        return message_id == "0-0" or bool(self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1))
+        return message_id == "0-0" or bool(
+            self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1)
+        )
 
     def last_id(self, stream: Stream) -> str:
         """Return the id of the newest message, "0-0" when there is none.
@@ -179,10 +197,16 @@ class RedisEventLog:
     def lag(self, stream: Stream, group: str) -> int:
         self._create_group(stream, group)
         key = stream_key(stream)
-        row = next(r for r in cast("list[dict[str, Any]]", self._redis.xinfo_groups(key)) if r["name"] == group.encode())
+        row = next(
+            r
+            for r in cast("list[dict[str, Any]]", self._redis.xinfo_groups(key))
+            if r["name"] == group.encode()
+        )
         behind, after = 0, row["last-delivered-id"]
         while behind < self._max_length:
-            counted, after = cast("tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, PAGE))
+            counted, after = cast(
+                "tuple[int, bytes]", self._redis.eval(_COUNT_AFTER, 1, key, after, PAGE)
+            )
             behind += counted
             if counted < PAGE:
                 break
@@ -216,15 +240,26 @@ class RedisEventLog:
     def _forget_trimmed(self, stream: Stream, group: str) -> None:
         """Acknowledge pending messages that the stream no longer has. They are lost and logged."""
         key, start = stream_key(stream), "-"
-        while page := cast("list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", PAGE)):
+        while page := cast(
+            "list[dict[str, Any]]", self._redis.xpending_range(key, group, start, "+", PAGE)
+        ):
             ids = [row["message_id"] for row in page]
             with self._redis.pipeline(transaction=False) as pipe:
                 for message_id in ids:
                     pipe.xrange(key, message_id, message_id)
-                gone = [message_id for message_id, found in zip(ids, pipe.execute(), strict=True) if not found]
+                gone = [
+                    message_id
+                    for message_id, found in zip(ids, pipe.execute(), strict=True)
+                    if not found
+                ]
             if gone:
                 self._redis.xack(key, group, *gone)
-                _log.warning("trimmed before they were processed", stream=stream, group=group, messages=len(gone))
+                _log.warning(
+                    "trimmed before they were processed",
+                    stream=stream,
+                    group=group,
+                    messages=len(gone),
+                )
             start = "(" + ids[-1].decode()
 
 
@@ -234,4 +269,8 @@ def _deliveries(rows: Sequence[tuple[bytes | None, dict[bytes, bytes] | None]]) 
     A message without our field gets an empty payload. No consumer can decode it, so it is set aside
     and not lost.
     """
-    return [Delivery(mid.decode(), fields.get(PAYLOAD_FIELD, b"")) for mid, fields in rows if mid is not None and fields]
+    return [
+        Delivery(mid.decode(), fields.get(PAYLOAD_FIELD, b""))
+        for mid, fields in rows
+        if mid is not None and fields
+    ]

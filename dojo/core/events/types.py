@@ -56,7 +56,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not EARLIEST <= self.world_time < LATEST:
-            raise ValueError(f"world_time {self.world_time} lies outside {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}")
+            raise ValueError(
+                f"world_time {self.world_time} lies outside {EARLIEST:%Y-%m-%d} to"
+                f" {LATEST:%Y-%m-%d}"
+            )
 
 
 class Transaction(Event, frozen=True, kw_only=True):
@@ -88,7 +91,11 @@ class Outcome(Event, frozen=True, kw_only=True):
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES
-    identity: ClassVar[tuple[str, ...]] = ("event_id", "world_time", "label")  # a correction is no repetition
+    identity: ClassVar[tuple[str, ...]] = (
+        "event_id",
+        "world_time",
+        "label",
+    )  # a correction is no repetition
 
     model: Identifier
     request_id: Identifier

@@ -74,7 +74,11 @@ def _finding(subject: str, history: Sequence[Measurements], rule: Confirmations 
         if severity == "ok" and now.severity != "ok":
             beyond = sum(ORDER.index(other) >= ORDER.index("warning") for other in recent)
             confirmed = f"{beyond} of {len(recent)}, needs {rule.needed} of {rule.of}"
-    threshold = getattr(now.levels, severity) if severity in ("warning", "severe", "critical") else now.levels.warning
+    threshold = (
+        getattr(now.levels, severity)
+        if severity in ("warning", "severe", "critical")
+        else now.levels.warning
+    )
     return Finding(
         subject=subject,
         severity=severity,
@@ -90,7 +94,11 @@ def _finding(subject: str, history: Sequence[Measurements], rule: Confirmations 
 
 def _excess(finding: Finding) -> float:
     """Return the value as a multiple of its threshold."""
-    return finding.value / finding.threshold if finding.value is not None and finding.threshold else 0.0
+    return (
+        finding.value / finding.threshold
+        if finding.value is not None and finding.threshold
+        else 0.0
+    )
 
 
 def pace(values: Sequence[float]) -> str:
@@ -105,7 +113,9 @@ def pace(values: Sequence[float]) -> str:
     if len(values) < 3:
         return ""
     low = min(range(len(values)), key=lambda at: values[at])
-    steps = [later - earlier for earlier, later in zip(values[low:], values[low + 1 :], strict=False)]
+    steps = [
+        later - earlier for earlier, later in zip(values[low:], values[low + 1 :], strict=False)
+    ]
     rise = max(values[low:]) - values[low]
     if rise <= 0 or not steps:
         return ""

@@ -74,11 +74,19 @@ class OnnxScorer:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what a run fails with is raised; a line on stderr for each row would fill disks
+        options.log_severity_level = (
+            4  # what a run fails with is raised; a line on stderr for each row would fill disks
+        )
         try:
-            self._session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises its own classes, all derived from Exception only
-            raise CorruptBundleError(f"{model_file}: ONNX Runtime cannot load it: {error}") from error
+            self._session = ort.InferenceSession(
+                str(model_file), options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            Exception
+        ) as error:  # ONNX Runtime raises its own classes, all derived from Exception only
+            raise CorruptBundleError(
+                f"{model_file}: ONNX Runtime cannot load it: {error}"
+            ) from error
         self._input = self._session.get_inputs()[0].name
         outputs = [o.name for o in self._session.get_outputs()]
         # A classifier has two outputs, labels and probabilities; everything else has one.
@@ -94,8 +102,12 @@ class OnnxScorer:
 
 def write_bundle(directory: Path, bundle: Bundle) -> str:
     """Write bundle.json with the hashes of the files already in `directory`. Returns bundle.json's SHA-256."""
-    hashes = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in HASHED_FILES}
-    content = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(bundle, sha256=hashes)), indent=2)
+    hashes = {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in HASHED_FILES
+    }
+    content = msgspec.json.format(
+        msgspec.json.encode(msgspec.structs.replace(bundle, sha256=hashes)), indent=2
+    )
     (directory / BUNDLE_FILE).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
@@ -113,12 +125,18 @@ def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[
         content = (directory / BUNDLE_FILE).read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if expected_sha256 is not None and found != expected_sha256:
-            raise CorruptBundleError(f"{directory / BUNDLE_FILE}: SHA-256 is {found}, the registry says {expected_sha256}")
+            raise CorruptBundleError(
+                f"{directory / BUNDLE_FILE}: SHA-256 is {found}, the registry says"
+                f" {expected_sha256}"
+            )
         bundle = msgspec.json.decode(content, type=Bundle)
         for name in HASHED_FILES:
             found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
             if found != bundle.sha256.get(name):
-                raise CorruptBundleError(f"{directory / name}: SHA-256 is {found}, bundle.json says {bundle.sha256.get(name)}")
+                raise CorruptBundleError(
+                    f"{directory / name}: SHA-256 is {found}, bundle.json says"
+                    f" {bundle.sha256.get(name)}"
+                )
         return bundle, msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
     except (OSError, msgspec.MsgspecError) as error:
         raise CorruptBundleError(f"{directory}: {error}") from error
@@ -144,7 +162,10 @@ def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
     """
     inputs = np.asarray(parity.inputs, dtype=np.float32)
     if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) == len(parity.scores) > 0:
-        raise CorruptBundleError(f"parity rows have shape {inputs.shape} for {len(parity.scores)} scores and {width} features")
+        raise CorruptBundleError(
+            f"parity rows have shape {inputs.shape} for {len(parity.scores)} scores and {width}"
+            " features"
+        )
     try:
         scores = scorer.score(inputs)
     except Exception as error:  # ONNX Runtime's own classes derive from Exception only
@@ -152,5 +173,7 @@ def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
     wanted = np.asarray(parity.scores)
     difference = float(np.max(np.abs(scores - wanted))) / max(1.0, float(np.max(np.abs(wanted))))
     if not difference <= PARITY_TOLERANCE:  # also refuses NaN
-        raise CorruptBundleError(f"parity: scores differ by up to {difference:.3g}, allowed {PARITY_TOLERANCE:g}")
+        raise CorruptBundleError(
+            f"parity: scores differ by up to {difference:.3g}, allowed {PARITY_TOLERANCE:g}"
+        )
     return difference

@@ -20,4 +20,6 @@ class UnsealedVersionError(RuntimeError):
 
     def __init__(self, fault: str, model: str, version: str) -> None:
         super().__init__(fault)
-        self.next_step = f"dojo models show {model}@{version}, then dojo models seal {model}@{version} --why ..."
+        self.next_step = (
+            f"dojo models show {model}@{version}, then dojo models seal {model}@{version} --why ..."
+        )

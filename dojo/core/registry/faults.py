@@ -56,7 +56,9 @@ def serving_record(route: Route | None, champion: Entry | None) -> ServingRecord
     )
 
 
-def find_faults(registry: ModelRegistry, model: str, record: ServingRecord) -> tuple[RegistryFault, ...]:
+def find_faults(
+    registry: ModelRegistry, model: str, record: ServingRecord
+) -> tuple[RegistryFault, ...]:
     """Everything of a model that is not as the platform left it, the worst first.
 
     Raises:
@@ -109,75 +111,121 @@ def _experiment_fault(registry: ModelRegistry, model: str) -> RegistryFault | No
 def _model_fault(model: str, record: ServingRecord) -> RegistryFault:
     return RegistryFault(
         kind="model",
-        what=f"MLflow has no registered model {model} any more, and version {record.serving} of it serves",
-        next_step=f"give it its name back in MLflow; or, if it is deleted for good, dojo models retire {model} --why "
-        f'"it was deleted in MLflow", then dojo train {model}',
+        what=(
+            f"MLflow has no registered model {model} any more, and version {record.serving} of it"
+            " serves"
+        ),
+        next_step=(
+            "give it its name back in MLflow; or, if it is deleted for good, dojo models retire"
+            f" {model} --why "
+            f'"it was deleted in MLflow", then dojo train {model}'
+        ),
     )
 
 
-def _lost_versions(model: str, record: ServingRecord, known: dict[str, Version]) -> Iterator[RegistryFault]:
+def _lost_versions(
+    model: str, record: ServingRecord, known: dict[str, Version]
+) -> Iterator[RegistryFault]:
     for version in sorted(record.versions - known.keys(), key=_number):
         if version in (record.serving, record.champion):
             yield RegistryFault(
                 kind="version",
-                what=f"version {version} serves and is not in the registry any more: only the gateway's cache has it",
+                what=(
+                    f"version {version} serves and is not in the registry any more: only the"
+                    " gateway's cache has it"
+                ),
                 next_step=_replace_command(model, version, known, "was deleted in MLflow"),
             )
         else:
             yield RegistryFault(
                 kind="arm",
                 what=f"version {version} is in the route and not in the registry any more",
-                next_step=f'dojo routes set {model} --strategy champion --why "version {version} was deleted in MLflow"',
+                next_step=(
+                    f'dojo routes set {model} --strategy champion --why "version {version} was'
+                    ' deleted in MLflow"'
+                ),
             )
 
 
-def _role_fault(model: str, record: ServingRecord, known: dict[str, Version]) -> Iterator[RegistryFault]:
+def _role_fault(
+    model: str, record: ServingRecord, known: dict[str, Version]
+) -> Iterator[RegistryFault]:
     if record.champion not in known:
         return
     holder = _holder(known, CHAMPION)
     if holder is None:
         yield RegistryFault(
             kind="role",
-            what=f"version {record.champion} lost the champion's role in MLflow, past the platform, and no version has it",
+            what=(
+                f"version {record.champion} lost the champion's role in MLflow, past the platform,"
+                " and no version has it"
+            ),
             next_step=restore_command(model, "its role was removed in MLflow"),
         )
-    elif record.told and holder.version != record.champion:  # by the route alone it may be a switch by hand
+    elif (
+        record.told and holder.version != record.champion
+    ):  # by the route alone it may be a switch by hand
         yield RegistryFault(
             kind="role",
-            what=f"the champion's role was moved in MLflow, past the platform, from version {record.champion} to {holder.version}",
-            next_step=f"{restore_command(model, 'its role was moved in MLflow')}; or, if the move was meant, "
-            f'dojo models promote {model}@{holder.version} --why "it was meant"',
+            what=(
+                "the champion's role was moved in MLflow, past the platform, from version"
+                f" {record.champion} to {holder.version}"
+            ),
+            next_step=(
+                f"{restore_command(model, 'its role was moved in MLflow')}; or, if the move was"
+                " meant, "
+                f'dojo models promote {model}@{holder.version} --why "it was meant"'
+            ),
         )
 
 
 def _faults_of(
-    registry: ModelRegistry, served: Version, record: ServingRecord, known: dict[str, Version], with_experiment: bool
+    registry: ModelRegistry,
+    served: Version,
+    record: ServingRecord,
+    known: dict[str, Version],
+    with_experiment: bool,
 ) -> Iterator[RegistryFault]:
     """What is wrong with the version that serves: its bundle, its run, its tags."""
-    from dojo.core.registry.bundle import BUNDLE_FILE, HASHED_FILES  # ONNX Runtime: not for a command that asks for no fault
+    from dojo.core.registry.bundle import (
+        BUNDLE_FILE,
+        HASHED_FILES,
+    )  # ONNX Runtime: not for a command that asks for no fault
 
     model, number = served.model, served.version
     lost = {BUNDLE_FILE, *HASHED_FILES} - set(registry.api.list_artifacts(served.source))
     if lost:
         yield RegistryFault(
             kind="bundle",
-            what=f"version {number} serves and its bundle in MLflow's store lacks {', '.join(sorted(lost))} ({served.source}): only "
-            "the gateway's cache has it whole",
-            next_step=f"bring the files back from a backup, or {_replace_command(model, number, known, 'lost its bundle')}",
+            what=(
+                f"version {number} serves and its bundle in MLflow's store lacks"
+                f" {', '.join(sorted(lost))} ({served.source}): only the gateway's cache has it"
+                " whole"
+            ),
+            next_step=(
+                "bring the files back from a backup, or"
+                f" {_replace_command(model, number, known, 'lost its bundle')}"
+            ),
         )
     try:
         run = registry.api.get_run(served.run_id)
     except UnknownVersionError:
         yield RegistryFault(
             kind="record",
-            what=f"version {number} serves and its run is deleted for good in MLflow: no record says what it was trained on",
+            what=(
+                f"version {number} serves and its run is deleted for good in MLflow: no record says"
+                " what it was trained on"
+            ),
             next_step=_replace_command(model, number, known, "lost its run"),
         )
         return
     if run.info.lifecycle_stage == DELETED and not with_experiment:
         yield RegistryFault(
             kind="run",
-            what=f"the run of version {number} is deleted in MLflow: `mlflow gc` would delete the version's bundle too",
+            what=(
+                f"the run of version {number} is deleted in MLflow: `mlflow gc` would delete the"
+                " version's bundle too"
+            ),
             next_step=restore_command(model, "its run was deleted in MLflow"),
         )
     recorded = recorded_tags(registry, served, record).written()
@@ -185,7 +233,10 @@ def _faults_of(
     if changed:
         yield RegistryFault(
             kind="tags",
-            what=f"tags of version {number} are not those that it was registered with: {', '.join(changed)}",
+            what=(
+                f"tags of version {number} are not those that it was registered with:"
+                f" {', '.join(changed)}"
+            ),
             next_step=restore_command(model, "its tags were changed in MLflow"),
         )
 
@@ -198,10 +249,14 @@ def restore_command(model: str, why: str) -> str:
 def _replace_command(model: str, lost: str, known: dict[str, Version], why: str) -> str:
     """How another version gets the traffic and the role of one that cannot be restored."""
     able = [_holder(known, CHAMPION), _holder(known, PREVIOUS_CHAMPION)]
-    other = next((version.version for version in able if version is not None and version.version != lost), "")
+    other = next(
+        (version.version for version in able if version is not None and version.version != lost), ""
+    )
     if other:
         return f'dojo models rollback {model} --to {other} --why "version {lost} {why}"'
-    return f'dojo train {model}, then dojo models promote {model}@VERSION --why "version {lost} {why}"'
+    return (
+        f'dojo train {model}, then dojo models promote {model}@VERSION --why "version {lost} {why}"'
+    )
 
 
 def _holder(known: dict[str, Version], alias: str) -> Version | None:

@@ -149,14 +149,20 @@ class MlflowApi:
 
     def get_model_version_by_alias(self, model: str, alias: str) -> ModelVersion:
         query = {"name": model, "alias": alias}
-        return self._ask("GET", "registered-models/alias", f"{model}@{alias}", _OneVersion, query).model_version
+        return self._ask(
+            "GET", "registered-models/alias", f"{model}@{alias}", _OneVersion, query
+        ).model_version
 
     def get_model_version(self, model: str, version: str) -> ModelVersion:
         query = {"name": model, "version": version}
-        return self._ask("GET", "model-versions/get", f"{model}@{version}", _OneVersion, query).model_version
+        return self._ask(
+            "GET", "model-versions/get", f"{model}@{version}", _OneVersion, query
+        ).model_version
 
     def get_registered_model(self, model: str) -> RegisteredModel:
-        return self._ask("GET", "registered-models/get", model, _OneModel, {"name": model}).registered_model
+        return self._ask(
+            "GET", "registered-models/get", model, _OneModel, {"name": model}
+        ).registered_model
 
     def get_run(self, run_id: str) -> LoggedRun:
         """A run, deleted or not."""
@@ -168,11 +174,18 @@ class MlflowApi:
     def get_experiment(self, name: str) -> LoggedExperiment:
         """An experiment, deleted or not."""
         query = {"experiment_name": name}
-        return self._ask("GET", "experiments/get-by-name", f"experiment {name}", _OneExperiment, query).experiment
+        return self._ask(
+            "GET", "experiments/get-by-name", f"experiment {name}", _OneExperiment, query
+        ).experiment
 
     def restore_experiment(self, experiment_id: str) -> None:
         """The experiment and the runs that were deleted with it."""
-        self._tell("POST", "experiments/restore", f"experiment {experiment_id}", {"experiment_id": experiment_id})
+        self._tell(
+            "POST",
+            "experiments/restore",
+            f"experiment {experiment_id}",
+            {"experiment_id": experiment_id},
+        )
 
     def newest_run(self, experiment: str, tag: str) -> str | None:
         """The id of an experiment's newest run that has a tag; None where no run has it."""
@@ -200,7 +213,11 @@ class MlflowApi:
         """Newest first, without aliases."""
         token = ""
         while True:
-            query = {"filter": f"name='{model}'", "max_results": str(PAGE_SIZE), "page_token": token}
+            query = {
+                "filter": f"name='{model}'",
+                "max_results": str(PAGE_SIZE),
+                "page_token": token,
+            }
             page = self._ask("GET", "model-versions/search", model, _Versions, query)
             yield from page.model_versions
             token = page.next_page_token
@@ -210,14 +227,18 @@ class MlflowApi:
     def create_registered_model(self, model: str) -> None:
         self._tell("POST", "registered-models/create", model, {"name": model}, repeat=False)
 
-    def create_model_version(self, model: str, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    def create_model_version(
+        self, model: str, source: str, run_id: str, tags: Mapping[str, str]
+    ) -> ModelVersion:
         body = {
             "name": model,
             "source": source,
             "run_id": run_id,
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
-        answer = self._tell("POST", "model-versions/create", f"{model}, run {run_id}", body, repeat=False)
+        answer = self._tell(
+            "POST", "model-versions/create", f"{model}, run {run_id}", body, repeat=False
+        )
         return _decoded(answer, _OneVersion, model).model_version
 
     def set_registered_model_alias(self, model: str, alias: str, version: str) -> None:
@@ -225,7 +246,9 @@ class MlflowApi:
         self._tell("POST", "registered-models/alias", f"{model}@{version}", body)
 
     def delete_registered_model_alias(self, model: str, alias: str) -> None:
-        self._tell("DELETE", "registered-models/alias", f"{model}@{alias}", {"name": model, "alias": alias})
+        self._tell(
+            "DELETE", "registered-models/alias", f"{model}@{alias}", {"name": model, "alias": alias}
+        )
 
     def set_model_version_tag(self, model: str, version: str, key: str, value: str) -> None:
         body = {"name": model, "version": version, "key": key, "value": value}
@@ -267,34 +290,50 @@ class MlflowApi:
 
     def _list(self, directory: PurePosixPath) -> tuple[_File, ...]:
         """What a directory holds; nothing for a file, and for what does not exist."""
-        answer = self._http.request("GET", f"{ARTIFACTS_API}?path={quote(str(directory))}", str(directory))
+        answer = self._http.request(
+            "GET", f"{ARTIFACTS_API}?path={quote(str(directory))}", str(directory)
+        )
         return _decoded(answer.data, _Files, str(directory)).files
 
     def _copy(self, file: PurePosixPath, target: Path) -> None:
         from urllib3.exceptions import HTTPError
 
-        answer = self._http.request("GET", f"{ARTIFACTS_API}/{quote(str(file))}", str(file), whole=False)
+        answer = self._http.request(
+            "GET", f"{ARTIFACTS_API}/{quote(str(file))}", str(file), whole=False
+        )
         try:
             with target.open("wb") as copy:
                 shutil.copyfileobj(answer, copy)
         except HTTPError as error:
-            raise RegistryUnavailableError(f"{file}: MLflow stopped in the middle: {error}") from error
+            raise RegistryUnavailableError(
+                f"{file}: MLflow stopped in the middle: {error}"
+            ) from error
         finally:
             answer.release_conn()
 
-    def _ask(self, method: str, call: str, about: str, type: type[_T], query: Mapping[str, str]) -> _T:
+    def _ask(
+        self, method: str, call: str, about: str, type: type[_T], query: Mapping[str, str]
+    ) -> _T:
         parts = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items() if value)
-        return _decoded(self._http.request(method, f"{REGISTRY_API}/{call}?{parts}", about).data, type, about)
+        return _decoded(
+            self._http.request(method, f"{REGISTRY_API}/{call}?{parts}", about).data, type, about
+        )
 
-    def _tell(self, method: str, call: str, about: str, body: Mapping[str, object], repeat: bool = True) -> bytes:
-        return self._http.request(method, f"{REGISTRY_API}/{call}", about, msgspec.json.encode(body), repeat=repeat).data
+    def _tell(
+        self, method: str, call: str, about: str, body: Mapping[str, object], repeat: bool = True
+    ) -> bytes:
+        return self._http.request(
+            method, f"{REGISTRY_API}/{call}", about, msgspec.json.encode(body), repeat=repeat
+        ).data
 
 
 def _decoded(content: bytes, type: type[_T], about: str) -> _T:
     try:
         return msgspec.json.decode(content, type=type)
     except msgspec.MsgspecError as error:
-        raise RegistryUnavailableError(f"{about}: MLflow gave an answer that is not understood: {error}") from error
+        raise RegistryUnavailableError(
+            f"{about}: MLflow gave an answer that is not understood: {error}"
+        ) from error
 
 
 def _served_path(uri: str) -> PurePosixPath:
@@ -302,7 +341,8 @@ def _served_path(uri: str) -> PurePosixPath:
     address = urlsplit(uri)
     if address.scheme != PROXIED_SCHEME:
         raise RegistryUnavailableError(
-            f"{uri}: expected {PROXIED_SCHEME}:/...; start MLflow's server with --artifacts-destination, so that it serves artifacts"
+            f"{uri}: expected {PROXIED_SCHEME}:/...; start MLflow's server with"
+            " --artifacts-destination, so that it serves artifacts"
         )
     return PurePosixPath(address.path.strip("/"))
 
@@ -311,5 +351,7 @@ def _plain_name(path: str, uri: str) -> str:
     """The name of a listed file. A name that leads out of its directory is refused: the caller writes a file under it."""
     name = PurePosixPath(path).name
     if name in ("", "..") or name != path:
-        raise RegistryUnavailableError(f"{uri}: MLflow lists a file with the name {path!r}; expected a plain file name")
+        raise RegistryUnavailableError(
+            f"{uri}: MLflow lists a file with the name {path!r}; expected a plain file name"
+        )
     return name

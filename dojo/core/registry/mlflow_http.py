@@ -38,13 +38,24 @@ class MlflowHttp:
 
     def __init__(self, url: str, timeout_seconds: float, retries: int) -> None:
         address = urlsplit(url)
-        self._credentials = f"{unquote(address.username)}:{unquote(address.password or '')}" if address.username else ""
+        self._credentials = (
+            f"{unquote(address.username)}:{unquote(address.password or '')}"
+            if address.username
+            else ""
+        )
         self._url = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
         self._timeout_seconds, self._retries = timeout_seconds, retries
         self._pool: PoolManager | None = None
 
     def request(
-        self, method: str, path: str, about: str, body: bytes | None = None, *, repeat: bool = True, whole: bool = True
+        self,
+        method: str,
+        path: str,
+        about: str,
+        body: bytes | None = None,
+        *,
+        repeat: bool = True,
+        whole: bool = True,
     ) -> BaseHTTPResponse:
         """Ask once, or as often as `retries` allows, and return a good answer.
 
@@ -80,7 +91,9 @@ class MlflowHttp:
     def _headers(self, body: bytes | None) -> dict[str, str]:
         from urllib3.util import make_headers
 
-        headers: dict[str, str] = make_headers(basic_auth=self._credentials) if self._credentials else {}
+        headers: dict[str, str] = (
+            make_headers(basic_auth=self._credentials) if self._credentials else {}
+        )
         return {**headers, "Content-Type": "application/json"} if body is not None else headers
 
     def _patience(self, repeat: bool) -> Retry:
@@ -118,4 +131,6 @@ def _refused(about: str, status: int, content: bytes) -> Exception:
     )
     if missing:
         return UnknownVersionError(f"{about}: not in the registry ({refusal.message})")
-    return RegistryUnavailableError(f"{about}: MLflow refused: {refusal.message} ({refusal.error_code}, HTTP status {status})")
+    return RegistryUnavailableError(
+        f"{about}: MLflow refused: {refusal.message} ({refusal.error_code}, HTTP status {status})"
+    )

@@ -54,11 +54,17 @@ class RoleChanges:
         before = self._holder(model, CHAMPION)
         self.registry.promote(model, version)
         previous = self._holder(model, PREVIOUS_CHAMPION)
-        self._record_champion(model, version, before, previous, f"version {version} became champion", change)
+        self._record_champion(
+            model, version, before, previous, f"version {version} became champion", change
+        )
         standby = previous if keep_standby else None
-        return self.route(model, "blue_green" if standby else "champion", full_traffic(version, standby), change)
+        return self.route(
+            model, "blue_green" if standby else "champion", full_traffic(version, standby), change
+        )
 
-    def roll_back(self, model: str, change: Change, to: str | None = None, rejected: str = "") -> Route:
+    def roll_back(
+        self, model: str, change: Change, to: str | None = None, rejected: str = ""
+    ) -> Route:
         """Give all traffic, then the role, back to `to` (default: the previous champion).
 
         Args:
@@ -72,17 +78,22 @@ class RoleChanges:
         if to is None:
             to = self._holder(model, PREVIOUS_CHAMPION)
             if to is None:
-                raise NoPreviousChampionError(f"{model}: no version is its previous champion; promote one instead")
+                raise NoPreviousChampionError(
+                    f"{model}: no version is its previous champion; promote one instead"
+                )
         route = self.route(model, "champion", full_traffic(to, None), change)
         before = self._holder(model, CHAMPION)
         self.registry.roll_back(model, to, change.why, rejected)
         previous = self._holder(model, PREVIOUS_CHAMPION)
-        self._record_champion(model, to, before, previous, f"version {to} is champion again", change)
+        self._record_champion(
+            model, to, before, previous, f"version {to} is champion again", change
+        )
         return route
 
     def was_made_champion(self, model: str, champion: str | None) -> bool:
         """Whether the platform itself made a version champion, by the trail's last word or by a route that gives it the traffic: a
-        rollback moves the traffic first. True as well where the trail says nothing. Raises redis.RedisError."""
+        rollback moves the traffic first. True as well where the trail says nothing. Raises redis.RedisError.
+        """
         told, route = self.audit.newest_champion(model), self.routes.get(model)
         if told is None or told.after["champion"] == champion:
             return True
@@ -141,7 +152,10 @@ class RoleChanges:
         current = found.value
         generation = current.generation if current else 0
         if expected is not None and generation != expected:
-            raise ConflictError(f"{model}: expected route generation {expected}, found {generation}: it was changed meanwhile")
+            raise ConflictError(
+                f"{model}: expected route generation {expected}, found {generation}: it was changed"
+                " meanwhile"
+            )
         wanted = Route(
             model=model,
             generation=generation + 1,
@@ -176,7 +190,13 @@ class RoleChanges:
         return found.version if found else None
 
     def _record_champion(
-        self, model: str, version: str, before: str | None, previous: str | None, what: str, change: Change
+        self,
+        model: str,
+        version: str,
+        before: str | None,
+        previous: str | None,
+        what: str,
+        change: Change,
     ) -> None:
         """Write down that `version` became champion, if that is news, and anchor the entry here and in the registry.
 
@@ -226,12 +246,18 @@ def anchors(registry: ModelRegistry) -> Mapping[int, str]:
 
 def full_traffic(version: str, standby: str | None) -> tuple[Arm, ...]:
     """All traffic to one version, with another warm beside it."""
-    return (Arm(CHAMPION_ARM, version, 1.0), *((Arm(STANDBY_ARM, standby, 0.0),) if standby else ()))
+    return (
+        Arm(CHAMPION_ARM, version, 1.0),
+        *((Arm(STANDBY_ARM, standby, 0.0),) if standby else ()),
+    )
 
 
 def describe(route: Route) -> str:
     """A route in words: `canary: champion 1 90 %, challenger 2 10 %`."""
-    arms = ", ".join(f"{a.name} {a.version} {'shadow' if a.mode == 'shadow' else f'{a.weight:.4g}'}" for a in route.arms)
+    arms = ", ".join(
+        f"{a.name} {a.version} {'shadow' if a.mode == 'shadow' else f'{a.weight:.4g}'}"
+        for a in route.arms
+    )
     return f"{route.strategy}: {arms}"
 
 
@@ -246,10 +272,13 @@ def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> 
         redis.RedisError: the routes are out of reach.
     """
     route = routes.get(model)
-    if route is None or all(arm.version == champion for arm in route.arms if arm.mode == "live" and arm.weight > 0):
+    if route is None or all(
+        arm.version == champion for arm in route.arms if arm.mode == "live" and arm.weight > 0
+    ):
         return
     raise TrafficElsewhereError(
-        f"{model}: version {champion} is champion, but the traffic follows {describe(route)} (by {route.who}: {route.why}). Give it to the "
-        f"champion: dojo routes set {model} --strategy champion --why ..., or give the role to who answers: "
-        f"dojo models promote {model}@{route.primary.version} --why ..."
+        f"{model}: version {champion} is champion, but the traffic follows {describe(route)} (by"
+        f" {route.who}: {route.why}). Give it to the champion: dojo routes set {model} --strategy"
+        " champion --why ..., or give the role to who answers: dojo models promote"
+        f" {model}@{route.primary.version} --why ..."
     )

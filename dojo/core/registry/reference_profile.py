@@ -128,8 +128,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
         """Itself. Raises UnusableProfileError for a profile without what monitoring needs."""
         if self.format < FORMAT:
             raise UnusableProfileError(
-                f"the profile has format {self.format}, monitoring needs {FORMAT}: the version was trained before; "
-                "it is monitored again from its next retraining on"
+                f"the profile has format {self.format}, monitoring needs {FORMAT}: the version was"
+                " trained before; it is monitored again from its next retraining on"
             )
         return self
 

@@ -35,8 +35,12 @@ class Seals:
         content = msgspec.json.encode([model, version, run_id, sorted(record.items())])
         return hmac.digest(seal_key(self._settings).encode(), content, "sha256").hex()
 
-    def fits(self, seal: str, model: str, version: str, run_id: str, record: Mapping[str, str]) -> bool:
-        return hmac.compare_digest(seal.encode(), self.seal(model, version, run_id, record).encode())
+    def fits(
+        self, seal: str, model: str, version: str, run_id: str, record: Mapping[str, str]
+    ) -> bool:
+        return hmac.compare_digest(
+            seal.encode(), self.seal(model, version, run_id, record).encode()
+        )
 
     def anchor(self, sequence: int, entry_hash: str) -> None:
         """Write down an audit entry. A repetition writes nothing."""
@@ -46,7 +50,9 @@ class Seals:
         self._anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._anchors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, msgspec.json.encode(anchor) + b"\n")  # one write: lines of two processes do not mix
+            os.write(
+                descriptor, msgspec.json.encode(anchor) + b"\n"
+            )  # one write: lines of two processes do not mix
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

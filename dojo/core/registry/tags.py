@@ -102,7 +102,11 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sealed(self) -> dict[str, str]:
         """The tags that the seal covers, as they are stored."""
-        return {name: text for name, text in self.raw.items() if name.startswith(_METRIC) or name in _KINDS.keys() - _LATER}
+        return {
+            name: text
+            for name, text in self.raw.items()
+            if name.startswith(_METRIC) or name in _KINDS.keys() - _LATER
+        }
 
     @classmethod
     def read(cls, raw: Mapping[str, str]) -> VersionTags:
@@ -127,7 +131,11 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FAMILIES = ("metrics", "anchors", "raw")
-_KINDS = {name: kind for name, kind in get_type_hints(VersionTags, include_extras=True).items() if name not in _FAMILIES}
+_KINDS = {
+    name: kind
+    for name, kind in get_type_hints(VersionTags, include_extras=True).items()
+    if name not in _FAMILIES
+}
 
 
 def _value(text: str, kind: Any) -> Any:

@@ -43,7 +43,9 @@ class ModelRegistry:
         seals: the platform's own word. None: versions can be looked up, but neither registered, promoted nor loaded.
     """
 
-    def __init__(self, url: str, timeout_seconds: int = 30, retries: int = 3, seals: Seals | None = None) -> None:
+    def __init__(
+        self, url: str, timeout_seconds: int = 30, retries: int = 3, seals: Seals | None = None
+    ) -> None:
         self.url, self.timeout_seconds, self.retries = url, timeout_seconds, retries
         self.api = MlflowApi(url, timeout_seconds, retries)
         self._seals = seals
@@ -57,7 +59,10 @@ class ModelRegistry:
     def seals(self) -> Seals:
         """Raises RuntimeError: the registry was opened without."""
         if self._seals is None:
-            raise RuntimeError(f"the registry at {self.url} was opened without seals: use ModelRegistry.of(settings)")
+            raise RuntimeError(
+                f"the registry at {self.url} was opened without seals: use"
+                " ModelRegistry.of(settings)"
+            )
         return self._seals
 
     def models(self) -> list[str]:
@@ -91,18 +96,26 @@ class ModelRegistry:
         except UnknownVersionError:
             return []
         found = sorted(self.api.search_model_versions(model), key=lambda v: int(v.version))
-        return [_version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found]
+        return [
+            _version(v, tuple(a.alias for a in aliases if a.version == v.version)) for v in found
+        ]
 
     def register(self, model: str, run_id: str, source: str, tags: VersionTags) -> Version:
         """Register a bundle as a new version, sealed. Registering the same run again returns the version it already has."""
         if model not in self.models():
             self.api.create_registered_model(model)
         found = next((v for v in self.versions(model) if v.run_id == run_id), None)
-        version = found.version if found else self.api.create_model_version(model, source, run_id, tags.written()).version
+        version = (
+            found.version
+            if found
+            else self.api.create_model_version(model, source, run_id, tags.written()).version
+        )
         if found is None or found.tags.seal is None:
             # Over what was given, and not over what MLflow has by now.
             given = VersionTags.read(tags.written()).sealed
-            self.tag(model, version, VersionTags(seal=self.seals.seal(model, version, run_id, given)))
+            self.tag(
+                model, version, VersionTags(seal=self.seals.seal(model, version, run_id, given))
+            )
         return self.get(model, version)
 
     def seal(self, version: Version) -> None:
@@ -115,8 +128,13 @@ class ModelRegistry:
         name, tags = f"{version.model}@{version.version}", version.tags
         if tags.seal is None:
             return f"the record of {name} in MLflow has no seal of this platform"
-        if not self.seals.fits(tags.seal, version.model, version.version, version.run_id, tags.sealed):
-            return f"the record of {name} in MLflow is not what was sealed: a tag was changed, or DOJO_SEAL_KEY is another one"
+        if not self.seals.fits(
+            tags.seal, version.model, version.version, version.run_id, tags.sealed
+        ):
+            return (
+                f"the record of {name} in MLflow is not what was sealed: a tag was changed, or"
+                " DOJO_SEAL_KEY is another one"
+            )
         return ""
 
     def require_seal(self, version: Version) -> None:
@@ -126,12 +144,18 @@ class ModelRegistry:
 
     def sealed_sha256(self, version: Version) -> str:
         """The SHA-256 that a version's bundle.json must have. Raises CorruptBundleError: the record cannot be relied on."""
-        from dojo.core.registry.bundle import CorruptBundleError  # ONNX Runtime, which only who loads bundles has
+        from dojo.core.registry.bundle import (
+            CorruptBundleError,
+        )  # ONNX Runtime, which only who loads bundles has
 
         if fault := self.seal_fault(version):
-            raise CorruptBundleError(f"{fault}; next: dojo models seal {version.model}@{version.version} --why ...")
+            raise CorruptBundleError(
+                f"{fault}; next: dojo models seal {version.model}@{version.version} --why ..."
+            )
         if version.tags.bundle_sha256 is None:
-            raise CorruptBundleError(f"version {version.version} has no bundle_sha256 tag to be verified against")
+            raise CorruptBundleError(
+                f"version {version.version} has no bundle_sha256 tag to be verified against"
+            )
         return version.tags.bundle_sha256
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
@@ -184,7 +208,9 @@ class ModelRegistry:
         champion = self.by_alias(model, CHAMPION)
         marked = {rejected, champion.version if champion else ""} - {"", to}
         for version in sorted(marked):
-            with suppress(UnknownVersionError):  # deleted meanwhile: it cannot be marked, nor come back
+            with suppress(
+                UnknownVersionError
+            ):  # deleted meanwhile: it cannot be marked, nor come back
                 self.tag(model, version, VersionTags(rolled_back=why))
         if champion is None or champion.version != to:
             self.set_alias(model, CHAMPION, to)
@@ -223,7 +249,9 @@ class ModelRegistry:
     def run_artifact(self, run_id: str, path: str, target: Path) -> Path:
         """The same of any run, which need not be a version's."""
         target.mkdir(parents=True, exist_ok=True)
-        return self.api.get_artifacts(f"{self.api.get_run(run_id).info.artifact_uri}/{path}", target)
+        return self.api.get_artifacts(
+            f"{self.api.get_run(run_id).info.artifact_uri}/{path}", target
+        )
 
 
 def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:

@@ -45,13 +45,21 @@ def field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[s
     """
     old, new = dict(_fields(before)), dict(_fields(after))
     paths = dict.fromkeys((*old, *new))
-    return {path: FieldChange(old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)}
+    return {
+        path: FieldChange(old.get(path), new.get(path))
+        for path in paths
+        if old.get(path) != new.get(path)
+    }
 
 
 def _fields(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
     found = []
     for name, value in values.items():
-        found += _fields(value, f"{above}{name}.") if isinstance(value, Mapping) else [(f"{above}{name}", value)]
+        found += (
+            _fields(value, f"{above}{name}.")
+            if isinstance(value, Mapping)
+            else [(f"{above}{name}", value)]
+        )
     return found
 
 

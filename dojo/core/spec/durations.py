@@ -27,7 +27,9 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = _PATTERN.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"expected a duration with its unit, such as 250ms, 90s, 30m, 4h or 7d, got {value!r}")
+        raise ValueError(
+            f"expected a duration with its unit, such as 250ms, 90s, 30m, 4h or 7d, got {value!r}"
+        )
     try:
         duration = timedelta(microseconds=int(Decimal(match[1]) * _UNITS[match[2]]))
     except OverflowError:

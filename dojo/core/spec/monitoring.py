@@ -23,7 +23,10 @@ class Levels(Section):
     @model_validator(mode="after")
     def _rising(self) -> Levels:
         if not self.warning < self.severe < self.critical:
-            raise ValueError(f"must rise: warning {self.warning:g} < severe {self.severe:g} < critical {self.critical:g}")
+            raise ValueError(
+                f"must rise: warning {self.warning:g} < severe {self.severe:g} < critical"
+                f" {self.critical:g}"
+            )
         return self
 
 

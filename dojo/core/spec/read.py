@@ -52,7 +52,9 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
     kind = kinds.get(str(document.get("task")))
     if kind is None:
         found = f"got {document['task']!r}" if "task" in document else "it is missing"
-        raise SpecError(f"{path}:{_line_of(root, ('task',))}: task: must be one of {', '.join(kinds)}; {found}")
+        raise SpecError(
+            f"{path}:{_line_of(root, ('task',))}: task: must be one of {', '.join(kinds)}; {found}"
+        )
     try:
         spec = kind.model_validate(document)
     except ValidationError as error:
@@ -72,7 +74,8 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
         raise SpecError("\n".join(faults)) from error
     if spec.name != path.stem:
         raise SpecError(
-            f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r}, got {spec.name!r}"
+            f"{path}:{_line_of(root, ('name',))}: name: must equal the file's name, {path.stem!r},"
+            f" got {spec.name!r}"
         )
     return spec
 
@@ -81,7 +84,11 @@ def with_lines(message: str, path: Path) -> str:
     """A message with file and line for each `spec: key`, as in `models/x.yaml:12: training.window`."""
     root, _ = _parse(path, path.read_text(encoding="utf-8"))
     assert root is not None, "a spec that was read"
-    return re.sub(r"spec: ([\w.]+)", lambda at: f"{path}:{_line_of(root, tuple(at[1].split('.')))}: {at[1]}", message)
+    return re.sub(
+        r"spec: ([\w.]+)",
+        lambda at: f"{path}:{_line_of(root, tuple(at[1].split('.')))}: {at[1]}",
+        message,
+    )
 
 
 def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
@@ -93,7 +100,9 @@ def _parse(path: Path, text: str) -> tuple[yaml.Node | None, object]:
         raise SpecError(f"{path}:{line}: not YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SpecError(f"{path}:{line}: not YAML: {error.reason} (character {error.character:#x})") from error
+        raise SpecError(
+            f"{path}:{line}: not YAML: {error.reason} (character {error.character:#x})"
+        ) from error
 
 
 class _SpecLoader(yaml.SafeLoader):
@@ -103,7 +112,9 @@ class _SpecLoader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        first: [
+            (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"
+        ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -134,7 +145,9 @@ def _line_of(node: yaml.Node, location: tuple[int | str, ...]) -> int:
             if found is None:
                 return line
             line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        elif (
+            isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value)
+        ):
             node = node.value[part]
             line = node.start_mark.line + 1
     return line

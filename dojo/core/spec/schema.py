@@ -28,7 +28,8 @@ class LabelDelay(Section):
     def _median_within_maximum(self) -> LabelDelay:
         if not timedelta(0) < self.median < self.maximum:
             raise ValueError(
-                f"median must be positive and below maximum ({format_duration(self.maximum)}), got {format_duration(self.median)}"
+                f"median must be positive and below maximum ({format_duration(self.maximum)}), got"
+                f" {format_duration(self.median)}"
             )
         return self
 
@@ -80,10 +81,19 @@ class Estimator(Section):
         if isinstance(parameters, dict):
             for name, value in parameters.items():
                 if name not in ESTIMATOR_BOUNDS:
-                    raise ValueError(f"{name}: unknown; LightGBM's parameters here are {', '.join(ESTIMATOR_BOUNDS)}")
+                    raise ValueError(
+                        f"{name}: unknown; LightGBM's parameters here are"
+                        f" {', '.join(ESTIMATOR_BOUNDS)}"
+                    )
                 low, high = ESTIMATOR_BOUNDS[name]
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                    raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
+                if (
+                    isinstance(value, bool)
+                    or not isinstance(value, (int, float))
+                    or not low <= value <= high
+                ):
+                    raise ValueError(
+                        f"{name}: expected a number from {low:g} to {high:g}, got {value!r}"
+                    )
         return parameters
 
 
@@ -124,7 +134,9 @@ class Training(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Training:
         if self.validation + self.holdout >= self.window:
-            raise ValueError("validation + holdout must be shorter than window, or nothing is left to train on")
+            raise ValueError(
+                "validation + holdout must be shorter than window, or nothing is left to train on"
+            )
         return self
 
 
@@ -213,10 +225,14 @@ class Serving(Section):
     @model_validator(mode="after")
     def _lookup_fits_the_deadline(self) -> Serving:
         if not timedelta(0) < self.feature_timeout < self.deadline:
-            raise ValueError(f"feature_timeout must be positive and below deadline ({format_duration(self.deadline)})")
+            raise ValueError(
+                "feature_timeout must be positive and below deadline"
+                f" ({format_duration(self.deadline)})"
+            )
         if self.latency_slo > self.deadline:
             raise ValueError(
-                f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later answers do not count"
+                f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later"
+                " answers do not count"
             )
         return self
 
@@ -257,8 +273,9 @@ class ModelSpec(Section):
     def _parts_fit_together(self) -> ModelSpec:
         if self.data.retention < (needed := self.training.window + self.label.delay.maximum):
             raise ValueError(
-                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than training.window and "
-                f"label.delay.maximum together ({format_duration(needed)}), or no window is ever full"
+                f"data.retention ({format_duration(self.data.retention)}) must not be shorter than"
+                f" training.window and label.delay.maximum together ({format_duration(needed)}), or"
+                " no window is ever full"
             )
         if len(set(self.entities)) < len(self.entities):
             raise ValueError(f"entities must differ, got {list(self.entities)}")

@@ -43,7 +43,9 @@ class AppliedSpecs:
         """What applying a spec would change. Empty for a model without an applied one: its first is no change."""
         return _changes(self._document(spec.name).read(), spec)
 
-    def apply(self, spec: ModelSpec, who: str, why: str, world_time: datetime | None) -> dict[str, FieldChange]:
+    def apply(
+        self, spec: ModelSpec, who: str, why: str, world_time: datetime | None
+    ) -> dict[str, FieldChange]:
         """Record that a spec takes effect, with its audit entry. Returns what changed.
 
         Raises:
@@ -60,10 +62,19 @@ class AppliedSpecs:
                 kind="spec",
                 model=spec.name,
                 who=who,
-                what=f"spec {stored.value.sha256[:SHOWN]} -> {after.sha256[:SHOWN]}: {_in_words(changed)}",
+                what=(
+                    f"spec {stored.value.sha256[:SHOWN]} -> {after.sha256[:SHOWN]}:"
+                    f" {_in_words(changed)}"
+                ),
                 why=why,
-                before={"sha256": stored.value.sha256, "fields": {path: change.before for path, change in changed.items()}},
-                after={"sha256": after.sha256, "fields": {path: change.after for path, change in changed.items()}},
+                before={
+                    "sha256": stored.value.sha256,
+                    "fields": {path: change.before for path, change in changed.items()},
+                },
+                after={
+                    "sha256": after.sha256,
+                    "fields": {path: change.after for path, change in changed.items()},
+                },
                 world_time=world_time,
             )
             document.replace(stored.revision, after, entry)
@@ -78,6 +89,9 @@ def _changes(stored: Stored[AppliedSpec], spec: ModelSpec) -> dict[str, FieldCha
 
 
 def _in_words(changed: Mapping[str, FieldChange]) -> str:
-    named = [f"{path} {change.before} -> {change.after}" for path, change in list(changed.items())[:NAMED]]
+    named = [
+        f"{path} {change.before} -> {change.after}"
+        for path, change in list(changed.items())[:NAMED]
+    ]
     more = len(changed) - len(named)
     return ", ".join(named) + (f", and {more} more" if more else "")

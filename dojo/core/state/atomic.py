@@ -8,7 +8,9 @@ from typing import cast
 from redis import Redis
 
 Command = tuple[str | bytes | float, ...]  # as redis-cli takes it: ("SET", key, content)
-Check = tuple[Command, bytes]  # a read and the answer that it must give; b"" where nothing is stored
+Check = tuple[
+    Command, bytes
+]  # a read and the answer that it must give; b"" where nothing is stored
 
 # ARGV: the number of checks; each check as expected answer and command; then the writes. A command is its length and its words.
 # Returns 0, or the number of the first check that failed; then nothing was written.

@@ -33,7 +33,18 @@ PAGE = 500  # entries read at a time: half a megabyte
 GENESIS = "0" * 64  # what the first entry follows
 
 Kind = Literal[
-    "alias", "route", "gate", "rollout", "approval", "retraining", "world", "response", "drift", "spec", "data", "registry"
+    "alias",
+    "route",
+    "gate",
+    "rollout",
+    "approval",
+    "retraining",
+    "world",
+    "response",
+    "drift",
+    "spec",
+    "data",
+    "registry",
 ]
 
 
@@ -134,7 +145,9 @@ class AuditTrail:
         )
         return self.record(entry)
 
-    def record(self, entry: Entry, checks: Sequence[Check] = (), writes: Sequence[Command] = ()) -> Entry | None:
+    def record(
+        self, entry: Entry, checks: Sequence[Check] = (), writes: Sequence[Command] = ()
+    ) -> Entry | None:
         """Append an entry and write what it tells of, in one step; several processes may do so at once.
 
         Returns:
@@ -148,13 +161,19 @@ class AuditTrail:
             if self._redis.hexists(IDS_KEY, entry.entry_id):
                 return None
             head = _decode_head(stored)
-            content = msgspec.json.encode(msgspec.structs.replace(entry, sequence=head.sequence + 1, previous=head.hash))
+            content = msgspec.json.encode(
+                msgspec.structs.replace(entry, sequence=head.sequence + 1, previous=head.hash)
+            )
             failed = write_if(
                 self._redis,
                 [(("GET", HEAD_KEY), stored or b""), *checks],
                 [
                     ("XADD", STREAM_KEY, f"{head.sequence + 1}-0", FIELD, content),
-                    ("SET", HEAD_KEY, msgspec.json.encode(_Head(head.sequence + 1, _hash(content)))),
+                    (
+                        "SET",
+                        HEAD_KEY,
+                        msgspec.json.encode(_Head(head.sequence + 1, _hash(content))),
+                    ),
                     ("HSET", IDS_KEY, entry.entry_id, head.sequence + 1),
                     *writes,
                 ],
@@ -162,7 +181,9 @@ class AuditTrail:
             if failed is None:
                 return msgspec.json.decode(content, type=Entry)
             if failed > 0:
-                raise ConflictError(f"{checks[failed - 1][0][1]!s} was changed meanwhile: read it again")
+                raise ConflictError(
+                    f"{checks[failed - 1][0][1]!s} was changed meanwhile: read it again"
+                )
             # The head moved: another process's entry comes first.
 
     def length(self) -> int:
@@ -179,8 +200,14 @@ class AuditTrail:
         now = self.end()
         if now.sequence < end.sequence or now.entries < end.entries:
             return False
-        found = self._redis.xrange(STREAM_KEY, f"{end.sequence}-0", f"{end.sequence}-0") if end.sequence else ()
-        return not end.sequence or any(_hash(fields.get(FIELD, b"")) == end.hash for _, fields in cast("list[Any]", found))
+        found = (
+            self._redis.xrange(STREAM_KEY, f"{end.sequence}-0", f"{end.sequence}-0")
+            if end.sequence
+            else ()
+        )
+        return not end.sequence or any(
+            _hash(fields.get(FIELD, b"")) == end.hash for _, fields in cast("list[Any]", found)
+        )
 
     def go_on_after(self, end: TrailEnd) -> None:
         """Give the next entry the number after a lost end, so that no number and no anchor stands for two entries."""
@@ -189,7 +216,12 @@ class AuditTrail:
             if _decode_head(stored).sequence >= end.sequence:
                 return
             head = msgspec.json.encode(_Head(end.sequence, end.hash))
-            if write_if(self._redis, [(("GET", HEAD_KEY), stored or b"")], [("SET", HEAD_KEY, head)]) is None:
+            if (
+                write_if(
+                    self._redis, [(("GET", HEAD_KEY), stored or b"")], [("SET", HEAD_KEY, head)]
+                )
+                is None
+            ):
                 return
 
     def find(self, entry_id: str) -> Entry | None:
@@ -217,7 +249,9 @@ class AuditTrail:
         edge = "+" if newest_first else "-"
         while True:
             bounds = {"max": edge} if newest_first else {"min": edge}
-            page = cast("list[tuple[bytes, dict[bytes, bytes]]]", read(STREAM_KEY, count=PAGE, **bounds))
+            page = cast(
+                "list[tuple[bytes, dict[bytes, bytes]]]", read(STREAM_KEY, count=PAGE, **bounds)
+            )
             for _, fields in page:
                 entry = _decode(fields.get(FIELD, b""))
                 if entry is not None:
@@ -226,7 +260,9 @@ class AuditTrail:
                 return
             edge = "(" + page[-1][0].decode()
 
-    def verify(self, anchors: Mapping[int, str] | None = None, recorded: Sequence[Anchor] = ()) -> Verification:
+    def verify(
+        self, anchors: Mapping[int, str] | None = None, recorded: Sequence[Anchor] = ()
+    ) -> Verification:
         """Check the whole chain; others may append meanwhile.
 
         Args:
@@ -239,7 +275,9 @@ class AuditTrail:
         anchored: dict[int, str] = {}
         last, edge, count = _Head(), "-", 0
         while True:
-            with self._redis.pipeline(transaction=True) as pipe:  # the end of the trail, its head and its ids: of one moment
+            with self._redis.pipeline(
+                transaction=True
+            ) as pipe:  # the end of the trail, its head and its ids: of one moment
                 pipe.xrange(STREAM_KEY, min=edge, count=PAGE)
                 pipe.get(HEAD_KEY)
                 pipe.hlen(IDS_KEY)
@@ -256,22 +294,29 @@ class AuditTrail:
         head = _decode_head(head_content)
         if head != last:
             faults.append(
-                f"the newest entry is {last.sequence} ({last.hash[:12]}), the head says {head.sequence} ({head.hash[:12]})"
+                f"the newest entry is {last.sequence} ({last.hash[:12]}), the head says"
+                f" {head.sequence} ({head.hash[:12]})"
             )
         if ids != count:
             faults.append(f"{count} entries are there, {ids} ids are marked as written")
         for own in recorded:
             if (found := anchored.get(own.sequence, "nothing")) != own.hash:
-                faults.append(f"entry {own.sequence}: the platform recorded {own.hash[:12]}, found {found[:12]}")
+                faults.append(
+                    f"entry {own.sequence}: the platform recorded {own.hash[:12]}, found"
+                    f" {found[:12]}"
+                )
         for sequence, anchor in sorted(anchors.items()):
             if (found := anchored.get(sequence, "nothing")) == anchor:
                 continue
             if Anchor(sequence, found) in recorded:
                 faults.append(
-                    f"entry {sequence}: its anchor in the registry was changed to {anchor[:12]}; the entry is as it was written"
+                    f"entry {sequence}: its anchor in the registry was changed to {anchor[:12]};"
+                    " the entry is as it was written"
                 )
             else:
-                faults.append(f"entry {sequence}: the registry remembers {anchor[:12]}, found {found[:12]}")
+                faults.append(
+                    f"entry {sequence}: the registry remembers {anchor[:12]}, found {found[:12]}"
+                )
         return Verification(count, len(anchors), len(recorded), tuple(faults))
 
 
@@ -285,12 +330,22 @@ def _follow(last: _Head, message_id: str, content: bytes) -> tuple[_Head, str]:
     if message_id != f"{entry.sequence}-0":
         return end, f"entry {message_id}: says it is number {entry.sequence}"
     if entry.sequence > expected:
-        missing = f"entry {expected}" if entry.sequence == expected + 1 else f"entries {expected} to {entry.sequence - 1}"
+        missing = (
+            f"entry {expected}"
+            if entry.sequence == expected + 1
+            else f"entries {expected} to {entry.sequence - 1}"
+        )
         return end, f"{missing}: missing"
     if entry.sequence < expected:
         return end, f"entry {entry.sequence}: out of order, expected {expected}"
     if entry.previous != last.hash:
-        return end, f"entry {entry.sequence}: does not follow entry {last.sequence} as it reads now: one of them was changed"
+        return (
+            end,
+            (
+                f"entry {entry.sequence}: does not follow entry {last.sequence} as it reads now:"
+                " one of them was changed"
+            ),
+        )
     return end, ""
 
 

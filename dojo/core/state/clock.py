@@ -40,7 +40,9 @@ class ClockNotSetError(RuntimeError):
     """The world has no time yet: nobody has built its history."""
 
     def __init__(self) -> None:
-        super().__init__("the world has no time yet: build its history first (dojo data history, or dojo demo)")
+        super().__init__(
+            "the world has no time yet: build its history first (dojo data history, or dojo demo)"
+        )
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -179,7 +181,12 @@ class RedisWorldClock:
         ClockNotSetError: from `now` and `speed`, when no anchor was ever seen.
     """
 
-    def __init__(self, redis: Redis, refresh: timedelta = timedelta(seconds=1), reckoning: Reckoning | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        refresh: timedelta = timedelta(seconds=1),
+        reckoning: Reckoning | None = None,
+    ) -> None:
         self._redis = redis
         self._refresh = refresh  # a changed speed is seen by every process within this time
         self._reckoning = reckoning or Reckoning()
@@ -197,10 +204,15 @@ class RedisWorldClock:
         return bool(self._redis.exists(CLOCK_KEY))
 
     def anchor(self) -> Anchor:
-        if self._reckoning.anchor is None or time.monotonic() - self._read_at > self._refresh.total_seconds():
+        if (
+            self._reckoning.anchor is None
+            or time.monotonic() - self._read_at > self._refresh.total_seconds()
+        ):
             with suppress(RedisError):  # keep the anchor we have
                 self._read()
-            self._read_at = time.monotonic()  # after the answer: a timeout may last longer than `refresh`
+            self._read_at = (
+                time.monotonic()
+            )  # after the answer: a timeout may last longer than `refresh`
         if self._reckoning.anchor is None:
             raise ClockNotSetError
         return self._reckoning.anchor
@@ -236,7 +248,8 @@ class RedisWorldClock:
                 raise ClockNotSetError
             with suppress(ConflictError):
                 return self._write(
-                    msgspec.structs.replace(self._reckoning.renewed(), speed=speed), [(("GET", CLOCK_KEY), stored)]
+                    msgspec.structs.replace(self._reckoning.renewed(), speed=speed),
+                    [(("GET", CLOCK_KEY), stored)],
                 )
 
     def renew(self, runs_on: timedelta, at_least: datetime) -> timedelta:
@@ -273,8 +286,13 @@ class RedisWorldClock:
 
     def _write(self, anchor: Anchor, checks: Sequence[Check]) -> Anchor:
         if not 0 <= anchor.speed < math.inf:
-            raise ValueError(f"speed must be a number >= 0 of world seconds per wall second, got {anchor.speed}")
-        if write_if(self._redis, checks, [("SET", CLOCK_KEY, msgspec.json.encode(anchor))]) is not None:
+            raise ValueError(
+                f"speed must be a number >= 0 of world seconds per wall second, got {anchor.speed}"
+            )
+        if (
+            write_if(self._redis, checks, [("SET", CLOCK_KEY, msgspec.json.encode(anchor))])
+            is not None
+        ):
             raise ConflictError("the clock was set meanwhile")
         self._reckoning.see(anchor)
         self._read_at = time.monotonic()

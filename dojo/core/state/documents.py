@@ -23,19 +23,31 @@ Revision = NewType("Revision", bytes)
 
 # Every family of document keys, with what it holds and who writes it.
 FAMILIES = {
-    "dojo:clock": "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it.",
-    "dojo:drift:report:{model}:{version}": "DriftReportLink: a version's newest drift report. Responder.",
-    "dojo:registry:faults:{model}": "RegistryFaults: what was changed in MLflow past the platform. Monitor.",
+    "dojo:clock": (
+        "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it."
+    ),
+    "dojo:drift:report:{model}:{version}": (
+        "DriftReportLink: a version's newest drift report. Responder."
+    ),
+    "dojo:registry:faults:{model}": (
+        "RegistryFaults: what was changed in MLflow past the platform. Monitor."
+    ),
     "dojo:loss": "RedisLoss: state that Redis has lost. Responder, `dojo restore`.",
     "dojo:responder:control": "Control: kill switch and dry run. `dojo responder`.",
     "dojo:responder:{model}": "ModelState: open incidents and the action under way. Responder.",
     "dojo:rollout:{model}": "Rollout: the model's latest. Gate, controller, `dojo rollout`.",
-    "dojo:route:{model}": "Route: which versions answer. `dojo/core/registry/promotion.py` for all.",
+    "dojo:route:{model}": (
+        "Route: which versions answer. `dojo/core/registry/promotion.py` for all."
+    ),
     "dojo:skew:{model}": "SkewMeasurement: the latest world day. Materializer.",
-    "dojo:spec:{model}": "AppliedSpec: the spec that took effect last. `dojo config apply`, trainer.",
+    "dojo:spec:{model}": (
+        "AppliedSpec: the spec that took effect last. `dojo config apply`, trainer."
+    ),
     "dojo:work:order:{id}": "Work: an order and its answer. Responder places, trainer executes.",
     "dojo:world:cursor": "Cursor: up to where the world was lived. Simulator.",
-    "dojo:world:drift": "ActiveDrift, a list: drift that people cause. `dojo world drift`, simulator.",
+    "dojo:world:drift": (
+        "ActiveDrift, a list: drift that people cause. `dojo world drift`, simulator."
+    ),
     "dojo:world:promise": "Cursor: up to where the batch under way reaches. Simulator.",
 }
 
@@ -113,7 +125,12 @@ class Document(Generic[T]):
         self._change(expected, ("DEL", self.key), audit, (), ())
 
     def _change(
-        self, expected: Revision, write: Command, audit: Entry | None, checks: Sequence[Check], writes: Sequence[Command]
+        self,
+        expected: Revision,
+        write: Command,
+        audit: Entry | None,
+        checks: Sequence[Check],
+        writes: Sequence[Command],
     ) -> None:
         checks = [(("GET", self.key), expected), *checks]
         writes = [write, *writes]

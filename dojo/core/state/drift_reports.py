@@ -22,4 +22,6 @@ class DriftReportLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def drift_report(redis: Redis, model: str, version: str) -> Document[DriftReportLink]:
-    return Document(redis, "dojo:drift:report:{model}:{version}", DriftReportLink, model=model, version=version)
+    return Document(
+        redis, "dojo:drift:report:{model}:{version}", DriftReportLink, model=model, version=version
+    )

@@ -49,4 +49,7 @@ def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -
 def read_freshness(redis: Redis) -> dict[str, ViewFreshness]:
     """What was recorded, by view; a view that is missing was never written (insufficient_data)."""
     rows = cast("dict[bytes, bytes]", redis.hgetall(FRESHNESS_KEY))
-    return {view.decode(): msgspec.json.decode(value, type=ViewFreshness) for view, value in rows.items()}
+    return {
+        view.decode(): msgspec.json.decode(value, type=ViewFreshness)
+        for view, value in rows.items()
+    }

@@ -103,5 +103,7 @@ class Inbox:
 
     def newest(self, limit: int) -> list[Message]:
         """Up to `limit` messages, newest first."""
-        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._redis.xrevrange(STREAM_KEY, count=limit))
+        rows = cast(
+            "list[tuple[bytes, dict[bytes, bytes]]]", self._redis.xrevrange(STREAM_KEY, count=limit)
+        )
         return [msgspec.json.decode(fields[FIELD], type=Message) for _, fields in rows]

@@ -69,7 +69,10 @@ class RedisLoss(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: str = ""
 
     def __str__(self) -> str:
-        return f"Redis has lost {', '.join(self.lost)} (found {self.found:%Y-%m-%d %H:%M:%S} UTC, wall time)"
+        return (
+            f"Redis has lost {', '.join(self.lost)} (found {self.found:%Y-%m-%d %H:%M:%S} UTC, wall"
+            " time)"
+        )
 
 
 class StateCopy(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +136,9 @@ class StateWatch:
         found = self._read()
         if self._known is not None:
             missing = [key for key in self._known.documents if key not in found.documents]
-            lost = [self._words.get(key, key) for key in missing] + self._further(self._known, found)
+            lost = [self._words.get(key, key) for key in missing] + self._further(
+                self._known, found
+            )
             if lost:
                 self._answer(self._known, found, missing, lost)
                 found = self._read()
@@ -149,10 +154,14 @@ class StateWatch:
     def _read(self) -> StateCopy:
         keys = list(self._words)
         contents = cast("list[bytes | None]", self._redis.mget(keys))
-        documents = {key: content for key, content in zip(keys, contents, strict=True) if content is not None}
+        documents = {
+            key: content for key, content in zip(keys, contents, strict=True) if content is not None
+        }
         world = self._clock.now() if self._clock.is_set() else None
         speed = self._clock.speed() if world is not None else 0.0
-        return StateCopy(documents=documents, world=world, speed=speed, trail=self._audit.end(), seen=wall_now())
+        return StateCopy(
+            documents=documents, world=world, speed=speed, trail=self._audit.end(), seen=wall_now()
+        )
 
     def _further(self, known: StateCopy, found: StateCopy) -> list[str]:
         """What else is missing, in words."""
@@ -168,7 +177,9 @@ class StateWatch:
             lost.append(entries if gone else "the end of the audit trail")
         return lost
 
-    def _answer(self, known: StateCopy, found: StateCopy, missing: Sequence[str], lost: Sequence[str]) -> None:
+    def _answer(
+        self, known: StateCopy, found: StateCopy, missing: Sequence[str], lost: Sequence[str]
+    ) -> None:
         """Put back what can be, and write down what cannot."""
         self._audit.go_on_after(known.trail)
         if known.world is not None and found.world is None:
@@ -181,7 +192,10 @@ class StateWatch:
         earlier = stored.value or _decode_loss(known.documents.get(document.key))
         before = earlier.lost if earlier is not None and not earlier.answered_by else ()
         loss = RedisLoss(
-            lost=(*before, *(one for one in lost if one not in before)), seen=known.seen, found=wall_now(), entry_id=entry_id
+            lost=(*before, *(one for one in lost if one not in before)),
+            seen=known.seen,
+            found=wall_now(),
+            entry_id=entry_id,
         )
         put_back = [key for key in missing if key != document.key]
         checks: list[Check] = [(("GET", key), b"") for key in put_back]
@@ -192,13 +206,21 @@ class StateWatch:
             model="platform",
             who=WHO,
             what=f"Redis has lost {', '.join(lost)}",
-            why=f"last seen at {known.seen:%Y-%m-%d %H:%M:%S} UTC (wall time); put back as it was then, except for audit entries",
+            why=(
+                f"last seen at {known.seen:%Y-%m-%d %H:%M:%S} UTC (wall time); put back as it was"
+                " then, except for audit entries"
+            ),
             before={"trail": known.trail, "documents": sorted(known.documents)},
             after={"trail": found.trail, "put_back": put_back},
             world_time=self._clock.now() if self._clock.is_set() else None,
         )
         document.replace(stored.revision, loss, entry, checks, writes)
-        _log.error("Redis has lost state; it was put back", lost=list(lost), put_back=put_back, seen=known.seen.isoformat())
+        _log.error(
+            "Redis has lost state; it was put back",
+            lost=list(lost),
+            put_back=put_back,
+            seen=known.seen.isoformat(),
+        )
 
     def _set_clock(self, world: datetime, speed: float) -> None:
         """Let the world go on. What this process saw itself is newer than the copy."""
@@ -209,11 +231,11 @@ class StateWatch:
 
 def _notice(loss: RedisLoss) -> Notice:
     text = (
-        f"{loss}. It was last seen at {loss.seen:%Y-%m-%d %H:%M:%S} UTC, and what can be put back is as it was then: "
-        "dojo audit list says what. Gone for good: the audit entries named, a rollout's evidence, incidents, work orders, "
-        "and events that no process had read.\n"
-        "Nothing is decided automatically until a person has looked: dojo routes list, dojo rollout list, dojo models list, "
-        f"then {NEXT_STEP}"
+        f"{loss}. It was last seen at {loss.seen:%Y-%m-%d %H:%M:%S} UTC, and what can be put back"
+        " is as it was then: dojo audit list says what. Gone for good: the audit entries named, a"
+        " rollout's evidence, incidents, work orders, and events that no process had"
+        " read.\nNothing is decided automatically until a person has looked: dojo routes list,"
+        f" dojo rollout list, dojo models list, then {NEXT_STEP}"
     )
     return Notice(loss.entry_id, "page", "Redis has lost state", text)
 
@@ -235,7 +257,11 @@ def _load(path: Path) -> StateCopy | None:
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
-        _log.error("the copy of Redis' state cannot be read; it begins anew", path=str(path), reason=str(error))
+        _log.error(
+            "the copy of Redis' state cannot be read; it begins anew",
+            path=str(path),
+            reason=str(error),
+        )
         return None
 
 

@@ -10,7 +10,9 @@ from redis import Redis
 
 from dojo.core.state.documents import Document
 
-FaultKind = Literal["model", "version", "arm", "role", "bundle", "record", "run", "tags", "experiment"]
+FaultKind = Literal[
+    "model", "version", "arm", "role", "bundle", "record", "run", "tags", "experiment"
+]
 
 
 class RegistryFault(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,9 @@ def read_control(redis: Redis) -> Control:
     return _document(redis).get() or Control()
 
 
-def switch_pause(redis: Redis, model: str, on: bool, who: str, why: str, world_time: datetime | None) -> bool:
+def switch_pause(
+    redis: Redis, model: str, on: bool, who: str, why: str, world_time: datetime | None
+) -> bool:
     """Pause or resume actions. Returns False when that was so already.
 
     Args:
@@ -64,7 +66,10 @@ def switch_pause(redis: Redis, model: str, on: bool, who: str, why: str, world_t
             paused.pop(model, None)
         return msgspec.structs.replace(control, paused=paused)
 
-    what = f"responder {'paused' if on else 'resumed'}{'' if model == EVERY_MODEL else f' for {model}'}"
+    what = (
+        "responder"
+        f" {'paused' if on else 'resumed'}{'' if model == EVERY_MODEL else f' for {model}'}"
+    )
     return _switch(redis, change, model, who, what, why, world_time)
 
 
@@ -75,7 +80,15 @@ def switch_dry_run(redis: Redis, on: bool, who: str, why: str, world_time: datet
         switched = control.dry_run or Switched(who=who, why=why, wall_time=wall_now())
         return msgspec.structs.replace(control, dry_run=switched if on else None)
 
-    return _switch(redis, change, EVERY_MODEL, who, f"responder's dry run {'on' if on else 'off'}", why, world_time)
+    return _switch(
+        redis,
+        change,
+        EVERY_MODEL,
+        who,
+        f"responder's dry run {'on' if on else 'off'}",
+        why,
+        world_time,
+    )
 
 
 def _switch(

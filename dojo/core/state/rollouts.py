@@ -129,9 +129,10 @@ class Rollouts:
             return current
         if current is not None and current.active:
             raise RolloutActiveError(
-                f"{spec.name}: version {current.version} is already being rolled out ({current.stage}, since "
-                f"{current.started:%Y-%m-%d %H:%M}); version {version} has to wait until it is done, or until somebody aborts it: "
-                f"dojo rollout abort {spec.name}"
+                f"{spec.name}: version {current.version} is already being rolled out"
+                f" ({current.stage}, since {current.started:%Y-%m-%d %H:%M}); version {version} has"
+                " to wait until it is done, or until somebody aborts it: dojo rollout abort"
+                f" {spec.name}"
             )
         if version == champion:
             raise NoRolloutError(f"{spec.name}: version {version} is the champion already")
@@ -164,14 +165,18 @@ class Rollouts:
         """
         current = self.get(model)
         if current is None or not current.active:
-            raise NoRolloutError(f"{model}: no rollout is active" + (f", the last one is {current.stage}" if current else ""))
+            raise NoRolloutError(
+                f"{model}: no rollout is active"
+                + (f", the last one is {current.stage}" if current else "")
+            )
         waiting = current.request
         if waiting is not None and request.action != "abort":
             if waiting.action == request.action:
                 return current
             raise RequestPendingError(
-                f"{model}: {waiting.action} by {waiting.who} ({waiting.why}) waits for the controller to take it; then ask again. Only "
-                f"abort goes before: dojo rollout abort {model}"
+                f"{model}: {waiting.action} by {waiting.who} ({waiting.why}) waits for the"
+                " controller to take it; then ask again. Only abort goes before: dojo rollout"
+                f" abort {model}"
             )
         return self.save(msgspec.structs.replace(current, request=request))
 
@@ -189,7 +194,9 @@ class Rollouts:
         document = self._document(rollout.model)
         found = document.read()
         if (found.value.revision if found.value else 0) != rollout.revision - 1:
-            raise ConflictError(f"{rollout.model}: the rollout was changed meanwhile; read it again")
+            raise ConflictError(
+                f"{rollout.model}: the rollout was changed meanwhile; read it again"
+            )
         writes = [("SET", _evidence_key(rollout.model), evidence)] if evidence else []
         document.replace(found.revision, rollout, writes=writes)
 

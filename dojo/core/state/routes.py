@@ -65,16 +65,30 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         live = [arm for arm in self.arms if arm.mode == "live"]
         if not live or self.arms[0].mode != "live":
             raise InvalidRouteError(f"{self.model}: the first arm must be live, got {self.arms}")
-        if len({arm.name for arm in self.arms}) < len(self.arms) or len({arm.version for arm in self.arms}) < len(self.arms):
-            raise InvalidRouteError(f"{self.model}: arms must differ in name and version, got {self.arms}")
-        if any(not 0 <= arm.weight <= 1 for arm in self.arms) or abs(sum(arm.weight for arm in live) - 1) > 1e-9:
+        if len({arm.name for arm in self.arms}) < len(self.arms) or len(
+            {arm.version for arm in self.arms}
+        ) < len(self.arms):
             raise InvalidRouteError(
-                f"{self.model}: the weights of the live arms must be fractions that add up to 1, got {self.arms}"
+                f"{self.model}: arms must differ in name and version, got {self.arms}"
+            )
+        if (
+            any(not 0 <= arm.weight <= 1 for arm in self.arms)
+            or abs(sum(arm.weight for arm in live) - 1) > 1e-9
+        ):
+            raise InvalidRouteError(
+                f"{self.model}: the weights of the live arms must be fractions that add up to 1,"
+                f" got {self.arms}"
             )
         if any(arm.weight for arm in self.arms if arm.mode == "shadow"):
-            raise InvalidRouteError(f"{self.model}: a shadow gets every request and no weight, got {self.arms}")
-        if len(self.arms) - len(live) > 1:  # a shadow's event is named after the prediction that it mirrors
-            raise InvalidRouteError(f"{self.model}: at most one arm may be a shadow, got {self.arms}")
+            raise InvalidRouteError(
+                f"{self.model}: a shadow gets every request and no weight, got {self.arms}"
+            )
+        if (
+            len(self.arms) - len(live) > 1
+        ):  # a shadow's event is named after the prediction that it mirrors
+            raise InvalidRouteError(
+                f"{self.model}: at most one arm may be a shadow, got {self.arms}"
+            )
 
     def arm(self, name: str) -> Arm | None:
         return next((arm for arm in self.arms if arm.name == name), None)
@@ -115,7 +129,10 @@ def disagreement(route: Route | None, champion: str | None) -> str:
     """
     if route is None or champion is None or route.primary.version == champion:
         return ""
-    return f"most traffic goes to version {route.primary.version}, the registry's champion is {champion or 'none'}"
+    return (
+        f"most traffic goes to version {route.primary.version}, the registry's champion is"
+        f" {champion or 'none'}"
+    )
 
 
 def route_key(model: str) -> str:
@@ -150,7 +167,8 @@ class RouteTable:
         generation = expected.value.generation if expected.value else 0
         if route.generation != generation + 1:
             raise ConflictError(
-                f"{route.model}: expected route generation {route.generation - 1}, found {generation}: it was changed meanwhile"
+                f"{route.model}: expected route generation {route.generation - 1}, found"
+                f" {generation}: it was changed meanwhile"
             )
         self._document(route.model).replace(expected.revision, route, audit)
 

@@ -43,11 +43,16 @@ class VerdictMarks:
     def all(self, model: str) -> dict[str, Mark]:
         """Return the marks by their verdict's id."""
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(_marks_key(model)))
-        return {name.decode(): msgspec.json.decode(content, type=Mark) for name, content in rows.items()}
+        return {
+            name.decode(): msgspec.json.decode(content, type=Mark) for name, content in rows.items()
+        }
 
     def add(self, mark: Mark) -> None:
         """Write a mark. It replaces an earlier one on the same verdict."""
-        self._redis.hset(_marks_key(mark.verdict.model), mapping={mark.verdict.event_id: msgspec.json.encode(mark)})
+        self._redis.hset(
+            _marks_key(mark.verdict.model),
+            mapping={mark.verdict.event_id: msgspec.json.encode(mark)},
+        )
 
 
 def troubles_key(model: str) -> str:

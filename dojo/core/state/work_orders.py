@@ -46,7 +46,10 @@ class OrderOpenError(RuntimeError):
 
     def __init__(self, order: WorkOrder, order_id: str) -> None:
         self.order_id = order_id
-        super().__init__(f"{order.model}: order {order_id} to {order.kind} is still open; wait until it has ended")
+        super().__init__(
+            f"{order.model}: order {order_id} to {order.kind} is still open; wait until it has"
+            " ended"
+        )
 
 
 class UnknownOrderError(LookupError):
@@ -77,9 +80,13 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not ORDER_ID.fullmatch(self.id):
-            raise ValueError(f"id: expected letters, digits, '.', '_' and '-' (at most 160), got {self.id!r}")
+            raise ValueError(
+                f"id: expected letters, digits, '.', '_' and '-' (at most 160), got {self.id!r}"
+            )
         if self.world_time.tzinfo is None:
-            raise ValueError(f"world_time: expected a time with its zone, got {self.world_time.isoformat()}")
+            raise ValueError(
+                f"world_time: expected a time with its zone, got {self.world_time.isoformat()}"
+            )
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +138,12 @@ class WorkOrders:
             work = Work(order=order, state="pending", placed_at=wall_now())
             free: Check = (("HGET", _OPEN_KEY, slot), b"")
             with suppress(ConflictError):
-                document.replace(found.revision, work, checks=[free], writes=[("HSET", _OPEN_KEY, slot, order.id)])
+                document.replace(
+                    found.revision,
+                    work,
+                    checks=[free],
+                    writes=[("HSET", _OPEN_KEY, slot, order.id)],
+                )
                 return work
 
     def get(self, order_id: str) -> Work | None:
@@ -140,9 +152,14 @@ class WorkOrders:
     def open(self, model: str | None = None) -> list[Work]:
         """Orders that have not ended, the oldest first; of one model, or of all."""
         ids = cast("Mapping[bytes, bytes]", self._redis.hgetall(_OPEN_KEY)).values()
-        found = [work for order_id in ids if (work := self.get(order_id.decode())) is not None and not work.ended]
+        found = [
+            work
+            for order_id in ids
+            if (work := self.get(order_id.decode())) is not None and not work.ended
+        ]
         return sorted(
-            (work for work in found if model is None or work.order.model == model), key=lambda w: (w.placed_at, w.order.id)
+            (work for work in found if model is None or work.order.model == model),
+            key=lambda w: (w.placed_at, w.order.id),
         )
 
     def ended(self, limit: int = 20) -> list[Work]:
@@ -155,13 +172,17 @@ class WorkOrders:
 
         def began(work: Work) -> Work:
             started = work.started_at or wall_now()
-            return msgspec.structs.replace(work, state="running", started_at=started, attempts=work.attempts + 1)
+            return msgspec.structs.replace(
+                work, state="running", started_at=started, attempts=work.attempts + 1
+            )
 
         return self._change(order_id, began)
 
     def note(self, order_id: str, **notes: Any) -> Work:
         """Remember something for whoever goes on with it."""
-        return self._change(order_id, lambda work: msgspec.structs.replace(work, notes={**work.notes, **notes}))
+        return self._change(
+            order_id, lambda work: msgspec.structs.replace(work, notes={**work.notes, **notes})
+        )
 
     def end(self, order_id: str, state: Ended, answer: Mapping[str, Any]) -> Work:
         """Say how it ended. The first to say so is right; the order is returned as it ended.
@@ -171,10 +192,15 @@ class WorkOrders:
         """
         size = len(msgspec.json.encode(answer))
         if size > LARGEST_ANSWER:
-            raise ValueError(f"the answer to {order_id} has {size:,} bytes, more than {LARGEST_ANSWER:,}: keep data elsewhere")
+            raise ValueError(
+                f"the answer to {order_id} has {size:,} bytes, more than {LARGEST_ANSWER:,}: keep"
+                " data elsewhere"
+            )
         return self._change(
             order_id,
-            lambda work: msgspec.structs.replace(work, state=state, ended_at=wall_now(), answer=dict(answer)),
+            lambda work: msgspec.structs.replace(
+                work, state=state, ended_at=wall_now(), answer=dict(answer)
+            ),
         )
 
     def _change(self, order_id: str, change: Callable[[Work], Work]) -> Work:

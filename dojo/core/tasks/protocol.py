@@ -80,7 +80,9 @@ class Task(Protocol):
     def objective(self) -> Mapping[str, Any]:
         """LightGBM's parameters decided by the task: objective, metric and their own parameters."""
 
-    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
+    def lists(
+        self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]
+    ) -> Codes | None:
         """Return the list of each row. None where rows stand alone."""
         return None
 
@@ -146,7 +148,9 @@ class Task(Protocol):
     def columns(self) -> tuple[AnswerColumn, ...]:
         """The values of an answer, the score first."""
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
+    def answers(
+        self, scores: Sequence[float], decisions: Sequence[Decision | None]
+    ) -> list[AnswerValues]:
         """Return the answer of each instance of one request.
 
         Args:
@@ -157,7 +161,9 @@ class Task(Protocol):
 
     # How two arms of an experiment are compared.
 
-    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+    def quantities(
+        self, requests: Answered, stakes: npt.NDArray[np.float64]
+    ) -> tuple[Quantity, ...]:
         """Return the measured quantities of an arm's requests.
 
         Args:

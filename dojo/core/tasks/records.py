@@ -39,7 +39,9 @@ class Answered:
     scores: npt.NDArray[np.float64]
     flagged: npt.NDArray[np.bool_] | None = None
     entities: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    times: npt.NDArray[np.datetime64] = field(default_factory=lambda: np.empty(0, dtype="datetime64[us]"))
+    times: npt.NDArray[np.datetime64] = field(
+        default_factory=lambda: np.empty(0, dtype="datetime64[us]")
+    )
 
     def of(self, rows: npt.NDArray[Any]) -> Answered:
         """Return some of the rows, by number or by mask."""
@@ -51,7 +53,9 @@ class Answered:
             self.times[rows] if len(self.times) else self.times,
         )
 
-    def scored(self, scores: npt.NDArray[np.float64], flagged: npt.NDArray[np.bool_] | None) -> Answered:
+    def scored(
+        self, scores: npt.NDArray[np.float64], flagged: npt.NDArray[np.bool_] | None
+    ) -> Answered:
         """Return the same rows as another version answers them."""
         return replace(self, scores=scores, flagged=flagged)
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 SCORE_EDGES = tuple(float(edge) for edge in 1 / (1 + np.exp(-np.arange(-8.0, 8.01, 0.2))))
 
 
-def score_histogram(scores: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def score_histogram(
+    scores: npt.NDArray[np.floating],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return rows, and sum of scores, by bin of SCORE_EDGES. scores: shape (rows,)."""
     bins = np.searchsorted(np.asarray(SCORE_EDGES), scores, side="left")
     width = len(SCORE_EDGES) + 1

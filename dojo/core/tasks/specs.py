@@ -44,7 +44,9 @@ def load_specs(directory: Path) -> dict[str, ModelSpec]:
     """
     specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
     if not specs:
-        raise SpecError(f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory")
+        raise SpecError(
+            f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory"
+        )
     return specs
 
 

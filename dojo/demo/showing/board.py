@@ -59,10 +59,19 @@ def render(newest: dict[str, Verdict], news: str) -> RenderableType:
     """The newest verdicts, and below them what was last told to the owner: what is done, or why nothing is."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("check", "verdict", "since", "what was found"):
-        table.add_column(heading, style="dim" if heading == "check" else "", no_wrap=heading != "what was found")
+        table.add_column(
+            heading, style="dim" if heading == "check" else "", no_wrap=heading != "what was found"
+        )
     for name, verdict in sorted(newest.items()):
         since = f"{verdict.since:%m-%d %H:%M}" if verdict.since else ""
         table.add_row(name, marked(verdict.severity), since, escape(verdict.summary))
     if not newest:
-        table.add_row("all", "[dim]nothing to report[/]", "", "what it needs most are labels, and those are days away")
-    return Panel(table, title="What the monitor says", subtitle=escape(news) or None, border_style="cyan")
+        table.add_row(
+            "all",
+            "[dim]nothing to report[/]",
+            "",
+            "what it needs most are labels, and those are days away",
+        )
+    return Panel(
+        table, title="What the monitor says", subtitle=escape(news) or None, border_style="cyan"
+    )

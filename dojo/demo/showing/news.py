@@ -34,7 +34,11 @@ class News:
         """What is new, oldest first. A Redis that is away brings nothing new."""
         found: list[Message] = []
         with suppress(RedisError):
-            found = [m for m in self._inbox.newest(NEWEST)[::-1] if m.message_id not in self._known and self._is_ours(m)]
+            found = [
+                m
+                for m in self._inbox.newest(NEWEST)[::-1]
+                if m.message_id not in self._known and self._is_ours(m)
+            ]
         self._known |= {message.message_id for message in found}
         self.last = found[-1] if found else self.last
         return found
@@ -47,6 +51,8 @@ def line(message: Message) -> str:
     """One message as one line: when, what, and what comes of it."""
     title = message.title.removeprefix(f"{message.model}: ")
     when = f"{message.world_time:%m-%d %H:%M}  " if message.world_time else ""
-    parts = [sentence.strip() for text in message.text.splitlines() for sentence in text.split(". ")]
+    parts = [
+        sentence.strip() for text in message.text.splitlines() for sentence in text.split(". ")
+    ]
     intended = next((part for part in parts if part.startswith(INTENDED)), "")
     return f"{when}{title}{f'. {intended}' if intended else ''}"

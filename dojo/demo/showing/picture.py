@@ -35,7 +35,9 @@ SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 
 def save(target: Path, parts: Sequence[RenderableType], title: str) -> None:
     """Draw the parts one below the other. Raises OSError: the file cannot be written."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
     for part in parts:
         console.print(part)
     target.write_text(console.export_svg(title=title, code_format=SVG, unique_id="demo"))

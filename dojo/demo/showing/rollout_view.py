@@ -25,11 +25,15 @@ def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float
     header.add_column(ratio=1)
     header.add_column(justify="right", no_wrap=True)
     header.add_row(
-        Text(f"{world:%a %Y-%m-%d %H:%M}", style="bold"), _way(rollout), Text(f"{per_second:.0f} predictions/s", style="dim")
+        Text(f"{world:%a %Y-%m-%d %H:%M}", style="bold"),
+        _way(rollout),
+        Text(f"{per_second:.0f} predictions/s", style="dim"),
     )
     return Panel(
         Group(header, Columns([_checks(rollout.looks), _versions(tally)], padding=(0, 4))),
-        title=f"Rollout of {rollout.model} version {rollout.version} (champion: {rollout.champion})",
+        title=(
+            f"Rollout of {rollout.model} version {rollout.version} (champion: {rollout.champion})"
+        ),
         border_style="cyan",
     )
 
@@ -37,8 +41,13 @@ def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float
 def line(rollout: Rollout, world: datetime, tally: Snapshot) -> str:
     """One frame as one line, for terminals that cannot redraw."""
     fine = sum(look.verdict == "ok" for look in rollout.looks)
-    versions = ", ".join(f"version {version} {seen.predictions:,}" for version, seen in tally.by_version.items())
-    return f"{world:%m-%d %H:%M}  {rollout.stage}: {fine} of {len(rollout.looks)} checks are ok; answers so far: {versions}"
+    versions = ", ".join(
+        f"version {version} {seen.predictions:,}" for version, seen in tally.by_version.items()
+    )
+    return (
+        f"{world:%m-%d %H:%M}  {rollout.stage}: {fine} of {len(rollout.looks)} checks are ok;"
+        f" answers so far: {versions}"
+    )
 
 
 def _way(rollout: Rollout) -> Text:
@@ -50,29 +59,56 @@ def _way(rollout: Rollout) -> Text:
             text.append(("" if at == 0 else " > ") + stage, style=style)
     else:
         text.append(
-            rollout.stage, style="bold red" if rollout.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK) else "bold yellow"
+            rollout.stage,
+            style=(
+                "bold red"
+                if rollout.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK)
+                else "bold yellow"
+            ),
         )
     return text
 
 
 def _checks(looks: tuple[CheckResult, ...]) -> RenderableType:
-    table = Table(title="Checks", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        title="Checks", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
+    )
     for heading in ("check", "verdict", "value", "limit", "requests"):
         table.add_column(
-            heading, style="dim" if heading == "check" else "", justify="left" if heading in ("check", "verdict") else "right"
+            heading,
+            style="dim" if heading == "check" else "",
+            justify="left" if heading in ("check", "verdict") else "right",
         )
     for look in looks:
-        table.add_row(look.check, marked(look.verdict), _number(look.value), _number(look.limit), f"{look.requests:,}")
+        table.add_row(
+            look.check,
+            marked(look.verdict),
+            _number(look.value),
+            _number(look.limit),
+            f"{look.requests:,}",
+        )
     return table
 
 
 def _versions(tally: Snapshot) -> RenderableType:
-    table = Table(title="Who answered", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        title="Who answered",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("version", "answers", "fraud caught", "missed", "catch rate"):
         table.add_column(heading, justify="right")
     for version, seen in tally.by_version.items():
         rate = "-" if seen.catch_rate is None else f"{seen.catch_rate:.0%}"
-        table.add_row(version, f"{seen.predictions:,}", f"[green]{seen.caught}[/]", f"[red]{seen.missed}[/]", rate)
+        table.add_row(
+            version,
+            f"{seen.predictions:,}",
+            f"[green]{seen.caught}[/]",
+            f"[red]{seen.missed}[/]",
+            rate,
+        )
     return table
 
 

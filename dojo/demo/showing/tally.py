@@ -79,7 +79,9 @@ class Tally:
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _degraded: Counter[str] = field(default_factory=Counter)
     _versions: Counter[str] = field(default_factory=Counter)
-    _cells: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # (version, label, flagged)
+    _cells: Counter[tuple[str, int, bool]] = field(
+        default_factory=Counter
+    )  # (version, label, flagged)
     _euro: defaultdict[tuple[str, bool], float] = field(
         default_factory=lambda: defaultdict(float)
     )  # fraud's amounts by (version, flagged)

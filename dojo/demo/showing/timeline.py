@@ -39,18 +39,38 @@ class Moment:
 
 
 def moments(
-    verdicts: Iterable[Verdict], entries: Iterable[Entry], messages: Iterable[Message], model: str, since: datetime
+    verdicts: Iterable[Verdict],
+    entries: Iterable[Entry],
+    messages: Iterable[Message],
+    model: str,
+    since: datetime,
 ) -> list[Moment]:
     """What happened to a model from `since` on, in order of world time."""
     told = [
         *(
-            Moment(v.world_time, "monitor", f"{v.check} of version {v.version}: {v.severity}", v.summary)
+            Moment(
+                v.world_time,
+                "monitor",
+                f"{v.check} of version {v.version}: {v.severity}",
+                v.summary,
+            )
             for v in changes(v for v in verdicts if v.model == model)
         ),
-        *(Moment(e.world_time, e.who, e.what, e.why) for e in entries if e.model == model and e.kind in TOLD and e.world_time),
-        *(Moment(m.world_time, "alert", m.title, "") for m in messages if is_from(m, ALERTS) and m.world_time),
+        *(
+            Moment(e.world_time, e.who, e.what, e.why)
+            for e in entries
+            if e.model == model and e.kind in TOLD and e.world_time
+        ),
+        *(
+            Moment(m.world_time, "alert", m.title, "")
+            for m in messages
+            if is_from(m, ALERTS) and m.world_time
+        ),
     ]
-    return sorted((moment for moment in told if moment.world_time >= since), key=lambda moment: moment.world_time)
+    return sorted(
+        (moment for moment in told if moment.world_time >= since),
+        key=lambda moment: moment.world_time,
+    )
 
 
 def changes(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -82,7 +102,9 @@ def render(told: list[Moment], title: str) -> RenderableType:
         severity = moment.what.rpartition(": ")[2]
         style = appearance_of(severity).style if severity in ORDER else "default"
         what = f"[{style}]{escape(moment.what)}[/]"
-        table.add_row(f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(moment.why))
+        table.add_row(
+            f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(moment.why)
+        )
     return table
 
 

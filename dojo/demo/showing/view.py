@@ -44,7 +44,10 @@ def render(look: Frame) -> RenderableType:
         Text(f"{look.speed:g} world s per s", style="dim"),
     )
     return Panel(
-        Group(header, Columns([_traffic(look), _outcomes(look.tally), _freshness(look)], padding=(0, 4))),
+        Group(
+            header,
+            Columns([_traffic(look), _outcomes(look.tally), _freshness(look)], padding=(0, 4)),
+        ),
         title="MLOps Dojo, live",
         border_style="cyan",
     )
@@ -54,12 +57,15 @@ def line(look: Frame) -> str:
     """One frame as one line, for terminals that cannot redraw."""
     t = look.tally
     return (
-        f"{look.world:%m-%d %H:%M}  {t.predictions:,} answers ({look.per_second:.0f}/s, p99 {_ms(t.p99_ms)}), {t.labelled:,} labels: "
-        f"fraud caught {t.caught} ({t.caught_euro:,.0f} €), missed {t.missed} ({t.missed_euro:,.0f} €)"
+        f"{look.world:%m-%d %H:%M}  {t.predictions:,} answers ({look.per_second:.0f}/s, p99"
+        f" {_ms(t.p99_ms)}), {t.labelled:,} labels: fraud caught {t.caught} ({t.caught_euro:,.0f}"
+        f" €), missed {t.missed} ({t.missed_euro:,.0f} €)"
     )
 
 
-def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str, Mapping[str, float]]) -> RenderableType:
+def summary(
+    tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str, Mapping[str, float]]
+) -> RenderableType:
     """What the demo measured, a column per version: figures of its holdout, and what live traffic showed.
 
     Args:
@@ -68,7 +74,9 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
     """
     versions = sorted({*tally.by_version, *offline}, key=lambda v: (len(v), v))
     live = tally.by_version
-    table = Table(title="What was measured", title_justify="left", show_header=True, header_style="bold")
+    table = Table(
+        title="What was measured", title_justify="left", show_header=True, header_style="bold"
+    )
     table.add_column("figure")
     for version in versions:
         table.add_column(f"version {version}" if version != "0" else "fallback", justify="right")
@@ -77,22 +85,36 @@ def summary(tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str,
         table.add_row(name, *(text(version) for version in versions))
 
     row("holdout: PR-AUC", lambda v: _number(offline.get(v, {}).get("pr_auc")))
-    row("holdout: precision at 1 % FPR", lambda v: _percent(offline.get(v, {}).get("precision_at_1pct_fpr")))
-    row("holdout: recall at 50 % precision", lambda v: _percent(offline.get(v, {}).get("recall_at_50pct_precision")))
+    row(
+        "holdout: precision at 1 % FPR",
+        lambda v: _percent(offline.get(v, {}).get("precision_at_1pct_fpr")),
+    )
+    row(
+        "holdout: recall at 50 % precision",
+        lambda v: _percent(offline.get(v, {}).get("recall_at_50pct_precision")),
+    )
     table.add_section()
     row("live: predictions", lambda v: f"{live[v].predictions:,}" if v in live else "0")
-    row("live: fraud caught / missed so far", lambda v: f"{live[v].caught} / {live[v].missed}" if v in live else "-")
+    row(
+        "live: fraud caught / missed so far",
+        lambda v: f"{live[v].caught} / {live[v].missed}" if v in live else "-",
+    )
     row(
         "live: euro caught / missed so far",
         lambda v: f"{live[v].caught_euro:,.0f} / {live[v].missed_euro:,.0f}" if v in live else "-",
     )
     row("live: catch rate", lambda v: _percent(live[v].catch_rate) if v in live else "-")
-    row("live: false-positive rate", lambda v: _percent(live[v].false_positive_rate) if v in live else "-")
+    row(
+        "live: false-positive rate",
+        lambda v: _percent(live[v].false_positive_rate) if v in live else "-",
+    )
     table.add_section()
     totals = {
         "labelled so far": f"{tally.labelled:,} of {tally.predictions:,}",
         "latency p50 / p99": f"{_ms(tally.p50_ms)} / {_ms(tally.p99_ms)}",
-        "degraded answers": ", ".join(f"{k} {n:,}" for k, n in sorted(tally.degraded.items())) or "none",
+        "degraded answers": (
+            ", ".join(f"{k} {n:,}" for k, n in sorted(tally.degraded.items())) or "none"
+        ),
     }
     if seconds:
         totals["seconds"] = "\n".join(f"{title}: {s:.1f}" for title, s in seconds.items())
@@ -133,15 +155,26 @@ def _freshness(look: Frame) -> RenderableType:
     rows = {}
     for name, view in sorted(look.freshness.items()):
         sla = timedelta(seconds=view.sla_seconds)
-        rows[name] = f"{marked(view.state(look.world))} [dim]{_age(view.age(look.world))} of {_age(sla)}[/]"
+        rows[name] = (
+            f"{marked(view.state(look.world))} [dim]{_age(view.age(look.world))} of {_age(sla)}[/]"
+        )
     if not rows:
         rows["features"] = marked("insufficient_data")
-    rows["model's data"] = _age(look.model_age) + " old" if look.model_age is not None else "no champion"
+    rows["model's data"] = (
+        _age(look.model_age) + " old" if look.model_age is not None else "no champion"
+    )
     return _block("Freshness", rows)
 
 
 def _block(title: str, rows: Mapping[str, str]) -> RenderableType:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column(style="dim")
     table.add_column(justify="left")
     for name, value in rows.items():
@@ -163,4 +196,10 @@ def _ms(value: float | None) -> str:
 
 def _age(value: timedelta) -> str:
     hours = value.total_seconds() / 3600
-    return f"{hours * 60:.0f} min" if abs(hours) < 1 else f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} d"
+    return (
+        f"{hours * 60:.0f} min"
+        if abs(hours) < 1
+        else f"{hours:.1f} h"
+        if hours < 48
+        else f"{hours / 24:.1f} d"
+    )

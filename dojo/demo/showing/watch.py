@@ -12,7 +12,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import MalformedEventError, Outcome, Prediction, Stream, Transaction, decode
+from dojo.core.events.types import (
+    MalformedEventError,
+    Outcome,
+    Prediction,
+    Stream,
+    Transaction,
+    decode,
+)
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import ViewFreshness, read_freshness
 from dojo.demo.showing.tally import Tally

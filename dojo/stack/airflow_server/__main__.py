@@ -46,7 +46,11 @@ def run_airflow(settings: Settings) -> int:
 
 def component_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """A shell's own AIRFLOW__* variables would come before the home's configuration: they are another Airflow's."""
-    ours = {name: value for name, value in environment.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
+    ours = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
+    }
     return {**ours, "AIRFLOW_HOME": str(home)}
 
 
@@ -64,7 +68,10 @@ def _migrate(home: Path, environment: Mapping[str, str], stop: threading.Event) 
 
 
 def _run(environment: Mapping[str, str], stop: threading.Event) -> int:
-    running = {name: subprocess.Popen(_command(*arguments), env=environment) for name, arguments in COMPONENTS.items()}
+    running = {
+        name: subprocess.Popen(_command(*arguments), env=environment)
+        for name, arguments in COMPONENTS.items()
+    }
     log.info("started", **{name: process.pid for name, process in running.items()})
     try:
         while not stop.wait(0.2):
@@ -82,7 +89,9 @@ def _command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "airflow", *arguments)
 
 
-def end(server: subprocess.Popen[bytes] | None, others: Collection[subprocess.Popen[bytes]]) -> None:
+def end(
+    server: subprocess.Popen[bytes] | None, others: Collection[subprocess.Popen[bytes]]
+) -> None:
     """End all components, the API server last: workers tell it what became of their tasks, and try for a minute when it is gone.
 
     The scheduler waits for running tasks, and a task does not end at a SIGTERM: it is killed, which every task of ours survives. Airflow

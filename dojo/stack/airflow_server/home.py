@@ -52,7 +52,9 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
         **kept,
     }
     # A `%` in a path would be an interpolation to Airflow's parser.
-    return Template(TEMPLATE.read_text()).substitute({name: value.replace("%", "%%") for name, value in values.items()})
+    return Template(TEMPLATE.read_text()).substitute(
+        {name: value.replace("%", "%%") for name, value in values.items()}
+    )
 
 
 def is_migrated(home: Path) -> bool:

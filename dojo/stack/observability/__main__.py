@@ -18,7 +18,9 @@ from dojo.stack.table import processes
 
 def main(arguments: list[str]) -> int:
     if arguments not in (["prometheus"], ["alertmanager"], ["files"]):
-        sys.stderr.write("which one? python -m dojo.stack.observability prometheus, alertmanager, or files\n")
+        sys.stderr.write(
+            "which one? python -m dojo.stack.observability prometheus, alertmanager, or files\n"
+        )
         return 2
     (name,) = arguments
     try:

@@ -28,7 +28,9 @@ DEFAULT_RECEIVER = f"http://127.0.0.1:{Settings.model_fields['receiver_port'].de
 OWNERS = "model:team:info"
 
 
-def prepare_prometheus(settings: Settings, targets: Mapping[str, int], specs: Mapping[str, ModelSpec]) -> Path:
+def prepare_prometheus(
+    settings: Settings, targets: Mapping[str, int], specs: Mapping[str, ModelSpec]
+) -> Path:
     """Write what Prometheus reads.
 
     Args:
@@ -41,7 +43,10 @@ def prepare_prometheus(settings: Settings, targets: Mapping[str, int], specs: Ma
     shutil.rmtree(home / "rules", ignore_errors=True)  # a rule that was deleted is gone
     shutil.copytree(MONITORING / "prometheus" / "rules", home / "rules")
     shutil.copy(MONITORING / "prometheus" / "prometheus.yml", home)
-    processes = [{"targets": [f"{settings.peer(name)}:{port}"], "labels": {"job": name}} for name, port in targets.items()]
+    processes = [
+        {"targets": [f"{settings.peer(name)}:{port}"], "labels": {"job": name}}
+        for name, port in targets.items()
+    ]
     _write_json(home / "targets" / "processes.json", processes)
     _write_json(
         home / "targets" / "alertmanagers.json",
@@ -56,7 +61,8 @@ def owners(specs: Mapping[str, ModelSpec]) -> dict[str, object]:
     """A rule group that records, for each model, the team that owns it. As a rule and not as a process' metric: whatever is down, alerts
     have their addressee."""
     rules = [
-        {"record": OWNERS, "expr": "vector(1)", "labels": {"model": name, "team": spec.owner}} for name, spec in specs.items()
+        {"record": OWNERS, "expr": "vector(1)", "labels": {"model": name, "team": spec.owner}}
+        for name, spec in specs.items()
     ]
     return {"groups": [{"name": "owners", "rules": rules}]}
 

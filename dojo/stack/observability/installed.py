@@ -29,7 +29,11 @@ def alerting_is_off(settings: Settings) -> str:
         return "left out (DOJO_WITHOUT)"
     if settings.peer_hosts:
         return ""  # containers bring them
-    missing = [name for name, names in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)) if binary(names) is None]
+    missing = [
+        name
+        for name, names in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER))
+        if binary(names) is None
+    ]
     return f"{' and '.join(missing)} not installed" if missing else ""
 
 
@@ -38,6 +42,6 @@ def how_to_install(platform: str = sys.platform) -> str:
     if platform == "darwin":
         return "brew install prometheus alertmanager"
     return (
-        "apt-get install --no-install-recommends prometheus prometheus-alertmanager "
-        "(then systemctl disable --now prometheus prometheus-alertmanager: the stack starts its own)"
+        "apt-get install --no-install-recommends prometheus prometheus-alertmanager (then systemctl"
+        " disable --now prometheus prometheus-alertmanager: the stack starts its own)"
     )

@@ -20,7 +20,9 @@ from dojo.stack.table import COMMON_ENVIRONMENT, ProcessSpec
 def command_line(spec: ProcessSpec, platform: str = sys.platform) -> list[str]:
     """The command as it is run. On Linux the kernel ends it when the supervisor dies (tether.py)."""
     if platform != "linux":
-        return list(spec.command)  # there `dojo down` finds what a killed supervisor left, through status.json
+        return list(
+            spec.command
+        )  # there `dojo down` finds what a killed supervisor left, through status.json
     # -I -S: nothing of the environment, no site-packages; 15 ms instead of 150.
     return [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *spec.command]
 
@@ -42,7 +44,9 @@ class Child:
                 start_new_session=True,  # its pid names its session; a terminal's Ctrl-C does not reach it
             )
         if spec.niceness:
-            psutil.Process(self._process.pid).nice(spec.niceness)  # before it has threads, which inherit it
+            psutil.Process(self._process.pid).nice(
+                spec.niceness
+            )  # before it has threads, which inherit it
         self._orderly = spec.orderly
         # Not reaped before `exit_code` sees it dead, so the pid is still its own.
         self.id: ProcessId | None = identify(self._process.pid)

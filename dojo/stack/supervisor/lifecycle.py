@@ -77,7 +77,12 @@ def started(life: Life, now: float) -> Life:
 
 def died(life: Life, now: float) -> Life:
     """It exited, or was killed for hanging."""
-    return replace(forgiven(life, now), state=ProcessState.BACKOFF, since=now, deaths=forgiven(life, now).deaths + 1)
+    return replace(
+        forgiven(life, now),
+        state=ProcessState.BACKOFF,
+        since=now,
+        deaths=forgiven(life, now).deaths + 1,
+    )
 
 
 def forgiven(life: Life, now: float) -> Life:

@@ -32,7 +32,9 @@ class SupervisorLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 os.close(descriptor)
-                raise AlreadyRunningError(f"another supervisor runs {self._file.parent.parent}") from error
+                raise AlreadyRunningError(
+                    f"another supervisor runs {self._file.parent.parent}"
+                ) from error
             if self._is_current(descriptor):
                 self._descriptor = descriptor
                 return

@@ -44,7 +44,13 @@ class Supervised:
     def become(self, life: Life) -> None:
         if life.state is not self.life.state:
             self.state_since = wall_now()
-            log.info("process changed", name=self.spec.name, before=self.life.state, after=life.state, deaths=life.deaths)
+            log.info(
+                "process changed",
+                name=self.spec.name,
+                before=self.life.state,
+                after=life.state,
+                deaths=life.deaths,
+            )
         self.life = life
 
     def start(self, home: Path, environment: Mapping[str, str]) -> None:
@@ -75,7 +81,9 @@ class Supervisor:
         environment: of every process, before its own additions.
     """
 
-    def __init__(self, specs: Sequence[ProcessSpec], home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, specs: Sequence[ProcessSpec], home: Path, environment: Mapping[str, str]
+    ) -> None:
         self._home = home
         self._environment = environment
         self._supervised = {spec.name: Supervised(spec) for spec in specs}
@@ -103,7 +111,9 @@ class Supervisor:
         """Bring one process forward. Returns whether its state changed."""
         before, now, spec = process.life.state, time.monotonic(), process.spec
         if process.child is None:
-            if lifecycle.is_due(process.life, now) and (not spec.waits or self._dependencies_healthy(spec)):
+            if lifecycle.is_due(process.life, now) and (
+                not spec.waits or self._dependencies_healthy(spec)
+            ):
                 process.start(self._home, self._environment)
         elif (code := process.child.exit_code()) is not None:
             log.warning("died", name=spec.name, exit_code=code)
@@ -120,13 +130,17 @@ class Supervisor:
             excused = not self._dependencies_healthy(process.spec)
             process.become(lifecycle.observed(process.life, latest.healthy, excused, now))
         if lifecycle.is_hanging(process.life, process.spec.patience, now):
-            log.warning("hangs", name=process.spec.name, state=process.life.state, details=process.details)
+            log.warning(
+                "hangs", name=process.spec.name, state=process.life.state, details=process.details
+            )
             # SIGTERM first: a process that is only slow may still save its work. The loop waits for it, for 2 s at most.
             process.end(grace=2)
             process.become(lifecycle.died(process.life, time.monotonic()))
 
     def _dependencies_healthy(self, spec: ProcessSpec) -> bool:
-        return all(self._supervised[name].life.state is ProcessState.HEALTHY for name in spec.depends_on)
+        return all(
+            self._supervised[name].life.state is ProcessState.HEALTHY for name in spec.depends_on
+        )
 
     def _stop_all(self) -> None:
         for group in stop_order([process.spec for process in self._supervised.values()]):
@@ -142,7 +156,9 @@ class Supervisor:
             rotate(log_file(self._home, name))
 
     def _write_status(self) -> None:
-        sessions = session_members(p.child.session for p in self._supervised.values() if p.child is not None)
+        sessions = session_members(
+            p.child.session for p in self._supervised.values() if p.child is not None
+        )
         write_status(
             self._home,
             StackStatus(
@@ -150,11 +166,15 @@ class Supervisor:
                 supervisor_memory_bytes=resident_bytes([self._id]),
                 started=self._started,
                 written=wall_now(),
-                processes=tuple(self._status_of(process, sessions) for process in self._supervised.values()),
+                processes=tuple(
+                    self._status_of(process, sessions) for process in self._supervised.values()
+                ),
             ),
         )
 
-    def _status_of(self, process: Supervised, sessions: Mapping[int, list[ProcessId]]) -> ProcessStatus:
+    def _status_of(
+        self, process: Supervised, sessions: Mapping[int, list[ProcessId]]
+    ) -> ProcessStatus:
         spec, life = process.spec, process.life
         running = process.child.id if process.child else None
         members = tuple(sessions[process.child.session]) if process.child else ()

@@ -74,13 +74,25 @@ def classifier_drift(
     Raises:
         ValueError: Names and columns do not match, or a side has fewer rows than folds.
     """
-    if reference.ndim != 2 or reference.shape[1:] != current.shape[1:] or reference.shape[1] != len(names) or not len(names):
-        raise ValueError(f"expected (rows, {len(names)}) on both sides, got {reference.shape} and {current.shape}")
+    if (
+        reference.ndim != 2
+        or reference.shape[1:] != current.shape[1:]
+        or reference.shape[1] != len(names)
+        or not len(names)
+    ):
+        raise ValueError(
+            f"expected (rows, {len(names)}) on both sides, got {reference.shape} and"
+            f" {current.shape}"
+        )
     if min(len(reference), len(current)) < FOLDS:
-        raise ValueError(f"needs at least {FOLDS} rows a side, got {len(reference)} and {len(current)}")
+        raise ValueError(
+            f"needs at least {FOLDS} rows a side, got {len(reference)} and {len(current)}"
+        )
     side = np.repeat([0.0, 1.0], [len(reference), len(current)])
     rows = np.concatenate([reference, current]).astype(np.float64)
-    ranks = np.column_stack([_midranks(column) for column in np.where(np.isnan(rows), -np.inf, rows).T])
+    ranks = np.column_stack(
+        [_midranks(column) for column in np.where(np.isnan(rows), -np.inf, rows).T]
+    )
     centred = 2 * (ranks - 0.5) / len(rows) - 1  # in (-1, 1)
     inputs = np.column_stack([np.ones(len(rows)), centred, centred**2])
     scores = _cross_fitted(inputs, side, seed)
@@ -115,7 +127,9 @@ def auc_with_deviation(labels: Vector, scores: Vector) -> tuple[float, float]:
     # Per row, the share of the other class on its correct side.
     above = (together[:m] - _midranks(positive)) / n
     below = 1 - (together[m:] - _midranks(negative)) / m
-    return float(above.mean()), math.sqrt(float(above.var(ddof=1)) / m + float(below.var(ddof=1)) / n)
+    return float(above.mean()), math.sqrt(
+        float(above.var(ddof=1)) / m + float(below.var(ddof=1)) / n
+    )
 
 
 def _cross_fitted(inputs: npt.NDArray[np.float64], side: Vector, seed: int) -> Vector:

@@ -46,7 +46,10 @@ def jensen_shannon(reference: Counts, current: Counts) -> float:
     """
     r, c = _shares(reference, current)
     middle = (r + c) / 2
-    total = sum(float(np.sum(side[side > 0] * np.log2(side[side > 0] / middle[side > 0]))) for side in (r, c))
+    total = sum(
+        float(np.sum(side[side > 0] * np.log2(side[side > 0] / middle[side > 0])))
+        for side in (r, c)
+    )
     return min(1.0, max(0.0, total / 2))
 
 
@@ -99,7 +102,10 @@ def wasserstein_of_counts(
     r, c = _shares(reference, current)
     bounds = np.concatenate([[low], edges, [high]])
     if len(bounds) != len(r) + 1 or (np.diff(bounds) < 0).any():
-        raise ValueError(f"expected {len(r) - 1} edges between low and high, got {len(edges)} from {low} to {high}")
+        raise ValueError(
+            f"expected {len(r) - 1} edges between low and high, got {len(edges)} from {low} to"
+            f" {high}"
+        )
     width = np.diff(bounds)
     ahead = np.concatenate([[0.0], np.cumsum(c - r)])
     start, end = ahead[:-1], ahead[1:]
@@ -117,5 +123,8 @@ def _shares(reference: Counts, current: Counts, empty: float = 0.0) -> tuple[Sha
         raise ValueError(f"needs the same bins, got shapes {reference.shape} and {current.shape}")
     if reference.sum() <= 0 or current.sum() <= 0:
         raise ValueError(f"needs rows on both sides, got {reference.sum()} and {current.sum()}")
-    r, c = np.maximum(reference, empty).astype(np.float64), np.maximum(current, empty).astype(np.float64)
+    r, c = (
+        np.maximum(reference, empty).astype(np.float64),
+        np.maximum(current, empty).astype(np.float64),
+    )
     return r / r.sum(), c / c.sum()

@@ -33,7 +33,13 @@ _quantile = lru_cache(maxsize=1024)(chi_square_quantile)
 
 
 def psi_critical_value(
-    bins: int, reference_rows: int, current_rows: int, *, significance: float, features: int = 1, excess: float = 0.0
+    bins: int,
+    reference_rows: int,
+    current_rows: int,
+    *,
+    significance: float,
+    features: int = 1,
+    excess: float = 0.0,
 ) -> float:
     """Return the PSI that quiet data exceed with probability `significance`.
 
@@ -60,7 +66,9 @@ def psi_critical_value(
         raise ValueError(f"needs rows on both sides, got {reference_rows} and {current_rows}")
     if excess < 0:
         raise ValueError(f"excess must be >= 0, got {excess}")
-    return _quantile(bins - 1, per_feature_level(significance, features)) * (1 / reference_rows + 1 / current_rows + excess)
+    return _quantile(bins - 1, per_feature_level(significance, features)) * (
+        1 / reference_rows + 1 / current_rows + excess
+    )
 
 
 def per_feature_level(significance: float, features: int) -> float:

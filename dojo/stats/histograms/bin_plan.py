@@ -54,11 +54,17 @@ class BinPlan:
         self.edges = tuple(tuple(float(edge) for edge in column) for column in edges.values())
         for name, column in zip(self.names, self.edges, strict=True):
             if not column or not np.isfinite(column).all() or not (np.diff(column) > 0).all():
-                raise ValueError(f"{name}: edges must be finite and strictly increasing, at least one, got {column}")
+                raise ValueError(
+                    f"{name}: edges must be finite and strictly increasing, at least one, got"
+                    f" {column}"
+                )
         self.low = self._bounds("low", low or {}, -math.inf)
         self.high = self._bounds("high", high or {}, math.inf)
         if (wrong := np.flatnonzero(self.low > self.high)).size:
-            raise ValueError(f"{self.names[wrong[0]]}: low {self.low[wrong[0]]:g} is above high {self.high[wrong[0]]:g}")
+            raise ValueError(
+                f"{self.names[wrong[0]]}: low {self.low[wrong[0]]:g} is above high"
+                f" {self.high[wrong[0]]:g}"
+            )
         self.bins = np.array([len(column) + 1 for column in self.edges])
         self.width = int(self.bins.max())
         # One row per edge number. Columns with fewer edges have inf there, and no value exceeds
@@ -68,8 +74,12 @@ class BinPlan:
             self.padded[: len(column), at] = column
         self.centre = np.array([centre(column) for column in self.edges])
         self.offsets = np.arange(len(self.names), dtype=np.int64) * self.width
-        described = msgspec.json.encode((self.names, self.edges, self.low.tolist(), self.high.tolist()))
-        self.fingerprint = hashlib.sha256(described + np.array([self.low, self.high]).tobytes()).hexdigest()[:16]
+        described = msgspec.json.encode(
+            (self.names, self.edges, self.low.tolist(), self.high.tolist())
+        )
+        self.fingerprint = hashlib.sha256(
+            described + np.array([self.low, self.high]).tobytes()
+        ).hexdigest()[:16]
 
     def bin_numbers(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.integer]:
         """Return the bin of each value within its column. NaN is in the first bin.
@@ -87,7 +97,9 @@ class BinPlan:
         ]
         return np.stack(columns, axis=1)
 
-    def _bounds(self, what: str, given: Mapping[str, float], otherwise: float) -> npt.NDArray[np.float64]:
+    def _bounds(
+        self, what: str, given: Mapping[str, float], otherwise: float
+    ) -> npt.NDArray[np.float64]:
         if unknown := set(given) - set(self.names):
             raise ValueError(f"{what} names columns that have no edges: {sorted(unknown)}")
         return np.array([given.get(name, otherwise) for name in self.names], dtype=np.float64)

@@ -47,7 +47,9 @@ def bin_counts(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np
     return np.bincount(np.searchsorted(edges, v, side="left"), minlength=len(edges) + 1)
 
 
-def population_stability_index(reference: npt.NDArray[np.integer], current: npt.NDArray[np.integer]) -> float:
+def population_stability_index(
+    reference: npt.NDArray[np.integer], current: npt.NDArray[np.integer]
+) -> float:
     """Return the PSI of two binned distributions.
 
     Args:
@@ -91,7 +93,9 @@ def information_value(values: Floats, labels: npt.NDArray[np.integer], bins: int
     Kaufman et al., Leakage in Data Mining (2012), for a search of leaking columns by it.
     """
     edges = quantile_edges(values, bins)
-    return population_stability_index(bin_counts(values[labels == 0], edges), bin_counts(values[labels == 1], edges))
+    return population_stability_index(
+        bin_counts(values[labels == 0], edges), bin_counts(values[labels == 1], edges)
+    )
 
 
 def correlation_ratio(values: Floats, labels: Floats, bins: int = 10) -> float:
@@ -115,7 +119,9 @@ def correlation_ratio(values: Floats, labels: Floats, bins: int = 10) -> float:
     y = _finite(labels)
     if values.shape != labels.shape:
         raise ValueError(f"expected one label per value, got {values.shape} and {labels.shape}")
-    bin_of = np.searchsorted(quantile_edges(values, bins), np.asarray(values, dtype=np.float64), side="left")
+    bin_of = np.searchsorted(
+        quantile_edges(values, bins), np.asarray(values, dtype=np.float64), side="left"
+    )
     rows = np.bincount(bin_of)
     means = np.bincount(bin_of, weights=y) / np.maximum(rows, 1)
     total = float(np.sum((y - y.mean()) ** 2))
@@ -136,5 +142,7 @@ def _finite(values: Floats, allow_empty: bool = False) -> npt.NDArray[np.float64
     if v.ndim != 1 or (not allow_empty and not len(v)):
         raise ValueError(f"needs rows of shape (rows,), got {v.shape}")
     if not np.isfinite(v).all():
-        raise ValueError(f"values must be finite, {np.count_nonzero(~np.isfinite(v))} of {len(v)} are not")
+        raise ValueError(
+            f"values must be finite, {np.count_nonzero(~np.isfinite(v))} of {len(v)} are not"
+        )
     return v

@@ -111,7 +111,9 @@ class MatrixHistogram:
         self.plan = plan
         self.rows = 0
         self.counts: Counts = np.zeros((columns, plan.width), dtype=np.int64)
-        self.nulls, self.out_of_range, self.finite = (np.zeros(columns, dtype=np.int64) for _ in range(3))
+        self.nulls, self.out_of_range, self.finite = (
+            np.zeros(columns, dtype=np.int64) for _ in range(3)
+        )
         self.total, self.squares = np.zeros(columns), np.zeros(columns)
         self.minimum, self.maximum = np.full(columns, np.inf), np.full(columns, -np.inf)
 
@@ -131,7 +133,9 @@ class MatrixHistogram:
             raise ValueError(f"expected shape (rows, {len(self.plan.names)}), got {matrix.shape}")
         for start in range(0, len(matrix), CHUNK_ROWS):
             # Row-major for any input order, because the passes below go along rows.
-            self._add_chunk(np.ascontiguousarray(matrix[start : start + CHUNK_ROWS], dtype=np.float64))
+            self._add_chunk(
+                np.ascontiguousarray(matrix[start : start + CHUNK_ROWS], dtype=np.float64)
+            )
 
     def merge(self, other: MatrixHistogram) -> None:
         """Add another histogram's rows, which must not overlap with these.
@@ -142,7 +146,10 @@ class MatrixHistogram:
             MismatchError: The other one was counted by another plan.
         """
         if self.plan.fingerprint != other.plan.fingerprint:
-            raise MismatchError(f"counted over other bins: plan {other.plan.fingerprint}, expected {self.plan.fingerprint}")
+            raise MismatchError(
+                f"counted over other bins: plan {other.plan.fingerprint}, expected"
+                f" {self.plan.fingerprint}"
+            )
         self.rows += other.rows
         self.counts += other.counts
         self.nulls += other.nulls
@@ -179,7 +186,11 @@ class MatrixHistogram:
         integers = np.stack([self.nulls, self.out_of_range, self.finite]).astype("<i8")
         floats = np.stack([self.total, self.squares, self.minimum, self.maximum]).astype("<f8")
         stored = _StoredHistogram(
-            self.plan.fingerprint, self.rows, self.counts.astype("<i8").tobytes(), integers.tobytes(), floats.tobytes()
+            self.plan.fingerprint,
+            self.rows,
+            self.counts.astype("<i8").tobytes(),
+            integers.tobytes(),
+            floats.tobytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -196,7 +207,9 @@ class MatrixHistogram:
         except msgspec.MsgspecError as error:
             raise ValueError(f"no stored histogram: {error}") from error
         if stored.fingerprint != plan.fingerprint:
-            raise MismatchError(f"counted over other bins: plan {stored.fingerprint}, expected {plan.fingerprint}")
+            raise MismatchError(
+                f"counted over other bins: plan {stored.fingerprint}, expected {plan.fingerprint}"
+            )
         found = MatrixHistogram(plan)
         columns = len(plan.names)
         counts = np.frombuffer(stored.counts, "<i8").astype(np.int64)
@@ -230,7 +243,9 @@ class MatrixHistogram:
             infinite = np.isinf(x)
             # Infinite is implausible even without a range. Infinite values beyond a range are
             # counted above.
-            self.out_of_range += np.count_nonzero(infinite & (x >= plan.low) & (x <= plan.high), axis=0)
+            self.out_of_range += np.count_nonzero(
+                infinite & (x >= plan.low) & (x <= plan.high), axis=0
+            )
             self.finite += np.count_nonzero(finite, axis=0)
             np.minimum(self.minimum, np.where(finite, x, np.inf).min(axis=0), out=self.minimum)
             np.maximum(self.maximum, np.where(finite, x, -np.inf).max(axis=0), out=self.maximum)

@@ -60,7 +60,9 @@ class RankedRows:
         true_positives = np.cumsum(found)
         if true_positives[-1] == 0:
             return float("nan")
-        precision = np.divide(true_positives, counted, out=np.zeros_like(counted), where=counted > 0)
+        precision = np.divide(
+            true_positives, counted, out=np.zeros_like(counted), where=counted > 0
+        )
         return float(np.dot(found, precision) / true_positives[-1])
 
     def roc_auc(self, weights: Weights) -> float:
@@ -106,7 +108,9 @@ def rank(labels: Array, scores: Array) -> RankedRows:
     )
 
 
-def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
+def cluster_weights(
+    clusters: Sequence[npt.NDArray[np.integer]], draws: int, seed: int
+) -> Iterator[npt.NDArray[np.int32]]:
     """Yield each row's number of copies in each of `draws` draws, shape (rows,).
 
     Args:
@@ -122,13 +126,18 @@ def cluster_weights(clusters: Sequence[npt.NDArray[np.integer]], draws: int, see
     Source: Owen, The pigeonhole bootstrap (2007), for more than one way.
     """
     if not clusters or len({len(way) for way in clusters}) != 1:
-        raise ValueError(f"expected one cluster per row for each way of clustering, got lengths {[len(w) for w in clusters]}")
+        raise ValueError(
+            "expected one cluster per row for each way of clustering, got lengths"
+            f" {[len(w) for w in clusters]}"
+        )
     numbered = [np.unique(way, return_inverse=True) for way in clusters]
     random = np.random.default_rng(seed)
     for _ in range(draws):
         weights = np.ones(len(clusters[0]), dtype=np.int32)
         for names, number in numbered:
-            weights *= np.bincount(random.integers(0, len(names), len(names)), minlength=len(names)).astype(np.int32)[number]
+            weights *= np.bincount(
+                random.integers(0, len(names), len(names)), minlength=len(names)
+            ).astype(np.int32)[number]
         yield weights
 
 
@@ -257,7 +266,12 @@ def relative_loss_of_mean(
 
     def lost(weights: Weights) -> float:
         rows = float(np.sum(weights))
-        return -_better(float(np.dot(weights, found)), rows * (promised**2 if root else promised), root, lower_is_better)
+        return -_better(
+            float(np.dot(weights, found)),
+            rows * (promised**2 if root else promised),
+            root,
+            lower_is_better,
+        )
 
     return _with_interval(lost, len(found), clusters, draws, confidence, seed)
 

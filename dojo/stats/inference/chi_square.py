@@ -63,7 +63,9 @@ def chi_square_quantile(degrees: int, tail: float) -> float:
         # The logarithm of the tail falls ever more steeply. From two degrees on, the density is
         # log-concave. With one degree the tail is nearly log-concave. A step therefore overshoots
         # downwards at most, and the limit keeps half of x.
-        density = math.exp((degrees / 2 - 1) * math.log(x / 2) - x / 2 - math.lgamma(degrees / 2)) / 2
+        density = (
+            math.exp((degrees / 2 - 1) * math.log(x / 2) - x / 2 - math.lgamma(degrees / 2)) / 2
+        )
         step = (math.log(found) - wanted) * found / density
         moved = max(x + step, x / 2)
         if abs(moved - x) <= _PRECISION * x:

@@ -42,7 +42,10 @@ def clustered_mean(values: npt.NDArray[np.float64], clusters: npt.NDArray[Any]) 
     Source: Linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4.
     """
     if values.shape != clusters.shape or not len(values):
-        raise ValueError(f"expected one cluster per value, got {values.shape} values and {clusters.shape} clusters")
+        raise ValueError(
+            f"expected one cluster per value, got {values.shape} values and {clusters.shape}"
+            " clusters"
+        )
     rows, mean = len(values), float(values.mean())
     _, number = np.unique(clusters, return_inverse=True)
     sizes = np.bincount(number)

@@ -57,7 +57,10 @@ def clustered_rate(hits: Array, trials: Array) -> Rate:
     Source: Linearised variance of a ratio, Cochran, Sampling Techniques (1977), 6.4.
     """
     if hits.shape != trials.shape or np.any(hits > trials) or np.any(hits < 0):
-        raise ValueError(f"hits and trials must have one shape and 0 <= hits <= trials, got {hits.shape} and {trials.shape}")
+        raise ValueError(
+            f"hits and trials must have one shape and 0 <= hits <= trials, got {hits.shape} and"
+            f" {trials.shape}"
+        )
     hits, trials = hits[trials > 0].astype(np.float64), trials[trials > 0].astype(np.float64)
     total, clusters = float(trials.sum()), len(trials)
     if not clusters:
@@ -120,10 +123,18 @@ def ratio_interval(
     for numerators, denominators in (first, second):
         total, clusters = float(denominators.sum()), len(denominators)
         if clusters < 2 or total <= 0:
-            raise ValueError(f"a ratio needs two clusters and a positive denominator, got {clusters} and {total:g}")
+            raise ValueError(
+                f"a ratio needs two clusters and a positive denominator, got {clusters} and"
+                f" {total:g}"
+            )
         ratio = float(numerators.sum()) / total
         ratios.append(ratio)
-        variances.append(clusters / (clusters - 1) * float(np.sum((numerators - ratio * denominators) ** 2)) / total**2)
+        variances.append(
+            clusters
+            / (clusters - 1)
+            * float(np.sum((numerators - ratio * denominators) ** 2))
+            / total**2
+        )
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(sum(variances))
     difference = ratios[0] - ratios[1]
     return ratios[0], ratios[1], difference, difference - half, difference + half
@@ -145,9 +156,15 @@ def sample_ratio_p_value(counts: Sequence[int], shares: Sequence[float]) -> floa
     Mismatch in Online Controlled Experiments (2019), for its use as a check of experiments.
     """
     if len(counts) != 2 or len(shares) != 2 or min(shares) <= 0:
-        raise ValueError(f"expected two groups with positive shares, got counts {list(counts)} and shares {list(shares)}")
+        raise ValueError(
+            f"expected two groups with positive shares, got counts {list(counts)} and shares"
+            f" {list(shares)}"
+        )
     total = sum(counts)
     if not total:
         return 1.0
-    statistic = sum((count - total * share) ** 2 / (total * share) for count, share in zip(counts, shares, strict=True))
+    statistic = sum(
+        (count - total * share) ** 2 / (total * share)
+        for count, share in zip(counts, shares, strict=True)
+    )
     return math.erfc(math.sqrt(statistic / 2))

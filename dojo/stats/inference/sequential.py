@@ -71,9 +71,14 @@ class EProcess(msgspec.Struct):
     @property
     def e_value(self) -> float:
         """The evidence so far, >= 0. It is 1 without observations."""
-        terms = [part + likelihood for part, likelihood in zip(_LOG_PARTS, self.log_likelihoods, strict=True)]
+        terms = [
+            part + likelihood
+            for part, likelihood in zip(_LOG_PARTS, self.log_likelihoods, strict=True)
+        ]
         largest = max(terms)
-        return math.exp(min(largest + math.log(sum(math.exp(term - largest) for term in terms)), _LARGEST_LOG))
+        return math.exp(
+            min(largest + math.log(sum(math.exp(term - largest) for term in terms)), _LARGEST_LOG)
+        )
 
     def merged(self, other: EProcess) -> EProcess:
         """Return the process of both sets of observations, which must not overlap.
@@ -81,7 +86,10 @@ class EProcess(msgspec.Struct):
         Order is free.
         """
         return EProcess(
-            [mine + theirs for mine, theirs in zip(self.log_likelihoods, other.log_likelihoods, strict=True)],
+            [
+                mine + theirs
+                for mine, theirs in zip(self.log_likelihoods, other.log_likelihoods, strict=True)
+            ],
             self.observations + other.observations,
             self.successes + other.successes,
         )
@@ -105,7 +113,9 @@ class RestartingEProcess(msgspec.Struct):
     Source: Shiryaev (1963). Shin, Ramdas and Rinaldo, E-detectors (2024), for the sum over starts.
     """
 
-    log_sums: list[float] = msgspec.field(default_factory=lambda: [math.log(0.5)] * len(ODDS_RATIOS))
+    log_sums: list[float] = msgspec.field(
+        default_factory=lambda: [math.log(0.5)] * len(ODDS_RATIOS)
+    )
     observations: int = 0
     successes: int = 0
 
@@ -124,7 +134,10 @@ class RestartingEProcess(msgspec.Struct):
     @property
     def e_value(self) -> float:
         """The evidence so far, >= 0. It is 1 without observations."""
-        bet = [math.exp(min(part + worth, _LARGEST_LOG)) for part, worth in zip(_LOG_PARTS, self.log_sums, strict=True)]
+        bet = [
+            math.exp(min(part + worth, _LARGEST_LOG))
+            for part, worth in zip(_LOG_PARTS, self.log_sums, strict=True)
+        ]
         return sum(bet) + _waiting(self.observations)
 
 

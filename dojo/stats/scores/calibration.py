@@ -29,7 +29,10 @@ def isotonic_rates(positives: Numbers, rows: Numbers) -> npt.NDArray[np.float64]
     """
     y, n = np.asarray(positives, dtype=np.float64), np.asarray(rows, dtype=np.float64)
     if y.shape != n.shape or y.ndim != 1 or (y < 0).any() or (y > n).any():
-        raise ValueError(f"expected 0 <= positives <= rows of one shape (bins,), got shapes {y.shape} and {n.shape}")
+        raise ValueError(
+            f"expected 0 <= positives <= rows of one shape (bins,), got shapes {y.shape} and"
+            f" {n.shape}"
+        )
     filled = np.flatnonzero(n)
     if not len(filled):
         raise ValueError("needs rows, got none")

@@ -172,7 +172,11 @@ def calibration_curve(
 
 
 def entity_precision_at_k(
-    labels: Array, scores: Array, entities: Sequence[str] | npt.NDArray[np.str_], days: npt.NDArray[np.integer], k: int = 100
+    labels: Array,
+    scores: Array,
+    entities: Sequence[str] | npt.NDArray[np.str_],
+    days: npt.NDArray[np.integer],
+    k: int = 100,
 ) -> float:
     """Return the mean daily share of positives among the day's k entities with the highest scores.
 
@@ -199,7 +203,10 @@ def entity_precision_at_k(
     y, s = _binary(labels, scores)
     numbers, entity_of = np.unique(np.asarray(entities), return_inverse=True)
     if not len(y) == len(entity_of) == len(days) > 0:
-        raise ValueError(f"expected equally many rows, got {len(y)} labels, {len(entity_of)} entities and {len(days)} days")
+        raise ValueError(
+            f"expected equally many rows, got {len(y)} labels, {len(entity_of)} entities and"
+            f" {len(days)} days"
+        )
     found = np.zeros(len(numbers), dtype=bool)
     precisions = []
     for day in np.unique(days):
@@ -235,15 +242,21 @@ def _counts_by_threshold(
 def _binary(labels: Array, scores: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or y.shape != s.shape:
-        raise ValueError(f"labels and scores must have the same shape (rows,), got {y.shape} and {s.shape}")
+        raise ValueError(
+            f"labels and scores must have the same shape (rows,), got {y.shape} and {s.shape}"
+        )
     if not np.isin(y, (0, 1)).all():
         raise ValueError(f"labels must be 0 or 1, got {np.setdiff1d(y, (0, 1))[:3].tolist()}")
     if not np.isfinite(s).all():
-        raise ValueError(f"scores must be finite, {np.count_nonzero(~np.isfinite(s))} of {len(s)} are not")
+        raise ValueError(
+            f"scores must be finite, {np.count_nonzero(~np.isfinite(s))} of {len(s)} are not"
+        )
     return y.astype(np.int64), s
 
 
-def _probabilities(labels: Array, probabilities: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _probabilities(
+    labels: Array, probabilities: Array
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     y, p = _binary(labels, probabilities)
     if not len(y):
         raise ValueError("needs at least one row")

@@ -48,7 +48,9 @@ def expected_average_precision(counts: Integers, probabilities: Floats) -> float
     """
     n, p = np.asarray(counts)[::-1], np.asarray(probabilities, dtype=np.float64)[::-1]
     if n.ndim != 1 or n.shape != p.shape or (n < 0).any():
-        raise ValueError(f"expected counts >= 0 and as many probabilities, got shapes {n.shape} and {p.shape}")
+        raise ValueError(
+            f"expected counts >= 0 and as many probabilities, got shapes {n.shape} and {p.shape}"
+        )
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"probabilities must lie in [0, 1], got {p[~((p >= 0) & (p <= 1))][:3]}")
     rows, found = np.cumsum(n).astype(np.float64), np.cumsum(n * p)
@@ -65,6 +67,8 @@ def _harmonic(n: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     The relative error is 1e-3 / n^4.
     """
     m = np.maximum(n, 1.0)
-    series = np.log(m) + _GAMMA + 1 / (2 * m) - 1 / (12 * m**2) + 1 / (120 * m**4) - 1 / (252 * m**6)
+    series = (
+        np.log(m) + _GAMMA + 1 / (2 * m) - 1 / (12 * m**2) + 1 / (120 * m**4) - 1 / (252 * m**6)
+    )
     exact = np.array([0.0, 1.0, 1.5, 11 / 6, 25 / 12])
     return np.where(n < len(exact), exact[np.minimum(n, len(exact) - 1).astype(np.int64)], series)

@@ -15,7 +15,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 
 
-def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any]], k: int) -> npt.NDArray[np.float64]:
+def ndcg_by_list(
+    labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any]], k: int
+) -> npt.NDArray[np.float64]:
     """Return the normalised discounted cumulative gain of each list's first k candidates.
 
     Args:
@@ -38,7 +40,9 @@ def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     if not labels.shape == scores.shape == lists.shape:
-        raise ValueError(f"expected equally many rows, got {labels.shape}, {scores.shape} and {lists.shape}")
+        raise ValueError(
+            f"expected equally many rows, got {labels.shape}, {scores.shape} and {lists.shape}"
+        )
     grades, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if not ((grades >= 0).all() and np.isfinite(values).all()):
         raise ValueError("labels must be >= 0 and scores finite")
@@ -46,7 +50,9 @@ def ndcg_by_list(labels: Array, scores: Array, lists: npt.NDArray[np.integer[Any
     gains = np.exp2(grades) - 1
     found = _discounted(gains, values, list_of, k)
     best = _discounted(gains, grades, list_of, k)
-    result: npt.NDArray[np.float64] = np.divide(found, best, out=np.full(len(best), np.nan), where=best > 0)
+    result: npt.NDArray[np.float64] = np.divide(
+        found, best, out=np.full(len(best), np.nan), where=best > 0
+    )
     return result
 
 
@@ -62,7 +68,10 @@ def rank_in_list(scores: Array, lists: npt.NDArray[np.integer[Any]]) -> npt.NDAr
 
 
 def _discounted(
-    gains: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], list_of: npt.NDArray[np.int64], k: int
+    gains: npt.NDArray[np.float64],
+    scores: npt.NDArray[np.float64],
+    list_of: npt.NDArray[np.int64],
+    k: int,
 ) -> npt.NDArray[np.float64]:
     order = np.lexsort((-scores, list_of))
     lists, values = list_of[order], scores[order]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from monitoring.grafana.boards import drift, feature_store, one_model, pipelines, platform_overview, rollout
+from monitoring.grafana.boards import (
+    drift,
+    feature_store,
+    one_model,
+    pipelines,
+    platform_overview,
+    rollout,
+)
 
 BOARDS = (
     platform_overview.BOARD,

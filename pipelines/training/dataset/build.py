@@ -43,10 +43,17 @@ def label_examples(
 
     Columns: request_id, the entities' keys, event_timestamp, the request's inputs, label.
     """
-    recorded, keys = catalog.recorded_requests(service), dict.fromkeys(view.key for view in catalog.views_of(service))
+    recorded, keys = (
+        catalog.recorded_requests(service),
+        dict.fromkeys(view.key for view in catalog.views_of(service)),
+    )
     return (
         requests.filter(pl.col("world_time").is_between(start, end, closed="left"))
-        .join(outcomes.select(pl.col("request_id").alias(recorded.key), "label"), on=recorded.key, how="inner")
+        .join(
+            outcomes.select(pl.col("request_id").alias(recorded.key), "label"),
+            on=recorded.key,
+            how="inner",
+        )
         .select(
             pl.col(recorded.key).alias("request_id"),
             *keys,
@@ -79,7 +86,9 @@ def join_features(
     """
     views = catalog.views_of(service)
     first, last = examples["event_timestamp"].min(), examples["event_timestamp"].max()
-    begun = [streams[stream]["world_time"].min() for stream in {view.sources[0].stream for view in views}]
+    begun = [
+        streams[stream]["world_time"].min() for stream in {view.sources[0].stream for view in views}
+    ]
     if not (isinstance(first, datetime) and isinstance(last, datetime)):
         raise ValueError("no examples to join features to")
     offline = workspace / "offline"
@@ -103,7 +112,9 @@ def stored_features(service: str) -> tuple[str, ...]:
 
 def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
     """Return the SHA-256 of the ids, times, labels and features, independent of the file format."""
-    return content_hash(dataset, ["request_id", "event_timestamp", "label", *catalog.SERVICES[service].features])
+    return content_hash(
+        dataset, ["request_id", "event_timestamp", "label", *catalog.SERVICES[service].features]
+    )
 
 
 def feature_hash() -> str:

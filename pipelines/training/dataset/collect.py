@@ -97,7 +97,11 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
         end=end,
         as_of=as_of,
         streams={
-            stream: tuple(lake.manifest(stream, warm_up.date(), (as_of if stream is Stream.OUTCOMES else end).date()))
+            stream: tuple(
+                lake.manifest(
+                    stream, warm_up.date(), (as_of if stream is Stream.OUTCOMES else end).date()
+                )
+            )
             for stream in _columns_of(spec.feature_service)
         },
     )
@@ -113,15 +117,17 @@ def examples_span(spec: ModelSpec, first_day: date, as_of: datetime) -> tuple[da
     return max(end - spec.training.window, start_of(first_day)), end
 
 
-def row_fault(spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start: datetime, end: datetime) -> str:
+def row_fault(
+    spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start: datetime, end: datetime
+) -> str:
     """Why so many examples are too few; "" when they are enough."""
     if rows >= spec.training.minimum_rows:
         return ""
     return (
-        f"expected at least {spec.training.minimum_rows:,} {stream} (spec: training.minimum_rows) "
-        f"from {start:%Y-%m-%d} to {end:%Y-%m-%d} "
-        f"({format_duration(spec.training.window)} that end {format_duration(spec.label.delay.maximum)} before "
-        f"{as_of:%Y-%m-%d %H:%M}), found {rows:,}"
+        f"expected at least {spec.training.minimum_rows:,} {stream} (spec: training.minimum_rows)"
+        f" from {start:%Y-%m-%d} to {end:%Y-%m-%d} ({format_duration(spec.training.window)} that"
+        f" end {format_duration(spec.label.delay.maximum)} before {as_of:%Y-%m-%d %H:%M}), found"
+        f" {rows:,}"
     )
 
 
@@ -135,19 +141,25 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
     for stream, columns in _columns_of(service).items():
         outcomes = stream is Stream.OUTCOMES
         since, until = (None, manifest.as_of) if outcomes else (manifest.warm_up, manifest.end)
-        rows = lake.scan(stream, since, until, [lake.root / file.path for file in manifest.streams[stream]])
+        rows = lake.scan(
+            stream, since, until, [lake.root / file.path for file in manifest.streams[stream]]
+        )
         if outcomes:
             # Drop only rows that certainly belong to other periods. A broken request_time must
             # reach validation.
             at = pl.col("request_time")
-            rows = rows.filter(at.is_between(manifest.warm_up, manifest.end, closed="left") | at.is_null())
+            rows = rows.filter(
+                at.is_between(manifest.warm_up, manifest.end, closed="left") | at.is_null()
+            )
         found[stream] = rows.select(columns).sort("world_time", columns[0]).collect()
     return found
 
 
 def _columns_of(service: str) -> dict[Stream, list[str]]:
     """The streams that a service learns from. Of each the columns, that of the events' ids first."""
-    columns = {Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]}
+    columns = {
+        Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]
+    }
     for source in (catalog.recorded_requests(service), *catalog.sources(catalog.views_of(service))):
         known = columns.setdefault(source.stream, [source.key])
         known += [column for column in source.columns if column not in known]
@@ -162,17 +174,26 @@ def verify(lake: Lake, manifest: Manifest) -> None:
         if not path.exists():
             faults.append(f"{file.path}: missing")
         elif (found := file_sha256(path)) != file.sha256:
-            faults.append(f"{file.path}: changed, SHA-256 was {file.sha256[:12]}…, is {found[:12]}…")
+            faults.append(
+                f"{file.path}: changed, SHA-256 was {file.sha256[:12]}…, is {found[:12]}…"
+            )
     if faults:
-        raise LakeChangedError("the lake no longer holds what was pinned:\n  " + "\n  ".join(faults))
+        raise LakeChangedError(
+            "the lake no longer holds what was pinned:\n  " + "\n  ".join(faults)
+        )
 
 
 def _require_fresh(lake: Lake, stream: Stream, as_of: datetime, staleness: timedelta) -> None:
     days = lake.days(stream)
-    recent = lake.scan(stream, as_of - staleness, as_of).select(pl.col("world_time").max()).collect().item()
+    recent = (
+        lake.scan(stream, as_of - staleness, as_of)
+        .select(pl.col("world_time").max())
+        .collect()
+        .item()
+    )
     if recent is None:
         found = "none at all" if days is None else f"some from {days[0]} to {days[1]}"
         raise StaleDataError(
-            f"stale data: expected {stream} in the {format_duration(staleness)} before {as_of:%Y-%m-%d %H:%M} UTC, "
-            f"the lake at {lake.root} holds {found}"
+            f"stale data: expected {stream} in the {format_duration(staleness)} before"
+            f" {as_of:%Y-%m-%d %H:%M} UTC, the lake at {lake.root} holds {found}"
         )

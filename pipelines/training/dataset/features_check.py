@@ -17,7 +17,9 @@ from pipelines.training.errors import InvalidDataError
 SPEC_KEY = "spec: training.checks"
 
 
-def require_sound_features(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile | None) -> None:
+def require_sound_features(
+    examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile | None
+) -> None:
     """Check a training set before anything is learned from it.
 
     Args:
@@ -30,12 +32,15 @@ def require_sound_features(examples: pl.DataFrame, spec: ModelSpec, champion: Re
         InvalidDataError: It has one line per fault, with the feature, its value and its bound.
     """
     if faults := (
-        _broken_numbers(examples, spec) or [*_leaks(examples, spec), *(_breaks(examples, spec, champion) if champion else ())]
+        _broken_numbers(examples, spec)
+        or [*_leaks(examples, spec), *(_breaks(examples, spec, champion) if champion else ())]
     ):
         raise InvalidDataError(faults)
 
 
-def training_set(examples: pl.DataFrame, service: str, bins: Mapping[str, Distribution]) -> TrainingSet:
+def training_set(
+    examples: pl.DataFrame, service: str, bins: Mapping[str, Distribution]
+) -> TrainingSet:
     """Return the figures that compare a training set with another one.
 
     Args:
@@ -63,7 +68,11 @@ def missing_shares(rows: pl.DataFrame, service: str) -> dict[str, float]:
     A training set has zeros in place of missing values. A stored row is never all zeros.
     """
     nothing = {
-        view.name: pl.all_horizontal(pl.col(f.name) == 0 for f in view.features if f.name in rows.columns).mean()
+        view.name: (
+            pl.all_horizontal(
+                pl.col(f.name) == 0 for f in view.features if f.name in rows.columns
+            ).mean()
+        )
         for view in catalog.views_of(service)
     }
     return rows.select(share.alias(name) for name, share in nothing.items()).row(0, named=True)
@@ -71,8 +80,14 @@ def missing_shares(rows: pl.DataFrame, service: str) -> dict[str, float]:
 
 def _broken_numbers(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
     features = catalog.SERVICES[spec.feature_service].features
-    bad = examples.select((~pl.col(name).is_finite()).fill_null(True).sum() for name in features).row(0, named=True)
-    return [f"{name}: expected finite numbers, found {count:,} others" for name, count in bad.items() if count]
+    bad = examples.select(
+        (~pl.col(name).is_finite()).fill_null(True).sum() for name in features
+    ).row(0, named=True)
+    return [
+        f"{name}: expected finite numbers, found {count:,} others"
+        for name, count in bad.items()
+        if count
+    ]
 
 
 def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
@@ -80,8 +95,8 @@ def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
     features = catalog.SERVICES[spec.feature_service].features
     leaks = {name: task.leak(examples[name].to_numpy(), labels) for name in features}
     return [
-        f"{name}: expected {leak.measure} of at most {leak.limit:g} ({SPEC_KEY}.{leak.key}), found {leak.value:.2f}: "
-        "it may know the label"
+        f"{name}: expected {leak.measure} of at most {leak.limit:g} ({SPEC_KEY}.{leak.key}), found"
+        f" {leak.value:.2f}: it may know the label"
         for name, leak in leaks.items()
         if leak.value > leak.limit
     ]
@@ -96,13 +111,16 @@ def _breaks(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile)
         key = "count_psi" if name in catalog.COUNTS else "feature_psi"
         if psi > (limit := getattr(checks, key)):
             faults.append(
-                f"{name}: expected a distribution near the champion's, PSI at most {limit:g} ({SPEC_KEY}.{key}), found PSI {psi:.2f}; mean {examples[name].to_numpy().mean():.4g}, the champion's was {past.mean:.4g}"
+                f"{name}: expected a distribution near the champion's, PSI at most {limit:g}"
+                f" ({SPEC_KEY}.{key}), found PSI {psi:.2f}; mean"
+                f" {examples[name].to_numpy().mean():.4g}, the champion's was {past.mean:.4g}"
             )
     for view, share in found.missing.items():
         before = champion.missing.get(view)  # None: the champion did not read it
         if before is not None and share - before > checks.missing:
             faults.append(
-                f"{view}: expected values for all but {before + checks.missing:.1%} of the examples "
-                f"({SPEC_KEY}.missing above the champion's {before:.1%}), found none for {share:.1%}"
+                f"{view}: expected values for all but {before + checks.missing:.1%} of the examples"
+                f" ({SPEC_KEY}.missing above the champion's {before:.1%}), found none for"
+                f" {share:.1%}"
             )
     return faults

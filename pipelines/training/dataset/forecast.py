@@ -39,7 +39,10 @@ def _reasons(requests: pl.DataFrame, spec: ModelSpec, as_of: datetime) -> Iterat
         outside = requests.filter(~pl.col(one.name).is_between(*one.bounds))[one.name].to_numpy()
         if len(outside):
             bounds = catalog.bounds_of(spec.feature_service, one.name)
-            yield f"{stream}.{one.name}: expected {bounds}, found {outside[0]:,} (rows: {len(outside):,})"
+            yield (
+                f"{stream}.{one.name}: expected {bounds}, found {outside[0]:,} (rows:"
+                f" {len(outside):,})"
+            )
 
     lived = requests.filter(pl.col("world_time") < as_of)
     first = lived["world_time"].min()
@@ -49,8 +52,8 @@ def _reasons(requests: pl.DataFrame, spec: ModelSpec, as_of: datetime) -> Iterat
     if as_of - begin <= needed:
         set_by = "spec: training.validation, spec: training.holdout and spec: label.delay.maximum"
         yield (
-            f"expected {stream} of more than {format_duration(needed)} before {as_of:%Y-%m-%d} ({set_by}), "
-            f"found {format_duration(as_of - begin)}"
+            f"expected {stream} of more than {format_duration(needed)} before {as_of:%Y-%m-%d}"
+            f" ({set_by}), found {format_duration(as_of - begin)}"
         )
         return
     examples = lived.filter(pl.col("world_time").is_between(start, end, closed="left"))

@@ -54,7 +54,9 @@ class Split:
         return self.train, self.validation, self.holdout
 
 
-def split_by_time(dataset: pl.DataFrame, features: tuple[str, ...], end: datetime, spec: ModelSpec) -> Split:
+def split_by_time(
+    dataset: pl.DataFrame, features: tuple[str, ...], end: datetime, spec: ModelSpec
+) -> Split:
     """Cut `dataset` at end - holdout - validation and end - holdout.
 
     Args:
@@ -68,10 +70,17 @@ def split_by_time(dataset: pl.DataFrame, features: tuple[str, ...], end: datetim
     """
     first = dataset["event_timestamp"].min()
     begin = first if isinstance(first, datetime) else end
-    return Split(*(part(name, dataset, features, spec, *span) for name, span in part_spans(spec, begin, end).items()))
+    return Split(
+        *(
+            part(name, dataset, features, spec, *span)
+            for name, span in part_spans(spec, begin, end).items()
+        )
+    )
 
 
-def part_spans(spec: ModelSpec, begin: datetime, end: datetime) -> dict[str, tuple[datetime, datetime]]:
+def part_spans(
+    spec: ModelSpec, begin: datetime, end: datetime
+) -> dict[str, tuple[datetime, datetime]]:
     """Start and end of the parts, in the order of `Split`."""
     holdout_start = end - spec.training.holdout
     validation_start = holdout_start - spec.training.validation
@@ -82,15 +91,26 @@ def part_spans(spec: ModelSpec, begin: datetime, end: datetime) -> dict[str, tup
     }
 
 
-def part_fault(name: str, labels: npt.NDArray[np.float64], spec: ModelSpec, start: datetime, end: datetime) -> str:
+def part_fault(
+    name: str, labels: npt.NDArray[np.float64], spec: ModelSpec, start: datetime, end: datetime
+) -> str:
     """Why nothing can be learned or measured on a part with these labels; "" when it can."""
     fault = task_of(spec).part_fault(labels)
     return f"{name}: from {start:%Y-%m-%d} to {end:%Y-%m-%d} {fault}" if fault else ""
 
 
-def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: ModelSpec, start: datetime, end: datetime) -> Part:
+def part(
+    name: str,
+    dataset: pl.DataFrame,
+    features: tuple[str, ...],
+    spec: ModelSpec,
+    start: datetime,
+    end: datetime,
+) -> Part:
     """Return the rows with start <= event_timestamp < end. Raises UselessPartError."""
-    rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp", "request_id")
+    rows = dataset.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort(
+        "event_timestamp", "request_id"
+    )
     labels = rows["label"].to_numpy().astype(np.float64)
     if fault := part_fault(name, labels, spec, start, end):
         raise UselessPartError(fault)
@@ -105,4 +125,8 @@ def part(name: str, dataset: pl.DataFrame, features: tuple[str, ...], spec: Mode
 
 def entities_of(rows: pl.DataFrame, spec: ModelSpec) -> dict[str, npt.NDArray[np.str_]]:
     """Return the spec's entity -> key of each row, in the catalogue's order."""
-    return {entity: rows[key].to_numpy() for entity, key in ENTITY_KEYS.items() if entity in spec.entities}
+    return {
+        entity: rows[key].to_numpy()
+        for entity, key in ENTITY_KEYS.items()
+        if entity in spec.entities
+    }

@@ -23,7 +23,9 @@ from pipelines.training.dataset.collect import Manifest
 from pipelines.training.errors import InvalidDataError
 
 
-def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> None:
+def validate(
+    requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec
+) -> None:
     """Check the collected data.
 
     Args:
@@ -42,7 +44,9 @@ def validate(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest,
         "outcomes", outcome_schema(spec), outcomes
     )
     # With a broken schema, the checks of labels would only report its consequences.
-    if faults := faults or label_faults(requests.rename({recorded.key: "request_id"}), outcomes, manifest, spec):
+    if faults := faults or label_faults(
+        requests.rename({recorded.key: "request_id"}), outcomes, manifest, spec
+    ):
         raise InvalidDataError(faults)
 
 
@@ -52,7 +56,11 @@ def outcome_schema(spec: ModelSpec) -> pa.DataFrameSchema:
     In pandera, a column is required and free of nulls by default.
     """
     values = task_of(spec).label_values
-    known = pa.Check.isin(list(values.allowed)) if values.allowed else pa.Check.in_range(values.low, values.high)
+    known = (
+        pa.Check.isin(list(values.allowed))
+        if values.allowed
+        else pa.Check.in_range(values.low, values.high)
+    )
     return pa.DataFrameSchema(
         {
             "request_id": pa.Column(pl.String),
@@ -69,11 +77,17 @@ def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         {
             catalog.recorded_requests(spec.feature_service).key: pa.Column(pl.String, unique=True),
-            **{catalog.ENTITY_KEYS[e]: pa.Column(pl.String, pa.Check.str_length(min_value=1)) for e in spec.entities},
+            **{
+                catalog.ENTITY_KEYS[e]: pa.Column(pl.String, pa.Check.str_length(min_value=1))
+                for e in spec.entities
+            },
             "world_time": pa.Column(UTC_MICROSECONDS),
             **{
                 one.name: pa.Column(
-                    pl.Float64, pa.Check.in_range(*one.bounds, error=catalog.bounds_of(spec.feature_service, one.name))
+                    pl.Float64,
+                    pa.Check.in_range(
+                        *one.bounds, error=catalog.bounds_of(spec.feature_service, one.name)
+                    ),
                 )
                 for one in request.inputs
             },
@@ -87,7 +101,9 @@ def schema_faults(table: str, schema: pa.DataFrameSchema, frame: pl.DataFrame) -
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         broken = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
-            pl.len().alias("rows"), pl.col("failure_case").first().alias("example"), pl.col("schema_context").first()
+            pl.len().alias("rows"),
+            pl.col("failure_case").first().alias("example"),
+            pl.col("schema_context").first(),
         )
         return [_describe(table, row) for row in broken.iter_rows(named=True)]
     return []
@@ -99,34 +115,43 @@ def _describe(table: str, row: dict[str, object]) -> str:
         return f"{table}.{row['example']}: expected this column, found none"
     if check.startswith("dtype"):
         return f"{table}.{column}: expected {check.removeprefix('dtype')}, found {row['example']}"
-    expected = {"not_nullable": "no missing values", "field_uniqueness": "unique values"}.get(check, check)
-    return f"{table}.{column}: expected {expected}, found {row['example']!r} (rows: {row['rows']:,})"
+    expected = {"not_nullable": "no missing values", "field_uniqueness": "unique values"}.get(
+        check, check
+    )
+    return (
+        f"{table}.{column}: expected {expected}, found {row['example']!r} (rows: {row['rows']:,})"
+    )
 
 
-def label_faults(requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec) -> list[str]:
+def label_faults(
+    requests: pl.DataFrame, outcomes: pl.DataFrame, manifest: Manifest, spec: ModelSpec
+) -> list[str]:
     """Return the faults of the examples' labels."""
     faults = []
     early = outcomes.filter(pl.col("world_time") < pl.col("request_time"))
     if len(early):
         row = early.row(0, named=True)
         faults.append(
-            f"outcomes.world_time: expected labels to arrive after their request, found {len(early):,} from before it (leakage), "
-            f"e.g. {row['request_id']}: made {row['request_time']}, labelled {row['world_time']}"
+            "outcomes.world_time: expected labels to arrive after their request, found"
+            f" {len(early):,} from before it (leakage), e.g. {row['request_id']}: made"
+            f" {row['request_time']}, labelled {row['world_time']}"
         )
     joined = requests.join(outcomes, on="request_id", how="left", suffix="_outcome")
     mismatched = joined.filter(pl.col("request_time") != pl.col("world_time"))
     if len(mismatched):
         row = mismatched.row(0, named=True)
         faults.append(
-            f"outcomes.request_time: expected the request's own time, found {len(mismatched):,} others, "
-            f"e.g. {row['request_id']}: made {row['world_time']}, outcome says {row['request_time']}"
+            f"outcomes.request_time: expected the request's own time, found {len(mismatched):,}"
+            f" others, e.g. {row['request_id']}: made {row['world_time']}, outcome says"
+            f" {row['request_time']}"
         )
     labels = joined.filter(pl.col("world_time") >= manifest.start)["label"]
     missing = labels.null_count() / max(len(labels), 1)
     allowed = spec.training.checks.unlabelled
     if missing > allowed:
         faults.append(
-            f"outcomes: expected a label for at least {100 * (1 - allowed):g}% of the {len(labels):,} examples by {manifest.as_of} "
-            f"(spec: training.checks.unlabelled), found {1 - missing:.2%}"
+            f"outcomes: expected a label for at least {100 * (1 - allowed):g}% of the"
+            f" {len(labels):,} examples by {manifest.as_of} (spec: training.checks.unlabelled),"
+            f" found {1 - missing:.2%}"
         )
     return faults + task_of(spec).label_faults(labels.drop_nulls().to_numpy())

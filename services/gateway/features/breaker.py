@@ -21,7 +21,11 @@ class CircuitBreaker:
         changed: Called with True when the breaker opens, with False when it closes.
     """
 
-    def __init__(self, changed: Callable[[bool], None] = lambda _: None, failures_to_open: int = FAILURES_TO_OPEN) -> None:
+    def __init__(
+        self,
+        changed: Callable[[bool], None] = lambda _: None,
+        failures_to_open: int = FAILURES_TO_OPEN,
+    ) -> None:
         self._changed = changed
         self._failures_to_open = failures_to_open
         self._failures = 0

@@ -21,7 +21,12 @@ import msgspec
 
 from dojo.core.registry.bundle import Bundle, CorruptBundleError
 from feature_repo import catalog
-from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStore, OnlineStoreUnavailableError
+from services.gateway.features.online_store import (
+    EntityFields,
+    EntityRow,
+    OnlineStore,
+    OnlineStoreUnavailableError,
+)
 
 COLD_START = "cold_start"
 LAST_KNOWN = "features_last_known"
@@ -41,27 +46,42 @@ class FeaturePlan:
 
     def __init__(self, bundle: Bundle) -> None:
         if bundle.feature_service not in catalog.SERVICES:
-            raise CorruptBundleError(f"feature service {bundle.feature_service!r} is not in the catalogue")
+            raise CorruptBundleError(
+                f"feature service {bundle.feature_service!r} is not in the catalogue"
+            )
         self.request = catalog.SERVICES[bundle.feature_service].request
         stored = catalog.stored_of(bundle.feature_service, bundle.features)
         computed = {feature.name for feature in self.request.features} & set(bundle.features)
         if missing := set(bundle.features) - {name for _, name in stored} - computed:
-            raise CorruptBundleError(f"features {sorted(missing)} are not in {bundle.feature_service}")
+            raise CorruptBundleError(
+                f"features {sorted(missing)} are not in {bundle.feature_service}"
+            )
         self.features = bundle.features
         # Only batch views age. A streaming view's time is the entity's own latest event. That may
         # be long ago although the view is fresh.
-        self.freshness_sla = {view.name: view.freshness_sla.total_seconds() for view, _ in stored if view.kind == "batch"}
+        self.freshness_sla = {
+            view.name: view.freshness_sla.total_seconds()
+            for view, _ in stored
+            if view.kind == "batch"
+        }
         self.entities = tuple(
-            EntityFields(entity, [(view.name, name) for view, name in stored if view.entity == entity])
+            EntityFields(
+                entity, [(view.name, name) for view, name in stored if view.entity == entity]
+            )
             for entity in catalog.ENTITY_KEYS
             if any(view.entity == entity for view, _ in stored)
         )
         self.defaults = tuple(
-            EntityRow(tuple(bundle.stored_defaults.get(name, 0.0) for name in fields.features), (None,) * len(fields.views))
+            EntityRow(
+                tuple(bundle.stored_defaults.get(name, 0.0) for name in fields.features),
+                (None,) * len(fields.views),
+            )
             for fields in self.entities
         )
         self._views = tuple(view for fields in self.entities for view in fields.views)
-        self._moments = tuple(tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities)
+        self._moments = tuple(
+            tuple(set(fields.features) & catalog.MOMENTS) for fields in self.entities
+        )
         self._uses_request_time = bool(computed)
         self._pick = itemgetter(*bundle.features) if len(bundle.features) > 1 else None
 
@@ -73,7 +93,9 @@ class FeaturePlan:
             inputs: The request's inputs and its time.
         """
         values: dict[str, float] = {**inputs}
-        for fields, row, default, moments in zip(self.entities, rows, self.defaults, self._moments, strict=True):
+        for fields, row, default, moments in zip(
+            self.entities, rows, self.defaults, self._moments, strict=True
+        ):
             values.update(zip(fields.features, row.values, strict=True))
             if row is default:
                 for name in moments:  # the bundle has an age instead of a time
@@ -89,7 +111,13 @@ class FeaturePlan:
             now: Unix seconds, world time.
         """
         stamps = [stamp for row in rows for stamp in row.timestamps]
-        return dict(zip(self._views, [None if stamp is None else max(0.0, now - stamp) for stamp in stamps], strict=True))
+        return dict(
+            zip(
+                self._views,
+                [None if stamp is None else max(0.0, now - stamp) for stamp in stamps],
+                strict=True,
+            )
+        )
 
 
 class StoredFeatures(msgspec.Struct, frozen=True, gc=False):
@@ -107,7 +135,9 @@ class FeatureSource:
         self._remembered = remembered
         self._last_known: OrderedDict[tuple[str, tuple[str, ...], str], EntityRow] = OrderedDict()
 
-    async def fetch(self, plan: FeaturePlan, instances: Sequence[Mapping[str, str]], timeout: float) -> list[StoredFeatures]:
+    async def fetch(
+        self, plan: FeaturePlan, instances: Sequence[Mapping[str, str]], timeout: float
+    ) -> list[StoredFeatures]:
         """Read the stored features of each instance in one round trip. Never raises.
 
         Args:

@@ -52,7 +52,11 @@ class EntityFields:
         self.features = tuple(feature for _, feature in features)
         self.views = tuple(dict.fromkeys(view for view, _ in features))
         self._layouts = tuple(map(layout_of, self.views))
-        stored = [(view, name) for view, layout in zip(self.views, self._layouts, strict=True) for name in layout.features]
+        stored = [
+            (view, name)
+            for view, layout in zip(self.views, self._layouts, strict=True)
+            for name in layout.features
+        ]
         self._picked = tuple(map(stored.index, features))
         # Only the key differs between requests, so the rest of the command is prepared once.
         whole = command(b"HMGET", b"", *(layout.field for layout in self._layouts))
@@ -88,7 +92,9 @@ class EntityFields:
 class OnlineStore(Protocol):
     """Reads entities' latest stored values."""
 
-    async def read(self, wanted: Sequence[tuple[EntityFields, str]], timeout: float) -> list[EntityRow]:
+    async def read(
+        self, wanted: Sequence[tuple[EntityFields, str]], timeout: float
+    ) -> list[EntityRow]:
         """Return one row per (fields, key), in order.
 
         Args:
@@ -108,24 +114,35 @@ class EntityHashReader:
             the breaker for all entities.
     """
 
-    def __init__(self, client: RedisClient, breaker: CircuitBreaker, malformed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        breaker: CircuitBreaker,
+        malformed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
         self._breaker = breaker
         self._malformed = malformed
 
-    async def read(self, wanted: Sequence[tuple[EntityFields, str]], timeout: float) -> list[EntityRow]:
+    async def read(
+        self, wanted: Sequence[tuple[EntityFields, str]], timeout: float
+    ) -> list[EntityRow]:
         if self._breaker.is_open:
             raise OnlineStoreUnavailableError("the circuit breaker is open")
         payload = b"".join([fields.command(key) for fields, key in wanted])
         try:
             replies = await self._client.call(payload, len(wanted), timeout)
-            if refused := next((reply for reply in replies if isinstance(reply, RedisUnavailableError)), None):
+            if refused := next(
+                (reply for reply in replies if isinstance(reply, RedisUnavailableError)), None
+            ):
                 raise refused
         except RedisUnavailableError as error:
             self._breaker.failed()
             raise OnlineStoreUnavailableError(str(error)) from error
         self._breaker.succeeded()
-        return [self._row(fields, reply) for (fields, _), reply in zip(wanted, replies, strict=True)]
+        return [
+            self._row(fields, reply) for (fields, _), reply in zip(wanted, replies, strict=True)
+        ]
 
     def _row(self, fields: EntityFields, reply: Any) -> EntityRow:
         try:

@@ -47,7 +47,13 @@ class _Call:
 
     __slots__ = ("deadline", "expected", "future", "replies", "timeout")
 
-    def __init__(self, future: asyncio.Future[list[Any]], expected: int, now: float = 0.0, timeout: float = math.inf) -> None:
+    def __init__(
+        self,
+        future: asyncio.Future[list[Any]],
+        expected: int,
+        now: float = 0.0,
+        timeout: float = math.inf,
+    ) -> None:
         self.future = future
         self.expected = expected
         self.timeout = timeout
@@ -101,7 +107,9 @@ class _Connection(asyncio.Protocol):
         for call in waiting:
             if call.deadline <= now:
                 call.fail(f"no answer within {call.timeout * 1000:.0f} ms")
-        self._ring_at(min((call.deadline for call in waiting if call.deadline > now), default=math.inf))
+        self._ring_at(
+            min((call.deadline for call in waiting if call.deadline > now), default=math.inf)
+        )
 
     def _flush(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -152,7 +160,9 @@ class RedisClient:
         self._host = str(options.get("host", "localhost"))
         self._port = int(options.get("port", 6379))
         self._tls = ssl.create_default_context() if url.startswith("rediss://") else None
-        self._greeting = _greeting(options.get("username"), options.get("password"), int(options.get("db", 0)))
+        self._greeting = _greeting(
+            options.get("username"), options.get("password"), int(options.get("db", 0))
+        )
         self._connection: _Connection | None = None
 
     @property
@@ -216,7 +226,9 @@ class RedisClient:
 def _greeting(username: str | None, password: str | None, db: int) -> Sequence[bytes]:
     commands = []
     if password:
-        commands.append(command(b"AUTH", *([username.encode()] if username else []), password.encode()))
+        commands.append(
+            command(b"AUTH", *([username.encode()] if username else []), password.encode())
+        )
     if db:
         commands.append(command(b"SELECT", str(db).encode()))
     return commands

@@ -60,7 +60,9 @@ class Gateway:
         self.max_in_flight = max_in_flight
         self.in_flight = 0  # requests being answered now
         self._counted = {
-            (name, code): metrics.requests.labels(name, str(code)) for name in endpoints for code in (200, 422)
+            (name, code): metrics.requests.labels(name, str(code))
+            for name in endpoints
+            for code in (200, 422)
         }  # the usual codes; others are bound when they happen
         self._latency = {name: metrics.latency.labels(name) for name in endpoints}
 
@@ -115,7 +117,9 @@ class Gateway:
             raise
         finally:
             name = model if model in self.endpoints else UNKNOWN_MODEL
-            counted = self._counted.get((name, code)) or self.metrics.requests.labels(name, str(code))
+            counted = self._counted.get((name, code)) or self.metrics.requests.labels(
+                name, str(code)
+            )
             counted.inc()
             if code == HTTPStatus.OK:
                 self._latency[name].observe(time.perf_counter() - started)
@@ -140,12 +144,18 @@ class DirectPaths:
     microseconds (`make bench`: gateway).
     """
 
-    def __init__(self, app: ASGIApp, handlers: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> None:
+    def __init__(
+        self, app: ASGIApp, handlers: Mapping[str, Callable[[Request], Awaitable[Response]]]
+    ) -> None:
         self._app = app
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = self._handlers.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        handler = (
+            self._handlers.get(scope["path"])
+            if scope["type"] == "http" and scope["method"] == "POST"
+            else None
+        )
         if handler is None:
             await self._app(scope, receive, send)
         else:
@@ -154,7 +164,10 @@ class DirectPaths:
 
 
 def add_routes(
-    app: FastAPI, gateway: Gateway, details: Callable[[], Mapping[str, object]], models: Callable[[], Mapping[str, object]]
+    app: FastAPI,
+    gateway: Gateway,
+    details: Callable[[], Mapping[str, object]],
+    models: Callable[[], Mapping[str, object]],
 ) -> None:
     """Add the prediction API, health and metrics.
 
@@ -163,7 +176,10 @@ def add_routes(
         models: The serving versions of each model for /healthz, and their problems.
     """
 
-    direct = {PREDICT_PATH.format(model=model): partial(gateway.predictions, model) for model in gateway.endpoints}
+    direct = {
+        PREDICT_PATH.format(model=model): partial(gateway.predictions, model)
+        for model in gateway.endpoints
+    }
     app.add_middleware(DirectPaths, handlers=direct)
 
     # Serves unknown models, and puts the path into the document that `docs` completes.
@@ -200,13 +216,17 @@ def add_error_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         detail = f"{request.method} {request.url.path}: {status.phrase.lower()}"
-        return problem_response(Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=error.headers))
+        return problem_response(
+            Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=error.headers)
+        )
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
         _log.error("a request failed", path=request.url.path, exc_info=error)
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return problem_response(Problem(status, "internal-error", "the gateway failed; its log has the reason"))
+        return problem_response(
+            Problem(status, "internal-error", "the gateway failed; its log has the reason")
+        )
 
 
 def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -21,7 +21,14 @@ from services.gateway.messages import problems
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, EXPECTED, InstanceSchema, Time
-from services.gateway.messages.tensors import InferAnswer, InferRequest, Tensor, input_types, outputs_of, tensors_of
+from services.gateway.messages.tensors import (
+    InferAnswer,
+    InferRequest,
+    Tensor,
+    input_types,
+    outputs_of,
+    tensors_of,
+)
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 
 Document = dict[str, Any]
@@ -30,7 +37,9 @@ _REFERENCE = "#/components/schemas/{name}"
 _OBJECT: Mapping[str, object] = {"type": "object"}
 
 
-def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint]) -> Callable[[], Document]:
+def completed(
+    derive: Callable[[], Document], endpoints: Mapping[str, Endpoint]
+) -> Callable[[], Document]:
     """Return an `openapi` method that adds bodies, path parameters and the structs' schemas.
 
     Args:
@@ -45,13 +54,21 @@ def completed(derive: Callable[[], Document], endpoints: Mapping[str, Endpoint])
         document["paths"] = {path: _completed(paths[path], body) for path, body in shared.items()}
         for model, endpoint in endpoints.items():
             for path, body in _model_bodies(endpoint, model).items():
-                document["paths"][path.replace("{model}", model)] = _completed(paths[path], body, model)
-        bodies = [body for endpoint in endpoints.values() for body in (endpoint.schema.body, endpoint.answers.body)]
+                document["paths"][path.replace("{model}", model)] = _completed(
+                    paths[path], body, model
+                )
+        bodies = [
+            body
+            for endpoint in endpoints.values()
+            for body in (endpoint.schema.body, endpoint.answers.body)
+        ]
         roots = (*bodies, InferRequest, InferAnswer, ProblemDocument)
         _, components = msgspec.json.schema_components(roots, ref_template=_REFERENCE)
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
         for endpoint in endpoints.values():
-            components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0]["items"]["enum"] = reasons
+            components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0][
+                "items"
+            ]["enum"] = reasons
         document["components"] = {"schemas": components, "securitySchemes": {TIME_KEY: _TIME_KEY}}
         return document
 
@@ -72,12 +89,21 @@ def _shared_bodies(model: str) -> dict[str, Document]:
     """Return the responses of paths that belong to no single model. The examples show `model`."""
     up = {"status": "ready", "models": {model: {"version": "3"}}}
     down = {"status": "not ready", "models": {model: {"version": None}}}
-    metrics = {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    metrics = {
+        "description": "Prometheus text format",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
     return {
         "/healthz": _healthz(model),
         "/readyz": _responses(up, not_ready=down),
         "/metrics": {"responses": {"200": metrics}},
-        "/v2": _responses({"name": "mlops-dojo-gateway", "version": __version__, "extensions": ["binary_tensor_data"]}),
+        "/v2": _responses(
+            {
+                "name": "mlops-dojo-gateway",
+                "version": __version__,
+                "extensions": ["binary_tensor_data"],
+            }
+        ),
         "/v2/health/live": _responses({"live": True}),
         "/v2/health/ready": _responses({"ready": True}, not_ready={"ready": False}),
     }
@@ -89,14 +115,23 @@ def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
     ready: Document = {"name": model, "ready": True}
     of_model = {
         "": _metadata(schema, answers, model),
-        "/ready": _responses(ready, refusals=_refusals(schema, model, 404), not_ready={**ready, "ready": False}),
+        "/ready": _responses(
+            ready, refusals=_refusals(schema, model, 404), not_ready={**ready, "ready": False}
+        ),
         "/infer": _infer(schema, answers, model),
     }
-    version = {"parameters": [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}]}
+    version = {
+        "parameters": [
+            {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+        ]
+    }
     return {
         "/v1/models/{model}:predict": _predict(schema, answers, model),
         **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
-        **{f"/v2/models/{{model}}/versions/{{version}}{path}": {**body, **version} for path, body in of_model.items()},
+        **{
+            f"/v2/models/{{model}}/versions/{{version}}{path}": {**body, **version}
+            for path, body in of_model.items()
+        },
     }
 
 
@@ -106,12 +141,19 @@ def _schema(struct: type) -> Document:
 
 def _content(schema: Mapping[str, object], **examples: object) -> Document:
     """Return a JSON body. A single example is named `example`. Several have descriptive names."""
-    shown = examples if "example" in examples else {"examples": {name: {"value": value} for name, value in examples.items()}}
+    shown = (
+        examples
+        if "example" in examples
+        else {"examples": {name: {"value": value} for name, value in examples.items()}}
+    )
     return {"content": {"application/json": {"schema": schema, **msgspec.to_builtins(shown)}}}
 
 
 def _responses(
-    example: object, schema: Mapping[str, object] = _OBJECT, refusals: Document | None = None, not_ready: object = None
+    example: object,
+    schema: Mapping[str, object] = _OBJECT,
+    refusals: Document | None = None,
+    not_ready: object = None,
 ) -> Document:
     """Return the responses of an operation.
 
@@ -121,8 +163,18 @@ def _responses(
         refusals: Further responses by status.
         not_ready: The answer while no version serves.
     """
-    unavailable = {"503": {"description": "No version serves yet", **_content(_OBJECT, example=not_ready)}} if not_ready else {}
-    return {"responses": {"200": {"description": "OK", **_content(schema, example=example)}, **(refusals or {}), **unavailable}}
+    unavailable = (
+        {"503": {"description": "No version serves yet", **_content(_OBJECT, example=not_ready)}}
+        if not_ready
+        else {}
+    )
+    return {
+        "responses": {
+            "200": {"description": "OK", **_content(schema, example=example)},
+            **(refusals or {}),
+            **unavailable,
+        }
+    }
 
 
 def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
@@ -154,7 +206,10 @@ def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
 
 def _example_instance(schema: InstanceSchema) -> Document:
     """Return an instance without the time. A time in a document is too far from the world's now."""
-    return {**dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)), **dict.fromkeys(schema.numbers, 81.51)}
+    return {
+        **dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)),
+        **dict.fromkeys(schema.numbers, 81.51),
+    }
 
 
 def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
@@ -170,9 +225,15 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
     }
     return {
         "security": _SECURITY,
-        "requestBody": {"required": True, **_content(_schema(schema.body), example={"instances": [instance]})},
+        "requestBody": {
+            "required": True,
+            **_content(_schema(schema.body), example={"instances": [instance]}),
+        },
         "responses": {
-            "200": {"description": "One prediction per instance, in order", **_content(_schema(answers.body), **examples)},
+            "200": {
+                "description": "One prediction per instance, in order",
+                **_content(_schema(answers.body), **examples),
+            },
             **_refusals(schema, model),
         },
     }
@@ -182,20 +243,28 @@ def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Documen
     """Return the structs of an infer request and the model's tensors."""
     types = input_types(schema)
     required = [name for name in types if name not in schema.optional]
-    named = [{"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}} for name in types]
+    named = [
+        {"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}}
+        for name in types
+    ]
     inputs = {
         "minItems": len(required),
         "maxItems": len(types),
         "items": {"anyOf": named},
         "allOf": [{"contains": {"properties": {"name": {"const": name}}}} for name in required],
     }
-    columns = [Tensor(name, [1], types[name][0], [value]) for name, value in _example_instance(schema).items()]
+    columns = [
+        Tensor(name, [1], types[name][0], [value])
+        for name, value in _example_instance(schema).items()
+    ]
     outputs = outputs_of(answers, [answers.example()])
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
     return {
         "security": _SECURITY,
         "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
-        **_responses(InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)),
+        **_responses(
+            InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)
+        ),
     }
 
 
@@ -229,7 +298,10 @@ _SECURITY: list[dict[str, list[str]]] = [{}, {TIME_KEY: []}]
 _TIME_KEY = {
     "type": "http",
     "scheme": "bearer",
-    "description": "Lets a caller send any time: DOJO_TIME_KEY. All others leave the time out, or send one near the world's now.",
+    "description": (
+        "Lets a caller send any time: DOJO_TIME_KEY. All others leave the time out, or send one"
+        " near the world's now."
+    ),
 }
 
 _ROUTE = {

@@ -51,7 +51,9 @@ class DrainingServer(uvicorn.Server):
                     await self._accept_waiting(loop, duplicate)
             server.close()
 
-    async def _accept_waiting(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+    async def _accept_waiting(
+        self, loop: asyncio.AbstractEventLoop, listener: socket.socket
+    ) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
@@ -61,4 +63,6 @@ class DrainingServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         protocol_class = self.config.http_protocol_class
-        return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]
+        return protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )  # type: ignore[call-arg]

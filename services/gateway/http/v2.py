@@ -28,7 +28,14 @@ from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.messages import binary_tensors
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
-from services.gateway.messages.tensors import InferAnswer, decode_request, in_tensors, instances_of, outputs_of, tensors_of
+from services.gateway.messages.tensors import (
+    InferAnswer,
+    decode_request,
+    in_tensors,
+    instances_of,
+    outputs_of,
+    tensors_of,
+)
 from services.gateway.versions.arms import ServedRoute, describe
 
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +51,13 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     @route("/v2")
     async def server() -> Response:
         """The server's name, version and extensions."""
-        return _json({"name": "mlops-dojo-gateway", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _json(
+            {
+                "name": "mlops-dojo-gateway",
+                "version": __version__,
+                "extensions": ["binary_tensor_data"],
+            }
+        )
 
     @route("/v2/health/live")
     async def live() -> Response:
@@ -55,7 +68,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     async def ready() -> Response:
         """Ready once each model with a version serves it."""
         is_ready = gateway.models.ready
-        return _json({"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(
+            {"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        )
 
     async def metadata(request: Request) -> Response:
         """A model's tensors, its answering versions, and the route between them."""
@@ -95,14 +110,20 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
         try:
             route = _route(gateway, request) if asked else None
-            answers = await gateway.answer(model, request, decode, route.pinned() if route else None)
+            answers = await gateway.answer(
+                model, request, decode, route.pinned() if route else None
+            )
         except Problem as problem:
             return _error(in_tensors(problem))
         reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
         versions = list(dict.fromkeys(answer.version for answer in answers))
         parameters = {
             **({"degraded": ",".join(reasons)} if reasons else {}),
-            **({"versions": ",".join(answer.version for answer in answers)} if len(versions) > 1 else {}),
+            **(
+                {"versions": ",".join(answer.version for answer in answers)}
+                if len(versions) > 1
+                else {}
+            ),
         }
         outputs = outputs_of(gateway.endpoint(model).answers, answers)
         request_id = msgspec.UNSET if sent_id[0] is None else sent_id[0]
@@ -126,7 +147,9 @@ def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
     if version is not None and (route is None or route.primary.version != version):
         serving = f"version {route.primary.version} does" if route else "no version does"
         raise Problem(
-            HTTPStatus.NOT_FOUND, "version-not-served", f"version {version[:20]!r} of {model} does not serve; {serving}"
+            HTTPStatus.NOT_FOUND,
+            "version-not-served",
+            f"version {version[:20]!r} of {model} does not serve; {serving}",
         )
     return route
 
@@ -136,5 +159,7 @@ def _error(problem: Problem) -> Response:
     return problem_response(problem, problem.detail)
 
 
-def _json(document: Mapping[str, object] | InferAnswer, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def _json(
+    document: Mapping[str, object] | InferAnswer, status: HTTPStatus = HTTPStatus.OK
+) -> Response:
     return Response(_encode(document), int(status), media_type="application/json")

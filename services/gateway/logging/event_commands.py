@@ -14,8 +14,18 @@ def appends(stream: Stream, max_length: int) -> Callable[[Sequence[bytes]], byte
 
     Each command gives one reply. The stream keeps about `max_length` events.
     """
-    arguments = (b"XADD", stream_key(stream).encode(), b"MAXLEN", b"~", str(max_length).encode(), b"*", PAYLOAD_FIELD)
-    head = command(*arguments).replace(b"*7\r\n", b"*8\r\n", 1)  # the payload is the eighth argument
+    arguments = (
+        b"XADD",
+        stream_key(stream).encode(),
+        b"MAXLEN",
+        b"~",
+        str(max_length).encode(),
+        b"*",
+        PAYLOAD_FIELD,
+    )
+    head = command(*arguments).replace(
+        b"*7\r\n", b"*8\r\n", 1
+    )  # the payload is the eighth argument
 
     def commands(events: Sequence[bytes]) -> bytes:
         return b"".join([b"%b$%d\r\n%b\r\n" % (head, len(event), event) for event in events])

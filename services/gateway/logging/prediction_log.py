@@ -42,7 +42,9 @@ _log = structlog.get_logger("gateway.prediction_log")
 class PredictionLog:
     """`append` takes events from the event loop. `run` writes them."""
 
-    def __init__(self, client: RedisClient, spool: Spool, max_stream_length: int, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, client: RedisClient, spool: Spool, max_stream_length: int, metrics: GatewayMetrics
+    ) -> None:
         self._client = client
         self._spool = spool
         self._metrics = metrics
@@ -126,8 +128,12 @@ class PredictionLog:
             Whether all of them are in the log.
         """
         try:
-            replies = await self._client.call(self._appends(events), len(events), WRITE_TIMEOUT_SECONDS)
-            if refused := next((reply for reply in replies if isinstance(reply, RedisUnavailableError)), None):
+            replies = await self._client.call(
+                self._appends(events), len(events), WRITE_TIMEOUT_SECONDS
+            )
+            if refused := next(
+                (reply for reply in replies if isinstance(reply, RedisUnavailableError)), None
+            ):
                 raise refused
         except RedisUnavailableError as error:
             if not self._away:

@@ -47,9 +47,14 @@ class AnswerSchema:
 
     def __init__(self, model: str, task: Task) -> None:
         self.columns = task.columns
-        version = msgspec.Meta(description="Registry version that answered; 0 when the spec's fallback did.")
+        version = msgspec.Meta(
+            description="Registry version that answered; 0 when the spec's fallback did."
+        )
         arm = msgspec.Meta(
-            description="Arm of the model's route that this entity belongs to. With arm_failed in `degraded` another one answered."
+            description=(
+                "Arm of the model's route that this entity belongs to. With arm_failed in"
+                " `degraded` another one answered."
+            )
         )
         degraded = msgspec.Meta(description="What was missing; null when the answer is whole.")
         fields: list[Any] = [
@@ -67,7 +72,14 @@ class AnswerSchema:
         """Return a whole answer, with `changes` to its values."""
         values = {column.name: column.example for column in self.columns}
         return self.type(
-            **{"prediction_id": "9f2c61d07ab345e8-17", **values, "version": "3", "arm": "champion", "degraded": None, **changes}
+            **{
+                "prediction_id": "9f2c61d07ab345e8-17",
+                **values,
+                "version": "3",
+                "arm": "champion",
+                "degraded": None,
+                **changes,
+            }
         )
 
 
@@ -78,7 +90,13 @@ class AnswerLog:
         append: Takes each event for the prediction log. It must not block.
     """
 
-    def __init__(self, model: str, schema: AnswerSchema, append: Callable[[Prediction], None], metrics: GatewayMetrics) -> None:
+    def __init__(
+        self,
+        model: str,
+        schema: AnswerSchema,
+        append: Callable[[Prediction], None],
+        metrics: GatewayMetrics,
+    ) -> None:
         self._model = model
         self._type = schema.type
         self._append = append
@@ -88,13 +106,19 @@ class AnswerLog:
         self._ids = itertools.count()
         self._counters: dict[tuple[str, str], _Counters] = {}
 
-    def answer(self, score: float, given: AnswerValues, version: str, arm: str, degraded: tuple[str, ...]) -> Answer:
+    def answer(
+        self, score: float, given: AnswerValues, version: str, arm: str, degraded: tuple[str, ...]
+    ) -> Answer:
         """Make and count an answer."""
-        made: Any = self._type(f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None)
+        made: Any = self._type(
+            f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None
+        )
         answer: Answer = made
         counters = self._counters.get((version, arm))
         if counters is None:
-            counters = self._counters[version, arm] = _Counters(self._metrics, self._model, version, arm)
+            counters = self._counters[version, arm] = _Counters(
+                self._metrics, self._model, version, arm
+            )
         counters.count(score, given.flagged, answer.degraded)
         return answer
 

@@ -46,7 +46,11 @@ def json_length(header: str, body: bytes) -> int:
         Problem: 422. The header holds no possible length.
     """
     if not (header.isascii() and header.isdigit() and int(header) <= len(body)):
-        raise _refused("Inference-Header-Content-Length", header[:20], f"a whole number up to the body's {len(body)} bytes")
+        raise _refused(
+            "Inference-Header-Content-Length",
+            header[:20],
+            f"a whole number up to the body's {len(body)} bytes",
+        )
     return int(header)
 
 
@@ -65,11 +69,17 @@ def fill(columns: Sequence[Column], data: bytes) -> None:
         if column.data:
             raise _refused(path, "a size, and data", "one of both")
         if type(size) is not int or not 0 <= size <= len(data) - at:
-            raise _refused(path, str(size)[:20], f"a whole number up to the {len(data) - at} bytes that are left")
+            raise _refused(
+                path,
+                str(size)[:20],
+                f"a whole number up to the {len(data) - at} bytes that are left",
+            )
         column.data = _values(column, data[at : at + size])
         at += size
     if at < len(data):
-        raise _refused(HEADER, f"{len(data) - at} bytes that no tensor claims", f"tensors with {SIZE}")
+        raise _refused(
+            HEADER, f"{len(data) - at} bytes that no tensor claims", f"tensors with {SIZE}"
+        )
 
 
 def _values(column: Column, raw: bytes) -> list[Any]:
@@ -79,7 +89,9 @@ def _values(column: Column, raw: bytes) -> list[Any]:
     if kind is None:
         return []  # no input has such a datatype: a later check refuses it
     if len(raw) % np.dtype(kind).itemsize:
-        raise _refused(f"inputs[{column.name}]", f"{len(raw)} bytes", f"whole values of {column.datatype}")
+        raise _refused(
+            f"inputs[{column.name}]", f"{len(raw)} bytes", f"whole values of {column.datatype}"
+        )
     return np.frombuffer(raw, kind).tolist()  # type: ignore[no-any-return]
 
 
@@ -89,11 +101,17 @@ def _strings(column: Column, raw: bytes) -> list[Any]:
         start = at + LENGTH_BYTES
         end = start + int.from_bytes(raw[at:start], "little")
         if start > len(raw) or end > len(raw):
-            raise _refused(f"inputs[{column.name}]", "a value longer than the data", "each value's length, then the value")
+            raise _refused(
+                f"inputs[{column.name}]",
+                "a value longer than the data",
+                "each value's length, then the value",
+            )
         try:
             values.append(raw[start:end].decode())
         except UnicodeDecodeError as error:
-            raise _refused(f"inputs[{column.name}]", "bytes that are not UTF-8", "text in UTF-8") from error
+            raise _refused(
+                f"inputs[{column.name}]", "bytes that are not UTF-8", "text in UTF-8"
+            ) from error
         at = end
     return values
 

@@ -28,7 +28,12 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str
     errors: tuple[FieldError, ...] = ()
-    error: Annotated[str, msgspec.Meta(description="The detail again, where Open Inference Protocol clients look for it.")] = ""
+    error: Annotated[
+        str,
+        msgspec.Meta(
+            description="The detail again, where Open Inference Protocol clients look for it."
+        ),
+    ] = ""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -64,20 +69,35 @@ def problem_response(problem: Problem, error: str = "") -> Response:
     Args:
         error: The document's member of this name.
     """
-    return Response(msgspec.json.encode(problem.document(error)), int(problem.status), problem.headers, CONTENT_TYPE)
+    return Response(
+        msgspec.json.encode(problem.document(error)),
+        int(problem.status),
+        problem.headers,
+        CONTENT_TYPE,
+    )
 
 
 def unknown_model(model: str, known: Sequence[str]) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-model", f"no model {model[:80]!r}; there are: {', '.join(known)}")
+    return Problem(
+        HTTPStatus.NOT_FOUND,
+        "unknown-model",
+        f"no model {model[:80]!r}; there are: {', '.join(known)}",
+    )
 
 
 def body_too_large(limit: int) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the body may have at most {limit} bytes")
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
+        f"the body may have at most {limit} bytes",
+    )
 
 
 def encoded_body(encoding: str) -> Problem:
     return Problem(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", f"the body is encoded with {encoding[:20]!r}; send it as it is"
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "encoded-body",
+        f"the body is encoded with {encoding[:20]!r}; send it as it is",
     )
 
 
@@ -85,7 +105,10 @@ def body_too_slow(seconds: float) -> Problem:
     # The rest of the body may still come, and bytes after it would be ambiguous.
     headers = {"Connection": "close"}
     return Problem(
-        HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", f"the body did not arrive within {seconds:g} s", headers=headers
+        HTTPStatus.REQUEST_TIMEOUT,
+        "body-too-slow",
+        f"the body did not arrive within {seconds:g} s",
+        headers=headers,
     )
 
 
@@ -95,7 +118,9 @@ def malformed_json(reason: str) -> Problem:
 
 def invalid_request(errors: Sequence[FieldError]) -> Problem:
     fields = ", ".join(error.field for error in errors[:5])
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", f"wrong fields: {fields}", errors)
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", f"wrong fields: {fields}", errors
+    )
 
 
 def overloaded(retry_after_seconds: int) -> Problem:

@@ -74,29 +74,55 @@ class InstanceSchema:
     def __init__(self, spec: ModelSpec) -> None:
         if spec.feature_service not in SERVICES:
             known = ", ".join(SERVICES)
-            raise SpecError(f"{spec.name}: feature_service {spec.feature_service!r} is not in the catalogue, which has {known}")
+            raise SpecError(
+                f"{spec.name}: feature_service {spec.feature_service!r} is not in the catalogue,"
+                f" which has {known}"
+            )
         request = SERVICES[spec.feature_service].request
         self.keys = {entity: join_key(entity) for entity in spec.entities}
         self.numbers, self.time_input = request.numbers, request.time_input
-        self.required: dict[str, Any] = {**dict.fromkeys(self.keys.values(), Key), **dict.fromkeys(self.numbers, Number)}
+        self.required: dict[str, Any] = {
+            **dict.fromkeys(self.keys.values(), Key),
+            **dict.fromkeys(self.numbers, Number),
+        }
         self.optional: dict[str, Any] = {REQUEST_ID: Key, self.time_input: Time}
         meanings = {
             **{name: f"Which {entity}." for entity, name in self.keys.items()},
-            **{feature.name: f"{feature.description} Unit: {feature.unit}." for feature in request.inputs},
+            **{
+                feature.name: f"{feature.description} Unit: {feature.unit}."
+                for feature in request.inputs
+            },
             REQUEST_ID: "Your id; joins the prediction to its outcome.",
-            self.time_input: "When it happens, RFC 3339 with a zone. Absent or null: the world's now. "
-            "A time further from it than DOJO_TIME_TOLERANCE_SECONDS needs the time key.",
+            self.time_input: (
+                "When it happens, RFC 3339 with a zone. Absent or null: the world's now. "
+                "A time further from it than DOJO_TIME_TOLERANCE_SECONDS needs the time key."
+            ),
         }
         fields: list[Any] = [
             *((name, _described(kind, meanings[name])) for name, kind in self.required.items()),
-            *((name, _described(kind | None, meanings[name]), None) for name, kind in self.optional.items()),
+            *(
+                (name, _described(kind | None, meanings[name]), None)
+                for name, kind in self.optional.items()
+            ),
         ]
         self.type = msgspec.defstruct(
-            f"{struct_name(spec.name)}Instance", fields, forbid_unknown_fields=True, frozen=True, gc=False
+            f"{struct_name(spec.name)}Instance",
+            fields,
+            forbid_unknown_fields=True,
+            frozen=True,
+            gc=False,
         )
         self.body = msgspec.defstruct(
             f"{struct_name(spec.name)}Request",
-            [("instances", Annotated[list[self.type], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)])],  # type: ignore[name-defined]
+            [
+                (
+                    "instances",
+                    Annotated[
+                        list[self.type],  # type: ignore[name-defined]
+                        msgspec.Meta(min_length=1, max_length=MAX_INSTANCES),
+                    ],
+                )
+            ],
             forbid_unknown_fields=True,
         )
         self._decoder = msgspec.json.Decoder(self.body)
@@ -109,8 +135,13 @@ class InstanceSchema:
             Problem: 400 or 422.
         """
         try:
-            instances = cast("Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
+            instances = cast(
+                "Sequence[Instance]", cast("Any", self._decoder.decode(body)).instances
+            )
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+        ) as error:  # ValidationError is a DecodeError
             faults = self._faults_of_body(parse_leniently(body, str(error)))
             if not faults:  # only the strict parser refuses it, such as a lone surrogate
                 raise malformed_json(str(error)) from error
@@ -136,18 +167,37 @@ class InstanceSchema:
         try:
             return cast("Sequence[Instance]", msgspec.convert(instances, list[self.type]))  # type: ignore[name-defined]
         except msgspec.ValidationError as error:
-            faults = [fault for at, instance in enumerate(instances) for fault in self._faults(instance, f"instances[{at}]")]
+            faults = [
+                fault
+                for at, instance in enumerate(instances)
+                for fault in self._faults(instance, f"instances[{at}]")
+            ]
             raise invalid_request(faults or [FieldError("", "", str(error))]) from error
 
     def _faults_of_body(self, document: object) -> list[FieldError]:
         if not isinstance(document, dict):
             return [FieldError("", _shown(document), 'an object such as {"instances": [...]}')]
-        faults = [FieldError(name, _shown(document[name]), "no such field") for name in document if name != "instances"]
+        faults = [
+            FieldError(name, _shown(document[name]), "no such field")
+            for name in document
+            if name != "instances"
+        ]
         instances = document.get("instances")
         if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
-            found = f"{len(instances)} instances" if isinstance(instances, list) else _found(document, "instances")
-            return [*faults, FieldError("instances", found, f"a list of 1 to {MAX_INSTANCES} instances")]
-        return faults + [fault for at, instance in enumerate(instances) for fault in self._faults(instance, f"instances[{at}]")]
+            found = (
+                f"{len(instances)} instances"
+                if isinstance(instances, list)
+                else _found(document, "instances")
+            )
+            return [
+                *faults,
+                FieldError("instances", found, f"a list of 1 to {MAX_INSTANCES} instances"),
+            ]
+        return faults + [
+            fault
+            for at, instance in enumerate(instances)
+            for fault in self._faults(instance, f"instances[{at}]")
+        ]
 
     def _faults(self, instance: object, path: str) -> list[FieldError]:
         if not isinstance(instance, dict):
@@ -160,7 +210,9 @@ class InstanceSchema:
                 faults.append(FieldError(f"{path}.{name}", _found(instance, name), EXPECTED[kind]))
         known = {*self.required, *self.optional}
         faults += [
-            FieldError(f"{path}.{name}", _shown(instance[name]), "no such field") for name in instance if name not in known
+            FieldError(f"{path}.{name}", _shown(instance[name]), "no such field")
+            for name in instance
+            if name not in known
         ]
         return faults
 
@@ -197,7 +249,11 @@ def refuse_repeated_keys(body: bytes) -> None:
         if len(found) < len(pairs):
             times = Counter(name for name, _ in pairs)
             raise invalid_request(
-                [FieldError(name[:80], f"{count} values", "one value") for name, count in times.items() if count > 1]
+                [
+                    FieldError(name[:80], f"{count} values", "one value")
+                    for name, count in times.items()
+                    if count > 1
+                ]
             )
         return found
 
@@ -255,5 +311,7 @@ def _shown(value: object) -> str:
     """Return a short, safe spelling of a caller's value."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge integer"
+    text = (
+        json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge integer"
+    )
     return text if len(text) <= 80 else text[:77] + "..."

@@ -43,7 +43,10 @@ class Tensor(msgspec.Struct, omit_defaults=True):
 
     name: str
     shape: Annotated[
-        list[int], msgspec.Meta(description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2})
+        list[int],
+        msgspec.Meta(
+            description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2}
+        ),
     ]
     datatype: str
     data: Annotated[
@@ -62,17 +65,26 @@ class InferRequest(msgspec.Struct):
     inputs: list[Tensor]
     id: Annotated[str | None, msgspec.Meta(description="Comes back with the answer.")] = None
     parameters: dict[str, Any] = {}
-    outputs: Annotated[list[dict[str, Any]], msgspec.Meta(description="Ignored: the answer has every output.")] = []
+    outputs: Annotated[
+        list[dict[str, Any]], msgspec.Meta(description="Ignored: the answer has every output.")
+    ] = []
 
 
 class InferAnswer(msgspec.Struct, frozen=True):
     """Predictions as columns."""
 
     model_name: str
-    model_version: Annotated[str, msgspec.Meta(description="The version that answered the first instance.")]
+    model_version: Annotated[
+        str, msgspec.Meta(description="The version that answered the first instance.")
+    ]
     parameters: Annotated[
         dict[str, str],
-        msgspec.Meta(description="`degraded`: what any instance lacked. `versions`: one per instance, when they differ."),
+        msgspec.Meta(
+            description=(
+                "`degraded`: what any instance lacked. `versions`: one per instance, when they"
+                " differ."
+            )
+        ),
     ]
     outputs: list[Tensor]
     id: str | msgspec.UnsetType = msgspec.UNSET
@@ -98,14 +110,22 @@ def tensors_of(schema: InstanceSchema, answers: AnswerSchema) -> dict[str, objec
         {"name": name, "datatype": types[0], "shape": [-1], **optional.get(name, {})}
         for name, types in input_types(schema).items()
     ]
-    outputs = [{"name": column.name, "datatype": column.datatype, "shape": [-1]} for column in answers.columns]
+    outputs = [
+        {"name": column.name, "datatype": column.datatype, "shape": [-1]}
+        for column in answers.columns
+    ]
     return {"inputs": inputs, "outputs": outputs}
 
 
 def outputs_of(answers: AnswerSchema, given: Sequence[Any]) -> list[Tensor]:
     """Answers -> columns."""
     return [
-        Tensor(column.name, [len(given)], column.datatype, [getattr(answer, column.name) for answer in given])
+        Tensor(
+            column.name,
+            [len(given)],
+            column.datatype,
+            [getattr(answer, column.name) for answer in given],
+        )
         for column in answers.columns
     ]
 
@@ -137,12 +157,16 @@ def _decode_json(body: bytes) -> InferRequest:
             return msgspec.convert(document, InferRequest)
         except msgspec.ValidationError as wrong:
             expected, _, path = str(wrong).partition(" - at ")
-            raise invalid_request([FieldError(path.strip("`$.") or "body", "see expected", expected)]) from wrong
+            raise invalid_request(
+                [FieldError(path.strip("`$.") or "body", "see expected", expected)]
+            ) from wrong
         except (RecursionError, OverflowError) as wrong:
             raise malformed_json(str(error)) from wrong
 
 
-def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: str | None = None) -> Sequence[Instance]:
+def instances_of(
+    schema: InstanceSchema, tensors: Sequence[Tensor], request_id: str | None = None
+) -> Sequence[Instance]:
     """Turn columns into rows, then check them like instances of the prediction API.
 
     Args:
@@ -154,7 +178,11 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: 
     expected = input_types(schema)
     by_name = {tensor.name: tensor for tensor in tensors}
     times = Counter(tensor.name for tensor in tensors)
-    faults = [FieldError(f"inputs[{name}]", f"{count} tensors", "one tensor") for name, count in times.items() if count > 1]
+    faults = [
+        FieldError(f"inputs[{name}]", f"{count} tensors", "one tensor")
+        for name, count in times.items()
+        if count > 1
+    ]
     faults += [
         FieldError(f"inputs[{name}]", "nothing", "a tensor")
         for name in expected
@@ -165,15 +193,33 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: 
         faults.append(FieldError("inputs", f"{length} rows", f"1 to {MAX_INSTANCES} rows"))
     for name, tensor in by_name.items():
         if name not in expected:
-            faults.append(FieldError(f"inputs[{name}]", "a tensor", f"no such input; there are {', '.join(expected)}"))
+            faults.append(
+                FieldError(
+                    f"inputs[{name}]", "a tensor", f"no such input; there are {', '.join(expected)}"
+                )
+            )
         elif tensor.datatype not in expected[name]:
-            faults.append(FieldError(f"inputs[{name}].datatype", tensor.datatype[:20], " or ".join(expected[name])))
+            faults.append(
+                FieldError(
+                    f"inputs[{name}].datatype", tensor.datatype[:20], " or ".join(expected[name])
+                )
+            )
         elif tensor.shape not in ([length], [length, 1]) or len(_flat(tensor)) != length:
             found = f"shape {tensor.shape[:4]} with {len(_flat(tensor))} values"
-            faults.append(FieldError(f"inputs[{name}].shape", found, f"[{length}] or [{length}, 1], and as many values"))
-        elif (bounds := WHOLE_TYPES.get(tensor.datatype)) and (wrong := _not_within(bounds, _flat(tensor))) is not None:
+            faults.append(
+                FieldError(
+                    f"inputs[{name}].shape",
+                    found,
+                    f"[{length}] or [{length}, 1], and as many values",
+                )
+            )
+        elif (bounds := WHOLE_TYPES.get(tensor.datatype)) and (
+            wrong := _not_within(bounds, _flat(tensor))
+        ) is not None:
             expects = f"a whole number from {bounds[0]} to {bounds[1]}"
-            faults.append(FieldError(f"inputs[{name}].data[{wrong}]", str(_flat(tensor)[wrong])[:40], expects))
+            faults.append(
+                FieldError(f"inputs[{name}].data[{wrong}]", str(_flat(tensor)[wrong])[:40], expects)
+            )
     if faults:
         raise invalid_request(faults)
     columns = {name: _flat(tensor) for name, tensor in by_name.items()}
@@ -182,16 +228,23 @@ def instances_of(schema: InstanceSchema, tensors: Sequence[Tensor], request_id: 
     of_request = bool(request_id) and length == 1 and REQUEST_ID not in columns
     if of_request:
         columns[REQUEST_ID] = [request_id]
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     try:
         return schema.convert(rows)
     except Problem as problem:
-        raise invalid_request([_renamed(error, of_request) for error in problem.errors]) from problem
+        raise invalid_request(
+            [_renamed(error, of_request) for error in problem.errors]
+        ) from problem
 
 
 def _flat(tensor: Tensor) -> list[Any]:
     """Return the values of an [n] or [n, 1] tensor, nested or flat. The protocol allows both."""
-    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data or []]
+    return [
+        value[0] if isinstance(value, list) and len(value) == 1 else value
+        for value in tensor.data or []
+    ]
 
 
 def _not_within(bounds: tuple[int, int], values: Sequence[Any]) -> int | None:

@@ -33,7 +33,12 @@ class RouteFollower:
     """Tells `Models` the route that each model should have."""
 
     def __init__(
-        self, client: RedisClient, models: Models, names: Sequence[str], directory: Path, metrics: GatewayMetrics
+        self,
+        client: RedisClient,
+        models: Models,
+        names: Sequence[str],
+        directory: Path,
+        metrics: GatewayMetrics,
     ) -> None:
         self._client = client
         self._models = models
@@ -53,7 +58,9 @@ class RouteFollower:
             self._remembered[name] = route
             if route is not None:
                 self._wanted[name] = route
-        await asyncio.gather(*(self._models.restore(name, self._wanted.get(name)) for name in self._names))
+        await asyncio.gather(
+            *(self._models.restore(name, self._wanted.get(name)) for name in self._names)
+        )
 
     async def refresh(self) -> None:
         """Read the routes once, pass them on and remember the serving ones."""
@@ -99,7 +106,10 @@ class RouteFollower:
         try:
             await asyncio.to_thread(_write, self._path(name), route)
         except OSError as error:
-            _log.error("the route cannot be remembered: a restart without Redis would serve another", reason=str(error))
+            _log.error(
+                "the route cannot be remembered: a restart without Redis would serve another",
+                reason=str(error),
+            )
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.json"
@@ -117,7 +127,9 @@ def _checked(name: str, route: Route) -> Route:
     if route.model != name:
         raise InvalidRouteError(f"{route_key(name)} holds a route of {route.model!r}")
     if route.generation < 1:
-        raise InvalidRouteError(f"{name}: a route's generation counts from 1, got {route.generation}")
+        raise InvalidRouteError(
+            f"{name}: a route's generation counts from 1, got {route.generation}"
+        )
     return route
 
 

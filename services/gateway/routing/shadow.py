@@ -67,7 +67,12 @@ class ShadowMirror:
     """One model's mirror. `offer` takes instances from the event loop. `run` scores and logs."""
 
     def __init__(
-        self, spec: ModelSpec, features: FeatureSource, client: RedisClient, max_stream_length: int, metrics: GatewayMetrics
+        self,
+        spec: ModelSpec,
+        features: FeatureSource,
+        client: RedisClient,
+        max_stream_length: int,
+        metrics: GatewayMetrics,
     ) -> None:
         self._model = model = spec.name
         self._task = task_of(spec)
@@ -113,27 +118,50 @@ class ShadowMirror:
                 self._metrics.arm_failed.labels(self._model, shadow.name, result.error).inc()
         now, decision = wall_now(), shadow.served.bundle.decision
         events = [
-            encode(_event(self._model, shadow.version, self._flagged(result, decision), mirrored, result, now))
+            encode(
+                _event(
+                    self._model,
+                    shadow.version,
+                    self._flagged(result, decision),
+                    mirrored,
+                    result,
+                    now,
+                )
+            )
             for mirrored, result in zip(batch, results, strict=True)
         ]
         await self._write(events)
 
     def _flagged(self, result: Scored, decision: Decision) -> bool | None:
-        return None if result.score is None else self._task.answers([result.score], [decision])[0].flagged
+        return (
+            None
+            if result.score is None
+            else self._task.answers([result.score], [decision])[0].flagged
+        )
 
-    async def _rows(self, shadow: ServedArm, batch: Sequence[Mirrored]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    async def _rows(
+        self, shadow: ServedArm, batch: Sequence[Mirrored]
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return the answered rows. A shadow with other features gets rows of its own."""
         rows: list[Sequence[float]] = [mirrored.scoring.row for mirrored in batch]
-        others = [at for at, mirrored in enumerate(batch) if mirrored.scoring.by.plan is not shadow.plan]  # type: ignore[union-attr]
+        others = [
+            at
+            for at, mirrored in enumerate(batch)
+            if mirrored.scoring.by.plan is not shadow.plan  # type: ignore[union-attr]
+        ]
         if others:
-            stored = await self._features.fetch(shadow.plan, [batch[at].keys for at in others], LOOKUP_TIMEOUT_SECONDS)
+            stored = await self._features.fetch(
+                shadow.plan, [batch[at].keys for at in others], LOOKUP_TIMEOUT_SECONDS
+            )
             for at, features in zip(others, stored, strict=True):
                 rows[at] = shadow.plan.vector(features.rows, batch[at].inputs)
         return np.array(rows, dtype=np.float32)
 
     async def _write(self, events: Sequence[bytes]) -> None:
         try:
-            replies = await self._client.call(self._append(events), len(events), WRITE_TIMEOUT_SECONDS)
+            replies = await self._client.call(
+                self._append(events), len(events), WRITE_TIMEOUT_SECONDS
+            )
         except RedisUnavailableError:
             self._drop("redis_away", len(events))
             return
@@ -146,7 +174,14 @@ class ShadowMirror:
         self._metrics.shadow_dropped.labels(self._model, reason).inc(count)
 
 
-def _event(model: str, version: str, flagged: bool | None, mirrored: Mirrored, result: Scored, now: datetime) -> Shadow:
+def _event(
+    model: str,
+    version: str,
+    flagged: bool | None,
+    mirrored: Mirrored,
+    result: Scored,
+    now: datetime,
+) -> Shadow:
     answer = mirrored.answer
     return Shadow(
         event_id=Shadow.id_for(answer.prediction_id),

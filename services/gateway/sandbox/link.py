@@ -40,7 +40,9 @@ class Call:
             self.timer.cancel()
         if not self.future.done():
             first = self.first
-            self.future.set_result([r or Result(first + at, None, 0.0, reason) for at, r in enumerate(self.results)])
+            self.future.set_result(
+                [r or Result(first + at, None, 0.0, reason) for at, r in enumerate(self.results)]
+            )
 
 
 class SandboxLink(asyncio.Protocol):

@@ -83,7 +83,14 @@ class Sandbox:
         restarted: Called with the reason each time a process is lost.
     """
 
-    def __init__(self, name: str, directory: Path, sha256: str, priority: Priority, restarted: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        sha256: str,
+        priority: Priority,
+        restarted: Callable[[str], None],
+    ) -> None:
         self._name = name
         self._arguments = (str(directory), sha256)
         self._priority = priority
@@ -101,7 +108,9 @@ class Sandbox:
             SandboxUnavailableError: The child neither passed nor failed.
         """
         process, link = await self._spawn()
-        self._task = asyncio.create_task(self._keep_running(process, link), name=f"sandbox {self._name}")
+        self._task = asyncio.create_task(
+            self._keep_running(process, link), name=f"sandbox {self._name}"
+        )
 
     async def close(self) -> None:
         """End the process. Rows waiting in it fail."""
@@ -118,7 +127,9 @@ class Sandbox:
     def idle(self) -> bool:
         return self._link is None or not self._link.waiting
 
-    def score(self, values: bytes, count: int, timeout: float | None) -> asyncio.Future[list[Result]]:
+    def score(
+        self, values: bytes, count: int, timeout: float | None
+    ) -> asyncio.Future[list[Result]]:
         """Score rows. The future never fails. A row without a score has a reason.
 
         Args:
@@ -157,7 +168,12 @@ class Sandbox:
             while True:
                 self._restarted(reason)
                 self.state = f"down: {reason}"
-                _log.warning("a sandbox is started again", sandbox=self._name, reason=reason, wait_seconds=backoff)
+                _log.warning(
+                    "a sandbox is started again",
+                    sandbox=self._name,
+                    reason=reason,
+                    wait_seconds=backoff,
+                )
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
                 try:
@@ -188,7 +204,14 @@ class Sandbox:
             # Started on the main thread, although this takes it a millisecond or two. The child
             # asks the kernel to die with the thread that started it.
             process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(theirs.fileno()), str(os.getpid()), *self._arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    WORKER,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    *self._arguments,
+                ],
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, **THREADS},
                 stdin=subprocess.DEVNULL,
@@ -213,7 +236,11 @@ class Sandbox:
     async def _greeting(self, link: SandboxLink) -> Greeting:
         lost = asyncio.create_task(link.lost.wait())
         try:
-            await asyncio.wait((link.greeting, lost), timeout=self._priority.start_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (link.greeting, lost),
+                timeout=self._priority.start_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             lost.cancel()
         if link.greeting.done():

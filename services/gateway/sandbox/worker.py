@@ -47,7 +47,12 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
-    descriptor, parent, directory, sha256 = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    descriptor, parent, directory, sha256 = (
+        int(sys.argv[1]),
+        int(sys.argv[2]),
+        Path(sys.argv[3]),
+        sys.argv[4],
+    )
     _end_with(parent)
     with socket.socket(fileno=descriptor) as connection:
         try:
@@ -86,7 +91,13 @@ def _scored(scorer: OnnxScorer, number: int, row: npt.NDArray[np.float32]) -> Re
     try:
         score = float(scorer.score(row)[0])
     except Exception as error:  # this process exists so that a version may raise anything
-        return Result(number, None, time.perf_counter() - started, ERROR, f"{type(error).__name__}: {error}"[:DETAIL_LENGTH])
+        return Result(
+            number,
+            None,
+            time.perf_counter() - started,
+            ERROR,
+            f"{type(error).__name__}: {error}"[:DETAIL_LENGTH],
+        )
     return Result(number, score, time.perf_counter() - started)
 
 

@@ -50,7 +50,10 @@ def stand_in_route(wanted: Route, version: str) -> Route:
         salt="",
         changed_at=wanted.changed_at,
         who="gateway",
-        why=f"the gateway has just started: version {version} answers alone until all of generation {wanted.generation} is here",
+        why=(
+            f"the gateway has just started: version {version} answers alone until all of generation"
+            f" {wanted.generation} is here"
+        ),
     )
 
 
@@ -117,7 +120,11 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
     """
     plans: dict[tuple[str, tuple[str, ...]], FeaturePlan] = {}
     arms = [
-        ServedArm(arm, served, plans.setdefault((served.bundle.feature_service, served.bundle.features), served.plan))
+        ServedArm(
+            arm,
+            served,
+            plans.setdefault((served.bundle.feature_service, served.bundle.features), served.plan),
+        )
         for arm, served in zip(route.arms, versions, strict=True)
     ]
     live = tuple(arm for arm in arms if arm.arm.mode == "live")
@@ -132,7 +139,11 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
 
 def champion_route(served: ServedModel, model: str, wanted: Route | None = None) -> ServedRoute:
     """Return a route of one version: the champion, or the stand-in while `wanted` is incomplete."""
-    route = registrys_route(model, served.version) if wanted is None else stand_in_route(wanted, served.version)
+    route = (
+        registrys_route(model, served.version)
+        if wanted is None
+        else stand_in_route(wanted, served.version)
+    )
     return served_route(route, [served])
 
 

@@ -45,7 +45,9 @@ class ModelCache:
         rejected: Called for each version that fails verification, with the reason.
     """
 
-    def __init__(self, directory: Path, spec: ModelSpec, rejected: Callable[[str, CorruptBundleError], None]) -> None:
+    def __init__(
+        self, directory: Path, spec: ModelSpec, rejected: Callable[[str, CorruptBundleError], None]
+    ) -> None:
         self._directory = directory / spec.name
         self._spec = spec
         self._rejected = rejected
@@ -104,7 +106,9 @@ class ModelCache:
 
     def find(self, version: str) -> CachedVersion | None:
         with self._lock:
-            return next((cached for cached in self._index().versions if cached.version == version), None)
+            return next(
+                (cached for cached in self._index().versions if cached.version == version), None
+            )
 
     def fetch(self, version: Version, registry: ModelRegistry) -> None:
         """Ensure that the version's whole files are on disk. The registry supplies missing ones.
@@ -148,12 +152,22 @@ class ModelCache:
                 return
             others = [other for other in versions if other.version != cached.version]
             ordered = [cached, *others] if trusted else [*others, cached]
-            recent = [other for other in ordered if other.version not in self.pinned][:KEPT_VERSIONS]
-            kept = [other for other in ordered if other in recent or other.version in self.pinned or other == cached]
+            recent = [other for other in ordered if other.version not in self.pinned][
+                :KEPT_VERSIONS
+            ]
+            kept = [
+                other
+                for other in ordered
+                if other in recent or other.version in self.pinned or other == cached
+            ]
             self._write(kept)
             names = {other.version for other in kept}
             for directory in self._directory.iterdir():
-                if directory.is_dir() and directory.name not in names and not directory.name.startswith("."):
+                if (
+                    directory.is_dir()
+                    and directory.name not in names
+                    and not directory.name.startswith(".")
+                ):
                     shutil.rmtree(directory, ignore_errors=True)
 
     def _index(self) -> _Index:

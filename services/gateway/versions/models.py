@@ -77,7 +77,9 @@ class ServingState:
 class Models:
     """The serving routes by model name. The hot path only reads `serving`."""
 
-    def __init__(self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics
+    ) -> None:
         self.serving: dict[str, ServedRoute] = {}
         self.without_version: set[str] = set()  # models without a champion in the registry
         self._store = store
@@ -91,7 +93,9 @@ class Models:
 
         A model that was never trained does not delay the callers of other models.
         """
-        return bool(self.serving) and self._states.keys() <= self.serving.keys() | self.without_version
+        return (
+            bool(self.serving) and self._states.keys() <= self.serving.keys() | self.without_version
+        )
 
     def want(self, model: str, route: Route | None) -> None:
         """Serve this route as soon as possible. Repeated calls for a route retry failures."""
@@ -104,14 +108,21 @@ class Models:
             self._sandboxes[model].keep(self._experiments(model))
             if route is not None:
                 self._store.caches[model].pinned = self._in_use(model)
-        if route is None or state.preparing is not None or time.monotonic() < state.retry_at or self._serves(model, route):
+        if (
+            route is None
+            or state.preparing is not None
+            or time.monotonic() < state.retry_at
+            or self._serves(model, route)
+        ):
             return
         ready = [self._at_hand(route, arm) for arm in route.arms]
         versions = [version for version in ready if version is not None]
         if len(versions) == len(ready):
             self._switch(model, served_route(route, versions))
         else:
-            state.preparing = asyncio.create_task(self._prepare(model, route), name=f"route {model}")
+            state.preparing = asyncio.create_task(
+                self._prepare(model, route), name=f"route {model}"
+            )
 
     async def restore(self, model: str, route: Route | None) -> None:
         """Serve the last run's version from disk, before the first contact with Redis or MLflow.
@@ -125,9 +136,13 @@ class Models:
             cache.pinned = self._in_use(model)
             first = route.arms[0].version
             try:
-                served = await in_thread("versions", lambda: self._store.trusted(model, first, offline=True))
+                served = await in_thread(
+                    "versions", lambda: self._store.trusted(model, first, offline=True)
+                )
             except (CorruptBundleError, *_UNAVAILABLE) as error:
-                _log.warning("the last route's first arm is not in the cache", model=model, reason=str(error))
+                _log.warning(
+                    "the last route's first arm is not in the cache", model=model, reason=str(error)
+                )
         if served is None:
             served = await in_thread("versions", cache.newest)
         if served is not None:
@@ -146,7 +161,10 @@ class Models:
             return False
         if serving is not None and _is(serving, champion):
             return False
-        return state.failed_champion != (champion.version, champion.source) or time.monotonic() >= state.champion_retry_at
+        return (
+            state.failed_champion != (champion.version, champion.source)
+            or time.monotonic() >= state.champion_retry_at
+        )
 
     async def serve_champion(self, model: str, champion: Version) -> None:
         """Load the registry's champion and serve it.
@@ -174,7 +192,12 @@ class Models:
         Raises the same errors as `VersionStore.replaced`.
         """
         serving, state = self.serving.get(model), self._states[model]
-        if serving is None or state.wanted is None or state.preparing is not None or not self._serves(model, state.wanted):
+        if (
+            serving is None
+            or state.wanted is None
+            or state.preparing is not None
+            or not self._serves(model, state.wanted)
+        ):
             return
         versions = {arm.version: arm.served.sha256 for arm in serving.arms}
         replaced = await in_thread("registry", lambda: self._store.replaced(model, versions))
@@ -182,9 +205,13 @@ class Models:
             return
         for version in replaced:
             state.loaded.pop(version, None)
-        self._sandboxes[model].keep({key for key in self._experiments(model) if key[0] not in replaced})
+        self._sandboxes[model].keep(
+            {key for key in self._experiments(model) if key[0] not in replaced}
+        )
         if state.preparing is None and state.wanted is not None:
-            state.preparing = asyncio.create_task(self._prepare(model, state.wanted), name=f"route {model}")
+            state.preparing = asyncio.create_task(
+                self._prepare(model, state.wanted), name=f"route {model}"
+            )
 
     def details(self, model: str) -> dict[str, object]:
         """Return the serving version and route, and problems of the next ones, for /healthz."""
@@ -199,7 +226,9 @@ class Models:
 
     async def close(self) -> None:
         """End the sandboxes."""
-        preparing = [state.preparing for state in self._states.values() if state.preparing is not None]
+        preparing = [
+            state.preparing for state in self._states.values() if state.preparing is not None
+        ]
         for task in preparing:
             task.cancel()
         await asyncio.gather(*preparing, return_exceptions=True)
@@ -216,7 +245,12 @@ class Models:
             wait = RETRY_REJECTED_SECONDS if rejected else RETRY_SECONDS
             reason = "; ".join(str(error) for error in errors.exceptions)
             state.problem, state.retry_at = reason[:300], time.monotonic() + wait
-            _log.error("a route cannot be served yet", model=model, generation=route.generation, reason=state.problem)
+            _log.error(
+                "a route cannot be served yet",
+                model=model,
+                generation=route.generation,
+                reason=state.problem,
+            )
         else:
             self._switch(model, served_route(route, [version.result() for version in versions]))
         finally:
@@ -244,14 +278,21 @@ class Models:
     def _routes(self, model: str) -> list[Route]:
         """Return the serving and the wanted route. Their versions must be kept."""
         wanted, serving = self._states[model].wanted, self.serving.get(model)
-        return [route for route in (wanted, serving.route if serving else None) if route is not None]
+        return [
+            route for route in (wanted, serving.route if serving else None) if route is not None
+        ]
 
     def _in_use(self, model: str) -> frozenset[str]:
         return frozenset(arm.version for route in self._routes(model) for arm in route.arms)
 
     def _experiments(self, model: str) -> set[tuple[str, Mode]]:
         routes = self._routes(model)
-        return {(arm.version, arm.mode) for route in routes for arm in route.arms if not is_trusted(route, arm)}
+        return {
+            (arm.version, arm.mode)
+            for route in routes
+            for arm in route.arms
+            if not is_trusted(route, arm)
+        }
 
     def _use(self, model: str, served: ServedModel) -> None:
         """Keep a loaded version in memory."""

@@ -26,7 +26,12 @@ class RegistryFeed:
     """`run` polls the registry. If MLflow hangs, only the next poll waits."""
 
     def __init__(
-        self, models: Models, store: VersionStore, names: Sequence[str], poll_seconds: float, metrics: GatewayMetrics
+        self,
+        models: Models,
+        store: VersionStore,
+        names: Sequence[str],
+        poll_seconds: float,
+        metrics: GatewayMetrics,
     ) -> None:
         self._models = models
         self._store = store
@@ -52,7 +57,9 @@ class RegistryFeed:
         except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
             self._metrics.registry_errors.labels(name).inc()
             if self.states[name] in (NOT_ASKED, OK, NO_VERSION):
-                _log.warning("registry is away, the last known version stays", model=name, reason=str(error))
+                _log.warning(
+                    "registry is away, the last known version stays", model=name, reason=str(error)
+                )
             self.states[name] = str(error)[:200]
             return
         if self.states[name] not in (NOT_ASKED, OK, NO_VERSION):

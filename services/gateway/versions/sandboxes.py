@@ -85,7 +85,9 @@ class Sandboxes:
 
     async def _start(self, arm: Arm) -> SandboxedModel:
         model, version = self._spec.name, arm.version
-        directory, cached, bundle = await in_thread("versions", lambda: self._store.described(model, version))
+        directory, cached, bundle = await in_thread(
+            "versions", lambda: self._store.described(model, version)
+        )
 
         for cause in RESTARTS:
             self._metrics.sandbox_restarts.labels(model, cause)
@@ -93,7 +95,9 @@ class Sandboxes:
         def restarted(reason: str) -> None:
             self._metrics.sandbox_restarts.labels(model, reason).inc()
 
-        sandbox = Sandbox(f"{model}/{version}", directory, cached.sha256, PRIORITIES[arm.mode], restarted)
+        sandbox = Sandbox(
+            f"{model}/{version}", directory, cached.sha256, PRIORITIES[arm.mode], restarted
+        )
         try:
             sandboxed = SandboxedModel(self._spec, version, cached.sha256, bundle, sandbox)
             await sandbox.start()

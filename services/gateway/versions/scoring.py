@@ -70,7 +70,9 @@ class _ScoringRequest:
         self.scorings = scorings
         self.inputs = inputs
         self.started = started
-        self.stored: dict[FeaturePlan, dict[int, StoredFeatures]] = {}  # plan -> instance -> features
+        self.stored: dict[
+            FeaturePlan, dict[int, StoredFeatures]
+        ] = {}  # plan -> instance -> features
 
 
 class ArmScorer:
@@ -85,7 +87,12 @@ class ArmScorer:
         self._stand_in = min(STAND_IN_SECONDS, STAND_IN_SHARE * self._deadline)
 
     async def score(
-        self, route: ServedRoute, keys: Sequence[Keys], inputs: Sequence[Inputs], entity: str, started: float
+        self,
+        route: ServedRoute,
+        keys: Sequence[Keys],
+        inputs: Sequence[Inputs],
+        entity: str,
+        started: float,
     ) -> list[Scoring]:
         """Return a result per instance. Never raises.
 
@@ -93,7 +100,9 @@ class ArmScorer:
             entity: The entity whose key decides the arm.
             started: `time.perf_counter()` at the request's arrival.
         """
-        request = _ScoringRequest([Scoring(route.choose(of[entity])) for of in keys], inputs, started)
+        request = _ScoringRequest(
+            [Scoring(route.choose(of[entity])) for of in keys], inputs, started
+        )
         await self._look_up(route, keys, request)
         turn: dict[ServedArm, list[int]] = {}
         for at, scoring in enumerate(request.scorings):
@@ -103,11 +112,15 @@ class ArmScorer:
                 ((arm, instances),) = turn.items()
                 await self._ask(arm, instances, request)
             else:
-                await asyncio.gather(*(self._ask(arm, instances, request) for arm, instances in turn.items()))
+                await asyncio.gather(
+                    *(self._ask(arm, instances, request) for arm, instances in turn.items())
+                )
             turn = self._stand_ins(route, turn, request)
         return request.scorings
 
-    async def _look_up(self, route: ServedRoute, keys: Sequence[Keys], request: _ScoringRequest) -> None:
+    async def _look_up(
+        self, route: ServedRoute, keys: Sequence[Keys], request: _ScoringRequest
+    ) -> None:
         """Look up stored features for each instance's arm, and for its stand-in.
 
         There is no time for a second lookup later.
@@ -117,8 +130,13 @@ class ArmScorer:
             for plan in {scoring.chosen.plan, route.live[0].plan}:
                 wanted.setdefault(plan, []).append(at)
         asked = time.perf_counter()
-        timeout = min(self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - request.started))
-        lookups = [self._features.fetch(plan, [keys[at] for at in instances], timeout) for plan, instances in wanted.items()]
+        timeout = min(
+            self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - request.started)
+        )
+        lookups = [
+            self._features.fetch(plan, [keys[at] for at in instances], timeout)
+            for plan, instances in wanted.items()
+        ]
         found = [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
         self._metrics.lookup.observe(time.perf_counter() - asked)
         request.stored = {
@@ -126,9 +144,13 @@ class ArmScorer:
             for (plan, instances), features in zip(wanted.items(), found, strict=True)
         }
 
-    async def _ask(self, arm: ServedArm, instances: Sequence[int], request: _ScoringRequest) -> None:
+    async def _ask(
+        self, arm: ServedArm, instances: Sequence[int], request: _ScoringRequest
+    ) -> None:
         plan, stored = arm.plan, request.stored[arm.plan]
-        rows = np.array([plan.vector(stored[at].rows, request.inputs[at]) for at in instances], dtype=np.float32)
+        rows = np.array(
+            [plan.vector(stored[at].rows, request.inputs[at]) for at in instances], dtype=np.float32
+        )
         remaining = self._deadline - self._stand_in - (time.perf_counter() - request.started)
         results = await arm.served.score(rows, remaining)
         done = time.perf_counter()

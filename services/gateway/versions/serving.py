@@ -83,13 +83,20 @@ class _Described:
         self.plan = FeaturePlan(bundle)
         self._low, self._high = task_of(spec).score_bounds
         sent = SERVICES[spec.feature_service].request
-        wanted = {*self.plan.request.numbers, self.plan.request.time_input, *(fields.entity for fields in self.plan.entities)}
+        wanted = {
+            *self.plan.request.numbers,
+            self.plan.request.time_input,
+            *(fields.entity for fields in self.plan.entities),
+        }
         if missing := wanted - {*sent.numbers, sent.time_input, *spec.entities}:
             raise CorruptBundleError(
-                f"{bundle.feature_service} wants {sorted(missing)}, which callers of {spec.name} do not send"
+                f"{bundle.feature_service} wants {sorted(missing)}, which callers of {spec.name} do"
+                " not send"
             )
 
-    def _checked(self, score: float | None, seconds: float, error: str = "", detail: str = "") -> Scored:
+    def _checked(
+        self, score: float | None, seconds: float, error: str = "", detail: str = ""
+    ) -> Scored:
         """Return a result. A score outside the task's range (NaN included) makes it a failure."""
         if score is None or self._low <= score <= self._high:
             return Scored(score, seconds, error, detail)
@@ -107,7 +114,9 @@ class ServedModel(_Described):
 
     state = "ok"
 
-    def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, scorer: OnnxScorer) -> None:
+    def __init__(
+        self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, scorer: OnnxScorer
+    ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self._scorer = scorer
         self._asked: list[tuple[Rows, asyncio.Future[list[Scored]]]] = []
@@ -161,7 +170,9 @@ class ServedModel(_Described):
 class SandboxedModel(_Described):
     """An untrusted version, scored in a child process. The child may crash, hang or be slow."""
 
-    def __init__(self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox) -> None:
+    def __init__(
+        self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox
+    ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self.sandbox = sandbox
 
@@ -171,4 +182,7 @@ class SandboxedModel(_Described):
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
         results = await self.sandbox.score(rows.tobytes(), len(rows), timeout)
-        return [self._checked(result.score, result.seconds, result.error, result.detail) for result in results]
+        return [
+            self._checked(result.score, result.seconds, result.error, result.detail)
+            for result in results
+        ]

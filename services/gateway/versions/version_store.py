@@ -38,7 +38,9 @@ class VersionStore:
         registry: ModelRegistry,
         rejected: Callable[[str, str, CorruptBundleError], None],
     ) -> None:
-        self.caches = {name: ModelCache(directory, spec, _of(name, rejected)) for name, spec in specs.items()}
+        self.caches = {
+            name: ModelCache(directory, spec, _of(name, rejected)) for name, spec in specs.items()
+        }
         self._registry, self._rejected = registry, rejected
 
     def champion(self, model: str) -> Version | None:
@@ -67,11 +69,15 @@ class VersionStore:
             served = None  # damaged on disk: fetch it again
         if served is None:
             if offline:
-                raise UnknownVersionError(f"{model}: version {version} is not in this gateway's cache")
+                raise UnknownVersionError(
+                    f"{model}: version {version} is not in this gateway's cache"
+                )
             self._fetch(model, version)
             served = cache.load(version)
             if served is None:
-                raise UnknownVersionError(f"{model}: version {version} left the cache while it was loaded")
+                raise UnknownVersionError(
+                    f"{model}: version {version} left the cache while it was loaded"
+                )
         freeze_heap()  # a new version brings its own objects
         return served
 
@@ -84,7 +90,9 @@ class VersionStore:
         cache.fetch(version, self._registry)
         served = cache.load(version.version)
         if served is None:
-            raise UnknownVersionError(f"{version.model}: version {version.version} left the cache while it was loaded")
+            raise UnknownVersionError(
+                f"{version.model}: version {version.version} left the cache while it was loaded"
+            )
         freeze_heap()
         return served
 
@@ -99,7 +107,9 @@ class VersionStore:
             self._fetch(model, version)
             found = cache.describe(version)
             if found is None:
-                raise UnknownVersionError(f"{model}: version {version} left the cache while it was read")
+                raise UnknownVersionError(
+                    f"{model}: version {version} left the cache while it was read"
+                )
         return cache.directory(version), *found
 
     def replaced(self, model: str, versions: Mapping[str, str]) -> list[str]:
@@ -123,7 +133,9 @@ class VersionStore:
                 self._rejected(model, version, doubtful)
                 continue
             if expected != sha256:
-                error = CorruptBundleError(f"the registry's version {version} has another bundle now")
+                error = CorruptBundleError(
+                    f"the registry's version {version} has another bundle now"
+                )
                 self.caches[model].drop(CachedVersion(version, sha256), error)
                 found.append(version)
         return found
@@ -152,7 +164,12 @@ def in_thread(name: str, work: Callable[[], _T]) -> asyncio.Future[_T]:
     return future
 
 
-def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _T | None, error: Exception | None) -> None:
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[_T],
+    result: _T | None,
+    error: Exception | None,
+) -> None:
     def tell() -> None:
         if future.cancelled():
             return
@@ -165,5 +182,7 @@ def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_T], result: _
         loop.call_soon_threadsafe(tell)
 
 
-def _of(name: str, rejected: Callable[[str, str, CorruptBundleError], None]) -> Callable[[str, CorruptBundleError], None]:
+def _of(
+    name: str, rejected: Callable[[str, str, CorruptBundleError], None]
+) -> Callable[[str, CorruptBundleError], None]:
     return lambda version, error: rejected(name, version, error)

@@ -28,14 +28,22 @@ def label_delay(labels: LabelWindow, spec: ModelSpec) -> dict[str, Measured]:
     error = spec.label.delay.sigma * math.sqrt(math.pi / 2 / rows)
     noise = math.exp(two_sided_z(spec.drift.significance) * error)
     note = f"median {format_duration(_whole_minutes(median))}, promised {format_duration(promised)}"
-    return {"median": Measured("median", median / promised.total_seconds(), levels, rows, noise, note)}
+    return {
+        "median": Measured("median", median / promised.total_seconds(), levels, rows, noise, note)
+    }
 
 
 def skew(measurement: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
     """Return the share of sampled requests with a difference between a served and offline value."""
-    worst = ", ".join(f"{name} ({count})" for name, count in list(measurement.differing.items())[:5])
+    worst = ", ".join(
+        f"{name} ({count})" for name, count in list(measurement.differing.items())[:5]
+    )
     value = measurement.share if measurement.sampled else None
-    return {"requests": Measured("requests", value, spec.drift.skew.levels, measurement.sampled, note=worst)}
+    return {
+        "requests": Measured(
+            "requests", value, spec.drift.skew.levels, measurement.sampled, note=worst
+        )
+    }
 
 
 def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
@@ -45,7 +53,10 @@ def overdue_skew(last: SkewMeasurement, spec: ModelSpec) -> dict[str, Measured]:
 
 
 def feature_freshness(
-    recorded: Mapping[str, ViewFreshness], views: Mapping[str, timedelta], spec: ModelSpec, now: datetime
+    recorded: Mapping[str, ViewFreshness],
+    views: Mapping[str, timedelta],
+    spec: ModelSpec,
+    now: datetime,
 ) -> dict[str, Measured]:
     """Return the age of each view as a multiple of its SLA.
 
@@ -57,16 +68,32 @@ def feature_freshness(
     for view, sla in views.items():
         fresh = recorded.get(view)
         value = fresh.age(now) / sla if fresh is not None else None
-        note = f"{format_duration(_whole_minutes(fresh.age(now).total_seconds()))} old" if fresh else "never written"
-        found[view] = Measured(view, value, spec.drift.feature_freshness, 1 if fresh else 0, note=note)
+        note = (
+            f"{format_duration(_whole_minutes(fresh.age(now).total_seconds()))} old"
+            if fresh
+            else "never written"
+        )
+        found[view] = Measured(
+            view, value, spec.drift.feature_freshness, 1 if fresh else 0, note=note
+        )
     return found
 
 
-def model_freshness(trained_as_of: datetime | None, spec: ModelSpec, now: datetime) -> dict[str, Measured]:
+def model_freshness(
+    trained_as_of: datetime | None, spec: ModelSpec, now: datetime
+) -> dict[str, Measured]:
     """Return the age of the serving version's training data in days."""
     age = None if trained_as_of is None else max(0.0, (now - trained_as_of) / timedelta(days=1))
-    note = "no serving version is known" if trained_as_of is None else f"trained on data until {trained_as_of:%Y-%m-%d %H:%M}"
-    return {"champion": Measured("champion", age, spec.drift.champion_age, 0 if age is None else 1, note=note)}
+    note = (
+        "no serving version is known"
+        if trained_as_of is None
+        else f"trained on data until {trained_as_of:%Y-%m-%d %H:%M}"
+    )
+    return {
+        "champion": Measured(
+            "champion", age, spec.drift.champion_age, 0 if age is None else 1, note=note
+        )
+    }
 
 
 def _whole_minutes(seconds: float) -> timedelta:

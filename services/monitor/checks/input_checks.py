@@ -20,7 +20,12 @@ from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceP
 from dojo.core.spec.monitoring import Drift, Levels
 from dojo.core.tasks.measured import Distances, Measured
 from dojo.core.tasks.protocol import Task
-from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
+from dojo.stats.distances.divergence import (
+    jensen_shannon,
+    ks_bounds,
+    kullback_leibler,
+    wasserstein_of_counts,
+)
 from dojo.stats.distances.psi_noise import per_feature_level, psi_critical_value
 from dojo.stats.histograms.binning import population_stability_index
 from dojo.stats.inference.proportions import wilson_interval
@@ -61,7 +66,9 @@ class WindowComparison:
         return self.counted >= self.drift.minimum_rows
 
 
-def input_drift(asked: WindowComparison, thresholds: Mapping[str, Levels] | None = None) -> dict[str, Measured]:
+def input_drift(
+    asked: WindowComparison, thresholds: Mapping[str, Levels] | None = None
+) -> dict[str, Measured]:
     """Return the PSI of each feature.
 
     Args:
@@ -70,7 +77,13 @@ def input_drift(asked: WindowComparison, thresholds: Mapping[str, Levels] | None
     names = [name for name in asked.profile.features if name not in asked.drift.calendar]
     own = thresholds or {}
     return {
-        name: _psi(asked, name, asked.profile.features[name], own.get(name, asked.drift.thresholds), len(names))
+        name: _psi(
+            asked,
+            name,
+            asked.profile.features[name],
+            own.get(name, asked.drift.thresholds),
+            len(names),
+        )
         for name in names
     }
 
@@ -94,7 +107,12 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
         count = asked.window.missing.get(view, 0)
         value = max(0.0, count / rows - reference) if enough else None
         found[view] = Measured(
-            view, value, levels, rows, _share_noise(reference, rows, asked), "share of answers without its values"
+            view,
+            value,
+            levels,
+            rows,
+            _share_noise(reference, rows, asked),
+            "share of answers without its values",
         )
     total = rows + asked.unanswered
     found["no_version"] = Measured(
@@ -103,14 +121,22 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
     )  # fmt: skip
     if asked.window.histogram is None or not asked.enough:
         # Subjects without a value. Absent subjects would mean features without a bad value.
-        return found | {name: Measured(name, None, levels, asked.counted) for name in asked.profile.features}
+        return found | {
+            name: Measured(name, None, levels, asked.counted) for name in asked.profile.features
+        }
     histogram = asked.window.histogram
     for at, name in enumerate(histogram.plan.names[:-1]):
-        bad = int(histogram.nulls[at]) + (0 if name in catalog.COUNTS else int(histogram.out_of_range[at]))
+        bad = int(histogram.nulls[at]) + (
+            0 if name in catalog.COUNTS else int(histogram.out_of_range[at])
+        )
         if bad:
-            note = f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
+            note = (
+                f"out of the holdout's range, or not a number ({int(histogram.nulls[at])} of these)"
+            )
             value = bad / histogram.rows
-            found[name] = Measured(name, value, levels, histogram.rows, _share_noise(0.0, rows, asked), note)
+            found[name] = Measured(
+                name, value, levels, histogram.rows, _share_noise(0.0, rows, asked), note
+            )
     return found
 
 
@@ -143,7 +169,9 @@ def reference_counts(column: Distribution, kind: Kind, start: datetime) -> Count
     return whole
 
 
-def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Levels, tested: int) -> Measured:
+def _psi(
+    asked: WindowComparison, name: str, column: Distribution, levels: Levels, tested: int
+) -> Measured:
     histogram, rows = asked.window.histogram, asked.counted
     if histogram is None or not asked.enough:
         return Measured(name, None, levels, rows)
@@ -152,7 +180,9 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
     reference = reference_counts(column, asked.kind, asked.start)
     if not current.sum():
         return Measured(name, None, levels, rows, note="no value is a number")
-    distances = _distances(column, reference, current, float(histogram.minimum[at]), float(histogram.maximum[at]))
+    distances = _distances(
+        column, reference, current, float(histogram.minimum[at]), float(histogram.maximum[at])
+    )
     if np.count_nonzero(reference) < 2:
         # A constant in the holdout. Any row elsewhere is a change, and no spread explains it.
         reference = reference + 1
@@ -168,7 +198,9 @@ def _psi(asked: WindowComparison, name: str, column: Distribution, levels: Level
     return Measured(name, psi, levels, rows, noise, distances=distances)
 
 
-def _distances(column: Distribution, reference: Counts, current: Counts, minimum: float, maximum: float) -> Distances:
+def _distances(
+    column: Distribution, reference: Counts, current: Counts, minimum: float, maximum: float
+) -> Distances:
     """Return other distances of the same counts.
 
     Args:

@@ -29,7 +29,8 @@ def labels_due(answers: Sequence[int], delay: LabelDelay) -> float:
         delay: Lognormal delay. The rest of the labels arrives at its maximum.
     """
     return sum(
-        rows * (_arrived(delay, _DAY * (age + 0.5)) - _arrived(delay, _DAY * (age - 0.5))) for age, rows in enumerate(answers)
+        rows * (_arrived(delay, _DAY * (age + 0.5)) - _arrived(delay, _DAY * (age - 0.5)))
+        for age, rows in enumerate(answers)
     )
 
 
@@ -40,14 +41,19 @@ def labels_missing(arrived: int, due: float, spec: ModelSpec) -> dict[str, Measu
     this lasts for `label.delay.maximum`.
     """
     levels, subject = spec.drift.performance.labels_missing, "labels"
-    note = f"{arrived:,} of about {due:,.0f} labels arrived, expected by the {format_duration(spec.label.delay.median)} median"
+    note = (
+        f"{arrived:,} of about {due:,.0f} labels arrived, expected by the"
+        f" {format_duration(spec.label.delay.median)} median"
+    )
     if due < spec.drift.minimum_rows:
         return {subject: Measured(subject, None, levels, arrived, note=note)}
     noise = two_sided_z(spec.drift.significance) / math.sqrt(due)  # the count is Poisson
     return {subject: Measured(subject, max(0.0, 1 - arrived / due), levels, arrived, noise, note)}
 
 
-def missing_by_day(arrived: Sequence[int], answers: Sequence[int], spec: ModelSpec) -> list[dict[str, Measured]]:
+def missing_by_day(
+    arrived: Sequence[int], answers: Sequence[int], spec: ModelSpec
+) -> list[dict[str, Measured]]:
     """Return `labels_missing` of each day.
 
     Args:
@@ -56,11 +62,17 @@ def missing_by_day(arrived: Sequence[int], answers: Sequence[int], spec: ModelSp
     """
     back = days_due(spec.label.delay)
     due = (labels_due(answers[age : age + back], spec.label.delay) for age in range(len(arrived)))
-    return [labels_missing(rows, expected, spec) for rows, expected in zip(arrived, due, strict=True)]
+    return [
+        labels_missing(rows, expected, spec) for rows, expected in zip(arrived, due, strict=True)
+    ]
 
 
 def _arrived(delay: LabelDelay, age: timedelta) -> float:
     """Return the share of labels that arrive within `age`."""
     if age <= timedelta(0):
         return 0.0
-    return 1.0 if age >= delay.maximum else NormalDist(0, delay.sigma).cdf(math.log(age / delay.median))
+    return (
+        1.0
+        if age >= delay.maximum
+        else NormalDist(0, delay.sigma).cdf(math.log(age / delay.median))
+    )

@@ -22,7 +22,12 @@ import polars as pl
 
 from dojo.core.events.types import Check
 from dojo.core.lake import Lake
-from dojo.core.performance import answered_rows, delay_depends_on_label, labelled_predictions, outcomes_of
+from dojo.core.performance import (
+    answered_rows,
+    delay_depends_on_label,
+    labelled_predictions,
+    outcomes_of,
+)
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
@@ -41,7 +46,11 @@ class LabelledAnswers:
 
 
 def read(
-    lake: Lake, spec: ModelSpec, profiles: Mapping[str, ReferenceProfile], end: datetime, known_by: datetime
+    lake: Lake,
+    spec: ModelSpec,
+    profiles: Mapping[str, ReferenceProfile],
+    end: datetime,
+    known_by: datetime,
 ) -> dict[str, LabelledAnswers]:
     """Return labelled answers by version, for the spec's performance window before `end`.
 
@@ -53,11 +62,17 @@ def read(
         OSError: The lake cannot be read.
         polars.exceptions.PolarsError: The lake cannot be read.
     """
-    rows = labelled_predictions(lake, spec.name, end - spec.drift.performance.window, end, known_by, spec.drift.segment)
-    keys = [pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("") for entity in spec.entities]
+    rows = labelled_predictions(
+        lake, spec.name, end - spec.drift.performance.window, end, known_by, spec.drift.segment
+    )
+    keys = [
+        pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("")
+        for entity in spec.entities
+    ]
     rows = rows.with_columns(key.alias(f"_key_{at}") for at, key in enumerate(keys))
     return {
-        version: _labelled(rows.filter(pl.col("version") == version), profile, spec) for version, profile in profiles.items()
+        version: _labelled(rows.filter(pl.col("version") == version), profile, spec)
+        for version, profile in profiles.items()
     }
 
 
@@ -80,12 +95,17 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
 
 def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, spec: ModelSpec) -> LabelledAnswers:
     task = task_of(spec)
-    answered = answered_rows(rows, {entity: rows[f"_key_{at}"].to_numpy() for at, entity in enumerate(spec.entities)})
+    answered = answered_rows(
+        rows, {entity: rows[f"_key_{at}"].to_numpy() for at, entity in enumerate(spec.entities)}
+    )
     segments = {}
     if profile.segmentation is not None:
         values = rows["group"].to_numpy().astype(np.float64)
         codes = np.where(np.isnan(values), -1, profile.segmentation.codes(values))
-        segments = {name: task.results(answered.of(codes == code)) for code, name in enumerate(profile.segmentation.names)}
+        segments = {
+            name: task.results(answered.of(codes == code))
+            for code, name in enumerate(profile.segmentation.names)
+        }
     return LabelledAnswers(task.results(answered), segments)
 
 
@@ -104,14 +124,22 @@ def labelled_checks(
     }
     if not only_complete:
         return found
-    said = f"only answers older than {format_duration(spec.label.delay.maximum)}: labels of different kinds come at different speeds"
+    said = (
+        f"only answers older than {format_duration(spec.label.delay.maximum)}: labels of different"
+        " kinds come at different speeds"
+    )
     return {
-        check: {name: replace(m, note=f"{m.note}; {said}".removeprefix("; ")) for name, m in measured.items()}
+        check: {
+            name: replace(m, note=f"{m.note}; {said}".removeprefix("; "))
+            for name, m in measured.items()
+        }
         for check, measured in found.items()
     }
 
 
-def segments(live: Mapping[str, Results], profile: ReferenceProfile, spec: ModelSpec) -> dict[str, Measured]:
+def segments(
+    live: Mapping[str, Results], profile: ReferenceProfile, spec: ModelSpec
+) -> dict[str, Measured]:
     """Return the loss of the task's headline per segment, against the holdout's same segment."""
     level = per_feature_level(spec.drift.significance, max(len(profile.segments), 1))
     return {

@@ -48,7 +48,10 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
         closing = sorted(hour for hour in known.label_hours.get(model, {}) if hour < open_from)
         for day in {day for hour in closing if (day := floor(hour, "day")) >= oldest}:
             done.label_days.setdefault(model, {})[day] = known.labels(model, "day", day)
-        gone_labels[model] = closing, [day for day in known.label_days.get(model, {}) if day < oldest]
+        gone_labels[model] = (
+            closing,
+            [day for day in known.label_days.get(model, {}) if day < oldest],
+        )
     seen = [entry for entry in known.seen if entry[1] < open_from]
 
     def commands(pipe: Pipeline) -> None:
@@ -56,7 +59,10 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
         for key, (hours, days) in gone.items():
             for day, window in done.days.get(key, {}).items():
                 pipe.hset(windows_key(key), mapping={field_of(day, "day"): window.to_bytes()})
-            if fields := [*(field_of(hour, "hour") for hour in hours), *(field_of(day, "day") for day in days)]:
+            if fields := [
+                *(field_of(hour, "hour") for hour in hours),
+                *(field_of(day, "day") for day in days),
+            ]:
                 pipe.hdel(windows_key(key), *fields)
             if _forgotten(known, done, key, hours, days):
                 pipe.srem(VERSIONS_KEY, ":".join(key))
@@ -64,7 +70,10 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
         for model, (hours, days) in gone_labels.items():
             for day, labels in done.label_days.get(model, {}).items():
                 pipe.hset(labels_key(model), mapping={field_of(day, "day"): labels.to_bytes()})
-            if fields := [*(field_of(hour, "hour") for hour in hours), *(field_of(day, "day") for day in days)]:
+            if fields := [
+                *(field_of(hour, "hour") for hour in hours),
+                *(field_of(day, "day") for day in days),
+            ]:
                 pipe.hdel(labels_key(model), *fields)
         if seen:
             pipe.delete(*(seen_key(*entry) for entry in seen))
@@ -93,8 +102,18 @@ def close_hours(store: Store, known: MonitorMemory, now: datetime) -> bool:
 
 
 def _forgotten(
-    known: MonitorMemory, done: MonitorMemory, key: Key, hours: Sequence[datetime], days: Sequence[datetime]
+    known: MonitorMemory,
+    done: MonitorMemory,
+    key: Key,
+    hours: Sequence[datetime],
+    days: Sequence[datetime],
 ) -> bool:
     """Whether a version has no window left."""
-    left = len(known.hours.get(key, {})) - len(hours) + len(known.days.get(key, {})) - len(days) + len(done.days.get(key, {}))
+    left = (
+        len(known.hours.get(key, {}))
+        - len(hours)
+        + len(known.days.get(key, {}))
+        - len(days)
+        + len(done.days.get(key, {}))
+    )
     return left == 0

@@ -64,7 +64,11 @@ class Consumer:
         self._metrics = metrics
 
     def recover(
-        self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool], idle: timedelta = timedelta(0)
+        self,
+        known: MonitorMemory,
+        now: datetime | None,
+        stopping: Callable[[], bool],
+        idle: timedelta = timedelta(0),
     ) -> None:
         """Count messages that an earlier monitor had read and not counted.
 
@@ -72,10 +76,14 @@ class Consumer:
             idle: Minimum time since they were read. Zero after a start, for all of them.
         """
         for stream in STREAMS:
-            while not stopping() and (found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH, idle)):
+            while not stopping() and (
+                found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH, idle)
+            ):
                 self.count(known, stream, found, now)
 
-    def drain(self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool]) -> bool:
+    def drain(
+        self, known: MonitorMemory, now: datetime | None, stopping: Callable[[], bool]
+    ) -> bool:
         """Count everything that is in the log now.
 
         Args:
@@ -95,7 +103,13 @@ class Consumer:
                     break
         return True
 
-    def count(self, known: MonitorMemory, stream: Stream, deliveries: Sequence[Delivery], now: datetime | None) -> None:
+    def count(
+        self,
+        known: MonitorMemory,
+        stream: Stream,
+        deliveries: Sequence[Delivery],
+        now: datetime | None,
+    ) -> None:
         """Count one batch.
 
         Raises:
@@ -104,12 +118,16 @@ class Consumer:
         """
         latest = None if now is None else now + FUTURE
         if stream is Stream.PREDICTIONS:
-            answers, rejected = sift(Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest))
+            answers, rejected = sift(
+                Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest)
+            )
             predictions = [event for _, event in answers]
             self._meet_versions(known, predictions)
             folded = fold_predictions(known, predictions)
         else:
-            outcomes, rejected = sift(Outcome, deliveries, lambda event: model_fault(event, self._models, latest))
+            outcomes, rejected = sift(
+                Outcome, deliveries, lambda event: model_fault(event, self._models, latest)
+            )
             folded = fold_outcomes(known, [event for _, event in outcomes])
         self._dead_letters.keep(stream, rejected)
 
@@ -137,7 +155,9 @@ class Consumer:
         self._metrics.too_late.labels(stream).inc(folded.too_late)
 
 
-def prediction_fault(event: Prediction, models: Mapping[str, tuple[float, float]], latest: datetime | None) -> str:
+def prediction_fault(
+    event: Prediction, models: Mapping[str, tuple[float, float]], latest: datetime | None
+) -> str:
     """Return why a prediction cannot be counted, "" when it can.
 
     Args:
@@ -147,10 +167,16 @@ def prediction_fault(event: Prediction, models: Mapping[str, tuple[float, float]
     if reason := model_fault(event, models, latest):
         return reason
     low, high = models[event.model]
-    return "" if low <= event.score <= high else f"score {event.score!r} lies outside {low:g} to {high:g}"
+    return (
+        ""
+        if low <= event.score <= high
+        else f"score {event.score!r} lies outside {low:g} to {high:g}"
+    )
 
 
-def model_fault(event: Prediction | Outcome, models: Collection[str], latest: datetime | None) -> str:
+def model_fault(
+    event: Prediction | Outcome, models: Collection[str], latest: datetime | None
+) -> str:
     """Return why a model's event cannot be counted, "" when it can.
 
     Args:

@@ -58,7 +58,12 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
             _matrix(group, names),
             flagged=sum(event.flagged is True for event in group),
             degraded=sum(bool(event.degraded) for event in group),
-            missing=(view for event in group for view, age in event.feature_age_seconds.items() if age is None),
+            missing=(
+                view
+                for event in group
+                for view, age in event.feature_age_seconds.items()
+                if age is None
+            ),
             plan=plan,
         )
         folded.predictions.add((key, hour))
@@ -73,12 +78,16 @@ def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
         for event in fresh:
             delays[event.model].append((event.world_time - event.request_time).total_seconds())
         for model, seconds in delays.items():
-            known.label_hours.setdefault(model, {}).setdefault(hour, LabelWindow()).add(np.array(seconds))
+            known.label_hours.setdefault(model, {}).setdefault(hour, LabelWindow()).add(
+                np.array(seconds)
+            )
             folded.labels.add((model, hour))
     return folded
 
 
-def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded) -> dict[datetime, list[E]]:
+def _fresh(
+    known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded
+) -> dict[datetime, list[E]]:
     """Return the new events by hour, and note them as counted. Closed windows get none.
 
     A repeated answer has its time, so it is looked for in its hour. The earliest of a request's
@@ -93,7 +102,11 @@ def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Fo
         else:
             mark = (time.year, time.month, time.day, time.hour)
             known_hour = hours.get(mark)
-            hour = known_hour if known_hour is not None else hours.setdefault(mark, floor(time, "hour"))
+            hour = (
+                known_hour
+                if known_hour is not None
+                else hours.setdefault(mark, floor(time, "hour"))
+            )
         if known.open_from is not None and hour < known.open_from:
             folded.too_late += 1
             continue
@@ -104,19 +117,27 @@ def _fresh(known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Fo
         hashes = np.fromiter(group, dtype=np.uint64, count=len(group))
         seen = known.seen.get((stream, hour), _NOTHING)
         earlier = known.seen_of(stream) if stream is Stream.OUTCOMES else [seen]
-        is_new = ~np.logical_or.reduce([_contains(hashes_seen, hashes) for hashes_seen in (_NOTHING, *earlier)])
+        is_new = ~np.logical_or.reduce(
+            [_contains(hashes_seen, hashes) for hashes_seen in (_NOTHING, *earlier)]
+        )
         if is_new.any():
             new = hashes[is_new]
             known.seen[stream, hour] = np.union1d(seen, new)
             folded.new[hour] = new
-            fresh[hour] = [event for event, keep in zip(group.values(), is_new.tolist(), strict=True) if keep]
+            fresh[hour] = [
+                event for event, keep in zip(group.values(), is_new.tolist(), strict=True) if keep
+            ]
     folded.counted = sum(len(group) for group in fresh.values())
     folded.duplicates = len(events) - folded.counted - folded.too_late
     return fresh
 
 
 def _counted_once(event: Event) -> str:
-    return Outcome.id_for(event.model, event.request_id) if isinstance(event, Outcome) else event.event_id
+    return (
+        Outcome.id_for(event.model, event.request_id)
+        if isinstance(event, Outcome)
+        else event.event_id
+    )
 
 
 def _contains(sorted_hashes: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
@@ -134,9 +155,11 @@ def _matrix(events: Sequence[Prediction], names: Sequence[str]) -> npt.NDArray[n
     wanted = tuple(names)
     width = len(wanted) + 1
     rows = (
-        (*event.features.values(), event.score)
-        if tuple(event.features) == wanted
-        else (*(event.features.get(name, np.nan) for name in wanted), event.score)
+        (
+            (*event.features.values(), event.score)
+            if tuple(event.features) == wanted
+            else (*(event.features.get(name, np.nan) for name in wanted), event.score)
+        )
         for event in events
     )
     flat = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=len(events) * width)

@@ -105,7 +105,11 @@ class MonitorMemory:
         """Return the version's answers of an hour or day, None without any."""
         if kind == "hour":
             return self.hours.get(key, {}).get(start)
-        parts = [window for hour, window in self.hours.get(key, {}).items() if floor(hour, "day") == start]
+        parts = [
+            window
+            for hour, window in self.hours.get(key, {}).items()
+            if floor(hour, "day") == start
+        ]
         closed = self.days.get(key, {}).get(start)
         return merged([*([closed] if closed else []), *parts]) if closed or parts else None
 
@@ -115,7 +119,11 @@ class MonitorMemory:
         if kind == "hour":
             return hours[start].rows if start in hours else 0
         closed = self.days.get(key, {}).get(start)
-        parts = (hours[hour].rows for back in range(24) if (hour := start + LENGTH["hour"] * back) in hours)
+        parts = (
+            hours[hour].rows
+            for back in range(24)
+            if (hour := start + LENGTH["hour"] * back) in hours
+        )
         return sum(parts) + (closed.rows if closed is not None else 0)
 
     def versions(self, model: str) -> list[Key]:
@@ -179,15 +187,25 @@ class Store:
             stored = cast("bytes | None", self._redis.get(profile_key(key)))
             if stored is not None:
                 known.learn(key, msgspec.json.decode(stored, type=ReferenceProfile))
-            for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(windows_key(key))).items():
+            for field, content in cast(
+                "dict[bytes, bytes]", self._redis.hgetall(windows_key(key))
+            ).items():
                 window = CountedWindow.from_bytes(content, known.plans.get(key))
-                (known.hours if _is_hour(field) else known.days).setdefault(key, {})[_moment(field)] = window
-        for name in cast("list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:labels:*", count=1000))):
+                (known.hours if _is_hour(field) else known.days).setdefault(key, {})[
+                    _moment(field)
+                ] = window
+        for name in cast(
+            "list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:labels:*", count=1000))
+        ):
             model = name.decode().removeprefix(labels_key(""))
-            for field, content in cast("dict[bytes, bytes]", self._redis.hgetall(labels_key(model))).items():
+            for field, content in cast(
+                "dict[bytes, bytes]", self._redis.hgetall(labels_key(model))
+            ).items():
                 table = known.label_hours if _is_hour(field) else known.label_days
                 table.setdefault(model, {})[_moment(field)] = LabelWindow.from_bytes(content)
-        for name in cast("list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:seen:*", count=1000))):
+        for name in cast(
+            "list[bytes]", list(self._redis.scan_iter(f"{PREFIX}:seen:*", count=1000))
+        ):
             _, _, _, stream, hour = name.decode().split(":", 4)
             hashes = np.frombuffer(cast("bytes", self._redis.get(name) or b""), dtype="<u8")
             known.seen[Stream(stream), _moment(hour.encode())] = np.unique(hashes)
@@ -221,19 +239,30 @@ class Store:
 
 
 def save_predictions(
-    pipe: Pipeline, known: MonitorMemory, changed: Iterable[tuple[Key, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
+    pipe: Pipeline,
+    known: MonitorMemory,
+    changed: Iterable[tuple[Key, datetime]],
+    new: dict[datetime, npt.NDArray[np.uint64]],
 ) -> None:
     for key, hour in changed:
-        pipe.hset(windows_key(key), mapping={field_of(hour, "hour"): known.hours[key][hour].to_bytes()})
+        pipe.hset(
+            windows_key(key), mapping={field_of(hour, "hour"): known.hours[key][hour].to_bytes()}
+        )
         pipe.sadd(VERSIONS_KEY, ":".join(key))
     _save_seen(pipe, Stream.PREDICTIONS, new)
 
 
 def save_labels(
-    pipe: Pipeline, known: MonitorMemory, changed: Iterable[tuple[str, datetime]], new: dict[datetime, npt.NDArray[np.uint64]]
+    pipe: Pipeline,
+    known: MonitorMemory,
+    changed: Iterable[tuple[str, datetime]],
+    new: dict[datetime, npt.NDArray[np.uint64]],
 ) -> None:
     for model, hour in changed:
-        pipe.hset(labels_key(model), mapping={field_of(hour, "hour"): known.label_hours[model][hour].to_bytes()})
+        pipe.hset(
+            labels_key(model),
+            mapping={field_of(hour, "hour"): known.label_hours[model][hour].to_bytes()},
+        )
     _save_seen(pipe, Stream.OUTCOMES, new)
 
 

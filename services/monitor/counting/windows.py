@@ -169,7 +169,9 @@ class LabelWindow:
     """Labels that arrived within an hour or day: their number and their delays."""
 
     def __init__(self, counts: npt.NDArray[np.int64] | None = None) -> None:
-        self.counts: npt.NDArray[np.int64] = np.zeros(len(DELAY_EDGES) + 1, dtype=np.int64) if counts is None else counts
+        self.counts: npt.NDArray[np.int64] = (
+            np.zeros(len(DELAY_EDGES) + 1, dtype=np.int64) if counts is None else counts
+        )
 
     @property
     def rows(self) -> int:
@@ -181,7 +183,9 @@ class LabelWindow:
         Args:
             delays: World seconds, shape (labels,).
         """
-        self.counts = self.counts + np.bincount(np.searchsorted(DELAY_EDGES, delays), minlength=len(self.counts))
+        self.counts = self.counts + np.bincount(
+            np.searchsorted(DELAY_EDGES, delays), minlength=len(self.counts)
+        )
 
     def median(self) -> float | None:
         """Return the median delay in world seconds, None without labels."""

@@ -15,7 +15,12 @@ EXPECTED: dict[Kind, timedelta] = {"hour": timedelta(hours=24), "day": timedelta
 
 
 def due_windows(
-    known: MonitorMemory, judged: Mapping[WindowKey, int], model: str, kind: Kind, now: datetime, lateness: timedelta
+    known: MonitorMemory,
+    judged: Mapping[WindowKey, int],
+    model: str,
+    kind: Kind,
+    now: datetime,
+    lateness: timedelta,
 ) -> list[tuple[datetime, list[Key]]]:
     """Return a model's finished windows without a judgement of their present rows.
 
@@ -33,7 +38,9 @@ def due_windows(
     return [(start, sorted(found[start])) for start in sorted(found)]
 
 
-def silent_windows(starts: set[datetime], kind: Kind, now: datetime, lateness: timedelta) -> Iterator[datetime]:
+def silent_windows(
+    starts: set[datetime], kind: Kind, now: datetime, lateness: timedelta
+) -> Iterator[datetime]:
     """Return the windows in which a version, or a model's labels, fell silent.
 
     Args:
@@ -41,6 +48,10 @@ def silent_windows(starts: set[datetime], kind: Kind, now: datetime, lateness: t
     """
     for last in sorted(starts):
         start = last + LENGTH[kind]
-        while start not in starts and start <= last + EXPECTED[kind] and start + LENGTH[kind] + lateness <= now:
+        while (
+            start not in starts
+            and start <= last + EXPECTED[kind]
+            and start + LENGTH[kind] + lateness <= now
+        ):
             yield start
             start += LENGTH[kind]

@@ -71,7 +71,9 @@ class Judged(msgspec.Struct, frozen=True):
     late: bool = False
 
 
-def judgement(verdict: Verdict, measured: Measurements, previous: Verdict | None, late: bool) -> Judged:
+def judgement(
+    verdict: Verdict, measured: Measurements, previous: Verdict | None, late: bool
+) -> Judged:
     """Return a judged check.
 
     Args:
@@ -102,17 +104,24 @@ class MonitorRecords:
         verdicts = [msgspec.json.decode(content, type=Verdict) for content in rows.values()]
         return {(verdict.check, verdict.window, verdict.version): verdict for verdict in verdicts}
 
-    def history(self, model: str, check: Check, window: str, limit: int | None = None) -> list[HistoryRow]:
+    def history(
+        self, model: str, check: Check, window: str, limit: int | None = None
+    ) -> list[HistoryRow]:
         """Return measurements, oldest first. The last judgement of a window counts."""
         rows = cast(
-            "list[bytes]", self._redis.lrange(history_key(model, check, window), 0, (limit or HISTORY_KEPT[window]) - 1)
+            "list[bytes]",
+            self._redis.lrange(
+                history_key(model, check, window), 0, (limit or HISTORY_KEPT[window]) - 1
+            ),
         )
         newest: dict[tuple[datetime, str], HistoryRow] = {}
         for row in (msgspec.json.decode(content, type=HistoryRow) for content in rows):
             newest.setdefault((row.start, row.version), row)
         return sorted(newest.values(), key=lambda row: row.start)
 
-    def write(self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[WindowKey, int]]) -> None:
+    def write(
+        self, pipe: Pipeline, done: Sequence[Judged], spots: Iterable[tuple[WindowKey, int]]
+    ) -> None:
         """Add everything about judged windows to a transaction."""
         for one in done:
             verdict, content = one.verdict, msgspec.json.encode(one.verdict)
@@ -131,7 +140,9 @@ class MonitorRecords:
                 pipe.hset(verdicts_key(verdict.model), mapping={field: content})
             key = history_key(verdict.model, verdict.check, verdict.window)
             values = {name: Measure(m.value, m.noise) for name, m in one.measured.items()}
-            row = HistoryRow(verdict.window_start, verdict.version, verdict.severity, verdict.rows, values)
+            row = HistoryRow(
+                verdict.window_start, verdict.version, verdict.severity, verdict.rows, values
+            )
             pipe.lpush(key, msgspec.json.encode(row))
             pipe.ltrim(key, 0, HISTORY_KEPT[verdict.window] - 1)
         for spot, rows in spots:
@@ -143,7 +154,10 @@ class MonitorRecords:
             if spots:
                 pipe.hdel(JUDGED_KEY, *(_spot_field(spot) for spot in spots))
             for verdict in verdicts:
-                pipe.hdel(verdicts_key(verdict.model), f"{verdict.check}|{verdict.window}|{verdict.version}")
+                pipe.hdel(
+                    verdicts_key(verdict.model),
+                    f"{verdict.check}|{verdict.window}|{verdict.version}",
+                )
             pipe.execute()
 
 

@@ -35,7 +35,10 @@ def checks_of(spec: ModelSpec, kind: Kind) -> dict[Check, Measure]:
     """Return the measures for a window of this kind: those of every task, and the task's own."""
     task = task_of(spec)
     own = [cast("Check", check) for check, kinds in task.proxy_windows.items() if kind in kinds]
-    return {**_EVERY_TASK, **{check: partial(inputs.proxy_check, check=check, task=task) for check in own}}
+    return {
+        **_EVERY_TASK,
+        **{check: partial(inputs.proxy_check, check=check, task=task) for check in own},
+    }
 
 
 # How many windows back a judgement looks. It needs them for confirmation, for the pace of a change,
@@ -53,7 +56,9 @@ ADAPTIVE_WINDOWS = 8  # minimum number of quiet windows for an estimate
 class MeasuredBefore:
     """Earlier measurements: (version, kind, start, rows) -> check -> measurements."""
 
-    known: dict[tuple[Key, Kind, datetime, int], dict[Check, Measurements]] = field(default_factory=dict)
+    known: dict[tuple[Key, Kind, datetime, int], dict[Check, Measurements]] = field(
+        default_factory=dict
+    )
 
     def trim(self, oldest: datetime) -> None:
         self.known = {key: value for key, value in self.known.items() if key[2] >= oldest}
@@ -91,7 +96,17 @@ def judge_window(
     profile = known.profiles.get(case.key)
     if profile is None:
         return [
-            (_verdict(case, check, (), window.rows, previous.get(check), without=missing_profile or "no reference profile"), {})
+            (
+                _verdict(
+                    case,
+                    check,
+                    (),
+                    window.rows,
+                    previous.get(check),
+                    without=missing_profile or "no reference profile",
+                ),
+                {},
+            )
             for check in checks_of(case.spec, case.kind)
         ]
     earlier = _earlier(case, known, profile, memory)
@@ -99,13 +114,32 @@ def judge_window(
     for check, measure in checks_of(case.spec, case.kind).items():
         past = [measurements[check] for _, measurements in earlier]
         unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, case.start)
-        asked = WindowComparison(window, case.kind, case.start, profile, case.spec.drift, unanswered)
+        asked = WindowComparison(
+            window, case.kind, case.start, profile, case.spec.drift, unanswered
+        )
         now = measure(asked) if window.rows else {}
         if check == "input_drift" and now and case.spec.drift.adaptive:
-            levels = _adaptive_levels(now, past, [start for start, _ in earlier], case.spec, previous.get(check))
+            levels = _adaptive_levels(
+                now, past, [start for start, _ in earlier], case.spec, previous.get(check)
+            )
             now, past = _with_levels(now, levels), [_with_levels(m, levels) for m in past]
-        found.append((_judged(case, check, now, past, [start for start, _ in earlier], window, previous.get(check)), now))
-    memory.known[case.key, case.kind, case.start, window.rows] = {verdict.check: now for verdict, now in found}
+        found.append(
+            (
+                _judged(
+                    case,
+                    check,
+                    now,
+                    past,
+                    [start for start, _ in earlier],
+                    window,
+                    previous.get(check),
+                ),
+                now,
+            )
+        )
+    memory.known[case.key, case.kind, case.start, window.rows] = {
+        verdict.check: now for verdict, now in found
+    }
     return found
 
 
@@ -123,7 +157,9 @@ def _earlier(
         if remembered is None:
             unanswered = known.rows((case.spec.name, NO_VERSION), case.kind, start)
             asked = WindowComparison(window, case.kind, start, profile, case.spec.drift, unanswered)
-            remembered = {check: measure(asked) for check, measure in checks_of(case.spec, case.kind).items()}
+            remembered = {
+                check: measure(asked) for check, measure in checks_of(case.spec, case.kind).items()
+            }
             memory.known[case.key, case.kind, start, window.rows] = remembered
         found.append((start, remembered))
     return found
@@ -143,8 +179,13 @@ def _judged(
         return _verdict(case, check, findings, window.rows, previous)
     subject = findings[0].subject
     recent = list(zip(starts, past, strict=True))[-case.rule.of + 1 :] if case.rule.of > 1 else []
-    since = next((start for start, m in recent if subject in m and m[subject].severity in TROUBLE), case.start)
-    values = [value for m in (*past, now) if subject in m and (value := m[subject].value) is not None]
+    since = next(
+        (start for start, m in recent if subject in m and m[subject].severity in TROUBLE),
+        case.start,
+    )
+    values = [
+        value for m in (*past, now) if subject in m and (value := m[subject].value) is not None
+    ]
     return _verdict(case, check, findings, window.rows, previous, since, pace(values))
 
 
@@ -176,7 +217,11 @@ def _adaptive_levels(
 ) -> dict[str, Levels]:
     """Return the thresholds of the adaptive features, raised by their quiet windows."""
     since = previous.since if previous is not None else None
-    troubled = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and since else {}
+    troubled = (
+        {f.subject: f for f in previous.findings if in_trouble(f)}
+        if previous is not None and since
+        else {}
+    )
     # Windows that may confirm the finding do not count, so that a change cannot excuse itself.
     recent = max(spec.drift.hourly.of, spec.drift.daily.of)
     found = {}
@@ -184,7 +229,9 @@ def _adaptive_levels(
         finding = troubled.get(name)
         # While the feature is in trouble, no window of the trouble counts.
         windows = (
-            [m for start, m in zip(starts, past, strict=True) if since is None or start < since] if finding else past[:-recent]
+            [m for start, m in zip(starts, past, strict=True) if since is None or start < since]
+            if finding
+            else past[:-recent]
         )
         quiet = [value for m in windows if name in m and (value := m[name].value) is not None]
         if len(quiet) >= ADAPTIVE_WINDOWS:
@@ -203,7 +250,10 @@ def _raised_as(finding: Finding, levels: Levels) -> Levels:
 
 
 def _with_levels(measured: Measurements, levels: Mapping[str, Levels]) -> dict[str, Measured]:
-    return {name: replace(m, levels=levels[name]) if name in levels else m for name, m in measured.items()}
+    return {
+        name: replace(m, levels=levels[name]) if name in levels else m
+        for name, m in measured.items()
+    }
 
 
 def raised(levels: Levels, quiet: Sequence[float]) -> Levels:
@@ -215,4 +265,6 @@ def raised(levels: Levels, quiet: Sequence[float]) -> Levels:
 
 
 def _higher(levels: Levels, by: float) -> Levels:
-    return Levels(warning=levels.warning + by, severe=levels.severe + by, critical=levels.critical + by)
+    return Levels(
+        warning=levels.warning + by, severe=levels.severe + by, critical=levels.critical + by
+    )

@@ -13,7 +13,9 @@ from services.monitor.counting.windows import LENGTH, floor
 def answered(known: MonitorMemory, key: Key, day: datetime, spec: ModelSpec) -> bool:
     """Whether a version answered within the performance window that ends with a day."""
     days = round(spec.drift.performance.window / LENGTH["day"])
-    return any(known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days))
+    return any(
+        known.window(key, "day", day - LENGTH["day"] * back) is not None for back in range(days)
+    )
 
 
 def with_traffic(known: MonitorMemory, versions: Sequence[Key], day: datetime) -> set[Key]:

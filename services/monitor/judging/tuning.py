@@ -58,7 +58,9 @@ class Proposal:
 
 
 def propose(
-    spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
+    spec: ModelSpec,
+    marks: Sequence[Mark],
+    history: Mapping[tuple[Check, str], Sequence[HistoryRow]],
 ) -> list[Proposal]:
     """Return the changes that would have silenced false alarms, and the never quiet features.
 
@@ -95,7 +97,9 @@ def snippet(found: Sequence[Proposal]) -> str:
 
 
 def _adaptive(
-    spec: ModelSpec, marks: Sequence[Mark], history: Mapping[tuple[Check, str], Sequence[HistoryRow]]
+    spec: ModelSpec,
+    marks: Sequence[Mark],
+    history: Mapping[tuple[Check, str], Sequence[HistoryRow]],
 ) -> dict[str, str]:
     """Return the features that need thresholds of their own -> reason."""
     found = {
@@ -115,11 +119,15 @@ def _adaptive(
                 for name, measure in row.values.items():
                     # Noise is not restlessness, so only values beyond it count.
                     beyond = measure.value is not None and measure.value > (measure.noise or 0.0)
-                    quiet.setdefault(name, []).append(measure.value if beyond and measure.value is not None else 0.0)
+                    quiet.setdefault(name, []).append(
+                        measure.value if beyond and measure.value is not None else 0.0
+                    )
         for name, values in quiet.items():
             high = sorted(values)[int(0.99 * (len(values) - 1))]
             if len(values) >= ADAPTIVE_WINDOWS and high >= RESTLESS * warning:
-                found.setdefault(name, f"one quiet {window} in a hundred reaches PSI {high:.3g} of {warning:g}")
+                found.setdefault(
+                    name, f"one quiet {window} in a hundred reaches PSI {high:.3g} of {warning:g}"
+                )
     return {name: why for name, why in found.items() if name not in spec.drift.adaptive}
 
 

@@ -78,7 +78,9 @@ def make_verdict(
     elif severity == "ok":
         begun = None
     return Verdict(
-        event_id=Verdict.id_for(f"{model}-{version}-{check}-{window}-{start:%Y%m%dT%H%M}-{severity}"),
+        event_id=Verdict.id_for(
+            f"{model}-{version}-{check}-{window}-{start:%Y%m%dT%H%M}-{severity}"
+        ),
         world_time=now,
         wall_time=wall_now(),
         model=model,
@@ -100,12 +102,24 @@ def _with_lost(findings: Sequence[Finding], previous: Verdict | None) -> list[Fi
     The marked ones follow the troubled ones. If other subjects were measured, a missing one is no
     longer checked (a view that the model stopped reading). If nothing was measured, all are lost.
     """
-    lost = {f.subject: f for f in previous.findings if in_trouble(f)} if previous is not None and previous.since else {}
+    lost = (
+        {f.subject: f for f in previous.findings if in_trouble(f)}
+        if previous is not None and previous.since
+        else {}
+    )
     if not lost:
         return list(findings)
-    now = {f.subject: f for f in findings} if findings else {name: _unmeasured(f) for name, f in lost.items()}
+    now = (
+        {f.subject: f for f in findings}
+        if findings
+        else {name: _unmeasured(f) for name, f in lost.items()}
+    )
     marked = [
-        msgspec.structs.replace(f, note=f"{LOST}; {f.note}".removesuffix("; ")) if f.value is None and name in lost else f
+        (
+            msgspec.structs.replace(f, note=f"{LOST}; {f.note}".removesuffix("; "))
+            if f.value is None and name in lost
+            else f
+        )
         for name, f in now.items()
     ]
     return sorted(marked, key=lambda f: 0 if f.severity in TROUBLE else 1 if is_lost(f) else 2)
@@ -122,7 +136,9 @@ def in_trouble(finding: Finding) -> bool:
 
 
 def _unmeasured(finding: Finding) -> Finding:
-    return Finding(subject=finding.subject, severity="insufficient_data", value=None, threshold=None, rows=0)
+    return Finding(
+        subject=finding.subject, severity="insufficient_data", value=None, threshold=None, rows=0
+    )
 
 
 def _unseen(essential: frozenset[str], findings: Sequence[Finding]) -> str:
@@ -132,14 +148,20 @@ def _unseen(essential: frozenset[str], findings: Sequence[Finding]) -> str:
         return f"no value of what was in trouble: {', '.join(lost[:3])}" + (
             f", and {len(lost) - 3} more" if len(lost) > 3 else ""
         )
-    if essential and not any(finding.value is not None for finding in findings if finding.subject in essential):
-        return next((f.note for f in findings if f.subject in essential and f.note), "too few labels")
+    if essential and not any(
+        finding.value is not None for finding in findings if finding.subject in essential
+    ):
+        return next(
+            (f.note for f in findings if f.subject in essential and f.note), "too few labels"
+        )
     return ""
 
 
 def is_news(verdict: Verdict, previous: Verdict | None) -> bool:
     """Whether the verdict goes to the event log. Trouble and every change of severity do."""
-    return verdict.severity in TROUBLE or (previous is not None and previous.severity != verdict.severity)
+    return verdict.severity in TROUBLE or (
+        previous is not None and previous.severity != verdict.severity
+    )
 
 
 def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, without: str) -> str:
@@ -157,11 +179,20 @@ def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, wi
         return without or f"too few rows: {rows:,}"
     waiting = [finding for finding in judged if finding.confirmed]
     if waiting:
-        return f"{waiting[0].subject} {_number(waiting[0].value)} is not confirmed ({waiting[0].confirmed})"
+        return (
+            f"{waiting[0].subject} {_number(waiting[0].value)} is not confirmed"
+            f" ({waiting[0].confirmed})"
+        )
     top = max(judged, key=lambda finding: (finding.value or 0.0) / (finding.threshold or 1.0))
     if top.value is not None and top.threshold is not None and top.value >= top.threshold:
-        return f"within chance: {top.subject} {_number(top.value)} of {_number(top.threshold)}, chance reaches {_number(top.noise)}"
-    return f"nothing beyond its threshold; nearest {top.subject} {_number(top.value)} of {_number(top.threshold)}"
+        return (
+            f"within chance: {top.subject} {_number(top.value)} of {_number(top.threshold)}, chance"
+            f" reaches {_number(top.noise)}"
+        )
+    return (
+        f"nothing beyond its threshold; nearest {top.subject} {_number(top.value)} of"
+        f" {_number(top.threshold)}"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -107,7 +107,12 @@ class Gauges:
             if place not in most or one.verdict.rows > most[place].verdict.rows:
                 most[place] = one
         for (check, window), one in most.items():
-            self._values(spec, check, window, {name: Measure(m.value, m.noise) for name, m in one.measured.items()})
+            self._values(
+                spec,
+                check,
+                window,
+                {name: Measure(m.value, m.noise) for name, m in one.measured.items()},
+            )
 
     def told(self, done: Iterable[Judged]) -> None:
         """Count the verdicts that went to the event log."""
@@ -122,14 +127,25 @@ class Gauges:
             self._metrics.judged_until.labels(kind).set(end.timestamp())
             self._metrics.rows.labels(spec.name, kind).set(rows)
 
-    def performance(self, key: Key, live: Results, profile: ReferenceProfile, day: CountedWindow | None, task: Task) -> None:
+    def performance(
+        self,
+        key: Key,
+        live: Results,
+        profile: ReferenceProfile,
+        day: CountedWindow | None,
+        task: Task,
+    ) -> None:
         """Export a version's live and holdout figures. A figure with too few rows is absent."""
         known = not task.lacking(live)
         figures = {name: figure.value if known else None for name, figure in live.figures.items()}
-        figures |= {f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()}
+        figures |= {
+            f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()
+        }
         if day is not None:
             proxies = task.proxies(day.answers, profile.calibration)
-            figures |= {name: value if np.isfinite(value) else None for name, value in proxies.items()}
+            figures |= {
+                name: value if np.isfinite(value) else None for name, value in proxies.items()
+            }
         for name, value in figures.items():
             _set_or_remove(self._metrics.performance, (*key, name), value)
 
@@ -148,7 +164,9 @@ class Gauges:
         self._metrics.role_disagreement.labels(model).set(disagrees)
         found = {fault.kind for fault in serving.faults} if serving is not None else set()
         for kind in get_args(FaultKind):
-            self._metrics.registry_fault.labels(model, kind).set(math.nan if serving is None else float(kind in found))
+            self._metrics.registry_fault.labels(model, kind).set(
+                math.nan if serving is None else float(kind in found)
+            )
 
     def forget_version(self, key: Key) -> None:
         for known in _labels_of(self._metrics.performance, model=key[0], version=key[1]):
@@ -161,7 +179,11 @@ class Gauges:
         """
         for check, windows in windows_of(spec).items():
             for window in windows:
-                of = [verdict for verdict in latest if verdict.check == check and verdict.window == window]
+                of = [
+                    verdict
+                    for verdict in latest
+                    if verdict.check == check and verdict.window == window
+                ]
                 if not of:
                     continue
                 newest = max(verdict.window_start for verdict in of)
@@ -173,7 +195,9 @@ class Gauges:
                     continue
                 self._metrics.severity.labels(spec.name, check, window).set(LEVELS[severity])
 
-    def _values(self, spec: ModelSpec, check: Check, window: str, values: Mapping[str, Measure]) -> None:
+    def _values(
+        self, spec: ModelSpec, check: Check, window: str, values: Mapping[str, Measure]
+    ) -> None:
         model = spec.name
         if check in _PSI_CHECKS:
             for feature, measure in values.items():
@@ -183,7 +207,9 @@ class Gauges:
         if check == "performance":
             # One unit per check, so that one threshold fits it. dojo_performance and the verdict
             # hold the others.
-            values = {name: measure for name, measure in values.items() if name == task_of(spec).headline}
+            values = {
+                name: measure for name, measure in values.items() if name == task_of(spec).headline
+            }
         gauge = self._metrics.value
         for known in _labels_of(gauge, model=model, check=check, window=window):
             if known["subject"] not in values:
@@ -193,7 +219,11 @@ class Gauges:
 
 
 def _each(levels: Levels) -> list[tuple[Severity, float]]:
-    return [(severity, getattr(levels, severity)) for severity in get_args(Severity) if hasattr(levels, severity)]
+    return [
+        (severity, getattr(levels, severity))
+        for severity in get_args(Severity)
+        if hasattr(levels, severity)
+    ]
 
 
 def _labels_of(gauge: Gauge, **having: str) -> list[Mapping[str, str]]:

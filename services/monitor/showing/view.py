@@ -34,8 +34,18 @@ def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> 
     Args:
         lines: Verdict's id -> sparkline of its worst subject.
     """
-    ordered = sorted(verdicts, key=lambda v: (-ORDER.index(v.severity), v.check, v.window, v.version))
-    table = Table("check", "window", "v", "verdict", "course", title=f"{model}: what the monitor thinks", title_justify="left")
+    ordered = sorted(
+        verdicts, key=lambda v: (-ORDER.index(v.severity), v.check, v.window, v.version)
+    )
+    table = Table(
+        "check",
+        "window",
+        "v",
+        "verdict",
+        "course",
+        title=f"{model}: what the monitor thinks",
+        title_justify="left",
+    )
     for verdict in ordered:
         table.add_row(
             verdict.check,
@@ -47,24 +57,45 @@ def overview(model: str, verdicts: Sequence[Verdict], lines: dict[str, str]) -> 
     why = []
     for verdict in ordered:
         since = f", since {verdict.since:%m-%d %H:%M}" if verdict.since else ""
-        head = (f"{verdict.check} ({verdict.window}, {verdict.rows:,} rows{since}): ", appearance_of(verdict.severity).style)
+        head = (
+            f"{verdict.check} ({verdict.window}, {verdict.rows:,} rows{since}): ",
+            appearance_of(verdict.severity).style,
+        )
         why.append(Text.assemble(head, verdict.summary))
     return Group(table, *why)
 
 
-def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, report: str | None) -> RenderableType:
+def details(
+    verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, report: str | None
+) -> RenderableType:
     """Return one verdict with all its evidence."""
     head = Text.assemble(
         (verdict.check, "bold"),
-        f" over the {verdict.window} from {verdict.window_start:%Y-%m-%d %H:%M}, version {verdict.version or '-'}: ",
+        f" over the {verdict.window} from {verdict.window_start:%Y-%m-%d %H:%M}, version"
+        f" {verdict.version or '-'}: ",
         (drawn(verdict.severity), appearance_of(verdict.severity).style),
         f", {verdict.rows:,} rows",
     )
     lines: list[RenderableType] = [head, Text(verdict.summary)]
     if verdict.since is not None:
-        lasts = format_duration(verdict.window_start - verdict.since) if verdict.window_start > verdict.since else "this window"
+        lasts = (
+            format_duration(verdict.window_start - verdict.since)
+            if verdict.window_start > verdict.since
+            else "this window"
+        )
         lines.append(Text(f"since {verdict.since:%Y-%m-%d %H:%M} ({lasts})"))
-    table = Table("subject", "verdict", "measured", "threshold", "chance", "windows", "rows", "course", "beside", "note")
+    table = Table(
+        "subject",
+        "verdict",
+        "measured",
+        "threshold",
+        "chance",
+        "windows",
+        "rows",
+        "course",
+        "beside",
+        "note",
+    )
     for finding in verdict.findings:
         table.add_row(
             finding.subject,
@@ -84,14 +115,22 @@ def details(verdict: Verdict, history: Sequence[HistoryRow], mark: Mark | None, 
     elif verdict.severity in TROUBLE:
         lines.append(Text(f"id {verdict.event_id}", style="dim"))
         lines.append(
-            Text(f"nothing wrong? dojo drift mark {verdict.model} {verdict.event_id} --false-alarm --why ...", style="dim")
+            Text(
+                f"nothing wrong? dojo drift mark {verdict.model} {verdict.event_id} --false-alarm"
+                " --why ...",
+                style="dim",
+            )
         )
     return Group(*lines)
 
 
 def course(history: Sequence[HistoryRow], subject: str, version: str) -> list[float]:
     """Return a subject's values over the latest windows, oldest first."""
-    values = [row.values[subject].value for row in history if row.version == version and subject in row.values]
+    values = [
+        row.values[subject].value
+        for row in history
+        if row.version == version and subject in row.values
+    ]
     return [value for value in values if value is not None][-LINE:]
 
 
@@ -104,7 +143,10 @@ def sparkline(values: Sequence[float], threshold: float | None = None) -> str:
     if len(values) < 2:
         return ""
     top = max(*values, threshold or 0.0)
-    return "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] if top > 0 else _BARS[0] for value in values)
+    return "".join(
+        _BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] if top > 0 else _BARS[0]
+        for value in values
+    )
 
 
 def worst(findings: Sequence[Finding]) -> Finding | None:
@@ -120,10 +162,16 @@ def worst(findings: Sequence[Finding]) -> Finding | None:
 def proposals(model: str, found: Sequence[Proposal], marks: Collection[Mark]) -> RenderableType:
     if not found:
         return Text(
-            f"{model}: nothing to change; {len(marks)} false alarms are marked, and quiet windows keep well below the thresholds"
+            f"{model}: nothing to change; {len(marks)} false alarms are marked, and quiet windows"
+            " keep well below the thresholds"
         )
     table = Table(
-        "proposal", "now", "proposed", "why", title=f"{model}: {len(marks)} false alarms marked", title_justify="left"
+        "proposal",
+        "now",
+        "proposed",
+        "why",
+        title=f"{model}: {len(marks)} false alarms marked",
+        title_justify="left",
     )
     for one in found:
         table.add_row(one.setting, one.now, one.proposed, one.why)

@@ -53,7 +53,9 @@ class NeedsSyntheticWorldError(ValueError):
     """A drift of the fraudsters' ways over a source that only repeats what happened."""
 
 
-def drifted_day(source: Source, day: date, drifts: Iterable[ActiveDrift], seed: int) -> pl.DataFrame:
+def drifted_day(
+    source: Source, day: date, drifts: Iterable[ActiveDrift], seed: int
+) -> pl.DataFrame:
     """The source's day with everything in it that drifts cause; columns of TRANSACTION_SCHEMA, sorted by time.
 
     Raises:
@@ -65,13 +67,16 @@ def drifted_day(source: Source, day: date, drifts: Iterable[ActiveDrift], seed: 
     if ways := [drift for drift in felt if KINDS[drift.kind].synthetic_only]:
         if not isinstance(source, FraudsterSource):
             raise NeedsSyntheticWorldError(
-                f"{ways[0].kind} changes what fraudsters do, and this world repeats recorded payments"
+                f"{ways[0].kind} changes what fraudsters do, and this world repeats recorded"
+                " payments"
             )
         rows = source.day_under(day, ways)
     return apply(rows, felt, seed, undisturbed["merchant_id"])
 
 
-def apply(rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchants: pl.Series | None = None) -> pl.DataFrame:
+def apply(
+    rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchants: pl.Series | None = None
+) -> pl.DataFrame:
     """A day's rows as row-wise drifts make them; kinds that are not row-wise are passed over.
 
     Args:
@@ -90,7 +95,9 @@ def apply(rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchant
     for kind, effect in _EFFECTS.items():
         level = levels(drifts, kind, times)
         if level.any():
-            changed = effect(changed, _Situation(level, times, _for_kind(payments, kind), drifts, shops, seed))
+            changed = effect(
+                changed, _Situation(level, times, _for_kind(payments, kind), drifts, shops, seed)
+            )
     return changed if changed is rows else changed.sort("time", "transaction_id")
 
 
@@ -126,7 +133,9 @@ def _sale(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
 
 def _marketplace(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
     goes = _honest(rows) & (uniform(now.chance) < now.level)
-    opened = np.zeros(rows.height, dtype=np.int64)  # days since the marketplace that is open at the time
+    opened = np.zeros(
+        rows.height, dtype=np.int64
+    )  # days since the marketplace that is open at the time
     for drift in now.drifts:
         if drift.kind == "new_category":
             since = now.times - microseconds(drift.started)
@@ -138,7 +147,9 @@ def _marketplace(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
 
 def _guests(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
     goes = uniform(now.chance) < now.level
-    names = pl.Series([f"G{int(number) >> 16:012x}" for number in second(now.chance)], dtype=pl.String)
+    names = pl.Series(
+        [f"G{int(number) >> 16:012x}" for number in second(now.chance)], dtype=pl.String
+    )
     return rows.with_columns(_replaced(rows["customer_id"], goes, names))
 
 
@@ -160,7 +171,9 @@ _EFFECTS: dict[Kind, Callable[[pl.DataFrame, _Situation], pl.DataFrame]] = {
 
 def _touches(drift: ActiveDrift, day: date) -> bool:
     start = start_of(day)
-    return drift.started < start + timedelta(days=1) and (drift.ended is None or drift.ended > start)
+    return drift.started < start + timedelta(days=1) and (
+        drift.ended is None or drift.ended > start
+    )
 
 
 def _for_kind(payments: Keys, kind: Kind) -> Keys:

@@ -32,7 +32,10 @@ def arrivals(times: Times, work: Times, drifts: Iterable[ActiveDrift]) -> Times:
     Args:
         times: of the payments. work: how long their labels take in the undisturbed world, microseconds, >= 0.
     """
-    at, left = times.astype(np.int64), work.astype(np.int64)  # work is accounted for up to `at`; `left` is what then remains
+    at, left = (
+        times.astype(np.int64),
+        work.astype(np.int64),
+    )  # work is accounted for up to `at`; `left` is what then remains
     for start, end, factor in _slow_times(drifts):
         slow = (at + left > start) & (at < end)
         begun = np.maximum(at, start)
@@ -48,10 +51,15 @@ def arrivals(times: Times, work: Times, drifts: Iterable[ActiveDrift]) -> Times:
 def _slow_times(drifts: Iterable[ActiveDrift]) -> Iterator[tuple[int, int, float]]:
     """Pieces of time with a factor above 1, in order, not overlapping: (start, end, factor), microseconds."""
     for drift in sorted((d for d in drifts if d.kind == "label_delay"), key=lambda d: d.started):
-        start, ramp = microseconds(drift.started), drift.ramp // MICROSECOND if drift.ramp > SUDDEN else 0
+        start, ramp = (
+            microseconds(drift.started),
+            drift.ramp // MICROSECOND if drift.ramp > SUDDEN else 0,
+        )
         end = _NEVER if drift.ended is None else microseconds(drift.ended)
         edges = [start + ramp * step // RAMP_STEPS for step in range(RAMP_STEPS)] if ramp else []
-        for step, (low, high) in enumerate(zip(edges, [*edges[1:], start + ramp], strict=True) if ramp else ()):
+        for step, (low, high) in enumerate(
+            zip(edges, [*edges[1:], start + ramp], strict=True) if ramp else ()
+        ):
             if low < min(high, end):
                 yield low, min(high, end), 1 + (drift.strength - 1) * (step + 0.5) / RAMP_STEPS
         if start + ramp < end:

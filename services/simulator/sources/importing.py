@@ -60,11 +60,20 @@ def import_transactions(
         OSError: the directory cannot be written; nothing is kept.
     """
     frame = read_transactions(
-        source, mapping, lambda step, share: progress(step, 0.8 * share), csv_format=csv_format, note=note
+        source,
+        mapping,
+        lambda step, share: progress(step, 0.8 * share),
+        csv_format=csv_format,
+        note=note,
     )
     first: datetime = frame["time"][0]  # rows are in order of time
-    if first < EARLIEST:  # a backtest may read such a file, but no world can live it: events have no such times
-        raise DatasetError(f"{source}: time starts at {first:%Y-%m-%d}; a world can be replayed from {EARLIEST:%Y-%m-%d} on")
+    if (
+        first < EARLIEST
+    ):  # a backtest may read such a file, but no world can live it: events have no such times
+        raise DatasetError(
+            f"{source}: time starts at {first:%Y-%m-%d}; a world can be replayed from"
+            f" {EARLIEST:%Y-%m-%d} on"
+        )
     progress("hashing", 0.8)
     sha256 = content_hash(frame)
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,7 +94,12 @@ def import_transactions(
     )
     progress("writing", 0.85)
     if known is None:
-        _write(target, lambda temporary: frame.write_parquet(temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS))
+        _write(
+            target,
+            lambda temporary: frame.write_parquet(
+                temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS
+            ),
+        )
     # After the data: a summary without its data set would mislead; a data set without summary gets one on the next import.
     if not target.with_suffix(".json").exists():
         summary = msgspec.json.format(msgspec.json.encode(imported), indent=2)

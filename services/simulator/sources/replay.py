@@ -27,12 +27,20 @@ class ReplaySource:
         self._rows = pl.scan_parquet(path, glob=False)
         try:
             if dict(self._rows.collect_schema()) != TRANSACTION_SCHEMA:
-                raise DatasetError(f"{path}: not a file that `dojo data import` wrote: import it first")
+                raise DatasetError(
+                    f"{path}: not a file that `dojo data import` wrote: import it first"
+                )
             first, last = (
-                self._rows.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).collect().row(0)
+                self._rows.select(
+                    pl.col("time").min().alias("first"), pl.col("time").max().alias("last")
+                )
+                .collect()
+                .row(0)
             )
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DatasetError(f"{path}: cannot be replayed: {str(error).splitlines()[0]}") from error
+            raise DatasetError(
+                f"{path}: cannot be replayed: {str(error).splitlines()[0]}"
+            ) from error
         if first is None:
             raise DatasetError(f"{path}: holds no transactions")
         self._days = (first.date(), last.date())
@@ -40,7 +48,9 @@ class ReplaySource:
 
     def day(self, day: date) -> pl.DataFrame:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return self._rows.filter(pl.col("time") >= start, pl.col("time") < start + timedelta(days=1)).collect()
+        return self._rows.filter(
+            pl.col("time") >= start, pl.col("time") < start + timedelta(days=1)
+        ).collect()
 
     def days(self) -> tuple[date, date | None]:
         return self._days

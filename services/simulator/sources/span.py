@@ -44,6 +44,11 @@ def history_span(source: Source, history_days: int) -> Span:
     else:
         length = (last - first).days + 1
         if length < 2:
-            raise TooShortError(f"the file holds one day ({first}); a replay needs at least two: one of history, one to live")
-        end = last + timedelta(days=1) - timedelta(days=min(LIVE_DAYS, max(1, length // LIVE_SHARE)))
+            raise TooShortError(
+                f"the file holds one day ({first}); a replay needs at least two: one of history,"
+                " one to live"
+            )
+        end = (
+            last + timedelta(days=1) - timedelta(days=min(LIVE_DAYS, max(1, length // LIVE_SHARE)))
+        )
     return Span(max(first, end - timedelta(days=history_days)), end)

@@ -31,7 +31,14 @@ class SyntheticSource:
         shift: the day from which fraudsters have new ways (services/simulator/town/fraud.py); None for never.
     """
 
-    def __init__(self, seed: int, customers: int, merchants: int, fraud_rate: float, shift: date | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        customers: int,
+        merchants: int,
+        fraud_rate: float,
+        shift: date | None = None,
+    ) -> None:
         self._seed = seed
         self._fraud_rate = fraud_rate
         self._population = Population(seed, customers, merchants)
@@ -73,7 +80,9 @@ def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl
     """Payments as rows in order of time. Ids tell the day and the number in it; a seat's new inhabitant is a new customer."""
     order = np.argsort(payments.seconds, kind="stable")
     seat = payments.seat[order]
-    microseconds = int(start_of(day).timestamp()) * 1_000_000 + (payments.seconds[order] * 1e6).astype(np.int64)
+    microseconds = int(start_of(day).timestamp()) * 1_000_000 + (
+        payments.seconds[order] * 1e6
+    ).astype(np.int64)
     columns = pl.DataFrame(
         {
             "number": numbers[order],
@@ -86,8 +95,12 @@ def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl
         }
     )
     return columns.select(
-        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("number").cast(pl.String).str.zfill(7)).alias("transaction_id"),
-        pl.format("C{}-{}", pl.col("seat").cast(pl.String).str.zfill(5), "generation").alias("customer_id"),
+        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("number").cast(pl.String).str.zfill(7)).alias(
+            "transaction_id"
+        ),
+        pl.format("C{}-{}", pl.col("seat").cast(pl.String).str.zfill(5), "generation").alias(
+            "customer_id"
+        ),
         pl.format("M{}", pl.col("merchant").cast(pl.String).str.zfill(5)).alias("merchant_id"),
         *("time", "amount", "label"),
     ).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]

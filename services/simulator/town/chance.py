@@ -23,7 +23,9 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 def keys(ids: Iterable[str], seed: int, purpose: str = "") -> Keys:
     """A 64-bit key per id. Different purposes give unrelated keys; "" is the label delays'."""
     texts = list(ids)
-    found = np.fromiter((zlib.crc32(text.encode()) for text in texts), dtype=np.uint64, count=len(texts))
+    found = np.fromiter(
+        (zlib.crc32(text.encode()) for text in texts), dtype=np.uint64, count=len(texts)
+    )
     found = mix(found + (np.uint64(seed % 2**32) << np.uint64(32)))
     return mix(found ^ np.uint64(zlib.crc32(purpose.encode()))) if purpose else found
 

@@ -25,12 +25,26 @@ from functools import cached_property
 import numpy as np
 
 from services.simulator.town.payments import Payments, amounts
-from services.simulator.town.population import MEAN_TRANSACTIONS_PER_DAY, Floats, Habits, Ints, Population
+from services.simulator.town.population import (
+    MEAN_TRANSACTIONS_PER_DAY,
+    Floats,
+    Habits,
+    Ints,
+    Population,
+)
 from services.simulator.town.rhythm import times_of_day
 
 # Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud; both are visible only
 # through history, so a model must use rolling features to find them.
-SHARES = {"merchant": 0.40, "card": 0.30, "large": 0.08, "testing": 0.10, "takeover": 0.12, "bust_out": 0.0, "sleeper": 0.0}
+SHARES = {
+    "merchant": 0.40,
+    "card": 0.30,
+    "large": 0.08,
+    "testing": 0.10,
+    "takeover": 0.12,
+    "bust_out": 0.0,
+    "sleeper": 0.0,
+}
 SHARES_AFTER_SHIFT = {
     "merchant": 0.15,
     "card": 0.25,
@@ -42,8 +56,13 @@ SHARES_AFTER_SHIFT = {
 }
 ADDED = ("testing", "takeover", "bust_out", "sleeper")
 
-MERCHANT_DAYS = (21, 35)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
-MERCHANT_SHARE = 0.9  # of the payments at a compromised merchant: not every card that passes is misused
+MERCHANT_DAYS = (
+    21,
+    35,
+)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
+MERCHANT_SHARE = (
+    0.9  # of the payments at a compromised merchant: not every card that passes is misused
+)
 CARD_DAYS = (7, 14)  # until the holder reads the statement
 CARD_SHARE = 1 / 3  # of a stolen card's payments; the holder goes on paying
 CARD_FACTOR = (3.0, 6.0)  # of the usual amount
@@ -57,7 +76,10 @@ BUST_OUT_CARDS = (12, 24)  # ten times what a merchant of this town sees in an h
 BUST_OUT_SECONDS = 3600.0
 BUST_OUT_FACTOR = (0.8, 1.4)  # of the usual amount at that merchant: the amount gives nothing away
 SLEEPER_CARDS = 0.2  # the share of the customers who pay least often: their cards are missed last
-SLEEPER_MERCHANTS = (0.05, 0.25)  # between these quantiles of traffic: quiet shops, but none that nobody knows
+SLEEPER_MERCHANTS = (
+    0.05,
+    0.25,
+)  # between these quantiles of traffic: quiet shops, but none that nobody knows
 SLEEPER_FACTOR = (0.8, 1.2)  # of the usual amount
 
 
@@ -80,7 +102,9 @@ class FraudPatterns:
         crew: 0; another number for `others`.
     """
 
-    def __init__(self, population: Population, seed: int, rate: float, shift: date | None = None) -> None:
+    def __init__(
+        self, population: Population, seed: int, rate: float, shift: date | None = None
+    ) -> None:
         self._population = population
         self._seed = seed
         self._shift = shift
@@ -89,7 +113,9 @@ class FraudPatterns:
         self._after: Mapping[str, float] = _frauds_per_day(SHARES_AFTER_SHIFT, rate, self._ordinary)
         self.crew = 0
 
-    def others(self, frauds: Callable[[Mapping[str, float]], Mapping[str, float]], crew: int) -> FraudPatterns:
+    def others(
+        self, frauds: Callable[[Mapping[str, float]], Mapping[str, float]], crew: int
+    ) -> FraudPatterns:
         """Other fraudsters in the same town, with campaigns of their own.
 
         Args:
@@ -104,7 +130,9 @@ class FraudPatterns:
         """Frauds expected on a day, by pattern."""
         return self._before if self._shift is None or day < self._shift else self._after
 
-    def commit(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+    def commit(
+        self, payments: Payments, habits: Habits, day: date, random: np.random.Generator
+    ) -> Payments:
         """The day's payments with its fraud in them."""
         per_day = self._per_day(day)
         payments = self._at_merchants(payments, day, random) if per_day["merchant"] else payments
@@ -128,27 +156,39 @@ class FraudPatterns:
         factor = random.uniform(*CARD_FACTOR, len(payments.seat))
         return _mark(payments, stolen, np.where(stolen, payments.amount * factor, payments.amount))
 
-    def _large_amounts(self, payments: Payments, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+    def _large_amounts(
+        self, payments: Payments, habits: Habits, day: date, random: np.random.Generator
+    ) -> Payments:
         share = self._per_day(day)["large"] / self._ordinary
         large = (random.random(len(payments.seat)) < share) & (payments.label == 0)
-        amount = habits.mean_amount[payments.seat] * random.uniform(*LARGE_FACTOR, len(payments.seat))
+        amount = habits.mean_amount[payments.seat] * random.uniform(
+            *LARGE_FACTOR, len(payments.seat)
+        )
         return _mark(payments, large, np.where(large, amount, payments.amount))
 
     def _card_testing(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """Small payments a minute or two apart at merchants anywhere; once they pass, a large one."""
-        cards, sizes = self._episodes("testing", day, (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random)
+        cards, sizes = self._episodes(
+            "testing", day, (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random
+        )
         seat, position = np.repeat(cards, sizes), _positions(sizes)
         n = len(seat)
         large = position == np.repeat(sizes, sizes) - 1
         gaps = np.where(large, random.uniform(300, 2400, n), random.exponential(90, n))
-        start = np.repeat(random.uniform(0, 22 * 3600, len(cards)), sizes)  # the burst ends before midnight
+        start = np.repeat(
+            random.uniform(0, 22 * 3600, len(cards)), sizes
+        )  # the burst ends before midnight
         first = np.repeat(np.cumsum(sizes) - sizes, sizes)
         elapsed = np.cumsum(gaps)
         seconds = start + elapsed - elapsed[first]
         small = random.uniform(*TESTING_SMALL_EURO, n)
-        amount = np.where(large, habits.mean_amount[seat] * random.uniform(*TESTING_LARGE_FACTOR, n), small)
+        amount = np.where(
+            large, habits.mean_amount[seat] * random.uniform(*TESTING_LARGE_FACTOR, n), small
+        )
         merchant = random.integers(0, self._population.merchants, n)
-        return Payments(seat, merchant, np.minimum(seconds, 86_399.0), amount, np.ones(n, dtype=np.int8))
+        return Payments(
+            seat, merchant, np.minimum(seconds, 86_399.0), amount, np.ones(n, dtype=np.int8)
+        )
 
     def _takeovers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """A stranger shops with the account for one night, near one place far from the holder's home."""
@@ -186,23 +226,37 @@ class FraudPatterns:
     def _sleepers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
         """One payment with a card that is rarely used, at a quiet shop, at the usual hours and for the usual amount."""
         n = int(self._per_day(day)["sleeper"] + random.random())
-        cards = np.argsort(habits.rate, kind="stable")[: max(1, int(SLEEPER_CARDS * self._population.customers))]
+        cards = np.argsort(habits.rate, kind="stable")[
+            : max(1, int(SLEEPER_CARDS * self._population.customers))
+        ]
         low, high = (int(share * self._population.merchants) for share in SLEEPER_MERCHANTS)
         shops = np.argsort(self._population.merchant_rate, kind="stable")[low : max(high, low + 1)]
         seat, merchant = random.choice(cards, n), random.choice(shops, n)
         usual = amounts(self._population, habits, seat, merchant, random)
         seconds = times_of_day(random.random(n), day)
-        return Payments(seat, merchant, seconds, usual * random.uniform(*SLEEPER_FACTOR, n), np.ones(n, dtype=np.int8))
+        return Payments(
+            seat,
+            merchant,
+            seconds,
+            usual * random.uniform(*SLEEPER_FACTOR, n),
+            np.ones(n, dtype=np.int8),
+        )
 
-    def _episodes(self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator) -> tuple[Ints, Ints]:
+    def _episodes(
+        self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator
+    ) -> tuple[Ints, Ints]:
         """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
         count = _episodes_of(self._per_day(day)[pattern], sizes, random)
-        return random.integers(0, self._population.customers, count), random.integers(sizes[0], sizes[1] + 1, count)
+        return random.integers(0, self._population.customers, count), random.integers(
+            sizes[0], sizes[1] + 1, count
+        )
 
     def merchant_campaigns(self, day: date) -> Campaigns:
         """Merchants compromised on a day."""
         eligible, share = self._eligible_merchants
-        per_campaign = float(np.mean(share * self._population.merchant_rate[eligible])) * float(np.mean(MERCHANT_DAYS))
+        per_campaign = float(np.mean(share * self._population.merchant_rate[eligible])) * float(
+            np.mean(MERCHANT_DAYS)
+        )
         index = self._running(day, 3, "merchant", per_campaign, MERCHANT_DAYS, len(eligible))
         return Campaigns(eligible[index], share[index])
 
@@ -223,7 +277,15 @@ class FraudPatterns:
             eligible = np.argsort(np.abs(rate - rate.mean()))[:1]
         return eligible, np.minimum(MERCHANT_SHARE, self._before["merchant"] / (4 * rate[eligible]))
 
-    def _running(self, day: date, stream: int, pattern: str, per_campaign: float, lasts: tuple[int, int], targets: int) -> Ints:
+    def _running(
+        self,
+        day: date,
+        stream: int,
+        pattern: str,
+        per_campaign: float,
+        lasts: tuple[int, int],
+        targets: int,
+    ) -> Ints:
         """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`. per_campaign: its frauds."""
         today = day.toordinal()
         found = []
@@ -238,7 +300,9 @@ class FraudPatterns:
         return np.concatenate(found)
 
 
-def _frauds_per_day(shares: Mapping[str, float], rate: float, ordinary: float) -> Mapping[str, float]:
+def _frauds_per_day(
+    shares: Mapping[str, float], rate: float, ordinary: float
+) -> Mapping[str, float]:
     """Frauds a day by pattern, so that `rate` of all payments are fraud, the added ones included."""
     added = sum(shares[pattern] for pattern in ADDED)
     per_day = rate * ordinary / (1 - rate * added)

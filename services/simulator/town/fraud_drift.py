@@ -46,7 +46,13 @@ class FraudDrift:
         self._sleepers = own.others(_all_as_sleepers, _SLEEPER_CREW)
 
     def change(
-        self, ordinary: Payments, lived: Payments, numbers: Ints, habits: Habits, day: date, drifts: Iterable[ActiveDrift]
+        self,
+        ordinary: Payments,
+        lived: Payments,
+        numbers: Ints,
+        habits: Habits,
+        day: date,
+        drifts: Iterable[ActiveDrift],
     ) -> tuple[Payments, Ints]:
         """The day as drifts make it, with the payments' numbers.
 
@@ -62,11 +68,19 @@ class FraudDrift:
         numbers = numbers[(np.arange(len(lived.seat)) < honest) | ~gone]
         next_number = len(lived.seat)
         for drift in drifts:  # in the order they began: what begins later takes later numbers
-            crew = self._sleepers if drift.kind == "concept" else self._own.others(_wave(drift.strength), _WAVE_CREW)
+            crew = (
+                self._sleepers
+                if drift.kind == "concept"
+                else self._own.others(_wave(drift.strength), _WAVE_CREW)
+            )
             share = drift.strength if drift.kind == "concept" else 1.0
-            random = np.random.default_rng([self._seed, 7, day.toordinal(), crew.crew, microseconds(drift.started)])
+            random = np.random.default_rng(
+                [self._seed, 7, day.toordinal(), crew.crew, microseconds(drift.started)]
+            )
             theirs = crew.commit(ordinary, habits, day, random)
-            happens = (theirs.label == 1) & (random.random(len(theirs.label)) < share * intensities(drift, _times(theirs, day)))
+            happens = (theirs.label == 1) & (
+                random.random(len(theirs.label)) < share * intensities(drift, _times(theirs, day))
+            )
             payments = _joined(payments, theirs, happens, honest)
             numbers = np.concatenate([numbers, next_number + np.flatnonzero(happens[honest:])])
             next_number += len(theirs.seat) - honest
@@ -99,7 +113,10 @@ def _without(ordinary: Payments, lived: Payments, gone: Bools) -> Payments:
     amount, label = lived.amount.copy(), lived.label.copy()
     amount[:honest] = np.where(gone[:honest], ordinary.amount, amount[:honest])
     label[gone] = 0
-    return _of(replace(lived, amount=amount, label=label), np.r_[np.ones(honest, dtype=bool), ~gone[honest:]])
+    return _of(
+        replace(lived, amount=amount, label=label),
+        np.r_[np.ones(honest, dtype=bool), ~gone[honest:]],
+    )
 
 
 def _joined(payments: Payments, theirs: Payments, happens: Bools, honest: int) -> Payments:

@@ -32,7 +32,11 @@ def times_of(column: pl.Series) -> Times:
 def intensities(drift: ActiveDrift, times: Times) -> Floats:
     """The drift's intensity, 0 to 1, at each time."""
     elapsed = times - microseconds(drift.started)
-    grown = np.ones(len(times)) if drift.ramp <= SUDDEN else np.minimum(elapsed / (drift.ramp // MICROSECOND), 1.0)
+    grown = (
+        np.ones(len(times))
+        if drift.ramp <= SUDDEN
+        else np.minimum(elapsed / (drift.ramp // MICROSECOND), 1.0)
+    )
     acts = elapsed >= 0
     if drift.ended is not None:
         acts &= times < microseconds(drift.ended)

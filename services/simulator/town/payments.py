@@ -27,10 +27,17 @@ class Payments:
     label: npt.NDArray[np.int8]
 
     def __add__(self, other: Payments) -> Payments:
-        return Payments(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__dataclass_fields__))
+        return Payments(
+            *(
+                np.concatenate([getattr(self, n), getattr(other, n)])
+                for n in self.__dataclass_fields__
+            )
+        )
 
 
-def ordinary_payments(population: Population, habits: Habits, day: date, random: np.random.Generator) -> Payments:
+def ordinary_payments(
+    population: Population, habits: Habits, day: date, random: np.random.Generator
+) -> Payments:
     """What the customers with these habits pay on a day without fraud; not in order of time."""
     counts = random.poisson(habits.rate * WEEKDAY_FACTOR[day.weekday()])
     seat = np.repeat(np.arange(population.customers), counts)
@@ -45,13 +52,19 @@ def ordinary_payments(population: Population, habits: Habits, day: date, random:
         merchant,
         times_of_day(random.random(n), day),
         amounts(population, habits, seat, merchant, random)
-        * np.where(random.random(n) < BIG_PURCHASE_SHARE, random.uniform(*BIG_PURCHASE_FACTOR, n), 1.0),
+        * np.where(
+            random.random(n) < BIG_PURCHASE_SHARE, random.uniform(*BIG_PURCHASE_FACTOR, n), 1.0
+        ),
         np.zeros(n, dtype=np.int8),
     )
 
 
-def amounts(population: Population, habits: Habits, seat: Ints, merchant: Ints, random: np.random.Generator) -> Floats:
+def amounts(
+    population: Population, habits: Habits, seat: Ints, merchant: Ints, random: np.random.Generator
+) -> Floats:
     """What each of these customers usually pays at that merchant, with the spread of both; euro."""
     sigma = np.hypot(habits.variation[seat], population.spread[merchant])
-    euro: Floats = habits.mean_amount[seat] * population.price[merchant] * random.lognormal(0.0, sigma)
+    euro: Floats = (
+        habits.mean_amount[seat] * population.price[merchant] * random.lognormal(0.0, sigma)
+    )
     return euro

@@ -78,7 +78,9 @@ class Population:
         """Each seat's nearest merchants, shape (customers, NEIGHBOURS or all merchants)."""
         count = min(NEIGHBOURS, self.merchants)
         rows = []
-        for block in np.array_split(self.homes, max(1, self.customers // 500)):  # 500 x 5000 distances: 20 MB at a time
+        for block in np.array_split(
+            self.homes, max(1, self.customers // 500)
+        ):  # 500 x 5000 distances: 20 MB at a time
             distances = ((block[:, None, :] - self.places[None, :, :]) ** 2).sum(axis=2)
             rows.append(np.sort(np.argpartition(distances, count - 1, axis=1)[:, :count], axis=1))
         return np.concatenate(rows)
@@ -94,7 +96,9 @@ class Population:
     def merchant_rate(self) -> Floats:
         """Expected transactions per day of each merchant, at an average customer's rate."""
         shares = np.diff(self._near_cumulative, axis=1, prepend=0.0)
-        per_customer = np.bincount(self.near.ravel(), shares.ravel(), self.merchants).astype(np.float64)
+        per_customer = np.bincount(self.near.ravel(), shares.ravel(), self.merchants).astype(
+            np.float64
+        )
         return per_customer * MEAN_TRANSACTIONS_PER_DAY
 
     def _habits(self, generation: int) -> Habits:
@@ -120,7 +124,9 @@ class Population:
             values: Floats = np.where(moved, getattr(new, name), getattr(old, name))
             return values
 
-        return generation, Habits(pick("mean_amount"), pick("variation"), pick("rate"), pick("away"))
+        return generation, Habits(
+            pick("mean_amount"), pick("variation"), pick("rate"), pick("away")
+        )
 
     def choose_merchants(self, seats: Ints, uniform: Floats) -> Ints:
         """A merchant near each seat, more often a popular one. `uniform` in [0, 1), one per seat."""

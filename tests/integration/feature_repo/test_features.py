@@ -33,7 +33,13 @@ from feature_repo.store import open_store
 from pipelines.features.materialize import materialize
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
-from tests.support.feature_reference import Payment, activity_at, outcomes_of, streams_of, transactions_of
+from tests.support.feature_reference import (
+    Payment,
+    activity_at,
+    outcomes_of,
+    streams_of,
+    transactions_of,
+)
 from tests.support.paths import STRANGE_NAME
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
@@ -42,12 +48,16 @@ pytestmark = pytest.mark.integration
 SERVICE = "fraud_detection_v1"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HISTORY_DAYS = 45
-NOW = START + timedelta(days=HISTORY_DAYS, hours=8)  # two hours after the day's batch features are published
+NOW = START + timedelta(
+    days=HISTORY_DAYS, hours=8
+)  # two hours after the day's batch features are published
 CUSTOMERS, MERCHANTS = [f"c{n}" for n in range(12)], [f"m{n}" for n in range(8)]
 STORED = [f"{view.name}:{feature.name}" for view in VIEWS.values() for feature in view.features]
 
 
-def made_payments(start: datetime, end: datetime, count: int, seed: int, prefix: str) -> list[Payment]:
+def made_payments(
+    start: datetime, end: datetime, count: int, seed: int, prefix: str
+) -> list[Payment]:
     chance = random.Random(seed)
     span = int((end - start).total_seconds())
     result = []
@@ -57,7 +67,13 @@ def made_payments(start: datetime, end: datetime, count: int, seed: int, prefix:
         customer, merchant = chance.choice(CUSTOMERS), chance.choice(MERCHANTS)
         result.append(
             Payment(
-                f"{prefix}{number}", customer, merchant, moment, chance.randrange(20_000), int(chance.random() < 0.1), arrival
+                f"{prefix}{number}",
+                customer,
+                merchant,
+                moment,
+                chance.randrange(20_000),
+                int(chance.random() < 0.1),
+                arrival,
             )
         )
     return sorted(result, key=lambda payment: payment.time)
@@ -96,14 +112,27 @@ class World:
             "DOJO_STREAMER_PORT": str(self.streamer_port),
             "DOJO_MATERIALIZER_PORT": str(self.materializer_port),
         }
-        self.streamer = Server("streamer", [sys.executable, "-m", "services.streamer"], directory, self.env)
-        self.materializer = Server("materializer", [sys.executable, "-m", "services.materializer"], directory, self.env)
+        self.streamer = Server(
+            "streamer", [sys.executable, "-m", "services.streamer"], directory, self.env
+        )
+        self.materializer = Server(
+            "materializer", [sys.executable, "-m", "services.materializer"], directory, self.env
+        )
 
     def write_lake(self, payments: Sequence[Payment], name: str, until: datetime) -> None:
-        for stream, rows in ((Stream.TRANSACTIONS, transactions_of(payments)), (Stream.OUTCOMES, outcomes_of(payments))):
+        for stream, rows in (
+            (Stream.TRANSACTIONS, transactions_of(payments)),
+            (Stream.OUTCOMES, outcomes_of(payments)),
+        ):
             rows = rows.filter(pl.col("world_time") < until)
             key = "transaction_id" if stream is Stream.TRANSACTIONS else "request_id"
-            self.lake.write(stream, rows.with_columns(event_id=pl.format(f"{stream}-{{}}", key), wall_time="world_time"), name)
+            self.lake.write(
+                stream,
+                rows.with_columns(
+                    event_id=pl.format(f"{stream}-{{}}", key), wall_time="world_time"
+                ),
+                name,
+            )
 
     def go_to(self, moment: datetime) -> None:
         """Set the world's time, and wait until the streamer has seen it.
@@ -113,7 +142,9 @@ class World:
         RedisWorldClock(self.redis).set(moment, 0)
 
         def seen() -> bool:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.streamer_port}/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.streamer_port}/healthz", timeout=5
+            ) as answer:
                 as_of = json.load(answer)["as_of"]
             return as_of is not None and datetime.fromisoformat(as_of) >= moment
 
@@ -123,14 +154,22 @@ class World:
         return materialize(self.lake, self.store, self.home / "features", self.redis, as_of)
 
     def streamed(self) -> bool:
-        return bool(self.redis.exists(stream_key(Stream.TRANSACTIONS))) and self.log.lag(Stream.TRANSACTIONS, "streamer") == 0
+        return (
+            bool(self.redis.exists(stream_key(Stream.TRANSACTIONS)))
+            and self.log.lag(Stream.TRANSACTIONS, "streamer") == 0
+        )
 
     def online(self, rows: Sequence[dict[str, Any]], features: Any = STORED) -> pl.DataFrame:
-        return pl.DataFrame(self.store.get_online_features(features=features, entity_rows=list(rows)).to_dict(), strict=False)
+        return pl.DataFrame(
+            self.store.get_online_features(features=features, entity_rows=list(rows)).to_dict(),
+            strict=False,
+        )
 
     def start_streamer(self) -> None:
         self.streamer.start()
-        wait_until(self.streamed, 90, f"the streamer has caught up; its log ends:\n{self.streamer.tail()}")
+        wait_until(
+            self.streamed, 90, f"the streamer has caught up; its log ends:\n{self.streamer.tail()}"
+        )
 
     def stop(self) -> None:
         for server in (self.streamer, self.materializer, self.server):
@@ -168,14 +207,18 @@ def every_entity(moment: datetime) -> pl.DataFrame:
     )
 
 
-def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, workspace: Path) -> None:
+def assert_no_skew(
+    world: World, history: Sequence[Payment], moment: datetime, workspace: Path
+) -> None:
     """Compare training's and serving's values at `moment`, for every entity and feature.
 
     Training computes them anew from all events.
     """
     build_offline(streams_of(history), workspace / "features", START.date(), moment.date())
     training = point_in_time_rows(
-        open_store(workspace / "features", world.server.url, workspace / "registry.db"), SERVICE, every_entity(moment)
+        open_store(workspace / "features", world.server.url, workspace / "registry.db"),
+        SERVICE,
+        every_entity(moment),
     )
     requests = [
         {
@@ -197,7 +240,9 @@ def assert_no_skew(world: World, history: Sequence[Payment], moment: datetime, w
     assert training["merchant_risk_30d"].sum() > 0
 
 
-def test_offline_equals_online_for_every_entity_after_history_and_live_traffic(world: World, tmp_path: Path) -> None:
+def test_offline_equals_online_for_every_entity_after_history_and_live_traffic(
+    world: World, tmp_path: Path
+) -> None:
     history = made_payments(START, NOW, 1500, 1, "h")
     assert_no_skew(world, history, NOW, tmp_path / "history")
 
@@ -213,7 +258,9 @@ def test_offline_equals_online_for_every_entity_after_history_and_live_traffic(w
 
 def test_running_again_and_running_late_change_nothing_online(world: World) -> None:
     def everything() -> dict[bytes, Any]:
-        rows = [key for entity in ENTITY_KEYS for key in world.redis.scan_iter(entity_key(entity, "*"))]
+        rows = [
+            key for entity in ENTITY_KEYS for key in world.redis.scan_iter(entity_key(entity, "*"))
+        ]
         return {key: world.redis.hgetall(key) for key in rows}
 
     before, files = everything(), _contents(world.home / "features")
@@ -223,13 +270,17 @@ def test_running_again_and_running_late_change_nothing_online(world: World) -> N
     assert everything() == before
     assert _contents(world.home / "features") == files
     for view in VIEWS.values():  # an old job runs late
-        world.store.materialize(NOW - timedelta(days=20), NOW - timedelta(days=3), feature_views=[view.name])
+        world.store.materialize(
+            NOW - timedelta(days=20), NOW - timedelta(days=3), feature_views=[view.name]
+        )
     assert everything() == before
 
 
 def _contents(directory: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(directory)): content_hash(pl.read_parquet(path, hive_partitioning=False, glob=False))
+        str(path.relative_to(directory)): content_hash(
+            pl.read_parquet(path, hive_partitioning=False, glob=False)
+        )
         for path in directory.rglob("*.parquet")
     }
 
@@ -238,15 +289,34 @@ def test_a_late_event_changes_the_window_once_however_often_it_comes(world: Worl
     at = NOW + timedelta(days=5)
     world.go_to(at)
     first, latest, late = (
-        Payment(f"late{n}", "late-customer", "late-merchant", at + timedelta(minutes=minute), cents, 0, None)
+        Payment(
+            f"late{n}",
+            "late-customer",
+            "late-merchant",
+            at + timedelta(minutes=minute),
+            cents,
+            0,
+            None,
+        )
         for n, (minute, cents) in enumerate([(0, 1000), (30, 2000), (10, 500)])
     )
 
     def counted() -> tuple[float, float, float]:
-        row = world.online([{"customer_id": "late-customer", "merchant_id": "late-merchant"}]).row(0, named=True)
-        return (row["customer_last_tx_count_1h"], row["customer_last_amount_24h"], row["merchant_last_tx_count_1h"])
+        row = world.online([{"customer_id": "late-customer", "merchant_id": "late-merchant"}]).row(
+            0, named=True
+        )
+        return (
+            row["customer_last_tx_count_1h"],
+            row["customer_last_amount_24h"],
+            row["merchant_last_tx_count_1h"],
+        )
 
-    for payment, expected in ((first, (1, 10.0, 1)), (latest, (2, 30.0, 2)), (late, (3, 35.0, 3)), (late, (3, 35.0, 3))):
+    for payment, expected in (
+        (first, (1, 10.0, 1)),
+        (latest, (2, 30.0, 2)),
+        (late, (3, 35.0, 3)),
+        (late, (3, 35.0, 3)),
+    ):
         world.log.append(events_of([payment]))
         wait_until(world.streamed, 20, "the streamer took the event")
         assert counted() == expected
@@ -254,19 +324,35 @@ def test_a_late_event_changes_the_window_once_however_often_it_comes(world: Worl
 
 def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) -> None:
     world.go_to(NOW + timedelta(days=6))
-    in_a_year = Payment("in-a-year", "poison-customer", "poison-merchant", NOW + timedelta(days=365), 100, 0, None)
-    poison = [b"{not json", b'{"event_id": "tx-1"}', b"", b'{"amount": NaN}', *map(encode, events_of([in_a_year]))]
+    in_a_year = Payment(
+        "in-a-year", "poison-customer", "poison-merchant", NOW + timedelta(days=365), 100, 0, None
+    )
+    poison = [
+        b"{not json",
+        b'{"event_id": "tx-1"}',
+        b"",
+        b'{"amount": NaN}',
+        *map(encode, events_of([in_a_year])),
+    ]
     for payload in poison:
         world.redis.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: payload})
     world.redis.xadd(stream_key(Stream.TRANSACTIONS), {b"other": b"field"})
-    after = Payment("after-poison", "poison-customer", "poison-merchant", NOW + timedelta(days=6), 4200, 0, None)
+    after = Payment(
+        "after-poison", "poison-customer", "poison-merchant", NOW + timedelta(days=6), 4200, 0, None
+    )
     world.log.append(events_of([after]))
     wait_until(world.streamed, 20, "the streamer went on")
-    assert world.online([{"customer_id": "poison-customer", "merchant_id": "m0"}])["customer_last_amount_1h"].to_list() == [
-        42.0
-    ]
-    assert {one.payload.encode() for one in DeadLetters(world.redis, "streamer").newest(9)} == set(poison)
-    metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.streamer_port}/metrics", timeout=5).read().decode()
+    assert world.online([{"customer_id": "poison-customer", "merchant_id": "m0"}])[
+        "customer_last_amount_1h"
+    ].to_list() == [42.0]
+    assert {one.payload.encode() for one in DeadLetters(world.redis, "streamer").newest(9)} == set(
+        poison
+    )
+    metrics = (
+        urllib.request.urlopen(f"http://127.0.0.1:{world.streamer_port}/metrics", timeout=5)
+        .read()
+        .decode()
+    )
     assert f'dojo_dead_letters_total{{stream="transactions"}} {len(poison) + 1}.0' in metrics
 
 
@@ -274,13 +360,24 @@ def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -
     at = NOW + timedelta(days=8)
     world.go_to(at)
     payments = [
-        Payment(f"k{n}", f"killed-{n % 5}", f"shop-{n % 3}", at + timedelta(seconds=10 * n), 100 + n, 0, None)
+        Payment(
+            f"k{n}",
+            f"killed-{n % 5}",
+            f"shop-{n % 3}",
+            at + timedelta(seconds=10 * n),
+            100 + n,
+            0,
+            None,
+        )
         for n in range(3000)
     ]
     events = events_of(payments)
 
     def applied(at_least: int) -> bool:
-        return sum(world.redis.zcard(f"dojo:window:customer_activity:killed-{n}") for n in range(5)) >= at_least
+        return (
+            sum(world.redis.zcard(f"dojo:window:customer_activity:killed-{n}") for n in range(5))
+            >= at_least
+        )
 
     world.log.append(events[:1200])
     wait_until(lambda: applied(1), 20, "the first windows have changed", every=0.001)
@@ -298,10 +395,22 @@ def test_a_streamer_killed_mid_way_loses_nothing(world: World, tmp_path: Path) -
 def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -> None:
     from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 
-    moments = [START + timedelta(days=2, hours=5), START + timedelta(days=20, hours=6), NOW - timedelta(hours=1), NOW]
-    moments += [NOW + timedelta(days=20), NOW + timedelta(days=40)]  # beyond the batch views' TTL, beyond every TTL
-    tie = world_rows(world).filter(pl.col("customer_id") == "c1")["event_timestamp"][40]  # exactly at a row's own time
-    examples = pl.concat([every_entity(moment) for moment in [*moments, tie]]).sample(fraction=1.0, shuffle=True, seed=1)
+    moments = [
+        START + timedelta(days=2, hours=5),
+        START + timedelta(days=20, hours=6),
+        NOW - timedelta(hours=1),
+        NOW,
+    ]
+    moments += [
+        NOW + timedelta(days=20),
+        NOW + timedelta(days=40),
+    ]  # beyond the batch views' TTL, beyond every TTL
+    tie = world_rows(world).filter(pl.col("customer_id") == "c1")["event_timestamp"][
+        40
+    ]  # exactly at a row's own time
+    examples = pl.concat([every_entity(moment) for moment in [*moments, tie]]).sample(
+        fraction=1.0, shuffle=True, seed=1
+    )
     ours = point_in_time_rows(world.store, SERVICE, examples)
     assert ours["transaction_id"].equals(examples["transaction_id"])
 
@@ -315,14 +424,21 @@ def test_the_point_in_time_join_gives_what_feasts_own_join_gives(world: World) -
         project=world.store.project,
     ).to_df()
     keys = ["transaction_id", "event_timestamp"]
-    expected = pl.DataFrame(theirs).with_columns(pl.col("event_timestamp").cast(pl.Datetime("us", "UTC"))).sort(keys)
+    expected = (
+        pl.DataFrame(theirs)
+        .with_columns(pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")))
+        .sort(keys)
+    )
     names = [feature.name for view in VIEWS.values() for feature in view.features]
     found = ours.sort(keys)
     for name in names:
         wanted = expected[name].cast(pl.Float64).fill_null(0.0).cast(found[name].dtype)
         assert found[name].equals(wanted, null_equal=True, check_names=False), name
     halves = pl.concat(
-        [point_in_time_rows(world.store, SERVICE, examples[:70]), point_in_time_rows(world.store, SERVICE, examples[70:])]
+        [
+            point_in_time_rows(world.store, SERVICE, examples[:70]),
+            point_in_time_rows(world.store, SERVICE, examples[70:]),
+        ]
     )
     assert halves.equals(ours)
 
@@ -332,7 +448,9 @@ def world_rows(world: World) -> pl.DataFrame:
     return pl.read_parquet(files, hive_partitioning=False, glob=False).sort("event_timestamp")
 
 
-def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told_to_stop(
+    tmp_path: Path,
+) -> None:
     world = World(tmp_path)
     clock = RedisWorldClock(world.redis)
     world.materializer.start()
@@ -344,14 +462,24 @@ def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told
             return health
 
     try:
-        wait_until(lambda: http_ok(healthz) and "no time yet" in state()["state"], 60, "it waits for a world, healthy")
+        wait_until(
+            lambda: http_ok(healthz) and "no time yet" in state()["state"],
+            60,
+            "it waits for a world, healthy",
+        )
         history = made_payments(START, START + timedelta(days=12, hours=6), 300, 5, "h")
         world.write_lake(history, "history", START + timedelta(days=11, hours=12))
         clock.set(START + timedelta(days=11, hours=12), 0)
-        wait_until(lambda: state()["runs"] == 1, 60, f"the initial run; its log ends:\n{world.materializer.tail()}")
+        wait_until(
+            lambda: state()["runs"] == 1,
+            60,
+            f"the initial run; its log ends:\n{world.materializer.tail()}",
+        )
         fresh = {view.view: view for view in read_freshness(world.redis, clock.now())}
         assert fresh["customer_daily"].as_of == START + timedelta(days=11, hours=6)
-        assert {view.verdict for name, view in fresh.items() if VIEWS[name].kind == "batch"} == {"ok"}
+        assert {view.verdict for name, view in fresh.items() if VIEWS[name].kind == "batch"} == {
+            "ok"
+        }
 
         world.write_lake(
             [p for p in history if p.time >= START + timedelta(days=11, hours=12)],
@@ -359,26 +487,42 @@ def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told
             START + timedelta(days=12, hours=6),
         )
         clock.set(START + timedelta(days=12, hours=5, minutes=59), 0)
-        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
+        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(
+            days=11, hours=6
+        )
         # The features are stale on purpose. The due job waits, gives the reason, and goes on
         # reporting all ages.
         drifts = DriftTable(world.redis)
         drifts.start("stale_features", clock.now())
         clock.set(START + timedelta(days=12, hours=6), 0)
-        wait_until(lambda: state()["state"].startswith("paused by caused drift since 2026-01-13 05:59"), 30, "it pauses")
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.materializer_port}/metrics", timeout=5).read().decode()
+        wait_until(
+            lambda: state()["state"].startswith("paused by caused drift since 2026-01-13 05:59"),
+            30,
+            "it pauses",
+        )
+        metrics = (
+            urllib.request.urlopen(f"http://127.0.0.1:{world.materializer_port}/metrics", timeout=5)
+            .read()
+            .decode()
+        )
         assert 'dojo_materializer_freshness_seconds{view="customer_daily"} 86400.0' in metrics
         assert state()["runs"] == 1
-        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=11, hours=6)
+        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(
+            days=11, hours=6
+        )
         drifts.stop("stale_features", clock.now())
         wait_until(lambda: state()["runs"] == 2, 30, "the next midnight's run")
-        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(days=12, hours=6)
+        assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(
+            days=12, hours=6
+        )
         assert world.materializer.stop(within=10) == 0
     finally:
         world.stop()
 
 
-def test_materialize_on_the_command_line_says_what_it_did(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_materialize_on_the_command_line_says_what_it_did(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DOJO_ONLINE_STORE_URL", "")
@@ -387,7 +531,9 @@ def test_materialize_on_the_command_line_says_what_it_did(world: World, monkeypa
     assert answer.exit_code == 0, answer.output
     done = json.loads(answer.stdout)
     assert done["days_built"] == 0
-    assert {view["view"]: view["entities"] for view in done["views"]}["merchant_daily"] == len(MERCHANTS)
+    assert {view["view"]: view["entities"] for view in done["views"]}["merchant_daily"] == len(
+        MERCHANTS
+    )
     assert CliRunner().invoke(app, ["materialize", "--as-of", "yesterday"]).exit_code == 2
     shown = CliRunner().invoke(app, ["catalog", "--json"])
     freshness = {entry["view"]: entry["freshness"] for entry in json.loads(shown.stdout)}

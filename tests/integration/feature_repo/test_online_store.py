@@ -48,11 +48,15 @@ def open_at(url: str, directory: Path) -> FeatureStore:
     return open_store(directory / "offline", url, directory / "registry.db")
 
 
-def write(store: FeatureStore, layout: ViewLayout, rows: Sequence[tuple[str, datetime, float | None]]) -> None:
+def write(
+    store: FeatureStore, layout: ViewLayout, rows: Sequence[tuple[str, datetime, float | None]]
+) -> None:
     """Write (customer, event time, the value of every feature) through Feast."""
     frame = pd.DataFrame(rows, columns=["customer_id", "event_timestamp", "value"])
     values = frame.pop("value").astype("float64")
-    store.write_to_online_store(layout.field.decode(), frame.assign(**dict.fromkeys(layout.features, values)))
+    store.write_to_online_store(
+        layout.field.decode(), frame.assign(**dict.fromkeys(layout.features, values))
+    )
 
 
 def stored(redis: Redis, layout: ViewLayout, key: str) -> tuple[datetime, float | None]:
@@ -63,15 +67,21 @@ def stored(redis: Redis, layout: ViewLayout, key: str) -> tuple[datetime, float 
 
 def asked(store: FeatureStore, layout: ViewLayout, *keys: str) -> dict[str, list[Any]]:
     features = [f"{layout.field.decode()}:{name}" for name in layout.features]
-    answer: dict[str, list[Any]] = store.get_online_features(features, [{"customer_id": key} for key in keys]).to_dict()
+    answer: dict[str, list[Any]] = store.get_online_features(
+        features, [{"customer_id": key} for key in keys]
+    ).to_dict()
     return answer
 
 
 def test_a_reader_without_feast_sees_what_feast_sees(store: FeatureStore, redis: Redis) -> None:
     values = {name: [0.0, 1.5, -2.25e300, 5e-324] for name in HABITS.features}
     values[HABITS.features[1]] = [None, 7.0, None, 9.0]
-    rows = pd.DataFrame({"customer_id": KEYS, "event_timestamp": [pd.Timestamp(TIME)] * 4, **values})
-    store.write_to_online_store(CUSTOMER_DAILY.name, rows.astype(dict.fromkeys(HABITS.features, "float64")))
+    rows = pd.DataFrame(
+        {"customer_id": KEYS, "event_timestamp": [pd.Timestamp(TIME)] * 4, **values}
+    )
+    store.write_to_online_store(
+        CUSTOMER_DAILY.name, rows.astype(dict.fromkeys(HABITS.features, "float64"))
+    )
     write(store, ACTIVITY, [(KEYS[0], TIME + timedelta(days=1), 3.0)])
 
     feasts = asked(store, HABITS, *KEYS)
@@ -88,7 +98,9 @@ def test_a_reader_without_feast_sees_what_feast_sees(store: FeatureStore, redis:
 
 def test_a_row_that_is_not_newer_changes_nothing(store: FeatureStore, redis: Redis) -> None:
     second = timedelta(seconds=1)
-    write(store, ACTIVITY, [("a", TIME, 1.0), ("a", TIME + second, 2.0), ("a", TIME - second, 3.0)])  # in one batch
+    write(
+        store, ACTIVITY, [("a", TIME, 1.0), ("a", TIME + second, 2.0), ("a", TIME - second, 3.0)]
+    )  # in one batch
     assert stored(redis, ACTIVITY, "a") == (TIME + second, 2.0)
     write(store, ACTIVITY, [("a", TIME, 4.0), ("a", TIME + second, 5.0), ("b", TIME, 6.0)])
     assert stored(redis, ACTIVITY, "a") == (TIME + second, 2.0)
@@ -107,10 +119,16 @@ def test_of_writers_at_the_same_time_the_newest_row_wins(store: FeatureStore, re
 
     customers, rounds, writers = [f"c{n}" for n in range(20)], 40, 4
     table = store.get_feature_view(CUSTOMER_ACTIVITY.name)
-    keys = [EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=customer)]) for customer in customers]
+    keys = [
+        EntityKey(join_keys=["customer_id"], entity_values=[Value(string_val=customer)])
+        for customer in customers
+    ]
     after_rounds: list[set[float | None]] = []
     all_written = threading.Barrier(
-        writers, action=lambda: after_rounds.append({stored(redis, ACTIVITY, customer)[1] for customer in customers})
+        writers,
+        action=lambda: after_rounds.append(
+            {stored(redis, ACTIVITY, customer)[1] for customer in customers}
+        ),
     )
 
     def write_rounds(writer: int) -> None:
@@ -118,7 +136,9 @@ def test_of_writers_at_the_same_time_the_newest_row_wins(store: FeatureStore, re
         for number in range(writer, rounds * writers, writers):
             values = dict.fromkeys(ACTIVITY.features, Value(double_val=float(number)))
             moment = TIME + timedelta(microseconds=number)
-            online.online_write_batch(store.config, table, [(key, values, moment, None) for key in keys], None)
+            online.online_write_batch(
+                store.config, table, [(key, values, moment, None) for key in keys], None
+            )
             all_written.wait(20)
 
     threads = [threading.Thread(target=write_rounds, args=(writer,)) for writer in range(writers)]
@@ -126,7 +146,9 @@ def test_of_writers_at_the_same_time_the_newest_row_wins(store: FeatureStore, re
         thread.start()
     for thread in threads:
         thread.join()
-    assert after_rounds == [{float(newest)} for newest in range(writers - 1, rounds * writers, writers)]
+    assert after_rounds == [
+        {float(newest)} for newest in range(writers - 1, rounds * writers, writers)
+    ]
 
 
 def test_after_a_change_of_the_catalogue_old_rows_are_missing_until_they_are_written_again(
@@ -134,23 +156,37 @@ def test_after_a_change_of_the_catalogue_old_rows_are_missing_until_they_are_wri
 ) -> None:
     before = ViewLayout(CUSTOMER_DAILY.name, HABITS.features[::-1])
     for key in ("same time", "later"):
-        redis.hset(entity_key("customer", key), CUSTOMER_DAILY.name, before.pack(TIME, [9.0] * len(before.features)))
+        redis.hset(
+            entity_key("customer", key),
+            CUSTOMER_DAILY.name,
+            before.pack(TIME, [9.0] * len(before.features)),
+        )
     assert asked(store, HABITS, "same time")[HABITS.features[0]] == [None]
-    write(store, HABITS, [("same time", TIME - timedelta(hours=1), 1.0), ("later", TIME + timedelta(hours=1), 3.0)])
+    write(
+        store,
+        HABITS,
+        [("same time", TIME - timedelta(hours=1), 1.0), ("later", TIME + timedelta(hours=1), 3.0)],
+    )
     assert asked(store, HABITS, "same time", "later")[HABITS.features[0]] == [None, 3.0]
     write(store, HABITS, [("same time", TIME, 2.0)])
     assert asked(store, HABITS, "same time", "later")[HABITS.features[0]] == [2.0, 3.0]
 
 
-@pytest.mark.parametrize("unreadable", [b"", b"\xc1", b"\x05", b"\x93\x01", b"\x91\x01", b"\x93\x01\xc0\x90"])
-def test_an_unreadable_row_is_missing_and_gives_way(unreadable: bytes, store: FeatureStore, redis: Redis) -> None:
+@pytest.mark.parametrize(
+    "unreadable", [b"", b"\xc1", b"\x05", b"\x93\x01", b"\x91\x01", b"\x93\x01\xc0\x90"]
+)
+def test_an_unreadable_row_is_missing_and_gives_way(
+    unreadable: bytes, store: FeatureStore, redis: Redis
+) -> None:
     redis.hset(entity_key("customer", "a"), CUSTOMER_DAILY.name, unreadable)  # type: ignore[arg-type]
     assert asked(store, HABITS, "a")[HABITS.features[0]] == [None]
     write(store, HABITS, [("a", TIME, 1.0)])
     assert stored(redis, HABITS, "a") == (TIME, 1.0)
 
 
-def test_the_rows_of_a_view_that_is_gone_are_deleted_and_no_others(store: FeatureStore, redis: Redis) -> None:
+def test_the_rows_of_a_view_that_is_gone_are_deleted_and_no_others(
+    store: FeatureStore, redis: Redis
+) -> None:
     many = [f"c{n}" for n in range(450)]
     write(store, HABITS, [(key, TIME, 1.0) for key in many])
     write(store, ACTIVITY, [("c1", TIME, 2.0)])
@@ -162,12 +198,16 @@ def test_the_rows_of_a_view_that_is_gone_are_deleted_and_no_others(store: Featur
     assert {*redis.scan_iter()} == {b"dojo:features:freshness"}
 
 
-def test_a_large_batch_is_written_whole_and_its_progress_told(store: FeatureStore, redis: Redis) -> None:
+def test_a_large_batch_is_written_whole_and_its_progress_told(
+    store: FeatureStore, redis: Redis
+) -> None:
     from feature_repo.online_store import ROWS_AT_ONCE
 
     many = [f"c{n}" for n in range(2 * ROWS_AT_ONCE + 1)]
     write(store, HABITS, [(key, TIME, float(number)) for number, key in enumerate(many)])
-    assert [stored(redis, HABITS, key)[1] for key in many] == [float(number) for number in range(len(many))]
+    assert [stored(redis, HABITS, key)[1] for key in many] == [
+        float(number) for number in range(len(many))
+    ]
 
 
 def test_a_hanging_redis_costs_a_bounded_time(
@@ -181,13 +221,19 @@ def test_a_hanging_redis_costs_a_bounded_time(
         asked(store, HABITS, "a")
 
 
-def test_a_password_may_have_any_character(redis_server: RedisServer, redis: Redis, tmp_path: Path) -> None:
+def test_a_password_may_have_any_character(
+    redis_server: RedisServer, redis: Redis, tmp_path: Path
+) -> None:
     redis.config_set("requirepass", "s,x=w/d%")
     store = open_at(redis_server.url.replace("redis://", "redis://:s%2Cx%3Dw%2Fd%25@"), tmp_path)
     write(store, HABITS, [("a", TIME, 1.0)])
     assert asked(store, HABITS, "a")[HABITS.features[0]] == [1.0]
 
 
-def test_every_view_of_the_catalogue_is_written_in_the_catalogues_order(store: FeatureStore) -> None:
+def test_every_view_of_the_catalogue_is_written_in_the_catalogues_order(
+    store: FeatureStore,
+) -> None:
     for view in VIEWS.values():
-        assert [field.name for field in store.get_feature_view(view.name).features] == list(layout_of(view.name).features)
+        assert [field.name for field in store.get_feature_view(view.name).features] == list(
+            layout_of(view.name).features
+        )

@@ -36,12 +36,18 @@ WARNING, SEVERE, CRITICAL = 1, 2, 3
 def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
     watchdog_port = free_port()
     platform = Alerting(tmp_path_factory.mktemp("alerting"), watchdog_port)
-    for level, severity in enumerate(("insufficient_data", "ok", "warning", "severe", "critical"), -1):
+    for level, severity in enumerate(
+        ("insufficient_data", "ok", "warning", "severe", "critical"), -1
+    ):
         platform.monitor.set(f'dojo_monitor_severity_level{{severity="{severity}"}}', level)
     try:
         platform.start()
         # The stack's receiver for the watchdog, with less patience.
-        redis, stop, metrics = connect_redis(platform.redis_server.url), threading.Event(), ReceiverMetrics(CollectorRegistry())
+        redis, stop, metrics = (
+            connect_redis(platform.redis_server.url),
+            threading.Event(),
+            ReceiverMetrics(CollectorRegistry()),
+        )
         watchdog = Watchdog(wall_now(), limit=timedelta(seconds=4))
         silences = Silences(platform.settings.url_of("alertmanager"), metrics)
         receiver = Receiver(redis, RedisWorldClock(redis), watchdog, silences, metrics, wall_now)
@@ -53,7 +59,9 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
         watching = threading.Thread(target=watch)
         watching.start()
         try:
-            with HealthServer("127.0.0.1", watchdog_port, receiver.health, CollectorRegistry(), receiver.posts):
+            with HealthServer(
+                "127.0.0.1", watchdog_port, receiver.health, CollectorRegistry(), receiver.posts
+            ):
                 platform.watchdog = watchdog  # type: ignore[attr-defined]
                 yield platform
         finally:
@@ -84,24 +92,36 @@ def test_a_warning_reaches_the_owners_chat_and_so_does_its_end(alerting: Alertin
 def test_a_critical_alert_goes_to_the_pager_and_not_to_the_chat_as_well(alerting: Alerting) -> None:
     alerting.verdict("prediction_drift", CRITICAL)
     (message,) = alerting.wait_for("the scores have moved away")
-    assert (message.urgency, message.source, message.to) == ("page", "alertmanager/pager", "payments-risk")
+    assert (message.urgency, message.source, message.to) == (
+        "page",
+        "alertmanager/pager",
+        "payments-risk",
+    )
 
 
 def test_what_breaks_together_is_one_notification(alerting: Alerting) -> None:
     for window in ("hour", "day", "now"):
         alerting.verdict("data_quality", WARNING, window)
     alerting.wait_for("values are missing or out of range", count=3)
-    first = next(line for line in alerting.notifications("chat") if line["names"] == ["DataQualityProblem"])
+    first = next(
+        line for line in alerting.notifications("chat") if line["names"] == ["DataQualityProblem"]
+    )
     assert (first["alerts"], first["new"]) == (3, 3)
 
 
 def test_a_receiver_that_is_killed_misses_nothing(alerting: Alerting) -> None:
-    before = alerting.metric(alerting.settings.alertmanager_port, "alertmanager_notification_requests_failed_total")
+    before = alerting.metric(
+        alerting.settings.alertmanager_port, "alertmanager_notification_requests_failed_total"
+    )
     alerting.receiver.kill()
     alerting.verdict("performance", CRITICAL, "day")
     wait_until(
         lambda: (
-            alerting.metric(alerting.settings.alertmanager_port, "alertmanager_notification_requests_failed_total") > before
+            alerting.metric(
+                alerting.settings.alertmanager_port,
+                "alertmanager_notification_requests_failed_total",
+            )
+            > before
         ),
         20,
         "Alertmanager finds nobody",
@@ -117,7 +137,9 @@ def test_an_inbox_that_is_away_gets_the_message_later(alerting: Alerting) -> Non
     alerting.redis_server.kill()
     alerting.verdict("skew", WARNING, "now")
     wait_until(
-        lambda: alerting.metric(alerting.settings.receiver_port, "dojo_receiver_undelivered_total") > 0,
+        lambda: (
+            alerting.metric(alerting.settings.receiver_port, "dojo_receiver_undelivered_total") > 0
+        ),
         20,
         "the receiver says that it could not deliver",
         every=0.1,
@@ -149,7 +171,9 @@ def test_silences_that_hide_too_much_are_told_and_one_that_hides_even_that_is_to
     def measured(reason: str) -> float | None:
         return alerting.value(f'dojo_receiver_silences{{reason="{reason}"}}')
 
-    wait_until(lambda: measured("critical") == 0, 40, "the receiver has asked Alertmanager", every=0.2)
+    wait_until(
+        lambda: measured("critical") == 0, 40, "the receiver has asked Alertmanager", every=0.2
+    )
     harmless = alerting.silence(severity="warning", alertname="ResponderPaused")
     broad = alerting.silence(severity="critical")
     (message,) = alerting.wait_for("Alerts are silenced (critical): 1", within=60)
@@ -168,12 +192,18 @@ def test_while_alertmanager_is_away_silences_are_unknown_and_not_fine() -> None:
     metrics = ReceiverMetrics(registry := CollectorRegistry())
     assert Silences(f"http://127.0.0.1:{free_port()}", metrics).look(wall_now()) is None
     for reason in ("critical", "old"):
-        assert math.isnan(registry.get_sample_value("dojo_receiver_silences", {"reason": reason}) or 0.0)
+        assert math.isnan(
+            registry.get_sample_value("dojo_receiver_silences", {"reason": reason}) or 0.0
+        )
 
 
 def test_while_the_gateway_is_down_its_drift_alerts_are_kept_back(alerting: Alerting) -> None:
     def pages() -> list[Message]:
-        return [m for m in alerting.told("The gateway does not answer its scrapes") if m.urgency == "page"]
+        return [
+            m
+            for m in alerting.told("The gateway does not answer its scrapes")
+            if m.urgency == "page"
+        ]
 
     wait_until(lambda: not alerting.firing("GatewayDown"), 20, "the gateway is seen", every=0.1)
     before = len(pages())  # a busy machine may have missed scrapes
@@ -182,7 +212,10 @@ def test_while_the_gateway_is_down_its_drift_alerts_are_kept_back(alerting: Aler
     assert pages()[-1].to == "ml-platform"
     alerting.verdict("segments", CRITICAL, "day")
     wait_until(
-        lambda: [a["status"]["state"] for a in alerting.alerts("SegmentPerformanceDrop")] == ["suppressed"],
+        lambda: (
+            [a["status"]["state"] for a in alerting.alerts("SegmentPerformanceDrop")]
+            == ["suppressed"]
+        ),
         20,
         "Alertmanager keeps the drift alert back",
         every=0.1,
@@ -194,9 +227,16 @@ def test_while_the_gateway_is_down_its_drift_alerts_are_kept_back(alerting: Aler
     assert drift.urgency == "page"
 
 
-def test_when_prometheus_dies_the_receiver_says_that_nobody_would_be_told(alerting: Alerting) -> None:
+def test_when_prometheus_dies_the_receiver_says_that_nobody_would_be_told(
+    alerting: Alerting,
+) -> None:
     watchdog: Watchdog = alerting.watchdog  # type: ignore[attr-defined]
-    wait_until(lambda: watchdog.age(wall_now()) < timedelta(seconds=3), 20, "the watchdog barks", every=0.05)
+    wait_until(
+        lambda: watchdog.age(wall_now()) < timedelta(seconds=3),
+        20,
+        "the watchdog barks",
+        every=0.05,
+    )
     silences = len(alerting.told("the monitoring is silent"))  # while Redis or the start took long
     alerting.prometheus.kill()
     message = alerting.wait_for("the monitoring is silent", count=silences + 1, within=30)[-1]
@@ -205,4 +245,6 @@ def test_when_prometheus_dies_the_receiver_says_that_nobody_would_be_told(alerti
     recoveries = len(alerting.told("the monitoring is back"))
     alerting.prometheus.start()
     alerting.wait_for("the monitoring is back", count=recoveries + 1, within=30)
-    assert len(alerting.told("the monitoring is silent")) == silences + 1, "each silence is told once"
+    assert len(alerting.told("the monitoring is silent")) == silences + 1, (
+        "each silence is told once"
+    )

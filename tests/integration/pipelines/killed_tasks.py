@@ -16,7 +16,13 @@ from pipelines.training.job import Job
 from tests.integration.fork_server import CONTEXT
 
 
-def run_task(task: str, job: Job, settings: Settings, killed_after_answers: int = 0, killed_after_seconds: float = 0) -> bool:
+def run_task(
+    task: str,
+    job: Job,
+    settings: Settings,
+    killed_after_answers: int = 0,
+    killed_after_seconds: float = 0,
+) -> bool:
     """Run one task.
 
     Args:
@@ -26,11 +32,18 @@ def run_task(task: str, job: Job, settings: Settings, killed_after_answers: int 
     Returns:
         True if it ended well by itself, False if it was killed.
     """
-    where = {name: getattr(settings, name) for name in ("home", "models_dir", "redis_url", "mlflow_url")}
-    child = CONTEXT.Process(target=_run, args=(task, job, where, killed_after_answers, killed_after_seconds))
+    where = {
+        name: getattr(settings, name) for name in ("home", "models_dir", "redis_url", "mlflow_url")
+    }
+    child = CONTEXT.Process(
+        target=_run, args=(task, job, where, killed_after_answers, killed_after_seconds)
+    )
     child.start()
     child.join(120)
-    assert child.exitcode in (0, -signal.SIGKILL), f"{task} ended with {child.exitcode}; its output is above"
+    assert child.exitcode in (
+        0,
+        -signal.SIGKILL,
+    ), f"{task} ended with {child.exitcode}; its output is above"
     return child.exitcode == 0
 
 

@@ -28,7 +28,13 @@ from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollouts
 from pipelines.training.dataset.build import DATASET_FILE
 from services.trainer import airflow as trigger
-from services.trainer.airflow_client import AirflowClient, AirflowError, AirflowUnavailableError, RunExistsError, RunState
+from services.trainer.airflow_client import (
+    AirflowClient,
+    AirflowError,
+    AirflowUnavailableError,
+    RunExistsError,
+    RunState,
+)
 from tests.integration.services.monitor.shifted_shop import LATER_AS_OF, fill, first_job, write_spec
 from tests.support.airflows import AirflowServer
 from tests.support.registries import sealed_registry
@@ -73,7 +79,9 @@ def left_by_an_earlier_run(home: Path) -> Path:
 def first_version(airflow: AirflowServer) -> subprocess.Popen[bytes]:
     """Start a process that trains WINNING's first version, before the shop's fraud changes."""
     command = [sys.executable, "-m", "services.trainer.run_job"]
-    child = subprocess.Popen(command, env=airflow.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command, env=airflow.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     assert child.stdin is not None
     child.stdin.write(msgspec.json.encode(first_job(WINNING)))
     child.stdin.close()
@@ -81,7 +89,9 @@ def first_version(airflow: AirflowServer) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture(scope="module")
-def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(
+    mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("airflow")
     home = directory / "home"
     fill(home / "lake", MODELS)
@@ -110,7 +120,10 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
         asked = {WINNING: None, STUMBLING: None, STALE: TOO_LATE.isoformat()}
         runs = {
             model: trigger.ask(
-                airflow.client, model, {"as_of": as_of, "reason": REASON, "dry_run": False, "who": "ada"}, "by-hand"
+                airflow.client,
+                model,
+                {"as_of": as_of, "reason": REASON, "dry_run": False, "who": "ada"},
+                "by-hand",
             )
             for model, as_of in asked.items()
         }
@@ -122,13 +135,17 @@ def platform(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFacto
         redis_server.stop()
 
 
-def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout(platform: Platform) -> None:
+def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout(
+    platform: Platform,
+) -> None:
     """The test asks for the run and waits for it as `dojo retrain` does."""
     airflow, run = platform.airflow, platform.runs[WINNING]
     for step in ("train", "register"):
         airflow.kill_task(run, step, PATIENCE)
     said: list[str] = []
-    answer = trigger.wait(airflow.client, run, lambda step, share: said.append(step), airflow.failure_note(run))
+    answer = trigger.wait(
+        airflow.client, run, lambda step, share: said.append(step), airflow.failure_note(run)
+    )
     assert (answer["verdict"], answer["outcome"]) == ("improved", "promote")
     assert (answer["version"], answer["stage"]) == ("2", "shadow")
     assert "register" in said
@@ -140,14 +157,26 @@ def test_a_winner_whose_tasks_are_killed_under_way_is_one_version_in_its_rollout
         "alert_regression": "skipped",
     }
     registry = platform.registry
-    challenger, champion = registry.by_alias(WINNING, CHALLENGER), registry.by_alias(WINNING, CHAMPION)
+    challenger, champion = (
+        registry.by_alias(WINNING, CHALLENGER),
+        registry.by_alias(WINNING, CHAMPION),
+    )
     assert challenger is not None
     assert champion is not None
-    assert (challenger.version, challenger.tags.gate_verdict, champion.version) == ("2", "improved", "1")
+    assert (challenger.version, challenger.tags.gate_verdict, champion.version) == (
+        "2",
+        "improved",
+        "1",
+    )
     assert len(registry.versions(WINNING)) == 2
     rollout = Rollouts(platform.redis).get(WINNING)
     assert rollout is not None
-    assert (rollout.id, rollout.version, rollout.champion, rollout.stage) == (answer["rollout"], "2", "1", Stage.SHADOW)
+    assert (rollout.id, rollout.version, rollout.champion, rollout.stage) == (
+        answer["rollout"],
+        "2",
+        "1",
+        Stage.SHADOW,
+    )
 
 
 def test_features_are_brought_online_by_hand(platform: Platform) -> None:
@@ -166,13 +195,25 @@ def test_the_reason_and_who_asked_are_in_the_run_and_in_the_audit_trail(platform
     assert run.conf["reason"] == REASON
     entries = [entry for entry in AuditTrail(platform.redis).entries() if entry.model == WINNING]
     assert {"retraining", "gate", "alias"} <= {entry.kind for entry in entries}
-    asked = [entry for entry in entries if entry.kind in ("retraining", "gate") and ":by-hand:" in entry.entry_id]
+    asked = [
+        entry
+        for entry in entries
+        if entry.kind in ("retraining", "gate") and ":by-hand:" in entry.entry_id
+    ]
     assert {(entry.who, entry.why) for entry in asked} == {("ada", REASON)}
 
 
 def test_only_a_few_words_go_from_task_to_task(platform: Platform) -> None:
     run = platform.airflow.finished(platform.runs[WINNING], PATIENCE)
-    for task in ("collect", "validate", "build_dataset", "train", "evaluate", "compare", "register"):
+    for task in (
+        "collect",
+        "validate",
+        "build_dataset",
+        "train",
+        "evaluate",
+        "compare",
+        "register",
+    ):
         answer = platform.airflow.client.answer_of(run.dag_id, run.run_id, task)
         assert isinstance(answer, dict)
         assert 0 < len(str(answer)) < 4_000, task
@@ -187,7 +228,12 @@ def test_stale_data_fails_at_once_and_pages_the_owner(platform: Platform) -> Non
     assert (page.to, page.urgency) == ("payments-risk", "page")
     assert "stale data: expected transactions" in page.text
     with pytest.raises(trigger.RetrainingFailedError, match="collect failed; collect: stale data"):
-        trigger.wait(platform.airflow.client, run, lambda step, share: None, platform.airflow.failure_note(run))
+        trigger.wait(
+            platform.airflow.client,
+            run,
+            lambda step, share: None,
+            platform.airflow.failure_note(run),
+        )
     assert run.url in page.text
     assert not left_by_an_earlier_run(platform.airflow.settings.home).exists()
     assert platform.registry.versions(STALE) == []
@@ -204,7 +250,9 @@ def test_collection_that_keeps_failing_is_tried_four_times_then_pages(platform: 
     assert "collect: FileExistsError" in page.text
 
 
-def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform: Platform, tmp_path: Path) -> None:
+def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(
+    platform: Platform, tmp_path: Path
+) -> None:
     airflow, client = platform.airflow, platform.airflow.client
     dag = f"retrain_{STALE}"
     airflow.finished(platform.runs[STALE], PATIENCE)
@@ -214,7 +262,11 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(platform:
     trainer = Server("trainer", command, tmp_path, {**airflow.variables, **variables})
     trainer.start()
     try:
-        wait_until(lambda: platform.redis.exists(f"dojo:retraining:{STALE}:last") == 1, 60, "the schedule counts from now")
+        wait_until(
+            lambda: platform.redis.exists(f"dojo:retraining:{STALE}:last") == 1,
+            60,
+            "the schedule counts from now",
+        )
         assert [run.run_id for run in client.runs(dag)] == ["by-hand"]
         now = AS_OF + timedelta(days=30)  # four weekly runs were missed
         RedisWorldClock(platform.redis).set(now, 0)
@@ -243,16 +295,24 @@ def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platfo
         nobody.import_errors()
 
 
-def test_killed_it_comes_back_with_its_history_and_stopped_it_leaves_nothing(platform: Platform) -> None:
+def test_killed_it_comes_back_with_its_history_and_stopped_it_leaves_nothing(
+    platform: Platform,
+) -> None:
     airflow = platform.airflow
     assert airflow.child is not None
     assert airflow.child.id is not None
     parts = airflow.processes("airflow")
     assert len(parts) >= 6  # launcher, API server, scheduler with two workers, DAG processor
     psutil.Process(airflow.child.id.pid).kill()
-    wait_until(lambda: airflow.child is not None and airflow.child.exit_code() is not None, 10, "the launcher is dead")
+    wait_until(
+        lambda: airflow.child is not None and airflow.child.exit_code() is not None,
+        10,
+        "the launcher is dead",
+    )
     airflow.child.end(grace=1)  # as the supervisor does then
-    assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
+    assert not [
+        part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE
+    ]
     airflow.start()
     assert airflow.client.run(f"retrain_{WINNING}", "by-hand").state == "success"
     assert airflow.stop() == []  # no process needed a kill

@@ -39,13 +39,19 @@ def test_a_failed_run_is_told_once_redis_is_back(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as away:
         port = away.getsockname()[1]
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("DOJO_", "AIRFLOW"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("DOJO_", "AIRFLOW"))
+            },
             "DOJO_HOME": str(tmp_path / "home"),
             "DOJO_REDIS_URL": f"redis://127.0.0.1:{port}/0",
             "AIRFLOW_HOME": str(tmp_path / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         }
-        callback = subprocess.Popen([sys.executable, "-c", CALL], env=environment, stderr=subprocess.PIPE, text=True)
+        callback = subprocess.Popen(
+            [sys.executable, "-c", CALL], env=environment, stderr=subprocess.PIPE, text=True
+        )
         away.settimeout(60)
         away.accept()[0].close()  # its first try meets no Redis
     redis_server = RedisServer(tmp_path, port)
@@ -55,7 +61,11 @@ def test_a_failed_run_is_told_once_redis_is_back(tmp_path: Path) -> None:
         assert callback.returncode == 0, said
         redis = Redis.from_url(redis_server.url)
         (page,) = Inbox(redis).newest(10)
-        assert (page.urgency, page.to, page.title) == ("page", "ml-platform", f"{DAG} failed; features stay as they were")
+        assert (page.urgency, page.to, page.title) == (
+            "page",
+            "ml-platform",
+            f"{DAG} failed; features stay as they were",
+        )
         assert page.text.startswith(REFUSAL)
         assert [entry.why for entry in AuditTrail(redis).entries()] == [REFUSAL]
         assert DagFailures(redis).count(DAG) == 1, "counted once, however often it was tried"

@@ -32,7 +32,12 @@ from pipelines.release.job_runs import create_run
 from pipelines.release.mlflow_run import RECORD_PATH
 from pipelines.release.tracking import tracking_client
 from pipelines.training.reference import ReferenceHoldout
-from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, ROWS, SCORE_COLUMN, reference_rows
+from pipelines.training.reference_rows import (
+    REFERENCE_ROWS_FILE,
+    ROWS,
+    SCORE_COLUMN,
+    reference_rows,
+)
 from tests.support.bundles import SERVICE, register_champion
 from tests.support.payments import small_spec
 from tests.support.registries import sealed_registry
@@ -42,7 +47,10 @@ pytestmark = pytest.mark.integration
 
 FEATURES = SERVICES[SERVICE].features
 HOUR = timedelta(hours=1)
-QUIET, DRIFTED = datetime(2030, 2, 1, tzinfo=UTC), datetime(2030, 2, 2, tzinfo=UTC)  # starts of two windows
+QUIET, DRIFTED = (
+    datetime(2030, 2, 1, tzinfo=UTC),
+    datetime(2030, 2, 2, tzinfo=UTC),
+)  # starts of two windows
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +59,9 @@ def spec() -> ModelSpec:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer, spec: ModelSpec) -> Settings:
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer, spec: ModelSpec
+) -> Settings:
     home = tmp_path_factory.mktemp("home")
     (home / "models").mkdir()
     (home / "models" / f"{spec.name}.yaml").write_text(dump_spec(spec))
@@ -78,8 +88,12 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     run = create_run(registry, spec.name, "training", {})
     reference = reference_rows(holdout, seed=1)
     reference.write_parquet(settings.home / REFERENCE_ROWS_FILE)
-    tracking_client(registry).log_artifact(run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH)
-    made = registry.register(spec.name, run.info.run_id, f"{run.info.artifact_uri}/model", VersionTags())
+    tracking_client(registry).log_artifact(
+        run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH
+    )
+    made = registry.register(
+        spec.name, run.info.run_id, f"{run.info.artifact_uri}/model", VersionTags()
+    )
     lake = Lake(settings.lake_dir)
     drawn = reference.sample(1500, with_replacement=True, seed=1)
     answer(lake, spec.name, made.version, drawn, QUIET)
@@ -103,7 +117,9 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "arm": "champion",
             "entity_keys": "{}",
             "feature_names": [features] * rows.height,
-            "features": rows.select(pl.col(features).cast(pl.Float64).round(2)).rows(),  # cents, as Float64 has them
+            "features": (
+                rows.select(pl.col(features).cast(pl.Float64).round(2)).rows()
+            ),  # cents, as Float64 has them
             "feature_age_seconds": "{}",
             "score": rows[SCORE_COLUMN],
             "flagged": False,
@@ -122,7 +138,9 @@ def report(settings: Settings, spec: ModelSpec, version: Version) -> DriftReport
 
 
 def page_of(report: DriftReport, registry: ModelRegistry, directory: Path) -> str:
-    return Path(tracking_client(registry).download_artifacts(report.run_id, report.artifact, str(directory))).read_text()
+    return Path(
+        tracking_client(registry).download_artifacts(report.run_id, report.artifact, str(directory))
+    ).read_text()
 
 
 def experiment_of(version: Version, registry: ModelRegistry) -> str:
@@ -130,16 +148,25 @@ def experiment_of(version: Version, registry: ModelRegistry) -> str:
 
 
 def test_a_drifted_feature_is_named_as_drifted_and_no_other(
-    report: DriftReport, settings: Settings, spec: ModelSpec, registry: ModelRegistry, version: Version, tmp_path: Path
+    report: DriftReport,
+    settings: Settings,
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    version: Version,
+    tmp_path: Path,
 ) -> None:
     assert report.drifted == ("amount",)
     reference = reference_side(registry, version)
     columns, amounts = reference.columns, reference["amount"].to_numpy()
     assert report.share == pytest.approx(1 / len(columns))
     page = page_of(report, registry, tmp_path)
-    seen, _ = window_side(Lake(settings.lake_dir), spec.name, version.version, DRIFTED, DRIFTED + HOUR, columns)
+    seen, _ = window_side(
+        Lake(settings.lake_dir), spec.name, version.version, DRIFTED, DRIFTED + HOUR, columns
+    )
     edges = quantile_edges(amounts)
-    psi = population_stability_index(bin_counts(amounts, edges), bin_counts(seen["amount"].to_numpy(), edges))
+    psi = population_stability_index(
+        bin_counts(amounts, edges), bin_counts(seen["amount"].to_numpy(), edges)
+    )
     assert f"drifted</b>: amount (PSI {psi:.3f})</li>" in page
     for name in columns:
         assert f'"{name}"' in page
@@ -174,16 +201,24 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     def command(number: str) -> subprocess.CompletedProcess[str]:
         arguments = ["drift", "report", f"{spec.name}@{number}", start, end]
         return subprocess.run(
-            [sys.executable, "-m", "dojo", *arguments], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "dojo", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     drawn = command(version.version)
     assert drawn.returncode == 0, drawn.stderr
     url, drifted = drawn.stdout.splitlines()
     assert drifted == "drifted: none (1500 rows against 2000)"
-    assert registry.get(spec.name, version.version).tags.drift_report == url != report.url  # the newest one
+    assert (
+        registry.get(spec.name, version.version).tags.drift_report == url != report.url
+    )  # the newest one
     artifact = url.partition("/artifacts/")[2]
-    page = Path(tracking_client(registry).download_artifacts(version.run_id, artifact, str(tmp_path))).read_text()
+    page = Path(
+        tracking_client(registry).download_artifacts(version.run_id, artifact, str(tmp_path))
+    ).read_text()
     assert "drifted</b>: none" in page
     assert "all features together</b>: cannot be told apart beyond chance: AUC 0." in page
     assert '{"value": "0", "label": "Drifted Columns"}' in page
@@ -199,23 +234,43 @@ def test_both_sides_are_what_the_model_saw(
     assert reference.height == ROWS
     assert reference.schema["amount"] == pl.Float32()
     lake = Lake(settings.lake_dir)
-    current, rows = window_side(lake, spec.name, version.version, QUIET, QUIET + HOUR, reference.columns)
-    assert (current.columns, current.schema["amount"], current.height, rows) == (reference.columns, pl.Float32(), 1500, 1500)
+    current, rows = window_side(
+        lake, spec.name, version.version, QUIET, QUIET + HOUR, reference.columns
+    )
+    assert (current.columns, current.schema["amount"], current.height, rows) == (
+        reference.columns,
+        pl.Float32(),
+        1500,
+        1500,
+    )
     # The rows were drawn from the reference. As Float64, 57.16 lies above its Float32 and so above
     # that bin edge.
     assert np.isin(current["amount"].to_numpy(), reference["amount"].to_numpy()).all()
-    half, rows = window_side(lake, spec.name, version.version, QUIET, QUIET + HOUR / 2, reference.columns)
+    half, rows = window_side(
+        lake, spec.name, version.version, QUIET, QUIET + HOUR / 2, reference.columns
+    )
     assert rows == half.height == 750
 
 
 def test_a_large_window_is_sampled_and_the_same_each_time(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    rows = pl.DataFrame({"amount": np.arange(MOST_ROWS + 500, dtype=np.float32), SCORE_COLUMN: np.zeros(MOST_ROWS + 500)})
+    rows = pl.DataFrame(
+        {
+            "amount": np.arange(MOST_ROWS + 500, dtype=np.float32),
+            SCORE_COLUMN: np.zeros(MOST_ROWS + 500),
+        }
+    )
     answer(lake, "large", "1", rows, QUIET)
     first, total = window_side(lake, "large", "1", QUIET, QUIET + HOUR, rows.columns)
-    assert (first.height, first["amount"].n_unique(), total) == (MOST_ROWS, MOST_ROWS, MOST_ROWS + 500)
+    assert (first.height, first["amount"].n_unique(), total) == (
+        MOST_ROWS,
+        MOST_ROWS,
+        MOST_ROWS + 500,
+    )
     assert first.equals(window_side(lake, "large", "1", QUIET, QUIET + HOUR, rows.columns)[0])
-    with pytest.raises(EmptyWindowError, match="expected predictions with features height, found amount"):
+    with pytest.raises(
+        EmptyWindowError, match="expected predictions with features height, found amount"
+    ):
         window_side(lake, "large", "1", QUIET, QUIET + HOUR, ["height", SCORE_COLUMN])
 
 
@@ -229,6 +284,11 @@ def test_what_cannot_be_drawn_says_why(
     with pytest.raises(ValueError, match="expected start < end"):
         build(settings, spec.name, version.version, QUIET, QUIET)
     (tmp_path / "bundle.json").write_text("{}")
-    older = register_champion(registry, tmp_path, "0" * 64, spec.name)  # as before the time of reference rows
-    with pytest.raises(NoReferenceError, match=f"{spec.name}@{older.version}: run {older.run_id} has no record/reference_rows"):
+    older = register_champion(
+        registry, tmp_path, "0" * 64, spec.name
+    )  # as before the time of reference rows
+    with pytest.raises(
+        NoReferenceError,
+        match=f"{spec.name}@{older.version}: run {older.run_id} has no record/reference_rows",
+    ):
         build(settings, spec.name, older.version, QUIET, QUIET + HOUR)

@@ -50,16 +50,28 @@ class Shop:
         today = pl.col("world_time").is_between(DAY, DAY + timedelta(days=1), closed="left")
         examples = transactions.filter(today).rename({"world_time": "event_timestamp"})
         store = open_store(home / "features", "redis://127.0.0.1:6379", home / "registry.db")
-        self.served = point_in_time_rows(store, SERVICE, examples).with_columns(asked=pl.col("event_timestamp"))
+        self.served = point_in_time_rows(store, SERVICE, examples).with_columns(
+            asked=pl.col("event_timestamp")
+        )
         for view in VIEWS.values():
-            visible = pl.read_parquet(home / "features" / view.name / "*.parquet", hive_partitioning=False)
+            visible = pl.read_parquet(
+                home / "features" / view.name / "*.parquet", hive_partitioning=False
+            )
             key = f"{view.entity}_id"
-            seen = visible.select(key, pl.col("event_timestamp").alias(f"{view.name}_at")).sort(f"{view.name}_at")
+            seen = visible.select(key, pl.col("event_timestamp").alias(f"{view.name}_at")).sort(
+                f"{view.name}_at"
+            )
             self.served = self.served.sort("event_timestamp").join_asof(
-                seen, left_on="event_timestamp", right_on=f"{view.name}_at", by=key, check_sortedness=False
+                seen,
+                left_on="event_timestamp",
+                right_on=f"{view.name}_at",
+                by=key,
+                check_sortedness=False,
             )
 
-    def lake(self, name: str, change: Change = lambda rows: rows, features: tuple[str, ...] = FEATURES) -> Lake:
+    def lake(
+        self, name: str, change: Change = lambda rows: rows, features: tuple[str, ...] = FEATURES
+    ) -> Lake:
         """Make a lake with the day's predictions, `change`d."""
         root = self.home / name
         root.mkdir()
@@ -74,7 +86,10 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
     def ages(row: dict[str, datetime]) -> str:
         seen = {view: row[f"{view}_at"] for view in VIEWS}
         return msgspec.json.encode(
-            {view: None if at is None else (row["asked"] - at).total_seconds() for view, at in seen.items()}
+            {
+                view: None if at is None else (row["asked"] - at).total_seconds()
+                for view, at in seen.items()
+            }
         ).decode()
 
     rows = served.to_dicts()
@@ -120,16 +135,27 @@ def test_a_serving_that_gives_what_training_gives_has_no_skew(shop: Shop) -> Non
     assert shop.served["customer_tx_count_24h"].sum() > 0
 
 
-def test_a_service_that_computes_nothing_in_the_request_is_its_own_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_computes_nothing_in_the_request_is_its_own_record(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without recorded events, requests without a payment's id are measured too."""
     monkeypatch.setitem(SERVICES, HABITS_V1.name, HABITS_V1)
     strangers, counted = pl.lit("curl-") + pl.col("transaction_id"), HABITS_V1.features[2]
     right = shop.lake("habits", lambda rows: rows.with_columns(strangers), HABITS_V1.features)
     found = measure(right, "shop", HABITS_V1.name, DAY.date(), 200, AS_OF)
-    assert (found.sampled, found.rows, found.differing, found.excused) == (len(shop.served), 0, {}, {})
+    assert (found.sampled, found.rows, found.differing, found.excused) == (
+        len(shop.served),
+        0,
+        {},
+        {},
+    )
     assert shop.served[counted].sum() > 0
-    wrong = shop.lake("more", lambda rows: rows.with_columns(pl.col(counted) + 1), HABITS_V1.features)
-    assert measure(wrong, "shop", HABITS_V1.name, DAY.date(), 200, AS_OF).differing == {counted: len(shop.served)}
+    wrong = shop.lake(
+        "more", lambda rows: rows.with_columns(pl.col(counted) + 1), HABITS_V1.features
+    )
+    assert measure(wrong, "shop", HABITS_V1.name, DAY.date(), 200, AS_OF).differing == {
+        counted: len(shop.served)
+    }
 
 
 def test_cents_for_euros_are_found_in_every_request(shop: Shop) -> None:
@@ -142,8 +168,12 @@ def test_cents_for_euros_are_found_in_every_request(shop: Shop) -> None:
 
 def test_one_feature_that_is_computed_differently_is_named_with_its_share(shop: Shop) -> None:
     wrong = pl.when(pl.col("customer_id") < "c3").then(0.0).otherwise("customer_amount_mean_30d")
-    found = measured(shop.lake("mean", lambda rows: rows.with_columns(wrong.alias("customer_amount_mean_30d"))))
-    hit = shop.served.filter((pl.col("customer_id") < "c3") & (pl.col("customer_amount_mean_30d") > 0.01))
+    found = measured(
+        shop.lake("mean", lambda rows: rows.with_columns(wrong.alias("customer_amount_mean_30d")))
+    )
+    hit = shop.served.filter(
+        (pl.col("customer_id") < "c3") & (pl.col("customer_amount_mean_30d") > 0.01)
+    )
     assert 0 < len(hit) < len(shop.served)
     assert (found.differing, found.rows) == ({"customer_amount_mean_30d": len(hit)}, len(hit))
 
@@ -157,15 +187,22 @@ def test_a_window_that_counts_its_own_payment_is_found(shop: Shop) -> None:
 def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop: Shop) -> None:
     """Serving goes on with the row of the midnight before. It is compared as it was."""
     store = open_store(shop.home / "features", "redis://127.0.0.1:6379", shop.home / "registry.db")
-    paid = shop.served.select("transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount")
-    stale = point_in_time_rows(store, SERVICE, paid.with_columns(pl.col("event_timestamp") - timedelta(days=1)))
+    paid = shop.served.select(
+        "transaction_id", "customer_id", "merchant_id", "event_timestamp", "amount"
+    )
+    stale = point_in_time_rows(
+        store, SERVICE, paid.with_columns(pl.col("event_timestamp") - timedelta(days=1))
+    )
     batch = [f.name for view in VIEWS.values() if view.kind == "batch" for f in view.features]
     published = DAY + timedelta(hours=6)
     after = pl.col("event_timestamp") >= published
     rows = shop.served.with_columns(
         *(pl.when(after).then(stale[name]).otherwise(pl.col(name)).alias(name) for name in batch),
         *(
-            pl.when(after).then(pl.lit(published - timedelta(days=1))).otherwise(pl.col(f"{view}_at")).alias(f"{view}_at")
+            pl.when(after)
+            .then(pl.lit(published - timedelta(days=1)))
+            .otherwise(pl.col(f"{view}_at"))
+            .alias(f"{view}_at")
             for view in ("customer_daily", "merchant_daily")
         ),
     )
@@ -175,25 +212,41 @@ def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop
         REQUEST.compute({**{n: row[n] for n in wanted}, "amount": row["amount"], "transaction_time": row["event_timestamp"].timestamp()})
         for row in rows.to_dicts()
     ]  # fmt: skip
-    rows = rows.with_columns(pl.Series(f.name, [one[f.name] for one in computed]) for f in REQUEST.features)
+    rows = rows.with_columns(
+        pl.Series(f.name, [one[f.name] for one in computed]) for f in REQUEST.features
+    )
     found = measured(shop.lake("stale", lambda _: rows))
     beyond = rows.filter(pl.col("event_timestamp") > published + timedelta(hours=12))
     late = rows.filter(after)
     assert found.differing == {}
     assert set(found.late) == set(found.stale) == {"customer_daily", "merchant_daily"}
-    assert found.late["customer_daily"] == pytest.approx(len(late), abs=3)  # a customer in the first day has no row yet
+    assert found.late["customer_daily"] == pytest.approx(
+        len(late), abs=3
+    )  # a customer in the first day has no row yet
     assert found.stale["customer_daily"] == pytest.approx(len(beyond), abs=3)
 
 
 def test_what_says_itself_that_it_knew_less_is_left_out_and_counted(shop: Shop) -> None:
     degraded = pl.Series(
-        "degraded", [["cold_start"]] * 7 + [["features_default", "arm_failed"]] * 3 + [[]] * (len(shop.served) - 10)
+        "degraded",
+        [["cold_start"]] * 7
+        + [["features_default", "arm_failed"]] * 3
+        + [[]] * (len(shop.served) - 10),
     )
     strangers = pl.Series(
-        "transaction_id", [f"curl-{n}" if n >= len(shop.served) - 4 else t for n, t in enumerate(shop.served["transaction_id"])]
+        "transaction_id",
+        [
+            f"curl-{n}" if n >= len(shop.served) - 4 else t
+            for n, t in enumerate(shop.served["transaction_id"])
+        ],
     )
     found = measured(shop.lake("degraded", lambda rows: rows.with_columns(degraded, strangers)))
-    assert found.excused == {"cold_start": 7, "features_default": 3, "arm_failed": 3, "not_recorded": 4}
+    assert found.excused == {
+        "cold_start": 7,
+        "features_default": 3,
+        "arm_failed": 3,
+        "not_recorded": 4,
+    }
     assert (found.sampled, found.rows) == (len(shop.served) - 14, 0)
 
 
@@ -205,7 +258,9 @@ def test_a_sample_is_the_same_at_every_call_and_says_how_many(shop: Shop) -> Non
 
 
 def test_a_day_without_requests_proves_nothing(shop: Shop) -> None:
-    found = measure(shop.lake("empty"), "shop", SERVICE, (DAY - timedelta(days=3)).date(), 200, AS_OF)
+    found = measure(
+        shop.lake("empty"), "shop", SERVICE, (DAY - timedelta(days=3)).date(), 200, AS_OF
+    )
     assert (found.sampled, found.share) == (0, None)
 
 
@@ -215,15 +270,24 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     redis, registry = Redis.from_url(redis_server.url, socket_timeout=1), CollectorRegistry()
     spec = load_spec(Path("models/fraud_detection.yaml")).model_copy(update={"name": "shop"})
     now = [0.0]
-    watch = SkewWatch(shop.lake("watched"), redis, {"shop": spec}, MaterializerMetrics(registry), lambda: now[0])
+    watch = SkewWatch(
+        shop.lake("watched"), redis, {"shop": spec}, MaterializerMetrics(registry), lambda: now[0]
+    )
 
     def count(name: str) -> float:
-        return registry.get_sample_value(name, {} if "seconds" in name else {"model": "shop", "cause": "redis"}) or 0.0
+        return (
+            registry.get_sample_value(
+                name, {} if "seconds" in name else {"model": "shop", "cause": "redis"}
+            )
+            or 0.0
+        )
 
     redis_server.stop()
     watch.look(AS_OF)
     watch.look(AS_OF)
-    assert count("dojo_materializer_skew_failures_total") == 1  # the second look came too early for a new try
+    assert (
+        count("dojo_materializer_skew_failures_total") == 1
+    )  # the second look came too early for a new try
     redis_server.start()
     now[0] += 61
     watch.look(AS_OF)
@@ -231,9 +295,9 @@ def test_the_watch_measures_each_day_once_and_never_raises(
     assert found is not None
     assert (found.day, found.as_of, found.rows) == (DAY, AS_OF, 0)
     watch.look(AS_OF + timedelta(hours=20))
-    SkewWatch(shop.lake("restarted"), redis, {"shop": spec}, MaterializerMetrics(CollectorRegistry())).look(
-        AS_OF + timedelta(hours=20)
-    )
+    SkewWatch(
+        shop.lake("restarted"), redis, {"shop": spec}, MaterializerMetrics(CollectorRegistry())
+    ).look(AS_OF + timedelta(hours=20))
     assert latest_skew(redis, "shop").get() == found
     watch.look(AS_OF + timedelta(days=1))
     later = latest_skew(redis, "shop").get()

@@ -33,7 +33,9 @@ NOW = START + timedelta(days=DAYS)
 
 def keeping(days: int, name: str = "short") -> ModelSpec:
     spec = small_spec(name)
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"retention": timedelta(days=days)})})
+    return spec.model_copy(
+        update={"data": spec.data.model_copy(update={"retention": timedelta(days=days)})}
+    )
 
 
 class Shop:
@@ -46,7 +48,9 @@ class Shop:
         self.champions: dict[str, Manifest] = {}
 
     def retention(self, *specs: ModelSpec) -> Retention:
-        return Retention(self.lake, self.offline, {spec.name: spec for spec in specs}, self.audit, self.asked)
+        return Retention(
+            self.lake, self.offline, {spec.name: spec for spec in specs}, self.audit, self.asked
+        )
 
     def asked(self) -> Mapping[str, Manifest]:
         return self.champions
@@ -75,7 +79,11 @@ def test_days_beyond_the_retention_go_and_the_trail_says_what_went(shop: Shop) -
     (entry,) = shop.audit.entries()
     gone = entry.before["transactions"]
     assert (entry.kind, entry.who, entry.world_time) == ("data", "materializer", NOW)
-    assert (gone["first"], gone["last"], gone["days"]) == (f"{START:%Y-%m-%d}", f"{START:%Y-%m-%d}", 1)
+    assert (gone["first"], gone["last"], gone["days"]) == (
+        f"{START:%Y-%m-%d}",
+        f"{START:%Y-%m-%d}",
+        1,
+    )
     assert (gone["rows"], gone["bytes"]) == (rows - shop.rows(), size)
     assert gone["rows"] > 0
     assert entry.why == f"data.retention of short, {DAYS - 1}d, is the longest of 1 models"
@@ -101,7 +109,9 @@ def test_it_acts_once_a_day_and_a_day_without_anything_too_old_leaves_no_entry(s
     assert shop.first_day == START.date() + timedelta(days=2)
 
 
-def test_a_deletion_that_was_cut_short_is_finished_and_recorded_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deletion_that_was_cut_short_is_finished_and_recorded_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = shop.retention(keeping(DAYS - 1))
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -118,17 +128,27 @@ def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) ->
     files = tuple(shop.lake.manifest(Stream.TRANSACTIONS, START.date(), NOW.date()))
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     manifest = Manifest(
-        model="short", warm_up=moment, start=moment, end=moment, as_of=moment, streams={Stream.TRANSACTIONS: files}
+        model="short",
+        warm_up=moment,
+        start=moment,
+        end=moment,
+        as_of=moment,
+        streams={Stream.TRANSACTIONS: files},
     )
     shop.champions = {
         "short@3": manifest,
         "other@1": Manifest(
-            **{**{f: getattr(manifest, f) for f in manifest.__struct_fields__}, "streams": {Stream.TRANSACTIONS: files[-1:]}}
+            **{
+                **{f: getattr(manifest, f) for f in manifest.__struct_fields__},
+                "streams": {Stream.TRANSACTIONS: files[-1:]},
+            }
         ),
     }
     shop.retention(keeping(DAYS - 2)).daily(NOW)
     (entry,) = shop.audit.entries()
-    assert "short@3 cannot be reproduced any more, 2 of its pinned files are among them" in entry.what
+    assert (
+        "short@3 cannot be reproduced any more, 2 of its pinned files are among them" in entry.what
+    )
     assert "other@1" not in entry.what
 
 
@@ -144,7 +164,10 @@ def test_nothing_is_deleted_while_the_registry_cannot_say_what_champions_need(sh
 
 
 def test_what_was_computed_from_the_lake_goes_with_it(shop: Shop) -> None:
-    kept, gone = (offline_file(shop.offline, "customer_daily", NOW.date() - timedelta(days=back)) for back in (2, 5))
+    kept, gone = (
+        offline_file(shop.offline, "customer_daily", NOW.date() - timedelta(days=back))
+        for back in (2, 5)
+    )
     for file in (kept, gone):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -169,7 +192,9 @@ class Registry:
 
     def by_alias(self, model: str, alias: str) -> Version:
         self.asked.append(model)
-        return Version(model=model, version="1", run_id="r", source="", tags=VersionTags(), aliases=(alias,))
+        return Version(
+            model=model, version="1", run_id="r", source="", tags=VersionTags(), aliases=(alias,)
+        )
 
     def download_run_artifact(self, version: Version, path: str, directory: Path) -> Path:
         raise FileNotFoundError(path)

@@ -66,15 +66,22 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Settings]:
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer
+) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("home")
     fill_lake(
-        home / "lake", payments(DAYS), AS_OF, ["retraining_e2e", "retraining_corrupt", "retraining_leak", "retraining_alone"]
+        home / "lake",
+        payments(DAYS),
+        AS_OF,
+        ["retraining_e2e", "retraining_corrupt", "retraining_leak", "retraining_alone"],
     )
     (home / "models").mkdir()
     redis = RedisServer(home)
     redis.start()
-    yield Settings(home=home, models_dir=home / "models", redis_url=redis.url, mlflow_url=mlflow_server.url)
+    yield Settings(
+        home=home, models_dir=home / "models", redis_url=redis.url, mlflow_url=mlflow_server.url
+    )
     redis.stop()
 
 
@@ -96,12 +103,21 @@ def spec() -> ModelSpec:
 def train(settings: Settings, spec: ModelSpec, as_of: datetime) -> Trained:
     """Train as `dojo train` does."""
     (settings.models_dir / f"{spec.name}.yaml").write_text(dump_spec(spec))
-    job = Job(model=spec.name, key=f"{as_of:%Y-%m-%d}", as_of=as_of, reason="a test", who="pytest", gate=False)
+    job = Job(
+        model=spec.name,
+        key=f"{as_of:%Y-%m-%d}",
+        as_of=as_of,
+        reason="a test",
+        who="pytest",
+        gate=False,
+    )
     answer = run_retraining(job, settings)
     workspace = job.workspace(settings.home)
     evaluation: Evaluation = read_evaluation(workspace)
     version = ModelRegistry.of(settings).get(spec.name, answer["version"])
-    return Trained(version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.decision)
+    return Trained(
+        version, answer["alias"], read_fit(workspace), evaluation.metrics, evaluation.decision
+    )
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +149,9 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
     assert run.data.metrics["rows_holdout"] == first.fit.rows["holdout"]
     assert run.data.metrics["support_holdout"] == first.fit.support["holdout"]
     assert run.data.params["threshold"] == str(first.decision["threshold"])
-    assert run.data.params["estimator.learning_rate"] == str(spec.training.estimator.parameters["learning_rate"])
+    assert run.data.params["estimator.learning_rate"] == str(
+        spec.training.estimator.parameters["learning_rate"]
+    )
     logged = {
         file.path
         for folder in ("", "plots", "record", "model")
@@ -163,7 +181,9 @@ def test_a_version_says_which_spec_it_had_and_which_lake_files_its_champion_need
     ((champion, manifest),) = champions_of(registry, {spec.name: spec}).items()
     assert champion == f"{spec.name}@{first.version.version}"
     assert manifest.streams[Stream.TRANSACTIONS]
-    assert {lake.root / file.path for file in manifest.streams[Stream.TRANSACTIONS]} <= set(lake.files(Stream.TRANSACTIONS))
+    assert {lake.root / file.path for file in manifest.streams[Stream.TRANSACTIONS]} <= set(
+        lake.files(Stream.TRANSACTIONS)
+    )
 
 
 def test_it_learned_what_the_shop_has_to_teach(first: Trained) -> None:
@@ -172,7 +192,9 @@ def test_it_learned_what_the_shop_has_to_teach(first: Trained) -> None:
     assert first.fit.parity_difference <= PARITY_TOLERANCE
 
 
-def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path) -> None:
+def test_the_bundle_is_what_a_server_needs(
+    first: Trained, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
+) -> None:
     directory = registry.download(first.version, tmp_path)
     bundle, scorer = load_bundle(directory, first.version.tags.bundle_sha256)
     assert bundle.model == spec.name
@@ -190,11 +212,20 @@ def test_the_bundle_is_what_a_server_needs(first: Trained, registry: ModelRegist
     positives, examples = sum(first.fit.support.values()), sum(first.fit.rows.values())
     assert profile.training.label_mean == pytest.approx(positives / examples)
     assert bundle.parameters["estimator.learning_rate"] == "0.05"
-    assert bundle.parameters.items() <= tracking_client(registry).get_run(first.version.run_id).data.params.items()
+    assert (
+        bundle.parameters.items()
+        <= tracking_client(registry).get_run(first.version.run_id).data.params.items()
+    )
 
 
-def test_reference_rows_are_the_holdouts_and_score_as_they_say(first: Trained, registry: ModelRegistry, tmp_path: Path) -> None:
-    rows = pl.read_parquet(registry.download_run_artifact(first.version, "record/reference_rows.parquet", tmp_path / "rows"))
+def test_reference_rows_are_the_holdouts_and_score_as_they_say(
+    first: Trained, registry: ModelRegistry, tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(
+        registry.download_run_artifact(
+            first.version, "record/reference_rows.parquet", tmp_path / "rows"
+        )
+    )
     bundle, scorer = load_bundle(registry.download(first.version, tmp_path / "bundle"))
     assert tuple(rows.columns) == (*bundle.features, "score")
     assert rows.height == first.fit.rows["holdout"]  # fewer than the sample's size
@@ -205,25 +236,38 @@ def test_reference_rows_are_the_holdouts_and_score_as_they_say(first: Trained, r
 def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
     first: Trained, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
 ) -> None:
-    parity = msgspec.json.decode((registry.download(first.version, tmp_path) / PARITY_FILE).read_bytes(), type=Parity)
+    parity = msgspec.json.decode(
+        (registry.download(first.version, tmp_path) / PARITY_FILE).read_bytes(), type=Parity
+    )
     with tracking_uri(registry.url):
         model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
     answer = model.predict(np.asarray(parity.inputs, dtype=np.float32))
-    np.testing.assert_allclose(np.asarray(answer["probabilities"])[:, 1], parity.scores, atol=PARITY_TOLERANCE)
+    np.testing.assert_allclose(
+        np.asarray(answer["probabilities"])[:, 1], parity.scores, atol=PARITY_TOLERANCE
+    )
 
 
-def test_a_version_can_be_rebuilt_to_the_byte(first: Trained, lake: Lake, registry: ModelRegistry, tmp_path: Path) -> None:
+def test_a_version_can_be_rebuilt_to_the_byte(
+    first: Trained, lake: Lake, registry: ModelRegistry, tmp_path: Path
+) -> None:
     comparisons = reproduce(registry, lake, first.version, tmp_path / "again")
     assert [c.what for c in comparisons] == [
         "data_sha256", "feature_sha256", "model_sha256", "spec_sha256", "git_commit", "lock_sha256", "seed", "as_of", "metrics"
     ]  # fmt: skip
     # The commit may change during a test, when a developer edits the checkout. Nothing else may.
-    assert [c for c in comparisons if not c.agrees and c.what not in ("git_commit", "lock_sha256")] == []
+    assert [
+        c for c in comparisons if not c.agrees and c.what not in ("git_commit", "lock_sha256")
+    ] == []
     assert reproduced(comparisons)
 
 
 def test_a_second_version_becomes_challenger_and_is_told_apart(
-    first: Trained, settings: Settings, lake: Lake, registry: ModelRegistry, spec: ModelSpec, tmp_path: Path
+    first: Trained,
+    settings: Settings,
+    lake: Lake,
+    registry: ModelRegistry,
+    spec: ModelSpec,
+    tmp_path: Path,
 ) -> None:
     """Rebuild from the second run's record.
 
@@ -231,13 +275,23 @@ def test_a_second_version_becomes_challenger_and_is_told_apart(
     """
     earlier = train(settings, spec, AS_OF - timedelta(days=3))
     assert earlier.alias == CHALLENGER
-    challenger, champion = registry.by_alias(spec.name, CHALLENGER), registry.by_alias(spec.name, CHAMPION)
+    challenger, champion = (
+        registry.by_alias(spec.name, CHALLENGER),
+        registry.by_alias(spec.name, CHAMPION),
+    )
     assert challenger is not None
     assert champion is not None
-    assert (challenger.version, champion.version) == (earlier.version.version, first.version.version)
+    assert (challenger.version, champion.version) == (
+        earlier.version.version,
+        first.version.version,
+    )
     mixed = replace(first.version, run_id=earlier.version.run_id)
     comparisons = reproduce(registry, lake, mixed, tmp_path / "again")
-    assert {c.what for c in comparisons if not c.agrees} >= {"data_sha256", "metrics", "model_sha256"}
+    assert {c.what for c in comparisons if not c.agrees} >= {
+        "data_sha256",
+        "metrics",
+        "model_sha256",
+    }
     assert not reproduced(comparisons)
 
 
@@ -259,7 +313,11 @@ def test_a_training_that_is_asked_for_again_is_the_same_version(
 ) -> None:
     versions = len(registry.versions(spec.name))
     again = train(settings, spec, AS_OF)
-    assert (again.version.version, again.alias, again.metrics) == (first.version.version, CHAMPION, first.metrics)
+    assert (again.version.version, again.alias, again.metrics) == (
+        first.version.version,
+        CHAMPION,
+        first.metrics,
+    )
     assert len(registry.versions(spec.name)) == versions
 
 
@@ -273,24 +331,32 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(
     spec = small_spec("retraining_corrupt")
     with pytest.raises(
         InvalidDataError,
-        match=r"transactions.amount: expected 0 to 1e\+06 \(feature_repo/shop/request.py:\d+\), found '-1.0' \(rows: 1",
+        match=(
+            r"transactions.amount: expected 0 to 1e\+06 \(feature_repo/shop/request.py:\d+\), found"
+            r" '-1.0' \(rows: 1"
+        ),
     ):
         train(settings.model_copy(update={"home": tmp_path}), spec, AS_OF)
     assert registry.versions(spec.name) == []
     assert tracking_client(registry).get_experiment_by_name(spec.name) is None
 
 
-def test_a_feature_that_knows_the_label_too_well_stops_the_training(settings: Settings, registry: ModelRegistry) -> None:
+def test_a_feature_that_knows_the_label_too_well_stops_the_training(
+    settings: Settings, registry: ModelRegistry
+) -> None:
     """The small shop's amounts have an information value of 4. Only its own spec allows that."""
     spec = with_checks(small_spec("retraining_leak"), information_value=3)
     with pytest.raises(
-        InvalidDataError, match=r"amount: expected an information value of at most 3 .* found 3\.\d\d: it may know"
+        InvalidDataError,
+        match=r"amount: expected an information value of at most 3 .* found 3\.\d\d: it may know",
     ):
         train(settings, spec, AS_OF)
     assert registry.versions(spec.name) == []
 
 
-def test_without_mlflow_training_says_so_and_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlflow_training_says_so_and_leaves_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pipelines.retraining.OTHER_RETRIES", 0)
     nowhere = settings.model_copy(update={"mlflow_url": f"http://127.0.0.1:{free_port()}"})
     with pytest.raises(RegistryUnavailableError, match="MLflow did not answer"):

@@ -85,7 +85,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer) -> Settings:
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer
+) -> Settings:
     home = tmp_path_factory.mktemp("home")
     fill(home / "lake")
     return settings_for(home, redis_url, mlflow_server.url)
@@ -112,7 +114,9 @@ def edited_spec(settings: Settings, model: str, right: str, other: str) -> Itera
     path.write_text(before)
 
 
-def killed_again_and_again(task: str, job: Job, settings: Settings, moments: Sequence[int] = MOMENTS) -> int:
+def killed_again_and_again(
+    task: str, job: Job, settings: Settings, moments: Sequence[int] = MOMENTS
+) -> int:
     """Run a task to its end through kills. Return the number of kills."""
     for kills, answers in enumerate(moments):
         if run_task(task, job, settings, killed_after_answers=answers):
@@ -137,18 +141,32 @@ def first(settings: Settings) -> dict[str, int]:
 def second(first: dict[str, int], settings: Settings) -> dict[str, int]:
     """Train a challenger that wins. Every task is killed repeatedly. Return kills by task."""
     job = later_job(KILLED)
-    kills = {task: killed_again_and_again(task, job, settings, FEW_MOMENTS) for task in ("collect", "validate")}
-    for task in ("build_dataset", "train"):  # they ask servers rarely, so kill them in the middle of their work
-        kills[task] = sum(not run_task(task, job, settings, killed_after_seconds=seconds) for seconds in (0.05, 0.2))
+    kills = {
+        task: killed_again_and_again(task, job, settings, FEW_MOMENTS)
+        for task in ("collect", "validate")
+    }
+    for task in (
+        "build_dataset",
+        "train",
+    ):  # they ask servers rarely, so kill them in the middle of their work
+        kills[task] = sum(
+            not run_task(task, job, settings, killed_after_seconds=seconds)
+            for seconds in (0.05, 0.2)
+        )
         assert run_task(task, job, settings)
     kills["evaluate"] = killed_again_and_again("evaluate", job, settings, FEW_MOMENTS)
-    return kills | {task: killed_again_and_again(task, job, settings) for task in ("compare", "register", "start_rollout")}
+    return kills | {
+        task: killed_again_and_again(task, job, settings)
+        for task in ("compare", "register", "start_rollout")
+    }
 
 
 def jobs_runs(registry: ModelRegistry, job: Job) -> list[str]:
     experiment = tracking_client(registry).get_experiment_by_name(job.model)
     assert experiment is not None
-    found = tracking_client(registry).search_runs([experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job.key}'")
+    found = tracking_client(registry).search_runs(
+        [experiment.experiment_id], f"tags.`{JOB_TAG}` = '{job.key}'"
+    )
     return [run.info.run_id for run in found]
 
 
@@ -197,10 +215,17 @@ def test_a_winner_killed_at_every_step_is_one_run_one_version_one_rollout(
 
     rollout = Rollouts(redis).get(KILLED)
     assert rollout is not None
-    assert (rollout.version, rollout.champion, rollout.stage, rollout.revision) == ("2", "1", Stage.SHADOW, 1)
+    assert (rollout.version, rollout.champion, rollout.stage, rollout.revision) == (
+        "2",
+        "1",
+        Stage.SHADOW,
+        1,
+    )
     assert rollout.baseline.keys() == {"recall_at_threshold", "false_positive_rate_at_threshold"}
     told = entries(redis, KILLED)
-    assert ScheduleStore(redis).finished(KILLED) == later_job(KILLED).as_of, "the gate has decided: it came to its end"
+    assert ScheduleStore(redis).finished(KILLED) == later_job(KILLED).as_of, (
+        "the gate has decided: it came to its end"
+    )
     kinds = [entry.kind for entry in told if entry.entry_id.startswith(f"{KILLED}:later:")]
     assert kinds == ["retraining", "gate", "alias"]
     assert AuditTrail(redis).verify().faults == ()
@@ -215,8 +240,13 @@ def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
 ) -> None:
     (run_id,) = jobs_runs(registry, later_job(KILLED))
     logged = {file.path for file in tracking_client(registry).list_artifacts(run_id, "gate")}
-    assert logged == {f"gate/{name}" for name in ("decision.json", "gate.md", "gate.html", "gains.png", "precision_recall.png")}
-    (gated,) = [entry for entry in entries(redis, KILLED) if entry.entry_id == f"{KILLED}:later:gate"]
+    assert logged == {
+        f"gate/{name}"
+        for name in ("decision.json", "gate.md", "gate.html", "gains.png", "precision_recall.png")
+    }
+    (gated,) = [
+        entry for entry in entries(redis, KILLED) if entry.entry_id == f"{KILLED}:later:gate"
+    ]
     assert gated.why == "the world shifted"
     assert gated.after["verdict"] == "improved"
     assert gated.after["champion"]["version"] == "1"
@@ -224,13 +254,24 @@ def test_the_report_is_in_the_run_and_the_decision_in_the_audit_trail(
     assert gated.after["parameters"] == []
     old, new = gated.after["training_sets"]["rows"]
     assert old == pytest.approx(new, rel=0.1), "24 days of the same shop each"
-    assert gated.after["training_sets"]["psi"].keys() == set(catalog.SERVICES["fraud_detection_v1"].features)
+    assert gated.after["training_sets"]["psi"].keys() == set(
+        catalog.SERVICES["fraud_detection_v1"].features
+    )
     assert {guard["name"] for guard in gated.after["guards"]} == {
-        *("precision_at_1pct_fpr", "recall_at_50pct_precision", "calibration", "worst_segment", "latency", "size")
+        *(
+            "precision_at_1pct_fpr",
+            "recall_at_50pct_precision",
+            "calibration",
+            "worst_segment",
+            "latency",
+            "size",
+        )
     }
 
 
-def test_a_finished_job_run_again_ends_as_it_did(second: dict[str, int], registry: ModelRegistry, settings: Settings) -> None:
+def test_a_finished_job_run_again_ends_as_it_did(
+    second: dict[str, int], registry: ModelRegistry, settings: Settings
+) -> None:
     before = registry.versions(KILLED)
     answer = run_retraining(later_job(KILLED), settings)
     assert (answer["outcome"], answer["version"]) == ("promote", "2")
@@ -241,7 +282,9 @@ def test_a_finished_job_run_again_ends_as_it_did(second: dict[str, int], registr
 def test_a_second_winner_waits_for_the_rollout_that_is_active(
     second: dict[str, int], registry: ModelRegistry, settings: Settings, redis: Redis
 ) -> None:
-    with pytest.raises(RolloutRefusedError, match=r"version 2 is already being rolled out .* dojo rollout start"):
+    with pytest.raises(
+        RolloutRefusedError, match=r"version 2 is already being rolled out .* dojo rollout start"
+    ):
         run_retraining(later_job(KILLED, "another", days=1), settings)
     challenger = registry.by_alias(KILLED, CHALLENGER)
     assert challenger is not None
@@ -266,26 +309,44 @@ def test_a_dry_run_registers_nothing_and_its_run_says_so(
     assert tracking_client(registry).get_run(run_id).data.tags[DRY_RUN_TAG] == "true"
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
     report = logged_decision(registry, KILLED, run_id)
-    assert report.parameters == (ParameterChange(name="estimator.num_leaves", champion="15", challenger="7"),)
+    assert report.parameters == (
+        ParameterChange(name="estimator.num_leaves", champion="15", challenger="7"),
+    )
 
 
-def test_features_that_broke_with_the_champions_leave_no_training_set(second: dict[str, int], settings: Settings) -> None:
+def test_features_that_broke_with_the_champions_leave_no_training_set(
+    second: dict[str, int], settings: Settings
+) -> None:
     job = later_job(KILLED, "broken", dry_run=True)
     with edited_spec(settings, KILLED, "feature_psi: 2.0", "feature_psi: 0.000001"):
         tasks.collect(job, settings)
-        with pytest.raises(InvalidDataError, match=r"amount: expected a distribution near the champion's, PSI at most 1e-06"):
+        with pytest.raises(
+            InvalidDataError,
+            match=r"amount: expected a distribution near the champion's, PSI at most 1e-06",
+        ):
             tasks.build_dataset(job, settings)
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
 
 
-def test_a_holdout_that_the_champion_has_seen_is_no_comparison(second: dict[str, int], settings: Settings) -> None:
-    job = Job(model=KILLED, key="past", as_of=FIRST_AS_OF - timedelta(days=3), reason="tests", who="tests", dry_run=True)
+def test_a_holdout_that_the_champion_has_seen_is_no_comparison(
+    second: dict[str, int], settings: Settings
+) -> None:
+    job = Job(
+        model=KILLED,
+        key="past",
+        as_of=FIRST_AS_OF - timedelta(days=3),
+        reason="tests",
+        who="tests",
+        dry_run=True,
+    )
     answer = run_retraining(job, settings)
     assert (answer["verdict"], answer["outcome"]) == ("insufficient_data", "keep")
     assert "the champion (version 1) has seen requests up to 2030-01-24 00:00" in answer["reason"]
 
 
-def test_a_champion_without_a_record_is_no_comparison(registry: ModelRegistry, settings: Settings, tmp_path: Path) -> None:
+def test_a_champion_without_a_record_is_no_comparison(
+    registry: ModelRegistry, settings: Settings, tmp_path: Path
+) -> None:
     model = "retraining_no_record"
     write_spec(settings.models_dir, model)
     sha256 = make_bundle(tmp_path / "bundle", model)
@@ -312,7 +373,9 @@ def approved(settings: Settings) -> Rollout:
     return rollout
 
 
-def test_a_winner_that_needs_approval_waits_for_it(approved: Rollout, registry: ModelRegistry) -> None:
+def test_a_winner_that_needs_approval_waits_for_it(
+    approved: Rollout, registry: ModelRegistry
+) -> None:
     assert (approved.version, approved.stage) == ("2", Stage.AWAITING_APPROVAL)
     champion = registry.by_alias(APPROVED, CHAMPION)
     assert champion is not None
@@ -323,7 +386,9 @@ def test_a_winner_that_needs_approval_waits_for_it(approved: Rollout, registry: 
 def winner(approved: Rollout, registry: ModelRegistry, redis: Redis) -> str:
     """The winner of APPROVED as its champion."""
     change = Change("tests:winner", "tests", "tests", LATER_AS_OF)
-    RoleChanges(registry, RouteTable(redis), AuditTrail(redis)).promote(APPROVED, approved.version, change)
+    RoleChanges(registry, RouteTable(redis), AuditTrail(redis)).promote(
+        APPROVED, approved.version, change
+    )
     return approved.version
 
 
@@ -332,18 +397,34 @@ def test_a_challenger_that_is_no_better_leaves_the_champion_and_tells_its_owner(
 ) -> None:
     job = later_job(APPROVED, "no-better", days=1)
     answer = run_retraining(job, settings)
-    assert (answer["verdict"], answer["outcome"], answer["champion"]) == ("inconclusive", "keep", winner)
+    assert (answer["verdict"], answer["outcome"], answer["champion"]) == (
+        "inconclusive",
+        "keep",
+        winner,
+    )
     assert len(registry.versions(APPROVED)) == 2
     message = messages(redis, APPROVED)[0]
-    assert (message.urgency, message.to, message.title) == ("info", "payments-risk", f"{APPROVED}: the champion stays")
+    assert (message.urgency, message.to, message.title) == (
+        "info",
+        "payments-risk",
+        f"{APPROVED}: the champion stays",
+    )
     assert answer["reason"] in message.text
     assert "dojo gate show" in message.text
-    ended = [entry for entry in entries(redis, APPROVED) if entry.entry_id == f"{APPROVED}:no-better:ended"]
+    ended = [
+        entry
+        for entry in entries(redis, APPROVED)
+        if entry.entry_id == f"{APPROVED}:no-better:ended"
+    ]
     assert [entry.after["verdict"] for entry in ended] == ["inconclusive"]
 
 
-def test_a_worse_challenger_pages_its_owner(winner: str, registry: ModelRegistry, settings: Settings, redis: Redis) -> None:
-    answer = run_retraining(later_job(APPROVED, "worse", days=2), settings, after_train=learn_nonsense)
+def test_a_worse_challenger_pages_its_owner(
+    winner: str, registry: ModelRegistry, settings: Settings, redis: Redis
+) -> None:
+    answer = run_retraining(
+        later_job(APPROVED, "worse", days=2), settings, after_train=learn_nonsense
+    )
     assert (answer["verdict"], answer["outcome"]) == ("worse", "regression")
     assert len(registry.versions(APPROVED)) == 2
     champion = registry.by_alias(APPROVED, CHAMPION)
@@ -364,7 +445,9 @@ def learn_nonsense(run: Run) -> None:
     dataset.write_parquet(file)
 
 
-def test_stale_data_is_refused_at_once_and_the_owner_is_paged(settings: Settings, redis: Redis) -> None:
+def test_stale_data_is_refused_at_once_and_the_owner_is_paged(
+    settings: Settings, redis: Redis
+) -> None:
     model = "retraining_stale"
     write_spec(settings.models_dir, model)
     tried: list[str] = []
@@ -380,7 +463,9 @@ def test_stale_data_is_refused_at_once_and_the_owner_is_paged(settings: Settings
     assert not left.exists()
 
 
-def test_a_lake_that_cannot_be_read_is_tried_again(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_that_cannot_be_read_is_tried_again(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pipeline, "FIRST_WAIT_SECONDS", 0.01)
     model = "retraining_unreadable"
     write_spec(settings.models_dir, model)
@@ -415,7 +500,10 @@ def test_a_lake_that_cannot_be_read_is_tried_again(settings: Settings, redis: Re
 def test_one_retraining_of_a_model_at_a_time(settings: Settings, redis: Redis) -> None:
     model = "retraining_twice"
     write_spec(settings.models_dir, model)
-    with exclusive(model, settings.home), pytest.raises(RetrainingRunningError, match="another retraining is running"):
+    with (
+        exclusive(model, settings.home),
+        pytest.raises(RetrainingRunningError, match="another retraining is running"),
+    ):
         run_retraining(later_job(model), settings)
     assert entries(redis, model) == []
 
@@ -438,7 +526,9 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def test_dojo_retrain_here_and_dojo_gate_show(
     approved: Rollout, settings: Settings, registry: ModelRegistry, command: Callable[..., Result]
 ) -> None:
-    ran = command("retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--why", "a look", "--json")
+    ran = command(
+        "retrain", APPROVED, "--as-of", "2030-03-10T12:00", "--dry-run", "--why", "a look", "--json"
+    )
     assert ran.exit_code == 0, ran.output
     answer = json.loads(ran.stdout)
     spec = (settings.models_dir / f"{APPROVED}.yaml").read_bytes()
@@ -447,7 +537,11 @@ def test_dojo_retrain_here_and_dojo_gate_show(
     key = key_by_hand(datetime(2030, 3, 10, 12, tzinfo=UTC), spec, champion.version, "dry-run")
     assert (answer["dry_run"], answer["job"]) == (True, key)
     newest = json.loads(command("gate", "show", APPROVED, "--json").stdout)
-    assert (newest["job"], newest["verdict"], newest["gain"]) == (answer["job"], answer["verdict"], answer["gain"])
+    assert (newest["job"], newest["verdict"], newest["gain"]) == (
+        answer["job"],
+        answer["verdict"],
+        answer["gain"],
+    )
     shown = command("gate", "show", f"{APPROVED}@2").stdout
     assert "The challenger wins" in shown
     assert "version 1, trained as of 2030-02-06 00:00" in shown
@@ -458,26 +552,41 @@ def test_dojo_retrain_here_and_dojo_gate_show(
     [
         (("retrain", APPROVED, "--as-of", "2031-01-01", "--why", "x"), 1, "stale data"),
         (("retrain", "nobody", "--why", "x"), 2, "no model nobody; there are"),
-        (("retrain", APPROVED, "--sabotage", "slow_by_night", "--why", "x"), 2, "together with --in-process"),
+        (
+            ("retrain", APPROVED, "--sabotage", "slow_by_night", "--why", "x"),
+            2,
+            "together with --in-process",
+        ),
         (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
         (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),
         (("gate", "show", "@2"), 2, "expected MODEL or MODEL@VERSION"),
     ],
 )
 def test_what_is_wrong_is_said(
-    approved: Rollout, command: Callable[..., Result], arguments: tuple[str, ...], code: int, said: str
+    approved: Rollout,
+    command: Callable[..., Result],
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
 ) -> None:
     ran = command(*arguments)
     assert (ran.exit_code, said in ran.output) == (code, True), ran.output
 
 
-def test_dojo_train_records_the_roles_it_gives(settings: Settings, command: Callable[..., Result], redis: Redis) -> None:
+def test_dojo_train_records_the_roles_it_gives(
+    settings: Settings, command: Callable[..., Result], redis: Redis
+) -> None:
     model = "retraining_by_hand"
     write_spec(settings.models_dir, model)
     # Run a process, as people call it. MLflow's own output must not appear.
     first = ("train", model, "--as-of", "2030-02-06", "--json")
-    trained = subprocess.run([sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True)
-    assert (json.loads(trained.stdout)["version"], json.loads(trained.stdout)["alias"]) == ("1", CHAMPION)
+    trained = subprocess.run(
+        [sys.executable, "-m", "dojo", *first], capture_output=True, text=True, check=True
+    )
+    assert (json.loads(trained.stdout)["version"], json.loads(trained.stdout)["alias"]) == (
+        "1",
+        CHAMPION,
+    )
     assert "mlflow" not in trained.stderr.lower()
     assert command("train", model, "--as-of", "2030-03-06", "--json").exit_code == 0
     assert [entry.what for entry in entries(redis, model) if entry.kind == "alias"] == [
@@ -520,7 +629,11 @@ def test_a_role_that_cannot_be_recorded_is_an_error_and_the_same_command_complet
         assert trained.exit_code == 0, trained.output
         answer = json.loads(trained.stdout)
         assert (answer["version"], answer["alias"]) == ("1", CHAMPION)
-        became = [entry.what for entry in entries(Redis.from_url(server.url), model) if entry.kind == "alias"]
+        became = [
+            entry.what
+            for entry in entries(Redis.from_url(server.url), model)
+            if entry.kind == "alias"
+        ]
         assert became == ["version 1 became champion"]
         assert RouteTable(Redis.from_url(server.url)).get(model) is not None
     finally:
@@ -563,7 +676,10 @@ def test_a_registry_that_was_changed_ends_a_retraining_before_its_work(
 ) -> None:
     tried: list[str] = []
     route, job = RouteTable(redis).get(settled), later_job(settled, changed.__name__)
-    with changed(registry, settled), pytest.raises(RegistryChangedError, match="changed past the platform") as refused:
+    with (
+        changed(registry, settled),
+        pytest.raises(RegistryChangedError, match="changed past the platform") as refused,
+    ):
         run_retraining(job, settings, lambda step, share: tried.append(step))
     assert set(tried) == {"collect"}
     assert not (job.workspace(settings.home) / DATASET_FILE).exists()
@@ -581,10 +697,16 @@ def test_a_role_that_is_removed_while_a_challenger_is_trained_makes_it_no_champi
     for task in ("collect", "validate", "build_dataset", "train"):
         getattr(tasks, task)(job, settings)
     for task in ("evaluate", "compare"):
-        with without_the_role(registry, settled), pytest.raises(RegistryChangedError, match="lost the champion's role"):
+        with (
+            without_the_role(registry, settled),
+            pytest.raises(RegistryChangedError, match="lost the champion's role"),
+        ):
             getattr(tasks, task)(job, settings)
         answer = getattr(tasks, task)(job, settings)
-    assert (answer["outcome"], answer["champion"]) == ("promote", "1"), "mended, the same job goes on"
+    assert (answer["outcome"], answer["champion"]) == (
+        "promote",
+        "1",
+    ), "mended, the same job goes on"
 
 
 def test_what_was_decided_to_be_the_first_is_no_champion_beside_one_that_serves(
@@ -596,7 +718,10 @@ def test_what_was_decided_to_be_the_first_is_no_champion_beside_one_that_serves(
     for task in BEFORE_THE_GATE:
         getattr(tasks, task)(job, settings)
     assert run_retraining(later_job(model), settings)["outcome"] == "first"
-    with without_the_role(registry, model), pytest.raises(RegistryChangedError, match="lost the champion's role"):
+    with (
+        without_the_role(registry, model),
+        pytest.raises(RegistryChangedError, match="lost the champion's role"),
+    ):
         tasks.register(job, settings)
     assert [version.version for version in registry.versions(model)] == ["1"]
 
@@ -616,7 +741,10 @@ def test_dojo_train_makes_a_challenger_while_a_version_serves_without_its_role(
 
 @pytest.mark.parametrize("arguments", [("train",), ("retrain", "--in-process")])
 def test_commands_name_a_deleted_experiment_before_they_train(
-    settled: str, registry: ModelRegistry, command: Callable[..., Result], arguments: tuple[str, ...]
+    settled: str,
+    registry: ModelRegistry,
+    command: Callable[..., Result],
+    arguments: tuple[str, ...],
 ) -> None:
     with without_the_experiment(registry, settled):
         refused = command(arguments[0], settled, *arguments[1:], "--as-of", "2030-03-07")

@@ -58,14 +58,18 @@ def recording(redis_server: RedisServer, tmp_path: Path) -> Recording:
     return found
 
 
-def test_every_reader_takes_events_with_fields_that_it_does_not_know(recording: Recording, redis_server: RedisServer) -> None:
+def test_every_reader_takes_events_with_fields_that_it_does_not_know(
+    recording: Recording, redis_server: RedisServer
+) -> None:
     """First one writer is upgraded: its events come among those of the others."""
     events = list(islice(synthetic_events(random.Random(1)), 20 * len(Stream)))
     monitoring = Monitoring(redis_server, recording.directory)
     monitoring.knows(profile())
     for number, event in enumerate(events):
         if number % 2:
-            recording.client.xadd(stream_key(event.stream), {PAYLOAD_FIELD: of_a_later_release(event)})
+            recording.client.xadd(
+                stream_key(event.stream), {PAYLOAD_FIELD: of_a_later_release(event)}
+            )
         else:
             recording.log.append([event])
 
@@ -79,24 +83,35 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(recording: 
     for stream in Stream:
         ids = sorted(event.event_id for event in events if event.stream is stream)
         assert sorted(recording.lake.scan(stream).collect()["event_id"]) == ids
-    assert sum(window.rows for window in monitoring.counted().hours["fraud_detection", "1"].values()) == 20
+    assert (
+        sum(window.rows for window in monitoring.counted().hours["fraud_detection", "1"].values())
+        == 20
+    )
 
     pushed: list[str] = []
     streamer = Streamer(
         Stream.TRANSACTIONS, catalog.streaming_views(), recording.log, DeadLetters(recording.client, "streamer"),
         RedisWindows(recording.client), lambda view, rows: pushed.append(view), StreamerMetrics(CollectorRegistry()), lambda: None,
     )  # fmt: skip
-    wait_until(lambda: streamer.next_round(timedelta(milliseconds=1)).messages == 0, 10, "the streamer has read all")
+    wait_until(
+        lambda: streamer.next_round(timedelta(milliseconds=1)).messages == 0,
+        10,
+        "the streamer has read all",
+    )
     assert set(pushed) == {view.name for view in catalog.streaming_views()}
 
-    evidence = Evidence(stage=Stage.WATCH, cursors={Stream.PREDICTIONS: "0-0", Stream.OUTCOMES: "0-0"}, generation=1)
+    evidence = Evidence(
+        stage=Stage.WATCH, cursors={Stream.PREDICTIONS: "0-0", Stream.OUTCOMES: "0-0"}, generation=1
+    )
     read, _ = EventReader(recording.log).read(evidence, rollout_in(Stage.WATCH), SPEC)
     assert (read, evidence.malformed) == (40, 0)
 
     for stream in (Stream.VERDICTS, Stream.SHADOWS):
         _, rejected = sift(EVENT_TYPES[stream], recording.log.tail(stream, "0-0", 100))
         assert rejected == []
-    assert list(recording.client.scan_iter(KEY.format(service="*"))) == [], "a reader set something aside"
+    assert list(recording.client.scan_iter(KEY.format(service="*"))) == [], (
+        "a reader set something aside"
+    )
 
 
 def rewritten(recording: Recording, key: str) -> None:
@@ -122,7 +137,9 @@ def test_documents_with_fields_that_a_reader_does_not_know_are_read(recording: R
     assert RedisWorldClock(recording.client).now() == before
 
     orders = WorkOrders(recording.client)
-    placed = orders.place(WorkOrder(id="o1", model="m", kind="evaluate", who="Zoë", why="to see", world_time=START))
+    placed = orders.place(
+        WorkOrder(id="o1", model="m", kind="evaluate", who="Zoë", why="to see", world_time=START)
+    )
     rewritten(recording, "dojo:work:order:o1")
     (found,) = orders.open()
     assert found.order.id == placed.order.id

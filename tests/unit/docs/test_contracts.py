@@ -24,13 +24,19 @@ def documented_fields(heading: str) -> list[str]:
 
 
 def test_the_fields_of_every_event_are_documented_in_order() -> None:
-    assert documented_fields("Every event") == [field.name for field in msgspec.structs.fields(Event)]
+    assert documented_fields("Every event") == [
+        field.name for field in msgspec.structs.fields(Event)
+    ]
 
 
 @pytest.mark.parametrize("stream", Stream)
 def test_the_fields_of_each_stream_are_documented_in_order(stream: Stream) -> None:
     shared = set(documented_fields("Every event"))
-    own = [field.name for field in msgspec.structs.fields(EVENT_TYPES[stream]) if field.name not in shared]
+    own = [
+        field.name
+        for field in msgspec.structs.fields(EVENT_TYPES[stream])
+        if field.name not in shared
+    ]
     assert documented_fields(stream) == own
 
 
@@ -61,8 +67,14 @@ def metrics_in_code() -> set[Metric]:
 
 def _metric(call: ast.Call) -> Metric | None:
     kind = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    strings = [a.value for a in call.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    if kind not in ("Counter", "Gauge", "Histogram", "Summary") or not strings or not strings[0].startswith("dojo_"):
+    strings = [
+        a.value for a in call.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)
+    ]
+    if (
+        kind not in ("Counter", "Gauge", "Histogram", "Summary")
+        or not strings
+        or not strings[0].startswith("dojo_")
+    ):
         return None
     name = strings[0].removesuffix("_total") + "_total" if kind == "Counter" else strings[0]
     given = list(call.args[2:3]) + [k.value for k in call.keywords if k.arg == "labelnames"]
@@ -72,7 +84,9 @@ def _metric(call: ast.Call) -> Metric | None:
 
 def documented_metrics() -> set[Metric]:
     rows = re.findall(r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", METRICS, re.MULTILINE)
-    return {Metric(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    return {
+        Metric(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
+    }
 
 
 def test_every_metric_is_documented_with_its_kind_and_labels() -> None:
@@ -92,6 +106,19 @@ def test_metrics_follow_prometheus_naming() -> None:
         )
         assert set(metric.labels) <= {
             *("model", "version", "arm", "view", "feature", "window", "stream"),
-            *("code", "reason", "cause", "outcome", "task", "process", "job", "check", "stage", "dag", "action", "severity"),
+            *(
+                "code",
+                "reason",
+                "cause",
+                "outcome",
+                "task",
+                "process",
+                "job",
+                "check",
+                "stage",
+                "dag",
+                "action",
+                "severity",
+            ),
             *("le", "objective", "receiver", "status", "measure", "subject"),
         }, f"{metric.name}: is this label bounded?"

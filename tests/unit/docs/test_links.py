@@ -38,9 +38,13 @@ def test_every_cited_key_or_name_exists(page: str, path: str, name: str) -> None
             assert part in node, f"{page} cites {path}: {name}"
             node = node[part]
     else:
-        assert re.search(rf"^\s*(?:def |class )?{re.escape(name)}\b", text, re.MULTILINE), f"{page} cites {path}: {name}"
+        assert re.search(rf"^\s*(?:def |class )?{re.escape(name)}\b", text, re.MULTILINE), (
+            f"{page} cites {path}: {name}"
+        )
 
 
 def test_the_command_page_lists_exactly_the_commands_that_exist() -> None:
-    documented = re.findall(r"^\| `(dojo [a-z -]+)` \|", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
+    documented = re.findall(
+        r"^\| `(dojo [a-z -]+)` \|", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE
+    )
     assert sorted(documented) == sorted(every_command())

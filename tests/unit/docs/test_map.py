@@ -30,7 +30,11 @@ def test_it_fits_on_a_page() -> None:
 
 def test_every_room_of_the_tree_is_on_it() -> None:
     named = set(re.findall(r"`([\w/]+)`", MAP))
-    rooms = {str(path.parent.relative_to(ROOT)) for parent in PARENTS for path in (ROOT / parent).glob("*/__init__.py")}
+    rooms = {
+        str(path.parent.relative_to(ROOT))
+        for parent in PARENTS
+        for path in (ROOT / parent).glob("*/__init__.py")
+    }
     missing = {room for room in rooms if room not in named and room.rpartition("/")[2] not in named}
     assert missing == set(), "say in MAP.md what is in them"
 

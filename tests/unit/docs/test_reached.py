@@ -35,7 +35,9 @@ def modules() -> dict[str, ast.Module]:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(
+                path.read_text()
+            )
     return found
 
 
@@ -50,7 +52,11 @@ def imported_by(name: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[a-z_]+(\.\w+)+", node.value):
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"[a-z_]+(\.\w+)+", node.value)
+        ):
             yield node.value.rpartition(".")[0]
 
 
@@ -61,7 +67,10 @@ def chains() -> dict[str, tuple[str, ...]]:
     entrances = [
         name
         for name in modules()
-        if name.endswith("__main__") or name.startswith("pipelines.dags.") or name in commands or name in STARTED
+        if name.endswith("__main__")
+        or name.startswith("pipelines.dags.")
+        or name in commands
+        or name in STARTED
     ]
     found = {name: (name,) for name in entrances}
     waiting = deque(entrances)
@@ -84,8 +93,12 @@ def uses() -> Counter[str]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NAME:
                 counted[token.string] += 1
-            elif token.type == tokenize.STRING and re.match(r"[rR]?[fF]", token.string):  # names within its braces
-                counted.update(re.findall(r"\w+", " ".join(re.findall(r"\{([^{}]*)\}", token.string))))
+            elif token.type == tokenize.STRING and re.match(
+                r"[rR]?[fF]", token.string
+            ):  # names within its braces
+                counted.update(
+                    re.findall(r"\w+", " ".join(re.findall(r"\{([^{}]*)\}", token.string)))
+                )
     return counted
 
 
@@ -106,7 +119,8 @@ def citations() -> list[tuple[str, str, str]]:
 def test_what_a_design_page_cites_is_reached(page: str, path: str, name: str) -> None:
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     assert module in chains(), (
-        f"{page}: no process, command or DAG leads to {path}; imported by {importers(module) or 'tests only'}"
+        f"{page}: no process, command or DAG leads to {path}; imported by"
+        f" {importers(module) or 'tests only'}"
     )
     last = name.rpartition(".")[2]
     chain = " -> ".join(chains()[module])

@@ -19,26 +19,33 @@ from tests.support.further_features import HABITS_V1, PULSE, RETURNS_V1
 
 
 def in_a_process(code: str, modules: str, path: Path = Path()) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "DOJO_FEATURE_MODULES": modules, "PYTHONPATH": os.pathsep.join((str(path), "."))}
+    env = {
+        **os.environ,
+        "DOJO_FEATURE_MODULES": modules,
+        "PYTHONPATH": os.pathsep.join((str(path), ".")),
+    }
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
 
 def test_a_named_module_joins_the_catalogue_and_reading_it_stays_cheap() -> None:
     told = in_a_process(
-        "import sys; from feature_repo.catalog import *; print(*VIEWS, *SERVICES, *REQUESTS, *ENTITY_KEYS.values());"
-        "assert not {'polars', 'pandas', 'feast'} & set(sys.modules)",
+        "import sys; from feature_repo.catalog import *; print(*VIEWS, *SERVICES, *REQUESTS,"
+        " *ENTITY_KEYS.values());assert not {'polars', 'pandas', 'feast'} & set(sys.modules)",
         "tests.support.further_features",
     )
     views = "customer_daily merchant_daily customer_activity merchant_activity customer_pulse"
     assert (
-        told.stdout.split() == f"{views} fraud_detection_v1 returns_v1 habits_v1 payment basket customer_id merchant_id".split()
+        told.stdout.split()
+        == f"{views} fraud_detection_v1 returns_v1 habits_v1 payment basket customer_id merchant_id".split()
     )
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
     told = in_a_process("import feature_repo.catalog", "tests.support.nothing_here")
     assert told.returncode != 0
-    assert told.stderr.splitlines()[-1].endswith("DOJO_FEATURE_MODULES: No module named 'tests.support.nothing_here'")
+    assert told.stderr.splitlines()[-1].endswith(
+        "DOJO_FEATURE_MODULES: No module named 'tests.support.nothing_here'"
+    )
 
 
 def test_one_name_has_one_definition(tmp_path: Path) -> None:
@@ -47,8 +54,14 @@ def test_one_name_has_one_definition(tmp_path: Path) -> None:
         "VIEWS, SERVICES = (replace(CUSTOMER_DAILY, owner='rival'),), ()\n"
     )
     told = in_a_process("import feature_repo.catalog", "rival", tmp_path)
-    assert told.stderr.splitlines()[-1] == "ValueError: the view 'customer_daily' is defined twice, and differently"
-    same = in_a_process("import feature_repo.catalog", "tests.support.further_features,tests.support.further_features")
+    assert (
+        told.stderr.splitlines()[-1]
+        == "ValueError: the view 'customer_daily' is defined twice, and differently"
+    )
+    same = in_a_process(
+        "import feature_repo.catalog",
+        "tests.support.further_features,tests.support.further_features",
+    )
     assert same.returncode == 0, same.stderr
 
 
@@ -71,11 +84,15 @@ def test_a_view_or_request_that_cannot_be_computed_is_refused() -> None:
         RequestFeatures(inputs=(Feature("amount", "euro", "?"),))
 
 
-def test_the_hash_covers_windows_and_the_computing_modules_neighbours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_hash_covers_windows_and_the_computing_modules_neighbours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     found = {catalog.definition_hash()}
     assert catalog.definition_hash() in found
     longer = replace(CUSTOMER_ACTIVITY.features[1], window=Window("count", timedelta(hours=2)))
-    monkeypatch.setitem(catalog.VIEWS, CUSTOMER_ACTIVITY.name, replace(CUSTOMER_ACTIVITY, features=(longer,)))
+    monkeypatch.setitem(
+        catalog.VIEWS, CUSTOMER_ACTIVITY.name, replace(CUSTOMER_ACTIVITY, features=(longer,))
+    )
     found.add(catalog.definition_hash())
 
     monkeypatch.syspath_prepend(tmp_path)
@@ -83,7 +100,9 @@ def test_the_hash_covers_windows_and_the_computing_modules_neighbours(monkeypatc
     package.mkdir()
     for name in ("__init__", "daily", "neighbour"):
         (package / f"{name}.py").touch()
-    monkeypatch.setitem(catalog.VIEWS, CUSTOMER_DAILY.name, replace(CUSTOMER_DAILY, compute="elsewhere.daily:rows"))
+    monkeypatch.setitem(
+        catalog.VIEWS, CUSTOMER_DAILY.name, replace(CUSTOMER_DAILY, compute="elsewhere.daily:rows")
+    )
     found.add(catalog.definition_hash())
     (package / "neighbour.py").write_text("SCALE = 100\n")
     found.add(catalog.definition_hash())

@@ -21,7 +21,9 @@ LAYOUT = ViewLayout("view", ["a", "b", "c"])
 
 @pytest.mark.parametrize("moment", [TIME, datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)])
 @pytest.mark.parametrize("values", [(0.0, 1.5, -2.25e300), (5e-324, None, None)])
-def test_a_row_comes_back_as_it_was_packed(moment: datetime, values: tuple[float | None, ...]) -> None:
+def test_a_row_comes_back_as_it_was_packed(
+    moment: datetime, values: tuple[float | None, ...]
+) -> None:
     row = LAYOUT.unpack(LAYOUT.pack(moment, values))
     assert (event_moment(row), row.values) == (moment, values)
 
@@ -33,7 +35,9 @@ def test_a_row_is_a_messagepack_array_that_any_reader_knows() -> None:
     assert values == [1.5, None, 0.0]
 
 
-@pytest.mark.parametrize("others", [["b", "a", "c"], ["a", "b"], ["a", "b", "c", "d"], ["a", "b", "x"], ["a", "b\nc"]])
+@pytest.mark.parametrize(
+    "others", [["b", "a", "c"], ["a", "b"], ["a", "b", "c", "d"], ["a", "b", "x"], ["a", "b\nc"]]
+)
 def test_a_row_of_another_catalogue_is_refused_never_misread(others: list[str]) -> None:
     written = ViewLayout("view", others).pack(TIME, [1.0] * len(others))
     with pytest.raises(MalformedValueError, match="view: the row was written for other features"):
@@ -69,11 +73,20 @@ def test_keys_are_readable_and_count_bytes() -> None:
 def test_a_person_reads_a_whole_hash_with_its_faults() -> None:
     layout = layout_of(MERCHANT_ACTIVITY.name)
     shown = describe_entity(
-        {layout.field: layout.pack(TIME, [3.0, None, 1.0]), b"merchant_daily": b"?", b"shoe_size": b"", b"\xff": b""}
+        {
+            layout.field: layout.pack(TIME, [3.0, None, 1.0]),
+            b"merchant_daily": b"?",
+            b"shoe_size": b"",
+            b"\xff": b"",
+        }
     )
     assert shown[MERCHANT_ACTIVITY.name] == {
         "event_time": "2018-06-15T06:00:00.000001+00:00",
-        "features": {"merchant_last_tx_time": 3.0, "merchant_last_tx_count_1h": None, "merchant_last_amount_1h": 1.0},
+        "features": {
+            "merchant_last_tx_time": 3.0,
+            "merchant_last_tx_count_1h": None,
+            "merchant_last_amount_1h": 1.0,
+        },
     }
     assert str(shown["merchant_daily"]["fault"]).startswith("merchant_daily: ")
     assert shown["shoe_size"] == {"fault": "no such view in the catalogue"}

@@ -12,7 +12,9 @@ from feature_repo import catalog
 
 
 def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None:
-    assert set(catalog.agreed(load_specs(Path("models")))) == {path.stem for path in Path("models").glob("*.yaml")}
+    assert set(catalog.agreed(load_specs(Path("models")))) == {
+        path.stem for path in Path("models").glob("*.yaml")
+    }
 
 
 @pytest.mark.parametrize(
@@ -31,12 +33,21 @@ def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None
         (
             "  event: transactions",
             "  event: clicks",
-            "label.event: clicks is not transactions, where requests of fraud_detection_v1 are recorded",
+            (
+                "label.event: clicks is not transactions, where requests of fraud_detection_v1 are"
+                " recorded"
+            ),
         ),
-        ("entities: [customer, merchant]", "entities: [customer, shop]", "entities: no shop; there are customer, merchant"),
+        (
+            "entities: [customer, merchant]",
+            "entities: [customer, shop]",
+            "entities: no shop; there are customer, merchant",
+        ),
     ],
 )
-def test_a_spec_that_disagrees_with_the_catalogue_stops_the_start(line: str, changed: str, reason: str, tmp_path: Path) -> None:
+def test_a_spec_that_disagrees_with_the_catalogue_stops_the_start(
+    line: str, changed: str, reason: str, tmp_path: Path
+) -> None:
     text = Path("models/fraud_detection.yaml").read_text()
     assert line in text
     (tmp_path / "fraud_detection.yaml").write_text(text.replace(line, changed))
@@ -51,14 +62,24 @@ def test_personal_keys_are_those_of_views_about_one_person() -> None:
 @pytest.mark.parametrize(
     ("line", "changed", "reason"),
     [
-        ("n_estimators: 200", "n_estimators: -5", "n_estimators: expected a number from 1 to 10000, got -5"),
+        (
+            "n_estimators: 200",
+            "n_estimators: -5",
+            "n_estimators: expected a number from 1 to 10000, got -5",
+        ),
         ("n_estimators: 200", "n_estimatorz: 200", "n_estimatorz: unknown"),
         ("learning_rate: 0.05", "learning_rate: .nan", "learning_rate: expected a number"),
         ("latency_slo: 50ms", "latency_slo: 10d", "latency_slo must not exceed deadline"),
-        ("entities: [customer, merchant]", "entities: [customer, customer]", "entities must differ"),
+        (
+            "entities: [customer, merchant]",
+            "entities: [customer, customer]",
+            "entities must differ",
+        ),
     ],
 )
-def test_values_that_cannot_be_meant_are_refused_with_the_reason(line: str, changed: str, reason: str, tmp_path: Path) -> None:
+def test_values_that_cannot_be_meant_are_refused_with_the_reason(
+    line: str, changed: str, reason: str, tmp_path: Path
+) -> None:
     text = Path("models/fraud_detection.yaml").read_text()
     assert line in text
     path = tmp_path / "fraud_detection.yaml"

@@ -59,7 +59,9 @@ def without_comments(expr: str) -> str:
 
 ALL = [rule for path in RULES for rule in rules(path)]
 ALERTS = [
-    Alert(rule["alert"], rule["labels"]["severity"], path.stem, without_comments(rule["expr"]), rule)
+    Alert(
+        rule["alert"], rule["labels"]["severity"], path.stem, without_comments(rule["expr"]), rule
+    )
     for path in RULES
     for rule in rules(path)
     if "alert" in rule
@@ -75,7 +77,9 @@ def documented() -> dict[str, set[str]]:
     """
     found = {}
     page = (ROOT / "docs" / "metrics.md").read_text()
-    for name, kind, given in re.findall(r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE):
+    for name, kind, given in re.findall(
+        r"^\| `(dojo_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE
+    ):
         own = set(re.findall(r"`(\w+)`", given))
         found[name] = own
         if kind == "histogram":
@@ -92,7 +96,9 @@ def test_an_alert_says_how_urgent_whose_what_and_what_to_do(alert: Alert) -> Non
     assert "$value" in notes["summary"] + notes["description"], "it says what was measured"
     assert notes["runbook_url"] == f"monitoring/runbooks/{alert.name}.md"
     # The alert names the platform's team, or gets the team from the model.
-    assert ("team" in marks) != (f"group_left (team) {OWNERS}" in alert.expr), "exactly one way to a team"
+    assert ("team" in marks) != (f"group_left (team) {OWNERS}" in alert.expr), (
+        "exactly one way to a team"
+    )
     assert marks.get("team", "ml-platform") == "ml-platform"
 
 
@@ -106,7 +112,9 @@ def test_no_alert_is_written_twice_for_one_severity_but_for_another_cause() -> N
 
 
 @pytest.mark.parametrize(
-    "rule", ALL, ids=lambda r: f"{r.get('alert', r.get('record'))}-{r.get('labels', {}).get('severity', '')}"
+    "rule",
+    ALL,
+    ids=lambda r: f"{r.get('alert', r.get('record'))}-{r.get('labels', {}).get('severity', '')}",
 )
 def test_every_metric_of_a_rule_exists_with_the_labels_asked_for(rule: dict[str, Any]) -> None:
     known = documented()
@@ -115,7 +123,9 @@ def test_every_metric_of_a_rule_exists_with_the_labels_asked_for(rule: dict[str,
         if name in RECORDED or BUILT_IN.fullmatch(name):
             continue
         assert name in known, f"{name} is not in docs/metrics.md"
-        assert labels(selector) <= known[name] | OF_THE_SCRAPE, f"{selector}: {name} has {sorted(known[name])}"
+        assert labels(selector) <= known[name] | OF_THE_SCRAPE, (
+            f"{selector}: {name} has {sorted(known[name])}"
+        )
 
 
 def test_rules_of_models_hold_no_threshold() -> None:
@@ -124,7 +134,9 @@ def test_rules_of_models_hold_no_threshold() -> None:
     Thresholds are in the specs and come as gauges.
     """
     for rule in rules(MONITORING / "prometheus" / "rules" / "models.yml"):
-        found = {token.text for token in tokens(without_comments(rule["expr"])) if token.kind == "number"}
+        found = {
+            token.text for token in tokens(without_comments(rule["expr"])) if token.kind == "number"
+        }
         assert found <= {"0", "1", "2"}, f"{rule.get('alert', rule.get('record'))}: {found}"
 
 
@@ -134,11 +146,17 @@ UNSEEN: dict[str, str] = {}
 
 def test_every_metric_is_in_an_alert_or_a_panel() -> None:
     """A metric in no alert or panel has no reader. A fault that only it shows stays unseen."""
-    asked = {metric(selector) for rule in ALL for selector in selectors(without_comments(rule["expr"]))}
-    asked |= {metric(s) for board in BOARDS for e in expressions(board) for s in selectors(filled(e.text))}
+    asked = {
+        metric(selector) for rule in ALL for selector in selectors(without_comments(rule["expr"]))
+    }
+    asked |= {
+        metric(s) for board in BOARDS for e in expressions(board) for s in selectors(filled(e.text))
+    }
     page = (ROOT / "docs" / "metrics.md").read_text()
     names = set(re.findall(r"^\| `(dojo_\w+)` \|", page, re.MULTILINE))
-    seen = {name for name in names if {name, f"{name}_bucket", f"{name}_sum", f"{name}_count"} & asked}
+    seen = {
+        name for name in names if {name, f"{name}_bucket", f"{name}_sum", f"{name}_count"} & asked
+    }
     assert names - seen == set(UNSEEN)
 
 
@@ -155,7 +173,9 @@ def test_every_check_of_the_monitor_has_an_alert() -> None:
 @cache
 def unit_tests() -> list[tuple[str, dict[str, Any]]]:
     """Return the unit tests as pairs of area and case."""
-    tests = [(path.stem, test) for path in TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    tests = [
+        (path.stem, test) for path in TESTS for test in yaml.safe_load(path.read_text())["tests"]
+    ]
     return [(area, one) for area, test in tests for one in test.get("alert_rule_test", [])]
 
 
@@ -172,7 +192,9 @@ def test_every_alert_has_a_case_of_firing_and_one_of_silence(alert: Alert) -> No
 
 
 def test_the_cases_pass() -> None:
-    done = subprocess.run([installed("promtool"), "test", "rules", *TESTS], capture_output=True, text=True)
+    done = subprocess.run(
+        [installed("promtool"), "test", "rules", *TESTS], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -197,7 +219,14 @@ def test_prometheus_and_alertmanager_accept_their_configuration() -> None:
 )
 def test_severity_decides_the_channel(given: str, receiver: str) -> None:
     configuration = MONITORING / "alertmanager" / "alertmanager.yml"
-    command = [installed("amtool"), "config", "routes", "test", f"--config.file={configuration}", *given.split()]
+    command = [
+        installed("amtool"),
+        "config",
+        "routes",
+        "test",
+        f"--config.file={configuration}",
+        *given.split(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == receiver
 
@@ -233,11 +262,15 @@ def test_a_runbook_names_commands_processes_and_metrics_that_exist(runbook: Path
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
-def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(runbook: Path) -> None:
+def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(
+    runbook: Path,
+) -> None:
     """It uses no unpublished port, no Redis without password, and no pid known only in one mode."""
     text = runbook.read_text()
     for command in quoted(text):
-        assert not re.match(r"curl|redis-cli|kill -9|ls |cat |tail ", command), f"{command}: there is a dojo command for it"
+        assert not re.match(r"curl|redis-cli|kill -9|ls |cat |tail ", command), (
+            f"{command}: there is a dojo command for it"
+        )
         if command.startswith(("df ", "amtool ", "kill ")):
             assert "in containers" in text, f"{command}: and in containers?"
 
@@ -245,7 +278,12 @@ def test_a_runbook_works_beside_processes_of_this_machine_and_beside_containers(
 def test_most_commands_of_runbooks_look_and_change_nothing() -> None:
     """These commands are run on real stacks (tests/e2e, tests/deploy)."""
     found = [" ".join(words) for words in looks()]
-    assert {"status", "drift show fraud_detection", "metrics gateway requests_total", "audit list --limit 10"} <= set(found)
+    assert {
+        "status",
+        "drift show fraud_detection",
+        "metrics gateway requests_total",
+        "audit list --limit 10",
+    } <= set(found)
     assert not [words for words in found if words.startswith(("restart", "world pause", "retrain"))]
 
 
@@ -260,13 +298,25 @@ def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -
     urls = re.findall(r"url: (\S+)", (home / "alertmanager.yml").read_text())
     assert urls == [f"http://127.0.0.1:4321/{name}" for name in ("chat", "pager", "watchdog")]
 
-    home = prepare_prometheus(settings, {"gateway": 8000, "recorder": 8102}, load_specs(settings.models_dir))
+    home = prepare_prometheus(
+        settings, {"gateway": 8000, "recorder": 8102}, load_specs(settings.models_dir)
+    )
     targets = msgspec.json.decode((home / "targets" / "processes.json").read_bytes())
     assert targets == [
         {"targets": ["127.0.0.1:8000"], "labels": {"job": "gateway"}},
         {"targets": ["127.0.0.1:8102"], "labels": {"job": "recorder"}},
     ]
     owners = yaml.safe_load((home / "generated" / "owners.yml").read_text())["groups"][0]["rules"]
-    assert owners == [{"record": OWNERS, "expr": "vector(1)", "labels": {"model": "fraud_detection", "team": "payments-risk"}}]
-    done = subprocess.run([installed("promtool"), "check", "config", home / "prometheus.yml"], capture_output=True, text=True)
+    assert owners == [
+        {
+            "record": OWNERS,
+            "expr": "vector(1)",
+            "labels": {"model": "fraud_detection", "team": "payments-risk"},
+        }
+    ]
+    done = subprocess.run(
+        [installed("promtool"), "check", "config", home / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,10 +15,16 @@ from tests.support.promql import labels, metric, selectors, without_conditions
     [
         ("up", ["up"]),
         (
-            'sum by (job, instance) (rate(a_total{code=~"5.."}[5m])) / ignoring (code) group_left b',
+            (
+                'sum by (job, instance) (rate(a_total{code=~"5.."}[5m])) / ignoring (code)'
+                " group_left b"
+            ),
             ['a_total{code=~"5.."}', "b"],
         ),
-        ("max_over_time(a:b:rate5m[1h] offset 30s) > bool on (model) group_left () c", ["a:b:rate5m", "c"]),
+        (
+            "max_over_time(a:b:rate5m[1h] offset 30s) > bool on (model) group_left () c",
+            ["a:b:rate5m", "c"],
+        ),
         ("histogram_quantile(0.99, sum by (le) (rate(x_bucket[1m]))) or vector(1e3)", ["x_bucket"]),
         ('a{b="}"} and on (c) {d="{e}"}', ['a{b="}"}', '{d="{e}"}']),
         ("time() - x > 2 * inf", ["x"]),

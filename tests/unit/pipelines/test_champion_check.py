@@ -14,13 +14,21 @@ from tests.support.payments import START, fill_lake, payments, small_spec
 SPEC = small_spec("fraud_small")
 
 
-def test_a_champion_is_judged_by_the_label_known_last_and_its_delay_is_the_first_ones(tmp_path: Path) -> None:
+def test_a_champion_is_judged_by_the_label_known_last_and_its_delay_is_the_first_ones(
+    tmp_path: Path,
+) -> None:
     rows = payments(10)
     now = START + timedelta(days=10)
     lake = fill_lake(tmp_path, rows, now, [SPEC.name])
-    first = lake.scan(Stream.OUTCOMES).filter(pl.col("model") == SPEC.name, pl.col("request_id") == "t000003").collect()
+    first = (
+        lake.scan(Stream.OUTCOMES)
+        .filter(pl.col("model") == SPEC.name, pl.col("request_id") == "t000003")
+        .collect()
+    )
     (label,) = first["label"]
-    corrected = first.with_columns(pl.col("world_time") + timedelta(days=3), label=1 - pl.col("label"))
+    corrected = first.with_columns(
+        pl.col("world_time") + timedelta(days=3), label=1 - pl.col("label")
+    )
     lake.write(Stream.OUTCOMES, corrected, "part-late")
     for as_of, known in ((now - timedelta(days=6), label), (now, 1 - label)):
         found = labelled_requests(lake, SPEC, START, as_of)

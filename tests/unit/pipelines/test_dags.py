@@ -25,8 +25,14 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """List the DAGs with two models, so that generated DAGs appear."""
     directory = tmp_path_factory.mktemp("models")
     for name, owner in (("fraud_detection", "payments-risk"), ("basket_value", "shop")):
-        (directory / f"{name}.yaml").write_text(yaml.safe_dump({**SPEC, "name": name, "owner": owner}))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DOJO_", "AIRFLOW"))}
+        (directory / f"{name}.yaml").write_text(
+            yaml.safe_dump({**SPEC, "name": name, "owner": owner})
+        )
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DOJO_", "AIRFLOW"))
+    }
     read = subprocess.run(
         [sys.executable, "-m", "tests.support.dags_inventory"],
         env={**clean, "DOJO_MODELS_DIR": str(directory)},
@@ -51,21 +57,41 @@ def tasks(dags: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{dag_id}.{task_id}", task
 
 
-def test_every_file_is_read_and_there_is_one_retraining_per_model(inventory: dict[str, Any]) -> None:
+def test_every_file_is_read_and_there_is_one_retraining_per_model(
+    inventory: dict[str, Any],
+) -> None:
     assert inventory["import_errors"] == {}
-    assert sorted(inventory["dags"]) == ["materialize_features", "retrain_basket_value", "retrain_fraud_detection"]
+    assert sorted(inventory["dags"]) == [
+        "materialize_features",
+        "retrain_basket_value",
+        "retrain_fraud_detection",
+    ]
 
 
 def test_a_retraining_is_a_chain_that_ends_in_one_of_its_branches(dags: dict[str, Any]) -> None:
-    found = {name: task["downstream"] for name, task in dags["retrain_fraud_detection"]["tasks"].items()}
+    found = {
+        name: task["downstream"] for name, task in dags["retrain_fraud_detection"]["tasks"].items()
+    }
     chain = {step: [following] for step, following in pairwise(STEPS)}
-    ends = {"keep_champion": [], "alert_regression": [], "register": ["start_rollout"], "start_rollout": []}
+    ends = {
+        "keep_champion": [],
+        "alert_regression": [],
+        "register": ["start_rollout"],
+        "start_rollout": [],
+    }
     # `compare` also gives start_rollout the gate's answer.
-    assert found == {**chain, "compare": ["decide", "start_rollout"], "decide": sorted(BRANCHES), **ends}
+    assert found == {
+        **chain,
+        "compare": ["decide", "start_rollout"],
+        "decide": sorted(BRANCHES),
+        **ends,
+    }
     assert list(dags["materialize_features"]["tasks"]) == ["materialize"]
 
 
-def test_data_collection_is_tried_four_times_and_waits_longer_each_time(dags: dict[str, Any]) -> None:
+def test_data_collection_is_tried_four_times_and_waits_longer_each_time(
+    dags: dict[str, Any],
+) -> None:
     collect = dags["retrain_fraud_detection"]["tasks"]["collect"]
     assert (collect["retries"], collect["backoff"]) == (3, 2.0)
 

@@ -26,7 +26,9 @@ def side(seed: int, shift: float = 0.0) -> pl.DataFrame:
 
 def test_equal_sides_cannot_be_told_apart_by_the_hour_or_the_scores() -> None:
     assert DRIFT.calendar
-    assert told_apart(side(1), side(2), DRIFT).startswith("cannot be told apart beyond chance: AUC 0.")
+    assert told_apart(side(1), side(2), DRIFT).startswith(
+        "cannot be told apart beyond chance: AUC 0."
+    )
 
 
 def test_ten_small_shifts_together_are_seen() -> None:
@@ -37,4 +39,6 @@ def test_ten_small_shifts_together_are_seen() -> None:
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_too_few_rows_are_said_to_be_too_few(rows: int) -> None:
-    assert told_apart(side(1), side(2).head(rows), DRIFT) == f"not judged: {rows} rows and 10 features"
+    assert (
+        told_apart(side(1), side(2).head(rows), DRIFT) == f"not judged: {rows} rows and 10 features"
+    )

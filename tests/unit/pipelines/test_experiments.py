@@ -117,24 +117,49 @@ def prediction(number: int, customer: str, **more: Any) -> dict[str, object]:
     }
 
 
-def lake_of(root: Path, predictions: Sequence[dict[str, object]], outcomes: dict[int, int], amounts: dict[int, float]) -> Lake:
+def lake_of(
+    root: Path,
+    predictions: Sequence[dict[str, object]],
+    outcomes: dict[int, int],
+    amounts: dict[int, float],
+) -> Lake:
     lake = Lake(root)
-    lake.write(Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1")
+    lake.write(
+        Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1"
+    )
     base = {"world_time": NOON, "wall_time": NOON}
     labels = [
-        {**base, "event_id": f"o{n}", "model": "fraud", "request_id": f"t{n}", "request_time": NOON, "label": label}
+        {
+            **base,
+            "event_id": f"o{n}",
+            "model": "fraud",
+            "request_id": f"t{n}",
+            "request_time": NOON,
+            "label": label,
+        }
         for n, label in outcomes.items()
     ]
     lake.write(Stream.OUTCOMES, pl.DataFrame(labels, schema=SCHEMAS[Stream.OUTCOMES]), "part-1")
     payments = [
-        {**base, "event_id": f"x{n}", "transaction_id": f"t{n}", "customer_id": "c", "merchant_id": "m", "amount": amount}
+        {
+            **base,
+            "event_id": f"x{n}",
+            "transaction_id": f"t{n}",
+            "customer_id": "c",
+            "merchant_id": "m",
+            "amount": amount,
+        }
         for n, amount in amounts.items()
     ]
-    lake.write(Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "part-1")
+    lake.write(
+        Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "part-1"
+    )
     return lake
 
 
-def test_each_request_of_the_experiment_is_read_once_with_its_outcome_and_amount(tmp_path: Path) -> None:
+def test_each_request_of_the_experiment_is_read_once_with_its_outcome_and_amount(
+    tmp_path: Path,
+) -> None:
     other = "champion" if prediction(0, "c1")["arm"] == "challenger" else "challenger"
     predictions = [
         prediction(1, "c1", flagged=False),
@@ -175,7 +200,9 @@ def simulated(
         key = f"customer-{generator.integers(1 << 60)}"
         arm = pick(arms, position("salt", key)).name
         victim = generator.random() < 0.3
-        caught = generator.beta(*(2 * np.array([catch[arm == "challenger"], 1 - catch[arm == "challenger"]])))
+        caught = generator.beta(
+            *(2 * np.array([catch[arm == "challenger"], 1 - catch[arm == "challenger"]]))
+        )
         for _ in range(int(generator.integers(1, 41))):
             fraud = bool(generator.random() < (fraud_rate / 0.3 if victim else 0.0))
             flagged = bool(generator.random() < (caught if fraud else 0.01))
@@ -197,7 +224,11 @@ def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
     assert catch.high is not None
     assert catch.low < catch.difference < catch.high  # type: ignore[operator]
     champion, challenger = found.arms
-    assert champion.requests + challenger.requests == champion.labelled + challenger.labelled == len(rows)
+    assert (
+        champion.requests + challenger.requests
+        == champion.labelled + challenger.labelled
+        == len(rows)
+    )
     frauds = rows.filter(arm="challenger", label=1)
     assert challenger.sums["catch_rate"] == (frauds["flagged"].sum(), len(frauds))
     assert challenger.values["catch_rate"] == frauds["flagged"].mean() == catch.challenger
@@ -206,7 +237,9 @@ def test_a_better_challenger_is_found_and_the_numbers_add_up() -> None:
     assert effects["fraud_euro_catch_rate"].challenger == pytest.approx(euro[0] / euro[1])
     assert effects["fraud_euro_catch_rate"].verdict == "higher"
     assert effects["false_positive_rate"].verdict == "no difference shown"
-    assert effects["flag_rate"].champion == pytest.approx(rows.filter(arm="champion")["flagged"].mean())
+    assert effects["flag_rate"].champion == pytest.approx(
+        rows.filter(arm="champion")["flagged"].mean()
+    )
     assert found.split.fault == ""
 
 
@@ -218,14 +251,19 @@ def test_two_equal_arms_are_told_apart_as_seldom_as_the_intervals_say() -> None:
     generator = np.random.default_rng(11)
     wrong = 0
     for _ in range(200):
-        effects = {e.quantity: e for e in report(experiment(), simulated(generator, customers=500), SPEC).effects}
+        effects = {
+            e.quantity: e
+            for e in report(experiment(), simulated(generator, customers=500), SPEC).effects
+        }
         assert effects["catch_rate"].status == "measured"
         wrong += effects["catch_rate"].verdict != "no difference shown"
     assert wrong <= 17
 
 
 def test_few_labels_are_insufficient_data_and_say_what_is_missing() -> None:
-    rows = simulated(np.random.default_rng(2), customers=100).with_columns(label=pl.lit(None, pl.Int8))
+    rows = simulated(np.random.default_rng(2), customers=100).with_columns(
+        label=pl.lit(None, pl.Int8)
+    )
     found = report(experiment(), rows, SPEC)
     by_name = {effect.quantity: effect for effect in found.effects}
     assert by_name["flag_rate"].status == "measured"
@@ -237,11 +275,16 @@ def test_few_labels_are_insufficient_data_and_say_what_is_missing() -> None:
 
 
 def test_without_amounts_shares_are_told_all_the_same() -> None:
-    rows = simulated(np.random.default_rng(8), customers=600).with_columns(stakes=pl.lit(None, pl.Float64))
+    rows = simulated(np.random.default_rng(8), customers=600).with_columns(
+        stakes=pl.lit(None, pl.Float64)
+    )
     by_name = {effect.quantity: effect for effect in report(experiment(), rows, SPEC).effects}
     assert by_name["catch_rate"].status == "measured"
     euro = by_name["fraud_euro_catch_rate"]
-    assert (euro.status, euro.reason) == ("insufficient_data", "nothing says what the labelled positives are about")
+    assert (euro.status, euro.reason) == (
+        "insufficient_data",
+        "nothing says what the labelled positives are about",
+    )
 
 
 def test_many_requests_of_few_entities_are_insufficient_data() -> None:
@@ -252,12 +295,16 @@ def test_many_requests_of_few_entities_are_insufficient_data() -> None:
             for arm in ("champion", "challenger") for n in range(500)
         ]
     )  # fmt: skip
-    assert {effect.status for effect in report(experiment(), rows, SPEC).effects} == {"insufficient_data"}
+    assert {effect.status for effect in report(experiment(), rows, SPEC).effects} == {
+        "insufficient_data"
+    }
 
 
 def test_an_empty_experiment_is_insufficient_data() -> None:
     empty = simulated(np.random.default_rng(1), customers=1).head(0)
-    assert {effect.status for effect in report(experiment(), empty, SPEC).effects} == {"insufficient_data"}
+    assert {effect.status for effect in report(experiment(), empty, SPEC).effects} == {
+        "insufficient_data"
+    }
 
 
 def test_lost_entities_of_one_arm_void_the_effect() -> None:
@@ -270,7 +317,9 @@ def test_lost_entities_of_one_arm_void_the_effect() -> None:
     found = report(experiment(), rows.filter(~lost), SPEC)
     assert found.split.p_value < 0.001
     assert found.split.fault.startswith("sample ratio mismatch: ")
-    assert {(e.status, e.difference, e.reason) for e in found.effects} == {("void", None, found.split.fault)}
+    assert {(e.status, e.difference, e.reason) for e in found.effects} == {
+        ("void", None, found.split.fault)
+    }
 
 
 def test_one_entity_with_many_requests_is_no_mismatch() -> None:
@@ -296,7 +345,9 @@ def test_requests_outside_their_arm_are_left_out_and_too_many_void_the_effect() 
 
 
 def test_a_stand_ins_answer_stays_with_the_arm_that_failed() -> None:
-    rows = simulated(np.random.default_rng(7), customers=600).with_columns(stood_in=pl.col("arm") == "challenger")
+    rows = simulated(np.random.default_rng(7), customers=600).with_columns(
+        stood_in=pl.col("arm") == "challenger"
+    )
     champion, challenger = report(experiment(), rows, SPEC).arms
     assert (champion.stood_in, challenger.stood_in) == (0, challenger.requests)
 
@@ -304,5 +355,9 @@ def test_a_stand_ins_answer_stays_with_the_arm_that_failed() -> None:
 def test_the_latest_label_of_a_request_counts(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(1, "c1"), prediction(2, "c1")], {1: 1, 2: 1}, {})
     later = lake.scan(Stream.OUTCOMES).filter(pl.col("request_id") == "t1").collect()
-    lake.write(Stream.OUTCOMES, later.with_columns(pl.col("world_time") + timedelta(days=9), label=0.0), "part-2")
+    lake.write(
+        Stream.OUTCOMES,
+        later.with_columns(pl.col("world_time") + timedelta(days=9), label=0.0),
+        "part-2",
+    )
     assert requests(lake, experiment(), SPEC).sort("label")["label"].to_list() == [0, 1]

@@ -21,7 +21,9 @@ AS_OF = START + timedelta(days=PAID_DAYS)
 DAYS = [START.date() + timedelta(days=n) for n in range(PAID_DAYS + 1)]
 
 
-def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_features(tmp_path: Path) -> None:
+def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_features(
+    tmp_path: Path,
+) -> None:
     rows = payments(PAID_DAYS, per_day=30)
     lake, store = fill_lake(tmp_path / "lake", rows, AS_OF), tmp_path / "features"
     latest = lake.files(Stream.TRANSACTIONS)[-1]
@@ -41,7 +43,9 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
     offline.build_offline(streams, at_once, DAYS[0], DAYS[-1])
     for view in VIEWS:
         for day in DAYS:
-            found, expected = (pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once))
+            found, expected = (
+                pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once)
+            )
             assert found.equals(expected), (view, day)
 
 

@@ -13,21 +13,30 @@ import pytest
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.stats.histograms.binning import information_value
 from feature_repo import catalog
-from pipelines.training.dataset.features_check import missing_shares, require_sound_features, training_set
+from pipelines.training.dataset.features_check import (
+    missing_shares,
+    require_sound_features,
+    training_set,
+)
 from pipelines.training.errors import InvalidDataError
 from tests.support.payments import small_spec, with_checks
 from tests.support.profiles import reference_profile
 
 SPEC = small_spec("checked")
 FEATURES = catalog.SERVICES[SPEC.feature_service].features
-STORED = [feature.name for view in catalog.views_of(SPEC.feature_service) for feature in view.features]
+STORED = [
+    feature.name for view in catalog.views_of(SPEC.feature_service) for feature in view.features
+]
 ROWS = 6000
 
 
 def examples(seed: int, rows: int = ROWS) -> pl.DataFrame:
     """Make examples. One in a hundred is fraud, and no feature knows it."""
     random = np.random.default_rng(seed)
-    columns = {name: random.lognormal(3, 0.6, rows).astype(np.float32) for name in dict.fromkeys((*FEATURES, *STORED))}
+    columns = {
+        name: random.lognormal(3, 0.6, rows).astype(np.float32)
+        for name in dict.fromkeys((*FEATURES, *STORED))
+    }
     return pl.DataFrame({"label": (random.random(rows) < 0.01).astype(np.int8), **columns})
 
 
@@ -59,7 +68,9 @@ def test_a_sound_training_set_passes_with_and_without_a_champion() -> None:
 def test_another_unit_of_any_feature_is_refused_and_drift_is_not(feature: str, bound: str) -> None:
     rows = examples(2)
     (fault,) = faults(rows.with_columns(pl.col(feature) * 100), champion())
-    assert fault.startswith(f"{feature}: expected a distribution near the champion's, PSI at most {bound}), found PSI ")
+    assert fault.startswith(
+        f"{feature}: expected a distribution near the champion's, PSI at most {bound}), found PSI "
+    )
     assert "; mean 2" in fault
     assert "the champion's was 2" in fault
     require_sound_features(rows.with_columns(pl.col(feature) * 1.3), SPEC, champion())
@@ -76,8 +87,13 @@ def test_counts_that_are_still_filling_are_no_break() -> None:
 
 
 def test_every_broken_feature_is_named_at_once() -> None:
-    broken = examples(2).with_columns(pl.lit(0, dtype=pl.Float32).alias(name) for name in ("amount", "merchant_risk_7d"))
-    assert [fault.split(":")[0] for fault in faults(broken, champion())] == ["merchant_risk_7d", "amount"]
+    broken = examples(2).with_columns(
+        pl.lit(0, dtype=pl.Float32).alias(name) for name in ("amount", "merchant_risk_7d")
+    )
+    assert [fault.split(":")[0] for fault in faults(broken, champion())] == [
+        "merchant_risk_7d",
+        "amount",
+    ]
 
 
 def test_a_view_that_the_champion_did_not_read_has_no_past_to_be_held_to() -> None:
@@ -93,18 +109,27 @@ def test_a_view_without_values_is_refused() -> None:
     view = catalog.VIEWS["customer_activity"]  # none of its values is an input itself
     unknown = (pl.int_range(pl.len()) % 2 == 0).alias("unknown")
     half = examples(2).with_columns(unknown)
-    half = half.with_columns(pl.when("unknown").then(0).otherwise(pl.col(f.name)).alias(f.name) for f in view.features)
+    half = half.with_columns(
+        pl.when("unknown").then(0).otherwise(pl.col(f.name)).alias(f.name) for f in view.features
+    )
     (fault,) = faults(half, champion())
-    assert fault == (
-        "customer_activity: expected values for all but 30.0% of the examples "
+    assert (
+        fault == "customer_activity: expected values for all but 30.0% of the examples "
         "(spec: training.checks.missing above the champion's 0.0%), found none for 50.0%"
     )
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None])
 def test_what_is_no_number_is_refused_and_counted(wrong: float | None) -> None:
-    one = pl.when(pl.int_range(pl.len()) < 3).then(pl.lit(wrong, dtype=pl.Float32)).otherwise(pl.col("amount")).alias("amount")
-    assert faults(examples(2).with_columns(one)) == ["amount: expected finite numbers, found 3 others"]
+    one = (
+        pl.when(pl.int_range(pl.len()) < 3)
+        .then(pl.lit(wrong, dtype=pl.Float32))
+        .otherwise(pl.col("amount"))
+        .alias("amount")
+    )
+    assert faults(examples(2).with_columns(one)) == [
+        "amount: expected finite numbers, found 3 others"
+    ]
 
 
 @pytest.mark.parametrize("known", [0.6, 1.0])
@@ -112,7 +137,9 @@ def test_a_flag_that_only_fraud_carries_is_a_leak(known: float) -> None:
     """The feature knows 60 % of the positives. Its ROC-AUC of 0.8 is that of good features."""
     rows = examples(2)
     told = np.random.default_rng(3).random(ROWS) < known
-    leaked = rows.with_columns((pl.col("label") * told).cast(pl.Float32).alias("merchant_fraud_count_14d"))
+    leaked = rows.with_columns(
+        (pl.col("label") * told).cast(pl.Float32).alias("merchant_fraud_count_14d")
+    )
     (fault,) = faults(leaked)
     assert fault.startswith("merchant_fraud_count_14d: expected an information value of at most 5 ")
     assert "(spec: training.checks.information_value)" in fault
@@ -123,13 +150,17 @@ def test_a_strong_but_honest_feature_is_no_leak() -> None:
     """Fraud lies two standard deviations higher, for a ROC-AUC of 0.92."""
     rows = examples(2)
     require_sound_features(
-        rows.with_columns((pl.col("amount") * (2 * 0.6 * pl.col("label")).exp()).alias("amount")), SPEC, None
+        rows.with_columns((pl.col("amount") * (2 * 0.6 * pl.col("label")).exp()).alias("amount")),
+        SPEC,
+        None,
     )
 
 
 def test_features_of_an_older_service_are_not_asked_for() -> None:
     past = champion()
-    older = msgspec.structs.replace(past, features={**past.features, "no_longer_there": past.features["amount"]})
+    older = msgspec.structs.replace(
+        past, features={**past.features, "no_longer_there": past.features["amount"]}
+    )
     require_sound_features(examples(2), SPEC, older)
 
 

@@ -59,7 +59,11 @@ def payments(draw: st.DrawFn) -> list[Payment]:
         for again, after in later if corrected is not None else ():
             corrected = (corrected or moment) + timedelta(seconds=after)
             corrections.append((again, corrected))
-        result.append(Payment(f"t{number}", customer, merchant, moment, cents, label, arrival, tuple(corrections)))
+        result.append(
+            Payment(
+                f"t{number}", customer, merchant, moment, cents, label, arrival, tuple(corrections)
+            )
+        )
     return result
 
 
@@ -79,7 +83,10 @@ def test_customer_days_equal_the_catalogue_spelled_out(made: list[Payment]) -> N
         for customer in "abc":
             row = found.get((customer, published_at(day)))
             expected = customer_at(made, customer, day)
-            assert same(row if row is not None else dict.fromkeys(expected, 0.0), expected), (customer, day)
+            assert same(row if row is not None else dict.fromkeys(expected, 0.0), expected), (
+                customer,
+                day,
+            )
 
 
 @settings(max_examples=25, deadline=None)
@@ -101,39 +108,64 @@ def test_activity_equals_the_catalogue_spelled_out(made: list[Payment]) -> None:
     for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
         key = view.key
         found = rows_by(offline_rows(view, transactions_of(made)), key)
-        expected = {(getattr(p, key), p.time + JUST_AFTER): activity_at(made, key, getattr(p, key), p.time) for p in made}
+        expected = {
+            (getattr(p, key), p.time + JUST_AFTER): activity_at(made, key, getattr(p, key), p.time)
+            for p in made
+        }
         assert found.keys() == expected.keys()
         assert all(same(found[at], expected[at]) for at in expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(payments(), payments(), st.integers(1, SPAN_DAYS))
-def test_no_value_comes_from_after_its_time(made: list[Payment], future: list[Payment], cut_day: int) -> None:
+def test_no_value_comes_from_after_its_time(
+    made: list[Payment], future: list[Payment], cut_day: int
+) -> None:
     """Replace all transactions and outcomes after a moment. Earlier values must not change."""
     cut = START + timedelta(days=cut_day)
     days = [day for day in DAYS if day <= cut.date()]
     changed = [
-        Payment(p.transaction_id, p.customer_id, p.merchant_id, p.time, p.cents, 1 - p.label, None)
-        if p.arrival is not None and p.arrival >= cut
-        else replace(p, corrections=tuple((label, at) for label, at in p.corrections if at < cut))
+        (
+            Payment(
+                p.transaction_id, p.customer_id, p.merchant_id, p.time, p.cents, 1 - p.label, None
+            )
+            if p.arrival is not None and p.arrival >= cut
+            else replace(
+                p, corrections=tuple((label, at) for label, at in p.corrections if at < cut)
+            )
+        )
         for p in made
         if p.time < cut
     ] + [
-        Payment(f"f{p.transaction_id}", p.customer_id, p.merchant_id, p.time, p.cents, p.label, p.arrival)
+        Payment(
+            f"f{p.transaction_id}",
+            p.customer_id,
+            p.merchant_id,
+            p.time,
+            p.cents,
+            p.label,
+            p.arrival,
+        )
         for p in future
         if p.time >= cut
     ]
     before, after = transactions_of(made), transactions_of(changed)
     assert customer_daily(before, days).equals(customer_daily(after, days))
-    assert merchant_daily(before, outcomes_of(made), days).equals(merchant_daily(after, outcomes_of(changed), days))
+    assert merchant_daily(before, outcomes_of(made), days).equals(
+        merchant_daily(after, outcomes_of(changed), days)
+    )
     for view in (CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY):
         early = pl.col("event_timestamp") <= cut
-        assert offline_rows(view, before).filter(early).equals(offline_rows(view, after).filter(early))
+        assert (
+            offline_rows(view, before).filter(early).equals(offline_rows(view, after).filter(early))
+        )
 
 
 @settings(max_examples=15, deadline=None)
 @given(payments(), st.sampled_from(DAYS))
-def test_a_day_computed_alone_equals_the_same_day_of_a_long_run(made: list[Payment], day: date) -> None:
+def test_a_day_computed_alone_equals_the_same_day_of_a_long_run(
+    made: list[Payment], day: date
+) -> None:
     for alone, long in (
         (customer_daily(transactions_of(made), [day]), customer_daily(transactions_of(made), DAYS)),
         (
@@ -197,10 +229,14 @@ def test_without_transactions_every_view_is_empty_and_has_its_columns() -> None:
         assert frame.columns[2:] == [feature.name for feature in VIEWS[name].features]
 
 
-@pytest.mark.parametrize(("gap_days", "streak_began"), [(10, date(2026, 1, 1)), (11, date(2026, 1, 12))])
+@pytest.mark.parametrize(
+    ("gap_days", "streak_began"), [(10, date(2026, 1, 1)), (11, date(2026, 1, 12))]
+)
 def test_a_streak_ends_after_ten_days_without_fraud(gap_days: int, streak_began: date) -> None:
     times = [START, START + timedelta(days=gap_days)]
-    made = [Payment(f"t{n}", "a", "x", at, 500, 1, at + timedelta(days=1)) for n, at in enumerate(times)]
+    made = [
+        Payment(f"t{n}", "a", "x", at, 500, 1, at + timedelta(days=1)) for n, at in enumerate(times)
+    ]
     day = date(2026, 1, 25)
     (row,) = merchant_daily(transactions_of(made), outcomes_of(made), [day]).to_dicts()
     assert row["merchant_streak_age_days"] == (day - streak_began).days
@@ -209,7 +245,14 @@ def test_a_streak_ends_after_ten_days_without_fraud(gap_days: int, streak_began:
 
 def test_streaming_windows_are_open_at_their_old_end_and_closed_at_the_new_one() -> None:
     latest = START + timedelta(days=2)
-    ages = [timedelta(days=1), timedelta(hours=23), timedelta(hours=1), timedelta(minutes=59), timedelta(0), timedelta(0)]
+    ages = [
+        timedelta(days=1),
+        timedelta(hours=23),
+        timedelta(hours=1),
+        timedelta(minutes=59),
+        timedelta(0),
+        timedelta(0),
+    ]
     made = [Payment(f"t{n}", "a", "x", latest - age, 10**n, 0, None) for n, age in enumerate(ages)]
     row = offline_rows(CUSTOMER_ACTIVITY, transactions_of(made)).row(-1, named=True)
     assert row["customer_last_tx_count_24h"] == 5  # the first is exactly a day old

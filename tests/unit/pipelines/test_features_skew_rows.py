@@ -15,7 +15,11 @@ VISIBLE = [T, T + HOUR, T + 2 * HOUR]
 
 
 def compared(
-    paid: datetime, served: datetime | None, asked: datetime | None = None, batch: bool = False, allowed: timedelta = HOUR
+    paid: datetime,
+    served: datetime | None,
+    asked: datetime | None = None,
+    batch: bool = False,
+    allowed: timedelta = HOUR,
 ) -> tuple[int | None, timedelta | None]:
     return row_to_compare(VISIBLE, paid, asked or paid, served, allowed, batch)
 
@@ -45,7 +49,10 @@ def test_a_streaming_row_from_after_the_payment_is_a_look_into_the_future() -> N
 
 
 def test_a_batch_row_that_was_published_while_the_answer_was_under_way_is_not() -> None:
-    assert compared(T + 59 * MINUTE, VISIBLE[1], asked=T + 61 * MINUTE, batch=True) == (1, timedelta(0))
+    assert compared(T + 59 * MINUTE, VISIBLE[1], asked=T + 61 * MINUTE, batch=True) == (
+        1,
+        timedelta(0),
+    )
     assert compared(T + 59 * MINUTE, VISIBLE[2], asked=T + 61 * MINUTE, batch=True) == (0, None)
 
 
@@ -70,5 +77,7 @@ def test_a_batch_row_may_be_as_late_as_its_sla_leaves() -> None:
         (1.0, None, False),
     ],
 )
-def test_values_agree_within_what_float32_leaves(served: float, offline: float | None, same: bool) -> None:
+def test_values_agree_within_what_float32_leaves(
+    served: float, offline: float | None, same: bool
+) -> None:
     assert agrees(served, offline) is same

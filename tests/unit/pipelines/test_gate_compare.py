@@ -19,8 +19,12 @@ LABELS = labels()
 GOOD, BETTER = noisy_scores(LABELS, 2.0, seed=2), noisy_scores(LABELS, 2.8, seed=3)
 
 
-def decide(old: np.ndarray, new: np.ndarray, y: np.ndarray = LABELS, **new_candidate: float) -> GateDecision:
-    return judge(spec(), "job", holdout(y), candidate(old, "1"), candidate(new, **new_candidate)).decision  # type: ignore[arg-type]
+def decide(
+    old: np.ndarray, new: np.ndarray, y: np.ndarray = LABELS, **new_candidate: float
+) -> GateDecision:
+    return judge(
+        spec(), "job", holdout(y), candidate(old, "1"), candidate(new, **new_candidate)
+    ).decision  # type: ignore[arg-type]
 
 
 def guard(decision: GateDecision, name: str) -> Guard:
@@ -32,7 +36,9 @@ def guard(decision: GateDecision, name: str) -> Guard:
 def test_identical_models_never_win(seed: int, rate: float, signal: float) -> None:
     y = labels(1500, rate, seed)
     scores = noisy_scores(y, signal, seed)
-    decision = judge(spec(100), "job", holdout(y, seed), candidate(scores, "1"), candidate(scores.copy())).decision
+    decision = judge(
+        spec(100), "job", holdout(y, seed), candidate(scores, "1"), candidate(scores.copy())
+    ).decision
     if decision.verdict != "insufficient_data":
         assert (decision.verdict, decision.outcome) == ("inconclusive", "keep")
         assert (decision.gain, decision.low, decision.high) == (0, 0, 0)
@@ -44,7 +50,9 @@ def test_identical_models_never_win(seed: int, rate: float, signal: float) -> No
 def test_a_clearly_better_model_wins(seed: int) -> None:
     y = labels(6000, 0.05, seed)
     old, new = noisy_scores(y, 1.5, seed + 1), noisy_scores(y, 3.0, seed + 2)
-    decision = judge(spec(100), "job", holdout(y, seed), candidate(old, "1"), candidate(new)).decision
+    decision = judge(
+        spec(100), "job", holdout(y, seed), candidate(old, "1"), candidate(new)
+    ).decision
     assert (decision.verdict, decision.outcome, decision.vetoes) == ("improved", "promote", ())
 
 
@@ -86,12 +94,23 @@ def test_too_few_frauds_are_insufficient_data() -> None:
     y = np.zeros(6000, dtype=np.int64)
     y[:29] = 1
     decision = decide(noisy_scores(y, 1, 1), noisy_scores(y, 3, 2), y)
-    assert (decision.verdict, decision.outcome, decision.gain) == ("insufficient_data", "keep", None)
+    assert (decision.verdict, decision.outcome, decision.gain) == (
+        "insufficient_data",
+        "keep",
+        None,
+    )
     assert "the holdout has 29 positives in 6,000 rows, at least 30 are needed" in decision.reason
 
 
 def test_an_obstacle_is_insufficient_data_and_named() -> None:
-    judged = judge(spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(BETTER), "it needs feature x")
+    judged = judge(
+        spec(),
+        "job",
+        holdout(LABELS),
+        candidate(None, "1"),
+        candidate(BETTER),
+        "it needs feature x",
+    )
     assert (judged.decision.verdict, judged.decision.outcome) == ("insufficient_data", "keep")
     assert "it needs feature x" in judged.decision.reason
     assert judged.decision.champion is not None
@@ -101,7 +120,11 @@ def test_an_obstacle_is_insufficient_data_and_named() -> None:
 
 def test_the_first_version_has_nobody_to_beat() -> None:
     decision = judge(spec(), "job", holdout(LABELS), None, candidate(GOOD)).decision
-    assert (decision.verdict, decision.outcome, decision.champion) == ("insufficient_data", "first", None)
+    assert (decision.verdict, decision.outcome, decision.champion) == (
+        "insufficient_data",
+        "first",
+        None,
+    )
     assert decision.challenger.metrics["pr_auc"] > 0.3
 
 
@@ -184,7 +207,13 @@ def test_a_segments_loss_within_chance_is_no_veto() -> None:
 
 
 def test_the_rollouts_baseline_is_the_champion_at_its_own_threshold() -> None:
-    judged = judge(spec(), "job", holdout(LABELS), candidate(GOOD, "1", threshold=0.3), candidate(BETTER, threshold=0.9))
+    judged = judge(
+        spec(),
+        "job",
+        holdout(LABELS),
+        candidate(GOOD, "1", threshold=0.3),
+        candidate(BETTER, threshold=0.9),
+    )
     flagged = GOOD >= 0.3
     assert judged.decision.baseline == {
         "recall_at_threshold": pytest.approx(flagged[LABELS == 1].mean()),
@@ -201,7 +230,9 @@ def test_a_decision_survives_its_file(tmp_path: Path) -> None:
 def test_the_report_says_it_all_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     champion, challenger = candidate(GOOD, "7"), candidate(BETTER**0.5)
     judged = judge(spec(), "job", holdout(LABELS), champion, challenger)
-    write_report(judged, spec(), holdout(LABELS), {"champion": champion, "challenger": challenger}, tmp_path)
+    write_report(
+        judged, spec(), holdout(LABELS), {"champion": champion, "challenger": challenger}, tmp_path
+    )
     text, page = (tmp_path / "gate.md").read_text(), (tmp_path / "gate.html").read_text()
     for found in (text, page):
         assert "The champion stays (vetoed: calibration)" in found

@@ -29,8 +29,15 @@ from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, 
 from tests.support.profiles import reference_profile
 
 LABELS = labels()
-OLD = TrainingSet(rows=100, label_mean=0.01, missing={"daily": 0.0}, counts={"amount": (50, 50), "age": (90, 10)})
-NEW = TrainingSet(rows=200, label_mean=0.02, missing={"daily": 0.25}, counts={"amount": (20, 180), "age": (180, 20)})
+OLD = TrainingSet(
+    rows=100, label_mean=0.01, missing={"daily": 0.0}, counts={"amount": (50, 50), "age": (90, 10)}
+)
+NEW = TrainingSet(
+    rows=200,
+    label_mean=0.02,
+    missing={"daily": 0.25},
+    counts={"amount": (20, 180), "age": (180, 20)},
+)
 
 
 def regression() -> GateDecision:
@@ -48,7 +55,10 @@ def test_parameters_that_differ_are_named_with_both_values() -> None:
         ParameterChange(name="estimator.reg_alpha", champion=None, challenger="1.0"),
     )
     text = markdown(msgspec.structs.replace(regression(), parameters=changes), {})
-    assert "training parameters differ from the champion's: estimator.num_leaves 15 -> 31; estimator.reg_alpha – -> 1.0" in text
+    assert (
+        "training parameters differ from the champion's: estimator.num_leaves 15 -> 31;"
+        " estimator.reg_alpha – -> 1.0" in text
+    )
 
 
 def test_a_bundle_from_before_parameters_were_kept_loads_and_says_nothing() -> None:
@@ -62,7 +72,9 @@ def test_a_bundle_from_before_parameters_were_kept_loads_and_says_nothing() -> N
 
 
 def test_a_profile_from_before_training_sets_and_calibration_loads() -> None:
-    profile = reference_profile(("amount",), np.arange(20, dtype=np.float32)[:, None], np.linspace(0, 1, 20))
+    profile = reference_profile(
+        ("amount",), np.arange(20, dtype=np.float32)[:, None], np.linspace(0, 1, 20)
+    )
     content = msgspec.json.decode(msgspec.json.encode(profile))
     for name in ("training", "calibration"):
         del content[name]
@@ -79,9 +91,16 @@ def test_a_decision_from_before_differences_were_kept_loads() -> None:
 
 def test_a_worse_challengers_report_compares_what_both_learned_from() -> None:
     change = changed_training_set(OLD, NEW)
-    assert (change.rows, change.label_mean, change.missing) == ((100, 200), (0.01, 0.02), {"daily": (0.0, 0.25)})
+    assert (change.rows, change.label_mean, change.missing) == (
+        (100, 200),
+        (0.01, 0.02),
+        {"daily": (0.0, 0.25)},
+    )
     # Half of 100 against nine tenths of 200: (0.1 - 0.5) ln(0.1 / 0.5) + (0.9 - 0.5) ln(0.9 / 0.5).
-    assert change.psi == {"amount": pytest.approx(0.4 * np.log(5) + 0.4 * np.log(1.8)), "age": pytest.approx(0)}
+    assert change.psi == {
+        "amount": pytest.approx(0.4 * np.log(5) + 0.4 * np.log(1.8)),
+        "age": pytest.approx(0),
+    }
     decision = msgspec.structs.replace(regression(), training_sets=change)
     text = markdown(decision, {})
     assert decision.outcome == "regression"
@@ -108,8 +127,12 @@ def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
     found = {}
     for metric in ("pr_auc", "roc_auc"):
         named = spec()
-        named = named.model_copy(update={"gate": named.gate.model_copy(update={"primary_metric": metric})})
-        decision = judge(named, "job", holdout(LABELS), candidate(old, "1"), candidate(new)).decision
+        named = named.model_copy(
+            update={"gate": named.gate.model_copy(update={"primary_metric": metric})}
+        )
+        decision = judge(
+            named, "job", holdout(LABELS), candidate(old, "1"), candidate(new)
+        ).decision
         assert decision.champion is not None
         assert decision.primary_metric == metric
         before, after = decision.champion.metrics[metric], decision.challenger.metrics[metric]
@@ -120,7 +143,9 @@ def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
     assert [found[metric].verdict for metric in ("pr_auc", "roc_auc")] == ["worse", "improved"]
     assert found["pr_auc"].reason.startswith("PR-AUC -")
     assert found["roc_auc"].reason.startswith("ROC-AUC +")
-    assert "ROC-AUC of the worst segment" in {guard.measures.split(";")[0] for guard in found["roc_auc"].guards}
+    assert "ROC-AUC of the worst segment" in {
+        guard.measures.split(";")[0] for guard in found["roc_auc"].guards
+    }
 
 
 def segmented(directory: Path, segment: str) -> tuple[list[str], str]:
@@ -129,7 +154,9 @@ def segmented(directory: Path, segment: str) -> tuple[list[str], str]:
     model = model.model_copy(update={"drift": model.drift.model_copy(update={"segment": segment})})
     end = datetime(2030, 3, 1, tzinfo=UTC)
     start = end - model.training.window
-    Manifest(model=model.name, warm_up=start, start=start, end=end, as_of=end, streams={}).write(directory)
+    Manifest(model=model.name, warm_up=start, start=start, end=end, as_of=end, streams={}).write(
+        directory
+    )
     rows = pl.DataFrame(
         {
             "label": [0, 1] * 15,
@@ -149,6 +176,13 @@ def test_the_specs_segment_cuts_the_gates_groups(tmp_path: Path) -> None:
     assert segmented(tmp_path, "customer_tx_count_30d")[0] == ["new", "rare", "regular", "frequent"]
     names, words = segmented(tmp_path, "merchant_tx_count_7d")
     assert names == ["none", "low", "middle", "high"]
-    assert words == "by `merchant_tx_count_7d`: none have none, low up to 9.66667, middle up to 18.3333, high more"
+    assert (
+        words
+        == "by `merchant_tx_count_7d`: none have none, low up to 9.66667, middle up to 18.3333,"
+        " high more"
+    )
     assert segmented(tmp_path, "") == ([], "no segments: the spec names none (drift.segment)")
-    assert segmented(tmp_path, "colour") == ([], "no segments: the data has no colour (drift.segment)")
+    assert segmented(tmp_path, "colour") == (
+        [],
+        "no segments: the data has no colour (drift.segment)",
+    )

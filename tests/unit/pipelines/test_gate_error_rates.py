@@ -45,17 +45,31 @@ def gain(seed: int, customer_effect: float, merchant_effect: float, ways: Ways) 
     labels = np.zeros(ROWS, dtype=np.int64)
     compromised_merchants = np.isin(merchants, random.choice(MERCHANTS, 12, replace=False))
     compromised_customers = np.isin(customers, random.choice(CUSTOMERS, 8, replace=False))
-    for where, share in ((compromised_merchants, 0.5), (compromised_customers, 0.3), (np.ones(ROWS, dtype=bool), 0.2)):
+    for where, share in (
+        (compromised_merchants, 0.5),
+        (compromised_customers, 0.3),
+        (np.ones(ROWS, dtype=bool), 0.2),
+    ):
         labels[random.choice(np.flatnonzero(where), int(share * FRAUDS), replace=False)] = 1
     shared = 2.0 * labels + random.normal(0, 1, ROWS)
 
     def model() -> npt.NDArray[np.float64]:
-        known_merchants, known_customers = random.normal(0, 1, MERCHANTS), random.normal(0, 1, CUSTOMERS)
+        known_merchants, known_customers = (
+            random.normal(0, 1, MERCHANTS),
+            random.normal(0, 1, CUSTOMERS),
+        )
         own = 0.7 * random.normal(0, 1, ROWS)
-        return shared + own + merchant_effect * known_merchants[merchants] + customer_effect * known_customers[customers]
+        return (
+            shared
+            + own
+            + merchant_effect * known_merchants[merchants]
+            + customer_effect * known_customers[customers]
+        )
 
     two_ways = ways(customers, merchants)
-    return relative_gain("pr_auc", labels, model(), model(), two_ways, draws=DRAWS, confidence=CONFIDENCE, seed=seed)
+    return relative_gain(
+        "pr_auc", labels, model(), model(), two_ways, draws=DRAWS, confidence=CONFIDENCE, seed=seed
+    )
 
 
 def false_win_rate(customer_effect: float, merchant_effect: float, ways: Ways) -> float:
@@ -63,11 +77,22 @@ def false_win_rate(customer_effect: float, merchant_effect: float, ways: Ways) -
 
     Gains below the gate's minimum count too.
     """
-    return float(np.mean([gain(seed, customer_effect, merchant_effect, ways).low > 0 for seed in range(SIMULATIONS)]))
+    return float(
+        np.mean(
+            [
+                gain(seed, customer_effect, merchant_effect, ways).low > 0
+                for seed in range(SIMULATIONS)
+            ]
+        )
+    )
 
 
-@pytest.mark.parametrize(("customer_effect", "merchant_effect"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.7, 0.7)])
-def test_no_difference_wins_at_most_as_often_as_stated(customer_effect: float, merchant_effect: float) -> None:
+@pytest.mark.parametrize(
+    ("customer_effect", "merchant_effect"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.7, 0.7)]
+)
+def test_no_difference_wins_at_most_as_often_as_stated(
+    customer_effect: float, merchant_effect: float
+) -> None:
     assert false_win_rate(customer_effect, merchant_effect, both) <= STATED
 
 

@@ -30,7 +30,9 @@ def fine_grained() -> tuple[LGBMClassifier, np.ndarray]:
     return LGBMClassifier(**parameters).fit(inputs, labels), inputs
 
 
-def test_rounding_thresholds_changes_no_score(fine_grained: tuple[LGBMClassifier, np.ndarray]) -> None:
+def test_rounding_thresholds_changes_no_score(
+    fine_grained: tuple[LGBMClassifier, np.ndarray],
+) -> None:
     classifier, inputs = fine_grained
     rounded = with_float32_thresholds(classifier.booster_, 20)
     np.testing.assert_array_equal(rounded.predict(inputs), classifier.predict_proba(inputs)[:, 1])
@@ -44,7 +46,10 @@ def test_onnx_gives_the_same_scores_between_neighbouring_inputs(
     classifier, inputs = fine_grained
     booster = with_float32_thresholds(classifier.booster_, 20)
     (tmp_path / "model.onnx").write_bytes(to_onnx(booster, 2).SerializeToString())
-    assert prove_parity(np.asarray(booster.predict(inputs)), tmp_path / "model.onnx", inputs) <= PARITY_TOLERANCE
+    assert (
+        prove_parity(np.asarray(booster.predict(inputs)), tmp_path / "model.onnx", inputs)
+        <= PARITY_TOLERANCE
+    )
 
 
 def test_the_parity_gate_refuses_a_model_that_was_converted_without_care(

@@ -43,7 +43,9 @@ def test_every_metric_of_the_task_is_measured(scored: Answered) -> None:
 
 
 def test_the_threshold_keeps_the_false_positive_rate_it_was_chosen_for(scored: Answered) -> None:
-    found = TASK.evaluate(scored.scored(scored.scores, TASK.flagged(scored.scores, TASK.decide(scored))))
+    found = TASK.evaluate(
+        scored.scored(scored.scores, TASK.flagged(scored.scores, TASK.decide(scored)))
+    )
     assert SPEC.serving.threshold_false_positive_rate == 0.01
     assert 0.005 < found["false_positive_rate_at_threshold"] <= 0.01
     assert found["recall_at_threshold"] > 0.2
@@ -51,7 +53,9 @@ def test_the_threshold_keeps_the_false_positive_rate_it_was_chosen_for(scored: A
 
 def test_the_reference_profile_counts_every_row_and_survives_its_file(tmp_path: Path) -> None:
     random = np.random.default_rng(6)
-    inputs = np.column_stack([random.lognormal(size=5000), random.random(5000) < 0.2, np.zeros(5000)]).astype(np.float32)
+    inputs = np.column_stack(
+        [random.lognormal(size=5000), random.random(5000) < 0.2, np.zeros(5000)]
+    ).astype(np.float32)
     profile = reference_profile(("amount", "is_night", "constant"), inputs, random.random(5000))
     assert profile.rows == 5000
     assert list(profile.features) == ["amount", "is_night", "constant"]
@@ -65,7 +69,10 @@ def test_the_reference_profile_counts_every_row_and_survives_its_file(tmp_path: 
 
 
 def test_parity_rows_reach_from_the_lowest_to_the_highest_score() -> None:
-    inputs, scores = np.arange(2000, dtype=np.float32).reshape(1000, 2), np.random.default_rng(7).random(1000)
+    inputs, scores = (
+        np.arange(2000, dtype=np.float32).reshape(1000, 2),
+        np.random.default_rng(7).random(1000),
+    )
     parity = parity_rows(inputs, scores)
     assert len(parity.scores) == 256
     assert parity.scores == sorted(parity.scores)
@@ -94,7 +101,9 @@ def test_the_operating_point_is_what_is_flagged(scored: Answered) -> None:
 def test_figures_are_drawn(scored: Answered, tmp_path: Path) -> None:
     for curve in TASK.curves(scored, "model"):
         curve_plot([curve], curve.title, tmp_path / f"{curve.name}.png")
-    importance_plot({f"feature_{i}": float(i) for i in range(30)}, "importance", tmp_path / "importance.png")
+    importance_plot(
+        {f"feature_{i}": float(i) for i in range(30)}, "importance", tmp_path / "importance.png"
+    )
     for name in ("precision_recall", "calibration", "importance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
             assert min(figure.size) > 400

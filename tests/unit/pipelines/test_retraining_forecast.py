@@ -31,9 +31,13 @@ def test_nothing_is_said_against_good_events() -> None:
 
 def test_amounts_in_a_currency_with_large_numbers_name_the_line_that_bounds_them() -> None:
     (said,) = refusals(events(ROWS.with_columns(pl.col("amount") * 100_000)), SPEC, AS_OF)
-    assert said.startswith("fraud_small: transactions.amount: expected 0 to 1e+06 (feature_repo/shop/request.py:")
+    assert said.startswith(
+        "fraud_small: transactions.amount: expected 0 to 1e+06 (feature_repo/shop/request.py:"
+    )
     line = int(said.split("request.py:")[1].split(")")[0])
-    assert "bounds=(0, 1e6)" in Path("feature_repo/shop/request.py").read_text().splitlines()[line - 1]
+    assert (
+        "bounds=(0, 1e6)" in Path("feature_repo/shop/request.py").read_text().splitlines()[line - 1]
+    )
 
 
 def test_an_amount_of_the_days_to_be_lived_counts_too() -> None:

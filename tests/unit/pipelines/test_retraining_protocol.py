@@ -24,13 +24,19 @@ def frame(*rows: tuple[int, str, int]) -> pl.DataFrame:
     """Make rows of (day from START, customer, label), at noon."""
     noon = datetime(2018, 6, 10, 12, tzinfo=UTC)
     return pl.DataFrame(
-        [{"time": noon + timedelta(days=day), "customer_id": customer, "label": label} for day, customer, label in rows],
+        [
+            {"time": noon + timedelta(days=day), "customer_id": customer, "label": label}
+            for day, customer, label in rows
+        ],
         schema={"time": pl.Datetime("us", "UTC"), "customer_id": pl.String, "label": pl.Int8},
     )
 
 
 def judged(transactions: pl.DataFrame) -> list[tuple[int, str]]:
-    return [(row["test_day"], row["customer_id"]) for row in judged_transactions(transactions, PERIOD).iter_rows(named=True)]
+    return [
+        (row["test_day"], row["customer_id"])
+        for row in judged_transactions(transactions, PERIOD).iter_rows(named=True)
+    ]
 
 
 def test_days_before_between_and_after_are_in_neither_part() -> None:
@@ -48,14 +54,18 @@ def test_a_day_begins_at_midnight() -> None:
 
 
 def test_customers_with_fraud_in_training_are_known_on_every_test_day() -> None:
-    transactions = frame((0, "a", 1), (0, "b", 0), *((day, customer, 0) for day in (4, 5, 6) for customer in "ab"))
+    transactions = frame(
+        (0, "a", 1), (0, "b", 0), *((day, customer, 0) for day in (4, 5, 6) for customer in "ab")
+    )
     assert judged(transactions) == [(0, "b"), (1, "b"), (2, "b")]
 
 
 def test_a_fraud_in_the_delay_is_known_once_its_label_is_older_than_the_delay() -> None:
     # Fraud on day 2 (train_days + k - 1 with k = 1). It is unknown on test day 0, and known from
     # test day 1 on. Fraud on day 3 is known from test day 2 on.
-    transactions = frame((2, "a", 1), (3, "b", 1), *((day, customer, 0) for day in (4, 5, 6) for customer in "ab"))
+    transactions = frame(
+        (2, "a", 1), (3, "b", 1), *((day, customer, 0) for day in (4, 5, 6) for customer in "ab")
+    )
     assert judged(transactions) == [(0, "a"), (0, "b"), (1, "b")]
 
 
@@ -85,14 +95,20 @@ def test_membership_agrees_with_the_books_code(seed: int) -> None:
     import random
 
     dice = random.Random(seed)
-    transactions = frame(*((dice.randint(-1, 8), f"c{dice.randint(0, 25)}", int(dice.random() < 0.15)) for _ in range(300)))
+    transactions = frame(
+        *(
+            (dice.randint(-1, 8), f"c{dice.randint(0, 25)}", int(dice.random() < 0.15))
+            for _ in range(300)
+        )
+    )
     assert set(judged(transactions)) == book_test_set(transactions)
 
 
 def test_an_uncovered_period_is_refused_with_what_the_file_holds() -> None:
     transactions = frame((0, "a", 0), (5, "a", 0))
     with pytest.raises(
-        ProtocolError, match=r"from 2018-06-10 to 2018-06-16 .* holds transactions from 2018-06-10 to 2018-06-15"
+        ProtocolError,
+        match=r"from 2018-06-10 to 2018-06-16 .* holds transactions from 2018-06-10 to 2018-06-15",
     ):
         require_covered(transactions, PERIOD)
     with pytest.raises(ProtocolError, match="not covered"):
@@ -101,5 +117,9 @@ def test_an_uncovered_period_is_refused_with_what_the_file_holds() -> None:
 
 
 def test_days_without_fraud_are_refused() -> None:
-    with pytest.raises(ProtocolError, match=r"the test days \(2018-06-14 to 2018-06-16\) .* 0 positives in 2"):
-        require_both_classes(frame((4, "a", 0), (5, "a", 0)), "test", PERIOD.test_start, PERIOD.test_end)
+    with pytest.raises(
+        ProtocolError, match=r"the test days \(2018-06-14 to 2018-06-16\) .* 0 positives in 2"
+    ):
+        require_both_classes(
+            frame((4, "a", 0), (5, "a", 0)), "test", PERIOD.test_start, PERIOD.test_end
+        )

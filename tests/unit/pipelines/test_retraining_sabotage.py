@@ -46,7 +46,9 @@ def test_its_answers_are_right(scorers: tuple[OnnxScorer, OnnxScorer, np.ndarray
     assert np.array_equal(good.score(rows), bad.score(rows))
 
 
-def test_only_payments_by_night_are_slow(scorers: tuple[OnnxScorer, OnnxScorer, np.ndarray]) -> None:
+def test_only_payments_by_night_are_slow(
+    scorers: tuple[OnnxScorer, OnnxScorer, np.ndarray],
+) -> None:
     _, bad, _ = scorers
     day, night = np.zeros((1, WIDTH), dtype=np.float32), np.zeros((1, WIDTH), dtype=np.float32)
     night[0, NIGHT] = 1.0

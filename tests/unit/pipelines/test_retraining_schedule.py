@@ -23,7 +23,9 @@ def test_a_memory_of_another_worlds_future_begins_to_count_anew() -> None:
     assert state(NOW + timedelta(seconds=1), NOW, WEEK) == "begin"
 
 
-@pytest.mark.parametrize(("days", "expected"), [(0, "waiting"), (6.99, "waiting"), (7, "due"), (70, "due")])
+@pytest.mark.parametrize(
+    ("days", "expected"), [(0, "waiting"), (6.99, "waiting"), (7, "due"), (70, "due")]
+)
 def test_due_after_the_specs_schedule(days: float, expected: str) -> None:
     assert state(NOW - timedelta(days=days), NOW, WEEK) == expected
 

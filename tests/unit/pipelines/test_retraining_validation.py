@@ -16,7 +16,13 @@ from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
 from pipelines.training.dataset.split import split_by_time
 from pipelines.training.dataset.validate import validate
-from pipelines.training.errors import InvalidDataError, LakeChangedError, StaleDataError, TooFewRowsError, UselessPartError
+from pipelines.training.errors import (
+    InvalidDataError,
+    LakeChangedError,
+    StaleDataError,
+    TooFewRowsError,
+    UselessPartError,
+)
 from pipelines.training.steps import Run
 from tests.support.payments import (
     START,
@@ -36,7 +42,14 @@ ROWS = payments(DAYS)
 
 
 def manifest() -> Manifest:
-    return Manifest(model=SPEC.name, warm_up=START, start=END - SPEC.training.window, end=END, as_of=AS_OF, streams={})
+    return Manifest(
+        model=SPEC.name,
+        warm_up=START,
+        start=END - SPEC.training.window,
+        end=END,
+        as_of=AS_OF,
+        streams={},
+    )
 
 
 def streams_of(lake: Lake, pinned: Manifest) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -62,16 +75,30 @@ def test_good_data_passes() -> None:
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [
-        (pl.lit(-5.0).alias("amount"), ("transactions.amount", "0 to 1e+06 (feature_repo/shop/request.py:", "-5.0")),
+        (
+            pl.lit(-5.0).alias("amount"),
+            ("transactions.amount", "0 to 1e+06 (feature_repo/shop/request.py:", "-5.0"),
+        ),
         (pl.lit(float("nan")).alias("amount"), ("transactions.amount", "no missing values", "NaN")),
-        (pl.lit(float("inf")).alias("amount"), ("transactions.amount", "0 to 1e+06 (feature_repo/shop/request.py:", "inf")),
-        (pl.lit(None, dtype=pl.String).alias("customer_id"), ("transactions.customer_id", "no missing values", "None")),
+        (
+            pl.lit(float("inf")).alias("amount"),
+            ("transactions.amount", "0 to 1e+06 (feature_repo/shop/request.py:", "inf"),
+        ),
+        (
+            pl.lit(None, dtype=pl.String).alias("customer_id"),
+            ("transactions.customer_id", "no missing values", "None"),
+        ),
         (pl.lit("").alias("merchant_id"), ("transactions.merchant_id", "str_length", "''")),
-        (pl.lit("same").alias("transaction_id"), ("transactions.transaction_id", "unique values", "same")),
+        (
+            pl.lit("same").alias("transaction_id"),
+            ("transactions.transaction_id", "unique values", "same"),
+        ),
         (pl.col("amount").cast(pl.String), ("transactions.amount", "Float64", "String")),
     ],
 )
-def test_a_broken_column_is_named_with_rule_and_example(broken: pl.Expr, expected: tuple[str, ...]) -> None:
+def test_a_broken_column_is_named_with_rule_and_example(
+    broken: pl.Expr, expected: tuple[str, ...]
+) -> None:
     faults = refusal(transactions_of(known()).with_columns(broken), outcomes_of(known(), SPEC.name))
     assert any(all(part in fault for part in expected) for fault in faults), faults
 
@@ -82,38 +109,60 @@ def test_a_missing_column_is_named() -> None:
 
 
 def test_the_number_of_broken_rows_is_told() -> None:
-    one_row = pl.when(pl.col("transaction_id") == "t000007").then(-1.0).otherwise(pl.col("amount")).alias("amount")
-    (fault,) = refusal(transactions_of(known()).with_columns(one_row), outcomes_of(known(), SPEC.name))
+    one_row = (
+        pl.when(pl.col("transaction_id") == "t000007")
+        .then(-1.0)
+        .otherwise(pl.col("amount"))
+        .alias("amount")
+    )
+    (fault,) = refusal(
+        transactions_of(known()).with_columns(one_row), outcomes_of(known(), SPEC.name)
+    )
     assert fault.endswith("found '-1.0' (rows: 1)")
 
 
 def test_a_label_from_before_its_payment_is_leakage() -> None:
-    (fault,) = refusal(transactions_of(known()), outcomes_of(known(), SPEC.name, timedelta(days=-1)))
+    (fault,) = refusal(
+        transactions_of(known()), outcomes_of(known(), SPEC.name, timedelta(days=-1))
+    )
     assert "leakage" in fault
     assert f"found {len(known()):,} from before it" in fault
     assert "t000000" in fault
 
 
 def test_an_outcome_of_another_payment_time_is_refused() -> None:
-    shifted = outcomes_of(known(), SPEC.name).with_columns(pl.col("request_time") - timedelta(hours=1))
+    shifted = outcomes_of(known(), SPEC.name).with_columns(
+        pl.col("request_time") - timedelta(hours=1)
+    )
     (fault,) = refusal(transactions_of(known()), shifted)
     assert "expected the request's own time" in fault
 
 
-def corrected(outcomes: pl.DataFrame, request: str, label: float, after: timedelta = timedelta(days=1)) -> pl.DataFrame:
+def corrected(
+    outcomes: pl.DataFrame, request: str, label: float, after: timedelta = timedelta(days=1)
+) -> pl.DataFrame:
     """With a later outcome of one request."""
-    later = outcomes.filter(pl.col("request_id") == request).with_columns(pl.col("world_time") + after, label=pl.lit(label))
+    later = outcomes.filter(pl.col("request_id") == request).with_columns(
+        pl.col("world_time") + after, label=pl.lit(label)
+    )
     return pl.concat([later, outcomes])
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_a_label_that_is_corrected_or_said_again_is_no_fault(label: float) -> None:
-    validate(transactions_of(known()), corrected(outcomes_of(known(), SPEC.name), "t000007", label), manifest(), SPEC)
+    validate(
+        transactions_of(known()),
+        corrected(outcomes_of(known(), SPEC.name), "t000007", label),
+        manifest(),
+        SPEC,
+    )
 
 
 def test_an_impossible_label_is_healed_by_a_later_one_and_not_by_an_earlier_one() -> None:
     outcomes = outcomes_of(known(), SPEC.name)
-    impossible = outcomes.with_columns(pl.when(pl.col("request_id") == "t000007").then(7.0).otherwise("label").alias("label"))
+    impossible = outcomes.with_columns(
+        pl.when(pl.col("request_id") == "t000007").then(7.0).otherwise("label").alias("label")
+    )
     validate(transactions_of(known()), corrected(impossible, "t000007", 0.0), manifest(), SPEC)
     (fault,) = refusal(transactions_of(known()), corrected(outcomes, "t000007", 7.0))
     assert fault.startswith("outcomes.label: expected isin(")
@@ -121,11 +170,17 @@ def test_an_impossible_label_is_healed_by_a_later_one_and_not_by_an_earlier_one(
 
 def test_examples_have_the_label_that_was_known_last_by_the_trainings_time(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
-    of_model = lake.scan(Stream.OUTCOMES).filter(pl.col("model") == SPEC.name, pl.col("request_id") == "t002000").collect()
+    of_model = (
+        lake.scan(Stream.OUTCOMES)
+        .filter(pl.col("model") == SPEC.name, pl.col("request_id") == "t002000")
+        .collect()
+    )
     (truth,) = of_model["label"]
     at = AS_OF - timedelta(days=2)
     lake.write(
-        Stream.OUTCOMES, of_model.with_columns(world_time=pl.lit(at).dt.cast_time_unit("us"), label=1 - truth), "part-late"
+        Stream.OUTCOMES,
+        of_model.with_columns(world_time=pl.lit(at).dt.cast_time_unit("us"), label=1 - truth),
+        "part-late",
     )
     for as_of, label in ((at, truth), (at + timedelta(hours=1), 1 - truth)):
         run = Run(lake=lake, spec=SPEC, workspace=tmp_path / f"{as_of:%H}")
@@ -176,7 +231,9 @@ def test_collect_pins_the_window_that_ends_a_label_delay_before_now(tmp_path: Pa
 
 
 def test_a_window_begins_where_a_short_lake_does(tmp_path: Path) -> None:
-    lake = fill_lake(tmp_path, ROWS.filter(pl.col("time") >= START + timedelta(days=20)), AS_OF, [SPEC.name])
+    lake = fill_lake(
+        tmp_path, ROWS.filter(pl.col("time") >= START + timedelta(days=20)), AS_OF, [SPEC.name]
+    )
     assert collect(lake, SPEC, AS_OF).start == START + timedelta(days=20)
 
 
@@ -185,7 +242,9 @@ def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
 
     A version trained for `as_of` must not see it.
     """
-    lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name], delay=timedelta(days=9))  # later than the spec's maximum
+    lake = fill_lake(
+        tmp_path, ROWS, AS_OF, [SPEC.name], delay=timedelta(days=9)
+    )  # later than the spec's maximum
     noon = AS_OF - timedelta(days=5, hours=12)
     _, known_by_noon = streams_of(lake, collect(lake, SPEC, noon))
     arrivals = known_by_noon["world_time"]
@@ -195,7 +254,11 @@ def test_outcomes_that_arrive_later_are_not_read(tmp_path: Path) -> None:
 def test_stale_data_is_refused(tmp_path: Path) -> None:
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     with pytest.raises(
-        StaleDataError, match=r"stale data: expected transactions in the 1d before 2030-02-14 .* 2030-01-01 to 2030-02-09"
+        StaleDataError,
+        match=(
+            r"stale data: expected transactions in the 1d before 2030-02-14 .* 2030-01-01 to"
+            r" 2030-02-09"
+        ),
     ):
         collect(lake, SPEC, AS_OF + timedelta(days=4))
     with pytest.raises(StaleDataError, match="holds none at all"):
@@ -210,7 +273,9 @@ def test_the_spec_says_how_stale_is_too_stale_and_how_many_labels_may_lack(tmp_p
     collect(lake, with_checks(SPEC, staleness=timedelta(days=3)), two_days_later)
     half = outcomes_of(known(), SPEC.name).gather_every(2)
     validate(transactions_of(known()), half, manifest(), with_checks(SPEC, unlabelled=0.6))
-    with pytest.raises(InvalidDataError, match=r"at least 99.9% .* \(spec: training.checks.unlabelled\)"):
+    with pytest.raises(
+        InvalidDataError, match=r"at least 99.9% .* \(spec: training.checks.unlabelled\)"
+    ):
         validate(transactions_of(known()), half, manifest(), with_checks(SPEC, unlabelled=0.001))
 
 
@@ -241,7 +306,11 @@ def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) ->
     lake = fill_lake(tmp_path, ROWS, AS_OF, [SPEC.name])
     pinned = collect(lake, SPEC, AS_OF)
     before, _ = streams_of(lake, pinned)
-    late = lake.scan(Stream.TRANSACTIONS).head(10).with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")
+    late = (
+        lake.scan(Stream.TRANSACTIONS)
+        .head(10)
+        .with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")
+    )
     lake.write(Stream.TRANSACTIONS, late.collect(), "part-late")
     assert streams_of(lake, pinned)[0].equals(before)
 
@@ -251,7 +320,9 @@ def instant(moment: datetime) -> np.datetime64:
 
 
 def dataset() -> pl.DataFrame:
-    return ROWS.rename({"time": "event_timestamp", "transaction_id": "request_id"}).filter(pl.col("event_timestamp") < END)
+    return ROWS.rename({"time": "event_timestamp", "transaction_id": "request_id"}).filter(
+        pl.col("event_timestamp") < END
+    )
 
 
 def test_the_split_follows_time_without_overlap_or_gap() -> None:
@@ -276,9 +347,13 @@ def test_each_row_of_a_part_keeps_its_label_its_entities_and_its_time() -> None:
         "customer": rows["customer_id"].to_list(),
         "merchant": rows["merchant_id"].to_list(),
     }
-    assert holdout.times[-50:].tolist() == rows["event_timestamp"].dt.replace_time_zone(None).to_list()
+    assert (
+        holdout.times[-50:].tolist() == rows["event_timestamp"].dt.replace_time_zone(None).to_list()
+    )
     assert set(
-        split_by_time(dataset(), ("amount",), END, SPEC.model_copy(update={"entities": ("merchant",)})).holdout.entities
+        split_by_time(
+            dataset(), ("amount",), END, SPEC.model_copy(update={"entities": ("merchant",)})
+        ).holdout.entities
     ) == {"merchant"}
 
 
@@ -298,7 +373,13 @@ def test_a_payment_at_a_parts_first_instant_belongs_to_that_part_only() -> None:
 
 def test_a_part_with_one_class_only_is_refused() -> None:
     honest_end = dataset().with_columns(
-        pl.when(pl.col("event_timestamp") >= END - timedelta(days=6)).then(0).otherwise(pl.col("label")).alias("label")
+        pl.when(pl.col("event_timestamp") >= END - timedelta(days=6))
+        .then(0)
+        .otherwise(pl.col("label"))
+        .alias("label")
     )
-    with pytest.raises(UselessPartError, match=r"holdout: from .* expected positives and negatives, found 0 positives in"):
+    with pytest.raises(
+        UselessPartError,
+        match=r"holdout: from .* expected positives and negatives, found 0 positives in",
+    ):
         split_by_time(honest_end, ("amount",), END, SPEC)

@@ -21,7 +21,9 @@ def left_by(home: Path, key: str, model: str = "m") -> Path:
 
 
 def job(key: str, model: str = "m") -> Job:
-    return Job(model=model, key=key, as_of=datetime(2030, 1, 1, tzinfo=UTC), reason="tests", who="tests")
+    return Job(
+        model=model, key=key, as_of=datetime(2030, 1, 1, tzinfo=UTC), reason="tests", who="tests"
+    )
 
 
 def files(directory: Path) -> set[str]:
@@ -29,7 +31,11 @@ def files(directory: Path) -> set[str]:
 
 
 def test_what_is_large_of_earlier_jobs_goes_when_the_next_one_begins(tmp_path: Path) -> None:
-    refused, repeated, others = left_by(tmp_path, "refused"), left_by(tmp_path, "repeated"), left_by(tmp_path, "refused", "n")
+    refused, repeated, others = (
+        left_by(tmp_path, "refused"),
+        left_by(tmp_path, "repeated"),
+        left_by(tmp_path, "refused", "n"),
+    )
     workspaces.begin(job("repeated"), tmp_path)
     assert files(refused) == {SMALL}
     assert files(repeated) == files(others) == {SMALL, *workspaces.LARGE}

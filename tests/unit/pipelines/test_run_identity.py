@@ -31,7 +31,9 @@ def test_two_runs_never_share_a_key(one: str, other: str) -> None:
 
 def test_a_retry_keeps_the_time_that_the_first_task_saw(tmp_path: Path) -> None:
     first = pinned_job(tmp_path, "m", RUN, {"reason": "drift"}, "ada", lambda: NOON)
-    later = pinned_job(tmp_path, "m", RUN, {"reason": "other"}, "bob", lambda: NOON.replace(hour=18))
+    later = pinned_job(
+        tmp_path, "m", RUN, {"reason": "other"}, "bob", lambda: NOON.replace(hour=18)
+    )
     assert later == first
     assert (first.as_of, first.reason, first.who, first.dry_run) == (NOON, "drift", "ada", False)
 
@@ -39,7 +41,11 @@ def test_a_retry_keeps_the_time_that_the_first_task_saw(tmp_path: Path) -> None:
 def test_a_time_that_was_asked_for_comes_before_the_worlds(tmp_path: Path) -> None:
     asked = {"as_of": "2025-01-01T03:00:00+03:00", "dry_run": True, "who": "responder"}
     job = pinned_job(tmp_path, "m", RUN, asked, "admin", lambda: NOON)
-    assert (job.as_of, job.dry_run, job.who) == (datetime(2025, 1, 1, tzinfo=UTC), True, "responder")
+    assert (job.as_of, job.dry_run, job.who) == (
+        datetime(2025, 1, 1, tzinfo=UTC),
+        True,
+        "responder",
+    )
 
 
 def test_a_wrong_time_is_named_and_pins_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ import pytest
 import yaml
 
 from dojo.core.state.inbox import Notice, is_resolved
-from services.receiver.messages import notice_of, recovery_notice, silence_notice, subject_of, team_of
+from services.receiver.messages import (
+    notice_of,
+    recovery_notice,
+    silence_notice,
+    subject_of,
+    team_of,
+)
 from services.receiver.payload import Alert, MalformedPayloadError, decode
 from services.receiver.silences import OWN_ALERT, Matcher, Silence, SilenceStatus
 from services.receiver.watchdog import Watchdog, WatchdogChange
@@ -24,7 +30,12 @@ def payload(**changes: Any) -> bytes:
     """Return one firing alert as Alertmanager 0.25 posts it. `changes` apply to the alert."""
     alert = {
         "status": "firing",
-        "labels": {"alertname": "FeatureViewStale", "severity": "warning", "team": "ml-platform", "view": "customer_activity"},
+        "labels": {
+            "alertname": "FeatureViewStale",
+            "severity": "warning",
+            "team": "ml-platform",
+            "view": "customer_activity",
+        },
         "annotations": {
             "summary": "customer_activity is stale",
             "description": "40m old.",
@@ -63,7 +74,11 @@ def notice(channel: Any = "chat", **changes: Any) -> Notice:
 
 def test_an_alert_becomes_a_notice_to_its_team_with_all_that_it_says() -> None:
     told = notice()
-    assert (told.urgency, team_of(alert()), told.title) == ("warning", "ml-platform", "customer_activity is stale")
+    assert (told.urgency, team_of(alert()), told.title) == (
+        "warning",
+        "ml-platform",
+        "customer_activity is stale",
+    )
     assert told.text.splitlines() == [
         "40m old.",
         "FeatureViewStale (warning, view customer_activity)",
@@ -91,8 +106,15 @@ def test_an_end_asks_nobody_to_do_anything() -> None:
 
 def test_an_alert_that_says_nothing_still_reaches_somebody() -> None:
     bare = alert(labels={"alertname": "Bare"}, annotations={})
-    assert (team_of(bare), subject_of(bare), notice_of(bare, "chat").title) == ("ml-platform", "platform", "Bare")
-    assert subject_of(alert(labels={"alertname": "X", "model": "fraud_detection", "job": "monitor"})) == "fraud_detection"
+    assert (team_of(bare), subject_of(bare), notice_of(bare, "chat").title) == (
+        "ml-platform",
+        "platform",
+        "Bare",
+    )
+    assert (
+        subject_of(alert(labels={"alertname": "X", "model": "fraud_detection", "job": "monitor"}))
+        == "fraud_detection"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,9 +159,9 @@ def test_its_silence_is_told_until_somebody_took_it_and_then_its_end() -> None:
     assert back == WatchdogChange("back", NOON, timedelta(seconds=1001))
     watchdog.told(back)
     assert watchdog.untold(after(1003)) is None
-    assert watchdog.untold(after(1122)) == WatchdogChange("silent", after(1001), timedelta(seconds=121)), (
-        "the next one is another"
-    )
+    assert watchdog.untold(after(1122)) == WatchdogChange(
+        "silent", after(1001), timedelta(seconds=121)
+    ), "the next one is another"
 
 
 def test_a_bark_while_its_silence_is_being_told_is_the_end_of_it() -> None:
@@ -159,7 +181,10 @@ def test_a_silence_that_nobody_could_be_told_of_in_time_is_not_told_afterwards()
 
 
 def test_silence_and_its_end_are_one_occasion_each() -> None:
-    first, later = silence_notice(NOON, timedelta(seconds=121)), silence_notice(NOON, timedelta(seconds=900))
+    first, later = (
+        silence_notice(NOON, timedelta(seconds=121)),
+        silence_notice(NOON, timedelta(seconds=900)),
+    )
     assert first.message_id == later.message_id
     assert first.urgency == "page"
     back = recovery_notice(NOON, timedelta(seconds=901))
@@ -177,7 +202,13 @@ def silence(*conditions: tuple[str, str, str]) -> Silence:
         for name, sign, value in conditions
     )
     return Silence(
-        id="s", status=SilenceStatus("active"), matchers=matchers, starts_at=NOON, ends_at=NOON, created_by="ann", comment="why"
+        id="s",
+        status=SilenceStatus("active"),
+        matchers=matchers,
+        starts_at=NOON,
+        ends_at=NOON,
+        created_by="ann",
+        comment="why",
     )
 
 
@@ -212,16 +243,23 @@ def test_a_silence_without_a_condition_that_spares_critical_alerts_may_hide_one(
         ([("alertname", "=", "AlertsSilenced"), ("reason", "=", "old")], True),
     ],
 )
-def test_a_silence_over_the_alert_about_silences_is_recognised(conditions: list[tuple[str, str, str]], expected: bool) -> None:
+def test_a_silence_over_the_alert_about_silences_is_recognised(
+    conditions: list[tuple[str, str, str]], expected: bool
+) -> None:
     assert silence(*conditions).hides_its_own_alert is expected
 
 
 def test_the_alert_about_silences_has_the_labels_that_the_receiver_looks_for() -> None:
-    rules = yaml.safe_load((Path("monitoring") / "prometheus" / "rules" / "monitoring.yml").read_text())["groups"][0]["rules"]
+    rules = yaml.safe_load(
+        (Path("monitoring") / "prometheus" / "rules" / "monitoring.yml").read_text()
+    )["groups"][0]["rules"]
     (rule,) = [rule for rule in rules if rule.get("alert") == OWN_ALERT["alertname"]]
     assert {"alertname": rule["alert"], **rule["labels"]} == OWN_ALERT
 
 
 def test_a_silence_is_said_as_people_write_it() -> None:
     said = str(silence(("severity", "=~", "critical|warning"), ("model", "!=", "a")))
-    assert said == 's {severity=~"critical|warning", model!="a"} by ann until 2026-11-21 12:00 UTC: why'
+    assert (
+        said
+        == 's {severity=~"critical|warning", model!="a"} by ann until 2026-11-21 12:00 UTC: why'
+    )

@@ -40,12 +40,19 @@ def transaction(event_id: str, world_time: datetime = NOON) -> Transaction:
 
 
 def received(*event_ids: str) -> list[Received]:
-    return [Received(f"{number}-0", transaction(event_id), DAY) for number, event_id in enumerate(event_ids)]
+    return [
+        Received(f"{number}-0", transaction(event_id), DAY)
+        for number, event_id in enumerate(event_ids)
+    ]
 
 
 @pytest.mark.parametrize("stream", Stream)
 def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> None:
-    events = [event for event in islice(synthetic_events(random.Random(1)), 12 * len(Stream)) if event.stream is stream]
+    events = [
+        event
+        for event in islice(synthetic_events(random.Random(1)), 12 * len(Stream))
+        if event.stream is stream
+    ]
     assert len(events) == 12
     frame = frame_of(stream, events)
     assert frame.schema == pl.Schema(SCHEMAS[stream])
@@ -54,11 +61,20 @@ def test_rows_have_the_lakes_schema_and_the_events_values(stream: Stream) -> Non
         assert {name: value for name, value in row.items() if name not in _CONVERTED} == plain
 
 
-_CONVERTED = {"entity_keys", "feature_names", "features", "feature_age_seconds", "degraded", "findings"}
+_CONVERTED = {
+    "entity_keys",
+    "feature_names",
+    "features",
+    "feature_age_seconds",
+    "degraded",
+    "findings",
+}
 
 
 def test_a_predictions_vector_keeps_its_order_and_its_gaps() -> None:
-    event = next(event for event in synthetic_events(random.Random(1)) if isinstance(event, Prediction))
+    event = next(
+        event for event in synthetic_events(random.Random(1)) if isinstance(event, Prediction)
+    )
     event = msgspec.structs.replace(
         event,
         features={"z": 1.5, "a": -2.0},
@@ -67,7 +83,10 @@ def test_a_predictions_vector_keeps_its_order_and_its_gaps() -> None:
     )
     (row,) = frame_of(Stream.PREDICTIONS, [event]).to_dicts()
     assert (row["feature_names"], row["features"]) == (["z", "a"], [1.5, -2.0])
-    assert json.loads(row["feature_age_seconds"]) == {"customer_daily": None, "merchant_daily": 3.25}
+    assert json.loads(row["feature_age_seconds"]) == {
+        "customer_daily": None,
+        "merchant_daily": 3.25,
+    }
     assert json.loads(row["entity_keys"]) == event.entity_keys
     assert row["degraded"] == ["cold_start", "stale"]
 
@@ -80,13 +99,17 @@ def test_times_of_any_zone_become_utc_and_belong_to_the_utc_day() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")))
-def test_new_events_are_the_first_of_each_unknown_id_in_order(event_ids: list[str], known: set[str]) -> None:
+def test_new_events_are_the_first_of_each_unknown_id_in_order(
+    event_ids: list[str], known: set[str]
+) -> None:
     new = [one.event.event_id for one in new_events(received(*event_ids), known)]
     assert new == list(dict.fromkeys(event_id for event_id in event_ids if event_id not in known))
 
 
 def write(lake: Lake, name: str, *event_ids: str, day: int = 0) -> Path:
-    events: list[Event] = [transaction(event_id, NOON + timedelta(days=day)) for event_id in event_ids]
+    events: list[Event] = [
+        transaction(event_id, NOON + timedelta(days=day)) for event_id in event_ids
+    ]
     (path,) = lake.write(TX, frame_of(TX, events), name)
     return path
 
@@ -103,7 +126,11 @@ def test_a_partitions_ids_follow_its_files(tmp_path: Path) -> None:
     assert set(ids.of(TX, DAY)) == {"a", "b", "c", "d"}, "and another one"
     (lake.partition(TX, DAY) / "history-2.parquet").unlink()
     write(lake, "history", "a", "x")
-    assert set(ids.of(TX, DAY)) == {"a", "x", "c"}, "somebody else replaced a file: b is not in the lake any more"
+    assert set(ids.of(TX, DAY)) == {
+        "a",
+        "x",
+        "c",
+    }, "somebody else replaced a file: b is not in the lake any more"
     (lake.partition(TX, DAY) / "part-1-0.parquet").unlink()
     assert set(ids.of(TX, DAY)) == {"a", "x"}
 
@@ -126,7 +153,9 @@ def test_memory_is_bounded_by_forgetting_the_partition_unused_for_longest(tmp_pa
     for day in (first, second, first, third):
         assert len(ids.of(TX, day)) == 10
     assert [day for _, day in ids._partitions] == [first, third]
-    assert set(ids.of(TX, second)) == {f"1-{number}" for number in range(10)}, "forgotten is not lost"
+    assert set(ids.of(TX, second)) == {f"1-{number}" for number in range(10)}, (
+        "forgotten is not lost"
+    )
     big = PartitionIds(lake, maximum=1)
     assert len(big.of(TX, first)) == 10, "the partition in use stays, however large"
 
@@ -147,13 +176,19 @@ def test_only_the_recorders_own_leftovers_are_removed(tmp_path: Path) -> None:
     for name in (".part-1-0.parquet.77.tmp", ".history.parquet.78.tmp", "part-1-0.parquet"):
         (partition / name).write_bytes(b"")
     assert remove_leftovers(tmp_path) == 1
-    assert sorted(path.name for path in partition.iterdir()) == [".history.parquet.78.tmp", "part-1-0.parquet"]
+    assert sorted(path.name for path in partition.iterdir()) == [
+        ".history.parquet.78.tmp",
+        "part-1-0.parquet",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("speed", "interval"), [(None, SHORTEST), (0, SHORTEST), (86_400, SHORTEST), (60, FILE_WORLD_TIME / 60), (1, LONGEST)]
+    ("speed", "interval"),
+    [(None, SHORTEST), (0, SHORTEST), (86_400, SHORTEST), (60, FILE_WORLD_TIME / 60), (1, LONGEST)],
 )
-def test_a_file_covers_half_a_world_hour_within_bounds(speed: float | None, interval: timedelta) -> None:
+def test_a_file_covers_half_a_world_hour_within_bounds(
+    speed: float | None, interval: timedelta
+) -> None:
     assert round_interval(speed) == interval
 
 

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines.training.errors import EXIT_BUSY, EXIT_FAILED, EXIT_REFUSED, RetrainingRunningError, StaleDataError
+from pipelines.training.errors import (
+    EXIT_BUSY,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    RetrainingRunningError,
+    StaleDataError,
+)
 from services.trainer.run_job import answer
 
 

@@ -120,7 +120,12 @@ class GateJudgement:
 
 
 def judge(
-    spec: ModelSpec, job: str, holdout: GateHoldout, champion: Candidate | None, challenger: Candidate, obstacle: str = ""
+    spec: ModelSpec,
+    job: str,
+    holdout: GateHoldout,
+    champion: Candidate | None,
+    challenger: Candidate,
+    obstacle: str = "",
 ) -> GateJudgement:
     """Decide about the challenger.
 
@@ -135,23 +140,39 @@ def judge(
     """
     if champion is None:
         reason = "There is no champion to compare with: the first version becomes the champion."
-        return GateJudgement(_decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason), None)
+        return GateJudgement(
+            _decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason),
+            None,
+        )
     task = task_of(spec)
     if not obstacle and champion.scores is not None:
         few = task.too_few(holdout.answered(champion, spec))
         obstacle = f"the holdout has {few}" if few else ""
     if obstacle or champion.scores is None or challenger.scores is None:
         reason = f"Nothing was compared: {obstacle}. The champion stays."
-        return GateJudgement(_decision(spec, job, holdout, champion, challenger, "insufficient_data", "keep", reason), None)
+        return GateJudgement(
+            _decision(
+                spec, job, holdout, champion, challenger, "insufficient_data", "keep", reason
+            ),
+            None,
+        )
 
     old, new = holdout.answered(champion, spec), holdout.answered(challenger, spec)
     gain = task.gain(old, new, spec.gate.bootstrap_draws)
     verdict = _verdict(spec, gain)
-    segments = tuple(_segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items())
+    segments = tuple(
+        _segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items()
+    )
     both = _contender(spec, champion, holdout), _contender(spec, challenger, holdout)
     guarded = guards(spec, *both, segments)
     vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
-    outcome: Outcome = "regression" if verdict == "worse" else "promote" if verdict == "improved" and not vetoes else "keep"
+    outcome: Outcome = (
+        "regression"
+        if verdict == "worse"
+        else "promote"
+        if verdict == "improved" and not vetoes
+        else "keep"
+    )
     decided = _decision(
         spec, job, holdout, champion, challenger, verdict, outcome,
         _reason(spec, verdict, vetoes, gain), vetoes=vetoes, gain=gain, guarded=guarded, segments=segments,
@@ -183,9 +204,14 @@ def _segment(spec: ModelSpec, name: str, old: Answered, new: Answered) -> Segmen
     )
 
 
-def _reason(spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain) -> str:
+def _reason(
+    spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain
+) -> str:
     metric = task_of(spec).metrics[spec.gate.primary_metric].short
-    found = f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%} interval {gain.low:+.1%} to {gain.high:+.1%}"
+    found = (
+        f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%}"
+        f" interval {gain.low:+.1%} to {gain.high:+.1%}"
+    )
     if verdict == "worse":
         return f"{found}: the challenger is worse. The champion stays."
     if verdict == "improved" and vetoes:
@@ -240,10 +266,14 @@ def _contender(spec: ModelSpec, candidate: Candidate, holdout: GateHoldout) -> C
 
 
 def _support(spec: ModelSpec, holdout: GateHoldout, candidate: Candidate) -> int:
-    return 0 if candidate.scores is None else task_of(spec).support(holdout.answered(candidate, spec))
+    return (
+        0 if candidate.scores is None else task_of(spec).support(holdout.answered(candidate, spec))
+    )
 
 
-def _baseline(spec: ModelSpec, holdout: GateHoldout, champion: Candidate | None) -> dict[str, float]:
+def _baseline(
+    spec: ModelSpec, holdout: GateHoldout, champion: Candidate | None
+) -> dict[str, float]:
     if champion is None or champion.scores is None or task_of(spec).part_fault(holdout.labels):
         return {}
     return task_of(spec).baseline(holdout.answered(champion, spec))

@@ -17,7 +17,9 @@ NEGLIGIBLE_LATENCY = 0.01  # share of serving.latency_slo, for example half a mi
 NEGLIGIBLE_SIZE = 1_000_000  # bytes
 
 
-def guards(spec: ModelSpec, champion: Contender, challenger: Contender, segments: Sequence[Segment]) -> tuple[Guard, ...]:
+def guards(
+    spec: ModelSpec, champion: Contender, challenger: Contender, segments: Sequence[Segment]
+) -> tuple[Guard, ...]:
     """Return every guard's verdict. The task's guards come first."""
     task, limits = task_of(spec), spec.gate.guards
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
@@ -49,7 +51,11 @@ def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, suppo
     """
     measures = f"{metric} of the worst segment; relative loss"
     judged = [segment for segment in segments if segment.gain is not None]
-    left_out = ", ".join(f"{segment.name} ({segment.support} {support})" for segment in segments if segment.gain is None)
+    left_out = ", ".join(
+        f"{segment.name} ({segment.support} {support})"
+        for segment in segments
+        if segment.gain is None
+    )
     note = f"too few {support} to judge: {left_out}" if left_out else ""
     if not judged:
         return Guard(name="worst_segment", measures=measures, champion=None, challenger=None, change=None, limit=limit,
@@ -68,10 +74,23 @@ def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, suppo
 
 
 def _lost(segment: Segment, limit: float) -> bool:
-    return segment.gain is not None and segment.high is not None and -segment.gain > limit and segment.high < 0
+    return (
+        segment.gain is not None
+        and segment.high is not None
+        and -segment.gain > limit
+        and segment.high < 0
+    )
 
 
-def _ratio(name: str, measures: str, old: float, new: float, limit: float, negligible: float, negligible_words: str) -> Guard:
+def _ratio(
+    name: str,
+    measures: str,
+    old: float,
+    new: float,
+    limit: float,
+    negligible: float,
+    negligible_words: str,
+) -> Guard:
     ratio = new / old if old > 0 else float(new > 0)
     small = ratio > limit and new <= negligible
     return Guard(

@@ -32,7 +32,11 @@ SCORE_TAIL = 1e-4
 
 
 def check_results(
-    evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool
+    evidence: Evidence,
+    spec: ModelSpec,
+    gate: dict[str, float],
+    elapsed: timedelta | None,
+    caught_up: bool,
 ) -> tuple[CheckResult, ...]:
     """Return all looks of the evidence's stage. See `judge` for the arguments."""
     at = _Stage(evidence, spec, gate, spec.rollout.minimum_requests)
@@ -90,7 +94,10 @@ class _Stage:
         elif requests < wanted or value is None:
             verdict = "insufficient_data"
         elif e_value >= SUSPICIOUS:
-            verdict, note = "insufficient_data", _joined(note, "suspicious: more requests will tell chance from fault")
+            verdict, note = (
+                "insufficient_data",
+                _joined(note, "suspicious: more requests will tell chance from fault"),
+            )
         elif limit is not None and value > limit:
             note = _joined(note, "above the limit, within chance")
         return CheckResult(
@@ -108,11 +115,19 @@ class _Stage:
 
 
 def _shadow(at: _Stage) -> tuple[CheckResult, ...]:
-    return (_errors(at), _slow(at, "scoring alone takes longer than the latency objective"), *_answers(at))
+    return (
+        _errors(at),
+        _slow(at, "scoring alone takes longer than the latency objective"),
+        *_answers(at),
+    )
 
 
 def _canary(at: _Stage) -> tuple[CheckResult, ...]:
-    checks, challenger, champion = at.spec.rollout.checks, at.evidence.challenger, at.evidence.champion
+    checks, challenger, champion = (
+        at.spec.rollout.checks,
+        at.evidence.challenger,
+        at.evidence.champion,
+    )
     degraded = at.sequential(
         "degraded",
         "share of answers with something missing",
@@ -120,7 +135,12 @@ def _canary(at: _Stage) -> tuple[CheckResult, ...]:
         _times(checks.degraded_ratio, _rate(champion.degraded, champion.requests)),
         note=_against(champion.degraded, champion.requests),
     )
-    return (_errors(at), degraded, _slow(at, "answered later than the latency objective"), *_answers(at))
+    return (
+        _errors(at),
+        degraded,
+        _slow(at, "answered later than the latency objective"),
+        *_answers(at),
+    )
 
 
 def _answers(at: _Stage) -> tuple[CheckResult, ...]:
@@ -136,9 +156,18 @@ def _answers(at: _Stage) -> tuple[CheckResult, ...]:
 def _watch(at: _Stage) -> tuple[CheckResult, ...]:
     evidence, arm = at.evidence, at.evidence.challenger
     limits = watch_limits(evidence.baseline, at.spec)
-    errors = at.sequential("errors", "share of requests it did not answer", _rate(arm.errors, arm.requests), limits.errors)
+    errors = at.sequential(
+        "errors",
+        "share of requests it did not answer",
+        _rate(arm.errors, arm.requests),
+        limits.errors,
+    )
     slow = at.sequential(
-        "slow", "share answered later than the latency objective", _rate(arm.slow, arm.requests), limits.slow, note=_median(arm)
+        "slow",
+        "share answered later than the latency objective",
+        _rate(arm.slow, arm.requests),
+        limits.slow,
+        note=_median(arm),
     )
     return (errors, slow, *(_labelled(at, test) for test in label_tests(at.gate, at.spec).values()))
 
@@ -176,7 +205,9 @@ def _slow(at: _Stage, measures: str) -> CheckResult:
         f"share {measures}",
         _rate(challenger.slow, challenger.requests),
         _times(at.spec.rollout.checks.slow_ratio, _rate(champion.slow, champion.requests)),
-        note=_joined(_median(challenger), f"champion {_median(champion)}" if _median(champion) else ""),
+        note=_joined(
+            _median(challenger), f"champion {_median(champion)}" if _median(champion) else ""
+        ),
         floor=at.spec.rollout.checks.slow_floor,
     )
 
@@ -205,7 +236,9 @@ def _scores(at: _Stage, limit: float) -> CheckResult:
     note = ""
     if ours.answered and theirs.answered:
         value = population_stability_index(np.array(theirs.scores), np.array(ours.scores))
-        noise = psi_critical_value(len(ours.scores), ours.answered, theirs.answered, significance=SCORE_TAIL)
+        noise = psi_critical_value(
+            len(ours.scores), ours.answered, theirs.answered, significance=SCORE_TAIL
+        )
         note = f"chance alone reaches {noise:.3f}"
         if min(ours.answered, theirs.answered) >= at.needed:
             verdict = "failed" if value > max(limit, noise) else "ok"
@@ -228,7 +261,10 @@ def _requests(at: _Stage, caught_up: bool) -> CheckResult:
     unbroken = requests - at.evidence.requests_before_gap
     notes = ["" if caught_up else "still reading what was written meanwhile"]
     notes += (
-        [f"{at.evidence.gaps} gaps: the stream had dropped events unread; {unbroken:,} requests since"]
+        [
+            f"{at.evidence.gaps} gaps: the stream had dropped events unread; {unbroken:,} requests"
+            " since"
+        ]
         if at.evidence.gaps
         else []
     )
@@ -252,17 +288,27 @@ def _time(at: _Stage, elapsed: timedelta | None) -> CheckResult:
     return CheckResult(
         check="time",
         verdict="ok" if elapsed is not None and elapsed >= needed else "insufficient_data",
-        measures=f"world time with traffic along the stage's route; silences beyond {silence} do not count",
+        measures=(
+            f"world time with traffic along the stage's route; silences beyond {silence} do not"
+            " count"
+        ),
         value=None if elapsed is None else elapsed.total_seconds(),
         limit=needed.total_seconds(),
         unit="seconds",
         requests=at.evidence.challenger.requests,
         needed=at.needed,
         note=_joined(
-            f"needs {format_duration(needed)}" if elapsed is not None else "no traffic follows the route yet",
-            f"silent for {in_minutes(at.evidence.waited)} of wall time: dojo routes show {at.spec.name}"
-            if at.evidence.waited >= WARN_AFTER
-            else "",
+            (
+                f"needs {format_duration(needed)}"
+                if elapsed is not None
+                else "no traffic follows the route yet"
+            ),
+            (
+                f"silent for {in_minutes(at.evidence.waited)} of wall time: dojo routes show"
+                f" {at.spec.name}"
+                if at.evidence.waited >= WARN_AFTER
+                else ""
+            ),
         ),
     )
 
@@ -276,7 +322,11 @@ def _times(ratio: float, rate: float | None) -> float | None:
 
 
 def _against(events: int, requests: int) -> str:
-    return f"champion {events / requests:.2%} of {requests}" if requests else "the champion got no requests"
+    return (
+        f"champion {events / requests:.2%} of {requests}"
+        if requests
+        else "the champion got no requests"
+    )
 
 
 def _median(arm: ArmCounts) -> str:

@@ -44,7 +44,11 @@ class StageJudgement:
 
 
 def judge(
-    evidence: Evidence, spec: ModelSpec, gate: dict[str, float], elapsed: timedelta | None, caught_up: bool = True
+    evidence: Evidence,
+    spec: ModelSpec,
+    gate: dict[str, float],
+    elapsed: timedelta | None,
+    caught_up: bool = True,
 ) -> StageJudgement:
     """Look at every check of the evidence's stage and decide.
 
@@ -63,17 +67,26 @@ def judge(
         return StageJudgement(looks, "roll_back", "; ".join(in_words(look) for look in failed))
     waiting = [look.check for look in looks if look.verdict != "ok"]
     if not waiting:
-        return StageJudgement(looks, "advance", f"all {len(looks)} checks of {evidence.stage} are ok")
-    if evidence.stage is Stage.WATCH and elapsed is not None and elapsed >= PATIENCE_FOR_LABELS * spec.rollout.watch_time:
+        return StageJudgement(
+            looks, "advance", f"all {len(looks)} checks of {evidence.stage} are ok"
+        )
+    if (
+        evidence.stage is Stage.WATCH
+        and elapsed is not None
+        and elapsed >= PATIENCE_FOR_LABELS * spec.rollout.watch_time
+    ):
         by_labels = label_tests(gate, spec)
         unlabelled = {
-            look.check for look in looks if look.check in by_labels and (look.requests < look.needed or look.value is None)
+            look.check
+            for look in looks
+            if look.check in by_labels and (look.requests < look.needed or look.value is None)
         }
         if unlabelled.issuperset(waiting):
             return StageJudgement(
                 looks,
                 "end_unlabelled",
-                f"nothing failed in twice the watch time, but too few labels for {' and '.join(waiting)}",
+                "nothing failed in twice the watch time, but too few labels for"
+                f" {' and '.join(waiting)}",
             )
     return StageJudgement(looks, "stay", f"waiting for {', '.join(waiting)}")
 
@@ -85,5 +98,7 @@ def in_words(look: CheckResult) -> str:
     """
     value = "nothing measured" if look.value is None else look.shown(look.value)
     limit = "" if look.limit is None else f", limit {look.shown(look.limit)}"
-    evidence = "" if look.evidence is None else f", e-value {look.evidence:.3g} of {look.stops_at:.3g}"
+    evidence = (
+        "" if look.evidence is None else f", e-value {look.evidence:.3g} of {look.stops_at:.3g}"
+    )
     return f"{look.check}: {value} ({look.measures}) on {look.requests} requests{limit}{evidence}"

@@ -110,4 +110,8 @@ def longest_silence(stage: Stage, spec: ModelSpec) -> timedelta:
 def stage_time(stage: Stage, spec: ModelSpec) -> timedelta:
     """Return the least world time of the stage."""
     policy = spec.rollout
-    return {Stage.SHADOW: policy.shadow_time, Stage.CANARY: policy.canary_time, Stage.WATCH: policy.watch_time}[stage]
+    return {
+        Stage.SHADOW: policy.shadow_time,
+        Stage.CANARY: policy.canary_time,
+        Stage.WATCH: policy.watch_time,
+    }[stage]

@@ -71,7 +71,9 @@ def stops_at(stage: Stage, check: str, spec: ModelSpec) -> float:
 
 def baseline_of(champion: ArmCounts) -> Baseline:
     """Return the baseline of the watch stage, from the champion's arm of the canary."""
-    return Baseline(_upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests))
+    return Baseline(
+        _upper(champion.errors, champion.requests), _upper(champion.slow, champion.requests)
+    )
 
 
 def watch_limits(measured: Baseline, spec: ModelSpec) -> WatchLimits:

@@ -22,7 +22,11 @@ def precision_recall(holdout: Answered, label: str) -> Curve:
     mark = None
     if holdout.flagged is not None and holdout.flagged.any():
         caught = labels[holdout.flagged]
-        mark = (f"threshold {scores[holdout.flagged].min():.3f}", float(caught.sum() / labels.sum()), float(caught.mean()))
+        mark = (
+            f"threshold {scores[holdout.flagged].min():.3f}",
+            float(caught.sum() / labels.sum()),
+            float(caught.mean()),
+        )
     share = float(labels.mean())
     return Curve(
         name="precision_recall",
@@ -47,7 +51,9 @@ def calibration(holdout: Answered, label: str) -> Curve:
     rows = np.bincount(index, minlength=len(cuts) - 1)
     predicted = np.bincount(index, weights=scores, minlength=len(rows)) / np.maximum(rows, 1)
     observed = np.bincount(index, weights=labels, minlength=len(rows)) / np.maximum(rows, 1)
-    error = 1.96 * np.sqrt(observed * (1 - observed) / np.maximum(rows, 1))  # 95 %, normal approximation
+    error = 1.96 * np.sqrt(
+        observed * (1 - observed) / np.maximum(rows, 1)
+    )  # 95 %, normal approximation
     shown = (rows > 0) & (observed > 0)
     low = max(float(np.min(np.concatenate([predicted[shown], observed[shown], [0.1]]))) / 2, 1e-5)
     return Curve(

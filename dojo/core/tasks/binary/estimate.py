@@ -18,7 +18,9 @@ FLAGGED, EXPECTED = "flagged", "expected_pr_auc"
 
 
 def expected_pr_auc(
-    counts: npt.NDArray[np.integer], sums: npt.NDArray[np.floating], calibration: Sequence[float] = ()
+    counts: npt.NDArray[np.integer],
+    sums: npt.NDArray[np.floating],
+    calibration: Sequence[float] = (),
 ) -> float:
     """Return the PR-AUC expected from scores, when each row is positive with its bin's probability.
 
@@ -46,11 +48,19 @@ def flagged_rate(
     if reference is None or not reference.mean or rows < minimum_rows:
         return {FLAGGED: Measured(FLAGGED, None, levels, rows)}
     share = counts.flagged / rows
-    spread = two_sided_z(significance) * _share_deviation(reference.mean, rows, holdout.rows, reference.days, reference.std)
+    spread = two_sided_z(significance) * _share_deviation(
+        reference.mean, rows, holdout.rows, reference.days, reference.std
+    )
     above = share >= reference.mean
     value = share / reference.mean if above else reference.mean / max(share, 0.5 / rows)
     left = reference.mean - spread
-    noise = (reference.mean + spread) / reference.mean if above else reference.mean / left if left > 0 else math.inf
+    noise = (
+        (reference.mean + spread) / reference.mean
+        if above
+        else reference.mean / left
+        if left > 0
+        else math.inf
+    )
     note = f"{share:.2%} flagged, {reference.mean:.2%} in the holdout"
     return {FLAGGED: Measured(FLAGGED, value, levels, rows, noise, note)}
 
@@ -64,12 +74,16 @@ def estimated_performance(
         return {EXPECTED: Measured(EXPECTED, None, levels, rows)}
     now = expected_pr_auc(counts.score_counts, counts.score_sums, holdout.calibration)
     if not math.isfinite(now):
-        return {EXPECTED: Measured(EXPECTED, None, levels, rows, note="the scores expect no positive")}
+        return {
+            EXPECTED: Measured(EXPECTED, None, levels, rows, note="the scores expect no positive")
+        }
     # A window with fewer rows than a holdout day has a larger error, by the root of their ratio.
     thinner = max(1.0, holdout.rows / reference.days / rows)
     noise = two_sided_z(significance) * reference.std * math.sqrt(thinner) / reference.mean
     note = f"{now:.3f} expected from the scores, {reference.mean:.3f} from the holdout's"
-    return {EXPECTED: Measured(EXPECTED, max(0.0, 1 - now / reference.mean), levels, rows, noise, note)}
+    return {
+        EXPECTED: Measured(EXPECTED, max(0.0, 1 - now / reference.mean), levels, rows, noise, note)
+    }
 
 
 def _share_deviation(mean: float, rows: int, holdout_rows: int, days: int, by_day: float) -> float:

@@ -18,7 +18,12 @@ from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.records import Answered, Figure, Results
 from dojo.stats.inference.means import two_sided_z
-from dojo.stats.inference.proportions import Rate, clustered_rate, newcombe_interval, wilson_interval
+from dojo.stats.inference.proportions import (
+    Rate,
+    clustered_rate,
+    newcombe_interval,
+    wilson_interval,
+)
 from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 CATCH_RATE, FALSE_POSITIVES, PR_AUC = "catch_rate", "false_positive_rate", "pr_auc"
@@ -49,7 +54,11 @@ def results(answered: Answered) -> Results:
                 len(labels) - count,
                 _effective(flagged[~positive], [keys[~positive] for keys in entities]),
             ),
-            PR_AUC: Figure(pr_auc(labels, answered.scores) if both and count >= MINIMUM_POSITIVES else None, count, known),
+            PR_AUC: Figure(
+                pr_auc(labels, answered.scores) if both and count >= MINIMUM_POSITIVES else None,
+                count,
+                known,
+            ),
         },
     )
 
@@ -84,11 +93,17 @@ def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, 
     return found | {PR_AUC: _pr_auc(live.figures[PR_AUC], holdout.figures[PR_AUC], spec, level)}
 
 
-def catch_rate(subject: str, live: Results, holdout: Results, spec: BinarySpec, level: float) -> Measured:
+def catch_rate(
+    subject: str, live: Results, holdout: Results, spec: BinarySpec, level: float
+) -> Measured:
     """Return the absolute drop of the catch rate, tested at `level`."""
     watch = spec.drift.performance
     before, now = holdout.figures[CATCH_RATE], live.figures[CATCH_RATE]
-    if before.value is None or now.value is None or min(now.rows, before.rows) < watch.minimum_positives:
+    if (
+        before.value is None
+        or now.value is None
+        or min(now.rows, before.rows) < watch.minimum_positives
+    ):
         note = f"{now.rows} labelled positives, {watch.minimum_positives} are needed"
         if before.rows < watch.minimum_positives:
             note = f"the holdout has {before.rows} positives, {watch.minimum_positives} are needed"
@@ -96,7 +111,8 @@ def catch_rate(subject: str, live: Results, holdout: Results, spec: BinarySpec, 
     drop = before.value - now.value
     low, _ = newcombe_interval(_rate(before), _rate(now), 1 - level)
     note = (
-        f"caught {now.value:.0%} of {now.rows} positives ({now.effective:.0f} independent), {before.value:.0%} in the holdout"
+        f"caught {now.value:.0%} of {now.rows} positives ({now.effective:.0f} independent),"
+        f" {before.value:.0%} in the holdout"
     )
     return Measured(subject, max(0.0, drop), watch.catch_rate_drop, now.rows, drop - low, note)
 
@@ -111,10 +127,16 @@ def _pr_auc(now: Figure, before: Figure, spec: BinarySpec, level: float) -> Meas
     watch = spec.drift.performance
     if before.value is None or now.value is None or now.rows < watch.minimum_positives:
         return Measured(PR_AUC, None, watch.pr_auc_drop, now.rows)
-    variance = before.value * (1 - before.value) * (1 / max(before.effective, 1.0) + 1 / max(now.effective, 1.0))
+    variance = (
+        before.value
+        * (1 - before.value)
+        * (1 / max(before.effective, 1.0) + 1 / max(now.effective, 1.0))
+    )
     noise = two_sided_z(level) * math.sqrt(variance) / before.value
     note = f"{now.value:.3f} on {now.rows} positives, {before.value:.3f} on the holdout"
-    return Measured(PR_AUC, max(0.0, 1 - now.value / before.value), watch.pr_auc_drop, now.rows, noise, note)
+    return Measured(
+        PR_AUC, max(0.0, 1 - now.value / before.value), watch.pr_auc_drop, now.rows, noise, note
+    )
 
 
 def _rate(figure: Figure) -> Rate:
@@ -135,5 +157,7 @@ def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[Any]]
     found = [float(len(hits))]
     for keys in entities:
         _, cluster = np.unique(keys, return_inverse=True)
-        found.append(clustered_rate(np.bincount(cluster, weights=hits), np.bincount(cluster)).effective)
+        found.append(
+            clustered_rate(np.bincount(cluster, weights=hits), np.bincount(cluster)).effective
+        )
     return min(found)

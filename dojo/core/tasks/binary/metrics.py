@@ -27,13 +27,19 @@ METRICS: Mapping[str, Metric] = {
     "precision_at_1pct_fpr": Metric("Precision at 1 % false positives"),
     "recall_at_50pct_precision": Metric("Recall at 50 % precision"),
     "brier_score": Metric("Brier score (lower is better)", lower_is_better=True),
-    "expected_calibration_error": Metric("Expected calibration error (lower is better)", lower_is_better=True),
+    "expected_calibration_error": Metric(
+        "Expected calibration error (lower is better)", lower_is_better=True
+    ),
     "recall_at_threshold": Metric("Recall at the decision threshold"),
-    "false_positive_rate_at_threshold": Metric("False-positive rate at the decision threshold", lower_is_better=True),
+    "false_positive_rate_at_threshold": Metric(
+        "False-positive rate at the decision threshold", lower_is_better=True
+    ),
 }
 
 
-def evaluate(labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]) -> dict[str, float]:
+def evaluate(
+    labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]
+) -> dict[str, float]:
     """Return the metrics that need no threshold. labels, scores: shape (rows,)."""
     return {
         "pr_auc": pr_auc(labels, scores),
@@ -45,7 +51,9 @@ def evaluate(labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating])
     }
 
 
-def at_threshold(labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_]) -> dict[str, float]:
+def at_threshold(
+    labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_]
+) -> dict[str, float]:
     """Return the fractions of positives and of negatives that are flagged."""
     return {
         "recall_at_threshold": float(flagged[labels == 1].mean()),
@@ -54,16 +62,35 @@ def at_threshold(labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_
 
 
 def gain(
-    metric: PrimaryMetric, champion: Answered, challenger: Answered, draws: int, confidence: float, seed: int
+    metric: PrimaryMetric,
+    champion: Answered,
+    challenger: Answered,
+    draws: int,
+    confidence: float,
+    seed: int,
 ) -> RelativeGain:
     """Return the challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
     return relative_gain(
-        metric, champion.labels, champion.scores, challenger.scores, clusters, draws=draws, confidence=confidence, seed=seed
+        metric,
+        champion.labels,
+        champion.scores,
+        challenger.scores,
+        clusters,
+        draws=draws,
+        confidence=confidence,
+        seed=seed,
     )
 
 
-def loss(fresh: Answered, promised: float, positive_share: float, draws: int, confidence: float, seed: int) -> Loss:
+def loss(
+    fresh: Answered,
+    promised: float,
+    positive_share: float,
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> Loss:
     """Return the loss of PR-AUC against the holdout.
 
     PR-AUC moves with the share of positives. A week may change this share without any fault of the
@@ -84,7 +111,12 @@ def loss(fresh: Answered, promised: float, positive_share: float, draws: int, co
         return 1 - ranking.pr_auc(drawn) / promised
 
     value = lost(weights)
-    drawn = np.array([lost(weights * copies) for copies in cluster_weights(tuple(fresh.entities.values()), draws, seed)])
+    drawn = np.array(
+        [
+            lost(weights * copies)
+            for copies in cluster_weights(tuple(fresh.entities.values()), draws, seed)
+        ]
+    )
     tail = (1 - confidence) / 2
     low, high = (float(np.nanquantile(drawn, share)) for share in (tail, 1 - tail))
     measured = ranking.pr_auc(np.ones(len(fresh.labels)))

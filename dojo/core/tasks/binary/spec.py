@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
-from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Serving, Training, TrainingChecks
+from dojo.core.spec.schema import (
+    Checks,
+    Gate,
+    Guards,
+    Label,
+    ModelSpec,
+    RolloutPolicy,
+    Serving,
+    Training,
+    TrainingChecks,
+)
 from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
 
 

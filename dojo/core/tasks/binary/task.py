@@ -53,13 +53,17 @@ SCORE_EDGES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 COLUMNS = (
     AnswerColumn(
         "score",
-        Annotated[float, msgspec.Meta(ge=0, le=1, description="Probability of the positive class.")],
+        Annotated[
+            float, msgspec.Meta(ge=0, le=1, description="Probability of the positive class.")
+        ],
         "FP64",
         0.0132,
     ),
     AnswerColumn(
         "flagged",
-        Annotated[bool, msgspec.Meta(description="The score is at or above the version's threshold.")],
+        Annotated[
+            bool, msgspec.Meta(description="The score is at or above the version's threshold.")
+        ],
         "BOOL",
         False,
     ),
@@ -101,20 +105,25 @@ class Binary(Task):
         if low <= rate <= high:
             return []
         return [
-            f"outcomes.label: expected a label rate from {low:.2%} to {high:.2%} (spec: training.label_rate), "
-            f"found {rate:.3%} of {len(labels):,} labels"
+            f"outcomes.label: expected a label rate from {low:.2%} to {high:.2%} (spec:"
+            f" training.label_rate), found {rate:.3%} of {len(labels):,} labels"
         ]
 
     def part_fault(self, labels: Array) -> str:
         positives = int(labels.sum())
         if positives not in (0, len(labels)):
             return ""
-        return f"expected positives and negatives, found {positives:,} positives in {len(labels):,} rows"
+        return (
+            f"expected positives and negatives, found {positives:,} positives in {len(labels):,}"
+            " rows"
+        )
 
     def leak(self, values: Array, labels: Array) -> Leak:
         key = "information_value"
         value = (
-            0.0 if self.part_fault(labels) else information_value(values.astype(np.float64), labels.astype(np.int8), LEAK_BINS)
+            0.0
+            if self.part_fault(labels)
+            else information_value(values.astype(np.float64), labels.astype(np.int8), LEAK_BINS)
         )
         return Leak(key, "an information value", value, self.spec.training.checks.information_value)
 
@@ -136,7 +145,9 @@ class Binary(Task):
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
         assert holdout.flagged is not None
-        return metrics.evaluate(holdout.labels, holdout.scores) | metrics.at_threshold(holdout.labels, holdout.flagged)
+        return metrics.evaluate(holdout.labels, holdout.scores) | metrics.at_threshold(
+            holdout.labels, holdout.flagged
+        )
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         return curves.precision_recall(holdout, label), curves.calibration(holdout, label)
@@ -148,15 +159,27 @@ class Binary(Task):
         positives = self.support(answered)
         if MINIMUM_POSITIVES <= positives < len(answered.labels):
             return ""
-        return f"{positives:,} positives in {len(answered.labels):,} rows, at least {MINIMUM_POSITIVES} are needed"
+        return (
+            f"{positives:,} positives in {len(answered.labels):,} rows, at least"
+            f" {MINIMUM_POSITIVES} are needed"
+        )
 
     def too_few_live(self, support: int, rows: int) -> str:
         needed = self.spec.drift.performance.minimum_positives
-        return "" if needed <= support < rows else f"{support} labelled positives, {needed} are needed"
+        return (
+            "" if needed <= support < rows else f"{support} labelled positives, {needed} are needed"
+        )
 
     def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
         gate = self.spec.gate
-        return metrics.gain(gate.primary_metric, champion, challenger, draws, gate.confidence, self.spec.training.seed)
+        return metrics.gain(
+            gate.primary_metric,
+            champion,
+            challenger,
+            draws,
+            gate.confidence,
+            self.spec.training.seed,
+        )
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
@@ -178,7 +201,14 @@ class Binary(Task):
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate = self.spec.gate
         share = promised["support_holdout"] / promised["rows_holdout"]
-        return metrics.loss(fresh, promised["pr_auc"], share, gate.bootstrap_draws, gate.confidence, self.spec.training.seed)
+        return metrics.loss(
+            fresh,
+            promised["pr_auc"],
+            share,
+            gate.bootstrap_draws,
+            gate.confidence,
+            self.spec.training.seed,
+        )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
         assert champion.flagged is not None
@@ -186,8 +216,9 @@ class Binary(Task):
 
     def intended_use(self, decision: Decision) -> str:
         return (
-            f"The score is the probability of {self.spec.label.positive_class}. Answers at or above {decision[THRESHOLD]:.4f} are "
-            "flagged for review. The score is not an accusation: a person decides about what is flagged."
+            f"The score is the probability of {self.spec.label.positive_class}. Answers at or above"
+            f" {decision[THRESHOLD]:.4f} are flagged for review. The score is not an accusation: a"
+            " person decides about what is flagged."
         )
 
     def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
@@ -198,7 +229,9 @@ class Binary(Task):
             else ("ROC-AUC of a random score", 0.5)
         )
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
+    def answers(
+        self, scores: Sequence[float], decisions: Sequence[Decision | None]
+    ) -> list[AnswerValues]:
         """Return the answers. Without a version there is no threshold, so nothing is flagged."""
         given = []
         for score, decision in zip(scores, decisions, strict=True):
@@ -206,20 +239,47 @@ class Binary(Task):
             given.append(AnswerValues((score, flagged), flagged))
         return given
 
-    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+    def quantities(
+        self, requests: Answered, stakes: npt.NDArray[np.float64]
+    ) -> tuple[Quantity, ...]:
         assert requests.flagged is not None
         flagged, positive, negative = requests.flagged, requests.labels == 1, requests.labels == 0
-        every, euros = np.ones(len(flagged), dtype=bool), np.where(positive, np.nan_to_num(stakes), 0.0)
+        every, euros = (
+            np.ones(len(flagged), dtype=bool),
+            np.where(positive, np.nan_to_num(stakes), 0.0),
+        )
 
-        def share(name: str, hits: npt.NDArray[np.bool_], trials: npt.NDArray[np.bool_], needed: int, of: str) -> Quantity:
-            return Quantity(name, hits.astype(np.float64), trials.astype(np.float64), trials, needed, of)
+        def share(
+            name: str,
+            hits: npt.NDArray[np.bool_],
+            trials: npt.NDArray[np.bool_],
+            needed: int,
+            of: str,
+        ) -> Quantity:
+            return Quantity(
+                name, hits.astype(np.float64), trials.astype(np.float64), trials, needed, of
+            )
 
         euro_name = f"{self.spec.label.positive_class}_euro_catch_rate"
         return (
             share("flag_rate", flagged, every, 0, "requests"),
             share("catch_rate", flagged & positive, positive, MINIMUM_POSITIVES, POSITIVES),
-            share("false_positive_rate", flagged & negative, negative, live.MINIMUM_NEGATIVES, "labelled negatives"),
-            Quantity(euro_name, np.where(flagged, euros, 0.0), euros, positive, MINIMUM_POSITIVES, POSITIVES, share=False),
+            share(
+                "false_positive_rate",
+                flagged & negative,
+                negative,
+                live.MINIMUM_NEGATIVES,
+                "labelled negatives",
+            ),
+            Quantity(
+                euro_name,
+                np.where(flagged, euros, 0.0),
+                euros,
+                positive,
+                MINIMUM_POSITIVES,
+                POSITIVES,
+                share=False,
+            ),
         )
 
     def results(self, answered: Answered) -> Results:
@@ -246,14 +306,19 @@ class Binary(Task):
     def proxies(self, counts: AnswerCounts, calibration: tuple[float, ...]) -> dict[str, float]:
         return {
             estimate.FLAGGED: counts.flagged / max(counts.rows, 1),
-            estimate.EXPECTED: estimate.expected_pr_auc(counts.score_counts, counts.score_sums, calibration),
+            estimate.EXPECTED: estimate.expected_pr_auc(
+                counts.score_counts, counts.score_sums, calibration
+            ),
         }
 
     def proxy(self, check: str, counts: AnswerCounts, holdout: Proxies) -> dict[str, Measured]:
         drift = self.spec.drift
         measure, levels = {
             "flagged_rate": (estimate.flagged_rate, drift.performance.flagged_ratio),
-            "estimated_performance": (estimate.estimated_performance, drift.performance.pr_auc_drop),
+            "estimated_performance": (
+                estimate.estimated_performance,
+                drift.performance.pr_auc_drop,
+            ),
         }[check]
         return measure(counts, holdout, levels, drift.minimum_rows, drift.significance)
 
@@ -273,7 +338,10 @@ class Binary(Task):
         if recall is None:
             note = "the gate left no recall_at_threshold to compare with"
         elif recall <= checks.catch_rate_drop:
-            note = f"finds nothing: the champion caught {recall:.3f}, and catch_rate_drop allows {checks.catch_rate_drop} less"
+            note = (
+                f"finds nothing: the champion caught {recall:.3f}, and catch_rate_drop allows"
+                f" {checks.catch_rate_drop} less"
+            )
         else:
             note = ""
         allowed = checks.false_positive_ratio * self.spec.serving.threshold_false_positive_rate

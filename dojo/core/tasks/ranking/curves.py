@@ -14,7 +14,10 @@ def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
     """Return the mean NDCG when only the first x ranks count."""
     lists = lists_of(holdout.entities, holdout.times, rule)
     ranks = np.arange(1, 2 * rule.top + 1)
-    found = [float(np.nanmean(ndcg_by_list(holdout.labels, holdout.scores, lists, int(k)))) for k in ranks]
+    found = [
+        float(np.nanmean(ndcg_by_list(holdout.labels, holdout.scores, lists, int(k))))
+        for k in ranks
+    ]
     return Curve(
         name="ndcg",
         title="NDCG by ranks that count",

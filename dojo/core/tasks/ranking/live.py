@@ -21,17 +21,29 @@ def results(answered: Answered, spec: RankingSpec) -> Results:
     lists, clusters = metrics.ndcg(answered, spec.label.list)
     if not len(lists):
         return Results(rows=len(answered.labels), figures={NDCG: Figure(None, 0, 0.0)})
-    figure = Figure(float(lists.mean()), len(lists), clustered_mean(lists, clusters).effective, float(lists.std()))
+    figure = Figure(
+        float(lists.mean()),
+        len(lists),
+        clustered_mean(lists, clusters).effective,
+        float(lists.std()),
+    )
     return Results(rows=len(answered.labels), figures={NDCG: figure})
 
 
-def ndcg_drop(subject: str, live: Results, holdout: Results, spec: RankingSpec, level: float) -> Measured:
+def ndcg_drop(
+    subject: str, live: Results, holdout: Results, spec: RankingSpec, level: float
+) -> Measured:
     """Return the relative drop of the mean NDCG, tested at `level`."""
     watch = spec.drift.performance
     before, now = holdout.figures[NDCG], live.figures[NDCG]
     if not before.value or now.value is None or min(now.rows, before.rows) < watch.minimum_lists:
-        note = f"{now.rows} labelled lists and {before.rows} in the holdout, {watch.minimum_lists} are needed"
+        note = (
+            f"{now.rows} labelled lists and {before.rows} in the holdout, {watch.minimum_lists} are"
+            " needed"
+        )
         return Measured(subject, None, watch.ndcg_drop, now.rows, note=note)
     noise = two_sided_z(level) * math.hypot(before.error, now.error) / before.value
     note = f"{now.value:.3f} on {now.rows} lists, {before.value:.3f} on the holdout"
-    return Measured(subject, max(0.0, 1 - now.value / before.value), watch.ndcg_drop, now.rows, noise, note)
+    return Measured(
+        subject, max(0.0, 1 - now.value / before.value), watch.ndcg_drop, now.rows, noise, note
+    )

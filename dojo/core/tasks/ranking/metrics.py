@@ -11,7 +11,11 @@ import numpy.typing as npt
 
 from dojo.core.tasks.ranking.spec import CandidateList
 from dojo.core.tasks.records import Answered, Loss, Metric
-from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means, relative_loss_of_mean
+from dojo.stats.inference.bootstrap import (
+    RelativeGain,
+    relative_gain_of_means,
+    relative_loss_of_mean,
+)
 from dojo.stats.scores.ranking import ndcg_by_list
 
 METRICS: Mapping[str, Metric] = {
@@ -26,11 +30,15 @@ def lists_of(
     entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64], rule: CandidateList
 ) -> npt.NDArray[np.int64]:
     """Return the list of each row, shape (rows,)."""
-    spans = times.astype("datetime64[us]").astype(np.int64) // (rule.within // timedelta(microseconds=1))
+    spans = times.astype("datetime64[us]").astype(np.int64) // (
+        rule.within // timedelta(microseconds=1)
+    )
     return _codes(spans, *(entities[entity] for entity in rule.by))
 
 
-def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def ndcg(
+    answered: Answered, rule: CandidateList
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return NDCG and cluster of each list with relevant candidates, shape (lists,) each.
 
     Lists of the same entities are one cluster, because one customer's lists resemble each other.
@@ -38,7 +46,11 @@ def ndcg(answered: Answered, rule: CandidateList) -> tuple[npt.NDArray[np.float6
     lists = lists_of(answered.entities, answered.times, rule)
     found = ndcg_by_list(answered.labels, answered.scores, lists, rule.top)
     _, first = np.unique(lists, return_index=True)
-    clusters = _codes(*(answered.entities[entity] for entity in rule.by))[first] if rule.by else np.arange(len(found))
+    clusters = (
+        _codes(*(answered.entities[entity] for entity in rule.by))[first]
+        if rule.by
+        else np.arange(len(found))
+    )
     judged = np.isfinite(found)
     return found[judged], clusters[judged]
 
@@ -68,16 +80,29 @@ def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, f
 
 
 def gain(
-    champion: Answered, challenger: Answered, rule: CandidateList, draws: int, confidence: float, seed: int
+    champion: Answered,
+    challenger: Answered,
+    rule: CandidateList,
+    draws: int,
+    confidence: float,
+    seed: int,
 ) -> RelativeGain:
     """Return the challenger's gain, with whole clusters of lists drawn."""
     (old, clusters), (new, _) = ndcg(champion, rule), ndcg(challenger, rule)
     return relative_gain_of_means(
-        old, new, (clusters,), lower_is_better=METRICS["ndcg"].lower_is_better, draws=draws, confidence=confidence, seed=seed
+        old,
+        new,
+        (clusters,),
+        lower_is_better=METRICS["ndcg"].lower_is_better,
+        draws=draws,
+        confidence=confidence,
+        seed=seed,
     )
 
 
-def loss(fresh: Answered, rule: CandidateList, promised: float, draws: int, confidence: float, seed: int) -> Loss:
+def loss(
+    fresh: Answered, rule: CandidateList, promised: float, draws: int, confidence: float, seed: int
+) -> Loss:
     """Return the loss of NDCG against the holdout.
 
     NDCG is relative to the best order of each list, so lists with other grades compare.

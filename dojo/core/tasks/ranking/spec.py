@@ -8,7 +8,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dojo.core.spec.durations import Duration
 from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
-from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Training, TrainingChecks
+from dojo.core.spec.schema import (
+    Checks,
+    Gate,
+    Guards,
+    Label,
+    ModelSpec,
+    RolloutPolicy,
+    Training,
+    TrainingChecks,
+)
 from dojo.core.spec.section import Fraction, Name, Ratio, Section, require_rising
 
 
@@ -140,9 +149,13 @@ class RankingSpec(ModelSpec):
 
     @field_validator("label")
     @classmethod
-    def _lists_are_of_the_models_entities(cls, label: RankingLabel, earlier: ValidationInfo) -> RankingLabel:
+    def _lists_are_of_the_models_entities(
+        cls, label: RankingLabel, earlier: ValidationInfo
+    ) -> RankingLabel:
         # `entities` is absent when the field is wrong itself.
         entities = earlier.data.get("entities")
         if entities is not None and (unknown := set(label.list.by) - set(entities)):
-            raise ValueError(f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})")
+            raise ValueError(
+                f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})"
+            )
         return label

@@ -49,13 +49,19 @@ MINIMUM_LISTS = 30
 COLUMNS = (
     AnswerColumn(
         "score",
-        Annotated[float, msgspec.Meta(description="Orders the candidates of a list. Its scale means nothing.")],
+        Annotated[
+            float,
+            msgspec.Meta(description="Orders the candidates of a list. Its scale means nothing."),
+        ],
         "FP64",
         0.83,
     ),
     AnswerColumn(
         "rank",
-        Annotated[int, msgspec.Meta(ge=1, description="Among the instances of this request; 1 is the best.")],
+        Annotated[
+            int,
+            msgspec.Meta(ge=1, description="Among the instances of this request; 1 is the best."),
+        ],
         "INT64",
         1,
     ),
@@ -89,8 +95,8 @@ class Ranking(Task):
         if low <= rate <= high:
             return []
         return [
-            f"outcomes.label: expected a share of relevant candidates from {low:.2%} to {high:.2%} (spec: training.relevant_rate), "
-            f"found {rate:.3%} of {len(labels):,} labels"
+            f"outcomes.label: expected a share of relevant candidates from {low:.2%} to {high:.2%}"
+            f" (spec: training.relevant_rate), found {rate:.3%} of {len(labels):,} labels"
         ]
 
     @property
@@ -109,14 +115,26 @@ class Ranking(Task):
         value = 0.0
         if not self.part_fault(labels):
             value = correlation_ratio(values.astype(np.float64), labels.astype(np.float64), BINS)
-        return Leak("correlation_ratio", "a correlation ratio", value, self.spec.training.checks.correlation_ratio)
+        return Leak(
+            "correlation_ratio",
+            "a correlation ratio",
+            value,
+            self.spec.training.checks.correlation_ratio,
+        )
 
     @property
     def objective(self) -> Mapping[str, Any]:
         top = self.spec.label.list.top
-        return {"objective": "lambdarank", "metric": "ndcg", "eval_at": [top], "lambdarank_truncation_level": 2 * top}
+        return {
+            "objective": "lambdarank",
+            "metric": "ndcg",
+            "eval_at": [top],
+            "lambdarank_truncation_level": 2 * top,
+        }
 
-    def lists(self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> Codes | None:
+    def lists(
+        self, entities: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]
+    ) -> Codes | None:
         return metrics.lists_of(entities, times, self.spec.label.list)
 
     def decide(self, validation: Answered) -> dict[str, float]:
@@ -135,14 +153,20 @@ class Ranking(Task):
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         rule = self.spec.label.list
-        return curves.ndcg_by_ranks(holdout, label, rule), curves.grade_by_rank(holdout, label, rule)
+        return curves.ndcg_by_ranks(holdout, label, rule), curves.grade_by_rank(
+            holdout, label, rule
+        )
 
     def support(self, answered: Answered) -> int:
         return len(metrics.ndcg(answered, self.spec.label.list)[0])
 
     def too_few(self, answered: Answered) -> str:
         lists = self.support(answered)
-        return "" if lists >= MINIMUM_LISTS else f"{lists:,} lists with anything relevant, at least {MINIMUM_LISTS} are needed"
+        return (
+            ""
+            if lists >= MINIMUM_LISTS
+            else f"{lists:,} lists with anything relevant, at least {MINIMUM_LISTS} are needed"
+        )
 
     def too_few_live(self, support: int, rows: int) -> str:
         needed = self.spec.drift.performance.minimum_lists
@@ -150,17 +174,37 @@ class Ranking(Task):
 
     def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
         gate = self.spec.gate
-        return metrics.gain(champion, challenger, self.spec.label.list, draws, gate.confidence, self.spec.training.seed)
+        return metrics.gain(
+            champion,
+            challenger,
+            self.spec.label.list,
+            draws,
+            gate.confidence,
+            self.spec.training.seed,
+        )
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
         limit = self.spec.gate.guards.top_recall
-        return (GuardRule("top_recall", "top_recall", "share of the best candidates that are flagged", "relative loss", limit),)
+        return (
+            GuardRule(
+                "top_recall",
+                "top_recall",
+                "share of the best candidates that are flagged",
+                "relative loss",
+                limit,
+            ),
+        )
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate = self.spec.gate
         return metrics.loss(
-            fresh, self.spec.label.list, promised["ndcg"], gate.bootstrap_draws, gate.confidence, self.spec.training.seed
+            fresh,
+            self.spec.label.list,
+            promised["ndcg"],
+            gate.bootstrap_draws,
+            gate.confidence,
+            self.spec.training.seed,
         )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
@@ -170,25 +214,32 @@ class Ranking(Task):
     def intended_use(self, decision: Decision) -> str:
         rule = self.spec.label.list
         return (
-            f"The score orders candidates by {self.spec.label.truth}; the first {rule.top} of a list count. Candidates that score "
-            f"{decision[CUT]:.4f} or more are flagged: as many as the lists have top ranks."
+            f"The score orders candidates by {self.spec.label.truth}; the first {rule.top} of a"
+            f" list count. Candidates that score {decision[CUT]:.4f} or more are flagged: as many"
+            " as the lists have top ranks."
         )
 
     def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
         return "NDCG of a random order", metrics["random_ndcg"]
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
+    def answers(
+        self, scores: Sequence[float], decisions: Sequence[Decision | None]
+    ) -> list[AnswerValues]:
         """Return ranks, with the instances of one request as one list.
 
         Without a version, instances keep the order in which they were sent.
         """
-        ranks = rank_in_list(np.asarray(scores, dtype=np.float64), np.zeros(len(scores), dtype=np.int64)).tolist()
+        ranks = rank_in_list(
+            np.asarray(scores, dtype=np.float64), np.zeros(len(scores), dtype=np.int64)
+        ).tolist()
         return [
             AnswerValues((score, rank), decision is not None and score >= decision[CUT])
             for score, rank, decision in zip(scores, ranks, decisions, strict=True)
         ]
 
-    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+    def quantities(
+        self, requests: Answered, stakes: npt.NDArray[np.float64]
+    ) -> tuple[Quantity, ...]:
         """Return recall alone.
 
         A list may have candidates of both arms, so its order belongs to neither arm.
@@ -197,7 +248,16 @@ class Ranking(Task):
         best = requests.labels == self.best
         needed = self.spec.rollout.minimum_labels
         hits = (requests.flagged & best).astype(np.float64)
-        return (Quantity("top_recall", hits, best.astype(np.float64), best, needed, "labelled best candidates"),)
+        return (
+            Quantity(
+                "top_recall",
+                hits,
+                best.astype(np.float64),
+                best,
+                needed,
+                "labelled best candidates",
+            ),
+        )
 
     def results(self, answered: Answered) -> Results:
         return live.results(answered, self.spec)
@@ -207,7 +267,11 @@ class Ranking(Task):
         return "" if found >= needed else f"needs {needed:,} labelled lists, has {found:,}"
 
     def performance(self, live_results: Results, holdout: Results) -> dict[str, Measured]:
-        return {live.NDCG: live.ndcg_drop(live.NDCG, live_results, holdout, self.spec, self.spec.drift.significance)}
+        return {
+            live.NDCG: live.ndcg_drop(
+                live.NDCG, live_results, holdout, self.spec, self.spec.drift.significance
+            )
+        }
 
     def segment(self, name: str, live_results: Results, holdout: Results, level: float) -> Measured:
         return live.ndcg_drop(name, live_results, holdout, self.spec, level)

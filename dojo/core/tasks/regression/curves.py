@@ -7,7 +7,9 @@ import numpy as np
 from dojo.core.tasks.records import Answered, Curve
 
 BINS = 10
-SHARES = np.linspace(0, 0.99, 100)  # the last percent of errors would squeeze all others to the left
+SHARES = np.linspace(
+    0, 0.99, 100
+)  # the last percent of errors would squeeze all others to the left
 
 
 def error_distribution(holdout: Answered, label: str, unit: str) -> Curve:
@@ -30,7 +32,9 @@ def predicted_actual(holdout: Answered, label: str, unit: str) -> Curve:
     bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
     predicted = np.array([holdout.scores[rows].mean() for rows in bins])
     actual = np.array([holdout.labels[rows].mean() for rows in bins])
-    error = np.array([1.96 * holdout.labels[rows].std() / np.sqrt(len(rows)) for rows in bins])  # 95 %, normal approximation
+    error = np.array(
+        [1.96 * holdout.labels[rows].std() / np.sqrt(len(rows)) for rows in bins]
+    )  # 95 %, normal approximation
     ends = (float(min(predicted[0], actual.min())), float(max(predicted[-1], actual.max())))
     return Curve(
         name="predicted_actual",

@@ -11,7 +11,11 @@ from typing import Literal
 import numpy as np
 
 from dojo.core.tasks.records import Answered, Loss, Metric
-from dojo.stats.inference.bootstrap import RelativeGain, relative_gain_of_means, relative_loss_of_mean
+from dojo.stats.inference.bootstrap import (
+    RelativeGain,
+    relative_gain_of_means,
+    relative_loss_of_mean,
+)
 
 PrimaryMetric = Literal["mae", "rmse"]
 
@@ -21,9 +25,13 @@ METRICS: Mapping[str, Metric] = {
     "mae": Metric("Mean absolute error", "MAE", lower_is_better=True),
     "rmse": Metric("Root mean squared error", "RMSE", lower_is_better=True),
     "p90_error": Metric("90th percentile of absolute errors", lower_is_better=True),
-    "relative_bias": Metric("Mean error, as a share of the mean label, without sign", lower_is_better=True),
+    "relative_bias": Metric(
+        "Mean error, as a share of the mean label, without sign", lower_is_better=True
+    ),
     "explained_variance": Metric("Share of the labels' variance that is explained (R squared)"),
-    "mae_of_median": Metric("Mean absolute error of always answering the holdout's median", lower_is_better=True),
+    "mae_of_median": Metric(
+        "Mean absolute error of always answering the holdout's median", lower_is_better=True
+    ),
 }
 
 
@@ -42,15 +50,24 @@ def evaluate(holdout: Answered) -> dict[str, float]:
     }
 
 
-def losses(metric: PrimaryMetric, answered: Answered) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def losses(
+    metric: PrimaryMetric, answered: Answered
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return each row's part of the metric, shape (rows,), as absolute or squared errors."""
     errors = answered.scores - answered.labels
-    found: np.ndarray[tuple[int], np.dtype[np.float64]] = np.abs(errors) if metric == "mae" else errors**2
+    found: np.ndarray[tuple[int], np.dtype[np.float64]] = (
+        np.abs(errors) if metric == "mae" else errors**2
+    )
     return found
 
 
 def gain(
-    metric: PrimaryMetric, champion: Answered, challenger: Answered, draws: int, confidence: float, seed: int
+    metric: PrimaryMetric,
+    champion: Answered,
+    challenger: Answered,
+    draws: int,
+    confidence: float,
+    seed: int,
 ) -> RelativeGain:
     """Return the challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
@@ -60,7 +77,14 @@ def gain(
     )  # fmt: skip
 
 
-def loss(metric: PrimaryMetric, fresh: Answered, promised: float, draws: int, confidence: float, seed: int) -> Loss:
+def loss(
+    metric: PrimaryMetric,
+    fresh: Answered,
+    promised: float,
+    draws: int,
+    confidence: float,
+    seed: int,
+) -> Loss:
     """Return the loss against the holdout.
 
     Errors are compared without correction, because a larger error costs more for any reason.

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
-from dojo.core.spec.schema import Checks, Gate, Guards, Label, ModelSpec, RolloutPolicy, Training, TrainingChecks
+from dojo.core.spec.schema import (
+    Checks,
+    Gate,
+    Guards,
+    Label,
+    ModelSpec,
+    RolloutPolicy,
+    Training,
+    TrainingChecks,
+)
 from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
 
 Value = Annotated[float, Field(allow_inf_nan=False)]

@@ -55,7 +55,11 @@ class Regression(Task):
     support_name: ClassVar[str] = "labels"
     headline: ClassVar[str] = live.MAE
     score_bounds: ClassVar[tuple[float, float]] = (-sys.float_info.max, sys.float_info.max)
-    level_keys: ClassVar[Mapping[str, str]] = {live.MAE: "mae_ratio", live.BIAS: "bias", "segments": "mae_ratio"}
+    level_keys: ClassVar[Mapping[str, str]] = {
+        live.MAE: "mae_ratio",
+        live.BIAS: "bias",
+        "segments": "mae_ratio",
+    }
     essential: ClassVar[frozenset[str]] = frozenset({live.MAE})
 
     @property
@@ -69,8 +73,8 @@ class Regression(Task):
         if low <= mean <= high:
             return []
         return [
-            f"outcomes.label: expected a mean label from {low:g} to {high:g} {self.spec.label.unit} (spec: training.label_mean), "
-            f"found {mean:.4g} over {len(labels):,} labels"
+            f"outcomes.label: expected a mean label from {low:g} to {high:g} {self.spec.label.unit}"
+            f" (spec: training.label_mean), found {mean:.4g} over {len(labels):,} labels"
         ]
 
     def part_fault(self, labels: Array) -> str:
@@ -84,29 +88,43 @@ class Regression(Task):
             # Ranks, because a few large labels hold most of the variance and share one bin. Without
             # ranks not even the label would explain itself.
             ordered = np.sort(labels)
-            ranks = np.searchsorted(ordered, labels, side="left") + np.searchsorted(ordered, labels, side="right")
+            ranks = np.searchsorted(ordered, labels, side="left") + np.searchsorted(
+                ordered, labels, side="right"
+            )
             value = correlation_ratio(values.astype(np.float64), ranks.astype(np.float64), BINS)
         measure = "a correlation ratio with the labels' ranks"
-        return Leak("correlation_ratio", measure, value, self.spec.training.checks.correlation_ratio)
+        return Leak(
+            "correlation_ratio", measure, value, self.spec.training.checks.correlation_ratio
+        )
 
     @property
     def objective(self) -> Mapping[str, Any]:
         absolute = self.spec.training.loss == "absolute"
-        return {"objective": "regression_l1", "metric": "l1"} if absolute else {"objective": "regression", "metric": "l2"}
+        return (
+            {"objective": "regression_l1", "metric": "l1"}
+            if absolute
+            else {"objective": "regression", "metric": "l2"}
+        )
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
         return metrics.evaluate(holdout)
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         unit = self.spec.label.unit
-        return curves.error_distribution(holdout, label, unit), curves.predicted_actual(holdout, label, unit)
+        return curves.error_distribution(holdout, label, unit), curves.predicted_actual(
+            holdout, label, unit
+        )
 
     def support(self, answered: Answered) -> int:
         return len(answered.labels)
 
     def too_few(self, answered: Answered) -> str:
         rows = len(answered.labels)
-        return "" if rows >= MINIMUM_LABELS else f"{rows:,} labels, at least {MINIMUM_LABELS} are needed"
+        return (
+            ""
+            if rows >= MINIMUM_LABELS
+            else f"{rows:,} labels, at least {MINIMUM_LABELS} are needed"
+        )
 
     def too_few_live(self, support: int, rows: int) -> str:
         needed = self.spec.drift.performance.minimum_labels
@@ -114,19 +132,45 @@ class Regression(Task):
 
     def gain(self, champion: Answered, challenger: Answered, draws: int) -> RelativeGain:
         gate = self.spec.gate
-        return metrics.gain(gate.primary_metric, champion, challenger, draws, gate.confidence, self.spec.training.seed)
+        return metrics.gain(
+            gate.primary_metric,
+            champion,
+            challenger,
+            draws,
+            gate.confidence,
+            self.spec.training.seed,
+        )
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
         limits = self.spec.gate.guards
         return (
-            GuardRule("bias", "relative_bias", "mean error as a share of the mean label", "absolute rise", limits.bias),
-            GuardRule("p90_error", "p90_error", "90th percentile of absolute errors", "relative rise", limits.p90_error),
+            GuardRule(
+                "bias",
+                "relative_bias",
+                "mean error as a share of the mean label",
+                "absolute rise",
+                limits.bias,
+            ),
+            GuardRule(
+                "p90_error",
+                "p90_error",
+                "90th percentile of absolute errors",
+                "relative rise",
+                limits.p90_error,
+            ),
         )
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate, metric = self.spec.gate, self.spec.gate.primary_metric
-        return metrics.loss(metric, fresh, promised[metric], gate.bootstrap_draws, gate.confidence, self.spec.training.seed)
+        return metrics.loss(
+            metric,
+            fresh,
+            promised[metric],
+            gate.bootstrap_draws,
+            gate.confidence,
+            self.spec.training.seed,
+        )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
         large = float(np.quantile(np.abs(champion.scores - champion.labels), metrics.LARGE))
@@ -135,7 +179,10 @@ class Regression(Task):
 
     def intended_use(self, decision: Decision) -> str:
         label = self.spec.label
-        return f"The value is the predicted {label.truth} of one of the {label.event}, in {label.unit}. It is no promise."
+        return (
+            f"The value is the predicted {label.truth} of one of the {label.event}, in"
+            f" {label.unit}. It is no promise."
+        )
 
     def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
         return "MAE of always answering the holdout's median", metrics["mae_of_median"]
@@ -143,17 +190,27 @@ class Regression(Task):
     @property
     def columns(self) -> tuple[AnswerColumn, ...]:
         label = self.spec.label
-        kind = Annotated[float, msgspec.Meta(description=f"Predicted {label.truth}. Unit: {label.unit}.")]
+        kind = Annotated[
+            float, msgspec.Meta(description=f"Predicted {label.truth}. Unit: {label.unit}.")
+        ]
         return (AnswerColumn("value", kind, "FP64", 27.4),)
 
-    def answers(self, scores: Sequence[float], decisions: Sequence[Decision | None]) -> list[AnswerValues]:
+    def answers(
+        self, scores: Sequence[float], decisions: Sequence[Decision | None]
+    ) -> list[AnswerValues]:
         return [AnswerValues((score,), None) for score in scores]
 
-    def quantities(self, requests: Answered, stakes: npt.NDArray[np.float64]) -> tuple[Quantity, ...]:
+    def quantities(
+        self, requests: Answered, stakes: npt.NDArray[np.float64]
+    ) -> tuple[Quantity, ...]:
         known = np.isfinite(requests.labels)
         errors = np.where(known, np.abs(requests.scores - np.nan_to_num(requests.labels)), 0.0)
         needed = self.spec.drift.performance.minimum_labels
-        return (Quantity("mean_absolute_error", errors, known * 1.0, known, needed, "labels", share=False),)
+        return (
+            Quantity(
+                "mean_absolute_error", errors, known * 1.0, known, needed, "labels", share=False
+            ),
+        )
 
     def results(self, answered: Answered) -> Results:
         return live.results(answered)

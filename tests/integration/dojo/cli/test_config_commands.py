@@ -43,7 +43,8 @@ class Team:
         for right, wrong in edits.items():
             assert f"{right}: " in text
             text = "\n".join(
-                line if f"{right}: " not in line else f"{line.split(right)[0]}{right}: {wrong}" for line in text.split("\n")
+                line if f"{right}: " not in line else f"{line.split(right)[0]}{right}: {wrong}"
+                for line in text.split("\n")
             )
         (self.models / f"{name}.yaml").write_text(text)
 
@@ -82,11 +83,15 @@ def test_one_wrong_spec_keeps_every_other_from_being_applied(team: Team) -> None
     team.write("second", maximum="30d")
     refused = team.config("apply", "--why", "shorter", "--yes")
     assert refused.exit_code == 2
-    assert "second: label.delay.maximum: the recorded labels of this world follow" in " ".join(refused.stderr.split())
+    assert "second: label.delay.maximum: the recorded labels of this world follow" in " ".join(
+        refused.stderr.split()
+    )
     team.write("second", truth="amount")
     refused = team.config("apply", "--why", "another question", "--yes")
     assert refused.exit_code == 2
-    assert "second: label.truth: the recorded labels of this world follow" in " ".join(refused.stderr.split())
+    assert "second: label.truth: the recorded labels of this world follow" in " ".join(
+        refused.stderr.split()
+    )
     assert team.entries == 0
 
 
@@ -108,6 +113,8 @@ def test_another_models_edit_is_refused_where_one_model_is_meant(team: Team) -> 
     assert team.entries == 0
     team.write("second")
     applied = team.config("apply", "--model", "first", "--why", "shorter", "--yes", "--json")
-    assert json.loads(applied.stdout)["changes"] == {"first": {"rollout.canary_time": {"before": "4h", "after": "3h"}}}
+    assert json.loads(applied.stdout)["changes"] == {
+        "first": {"rollout.canary_time": {"before": "4h", "after": "3h"}}
+    }
     assert team.entries == 1
     assert team.config("apply", "--why", " ", "--yes").exit_code == 2, "a reason is asked for"

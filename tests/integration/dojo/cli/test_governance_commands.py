@@ -88,7 +88,11 @@ class Platform:
         return self.directory / "audit" / "anchors.jsonl"
 
     def roles(self) -> dict[str, str]:
-        return {alias: version.version for version in self.registry.versions(MODEL) for alias in version.aliases}
+        return {
+            alias: version.version
+            for version in self.registry.versions(MODEL)
+            for alias in version.aliases
+        }
 
     def trail(self) -> list[tuple[str, str, str]]:
         return [(entry.kind, entry.who, entry.why) for entry in AuditTrail(self.redis).entries()]
@@ -106,7 +110,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         sha256 = make_bundle(bundle, seed=number + 1)
         run = tracking_client(registry).create_run("0").info
         tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
-        made = registry.register(MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256))
+        made = registry.register(
+            MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256)
+        )
         hashes[made.version] = sha256
     yield Platform(redis, mlflow, registry, build(), directory, hashes)
     mlflow.stop()
@@ -127,7 +133,9 @@ def platform(servers: Platform) -> Platform:
             servers.registry.remove_alias(MODEL, alias)
         for tag in version.tags.raw:
             tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
-        servers.registry.tag(MODEL, version.version, VersionTags(bundle_sha256=servers.hashes[version.version]))
+        servers.registry.tag(
+            MODEL, version.version, VersionTags(bundle_sha256=servers.hashes[version.version])
+        )
     servers.registry.set_alias(MODEL, CHAMPION, "1")
     servers.registry.tag(MODEL, "2", VersionTags(gate_verdict="improved"))
     servers.registry.tag(MODEL, "3", VersionTags(gate_verdict="worse"))
@@ -137,12 +145,16 @@ def platform(servers: Platform) -> Platform:
 
 
 def promote(platform: Platform, number: str = "2", *more: str) -> Any:
-    return platform.json("models", "promote", f"{MODEL}@{number}", "--why", "it won", "--who", "Zoë", "--yes", *more)
+    return platform.json(
+        "models", "promote", f"{MODEL}@{number}", "--why", "it won", "--who", "Zoë", "--yes", *more
+    )
 
 
 def rolling_out(platform: Platform, approval: str = "none") -> Rollouts:
     rollouts = Rollouts(platform.redis)
-    spec = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"approval": approval})})
+    spec = SPEC.model_copy(
+        update={"rollout": SPEC.rollout.model_copy(update={"approval": approval})}
+    )
     rollouts.start(spec, "2", "1", NOON, "retraining", "it won", {})
     return rollouts
 
@@ -152,15 +164,23 @@ def rolling_out(platform: Platform, approval: str = "none") -> Rollouts:
 
 def test_promotion_by_hand_changes_role_and_traffic_and_is_recorded(platform: Platform) -> None:
     done = promote(platform)
-    assert (done["champion"], done["previous_champion"], done["route"]["strategy"]) == ("2", "1", "blue_green")
+    assert (done["champion"], done["previous_champion"], done["route"]["strategy"]) == (
+        "2",
+        "1",
+        "blue_green",
+    )
     assert platform.roles() == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}
     assert platform.trail() == [("alias", "Zoë", "it won"), ("route", "Zoë", "it won")]
-    (listed,) = (version for version in platform.json("models", "list") if version["version"] == "2")
+    (listed,) = (
+        version for version in platform.json("models", "list") if version["version"] == "2"
+    )
     assert (listed["aliases"], listed["gate"]) == (["champion"], "improved")
 
 
 def test_it_asks_first_and_no_means_no(platform: Platform) -> None:
-    refused = platform.run("models", "promote", f"{MODEL}@2", "--why", "it won", answer="n\n", code=1)
+    refused = platform.run(
+        "models", "promote", f"{MODEL}@2", "--why", "it won", answer="n\n", code=1
+    )
     assert "version 2 becomes champion and gets all traffic; now it is 1" in refused.output
     assert (platform.roles(), platform.trail()) == ({CHAMPION: "1"}, [])
     platform.run("models", "promote", f"{MODEL}@2", "--why", "it won", answer="y\n")
@@ -185,7 +205,10 @@ def test_a_version_that_did_not_win_needs_force_and_the_trail_says_so(platform: 
 
 def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> None:
     platform.registry.tag(MODEL, "2", VersionTags(rolled_back="it was slow"))
-    assert "rolled back: it was slow" in platform.run("models", "promote", f"{MODEL}@2", "--why", "x", "-y", code=1).stderr
+    assert (
+        "rolled back: it was slow"
+        in platform.run("models", "promote", f"{MODEL}@2", "--why", "x", "-y", code=1).stderr
+    )
     promote(platform, "2", "--force")
     assert platform.registry.get(MODEL, "2").tags.rolled_back is None
 
@@ -199,17 +222,52 @@ def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> N
         (("models", "promote", f"{MODEL}@2", "--why", " "), 2, "--why is empty"),
         (("models", "rollback", MODEL, "--why", "x"), 1, "no version is its previous champion"),
         (("models", "rollback", MODEL, "--why", "x", "--to", "99"), 1, "not in the registry"),
-        (("models", "approve", MODEL, "--why", "x"), 1, "nothing waits for approval (it has no rollout)"),
-        (("routes", "set", MODEL, "--strategy", "ab", "--why", "x"), 2, "needs a --challenger"),
-        (("routes", "set", MODEL, "--strategy", "champion", "--challenger", "2", "--why", "x"), 2, "takes no --challenger"),
         (
-            ("routes", "set", MODEL, "--strategy", "shadow", "--challenger", "2", "--weight", "0.5", "--why", "x"),
+            ("models", "approve", MODEL, "--why", "x"),
+            1,
+            "nothing waits for approval (it has no rollout)",
+        ),
+        (("routes", "set", MODEL, "--strategy", "ab", "--why", "x"), 2, "needs a --challenger"),
+        (
+            ("routes", "set", MODEL, "--strategy", "champion", "--challenger", "2", "--why", "x"),
+            2,
+            "takes no --challenger",
+        ),
+        (
+            (
+                "routes",
+                "set",
+                MODEL,
+                "--strategy",
+                "shadow",
+                "--challenger",
+                "2",
+                "--weight",
+                "0.5",
+                "--why",
+                "x",
+            ),
             2,
             "no --weight",
         ),
-        (("routes", "set", MODEL, "--strategy", "ab", "--challenger", "99", "--why", "x"), 1, "not in the registry"),
         (
-            ("routes", "set", MODEL, "--strategy", "ab", "--challenger", "1", "--why", "x", "--yes"),
+            ("routes", "set", MODEL, "--strategy", "ab", "--challenger", "99", "--why", "x"),
+            1,
+            "not in the registry",
+        ),
+        (
+            (
+                "routes",
+                "set",
+                MODEL,
+                "--strategy",
+                "ab",
+                "--challenger",
+                "1",
+                "--why",
+                "x",
+                "--yes",
+            ),
             1,
             "differ in name and version",
         ),
@@ -228,7 +286,11 @@ def test_a_wrong_call_says_what_is_wrong_and_changes_nothing(
 ) -> None:
     refused = platform.run(*arguments, code=code)
     assert message in refused.stderr
-    assert (platform.roles(), platform.trail(), RouteTable(platform.redis).get(MODEL)) == ({CHAMPION: "1"}, [], None)
+    assert (platform.roles(), platform.trail(), RouteTable(platform.redis).get(MODEL)) == (
+        {CHAMPION: "1"},
+        [],
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -240,7 +302,9 @@ def test_a_wrong_call_says_what_is_wrong_and_changes_nothing(
         ("routes", "switch", MODEL),
     ],
 )
-def test_while_a_rollout_is_active_only_its_controller_decides(platform: Platform, arguments: tuple[str, ...]) -> None:
+def test_while_a_rollout_is_active_only_its_controller_decides(
+    platform: Platform, arguments: tuple[str, ...]
+) -> None:
     rolling_out(platform)
     refused = platform.run(*arguments, "--why", "x", "--yes", code=1)
     assert "version 2 is being rolled out (shadow)" in refused.stderr
@@ -253,7 +317,9 @@ def test_while_a_rollout_is_active_only_its_controller_decides(platform: Platfor
 
 def test_rollback_gives_back_traffic_and_role(platform: Platform) -> None:
     promote(platform)
-    done = platform.json("models", "rollback", MODEL, "--why", "declines doubled", "--who", "Zoë", "--yes")
+    done = platform.json(
+        "models", "rollback", MODEL, "--why", "declines doubled", "--who", "Zoë", "--yes"
+    )
     assert (done["champion"], done["previous_champion"]) == ("1", None)
     assert [arm["version"] for arm in done["route"]["arms"]] == ["1"]
     assert "declines doubled" in platform.run("models", "show", f"{MODEL}@2").stdout
@@ -263,9 +329,22 @@ def test_rollback_gives_back_traffic_and_role(platform: Platform) -> None:
 def test_without_mlflow_traffic_moves_and_the_command_says_what_remains(platform: Platform) -> None:
     promote(platform)
     nowhere = f"http://127.0.0.1:{free_port()}"
-    asked = platform.run("models", "rollback", MODEL, "--why", "x", "--yes", code=1, DOJO_MLFLOW_URL=nowhere)
+    asked = platform.run(
+        "models", "rollback", MODEL, "--why", "x", "--yes", code=1, DOJO_MLFLOW_URL=nowhere
+    )
     assert "--to 1 (the gateway has it at hand)" in asked.stderr
-    moved = platform.run("models", "rollback", MODEL, "--to", "1", "--why", "x", "--yes", code=1, DOJO_MLFLOW_URL=nowhere)
+    moved = platform.run(
+        "models",
+        "rollback",
+        MODEL,
+        "--to",
+        "1",
+        "--why",
+        "x",
+        "--yes",
+        code=1,
+        DOJO_MLFLOW_URL=nowhere,
+    )
     assert "traffic is with version 1 now; its role could not be changed" in moved.stderr
     assert f"dojo models rollback {MODEL} --to 1" in moved.stderr
     route = RouteTable(platform.redis).get(MODEL)
@@ -280,9 +359,13 @@ def test_without_mlflow_traffic_moves_and_the_command_says_what_remains(platform
 # ---- approve
 
 
-def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin(platform: Platform) -> None:
+def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin(
+    platform: Platform,
+) -> None:
     rollouts = rolling_out(platform, approval="required")
-    done = platform.json("models", "approve", MODEL, "--why", "reviewed the segments", "--who", "Zoë")
+    done = platform.json(
+        "models", "approve", MODEL, "--why", "reviewed the segments", "--who", "Zoë"
+    )
     approval = {"who": "Zoë", "when": "2030-03-01T12:00:00Z", "why": "reviewed the segments"}
     assert {name: done[name] for name in approval} == approval
     assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval
@@ -290,7 +373,11 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     rollout = rollouts.get(MODEL)
     assert rollout is not None
     assert rollout.request is not None
-    assert (rollout.request.action, rollout.request.who, rollout.request.why) == ("approve", "Zoë", "reviewed the segments")
+    assert (rollout.request.action, rollout.request.who, rollout.request.why) == (
+        "approve",
+        "Zoë",
+        "reviewed the segments",
+    )
     assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
     # Another person asks again before the controller took the approval. The decision stays Zoë's.
     platform.run("models", "approve", MODEL, "--why", "me too", "--who", "Yann")
@@ -322,10 +409,22 @@ def test_what_does_not_wait_cannot_be_approved(platform: Platform) -> None:
     ("options", "strategy", "arms"),
     [
         (("champion",), "champion", [("champion", "1", 1.0, "live")]),
-        (("blue-green", "2"), "blue_green", [("champion", "1", 1.0, "live"), ("standby", "2", 0.0, "live")]),
+        (
+            ("blue-green", "2"),
+            "blue_green",
+            [("champion", "1", 1.0, "live"), ("standby", "2", 0.0, "live")],
+        ),
         (("ab", "2"), "ab", [("champion", "1", 0.5, "live"), ("challenger", "2", 0.5, "live")]),
-        (("canary", "2", "0.05"), "canary", [("champion", "1", 0.95, "live"), ("challenger", "2", 0.05, "live")]),
-        (("shadow", "3"), "shadow", [("champion", "1", 1.0, "live"), ("challenger", "3", 0.0, "shadow")]),
+        (
+            ("canary", "2", "0.05"),
+            "canary",
+            [("champion", "1", 0.95, "live"), ("challenger", "2", 0.05, "live")],
+        ),
+        (
+            ("shadow", "3"),
+            "shadow",
+            [("champion", "1", 1.0, "live"), ("challenger", "3", 0.0, "shadow")],
+        ),
     ],
 )
 def test_each_strategy_has_its_arms_and_roles_stay(
@@ -341,10 +440,14 @@ def test_each_strategy_has_its_arms_and_roles_stay(
 
 def set_route(platform: Platform, options: Mapping[str, str]) -> Any:
     given = [word for pair in options.items() for word in pair]
-    return platform.json("routes", "set", MODEL, *given, "--why", "to see", "--who", "Zoë", "--yes")["route"]
+    return platform.json(
+        "routes", "set", MODEL, *given, "--why", "to see", "--who", "Zoë", "--yes"
+    )["route"]
 
 
-def test_a_new_experiment_has_new_groups_and_a_growing_canary_keeps_its_own(platform: Platform) -> None:
+def test_a_new_experiment_has_new_groups_and_a_growing_canary_keeps_its_own(
+    platform: Platform,
+) -> None:
     ab = {"--strategy": "ab", "--challenger": "2"}
     first = set_route(platform, ab)
     assert set_route(platform, ab) == first, "nothing to change"
@@ -364,9 +467,18 @@ def test_blue_and_green_are_switched_and_back_while_roles_stay(platform: Platfor
     assert f"dojo models promote {MODEL}@1" in there.stdout
     route = RouteTable(platform.redis).get(MODEL)
     assert route is not None
-    assert [(arm.name, arm.version, arm.weight) for arm in route.arms] == [("champion", "1", 1.0), ("standby", "2", 0.0)]
+    assert [(arm.name, arm.version, arm.weight) for arm in route.arms] == [
+        ("champion", "1", 1.0),
+        ("standby", "2", 0.0),
+    ]
     back = platform.json(
-        "routes", "switch", MODEL, "--why", "it was the network", "--yes", DOJO_MLFLOW_URL="http://127.0.0.1:1"
+        "routes",
+        "switch",
+        MODEL,
+        "--why",
+        "it was the network",
+        "--yes",
+        DOJO_MLFLOW_URL="http://127.0.0.1:1",
     )
     assert [arm["version"] for arm in back["route"]["arms"]] == ["2", "1"]
     assert platform.roles() == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}
@@ -390,16 +502,29 @@ def test_a_route_that_changed_while_somebody_was_asked_is_not_overwritten(
     assert route.strategy == "shadow"
 
 
-def test_show_says_what_the_gateway_really_serves_and_where_they_disagree(platform: Platform, tmp_path: Path) -> None:
+def test_show_says_what_the_gateway_really_serves_and_where_they_disagree(
+    platform: Platform, tmp_path: Path
+) -> None:
     gateway = GatewayServer(tmp_path, platform.redis_server.url, platform.mlflow.url)
     gateway.start()
     try:
         port = {"DOJO_GATEWAY_PORT": str(gateway.port)}
-        wait_until(lambda: platform_serves(gateway, "1"), 60, f"the gateway serves the champion; see {gateway.log}")
+        wait_until(
+            lambda: platform_serves(gateway, "1"),
+            60,
+            f"the gateway serves the champion; see {gateway.log}",
+        )
         assert platform.json("routes", "show", MODEL, **port)["notes"] == []
-        assert "the registry's champion serves (generation 0)" in platform.run("routes", "show", MODEL, **port).stdout
+        assert (
+            "the registry's champion serves (generation 0)"
+            in platform.run("routes", "show", MODEL, **port).stdout
+        )
         promote(platform)
-        wait_until(lambda: platform_serves(gateway, "2"), 60, f"the gateway serves version 2; see {gateway.log}")
+        wait_until(
+            lambda: platform_serves(gateway, "2"),
+            60,
+            f"the gateway serves version 2; see {gateway.log}",
+        )
         platform.run("routes", "switch", MODEL, "--why", "to see", "--yes", **port)
         wait_until(lambda: platform_serves(gateway, "1"), 10, "the gateway switches")
         shown = platform.json("routes", "show", MODEL, **port)
@@ -428,15 +553,26 @@ def test_the_trail_is_listed_shown_and_verified(platform: Platform) -> None:
     for words in ("2030-03-01 12:00", "Zoë", "version 2 became champion", "it won", "[red]slow[/]"):
         assert words in listed
     assert [entry["sequence"] for entry in platform.json("audit", "list", "--limit", "2")] == [2, 3]
-    assert [entry["kind"] for entry in platform.json("audit", "list", "--kind", "alias")] == ["alias"]
+    assert [entry["kind"] for entry in platform.json("audit", "list", "--kind", "alias")] == [
+        "alias"
+    ]
     assert platform.json("audit", "list", "--model", "other") == []
     shown = platform.json("audit", "show", "1")
     assert (shown["before"], shown["after"]["champion"]) == ({"champion": "1"}, "2")
     assert "became champion" in platform.run("audit", "show", "1").stdout
     found = platform.json("audit", "verify")
-    assert found == {"entries": 3, "recorded": 1, "anchors": 1, "without_registry": False, "faults": []}
+    assert found == {
+        "entries": 3,
+        "recorded": 1,
+        "anchors": 1,
+        "without_registry": False,
+        "faults": [],
+    }
     alone = platform.run("audit", "verify", DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
-    assert "3 entries, against 1 anchors that the platform recorded and 0 in the registry" in alone.stdout
+    assert (
+        "3 entries, against 1 anchors that the platform recorded and 0 in the registry"
+        in alone.stdout
+    )
     assert "anchors were not checked" in alone.stderr
 
 
@@ -445,7 +581,9 @@ def test_a_forged_trail_fails_verification(platform: Platform) -> None:
     rows = platform.redis.xrange(STREAM_KEY)
     platform.redis.delete(STREAM_KEY)
     for message_id, fields in rows:
-        platform.redis.xadd(STREAM_KEY, {FIELD: fields[FIELD].replace("Zoë".encode(), b"Zoe!")}, id=message_id)
+        platform.redis.xadd(
+            STREAM_KEY, {FIELD: fields[FIELD].replace("Zoë".encode(), b"Zoe!")}, id=message_id
+        )
     failed = platform.run("audit", "verify", code=1)
     assert "entry 2: does not follow entry 1" in failed.stdout
     assert "entry 1: the registry remembers" in failed.stdout
@@ -458,7 +596,10 @@ def test_a_trail_that_was_wiped_is_missed_by_the_registry(platform: Platform) ->
     platform.redis.flushdb()
     failed = platform.run("audit", "verify", code=1)
     assert "found nothing" in failed.stdout
-    assert "0 entries, against 1 anchors that the platform recorded and 1 in the registry: 2 faults" in failed.stdout
+    assert (
+        "0 entries, against 1 anchors that the platform recorded and 1 in the registry: 2 faults"
+        in failed.stdout
+    )
 
 
 def test_anchors_that_are_changed_or_removed_in_mlflow_hide_nothing(platform: Platform) -> None:
@@ -466,16 +607,23 @@ def test_anchors_that_are_changed_or_removed_in_mlflow_hide_nothing(platform: Pl
     (entry,) = [entry for entry in platform.json("audit", "list") if entry["kind"] == "alias"]
     platform.registry.tag(MODEL, "2", VersionTags(anchors={entry["sequence"]: "0" * 64}))
     failed = platform.run("audit", "verify", code=1)
-    assert "its anchor in the registry was changed to 000000000000; the entry is as it was written" in failed.stdout
+    assert (
+        "its anchor in the registry was changed to 000000000000; the entry is as it was written"
+        in failed.stdout
+    )
 
-    tracking_client(platform.registry).delete_model_version_tag(MODEL, "2", f"audit.{entry['sequence']}")
+    tracking_client(platform.registry).delete_model_version_tag(
+        MODEL, "2", f"audit.{entry['sequence']}"
+    )
     assert platform.json("audit", "verify")["faults"] == []
     platform.redis.flushdb()  # the trail goes, and with it each trace in Redis and MLflow
     failed = platform.run("audit", "verify", code=1)
     assert f"entry {entry['sequence']}: the platform recorded" in failed.stdout
 
 
-@pytest.mark.parametrize("tags", [VersionTags(gate_verdict="improved"), VersionTags(bundle_sha256="0" * 64)])
+@pytest.mark.parametrize(
+    "tags", [VersionTags(gate_verdict="improved"), VersionTags(bundle_sha256="0" * 64)]
+)
 def test_a_version_whose_record_was_changed_in_mlflow_is_neither_promoted_nor_rolled_out(
     platform: Platform, tags: VersionTags
 ) -> None:
@@ -492,10 +640,14 @@ def test_a_version_whose_record_was_changed_in_mlflow_is_neither_promoted_nor_ro
     assert platform.json("models", "show", f"{MODEL}@3")["seal_fault"]
 
 
-def test_a_person_can_vouch_for_a_version_whose_bundle_is_what_its_record_says(platform: Platform) -> None:
+def test_a_person_can_vouch_for_a_version_whose_bundle_is_what_its_record_says(
+    platform: Platform,
+) -> None:
     tracking_client(platform.registry).delete_model_version_tag(MODEL, "2", "seal")
     assert "has no seal" in platform.json("models", "show", f"{MODEL}@2")["seal_fault"]
-    platform.json("models", "seal", f"{MODEL}@2", "--why", "of before seals", "--who", "Zoë", "--yes")
+    platform.json(
+        "models", "seal", f"{MODEL}@2", "--why", "of before seals", "--who", "Zoë", "--yes"
+    )
     assert platform.json("models", "show", f"{MODEL}@2")["seal_fault"] is None
     assert ("approval", "Zoë", "of before seals") in platform.trail()
     promote(platform)
@@ -509,7 +661,9 @@ def test_a_person_can_vouch_for_a_version_whose_bundle_is_what_its_record_says(p
 # ---- restore
 
 
-def test_a_loss_of_redis_is_shown_and_answered_and_the_trail_knows_roles_and_route_again(platform: Platform) -> None:
+def test_a_loss_of_redis_is_shown_and_answered_and_the_trail_knows_roles_and_route_again(
+    platform: Platform,
+) -> None:
     promote(platform)
     watch = StateWatch(platform.redis, platform.directory / "responder" / "redis.json", [MODEL])
     watch.look()
@@ -517,7 +671,13 @@ def test_a_loss_of_redis_is_shown_and_answered_and_the_trail_knows_roles_and_rou
     assert watch.look() is not None
 
     shown = platform.run("restore", "--why", "I looked", answer="n\n", code=1)
-    for part in ("the clock", f"the route of {MODEL}", "2 of 2 audit entries", "champion 2", "blue_green: champion 2 1"):
+    for part in (
+        "the clock",
+        f"the route of {MODEL}",
+        "2 of 2 audit entries",
+        "champion 2",
+        "blue_green: champion 2 1",
+    ):
         assert part in shown.stderr
     assert held_back(platform.redis), "no means no"
 
@@ -532,14 +692,22 @@ def test_a_loss_of_redis_is_shown_and_answered_and_the_trail_knows_roles_and_rou
     routes, rollouts = RouteTable(platform.redis), Rollouts(platform.redis)
     situation = Situation(routes, rollouts, AuditTrail(platform.redis))
     found = situation.look(_critical(), Control(), NOON)
-    assert (found.serving, found.previous, found.traffic_since) == ("2", "1", NOON), "a rollback is possible again"
-    assert "nothing that waits for an answer" in platform.run("restore", "--why", "x", code=1).stderr
+    assert (found.serving, found.previous, found.traffic_since) == (
+        "2",
+        "1",
+        NOON,
+    ), "a rollback is possible again"
+    assert (
+        "nothing that waits for an answer" in platform.run("restore", "--why", "x", code=1).stderr
+    )
 
 
 def _critical() -> ModelState:
     """A state whose circumstances are asked for in full."""
     seen = LatestVerdict(verdict="v", start=NOON, judged=NOON, severity="critical", summary="s")
-    incident = Incident(id="i", version="2", check="performance", since=NOON, windows={"hour": seen})
+    incident = Incident(
+        id="i", version="2", check="performance", since=NOON, windows={"hour": seen}
+    )
     return ModelState(model=MODEL, troubles={incident.key: incident})
 
 
@@ -547,7 +715,9 @@ def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> Non
     assert "There are no messages yet" in platform.run("alerts").stdout
     for number, urgency in enumerate(("info", "page", "info")):
         notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")  # type: ignore[arg-type]
-        Notifier(platform.redis, "test").tell("payments-risk", MODEL, notice, NOON + timedelta(hours=number))
+        Notifier(platform.redis, "test").tell(
+            "payments-risk", MODEL, notice, NOON + timedelta(hours=number)
+        )
     assert [one["message_id"] for one in platform.json("alerts", "--limit", "2")] == ["1", "2"]
     assert [one["message_id"] for one in platform.json("alerts", "--urgency", "page")] == ["1"]
     shown = platform.run("alerts").stdout
@@ -555,19 +725,28 @@ def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> Non
     assert "    what to do" in shown
 
 
-def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(platform: Platform) -> None:
+def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(
+    platform: Platform,
+) -> None:
     for source, title in (
         ("rollout", "version 2 is taken back"),
         ("alertmanager/chat", "features are stale"),
         ("alertmanager/pager", "resolved: the gateway is down"),
         ("alertmanagers", "another part"),
     ):
-        Notifier(platform.redis, source).tell("ml-platform", "gateway", Notice(title, "info", title, ""), world_time=None)
+        Notifier(platform.redis, source).tell(
+            "ml-platform", "gateway", Notice(title, "info", title, ""), world_time=None
+        )
     assert [one["source"] for one in platform.json("alerts", "--source", "alertmanager")] == [
         "alertmanager/chat",
         "alertmanager/pager",
     ]
-    assert [one["title"] for one in platform.json("alerts", "--source", "alertmanager/chat")] == ["features are stale"]
+    assert [one["title"] for one in platform.json("alerts", "--source", "alertmanager/chat")] == [
+        "features are stale"
+    ]
     shown = platform.run("alerts", "--source", "alertmanager").stdout
-    assert "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down" in shown
+    assert (
+        "resolved  alertmanager/pager: gateway -> ml-platform  resolved: the gateway is down"
+        in shown
+    )
     assert "No such message." in platform.run("alerts", "--source", "nobody").stdout

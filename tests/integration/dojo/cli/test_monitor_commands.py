@@ -36,18 +36,26 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
     watch.monitoring.knows(profile())
     watch.hours(8, 12)
     watch.hours(12, 16, shift=1.0)
-    watch.monitoring.client.xadd(stream_key(Stream.PREDICTIONS), {PAYLOAD_FIELD: b'{"not": "ours"}'})
+    watch.monitoring.client.xadd(
+        stream_key(Stream.PREDICTIONS), {PAYLOAD_FIELD: b'{"not": "ours"}'}
+    )
     watch.look(START + HOUR * 17)
 
     def dojo(*arguments: str) -> Result:
-        return CliRunner().invoke(build(), ["drift", *arguments], env={"DOJO_REDIS_URL": redis_server.url, "COLUMNS": "200"})
+        return CliRunner().invoke(
+            build(),
+            ["drift", *arguments],
+            env={"DOJO_REDIS_URL": redis_server.url, "COLUMNS": "200"},
+        )
 
     shown = dojo("show", MODEL)
     assert shown.exit_code == 0, shown.output
     assert "amount PSI" in shown.output
     assert "█" in shown.output, "the course of the worst subject"
     details = dojo("show", MODEL, "--check", "input_drift", "--window", "hour").output
-    found = json.loads(dojo("show", MODEL, "--check", "input_drift", "--window", "hour", "--json").stdout)["verdicts"]
+    found = json.loads(
+        dojo("show", MODEL, "--check", "input_drift", "--window", "hour", "--json").stdout
+    )["verdicts"]
     assert [v["severity"] for v in found] == ["critical"]
     identity = found[0]["event_id"]
     for part in (identity, "amount", "4 of 4", "2025-01-06 12:00", str(PER_HOUR)):
@@ -58,19 +66,28 @@ def test_a_person_sees_a_verdict_marks_it_and_is_told_which_threshold_would_have
     assert dojo("mark", MODEL, "verdict-nothing", "--false-alarm", "--why", "x").exit_code == 1
     marked = dojo("mark", MODEL, identity, "--false-alarm", "--why", "a new price list")
     assert marked.exit_code == 0, marked.output
-    assert "a new price list" in dojo("show", MODEL, "--check", "input_drift", "--window", "hour").output
-    (entry,) = [e for e in AuditTrail(Redis.from_url(redis_server.url)).entries() if e.kind == "drift"]
+    assert (
+        "a new price list"
+        in dojo("show", MODEL, "--check", "input_drift", "--window", "hour").output
+    )
+    (entry,) = [
+        e for e in AuditTrail(Redis.from_url(redis_server.url)).entries() if e.kind == "drift"
+    ]
     assert (entry.model, entry.why) == (MODEL, "a new price list")
 
     tuned = json.loads(dojo("tune", MODEL, "--json").stdout)
     assert yaml.safe_load(tuned["yaml"]) == {"drift": {"adaptive": ["amount", "merchant_risk_30d"]}}
     assert "false alarm" in tuned["proposals"][0]["why"]
-    assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == ["merchant_risk_30d"], (
-        "nobody's spec was changed"
-    )
+    assert yaml.safe_load(Path("models", f"{MODEL}.yaml").read_text())["drift"]["adaptive"] == [
+        "merchant_risk_30d"
+    ], "nobody's spec was changed"
 
     def dead_letters(*arguments: str) -> str:
-        return CliRunner().invoke(build(), ["dead-letters", *arguments], env={"DOJO_REDIS_URL": redis_server.url}).stdout
+        return (
+            CliRunner()
+            .invoke(build(), ["dead-letters", *arguments], env={"DOJO_REDIS_URL": redis_server.url})
+            .stdout
+        )
 
     (aside,) = json.loads(dead_letters("--json"))["monitor"]
     assert aside["payload"] == '{"not": "ours"}'
@@ -88,7 +105,9 @@ def test_a_versions_profile_comes_from_its_bundle_and_an_unusable_one_is_named(
     bundle = tmp_path / "good"
     make_bundle(bundle)
     reference.write(bundle / PROFILE_FILE)
-    sha256 = write_bundle(bundle, msgspec.json.decode((bundle / BUNDLE_FILE).read_bytes(), type=Bundle))
+    sha256 = write_bundle(
+        bundle, msgspec.json.decode((bundle / BUNDLE_FILE).read_bytes(), type=Bundle)
+    )
     good = register_champion(registry, bundle, sha256, name)
     old = tmp_path / "old"
     before = register_champion(registry, old, make_bundle(old), name)  # without a usable profile

@@ -88,7 +88,9 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
 )
 def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_path: Path) -> None:
     port = free_port()
-    failed = Commands(f"redis://somebody:secret@127.0.0.1:{port}/0", tmp_path).run(*arguments, code=1)
+    failed = Commands(f"redis://somebody:secret@127.0.0.1:{port}/0", tmp_path).run(
+        *arguments, code=1
+    )
     assert f"error Redis does not answer at 127.0.0.1:{port}: " in failed.stderr
     assert failed.stderr.endswith("next  dojo up\n")
     assert "secret" not in failed.output
@@ -109,7 +111,9 @@ WRITES = [
 
 
 @pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
-def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(dojo: Commands, arguments: tuple[str, ...]) -> None:
+def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(
+    dojo: Commands, arguments: tuple[str, ...]
+) -> None:
     redis = connect_redis(dojo.redis)
     RedisWorldClock(redis).set(NOON, 0)
     change = Change(key="x", who="tests", why="set up", world_time=NOON)
@@ -118,7 +122,9 @@ def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(dojo: Commands
     spec = load_spec(ROOT / "models" / f"{MODEL}.yaml")
     if arguments[0] == "rollout":
         Rollouts(redis).start(spec, "3", "2", NOON, "x", "x", {})
-    AppliedSpecs(redis).apply(spec.model_copy(update={"description": "before"}), "tests", "set up", NOON)
+    AppliedSpecs(redis).apply(
+        spec.model_copy(update={"description": "before"}), "tests", "set up", NOON
+    )
     before = {key: redis.dump(key) for key in redis.scan_iter()}
     limit = int(redis.info("memory")["used_memory"]) // 2
     redis.config_set("maxmemory", limit)
@@ -131,7 +137,9 @@ def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(dojo: Commands
     command = f"redis-cli -h {host} -p {port} config set maxmemory {2 * limit}"
     assert failed.stderr.endswith(f"next  {command}, then repeat this\n")
     redis.config_set("maxmemory", 0)
-    assert {key: redis.dump(key) for key in redis.scan_iter()} == before, "a refused command changed nothing"
+    assert {key: redis.dump(key) for key in redis.scan_iter()} == before, (
+        "a refused command changed nothing"
+    )
 
 
 def test_another_refusal_of_redis_is_no_absence(dojo: Commands) -> None:
@@ -168,7 +176,9 @@ def test_another_refusal_of_redis_is_no_absence(dojo: Commands) -> None:
     ],
     ids=" ".join,
 )
-def test_an_unknown_model_is_the_same_mistake_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_model_is_the_same_mistake_everywhere(
+    dojo: Commands, arguments: tuple[str, ...]
+) -> None:
     RedisWorldClock(connect_redis(dojo.redis)).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
     failed = dojo.run(*arguments, code=2)
     assert f"error no model nobody; there are {MODEL}\n" in failed.stderr
@@ -191,7 +201,9 @@ def test_an_unknown_model_is_the_same_mistake_everywhere(dojo: Commands, argumen
     ],
     ids=" ".join,
 )
-def test_a_world_without_time_is_the_same_obstacle_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+def test_a_world_without_time_is_the_same_obstacle_everywhere(
+    dojo: Commands, arguments: tuple[str, ...]
+) -> None:
     failed = dojo.run(*arguments, code=1)
     assert "error the world has no time yet: build its history first" in failed.stderr
     assert failed.stderr.endswith("next  dojo data history\n")
@@ -211,7 +223,9 @@ def test_a_world_without_time_is_the_same_obstacle_everywhere(dojo: Commands, ar
     ],
     ids=" ".join,
 )
-def test_a_change_without_a_reason_is_a_wrong_call_everywhere(dojo: Commands, arguments: tuple[str, ...]) -> None:
+def test_a_change_without_a_reason_is_a_wrong_call_everywhere(
+    dojo: Commands, arguments: tuple[str, ...]
+) -> None:
     RedisWorldClock(connect_redis(dojo.redis)).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
     assert "--why is empty" in dojo.run(*arguments, "--why", " ", code=2).stderr
     assert "--why is missing" in dojo.run(*arguments, code=2).stderr, "a script is not asked"

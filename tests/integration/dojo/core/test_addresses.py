@@ -56,8 +56,14 @@ def server() -> Iterator[str]:
     ],
 )
 def test_no_library_asks_through_a_proxy(server: str, proxies: dict[str, str]) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
     asked = subprocess.run(
-        [sys.executable, "-c", START, server], env=clean | proxies, capture_output=True, text=True, check=False
+        [sys.executable, "-c", START, server],
+        env=clean | proxies,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert asked.stdout.splitlines() == ["asked directly"] * 3, asked.stderr

@@ -25,7 +25,9 @@ NOW = datetime(2025, 1, 6, tzinfo=UTC)
 
 
 def watching(days: int) -> ModelSpec:
-    return SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"watch_time": timedelta(days=days)})})
+    return SPEC.model_copy(
+        update={"rollout": SPEC.rollout.model_copy(update={"watch_time": timedelta(days=days)})}
+    )
 
 
 @pytest.fixture
@@ -33,12 +35,18 @@ def redis(redis_server: RedisServer) -> Redis:
     return Redis.from_url(redis_server.url)
 
 
-def test_a_models_first_spec_is_no_change_and_every_later_one_is_audited_with_both_sides(redis: Redis) -> None:
+def test_a_models_first_spec_is_no_change_and_every_later_one_is_audited_with_both_sides(
+    redis: Redis,
+) -> None:
     applied = AppliedSpecs(redis)
     assert applied.changes(SPEC) == {}
     assert applied.apply(SPEC, "trainer", "start", NOW) == {}
     assert AuditTrail(redis).length() == 0
-    expected = {"rollout.watch_time": FieldChange("48h" if SPEC.rollout.watch_time.days != 2 else "2d", "3d")}
+    expected = {
+        "rollout.watch_time": FieldChange(
+            "48h" if SPEC.rollout.watch_time.days != 2 else "2d", "3d"
+        )
+    }
     assert applied.changes(watching(3)) == expected
     assert applied.apply(watching(3), "ada", "nights are long", NOW) == expected
     (entry,) = AuditTrail(redis).entries()
@@ -62,7 +70,9 @@ def test_a_spec_that_was_applied_before_leaves_no_second_entry(redis: Redis) -> 
     assert AuditTrail(redis).length() == 1
 
 
-def test_of_many_who_apply_at_once_each_follows_what_it_read_or_is_told_to_read_again(redis: Redis) -> None:
+def test_of_many_who_apply_at_once_each_follows_what_it_read_or_is_told_to_read_again(
+    redis: Redis,
+) -> None:
     AppliedSpecs(redis).apply(SPEC, "trainer", "start", NOW)
     together = threading.Barrier(8)
 
@@ -84,5 +94,7 @@ def test_of_many_who_apply_at_once_each_follows_what_it_read_or_is_told_to_read_
     assert refused > 0, "nobody met, so nothing was proved"
     trail = [entry for entry in AuditTrail(redis).entries() if entry.kind == "spec"]
     for earlier, later in pairwise(trail):
-        assert later.before["sha256"] == earlier.after["sha256"], "no change was lost between two entries"
+        assert later.before["sha256"] == earlier.after["sha256"], (
+            "no change was lost between two entries"
+        )
     assert AuditTrail(redis).verify().faults == ()

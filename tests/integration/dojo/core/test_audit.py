@@ -103,9 +103,18 @@ def test_a_change_is_recorded_once_however_often_it_is_repeated(trail: AuditTrai
     assert trail.find("change-2") is None
 
 
-def test_writes_and_their_entry_are_written_together_or_not_at_all(redis: Redis, trail: AuditTrail) -> None:
+def test_writes_and_their_entry_are_written_together_or_not_at_all(
+    redis: Redis, trail: AuditTrail
+) -> None:
     def change(number: int, expected: bytes, content: bytes) -> Entry | None:
-        entry = Entry(entry_id=f"change-{number}", kind="alias", model="m", who="Zoë", what="a change", why="a reason")
+        entry = Entry(
+            entry_id=f"change-{number}",
+            kind="alias",
+            model="m",
+            who="Zoë",
+            what="a change",
+            why="a reason",
+        )
         return trail.record(entry, [(("GET", "key"), expected)], [("SET", "key", content)])
 
     change(1, b"", b"one")
@@ -129,10 +138,15 @@ def _append_many(url: str, writer: int, shared: int, own: int, begin: Barrier) -
         record(trail, 1000 * (writer + 1) + number)
 
 
-def test_processes_that_append_at_the_same_time_make_one_chain(server: RedisServer, trail: AuditTrail) -> None:
+def test_processes_that_append_at_the_same_time_make_one_chain(
+    server: RedisServer, trail: AuditTrail
+) -> None:
     context = multiprocessing.get_context("spawn")
     begin = context.Barrier(4)
-    writers = [context.Process(target=_append_many, args=(server.url, writer, 20, 30, begin)) for writer in range(4)]
+    writers = [
+        context.Process(target=_append_many, args=(server.url, writer, 20, 30, begin))
+        for writer in range(4)
+    ]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
@@ -148,8 +162,12 @@ def test_processes_that_append_at_the_same_time_make_one_chain(server: RedisServ
     position=st.integers(0, 2**16),
     byte=st.sampled_from([1 << bit for bit in range(8)]) | st.integers(1, 255),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_changed_byte_of_any_entry_is_found(redis: Redis, trail: AuditTrail, entry: int, position: int, byte: int) -> None:
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_changed_byte_of_any_entry_is_found(
+    redis: Redis, trail: AuditTrail, entry: int, position: int, byte: int
+) -> None:
     if not redis.exists(HEAD_KEY):
         for number in range(1, 7):
             record(trail, number)
@@ -172,7 +190,9 @@ def _with(rows: Rows, at: int, **fields: Any) -> Rows:
     out, previous = rows[:at], None
     for message_id, content in rows[at:]:
         entry = msgspec.json.decode(content, type=Entry)
-        entry = msgspec.structs.replace(entry, **(fields if previous is None else {"previous": previous}))
+        entry = msgspec.structs.replace(
+            entry, **(fields if previous is None else {"previous": previous})
+        )
         out.append((message_id, msgspec.json.encode(entry)))
         previous = entry.hash
     return out
@@ -192,16 +212,22 @@ def _with(rows: Rows, at: int, **fields: Any) -> Rows:
         (lambda rows: _with(rows, 2, who="nobody"), "the newest entry is 6"),  # all chained anew, except the head
     ],
 )  # fmt: skip
-def test_what_was_forged_is_named(redis: Redis, trail: AuditTrail, forge: Callable[[Rows], Rows], fault: str) -> None:
+def test_what_was_forged_is_named(
+    redis: Redis, trail: AuditTrail, forge: Callable[[Rows], Rows], fault: str
+) -> None:
     for number in range(1, 7):
         record(trail, number)
     rewrite(redis, forge(messages(redis)))
     assert any(found.startswith(fault) for found in trail.verify().faults), trail.verify().faults
 
 
-def test_a_trail_forged_to_its_head_is_found_by_the_anchors_of_the_registry(redis: Redis, trail: AuditTrail) -> None:
+def test_a_trail_forged_to_its_head_is_found_by_the_anchors_of_the_registry(
+    redis: Redis, trail: AuditTrail
+) -> None:
     entries = [record(trail, number) for number in range(1, 7)]
-    anchors = {entry.sequence: entry.hash for entry in entries if entry is not None and entry.sequence == 4}
+    anchors = {
+        entry.sequence: entry.hash for entry in entries if entry is not None and entry.sequence == 4
+    }
     assert trail.verify(anchors).faults == ()
     rewrite(redis, _with(messages(redis), 2, who="nobody"))
     last = list(trail.entries())[-1]
@@ -211,22 +237,35 @@ def test_a_trail_forged_to_its_head_is_found_by_the_anchors_of_the_registry(redi
     assert fault.startswith("entry 4: the registry remembers")
     # A deleted trail has anchors, too.
     redis.delete(STREAM_KEY, HEAD_KEY, IDS_KEY)
-    assert trail.verify(anchors).faults == (f"entry 4: the registry remembers {anchors[4][:12]}, found nothing",)
+    assert trail.verify(anchors).faults == (
+        f"entry 4: the registry remembers {anchors[4][:12]}, found nothing",
+    )
 
 
-def test_the_platforms_own_anchors_decide_between_the_trail_and_the_registry(redis: Redis, trail: AuditTrail) -> None:
+def test_the_platforms_own_anchors_decide_between_the_trail_and_the_registry(
+    redis: Redis, trail: AuditTrail
+) -> None:
     entries = [entry for number in range(1, 7) if (entry := record(trail, number)) is not None]
     recorded = [Anchor(entry.sequence, entry.hash) for entry in entries if entry.sequence in (2, 4)]
     assert trail.verify({4: entries[3].hash}, recorded).faults == ()
     (fault,) = trail.verify({4: "f" * 64}, recorded).faults
-    assert fault == "entry 4: its anchor in the registry was changed to ffffffffffff; the entry is as it was written"
+    assert (
+        fault
+        == "entry 4: its anchor in the registry was changed to ffffffffffff; the entry is as it was"
+        " written"
+    )
     redis.delete(STREAM_KEY, HEAD_KEY, IDS_KEY)
     again = record(trail, 1)
     assert again is not None
-    assert [fault.partition(":")[0] for fault in trail.verify({}, recorded).faults] == ["entry 2", "entry 4"]
+    assert [fault.partition(":")[0] for fault in trail.verify({}, recorded).faults] == [
+        "entry 2",
+        "entry 4",
+    ]
 
 
-def test_an_id_that_is_marked_as_written_without_its_entry_is_found(redis: Redis, trail: AuditTrail) -> None:
+def test_an_id_that_is_marked_as_written_without_its_entry_is_found(
+    redis: Redis, trail: AuditTrail
+) -> None:
     record(trail, 1)
     redis.hset(IDS_KEY, "change-2", "2")  # would hide the next change's record
     assert trail.verify().faults == ("1 entries are there, 2 ids are marked as written",)

@@ -60,7 +60,9 @@ def test_a_change_starts_from_the_latest_change_of_anybody(redis_server: RedisSe
     assert slow_reader.set_speed(60).world == WORLD + timedelta(days=3)
 
 
-def test_of_two_who_change_the_speed_at_once_the_slower_goes_on_from_the_faster(redis_server: RedisServer) -> None:
+def test_of_two_who_change_the_speed_at_once_the_slower_goes_on_from_the_faster(
+    redis_server: RedisServer,
+) -> None:
     faster = clock_at(redis_server)
     faster.set(WORLD, speed=0)
     redis = connect_redis(redis_server.url)
@@ -87,7 +89,9 @@ def test_a_paused_world_stands_still_and_goes_on_where_it_was(redis_server: Redi
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_world_time_goes_on_while_redis_is_dead_or_hanging(redis_server: RedisServer, number: signal.Signals) -> None:
+def test_world_time_goes_on_while_redis_is_dead_or_hanging(
+    redis_server: RedisServer, number: signal.Signals
+) -> None:
     clock = clock_at(redis_server)
     clock.set(WORLD, speed=1000)
     redis_server.signal(number)
@@ -95,7 +99,9 @@ def test_world_time_goes_on_while_redis_is_dead_or_hanging(redis_server: RedisSe
     asked = wall_now()
     readings = [clock.now() for _ in range(20)]
     assert WORLD < readings[0] < readings[-1]
-    assert wall_now() - asked < timedelta(seconds=2), "a hanging Redis costs one timeout, not one per reading"
+    assert wall_now() - asked < timedelta(seconds=2), (
+        "a hanging Redis costs one timeout, not one per reading"
+    )
 
 
 def test_a_restarted_redis_still_knows_the_time(redis_server: RedisServer) -> None:
@@ -130,7 +136,9 @@ def test_a_clock_that_was_set_back_stops_no_one_and_is_noticed(redis_server: Red
     assert reader.now() == WORLD
     machine.passes(2)
     machine.sleeps(-3600)
-    assert process_on(machine, redis_server).now() == WORLD, "a new process: the world's last known time"
+    assert process_on(machine, redis_server).now() == WORLD, (
+        "a new process: the world's last known time"
+    )
     assert reader.now() == simulator.now() == WORLD + timedelta(minutes=2)
     assert simulator.renew(RUNS_ON, WORLD) == -HOUR
     machine.passes(3)
@@ -140,7 +148,9 @@ def test_a_clock_that_was_set_back_stops_no_one_and_is_noticed(redis_server: Red
         assert clock.now() == WORLD + timedelta(minutes=6)
 
 
-def test_after_a_night_the_world_goes_on_where_it_stopped_whoever_looks_first(redis_server: RedisServer) -> None:
+def test_after_a_night_the_world_goes_on_where_it_stopped_whoever_looks_first(
+    redis_server: RedisServer,
+) -> None:
     machine = Machine()
     simulator, reader = process_on(machine, redis_server), process_on(machine, redis_server)
     simulator.set(WORLD, speed=60, runs_on=RUNS_ON)
@@ -149,7 +159,9 @@ def test_after_a_night_the_world_goes_on_where_it_stopped_whoever_looks_first(re
     machine.sleeps(15 * 3600)
     assert reader.now() == WORLD + timedelta(minutes=1)
     newcomer = process_on(machine, redis_server)
-    assert newcomer.now() == WORLD + timedelta(minutes=5), "it cannot know that the machine slept: the bound holds"
+    assert newcomer.now() == WORLD + timedelta(minutes=5), (
+        "it cannot know that the machine slept: the bound holds"
+    )
     assert newcomer.standstill() == 15 * HOUR + timedelta(seconds=1) - RUNS_ON
     assert newcomer.set_speed(60).world == WORLD + timedelta(minutes=5)
     assert newcomer.standstill() == timedelta(0)

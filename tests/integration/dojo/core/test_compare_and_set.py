@@ -74,7 +74,9 @@ def test_routes_changed_by_many_at_once_lose_no_change(redis_server: RedisServer
 
 
 @pytest.mark.parametrize("generation", [1, 3, 7])
-def test_a_route_that_does_not_follow_the_current_one_is_refused(redis_server: RedisServer, generation: int) -> None:
+def test_a_route_that_does_not_follow_the_current_one_is_refused(
+    redis_server: RedisServer, generation: int
+) -> None:
     redis = connect_redis(redis_server.url)
     table = RouteTable(redis)
     route = Route(
@@ -89,26 +91,43 @@ def test_a_route_that_does_not_follow_the_current_one_is_refused(redis_server: R
 
 
 def start(rollouts: Rollouts, version: str, spec: ModelSpec = SPEC, **more: object) -> Rollout:
-    given = {"champion": "1", "now": NOON, "who": "Zoë", "why": "it won", "baseline": {"pr_auc": 0.6}}
+    given = {
+        "champion": "1",
+        "now": NOON,
+        "who": "Zoë",
+        "why": "it won",
+        "baseline": {"pr_auc": 0.6},
+    }
     return rollouts.start(spec, version, **{**given, **more})  # type: ignore[arg-type]
 
 
 def test_a_second_rollout_is_refused_and_the_message_says_how_to_go_on(rollouts: Rollouts) -> None:
     first = start(rollouts, "2")
     assert (first.stage, first.revision) == (Stage.SHADOW, 1)
-    with pytest.raises(RolloutActiveError, match=r"version 2 is already .*\(shadow.*version 3 has to wait.*dojo rollout abort"):
+    with pytest.raises(
+        RolloutActiveError,
+        match=r"version 2 is already .*\(shadow.*version 3 has to wait.*dojo rollout abort",
+    ):
         start(rollouts, "3")
-    assert start(rollouts, "2", now=NOON + timedelta(hours=1)) == first, "a repeated start finds what it began"
+    assert start(rollouts, "2", now=NOON + timedelta(hours=1)) == first, (
+        "a repeated start finds what it began"
+    )
     with pytest.raises(NoRolloutError, match="is the champion already"):
         start(rollouts, "1", spec=SPEC.model_copy(update={"name": "other"}))
 
 
-def test_an_ended_rollout_makes_room_and_is_not_begun_again_by_a_repeated_task(rollouts: Rollouts) -> None:
+def test_an_ended_rollout_makes_room_and_is_not_begun_again_by_a_repeated_task(
+    rollouts: Rollouts,
+) -> None:
     first = start(rollouts, "2")
     ended = rollouts.save(msgspec.structs.replace(first, stage=Stage.ROLLED_BACK))
     assert start(rollouts, "2") == ended
     again = start(rollouts, "2", again=True, now=NOON + timedelta(days=1))
-    assert (again.stage, again.id != first.id, again.revision) == (Stage.SHADOW, True, ended.revision + 1)
+    assert (again.stage, again.id != first.id, again.revision) == (
+        Stage.SHADOW,
+        True,
+        ended.revision + 1,
+    )
     rollouts.save(msgspec.structs.replace(again, stage=Stage.DONE))
     assert start(rollouts, "3", champion="2").champion == "2"
 
@@ -133,7 +152,9 @@ def start_a_rollout(url: str, writer: int) -> None:
         return
 
 
-def test_of_rollouts_started_at_the_same_time_one_is(redis_server: RedisServer, rollouts: Rollouts) -> None:
+def test_of_rollouts_started_at_the_same_time_one_is(
+    redis_server: RedisServer, rollouts: Rollouts
+) -> None:
     together(start_a_rollout, redis_server.url)
     found = rollouts.get(SPEC.name)
     assert found is not None
@@ -144,13 +165,17 @@ def leave_requests(url: str, writer: int) -> None:
     rollouts, done = Rollouts(connect_redis(url)), 0
     while done < CHANGES:
         try:
-            rollouts.request(SPEC.name, RolloutRequest(action="abort", who=str(writer), why="", wall_time=NOON))
+            rollouts.request(
+                SPEC.name, RolloutRequest(action="abort", who=str(writer), why="", wall_time=NOON)
+            )
         except ConflictError:
             continue
         done += 1
 
 
-def test_requests_and_looks_at_the_same_time_lose_nothing(redis_server: RedisServer, rollouts: Rollouts) -> None:
+def test_requests_and_looks_at_the_same_time_lose_nothing(
+    redis_server: RedisServer, rollouts: Rollouts
+) -> None:
     start(rollouts, "2")
     together(leave_requests, redis_server.url)
     found = rollouts.get(SPEC.name)
@@ -175,8 +200,14 @@ def test_nothing_can_be_asked_of_a_model_without_an_active_rollout(rollouts: Rol
         rollouts.request(SPEC.name, request)
 
 
-def test_a_late_note_of_an_older_time_leaves_a_view_as_fresh_as_it_is(redis_server: RedisServer) -> None:
-    redis, faster, hour = connect_redis(redis_server.url), connect_redis(redis_server.url), timedelta(hours=1)
+def test_a_late_note_of_an_older_time_leaves_a_view_as_fresh_as_it_is(
+    redis_server: RedisServer,
+) -> None:
+    redis, faster, hour = (
+        connect_redis(redis_server.url),
+        connect_redis(redis_server.url),
+        timedelta(hours=1),
+    )
     read = redis.hget
 
     def read_and_be_overtaken(name: str, key: str) -> object:

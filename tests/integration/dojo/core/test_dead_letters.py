@@ -20,7 +20,15 @@ TX = Stream.TRANSACTIONS
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 NO_TIME, MOMENT = timedelta(0), timedelta(milliseconds=1)
 GOOD = encode(
-    Transaction(event_id="a", world_time=NOON, wall_time=NOON, transaction_id="1", customer_id="c", merchant_id="m", amount=1.0)
+    Transaction(
+        event_id="a",
+        world_time=NOON,
+        wall_time=NOON,
+        transaction_id="1",
+        customer_id="c",
+        merchant_id="m",
+        amount=1.0,
+    )
 )
 
 
@@ -41,8 +49,14 @@ def counted() -> float:
     ("change", "reason"),
     [
         (lambda good: good[:-1], "transactions: "),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"), "lies outside"),
-        (lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"), "lies outside"),
+        (
+            lambda good: good.replace(b"2018-06-10T12:00:00Z", b"9999-12-31T23:00:00-14:00"),
+            "lies outside",
+        ),
+        (
+            lambda good: good.replace(b"2018-06-10T12:00:00Z", b"1000-01-01T00:00:00Z"),
+            "lies outside",
+        ),
         (lambda good: good.replace(b'"amount":1.0', b'"amount":13.0'), "unlucky"),
     ],
 )
@@ -50,7 +64,9 @@ def test_a_message_that_cannot_be_used_is_told_apart_and_the_others_keep_their_o
     change: Callable[[bytes], bytes], reason: str
 ) -> None:
     messages = [Delivery("1-0", GOOD), Delivery("2-0", change(GOOD)), Delivery("3-0", GOOD)]
-    events, ((delivery, why),) = sift(Transaction, messages, lambda event: "unlucky" if event.amount == 13 else "")
+    events, ((delivery, why),) = sift(
+        Transaction, messages, lambda event: "unlucky" if event.amount == 13 else ""
+    )
     assert [found.message_id for found, _ in events] == ["1-0", "3-0"]
     assert delivery == messages[1]
     assert reason in why
@@ -59,7 +75,9 @@ def test_a_message_that_cannot_be_used_is_told_apart_and_the_others_keep_their_o
 def test_a_message_that_comes_again_is_kept_and_counted_once(redis: Redis) -> None:
     before = counted()
     DeadLetters(redis, "recorder").keep(TX, [rejected(1, b"\xffbad"), rejected(2)])
-    DeadLetters(redis, "recorder").keep(TX, [rejected(2), rejected(3)])  # as after a kill before the acknowledgement
+    DeadLetters(redis, "recorder").keep(
+        TX, [rejected(2), rejected(3)]
+    )  # as after a kill before the acknowledgement
     letters = DeadLetters(redis, "recorder").newest(9)
     assert [letter.message_id[-3:] for letter in letters] == ["3-0", "2-0", "1-0"], "newest first"
     assert (letters[-1].stream, letters[-1].reason) == (TX, "because")
@@ -68,7 +86,9 @@ def test_a_message_that_comes_again_is_kept_and_counted_once(redis: Redis) -> No
     assert DeadLetters(redis, "streamer").newest(9) == [], "each service has its own"
 
 
-def test_a_service_that_dies_between_keeping_and_acknowledging_keeps_one_letter(redis: Redis) -> None:
+def test_a_service_that_dies_between_keeping_and_acknowledging_keeps_one_letter(
+    redis: Redis,
+) -> None:
     log, letters = RedisEventLog(redis, 1_000), DeadLetters(redis, "recorder", [TX])
     redis.xadd(stream_key(TX), {PAYLOAD_FIELD: b"not JSON"})
     for _ in range(3):  # processes die before they acknowledge
@@ -83,7 +103,9 @@ def test_a_service_that_dies_between_keeping_and_acknowledging_keeps_one_letter(
 def test_dead_letters_take_bounded_space_and_the_newest_stay(redis: Redis) -> None:
     letters, before = DeadLetters(redis, "recorder"), counted()
     letters.keep(TX, [rejected(number) for number in range(KEPT)])
-    letters.keep(TX, [rejected(KEPT + number, b"y" * (2 * LONGEST_PAYLOAD)) for number in range(KEPT // 2)])
+    letters.keep(
+        TX, [rejected(KEPT + number, b"y" * (2 * LONGEST_PAYLOAD)) for number in range(KEPT // 2)]
+    )
     assert redis.zcard("dojo:dead-letters:recorder") == KEPT
     found = letters.newest(KEPT)
     assert found[0].message_id == rejected(KEPT + KEPT // 2 - 1)[0].message_id

@@ -77,10 +77,15 @@ def count_many(url: str, writer: int, begin: Barrier) -> None:
         done += 1
 
 
-def test_processes_that_change_it_at_once_lose_no_change_and_no_entry(server: RedisServer, redis: Redis) -> None:
+def test_processes_that_change_it_at_once_lose_no_change_and_no_entry(
+    server: RedisServer, redis: Redis
+) -> None:
     context = multiprocessing.get_context("spawn")
     begin = context.Barrier(WRITERS)
-    writers = [context.Process(target=count_many, args=(server.url, writer, begin)) for writer in range(WRITERS)]
+    writers = [
+        context.Process(target=count_many, args=(server.url, writer, begin))
+        for writer in range(WRITERS)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -92,7 +97,11 @@ def test_processes_that_change_it_at_once_lose_no_change_and_no_entry(server: Re
     assert sorted(found.writers) == sorted("0123" * CHANGES)
     assert redis.get(BESIDE) == str(found.changes).encode()
     trail = AuditTrail(redis)
-    assert len({entry.entry_id for entry in trail.entries()}) == trail.length() == WRITERS * CHANGES // 2
+    assert (
+        len({entry.entry_id for entry in trail.entries()})
+        == trail.length()
+        == WRITERS * CHANGES // 2
+    )
     assert trail.verify().faults == ()
 
 
@@ -142,7 +151,9 @@ def test_a_check_that_fails_keeps_everything_as_it_was(redis: Redis, audit: Entr
 
 
 @pytest.mark.parametrize("audit", [False, True])
-def test_a_writer_that_is_killed_has_written_everything_or_nothing(server: RedisServer, redis: Redis, audit: bool) -> None:
+def test_a_writer_that_is_killed_has_written_everything_or_nothing(
+    server: RedisServer, redis: Redis, audit: bool
+) -> None:
     """Kill the writer after its n-th write, for every n. Value, neighbours and entry agree."""
     for survives in range(3):
         redis.flushdb()
@@ -162,8 +173,15 @@ def test_a_writer_that_is_killed_has_written_everything_or_nothing(server: Redis
 def test_commands_carry_any_bytes_and_name_the_check_that_failed(redis: Redis) -> None:
     every_byte = bytes(range(256)) * 300
     write: Command = ("SET", "key", every_byte)
-    assert write_if(redis, [], [write, ("HSET", "hash", "field", 7), ("ZADD", "set", 1.5, "member")]) is None
-    assert (redis.get("key"), redis.hgetall("hash"), redis.zscore("set", "member")) == (every_byte, {b"field": b"7"}, 1.5)
+    assert (
+        write_if(redis, [], [write, ("HSET", "hash", "field", 7), ("ZADD", "set", 1.5, "member")])
+        is None
+    )
+    assert (redis.get("key"), redis.hgetall("hash"), redis.zscore("set", "member")) == (
+        every_byte,
+        {b"field": b"7"},
+        1.5,
+    )
     holds: Check = (("GET", "key"), every_byte)
     fails: Check = (("LINDEX", "list", 0), b"x")
     assert write_if(redis, [holds, fails, holds], [("DEL", "key")]) == 1

@@ -26,7 +26,13 @@ def transactions(count: int, first: int = 0) -> list[Event]:
     now = wall_now()
     return [
         Transaction(
-            event_id=f"tx-{n}", world_time=now, wall_time=now, transaction_id=str(n), customer_id="c", merchant_id="m", amount=n
+            event_id=f"tx-{n}",
+            world_time=now,
+            wall_time=now,
+            transaction_id=str(n),
+            customer_id="c",
+            merchant_id="m",
+            amount=n,
         )
         for n in range(first, first + count)
     ]
@@ -48,11 +54,15 @@ def test_each_group_sees_every_message_once_and_in_order(redis_server: RedisServ
     log.append(transactions(5))
     assert ids(log, "one", "a", limit=3) == ["tx-0", "tx-1", "tx-2"]
     assert ids(log, "one", "b") == ["tx-3", "tx-4"], "consumers of a group share its messages"
-    assert ids(log, "other", "a") == [f"tx-{n}" for n in range(5)], "a group made later sees the past too"
+    assert ids(log, "other", "a") == [f"tx-{n}" for n in range(5)], (
+        "a group made later sees the past too"
+    )
     assert ids(log, "one", "a") == []
 
 
-def test_events_of_several_streams_append_in_one_call_each_to_its_own(redis_server: RedisServer) -> None:
+def test_events_of_several_streams_append_in_one_call_each_to_its_own(
+    redis_server: RedisServer,
+) -> None:
     log = log_at(redis_server)
     log.append(transactions(2))
     log.append([])
@@ -66,13 +76,17 @@ def test_a_reader_waits_for_the_first_message(redis_server: RedisServer) -> None
     assert wall_now() - started >= timedelta(milliseconds=290)
 
 
-def test_what_a_dead_consumer_left_is_taken_over_and_nothing_else(redis_server: RedisServer) -> None:
+def test_what_a_dead_consumer_left_is_taken_over_and_nothing_else(
+    redis_server: RedisServer,
+) -> None:
     log = log_at(redis_server)
     log.append(transactions(6))
     left = log.read(TX, "g", "dead", 4, NO_WAIT)
     log.acknowledge(TX, "g", [left[0].message_id])
     successor = log_at(redis_server)
-    assert successor.reclaim(TX, "g", "alive", 10, timedelta(minutes=1)) == [], "it may still be alive"
+    assert successor.reclaim(TX, "g", "alive", 10, timedelta(minutes=1)) == [], (
+        "it may still be alive"
+    )
     assert successor.reclaim(TX, "g", "alive", 2, NOW) == left[1:3]
     successor.acknowledge(TX, "g", [d.message_id for d in left[1:3]])
     assert successor.reclaim(TX, "g", "alive", 10, NOW) == left[3:]
@@ -143,7 +157,10 @@ def test_groups_are_made_anew_when_redis_comes_back_empty(redis_server: RedisSer
     assert log.reclaim(TX, "g", "c", 10, NOW) == []
     connect_redis(redis_server.url).flushall()
     log.append(transactions(2, first=7))
-    assert ids(log, "g", "c") == ["tx-7", "tx-8"], "what was appended before the group was back is not missed"
+    assert ids(log, "g", "c") == [
+        "tx-7",
+        "tx-8",
+    ], "what was appended before the group was back is not missed"
 
 
 def test_groups_and_pending_messages_survive_a_kill_of_redis(redis_server: RedisServer) -> None:

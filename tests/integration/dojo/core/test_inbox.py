@@ -31,7 +31,13 @@ def told(redis: Redis, limit: int) -> list[str]:
 
 def test_an_occasion_is_told_once_and_the_newest_first(redis_server: RedisServer) -> None:
     redis = connect_redis(redis_server.url)
-    assert [tell(redis, name) for name in ("a", "b", "a", "c", "b")] == [True, True, False, True, False]
+    assert [tell(redis, name) for name in ("a", "b", "a", "c", "b")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
     assert told(redis, 10) == ["c", "b", "a"]
     assert told(redis, 1) == ["c"]
     assert redis.zcard(IDS_KEY) == redis.xlen(STREAM_KEY) == 3
@@ -42,7 +48,11 @@ def test_a_message_says_who_is_meant_who_speaks_and_when(redis_server: RedisServ
     before = wall_now()
     tell(redis, "a")
     (message,) = Inbox(redis).newest(1)
-    assert (message.to, message.model, message.source) == ("payments-risk", "fraud_detection", "rollout")
+    assert (message.to, message.model, message.source) == (
+        "payments-risk",
+        "fraud_detection",
+        "rollout",
+    )
     assert (message.urgency, message.title) == ("page", "version 2 was rolled back")
     assert message.world_time == NOON
     assert before <= message.wall_time <= wall_now()
@@ -51,7 +61,15 @@ def test_a_message_says_who_is_meant_who_speaks_and_when(redis_server: RedisServ
 def test_a_message_of_before_is_read(redis_server: RedisServer) -> None:
     """An older release wrote the fields in another order."""
     redis = connect_redis(redis_server.url)
-    fields = {"message_id": "a", "urgency": "info", "to": "us", "model": "m", "title": "t", "text": "x", "source": "s"}
+    fields = {
+        "message_id": "a",
+        "urgency": "info",
+        "to": "us",
+        "model": "m",
+        "title": "t",
+        "text": "x",
+        "source": "s",
+    }
     content = json.dumps({**fields, "world_time": None, "wall_time": "2030-03-01T12:00:00Z"})
     redis.xadd(STREAM_KEY, {FIELD: content})
     (message,) = Inbox(redis).newest(1)
@@ -82,7 +100,9 @@ def test_delivery_is_one_write(redis_server: RedisServer) -> None:
     ]
 
 
-def test_old_ids_are_forgotten_so_that_memory_is_bounded(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_ids_are_forgotten_so_that_memory_is_bounded(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dojo.core.state.inbox.KEPT_IDS", 3)
     redis = connect_redis(redis_server.url)
     redis.zadd(IDS_KEY, {"old-1": 1, "old-2": 2, "old-3": 3})

@@ -82,11 +82,19 @@ def test_an_emptied_redis_gets_back_what_was_decided_and_its_trail_says_what_is_
     assert NOON <= clock.now() < NOON + timedelta(minutes=1)
 
     (entry,) = AuditTrail(redis).entries()
-    assert (entry.sequence, entry.previous, entry.kind, entry.who) == (end.sequence + 1, end.hash, "world", "state watch")
+    assert (entry.sequence, entry.previous, entry.kind, entry.who) == (
+        end.sequence + 1,
+        end.hash,
+        "world",
+        "state watch",
+    )
     assert "4 of 4 audit entries" in entry.what
     anchors = {end.sequence: end.hash}
     faults = AuditTrail(redis).verify(anchors).faults
-    assert faults == ("entries 1 to 4: missing", f"entry 4: the registry remembers {end.hash[:12]}, found nothing")
+    assert faults == (
+        "entries 1 to 4: missing",
+        f"entry 4: the registry remembers {end.hash[:12]}, found nothing",
+    )
 
     for _ in range(3):
         assert watch.look() == loss
@@ -114,7 +122,16 @@ def without(*keys: str) -> Callable[[Redis], None]:
         (lambda redis: redis.xdel(STREAM_KEY, "2-0"), ("1 of 4 audit entries, up to 4",)),
         (lambda redis: redis.xdel(STREAM_KEY, "4-0"), ("1 of 4 audit entries, up to 4",)),
     ],
-    ids=["route", "clock", "kill switch", "audit stream", "audit trail", "audit head", "an entry", "the last entry"],
+    ids=[
+        "route",
+        "clock",
+        "kill switch",
+        "audit stream",
+        "audit trail",
+        "audit head",
+        "an entry",
+        "the last entry",
+    ],
 )
 def test_a_part_is_missed_too_and_nothing_else_changes(
     redis: Redis, watch: StateWatch, lose: Callable[[Redis], None], lost: tuple[str, ...]
@@ -133,25 +150,39 @@ def test_a_part_is_missed_too_and_nothing_else_changes(
 
 def test_a_whole_redis_is_left_alone_whoever_changes_it(redis: Redis, watch: StateWatch) -> None:
     changes = RoleChanges(ModelRegistry("http://127.0.0.1:9"), RouteTable(redis), AuditTrail(redis))
-    changes.route(MODEL, "champion", full_traffic("1", None), Change(key="k", who="Zoë", why="x", world_time=NOON))
+    changes.route(
+        MODEL,
+        "champion",
+        full_traffic("1", None),
+        Change(key="k", who="Zoë", why="x", world_time=NOON),
+    )
     switch_pause(redis, "*", False, "Zoë", "done", NOON)
     assert watch.look() is None
     assert AuditTrail(redis).length() == 6
     assert held_back(redis) == ""
 
 
-def test_another_process_that_made_a_route_anew_is_not_overruled(redis: Redis, watch: StateWatch) -> None:
+def test_another_process_that_made_a_route_anew_is_not_overruled(
+    redis: Redis, watch: StateWatch
+) -> None:
     """The rollout controller makes its stage's route again, as generation 1."""
     redis.delete(route_key(MODEL))
     changes = RoleChanges(ModelRegistry("http://127.0.0.1:9"), RouteTable(redis), AuditTrail(redis))
-    made = changes.route(MODEL, "champion", full_traffic("2", None), Change(key="k", who="rollout", why="x", world_time=NOON))
+    made = changes.route(
+        MODEL,
+        "champion",
+        full_traffic("2", None),
+        Change(key="k", who="rollout", why="x", world_time=NOON),
+    )
     loss = watch.look()
     assert loss is not None
     assert loss.lost == (f"the latest change of the route of {MODEL}",)
     assert RouteTable(redis).get(MODEL) == made
 
 
-def test_a_second_loss_is_added_to_the_first_even_when_it_takes_its_note(redis: Redis, watch: StateWatch) -> None:
+def test_a_second_loss_is_added_to_the_first_even_when_it_takes_its_note(
+    redis: Redis, watch: StateWatch
+) -> None:
     redis.delete(route_key(MODEL))
     first = watch.look()
     redis.flushall()
@@ -159,7 +190,9 @@ def test_a_second_loss_is_added_to_the_first_even_when_it_takes_its_note(redis: 
     assert first is not None
     assert second is not None
     assert second.lost[0] == f"the route of {MODEL}"
-    assert {"the clock", "the note of an earlier loss", "5 of 5 audit entries, up to 5"} <= set(second.lost)
+    assert {"the clock", "the note of an earlier loss", "5 of 5 audit entries, up to 5"} <= set(
+        second.lost
+    )
     assert len(Inbox(redis).newest(10)) == 1, "the first page was lost with the inbox"
     assert read_control(redis).paused["*"].who == "Zoë"
 

@@ -20,7 +20,12 @@ from tests.support.servers import MlflowServer
 pytestmark = pytest.mark.integration
 
 PLAIN = "api_model"
-FILES = {"bundle.json": b"{}", "a b+c%.txt": b"odd name", "deep/er/model.onnx": bytes(range(256)) * 4096, "empty": b""}
+FILES = {
+    "bundle.json": b"{}",
+    "a b+c%.txt": b"odd name",
+    "deep/er/model.onnx": bytes(range(256)) * 4096,
+    "empty": b"",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,9 @@ def version(registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -
     client = tracking_client(registry)
     run = client.create_run("0").info
     client.log_artifacts(run.run_id, str(directory), "bundle")
-    made = registry.register(PLAIN, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(rolled_back="0.7 \u20ac"))
+    made = registry.register(
+        PLAIN, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(rolled_back="0.7 \u20ac")
+    )
     registry.api.set_model_version_tag(PLAIN, made.version, "empty", "")
     yield registry.get(PLAIN, made.version)
     client.delete_registered_model(PLAIN)
@@ -63,14 +70,19 @@ def test_it_says_what_mlflows_own_client_says(registry: ModelRegistry, version: 
         assert ours.tags.raw == theirs.tags == {"rolled_back": "0.7 \u20ac", "empty": ""}
         assert ours.tags.rolled_back == "0.7 \u20ac"
         assert sorted(ours.aliases) == sorted(theirs.aliases) == ["champion", "previous_champion"]
-    assert registry.models() == sorted(m.name for m in tracking_client(registry).search_registered_models())
+    assert registry.models() == sorted(
+        m.name for m in tracking_client(registry).search_registered_models()
+    )
 
 
 def test_what_it_writes_mlflows_own_client_reads(registry: ModelRegistry, version: Version) -> None:
     client = tracking_client(registry)
     registry.tag(PLAIN, version.version, VersionTags(rollout="it's 100 % \u201cfine\u201d"))
     registry.set_alias(PLAIN, "challenger", version.version)
-    assert client.get_model_version(PLAIN, version.version).tags["rollout"] == "it's 100 % \u201cfine\u201d"
+    assert (
+        client.get_model_version(PLAIN, version.version).tags["rollout"]
+        == "it's 100 % \u201cfine\u201d"
+    )
     assert client.get_model_version_by_alias(PLAIN, "challenger").version == version.version
     registry.api.delete_model_version_tag(PLAIN, version.version, "rollout")
     registry.remove_alias(PLAIN, "challenger")
@@ -79,11 +91,16 @@ def test_what_it_writes_mlflows_own_client_reads(registry: ModelRegistry, versio
 
 
 def test_registering_a_run_twice_is_one_version(registry: ModelRegistry, version: Version) -> None:
-    assert registry.register(PLAIN, version.run_id, version.source, VersionTags()).version == version.version
+    assert (
+        registry.register(PLAIN, version.run_id, version.source, VersionTags()).version
+        == version.version
+    )
     assert len(registry.versions(PLAIN)) == 1
 
 
-def test_versions_of_several_pages_come_once_and_in_order(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_several_pages_come_once_and_in_order(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dojo.core.registry.mlflow_api.PAGE_SIZE", 2)
     client = tracking_client(registry)
     for _ in range(5):
@@ -96,14 +113,18 @@ def test_versions_of_several_pages_come_once_and_in_order(registry: ModelRegistr
 
 def test_artifacts_arrive_whole(registry: ModelRegistry, version: Version, tmp_path: Path) -> None:
     copy = registry.download(version, tmp_path / "new")
-    found = {str(file.relative_to(copy)): file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    found = {
+        str(file.relative_to(copy)): file.read_bytes() for file in copy.rglob("*") if file.is_file()
+    }
     assert found == FILES
     one = registry.download_run_artifact(version, "bundle/a b+c%.txt", tmp_path / "one")
     assert one == tmp_path / "one" / "a b+c%.txt"
     assert one.read_bytes() == b"odd name"
 
 
-def test_what_is_not_there_is_unknown(registry: ModelRegistry, version: Version, tmp_path: Path) -> None:
+def test_what_is_not_there_is_unknown(
+    registry: ModelRegistry, version: Version, tmp_path: Path
+) -> None:
     for ask in (
         lambda: registry.get(PLAIN, "99"),
         lambda: registry.get(PLAIN, "one"),
@@ -121,7 +142,9 @@ def test_what_is_not_there_is_unknown(registry: ModelRegistry, version: Version,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_the_server_does_not_hand_out_is_refused_with_the_way_out(registry: ModelRegistry, tmp_path: Path) -> None:
+def test_a_store_that_the_server_does_not_hand_out_is_refused_with_the_way_out(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
     with pytest.raises(RegistryUnavailableError, match="--artifacts-destination"):
         registry.api.get_artifacts("s3://bucket/bundle", tmp_path)
 
@@ -174,14 +197,21 @@ class Scripted:
 MODELS = b'{"registered_models": [{"name": "m", "a field of tomorrow": 1}]}'
 
 
-def test_a_passing_failure_is_tried_again_and_a_creation_never(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passing_failure_is_tried_again_and_a_creation_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("dojo.core.registry.mlflow_http.BACKOFF_SECONDS", 0.01)
     with Scripted((503, b""), (500, b"oops"), (200, MODELS)) as server:
-        assert [m.name for m in MlflowApi(f"http://{server.address}", 5, retries=2).search_registered_models()] == ["m"]
+        assert [
+            m.name
+            for m in MlflowApi(f"http://{server.address}", 5, retries=2).search_registered_models()
+        ] == ["m"]
         assert len(server.asked) == 3
     with Scripted((503, b""), (200, b'{"model_version": {"name": "m", "version": "1"}}')) as server:
         with pytest.raises(RegistryUnavailableError, match="HTTP status 503"):
-            MlflowApi(f"http://{server.address}", 5, retries=2).create_model_version("m", "mlflow-artifacts:/x", "r", {})
+            MlflowApi(f"http://{server.address}", 5, retries=2).create_model_version(
+                "m", "mlflow-artifacts:/x", "r", {}
+            )
         assert len(server.asked) == 1
 
 
@@ -195,15 +225,27 @@ def test_user_and_password_are_sent_and_never_shown() -> None:
         assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"<html>a proxy's page</html>", b"[]", b'{"registered_models": 3}'])
+@pytest.mark.parametrize(
+    "content", [b"<html>a proxy's page</html>", b"[]", b'{"registered_models": 3}']
+)
 def test_an_answer_that_is_not_mlflows_is_no_answer(content: bytes) -> None:
-    with Scripted((200, content)) as server, pytest.raises(RegistryUnavailableError, match="not understood"):
+    with (
+        Scripted((200, content)) as server,
+        pytest.raises(RegistryUnavailableError, match="not understood"),
+    ):
         list(MlflowApi(f"http://{server.address}", 5, retries=0).search_registered_models())
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "a/b"])
-def test_a_listed_name_that_leads_elsewhere_is_refused_and_nothing_is_written(name: str, tmp_path: Path) -> None:
+def test_a_listed_name_that_leads_elsewhere_is_refused_and_nothing_is_written(
+    name: str, tmp_path: Path
+) -> None:
     listing = b'{"files": [{"path": "%s"}]}' % name.encode()
-    with Scripted((200, listing), (200, b"bad")) as server, pytest.raises(RegistryUnavailableError, match="plain file name"):
-        MlflowApi(f"http://{server.address}", 5, retries=0).get_artifacts("mlflow-artifacts:/0/run/bundle", tmp_path)
+    with (
+        Scripted((200, listing), (200, b"bad")) as server,
+        pytest.raises(RegistryUnavailableError, match="plain file name"),
+    ):
+        MlflowApi(f"http://{server.address}", 5, retries=0).get_artifacts(
+            "mlflow-artifacts:/0/run/bundle", tmp_path
+        )
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []

@@ -10,7 +10,11 @@ import pytest
 from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
-from dojo.core.registry.errors import NoPreviousChampionError, RegistryUnavailableError, UnknownVersionError
+from dojo.core.registry.errors import (
+    NoPreviousChampionError,
+    RegistryUnavailableError,
+    UnknownVersionError,
+)
 from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import (
@@ -90,15 +94,25 @@ def restore(registry: ModelRegistry, versions: list[Version]) -> None:
 
 
 def roles(registry: ModelRegistry) -> dict[str, str]:
-    return {alias: version.version for version in registry.versions(MODEL) for alias in version.aliases}
+    return {
+        alias: version.version for version in registry.versions(MODEL) for alias in version.aliases
+    }
 
 
 def rolled_back(registry: ModelRegistry) -> dict[str, str]:
-    return {v.version: v.tags.rolled_back for v in registry.versions(MODEL) if v.tags.rolled_back is not None}
+    return {
+        v.version: v.tags.rolled_back
+        for v in registry.versions(MODEL)
+        if v.tags.rolled_back is not None
+    }
 
 
 def anchors(registry: ModelRegistry) -> dict[int, str]:
-    return {sequence: value for version in registry.versions(MODEL) for sequence, value in version.tags.anchors.items()}
+    return {
+        sequence: value
+        for version in registry.versions(MODEL)
+        for sequence, value in version.tags.anchors.items()
+    }
 
 
 def change(key: str, why: str = "it is better") -> Change:
@@ -114,7 +128,11 @@ def change(key: str, why: str = "it is better") -> Change:
         ({}, "1", {CHAMPION: "1"}),
         ({CHALLENGER: "1"}, "1", {CHAMPION: "1"}),
         ({CHAMPION: "1", CHALLENGER: "2"}, "2", {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}),
-        ({CHAMPION: "1", CHALLENGER: "3"}, "2", {CHAMPION: "2", PREVIOUS_CHAMPION: "1", CHALLENGER: "3"}),
+        (
+            {CHAMPION: "1", CHALLENGER: "3"},
+            "2",
+            {CHAMPION: "2", PREVIOUS_CHAMPION: "1", CHALLENGER: "3"},
+        ),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "2", {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "1", {CHAMPION: "1", PREVIOUS_CHAMPION: "2"}),
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "3", {CHAMPION: "3", PREVIOUS_CHAMPION: "2"}),
@@ -135,18 +153,41 @@ def test_promotion_gives_the_role_and_remembers_who_had_it(
     ("before", "to", "rejected", "after", "marked"),
     [
         ({CHAMPION: "2", PREVIOUS_CHAMPION: "1"}, "1", "", {CHAMPION: "1"}, {"2"}),
-        ({CHAMPION: "2", PREVIOUS_CHAMPION: "1", CHALLENGER: "3"}, "1", "", {CHAMPION: "1", CHALLENGER: "3"}, {"2"}),
-        ({CHAMPION: "3", PREVIOUS_CHAMPION: "2"}, "1", "", {CHAMPION: "1", PREVIOUS_CHAMPION: "2"}, {"3"}),
+        (
+            {CHAMPION: "2", PREVIOUS_CHAMPION: "1", CHALLENGER: "3"},
+            "1",
+            "",
+            {CHAMPION: "1", CHALLENGER: "3"},
+            {"2"},
+        ),
+        (
+            {CHAMPION: "3", PREVIOUS_CHAMPION: "2"},
+            "1",
+            "",
+            {CHAMPION: "1", PREVIOUS_CHAMPION: "2"},
+            {"3"},
+        ),
         # A failed canary. It never was champion, and is no challenger any more.
         ({CHAMPION: "1", CHALLENGER: "2"}, "1", "2", {CHAMPION: "1"}, {"2"}),
         ({CHAMPION: "1", CHALLENGER: "3"}, "1", "2", {CHAMPION: "1", CHALLENGER: "3"}, {"2"}),
         # Its promotion was killed, then given up.
-        ({CHAMPION: "1", PREVIOUS_CHAMPION: "1", CHALLENGER: "2"}, "1", "2", {CHAMPION: "1"}, {"2"}),
+        (
+            {CHAMPION: "1", PREVIOUS_CHAMPION: "1", CHALLENGER: "2"},
+            "1",
+            "2",
+            {CHAMPION: "1"},
+            {"2"},
+        ),
         ({CHAMPION: "1"}, "1", "", {CHAMPION: "1"}, set()),
     ],
 )
 def test_rollback_takes_every_role_from_the_version_and_marks_it(
-    registry: ModelRegistry, before: dict[str, str], to: str, rejected: str, after: dict[str, str], marked: set[str]
+    registry: ModelRegistry,
+    before: dict[str, str],
+    to: str,
+    rejected: str,
+    after: dict[str, str],
+    marked: set[str],
 ) -> None:
     put(registry, **before)
     registry.roll_back(MODEL, to, "too slow", rejected)
@@ -195,7 +236,10 @@ def test_an_absent_mlflow_is_unavailable_and_says_so() -> None:
 
 def told(champions: RoleChanges) -> list[tuple[Any, ...]]:
     """Return the trail without values that differ between runs, such as wall times."""
-    return [(e.sequence, e.kind, e.who, e.what, e.why, e.before, e.after, e.world_time) for e in champions.audit.entries()]
+    return [
+        (e.sequence, e.kind, e.who, e.what, e.why, e.before, e.after, e.world_time)
+        for e in champions.audit.entries()
+    ]
 
 
 def state(champions: RoleChanges) -> dict[str, object]:
@@ -214,19 +258,40 @@ def test_a_champions_life(champions: RoleChanges) -> None:
     first = champions.promote(MODEL, "1", change("a"))
     assert (first.strategy, first.arms) == ("champion", (Arm("champion", "1", 1.0),))
     second = champions.promote(MODEL, "2", change("b"))
-    assert (second.strategy, second.arms) == ("blue_green", (Arm("champion", "2", 1.0), Arm("standby", "1", 0.0)))
+    assert (second.strategy, second.arms) == (
+        "blue_green",
+        (Arm("champion", "2", 1.0), Arm("standby", "1", 0.0)),
+    )
     back = champions.roll_back(MODEL, change("c", "too slow"))
-    assert (back.strategy, back.arms, back.generation) == ("champion", (Arm("champion", "1", 1.0),), 3)
-    assert (roles(champions.registry), rolled_back(champions.registry)) == ({CHAMPION: "1"}, {"2": "too slow"})
+    assert (back.strategy, back.arms, back.generation) == (
+        "champion",
+        (Arm("champion", "1", 1.0),),
+        3,
+    )
+    assert (roles(champions.registry), rolled_back(champions.registry)) == (
+        {CHAMPION: "1"},
+        {"2": "too slow"},
+    )
     with pytest.raises(NoPreviousChampionError):
         champions.roll_back(MODEL, change("d"))
     assert champions.routes.get(MODEL) == back, "and nothing was changed"
     champions.promote(MODEL, "2", change("e"))
     assert roles(champions.registry) == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"}
     assert rolled_back(champions.registry) == {}
-    kinds = [(e.kind, e.before and e.before.get("champion"), e.after.get("champion")) for e in champions.audit.entries()]
-    assert [row[1:] for row in kinds if row[0] == "alias"] == [(None, "1"), ("1", "2"), ("2", "1"), ("1", "2")]
-    assert [row[0] for row in kinds] == ["alias", "route"] * 2 + ["route", "alias"] + ["alias", "route"]
+    kinds = [
+        (e.kind, e.before and e.before.get("champion"), e.after.get("champion"))
+        for e in champions.audit.entries()
+    ]
+    assert [row[1:] for row in kinds if row[0] == "alias"] == [
+        (None, "1"),
+        ("1", "2"),
+        ("2", "1"),
+        ("1", "2"),
+    ]
+    assert [row[0] for row in kinds] == ["alias", "route"] * 2 + ["route", "alias"] + [
+        "alias",
+        "route",
+    ]
     assert sorted(anchors(champions.registry)) == [1, 3, 6, 7]
     assert champions.audit.verify(anchors(champions.registry)).faults == ()
 
@@ -243,7 +308,9 @@ def test_promoting_the_champion_again_says_nothing_new(champions: RoleChanges) -
     assert len(after["trail"]) == len(before["trail"]) + 2  # type: ignore[arg-type]
 
 
-def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(champions: RoleChanges) -> None:
+def test_a_role_that_was_moved_past_the_trail_is_told_as_it_was_found(
+    champions: RoleChanges,
+) -> None:
     champions.promote(MODEL, "1", change("a"))
     champions.registry.set_alias(MODEL, CHAMPION, "3")  # in MLflow's own page
     champions.promote(MODEL, "1", change("b"))
@@ -280,14 +347,23 @@ LIVES: dict[str, tuple[dict[str, str], list[Act], Act]] = {
     ),
     "a rollback": (
         {},
-        [lambda c: c.promote(MODEL, "1", change("a")), lambda c: c.promote(MODEL, "2", change("b"))],
+        [
+            lambda c: c.promote(MODEL, "1", change("a")),
+            lambda c: c.promote(MODEL, "2", change("b")),
+        ],
         lambda c: c.roll_back(MODEL, change("x", "too slow"), to="1"),
     ),
     "a failed canary": (
         {CHALLENGER: "2"},
         [
             lambda c: c.promote(MODEL, "1", change("a")),
-            lambda c: c.route(MODEL, "canary", (Arm("champion", "1", 0.9), Arm("challenger", "2", 0.1)), change("b"), "salt"),
+            lambda c: c.route(
+                MODEL,
+                "canary",
+                (Arm("champion", "1", 0.9), Arm("challenger", "2", 0.1)),
+                change("b"),
+                "salt",
+            ),
         ],
         lambda c: c.roll_back(MODEL, change("x", "too slow"), to="1", rejected="2"),
     ),
@@ -295,7 +371,9 @@ LIVES: dict[str, tuple[dict[str, str], list[Act], Act]] = {
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_killed_after_any_write_and_run_again_it_ends_the_same(champions: RoleChanges, server: RedisServer, life: str) -> None:
+def test_killed_after_any_write_and_run_again_it_ends_the_same(
+    champions: RoleChanges, server: RedisServer, life: str
+) -> None:
     roles_before, past, act = LIVES[life]
 
     redis = connect_redis(server.url)
@@ -345,7 +423,9 @@ class Outage:
         return call
 
 
-def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(champions: RoleChanges) -> None:
+def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(
+    champions: RoleChanges,
+) -> None:
     champions.promote(MODEL, "1", change("a"))
     away = sealed_registry(f"http://127.0.0.1:{free_port()}", timeout_seconds=1, retries=0)
     without = RoleChanges(away, champions.routes, champions.audit)
@@ -366,7 +446,9 @@ def test_without_mlflow_no_version_gets_traffic_and_every_version_can_lose_it(ch
 
 
 @pytest.mark.parametrize("life", ["a promotion", "a rollback"])
-def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(champions: RoleChanges, life: str) -> None:
+def test_mlflow_away_in_the_middle_is_an_error_and_repeating_it_is_enough(
+    champions: RoleChanges, life: str
+) -> None:
     roles_before, past, act = LIVES[life]
     put(champions.registry, **roles_before)
     for one in past:
@@ -398,7 +480,9 @@ def test_who_decided_on_a_route_that_is_gone_is_told(champions: RoleChanges) -> 
     assert champions.route(MODEL, "ab", both, change("b"), expected=1).generation == 2
 
 
-def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: RoleChanges, server: RedisServer) -> None:
+def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(
+    champions: RoleChanges, server: RedisServer
+) -> None:
     champions.promote(MODEL, "1", change("a"))
 
     class Slow(RouteTable):
@@ -420,7 +504,9 @@ def test_somebody_faster_wins_and_nothing_is_recorded_of_the_slower(champions: R
     assert len(told(champions)) == before + 1
 
 
-def test_a_route_that_was_lost_can_be_made_again(champions: RoleChanges, server: RedisServer) -> None:
+def test_a_route_that_was_lost_can_be_made_again(
+    champions: RoleChanges, server: RedisServer
+) -> None:
     first = champions.promote(MODEL, "1", change("a"))
     connect_redis(server.url).delete(f"dojo:route:{MODEL}")
     assert champions.promote(MODEL, "1", change("a")) == first

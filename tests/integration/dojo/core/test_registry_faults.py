@@ -34,7 +34,14 @@ from tests.support.servers import MlflowServer, RedisServer
 pytestmark = pytest.mark.integration
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
-TAGS = VersionTags(data_sha256="d", model_sha256="m", as_of=NOON, bundle_sha256="b", gate_verdict="improved", gate_gain=0.25)
+TAGS = VersionTags(
+    data_sha256="d",
+    model_sha256="m",
+    as_of=NOON,
+    bundle_sha256="b",
+    gate_verdict="improved",
+    gate_gain=0.25,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,10 @@ class Promoted:
 
     @property
     def record(self) -> ServingRecord:
-        return serving_record(RouteTable(self.redis).get(self.model), AuditTrail(self.redis).newest_champion(self.model))
+        return serving_record(
+            RouteTable(self.redis).get(self.model),
+            AuditTrail(self.redis).newest_champion(self.model),
+        )
 
     def faults(self) -> tuple[RegistryFault, ...]:
         return find_faults(self.registry, self.model, self.record)
@@ -58,7 +68,11 @@ class Promoted:
         return [fault.kind for fault in self.faults()]
 
     def roles(self) -> dict[str, str]:
-        return {alias: version.version for version in self.registry.versions(self.model) for alias in version.aliases}
+        return {
+            alias: version.version
+            for version in self.registry.versions(self.model)
+            for alias in version.aliases
+        }
 
     def champions_run(self) -> str:
         return self.registry.get(self.model, "2").run_id
@@ -76,7 +90,10 @@ class Promoted:
 
 @pytest.fixture
 def promoted(
-    mlflow_server: MlflowServer, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: MlflowServer,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Promoted:
     model = f"faults_{tmp_path.name}".replace("-", "_")
     registry, redis = ModelRegistry(mlflow_server.url), connect_redis(redis_server.url)
@@ -90,7 +107,9 @@ def promoted(
         run = client.create_run(experiment, tags=TAGS.written()).info
         client.log_artifacts(run.run_id, str(bundle), "model")
         registry.register(model, run.run_id, f"{run.artifact_uri}/model", TAGS)
-        changes.promote(model, number, Change(f"tests:{number}", "tests", "tests", NOON), keep_standby=False)
+        changes.promote(
+            model, number, Change(f"tests:{number}", "tests", "tests", NOON), keep_standby=False
+        )
     RedisWorldClock(redis).set(NOON, 0)
     models = tmp_path / "models"
     models.mkdir()
@@ -184,14 +203,20 @@ def test_what_the_platform_did_is_no_fault(promoted: Promoted) -> None:
     assert promoted.faults() == ()
     assert promoted.record.champion == promoted.record.serving == "2"
     refused = promoted.run_command("models", "restore", promoted.model, "--why", "x", "--yes")
-    assert (refused.exit_code, "the registry is as the platform left it" in refused.output) == (1, True)
+    assert (refused.exit_code, "the registry is as the platform left it" in refused.output) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize(("change", "kind"), RESTORED)
 def test_what_can_be_put_back_is_put_back_by_the_printed_command(
     promoted: Promoted, change: Callable[[Promoted], None], kind: FaultKind
 ) -> None:
-    before, route = promoted.registry.versions(promoted.model), RouteTable(promoted.redis).get(promoted.model)
+    before, route = (
+        promoted.registry.versions(promoted.model),
+        RouteTable(promoted.redis).get(promoted.model),
+    )
     change(promoted)
     (fault,) = promoted.faults()
     assert fault.kind == kind
@@ -205,7 +230,10 @@ def test_what_can_be_put_back_is_put_back_by_the_printed_command(
     assert promoted.roles() == {CHAMPION: "2", PREVIOUS_CHAMPION: "1"} or kind == "role"
     assert RouteTable(promoted.redis).get(promoted.model) == route
     newest = next(AuditTrail(promoted.redis).entries(newest_first=True))
-    assert (newest.kind, "in MLflow" in newest.why) == ("alias" if kind == "role" else "registry", True)
+    assert (newest.kind, "in MLflow" in newest.why) == (
+        "alias" if kind == "role" else "registry",
+        True,
+    )
 
 
 @pytest.mark.parametrize(("change", "kind"), REPLACED)
@@ -226,12 +254,17 @@ def test_a_version_that_cannot_be_put_back_gives_way_to_the_one_before_by_the_pr
 def test_no_gate_decides_without_the_champion_that_serves(
     promoted: Promoted, change: Callable[[Promoted], None], kind: FaultKind
 ) -> None:
-    assert require_registry(promoted.job(gate=True), promoted.registry, promoted.redis) == promoted.record
+    assert (
+        require_registry(promoted.job(gate=True), promoted.registry, promoted.redis)
+        == promoted.record
+    )
     change(promoted)
     if kind == "run":  # its files are there, and it can be restored
         require_registry(promoted.job(gate=True), promoted.registry, promoted.redis)
         return
-    with pytest.raises(RegistryChangedError, match=r"changed past the platform:\n  .*Next: ") as refused:
+    with pytest.raises(
+        RegistryChangedError, match=r"changed past the platform:\n  .*Next: "
+    ) as refused:
         require_registry(promoted.job(gate=True), promoted.registry, promoted.redis)
     assert promoted.faults()[0].next_step in str(refused.value)
     if kind in ("model", "experiment"):
@@ -241,17 +274,23 @@ def test_no_gate_decides_without_the_champion_that_serves(
         require_registry(promoted.job(gate=False), promoted.registry, promoted.redis)
 
 
-def test_an_experiment_that_is_deleted_is_found_before_the_first_version(promoted: Promoted) -> None:
+def test_an_experiment_that_is_deleted_is_found_before_the_first_version(
+    promoted: Promoted,
+) -> None:
     promoted.redis.flushdb()
     experiment_deleted(promoted)
-    with pytest.raises(RegistryChangedError, match=r"experiment .* is deleted: no training can log its run there"):
+    with pytest.raises(
+        RegistryChangedError, match=r"experiment .* is deleted: no training can log its run there"
+    ):
         require_registry(promoted.job(gate=True), promoted.registry, promoted.redis)
 
 
 def test_a_model_that_was_renamed_is_whole_under_its_name(promoted: Promoted) -> None:
     model_renamed(promoted)
     assert promoted.kinds() == ["model"]
-    tracking_client(promoted.registry).rename_registered_model(f"{promoted.model}_other", promoted.model)
+    tracking_client(promoted.registry).rename_registered_model(
+        f"{promoted.model}_other", promoted.model
+    )
     assert promoted.faults() == ()
 
 
@@ -265,7 +304,9 @@ def test_a_model_that_is_deleted_for_good_is_retired_and_begins_anew(promoted: P
     assert retired.exit_code == 0, retired.output
     assert (promoted.faults(), promoted.record.versions) == ((), frozenset())
     assert RouteTable(promoted.redis).get(promoted.model) is None
-    assert require_registry(promoted.job(gate=True), promoted.registry, promoted.redis).champion == ""
+    assert (
+        require_registry(promoted.job(gate=True), promoted.registry, promoted.redis).champion == ""
+    )
     assert AuditTrail(promoted.redis).verify().faults == ()
 
 
@@ -280,7 +321,9 @@ def test_an_arm_whose_version_is_deleted_is_named_and_stops_no_training(promoted
     assert promoted.faults() == ()
 
 
-def test_while_the_role_is_missing_a_version_that_lost_at_the_gate_needs_force(promoted: Promoted) -> None:
+def test_while_the_role_is_missing_a_version_that_lost_at_the_gate_needs_force(
+    promoted: Promoted,
+) -> None:
     promoted.registry.tag(promoted.model, "1", VersionTags(gate_verdict="worse"))
     role_removed(promoted)
     asked = ("models", "promote", f"{promoted.model}@1", "--why", "x", "--yes")
@@ -296,14 +339,30 @@ def test_without_a_role_the_route_says_none_and_offers_the_command(promoted: Pro
     assert "registry's champion: none" in shown
     assert fault.what in shown
     assert fault.next_step in shown
-    refused = promoted.run_command("routes", "set", promoted.model, "--strategy", "champion", "--why", "x", "--yes")
+    refused = promoted.run_command(
+        "routes", "set", promoted.model, "--strategy", "champion", "--why", "x", "--yes"
+    )
     assert (refused.exit_code, fault.next_step in refused.output) == (1, True)
 
 
 def test_a_switch_by_hand_is_no_fault(promoted: Promoted) -> None:
-    set_ = ("routes", "set", promoted.model, "--strategy", "blue-green", "--challenger", "1", "--why", "x", "--yes")
+    set_ = (
+        "routes",
+        "set",
+        promoted.model,
+        "--strategy",
+        "blue-green",
+        "--challenger",
+        "1",
+        "--why",
+        "x",
+        "--yes",
+    )
     assert promoted.run_command(*set_).exit_code == 0
-    assert promoted.run_command("routes", "switch", promoted.model, "--why", "x", "--yes").exit_code == 0
+    assert (
+        promoted.run_command("routes", "switch", promoted.model, "--why", "x", "--yes").exit_code
+        == 0
+    )
     assert promoted.record.serving == "1"
     assert promoted.faults() == ()
 
@@ -314,6 +373,8 @@ def test_the_trail_keeps_the_tags_that_a_champion_was_registered_with(promoted: 
     assert kept == msgspec.structs.replace(TAGS, raw={})
 
 
-def test_a_tag_that_is_edited_in_the_run_alone_is_not_put_into_the_version(promoted: Promoted) -> None:
+def test_a_tag_that_is_edited_in_the_run_alone_is_not_put_into_the_version(
+    promoted: Promoted,
+) -> None:
     tracking_client(promoted.registry).set_tag(promoted.champions_run(), "bundle_sha256", "another")
     assert promoted.faults() == ()

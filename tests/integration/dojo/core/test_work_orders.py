@@ -14,7 +14,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.core.state import work_orders
-from dojo.core.state.work_orders import Kind, OrderOpenError, UnknownOrderError, WorkOrder, WorkOrders
+from dojo.core.state.work_orders import (
+    Kind,
+    OrderOpenError,
+    UnknownOrderError,
+    WorkOrder,
+    WorkOrders,
+)
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -23,7 +29,15 @@ NOW = datetime(2030, 3, 1, tzinfo=UTC)
 
 
 def order(name: str, kind: Kind = "evaluate", model: str = "m", **parameters: Any) -> WorkOrder:
-    return WorkOrder(id=name, model=model, kind=kind, who="tests", why="a try", world_time=NOW, parameters=parameters)
+    return WorkOrder(
+        id=name,
+        model=model,
+        kind=kind,
+        who="tests",
+        why="a try",
+        world_time=NOW,
+        parameters=parameters,
+    )
 
 
 @pytest.fixture
@@ -57,13 +71,19 @@ def test_one_of_a_kind_is_open_at_a_time_and_the_next_one_is_told_which(orders: 
     assert [work.order.id for work in orders.open("m")] == ["other-kind", "two"]
 
 
-def test_what_a_killed_executor_began_is_found_with_its_notes(orders: WorkOrders, redis_server: RedisServer) -> None:
+def test_what_a_killed_executor_began_is_found_with_its_notes(
+    orders: WorkOrders, redis_server: RedisServer
+) -> None:
     orders.place(order("one", kind="retrain"))
     orders.begin("one")
     orders.note("one", as_of="2030-03-01")
     orders.note("one", run="airflow's")
     (found,) = WorkOrders(Redis.from_url(redis_server.url)).open()
-    assert (found.state, found.attempts, found.notes) == ("running", 1, {"as_of": "2030-03-01", "run": "airflow's"})
+    assert (found.state, found.attempts, found.notes) == (
+        "running",
+        1,
+        {"as_of": "2030-03-01", "run": "airflow's"},
+    )
     assert orders.begin("one").attempts == 2
 
 
@@ -97,7 +117,9 @@ def test_ten_that_ask_at_once_place_one(orders: WorkOrders, redis_server: RedisS
     assert len(placed) + len(refused) == 10
 
 
-def test_only_the_latest_ended_orders_are_kept(orders: WorkOrders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_latest_ended_orders_are_kept(
+    orders: WorkOrders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(work_orders, "KEPT", 3)
     for number in range(5):
         orders.place(order(f"o{number}"))
@@ -137,7 +159,14 @@ def test_wrong_orders_are_refused_at_the_door(orders: WorkOrders) -> None:
     with pytest.raises(ValueError, match="id: expected letters"):
         order("a/b")
     with pytest.raises(ValueError, match="with its zone"):
-        WorkOrder(id="x", model="m", kind="retrain", who="w", why="y", world_time=datetime(2030, 3, 1))  # noqa: DTZ001
+        WorkOrder(
+            id="x",
+            model="m",
+            kind="retrain",
+            who="w",
+            why="y",
+            world_time=datetime(2030, 3, 1),  # noqa: DTZ001
+        )
     orders.place(order("big"))
     with pytest.raises(ValueError, match="keep data elsewhere"):
         orders.end("big", "done", {"rows": "x" * 70_000})

@@ -49,7 +49,9 @@ def hurried(redis: Redis) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_the_hurry(server: RedisServer, redis: Redis, number: signal.Signals) -> None:
-    demo = subprocess.Popen([*HURRIED, server.url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    demo = subprocess.Popen(
+        [*HURRIED, server.url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     hurried(redis)
     demo.send_signal(number)
     ended = {signal.SIGINT: -signal.SIGINT}.get(number, 128 + number)
@@ -68,8 +70,12 @@ def test_a_closed_terminal_ends_the_hurry(server: RedisServer, redis: Redis) -> 
     assert speed(redis) == 60
 
 
-def test_a_command_that_nohup_started_outlives_its_terminal(server: RedisServer, redis: Redis) -> None:
-    demo = subprocess.Popen(["nohup", *HURRIED, server.url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_command_that_nohup_started_outlives_its_terminal(
+    server: RedisServer, redis: Redis
+) -> None:
+    demo = subprocess.Popen(
+        ["nohup", *HURRIED, server.url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     hurried(redis)
     demo.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):

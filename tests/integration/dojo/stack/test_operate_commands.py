@@ -36,7 +36,9 @@ def test_metrics_are_those_of_the_process_cut_down_to_a_text() -> None:
         assert shown.exit_code == 0, shown.output
         assert shown.stdout.splitlines()[0] == 'dojo_asked_total{by="a"} 3.0'
         assert 'by="b"' not in shown.stdout
-        found = json.loads(dojo("metrics", "gateway", "asked_total", "--json", DOJO_GATEWAY_PORT=str(port)).stdout)
+        found = json.loads(
+            dojo("metrics", "gateway", "asked_total", "--json", DOJO_GATEWAY_PORT=str(port)).stdout
+        )
         assert found == {'dojo_asked_total{by="a"}': "3.0", 'dojo_asked_total{by="b"}': "1.0"}
 
 
@@ -58,17 +60,32 @@ def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisSe
 
     assert json.loads(ask("lrange", "letters", "0", "1").stdout) == ["a", "\ufffd"]
     assert json.loads(ask("info", "memory").stdout)["used_memory"] > 0
-    assert json.loads(ask("xinfo", "groups", "dojo:stream:predictions").stdout)[0]["name"] == "recorder"
+    assert (
+        json.loads(ask("xinfo", "groups", "dojo:stream:predictions").stdout)[0]["name"]
+        == "recorder"
+    )
     assert isinstance(json.loads(ask("--online", "slowlog", "get", "5").stdout), list)
-    assert len(json.loads(ask("xrevrange", "dojo:stream:predictions", "+", "-", "count", "1").stdout)) == 1
+    assert (
+        len(json.loads(ask("xrevrange", "dojo:stream:predictions", "+", "-", "count", "1").stdout))
+        == 1
+    )
     for words in (("del", "letters"), ("slowlog", "reset"), ("flushall",), ("lpop", "letters")):
         refused = ask(*words)
         assert (refused.exit_code, "may change something" in refused.stderr) == (2, True), words
     assert client.llen("letters") == 2
     wrong = ask("xinfo", "groups", "letters")
     assert (wrong.exit_code, "WRONGTYPE" in wrong.stderr) == (2, True), "Redis did answer"
-    away = dojo("redis", "--online", "info", DOJO_REDIS_URL=redis_server.url, DOJO_ONLINE_STORE_URL="redis://127.0.0.1:9/0")
-    assert (away.exit_code, "127.0.0.1:9" in away.stderr) == (1, True), "the one that was asked is named"
+    away = dojo(
+        "redis",
+        "--online",
+        "info",
+        DOJO_REDIS_URL=redis_server.url,
+        DOJO_ONLINE_STORE_URL="redis://127.0.0.1:9/0",
+    )
+    assert (away.exit_code, "127.0.0.1:9" in away.stderr) == (
+        1,
+        True,
+    ), "the one that was asked is named"
 
 
 @pytest.fixture
@@ -76,9 +93,16 @@ def home(tmp_path: Path) -> Iterator[Path]:
     """Start a supervisor over two tiny processes. One of them ignores SIGTERM."""
     home = tmp_path / "home"
     home.mkdir()
-    tiny = [TinySpec("monitor", free_port()), TinySpec("recorder", free_port(), ("stubborn",), grace=0.2)]
+    tiny = [
+        TinySpec("monitor", free_port()),
+        TinySpec("recorder", free_port(), ("stubborn",), grace=0.2),
+    ]
     table = msgspec.json.encode(tiny).decode()
-    server = Server("supervisor", [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(home), table], tmp_path)
+    server = Server(
+        "supervisor",
+        [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(home), table],
+        tmp_path,
+    )
     server.start()
     wait_until(lambda: len(pids(home)) == 2, 30, "both are healthy")
     yield home
@@ -89,11 +113,17 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def pids(home: Path) -> dict[str, int]:
     """Return the pids of the healthy processes."""
     stack = running(home)
-    return {p.name: p.id.pid for p in stack.processes if p.id is not None and p.state == "healthy"} if stack else {}
+    return (
+        {p.name: p.id.pid for p in stack.processes if p.id is not None and p.state == "healthy"}
+        if stack
+        else {}
+    )
 
 
 @pytest.mark.parametrize(("name", "killed"), [("monitor", False), ("recorder", True)])
-def test_a_process_is_restarted_alone_and_killed_where_it_does_not_end(home: Path, name: str, killed: bool) -> None:
+def test_a_process_is_restarted_alone_and_killed_where_it_does_not_end(
+    home: Path, name: str, killed: bool
+) -> None:
     before = pids(home)
     done = dojo("restart", name, "--json", DOJO_HOME=str(home))
     assert done.exit_code == 0, done.output
@@ -107,13 +137,18 @@ def test_what_does_not_run_is_not_restarted(home: Path, tmp_path: Path) -> None:
     assert dojo("restart", "nobody", DOJO_HOME=str(home)).exit_code == 2
     assert dojo("restart", "monitor", DOJO_HOME=str(tmp_path / "nothing")).exit_code == 2
     in_containers = dojo("restart", "monitor", DOJO_HOME=str(home), DOJO_PEER_HOSTS="{name}")
-    assert (in_containers.exit_code, "dojo --context compose restart monitor" in " ".join(in_containers.stderr.split())) == (
+    assert (
+        in_containers.exit_code,
+        "dojo --context compose restart monitor" in " ".join(in_containers.stderr.split()),
+    ) == (
         1,
         True,
     )
 
 
-def test_the_runbook_of_an_alert_is_shown_where_no_checkout_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runbook_of_an_alert_is_shown_where_no_checkout_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = Path("monitoring/runbooks/InputDrift.md").read_text()
     monkeypatch.chdir(tmp_path)
     assert dojo("runbook", "InputDrift").stdout.strip() == text.strip()

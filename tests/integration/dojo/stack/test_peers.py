@@ -70,8 +70,12 @@ def recorder(settings: Settings) -> Iterator[None]:
 def test_everybody_is_asked_and_speaks_for_itself(settings: Settings, recorder: None) -> None:
     status = look_around(settings)
     states = {process.name: process for process in status.processes}
-    assert {"redis", "online-store", "mlflow", "airflow", "gateway", "monitor", "recorder"} <= set(states)
-    assert [name for name, process in states.items() if process.state is ProcessState.HEALTHY] == ["recorder"]
+    assert {"redis", "online-store", "mlflow", "airflow", "gateway", "monitor", "recorder"} <= set(
+        states
+    )
+    assert [name for name, process in states.items() if process.state is ProcessState.HEALTHY] == [
+        "recorder"
+    ]
     assert states["recorder"].details == {"state": "recording"}
     assert states["gateway"].details["error"], "why not"
     assert not status.healthy
@@ -86,13 +90,17 @@ def test_waiting_ends_with_who_is_missing(settings: Settings, recorder: None) ->
     assert seen, "progress was told"
 
 
-def test_status_says_what_is_down_and_ends_with_1(environment: dict[str, str], recorder: None) -> None:
+def test_status_says_what_is_down_and_ends_with_1(
+    environment: dict[str, str], recorder: None
+) -> None:
     done = CliRunner().invoke(build(), ["status", "--json"], env=environment)
     assert done.exit_code == 1
     said = json.loads(done.stdout)
     assert said["running"] is True
     assert said["healthy"] is False
-    assert {process["name"] for process in said["processes"] if process["state"] == "healthy"} == {"recorder"}
+    assert {process["name"] for process in said["processes"] if process["state"] == "healthy"} == {
+        "recorder"
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,9 @@ def test_status_says_what_is_down_and_ends_with_1(environment: dict[str, str], r
         (["up", "--transactions", sys.executable], "docs/containers.md"),
     ],
 )
-def test_what_is_dockers_is_left_to_docker(environment: dict[str, str], command: list[str], next_step: str) -> None:
+def test_what_is_dockers_is_left_to_docker(
+    environment: dict[str, str], command: list[str], next_step: str
+) -> None:
     Path(environment["DOJO_HOME"], "world.json").write_text("{}")
     done = CliRunner().invoke(build(), command, env=environment)
     assert done.exit_code != 0

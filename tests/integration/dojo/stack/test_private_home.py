@@ -40,7 +40,11 @@ def _a_wide_umask() -> Iterator[None]:
 
 
 def wide(home: Path) -> dict[str, str]:
-    return {str(path): oct(path.stat().st_mode) for path in (home, *home.rglob("*")) if path.stat().st_mode & 0o077}
+    return {
+        str(path): oct(path.stat().st_mode)
+        for path in (home, *home.rglob("*"))
+        if path.stat().st_mode & 0o077
+    }
 
 
 def test_redis_files_logs_and_status_are_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -50,10 +54,18 @@ def test_redis_files_logs_and_status_are_private_whatever_the_umask(tmp_path: Pa
     server.start()
     try:
         wait_until(
-            lambda: (status := running(home)) is not None and status.processes[0].state == "healthy", 30, "Redis answers"
+            lambda: (
+                (status := running(home)) is not None and status.processes[0].state == "healthy"
+            ),
+            30,
+            "Redis answers",
         )
         Redis(port=port).set("a", "b")
-        wait_until(lambda: any(path.stat().st_size for path in home.glob("redis/*.aof")), 10, "the append-only file is written")
+        wait_until(
+            lambda: any(path.stat().st_size for path in home.glob("redis/*.aof")),
+            10,
+            "the append-only file is written",
+        )
         assert (home / "logs" / "redis.log").exists()
         assert wide(home) == {}
     finally:
@@ -71,7 +83,11 @@ def test_up_closes_a_home_that_was_made_wide_and_says_so(tmp_path: Path) -> None
     found = doctor_checks.home(settings)
     assert (found.verdict, found.next_step) == (DoctorVerdict.WARNING, "dojo up closes it")
 
-    env = {"DOJO_HOME": str(home), "DOJO_GATEWAY_PORT": "9000", "DOJO_REDIS_PORT": "9000"}  # doubled: nothing starts
+    env = {
+        "DOJO_HOME": str(home),
+        "DOJO_GATEWAY_PORT": "9000",
+        "DOJO_REDIS_PORT": "9000",
+    }  # doubled: nothing starts
     refused = CliRunner().invoke(build(), ["up"], env=env)
 
     assert refused.exit_code == 1
@@ -88,5 +104,11 @@ def test_a_directory_that_holds_other_files_keeps_its_rights_and_is_named(tmp_pa
     env = {"DOJO_HOME": str(shared), "DOJO_GATEWAY_PORT": "9000", "DOJO_REDIS_PORT": "9000"}
     refused = CliRunner().invoke(build(), ["up"], env=env)
     assert "holds other files, so it stays open" in refused.stderr
-    assert {oct(path.stat().st_mode & 0o777) for path in (shared, shared / "letter.txt")} == {"0o777", "0o666"}
-    assert doctor_checks.home(Settings(home=shared)).next_step == "set DOJO_HOME to a directory of its own"
+    assert {oct(path.stat().st_mode & 0o777) for path in (shared, shared / "letter.txt")} == {
+        "0o777",
+        "0o666",
+    }
+    assert (
+        doctor_checks.home(Settings(home=shared)).next_step
+        == "set DOJO_HOME to a directory of its own"
+    )

@@ -31,8 +31,14 @@ def running_home(tmp_path: Path) -> Iterator[Path]:
     """Start a supervisor over two tiny processes in a home."""
     home = tmp_path / "home"
     home.mkdir()
-    table = msgspec.json.encode([TinySpec("worker", free_port()), TinySpec("airflow", free_port())]).decode()
-    server = Server("supervisor", [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(home), table], tmp_path)
+    table = msgspec.json.encode(
+        [TinySpec("worker", free_port()), TinySpec("airflow", free_port())]
+    ).decode()
+    server = Server(
+        "supervisor",
+        [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(home), table],
+        tmp_path,
+    )
     server.start()
     wait_until(lambda: running(home) is not None, 15, "the supervisor writes its status")
     yield home
@@ -45,23 +51,41 @@ def file_of_payments(path: Path, seed: int) -> Path:
     return path
 
 
-def test_a_stack_that_replays_one_file_is_not_joined_with_another(running_home: Path, tmp_path: Path) -> None:
-    own, other = file_of_payments(tmp_path / "own.csv", seed=1), file_of_payments(tmp_path / "other.csv", seed=2)
+def test_a_stack_that_replays_one_file_is_not_joined_with_another(
+    running_home: Path, tmp_path: Path
+) -> None:
+    own, other = (
+        file_of_payments(tmp_path / "own.csv", seed=1),
+        file_of_payments(tmp_path / "other.csv", seed=2),
+    )
     replayed = import_transactions(own, running_home / "imports", {}, lambda *_: None).path
-    env = {"DOJO_HOME": str(running_home), "DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": replayed}
+    env = {
+        "DOJO_HOME": str(running_home),
+        "DOJO_WORLD_SOURCE": "replay",
+        "DOJO_REPLAY_DATASET": replayed,
+    }
 
-    refused = CliRunner().invoke(build(), ["up", "--no-wait", "--transactions", str(other)], env=env)
+    refused = CliRunner().invoke(
+        build(), ["up", "--no-wait", "--transactions", str(other)], env=env
+    )
     assert refused.exit_code == 1
     assert f"the stack already runs, on other transactions: {replayed}" in refused.stderr
     assert "dojo down --purge" in refused.stderr
 
-    joined = CliRunner().invoke(build(), ["up", "--no-wait", "--json", "--transactions", str(own)], env=env)
+    joined = CliRunner().invoke(
+        build(), ["up", "--no-wait", "--json", "--transactions", str(own)], env=env
+    )
     assert joined.exit_code == 0, joined.output
     assert json.loads(joined.stdout)["already_running"] is True
 
 
-def test_a_running_stack_is_not_joined_as_one_without_a_process_that_it_has(running_home: Path) -> None:
-    env = {"DOJO_HOME": str(running_home), "DOJO_WITHOUT": ""}  # the command sets it; the test restores it
+def test_a_running_stack_is_not_joined_as_one_without_a_process_that_it_has(
+    running_home: Path,
+) -> None:
+    env = {
+        "DOJO_HOME": str(running_home),
+        "DOJO_WITHOUT": "",
+    }  # the command sets it; the test restores it
     refused = CliRunner().invoke(build(), ["up", "--no-wait", "--without", "airflow"], env=env)
     assert refused.exit_code == 1
     assert "the stack already runs, with airflow" in refused.stderr

@@ -37,7 +37,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def start(*table: TinySpec, name: str = "supervisor") -> Server:
         encoded = msgspec.json.encode(table).decode()
         server = Server(
-            name, [sys.executable, "-m", "tests.integration.dojo.stack.tiny_stack", str(tmp_path), encoded], tmp_path
+            name,
+            [
+                sys.executable,
+                "-m",
+                "tests.integration.dojo.stack.tiny_stack",
+                str(tmp_path),
+                encoded,
+            ],
+            tmp_path,
         )
         server.start()
         supervisors.append(server)
@@ -56,7 +64,11 @@ def tiny(name: str, *options: str, **more: object) -> TinySpec:
 def look(home: Path, name: str) -> ProcessStatus | None:
     """Return the supervisor's status of a process, or None before the first status."""
     status = running(home)
-    return next((process for process in status.processes if process.name == name), None) if status else None
+    return (
+        next((process for process in status.processes if process.name == name), None)
+        if status
+        else None
+    )
 
 
 def seen(home: Path, name: str) -> ProcessStatus:
@@ -65,12 +77,19 @@ def seen(home: Path, name: str) -> ProcessStatus:
     return found
 
 
-def wait_for(home: Path, name: str, state: ProcessState, restarts: int = 0, within: float = 15) -> ProcessStatus:
+def wait_for(
+    home: Path, name: str, state: ProcessState, restarts: int = 0, within: float = 15
+) -> ProcessStatus:
     def reached() -> bool:
         found = look(home, name)
         return found is not None and found.state is state and found.restarts >= restarts
 
-    wait_until(reached, within, f"{name} is {state} after {restarts} restarts; it is {look(home, name)}", every=0.05)
+    wait_until(
+        reached,
+        within,
+        f"{name} is {state} after {restarts} restarts; it is {look(home, name)}",
+        every=0.05,
+    )
     return seen(home, name)
 
 
@@ -83,18 +102,26 @@ def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_process_starts_only_when_what_it_depends_on_is_healthy(start: Start, tmp_path: Path) -> None:
+def test_a_process_starts_only_when_what_it_depends_on_is_healthy(
+    start: Start, tmp_path: Path
+) -> None:
     (tmp_path / "first.sick").touch()
     start(tiny("second", depends_on=("first",)), tiny("first"))
     wait_for(tmp_path, "first", ProcessState.STARTING)
-    wait_until(lambda: seen(tmp_path, "first").details.get("pid") is not None, 10, "first answers its check, as sick")
+    wait_until(
+        lambda: seen(tmp_path, "first").details.get("pid") is not None,
+        10,
+        "first answers its check, as sick",
+    )
     assert seen(tmp_path, "second").state is ProcessState.WAITING
     assert not (tmp_path / "second.starts").exists()
     (tmp_path / "first.sick").unlink()
     wait_for(tmp_path, "second", ProcessState.HEALTHY)
 
 
-def test_what_is_killed_comes_back_and_what_it_had_started_does_not_stay(start: Start, tmp_path: Path) -> None:
+def test_what_is_killed_comes_back_and_what_it_had_started_does_not_stay(
+    start: Start, tmp_path: Path
+) -> None:
     start(tiny("worker", "parent"), tiny("neighbour"))
     before = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
     neighbour = wait_for(tmp_path, "neighbour", ProcessState.HEALTHY)
@@ -108,13 +135,17 @@ def test_what_is_killed_comes_back_and_what_it_had_started_does_not_stay(start: 
     assert seen(tmp_path, "neighbour").id == neighbour.id
 
 
-def test_a_crash_loop_slows_down_and_start_up_gives_up_naming_it(start: Start, tmp_path: Path) -> None:
+def test_a_crash_loop_slows_down_and_start_up_gives_up_naming_it(
+    start: Start, tmp_path: Path
+) -> None:
     start(tiny("broken", "crash"))
     wait_until(lambda: running(tmp_path) is not None, 10, "the supervisor writes its status")
     with pytest.raises(StackError, match="broken died 3 times") as caught:
         wait_until_healthy(tmp_path, timeout=30)
     assert caught.value.log_tail[-1] == "broken crashes, as asked"
-    starts = [float(line.split()[0]) for line in (tmp_path / "broken.starts").read_text().splitlines()]
+    starts = [
+        float(line.split()[0]) for line in (tmp_path / "broken.starts").read_text().splitlines()
+    ]
     first, second = starts[1] - starts[0], starts[2] - starts[1]
     assert 1 <= first < 2 <= second < 4  # the delays are 1 s and 2 s, plus a tick and the start
 
@@ -129,22 +160,32 @@ def test_a_hanging_process_is_restarted(start: Start, tmp_path: Path) -> None:
     assert seen(tmp_path, "neighbour").restarts == 0
 
 
-def test_nobody_is_restarted_because_what_it_depends_on_is_away(start: Start, tmp_path: Path) -> None:
+def test_nobody_is_restarted_because_what_it_depends_on_is_away(
+    start: Start, tmp_path: Path
+) -> None:
     start(tiny("base"), tiny("dependent", depends_on=("base",), unhealthy_patience=0.5))
     before = wait_for(tmp_path, "dependent", ProcessState.HEALTHY)
     (tmp_path / "base.sick").touch()
     wait_for(tmp_path, "base", ProcessState.UNHEALTHY)
     (tmp_path / "dependent.sick").touch()
     unhealthy = wait_for(tmp_path, "dependent", ProcessState.UNHEALTHY)
-    wait_until(lambda: time.time() - unhealthy.since.timestamp() > 2, 5, "four times its patience passes")
+    wait_until(
+        lambda: time.time() - unhealthy.since.timestamp() > 2, 5, "four times its patience passes"
+    )
     assert seen(tmp_path, "dependent").id == before.id
     (tmp_path / "base.sick").unlink()  # now its own fault remains
     wait_for(tmp_path, "dependent", ProcessState.STARTING, restarts=1, within=20)
 
 
-def test_stop_ends_dependents_first_kills_the_stubborn_and_leaves_nothing(start: Start, tmp_path: Path) -> None:
-    supervisor = start(tiny("base"), tiny("dependent", "stubborn", "parent", depends_on=("base",), grace=0.5))
-    pids = [pid_of(wait_for(tmp_path, name, ProcessState.HEALTHY)) for name in ("dependent", "base")]
+def test_stop_ends_dependents_first_kills_the_stubborn_and_leaves_nothing(
+    start: Start, tmp_path: Path
+) -> None:
+    supervisor = start(
+        tiny("base"), tiny("dependent", "stubborn", "parent", depends_on=("base",), grace=0.5)
+    )
+    pids = [
+        pid_of(wait_for(tmp_path, name, ProcessState.HEALTHY)) for name in ("dependent", "base")
+    ]
     child = int((tmp_path / "dependent.child").read_text())
     stopped = stop(tmp_path)
     assert stopped == Stopped(was_running=True, leftovers=0, seconds=stopped.seconds)
@@ -153,13 +194,19 @@ def test_stop_ends_dependents_first_kills_the_stubborn_and_leaves_nothing(start:
     assert not status_file(tmp_path).exists()
     assert supervisor.stop() == 0
     said = supervisor.log.read_text()
-    assert said.index('"name": "dependent", "before": "healthy"') < said.index('"name": "base", "before": "healthy"')
-    assert stop(tmp_path) == Stopped(was_running=False, leftovers=0, seconds=pytest.approx(0, abs=1))
+    assert said.index('"name": "dependent", "before": "healthy"') < said.index(
+        '"name": "base", "before": "healthy"'
+    )
+    assert stop(tmp_path) == Stopped(
+        was_running=False, leftovers=0, seconds=pytest.approx(0, abs=1)
+    )
 
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_stop(start: Start, tmp_path: Path) -> None:
     supervisor = start(tiny("polite"), tiny("stubborn", "stubborn", "parent"))
-    polite, stubborn = (wait_for(tmp_path, name, ProcessState.HEALTHY) for name in ("polite", "stubborn"))
+    polite, stubborn = (
+        wait_for(tmp_path, name, ProcessState.HEALTHY) for name in ("polite", "stubborn")
+    )
     child = int((tmp_path / "stubborn.child").read_text())
     supervisor.kill()
     if sys.platform == "linux":
@@ -235,7 +282,11 @@ def status_with(member: ProcessId, supervisor: ProcessId | None = None) -> Stack
         details={},
     )
     return StackStatus(
-        supervisor=supervisor or member, supervisor_memory_bytes=0, started=now, written=now, processes=(process,)
+        supervisor=supervisor or member,
+        supervisor_memory_bytes=0,
+        started=now,
+        written=now,
+        processes=(process,),
     )
 
 
@@ -244,7 +295,11 @@ def test_each_process_writes_its_own_log_and_says_how_it_is(start: Start, tmp_pa
     worker = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
     assert worker.details == {"pid": pid_of(worker)}
     assert worker.memory_bytes > 1_000_000
-    wait_until(lambda: "crashes, as asked" in log_file(tmp_path, "broken").read_text(), 10, "broken's log has its words")
+    wait_until(
+        lambda: "crashes, as asked" in log_file(tmp_path, "broken").read_text(),
+        10,
+        "broken's log has its words",
+    )
     assert "crashes" not in log_file(tmp_path, "worker").read_text()
 
 
@@ -253,10 +308,19 @@ def test_what_gave_itself_a_process_group_of_its_own_is_ended_too(tmp_path: Path
 
     Then only the session holds them together.
     """
-    starts_another = "import subprocess, time; subprocess.Popen(['sleep', '1000'], process_group=0); time.sleep(1000)"
-    spec = replace(process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starts_another))
+    starts_another = (
+        "import subprocess, time; subprocess.Popen(['sleep', '1000'], process_group=0);"
+        " time.sleep(1000)"
+    )
+    spec = replace(
+        process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starts_another)
+    )
     child = Child(spec, tmp_path, os.environ)
-    wait_until(lambda: any("sleep" in command_of(member) for member in child.members()), 10, "it has started another")
+    wait_until(
+        lambda: any("sleep" in command_of(member) for member in child.members()),
+        10,
+        "it has started another",
+    )
     members = child.members()
     child.end(grace=2)
     assert not [member for member in members if alive(member.pid)]
@@ -268,17 +332,29 @@ def test_an_orderly_process_ends_what_it_started_in_its_own_time(tmp_path: Path)
     So only its parent gets SIGTERM, and asks the child for a last word first.
     """
     word = tmp_path / "word"
-    other = f"import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: (open({str(word)!r}, 'w').close(), sys.exit())); print('listens', flush=True); time.sleep(1000)"
-    starter = (
-        "import signal, subprocess, sys, time\n"
-        f"other = subprocess.Popen([sys.executable, '-c', {other!r}])\n"
-        "def stop(*_):\n    time.sleep(0.5); other.send_signal(signal.SIGUSR1); other.wait(); sys.exit()\n"
-        "signal.signal(signal.SIGTERM, stop); print('ready', flush=True)\n"
-        "while True: time.sleep(1)\n"
+    other = (
+        f"import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: (open({str(word)!r},"
+        " 'w').close(), sys.exit())); print('listens', flush=True); time.sleep(1000)"
     )
-    spec = replace(process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starter), orderly=True)
+    starter = (
+        "import signal, subprocess, sys, time\nother = subprocess.Popen([sys.executable, '-c',"
+        f" {other!r}])\ndef stop(*_):\n    time.sleep(0.5); other.send_signal(signal.SIGUSR1);"
+        " other.wait(); sys.exit()\nsignal.signal(signal.SIGTERM, stop); print('ready',"
+        " flush=True)\nwhile True: time.sleep(1)\n"
+    )
+    spec = replace(
+        process_spec(tiny("airflow"), tmp_path),
+        command=(sys.executable, "-c", starter),
+        orderly=True,
+    )
     child = Child(spec, tmp_path, os.environ)
-    wait_until(lambda: all(word in log_file(tmp_path, "airflow").read_text() for word in ("ready", "listens")), 10, "both run")
+    wait_until(
+        lambda: all(
+            word in log_file(tmp_path, "airflow").read_text() for word in ("ready", "listens")
+        ),
+        10,
+        "both run",
+    )
     assert child.end(grace=5) == []
     assert word.exists()
 

@@ -51,18 +51,25 @@ def test_the_world_is_resumed_and_paused_without_a_jump(clock: RedisWorldClock) 
     assert START < clock.now() < START + timedelta(hours=60)
 
 
-def test_a_world_that_no_simulator_moves_is_not_said_to_run(clock: RedisWorldClock, redis_server: RedisServer) -> None:
+def test_a_world_that_no_simulator_moves_is_not_said_to_run(
+    clock: RedisWorldClock, redis_server: RedisServer
+) -> None:
     anchor = Anchor(START, wall_now() - timedelta(seconds=2405), speed=60, runs_on=5)
     connect_redis(redis_server.url).set(CLOCK_KEY, msgspec.json.encode(anchor))
     status = world("status")
     assert status["time"] == "2018-06-10T00:05:00Z"
     assert 2400 <= status["standstill_seconds"] < 2460
     said = CliRunner().invoke(app, ["status"]).stdout
-    assert "it stands still, for the simulator does not move it: dojo status, dojo logs simulator" in " ".join(said.split())
+    assert (
+        "it stands still, for the simulator does not move it: dojo status, dojo logs simulator"
+        in " ".join(said.split())
+    )
     assert world("resume", "--speed", "60")["standstill_seconds"] == 0
 
 
-def test_resuming_without_a_speed_uses_the_setting(clock: RedisWorldClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_without_a_speed_uses_the_setting(
+    clock: RedisWorldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOJO_SPEED", "120")
     clock.set(START, speed=0)
     assert world("resume")["speed"] == 120

@@ -30,7 +30,15 @@ class TinySpec(msgspec.Struct, frozen=True):
 def process_spec(tiny: TinySpec, home: Path) -> ProcessSpec:
     return ProcessSpec(
         name=tiny.name,
-        command=(sys.executable, "-S", str(TINY_PROCESS), tiny.name, str(tiny.port), str(home), *tiny.options),
+        command=(
+            sys.executable,
+            "-S",
+            str(TINY_PROCESS),
+            tiny.name,
+            str(tiny.port),
+            str(home),
+            *tiny.options,
+        ),
         health=HttpHealth("127.0.0.1", tiny.port),
         address=f"http://127.0.0.1:{tiny.port}",
         port=tiny.port,

@@ -10,7 +10,13 @@ from redis import Redis
 
 from dojo.core.state.clock import RedisWorldClock
 from feature_repo.catalog import SERVICES
-from tests.support.bundles import SERVICE, cache_bundle, make_bundle, make_failing_bundle, make_slow_bundle
+from tests.support.bundles import (
+    SERVICE,
+    cache_bundle,
+    make_bundle,
+    make_failing_bundle,
+    make_slow_bundle,
+)
 from tests.support.gateways import GatewayServer
 from tests.support.online_rows import write_online_rows
 from tests.support.servers import RedisServer
@@ -29,7 +35,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str]) -> dict[str, tuple[Path, str]]:
+def versions(
+    tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str]
+) -> dict[str, tuple[Path, str]]:
     """Make versions by number.
 
     1 is the champion, 2 another good one. 3 raises for every request, 4 takes 0.3 s, 5 never ends.
@@ -41,11 +49,18 @@ def versions(tmp_path_factory: pytest.TempPathFactory, bundle: tuple[Path, str])
         "3": make_failing_bundle(directory / "3"),
         "4": make_slow_bundle(directory / "4", 0.3),
         "5": make_slow_bundle(directory / "5", math.inf),
-        "6": make_bundle(directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE].features))[:-3]),
+        "6": make_bundle(
+            directory / "6", seed=8, features=tuple(reversed(SERVICES[SERVICE].features))[:-3]
+        ),
         "7": make_failing_bundle(directory / "7", fails_from=50.0),
-        "8": make_slow_bundle(directory / "8", math.inf, slow_from=-10.0),  # the amounts of its parity rows are larger
+        "8": make_slow_bundle(
+            directory / "8", math.inf, slow_from=-10.0
+        ),  # the amounts of its parity rows are larger
     }
-    return {"1": bundle, **{version: (directory / version, sha256) for version, sha256 in made.items()}}
+    return {
+        "1": bundle,
+        **{version: (directory / version, sha256) for version, sha256 in made.items()},
+    }
 
 
 @pytest.fixture(scope="session")

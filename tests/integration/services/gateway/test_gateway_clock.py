@@ -23,7 +23,9 @@ HOUR, NIGHT = timedelta(hours=1), timedelta(hours=15)
 STOPPED = WORLD + timedelta(minutes=5)  # 60 world seconds a second, for five
 
 
-def with_clock(redis: RedisServer, remembered: Path, use: Callable[[GatewayClock], Awaitable[None]]) -> None:
+def with_clock(
+    redis: RedisServer, remembered: Path, use: Callable[[GatewayClock], Awaitable[None]]
+) -> None:
     async def run() -> None:
         client = RedisClient(redis.url)
         connection = asyncio.create_task(client.run())
@@ -40,7 +42,9 @@ def stored(redis: RedisServer, anchor: Anchor) -> None:
     connect_redis(redis.url).set(CLOCK_KEY, msgspec.json.encode(anchor))
 
 
-def test_a_world_that_stopped_in_the_night_stands_where_it_stopped(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_world_that_stopped_in_the_night_stands_where_it_stopped(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     stored(redis_server, Anchor(WORLD, wall_now() - NIGHT, speed=60, runs_on=5))
 
     async def use(clock: GatewayClock) -> None:
@@ -50,7 +54,9 @@ def test_a_world_that_stopped_in_the_night_stands_where_it_stopped(redis_server:
     with_clock(redis_server, tmp_path / "clock.json", use)
 
 
-def test_a_gateway_that_starts_without_redis_stands_where_the_last_one_was(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_gateway_that_starts_without_redis_stands_where_the_last_one_was(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     anchor = Anchor(WORLD, wall_now() - NIGHT, speed=60, runs_on=5)
     (tmp_path / "clock.json").write_bytes(msgspec.json.encode(anchor))
     clock = GatewayClock(RedisClient(redis_server.url), tmp_path / "clock.json")
@@ -58,7 +64,9 @@ def test_a_gateway_that_starts_without_redis_stands_where_the_last_one_was(redis
     assert clock.now() == STOPPED
 
 
-def test_its_time_does_not_go_back_with_the_machines(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_its_time_does_not_go_back_with_the_machines(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     writer = RedisWorldClock(connect_redis(redis_server.url))
     writer.set(WORLD, speed=60, runs_on=timedelta(seconds=5))
 
@@ -70,6 +78,9 @@ def test_its_time_does_not_go_back_with_the_machines(redis_server: RedisServer, 
         stored(redis_server, msgspec.structs.replace(renewed, wall=renewed.wall + HOUR))
         await clock.refresh()
         assert before <= clock.now() <= before + timedelta(minutes=5)
-        assert msgspec.json.decode((tmp_path / "clock.json").read_bytes(), type=Anchor).wall == renewed.wall + HOUR
+        assert (
+            msgspec.json.decode((tmp_path / "clock.json").read_bytes(), type=Anchor).wall
+            == renewed.wall + HOUR
+        )
 
     with_clock(redis_server, tmp_path / "clock.json", use)

@@ -40,12 +40,18 @@ def test_every_answer_is_in_time_and_names_its_degradation_while_redis_is_away(
         wait_until(lambda: callers.calls[-1].degraded == (), 5, "answers are whole")
         broken = time.monotonic()
         breakable_redis.kill() if fault == "killed" else breakable_redis.signal(signal.SIGSTOP)
-        wait_until(lambda: len(callers.since(broken + 0.1)) > 300, 20, "traffic goes on without Redis")
-        unknown = gateway.predict({"customer_id": "never seen", "merchant_id": "m1", "amount": 1.0})[0]
+        wait_until(
+            lambda: len(callers.since(broken + 0.1)) > 300, 20, "traffic goes on without Redis"
+        )
+        unknown = gateway.predict(
+            {"customer_id": "never seen", "merchant_id": "m1", "amount": 1.0}
+        )[0]
         returned = time.monotonic()
         breakable_redis.start() if fault == "killed" else breakable_redis.signal(signal.SIGCONT)
         wait_until(
-            lambda: any(call.degraded == () for call in callers.since(returned)), RECOVERY_SECONDS, "answers are whole again"
+            lambda: any(call.degraded == () for call in callers.since(returned)),
+            RECOVERY_SECONDS,
+            "answers are whole again",
         )
         calls = callers.stop()
 
@@ -60,12 +66,16 @@ def test_every_answer_is_in_time_and_names_its_degradation_while_redis_is_away(
     sent = {call.request_id for call in calls} | {unknown["prediction_id"]}
     wait_until(lambda: gateway.health()["spooled_bytes"] == 0, 10, "the spool is drained")
     wait_until(
-        lambda: len({e.request_id for e in logged_predictions(breakable_redis.url)}) >= len(sent), 10, "all events arrive"
+        lambda: len({e.request_id for e in logged_predictions(breakable_redis.url)}) >= len(sent),
+        10,
+        "all events arrive",
     )
     assert {event.request_id for event in logged_predictions(breakable_redis.url)} == sent
 
 
-def test_only_the_first_requests_pay_for_a_hanging_redis(breakable_redis: RedisServer, start_gateway: StartGateway) -> None:
+def test_only_the_first_requests_pay_for_a_hanging_redis(
+    breakable_redis: RedisServer, start_gateway: StartGateway
+) -> None:
     gateway = start_gateway(breakable_redis.url)
     instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
     wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, 5, "answers are whole")
@@ -74,9 +84,15 @@ def test_only_the_first_requests_pay_for_a_hanging_redis(breakable_redis: RedisS
     for _ in range(60):
         gateway.predict(instance)
     assert gateway.metric("dojo_gateway_breaker_open") == 1
-    assert 5 <= slow_lookups(gateway) - before <= 10  # 5 open the breaker; a busy machine may slow a few more
+    assert (
+        5 <= slow_lookups(gateway) - before <= 10
+    )  # 5 open the breaker; a busy machine may slow a few more
     breakable_redis.signal(signal.SIGCONT)
-    wait_until(lambda: gateway.metric("dojo_gateway_breaker_open") == 0, RECOVERY_SECONDS, "the breaker closes by itself")
+    wait_until(
+        lambda: gateway.metric("dojo_gateway_breaker_open") == 0,
+        RECOVERY_SECONDS,
+        "the breaker closes by itself",
+    )
 
 
 def test_events_spooled_by_a_gateway_that_stopped_are_delivered_by_the_next(
@@ -85,7 +101,9 @@ def test_events_spooled_by_a_gateway_that_stopped_are_delivered_by_the_next(
     gateway = start_gateway(breakable_redis.url)
     breakable_redis.kill()
     sent = {
-        gateway.predict({"request_id": f"tx-{n}", "customer_id": "c1", "merchant_id": "m1", "amount": 1.0})[0]["prediction_id"]
+        gateway.predict(
+            {"request_id": f"tx-{n}", "customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
+        )[0]["prediction_id"]
         for n in range(50)
     }
     assert gateway.stop() == 0
@@ -94,10 +112,16 @@ def test_events_spooled_by_a_gateway_that_stopped_are_delivered_by_the_next(
 
     breakable_redis.start()
     start_gateway(breakable_redis.url)
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) >= 50, 10, "the spool is drained")
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) >= 50, 10, "the spool is drained"
+    )
     assert {event.prediction_id for event in logged_predictions(breakable_redis.url)} == sent
     # A segment is deleted after Redis has confirmed all of it.
-    wait_until(lambda: not list((gateway.home / "gateway" / "spool").glob("*.jsonl")), 10, "its segment is deleted")
+    wait_until(
+        lambda: not list((gateway.home / "gateway" / "spool").glob("*.jsonl")),
+        10,
+        "its segment is deleted",
+    )
 
 
 def test_a_gateway_started_while_redis_is_down_serves_and_finds_redis_when_it_comes(
@@ -108,7 +132,11 @@ def test_a_gateway_started_while_redis_is_down_serves_and_finds_redis_when_it_co
     instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
     assert gateway.predict(instance)[0]["degraded"] == ["features_default", "world_clock_unset"]
     breakable_redis.start()
-    wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, RECOVERY_SECONDS, "answers are whole")
+    wait_until(
+        lambda: gateway.predict(instance)[0]["degraded"] is None,
+        RECOVERY_SECONDS,
+        "answers are whole",
+    )
 
 
 def test_beyond_the_spools_bound_events_are_dropped_and_counted(
@@ -139,14 +167,20 @@ def test_beyond_what_can_be_answered_in_time_requests_are_shed(
 ) -> None:
     specs = tmp_path / "models"
     specs.mkdir()
-    patient = Path("models/fraud_detection.yaml").read_text().replace("deadline: 100ms", "deadline: 5s")
-    (specs / "fraud_detection.yaml").write_text(patient.replace("feature_timeout: 30ms", "feature_timeout: 3s"))
+    patient = (
+        Path("models/fraud_detection.yaml").read_text().replace("deadline: 100ms", "deadline: 5s")
+    )
+    (specs / "fraud_detection.yaml").write_text(
+        patient.replace("feature_timeout: 30ms", "feature_timeout: 3s")
+    )
     limit = 30
     gateway = start_gateway(breakable_redis.url, models_dir=specs, max_in_flight=limit)
     instance = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
     wait_until(lambda: gateway.predict(instance)[0]["degraded"] is None, 5, "answers are whole")
     breakable_redis.signal(signal.SIGSTOP)  # requests now wait for 3 s and pile up
-    sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(limit + 20)]
+    sockets = [
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(limit + 20)
+    ]
     for connection in sockets:
         connection.sendall(post("/v1/models/fraud_detection:predict", {"instances": [instance]}))
     answers = [connection.recv(65536) for connection in sockets]
@@ -161,7 +195,9 @@ def test_beyond_what_can_be_answered_in_time_requests_are_shed(
 
 def test_half_a_request_is_ended(breakable_redis: RedisServer, start_gateway: StartGateway) -> None:
     gateway = start_gateway(breakable_redis.url)
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=2 * BODY_TIMEOUT_SECONDS) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", gateway.port), timeout=2 * BODY_TIMEOUT_SECONDS
+    ) as connection:
         whole = post("/v1/models/fraud_detection:predict", {"instances": []})
         connection.sendall(whole[:-1])
         assert connection.recv(65536).startswith(b"HTTP/1.1 408")
@@ -184,11 +220,18 @@ def test_a_row_of_another_catalogue_makes_its_entity_unknown_and_is_counted(
 ) -> None:
     others = ViewLayout("customer_daily", ["weight", "shoe_size"])
     redis = Redis.from_url(breakable_redis.url)
-    redis.hset(entity_key("customer", "c1"), others.field.decode(), others.pack(WORLD_NOW, [1.0, 2.0]))
+    redis.hset(
+        entity_key("customer", "c1"), others.field.decode(), others.pack(WORLD_NOW, [1.0, 2.0])
+    )
     gateway = start_gateway(breakable_redis.url)
-    instances = [{"customer_id": customer, "merchant_id": "m1", "amount": 1.0} for customer in ("c1", "c2")]
+    instances = [
+        {"customer_id": customer, "merchant_id": "m1", "amount": 1.0} for customer in ("c1", "c2")
+    ]
     wait_until(lambda: gateway.predict(instances[1])[0]["degraded"] is None, 5, "answers are whole")
     for _ in range(FAILURES_TO_OPEN + 1):
-        assert [answer["degraded"] for answer in gateway.predict(*instances)] == [["cold_start"], None]
+        assert [answer["degraded"] for answer in gateway.predict(*instances)] == [
+            ["cold_start"],
+            None,
+        ]
     assert gateway.metric("dojo_gateway_malformed_rows_total") == FAILURES_TO_OPEN + 1
     assert gateway.metric("dojo_gateway_breaker_open") == 0

@@ -25,25 +25,41 @@ def models_dir(directory: Path, model: str) -> Path:
     """Copy the shipped spec under a test's own name, because tests share one MLflow."""
     specs = directory / "models"
     specs.mkdir()
-    text = Path("models/fraud_detection.yaml").read_text().replace("name: fraud_detection", f"name: {model}", 1)
+    text = (
+        Path("models/fraud_detection.yaml")
+        .read_text()
+        .replace("name: fraud_detection", f"name: {model}", 1)
+    )
     (specs / f"{model}.yaml").write_text(text)
     return specs
 
 
 def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiting(
-    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+    mlflow_server: MlflowServer,
+    online_redis: RedisServer,
+    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     specs = models_dir(tmp_path, "trained")
     text = (specs / "trained.yaml").read_text()
-    (specs / "never_trained.yaml").write_text(text.replace("name: trained", "name: never_trained", 1))
+    (specs / "never_trained.yaml").write_text(
+        text.replace("name: trained", "name: never_trained", 1)
+    )
     registry = sealed_registry(mlflow_server.url)
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     assert gateway.request("GET", "/readyz")[0] == 503  # no version serves at all
     register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", "trained"), "trained")
     wait_until(lambda: serving(gateway, "trained") == "1", 60, "the champion is served")
-    wait_until(lambda: gateway.request("GET", "/readyz")[0] == 200, 20, "the other model is known to have no version")
+    wait_until(
+        lambda: gateway.request("GET", "/readyz")[0] == 200,
+        20,
+        "the other model is known to have no version",
+    )
     models = gateway.request("GET", "/readyz")[1]["models"]
-    assert (models["never_trained"]["version"], models["never_trained"]["registry"]) == (None, "no version is champion yet")
+    assert (models["never_trained"]["version"], models["never_trained"]["registry"]) == (
+        None,
+        "no version is champion yet",
+    )
     assert gateway.request("GET", "/v2/health/ready")[0] == 200
     assert gateway.request("GET", "/v2/models/never_trained/ready")[0] == 503
     assert gateway.predict(INSTANCE, model="never_trained")[0]["degraded"] == ["model_unavailable"]
@@ -54,7 +70,10 @@ def serving(gateway: GatewayServer, model: str) -> str:
 
 
 def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_down(
-    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+    mlflow_server: MlflowServer,
+    online_redis: RedisServer,
+    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     model = "switching"
     specs = models_dir(tmp_path, model)
@@ -74,7 +93,9 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
     assert gateway.request("GET", "/readyz")[0] == 200
 
     with Callers(gateway.port, model=model) as callers:
-        register_champion(registry, tmp_path / "b2", make_bundle(tmp_path / "b2", model, seed=2), model)
+        register_champion(
+            registry, tmp_path / "b2", make_bundle(tmp_path / "b2", model, seed=2), model
+        )
         wait_until(lambda: callers.calls[-1].version == "2", 30, "the new champion is served")
         calls = callers.stop()
     assert not callers.dropped
@@ -85,7 +106,9 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
 
     # A restart without MLflow serves the last verified version at once.
     assert gateway.stop() == 0
-    restarted = start_gateway(online_redis.url, f"http://127.0.0.1:{free_port()}", cached=False, models_dir=specs)
+    restarted = start_gateway(
+        online_redis.url, f"http://127.0.0.1:{free_port()}", cached=False, models_dir=specs
+    )
     assert serving(restarted, model) == "2"
     wait_until(
         lambda: restarted.metric("dojo_gateway_registry_errors_total", model=model) > 0,
@@ -106,13 +129,21 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
 
 
 def test_a_version_that_mlflow_alone_vouches_for_is_never_served(
-    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+    mlflow_server: MlflowServer,
+    online_redis: RedisServer,
+    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     """Who reaches MLflow's port registers a version of their own, and rewrites the record of the platform's."""
     model = "forged"
     specs = models_dir(tmp_path, model)
-    registry, client = sealed_registry(mlflow_server.url), tracking_client(sealed_registry(mlflow_server.url))
-    good = register_champion(registry, tmp_path / "good", make_bundle(tmp_path / "good", model), model)
+    registry, client = (
+        sealed_registry(mlflow_server.url),
+        tracking_client(sealed_registry(mlflow_server.url)),
+    )
+    good = register_champion(
+        registry, tmp_path / "good", make_bundle(tmp_path / "good", model), model
+    )
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     wait_until(lambda: serving(gateway, model) == "1", 60, "the platform's version is served")
 
@@ -122,7 +153,10 @@ def test_a_version_that_mlflow_alone_vouches_for_is_never_served(
     sha256 = make_bundle(tmp_path / "foreign", model, seed=2)
     run = client.create_run("0")
     client.log_artifacts(run.info.run_id, str(tmp_path / "foreign"), "bundle")
-    source, tags = f"{run.info.artifact_uri}/bundle", {"bundle_sha256": sha256, "seal": good.tags.seal or ""}
+    source, tags = (
+        f"{run.info.artifact_uri}/bundle",
+        {"bundle_sha256": sha256, "seal": good.tags.seal or ""},
+    )
     foreign = registry.api.create_model_version(model, source, run.info.run_id, tags)
     registry.set_alias(model, CHAMPION, foreign.version)
     wait_until(lambda: rejected(gateway) >= 1, 30, "it is rejected")
@@ -149,7 +183,10 @@ def flip_a_byte(path: Path) -> None:
 
 
 def test_a_version_that_fails_verification_is_never_served(
-    mlflow_server: MlflowServer, online_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+    mlflow_server: MlflowServer,
+    online_redis: RedisServer,
+    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     model = "guarded"
     specs = models_dir(tmp_path, model)
@@ -180,7 +217,9 @@ def test_a_version_that_fails_verification_is_never_served(
 
         # A bundle of another model, with its hash tag.
         make_bundle(tmp_path / "foreign", "someone_elses")
-        register_champion(registry, tmp_path / "foreign", write_bundle_again(tmp_path / "foreign"), model)
+        register_champion(
+            registry, tmp_path / "foreign", write_bundle_again(tmp_path / "foreign"), model
+        )
         wait_until(lambda: rejected() == 3, 30, "another model's bundle is rejected")
         calls = callers.stop()
     assert {(call.status, call.version) for call in calls} == {(200, "1")}

@@ -27,7 +27,9 @@ def with_client(url: str, use: Callable[[RedisClient], Awaitable[None]]) -> None
     asyncio.run(run())
 
 
-def test_a_reply_after_its_deadline_is_dropped_and_the_connection_stays_in_step(redis_server: RedisServer) -> None:
+def test_a_reply_after_its_deadline_is_dropped_and_the_connection_stays_in_step(
+    redis_server: RedisServer,
+) -> None:
     async def use(client: RedisClient) -> None:
         started = time.monotonic()
         late = client.call(command(b"DEBUG", b"SLEEP", b"0.3"), 1, 0.05)
@@ -44,13 +46,17 @@ def test_each_call_has_its_own_deadline(redis_server: RedisServer) -> None:
     async def use(client: RedisClient) -> None:
         started = time.monotonic()
         blocked = client.call(command(b"DEBUG", b"SLEEP", b"0.4"), 1, 5.0)
-        waiting = {timeout: client.call(command(b"PING"), 1, timeout) for timeout in (0.2, 0.05, 5.0, 0.1)}
+        waiting = {
+            timeout: client.call(command(b"PING"), 1, timeout) for timeout in (0.2, 0.05, 5.0, 0.1)
+        }
         failed = []
         for timeout in (0.05, 0.1, 0.2):
             with pytest.raises(RedisUnavailableError, match=f"within {timeout * 1000:.0f} ms"):
                 await waiting[timeout]
             failed.append(time.monotonic() - started)
-        assert all(at >= timeout - 0.01 for at, timeout in zip(failed, (0.05, 0.1, 0.2), strict=True))
+        assert all(
+            at >= timeout - 0.01 for at, timeout in zip(failed, (0.05, 0.1, 0.2), strict=True)
+        )
         assert not waiting[5.0].done()
         assert (await blocked, await waiting[5.0]) == ([b"OK"], [b"PONG"])
         # No call was late at the last alarm. A later call sets it again.
@@ -71,7 +77,9 @@ def test_a_refused_command_is_one_reply_of_its_call(redis_server: RedisServer) -
     with_client(redis_server.url, use)
 
 
-def test_it_selects_the_urls_database_and_comes_back_after_a_kill(redis_server: RedisServer) -> None:
+def test_it_selects_the_urls_database_and_comes_back_after_a_kill(
+    redis_server: RedisServer,
+) -> None:
     async def use(client: RedisClient) -> None:
         await client.call(command(b"SET", b"where", b"three"), 1, 5.0)
         redis_server.kill()
@@ -84,6 +92,9 @@ def test_it_selects_the_urls_database_and_comes_back_after_a_kill(redis_server: 
                 break
             except RedisUnavailableError:
                 await asyncio.sleep(0.02)
-        assert await client.call(command(b"SELECT", b"0") + command(b"GET", b"where"), 2, 1.0) == [b"OK", None]
+        assert await client.call(command(b"SELECT", b"0") + command(b"GET", b"where"), 2, 1.0) == [
+            b"OK",
+            None,
+        ]
 
     with_client(redis_server.url.replace("/0", "/3"), use)

@@ -30,7 +30,9 @@ GOOD = {"request_id": "tx-1", "customer_id": "c1", "merchant_id": "m2", "amount"
 def gateway(
     online_redis: RedisServer, bundle: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayServer]:
-    server = GatewayServer(tmp_path_factory.mktemp("gateway"), online_redis.url, max_body_bytes=BODY_LIMIT)
+    server = GatewayServer(
+        tmp_path_factory.mktemp("gateway"), online_redis.url, max_body_bytes=BODY_LIMIT
+    )
     cache_bundle(server.home, *bundle)
     server.start()
     wait_until(lambda: server.predict(GOOD)[0]["degraded"] is None, 10, "Redis is found")
@@ -40,7 +42,9 @@ def gateway(
 
 def logged(gateway: GatewayServer, redis: RedisServer, prediction_id: str) -> Prediction:
     def found() -> list[Prediction]:
-        return [event for event in logged_predictions(redis.url) if event.prediction_id == prediction_id]
+        return [
+            event for event in logged_predictions(redis.url) if event.prediction_id == prediction_id
+        ]
 
     wait_until(lambda: bool(found()), 5, "the prediction is in the event log")
     return found()[0]
@@ -62,9 +66,13 @@ def test_a_known_entity_is_scored_on_feasts_values_and_logged_exactly(
         for feature in view.features
     }
     at = WORLD_NOW.timestamp() - 1800
-    expected = stored | catalog.REQUESTS["payment"].compute({**stored, "amount": 81.5, "transaction_time": at})
+    expected = stored | catalog.REQUESTS["payment"].compute(
+        {**stored, "amount": 81.5, "transaction_time": at}
+    )
     assert list(event.features) == list(catalog.SERVICES["fraud_detection_v1"].features)
-    assert event.features == pytest.approx({name: expected[name] for name in event.features}, rel=1e-6)
+    assert event.features == pytest.approx(
+        {name: expected[name] for name in event.features}, rel=1e-6
+    )
     assert set(event.feature_age_seconds) == set(catalog.VIEWS)
     for age in event.feature_age_seconds.values():
         assert age == 3600.0  # the rows are an hour old, and the clock stands still
@@ -90,9 +98,17 @@ def test_an_unknown_entity_is_answered_as_cold_start_with_zeros(
 
 
 def test_many_instances_are_answered_in_order(gateway: GatewayServer) -> None:
-    alone = [gateway.predict({**GOOD, "customer_id": f"c{n}", "transaction_time": "2018-06-15T11:30:00Z"})[0] for n in range(5)]
+    alone = [
+        gateway.predict(
+            {**GOOD, "customer_id": f"c{n}", "transaction_time": "2018-06-15T11:30:00Z"}
+        )[0]
+        for n in range(5)
+    ]
     together = gateway.predict(
-        *[{**GOOD, "customer_id": f"c{n}", "transaction_time": "2018-06-15T11:30:00Z"} for n in range(5)]
+        *[
+            {**GOOD, "customer_id": f"c{n}", "transaction_time": "2018-06-15T11:30:00Z"}
+            for n in range(5)
+        ]
     )
     assert [answer["score"] for answer in together] == [answer["score"] for answer in alone]
 
@@ -110,7 +126,11 @@ WITHOUT_CUSTOMER = {"instances": [{"merchant_id": "m1", "amount": 1}]}
         (b"", 400, None),
         (b'{"instances": [', 400, None),
         (b"\xff\xfe", 400, None),
-        (b'{"instances": [{"customer_id": "\\ud800", "merchant_id": "m1", "amount": 1}]}', 400, None),
+        (
+            b'{"instances": [{"customer_id": "\\ud800", "merchant_id": "m1", "amount": 1}]}',
+            400,
+            None,
+        ),
         (b"[" * 50_000, 400, None),
         ([], 422, ""),
         ({}, 422, "instances"),
@@ -133,9 +153,14 @@ WITHOUT_CUSTOMER = {"instances": [{"merchant_id": "m1", "amount": 1}]}
         (instance(amount=float("nan")), 422, "instances[0].amount"),
         (instance(amount=float("inf")), 422, "instances[0].amount"),
         (instance(amount=float("-inf")), 422, "instances[0].amount"),
-        (b'{"instances": [{"customer_id": "c1", "merchant_id": "m1", "amount": 1e999}]}', 422, "instances[0].amount"),
         (
-            b'{"instances": [{"customer_id": "c1", "merchant_id": "m1", "amount": 1%s}]}' % (b"0" * 400),
+            b'{"instances": [{"customer_id": "c1", "merchant_id": "m1", "amount": 1e999}]}',
+            422,
+            "instances[0].amount",
+        ),
+        (
+            b'{"instances": [{"customer_id": "c1", "merchant_id": "m1", "amount": 1%s}]}'
+            % (b"0" * 400),
             422,
             "instances[0].amount",
         ),
@@ -145,7 +170,9 @@ WITHOUT_CUSTOMER = {"instances": [{"merchant_id": "m1", "amount": 1}]}
         (instance(merchant="m1"), 422, "instances[0].merchant"),
     ],
 )
-def test_wrong_input_is_refused_naming_the_field(body: object, status: int, field: str | None, gateway: GatewayServer) -> None:
+def test_wrong_input_is_refused_naming_the_field(
+    body: object, status: int, field: str | None, gateway: GatewayServer
+) -> None:
     found, problem, headers = gateway.request("POST", PREDICT, body)
     assert (found, problem["status"]) == (status, status)
     assert headers["content-type"] == "application/problem+json"
@@ -157,7 +184,12 @@ def test_wrong_input_is_refused_naming_the_field(body: object, status: int, fiel
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [(instance(amount=-1), "422"), (b"{", "400"), (b" " * (BODY_LIMIT + 1), "413"), ({"instances": [GOOD]}, "200")],
+    [
+        (instance(amount=-1), "422"),
+        (b"{", "400"),
+        (b" " * (BODY_LIMIT + 1), "413"),
+        ({"instances": [GOOD]}, "200"),
+    ],
 )
 def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
     body: object, code: str, gateway: GatewayServer
@@ -166,7 +198,10 @@ def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
 
     def counted() -> dict[str, float]:
         codes = ("200", "400", "413", "422")
-        return {one: gateway.metric("dojo_gateway_requests_total", model="fraud_detection", code=one) for one in codes}
+        return {
+            one: gateway.metric("dojo_gateway_requests_total", model="fraud_detection", code=one)
+            for one in codes
+        }
 
     before = counted()
     gateway.request("POST", PREDICT, body)
@@ -174,7 +209,9 @@ def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
 
 
 def test_every_wrong_field_is_named_at_once(gateway: GatewayServer) -> None:
-    _, problem, _ = gateway.request("POST", PREDICT, {"instances": [{"customer_id": 1, "amount": -1, "zip": 2}]})
+    _, problem, _ = gateway.request(
+        "POST", PREDICT, {"instances": [{"customer_id": 1, "amount": -1, "zip": 2}]}
+    )
     fields = [error["field"].removeprefix("instances[0].") for error in problem["errors"]]
     assert sorted(fields) == ["amount", "customer_id", "merchant_id", "zip"]
 
@@ -193,7 +230,9 @@ def test_every_wrong_field_is_named_at_once(gateway: GatewayServer) -> None:
         ("DELETE", "/healthz", 405),
     ],
 )
-def test_wrong_paths_and_methods_are_problems_too(method: str, path: str, status: int, gateway: GatewayServer) -> None:
+def test_wrong_paths_and_methods_are_problems_too(
+    method: str, path: str, status: int, gateway: GatewayServer
+) -> None:
     found, problem, headers = gateway.request(method, path, b"{}" if method == "POST" else None)
     assert (found, problem["status"]) == (status, status)
     assert headers["content-type"] == "application/problem+json"
@@ -212,9 +251,13 @@ def pieces(size: int) -> Iterator[bytes]:
         yield b" " * 8192
 
 
-def test_an_oversized_body_is_refused_with_and_without_a_declared_length(gateway: GatewayServer) -> None:
+def test_an_oversized_body_is_refused_with_and_without_a_declared_length(
+    gateway: GatewayServer,
+) -> None:
     assert gateway.request("POST", PREDICT, b" " * (BODY_LIMIT + 1))[0] == 413
-    status, problem, _ = gateway.request("POST", PREDICT, pieces(1_000_000), {"Transfer-Encoding": "chunked"})
+    status, problem, _ = gateway.request(
+        "POST", PREDICT, pieces(1_000_000), {"Transfer-Encoding": "chunked"}
+    )
     assert (status, problem["status"]) == (413, 413)
     body = json.dumps({"instances": [GOOD]}).encode()
     assert gateway.request("POST", PREDICT, body + b" " * (BODY_LIMIT - len(body)))[0] == 200
@@ -229,7 +272,9 @@ def test_an_oversized_body_is_refused_before_it_is_sent(gateway: GatewayServer) 
     connection.close()
 
 
-def test_the_documented_examples_are_what_the_server_accepts_and_answers(gateway: GatewayServer) -> None:
+def test_the_documented_examples_are_what_the_server_accepts_and_answers(
+    gateway: GatewayServer,
+) -> None:
     _, document, _ = gateway.request("GET", "/openapi.json")
     for url in (PREDICT, INFER):
         operation = document["paths"][url]["post"]
@@ -255,28 +300,47 @@ def tensors(**changes: dict[str, object]) -> dict[str, object]:
         "transaction_time": {"datatype": "INT64", "shape": [2], "data": [1529063880, 1529063880]},
         **changes,
     }
-    return {"id": "call-1", "inputs": [{"name": name, **tensor} for name, tensor in inputs.items() if tensor]}
+    return {
+        "id": "call-1",
+        "inputs": [{"name": name, **tensor} for name, tensor in inputs.items() if tensor],
+    }
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/fraud_detection/versions/1/infer"])
 def test_v2_gives_the_same_scores(path: str, gateway: GatewayServer) -> None:
     status, answer, _ = gateway.request("POST", path, tensors())
     assert status == 200
-    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("fraud_detection", "1", "call-1")
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == (
+        "fraud_detection",
+        "1",
+        "call-1",
+    )
     outputs = {output["name"]: output for output in answer["outputs"]}
     time = "2018-06-15T11:58:00Z"
     same = gateway.predict(
         {"customer_id": "c1", "merchant_id": "m1", "amount": 81.5, "transaction_time": time},
         {"customer_id": "c2", "merchant_id": "m2", "amount": 3, "transaction_time": time},
     )
-    assert outputs["score"] == {"name": "score", "datatype": "FP64", "shape": [2], "data": [p["score"] for p in same]}
-    assert outputs["flagged"] == {"name": "flagged", "datatype": "BOOL", "shape": [2], "data": [p["flagged"] for p in same]}
+    assert outputs["score"] == {
+        "name": "score",
+        "datatype": "FP64",
+        "shape": [2],
+        "data": [p["score"] for p in same],
+    }
+    assert outputs["flagged"] == {
+        "name": "flagged",
+        "datatype": "BOOL",
+        "shape": [2],
+        "data": [p["flagged"] for p in same],
+    }
     assert answer["parameters"] == {}
 
 
 def test_v2_names_degradations(gateway: GatewayServer) -> None:
     _, answer, _ = gateway.request(
-        "POST", INFER, tensors(customer_id={"datatype": "BYTES", "shape": [2], "data": ["c1", "who"]})
+        "POST",
+        INFER,
+        tensors(customer_id={"datatype": "BYTES", "shape": [2], "data": ["c1", "who"]}),
     )
     assert answer["parameters"] == {"degraded": "cold_start"}
 
@@ -285,14 +349,26 @@ def test_v2_names_degradations(gateway: GatewayServer) -> None:
     ("changes", "field"),
     [
         ({"amount": {}}, "inputs[amount]"),
-        ({"amount": {"datatype": "BYTES", "shape": [2], "data": ["1", "2"]}}, "inputs[amount].datatype"),
+        (
+            {"amount": {"datatype": "BYTES", "shape": [2], "data": ["1", "2"]}},
+            "inputs[amount].datatype",
+        ),
         ({"amount": {"datatype": "FP64", "shape": [3], "data": [1, 2]}}, "inputs[amount].shape"),
         ({"amount": {"datatype": "FP64", "shape": [1], "data": [1]}}, "inputs[amount].shape"),
         ({"amount": {"datatype": "FP64", "shape": [2], "data": [1, -2]}}, "inputs[amount].data[1]"),
-        ({"amount": {"datatype": "FP64", "shape": [2], "data": [1, float("nan")]}}, "inputs[amount].data[1]"),
+        (
+            {"amount": {"datatype": "FP64", "shape": [2], "data": [1, float("nan")]}},
+            "inputs[amount].data[1]",
+        ),
         ({"zip": {"datatype": "FP64", "shape": [2], "data": [1, 2]}}, "inputs[zip]"),
-        ({"transaction_time": {"datatype": "INT64", "shape": [2], "data": [1, 10**30]}}, "inputs[transaction_time].data[1]"),
-        ({"customer_id": {"datatype": "BYTES", "shape": ["x"], "data": ["1", "2"]}}, "inputs[0].shape[0]"),
+        (
+            {"transaction_time": {"datatype": "INT64", "shape": [2], "data": [1, 10**30]}},
+            "inputs[transaction_time].data[1]",
+        ),
+        (
+            {"customer_id": {"datatype": "BYTES", "shape": ["x"], "data": ["1", "2"]}},
+            "inputs[0].shape[0]",
+        ),
     ],
 )
 def test_v2_refuses_wrong_tensors_naming_them(
@@ -308,9 +384,14 @@ def test_a_compressed_body_is_refused_as_one(gateway: GatewayServer) -> None:
     body = gzip.compress(json.dumps({"instances": [GOOD]}).encode())
     for path in (PREDICT, INFER):
         connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
-        connection.request("POST", path, body, {"Content-Encoding": "gzip", "Content-Type": "application/json"})
+        connection.request(
+            "POST", path, body, {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        )
         answer = connection.getresponse()
-        assert (answer.status, json.load(answer)["detail"]) == (415, "the body is encoded with 'gzip'; send it as it is")
+        assert (answer.status, json.load(answer)["detail"]) == (
+            415,
+            "the body is encoded with 'gzip'; send it as it is",
+        )
         connection.close()
 
 
@@ -337,17 +418,36 @@ FAR = ("2018-06-15T13:00:00Z", "2018-06-14T12:00:00Z", "2026-06-15T12:00:00Z")
 
 
 @pytest.mark.parametrize("time", FAR)
-def test_a_time_away_from_the_worlds_now_is_refused_in_both_protocols_and_batches(gateway: GatewayServer, time: str) -> None:
+def test_a_time_away_from_the_worlds_now_is_refused_in_both_protocols_and_batches(
+    gateway: GatewayServer, time: str
+) -> None:
     """Each of these would have hidden a fraud from a model that looks at the hour, or at the last hour."""
-    batch = {"instances": [GOOD, {**GOOD, "transaction_time": time}, {**GOOD, "transaction_time": "2018-06-15T12:01:00Z"}]}
+    batch = {
+        "instances": [
+            GOOD,
+            {**GOOD, "transaction_time": time},
+            {**GOOD, "transaction_time": "2018-06-15T12:01:00Z"},
+        ]
+    }
     status, problem, _ = gateway.request("POST", PREDICT, batch)
-    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["instances[1].transaction_time"])
+    assert (status, [error["field"] for error in problem["errors"]]) == (
+        422,
+        ["instances[1].transaction_time"],
+    )
     assert problem["errors"][0]["found"] == time
-    assert "300 s of world time from the world's now, 2018-06-15T12:00:00Z" in problem["errors"][0]["expected"]
+    assert (
+        "300 s of world time from the world's now, 2018-06-15T12:00:00Z"
+        in problem["errors"][0]["expected"]
+    )
 
-    rows = tensors(transaction_time={"datatype": "BYTES", "shape": [2], "data": ["2018-06-15T12:00:00Z", time]})
+    rows = tensors(
+        transaction_time={"datatype": "BYTES", "shape": [2], "data": ["2018-06-15T12:00:00Z", time]}
+    )
     status, problem, _ = gateway.request("POST", INFER, rows)
-    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["inputs[transaction_time].data[1]"])
+    assert (status, [error["field"] for error in problem["errors"]]) == (
+        422,
+        ["inputs[transaction_time].data[1]"],
+    )
     assert "inputs[transaction_time].data[1]" in problem["error"]
 
 
@@ -355,7 +455,9 @@ def test_any_time_is_taken_from_a_caller_with_the_time_key(gateway: GatewayServe
     body = instance(transaction_time=FAR[0])
     status, document, _ = gateway.request("POST", PREDICT, body, WITH_TIME_KEY)
     assert (status, document["predictions"][0]["degraded"]) == (200, None)
-    assert gateway.request("POST", PREDICT, body, {"Authorization": f"Bearer {TIME_KEY}x"})[0] == 422
+    assert (
+        gateway.request("POST", PREDICT, body, {"Authorization": f"Bearer {TIME_KEY}x"})[0] == 422
+    )
     rows = tensors(transaction_time={"datatype": "BYTES", "shape": [2], "data": list(FAR[:2])})
     assert gateway.request("POST", INFER, rows, WITH_TIME_KEY)[0] == 200
 
@@ -365,5 +467,7 @@ def test_the_document_says_who_may_send_a_time(gateway: GatewayServer) -> None:
     assert document["components"]["securitySchemes"]["time_key"]["scheme"] == "bearer"
     for path in (PREDICT, INFER):
         assert document["paths"][path]["post"]["security"] == [{}, {"time_key": []}]
-    field = document["components"]["schemas"]["FraudDetectionInstance"]["properties"]["transaction_time"]
+    field = document["components"]["schemas"]["FraudDetectionInstance"]["properties"][
+        "transaction_time"
+    ]
     assert "time key" in json.dumps(field)

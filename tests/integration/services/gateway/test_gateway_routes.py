@@ -47,7 +47,10 @@ def arms_of(gateway: GatewayServer, customers: int) -> list[str]:
     """Return the arm of each customer, asked 500 at a time."""
     arms = []
     for start in range(0, customers, 500):
-        instances = [{"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0} for n in range(start, start + 500)]
+        instances = [
+            {"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0}
+            for n in range(start, start + 500)
+        ]
         arms += [answer["arm"] for answer in gateway.predict(*instances)]
     return arms
 
@@ -69,13 +72,21 @@ def test_a_canary_gets_its_share_of_the_entities_always_the_same_ones_and_keeps_
     set_route(breakable_redis.url, "canary", *champion_and("2", 0.3))
     wait_until(lambda: generation(gateway) == 2, 5, "it has grown")
     grown = arms_of(gateway, customers)
-    assert all(after == CHALLENGER_ARM for before, after in zip(arms, grown, strict=True) if before == CHALLENGER_ARM)
+    assert all(
+        after == CHALLENGER_ARM
+        for before, after in zip(arms, grown, strict=True)
+        if before == CHALLENGER_ARM
+    )
     assert 0.27 * customers < grown.count(CHALLENGER_ARM) < 0.33 * customers
 
     set_route(breakable_redis.url, "canary", *champion_and("2", 0.3), salt="another experiment")
     wait_until(lambda: generation(gateway) == 3, 5, "another experiment serves")
-    both = sum(a == b == CHALLENGER_ARM for a, b in zip(grown, arms_of(gateway, customers), strict=True))
-    assert 0.06 * customers < both < 0.12 * customers, "groups of two experiments are independent: 9 % are in both"
+    both = sum(
+        a == b == CHALLENGER_ARM for a, b in zip(grown, arms_of(gateway, customers), strict=True)
+    )
+    assert 0.06 * customers < both < 0.12 * customers, (
+        "groups of two experiments are independent: 9 % are in both"
+    )
 
 
 def test_a_request_for_several_arms_is_answered_in_its_order_and_logged_with_each_arm(
@@ -85,25 +96,49 @@ def test_a_request_for_several_arms_is_answered_in_its_order_and_logged_with_eac
     set_route(breakable_redis.url, "ab", *champion_and("2", 0.5))
     wait_until(lambda: generation(gateway) == 1, 20, "both arms serve")
     instances = [
-        {"request_id": f"r{n}", "customer_id": f"c{n % 5}", "merchant_id": f"m{n % 5}", "amount": 10.0 + n} for n in range(40)
+        {
+            "request_id": f"r{n}",
+            "customer_id": f"c{n % 5}",
+            "merchant_id": f"m{n % 5}",
+            "amount": 10.0 + n,
+        }
+        for n in range(40)
     ]
     instances += [
-        {**instance, "request_id": f"{instance['request_id']}x", "customer_id": f"k{n}"} for n, instance in enumerate(instances)
+        {**instance, "request_id": f"{instance['request_id']}x", "customer_id": f"k{n}"}
+        for n, instance in enumerate(instances)
     ]
     together = gateway.predict(*instances)
     apart = [gateway.predict(instance)[0] for instance in instances]
     assert [(a["version"], a["arm"]) for a in together] == [(a["version"], a["arm"]) for a in apart]
-    pairs = [(one, other) for one, other in zip(together, apart, strict=True) if one["degraded"] == other["degraded"]]
+    pairs = [
+        (one, other)
+        for one, other in zip(together, apart, strict=True)
+        if one["degraded"] == other["degraded"]
+    ]
     assert [one["score"] for one, _ in pairs] == [other["score"] for _, other in pairs]
-    assert len(pairs) > len(instances) / 2  # a busy machine may cost a few answers their stored features
-    assert {(a["arm"], a["version"]) for a in together} == {(CHAMPION_ARM, "1"), (CHALLENGER_ARM, "2")}
+    assert (
+        len(pairs) > len(instances) / 2
+    )  # a busy machine may cost a few answers their stored features
+    assert {(a["arm"], a["version"]) for a in together} == {
+        (CHAMPION_ARM, "1"),
+        (CHALLENGER_ARM, "2"),
+    }
     assert not any("arm_failed" in (a["degraded"] or ()) for a in together)
 
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == 2 * len(instances), 10, "all are logged")
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == 2 * len(instances),
+        10,
+        "all are logged",
+    )
     events = {event.prediction_id: event for event in logged_predictions(breakable_redis.url)}
     for instance, answer in zip(instances, together, strict=True):
         event = events[answer["prediction_id"]]
-        assert (event.request_id, event.arm, event.version) == (instance["request_id"], answer["arm"], answer["version"])
+        assert (event.request_id, event.arm, event.version) == (
+            instance["request_id"],
+            answer["arm"],
+            answer["version"],
+        )
         assert event.route_generation == 1
     counted = sum(
         gateway.metric("dojo_gateway_predictions_total", model=MODEL, version=version, arm=arm)
@@ -113,19 +148,44 @@ def test_a_request_for_several_arms_is_answered_in_its_order_and_logged_with_eac
 
     # A V2 client sees the version of each answer, and may ask only for the primary's version.
     tensors = [
-        {"name": "customer_id", "datatype": "BYTES", "shape": [80], "data": [i["customer_id"] for i in instances]},
-        {"name": "merchant_id", "datatype": "BYTES", "shape": [80], "data": [i["merchant_id"] for i in instances]},
-        {"name": "amount", "datatype": "FP64", "shape": [80], "data": [i["amount"] for i in instances]},
+        {
+            "name": "customer_id",
+            "datatype": "BYTES",
+            "shape": [80],
+            "data": [i["customer_id"] for i in instances],
+        },
+        {
+            "name": "merchant_id",
+            "datatype": "BYTES",
+            "shape": [80],
+            "data": [i["merchant_id"] for i in instances],
+        },
+        {
+            "name": "amount",
+            "datatype": "FP64",
+            "shape": [80],
+            "data": [i["amount"] for i in instances],
+        },
     ]
     _, document, _ = gateway.request("POST", f"/v2/models/{MODEL}/infer", {"inputs": tensors})
-    assert document["parameters"]["versions"].split(",") == [answer["version"] for answer in together]
-    _, document, _ = gateway.request("POST", f"/v2/models/{MODEL}/versions/1/infer", {"inputs": tensors})
+    assert document["parameters"]["versions"].split(",") == [
+        answer["version"] for answer in together
+    ]
+    _, document, _ = gateway.request(
+        "POST", f"/v2/models/{MODEL}/versions/1/infer", {"inputs": tensors}
+    )
     assert document["model_version"] == "1"
     assert "versions" not in document["parameters"]
-    assert gateway.request("POST", f"/v2/models/{MODEL}/versions/2/infer", {"inputs": tensors})[0] == 404
+    assert (
+        gateway.request("POST", f"/v2/models/{MODEL}/versions/2/infer", {"inputs": tensors})[0]
+        == 404
+    )
     _, metadata, _ = gateway.request("GET", f"/v2/models/{MODEL}")
     assert metadata["versions"] == ["1", "2"]
-    assert [arm["name"] for arm in metadata["parameters"]["route"]["arms"]] == [CHAMPION_ARM, CHALLENGER_ARM]
+    assert [arm["name"] for arm in metadata["parameters"]["route"]["arms"]] == [
+        CHAMPION_ARM,
+        CHALLENGER_ARM,
+    ]
 
 
 def test_blue_and_green_are_switched_both_ways_under_load_within_a_second_and_nothing_is_dropped(
@@ -134,13 +194,26 @@ def test_blue_and_green_are_switched_both_ways_under_load_within_a_second_and_no
     gateway = start_gateway(breakable_redis.url, versions=versions)
     with Callers(gateway.port) as callers:
         for champion, standby in (("2", "1"), ("1", "2"), ("2", "1")):
-            set_route(breakable_redis.url, "blue_green", Arm(CHAMPION_ARM, champion, 1.0), Arm(STANDBY_ARM, standby, 0.0))
+            set_route(
+                breakable_redis.url,
+                "blue_green",
+                Arm(CHAMPION_ARM, champion, 1.0),
+                Arm(STANDBY_ARM, standby, 0.0),
+            )
             changed = time.monotonic()
-            wait_until(lambda: any(call.version == champion for call in callers.since(changed)), 5, "it is switched")  # noqa: B023
+            wait_until(
+                lambda: any(call.version == champion for call in callers.since(changed)),  # noqa: B023
+                5,
+                "it is switched",
+            )
             switched = time.monotonic() - changed
             # The new version is loaded from disk only once. Then both stay in memory.
             assert switched < (3 if champion == "2" and generation(gateway) == 1 else 1)
-            wait_until(lambda: len(callers.since(changed + switched + 0.1)) > 50, 5, "traffic goes on")  # noqa: B023
+            wait_until(
+                lambda: len(callers.since(changed + switched + 0.1)) > 50,  # noqa: B023
+                5,
+                "traffic goes on",
+            )
             assert {call.version for call in callers.since(changed + switched + 0.1)} == {champion}
         calls = callers.stop()
     assert not callers.dropped
@@ -158,15 +231,24 @@ def test_experiments_that_begin_and_end_under_load_fail_nobody(
             begun = set_route(breakable_redis.url, "canary", *champion_and("2", 0.9))
             wait_until(lambda: generation(gateway) == begun.generation, 20, "the canary serves")  # noqa: B023
             moment = time.monotonic()
-            wait_until(lambda: any(call.version == "2" for call in callers.since(moment)), 10, "it answers")  # noqa: B023
+            wait_until(
+                lambda: any(call.version == "2" for call in callers.since(moment)),  # noqa: B023
+                10,
+                "it answers",
+            )
             ended = set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
-            wait_until(lambda: generation(gateway) == ended.generation, 20, "the champion serves alone")  # noqa: B023
+            wait_until(
+                lambda: generation(gateway) == ended.generation,  # noqa: B023
+                20,
+                "the champion serves alone",
+            )
         callers.stop()
     assert not callers.dropped
     # The version's process was ready for all who had chosen it. On a busy machine one answer may
     # still miss a deadline.
     down = [
-        gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=r) for r in ("down", "crashed")
+        gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=r)
+        for r in ("down", "crashed")
     ]
     assert down == [0, 0]
 
@@ -178,7 +260,11 @@ def test_the_route_is_kept_while_redis_and_mlflow_are_away_and_across_a_restart(
     set_route(breakable_redis.url, "canary", *champion_and("2", 0.5))
     wait_until(lambda: generation(gateway) == 1, 20, "the canary serves")
     arms = arms_of(gateway, 500)
-    wait_until(lambda: (gateway.home / "gateway" / "routes" / f"{MODEL}.json").exists(), 5, "it is remembered")
+    wait_until(
+        lambda: (gateway.home / "gateway" / "routes" / f"{MODEL}.json").exists(),
+        5,
+        "it is remembered",
+    )
     breakable_redis.kill()
     assert arms_of(gateway, 500) == arms
     gateway.kill()
@@ -186,7 +272,10 @@ def test_the_route_is_kept_while_redis_and_mlflow_are_away_and_across_a_restart(
     restarted = start_gateway(breakable_redis.url)
     wait_until(lambda: generation(restarted) == 1, 20, "the challenger is there again")
     assert arms_of(restarted, 500) == arms
-    assert {answer["version"] for answer in restarted.predict(*[{**INSTANCE, "customer_id": f"k{n}"} for n in range(50)])} == {
+    assert {
+        answer["version"]
+        for answer in restarted.predict(*[{**INSTANCE, "customer_id": f"k{n}"} for n in range(50)])
+    } == {
         "1",
         "2",
     }
@@ -196,11 +285,17 @@ def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
     asked = time.monotonic()
-    gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("2", "1", "8")})
+    gateway = start_gateway(
+        breakable_redis.url, versions={version: versions[version] for version in ("2", "1", "8")}
+    )
     without_challenger = time.monotonic() - asked
-    route = set_route(breakable_redis.url, "canary", *champion_and("8", 0.5))  # 8 never ends its verification
+    route = set_route(
+        breakable_redis.url, "canary", *champion_and("8", 0.5)
+    )  # 8 never ends its verification
     gateway.kill()
-    remembered = gateway.home / "gateway" / "routes" / f"{MODEL}.json"  # as if version 8 had been fine in the last run
+    remembered = (
+        gateway.home / "gateway" / "routes" / f"{MODEL}.json"
+    )  # as if version 8 had been fine in the last run
     remembered.parent.mkdir(exist_ok=True)
     remembered.write_bytes(msgspec.json.encode(route))
 
@@ -215,13 +310,23 @@ def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed
     # nothing.
     state = restarted.health()["models"][MODEL]
     assert (state["wanted_generation"], state["route"]["generation"]) == (1, 0)
-    assert [(arm["name"], arm["version"], arm["weight"]) for arm in state["route"]["arms"]] == [(CHAMPION_ARM, "1", 1.0)]
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(answers), 10, "all are logged")
+    assert [(arm["name"], arm["version"], arm["weight"]) for arm in state["route"]["arms"]] == [
+        (CHAMPION_ARM, "1", 1.0)
+    ]
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == len(answers), 10, "all are logged"
+    )
     assert {event.route_generation for event in logged_predictions(breakable_redis.url)} == {0}
-    assert decode_route(remembered.read_bytes()) == route, "the next start wants the whole route again"
+    assert decode_route(remembered.read_bytes()) == route, (
+        "the next start wants the whole route again"
+    )
 
     good = set_route(breakable_redis.url, "canary", *champion_and("2", 0.5))
-    wait_until(lambda: generation(restarted) == good.generation, 20, "a route whose arms all start is served whole")
+    wait_until(
+        lambda: generation(restarted) == good.generation,
+        20,
+        "a route whose arms all start is served whole",
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,10 +334,14 @@ def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed
     [
         b"not json",
         b'{"model": "fraud_detection"}',
-        b'{"model":"fraud_detection","generation":7,"strategy":"canary","arms":[{"name":"champion","version":"1","weight":0.7}],'
-        b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}',
-        b'{"model":"another","generation":7,"strategy":"champion","arms":[{"name":"champion","version":"2","weight":1.0}],'
-        b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}',
+        (
+            b'{"model":"fraud_detection","generation":7,"strategy":"canary","arms":[{"name":"champion","version":"1","weight":0.7}],'
+            b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}'
+        ),
+        (
+            b'{"model":"another","generation":7,"strategy":"champion","arms":[{"name":"champion","version":"2","weight":1.0}],'
+            b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}'
+        ),
     ],
     ids=["no json", "fields missing", "weights do not add up", "another model's"],
 )
@@ -243,7 +352,11 @@ def test_a_malformed_route_is_refused_and_counted_and_the_one_before_it_stays(
     gateway = start_gateway(breakable_redis.url, versions=versions)
     wait_until(lambda: generation(gateway) == 1, 5, "the route serves")
     Redis.from_url(breakable_redis.url).set(route_key(MODEL), content)
-    wait_until(lambda: gateway.metric("dojo_gateway_routes_refused_total", model=MODEL) == 1, 5, "it is refused")
+    wait_until(
+        lambda: gateway.metric("dojo_gateway_routes_refused_total", model=MODEL) == 1,
+        5,
+        "it is refused",
+    )
     assert gateway.predict(INSTANCE)[0]["version"] == "2"
     assert gateway.health()["models"][MODEL]["refused_route"]
     assert gateway.metric("dojo_route_generation", model=MODEL) == 1
@@ -252,13 +365,19 @@ def test_a_malformed_route_is_refused_and_counted_and_the_one_before_it_stays(
 def test_a_rollback_does_not_wait_behind_a_download_and_the_last_of_two_quick_changes_wins(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # an MLflow that accepts and never answers
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as silent:  # an MLflow that accepts and never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         gateway = start_gateway(breakable_redis.url, url, versions=versions)
         set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "2", 1.0))
         wait_until(lambda: generation(gateway) == 1, 10, "version 2 serves")
         set_route(breakable_redis.url, "canary", *champion_and("99", 0.5, champion="2"))
-        wait_until(lambda: gateway.health()["models"][MODEL]["wanted_generation"] == 2, 5, "version 99 is wanted")
+        wait_until(
+            lambda: gateway.health()["models"][MODEL]["wanted_generation"] == 2,
+            5,
+            "version 99 is wanted",
+        )
         set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
         wait_until(lambda: generation(gateway) == 3, 1, "the rollback serves")
         assert gateway.predict(INSTANCE)[0]["version"] == "1"
@@ -269,13 +388,22 @@ def test_a_rollback_does_not_wait_behind_a_download_and_the_last_of_two_quick_ch
 
 
 def test_a_version_that_cannot_be_had_or_is_corrupt_gets_no_traffic_until_it_can(
-    mlflow_server: MlflowServer, breakable_redis: RedisServer, start_gateway: StartGateway, tmp_path: Path
+    mlflow_server: MlflowServer,
+    breakable_redis: RedisServer,
+    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     model = "routed"
     registry = sealed_registry(mlflow_server.url)
     register_champion(registry, tmp_path / "v1", make_bundle(tmp_path / "v1", model), model)
-    gateway = start_gateway(breakable_redis.url, mlflow_server.url, cached=False, models_dir=models_dir(tmp_path, model))
-    wait_until(lambda: gateway.predict(INSTANCE, model=model)[0]["version"] == "1", 60, "the registry's champion serves")
+    gateway = start_gateway(
+        breakable_redis.url, mlflow_server.url, cached=False, models_dir=models_dir(tmp_path, model)
+    )
+    wait_until(
+        lambda: gateway.predict(INSTANCE, model=model)[0]["version"] == "1",
+        60,
+        "the registry's champion serves",
+    )
     assert generation(gateway, model) == 0
 
     def state() -> dict[str, object]:
@@ -294,19 +422,29 @@ def test_a_version_that_cannot_be_had_or_is_corrupt_gets_no_traffic_until_it_can
         flip_a_byte(tmp_path / "v2" / MODEL_FILE)
         register_champion(registry, tmp_path / "v2", sha256, model)
         registry.set_alias(model, "champion", "1")
-        wait_until(lambda: "SHA-256" in str(state()["route_problem"]), 20, "the corrupt version is refused")
+        wait_until(
+            lambda: "SHA-256" in str(state()["route_problem"]), 20, "the corrupt version is refused"
+        )
         assert gateway.metric("dojo_gateway_model_rejected_total", model=model) >= 1
         assert {call.version for call in callers.calls} == {"1"}
         assert not any("arm_failed" in call.degraded for call in callers.calls)
 
         # A good one, version 3, is fetched, verified and served.
-        register_champion(registry, tmp_path / "v3", make_bundle(tmp_path / "v3", model, seed=3), model)
+        register_champion(
+            registry, tmp_path / "v3", make_bundle(tmp_path / "v3", model, seed=3), model
+        )
         registry.set_alias(model, "champion", "1")
         good = set_route(breakable_redis.url, "canary", *champion_and("3", 0.5), model=model)
-        wait_until(lambda: generation(gateway, model) == good.generation, 30, "version 3 gets traffic")
+        wait_until(
+            lambda: generation(gateway, model) == good.generation, 30, "version 3 gets traffic"
+        )
         assert state()["route_problem"] is None
         moment = time.monotonic()
-        wait_until(lambda: {call.version for call in callers.since(moment)} == {"1", "3"}, 10, "both arms answer")
+        wait_until(
+            lambda: {call.version for call in callers.since(moment)} == {"1", "3"},
+            10,
+            "both arms answer",
+        )
 
         # Without a route the registry's champion serves again.
         Redis.from_url(breakable_redis.url).delete(route_key(model))

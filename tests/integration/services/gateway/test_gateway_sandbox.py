@@ -45,10 +45,16 @@ CUSTOMERS = 50
 
 
 def canary(
-    redis: RedisServer, start_gateway: StartGateway, versions: Versions, challenger: str, weight: float = 0.5
+    redis: RedisServer,
+    start_gateway: StartGateway,
+    versions: Versions,
+    challenger: str,
+    weight: float = 0.5,
 ) -> GatewayServer:
     """Start a gateway that serves version 1 and a canary."""
-    gateway = start_gateway(redis.url, versions={version: versions[version] for version in ("1", challenger)})
+    gateway = start_gateway(
+        redis.url, versions={version: versions[version] for version in ("1", challenger)}
+    )
     set_route(redis.url, "canary", *champion_and(challenger, weight))
     wait_until(lambda: generation(gateway) == 1, 20, "the canary serves")
     return gateway
@@ -58,7 +64,9 @@ def sandboxes_of(pid: int) -> list[psutil.Process]:
     """Return the child processes that score challengers, or begin to."""
     found = []
     for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as ended
+        with contextlib.suppress(
+            psutil.NoSuchProcess
+        ):  # it ended meanwhile; a zombie counts as ended
             if "services.gateway.sandbox.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found
@@ -70,7 +78,9 @@ def sandbox_of(gateway: GatewayServer) -> psutil.Process | None:
     return next(iter(sandboxes_of(gateway.process.pid)), None)
 
 
-def assert_everybody_got_the_champions_answer_in_time(calls: list[Call], dropped: list[str]) -> None:
+def assert_everybody_got_the_champions_answer_in_time(
+    calls: list[Call], dropped: list[str]
+) -> None:
     assert not dropped
     assert {(call.status, call.version) for call in calls} == {(200, "1")}
     assert_in_time(calls)
@@ -82,7 +92,10 @@ def assert_in_time(calls: list[Call]) -> None:
     So a busy machine, which slows both, decides nothing.
     """
     others = slowest_tenth([call for call in calls if call.arm != CHALLENGER_ARM])
-    assert slowest_tenth([call for call in calls if call.arm == CHALLENGER_ARM]) < others + 1.5 * DEADLINE
+    assert (
+        slowest_tenth([call for call in calls if call.arm == CHALLENGER_ARM])
+        < others + 1.5 * DEADLINE
+    )
 
 
 def slowest_tenth(calls: list[Call]) -> float:
@@ -91,14 +104,24 @@ def slowest_tenth(calls: list[Call]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("challenger", "reason"), [("3", "error"), ("4", "timeout"), ("5", "timeout")], ids=["raises", "slow", "endless"]
+    ("challenger", "reason"),
+    [("3", "error"), ("4", "timeout"), ("5", "timeout")],
+    ids=["raises", "slow", "endless"],
 )
 def test_a_canary_that_always_fails_costs_nobody_an_answer(
-    challenger: str, reason: str, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+    challenger: str,
+    reason: str,
+    breakable_redis: RedisServer,
+    start_gateway: StartGateway,
+    versions: Versions,
 ) -> None:
     gateway = canary(breakable_redis, start_gateway, versions, challenger)
     with Callers(gateway.port, customers=CUSTOMERS) as callers:
-        wait_until(lambda: sum(call.arm == CHALLENGER_ARM for call in callers.calls) > 40, 40, "the canary had its turn")
+        wait_until(
+            lambda: sum(call.arm == CHALLENGER_ARM for call in callers.calls) > 40,
+            40,
+            "the canary had its turn",
+        )
         if challenger == "5":
             hung = "dojo_gateway_sandbox_restarts_total"
             wait_until(
@@ -110,12 +133,19 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
     assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
     for call in calls:
         assert ("arm_failed" in call.degraded) == (call.arm == CHALLENGER_ARM)
-    assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=reason) > 0
+    assert (
+        gateway.metric(
+            "dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason=reason
+        )
+        > 0
+    )
 
     # The score is the champion's for the same features. The log names the chosen and the answering
     # version.
     _, scorer = load_bundle(versions["1"][0])
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(calls), 10, "all are logged")
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == len(calls), 10, "all are logged"
+    )
     for event in logged_predictions(breakable_redis.url):
         assert (event.version, event.route_generation) == ("1", 1)
         row = np.array([list(event.features.values())], dtype=np.float32)
@@ -125,11 +155,15 @@ def test_a_canary_that_always_fails_costs_nobody_an_answer(
 def test_a_slow_challengers_time_is_not_logged_as_the_champions_of_the_same_request(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    gateway = canary(breakable_redis, start_gateway, versions, "4")  # 0.3 s per row uses up its allowed time
+    gateway = canary(
+        breakable_redis, start_gateway, versions, "4"
+    )  # 0.3 s per row uses up its allowed time
     instances = [{"customer_id": f"k{n}", "merchant_id": "m1", "amount": 5.0} for n in range(20)]
     answers = gateway.predict(*instances)
     assert {answer["version"] for answer in answers} == {"1"}
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(instances), 10, "all are logged")
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == len(instances), 10, "all are logged"
+    )
     seconds: dict[str, list[float]] = {CHAMPION_ARM: [], CHALLENGER_ARM: []}
     for event in logged_predictions(breakable_redis.url):
         seconds[event.arm].append(event.latency_seconds)
@@ -140,29 +174,46 @@ def test_a_slow_challengers_time_is_not_logged_as_the_champions_of_the_same_requ
 def test_only_the_rows_that_fail_fall_back(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    gateway = canary(breakable_redis, start_gateway, versions, "7", weight=1 - 1e-9)  # it raises from 50 euros
-    instances = [{"customer_id": f"c{n % 5}", "merchant_id": "m1", "amount": 10.0 * n} for n in range(10)]
+    gateway = canary(
+        breakable_redis, start_gateway, versions, "7", weight=1 - 1e-9
+    )  # it raises from 50 euros
+    instances = [
+        {"customer_id": f"c{n % 5}", "merchant_id": "m1", "amount": 10.0 * n} for n in range(10)
+    ]
     answers = gateway.predict(*instances)
     assert {answer["arm"] for answer in answers} == {CHALLENGER_ARM}
     assert [answer["version"] for answer in answers] == ["7"] * 5 + ["1"] * 5
-    assert ["arm_failed" in (answer["degraded"] or ()) for answer in answers] == [False] * 5 + [True] * 5
+    assert ["arm_failed" in (answer["degraded"] or ()) for answer in answers] == [False] * 5 + [
+        True
+    ] * 5
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
 def test_a_sandbox_that_dies_or_hangs_is_replaced_and_the_champion_answers_meanwhile(
-    fault: signal.Signals, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+    fault: signal.Signals,
+    breakable_redis: RedisServer,
+    start_gateway: StartGateway,
+    versions: Versions,
 ) -> None:
     gateway = canary(breakable_redis, start_gateway, versions, "2")
     sandbox = sandbox_of(gateway)
     assert sandbox is not None
     with Callers(gateway.port, customers=CUSTOMERS) as callers:
-        wait_until(lambda: "2" in {call.version for call in callers.calls}, 10, "the canary answers")
+        wait_until(
+            lambda: "2" in {call.version for call in callers.calls}, 10, "the canary answers"
+        )
         assert not any("arm_failed" in call.degraded for call in callers.calls)
         broken = time.monotonic()
         sandbox.send_signal(fault)
-        wait_until(lambda: any("arm_failed" in c.degraded for c in callers.since(broken)), 5, "the champion stands in")
+        wait_until(
+            lambda: any("arm_failed" in c.degraded for c in callers.since(broken)),
+            5,
+            "the champion stands in",
+        )
         back = "the canary answers again"
-        wait_until(lambda: sandbox_of(gateway) not in (None, sandbox), 20, "there is another process")
+        wait_until(
+            lambda: sandbox_of(gateway) not in (None, sandbox), 20, "there is another process"
+        )
         replaced = time.monotonic()
         wait_until(lambda: "2" in {call.version for call in callers.since(replaced)}, 20, back)
         whole = time.monotonic()
@@ -173,11 +224,18 @@ def test_a_sandbox_that_dies_or_hangs_is_replaced_and_the_champion_answers_meanw
     assert_in_time(calls)
     assert not any("arm_failed" in call.degraded for call in callers.since(whole))
     for call in calls:
-        assert call.version == ("2" if call.arm == CHALLENGER_ARM and "arm_failed" not in call.degraded else "1")
+        assert call.version == (
+            "2" if call.arm == CHALLENGER_ARM and "arm_failed" not in call.degraded else "1"
+        )
     reason = "crashed" if fault == signal.SIGKILL else "hung"
     assert gateway.metric("dojo_gateway_sandbox_restarts_total", model=MODEL, reason=reason) == 1
     # While it is down, no request waits for it.
-    assert gateway.metric("dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason="down") > 0
+    assert (
+        gateway.metric(
+            "dojo_gateway_arm_failed_total", model=MODEL, arm=CHALLENGER_ARM, reason="down"
+        )
+        > 0
+    )
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
@@ -190,7 +248,11 @@ def test_a_sandbox_dies_with_its_gateway(
     if stopped:
         sandbox.send_signal(signal.SIGSTOP)
     gateway.kill()
-    wait_until(lambda: not sandbox.is_running() or sandbox.status() == psutil.STATUS_ZOMBIE, 5, "it is gone")
+    wait_until(
+        lambda: not sandbox.is_running() or sandbox.status() == psutil.STATUS_ZOMBIE,
+        5,
+        "it is gone",
+    )
 
 
 def test_a_sandbox_ends_when_no_route_needs_it(
@@ -209,15 +271,21 @@ def test_a_sandbox_ends_when_no_route_needs_it(
 def test_a_route_whose_champion_cannot_be_had_leaves_no_processes_of_its_challenger(
     breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("1", "8")})
+    gateway = start_gateway(
+        breakable_redis.url, versions={version: versions[version] for version in ("1", "8")}
+    )
     assert gateway.process is not None
-    set_route(breakable_redis.url, "canary", *champion_and("8", 0.5, champion="99"))  # 99 does not exist, and 8 starts for ever
+    set_route(
+        breakable_redis.url, "canary", *champion_and("8", 0.5, champion="99")
+    )  # 99 does not exist, and 8 starts for ever
 
     def tries() -> float:
         return gateway.metric("dojo_gateway_route_failures_total", model=MODEL)
 
     wait_until(lambda: tries() >= 3, 60, "it was tried again and again")
-    assert len(sandboxes_of(gateway.process.pid)) <= 1  # belongs to the present try, if there is one
+    assert (
+        len(sandboxes_of(gateway.process.pid)) <= 1
+    )  # belongs to the present try, if there is one
     set_route(breakable_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0))
     wait_until(lambda: generation(gateway) == 2, 5, "the champion serves alone")
     wait_until(lambda: sandbox_of(gateway) is None, 5, "the last one has ended")
@@ -229,7 +297,12 @@ def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_canc
     spec = load_spec(Path("models/fraud_detection.yaml"))
     for version in ("2", "8"):
         cache_bundle(tmp_path, *versions[version], version=version)
-    store = VersionStore({MODEL: spec}, tmp_path / "gateway" / "models", sealed_registry("http://127.0.0.1:1"), lambda *_: None)
+    store = VersionStore(
+        {MODEL: spec},
+        tmp_path / "gateway" / "models",
+        sealed_registry("http://127.0.0.1:1"),
+        lambda *_: None,
+    )
 
     async def scenario() -> None:
         sandboxes = Sandboxes(spec, store, GatewayMetrics())

@@ -31,10 +31,14 @@ PULSE_VALUES = [WORLD_NOW.timestamp() - 60, 3.0, 12.5, 40.25]
 
 
 @pytest.fixture
-def gateway(breakable_redis: RedisServer, bundle: tuple[Path, str], tmp_path: Path) -> Iterator[GatewayServer]:
+def gateway(
+    breakable_redis: RedisServer, bundle: tuple[Path, str], tmp_path: Path
+) -> Iterator[GatewayServer]:
     """Start a gateway with three models, and a row of the further view for c1."""
     specs, modules = write_specs(tmp_path / "models"), "tests.support.further_features"
-    gateway = GatewayServer(tmp_path, breakable_redis.url, models_dir=specs, feature_modules=modules)
+    gateway = GatewayServer(
+        tmp_path, breakable_redis.url, models_dir=specs, feature_modules=modules
+    )
     cache_bundle(gateway.home, *bundle)
     for name, service in (("returns", RETURNS_V1), ("habits", HABITS_V1)):
         made = make_bundle(tmp_path / name, name, features=service.features, service=service.name)
@@ -48,14 +52,20 @@ def gateway(breakable_redis: RedisServer, bundle: tuple[Path, str], tmp_path: Pa
 
 def logged(redis: RedisServer, answer: dict[str, Any]) -> Prediction:
     def found() -> list[Prediction]:
-        return [event for event in logged_predictions(redis.url) if event.prediction_id == answer["prediction_id"]]
+        return [
+            event
+            for event in logged_predictions(redis.url)
+            if event.prediction_id == answer["prediction_id"]
+        ]
 
     wait_until(lambda: len(found()) == 1, 10, "the answer is logged")
     return found()[0]
 
 
 def refused(gateway: GatewayServer, model: str, instance: dict[str, object]) -> list[str]:
-    status, problem, _ = gateway.request("POST", f"/v1/models/{model}:predict", {"instances": [instance]})
+    status, problem, _ = gateway.request(
+        "POST", f"/v1/models/{model}:predict", {"instances": [instance]}
+    )
     assert status == 422, problem
     return sorted(error["field"].removeprefix("instances[0].") for error in problem["errors"])
 
@@ -65,12 +75,20 @@ def test_each_model_takes_its_own_inputs_and_scores_its_own_features(
 ) -> None:
     fraud, returns, habits = (
         gateway.predict(instance, model=model)[0]
-        for model, instance in (("fraud_detection", FRAUD), ("returns", RETURNS), ("habits", HABITS))
+        for model, instance in (
+            ("fraud_detection", FRAUD),
+            ("returns", RETURNS),
+            ("habits", HABITS),
+        )
     )
     assert [answer["degraded"] for answer in (fraud, returns, habits)] == [None, None, None]
     assert logged(breakable_redis, fraud).features["amount"] == 81.5
     event = logged(breakable_redis, returns)
-    assert event.features == {"items": 4.0, "items_per_visit": 1.0, "pulse_sum_2h": 12.5}  # 4 / (3 + 1)
+    assert event.features == {
+        "items": 4.0,
+        "items_per_visit": 1.0,
+        "pulse_sum_2h": 12.5,
+    }  # 4 / (3 + 1)
     assert event.entity_keys == {"customer": "c1"}
     assert event.feature_age_seconds == {"customer_pulse": 60.0}
     event = logged(breakable_redis, habits)
@@ -79,29 +97,50 @@ def test_each_model_takes_its_own_inputs_and_scores_its_own_features(
     assert refused(gateway, "returns", {**FRAUD}) == ["amount", "items", "merchant_id"]
     assert refused(gateway, "fraud_detection", {**RETURNS}) == ["amount", "items", "merchant_id"]
     assert refused(gateway, "habits", {**HABITS, "items": 4}) == ["items"]
-    for model, instance, time in (("returns", RETURNS, "checkout_time"), ("habits", HABITS, "request_time")):
-        assert gateway.predict({**instance, time: "2018-06-15T11:30:00Z"}, model=model)[0]["degraded"] is None
-        assert refused(gateway, model, {**instance, "transaction_time": "2018-06-15T11:30:00Z"}) == ["transaction_time"]
+    for model, instance, time in (
+        ("returns", RETURNS, "checkout_time"),
+        ("habits", HABITS, "request_time"),
+    ):
+        assert (
+            gateway.predict({**instance, time: "2018-06-15T11:30:00Z"}, model=model)[0]["degraded"]
+            is None
+        )
+        assert refused(
+            gateway, model, {**instance, "transaction_time": "2018-06-15T11:30:00Z"}
+        ) == ["transaction_time"]
 
 
 def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> None:
     document = gateway.request("GET", "/openapi.json")[1]
     for model, fields in (
-        ("fraud_detection", {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"}),
+        (
+            "fraud_detection",
+            {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"},
+        ),
         ("returns", {"customer_id", "items", "checkout_time", "request_id"}),
         ("habits", {"customer_id", "request_time", "request_id"}),
     ):
         operation = document["paths"][f"/v1/models/{model}:predict"]["post"]
         content = operation["requestBody"]["content"]["application/json"]
-        instances = _resolved(document, _resolved(document, content["schema"])["properties"]["instances"]["items"])
+        instances = _resolved(
+            document, _resolved(document, content["schema"])["properties"]["instances"]["items"]
+        )
         assert set(instances["properties"]) == fields
-        assert set(content["example"]["instances"][0]) == {name for name in fields if not name.endswith("_time")}
+        assert set(content["example"]["instances"][0]) == {
+            name for name in fields if not name.endswith("_time")
+        }
         tensors = gateway.request("GET", f"/v2/models/{model}")[1]["inputs"]
         assert {tensor["name"] for tensor in tensors} == fields
         answered = operation["responses"]["200"]["content"]["application/json"]
-        answers = _resolved(document, _resolved(document, answered["schema"])["properties"]["predictions"]["items"])
+        answers = _resolved(
+            document, _resolved(document, answered["schema"])["properties"]["predictions"]["items"]
+        )
         given = {"prediction_id", "score", "flagged", "version", "arm", "degraded"}
-        assert set(answers["properties"]) == set(answered["examples"]["whole"]["value"]["predictions"][0]) == given
+        assert (
+            set(answers["properties"])
+            == set(answered["examples"]["whole"]["value"]["predictions"][0])
+            == given
+        )
 
 
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -110,9 +149,19 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 
 
 def test_columns_reach_a_model_under_its_own_names(gateway: GatewayServer) -> None:
-    columns = [("customer_id", "BYTES", "c1"), ("items", "FP64", 4.0), ("checkout_time", "INT64", 1529063880)]
-    inputs = [{"name": name, "shape": [1], "datatype": kind, "data": [value]} for name, kind, value in columns]
+    columns = [
+        ("customer_id", "BYTES", "c1"),
+        ("items", "FP64", 4.0),
+        ("checkout_time", "INT64", 1529063880),
+    ]
+    inputs = [
+        {"name": name, "shape": [1], "datatype": kind, "data": [value]}
+        for name, kind, value in columns
+    ]
     assert gateway.request("POST", "/v2/models/returns/infer", {"inputs": inputs})[0] == 200
     status, problem, _ = gateway.request("POST", "/v2/models/habits/infer", {"inputs": inputs})
     assert status == 422
-    assert sorted(error["field"] for error in problem["errors"]) == ["inputs[checkout_time]", "inputs[items]"]
+    assert sorted(error["field"] for error in problem["errors"]) == [
+        "inputs[checkout_time]",
+        "inputs[items]",
+    ]

@@ -37,13 +37,23 @@ pytestmark = pytest.mark.integration
 
 Versions = dict[str, tuple[Path, str]]
 INSTANCES = [
-    {"request_id": f"tx-{n}", "customer_id": f"c{n % 5}", "merchant_id": f"m{n % 5}", "amount": 7.0 * n + 1} for n in range(120)
+    {
+        "request_id": f"tx-{n}",
+        "customer_id": f"c{n % 5}",
+        "merchant_id": f"m{n % 5}",
+        "amount": 7.0 * n + 1,
+    }
+    for n in range(120)
 ]
 
 
-def shadowed(redis: RedisServer, start_gateway: StartGateway, versions: Versions, shadow: str) -> GatewayServer:
+def shadowed(
+    redis: RedisServer, start_gateway: StartGateway, versions: Versions, shadow: str
+) -> GatewayServer:
     """Start a gateway that serves version 1 and mirrors to a shadow."""
-    gateway = start_gateway(redis.url, versions={version: versions[version] for version in ("1", shadow)})
+    gateway = start_gateway(
+        redis.url, versions={version: versions[version] for version in ("1", shadow)}
+    )
     set_route(redis.url, "shadow", *champion_and(shadow))
     wait_until(lambda: generation(gateway) == 1, 20, "the shadow is there")
     return gateway
@@ -61,29 +71,44 @@ def whole(gateway: GatewayServer, instance: dict[str, Any]) -> dict[str, Any]:
 def scores_by_hand(version: Path, events: list[Prediction]) -> dict[str, float]:
     """Return a version's scores for the logged features, by prediction."""
     bundle, scorer = load_bundle(version)
-    rows = np.array([[event.features[name] for name in bundle.features] for event in events], dtype=np.float32)
-    return dict(zip([event.prediction_id for event in events], scorer.score(rows).tolist(), strict=True))
+    rows = np.array(
+        [[event.features[name] for name in bundle.features] for event in events], dtype=np.float32
+    )
+    return dict(
+        zip([event.prediction_id for event in events], scorer.score(rows).tolist(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("shadow", ["2", "6"], ids=["same features", "features of its own"])
 def test_every_request_is_mirrored_with_both_scores_and_the_answers_stay_the_champions(
     shadow: str, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
 ) -> None:
-    gateway = start_gateway(breakable_redis.url, versions={version: versions[version] for version in ("1", shadow)})
+    gateway = start_gateway(
+        breakable_redis.url, versions={version: versions[version] for version in ("1", shadow)}
+    )
     alone = [whole(gateway, instance) for instance in INSTANCES]
     set_route(breakable_redis.url, "shadow", *champion_and(shadow))
     wait_until(lambda: generation(gateway) == 1, 20, "the shadow is there")
-    answers = [*gateway.predict(*INSTANCES[:60]), *(gateway.predict(instance)[0] for instance in INSTANCES[60:])]
+    answers = [
+        *gateway.predict(*INSTANCES[:60]),
+        *(gateway.predict(instance)[0] for instance in INSTANCES[60:]),
+    ]
     assert {(answer["version"], answer["arm"]) for answer in answers} == {("1", "champion")}
     for before, answer in zip(alone, answers, strict=True):
         if answer["degraded"] is None:  # a busy machine may cost an answer its stored features
             assert (answer["score"], answer["flagged"]) == (before["score"], before["flagged"])
     assert any(answer["degraded"] is None for answer in answers)
 
-    wait_until(lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored")
+    wait_until(
+        lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored"
+    )
 
     def mirrored_predictions() -> list[Prediction]:
-        return [event for event in logged_predictions(breakable_redis.url) if event.route_generation == 1]
+        return [
+            event
+            for event in logged_predictions(breakable_redis.url)
+            if event.route_generation == 1
+        ]
 
     wait_until(lambda: len(mirrored_predictions()) == len(INSTANCES), 10, "all are logged")
     predictions = mirrored_predictions()
@@ -95,12 +120,18 @@ def test_every_request_is_mirrored_with_both_scores_and_the_answers_stay_the_cha
         assert event.score == pytest.approx(by_hand[event.prediction_id], abs=1e-6)
         assert event.flagged == (event.score >= threshold)
         assert (event.version, event.route_generation, event.error) == (shadow, 1, "")
-        assert (event.champion_version, event.champion_score, event.champion_flagged) == ("1", answered.score, answered.flagged)
+        assert (event.champion_version, event.champion_score, event.champion_flagged) == (
+            "1",
+            answered.score,
+            answered.flagged,
+        )
         assert event.request_id == answered.request_id
         assert event.world_time == answered.world_time
         assert 0 < event.scoring_seconds < 1
         assert 0 < event.champion_scoring_seconds < 1
-    assert gateway.metric("dojo_gateway_shadow_dropped_total", model=MODEL, reason="buffer_full") == 0
+    assert (
+        gateway.metric("dojo_gateway_shadow_dropped_total", model=MODEL, reason="buffer_full") == 0
+    )
 
 
 def test_a_shadow_that_fails_is_an_event_with_its_error_and_nobody_notices(
@@ -110,7 +141,9 @@ def test_a_shadow_that_fails_is_an_event_with_its_error_and_nobody_notices(
     answers = gateway.predict(*INSTANCES)
     assert {answer["version"] for answer in answers} == {"1"}
     assert not any("arm_failed" in (answer["degraded"] or ()) for answer in answers)
-    wait_until(lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored")
+    wait_until(
+        lambda: len(logged_shadows(breakable_redis.url)) == len(INSTANCES), 10, "all are mirrored"
+    )
     amounts = {instance["request_id"]: instance["amount"] for instance in INSTANCES}
     for event in logged_shadows(breakable_redis.url):
         fails = amounts[event.request_id] >= 50
@@ -126,12 +159,20 @@ def test_a_shadow_that_dies_is_replaced_and_tells_so(
     assert sandbox is not None
     assert sandbox.nice() == os.nice(0) + PRIORITIES["shadow"].niceness
     with Callers(gateway.port) as callers:
-        wait_until(lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored")
+        wait_until(
+            lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored"
+        )
         sandbox.send_signal(signal.SIGKILL)
-        wait_until(lambda: any(e.error for e in logged_shadows(breakable_redis.url)), 10, "its death is in the events")
+        wait_until(
+            lambda: any(e.error for e in logged_shadows(breakable_redis.url)),
+            10,
+            "its death is in the events",
+        )
         failed = len(logged_shadows(breakable_redis.url))
         wait_until(
-            lambda: any(e.score is not None for e in logged_shadows(breakable_redis.url)[failed:]), 20, "it scores again"
+            lambda: any(e.score is not None for e in logged_shadows(breakable_redis.url)[failed:]),
+            20,
+            "it scores again",
         )
         calls = callers.stop()
     assert not callers.dropped
@@ -142,18 +183,29 @@ def test_a_shadow_that_dies_is_replaced_and_tells_so(
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["crashing", "hanging"])
 def test_a_shadow_that_crashes_or_hangs_changes_no_answer_and_delays_none(
-    fault: signal.Signals, breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+    fault: signal.Signals,
+    breakable_redis: RedisServer,
+    start_gateway: StartGateway,
+    versions: Versions,
 ) -> None:
     gateway = shadowed(breakable_redis, start_gateway, versions, "2")
-    expected = {n: whole(gateway, {"customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 5.0})["score"] for n in range(5)}
+    expected = {
+        n: whole(gateway, {"customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 5.0})["score"]
+        for n in range(5)
+    }
     with Callers(gateway.port) as callers:
-        wait_until(lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored")
+        wait_until(
+            lambda: len(logged_shadows(breakable_redis.url)) > 50, 10, "requests are mirrored"
+        )
         sandbox = sandbox_of(gateway)
         assert sandbox is not None
         broken = time.monotonic()
         sandbox.send_signal(fault)
         wait_until(lambda: len(callers.since(broken)) > 300, 30, "traffic goes on")
-        assert not sandbox.is_running() or sandbox.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+        assert not sandbox.is_running() or sandbox.status() in (
+            psutil.STATUS_STOPPED,
+            psutil.STATUS_ZOMBIE,
+        )
         calls = callers.stop()
     assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
     assert not any("arm_failed" in call.degraded for call in calls)
@@ -170,7 +222,9 @@ def test_a_shadow_that_cannot_keep_up_loses_mirrored_requests_and_counts_them(
     batch = [{"customer_id": f"c{n % 5}", "merchant_id": "m1", "amount": 5.0} for n in range(500)]
     for _ in range(BUFFERED // 500 + 2):
         assert {answer["version"] for answer in gateway.predict(*batch)} == {"1"}
-    assert gateway.metric("dojo_gateway_shadow_dropped_total", model=MODEL, reason="buffer_full") > 0
+    assert (
+        gateway.metric("dojo_gateway_shadow_dropped_total", model=MODEL, reason="buffer_full") > 0
+    )
     assert gateway.metric("dojo_gateway_shadow_buffered", model=MODEL) <= BUFFERED
 
 
@@ -189,5 +243,9 @@ def test_without_redis_shadows_are_dropped_and_counted_and_no_prediction_is(
 
     wait_until(lambda: dropped() == len(INSTANCES), 10, "shadows are dropped")
     breakable_redis.start()
-    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == len(INSTANCES) + 10, 10, "predictions all arrive")
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == len(INSTANCES) + 10,
+        10,
+        "predictions all arrive",
+    )
     assert len(logged_shadows(breakable_redis.url)) == 10

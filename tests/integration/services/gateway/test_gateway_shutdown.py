@@ -14,7 +14,9 @@ from tests.support.servers import RedisServer, wait_until
 pytestmark = pytest.mark.integration
 
 
-def test_sigterm_under_load_drops_no_request_and_no_event(breakable_redis: RedisServer, start_gateway: StartGateway) -> None:
+def test_sigterm_under_load_drops_no_request_and_no_event(
+    breakable_redis: RedisServer, start_gateway: StartGateway
+) -> None:
     gateway = start_gateway(breakable_redis.url)
     with Callers(gateway.port, callers=8, pause=0.001) as callers:
         wait_until(lambda: len(callers.calls) > 300, 20, "traffic flows")
@@ -27,10 +29,14 @@ def test_sigterm_under_load_drops_no_request_and_no_event(breakable_redis: Redis
     assert not callers.dropped
     assert {call.status for call in callers.calls} == {200}
     answered = [call.request_id for call in callers.calls]
-    assert sorted(event.request_id for event in logged_predictions(breakable_redis.url)) == sorted(answered)
+    assert sorted(event.request_id for event in logged_predictions(breakable_redis.url)) == sorted(
+        answered
+    )
 
 
-def test_connections_that_stay_idle_do_not_hold_up_the_end(breakable_redis: RedisServer, start_gateway: StartGateway) -> None:
+def test_connections_that_stay_idle_do_not_hold_up_the_end(
+    breakable_redis: RedisServer, start_gateway: StartGateway
+) -> None:
     gateway = start_gateway(breakable_redis.url)
     with Callers(gateway.port, callers=2, pause=60) as callers:
         wait_until(lambda: len(callers.calls) == 2, 10, "both callers are connected")

@@ -90,7 +90,9 @@ class Watch:
 
     def start(self) -> Monitor:
         self.metrics = MonitorMetrics(CollectorRegistry())
-        settings = load_settings(home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9")
+        settings = load_settings(
+            home=self.directory, redis_url=self.redis_url, mlflow_url="http://127.0.0.1:9"
+        )
         return build(settings, {MODEL: self.spec}, self.metrics, LEASE, self.monitoring.clock)
 
     def restart(self) -> None:
@@ -135,7 +137,9 @@ class ForkedMonitor:
             "DOJO_HOME": str(directory),
             "DOJO_REDIS_URL": redis_url,
             "DOJO_MONITOR_PORT": str(self.port),
-            "DOJO_MLFLOW_URL": "http://127.0.0.1:9",  # no server answers there, so known versions must suffice
+            "DOJO_MLFLOW_URL": (
+                "http://127.0.0.1:9"
+            ),  # no server answers there, so known versions must suffice
         }
         self._process = CONTEXT.Process(target=_main, args=(environment, self.log), daemon=True)
         self._process.start()
@@ -161,7 +165,9 @@ def _main(environment: dict[str, str], log: Path) -> None:
     sys.exit(main())
 
 
-def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+def recount(
+    events: Iterable[Prediction], profile: ReferenceProfile
+) -> dict[tuple[str, datetime], dict[str, list[int]]]:
     """Count events in plain NumPy, without monitor code.
 
     Returns (version, hour) -> column -> counts per bin, and "rows". Each event counts once.
@@ -174,13 +180,17 @@ def recount(events: Iterable[Prediction], profile: ReferenceProfile) -> dict[tup
     for place, group in hours.items():
         counts = {"rows": [len(group)], "flagged": [sum(event.flagged for event in group)]}
         for name, column in profile.features.items():
-            values = np.array([event.features[name] for event in group], dtype=np.float32).astype(np.float64)
+            values = np.array([event.features[name] for event in group], dtype=np.float32).astype(
+                np.float64
+            )
             counts[name] = bin_counts(values, np.asarray(column.edges)).tolist()
         found[place] = counts
     return found
 
 
-def windows_of(known: MonitorMemory, profile: ReferenceProfile) -> dict[tuple[str, datetime], dict[str, list[int]]]:
+def windows_of(
+    known: MonitorMemory, profile: ReferenceProfile
+) -> dict[tuple[str, datetime], dict[str, list[int]]]:
     """Return the monitor's windows in the form of `recount`."""
     found = {}
     for (_, version), hours in known.hours.items():

@@ -29,7 +29,12 @@ def shifted_payments() -> pl.DataFrame:
     """Make payments. Fraud is cheap at first and expensive later, at the same few merchants."""
     rows = payments(DAYS, per_day=PER_DAY)
     early_fraud = (pl.col("label") == 1) & (pl.col("time") < START + SHIFT)
-    return rows.with_columns(pl.when(early_fraud).then((pl.col("amount") / 16).round(2)).otherwise("amount").alias("amount"))
+    return rows.with_columns(
+        pl.when(early_fraud)
+        .then((pl.col("amount") / 16).round(2))
+        .otherwise("amount")
+        .alias("amount")
+    )
 
 
 def fill(root: Path, models: Sequence[str] = ()) -> Lake:
@@ -56,7 +61,9 @@ def write_spec(models: Path, name: str, approval: str = "none") -> ModelSpec:
 
 
 def settings_for(home: Path, redis_url: str, mlflow_url: str) -> Settings:
-    return load_settings(home=home, models_dir=home / "models", redis_url=redis_url, mlflow_url=mlflow_url)
+    return load_settings(
+        home=home, models_dir=home / "models", redis_url=redis_url, mlflow_url=mlflow_url
+    )
 
 
 def first_job(model: str) -> Job:
@@ -65,4 +72,6 @@ def first_job(model: str) -> Job:
 
 def later_job(model: str, key: str = "later", days: int = 0, dry_run: bool = False) -> Job:
     as_of = LATER_AS_OF + timedelta(days=days)
-    return Job(model=model, key=key, as_of=as_of, reason="the world shifted", who="tests", dry_run=dry_run)
+    return Job(
+        model=model, key=key, as_of=as_of, reason="the world shifted", who="tests", dry_run=dry_run
+    )

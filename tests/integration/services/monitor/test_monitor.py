@@ -22,7 +22,14 @@ from dojo.core.state.skew import SkewMeasurement, latest_skew
 from dojo.core.state.verdict_marks import VerdictMarks
 from services.monitor.counting.state import DAYS_KEPT, HOURS_KEPT, NotOwnerError
 from services.monitor.metrics import LEVELS
-from tests.integration.services.monitor.monitoring import HOUR, PER_HOUR, Watch, recount, turn, windows_of
+from tests.integration.services.monitor.monitoring import (
+    HOUR,
+    PER_HOUR,
+    Watch,
+    recount,
+    turn,
+    windows_of,
+)
 from tests.support.monitor_events import MODEL, START, Shop, profile, spec
 from tests.support.servers import RedisServer, wait_until
 
@@ -36,7 +43,9 @@ def watch(redis_server: RedisServer, tmp_path: Path) -> Watch:
     return found
 
 
-def test_a_shift_is_told_when_three_of_four_hours_confirm_it_and_its_end_when_they_do_not(watch: Watch) -> None:
+def test_a_shift_is_told_when_three_of_four_hours_confirm_it_and_its_end_when_they_do_not(
+    watch: Watch,
+) -> None:
     watch.hours(8, 12)
     assert watch.verdict("input_drift").severity == "ok"
     assert watch.gauge("input_drift") == LEVELS["ok"]
@@ -56,7 +65,9 @@ def test_a_shift_is_told_when_three_of_four_hours_confirm_it_and_its_end_when_th
     assert verdict.summary.startswith("sudden: amount PSI")
     assert [f.subject for f in verdict.findings if f.severity != "ok"] == ["amount"]
     assert watch.gauge("input_drift") == LEVELS["critical"]
-    assert watch.metrics.psi.labels(MODEL, "amount", "hour")._value.get() == verdict.findings[0].value
+    assert (
+        watch.metrics.psi.labels(MODEL, "amount", "hour")._value.get() == verdict.findings[0].value
+    )
 
     watch.hours(15, 18)
     assert watch.verdict("input_drift").severity == "ok"
@@ -67,7 +78,10 @@ def test_a_shift_is_told_when_three_of_four_hours_confirm_it_and_its_end_when_th
 
 
 def test_a_poisoned_event_is_set_aside_with_a_copy_and_stops_nothing(watch: Watch) -> None:
-    good, counted = watch.shop.predictions(START, 50), DEAD_LETTERS.labels(Stream.PREDICTIONS)._value.get()
+    good, counted = (
+        watch.shop.predictions(START, 50),
+        DEAD_LETTERS.labels(Stream.PREDICTIONS)._value.get(),
+    )
     watch.append(good[:25])
     redis, key = watch.monitoring.client, stream_key(Stream.PREDICTIONS)
     poison = [b'{"event_id": "p1", "wrong": "schema"}', b"\xff\xfe no text at all", b""]
@@ -76,7 +90,12 @@ def test_a_poisoned_event_is_set_aside_with_a_copy_and_stops_nothing(watch: Watc
     redis.xadd(key, {b"another_field": b"x"})
     other_model = Shop(seed=3).predictions(START, 1)
     watch.append([_replaced(other_model[0], model="nobody")])
-    watch.append([_replaced(event, world_time=START + timedelta(days=400)) for event in Shop(seed=4).predictions(START, 1)])
+    watch.append(
+        [
+            _replaced(event, world_time=START + timedelta(days=400))
+            for event in Shop(seed=4).predictions(START, 1)
+        ]
+    )
     watch.append(good[25:])
     watch.look(START + HOUR)
 
@@ -106,25 +125,37 @@ def test_an_event_is_acknowledged_only_after_its_letter_is_kept(watch: Watch) ->
     assert watch.monitoring.lag() == 0
 
 
-def test_late_and_disordered_events_count_in_their_window_which_is_judged_again(watch: Watch) -> None:
+def test_late_and_disordered_events_count_in_their_window_which_is_judged_again(
+    watch: Watch,
+) -> None:
     watch.hours(8, 11)
     shifted = watch.shop.predictions(START + HOUR * 11, 200, shift=1.0)
     watch.append(shifted[::-1])
     watch.look(START + HOUR * 13)
     first = watch.verdict("input_drift")
-    assert (first.window_start, first.severity, first.rows) == (START + HOUR * 11, "insufficient_data", 200)
+    assert (first.window_start, first.severity, first.rows) == (
+        START + HOUR * 11,
+        "insufficient_data",
+        200,
+    )
 
-    late = watch.shop.predictions(START + HOUR * 11, 300, shift=1.0) + watch.shop.predictions(START + HOUR * 9, 10)
+    late = watch.shop.predictions(START + HOUR * 11, 300, shift=1.0) + watch.shop.predictions(
+        START + HOUR * 9, 10
+    )
     watch.append(late)
     watch.look(START + HOUR * 13 + timedelta(minutes=1))
     assert watch.verdict("input_drift").rows == 500
     assert watch.verdict("input_drift").severity == "ok", "not confirmed"
     known = watch.monitoring.counted()
     assert known.hours[MODEL, "1"][START + HOUR * 9].rows == PER_HOUR + 10
-    assert [row.rows for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")][1] == PER_HOUR + 10
+    assert [row.rows for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")][
+        1
+    ] == PER_HOUR + 10
 
 
-def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothing(watch: Watch) -> None:
+def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothing(
+    watch: Watch,
+) -> None:
     watch.hours(8, 12)
     watch.hours(12, 15, shift=1.0)
     watch.hours(15, 19)
@@ -136,8 +167,13 @@ def test_an_old_window_that_is_judged_again_corrects_the_course_and_tells_nothin
 
     watch.append(watch.shop.predictions(START + HOUR * 14, 10, shift=1.0))
     watch.look(START + HOUR * 19 + timedelta(minutes=46))
-    course = {row.start: row for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")}
-    assert (course[START + HOUR * 14].rows, course[START + HOUR * 14].severity) == (PER_HOUR + 10, "critical")
+    course = {
+        row.start: row for row in watch.monitoring.records.history(MODEL, "input_drift", "hour")
+    }
+    assert (course[START + HOUR * 14].rows, course[START + HOUR * 14].severity) == (
+        PER_HOUR + 10,
+        "critical",
+    )
     assert watch.verdict("input_drift") == over, "the latest window is that of before"
     assert len(watch.told("input_drift")) == told
     assert len(VerdictMarks(watch.monitoring.client).troubles(MODEL)) == troubles
@@ -166,7 +202,9 @@ def test_a_restart_goes_on_without_gap_double_or_a_second_telling(watch: Watch) 
     watch.look(START + HOUR * 16 + timedelta(minutes=50))
     assert len(watch.told("input_drift")) == told, "windows that were judged are not judged again"
     assert watch.gauge("input_drift") == LEVELS["critical"], "what was judged before shows at once"
-    assert watch.metrics.judged_until.labels("hour")._value.get() == (START + HOUR * 16).timestamp(), "and how far that was"
+    assert (
+        watch.metrics.judged_until.labels("hour")._value.get() == (START + HOUR * 16).timestamp()
+    ), "and how far that was"
     watch.hours(16, 17, shift=1.0)
     assert watch.verdict("input_drift").since == since == START + HOUR * 12
     assert len(watch.told("input_drift")) == told + 1
@@ -178,7 +216,9 @@ def test_a_failed_transaction_counts_nothing_and_the_next_round_everything(
     watch.look(START)
     events = watch.shop.predictions(START, 100)
     watch.append(events)
-    watch.monitoring.client.set("dojo:monitor:owner", "another")  # another monitor took over during the read
+    watch.monitoring.client.set(
+        "dojo:monitor:owner", "another"
+    )  # another monitor took over during the read
     with pytest.raises(NotOwnerError):
         watch.monitor._consumer.drain(watch.monitor.known, START, lambda: False)  # type: ignore[arg-type]
     assert (MODEL, "1") not in watch.monitoring.counted().hours
@@ -201,13 +241,17 @@ def test_a_second_monitor_waits_and_takes_over_when_the_first_is_gone(watch: Wat
         watch.monitor._store.write(lambda pipe: pipe.set("dojo:monitor:open_from", "x"))
 
 
-def test_each_version_has_windows_of_its_own_and_one_without_profile_is_never_ok(watch: Watch) -> None:
+def test_each_version_has_windows_of_its_own_and_one_without_profile_is_never_ok(
+    watch: Watch,
+) -> None:
     new, unknown = Shop(seed=2, version="2"), Shop(seed=3, version="3")
     watch.monitoring.knows(profile(seed=5), "2")
     for hour in range(8, 12):
         start = START + HOUR * hour
         watch.append(
-            watch.shop.predictions(start, PER_HOUR) + new.predictions(start, 40) + unknown.predictions(start, PER_HOUR)
+            watch.shop.predictions(start, PER_HOUR)
+            + new.predictions(start, 40)
+            + unknown.predictions(start, PER_HOUR)
         )
         watch.look(start + HOUR + timedelta(minutes=45))
     assert watch.verdict("input_drift").severity == "ok"
@@ -246,12 +290,18 @@ def test_missing_values_and_delayed_labels_are_told(watch: Watch) -> None:
         answers = watch.shop.predictions(start, PER_HOUR, missing=0.5)
         watch.append(answers)
         labelled = watch.shop.predictions(start - timedelta(days=6), PER_HOUR)
-        outcomes = [_replaced(o, world_time=o.request_time + timedelta(days=6)) for o in watch.shop.outcomes(labelled)]
+        outcomes = [
+            _replaced(o, world_time=o.request_time + timedelta(days=6))
+            for o in watch.shop.outcomes(labelled)
+        ]
         watch.append(outcomes)
         watch.look(start + HOUR + timedelta(minutes=45))
     quality = watch.verdict("data_quality")
     assert quality.severity == "critical"
-    assert {f.subject for f in quality.findings if f.severity == "critical"} == {"customer_daily", "merchant_daily"}
+    assert {f.subject for f in quality.findings if f.severity == "critical"} == {
+        "customer_daily",
+        "merchant_daily",
+    }
     delay = watch.verdict("label_delay")
     assert delay.severity == "severe", "six days for two, in three of four hours"
     assert abs(delay.findings[0].value - 3.0) < 0.1  # type: ignore[operator]
@@ -260,7 +310,12 @@ def test_missing_values_and_delayed_labels_are_told(watch: Watch) -> None:
 def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
     def labels(hour: int, count: int, days: int) -> None:
         answers = watch.shop.predictions(START + HOUR * hour - timedelta(days=days), count)
-        watch.append([_replaced(o, world_time=o.request_time + timedelta(days=days)) for o in watch.shop.outcomes(answers)])
+        watch.append(
+            [
+                _replaced(o, world_time=o.request_time + timedelta(days=days))
+                for o in watch.shop.outcomes(answers)
+            ]
+        )
 
     for hour in (8, 9):
         labels(hour, PER_HOUR, days=2)
@@ -269,7 +324,10 @@ def test_late_labels_correct_their_hour_and_tell_nothing(watch: Watch) -> None:
     assert (before.severity, before.window_start) == ("ok", START + HOUR * 9)
     labels(8, PER_HOUR, days=6)
     watch.look(START + HOUR * 10 + timedelta(minutes=46))
-    assert [row.rows for row in watch.monitoring.records.history(MODEL, "label_delay", "hour")] == [2 * PER_HOUR, PER_HOUR]
+    assert [row.rows for row in watch.monitoring.records.history(MODEL, "label_delay", "hour")] == [
+        2 * PER_HOUR,
+        PER_HOUR,
+    ]
     assert watch.verdict("label_delay", version="") == before
     assert watch.told("label_delay") == []
 
@@ -279,7 +337,9 @@ def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Wat
 
     This catch rate is far below the holdout's, with enough positives as proof.
     """
-    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30}))
+    watch.spec = spec(
+        performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30})
+    )
     watch.restart()
     caught = _results(watch, fraud_flagged=True)
     assert caught.severity == "ok", caught.summary
@@ -290,8 +350,12 @@ def test_labelled_answers_are_judged_against_the_versions_own_holdout(watch: Wat
     assert watch.metrics.performance.labels(MODEL, "1", "catch_rate")._value.get() == 0.0
 
 
-def test_a_version_that_lost_its_traffic_rings_no_more_by_the_labels_of_before(watch: Watch) -> None:
-    watch.spec = spec(performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30}))
+def test_a_version_that_lost_its_traffic_rings_no_more_by_the_labels_of_before(
+    watch: Watch,
+) -> None:
+    watch.spec = spec(
+        performance=watch.spec.drift.performance.model_copy(update={"minimum_positives": 30})
+    )
     watch.restart()
     watch.monitoring.knows(profile(), "2")
     watch.restart()
@@ -310,21 +374,38 @@ def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
     known = watch.monitor.known
     assert known is not None
     stale = timedelta(hours=36) * 2.5
-    for view, age in (("customer_daily", stale), ("merchant_daily", HOUR), ("customer_activity", HOUR / 2)):
+    for view, age in (
+        ("customer_daily", stale),
+        ("merchant_daily", HOUR),
+        ("customer_activity", HOUR / 2),
+    ):
         record_freshness(redis, view, now - age, timedelta(hours=36))
     watch.monitor._judging.present(known, now)
-    assert ("feature_freshness", "now", "") not in watch.monitoring.records.latest(MODEL), "two looks say nothing"
+    assert ("feature_freshness", "now", "") not in watch.monitoring.records.latest(MODEL), (
+        "two looks say nothing"
+    )
     watch.monitor._judging.present(known, now)
-    assert watch.verdict("feature_freshness", "now", "").severity == "ok", "stale at two looks of three"
+    assert watch.verdict("feature_freshness", "now", "").severity == "ok", (
+        "stale at two looks of three"
+    )
     watch.monitor._judging.present(known, now)
     fresh = watch.verdict("feature_freshness", "now", "")
     assert fresh.severity == "severe"
     assert [f.subject for f in fresh.findings if f.severity == "severe"] == ["customer_daily"]
-    assert {f.subject for f in fresh.findings if f.severity == "insufficient_data"} == {"merchant_activity"}, "never written"
+    assert {f.subject for f in fresh.findings if f.severity == "insufficient_data"} == {
+        "merchant_activity"
+    }, "never written"
     watch.monitor._judging.present(known, now + timedelta(minutes=1))
     assert len(watch.told("feature_freshness")) == 1, "once an hour"
 
-    sampled = {"sampled": 200, "rows": 60, "share": 0.3, "differing": {"amount": 60}, "excused": {}, "late": {}}
+    sampled = {
+        "sampled": 200,
+        "rows": 60,
+        "share": 0.3,
+        "differing": {"amount": 60},
+        "excused": {},
+        "late": {},
+    }
     measurement = SkewMeasurement(model=MODEL, day=START, as_of=now, **sampled)  # type: ignore[arg-type]
     latest_skew(redis, MODEL).put(measurement)
     for _ in range(2):
@@ -334,7 +415,9 @@ def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
     assert "amount (60)" in skew.findings[0].note
     assert len(watch.told("skew")) == 1
     latest_skew(redis, MODEL).put(
-        msgspec.structs.replace(measurement, day=START + timedelta(days=1), sampled=0, rows=0, share=None)
+        msgspec.structs.replace(
+            measurement, day=START + timedelta(days=1), sampled=0, rows=0, share=None
+        )
     )
     watch.monitor._judging.present(known, now)
     assert watch.verdict("skew", "day", "").severity == "insufficient_data"
@@ -357,34 +440,58 @@ def test_a_measurement_of_skew_from_long_ago_says_nothing_of_now(watch: Watch) -
     )
     latest_skew(watch.monitoring.client, MODEL).put(measurement)
     watch.monitor._judging.present(known, START + timedelta(days=3))
-    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
+    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == (
+        "ok",
+        LEVELS["ok"],
+    )
     for _ in range(2):
         watch.monitor._judging.present(known, START + timedelta(days=3, minutes=1))
     overdue = watch.verdict("skew", "day", "")
-    assert (overdue.severity, overdue.window_start) == ("insufficient_data", START + timedelta(days=2))
+    assert (overdue.severity, overdue.window_start) == (
+        "insufficient_data",
+        START + timedelta(days=2),
+    )
     assert "not measured since 2025-01-06" in overdue.summary
     assert watch.gauge("skew", "day") == LEVELS["insufficient_data"]
-    latest_skew(watch.monitoring.client, MODEL).put(msgspec.structs.replace(measurement, day=START + timedelta(days=2)))
+    latest_skew(watch.monitoring.client, MODEL).put(
+        msgspec.structs.replace(measurement, day=START + timedelta(days=2))
+    )
     watch.monitor._judging.present(known, START + timedelta(days=3, minutes=2))
-    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == ("ok", LEVELS["ok"])
+    assert (watch.verdict("skew", "day", "").severity, watch.gauge("skew", "day")) == (
+        "ok",
+        LEVELS["ok"],
+    )
 
 
 def test_labels_that_stop_are_insufficient_data_and_not_the_last_ok(watch: Watch) -> None:
     answers = watch.shop.predictions(START + HOUR * 8 - timedelta(days=2), PER_HOUR)
-    watch.append([_replaced(o, world_time=o.request_time + timedelta(days=2)) for o in watch.shop.outcomes(answers)])
+    watch.append(
+        [
+            _replaced(o, world_time=o.request_time + timedelta(days=2))
+            for o in watch.shop.outcomes(answers)
+        ]
+    )
     watch.look(START + timedelta(days=1, minutes=45))
     assert watch.verdict("label_delay", "day", "").severity == "ok"
     watch.look(START + timedelta(days=2, minutes=45))
     stopped = watch.verdict("label_delay", "day", "")
-    assert (stopped.severity, stopped.window_start, stopped.rows) == ("insufficient_data", START + timedelta(days=1), 0)
+    assert (stopped.severity, stopped.window_start, stopped.rows) == (
+        "insufficient_data",
+        START + timedelta(days=1),
+        0,
+    )
     assert watch.gauge("label_delay", "day") == LEVELS["insufficient_data"]
     judged = len(watch.monitoring.records.history(MODEL, "label_delay", "hour"))
     watch.look(START + timedelta(days=6))
     assert watch.verdict("label_delay", "day", "").severity == "insufficient_data"
-    assert len(watch.monitoring.records.history(MODEL, "label_delay", "hour")) <= judged + 24, "a silence is told, not for ever"
+    assert len(watch.monitoring.records.history(MODEL, "label_delay", "hour")) <= judged + 24, (
+        "a silence is told, not for ever"
+    )
 
 
-def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answers_go_on(watch: Watch) -> None:
+def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answers_go_on(
+    watch: Watch,
+) -> None:
     day = timedelta(days=1)
     answered = []
     for number in range(12):
@@ -394,10 +501,19 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
             labels = watch.shop.outcomes(answered[number - 2])
             watch.append([_replaced(o, world_time=o.request_time + day * 2) for o in labels])
         watch.look(START + day * (number + 1) + timedelta(minutes=45))
-    course = {row.start: row.severity for row in watch.monitoring.records.history(MODEL, "labels_missing", "day")}
-    assert all(severity == "ok" for start, severity in course.items() if start < START + day * 8), course
+    course = {
+        row.start: row.severity
+        for row in watch.monitoring.records.history(MODEL, "labels_missing", "day")
+    }
+    assert all(severity == "ok" for start, severity in course.items() if start < START + day * 8), (
+        course
+    )
     stopped = watch.verdict("labels_missing", "day")
-    assert (stopped.severity, stopped.window_start, stopped.rows) == ("critical", START + day * 11, 0)
+    assert (stopped.severity, stopped.window_start, stopped.rows) == (
+        "critical",
+        START + day * 11,
+        0,
+    )
     assert stopped.since is not None
     assert START + day * 8 <= stopped.since <= START + day * 9
     assert watch.gauge("labels_missing", "day") == LEVELS["critical"]
@@ -406,7 +522,9 @@ def test_labels_that_are_due_and_do_not_come_are_told_in_world_time_while_answer
     for number in range(12, 24):  # requests have stopped, so in the end no label is due
         watch.look(START + day * (number + 1) + timedelta(minutes=45))
     silent = watch.verdict("labels_missing", "day")
-    assert silent.severity == "insufficient_data", "the last verdict does not stand for days without any label due"
+    assert silent.severity == "insufficient_data", (
+        "the last verdict does not stand for days without any label due"
+    )
     assert silent.since is not None, "the trouble goes on until labels are seen again"
 
 
@@ -432,7 +550,9 @@ def _results(watch: Watch, fraud_flagged: bool, day: int = 3) -> Verdict:
     """Write a day of answers and labels into the lake. Return the verdict on them."""
     start = START + timedelta(days=day)
     answers = Shop(seed=100 + day).predictions(start, 3000, timedelta(hours=23))
-    labels = [_replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)]
+    labels = [
+        _replaced(o, world_time=o.request_time + HOUR) for o in Shop(seed=50).outcomes(answers)
+    ]
     positives = {o.request_id for o in labels if o.label}
     share = (profile().results.figures["catch_rate"].value or 0.0) if fraud_flagged else 0.0
     flagged = set(sorted(positives)[: round(share * len(positives))])

@@ -15,7 +15,12 @@ from dojo.core.events.log import stream_key
 from dojo.core.events.types import Outcome, Prediction
 from services.monitor.counting.consumer import STREAMS
 from services.monitor.counting.state import LEASE_KEY
-from tests.integration.services.monitor.monitoring import ForkedMonitor, Monitoring, recount, windows_of
+from tests.integration.services.monitor.monitoring import (
+    ForkedMonitor,
+    Monitoring,
+    recount,
+    windows_of,
+)
 from tests.support.monitor_events import MODEL, START, Shop, profile
 from tests.support.servers import RedisServer, wait_until
 
@@ -45,11 +50,19 @@ class Producer(threading.Thread):
             now += timedelta(minutes=7)
             batch: list[Prediction] = []
             for shop, share in zip(shops, (0.8, 0.2), strict=True):
-                back = timedelta(hours=self._rng.choice((1, 3, 6))) if self._rng.random() < LATE else timedelta(0)
-                batch += shop.predictions(now - back, int(EVENTS_PER_SECOND * period * share), timedelta(minutes=7))
+                back = (
+                    timedelta(hours=self._rng.choice((1, 3, 6)))
+                    if self._rng.random() < LATE
+                    else timedelta(0)
+                )
+                batch += shop.predictions(
+                    now - back, int(EVENTS_PER_SECOND * period * share), timedelta(minutes=7)
+                )
             self._rng.shuffle(batch)  # a gateway's workers write in no order
             labels = shops[0].outcomes(batch[:20], delay=timedelta(hours=3))
-            again = self._rng.choices(self.predictions[-3000:] or batch, k=int(len(batch) * REPEATED))
+            again = self._rng.choices(
+                self.predictions[-3000:] or batch, k=int(len(batch) * REPEATED)
+            )
             self.predictions += batch
             self.outcomes += labels
             self.repeated += len(again)
@@ -63,7 +76,10 @@ class Producer(threading.Thread):
 def pending(monitoring: Monitoring) -> int:
     """Return the number of messages that were read and not acknowledged."""
     groups = [
-        g for s in STREAMS if monitoring.client.exists(stream_key(s)) for g in monitoring.client.xinfo_groups(stream_key(s))
+        g
+        for s in STREAMS
+        if monitoring.client.exists(stream_key(s))
+        for g in monitoring.client.xinfo_groups(stream_key(s))
     ]
     return sum(group["pending"] for group in groups)
 
@@ -72,11 +88,18 @@ def at_work(monitoring: Monitoring) -> ForkedMonitor:
     """Start a new monitor that holds the lease."""
     monitoring.client.delete(LEASE_KEY)  # a killed monitor's lease would last five seconds more
     monitor = monitoring.monitor()
-    wait_until(lambda: monitoring.client.exists(LEASE_KEY) == 1, 60, f"a monitor is at work (see {monitor.log})", every=0.002)
+    wait_until(
+        lambda: monitoring.client.exists(LEASE_KEY) == 1,
+        60,
+        f"a monitor is at work (see {monitor.log})",
+        every=0.002,
+    )
     return monitor
 
 
-def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_killed_20_times_under_load_windows_equal_an_offline_recount(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     rng = random.Random(20250106)
     monitoring, reference = Monitoring(redis_server, tmp_path), profile()
     for version in ("1", "2"):
@@ -92,7 +115,12 @@ def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_serve
             if number % 2:
                 time.sleep(rng.uniform(0, 0.25))  # at any point of its work
             else:
-                wait_until(lambda: pending(monitoring) > 0, 30, "the monitor has read and not acknowledged", every=0.0005)
+                wait_until(
+                    lambda: pending(monitoring) > 0,
+                    30,
+                    "the monitor has read and not acknowledged",
+                    every=0.0005,
+                )
             monitor.kill()
             interrupted += pending(monitoring) > 0
         producer.finish()
@@ -106,13 +134,18 @@ def test_killed_20_times_under_load_windows_equal_an_offline_recount(redis_serve
     known = monitoring.counted()
     counted, expected = windows_of(known, reference), recount(producer.predictions, reference)
     assert counted.keys() == expected.keys()
-    wrong = {place: (counted[place], expected[place]) for place in expected if counted[place] != expected[place]}
+    wrong = {
+        place: (counted[place], expected[place])
+        for place in expected
+        if counted[place] != expected[place]
+    }
     assert not wrong, f"{len(wrong)} of {len(expected)} windows differ"
     labels = sum(window.rows for window in known.label_hours[MODEL].values())
     assert labels == len({outcome.event_id for outcome in producer.outcomes})
     logging.getLogger(__name__).info(
-        f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} between reading and acknowledging; "
-        f"{len(producer.predictions)} predictions, {producer.repeated} repeated, {len(expected)} windows"
+        f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} between reading and"
+        f" acknowledging; {len(producer.predictions)} predictions, {producer.repeated} repeated,"
+        f" {len(expected)} windows"
     )
     assert interrupted >= KILLS / 5, "the kills missed the monitor's work, so nothing was proved"
     assert producer.repeated > 0

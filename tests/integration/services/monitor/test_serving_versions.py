@@ -42,13 +42,17 @@ class Roles:
     The route gives the first one the traffic; the second was trained later.
     """
 
-    def __init__(self, mlflow: MlflowServer, redis: RedisServer, directory: Path, model: str) -> None:
+    def __init__(
+        self, mlflow: MlflowServer, redis: RedisServer, directory: Path, model: str
+    ) -> None:
         self.model, self.registry = model, sealed_registry(mlflow.url)
         self.redis = connect_redis(redis.url)
         self.routes = RouteTable(self.redis)
         self.versions = []
         for name, as_of in (("first", OLD), ("second", NEW)):
-            version = register_champion(self.registry, directory / name, make_bundle(directory / name), model).version
+            version = register_champion(
+                self.registry, directory / name, make_bundle(directory / name), model
+            ).version
             self.registry.tag(model, version, VersionTags(as_of=as_of))
             self.versions.append(version)
         self.registry.set_alias(model, CHAMPION, self.versions[0])
@@ -65,7 +69,9 @@ class Roles:
     def gauge(self) -> float:
         registry, serving = CollectorRegistry(), self.serving()
         found = serving.of(self.model)
-        Gauges(MonitorMetrics(registry)).roles(self.model, None if self.model in serving.away else found)
+        Gauges(MonitorMetrics(registry)).roles(
+            self.model, None if self.model in serving.away else found
+        )
         value = registry.get_sample_value("dojo_role_disagreement", {"model": self.model})
         assert value is not None
         return value
@@ -76,21 +82,29 @@ def roles(mlflow_server: MlflowServer, redis_server: RedisServer, tmp_path: Path
     return Roles(mlflow_server, redis_server, tmp_path, f"roles_{tmp_path.name}".replace("-", "_"))
 
 
-def test_an_alias_that_was_moved_outside_the_platform_is_told_and_changes_no_judgement(roles: Roles) -> None:
+def test_an_alias_that_was_moved_outside_the_platform_is_told_and_changes_no_judgement(
+    roles: Roles,
+) -> None:
     before = roles.serving().of(roles.model)
     assert roles.gauge() == 0
     roles.move_the_alias_by_hand()
     found = roles.serving().of(roles.model)
     assert found is not None
     assert before is not None
-    assert (found.version, found.trained_as_of) == (roles.versions[0], OLD), "what answers is judged, not what should answer"
+    assert (found.version, found.trained_as_of) == (
+        roles.versions[0],
+        OLD,
+    ), "what answers is judged, not what should answer"
     assert found.champion == roles.versions[1]
     assert (
         found.disagreement
-        == f"most traffic goes to version {roles.versions[0]}, the registry's champion is {roles.versions[1]}"
+        == f"most traffic goes to version {roles.versions[0]}, the registry's champion is"
+        f" {roles.versions[1]}"
     )
     assert roles.gauge() == 1
-    roles.changes.promote(roles.model, roles.versions[1], Change("test:mended", "a test", "a test", NEW))
+    roles.changes.promote(
+        roles.model, roles.versions[1], Change("test:mended", "a test", "a test", NEW)
+    )
     assert roles.gauge() == 0
 
 
@@ -101,16 +115,28 @@ def test_a_route_without_a_champion_disagrees_and_nothing_at_all_is_unknown(role
     assert math.isnan(roles.gauge())
 
 
-def test_without_a_route_the_champion_serves_and_an_unreadable_route_stops_nothing(roles: Roles) -> None:
+def test_without_a_route_the_champion_serves_and_an_unreadable_route_stops_nothing(
+    roles: Roles,
+) -> None:
     roles.move_the_alias_by_hand()
     for content in (None, b"no route"):
-        roles.redis.delete(route_key(roles.model)) if content is None else roles.redis.set(route_key(roles.model), content)
+        (
+            roles.redis.delete(route_key(roles.model))
+            if content is None
+            else roles.redis.set(route_key(roles.model), content)
+        )
         found = roles.serving().of(roles.model)
         assert found is not None
-        assert (found.version, found.trained_as_of, found.disagreement) == (roles.versions[1], NEW, "")
+        assert (found.version, found.trained_as_of, found.disagreement) == (
+            roles.versions[1],
+            NEW,
+            "",
+        )
 
 
-def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_judged(roles: Roles) -> None:
+def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_judged(
+    roles: Roles,
+) -> None:
     serving = roles.serving()
     known = serving.of(roles.model)
     serving._registry = sealed_registry("http://127.0.0.1:9", timeout_seconds=1, retries=0)
@@ -120,7 +146,9 @@ def test_while_the_registry_is_away_the_gauge_is_unknown_and_what_was_known_is_j
     assert nobody.of(roles.model) is None
 
 
-def test_the_monitor_exports_it_as_unknown_without_a_registry(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_the_monitor_exports_it_as_unknown_without_a_registry(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     watch = Watch(redis_server, tmp_path)
     watch.monitoring.knows(profile())
     watch.look(START + timedelta(hours=1))
@@ -133,9 +161,13 @@ def promoted(roles: Roles) -> Roles:
     return roles
 
 
-def test_a_role_that_was_removed_is_told_at_the_second_look_once_and_so_is_its_end(roles: Roles) -> None:
+def test_a_role_that_was_removed_is_told_at_the_second_look_once_and_so_is_its_end(
+    roles: Roles,
+) -> None:
     serving, spec = promoted(roles).serving(), SPEC.model_copy(update={"name": roles.model})
-    notices = RegistryNotices(roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving)
+    notices = RegistryNotices(
+        roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving
+    )
     notices.look(NEW)
     roles.registry.remove_alias(roles.model, CHAMPION)
     notices.look(NEW)
@@ -151,14 +183,22 @@ def test_a_role_that_was_removed_is_told_at_the_second_look_once_and_so_is_its_e
     assert f"version {roles.versions[0]} lost the champion's role in MLflow" in told.text
     command = f'dojo models restore {roles.model} --why "its role was removed in MLflow"'
     assert command in told.text
-    again = RegistryNotices(roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving)
+    again = RegistryNotices(
+        roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving
+    )
     again.look(NEW)  # a restarted monitor
     assert len(Inbox(roles.redis).newest(9)) == 1
     answering, faults = read_standing(redis_url_of(roles), [roles.model])
-    assert (answering, [fault.kind for fault in faults[roles.model]]) == ({roles.model: roles.versions[0]}, ["role"])
+    assert (answering, [fault.kind for fault in faults[roles.model]]) == (
+        {roles.model: roles.versions[0]},
+        ["role"],
+    )
     roles.registry.set_alias(roles.model, CHAMPION, roles.versions[0])
     again.look(NEW)
-    assert Inbox(roles.redis).newest(1)[0].title == f"resolved: {roles.model}: the registry is as the platform left it"
+    assert (
+        Inbox(roles.redis).newest(1)[0].title
+        == f"resolved: {roles.model}: the registry is as the platform left it"
+    )
     assert read_standing(redis_url_of(roles), [roles.model])[1] == {}
     roles.registry.remove_alias(roles.model, CHAMPION)
     for _ in range(2):
@@ -168,7 +208,9 @@ def test_a_role_that_was_removed_is_told_at_the_second_look_once_and_so_is_its_e
 
 def test_a_version_that_was_deleted_pages_and_goes_on_being_judged(roles: Roles) -> None:
     serving, spec = promoted(roles).serving(), SPEC.model_copy(update={"name": roles.model})
-    notices = RegistryNotices(roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving)
+    notices = RegistryNotices(
+        roles.redis, Notifier(roles.redis, "monitor"), {roles.model: spec}, serving
+    )
     tracking_client(roles.registry).delete_model_version(roles.model, roles.versions[0])
     for _ in range(2):
         notices.look(NEW)

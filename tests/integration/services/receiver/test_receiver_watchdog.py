@@ -37,7 +37,14 @@ def test_a_machine_that_slept_or_was_set_back_is_no_silence_of_the_monitoring(
     machine, metrics = Machine(), ReceiverMetrics(CollectorRegistry())
     redis = connect_redis(redis_server.url)
     silences = Silences(f"http://127.0.0.1:{free_port()}", metrics)
-    receiver = Receiver(redis, RedisWorldClock(redis), Watchdog(machine.wall), silences, metrics, lambda: machine.wall)
+    receiver = Receiver(
+        redis,
+        RedisWorldClock(redis),
+        Watchdog(machine.wall),
+        silences,
+        metrics,
+        lambda: machine.wall,
+    )
     machine.sleeps(seconds)
     receiver.round(threading.Event())
     assert Inbox(redis).newest(5) == []
@@ -49,7 +56,14 @@ def test_a_silence_is_told_in_the_time_of_the_machine(redis_server: RedisServer)
     redis = connect_redis(redis_server.url)
     silences = Silences(f"http://127.0.0.1:{free_port()}", metrics)
     silent_since = machine.wall - timedelta(minutes=10)
-    receiver = Receiver(redis, RedisWorldClock(redis), Watchdog(silent_since), silences, metrics, lambda: machine.wall)
+    receiver = Receiver(
+        redis,
+        RedisWorldClock(redis),
+        Watchdog(silent_since),
+        silences,
+        metrics,
+        lambda: machine.wall,
+    )
     machine.sleeps(3600)
     receiver.round(threading.Event())
     (message,) = Inbox(redis).newest(5)

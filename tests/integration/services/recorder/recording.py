@@ -96,7 +96,9 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             severity="warning",
             rows=400,
             summary="amount has drifted",
-            findings=(Finding(subject="amount", severity="warning", value=0.15, threshold=0.1, rows=400),),
+            findings=(
+                Finding(subject="amount", severity="warning", value=0.15, threshold=0.1, rows=400),
+            ),
             since=None if failed else world,
         )
         yield Outcome(
@@ -135,14 +137,21 @@ class Recording:
     def recorder_from_the_command_line(self, **settings: str) -> Server:
         environment = {**self.environment(), **settings}
         name = f"recorder-{environment['DOJO_RECORDER_PORT']}"
-        return Server(name, [sys.executable, "-m", "services.recorder"], self.directory, environment)
+        return Server(
+            name, [sys.executable, "-m", "services.recorder"], self.directory, environment
+        )
 
     def lag(self) -> int:
         return sum(self.log.lag(stream, "recorder") for stream in Stream)
 
     def pending(self) -> int:
         """Return the number of messages that were read and not acknowledged."""
-        groups = [g for s in Stream if self.client.exists(stream_key(s)) for g in self.client.xinfo_groups(stream_key(s))]
+        groups = [
+            g
+            for s in Stream
+            if self.client.exists(stream_key(s))
+            for g in self.client.xinfo_groups(stream_key(s))
+        ]
         return sum(group["pending"] for group in groups)
 
     def wait_until_recorded(self, within: float = 30) -> None:
@@ -185,7 +194,11 @@ class ForkedRecorder:
     def metric(self, name: str, **labels: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             lines = answer.read().decode().splitlines()
-        series = name + ("{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}" if labels else " ")
+        series = name + (
+            "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+            if labels
+            else " "
+        )
         return next((float(line.split()[-1]) for line in lines if line.startswith(series)), 0.0)
 
 

@@ -27,7 +27,11 @@ from dojo.core.events.types import Event, Stream, encode
 from services.recorder.deduplicate import PartitionIds
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.recorder import Recorder
-from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
+from tests.integration.services.recorder.recording import (
+    ForkedRecorder,
+    Recording,
+    synthetic_events,
+)
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -41,7 +45,11 @@ def recording(redis_server: RedisServer, tmp_path: Path) -> Recording:
 @pytest.fixture
 def recorder(recording: Recording) -> Iterator[ForkedRecorder]:
     process = recording.recorder()
-    wait_until(lambda: process.health().get("state") == "recording", 30, f"the recorder records; {process.log}")
+    wait_until(
+        lambda: process.health().get("state") == "recording",
+        30,
+        f"the recorder records; {process.log}",
+    )
     yield process
     process.stop()
 
@@ -61,16 +69,23 @@ def assert_recorded(recording: Recording, events: list[Event]) -> None:
         assert recording.event_ids(stream) == ids_of(events, stream)
 
 
-def test_what_is_recorded_is_what_was_appended(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:
+def test_what_is_recorded_is_what_was_appended(
+    recording: Recording, recorder: ForkedRecorder, events: list[Event]
+) -> None:
     recording.log.append(events)
     assert_recorded(recording, events)
     for stream in Stream:
         expected = frame_of(stream, [event for event in events if event.stream is stream])
-        assert recording.lake.scan(stream).collect().sort("event_id").equals(expected.sort("event_id"))
+        assert (
+            recording.lake.scan(stream).collect().sort("event_id").equals(expected.sort("event_id"))
+        )
     assert recorder.metric("dojo_recorder_events_total", stream=Stream.PREDICTIONS) == 300
     assert recorder.metric("dojo_recorder_lag_messages", stream=Stream.PREDICTIONS) == 0
     newest = max(event.world_time for event in events).timestamp()
-    assert recorder.metric("dojo_recorder_newest_world_timestamp_seconds", stream=Stream.TRANSACTIONS) == newest
+    assert (
+        recorder.metric("dojo_recorder_newest_world_timestamp_seconds", stream=Stream.TRANSACTIONS)
+        == newest
+    )
 
 
 def test_events_that_history_already_holds_are_not_recorded_again(
@@ -100,11 +115,15 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     wait_until(lambda: recorder.health().get("status") == "failing", 10, "/healthz says failing")
     assert "File too large" in recorder.health()["reason"]
     wait_until(  # by then the log is full too
-        lambda: recorder.metric("dojo_recorder_failures_total", cause="lake") >= 4, 10, "the recorder keeps trying"
+        lambda: recorder.metric("dojo_recorder_failures_total", cause="lake") >= 4,
+        10,
+        "the recorder keeps trying",
     )
     assert recorder.log.stat().st_size == 300
     assert recording.lag() == len(events) - half, "nothing is acknowledged that is not on disk"
-    resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.prlimit(
+        recorder.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    )
     assert_recorded(recording, events)
     wait_until(lambda: recorder.health().get("status") == "ok", 10, "/healthz says ok again")
     assert list(recording.directory.rglob("*.tmp")) == []
@@ -129,7 +148,11 @@ def test_a_dead_or_hanging_redis_is_waited_for(
     recording.log.append(events[:600])
     recording.wait_until_recorded()
     recording.redis.signal(number)
-    wait_until(lambda: recorder.health().get("state") == "retrying", 15, "/healthz says what the recorder waits for")
+    wait_until(
+        lambda: recorder.health().get("state") == "retrying",
+        15,
+        "/healthz says what the recorder waits for",
+    )
     assert recorder.health()["reason"].startswith("Redis: ")
     assert recorder.health()["status"] == "ok", "restarting the recorder would not bring Redis back"
     if number is signal.SIGKILL:
@@ -142,7 +165,9 @@ def test_a_dead_or_hanging_redis_is_waited_for(
     assert_recorded(recording, events)
 
 
-def test_an_emptied_redis_records_on(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:
+def test_an_emptied_redis_records_on(
+    recording: Recording, recorder: ForkedRecorder, events: list[Event]
+) -> None:
     recording.log.append(events[:600])
     recording.wait_until_recorded()
     recording.client.flushall()
@@ -171,14 +196,21 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
     recording.client.xadd(stream_key(Stream.OUTCOMES), {"unknown": "field"})
     assert_recorded(recording, events)
     letters = DeadLetters(recording.client, "recorder").newest(100)
-    rejected = sorted((one for one in letters if one.stream == Stream.TRANSACTIONS), key=lambda one: one.message_id)
-    assert [one.payload.encode() for one in rejected if one.payload.isascii()] == [p for p in poison if p != b"\xff\xfe"]
+    rejected = sorted(
+        (one for one in letters if one.stream == Stream.TRANSACTIONS),
+        key=lambda one: one.message_id,
+    )
+    assert [one.payload.encode() for one in rejected if one.payload.isascii()] == [
+        p for p in poison if p != b"\xff\xfe"
+    ]
     assert "$.amount" in rejected[3].reason
     assert "lies outside" in rejected[5].reason
     assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6].reason
     assert len(letters) == len(poison) + 1, "and the message without our field"
     wait_until(
-        lambda: recorder.metric("dojo_dead_letters_total", stream=Stream.TRANSACTIONS) == len(poison),
+        lambda: (
+            recorder.metric("dojo_dead_letters_total", stream=Stream.TRANSACTIONS) == len(poison)
+        ),
         5,
         "all rejections count",
     )
@@ -190,7 +222,11 @@ def test_a_message_is_acknowledged_only_after_its_letter_is_kept(recording: Reco
     recording.client.set(key, "no sorted set: Redis refuses the letter")
     recording.client.xadd(stream_key(Stream.OUTCOMES), {PAYLOAD_FIELD: b"not JSON"})
     recorder = Recorder(
-        recording.log, recording.lake, PartitionIds(recording.lake), letters, RecorderMetrics(CollectorRegistry())
+        recording.log,
+        recording.lake,
+        PartitionIds(recording.lake),
+        letters,
+        RecorderMetrics(CollectorRegistry()),
     )
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         recorder.drain(lambda: False)
@@ -201,18 +237,26 @@ def test_a_message_is_acknowledged_only_after_its_letter_is_kept(recording: Reco
     assert recording.pending() == 0
 
 
-def test_a_second_recorder_waits_and_takes_over(recording: Recording, recorder: ForkedRecorder, events: list[Event]) -> None:
+def test_a_second_recorder_waits_and_takes_over(
+    recording: Recording, recorder: ForkedRecorder, events: list[Event]
+) -> None:
     with ExitStack() as cleanup:
         second = recording.recorder()
         cleanup.callback(second.stop)
-        wait_until(lambda: second.health().get("state") == "waiting", 30, "the second recorder waits")
+        wait_until(
+            lambda: second.health().get("state") == "waiting", 30, "the second recorder waits"
+        )
         assert second.health()["status"] == "ok"
         assert f"process {recorder.pid}" in second.health()["reason"]
         recording.log.append(events[:600])
         recording.wait_until_recorded()
         recorder.kill()
         recording.log.append(events[600:])
-        wait_until(lambda: second.health().get("state") == "recording", 10, "the second recorder takes over")
+        wait_until(
+            lambda: second.health().get("state") == "recording",
+            10,
+            "the second recorder takes over",
+        )
         assert_recorded(recording, events)
 
 
@@ -225,7 +269,9 @@ def test_behind_a_stray_recorder_that_hangs_the_waiting_one_says_so_and_shows_th
     with ExitStack() as cleanup:
         waiting = recording.recorder()
         cleanup.callback(waiting.stop)
-        wait_until(lambda: waiting.health().get("state") == "waiting", 30, "the stack's recorder waits")
+        wait_until(
+            lambda: waiting.health().get("state") == "waiting", 30, "the stack's recorder waits"
+        )
         assert f"process {recorder.pid} on {socket.gethostname()}" in waiting.health()["reason"]
         os.kill(recorder.pid, signal.SIGSTOP)  # no supervisor heals it here
         assert waiting.metric("dojo_recorder_waiting") == 1
@@ -240,7 +286,9 @@ def test_behind_a_stray_recorder_that_hangs_the_waiting_one_says_so_and_shows_th
         wait_until(lambda: lag() == 0, 5, "the backlog is worked off")
 
 
-def test_it_starts_from_the_command_line_and_ends_cleanly_on_sigterm(recording: Recording, events: list[Event]) -> None:
+def test_it_starts_from_the_command_line_and_ends_cleanly_on_sigterm(
+    recording: Recording, events: list[Event]
+) -> None:
     process = recording.recorder_from_the_command_line()
     process.start()
     try:
@@ -259,7 +307,9 @@ def test_wrong_settings_end_it_with_the_variables_name(recording: Recording) -> 
     assert "DOJO_LOG_LEVEL" in process.log.read_text()
 
 
-def test_dead_for_longer_than_the_log_keeps_it_records_what_is_left(recording: Recording, events: list[Event]) -> None:
+def test_dead_for_longer_than_the_log_keeps_it_records_what_is_left(
+    recording: Recording, events: list[Event]
+) -> None:
     """Messages that a dead recorder had read, and that were trimmed since, are lost.
 
     They must not hold up the rest.
@@ -273,5 +323,7 @@ def test_dead_for_longer_than_the_log_keeps_it_records_what_is_left(recording: R
         recording.wait_until_recorded()
     finally:
         process.stop()
-    assert recording.event_ids(Stream.TRANSACTIONS) == sorted(event.event_id for event in transactions[200:])
+    assert recording.event_ids(Stream.TRANSACTIONS) == sorted(
+        event.event_id for event in transactions[200:]
+    )
     assert "trimmed before they were processed" in process.log.read_text()

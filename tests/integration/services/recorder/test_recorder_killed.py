@@ -14,7 +14,11 @@ import pytest
 
 from dojo.core.events.types import Event, Stream
 from services.recorder.ownership import LOCK_FILE
-from tests.integration.services.recorder.recording import ForkedRecorder, Recording, synthetic_events
+from tests.integration.services.recorder.recording import (
+    ForkedRecorder,
+    Recording,
+    synthetic_events,
+)
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -64,7 +68,9 @@ def owner_of(lake: Path, pool: list[ForkedRecorder]) -> ForkedRecorder | None:
     return None
 
 
-def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     rng = random.Random(20180610)
     recording = Recording(redis_server, tmp_path)
     producer = Producer(recording, rng)
@@ -80,7 +86,12 @@ def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(redis_s
         producer.start()
         top_up()
         for _ in range(KILLS):
-            wait_until(lambda: owner_of(recording.lake.root, pool) is not None, 30, "a recorder takes the lake", every=0.002)
+            wait_until(
+                lambda: owner_of(recording.lake.root, pool) is not None,
+                30,
+                "a recorder takes the lake",
+                every=0.002,
+            )
             victim = owner_of(recording.lake.root, pool)
             assert victim is not None
             # About the time for reclaiming, reading, writing three files and acknowledging.
@@ -97,12 +108,14 @@ def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(redis_s
             recorder.stop()
 
     for stream in Stream:
-        assert recording.event_ids(stream) == sorted(producer.expected[stream]), f"{stream}: lost or doubled"
+        assert recording.event_ids(stream) == sorted(producer.expected[stream]), (
+            f"{stream}: lost or doubled"
+        )
     assert list(tmp_path.rglob("*.tmp")) == [], "half-written files stay behind"
     total = sum(len(ids) for ids in producer.expected.values())
     logging.getLogger(__name__).info(
-        f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} of them between reading and acknowledging; "
-        f"{total} events, {producer.duplicates} duplicates"
+        f"{KILLS} kills in {time.monotonic() - started:.0f} s, {interrupted} of them between"
+        f" reading and acknowledging; {total} events, {producer.duplicates} duplicates"
     )
     assert interrupted >= KILLS / 10, "the kills missed the recorder's work, so nothing was proved"
     assert producer.duplicates > 0

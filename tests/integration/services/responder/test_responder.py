@@ -68,11 +68,16 @@ def test_a_warning_is_told_once_and_its_end(shop: Surroundings) -> None:
         shop.pass_time(1)
     shop.say("ok")
     shop.rounds()
-    assert shop.titles() == ["performance of version 2 is warning", "performance of version 2 is over"]
+    assert shop.titles() == [
+        "performance of version 2 is warning",
+        "performance of version 2 is over",
+    ]
     assert (shop.orders.open(), shop.done(), shop.state.troubles) == ([], [], {})
 
 
-def test_after_a_loss_of_redis_nothing_begins_until_a_person_has_answered(shop: Surroundings) -> None:
+def test_after_a_loss_of_redis_nothing_begins_until_a_person_has_answered(
+    shop: Surroundings,
+) -> None:
     shop.rounds(1)
     shop.redis.flushall()
     shop.say("severe")
@@ -80,7 +85,9 @@ def test_after_a_loss_of_redis_nothing_begins_until_a_person_has_answered(shop: 
     assert shop.orders.open() == []
     (page,) = [message for message in shop.inbox.newest(10) if message.urgency == "page"]
     assert (page.title, page.model) == ("Redis has lost state", "platform")
-    (held,) = [message for message in shop.messages() if "no action on severe performance" in message.title]
+    (held,) = [
+        message for message in shop.messages() if "no action on severe performance" in message.title
+    ]
     assert "Redis has lost" in held.text
     assert "dojo restore" in held.text
     assert shop.serving() == "2", "the route was put back"
@@ -93,12 +100,17 @@ def test_after_a_loss_of_redis_nothing_begins_until_a_person_has_answered(shop: 
     assert shop.metrics.state_lost._value.get() == 0
 
 
-def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(shop: Surroundings) -> None:
+def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(
+    shop: Surroundings,
+) -> None:
     verdict = shop.say("severe")
     shop.rounds()
     evaluation = shop.open_order("evaluate").order
     first_payment = START - 3 * HOUR - shop.spec.drift.performance.window  # their labels showed it
-    assert (evaluation.who, evaluation.parameters) == ("responder", {"since": first_payment.isoformat()})
+    assert (evaluation.who, evaluation.parameters) == (
+        "responder",
+        {"since": first_payment.isoformat()},
+    )
     shop.say("severe", "flagged_rate")
     shop.pass_time(1)
     shop.rounds()
@@ -136,10 +148,14 @@ def test_severe_is_evaluated_degraded_is_retrained_and_a_better_version_ends_it(
     assert shop.open_order("evaluate").order.id != evaluation.id
 
 
-def test_a_champion_that_did_not_lose_is_not_retrained_and_asked_about_again_a_day_later(shop: Surroundings) -> None:
+def test_a_champion_that_did_not_lose_is_not_retrained_and_asked_about_again_a_day_later(
+    shop: Surroundings,
+) -> None:
     shop.say("severe", "input_drift")
     shop.rounds()
-    shop.answer("evaluate", verdict="ok", reason="PR-AUC 0.590 against 0.600 on its holdout", version="2")
+    shop.answer(
+        "evaluate", verdict="ok", reason="PR-AUC 0.590 against 0.600 on its holdout", version="2"
+    )
     shop.rounds()
     assert [work.order.kind for work in shop.orders.open()] == ["drift_report"]
     told = shop.messages()[-1]
@@ -153,7 +169,12 @@ def test_a_champion_that_did_not_lose_is_not_retrained_and_asked_about_again_a_d
 def test_too_few_labels_are_no_answer_and_asked_for_again(shop: Surroundings) -> None:
     shop.say("severe")
     shop.rounds()
-    first = shop.answer("evaluate", verdict="insufficient_data", reason="9 labelled positives, 50 are needed", version="2")
+    first = shop.answer(
+        "evaluate",
+        verdict="insufficient_data",
+        reason="9 labelled positives, 50 are needed",
+        version="2",
+    )
     shop.rounds()
     assert shop.count("evaluate", "no_effect") == 1
     for _ in range(11):
@@ -170,13 +191,23 @@ def test_too_few_labels_are_no_answer_and_asked_for_again(shop: Surroundings) ->
 @pytest.mark.parametrize(
     ("state", "answer", "said"),
     [
-        ("done", {"outcome": "keep", "reason": "gain 0.1 %"}, "the retraining did not improve the model"),
-        ("done", {"outcome": "regression", "reason": "loss 9 %"}, "the retraining did not improve the model"),
+        (
+            "done",
+            {"outcome": "keep", "reason": "gain 0.1 %"},
+            "the retraining did not improve the model",
+        ),
+        (
+            "done",
+            {"outcome": "regression", "reason": "loss 9 %"},
+            "the retraining did not improve the model",
+        ),
         ("failed", {"error": "validate: amounts are not as they were"}, "the retraining failed"),
         ("refused", {"error": "StaleDataError"}, "the retraining failed"),
     ],
 )
-def test_a_retraining_that_does_not_help_pages(shop: Surroundings, state: Any, answer: dict[str, Any], said: str) -> None:
+def test_a_retraining_that_does_not_help_pages(
+    shop: Surroundings, state: Any, answer: dict[str, Any], said: str
+) -> None:
     shop.say("critical")
     shop.rounds()
     shop.answer("retrain", state, **answer)
@@ -215,7 +246,9 @@ def test_a_broken_feed_is_a_persons_and_nothing_is_trained_on_it(shop: Surroundi
     assert [work.order.kind for work in shop.orders.open()] == ["drift_report"]
     titles = shop.titles("page")
     assert titles[0] == "skew of version 2 is critical"
-    assert titles[1].startswith("no action on critical input_drift: skew says that the data are broken")
+    assert titles[1].startswith(
+        "no action on critical input_drift: skew says that the data are broken"
+    )
     assert "Would be next: retrain" in shop.messages("page")[1].text
     shop.rounds()
     assert len(shop.messages("page")) == 2
@@ -259,12 +292,20 @@ def test_a_severe_drift_gets_one_report_and_its_link_is_told(shop: Surroundings)
     shop.say("severe", "input_drift")
     shop.rounds()
     report = shop.open_order("drift_report").order
-    assert report.parameters == {"version": "2", "start": (START - 3 * HOUR).isoformat(), "end": START.isoformat()}
+    assert report.parameters == {
+        "version": "2",
+        "start": (START - 3 * HOUR).isoformat(),
+        "end": START.isoformat(),
+    }
     shop.answer("drift_report", url="http://mlflow/report.html")
     shop.rounds()
     found = drift_report(shop.redis, shop.model, "2").get()
     assert found is not None
-    assert (found.url, found.start, found.end) == ("http://mlflow/report.html", START - 3 * HOUR, START)
+    assert (found.url, found.start, found.end) == (
+        "http://mlflow/report.html",
+        START - 3 * HOUR,
+        START,
+    )
     assert [message.text for message in shop.messages() if "drift report" in message.title] == [
         "input_drift is severe. http://mlflow/report.html"
     ]
@@ -274,7 +315,9 @@ def test_a_severe_drift_gets_one_report_and_its_link_is_told(shop: Surroundings)
     assert "drift_report" not in {work.order.kind for work in shop.orders.open()}
 
 
-def test_paused_verdicts_are_told_and_nothing_is_done_until_it_is_resumed(shop: Surroundings) -> None:
+def test_paused_verdicts_are_told_and_nothing_is_done_until_it_is_resumed(
+    shop: Surroundings,
+) -> None:
     switch_pause(shop.redis, shop.model, True, "mia", "the feed changes today", shop.clock.now())
     shop.say("critical")
     shop.rounds()
@@ -292,7 +335,9 @@ def test_paused_verdicts_are_told_and_nothing_is_done_until_it_is_resumed(shop: 
     ]
 
 
-def test_what_has_begun_is_followed_while_paused_and_leads_to_nothing_new(shop: Surroundings) -> None:
+def test_what_has_begun_is_followed_while_paused_and_leads_to_nothing_new(
+    shop: Surroundings,
+) -> None:
     shop.say("severe")
     shop.rounds()
     switch_pause(shop.redis, "*", True, "mia", "wait", None)
@@ -326,7 +371,9 @@ def test_what_was_only_intended_is_not_begun_once_actions_are_stopped(
     shop.rounds()
     assert (shop.orders.open(), shop.state.action) == ([], None)
     assert "ordered a retraining" not in shop.done()
-    assert any("no action on" in title or "dry run" in title for title in shop.titles()), "it is told"
+    assert any("no action on" in title or "dry run" in title for title in shop.titles()), (
+        "it is told"
+    )
     switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
     switch_dry_run(shop.redis, False, "mia", "go on", None)
     shop.rounds()
@@ -338,7 +385,14 @@ def test_an_order_that_was_placed_and_not_noted_is_followed_though_actions_are_s
     shop: Surroundings, stop: Callable[[Surroundings], None]
 ) -> None:
     action = intend(shop)
-    order = WorkOrder(id=action.id, model=shop.model, kind="retrain", who="responder", why=action.why, world_time=action.begun)
+    order = WorkOrder(
+        id=action.id,
+        model=shop.model,
+        kind="retrain",
+        who="responder",
+        why=action.why,
+        world_time=action.begun,
+    )
     shop.orders.place(order)
     stop(shop)
     shop.rounds()
@@ -383,7 +437,10 @@ def test_a_rollout_is_not_asked_to_abort_once_actions_are_stopped(
     switch_pause(shop.redis, shop.model, False, "mia", "go on", None)
     switch_dry_run(shop.redis, False, "mia", "go on", None)
     action = intend(shop)
-    shop.rollouts.request(shop.model, RolloutRequest(action="abort", who="responder", why=action.why, wall_time=wall_now()))
+    shop.rollouts.request(
+        shop.model,
+        RolloutRequest(action="abort", who="responder", why=action.why, wall_time=wall_now()),
+    )
     stop(shop)
     shop.rounds()
     assert shop.state.action is not None, "it was asked for, not noted"
@@ -443,7 +500,10 @@ def test_two_responders_at_once_begin_one_action(shop: Surroundings) -> None:
     shop.say("critical")
     services = [shop.start(connect_redis(shop.url)) for _ in range(2)]
     stop = threading.Event()
-    threads = [threading.Thread(target=lambda one=one: [one.turn(stop) for _ in range(8)]) for one in services]
+    threads = [
+        threading.Thread(target=lambda one=one: [one.turn(stop) for _ in range(8)])
+        for one in services
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -454,7 +514,9 @@ def test_two_responders_at_once_begin_one_action(shop: Surroundings) -> None:
 
 
 def test_somebody_elses_order_is_waited_for(shop: Surroundings) -> None:
-    theirs = WorkOrder(id="theirs", model=shop.model, kind="retrain", who="mia", why="a try", world_time=START)
+    theirs = WorkOrder(
+        id="theirs", model=shop.model, kind="retrain", who="mia", why="a try", world_time=START
+    )
     shop.orders.place(theirs)
     shop.say("critical")
     shop.rounds()
@@ -511,7 +573,9 @@ def test_a_world_that_was_set_back_begins_anew(shop: Surroundings) -> None:
     assert (shop.state.action, shop.state.troubles) == (None, {})
 
 
-def test_a_watched_versions_rollout_is_asked_to_abort_not_fought(redis_server: RedisServer, absent: ModelRegistry) -> None:
+def test_a_watched_versions_rollout_is_asked_to_abort_not_fought(
+    redis_server: RedisServer, absent: ModelRegistry
+) -> None:
     shop = Surroundings(redis_server.url, absent, since_hours=10)
     rollout = shop.rollouts.start(shop.spec, "2", "1", START - 20 * HOUR, "tests", "better", {})
     rollout = shop.rollouts.save(_at(rollout, Stage.WATCH))
@@ -529,21 +593,28 @@ def test_a_watched_versions_rollout_is_asked_to_abort_not_fought(redis_server: R
     shop.serve("1", "", 0)
     shop.rounds()
     assert shop.state.action is None
-    assert shop.done() == ["asked the rollout of version 2 to abort", "the rollout of version 2 was aborted"]
+    assert shop.done() == [
+        "asked the rollout of version 2 to abort",
+        "the rollout of version 2 was aborted",
+    ]
     assert shop.state.troubles == {}  # they end with the version
 
 
 def _at(rollout: Any, stage: Stage) -> Any:
     import msgspec
 
-    return msgspec.structs.replace(rollout, stage=stage, request=None if stage is Stage.ROLLED_BACK else rollout.request)
+    return msgspec.structs.replace(
+        rollout, stage=stage, request=None if stage is Stage.ROLLED_BACK else rollout.request
+    )
 
 
 # Rolling back, on a real MLflow.
 
 
 @pytest.fixture
-def served(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest) -> Surroundings:
+def served(
+    redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest
+) -> Surroundings:
     """Start with a version 2 that took over from version 1 ten hours ago, in the registry too."""
     model = f"responder_{abs(hash(request.node.name)) % 10**8}"
     registry = sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
@@ -554,7 +625,9 @@ def served(redis_server: RedisServer, mlflow_server: MlflowServer, request: pyte
     return Surroundings(redis_server.url, registry, model, since_hours=10)
 
 
-def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record(served: Surroundings) -> None:
+def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record(
+    served: Surroundings,
+) -> None:
     served.say("critical", since=START - 3 * HOUR)
     served.rounds()
     route = served.routes.get(served.model)
@@ -565,9 +638,14 @@ def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record
     assert champion is not None
     assert champion.version == "1"
     assert served.registry.by_alias(served.model, PREVIOUS_CHAMPION) is None
-    assert "critical performance of version 2" in served.registry.get(served.model, "2").tags.rolled_back
+    assert (
+        "critical performance of version 2"
+        in served.registry.get(served.model, "2").tags.rolled_back
+    )
     assert served.done() == ["rolls version 2 back to 1", "version 2 was rolled back to 1"]
-    became = [entry for entry in served.audit.entries() if entry.what == "version 1 is champion again"]
+    became = [
+        entry for entry in served.audit.entries() if entry.what == "version 1 is champion again"
+    ]
     assert [entry.who for entry in became] == ["responder"]
     assert served.titles("page") == ["version 2 was rolled back to 1"]
     assert served.audit.verify().faults == ()
@@ -575,7 +653,9 @@ def test_trouble_that_came_with_the_version_is_rolled_back_route_role_and_record
     assert served.titles()[-1] == "performance of version 2 went with the version"
 
 
-def test_traffic_moves_while_mlflow_is_away_and_the_role_follows(served: Surroundings, absent: ModelRegistry) -> None:
+def test_traffic_moves_while_mlflow_is_away_and_the_role_follows(
+    served: Surroundings, absent: ModelRegistry
+) -> None:
     served.service = served.start(registry=absent)
     served.say("critical", since=START - 3 * HOUR)
     served.rounds()
@@ -659,7 +739,11 @@ def test_killed_after_any_write_it_orders_once_and_pages_once(shop: Surroundings
         "ordered a retraining",
         "the retraining did not improve the model",
     ]
-    assert sorted(work.order.kind for work in shop.orders.ended()) == ["drift_report", "evaluate", "retrain"]
+    assert sorted(work.order.kind for work in shop.orders.ended()) == [
+        "drift_report",
+        "evaluate",
+        "retrain",
+    ]
     assert shop.orders.open() == []
     assert len(shop.titles("page")) == 1
     assert len(shop.titles()) == len(set(shop.titles()))
@@ -683,24 +767,49 @@ def environment(redis_server: RedisServer, tmp_path: Path, shop: Surroundings) -
 def test_the_process_killed_and_restarted_goes_on_with_the_same_order(
     environment: dict[str, str], shop: Surroundings, tmp_path: Path
 ) -> None:
-    server = Server("responder", [sys.executable, "-m", "services.responder"], tmp_path, {**os.environ, **environment})
+    server = Server(
+        "responder",
+        [sys.executable, "-m", "services.responder"],
+        tmp_path,
+        {**os.environ, **environment},
+    )
     shop.say("critical")
     server.start()
     try:
-        wait_until(lambda: bool(shop.orders.open()), 90, f"it orders a retraining:\n{server.tail()}", every=0.05)
+        wait_until(
+            lambda: bool(shop.orders.open()),
+            90,
+            f"it orders a retraining:\n{server.tail()}",
+            every=0.05,
+        )
         server.kill()
         before = shop.open_order("retrain").order
         server.start()
         port = environment["DOJO_RESPONDER_PORT"]
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 90, f"it answers:\n{server.tail()}", every=0.1)
-        wait_until(lambda: bool(shop.done()), 60, f"the order is on record:\n{server.tail()}", every=0.1)
+        wait_until(
+            lambda: http_ok(f"http://127.0.0.1:{port}/healthz"),
+            90,
+            f"it answers:\n{server.tail()}",
+            every=0.1,
+        )
+        wait_until(
+            lambda: bool(shop.done()), 60, f"the order is on record:\n{server.tail()}", every=0.1
+        )
         assert shop.open_order("retrain").order == before
         assert shop.done() == ["ordered a retraining"]
         shop.answer("retrain", "failed", error="no luck")
-        wait_until(lambda: bool(shop.messages("page")), 60, f"somebody is paged:\n{server.tail()}", every=0.1)
+        wait_until(
+            lambda: bool(shop.messages("page")),
+            60,
+            f"somebody is paged:\n{server.tail()}",
+            every=0.1,
+        )
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
-        assert 'dojo_responder_actions_total{action="retrain",model="shop",outcome="failed"} 1.0' in text
+        assert (
+            'dojo_responder_actions_total{action="retrain",model="shop",outcome="failed"} 1.0'
+            in text
+        )
         assert "dojo_responder_paused 0.0" in text
     finally:
         assert server.stop() == 0
@@ -713,7 +822,9 @@ def command(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Cal
     return lambda *arguments: CliRunner().invoke(build(), ("responder", *arguments))
 
 
-def test_the_commands_show_stop_and_rehearse(command: Callable[..., Result], shop: Surroundings) -> None:
+def test_the_commands_show_stop_and_rehearse(
+    command: Callable[..., Result], shop: Surroundings
+) -> None:
     assert "no trouble is known" in command("status").stdout
     assert "Nothing was done yet" in command("log").stdout
     paused = command("pause", "shop", "--why", "a new feed", "--who", "mia")
@@ -743,7 +854,9 @@ def test_the_commands_show_stop_and_rehearse(command: Callable[..., Result], sho
         "responder's dry run off",
         "ordered a retraining",
     ]
-    assert "dry run: would have ordered a retraining" in command("log", "shop", "--limit", "3").stdout
+    assert (
+        "dry run: would have ordered a retraining" in command("log", "shop", "--limit", "3").stdout
+    )
     wrong = command("pause", "nobody", "--why", "x")
     assert (wrong.exit_code, "no model nobody; there are" in wrong.output) == (2, True)
     assert command("resume", "--why", " ").exit_code == 2

@@ -13,7 +13,13 @@ import pytest
 from dojo.core.connections import connect_redis
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError
-from dojo.core.registry.promotion import Change, RoleChanges, TrafficElsewhereError, full_traffic, require_champions_traffic
+from dojo.core.registry.promotion import (
+    Change,
+    RoleChanges,
+    TrafficElsewhereError,
+    full_traffic,
+    require_champions_traffic,
+)
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.loss import RedisLoss, loss_document
@@ -33,16 +39,23 @@ Make = Callable[..., Surroundings]
 
 
 @pytest.fixture
-def make(redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest) -> Iterator[Make]:
+def make(
+    redis_server: RedisServer, mlflow_server: MlflowServer, request: pytest.FixtureRequest
+) -> Iterator[Make]:
     """Return a function that makes rollouts of a test's own models.
 
     Their names, and so the customers of the canary, are the same in every run. By its own statement
     the judge is wrong once in 40 times. So the customers must not be drawn anew in each run.
     """
     redis = connect_redis(redis_server.url)
-    names = (f"rollout_{zlib.crc32(request.node.name.encode()):08x}_{number}" for number in itertools.count(1))
+    names = (
+        f"rollout_{zlib.crc32(request.node.name.encode()):08x}_{number}"
+        for number in itertools.count(1)
+    )
 
-    def build(qualities: dict[str, Quality] | None = None, versions: int = 2, **policy: object) -> Surroundings:
+    def build(
+        qualities: dict[str, Quality] | None = None, versions: int = 2, **policy: object
+    ) -> Surroundings:
         model = next(names)
         registry = sealed_registry(mlflow_server.url, timeout_seconds=10, retries=0)
         register_versions(registry, model, versions)
@@ -61,7 +74,9 @@ def settle(controller: Controller, world: Surroundings) -> None:
     raise AssertionError(f"never settles: {world.now}")
 
 
-def pass_stage(controller: Controller, world: Surroundings, requests: int, hours: float, outcomes: bool = False) -> None:
+def pass_stage(
+    controller: Controller, world: Surroundings, requests: int, hours: float, outcomes: bool = False
+) -> None:
     settle(controller, world)
     world.traffic(requests, outcomes)
     settle(controller, world)
@@ -70,10 +85,15 @@ def pass_stage(controller: Controller, world: Surroundings, requests: int, hours
 
 
 def ask(world: Surroundings, action: Action) -> None:
-    world.rollouts.request(world.spec.name, RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now()))
+    world.rollouts.request(
+        world.spec.name,
+        RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now()),
+    )
 
 
-def test_a_good_version_goes_from_shadow_to_canary_to_champion_and_is_watched_until_done(make: Make) -> None:
+def test_a_good_version_goes_from_shadow_to_canary_to_champion_and_is_watched_until_done(
+    make: Make,
+) -> None:
     world = make()
     world.start()
     controller = world.controller()
@@ -87,14 +107,22 @@ def test_a_good_version_goes_from_shadow_to_canary_to_champion_and_is_watched_un
     assert world.now.stage is Stage.DONE
     settle(controller, world)
     assert (world.route().strategy, world.route().primary.version) == ("champion", "2")
-    assert [step.after for step in world.now.history] == ["shadow", "canary", "promoting", "watch", "done"]
+    assert [step.after for step in world.now.history] == [
+        "shadow",
+        "canary",
+        "promoting",
+        "watch",
+        "done",
+    ]
     told = [entry.what for entry in world.audit.entries() if entry.kind == "rollout"]
     assert len(told) == 5
     assert not world.audit.verify().faults
     assert [message.urgency for message in world.inbox.newest(10)] == ["info", "info"]
 
 
-def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough_evidence(make: Make) -> None:
+def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough_evidence(
+    make: Make,
+) -> None:
     world = make(both(challenger=Quality(errors=1.0)), shadow_time=timedelta(hours=1))
     world.start()
     controller = world.controller()
@@ -108,20 +136,26 @@ def test_a_canary_that_always_fails_is_rolled_back_at_the_first_look_with_enough
         predictions = world.traffic(20)
         total += 20
         exposed += sum(p.arm == "challenger" for p in predictions)
-        assert all(p.version == "1" for p in predictions if p.arm == "challenger"), "the champion stands in"
+        assert all(p.version == "1" for p in predictions if p.arm == "challenger"), (
+            "the champion stands in"
+        )
         settle(controller, world)
     assert world.now.stage is Stage.ROLLED_BACK
     assert total <= 200
     assert exposed <= 0.1 * total + 4 * (0.09 * total) ** 0.5
     assert (world.route().strategy, world.route().primary.version) == ("champion", "1")
     assert world.roles() == {"champion": "1"}
-    assert (world.registry.get(world.spec.name, "2").tags.rolled_back or "").startswith("errors: 100 %")
+    assert (world.registry.get(world.spec.name, "2").tags.rolled_back or "").startswith(
+        "errors: 100 %"
+    )
     (message,) = world.inbox.newest(10)
     assert (message.urgency, message.to) == ("page", "payments-risk")
     assert "errors: 100 %" in message.text
 
 
-def test_after_a_loss_of_redis_a_rollout_is_judged_and_goes_no_further_until_a_person_has_answered(make: Make) -> None:
+def test_after_a_loss_of_redis_a_rollout_is_judged_and_goes_no_further_until_a_person_has_answered(
+    make: Make,
+) -> None:
     world = make()
     world.start()
     loss = RedisLoss(lost=("the clock",), seen=START, found=START, entry_id="x")
@@ -167,7 +201,9 @@ def test_time_without_enough_requests_is_not_enough_either(make: Make) -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
-def test_hours_without_a_gateway_are_no_time_in_which_a_version_was_good(make: Make, stage: Stage) -> None:
+def test_hours_without_a_gateway_are_no_time_in_which_a_version_was_good(
+    make: Make, stage: Stage
+) -> None:
     world = make()
     world.start()
     controller = world.controller()
@@ -206,7 +242,11 @@ def test_a_route_that_no_gateway_serves_is_told_once_and_given_up_in_the_end(mak
     (message,) = world.inbox_of_this_model()
     assert (message.urgency, "never been served" in message.title) == ("warning", True)
     assert f"dojo routes show {world.spec.name}" in message.text
-    assert [look.note for look in world.now.looks if look.check == "time" and "dojo routes show" in look.note]
+    assert [
+        look.note
+        for look in world.now.looks
+        if look.check == "time" and "dojo routes show" in look.note
+    ]
     look_for(world, 8)
     assert (world.now.stage, world.route().primary.version) == (Stage.ROLLED_BACK, "1")
     assert "no request followed the shadow route for 10 min" in world.now.history[-1].why
@@ -267,7 +307,10 @@ def test_a_watch_without_labels_lasts_twice_as_long_and_ends_with_a_warning(make
     settle(controller, world)
     assert world.now.stage is Stage.DONE
     message = world.inbox.newest(1)[0]
-    assert (message.urgency, "missed and false_positives unjudged" in message.title) == ("warning", True)
+    assert (message.urgency, "missed and false_positives unjudged" in message.title) == (
+        "warning",
+        True,
+    )
 
 
 def test_pause_holds_a_stage_that_is_passed_and_resume_lets_it_go(make: Make) -> None:
@@ -329,8 +372,12 @@ def test_approval_is_waited_for(make: Make) -> None:
     assert (world.now.stage, world.route().strategy) == (Stage.SHADOW, "shadow")
 
 
-@pytest.mark.parametrize(("by_hand", "stage", "champion"), [("3", Stage.ROLLED_BACK, "3"), ("2", Stage.WATCH, "2")])
-def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, stage: Stage, champion: str) -> None:
+@pytest.mark.parametrize(
+    ("by_hand", "stage", "champion"), [("3", Stage.ROLLED_BACK, "3"), ("2", Stage.WATCH, "2")]
+)
+def test_a_champion_changed_by_hand_has_the_last_word(
+    make: Make, by_hand: str, stage: Stage, champion: str
+) -> None:
     world = make(versions=3)
     world.start()
     controller = world.controller()
@@ -338,12 +385,18 @@ def test_a_champion_changed_by_hand_has_the_last_word(make: Make, by_hand: str, 
     change = Change(key="by-hand", who="ada", why="I know better", world_time=world.clock.now())
     RoleChanges(world.registry, world.routes, world.audit).promote(world.spec.name, by_hand, change)
     settle(controller, world)
-    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (stage, champion, champion)
+    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (
+        stage,
+        champion,
+        champion,
+    )
     assert "by hand" in " ".join(step.why for step in world.now.history)
 
 
 @pytest.mark.parametrize("moved_to", ["", "2", "3"])
-def test_a_role_that_was_moved_past_the_platform_moves_no_traffic(make: Make, moved_to: str) -> None:
+def test_a_role_that_was_moved_past_the_platform_moves_no_traffic(
+    make: Make, moved_to: str
+) -> None:
     world = make(versions=3)
     change = Change(key="first", who="ada", why="the first one", world_time=world.clock.now())
     RoleChanges(world.registry, world.routes, world.audit).promote(world.spec.name, "1", change)
@@ -354,13 +407,21 @@ def test_a_role_that_was_moved_past_the_platform_moves_no_traffic(make: Make, mo
     else:
         world.registry.remove_alias(world.spec.name, CHAMPION)
     settle(world.controller(), world)
-    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (Stage.ROLLED_BACK, "1", "1")
+    assert (world.now.stage, world.roles()["champion"], world.route().primary.version) == (
+        Stage.ROLLED_BACK,
+        "1",
+        "1",
+    )
     where = f"moved to version {moved_to}" if moved_to else "removed"
-    assert f"the champion's role was {where} in MLflow, past the platform" in " ".join(step.why for step in world.now.history)
+    assert f"the champion's role was {where} in MLflow, past the platform" in " ".join(
+        step.why for step in world.now.history
+    )
     assert any(message.urgency == "page" for message in world.inbox.newest(9))
 
 
-def test_a_role_that_is_removed_during_the_watch_leaves_the_traffic_and_offers_a_command(make: Make) -> None:
+def test_a_role_that_is_removed_during_the_watch_leaves_the_traffic_and_offers_a_command(
+    make: Make,
+) -> None:
     world = make(versions=3)
     world.start()
     controller = world.controller()
@@ -370,7 +431,10 @@ def test_a_role_that_is_removed_during_the_watch_leaves_the_traffic_and_offers_a
     world.registry.remove_alias(world.spec.name, CHAMPION)
     settle(world.controller(), world)
     assert (world.now.stage, world.route().primary.version) == (Stage.DONE, "2")
-    assert "the champion's role was removed by hand while version 2 was watched" in world.now.history[-1].why
+    assert (
+        "the champion's role was removed by hand while version 2 was watched"
+        in world.now.history[-1].why
+    )
     assert f"dojo models restore {world.spec.name} --why" in world.now.history[-1].why
 
 
@@ -381,9 +445,15 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
     controller = world.controller()
     settle(controller, world)
     change = Change(key="by-hand", who="ada", why="2 is worse", world_time=world.clock.now())
-    RoleChanges(world.registry, world.routes, world.audit).route(world.spec.name, "champion", full_traffic("3", None), change)
+    RoleChanges(world.registry, world.routes, world.audit).route(
+        world.spec.name, "champion", full_traffic("3", None), change
+    )
     settle(controller, world)
-    assert (world.now.stage, world.roles(), world.route().primary.version) == (Stage.ROLLED_BACK, {"champion": "3"}, "3")
+    assert (world.now.stage, world.roles(), world.route().primary.version) == (
+        Stage.ROLLED_BACK,
+        {"champion": "3"},
+        "3",
+    )
     assert world.now.history[-1].why == "the route was changed by ada: 2 is worse"
 
 
@@ -399,7 +469,9 @@ def by_hand(world: Surroundings, version: str, why: str = "an emergency") -> Non
 
 
 @pytest.mark.parametrize("version", ["1", "3"])
-def test_an_emergency_route_made_while_promoting_is_not_overridden(make: Make, version: str) -> None:
+def test_an_emergency_route_made_while_promoting_is_not_overridden(
+    make: Make, version: str
+) -> None:
     world = make(versions=3)
     promoting_without_mlflow(world)
     by_hand(world, version)
@@ -417,7 +489,11 @@ def test_an_emergency_route_made_while_rolling_back_is_not_overridden(make: Make
         settle(controller, world)
     by_hand(world, "3")
     settle(world.controller(), world)
-    assert (world.now.stage, world.route().primary.version, world.route().who) == (Stage.ROLLED_BACK, "3", "ada")
+    assert (world.now.stage, world.route().primary.version, world.route().who) == (
+        Stage.ROLLED_BACK,
+        "3",
+        "ada",
+    )
 
 
 def test_a_pause_while_mlflow_is_down_holds_the_promotion_when_it_is_back(make: Make) -> None:
@@ -427,7 +503,11 @@ def test_a_pause_while_mlflow_is_down_holds_the_promotion_when_it_is_back(make: 
     controller = world.controller()
     settle(controller, world)
     settle(controller, world)
-    assert (world.now.stage, world.route().strategy, world.roles()["champion"]) == (Stage.PROMOTING, "canary", "1")
+    assert (world.now.stage, world.route().strategy, world.roles()["champion"]) == (
+        Stage.PROMOTING,
+        "canary",
+        "1",
+    )
     ask(world, "resume")
     settle(controller, world)
     assert (world.now.stage, world.roles()["champion"]) == (Stage.WATCH, "2")
@@ -444,7 +524,9 @@ def test_a_challenger_deleted_from_mlflow_can_still_be_taken_back(make: Make) ->
     assert world.now.history[-1].why == "aborted by ada: reasons"
 
 
-def test_a_rollback_into_an_empty_registry_ends_with_the_traffic_moved_and_a_page(make: Make) -> None:
+def test_a_rollback_into_an_empty_registry_ends_with_the_traffic_moved_and_a_page(
+    make: Make,
+) -> None:
     world = make()
     world.start()
     settle(world.controller(), world)
@@ -484,18 +566,28 @@ def test_two_rollouts_of_a_version_at_one_moment_of_the_world_are_told_apart(mak
     first = world.start()
     ask(world, "abort")
     settle(world.controller(), world)
-    second = world.rollouts.start(world.spec, "2", "1", world.clock.now(), "test", "again", {}, again=True)
+    second = world.rollouts.start(
+        world.spec, "2", "1", world.clock.now(), "test", "again", {}, again=True
+    )
     settle(world.controller(), world)
     assert (second.started, second.id == first.id) == (first.started, False)
-    told = [entry.entry_id for entry in world.audit.entries() if entry.model == world.spec.name and entry.kind == "rollout"]
+    told = [
+        entry.entry_id
+        for entry in world.audit.entries()
+        if entry.model == world.spec.name and entry.kind == "rollout"
+    ]
     assert [entry for entry in told if second.id in entry]
 
 
 def test_a_rollout_does_not_start_beside_traffic_that_is_not_the_champions(make: Make) -> None:
     world = make(versions=3)
-    require_champions_traffic(world.routes, world.spec.name, "1")  # no route: the registry's champion answers
+    require_champions_traffic(
+        world.routes, world.spec.name, "1"
+    )  # no route: the registry's champion answers
     by_hand(world, "3")
-    with pytest.raises(TrafficElsewhereError, match=r"version 1 is champion.*champion 3.*by ada.*dojo routes set"):
+    with pytest.raises(
+        TrafficElsewhereError, match=r"version 1 is champion.*champion 3.*by ada.*dojo routes set"
+    ):
         require_champions_traffic(world.routes, world.spec.name, "1")
     require_champions_traffic(world.routes, world.spec.name, "3")
 
@@ -526,7 +618,11 @@ def test_requests_before_a_gap_do_not_pass_a_stage(make: Make) -> None:
     world.redis.xtrim("dojo:stream:shadows", maxlen=10, approximate=False)
     settle(controller, world)
     (requests,) = [look for look in world.now.looks if look.check == "requests"]
-    assert (requests.verdict, requests.requests, "10 requests since" in requests.note) == ("insufficient_data", 610, True)
+    assert (requests.verdict, requests.requests, "10 requests since" in requests.note) == (
+        "insufficient_data",
+        610,
+        True,
+    )
     world.traffic(300)
     settle(controller, world)
     (requests,) = [look for look in world.now.looks if look.check == "requests"]
@@ -583,10 +679,21 @@ def test_mlflow_down_during_promotion_keeps_the_canarys_traffic_and_is_retried(m
     settle(world.controller(), world)
     assert (world.now.stage, world.route().strategy) == (Stage.WATCH, "blue_green")
     assert world.roles() == {"champion": "2", "previous_champion": "1"}
-    assert len([entry for entry in world.audit.entries() if entry.model == world.spec.name and entry.kind == "alias"]) == 1
+    assert (
+        len(
+            [
+                entry
+                for entry in world.audit.entries()
+                if entry.model == world.spec.name and entry.kind == "alias"
+            ]
+        )
+        == 1
+    )
 
 
-def test_a_canary_that_begins_to_fail_while_mlflow_is_down_loses_its_traffic_at_once(make: Make) -> None:
+def test_a_canary_that_begins_to_fail_while_mlflow_is_down_loses_its_traffic_at_once(
+    make: Make,
+) -> None:
     world = make()
     controller = promoting_without_mlflow(world)
     world.gateway.qualities["2"] = Quality(errors=1.0)

@@ -31,11 +31,23 @@ QUICK = {"minimum_requests": 30, "minimum_positives": 3}
 class Life:
     """One rollout, moved by controllers that each die after a few writes."""
 
-    def __init__(self, redis_url: str, mlflow_url: str, qualities: dict[str, Quality], deaths: random.Random | None) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        mlflow_url: str,
+        qualities: dict[str, Quality],
+        deaths: random.Random | None,
+    ) -> None:
         self.model = MODEL
         self._mlflow_url, self._redis_url, self._deaths = mlflow_url, redis_url, deaths
-        self.clock, self.gateway = ManualClock(START), Gateway(qualities, model=self.model, moody=False)
-        registry, redis = sealed_registry(mlflow_url, timeout_seconds=10, retries=0), connect_redis(redis_url)
+        self.clock, self.gateway = (
+            ManualClock(START),
+            Gateway(qualities, model=self.model, moody=False),
+        )
+        registry, redis = (
+            sealed_registry(mlflow_url, timeout_seconds=10, retries=0),
+            connect_redis(redis_url),
+        )
         # The same names each time: they decide who gets which arm.
         redis.flushdb()
         if MODEL in registry.models():
@@ -95,13 +107,23 @@ class Life:
         evidence = decode_evidence(content)
         return {
             "journey": [(step.before, step.after, step.why) for step in now.history],
-            "counts": (evidence.stage, evidence.challenger, evidence.champion, evidence.labelled, evidence.tests),
+            "counts": (
+                evidence.stage,
+                evidence.challenger,
+                evidence.champion,
+                evidence.labelled,
+                evidence.tests,
+            ),
             "roles": world.roles(),
             "route": (world.route().strategy, world.route().arms),
             "audited": [
-                (e.kind, e.what, e.why) for e in world.audit.entries() if e.model == self.model and e.kind == "rollout"
+                (e.kind, e.what, e.why)
+                for e in world.audit.entries()
+                if e.model == self.model and e.kind == "rollout"
             ],
-            "routes": [e.what for e in world.audit.entries() if e.model == self.model and e.kind == "route"],
+            "routes": [
+                e.what for e in world.audit.entries() if e.model == self.model and e.kind == "route"
+            ],
             "told": sorted(m.title for m in world.inbox.newest(1000) if m.model == self.model),
         }
 
@@ -125,7 +147,9 @@ def failing_canary(life: Life) -> None:
 
 def failing_champion(life: Life) -> None:
     life.settle()
-    life.world.rollouts.request(life.model, RolloutRequest(action="promote", who="ada", why="now", wall_time=wall_now()))
+    life.world.rollouts.request(
+        life.model, RolloutRequest(action="promote", who="ada", why="now", wall_time=wall_now())
+    )
     life.pass_time("blue_green", 1.0, 100)
     life.gateway.qualities["2"] = Quality(errors=0.5, flagged=0.1)
     life.pass_time("blue_green", 1.0, 200)
@@ -133,7 +157,12 @@ def failing_champion(life: Life) -> None:
 
 
 @pytest.mark.parametrize(
-    ("journey", "end"), [(good, Stage.DONE), (failing_canary, Stage.ROLLED_BACK), (failing_champion, Stage.ROLLED_BACK)]
+    ("journey", "end"),
+    [
+        (good, Stage.DONE),
+        (failing_canary, Stage.ROLLED_BACK),
+        (failing_champion, Stage.ROLLED_BACK),
+    ],
 )
 def test_killed_after_any_of_its_writes_it_goes_on_to_the_same_end(
     redis_server: RedisServer, mlflow_server: MlflowServer, journey: Any, end: Stage

@@ -48,12 +48,18 @@ class ControllerServer(Server):
 
     def start(self) -> None:
         super().start()
-        wait_until(lambda: self.health().get("state") not in (None, "starting"), 90, f"the controller looks; see {self.log}")
+        wait_until(
+            lambda: self.health().get("state") not in (None, "starting"),
+            90,
+            f"the controller looks; see {self.log}",
+        )
 
     def health(self) -> dict[str, Any]:
         """Return the health, empty while no server answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/healthz", timeout=5
+            ) as answer:
                 return dict(json.loads(answer.read()))
         except OSError:
             return {}
@@ -113,7 +119,9 @@ class Platform:
 
     def dojo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("dojo")), "rollout", *arguments]
-        return subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=90)
+        return subprocess.run(
+            command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=90
+        )
 
     def start(self, version: str) -> Rollout:
         started = self.dojo("start", f"{MODEL}@{version}", "--why", "test", "--force", "--json")
@@ -131,21 +139,33 @@ class Platform:
         wait_until(self._waits_for_time, 90, f"only time is missing; see {self.controller.log}")
         stage = self.now.stage
         self.clock.set(self.clock.now(), speed=WORLD_SPEED)
-        wait_until(lambda: self.now.stage is not stage, 90, f"{stage} ends; see {self.controller.log}", every=0.05)
+        wait_until(
+            lambda: self.now.stage is not stage,
+            90,
+            f"{stage} ends; see {self.controller.log}",
+            every=0.05,
+        )
         self.clock.set(self.clock.now(), speed=0)
 
     def _waits_for_time(self) -> bool:
         now = self.now
-        return now.stage_since is not None and [k.check for k in now.looks if k.verdict != "ok" and k.check not in LABELS] == [
-            "time"
-        ]
+        return now.stage_since is not None and [
+            k.check for k in now.looks if k.verdict != "ok" and k.check not in LABELS
+        ] == ["time"]
 
     def reaches(self, *stages: Stage, within: float = 90) -> None:
-        wait_until(lambda: self.now.stage in stages, within, f"{stages}; see {self.controller.log}", every=0.01)
+        wait_until(
+            lambda: self.now.stage in stages,
+            within,
+            f"{stages}; see {self.controller.log}",
+            every=0.01,
+        )
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer) -> Iterator[Platform]:
+def platform(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServer
+) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("rollout")
     models = directory / "models"
     models.mkdir()
@@ -160,10 +180,20 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
     redis.start()
     registry = sealed_registry(mlflow_server.url)
     versions = {}
-    for name, make in (("good", make_bundle), ("failing", make_failing_bundle), ("champion", make_bundle)):
-        options: dict[str, Any] = {"fails_from": FAILS_FROM} if name == "failing" else {"seed": 1 if name == "champion" else 3}
+    for name, make in (
+        ("good", make_bundle),
+        ("failing", make_failing_bundle),
+        ("champion", make_bundle),
+    ):
+        options: dict[str, Any] = (
+            {"fails_from": FAILS_FROM}
+            if name == "failing"
+            else {"seed": 1 if name == "champion" else 3}
+        )
         sha256 = make(directory / name, **options)
-        versions[name] = register_champion(registry, directory / name, sha256).version  # the last one stays champion
+        versions[name] = register_champion(
+            registry, directory / name, sha256
+        ).version  # the last one stays champion
     client = connect_redis(redis.url)
     clock = RedisWorldClock(client)
     clock.set(START, speed=0)
@@ -178,27 +208,41 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
     controller = ControllerServer(directory, env)
     gateway.start()
     controller.start()
-    wait_until(lambda: gateway.health()["models"][MODEL]["version"] == versions["champion"], 60, "the champion serves")
-    yield Platform(redis, registry, gateway, controller, Rollouts(client), clock, **versions, env=env)
+    wait_until(
+        lambda: gateway.health()["models"][MODEL]["version"] == versions["champion"],
+        60,
+        "the champion serves",
+    )
+    yield Platform(
+        redis, registry, gateway, controller, Rollouts(client), clock, **versions, env=env
+    )
     for server in (controller, gateway, redis):
         server.stop()
     client.close()
 
 
-def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_champions_answer(platform: Platform) -> None:
+def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_champions_answer(
+    platform: Platform,
+) -> None:
     with Payments(platform.gateway) as payments:
         payments.amount = 5.0
         rollout = platform.start(platform.failing)
         second = platform.dojo("start", MODEL, platform.good, "--why", "test", "--force")
         assert second.returncode == 1
-        assert f"version {platform.failing} is already being rolled out" in " ".join(second.stderr.split())
+        assert f"version {platform.failing} is already being rolled out" in " ".join(
+            second.stderr.split()
+        )
         platform.pass_time()
         platform.reaches(Stage.CANARY)
         payments.amount = 2 * FAILS_FROM
         platform.reaches(Stage.ROLLED_BACK, Stage.WATCH)
     assert platform.now.stage is Stage.ROLLED_BACK
     assert platform.now.history[-1].why.startswith("errors: ")
-    assert not [answer for answer in payments.answers if answer["version"] not in (platform.champion, platform.failing)]
+    assert not [
+        answer
+        for answer in payments.answers
+        if answer["version"] not in (platform.champion, platform.failing)
+    ]
 
     events = [event for event in logged_predictions(platform.redis.url) if event.route_generation]
     failed = [event for event in events if "arm_failed" in event.degraded]
@@ -210,7 +254,10 @@ def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_ch
     customers = {event.entity_keys["customer"]: event.arm for event in canary}
     exposed = sum(arm == "challenger" for arm in customers.values())
     assert exposed <= 0.1 * len(customers) + 3 * (0.09 * len(customers)) ** 0.5
-    assert f'dojo_rollout_check{{check="errors",model="{MODEL}"}} -1.0' in platform.controller.metrics()
+    assert (
+        f'dojo_rollout_check{{check="errors",model="{MODEL}"}} -1.0'
+        in platform.controller.metrics()
+    )
     shown = json.loads(platform.dojo("show", MODEL, "--json").stdout)
     assert (shown["id"], shown["stage"]) == (rollout.id, "rolled_back")
     explained = platform.dojo("show", MODEL).stdout
@@ -219,7 +266,9 @@ def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_ch
     assert platform.registry.by_alias(MODEL, CHAMPION).version == platform.champion  # type: ignore[union-attr]
 
 
-def test_a_good_canary_arrives_although_its_controller_is_killed_in_every_stage(platform: Platform) -> None:
+def test_a_good_canary_arrives_although_its_controller_is_killed_in_every_stage(
+    platform: Platform,
+) -> None:
     with Payments(platform.gateway):
         platform.start(platform.good)
         for stage in (Stage.SHADOW, Stage.CANARY):
@@ -244,7 +293,9 @@ def test_a_good_canary_arrives_although_its_controller_is_killed_in_every_stage(
         "watch",
         "done",
     ]
-    roles = {alias: platform.registry.by_alias(MODEL, alias) for alias in (CHAMPION, PREVIOUS_CHAMPION)}
+    roles = {
+        alias: platform.registry.by_alias(MODEL, alias) for alias in (CHAMPION, PREVIOUS_CHAMPION)
+    }
     assert {alias: found.version for alias, found in roles.items() if found} == {
         CHAMPION: platform.good,
         PREVIOUS_CHAMPION: platform.champion,
@@ -265,7 +316,11 @@ def test_a_request_that_no_controller_takes_says_so(platform: Platform) -> None:
 
 def test_redis_away_is_said_and_survived(platform: Platform) -> None:
     platform.redis.kill()
-    wait_until(lambda: "Redis" in str(platform.controller.health()), 30, "the controller says what it waits for")
+    wait_until(
+        lambda: "Redis" in str(platform.controller.health()),
+        30,
+        "the controller says what it waits for",
+    )
     assert platform.controller.health()["status"] == "ok", "a restart would not bring Redis back"
     platform.redis.start()
     wait_until(lambda: platform.controller.health()["state"] == "running", 30, "and goes on")

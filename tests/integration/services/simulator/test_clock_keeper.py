@@ -54,7 +54,9 @@ def test_a_world_that_lives_is_no_news(machine: Machine, redis: Redis) -> None:
         keeper.keep(WORLD)
     assert messages(redis) == []
     assert keeper.told == ""
-    assert RedisWorldClock(redis, timedelta(0), machine.process()).now() == WORLD + timedelta(minutes=120)
+    assert RedisWorldClock(redis, timedelta(0), machine.process()).now() == WORLD + timedelta(
+        minutes=120
+    )
 
 
 def test_a_stack_that_was_stopped_is_told_once(machine: Machine, redis: Redis) -> None:
@@ -92,7 +94,9 @@ def test_a_clock_that_was_set_back_is_a_warning(machine: Machine, redis: Redis) 
     assert message.world_time == WORLD + timedelta(minutes=1)
 
 
-def test_a_paused_world_that_stands_still_is_no_news_and_a_clock_set_back_is(machine: Machine, redis: Redis) -> None:
+def test_a_paused_world_that_stands_still_is_no_news_and_a_clock_set_back_is(
+    machine: Machine, redis: Redis
+) -> None:
     keeper = running(machine, redis, speed=0)
     machine.passes(3600)
     keeper.keep(WORLD)
@@ -100,7 +104,9 @@ def test_a_paused_world_that_stands_still_is_no_news_and_a_clock_set_back_is(mac
     machine.sleeps(-60)
     machine.passes(1)
     keeper.keep(WORLD)
-    assert [message.title for message in messages(redis)] == ["the machine's clock was set back by 1m"]
+    assert [message.title for message in messages(redis)] == [
+        "the machine's clock was set back by 1m"
+    ]
 
 
 def test_what_the_inbox_did_not_take_is_told_later(machine: Machine, redis: Redis) -> None:
@@ -112,7 +118,9 @@ def test_what_the_inbox_did_not_take_is_told_later(machine: Machine, redis: Redi
     redis.delete(STREAM_KEY)
     machine.passes(1)
     keeper.keep(WORLD)
-    assert [message.title for message in messages(redis)] == ["the world stood still for 55s of wall time"]
+    assert [message.title for message in messages(redis)] == [
+        "the world stood still for 55s of wall time"
+    ]
 
 
 def test_it_knows_when_nothing_was_lived_for_too_long(machine: Machine, redis: Redis) -> None:

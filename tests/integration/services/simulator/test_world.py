@@ -49,7 +49,8 @@ def town(home: Path, redis: RedisServer, **others: object) -> Settings:
 
 def environment(settings: Settings) -> dict[str, str]:
     return {
-        f"DOJO_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True, exclude_unset=True).items()
+        f"DOJO_{name.upper()}": str(value)
+        for name, value in settings.model_dump(exclude_none=True, exclude_unset=True).items()
     }
 
 
@@ -60,18 +61,28 @@ def events(server: RedisServer, stream: Stream) -> list[Event]:
 
 def lake_hashes(settings: Settings) -> dict[str, str]:
     root = settings.lake_dir
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*.parquet"))}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*.parquet"))
+    }
 
 
 @pytest.fixture
-def simulator(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[..., tuple[Server, Settings]]]:
+def simulator(
+    tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Callable[..., tuple[Server, Settings]]]:
     """Return a function that makes simulator processes. No server listens on the gateway's port."""
     servers = []
 
     def make(**others: object) -> tuple[Server, Settings]:
         ports = {"simulator_port": free_port(), "gateway_port": free_port()}
         settings = town(tmp_path / "home", redis_server, **(ports | others))
-        server = Server("simulator", [sys.executable, "-m", "services.simulator"], tmp_path, environment(settings))
+        server = Server(
+            "simulator",
+            [sys.executable, "-m", "services.simulator"],
+            tmp_path,
+            environment(settings),
+        )
         servers.append(server)
         return server, settings
 
@@ -82,14 +93,18 @@ def simulator(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[..
 
 def health(settings: Settings) -> dict[str, object]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{settings.simulator_port}/healthz", timeout=2) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{settings.simulator_port}/healthz", timeout=2
+        ) as answer:
             return json.load(answer)  # type: ignore[no-any-return]
     except OSError:
         return {"state": "down"}
 
 
 def metric(settings: Settings, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{settings.simulator_port}/metrics", timeout=2) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{settings.simulator_port}/metrics", timeout=2
+    ) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
@@ -105,8 +120,12 @@ def expected(world: OpenWorld, start: datetime, end: datetime) -> tuple[list[str
     day = start.date()
     while start_of(day) < end:
         made, known = world.days.transactions(day), world.days.outcomes(day)
-        transactions += made.filter(pl.col("time").is_between(start, end, closed="left"))["transaction_id"].to_list()
-        outcomes += known.filter(pl.col("arrival").is_between(start, end, closed="left"))["transaction_id"].to_list()
+        transactions += made.filter(pl.col("time").is_between(start, end, closed="left"))[
+            "transaction_id"
+        ].to_list()
+        outcomes += known.filter(pl.col("arrival").is_between(start, end, closed="left"))[
+            "transaction_id"
+        ].to_list()
         day += DAY
     return transactions, outcomes
 
@@ -118,7 +137,9 @@ def first_seen(ids: list[str]) -> list[str]:
 # History
 
 
-def test_history_fills_the_lake_and_stops_the_clock_at_its_end(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_history_fills_the_lake_and_stops_the_clock_at_its_end(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     settings = town(tmp_path, redis_server)
     world = open_world(settings)
     built = world.ensure().built
@@ -135,13 +156,20 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(tmp_path: Path, r
     assert known["event_id"].is_unique().all()
     settled = made.filter(pl.col("world_time") < end - 7 * DAY)["transaction_id"]
     assert settled.is_in(known["request_id"].implode()).all()
-    assert 0.3 < known.filter(pl.col("request_time") >= end - 7 * DAY).height / (made.height - settled.len()) < 0.9
+    assert (
+        0.3
+        < known.filter(pl.col("request_time") >= end - 7 * DAY).height
+        / (made.height - settled.len())
+        < 0.9
+    )
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
     assert clock.now() == end
     assert clock.speed() == 0
     # The streamer finds the last day on the stream, under the lake's ids.
     last_day = made.filter(pl.col("world_time") >= end - DAY).sort("world_time", "transaction_id")
-    assert [e.event_id for e in events(redis_server, Stream.TRANSACTIONS)] == last_day["event_id"].to_list()
+    assert [e.event_id for e in events(redis_server, Stream.TRANSACTIONS)] == last_day[
+        "event_id"
+    ].to_list()
 
 
 def test_building_again_changes_nothing(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -154,7 +182,9 @@ def test_building_again_changes_nothing(tmp_path: Path, redis_server: RedisServe
     assert lake_hashes(settings) == before
 
 
-def test_a_build_that_was_stopped_is_finished_by_the_next(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_a_build_that_was_stopped_is_finished_by_the_next(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     class StoppedError(Exception): ...
 
     def stop_halfway(step: str, share: float) -> None:
@@ -165,7 +195,9 @@ def test_a_build_that_was_stopped_is_finished_by_the_next(tmp_path: Path, redis_
     with pytest.raises(StoppedError):
         open_world(settings).ensure(stop_halfway)
     assert lake_hashes(settings), "some days are there"
-    assert not RedisWorldClock(Redis.from_url(redis_server.url)).is_set(), "a world without its whole past has no time"
+    assert not RedisWorldClock(Redis.from_url(redis_server.url)).is_set(), (
+        "a world without its whole past has no time"
+    )
     open_world(settings).ensure()
     finished = lake_hashes(settings)
     Redis.from_url(redis_server.url).flushall()
@@ -174,7 +206,9 @@ def test_a_build_that_was_stopped_is_finished_by_the_next(tmp_path: Path, redis_
     assert finished == lake_hashes(whole)
 
 
-def test_a_lake_that_was_lost_is_written_again_without_moving_the_clock(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_a_lake_that_was_lost_is_written_again_without_moving_the_clock(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     settings = town(tmp_path, redis_server)
     open_world(settings).ensure()
     before = lake_hashes(settings)
@@ -189,7 +223,9 @@ def test_a_lake_that_was_lost_is_written_again_without_moving_the_clock(tmp_path
     assert clock.now() == later
 
 
-def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     settings = town(tmp_path, redis_server)
     world = open_world(settings)
     world.ensure()
@@ -226,7 +262,10 @@ def test_another_worlds_home_or_redis_is_refused(tmp_path: Path, redis_server: R
         open_world(town(tmp_path / "one", redis_server, seed=12))
     with pytest.raises(OtherWorldError, match=r"history is .*, wanted"):
         open_world(town(tmp_path / "one", redis_server), history_days=60)
-    assert open_world(town(tmp_path / "one", redis_server, history_days=60)).world.span.days[0] is not None
+    assert (
+        open_world(town(tmp_path / "one", redis_server, history_days=60)).world.span.days[0]
+        is not None
+    )
     with pytest.raises(OtherWorldError, match="this Redis carries another world"):
         open_world(town(tmp_path / "two", redis_server, seed=12)).ensure()
     (tmp_path / "one" / "world.json").unlink()
@@ -244,7 +283,9 @@ def test_the_command_builds_history_once(tmp_path: Path, redis_server: RedisServ
     other = CliRunner().invoke(app, ["history", "--days", "60"], env=env)
     assert other.exit_code == 1
     assert "belongs to another world" in other.stderr
-    gone = CliRunner().invoke(app, ["history"], env=env | {"DOJO_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    gone = CliRunner().invoke(
+        app, ["history"], env=env | {"DOJO_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    )
     assert gone.exit_code == 1
     assert "dojo up" in gone.stderr
 
@@ -272,7 +313,11 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
         server.kill()
         server.start()
     paused = clock.set_speed(0).world
-    wait_until(lambda: emitted_until(redis_server) >= paused, 60, f"it has caught up; the log ends:\n{server.tail()}")
+    wait_until(
+        lambda: emitted_until(redis_server) >= paused,
+        60,
+        f"it has caught up; the log ends:\n{server.tail()}",
+    )
     assert server.stop() == 0
     end = emitted_until(redis_server)  # after `paused`, plus the time to notice the pause
 
@@ -283,15 +328,23 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
     known = events(redis_server, Stream.OUTCOMES)
     # Repeats with the same id are allowed, gaps and unknown ids are not. All events come in order.
     assert first_seen([e.event_id for e in made]) == [Transaction.id_for(t) for t in transactions]
-    assert first_seen([e.event_id for e in known]) == [Outcome.id_for("fraud_detection", t) for t in outcomes]
-    source_rows = pl.concat([world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)])
+    assert first_seen([e.event_id for e in known]) == [
+        Outcome.id_for("fraud_detection", t) for t in outcomes
+    ]
+    source_rows = pl.concat(
+        [world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)]
+    )
     wanted = {
         row[0]: row[1:]
-        for row in source_rows.select("transaction_id", "customer_id", "merchant_id", "time", "amount").iter_rows()
+        for row in source_rows.select(
+            "transaction_id", "customer_id", "merchant_id", "time", "amount"
+        ).iter_rows()
     }
     for event in made:
         assert isinstance(event, Transaction)
-        assert (event.customer_id, event.merchant_id, event.world_time, event.amount) == wanted[event.transaction_id]
+        assert (event.customer_id, event.merchant_id, event.world_time, event.amount) == wanted[
+            event.transaction_id
+        ]
 
 
 def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
@@ -305,7 +358,9 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     clock.set_speed(20_000)
     wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
     redis_server.kill()
-    wait_until(lambda: health(settings)["state"] == "waiting for Redis", 30, "it says that it waits")
+    wait_until(
+        lambda: health(settings)["state"] == "waiting for Redis", 30, "it says that it waits"
+    )
     redis_server.start()
     wait_until(lambda: health(settings)["state"] in ("live", "catching up"), 30, "it goes on")
     clock.set_speed(0)
@@ -318,7 +373,9 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
         Outcome.id_for("fraud_detection", t) for t in outcomes
     ]
     # No server listens on the gateway's port. The failure counts per payment and delays none.
-    assert metric(settings, 'dojo_world_gateway_answers_total{outcome="unreachable"}') == len(transactions)
+    assert metric(settings, 'dojo_world_gateway_answers_total{outcome="unreachable"}') == len(
+        transactions
+    )
 
     clock.set_speed(20_000)
     wait_until(lambda: health(settings)["state"] == "live", 30, "it saw that the world runs")
@@ -344,7 +401,11 @@ def test_a_running_world_whose_redis_is_emptied_tells_again_what_was_lost_and_ru
     wait_until(clock.is_set, 60, f"the clock is back; the log ends:\n{server.tail()}")
     assert clock.speed() == 20_000
     assert clock.now() > before
-    wait_until(lambda: bool(redis.exists(CURSOR_KEY)) and emitted_until(redis_server) > before, 60, "it has caught up")
+    wait_until(
+        lambda: bool(redis.exists(CURSOR_KEY)) and emitted_until(redis_server) > before,
+        60,
+        "it has caught up",
+    )
     clock.set_speed(0)
     wait_until(lambda: health(settings)["state"] == "paused", 60, "it stands still")
     transactions, _ = expected(open_world(settings), start, emitted_until(redis_server))
@@ -364,7 +425,9 @@ def test_the_cursor_waits_for_every_append(
     start = clock.now()
     redis.set(stream_key(Stream.OUTCOMES), "not a stream")
     clock.set_speed(20_000)
-    wait_until(lambda: metric(settings, "dojo_world_append_failures_total") >= 2, 30, "appends fail")
+    wait_until(
+        lambda: metric(settings, "dojo_world_append_failures_total") >= 2, 30, "appends fail"
+    )
     server.kill()
     redis.delete(stream_key(Stream.OUTCOMES))
     server.start()
@@ -379,7 +442,9 @@ def test_the_cursor_waits_for_every_append(
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_world_stops_with_its_simulator_and_goes_on_where_it_stopped(
-    redis_server: RedisServer, simulator: Callable[..., tuple[Server, Settings]], end: signal.Signals
+    redis_server: RedisServer,
+    simulator: Callable[..., tuple[Server, Settings]],
+    end: signal.Signals,
 ) -> None:
     server, settings = simulator(world_runs_on_seconds=2)
     redis = Redis.from_url(redis_server.url)
@@ -396,13 +461,19 @@ def test_the_world_stops_with_its_simulator_and_goes_on_where_it_stopped(
     wait_until(lambda: clock.standstill() > timedelta(seconds=2), 20, "the clock is not renewed")
     stopped = clock.now()
     assert clock.now() == stopped
-    assert stopped - lived < timedelta(seconds=(2 + 1) * 2_400), "the bound, and the time between its last batch and its end"
+    assert stopped - lived < timedelta(seconds=(2 + 1) * 2_400), (
+        "the bound, and the time between its last batch and its end"
+    )
     if end is signal.SIGKILL:
         server.kill()
         server.start()
     else:
         server.signal(signal.SIGCONT)
-    wait_until(lambda: len(Inbox(redis).newest(2)) > 0, 60, f"people are told; the log ends:\n{server.tail()}")
+    wait_until(
+        lambda: len(Inbox(redis).newest(2)) > 0,
+        60,
+        f"people are told; the log ends:\n{server.tail()}",
+    )
     told = Inbox(redis).newest(2)[0]
     assert told.title.startswith("the world stood still for ")
     assert told.world_time == stopped
@@ -459,7 +530,9 @@ def test_a_replayed_file_comes_to_its_end_and_its_labels_still_arrive(
         },
         schema=TRANSACTION_SCHEMA,
     ).write_parquet(tmp_path / "raw.parquet")
-    imported = import_transactions(tmp_path / "raw.parquet", tmp_path / "imports", {}, lambda step, share: None)
+    imported = import_transactions(
+        tmp_path / "raw.parquet", tmp_path / "imports", {}, lambda step, share: None
+    )
     server, settings = simulator(world_source="replay", replay_dataset=Path(imported.path))
     clock = RedisWorldClock(Redis.from_url(redis_server.url), refresh=timedelta(0))
     server.start()
@@ -467,12 +540,20 @@ def test_a_replayed_file_comes_to_its_end_and_its_labels_still_arrive(
     assert clock.now() == first + 7 * DAY
     recorded = Lake(settings.lake_dir).scan(Stream.OUTCOMES).collect().height
     clock.set_speed(8 * 86_400)
-    wait_until(lambda: health(settings).get("replay_exhausted") is True, 30, "the file has come to its end")
-    wait_until(lambda: len(events(redis_server, Stream.OUTCOMES)) == rows - recorded, 30, "the last labels have arrived")
+    wait_until(
+        lambda: health(settings).get("replay_exhausted") is True, 30, "the file has come to its end"
+    )
+    wait_until(
+        lambda: len(events(redis_server, Stream.OUTCOMES)) == rows - recorded,
+        30,
+        "the last labels have arrived",
+    )
     assert health(settings)["state"] == "replay exhausted"
     assert metric(settings, "dojo_world_replay_exhausted") == 1
     assert metric(settings, "dojo_world_transactions_total") == rows / 8
-    assert [e.transaction_id for e in events(redis_server, Stream.TRANSACTIONS)] == [str(n) for n in range(240, rows)]  # type: ignore[attr-defined]
+    assert [e.transaction_id for e in events(redis_server, Stream.TRANSACTIONS)] == [
+        str(n) for n in range(240, rows)
+    ]  # type: ignore[attr-defined]
 
 
 # The gateway
@@ -510,7 +591,10 @@ async def gateway(predict: Callable[[web.Request], Awaitable[web.Response]]) -> 
 def test_every_model_is_asked_about_every_payment() -> None:
     asked: list[tuple[str, str]] = []
 
-    questions = {"fraud_detection": QUESTION, "returns": {"request_id": "transaction_id", "customer_id": "customer_id"}}
+    questions = {
+        "fraud_detection": QUESTION,
+        "returns": {"request_id": "transaction_id", "customer_id": "customer_id"},
+    }
 
     async def predict(request: web.Request) -> web.Response:
         (instance,) = (await request.json())["instances"]
@@ -526,7 +610,11 @@ def test_every_model_is_asked_about_every_payment() -> None:
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     assert asyncio.run(scenario()) == ["scored"] * 2 * PAYMENTS.height
-    wanted = [(model, payment) for payment in PAYMENTS["transaction_id"] for model in ("fraud_detection", "returns")]
+    wanted = [
+        (model, payment)
+        for payment in PAYMENTS["transaction_id"]
+        for model in ("fraud_detection", "returns")
+    ]
     assert sorted(asked) == sorted(wanted)
 
 
@@ -542,7 +630,9 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
         nonlocal hanging
         async with (
             gateway(predict) as port,
-            GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key") as client,
+            GatewayClient(
+                f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key"
+            ) as client,
         ):
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
             assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
@@ -557,8 +647,27 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
 
 def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> None:
     answers = {
-        "good": ({"predictions": [{"prediction_id": "p", "score": 0.1, "degraded": None, "flagged": False}]}, 200),
-        "cold": ({"predictions": [{"prediction_id": "p", "score": 0.1, "degraded": ["cold_start"], "flagged": False}]}, 200),
+        "good": (
+            {
+                "predictions": [
+                    {"prediction_id": "p", "score": 0.1, "degraded": None, "flagged": False}
+                ]
+            },
+            200,
+        ),
+        "cold": (
+            {
+                "predictions": [
+                    {
+                        "prediction_id": "p",
+                        "score": 0.1,
+                        "degraded": ["cold_start"],
+                        "flagged": False,
+                    }
+                ]
+            },
+            200,
+        ),
         "wrong": ({"title": "no"}, 422),
         "broken": ({}, 500),
         "odd": ({"predictions": []}, 200),
@@ -575,7 +684,9 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         return web.json_response(body, status=status)
 
     async def ask(port: int) -> list[str]:
-        async with GatewayClient(f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key") as client:
+        async with GatewayClient(
+            f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key"
+        ) as client:
             return [answer for answer, _ in await client.ask_all(PAYMENTS)]
 
     async def scenario() -> tuple[list[str], list[str]]:

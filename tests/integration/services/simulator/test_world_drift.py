@@ -53,7 +53,9 @@ def table(redis_server: RedisServer) -> DriftTable:
 def test_a_drift_is_active_until_it_is_stopped_and_can_come_again(table: DriftTable) -> None:
     assert table.all() == table.active() == ()
     table.start("unit_bug", NOW, strength=0.2, who="ann", why="a try")
-    with pytest.raises(DriftError, match="unit_bug is active since 2025-01-06 12:00: stop it first"):
+    with pytest.raises(
+        DriftError, match="unit_bug is active since 2025-01-06 12:00: stop it first"
+    ):
         table.start("unit_bug", NOW + HOUR)
     table.start("concept", NOW + HOUR)
     assert [d.kind for d in table.active()] == ["unit_bug", "concept"]
@@ -61,10 +63,16 @@ def test_a_drift_is_active_until_it_is_stopped_and_can_come_again(table: DriftTa
     with pytest.raises(DriftError, match="unit_bug is not active; active: concept"):
         table.stop("unit_bug", NOW + 3 * HOUR)
     table.start("unit_bug", NOW + 4 * HOUR)
-    assert [(d.kind, d.ended) for d in table.all()] == [("unit_bug", NOW + 2 * HOUR), ("concept", None), ("unit_bug", None)]
+    assert [(d.kind, d.ended) for d in table.all()] == [
+        ("unit_bug", NOW + 2 * HOUR),
+        ("concept", None),
+        ("unit_bug", None),
+    ]
 
 
-def test_every_start_and_stop_is_in_the_audit_trail(table: DriftTable, redis_server: RedisServer) -> None:
+def test_every_start_and_stop_is_in_the_audit_trail(
+    table: DriftTable, redis_server: RedisServer
+) -> None:
     table.start("covariate_gradual", NOW, strength=0.5, ramp=5 * DAY, who="ann", why="inflation")
     table.stop("covariate_gradual", NOW + DAY, who="bob", why="enough")
     with pytest.raises(DriftError):
@@ -72,12 +80,22 @@ def test_every_start_and_stop_is_in_the_audit_trail(table: DriftTable, redis_ser
     trail = AuditTrail(Redis.from_url(redis_server.url))
     first, second = trail.entries()
     assert (first.kind, first.who, first.why, first.before) == ("world", "ann", "inflation", None)
-    assert first.what == "drift covariate_gradual started, strength 0.5 of the amounts, as growth, growing over 5d"
-    assert (second.who, second.what, second.world_time) == ("bob", "drift covariate_gradual stopped", NOW + DAY)
+    assert (
+        first.what
+        == "drift covariate_gradual started, strength 0.5 of the amounts, as growth, growing"
+        " over 5d"
+    )
+    assert (second.who, second.what, second.world_time) == (
+        "bob",
+        "drift covariate_gradual stopped",
+        NOW + DAY,
+    )
     assert trail.verify().faults == ()
 
 
-def test_nobodys_change_is_lost_between_commands_and_the_simulator(table: DriftTable, redis_server: RedisServer) -> None:
+def test_nobodys_change_is_lost_between_commands_and_the_simulator(
+    table: DriftTable, redis_server: RedisServer
+) -> None:
     """Nine people repeatedly start and stop one kind each.
 
     Meanwhile the simulator settles the table.
@@ -111,7 +129,9 @@ def test_nobodys_change_is_lost_between_commands_and_the_simulator(table: DriftT
     assert table.all() == final
 
 
-def test_a_table_that_makes_no_sense_is_refused(table: DriftTable, redis_server: RedisServer) -> None:
+def test_a_table_that_makes_no_sense_is_refused(
+    table: DriftTable, redis_server: RedisServer
+) -> None:
     Redis.from_url(redis_server.url).set(DRIFT_KEY, b'[{"kind": "earthquake"}]')
     for look in (table.active, lambda: table.settle(NOW), lambda: table.start("unit_bug", NOW)):
         with pytest.raises(DriftError, match="cannot be understood"):
@@ -130,7 +150,17 @@ def test_the_commands_cause_show_and_end_drift(tmp_path: Path, redis_server: Red
     assert dojo("start", "unit_bug")[0] == 1, "a world without time has no now to start at"
     clock.set(NOW, 0)
     assert "No drift" in dojo("list")[1]
-    code, stdout, _ = dojo("start", "covariate_gradual", "--ramp", "2d", "--strength", "0.4", "--why", "a season", "--json")
+    code, stdout, _ = dojo(
+        "start",
+        "covariate_gradual",
+        "--ramp",
+        "2d",
+        "--strength",
+        "0.4",
+        "--why",
+        "a season",
+        "--json",
+    )
     started = json.loads(stdout)
     assert code == 0
     assert (started["kind"], started["strength"], started["intensity"], started["why"]) == (
@@ -143,7 +173,10 @@ def test_the_commands_cause_show_and_end_drift(tmp_path: Path, redis_server: Red
     assert dojo("start", "unit_bug", "--ramp", "0")[0] == 0
     clock.set(NOW + DAY, 0)
     rows = json.loads(dojo("list", "--json")[1])
-    assert [(row["kind"], row["intensity"]) for row in rows] == [("covariate_gradual", 0.5), ("unit_bug", 1.0)]
+    assert [(row["kind"], row["intensity"]) for row in rows] == [
+        ("covariate_gradual", 0.5),
+        ("unit_bug", 1.0),
+    ]
     assert "50%" in dojo("list")[1]
     assert dojo("stop")[0] == dojo("stop", "unit_bug", "--all")[0] == 2
     ended = json.loads(dojo("stop", "--all", "--json")[1])
@@ -158,36 +191,55 @@ def test_the_commands_cause_show_and_end_drift(tmp_path: Path, redis_server: Red
         answer = dojo(*words)
         assert answer[0] == code
         assert complaint in answer[2]
-    replay = {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": str(tmp_path / "payments.parquet")}
+    replay = {
+        "DOJO_WORLD_SOURCE": "replay",
+        "DOJO_REPLAY_DATASET": str(tmp_path / "payments.parquet"),
+    }
     refused = dojo("start", "concept", **replay)
     assert refused[0] == 1
     assert "this world repeats recorded payments" in refused[2]
     assert dojo("start", "unit_bug", **replay)[0] == 0
 
 
-def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     ports = {"simulator_port": free_port(), "gateway_port": free_port()}
     settings = town(tmp_path / "home", redis_server, **ports)
     redis = Redis.from_url(redis_server.url)
     table, clock = DriftTable(redis), RedisWorldClock(redis, refresh=timedelta(0))
-    server = Server("simulator", [sys.executable, "-m", "services.simulator"], tmp_path, environment(settings))
+    server = Server(
+        "simulator", [sys.executable, "-m", "services.simulator"], tmp_path, environment(settings)
+    )
 
     def passes(span: timedelta) -> None:
         before = emitted_until(redis_server)
-        wait_until(lambda: emitted_until(redis_server) > before + span, 60, f"live; the log ends:\n{server.tail()}")
+        wait_until(
+            lambda: emitted_until(redis_server) > before + span,
+            60,
+            f"live; the log ends:\n{server.tail()}",
+        )
 
     server.start()
     try:
         wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
         start = clock.now()
         wait_until(lambda: health(settings)["state"] == "paused", 60, "it lives")
-        assert {metric(settings, f'dojo_world_drift_intensity{{cause="{kind}"}}') for kind in KINDS} == {0.0}
+        assert {
+            metric(settings, f'dojo_world_drift_intensity{{cause="{kind}"}}') for kind in KINDS
+        } == {0.0}
         clock.set_speed(20_000)
         passes(11 * HOUR)  # nights are quiet
         for kind in ("unit_bug", "concept", "label_delay", "null_burst"):
             table.start(kind, clock.now(), ramp=timedelta(0))
-        wait_until(lambda: all(d.started_settled for d in table.all()), 10, "the next batch has taken them")
-        wait_until(lambda: metric(settings, 'dojo_world_drift_intensity{cause="unit_bug"}') == 1, 10, "and the metric says so")
+        wait_until(
+            lambda: all(d.started_settled for d in table.all()), 10, "the next batch has taken them"
+        )
+        wait_until(
+            lambda: metric(settings, 'dojo_world_drift_intensity{cause="unit_bug"}') == 1,
+            10,
+            "and the metric says so",
+        )
         full = {"unit_bug": 1.0, "concept": 1.0, "label_delay": 1.0, "null_burst": 1.0}
         # A batch before the others' batch may have taken the first.
         wait_until(lambda: health(settings)["drift_intensity"] == full, 10, "and so does /healthz")
@@ -201,7 +253,11 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
         server.start()
         table.stop("label_delay", clock.now())
         paused = clock.set_speed(0).world
-        wait_until(lambda: emitted_until(redis_server) >= paused, 60, f"it has caught up; the log ends:\n{server.tail()}")
+        wait_until(
+            lambda: emitted_until(redis_server) >= paused,
+            60,
+            f"it has caught up; the log ends:\n{server.tail()}",
+        )
         assert server.stop() == 0
     finally:
         server.stop()
@@ -215,20 +271,36 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(tmp_p
     transactions, outcomes = expected(world, start, end)
     made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
     known = events(redis_server, Stream.OUTCOMES)
-    assert list(dict.fromkeys(e.event_id for e in made)) == [Transaction.id_for(i) for i in transactions]
-    assert list(dict.fromkeys(e.event_id for e in known)) == [Outcome.id_for(MODEL, i) for i in outcomes]
-    rows = pl.concat([world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)])
+    assert list(dict.fromkeys(e.event_id for e in made)) == [
+        Transaction.id_for(i) for i in transactions
+    ]
+    assert list(dict.fromkeys(e.event_id for e in known)) == [
+        Outcome.id_for(MODEL, i) for i in outcomes
+    ]
+    rows = pl.concat(
+        [world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)]
+    )
     wanted = {
-        row[0]: row[1:] for row in rows.select("transaction_id", "customer_id", "merchant_id", "time", "amount").iter_rows()
+        row[0]: row[1:]
+        for row in rows.select(
+            "transaction_id", "customer_id", "merchant_id", "time", "amount"
+        ).iter_rows()
     }
     assert {e.transaction_id: fields(e) for e in made} == {i: wanted[i] for i in transactions}  # type: ignore[attr-defined]
-    assert len({(e.event_id, *fields(e)) for e in made}) == len(transactions), "what was repeated is the same"
-    quiet = WorldDays(world.source, {MODEL: world.specs[MODEL].label}, settings.seed, world.world.history_start)
+    assert len({(e.event_id, *fields(e)) for e in made}) == len(transactions), (
+        "what was repeated is the same"
+    )
+    quiet = WorldDays(
+        world.source, {MODEL: world.specs[MODEL].label}, settings.seed, world.world.history_start
+    )
     first = min(began for began, _ in seen_until.values())
     day = quiet.transactions(start_of(start.date()).date()).filter(pl.col("time") < first)
     assert day.height > 10
     assert {i: wanted[i] for i in day["transaction_id"]} == {
-        row[0]: row[1:] for row in day.select("transaction_id", "customer_id", "merchant_id", "time", "amount").iter_rows()
+        row[0]: row[1:]
+        for row in day.select(
+            "transaction_id", "customer_id", "merchant_id", "time", "amount"
+        ).iter_rows()
     }
     assert any(e.customer_id.startswith("G") for e in made), "guests have paid"  # type: ignore[attr-defined]
 
@@ -245,7 +317,9 @@ class DyingLog(RedisEventLog):
         raise DiedError
 
 
-def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     """Drift starts while the process is dead, at a time within the promised batch.
 
     So it waits for the end of that batch.
@@ -287,8 +361,12 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(tmp_path: Pat
     asyncio.run(live(world.event_log))
     made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= begun]
     assert [fields(e) for e in made[: len(cut_off)]] == [fields(e) for e in cut_off]
-    assert [fields(e) for e in made[len(cut_off) : 2 * len(cut_off)]] == [fields(e) for e in cut_off], "repeated, and the same"
-    assert {d.started for d in world.drifts.all()} == {made[2 * len(cut_off)].world_time}, "from the next payment on"
+    assert [fields(e) for e in made[len(cut_off) : 2 * len(cut_off)]] == [
+        fields(e) for e in cut_off
+    ], "repeated, and the same"
+    assert {d.started for d in world.drifts.all()} == {made[2 * len(cut_off)].world_time}, (
+        "from the next payment on"
+    )
     assert min(e.amount for e in made[2 * len(cut_off) :]) >= 1, "a cent is a euro"  # type: ignore[attr-defined]
     assert len({e.event_id for e in made}) == len(made) - len(cut_off)
 

@@ -36,7 +36,10 @@ NO_TIME = timedelta(milliseconds=1)
 def made(count: int, seed: int) -> list[Transaction]:
     """Make payments of four days by three customers at two shops, with ties, cents and silences."""
     chance = random.Random(seed)
-    moments = sorted(START + timedelta(seconds=chance.choice([60, 600, 3600]) * chance.randrange(96)) for _ in range(count))
+    moments = sorted(
+        START + timedelta(seconds=chance.choice([60, 600, 3600]) * chance.randrange(96))
+        for _ in range(count)
+    )
     return [
         Transaction(
             event_id=f"tx-{number}",
@@ -51,9 +54,13 @@ def made(count: int, seed: int) -> list[Transaction]:
     ]
 
 
-def offline(view: StreamingView, events: Sequence[Transaction]) -> dict[tuple[str, datetime], dict[str, float]]:
+def offline(
+    view: StreamingView, events: Sequence[Transaction]
+) -> dict[tuple[str, datetime], dict[str, float]]:
     """Return the offline store's rows by key and time of the event."""
-    frame = pl.DataFrame([{column: getattr(event, column) for column in PAYMENTS.columns} for event in events])
+    frame = pl.DataFrame(
+        [{column: getattr(event, column) for column in PAYMENTS.columns} for event in events]
+    )
     days = [(START + timedelta(days=offset)).date() for offset in range(5)]
     found = view_rows(view, {PAYMENTS: frame}, days).to_dicts()
     microsecond = timedelta(microseconds=1)
@@ -83,10 +90,24 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[StreamingView]:
     return catalog.streaming_views()
 
 
-def streamer(redis: Redis, views: Sequence[StreamingView], push: Kept) -> tuple[Streamer, RedisEventLog]:
+def streamer(
+    redis: Redis, views: Sequence[StreamingView], push: Kept
+) -> tuple[Streamer, RedisEventLog]:
     log = RedisEventLog(redis, 100_000)
     metrics, dead_letters = StreamerMetrics(CollectorRegistry()), DeadLetters(redis, "streamer")
-    return Streamer(Stream.TRANSACTIONS, views, log, dead_letters, RedisWindows(redis), push, metrics, lambda: None), log
+    return (
+        Streamer(
+            Stream.TRANSACTIONS,
+            views,
+            log,
+            dead_letters,
+            RedisWindows(redis),
+            push,
+            metrics,
+            lambda: None,
+        ),
+        log,
+    )
 
 
 def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
@@ -105,13 +126,19 @@ def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
             continue  # a tie is complete only with its last event
         for view in views:
             key = getattr(event, view.key)
-            assert kept.features(view, key) == expected[view.name][key, event.world_time], (view.name, key, event)
+            assert kept.features(view, key) == expected[view.name][key, event.world_time], (
+                view.name,
+                key,
+                event,
+            )
             compared += 1
     assert compared > 500
     assert log.lag(Stream.TRANSACTIONS, GROUP) == 0
 
 
-def test_late_and_repeated_events_end_in_the_same_bits(redis_server: RedisServer, views: list[StreamingView]) -> None:
+def test_late_and_repeated_events_end_in_the_same_bits(
+    redis_server: RedisServer, views: list[StreamingView]
+) -> None:
     redis, kept = Redis.from_url(redis_server.url), Kept()
     one, log = streamer(redis, views, kept)
     events = made(300, seed=2)
@@ -134,7 +161,9 @@ def test_two_views_of_one_entity_keep_windows_of_their_own_lengths(
     one, log = streamer(redis, views, Kept())
     old, new = made(2, seed=4)
     first = Transaction(**{**_fields(old), "customer_id": "a", "world_time": START})
-    last = Transaction(**{**_fields(new), "customer_id": "a", "world_time": START + timedelta(hours=30)})
+    last = Transaction(
+        **{**_fields(new), "customer_id": "a", "world_time": START + timedelta(hours=30)}
+    )
     log.append([first, last])
     one.next_round(NO_TIME)
     assert redis.zcard("dojo:window:customer_activity:a") == 1  # a day back

@@ -43,8 +43,10 @@ class ScriptedApi:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self._answer(200, api.answer("/")) if self.path.endswith("/dagRuns") else self._answer(
-                    201, {"access_token": "token"}
+                (
+                    self._answer(200, api.answer("/"))
+                    if self.path.endswith("/dagRuns")
+                    else self._answer(201, {"access_token": "token"})
                 )
 
             def do_GET(self) -> None:
@@ -77,7 +79,13 @@ class ScriptedApi:
         if "/xcomEntries/" in path:
             return {"value": {"outcome": "keep"}}
         if path.endswith("/taskInstances"):
-            task = {"task_id": "compare", "state": self.state, "try_number": 1, "start_date": None, "end_date": None}
+            task = {
+                "task_id": "compare",
+                "state": self.state,
+                "try_number": 1,
+                "start_date": None,
+                "end_date": None,
+            }
             return {"task_instances": [{**task, "duration": 2.5, "pid": 1}]}
         run = {"dag_id": DAG, "dag_run_id": RUN, "state": self.state, "conf": {}}
         return {"dag_runs": [run]} if "dagRuns?" in path else run
@@ -94,14 +102,18 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedApi]:
 
 @pytest.fixture
 def client(api: ScriptedApi) -> AirflowClient:
-    return AirflowClient(AirflowAccess(f"http://127.0.0.1:{api.port}", "admin", "password"), timeout=5)
+    return AirflowClient(
+        AirflowAccess(f"http://127.0.0.1:{api.port}", "admin", "password"), timeout=5
+    )
 
 
 def run(client: AirflowClient) -> RunState:
     return client.run(DAG, RUN)
 
 
-def test_an_outage_is_waited_out_and_said_once(api: ScriptedApi, client: AirflowClient, tmp_path: Path) -> None:
+def test_an_outage_is_waited_out_and_said_once(
+    api: ScriptedApi, client: AirflowClient, tmp_path: Path
+) -> None:
     said: list[str] = []
 
     def progress(step: str, share: float) -> None:
@@ -113,25 +125,40 @@ def test_an_outage_is_waited_out_and_said_once(api: ScriptedApi, client: Airflow
             api.start()
 
     answer = trigger.wait(client, run(client), progress, tmp_path / "note")
-    assert (answer["outcome"], answer["model"], answer["seconds"]) == ("keep", "fraud_detection", {"compare": 2.5})
+    assert (answer["outcome"], answer["model"], answer["seconds"]) == (
+        "keep",
+        "fraud_detection",
+        {"compare": 2.5},
+    )
     assert said[0] == "compare"
     (outage,) = said[1:]
     assert "does not answer" in outage
     assert "the run goes on" in outage
 
 
-def test_an_outage_without_end_is_an_error(api: ScriptedApi, client: AirflowClient, tmp_path: Path) -> None:
+def test_an_outage_without_end_is_an_error(
+    api: ScriptedApi, client: AirflowClient, tmp_path: Path
+) -> None:
     begun = run(client)
     api.stop()
     said: list[str] = []
     with pytest.raises(AirflowUnavailableError, match="does not answer"):
-        trigger.wait(client, begun, lambda step, share: said.append(step), tmp_path / "note", timedelta(seconds=0.3))
+        trigger.wait(
+            client,
+            begun,
+            lambda step, share: said.append(step),
+            tmp_path / "note",
+            timedelta(seconds=0.3),
+        )
     assert len(said) == 1
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("stale data: expected a transaction", "compare failed; stale data: expected"), ("", "compare failed; its log says why")],
+    [
+        ("stale data: expected a transaction", "compare failed; stale data: expected"),
+        ("", "compare failed; its log says why"),
+    ],
 )
 def test_a_failed_run_is_told_in_its_tasks_own_words(
     api: ScriptedApi, client: AirflowClient, tmp_path: Path, words: str, expected: str
@@ -146,7 +173,9 @@ def test_a_failed_run_is_told_in_its_tasks_own_words(
 
 
 @pytest.fixture
-def command(api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def command(
+    api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Run `dojo retrain fraud_detection` with the scripted Airflow and no other server."""
     away = f"127.0.0.1:{free_port()}"
     for name, value in {
@@ -156,7 +185,9 @@ def command(api: ScriptedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "DOJO_MLFLOW_URL": f"http://{away}",
     }.items():
         monkeypatch.setenv(name, value)
-    return lambda *arguments: CliRunner().invoke(build(), ["retrain", "fraud_detection", *arguments])
+    return lambda *arguments: CliRunner().invoke(
+        build(), ["retrain", "fraud_detection", *arguments]
+    )
 
 
 def test_nothing_is_begun_here_while_airflow_retrains(command: Callable[..., Result]) -> None:
@@ -173,5 +204,7 @@ def test_after_a_failure_the_run_is_named_and_nobody_is_sent_elsewhere(
     ran = command("--why", "drift")
     assert ran.exit_code == 1
     assert "compare failed; its log says why" in ran.output
-    assert f"clear the failed task: http://127.0.0.1:{api.port}/dags/{DAG}/runs/manual" in ran.output
+    assert (
+        f"clear the failed task: http://127.0.0.1:{api.port}/dags/{DAG}/runs/manual" in ran.output
+    )
     assert "--in-process" not in ran.output

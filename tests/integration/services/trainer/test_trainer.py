@@ -91,12 +91,19 @@ def test_it_counts_from_its_first_look_and_asks_when_a_week_is_over(world: World
     assert world.state == "waiting for 2018-07-01 00:00"
     world.at(NOW + timedelta(days=7))
     (job,) = world.launched.jobs
-    assert (job.as_of, job.reason, job.who, job.dry_run) == (NOW + timedelta(days=7), "scheduled, every 7d", "schedule", False)
+    assert (job.as_of, job.reason, job.who, job.dry_run) == (
+        NOW + timedelta(days=7),
+        "scheduled, every 7d",
+        "schedule",
+        False,
+    )
     world.at(NOW + timedelta(days=7, hours=1))
     assert len(world.launched.jobs) == 1
 
 
-def test_after_a_loss_of_redis_no_schedule_retrains_until_a_person_has_answered(world: World) -> None:
+def test_after_a_loss_of_redis_no_schedule_retrains_until_a_person_has_answered(
+    world: World,
+) -> None:
     world.at(NOW)
     loss = RedisLoss(lost=("the clock",), seen=NOW, found=NOW, entry_id="x")
     loss_document(world.redis).put(loss)
@@ -168,7 +175,12 @@ def process(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Server,
         "DOJO_TRAINER_PORT": str(port),
         "DOJO_WITHOUT": "airflow",
     }
-    server = Server("trainer", [sys.executable, "-m", "services.trainer"], tmp_path, {**os.environ, **environment})
+    server = Server(
+        "trainer",
+        [sys.executable, "-m", "services.trainer"],
+        tmp_path,
+        {**os.environ, **environment},
+    )
     server.start()
     yield server, port
     server.stop()
@@ -192,15 +204,32 @@ def test_the_process_retrains_in_a_child_that_says_why_it_could_not(
     ScheduleStore(redis).began("trainer", NOW - timedelta(days=7))
     with exclusive("trainer", tmp_path / "home"):
         RedisWorldClock(redis).set(NOW, speed=0)
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/healthz"), 60, f"the trainer answers:\n{server.tail()}", every=0.2)
-        wait_until(lambda: "another retraining is running" in state(), 120, f"it is busy:\n{server.tail()}", every=0.2)
+        wait_until(
+            lambda: http_ok(f"http://127.0.0.1:{port}/healthz"),
+            60,
+            f"the trainer answers:\n{server.tail()}",
+            every=0.2,
+        )
+        wait_until(
+            lambda: "another retraining is running" in state(),
+            120,
+            f"it is busy:\n{server.tail()}",
+            every=0.2,
+        )
         assert ScheduleStore(redis).pending("trainer") is not None
         assert Inbox(redis).newest(1) == []
-    wait_until(lambda: bool(Inbox(redis).newest(1)), 120, f"the owner is paged:\n{server.tail()}", every=0.2)
+    wait_until(
+        lambda: bool(Inbox(redis).newest(1)),
+        120,
+        f"the owner is paged:\n{server.tail()}",
+        every=0.2,
+    )
     (page,) = Inbox(redis).newest(10)
     assert (page.urgency, page.to) == ("page", "payments-risk")
     assert "collect: StaleDataError" in page.text
-    wait_until(lambda: state() == "waiting for 2018-07-01 00:00", 30, f"it waits: {state()}", every=0.2)
+    wait_until(
+        lambda: state() == "waiting for 2018-07-01 00:00", 30, f"it waits: {state()}", every=0.2
+    )
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert b'dojo_trainer_runs_total{model="trainer",outcome="refused"} 1.0' in answer.read()
     assert ScheduleStore(redis).pending("trainer") is None

@@ -48,7 +48,9 @@ def test_what_is_asked_for_and_never_runs_grows_old(redis_server: RedisServer) -
     assert days("finished") == 14, "another world counts anew"
 
 
-def test_a_schedule_that_an_earlier_release_remembered_counts_from_the_next_request(redis_server: RedisServer) -> None:
+def test_a_schedule_that_an_earlier_release_remembered_counts_from_the_next_request(
+    redis_server: RedisServer,
+) -> None:
     redis = connect_redis(redis_server.url)
     redis.set(f"dojo:retraining:{MODEL}:last", NOON.isoformat())
     schedule = ScheduleStore(redis)

@@ -32,7 +32,12 @@ from pipelines.retraining import run_retraining
 from pipelines.training.errors import RetrainingRunningError
 from pipelines.training.schedule import ScheduleStore
 from services.trainer import order_executor as work
-from services.trainer.airflow_client import AirflowUnavailableError, RunExistsError, RunState, TaskState
+from services.trainer.airflow_client import (
+    AirflowUnavailableError,
+    RunExistsError,
+    RunState,
+    TaskState,
+)
 from services.trainer.child import ChildKilledError, Ended
 from services.trainer.order_executor import MAX_ATTEMPTS, AskedOrder, Executor
 from services.trainer.run_order import WrongOrderError, alone, execute
@@ -54,9 +59,17 @@ MODEL = "ordered"
 NOW = LATER_AS_OF
 
 
-def order(name: str, kind: Kind, at: datetime = NOW, model: str = MODEL, **parameters: Any) -> WorkOrder:
+def order(
+    name: str, kind: Kind, at: datetime = NOW, model: str = MODEL, **parameters: Any
+) -> WorkOrder:
     return WorkOrder(
-        id=name, model=model, kind=kind, who="responder", why="severe performance", world_time=at, parameters=parameters
+        id=name,
+        model=model,
+        kind=kind,
+        who="responder",
+        why="severe performance",
+        world_time=at,
+        parameters=parameters,
     )
 
 
@@ -69,7 +82,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer) -> Settings:
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_server: MlflowServer
+) -> Settings:
     """Make a champion trained before the shift."""
     home = tmp_path_factory.mktemp("home")
     fill(home / "lake")
@@ -77,14 +92,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_se
     spec = write_spec(settings.models_dir, MODEL)
     # A holdout of six days in this shop has 48 positives.
     performance = spec.drift.performance.model_copy(update={"minimum_positives": 20})
-    spec = spec.model_copy(update={"drift": spec.drift.model_copy(update={"performance": performance})})
+    spec = spec.model_copy(
+        update={"drift": spec.drift.model_copy(update={"performance": performance})}
+    )
     (settings.models_dir / f"{MODEL}.yaml").write_text(dump_spec(spec))
     run_retraining(first_job(MODEL), settings)
     return settings
 
 
 @pytest.fixture(scope="module")
-def trainer(settings: Settings, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def trainer(
+    settings: Settings, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     RedisWorldClock(Redis.from_url(redis_url)).set(NOW, speed=0)
     ScheduleStore(Redis.from_url(redis_url)).began(MODEL, NOW)  # no scheduled run is due
     environment = {
@@ -109,7 +128,12 @@ def ended(orders: WorkOrders, order_id: str, server: Server, within: float = 240
         found = orders.get(order_id)
         return found is not None and found.ended
 
-    wait_until(has_ended, within, f"order {order_id} has ended; the trainer's log ends:\n{server.tail()}", every=0.2)
+    wait_until(
+        has_ended,
+        within,
+        f"order {order_id} has ended; the trainer's log ends:\n{server.tail()}",
+        every=0.2,
+    )
     found = orders.get(order_id)
     assert found is not None
     return found
@@ -122,8 +146,12 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     """Killed in the middle of the evaluation, the process goes on with the same order."""
     redis = Redis.from_url(redis_url)
     orders = WorkOrders(redis)
-    orders.place(order("evaluate-1", "evaluate", since=(START + SHIFT + timedelta(days=8)).isoformat()))
-    wait_until(lambda: bool(orders.open() and orders.open()[0].state == "running"), 90, trainer.tail())
+    orders.place(
+        order("evaluate-1", "evaluate", since=(START + SHIFT + timedelta(days=8)).isoformat())
+    )
+    wait_until(
+        lambda: bool(orders.open() and orders.open()[0].state == "running"), 90, trainer.tail()
+    )
     trainer.kill()
     trainer.start()
     evaluated = ended(orders, "evaluate-1", trainer)
@@ -134,18 +162,27 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     assert found["support"] >= 20
     assert found["metric"] == "pr_auc"
     assert found["comparable"] == pytest.approx(found["promised"] * (1 - found["relative_loss"]))
-    assert found["start"] == (NOW - timedelta(days=6)).isoformat().replace("+00:00", "Z")  # no longer than a holdout
+    assert found["start"] == (NOW - timedelta(days=6)).isoformat().replace(
+        "+00:00", "Z"
+    )  # no longer than a holdout
     assert [left.name for left in (settings.home / "orders").iterdir()] == ["running.lock"]
 
     orders.place(order("retrain-1", "retrain"))
     retrained = ended(orders, "retrain-1", trainer)
     assert retrained.state == "done", retrained.answer
-    assert (retrained.answer["outcome"], retrained.answer["version"], retrained.answer["stage"]) == ("promote", "2", "shadow")
+    assert (
+        retrained.answer["outcome"],
+        retrained.answer["version"],
+        retrained.answer["stage"],
+    ) == ("promote", "2", "shadow")
     began = AuditTrail(redis).find(f"{MODEL}:retrain-1:started")
     assert began is not None
     assert (began.who, began.why) == ("responder", "severe performance")
     with urllib.request.urlopen(f"http://127.0.0.1:{trainer.port}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
-        assert f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode() in answer.read()
+        assert (
+            f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode()
+            in answer.read()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +190,13 @@ def registry(settings: Settings) -> ModelRegistry:
     return ModelRegistry.of(settings)
 
 
-def freshest(settings: Settings, registry: ModelRegistry, tmp_path: Path, as_of: datetime, since: datetime | None) -> Any:
+def freshest(
+    settings: Settings,
+    registry: ModelRegistry,
+    tmp_path: Path,
+    as_of: datetime,
+    since: datetime | None,
+) -> Any:
     spec = load_spec(settings.models_dir / f"{MODEL}.yaml")
     # These tests need the first version as champion, and an earlier test may have changed it.
     champion = registry.get(MODEL, "1")
@@ -175,7 +218,9 @@ def test_a_champion_whose_world_has_not_changed_is_not_degraded(
     assert found.end == START + SHIFT
 
 
-def test_labels_that_have_not_come_are_no_verdict(settings: Settings, registry: ModelRegistry, tmp_path: Path) -> None:
+def test_labels_that_have_not_come_are_no_verdict(
+    settings: Settings, registry: ModelRegistry, tmp_path: Path
+) -> None:
     """Labels take two days in this shop.
 
     A third of three days' payments has one, with fewer than twenty positives.
@@ -187,7 +232,10 @@ def test_labels_that_have_not_come_are_no_verdict(settings: Settings, registry: 
 
 
 def test_a_large_loss_that_may_be_chance_is_neither_ok_nor_degraded() -> None:
-    assert [verdict_of(*figures, allowed=0.1) for figures in ((0.09, 0.05), (0.5, 0.01), (0.5, -0.01), (-0.3, -0.5))] == [
+    assert [
+        verdict_of(*figures, allowed=0.1)
+        for figures in ((0.09, 0.05), (0.5, 0.01), (0.5, -0.01), (-0.3, -0.5))
+    ] == [
         "ok",
         "degraded",
         "insufficient_data",
@@ -241,26 +289,36 @@ class Children:
 
 class Shop:
     def __init__(self, url: str, tmp_path: Path, airflow: Airflow | None = None) -> None:
-        self.orders, self.children, self.airflow = WorkOrders(Redis.from_url(url)), Children(), airflow
+        self.orders, self.children, self.airflow = (
+            WorkOrders(Redis.from_url(url)),
+            Children(),
+            airflow,
+        )
         self.home = tmp_path
         self.start()
 
     def start(self) -> None:
         """Start a new trainer."""
         specs = {MODEL: small_spec(MODEL)}
-        self.executor = Executor(self.orders, specs, lambda: NOW, self.home, self.airflow, self.children)  # type: ignore[arg-type]
+        self.executor = Executor(
+            self.orders, specs, lambda: NOW, self.home, self.airflow, self.children
+        )  # type: ignore[arg-type]
 
     def look(self) -> str:
         return self.executor.look(threading.Event())
 
 
-def test_airflows_run_is_followed_without_waiting_and_asked_for_once(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_airflows_run_is_followed_without_waiting_and_asked_for_once(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     airflow = Airflow()
     shop = Shop(redis_server.url, tmp_path, airflow)
     shop.orders.place(order("r1", "retrain"))
     shop.orders.place(order("e1", "evaluate"))
     assert "r1 runs in Airflow" in shop.look()
-    assert shop.children.run == [("services.trainer.run_order", "")]  # the evaluation did not wait for it
+    assert shop.children.run == [
+        ("services.trainer.run_order", "")
+    ]  # the evaluation did not wait for it
     shop.start()  # after a kill
     airflow.away = True
     assert "does not answer" in shop.look()
@@ -268,12 +326,18 @@ def test_airflows_run_is_followed_without_waiting_and_asked_for_once(redis_serve
     shop.look()
     found = shop.orders.get("r1")
     assert found is not None
-    assert (found.state, found.answer["outcome"], found.answer["url"]) == ("done", "keep", "http://airflow/run")
+    assert (found.state, found.answer["outcome"], found.answer["url"]) == (
+        "done",
+        "keep",
+        "http://airflow/run",
+    )
     assert [asked["who"] for asked in airflow.asked] == ["responder"]
     assert airflow.asked[0]["reason"] == "severe performance"
 
 
-def test_a_run_that_fails_in_airflow_is_a_failed_order_with_its_words(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_run_that_fails_in_airflow_is_a_failed_order_with_its_words(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     airflow = Airflow()
     shop = Shop(redis_server.url, tmp_path, airflow)
     shop.orders.place(order("r1", "retrain"))
@@ -284,7 +348,10 @@ def test_a_run_that_fails_in_airflow_is_a_failed_order_with_its_words(redis_serv
     shop.look()
     found = shop.orders.get("r1")
     assert found is not None
-    assert (found.state, "amounts are not as they were" in found.answer["error"]) == ("failed", True)
+    assert (found.state, "amounts are not as they were" in found.answer["error"]) == (
+        "failed",
+        True,
+    )
 
 
 def test_an_airflow_that_never_comes_back_is_given_up(
@@ -303,13 +370,18 @@ def test_an_airflow_that_never_comes_back_is_given_up(
     assert found.state == "failed"
 
 
-def test_one_that_is_busy_does_not_keep_the_others_waiting(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_one_that_is_busy_does_not_keep_the_others_waiting(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("r1", "retrain"))
     shop.orders.place(order("e1", "evaluate"))
     shop.children.ends = [RetrainingRunningError("another retraining is running")]
     assert "another retraining is running" in shop.look()
-    assert [module for module, _ in shop.children.run] == ["services.trainer.run_job", "services.trainer.run_order"]
+    assert [module for module, _ in shop.children.run] == [
+        "services.trainer.run_job",
+        "services.trainer.run_order",
+    ]
     assert [one.order.id for one in shop.orders.open()] == ["r1"]
     shop.look()  # too early for the order
     assert len(shop.children.run) == 2
@@ -318,7 +390,9 @@ def test_one_that_is_busy_does_not_keep_the_others_waiting(redis_server: RedisSe
     assert found.attempts == 1
 
 
-def test_one_that_kills_its_process_each_time_is_given_up(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_one_that_kills_its_process_each_time_is_given_up(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("r1", "retrain"))
     shop.children.ends = [ChildKilledError(f"ended by signal {signal.SIGKILL}")] * 9
@@ -329,7 +403,10 @@ def test_one_that_kills_its_process_each_time_is_given_up(redis_server: RedisSer
     found = shop.orders.get("r1")
     assert found is not None
     assert (found.state, found.attempts) == ("failed", MAX_ATTEMPTS)
-    assert found.answer["error"] == f"it was begun {MAX_ATTEMPTS} times; the last try: ended by signal {signal.SIGKILL}"
+    assert (
+        found.answer["error"]
+        == f"it was begun {MAX_ATTEMPTS} times; the last try: ended by signal {signal.SIGKILL}"
+    )
     assert {key for _, key in shop.children.run} == {"r1"}
 
 
@@ -341,7 +418,9 @@ def test_a_stopped_trainer_leaves_the_order_open(redis_server: RedisServer, tmp_
     assert [one.state for one in shop.orders.open()] == ["running"]
 
 
-def test_an_order_of_a_clock_that_is_a_little_ahead_is_executed(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_an_order_of_a_clock_that_is_a_little_ahead_is_executed(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     """When a fast world slows down, the responder may stamp an order with the old pace's time.
 
     The trainer has not reached that time yet.
@@ -352,7 +431,9 @@ def test_an_order_of_a_clock_that_is_a_little_ahead_is_executed(redis_server: Re
     assert [(work.order.id, work.state) for work in shop.orders.ended()] == [("hour-ahead", "done")]
 
 
-def test_orders_that_make_no_sense_are_refused_in_words(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_orders_that_make_no_sense_are_refused_in_words(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("nobody-1", "evaluate", model="nobody"))
     shop.orders.place(order("next-week", "retrain", at=NOW + timedelta(days=7)))
@@ -376,14 +457,22 @@ def test_a_report_is_refused_where_the_order_leaves_out_what_it_takes(
     parameters: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(WrongOrderError, match=said):
-        execute(AskedOrder(order("report-1", "drift_report", **parameters), NOW), load_settings(home=tmp_path))
+        execute(
+            AskedOrder(order("report-1", "drift_report", **parameters), NOW),
+            load_settings(home=tmp_path),
+        )
 
 
-def test_an_order_waits_for_the_child_of_a_killed_trainer_and_clears_up_behind_it(tmp_path: Path) -> None:
+def test_an_order_waits_for_the_child_of_a_killed_trainer_and_clears_up_behind_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "left").mkdir()
     with alone(tmp_path) as workspace:
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [workspace.name]
-        with pytest.raises(RetrainingRunningError, match="another process executes an order"), alone(tmp_path):
+        with (
+            pytest.raises(RetrainingRunningError, match="another process executes an order"),
+            alone(tmp_path),
+        ):
             pass
         assert workspace.exists()
     assert not workspace.exists()

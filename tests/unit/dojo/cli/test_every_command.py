@@ -43,7 +43,12 @@ ALL = dict(commands())
 
 
 def options(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+    return {
+        option
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("-")
+    }
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -64,11 +69,20 @@ def test_what_is_watched_says_so_in_the_same_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, command in ALL.items() if "--why" in options(command) and name not in REASON_BY_DEFAULT]
+    "name",
+    [
+        name
+        for name, command in ALL.items()
+        if "--why" in options(command) and name not in REASON_BY_DEFAULT
+    ],
 )
 def test_a_script_that_gives_no_reason_is_refused_and_can_read_why(name: str) -> None:
     """Arguments are read before options, so a word stands for each required argument."""
-    required = [parameter for parameter in ALL[name].params if parameter.param_type_name == "argument" and parameter.required]
+    required = [
+        parameter
+        for parameter in ALL[name].params
+        if parameter.param_type_name == "argument" and parameter.required
+    ]
     words = ["a@1" for _ in required[len(NEEDED.get(name, ())) :]]
     ran = CliRunner().invoke(build(), [*name.split(), *words, *NEEDED.get(name, ()), "--json"])
     assert ran.exit_code == 2

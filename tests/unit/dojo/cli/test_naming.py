@@ -35,7 +35,9 @@ def test_a_version_is_named_behind_an_at_or_as_it_was_earlier(call: tuple[str, .
     assert model_version(*call) == ("shop", "2")
 
 
-@pytest.mark.parametrize("call", [("shop",), ("@2",), ("shop@",), ("shop@x",), ("shop@2", "3")], ids=" ".join)
+@pytest.mark.parametrize(
+    "call", [("shop",), ("@2",), ("shop@",), ("shop@x",), ("shop@2", "3")], ids=" ".join
+)
 def test_a_version_that_is_not_named_is_a_wrong_call(call: tuple[str, ...]) -> None:
     with pytest.raises(typer.Exit) as refused:
         model_version(*call)
@@ -75,9 +77,17 @@ def test_with_several_models_the_call_names_one(models: Path) -> None:
 def test_tab_completes_commands_and_values(models: Path, typed: str, offered: str) -> None:
     """The shell's own call. A missing reason or model is no error yet."""
     words = f"dojo {typed}"
-    env = {"_DOJO_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    env = {
+        "_DOJO_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
     asked = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['dojo']; from dojo.cli.app import main; main()"],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['dojo']; from dojo.cli.app import main; main()",
+        ],
         env=os.environ | env,
         cwd=ROOT,
         capture_output=True,

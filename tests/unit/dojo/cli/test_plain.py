@@ -16,7 +16,9 @@ from dojo.cli.plain import PLAIN
 
 def run(code: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": ""}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=False
+    )
 
 
 def literals(file: Path) -> set[str]:
@@ -29,9 +31,17 @@ def literals(file: Path) -> set[str]:
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    texts = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
     return {
-        character for node in texts if id(node) not in documents for character in str(node.value) if not character.isascii()
+        character
+        for node in texts
+        if id(node) not in documents
+        for character in str(node.value)
+        if not character.isascii()
     }
 
 
@@ -48,7 +58,9 @@ def test_every_character_that_is_printed_has_a_plain_one() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_character_that_the_stream_lacks_is_replaced(encoding: str) -> None:
-    code = "from dojo.cli.plain import print_plainly_where_needed as p; p(); print('▸ 3,4 € → ▁█ 漢')"
+    code = (
+        "from dojo.cli.plain import print_plainly_where_needed as p; p(); print('▸ 3,4 € → ▁█ 漢')"
+    )
     done = run(code, encoding)
     assert (done.returncode, done.stdout) == (0, b"> 3,4 EUR -> 18 ?\n")
 
@@ -59,7 +71,10 @@ def test_a_stream_that_has_them_keeps_them() -> None:
 
 
 def test_json_is_utf_8_in_every_locale() -> None:
-    done = run("from dojo.cli.output import print_json; print('first'); print_json({'name': 'Zoë €'})", "ascii")
+    done = run(
+        "from dojo.cli.output import print_json; print('first'); print_json({'name': 'Zoë €'})",
+        "ascii",
+    )
     first, _, document = done.stdout.partition(b"\n")
     assert (first, json.loads(document.decode())) == (b"first", {"name": "Zoë €"})
 

@@ -18,7 +18,9 @@ from dojo.cli.stack.view import champion_line
         (None, "", "no version yet: dojo train shop"),
     ],
 )
-def test_a_training_is_offered_only_where_no_version_serves(champion: str | None, serving: str, said: str) -> None:
+def test_a_training_is_offered_only_where_no_version_serves(
+    champion: str | None, serving: str, said: str
+) -> None:
     assert champion_line("shop", champion, serving) == said
 
 

@@ -19,13 +19,25 @@ def test_addresses_that_servers_can_listen_on_are_taken(host: str) -> None:
     "host",
     [
         *("::1", "[::1]", "::", "fe80::1%eth0", "::ffff:127.0.0.1"),
-        *("127.1", "127.0.0.01", "2130706433", "0x7f.0.0.1", "999.1.1.1", "224.0.0.1", "255.255.255.255"),
+        *(
+            "127.1",
+            "127.0.0.01",
+            "2130706433",
+            "0x7f.0.0.1",
+            "999.1.1.1",
+            "224.0.0.1",
+            "255.255.255.255",
+        ),
         *("127.0.0.1:8000", "http://127.0.0.1", "*", " ", "not a host", "shop.example.com"),
     ],
 )
-def test_a_host_that_not_every_server_can_listen_on_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_not_every_server_can_listen_on_is_refused(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOJO_HOST", host)
-    with pytest.raises(SettingsError, match=r"DOJO_HOST: .*expected an IPv4 address of this machine") as refused:
+    with pytest.raises(
+        SettingsError, match=r"DOJO_HOST: .*expected an IPv4 address of this machine"
+    ) as refused:
         load_settings()
     assert f"found {host!r}" in str(refused.value)
 
@@ -54,7 +66,9 @@ def test_a_url_that_no_server_answers_at_is_refused(field: str, url: str) -> Non
 
 
 def test_urls_with_ipv6_in_brackets_and_with_passwords_are_taken() -> None:
-    settings = load_settings(redis_url="redis://:pass@[::1]:6379/0", airflow_url="http://me:p%40ss@airflow:8088/")
+    settings = load_settings(
+        redis_url="redis://:pass@[::1]:6379/0", airflow_url="http://me:p%40ss@airflow:8088/"
+    )
     assert settings.redis_url == "redis://:pass@[::1]:6379/0"
 
 
@@ -66,7 +80,9 @@ def test_a_refused_url_does_not_show_its_password() -> None:
 
 
 @pytest.mark.parametrize("before", ["", "example.com,[::1]", None])
-def test_no_host_is_asked_through_a_proxy_once_settings_are_read(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_host_is_asked_through_a_proxy_once_settings_are_read(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         if before is not None:

@@ -46,7 +46,9 @@ def rewrite_parity(directory: Path, change: dict[str, object]) -> str:
     """
     parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes())
     (directory / PARITY_FILE).write_bytes(msgspec.json.encode({**parity, **change}))
-    return write_bundle(directory, msgspec.json.decode((directory / BUNDLE_FILE).read_bytes(), type=Bundle))
+    return write_bundle(
+        directory, msgspec.json.decode((directory / BUNDLE_FILE).read_bytes(), type=Bundle)
+    )
 
 
 def parity_of(directory: Path) -> Parity:
@@ -59,12 +61,16 @@ def test_a_whole_bundle_loads_and_scores_as_training_did(whole: tuple[Path, str]
     parity = parity_of(directory)
     assert len(bundle.features) == len(parity.inputs[0])
     assert check_parity(scorer, parity, len(bundle.features)) <= PARITY_TOLERANCE
-    assert np.ptp(scorer.score(np.asarray(parity.inputs, dtype=np.float32))) > 0.1, "a constant model proves nothing"
+    assert np.ptp(scorer.score(np.asarray(parity.inputs, dtype=np.float32))) > 0.1, (
+        "a constant model proves nothing"
+    )
 
 
 @pytest.mark.parametrize("name", [BUNDLE_FILE, *HASHED_FILES])
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.99])
-def test_one_flipped_bit_anywhere_is_found(copied: tuple[Path, str], name: str, place: float) -> None:
+def test_one_flipped_bit_anywhere_is_found(
+    copied: tuple[Path, str], name: str, place: float
+) -> None:
     directory, sha256 = copied
     content = bytearray((directory / name).read_bytes())
     content[int(len(content) * place)] ^= 1
@@ -92,7 +98,9 @@ def test_a_bundle_of_another_version_is_refused(copied: tuple[Path, str], tmp_pa
         load_bundle(directory, other)
 
 
-def test_a_model_of_another_training_run_is_refused(copied: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_model_of_another_training_run_is_refused(
+    copied: tuple[Path, str], tmp_path: Path
+) -> None:
     """Both are whole and signed. Only parity shows that they do not belong together."""
     directory, _ = copied
     make_bundle(tmp_path / "other", seed=2)
@@ -108,16 +116,28 @@ def shuffled(rows: list[list[float]]) -> list[list[float]]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda p: {"scores": [s + 2 * PARITY_TOLERANCE for s in p.scores]}, "parity: scores differ"),
+        (
+            lambda p: {"scores": [s + 2 * PARITY_TOLERANCE for s in p.scores]},
+            "parity: scores differ",
+        ),
         (lambda p: {"inputs": shuffled(p.inputs)}, "parity: scores differ"),
         (lambda p: {"scores": [float("nan"), *p.scores[1:]]}, "scores"),
         (lambda p: {"scores": p.scores[1:]}, "for 49 scores"),
         (lambda p: {"inputs": [row[:-1] for row in p.inputs]}, "parity rows have shape"),
         (lambda p: {"inputs": [], "scores": []}, "parity rows have shape"),
     ],
-    ids=["scores-off", "columns-in-another-order", "nan-score", "a-score-missing", "a-column-missing", "no-rows"],
+    ids=[
+        "scores-off",
+        "columns-in-another-order",
+        "nan-score",
+        "a-score-missing",
+        "a-column-missing",
+        "no-rows",
+    ],
 )
-def test_a_bundle_without_parity_is_refused_even_when_signed(copied: tuple[Path, str], change, reason: str) -> None:
+def test_a_bundle_without_parity_is_refused_even_when_signed(
+    copied: tuple[Path, str], change, reason: str
+) -> None:
     directory, _ = copied
     sha256 = rewrite_parity(directory, change(parity_of(directory)))
     with pytest.raises(CorruptBundleError, match=reason):
@@ -140,7 +160,9 @@ def test_a_model_that_scores_nan_is_refused(whole: tuple[Path, str]) -> None:
         check_parity(_NotANumber(), parity, len(parity.inputs[0]))  # type: ignore[arg-type]
 
 
-def test_a_model_file_that_is_no_model_is_refused_even_when_signed(copied: tuple[Path, str]) -> None:
+def test_a_model_file_that_is_no_model_is_refused_even_when_signed(
+    copied: tuple[Path, str],
+) -> None:
     directory, _ = copied
     (directory / MODEL_FILE).write_bytes(b"not ONNX")
     with pytest.raises(CorruptBundleError, match="ONNX Runtime cannot load it"):
@@ -164,22 +186,33 @@ def save_identity(directory: Path, width: int, *outputs: str) -> Path:
 
 @pytest.mark.parametrize(
     ("outputs", "reason"),
-    [(["label"], "parity: scores differ"), (["label", "logits"], r"no output with scores, only \['label', 'logits'\]")],
+    [
+        (["label"], "parity: scores differ"),
+        (["label", "logits"], r"no output with scores, only \['label', 'logits'\]"),
+    ],
     ids=["one-output", "two-outputs"],
 )
-def test_a_model_without_scores_is_refused(copied: tuple[Path, str], outputs: list[str], reason: str) -> None:
+def test_a_model_without_scores_is_refused(
+    copied: tuple[Path, str], outputs: list[str], reason: str
+) -> None:
     directory, _ = copied
     save_identity(directory, len(parity_of(directory).inputs[0]), *outputs)
     with pytest.raises(CorruptBundleError, match=reason):
         load_bundle(directory, rewrite_parity(directory, {}))
 
 
-@pytest.mark.parametrize(("largest", "allowed"), [(0.5, PARITY_TOLERANCE), (400.0, 400 * PARITY_TOLERANCE)])
-def test_a_model_of_values_is_as_exact_as_its_largest_score(tmp_path: Path, largest: float, allowed: float) -> None:
+@pytest.mark.parametrize(
+    ("largest", "allowed"), [(0.5, PARITY_TOLERANCE), (400.0, 400 * PARITY_TOLERANCE)]
+)
+def test_a_model_of_values_is_as_exact_as_its_largest_score(
+    tmp_path: Path, largest: float, allowed: float
+) -> None:
     """Float32 knows 400 euro less exactly than half a probability."""
     scorer = OnnxScorer(save_identity(tmp_path, 1, "variable"))
     inputs = [[largest], [-largest / 2]]
     near, far = ([value + share * allowed for (value,) in inputs] for share in (-0.9, -1.1))
-    assert check_parity(scorer, Parity(inputs=inputs, scores=near), 1) == pytest.approx(0.9 * PARITY_TOLERANCE, rel=0.01)
+    assert check_parity(scorer, Parity(inputs=inputs, scores=near), 1) == pytest.approx(
+        0.9 * PARITY_TOLERANCE, rel=0.01
+    )
     with pytest.raises(CorruptBundleError, match="parity: scores differ"):
         check_parity(scorer, Parity(inputs=inputs, scores=far), 1)

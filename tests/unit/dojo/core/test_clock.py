@@ -46,14 +46,18 @@ def test_world_time_never_runs_backwards(speed: float, one: timedelta, other: ti
 
 
 @given(speeds, speeds, moments)
-def test_a_new_anchor_at_the_old_ones_time_makes_no_jump(old: float, new: float, after: timedelta) -> None:
+def test_a_new_anchor_at_the_old_ones_time_makes_no_jump(
+    old: float, new: float, after: timedelta
+) -> None:
     change = WALL + after
     before = Anchor(WORLD, WALL, old)
     assert Anchor(before.world_at(change), change, new).world_at(change) == before.world_at(change)
 
 
 def unreachable_clock() -> RedisWorldClock:
-    return RedisWorldClock(connect_redis(f"redis://127.0.0.1:{free_port()}/0", timedelta(milliseconds=200)))
+    return RedisWorldClock(
+        connect_redis(f"redis://127.0.0.1:{free_port()}/0", timedelta(milliseconds=200))
+    )
 
 
 def test_a_clock_that_never_saw_an_anchor_says_what_to_do() -> None:
@@ -83,7 +87,9 @@ def test_a_manual_clock_moves_only_forward_and_only_by_hand() -> None:
 # Between looks at the anchor
 
 
-def anchored(machine: Machine, world: datetime = WORLD, speed: float = 60, origin: str = "one") -> Anchor:
+def anchored(
+    machine: Machine, world: datetime = WORLD, speed: float = 60, origin: str = "one"
+) -> Anchor:
     return Anchor(world, machine.wall, speed, runs_on=5, origin=origin)
 
 
@@ -97,7 +103,9 @@ def test_an_anchor_that_is_not_renewed_stops_the_world(machine: Machine) -> None
     assert reader.now() == WORLD + timedelta(minutes=5)
 
 
-def test_a_process_that_starts_after_the_gap_finds_the_world_where_it_stopped(machine: Machine) -> None:
+def test_a_process_that_starts_after_the_gap_finds_the_world_where_it_stopped(
+    machine: Machine,
+) -> None:
     anchor = anchored(machine)
     machine.passes(15 * 3600)
     reader = machine.process()
@@ -108,7 +116,9 @@ def test_a_process_that_starts_after_the_gap_finds_the_world_where_it_stopped(ma
 
 
 @pytest.mark.parametrize("seconds", [15 * 3600.0, 3600.0, -3600.0, -15 * 3600.0])
-def test_a_machine_that_slept_or_was_set_moves_no_worlds_time(machine: Machine, seconds: float) -> None:
+def test_a_machine_that_slept_or_was_set_moves_no_worlds_time(
+    machine: Machine, seconds: float
+) -> None:
     reader = machine.process()
     reader.see(anchored(machine))
     machine.passes(1)
@@ -117,7 +127,9 @@ def test_a_machine_that_slept_or_was_set_moves_no_worlds_time(machine: Machine, 
     assert reader.now() == WORLD + timedelta(minutes=2)
 
 
-def test_a_clock_set_forward_before_a_look_costs_no_more_than_the_time_since_the_look_before(machine: Machine) -> None:
+def test_a_clock_set_forward_before_a_look_costs_no_more_than_the_time_since_the_look_before(
+    machine: Machine,
+) -> None:
     reader = machine.process()
     reader.see(anchored(machine))
     machine.passes(0.5)
@@ -128,7 +140,9 @@ def test_a_clock_set_forward_before_a_look_costs_no_more_than_the_time_since_the
     assert reader.now() == WORLD + timedelta(seconds=30 + 60)
 
 
-def test_within_an_origin_a_reader_does_not_go_back_and_another_origin_is_another_world(machine: Machine) -> None:
+def test_within_an_origin_a_reader_does_not_go_back_and_another_origin_is_another_world(
+    machine: Machine,
+) -> None:
     reader = machine.process()
     reader.see(anchored(machine))
     machine.passes(3)
@@ -141,7 +155,9 @@ def test_within_an_origin_a_reader_does_not_go_back_and_another_origin_is_anothe
     assert reader.now() == WORLD - timedelta(days=9)
 
 
-def test_the_wall_time_that_was_not_lived_is_known_and_a_negative_one_is_a_clock_set_back(machine: Machine) -> None:
+def test_the_wall_time_that_was_not_lived_is_known_and_a_negative_one_is_a_clock_set_back(
+    machine: Machine,
+) -> None:
     simulator = machine.process()
     simulator.see(anchored(machine))
     machine.passes(2)
@@ -154,10 +170,14 @@ def test_the_wall_time_that_was_not_lived_is_known_and_a_negative_one_is_a_clock
     assert simulator.unlived(machine.wall) == timedelta(hours=-1)
     restarted = machine.process()
     restarted.see(simulator.anchor)  # type: ignore[arg-type]
-    assert restarted.unlived(machine.wall) == timedelta(seconds=0.5 - 3600), "in the next process too"
+    assert restarted.unlived(machine.wall) == timedelta(seconds=0.5 - 3600), (
+        "in the next process too"
+    )
 
 
-MOVES = st.tuples(st.sampled_from(["passes", "sleeps", "renews", "looks"]), st.floats(-100_000, 100_000))
+MOVES = st.tuples(
+    st.sampled_from(["passes", "sleeps", "renews", "looks"]), st.floats(-100_000, 100_000)
+)
 
 
 @given(st.floats(0, 86_400), st.lists(MOVES, max_size=40))

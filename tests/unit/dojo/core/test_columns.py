@@ -20,10 +20,17 @@ STRINGS, FLOATS = pl.List(pl.String), pl.List(pl.Float64)
 # Columns of lake files on disk. Files are never rewritten. So a column may be added, but never
 # renamed, retyped or dropped.
 ON_DISK = {
-    Stream.TRANSACTIONS: {"transaction_id": STRING, "customer_id": STRING, "merchant_id": STRING, "amount": FLOAT},
+    Stream.TRANSACTIONS: {
+        "transaction_id": STRING,
+        "customer_id": STRING,
+        "merchant_id": STRING,
+        "amount": FLOAT,
+    },
     Stream.OUTCOMES: {"model": STRING, "request_id": STRING, "request_time": TIME, "label": FLOAT},
     Stream.PREDICTIONS: {
-        **dict.fromkeys(("prediction_id", "request_id", "model", "version", "arm", "entity_keys"), STRING),
+        **dict.fromkeys(
+            ("prediction_id", "request_id", "model", "version", "arm", "entity_keys"), STRING
+        ),
         "feature_names": STRINGS,
         "features": FLOATS,
         "feature_age_seconds": STRING,
@@ -60,7 +67,12 @@ ON_DISK = {
 @pytest.mark.parametrize("stream", Stream)
 def test_the_columns_are_those_of_the_files_on_disk(stream: Stream) -> None:
     assert pl.Schema(SCHEMAS[stream]) == pl.Schema(
-        {"event_id": STRING, "world_time": TIME, "wall_time": TIME, **ON_DISK[stream]}  # in this order
+        {
+            "event_id": STRING,
+            "world_time": TIME,
+            "wall_time": TIME,
+            **ON_DISK[stream],
+        }  # in this order
     )
 
 
@@ -92,7 +104,17 @@ def test_a_new_event_needs_no_line_in_the_lake(monkeypatch: pytest.MonkeyPatch) 
     full = Reading(
         event_id="a", **times, sensor="s", value=1.5, at=NOON, inputs={"z": 2.0, "a": 1.0}, ages={"z": None}, tags=("x",), pairs=(("p", 1),)
     )  # fmt: skip
-    empty = Reading(event_id="b", **times, sensor="s", value=None, at=None, inputs={}, ages={}, tags=(), pairs=())
+    empty = Reading(
+        event_id="b",
+        **times,
+        sensor="s",
+        value=None,
+        at=None,
+        inputs={},
+        ages={},
+        tags=(),
+        pairs=(),
+    )
     frame = frame_of(Stream.VERDICTS, [full, empty])
     assert frame.schema == pl.Schema(schema_of(Reading))
     first, second = frame.to_dicts()
@@ -100,4 +122,9 @@ def test_a_new_event_needs_no_line_in_the_lake(monkeypatch: pytest.MonkeyPatch) 
         "event_id": "a", **times, "sensor": "s", "value": 1.5, "at": NOON, "input_names": ["z", "a"], "inputs": [2.0, 1.0],
         "ages": '{"z":null}', "tags": ["x"], "pairs": '[["p",1]]',
     }  # fmt: skip
-    assert (second["value"], second["at"], second["inputs"], second["pairs"]) == (None, None, [], "[]")
+    assert (second["value"], second["at"], second["inputs"], second["pairs"]) == (
+        None,
+        None,
+        [],
+        "[]",
+    )

@@ -23,7 +23,11 @@ def literals() -> set[str]:
     for package in ("dojo", "services", "pipelines", "feature_repo"):
         for path in (ROOT / package).rglob("*.py"):
             if path != TABLE:
-                found |= {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+                found |= {
+                    node.value
+                    for node in ast.walk(ast.parse(path.read_text()))
+                    if isinstance(node, ast.Constant)
+                }
     return {value for value in found if isinstance(value, str)}
 
 

@@ -29,10 +29,19 @@ def test_durations_read_as_people_write_them(text: str, expected: timedelta) -> 
 
 
 def test_the_largest_whole_unit_is_used() -> None:
-    assert [format_duration(timedelta(seconds=s)) for s in (604800, 5400, 60, 1.5, 1)] == ["7d", "90m", "1m", "1500ms", "1s"]
+    assert [format_duration(timedelta(seconds=s)) for s in (604800, 5400, 60, 1.5, 1)] == [
+        "7d",
+        "90m",
+        "1m",
+        "1500ms",
+        "1s",
+    ]
 
 
-@pytest.mark.parametrize("wrong", [7, 7.0, "7", "7 d", "-7d", "0s", "d", "1w", "", None, True, "1e3s", "99999999999999d", "٣d"])
+@pytest.mark.parametrize(
+    "wrong",
+    [7, 7.0, "7", "7 d", "-7d", "0s", "d", "1w", "", None, True, "1e3s", "99999999999999d", "٣d"],
+)
 def test_what_is_no_positive_duration_with_a_unit_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(wrong)

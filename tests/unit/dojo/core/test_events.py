@@ -30,9 +30,16 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 base = {"event_id": texts, "world_time": times, "wall_time": times}
 
 transactions = st.builds(
-    Transaction, **base, transaction_id=texts, customer_id=texts, merchant_id=texts, amount=st.floats(0, 1e9)
+    Transaction,
+    **base,
+    transaction_id=texts,
+    customer_id=texts,
+    merchant_id=texts,
+    amount=st.floats(0, 1e9),
 )
-outcomes = st.builds(Outcome, **base, model=texts, request_id=texts, request_time=times, label=finite)
+outcomes = st.builds(
+    Outcome, **base, model=texts, request_id=texts, request_time=times, label=finite
+)
 predictions = st.builds(
     Prediction,
     **base,
@@ -49,7 +56,9 @@ predictions = st.builds(
 shadows = st.builds(
     Shadow,
     **base,
-    **dict.fromkeys(("prediction_id", "request_id", "model", "version", "champion_version", "error"), texts),
+    **dict.fromkeys(
+        ("prediction_id", "request_id", "model", "version", "champion_version", "error"), texts
+    ),
     route_generation=st.integers(0, 2**40),
     score=st.none() | finite,
     flagged=st.none() | st.booleans(),
@@ -80,7 +89,15 @@ TRANSACTION = msgspec.to_builtins(
     )
 )
 OUTCOME = msgspec.to_builtins(
-    Outcome(event_id="outcome-1", world_time=NOW, wall_time=NOW, model="m", request_id="1", request_time=NOW, label=1)
+    Outcome(
+        event_id="outcome-1",
+        world_time=NOW,
+        wall_time=NOW,
+        model="m",
+        request_id="1",
+        request_time=NOW,
+        label=1,
+    )
 )
 
 
@@ -91,17 +108,39 @@ OUTCOME = msgspec.to_builtins(
         (Stream.TRANSACTIONS, {"amount": None}, "$.amount"),  # JSON writes NaN so
         (Stream.TRANSACTIONS, {"amount": -0.01}, "`float` >= 0.0 - at `$.amount`"),
         (Stream.TRANSACTIONS, {"event_id": ""}, "length >= 1 - at `$.event_id`"),
-        (Stream.TRANSACTIONS, {"world_time": "2018-06-10T12:00:00"}, "timezone component - at `$.world_time`"),
+        (
+            Stream.TRANSACTIONS,
+            {"world_time": "2018-06-10T12:00:00"},
+            "timezone component - at `$.world_time`",
+        ),
         (Stream.TRANSACTIONS, {"amount": 1e13}, "`float` <= 1000000000000.0 - at `$.amount`"),
-        (Stream.TRANSACTIONS, {"world_time": "1970-01-01T00:00:00Z"}, "lies outside 1971-01-01 to 2200-01-01"),
-        (Stream.TRANSACTIONS, {"world_time": "9999-12-31T23:59:59-12:00"}, "lies outside 1971-01-01 to 2200-01-01"),
-        (Stream.TRANSACTIONS, {"world_time": "yesterday"}, "Invalid RFC3339 encoded datetime - at `$.world_time`"),
+        (
+            Stream.TRANSACTIONS,
+            {"world_time": "1970-01-01T00:00:00Z"},
+            "lies outside 1971-01-01 to 2200-01-01",
+        ),
+        (
+            Stream.TRANSACTIONS,
+            {"world_time": "9999-12-31T23:59:59-12:00"},
+            "lies outside 1971-01-01 to 2200-01-01",
+        ),
+        (
+            Stream.TRANSACTIONS,
+            {"world_time": "yesterday"},
+            "Invalid RFC3339 encoded datetime - at `$.world_time`",
+        ),
         (Stream.OUTCOMES, {"label": None}, "Expected `float`, got `null` - at `$.label`"),
         (Stream.OUTCOMES, {"model": ""}, "length >= 1 - at `$.model`"),
-        (Stream.OUTCOMES, {"request_time": "2018-06-10T12:00:00"}, "timezone component - at `$.request_time`"),
+        (
+            Stream.OUTCOMES,
+            {"request_time": "2018-06-10T12:00:00"},
+            "timezone component - at `$.request_time`",
+        ),
     ],
 )
-def test_a_wrong_field_is_refused_by_name(stream: Stream, change: dict[str, object], reason: str) -> None:
+def test_a_wrong_field_is_refused_by_name(
+    stream: Stream, change: dict[str, object], reason: str
+) -> None:
     document = {**(TRANSACTION if stream is Stream.TRANSACTIONS else OUTCOME), **change}
     with pytest.raises(MalformedEventError) as refused:
         decode(stream, msgspec.json.encode(document))
@@ -160,7 +199,11 @@ def test_a_prediction_from_before_there_were_routes_is_of_generation_0() -> None
         latency_seconds=0.01,
         route_generation=7,
     )
-    document = {name: value for name, value in msgspec.to_builtins(new).items() if name != "route_generation"}
+    document = {
+        name: value
+        for name, value in msgspec.to_builtins(new).items()
+        if name != "route_generation"
+    }
     old = decode(Stream.PREDICTIONS, msgspec.json.encode(document))
     assert old == msgspec.structs.replace(new, route_generation=0)
     document["route_generation"] = -1

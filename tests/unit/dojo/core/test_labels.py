@@ -29,17 +29,23 @@ OUTCOMES = [
 
 def frame(rows: list[tuple[str, int, int, float]]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(request, NOON + HOUR * world, NOON + HOUR * wall, label) for request, world, wall, label in rows],
+        [
+            (request, NOON + HOUR * world, NOON + HOUR * wall, label)
+            for request, world, wall, label in rows
+        ],
         schema=["request_id", "world_time", "wall_time", "label"],
         orient="row",
     )
 
 
 @given(st.permutations(OUTCOMES))
-def test_the_latest_label_counts_and_the_first_one_ends_the_delay(rows: list[tuple[str, int, int, float]]) -> None:
+def test_the_latest_label_counts_and_the_first_one_ends_the_delay(
+    rows: list[tuple[str, int, int, float]],
+) -> None:
     for found in (latest_labels(frame(rows)), latest_labels(frame(rows).lazy()).collect()):
         labels = {
-            request: (label, first) for request, label, first in found.select("request_id", "label", "first_known").rows()
+            request: (label, first)
+            for request, label, first in found.select("request_id", "label", "first_known").rows()
         }
         assert labels == {
             "r1": (1.0, NOON + HOUR),

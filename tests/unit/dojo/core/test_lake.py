@@ -47,7 +47,9 @@ def transactions(*times: datetime) -> pl.DataFrame:
 
 def test_rows_go_into_the_partition_of_their_day(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    written = lake.write(Stream.TRANSACTIONS, transactions(NOON + timedelta(days=1), NOON, NOON), "history")
+    written = lake.write(
+        Stream.TRANSACTIONS, transactions(NOON + timedelta(days=1), NOON, NOON), "history"
+    )
     assert [str(path.relative_to(tmp_path)) for path in written] == [
         "transactions/date=2018-06-10/history.parquet",
         "transactions/date=2018-06-11/history.parquet",
@@ -67,14 +69,21 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
 def test_files_from_before_a_column_existed_are_read_beside_new_ones(tmp_path: Path) -> None:
     """The first release's predictions had no route_generation. Lake files are never rewritten."""
     lake = Lake(tmp_path)
-    rows = pl.DataFrame({name: [None] for name in SCHEMAS[Stream.PREDICTIONS]}, schema=SCHEMAS[Stream.PREDICTIONS])
-    rows = rows.with_columns(world_time=pl.lit(NOON), event_id=pl.lit("p"), route_generation=pl.lit(7))
+    rows = pl.DataFrame(
+        {name: [None] for name in SCHEMAS[Stream.PREDICTIONS]}, schema=SCHEMAS[Stream.PREDICTIONS]
+    )
+    rows = rows.with_columns(
+        world_time=pl.lit(NOON), event_id=pl.lit("p"), route_generation=pl.lit(7)
+    )
     (new,) = lake.write(Stream.PREDICTIONS, rows, "part-2-0")
     rows.drop("route_generation").write_parquet(new.with_name("part-1-0.parquet"))
     found = lake.scan(Stream.PREDICTIONS, NOON, NOON + timedelta(hours=1)).collect()
     assert found.schema == pl.Schema(SCHEMAS[Stream.PREDICTIONS])
     assert found["route_generation"].to_list() == [None, 7]
-    assert lake.scan(Stream.PREDICTIONS).filter(pl.col("route_generation").is_in([7])).collect().height == 1
+    assert (
+        lake.scan(Stream.PREDICTIONS).filter(pl.col("route_generation").is_in([7])).collect().height
+        == 1
+    )
     assert lake.newest(Stream.PREDICTIONS) == NOON
 
 
@@ -97,7 +106,10 @@ def test_the_same_name_replaces_and_another_name_adds(tmp_path: Path) -> None:
 
 
 def test_wrong_columns_are_refused_by_name(tmp_path: Path) -> None:
-    for frame in (transactions(NOON).drop("amount"), transactions(NOON).with_columns(colour=pl.lit("red"))):
+    for frame in (
+        transactions(NOON).drop("amount"),
+        transactions(NOON).with_columns(colour=pl.lit("red")),
+    ):
         with pytest.raises(ValueError, match="transactions: expected columns"):
             Lake(tmp_path).write(Stream.TRANSACTIONS, frame, "history")
     assert Lake(tmp_path).files(Stream.TRANSACTIONS) == []
@@ -134,7 +146,12 @@ def test_a_pinned_manifest_reads_the_same_rows_after_the_lake_grew(tmp_path: Pat
     pinned = lake.manifest(Stream.TRANSACTIONS, FIRST, FIRST)
     assert [file.path for file in pinned] == ["transactions/date=2018-06-10/history.parquet"]
     lake.write(Stream.TRANSACTIONS, transactions(NOON), "part-1-0")
-    assert lake.scan(Stream.TRANSACTIONS, files=[tmp_path / file.path for file in pinned]).collect().height == 1
+    assert (
+        lake.scan(Stream.TRANSACTIONS, files=[tmp_path / file.path for file in pinned])
+        .collect()
+        .height
+        == 1
+    )
     assert len(lake.manifest(Stream.TRANSACTIONS, FIRST, FIRST)) == 2
 
 
@@ -164,7 +181,9 @@ def _write_and_die(target: Path, at: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["writing", "renaming"])
-def test_a_kill_during_a_write_leaves_the_old_file_and_no_visible_partial_one(tmp_path: Path, at: str) -> None:
+def test_a_kill_during_a_write_leaves_the_old_file_and_no_visible_partial_one(
+    tmp_path: Path, at: str
+) -> None:
     lake = Lake(tmp_path)
     (old,) = lake.write(Stream.TRANSACTIONS, transactions(NOON), "history")
     context = multiprocessing.get_context("fork")
@@ -175,7 +194,9 @@ def test_a_kill_during_a_write_leaves_the_old_file_and_no_visible_partial_one(tm
         assert writer.exitcode == -signal.SIGKILL
         assert lake.files(Stream.TRANSACTIONS) == [old]
         assert lake.scan(Stream.TRANSACTIONS).collect().height == 1
-    assert len(list(old.parent.glob(".*.tmp"))) == 2, "the writers died before they had written anything"
+    assert len(list(old.parent.glob(".*.tmp"))) == 2, (
+        "the writers died before they had written anything"
+    )
 
 
 def test_a_failed_write_cleans_up_after_itself(tmp_path: Path) -> None:
@@ -203,14 +224,18 @@ def frame_of(rows: list[tuple[object, ...]]) -> pl.DataFrame:
 
 
 @given(values, st.integers(0, 12))
-def test_the_same_values_hash_the_same_however_they_are_chunked(rows: list[tuple[object, ...]], cut: int) -> None:
+def test_the_same_values_hash_the_same_however_they_are_chunked(
+    rows: list[tuple[object, ...]], cut: int
+) -> None:
     frame = frame_of(rows)
     chunked = pl.concat([frame_of(rows[:cut]), frame_of(rows[cut:])], rechunk=False)
     assert content_hash(chunked) == content_hash(frame) == content_hash(frame.slice(0))
 
 
 @given(values, values)
-def test_different_values_hash_differently(one: list[tuple[object, ...]], other: list[tuple[object, ...]]) -> None:
+def test_different_values_hash_differently(
+    one: list[tuple[object, ...]], other: list[tuple[object, ...]]
+) -> None:
     same = repr(one) == repr(other)  # with repr, NaN equals itself and 0.0 differs from -0.0
     assert (content_hash(frame_of(one)) == content_hash(frame_of(other))) is same
 
@@ -228,8 +253,12 @@ def test_different_values_hash_differently(one: list[tuple[object, ...]], other:
         ((1, 2), (1.0, 2.0)),
     ],
 )
-def test_values_that_look_alike_are_told_apart(one: tuple[object, ...], other: tuple[object, ...]) -> None:
-    assert content_hash(pl.DataFrame({"x": list(one)}, strict=False)) != content_hash(pl.DataFrame({"x": list(other)}))
+def test_values_that_look_alike_are_told_apart(
+    one: tuple[object, ...], other: tuple[object, ...]
+) -> None:
+    assert content_hash(pl.DataFrame({"x": list(one)}, strict=False)) != content_hash(
+        pl.DataFrame({"x": list(other)})
+    )
 
 
 def test_a_hash_counts_the_chosen_columns_in_their_order() -> None:
@@ -247,4 +276,6 @@ def test_every_streams_rows_can_be_hashed(stream: Stream) -> None:
 
 def test_days_begin_at_midnight_utc() -> None:
     assert midnight(NOON + timedelta(microseconds=1)) == datetime(2018, 6, 10, tzinfo=UTC)
-    assert utc_date(datetime(2018, 6, 10, 1, tzinfo=timezone(timedelta(hours=2)))) == date(2018, 6, 9)
+    assert utc_date(datetime(2018, 6, 10, 1, tzinfo=timezone(timedelta(hours=2)))) == date(
+        2018, 6, 9
+    )

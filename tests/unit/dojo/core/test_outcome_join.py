@@ -57,12 +57,21 @@ def outcome(request: str, label: int, days: int = 2) -> Outcome:
 
 
 @given(st.permutations(range(12)), st.lists(st.sampled_from(LABELS), min_size=6, max_size=6))
-def test_each_answer_meets_its_label_once_in_any_order_whatever_the_label(order: list[int], labels: list[object]) -> None:
+def test_each_answer_meets_its_label_once_in_any_order_whatever_the_label(
+    order: list[int], labels: list[object]
+) -> None:
     join: OutcomeJoin[str, object] = OutcomeJoin()
     pairs = [
-        join.predicted(f"r{at % 6}", f"answer {at % 6}") if at < 6 else join.known(f"r{at % 6}", labels[at % 6]) for at in order
+        (
+            join.predicted(f"r{at % 6}", f"answer {at % 6}")
+            if at < 6
+            else join.known(f"r{at % 6}", labels[at % 6])
+        )
+        for at in order
     ]
-    assert sorted(str(pair) for pair in pairs if pair) == sorted(str((f"answer {n}", labels[n])) for n in range(6))
+    assert sorted(str(pair) for pair in pairs if pair) == sorted(
+        str((f"answer {n}", labels[n])) for n in range(6)
+    )
     assert (join.open, join.early, join.forgotten) == ({}, {}, 0)
 
 
@@ -115,9 +124,19 @@ def histories(draw: st.DrawFn) -> list[Event]:
     """Requests with and without an outcome, outcomes of requests that were not seen, halves twice, corrections; in any order."""
     events: list[Event] = []
     for n in range(draw(st.integers(0, 8))):
-        halves = [prediction(f"r{n}", draw(st.booleans())), outcome(f"r{n}", draw(st.integers(0, 1)))]
-        events += draw(st.sampled_from([halves, halves[:1], halves[1:], [*halves, halves[0]], [*halves, halves[1]]]))
-        events += [outcome(f"r{n}", draw(st.integers(0, 1)), days) for days in draw(st.sets(st.integers(3, 5)))]
+        halves = [
+            prediction(f"r{n}", draw(st.booleans())),
+            outcome(f"r{n}", draw(st.integers(0, 1))),
+        ]
+        events += draw(
+            st.sampled_from(
+                [halves, halves[:1], halves[1:], [*halves, halves[0]], [*halves, halves[1]]]
+            )
+        )
+        events += [
+            outcome(f"r{n}", draw(st.integers(0, 1)), days)
+            for days in draw(st.sets(st.integers(3, 5)))
+        ]
     return draw(st.permutations(events))
 
 
@@ -145,22 +164,39 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
             streamed[answer.request_id] = bool(answer.flagged), label
             pairs += 1
 
-    predictions, outcomes = ([e for e in events if e.stream is stream] for stream in (Stream.PREDICTIONS, Stream.OUTCOMES))
-    frames = (frame_of(Stream.PREDICTIONS, predictions).lazy(), frame_of(Stream.OUTCOMES, outcomes).lazy())
-    batch = with_outcomes(*frames, how="inner").select("request_id", "flagged", "label").collect().rows()
+    predictions, outcomes = (
+        [e for e in events if e.stream is stream]
+        for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)
+    )
+    frames = (
+        frame_of(Stream.PREDICTIONS, predictions).lazy(),
+        frame_of(Stream.OUTCOMES, outcomes).lazy(),
+    )
+    batch = (
+        with_outcomes(*frames, how="inner")
+        .select("request_id", "flagged", "label")
+        .collect()
+        .rows()
+    )
 
     assert streamed == {request: (flagged, label) for request, flagged, label in batch}
     assert pairs == len(batch), "a pair was met twice"
     cells = Counter((label, flagged) for _, flagged, label in batch)
     seen = tally.snapshot()
-    assert (seen.caught, seen.missed, seen.false_alarms) == (cells[1, True], cells[1, False], cells[0, True])
+    assert (seen.caught, seen.missed, seen.false_alarms) == (
+        cells[1, True],
+        cells[1, False],
+        cells[0, True],
+    )
     assert seen.labelled == len(batch)
     kept = with_outcomes(*frames, how="left").collect()
     assert kept.height == seen.predictions
     assert kept["label"].null_count() == seen.predictions - len(batch)
 
 
-@pytest.mark.parametrize(("flagged", "positive"), [(True, True), (False, True), (True, False), (False, False)])
+@pytest.mark.parametrize(
+    ("flagged", "positive"), [(True, True), (False, True), (True, False), (False, False)]
+)
 def test_a_pair_counts_in_its_cell(flagged: bool, positive: bool) -> None:
     """A positive is a trial of missed positives, another label is a trial of false alarms.
 

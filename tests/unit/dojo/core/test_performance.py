@@ -28,7 +28,12 @@ TASK = task_of(load_spec(Path("models/fraud_detection.yaml")))
 
 
 def prediction(
-    number: int, score: float, version: str = "1", model: str = "fraud", degraded: tuple[str, ...] = (), **more: object
+    number: int,
+    score: float,
+    version: str = "1",
+    model: str = "fraud",
+    degraded: tuple[str, ...] = (),
+    **more: object,
 ) -> dict[str, object]:
     return {
         "event_id": f"p{number}-{version}",
@@ -54,7 +59,9 @@ def prediction(
 def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int, int]) -> Lake:
     """Make a lake. `outcomes`: payment number -> label, two days after its payment."""
     lake = Lake(root)
-    lake.write(Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1")
+    lake.write(
+        Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1"
+    )
     rows = [
         {
             "event_id": f"o{number}",
@@ -95,8 +102,14 @@ def test_rates_count_only_what_is_labelled(tmp_path: Path) -> None:
 
 def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(3)], {0: 1, 1: 1})
-    others = lake.scan(Stream.OUTCOMES).with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label")).collect()
-    third = others.head(1).with_columns(pl.lit("t2").alias("request_id"), pl.lit("x").alias("event_id"))
+    others = (
+        lake.scan(Stream.OUTCOMES)
+        .with_columns(pl.lit("returns").alias("model"), pl.lit(0.0).alias("label"))
+        .collect()
+    )
+    third = others.head(1).with_columns(
+        pl.lit("t2").alias("request_id"), pl.lit("x").alias("event_id")
+    )
     lake.write(Stream.OUTCOMES, pl.concat([others, third]), "part-2")
     judged = judged_predictions(lake, "fraud")
     found = measure(judged, TASK)
@@ -107,7 +120,9 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
 
 
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:
-    found = measure(judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"), TASK)
+    found = measure(
+        judged_predictions(lake_of(tmp_path, [prediction(0, 0.9)], {0: 1}), "fraud"), TASK
+    )
     assert found.status == "insufficient_data"
     assert found.reason == "needs 50 labelled positives, has 1"
     assert {name: figure.value for name, figure in found.figures.items()} == {
@@ -126,7 +141,12 @@ def test_enough_labels_are_measured(tmp_path: Path) -> None:
     # 45 of 60 positives are caught. 10 of 1,000 legitimate payments are flagged.
     scores = [0.9] * 45 + [0.1] * 15 + [0.7] * 10 + [0.05] * 990
     predictions = [prediction(n, score) for n, score in enumerate(scores)]
-    found = measure(judged_predictions(lake_of(tmp_path, predictions, {n: int(n < 60) for n in range(1060)}), "fraud"), TASK)
+    found = measure(
+        judged_predictions(
+            lake_of(tmp_path, predictions, {n: int(n < 60) for n in range(1060)}), "fraud"
+        ),
+        TASK,
+    )
     assert found.status == "measured"
     assert (found.figures[CATCH_RATE].value, found.figures[FALSE_POSITIVES].value) == (0.75, 0.01)
     # Recall 0.75 at precision 1, then 0.25 more at 60/70.
@@ -141,13 +161,17 @@ def test_versions_are_told_apart_and_other_models_left_out(tmp_path: Path) -> No
         prediction(3, 0.0, "0", degraded=("fallback_score",)),
         prediction(4, 0.9, "1", model="other"),
     ]
-    found = measure_by_version(judged_predictions(lake_of(tmp_path, predictions, {0: 1}), "fraud"), TASK)
+    found = measure_by_version(
+        judged_predictions(lake_of(tmp_path, predictions, {0: 1}), "fraud"), TASK
+    )
     assert [row.version for row in found] == ["all", "0", "1", "2", "10"]
     assert [row.predictions for row in found] == [4, 1, 1, 1, 1]
     assert [row.degraded_share for row in found] == [0.5, 1.0, 0.0, 0.0, 1.0]
 
 
-def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(tmp_path: Path) -> None:
+def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(
+    tmp_path: Path,
+) -> None:
     """The challenger failed and the champion replaced it.
 
     The caller got the champion's answer, with a note about it.
@@ -156,13 +180,18 @@ def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(
         prediction(0, 0.9, "1", arm="champion", route_generation=3),
         prediction(1, 0.9, "2", arm="challenger", route_generation=3),
         prediction(2, 0.1, "1", arm="challenger", route_generation=3, degraded=("arm_failed",)),
-        prediction(3, 0.1, "1", arm="champion", route_generation=None),  # a file from before there were routes
+        prediction(
+            3, 0.1, "1", arm="champion", route_generation=None
+        ),  # a file from before there were routes
     ]
     judged = judged_predictions(lake_of(tmp_path, predictions, dict.fromkeys(range(4), 1)), "fraud")
     every, first, second = measure_by_version(judged, TASK)
     assert (every.predictions, first.predictions, second.predictions) == (4, 3, 1)
     assert [rows_of(of) for of in (first, second)] == [(3, 0), (1, 0)]
-    assert [shares_of(judged.filter(pl.col("version") == version))[0] for version in "12"] == [1 / 3, 1.0]
+    assert [shares_of(judged.filter(pl.col("version") == version))[0] for version in "12"] == [
+        1 / 3,
+        1.0,
+    ]
     assert (first.degraded_share, second.degraded_share) == (1 / 3, 0.0)
 
 
@@ -174,7 +203,7 @@ def test_shadows_are_no_predictions(tmp_path: Path) -> None:
     }  # fmt: skip
     lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
     judged = judged_predictions(lake, "fraud")
-    (every, only) = measure_by_version(judged, TASK)
+    every, only = measure_by_version(judged, TASK)
     assert (every.predictions, only.version, shares_of(judged)) == (1, "1", (1.0, None))
 
 
@@ -186,7 +215,9 @@ def test_a_repeated_request_counts_once_with_its_latest_answer(tmp_path: Path) -
 
 def test_since_and_until_bound_the_predictions_time(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(n, 0.9) for n in range(10)], dict.fromkeys(range(10), 1))
-    judged = judged_predictions(lake, "fraud", NOON + timedelta(seconds=3), NOON + timedelta(seconds=6))
+    judged = judged_predictions(
+        lake, "fraud", NOON + timedelta(seconds=3), NOON + timedelta(seconds=6)
+    )
     assert sorted(judged["request_id"]) == ["t3", "t4", "t5"]
     assert judged["label"].null_count() == 0  # their outcomes arrive after `until` and still count
 
@@ -198,13 +229,17 @@ def test_an_outcome_before_since_counts_for_a_prediction_after_it(tmp_path: Path
 
 
 @pytest.mark.parametrize(("medians", "dependent"), [((2.0, 2.0), False), ((1.0, 4.0), True)])
-def test_whether_the_delay_depends_on_the_label_is_tested(medians: tuple[float, float], dependent: bool) -> None:
-    delays = pl.Series([timedelta(days=median * (n % 10) / 5) for median in medians for n in range(200)])
+def test_whether_the_delay_depends_on_the_label_is_tested(
+    medians: tuple[float, float], dependent: bool
+) -> None:
+    delays = pl.Series(
+        [timedelta(days=median * (n % 10) / 5) for median in medians for n in range(200)]
+    )
     labels = np.array([1.0] * 200 + [0.0] * 200)
     assert delay_depends_on_label(delays, TASK.split_labels(labels), timedelta(days=2)) is dependent
-    assert not delay_depends_on_label(delays, TASK.split_labels(np.zeros(400)), timedelta(days=2)), (
-        "one class alone shows nothing"
-    )
+    assert not delay_depends_on_label(
+        delays, TASK.split_labels(np.zeros(400)), timedelta(days=2)
+    ), "one class alone shows nothing"
 
 
 def test_a_corrected_label_counts_from_when_it_was_known(tmp_path: Path) -> None:
@@ -220,5 +255,7 @@ def test_a_corrected_label_counts_from_when_it_was_known(tmp_path: Path) -> None
     assert measure(judged, TASK).labelled == 3
     since, until = NOON - timedelta(days=1), NOON + timedelta(days=1)
     for days, labels in ((4, [0, 1, 1]), (6, [1, 1, 1])):
-        found = labelled_predictions(lake, "fraud", since, until, known_before=NOON + timedelta(days=days))
+        found = labelled_predictions(
+            lake, "fraud", since, until, known_before=NOON + timedelta(days=days)
+        )
         assert found.sort("world_time")["label"].to_list() == labels

@@ -37,7 +37,9 @@ def test_a_wide_directory_is_closed_with_everything_below_and_named(tmp_path: Pa
 
     day = home / "lake" / "date=2025-01-01"
     assert set(narrowed) == {home, home / "lake", day, day / "part.parquet", home / "run.sh"}
-    assert {mode(path) for path in (home, home / "lake", day, home / "closed", home / "run.sh")} == {0o700}
+    assert {
+        mode(path) for path in (home, home / "lake", day, home / "closed", home / "run.sh")
+    } == {0o700}
     assert mode(day / "part.parquet") == 0o600
     assert mode(elsewhere) == 0o666, "what a link leads to is not ours"
     assert close_off(home) == []
@@ -50,7 +52,9 @@ def test_what_is_kept_is_private_and_the_same_for_all_who_make_it_at_once(tmp_pa
     script += "sys.stdout.write(kept_text(Path(sys.argv[1]), lambda: sys.argv[2]))"
     other = tmp_path / "keys" / "seal"
     makers = [
-        subprocess.Popen([sys.executable, "-c", script, other, str(number)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, other, str(number)], stdout=subprocess.PIPE, text=True
+        )
         for number in range(4)
     ]
     assert len({maker.communicate()[0] for maker in makers}) == 1
@@ -79,6 +83,8 @@ def run(settings):
 sys.exit(run_process("test", run))
 """
     home = tmp_path / "home"
-    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "DOJO_HOME": str(home)})
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={**os.environ, "DOJO_HOME": str(home)}
+    )
     assert mode(home) == 0o700
     assert {path.name: mode(path) for path in home.iterdir()} == {"own": 0o600, "of_a_child": 0o600}

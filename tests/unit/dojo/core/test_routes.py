@@ -59,30 +59,49 @@ def test_the_split_is_the_weights(weights: tuple[float, ...]) -> None:
     assert chisquare([counts[name] for name in expected], list(expected.values())).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(("weights", "everybody"), [((1.0, 0.0), "arm0"), ((0.0, 1.0), "arm1"), ((1.0,), "arm0")])
+@pytest.mark.parametrize(
+    ("weights", "everybody"), [((1.0, 0.0), "arm0"), ((0.0, 1.0), "arm1"), ((1.0,), "arm0")]
+)
 def test_a_whole_weight_gets_everybody(weights: tuple[float, ...], everybody: str) -> None:
     assert {pick(arms(*weights), position("salt", key)).name for key in KEYS} == {everybody}
 
 
 def test_two_salts_split_independently() -> None:
     of = arms(0.5, 0.5)
-    both = Counter((pick(of, position("a", key)).name, pick(of, position("b", key)).name) for key in KEYS)
+    both = Counter(
+        (pick(of, position("a", key)).name, pick(of, position("b", key)).name) for key in KEYS
+    )
     assert chisquare(list(both.values())).pvalue > 1e-4
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.text(), st.text())
 @settings(max_examples=300)
-def test_a_growing_challenger_keeps_its_entities(one: float, other: float, salt: str, key: str) -> None:
+def test_a_growing_challenger_keeps_its_entities(
+    one: float, other: float, salt: str, key: str
+) -> None:
     small, large = sorted((one, other))
     at = position(salt, key)
-    if pick((Arm(CHAMPION_ARM, "1", 1 - small), Arm(CHALLENGER_ARM, "2", small)), at).name == CHALLENGER_ARM:
-        assert pick((Arm(CHAMPION_ARM, "1", 1 - large), Arm(CHALLENGER_ARM, "2", large)), at).name == CHALLENGER_ARM
+    if (
+        pick((Arm(CHAMPION_ARM, "1", 1 - small), Arm(CHALLENGER_ARM, "2", small)), at).name
+        == CHALLENGER_ARM
+    ):
+        assert (
+            pick((Arm(CHAMPION_ARM, "1", 1 - large), Arm(CHALLENGER_ARM, "2", large)), at).name
+            == CHALLENGER_ARM
+        )
 
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_shadows_and_standbys_get_no_live_traffic(at: float) -> None:
     assert (
-        pick((Arm("champion", "1", 1.0), Arm("standby", "2", 0.0), Arm("challenger", "3", 0.0, "shadow")), at).name
+        pick(
+            (
+                Arm("champion", "1", 1.0),
+                Arm("standby", "2", 0.0),
+                Arm("challenger", "3", 0.0, "shadow"),
+            ),
+            at,
+        ).name
         == "champion"
     )
 
@@ -102,7 +121,10 @@ def test_the_last_bit_of_rounding_goes_to_the_first_arm() -> None:
         ((Arm("a", "1", 0.5), Arm("b", "2", 0.4)), "add up to 1"),
         ((Arm("a", "1", 1.5), Arm("b", "2", -0.5)), "fractions"),
         ((Arm("a", "1", 1.0), Arm("b", "2", 0.1, "shadow")), "no weight"),
-        ((Arm("a", "1", 1.0), Arm("b", "2", 0.0, "shadow"), Arm("c", "3", 0.0, "shadow")), "at most one"),
+        (
+            (Arm("a", "1", 1.0), Arm("b", "2", 0.0, "shadow"), Arm("c", "3", 0.0, "shadow")),
+            "at most one",
+        ),
     ],
 )
 def test_a_route_that_cannot_serve_is_refused(of: tuple[Arm, ...], wrong: str) -> None:

@@ -21,12 +21,26 @@ NOWHERE = "http://127.0.0.1:1"
 def version(registry: ModelRegistry, **changes: str) -> Version:
     """Version 2 as MLflow gives it, sealed as `RECORD`, with other tags since."""
     seal = registry.seals.seal("m", "2", "run", RECORD)
-    return Version("m", "2", "run", "mlflow-artifacts:/x", VersionTags.read({**RECORD, "seal": seal, **changes}), ())
+    return Version(
+        "m",
+        "2",
+        "run",
+        "mlflow-artifacts:/x",
+        VersionTags.read({**RECORD, "seal": seal, **changes}),
+        (),
+    )
 
 
 def test_a_record_as_it_was_registered_is_relied_on() -> None:
     registry = sealed_registry(NOWHERE)
-    later = {"approval": "{}", "rolled_back": "slow", "rollout": "r", "drift_report": "u", "audit.3": "x", "of.a.person": "y"}
+    later = {
+        "approval": "{}",
+        "rolled_back": "slow",
+        "rollout": "r",
+        "drift_report": "u",
+        "audit.3": "x",
+        "of.a.person": "y",
+    }
     found = version(registry, **later)
     assert registry.seal_fault(found) == ""
     assert registry.sealed_sha256(found) == "b" * 64
@@ -46,7 +60,9 @@ def test_a_record_as_it_was_registered_is_relied_on() -> None:
 )
 def test_a_record_that_was_changed_in_mlflow_is_not_relied_on(changes: dict[str, str]) -> None:
     registry = sealed_registry(NOWHERE)
-    with pytest.raises(UnsealedVersionError, match="the record of m@2 in MLflow is not what was sealed"):
+    with pytest.raises(
+        UnsealedVersionError, match="the record of m@2 in MLflow is not what was sealed"
+    ):
         registry.require_seal(version(registry, **changes))
     from dojo.core.registry.bundle import CorruptBundleError
 
@@ -65,7 +81,9 @@ def test_a_seal_is_of_one_version_of_one_platform(tmp_path: Path) -> None:
         assert registry.seal_fault(other)
     elsewhere = ModelRegistry(NOWHERE, seals=Seals(Settings(home=tmp_path)))  # a key of its own
     assert elsewhere.seal_fault(found)
-    assert "no seal" in registry.seal_fault(Version("m", "2", "run", found.source, VersionTags.read(RECORD), ()))
+    assert "no seal" in registry.seal_fault(
+        Version("m", "2", "run", found.source, VersionTags.read(RECORD), ())
+    )
 
 
 def test_a_registry_without_seals_relies_on_nothing() -> None:

@@ -101,7 +101,10 @@ def test_a_failure_says_its_cause_and_whether_a_restart_could_help(
     service.raises[""] = error
     service.turn(STOP)
     assert service.counted == [(cause, "")]
-    assert service.health() == (healthy, {"state": "retrying" if healthy else "failing", "reason": reason, "seen": 2})
+    assert service.health() == (
+        healthy,
+        {"state": "retrying" if healthy else "failing", "reason": reason, "seen": 2},
+    )
 
 
 def test_the_first_cause_that_fits_counts() -> None:
@@ -120,7 +123,12 @@ def test_a_part_that_fails_stops_no_other_and_is_named(service: Tried) -> None:
     assert service.turn(STOP) == 0.5
     assert service.ran == ["b"]
     assert service.counted == [("redis", "a")]
-    expected = {"state": "retrying", "reason": "slowly", "faults": {"a": "Redis: nobody there"}, "seen": 1}
+    expected = {
+        "state": "retrying",
+        "reason": "slowly",
+        "faults": {"a": "Redis: nobody there"},
+        "seen": 1,
+    }
     assert service.health() == (True, expected)
     service.raises.clear()
     assert service.turn(STOP) == 9.0
@@ -158,7 +166,9 @@ def test_a_world_without_a_time_is_waited_for_and_not_counted(service: Tried) ->
     assert "no time yet" in str(details["faults"])
 
 
-def test_a_round_that_does_not_end_is_reported(service: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_does_not_end_is_reported(
+    service: Tried, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now, said = [100.0], []
 
     def hang(stop: threading.Event) -> float:
@@ -184,7 +194,9 @@ def test_wrong_settings_that_show_in_a_round_end_the_process(service: Tried) -> 
         service.turn(STOP)
 
 
-@pytest.mark.parametrize("error", [SettingsError("DOJO_SEED: wrong"), SpecError("models/x.yaml: wrong")])
+@pytest.mark.parametrize(
+    "error", [SettingsError("DOJO_SEED: wrong"), SpecError("models/x.yaml: wrong")]
+)
 def test_what_is_set_wrong_ends_a_process_with_one_code_and_the_reason(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,12 +210,27 @@ def test_what_is_set_wrong_ends_a_process_with_one_code_and_the_reason(
 
 @pytest.mark.parametrize(
     "name",
-    ["recorder", "streamer", "materializer", "monitor", "rollout", "responder", "trainer", "simulator", "receiver", "gateway"],
+    [
+        "recorder",
+        "streamer",
+        "materializer",
+        "monitor",
+        "rollout",
+        "responder",
+        "trainer",
+        "simulator",
+        "receiver",
+        "gateway",
+    ],
 )
 def test_every_process_refuses_a_wrong_setting_alike(name: str) -> None:
     environment = {"DOJO_LOG_LEVEL": "loud"}
     ended = subprocess.run(
-        [sys.executable, "-m", f"services.{name}"], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", f"services.{name}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == EXIT_WRONG_SETTINGS
     assert ended.stderr.startswith("wrong settings:\n  DOJO_LOG_LEVEL: ")
@@ -244,8 +271,12 @@ def test_a_post_is_answered_by_its_path(server: str) -> None:
     assert ask(f"{server}/chat/", b"now")[0] == 404
 
 
-@pytest.mark.parametrize(("headers", "status"), [({}, 411), ({"Content-Length": str(LONGEST_BODY_BYTES + 1)}, 413)])
-def test_a_body_of_unknown_or_excessive_length_is_refused_unread(server: str, headers: dict[str, str], status: int) -> None:
+@pytest.mark.parametrize(
+    ("headers", "status"), [({}, 411), ({"Content-Length": str(LONGEST_BODY_BYTES + 1)}, 413)]
+)
+def test_a_body_of_unknown_or_excessive_length_is_refused_unread(
+    server: str, headers: dict[str, str], status: int
+) -> None:
     connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=5)
     connection.putrequest("POST", "/chat")
     for name, value in headers.items():

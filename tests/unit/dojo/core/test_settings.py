@@ -46,7 +46,9 @@ def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DOJO_SPEED", "-1")
     monkeypatch.setenv("DOJO_SEED", "x")
     monkeypatch.setenv("DOJO_SPED", "60")
-    with pytest.raises(SettingsError, match=r"DOJO_SPED: no such setting; did you mean DOJO_SPEED\?") as refused:
+    with pytest.raises(
+        SettingsError, match=r"DOJO_SPED: no such setting; did you mean DOJO_SPEED\?"
+    ) as refused:
         load_settings()
     assert "DOJO_SEED: " in str(refused.value)
     assert "DOJO_SPEED: " in str(refused.value)
@@ -70,11 +72,16 @@ def test_the_environment_decides_and_arguments_win(monkeypatch: pytest.MonkeyPat
     assert load_settings(redis_port=7001).redis == "redis://127.0.0.1:7001/0"
     monkeypatch.setenv("DOJO_REDIS_URL", "redis://elsewhere:6379/1")
     settings = load_settings()
-    assert (settings.redis, settings.online_store) == ("redis://elsewhere:6379/1", "redis://elsewhere:6379/1")
+    assert (settings.redis, settings.online_store) == (
+        "redis://elsewhere:6379/1",
+        "redis://elsewhere:6379/1",
+    )
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
-    assert markdown_table() in DOCS.read_text(), "docs/settings.md is stale: paste the output of `python -m dojo.core.settings`"
+    assert markdown_table() in DOCS.read_text(), (
+        "docs/settings.md is stale: paste the output of `python -m dojo.core.settings`"
+    )
 
 
 def test_the_docs_name_no_variable_that_does_not_exist() -> None:
@@ -88,11 +95,15 @@ def test_every_setting_gives_meaning_and_unit(field: str) -> None:
     assert description.endswith(".")
     if Settings.model_fields[field].annotation in (int, float) and not field.endswith("port"):
         assert re.search(
-            r"second|millisecond|days|bytes|fraction|messages|MiB|customers|merchants|seed", description, re.IGNORECASE
+            r"second|millisecond|days|bytes|fraction|messages|MiB|customers|merchants|seed",
+            description,
+            re.IGNORECASE,
         ), f"{field}: no unit"
 
 
 def test_a_renamed_setting_is_refused_with_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOJO_RETRAINER_PORT", "8106")
-    with pytest.raises(SettingsError, match="DOJO_RETRAINER_PORT: renamed, set DOJO_TRAINER_PORT instead"):
+    with pytest.raises(
+        SettingsError, match="DOJO_RETRAINER_PORT: renamed, set DOJO_TRAINER_PORT instead"
+    ):
         load_settings()

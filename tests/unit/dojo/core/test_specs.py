@@ -21,7 +21,9 @@ def test_the_specs_of_this_repository_load() -> None:
     assert {spec.name for spec in specs.values()} == {path.stem for path in MODELS.glob("*.yaml")}
 
 
-@pytest.mark.parametrize("path", sorted((*MODELS.glob("*.yaml"), *FLEET.glob("*.yaml"))), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((*MODELS.glob("*.yaml"), *FLEET.glob("*.yaml"))), ids=lambda path: path.stem
+)
 def test_a_spec_survives_being_written_down_again(path: Path, tmp_path: Path) -> None:
     spec = load_spec(path)
     assert type(spec) is TASKS[spec.task][0]
@@ -49,25 +51,62 @@ def line_of(fragment: str, text: str = VALID) -> int:
 @pytest.mark.parametrize(
     ("right", "wrong", "field", "reason"),
     [
-        ("early_stopping_rounds: 50", "early_stoping_rounds: 50", "training.estimator.early_stoping_rounds", "unknown key"),
+        (
+            "early_stopping_rounds: 50",
+            "early_stoping_rounds: 50",
+            "training.estimator.early_stoping_rounds",
+            "unknown key",
+        ),
         ("window: 90d", "window: 90", "training.window", "duration with its unit"),
         ("retention: 365d", "retention: 0d", "data.retention", "positive duration"),
-        ("retention: 365d", "retention: 99999999999999d", "data.retention", "longer than a duration can be"),
+        (
+            "retention: 365d",
+            "retention: 99999999999999d",
+            "data.retention",
+            "longer than a duration can be",
+        ),
         ("schedule: 7d", "schedule: weekly", "training.schedule", "got 'weekly'"),
-        ("minimum_rows: 50_000", "minimum_rows: 0", "training.minimum_rows", "greater than or equal to 1 (found 0)"),
-        ("minimum_gain: 0.005", "minimum_gain: 1.5", "gate.minimum_gain", "less than or equal to 1 (found 1.5)"),
+        (
+            "minimum_rows: 50_000",
+            "minimum_rows: 0",
+            "training.minimum_rows",
+            "greater than or equal to 1 (found 0)",
+        ),
+        (
+            "minimum_gain: 0.005",
+            "minimum_gain: 1.5",
+            "gate.minimum_gain",
+            "less than or equal to 1 (found 1.5)",
+        ),
         ("minimum_gain: 0.005", "minimum_gain: .nan", "gate.minimum_gain", "found nan"),
-        ("primary_metric: pr_auc", "primary_metric: accuracy", "gate.primary_metric", "found 'accuracy'"),
-        ("task: binary", "task: clustering", "task", f"must be one of {', '.join(TASKS)}; got 'clustering'"),
+        (
+            "primary_metric: pr_auc",
+            "primary_metric: accuracy",
+            "gate.primary_metric",
+            "found 'accuracy'",
+        ),
+        (
+            "task: binary",
+            "task: clustering",
+            "task",
+            f"must be one of {', '.join(TASKS)}; got 'clustering'",
+        ),
         ("name: fraud_detection", "name: Fraud Detection", "name", "found 'Fraud Detection'"),
         ("name: fraud_detection", "name: churn", "name", "must equal the file's name"),
         ("owner: payments-risk", 'owner: ""', "owner", "at least 1 character"),
         ("entities: [customer, merchant]", "entities: []", "entities", "at least 1 item"),
-        ("entities: [customer, merchant]", "entities: [customer, Merchant]", "entities.1", "found 'Merchant'"),
+        (
+            "entities: [customer, merchant]",
+            "entities: [customer, Merchant]",
+            "entities.1",
+            "found 'Merchant'",
+        ),
         ("kind: lightgbm", "kind: xgboost", "training.estimator.kind", "found 'xgboost'"),
     ],
 )
-def test_a_wrong_value_is_refused_at_its_own_line(tmp_path: Path, right: str, wrong: str, field: str, reason: str) -> None:
+def test_a_wrong_value_is_refused_at_its_own_line(
+    tmp_path: Path, right: str, wrong: str, field: str, reason: str
+) -> None:
     text = VALID.replace(right, wrong)
     assert text != VALID
     message = refusal(tmp_path, text)
@@ -78,11 +117,21 @@ def test_a_wrong_value_is_refused_at_its_own_line(tmp_path: Path, right: str, wr
 @pytest.mark.parametrize(
     ("right", "wrong", "field", "reason"),
     [
-        ("  window: 90d", "  window: 21d", "training", "validation + holdout must be shorter than window"),
+        (
+            "  window: 90d",
+            "  window: 21d",
+            "training",
+            "validation + holdout must be shorter than window",
+        ),
         ("[0.005, 0.05]", "[0.05, 0.005]", "training", "low < high, got [0.05, 0.005]"),
         ("median: 2d", "median: 9d", "label.delay", "below maximum (7d), got 9d"),
         ("feature_timeout: 30ms", "feature_timeout: 100ms", "serving", "below deadline (100ms)"),
-        ("num_leaves: 15", "num_leaves: [15]", "training.estimator.parameters", "num_leaves: expected a number"),
+        (
+            "num_leaves: 15",
+            "num_leaves: [15]",
+            "training.estimator.parameters",
+            "num_leaves: expected a number",
+        ),
         ("  holdout: 14d", "  #", "training.holdout", "is missing"),
     ],
 )
@@ -97,12 +146,19 @@ def test_values_that_do_not_fit_together_are_refused_at_their_section(
 
 def test_a_lake_that_is_deleted_before_a_window_is_full_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, VALID.replace("retention: 365d", "retention: 30d"))
-    assert "data.retention (30d) must not be shorter than training.window and label.delay.maximum together (97d)" in message
+    assert (
+        "data.retention (30d) must not be shorter than training.window and label.delay.maximum"
+        " together (97d)" in message
+    )
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     """Faults that every task has and faults of one task come in one answer."""
-    text = VALID.replace("window: 90d", "window: 90").replace("pr_auc ", "accuracy ").replace("positive_class", "class")
+    text = (
+        VALID.replace("window: 90d", "window: 90")
+        .replace("pr_auc ", "accuracy ")
+        .replace("positive_class", "class")
+    )
     faults = refusal(tmp_path, text).splitlines()
     assert [fault.split(": ")[1] for fault in faults] == [
         *("label.positive_class", "label.class", "training.window", "gate.primary_metric")
@@ -112,32 +168,98 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
 def test_without_a_task_nothing_else_can_be_judged(tmp_path: Path) -> None:
     """The task decides what a spec may say."""
     text = VALID.replace("task: binary\n", "").replace("window: 90d", "window: 90")
-    wanted = f"fraud_detection.yaml:{line_of('name:')}: task: must be one of {', '.join(TASKS)}; it is missing"
+    wanted = (
+        f"fraud_detection.yaml:{line_of('name:')}: task: must be one of {', '.join(TASKS)}; it is"
+        " missing"
+    )
     assert refusal(tmp_path, text) == f"{tmp_path}/{wanted}"
 
 
 def test_what_only_another_task_has_is_refused(tmp_path: Path) -> None:
     text = VALID.replace("task: binary", "task: regression")
     message = refusal(tmp_path, text)
-    assert f"fraud_detection.yaml:{line_of('positive_class')}: label.positive_class: unknown key" in message
+    assert (
+        f"fraud_detection.yaml:{line_of('positive_class')}: label.positive_class: unknown key"
+        in message
+    )
     assert f"fraud_detection.yaml:{line_of('label:')}: label.unit: is missing" in message
 
 
 @pytest.mark.parametrize(
     ("model", "right", "wrong", "field", "reason"),
     [
-        ("expected_amount", "unit: euro", "positive_class: fraud", "label.positive_class", "unknown key"),
-        ("expected_amount", "label_mean: [5, 200]", "label_rate: [0.1, 0.2]", "training.label_rate", "unknown key"),
-        ("expected_amount", "large_error_ratio: 1.5", "decline_ratio: 2.0", "rollout.checks.decline_ratio", "unknown key"),
-        ("expected_amount", "primary_metric: mae", "primary_metric: pr_auc", "gate.primary_metric", "found 'pr_auc'"),
+        (
+            "expected_amount",
+            "unit: euro",
+            "positive_class: fraud",
+            "label.positive_class",
+            "unknown key",
+        ),
+        (
+            "expected_amount",
+            "label_mean: [5, 200]",
+            "label_rate: [0.1, 0.2]",
+            "training.label_rate",
+            "unknown key",
+        ),
+        (
+            "expected_amount",
+            "large_error_ratio: 1.5",
+            "decline_ratio: 2.0",
+            "rollout.checks.decline_ratio",
+            "unknown key",
+        ),
+        (
+            "expected_amount",
+            "primary_metric: mae",
+            "primary_metric: pr_auc",
+            "gate.primary_metric",
+            "found 'pr_auc'",
+        ),
         ("expected_amount", "loss: absolute", "loss: huber", "training.loss", "found 'huber'"),
-        ("expected_amount", "fallback_score: 50", "fallback_score: .nan", "serving.fallback_score", "found nan"),
+        (
+            "expected_amount",
+            "fallback_score: 50",
+            "fallback_score: .nan",
+            "serving.fallback_score",
+            "found nan",
+        ),
         ("spending_order", "grades: 4", "unit: euro", "label.unit", "unknown key"),
-        ("spending_order", "grades: 4", "grades: 1", "label.grades", "greater than or equal to 2 (found 1)"),
-        ("spending_order", "top: 10", "top: 0", "label.list.top", "greater than or equal to 1 (found 0)"),
-        ("spending_order", "within: 1h", "within: 60", "label.list.within", "duration with its unit"),
-        ("spending_order", "minimum_lists: 20", "minimum_labels: 20", "drift.performance.minimum_labels", "unknown key"),
-        ("spending_order", "primary_metric: ndcg", "primary_metric: mae", "gate.primary_metric", "found 'mae'"),
+        (
+            "spending_order",
+            "grades: 4",
+            "grades: 1",
+            "label.grades",
+            "greater than or equal to 2 (found 1)",
+        ),
+        (
+            "spending_order",
+            "top: 10",
+            "top: 0",
+            "label.list.top",
+            "greater than or equal to 1 (found 0)",
+        ),
+        (
+            "spending_order",
+            "within: 1h",
+            "within: 60",
+            "label.list.within",
+            "duration with its unit",
+        ),
+        (
+            "spending_order",
+            "minimum_lists: 20",
+            "minimum_labels: 20",
+            "drift.performance.minimum_labels",
+            "unknown key",
+        ),
+        (
+            "spending_order",
+            "primary_metric: ndcg",
+            "primary_metric: mae",
+            "gate.primary_metric",
+            "found 'mae'",
+        ),
     ],
 )
 def test_a_key_or_value_that_the_task_has_not_is_refused_at_its_own_line(
@@ -155,8 +277,20 @@ def test_a_key_or_value_that_the_task_has_not_is_refused_at_its_own_line(
 @pytest.mark.parametrize(
     ("model", "right", "wrong", "section", "reason"),
     [
-        ("expected_amount", "range: [0, 1_000_000]", "range: [9, 9]", "label", "range must be [low, high] with low < high"),
-        ("expected_amount", "label_mean: [5, 200]", "label_mean: [200, 5]", "training", "label_mean must be [low, high] with"),
+        (
+            "expected_amount",
+            "range: [0, 1_000_000]",
+            "range: [9, 9]",
+            "label",
+            "range must be [low, high] with low < high",
+        ),
+        (
+            "expected_amount",
+            "label_mean: [5, 200]",
+            "label_mean: [200, 5]",
+            "training",
+            "label_mean must be [low, high] with",
+        ),
         ("spending_order", "[0.3, 0.95]", "[0.95, 0.3]", "training", "low < high, got [0.95, 0.3]"),
     ],
 )
@@ -165,13 +299,18 @@ def test_bounds_of_a_tasks_labels_must_rise(
 ) -> None:
     text = (FLEET / f"{model}.yaml").read_text().replace(right, wrong)
     message = refusal(tmp_path, text, model)
-    assert message.startswith(f"{tmp_path}/{model}.yaml:{line_of(f'{section}:', text)}: {section}: ")
+    assert message.startswith(
+        f"{tmp_path}/{model}.yaml:{line_of(f'{section}:', text)}: {section}: "
+    )
     assert reason in message
 
 
 def test_a_key_given_twice_is_refused_instead_of_the_last_one_winning(tmp_path: Path) -> None:
     text = VALID.replace("  schedule: 7d", "  window: 30d\n  schedule: 7d")
-    assert refusal(tmp_path, text) == f"{tmp_path}/fraud_detection.yaml:{line_of('window: 30d', text)}: window: is given twice"
+    assert (
+        refusal(tmp_path, text)
+        == f"{tmp_path}/fraud_detection.yaml:{line_of('window: 30d', text)}: window: is given twice"
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,13 +319,18 @@ def test_a_key_given_twice_is_refused_instead_of_the_last_one_winning(tmp_path: 
         ("name: x\nowner: [a, b\ntask: y\n", ":3: not YAML"),
         ("name: x\nowner:\t- [\n", ":2: not YAML"),
         ('name: x\nowner: "\a"\n', ":2: not YAML: special characters are not allowed"),
-        ("name: x\nowner: !!python/object:os.system x\n", ":2: not YAML: could not determine a constructor"),
+        (
+            "name: x\nowner: !!python/object:os.system x\n",
+            ":2: not YAML: could not determine a constructor",
+        ),
         ("", ":1: expected a mapping of keys, found NoneType"),
         ("- a\n- b\n", ":1: expected a mapping of keys, found list"),
         (b"name: \xff\n", ": not UTF-8 text: invalid start byte at byte 6"),
     ],
 )
-def test_what_is_no_yaml_mapping_is_refused_with_its_line(tmp_path: Path, text: str | bytes, found: str) -> None:
+def test_what_is_no_yaml_mapping_is_refused_with_its_line(
+    tmp_path: Path, text: str | bytes, found: str
+) -> None:
     assert found in refusal(tmp_path, text)
 
 

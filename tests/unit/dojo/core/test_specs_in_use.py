@@ -44,7 +44,10 @@ def test_changes_are_named_by_their_path_with_both_values(models: Path) -> None:
         "rollout.canary_time": FieldChange("4h", "90m"),
         "rollout.checks.error_ratio": FieldChange(1.0, 1.5),
     }
-    assert field_changes({"a": {"b": 1}}, {"a": {"c": 2}}) == {"a.b": FieldChange(1, None), "a.c": FieldChange(None, 2)}
+    assert field_changes({"a": {"b": 1}}, {"a": {"c": 2}}) == {
+        "a.b": FieldChange(1, None),
+        "a.c": FieldChange(None, 2),
+    }
 
 
 def test_an_edited_file_shows_until_it_is_put_back(models: Path) -> None:
@@ -61,7 +64,9 @@ def test_an_edited_file_shows_until_it_is_put_back(models: Path) -> None:
     assert in_use.look() == {MODEL: {"read": read, "file": spec_hash(load_spec(edited))[:SHOWN]}}
     assert changed() == 1
     edit(models, "canary_time: 90m", "canary_time: ninety")
-    assert "rollout.canary_time: " in in_use.look()[MODEL]["file"], "a wrong file is told with its reason"
+    assert "rollout.canary_time: " in in_use.look()[MODEL]["file"], (
+        "a wrong file is told with its reason"
+    )
     assert changed() == 1
     edited.unlink()
     assert "cannot be read" in in_use.look()[MODEL]["file"]

@@ -51,8 +51,14 @@ def test_what_is_written_is_read() -> None:
     assert VersionTags.read({**stored, "mlflow.user": "ada"}).raw["mlflow.user"] == "ada"
 
 
-@given(st.dictionaries(NAMES, HUNDREDTHS), st.dictionaries(st.integers(1), st.text()), st.none() | st.text())
-def test_families_and_texts_survive(metrics: dict[str, float], anchors: dict[int, str], why: str | None) -> None:
+@given(
+    st.dictionaries(NAMES, HUNDREDTHS),
+    st.dictionaries(st.integers(1), st.text()),
+    st.none() | st.text(),
+)
+def test_families_and_texts_survive(
+    metrics: dict[str, float], anchors: dict[int, str], why: str | None
+) -> None:
     tags = VersionTags(metrics=metrics, anchors=anchors, rolled_back=why)
     assert without_raw(VersionTags.read(tags.written())) == without_raw(tags)
 
@@ -72,7 +78,9 @@ def test_families_and_texts_survive(metrics: dict[str, float], anchors: dict[int
         ("audit.twelve", "abc"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_absent_and_the_others_are_there(name: str, text: str) -> None:
+def test_a_value_that_cannot_be_read_is_absent_and_the_others_are_there(
+    name: str, text: str
+) -> None:
     tags = VersionTags.read({name: text, "bundle_sha256": "b"})
     assert without_raw(tags) == without_raw(VersionTags(bundle_sha256="b"))
     assert tags.raw[name] == text
@@ -80,7 +88,10 @@ def test_a_value_that_cannot_be_read_is_absent_and_the_others_are_there(name: st
 
 def test_only_an_improvement_has_won() -> None:
     assert VersionTags(gate_verdict="improved").won
-    assert not any(VersionTags(gate_verdict=verdict).won for verdict in ("worse", "inconclusive", "first", None))  # type: ignore[arg-type]
+    assert not any(
+        VersionTags(gate_verdict=verdict).won
+        for verdict in ("worse", "inconclusive", "first", None)
+    )  # type: ignore[arg-type]
 
 
 # Spelled out only when a tag is meant. Some other words of the platform look the same ("rollout",
@@ -101,7 +112,9 @@ def spelled(tree: ast.AST) -> set[str]:
     return {
         node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in UNMISTAKABLE
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value in UNMISTAKABLE
     }
 
 
@@ -111,10 +124,20 @@ def test_no_other_module_spells_a_tag_or_asks_for_one_by_its_name(room: str) -> 
     for path in sorted((ROOT / room).rglob("*.py")):
         name, source = path.relative_to(ROOT).as_posix(), path.read_text()
         if name == "dojo/core/registry/tags.py":
-            assert spelled(ast.parse(source)) >= {"gate_verdict", "metric.", "audit."}, "this test finds them"
+            assert spelled(ast.parse(source)) >= {
+                "gate_verdict",
+                "metric.",
+                "audit.",
+            }, "this test finds them"
             continue
-        by_name = re.findall(r"(?:\.tags|\btags\.raw)(?:\[\"|\.get\(\")|model_version_tag\(", source)
-        if name != "dojo/core/registry/mlflow_api.py" and name != "dojo/core/registry/versions.py" and by_name:
+        by_name = re.findall(
+            r"(?:\.tags|\btags\.raw)(?:\[\"|\.get\(\")|model_version_tag\(", source
+        )
+        if (
+            name != "dojo/core/registry/mlflow_api.py"
+            and name != "dojo/core/registry/versions.py"
+            and by_name
+        ):
             found[name] = by_name
         if words := spelled(ast.parse(source)):
             found[name] = sorted(words)

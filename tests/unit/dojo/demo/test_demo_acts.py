@@ -25,16 +25,25 @@ def settings_with_history(home: Path, days: int) -> Settings:
     lake = Lake(home / "lake")
     first = NOW - timedelta(days=days)
     row = {name: [None] for name in SCHEMAS[Stream.TRANSACTIONS]} | {"world_time": [first]}
-    lake.write(Stream.TRANSACTIONS, pl.DataFrame(row, schema=SCHEMAS[Stream.TRANSACTIONS]), "history")
+    lake.write(
+        Stream.TRANSACTIONS, pl.DataFrame(row, schema=SCHEMAS[Stream.TRANSACTIONS]), "history"
+    )
     return Settings(home=home)
 
 
 @pytest.mark.parametrize(
     ("history", "age"),
     [(100, 49), (90, 48), (60, 18), (30, 0)],
-    ids=["seven weeks old", "with enough to learn from", "younger in a short past", "never later than now"],
+    ids=[
+        "seven weeks old",
+        "with enough to learn from",
+        "younger in a short past",
+        "never later than now",
+    ],
 )
-def test_the_first_version_is_as_old_as_the_past_allows(tmp_path: Path, history: int, age: int) -> None:
+def test_the_first_version_is_as_old_as_the_past_allows(
+    tmp_path: Path, history: int, age: int
+) -> None:
     now = NOW + timedelta(hours=5)
     as_of = first_version_as_of(history_begins(settings_with_history(tmp_path, history), now), now)
     assert as_of == NOW - timedelta(days=age)
@@ -54,7 +63,9 @@ def test_what_fraud_costs_is_read_from_the_newest_week_with_complete_labels(tmp_
         "amount": [70.0, 7.0, 1000.0, 1000.0, 1000.0],
         "world_time": [NOW - timedelta(days=days) for days in made.values()],
     }
-    lake.write(Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "history")
+    lake.write(
+        Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "history"
+    )
     labelled = [*made, "in"]
     outcomes = {name: [None] * len(labelled) for name in SCHEMAS[Stream.OUTCOMES]} | {
         "model": [spec.name] * len(labelled),
@@ -72,16 +83,32 @@ def test_a_bad_challenger_meets_the_evening_then_the_night() -> None:
 
 
 def test_what_a_retraining_came_to_is_said_in_one_line() -> None:
-    assert said({"outcome": "promote", "verdict": "improved", "gain": 0.123, "version": "2"}) == (
-        "version 2: improved, PR-AUC +12.3% against the champion (promote)"
+    assert (
+        said({"outcome": "promote", "verdict": "improved", "gain": 0.123, "version": "2"})
+        == "version 2: improved, PR-AUC +12.3% against the champion (promote)"
     )
-    assert said({"outcome": "keep", "verdict": "insufficient_data", "gain": None}) == "insufficient_data (keep)"
+    assert (
+        said({"outcome": "keep", "verdict": "insufficient_data", "gain": None})
+        == "insufficient_data (keep)"
+    )
 
 
 def rollout(stage: Stage) -> Rollout:
-    look = CheckResult(check="errors", verdict="failed", measures="m", value=0.5, limit=0.005, requests=40, needed=300)
+    look = CheckResult(
+        check="errors",
+        verdict="failed",
+        measures="m",
+        value=0.5,
+        limit=0.005,
+        requests=40,
+        needed=300,
+    )
     step = Transition(
-        before=Stage.CANARY, after=stage, world_time=NOW, who="controller", why="errors: 20 of 40 requests failed"
+        before=Stage.CANARY,
+        after=stage,
+        world_time=NOW,
+        who="controller",
+        why="errors: 20 of 40 requests failed",
     )
     return Rollout(
         id="r",

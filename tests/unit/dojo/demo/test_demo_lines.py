@@ -27,7 +27,15 @@ def printed(console: Console) -> list[str]:
 
 def message(title: str, text: str) -> Message:
     return Message(
-        "m", "info", f"shop: {title}", text, to="us", model="shop", source="responder", world_time=NOW, wall_time=NOW
+        "m",
+        "info",
+        f"shop: {title}",
+        text,
+        to="us",
+        model="shop",
+        source="responder",
+        world_time=NOW,
+        wall_time=NOW,
     )
 
 
@@ -58,11 +66,20 @@ def test_a_step_that_fails_shows_its_own_words(capfd: pytest.CaptureFixture[str]
 def test_news_say_when_what_and_what_comes_of_it() -> None:
     told = message(
         "input_drift of version 1 is warning",
-        "PSI 0.3\nSince 2025-01-12 05:00 (world time). Nothing is done about it automatically.\nLook at: x",
+        "PSI 0.3\nSince 2025-01-12 05:00 (world time). Nothing is done about it"
+        " automatically.\nLook at: x",
     )
-    assert line(told) == "01-12 06:00  input_drift of version 1 is warning. Nothing is done about it automatically."
-    held = message("no action on severe performance: paused", "PR-AUC fell\nWould be next: retrain. Held back: paused by ada.")
-    assert line(held) == "01-12 06:00  no action on severe performance: paused. Would be next: retrain"
+    assert (
+        line(told) == "01-12 06:00  input_drift of version 1 is warning. Nothing is done about it"
+        " automatically."
+    )
+    held = message(
+        "no action on severe performance: paused",
+        "PR-AUC fell\nWould be next: retrain. Held back: paused by ada.",
+    )
+    assert (
+        line(held) == "01-12 06:00  no action on severe performance: paused. Would be next: retrain"
+    )
 
 
 def test_every_remedy_of_the_responder_is_known_to_the_news() -> None:

@@ -54,4 +54,8 @@ def test_a_world_that_stands_still_stays_so() -> None:
 
 def test_a_world_that_did_not_obey_is_told_again() -> None:
     pace = Pace(wished=2400)
-    assert [pace.wanted(views(activity=2), NOW, 100 + seconds) for seconds in range(3)] == [1200, 1200, 1200]
+    assert [pace.wanted(views(activity=2), NOW, 100 + seconds) for seconds in range(3)] == [
+        1200,
+        1200,
+        1200,
+    ]

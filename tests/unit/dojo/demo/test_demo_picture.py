@@ -13,7 +13,11 @@ from dojo.demo.showing.picture import save
 
 
 def test_the_picture_shows_every_part_and_asks_no_other_host(tmp_path: Path) -> None:
-    save(tmp_path / "demo.svg", [Panel("fraud caught 12 & missed 3"), marked("critical")], "dojo demo")
+    save(
+        tmp_path / "demo.svg",
+        [Panel("fraud caught 12 & missed 3"), marked("critical")],
+        "dojo demo",
+    )
     svg = (tmp_path / "demo.svg").read_text()
     text = "".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
     assert "fraud caught 12 & missed 3" in text

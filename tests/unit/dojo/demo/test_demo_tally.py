@@ -12,7 +12,9 @@ from dojo.stats.scores.classification import MINIMUM_POSITIVES
 NOW = datetime(2018, 6, 1, tzinfo=UTC)
 
 
-def prediction(request_id: str, score: float, flagged: bool, degraded: tuple[str, ...] = ()) -> Prediction:
+def prediction(
+    request_id: str, score: float, flagged: bool, degraded: tuple[str, ...] = ()
+) -> Prediction:
     return Prediction(
         event_id=Prediction.id_for(request_id),
         world_time=NOW,
@@ -61,7 +63,9 @@ def test_each_version_is_told_apart() -> None:
     tally = Tally()
     for version, flagged in (("1", False), ("2", True)):
         for n in range(3):
-            event = msgspec.structs.replace(prediction(f"{version}-{n}", 0.5, flagged), version=version)
+            event = msgspec.structs.replace(
+                prediction(f"{version}-{n}", 0.5, flagged), version=version
+            )
             tally.add_prediction(event)
             tally.add_outcome(outcome(f"{version}-{n}", 1))
     seen = tally.snapshot().by_version
@@ -88,14 +92,18 @@ def test_what_the_fallback_let_pass_counts_with_the_payments_own_amounts() -> No
     tally = Tally()
     for name, amount in (("fraud", 25.0), ("legitimate", 1000.0)):
         tally.add_transaction(payment(name, amount))
-        tally.add_prediction(msgspec.structs.replace(prediction(name, 0.0, False), version="0", features={}))
+        tally.add_prediction(
+            msgspec.structs.replace(prediction(name, 0.0, False), version="0", features={})
+        )
     tally.add_outcome(outcome("fraud", 1))
     tally.add_outcome(outcome("legitimate", 0))
     fallback = tally.snapshot().by_version["0"]
     assert (fallback.missed, fallback.missed_euro, fallback.caught_euro) == (1, 25.0, 0.0)
 
 
-def test_amounts_of_payments_without_an_answer_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_amounts_of_payments_without_an_answer_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("dojo.demo.showing.tally.AMOUNTS", 2)
     tally = Tally()
     for n in range(5):

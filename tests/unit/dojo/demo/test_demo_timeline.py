@@ -15,7 +15,9 @@ from dojo.demo.showing.timeline import render as render_timeline
 NOW = datetime(2025, 1, 6, tzinfo=UTC)
 
 
-def verdict(hour: int, severity: Severity, version: str = "1", model: str = "fraud_detection") -> Verdict:
+def verdict(
+    hour: int, severity: Severity, version: str = "1", model: str = "fraud_detection"
+) -> Verdict:
     at = NOW + timedelta(hours=hour)
     return Verdict(
         event_id=f"v-{hour}-{version}",
@@ -93,10 +95,16 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
 
 def test_the_board_shows_the_newest_verdict_of_each_check() -> None:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(render({"performance (day)": verdict(1, "severe")}, "no action on severe performance: paused"))
+    console.print(
+        render(
+            {"performance (day)": verdict(1, "severe")}, "no action on severe performance: paused"
+        )
+    )
     console.print(render({}, ""))
     text = console.export_text()
     assert "catch rate is severe" in text
     assert "◆ severe" in text
-    assert "no action on severe performance: paused" in text, "why nothing is done stands beside what is wrong"
+    assert "no action on severe performance: paused" in text, (
+        "why nothing is done stands beside what is wrong"
+    )
     assert "nothing to report" in text

@@ -22,7 +22,10 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_secrets_are_private_and_survive_a_restart(settings: Settings) -> None:
     home = prepare(settings)
-    private = {name: (home / name).read_text() for name in ("passwords.json", "secrets.json", "airflow.cfg")}
+    private = {
+        name: (home / name).read_text()
+        for name in ("passwords.json", "secrets.json", "airflow.cfg")
+    }
     assert {(home / name).stat().st_mode & 0o777 for name in private} == {0o600}
     assert home.stat().st_mode & 0o777 == 0o700
     prepare(settings)
@@ -31,7 +34,10 @@ def test_secrets_are_private_and_survive_a_restart(settings: Settings) -> None:
 
 
 def test_two_homes_share_no_secret(settings: Settings, tmp_path: Path) -> None:
-    one, other = prepare(settings), prepare(settings.model_copy(update={"home": tmp_path / "other"}))
+    one, other = (
+        prepare(settings),
+        prepare(settings.model_copy(update={"home": tmp_path / "other"})),
+    )
     ours, theirs = (json.loads((home / "secrets.json").read_text()) for home in (one, other))
     assert not set(ours.values()) & set(theirs.values())
     assert (one / "passwords.json").read_text() != (other / "passwords.json").read_text()
@@ -54,12 +60,24 @@ def test_everything_of_airflow_is_below_its_home_and_on_its_one_port(settings: S
     database = make_url(configuration.get("database", "sql_alchemy_conn")).database
     assert database == str(home / "airflow.db"), "as Airflow's library reads it"
     assert configuration.get("api", "port") == "18080"
-    assert configuration.get("core", "execution_api_server_url") == "http://127.0.0.1:18080/execution/"
+    assert (
+        configuration.get("core", "execution_api_server_url") == "http://127.0.0.1:18080/execution/"
+    )
 
 
 def test_another_airflows_variables_do_not_reach_ours(tmp_path: Path) -> None:
-    shell = {"AIRFLOW__CORE__PARALLELISM": "64", "AIRFLOW_HOME": "/other", "_AIRFLOW_X": "1", "DOJO_SEED": "3", "PATH": "/bin"}
-    assert component_environment(shell, tmp_path) == {"DOJO_SEED": "3", "PATH": "/bin", "AIRFLOW_HOME": str(tmp_path)}
+    shell = {
+        "AIRFLOW__CORE__PARALLELISM": "64",
+        "AIRFLOW_HOME": "/other",
+        "_AIRFLOW_X": "1",
+        "DOJO_SEED": "3",
+        "PATH": "/bin",
+    }
+    assert component_environment(shell, tmp_path) == {
+        "DOJO_SEED": "3",
+        "PATH": "/bin",
+        "AIRFLOW_HOME": str(tmp_path),
+    }
 
 
 def test_access_is_the_embedded_one_the_one_elsewhere_or_none(settings: Settings) -> None:
@@ -71,9 +89,15 @@ def test_access_is_the_embedded_one_the_one_elsewhere_or_none(settings: Settings
     assert after is not None
     assert (after.url, len(after.password)) == ("http://127.0.0.1:18080", 16)
     assert after.password not in repr(after)
-    elsewhere = airflow_access(settings.model_copy(update={"airflow_url": "https://ada:p%40ss@flow:8080/af/"}))
+    elsewhere = airflow_access(
+        settings.model_copy(update={"airflow_url": "https://ada:p%40ss@flow:8080/af/"})
+    )
     assert elsewhere is not None
-    assert (elsewhere.url, elsewhere.user, elsewhere.password) == ("https://flow:8080/af", "ada", "p@ss")
+    assert (elsewhere.url, elsewhere.user, elsewhere.password) == (
+        "https://flow:8080/af",
+        "ada",
+        "p@ss",
+    )
     assert airflow_access(settings.model_copy(update={"without": ("airflow",)})) is None
 
 

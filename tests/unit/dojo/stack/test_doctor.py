@@ -19,9 +19,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"), [((3, 10), "missing"), ((3, 11), "ok"), ((3, 13), "ok"), ((3, 14), "missing"), ((2, 7), "missing")]
+    ("version", "verdict"),
+    [
+        ((3, 10), "missing"),
+        ((3, 11), "ok"),
+        ((3, 13), "ok"),
+        ((3, 14), "missing"),
+        ((2, 7), "missing"),
+    ],
 )
-def test_only_the_python_versions_of_the_lock_will_do(version: tuple[int, int], verdict: str) -> None:
+def test_only_the_python_versions_of_the_lock_will_do(
+    version: tuple[int, int], verdict: str
+) -> None:
     assert doctor_checks.python(version).verdict == verdict
 
 
@@ -33,7 +42,11 @@ def test_every_role_is_installed_here(role: str) -> None:
 
 
 def test_missing_and_outdated_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = ["not-on-this-machine>=1; extra == 'world'", "polars>=999; extra == 'world'", "redis>=5"]
+    wanted = [
+        "not-on-this-machine>=1; extra == 'world'",
+        "polars>=999; extra == 'world'",
+        "redis>=5",
+    ]
     monkeypatch.setattr(doctor_checks.metadata, "requires", lambda _: wanted)
     check = doctor_checks.packages("world")
     assert check.verdict is DoctorVerdict.MISSING
@@ -51,7 +64,9 @@ def test_a_taken_port_is_missing_and_says_which_setting_moves_it(settings: Setti
     assert "DOJO_RECORDER_PORT" in checks[0].next_step
 
 
-def test_an_address_of_another_machine_is_named_and_no_port_is_called_taken(settings: Settings) -> None:
+def test_an_address_of_another_machine_is_named_and_no_port_is_called_taken(
+    settings: Settings,
+) -> None:
     checks = list(doctor_checks.ports(settings.model_copy(update={"host": "203.0.113.9"})))
     assert [check.verdict for check in checks] == [DoctorVerdict.MISSING]
     assert checks[0].found == "DOJO_HOST: 203.0.113.9 is no address of this machine"
@@ -60,13 +75,18 @@ def test_an_address_of_another_machine_is_named_and_no_port_is_called_taken(sett
 
 def test_proxies_are_named_and_their_values_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor_checks.proxy({"HTTP_PROXY": "", "NO_PROXY": "*"}).found == "no proxy is set"
-    found = doctor_checks.proxy({"HTTP_PROXY": "http://me:secret@proxy:3128", "all_proxy": "socks5://proxy"})
+    found = doctor_checks.proxy(
+        {"HTTP_PROXY": "http://me:secret@proxy:3128", "all_proxy": "socks5://proxy"}
+    )
     assert found.verdict is DoctorVerdict.OK
-    assert found.found == "HTTP_PROXY, all_proxy: set, and not used between the platform's processes"
+    assert (
+        found.found == "HTTP_PROXY, all_proxy: set, and not used between the platform's processes"
+    )
 
 
 @pytest.mark.parametrize(
-    ("free", "verdict"), [(DISK_BYTES, "ok"), (DISK_BYTES - 1, "warning"), (DISK_FLOOR_BYTES - 1, "missing")]
+    ("free", "verdict"),
+    [(DISK_BYTES, "ok"), (DISK_BYTES - 1, "warning"), (DISK_FLOOR_BYTES - 1, "missing")],
 )
 def test_little_disk_is_a_warning_and_none_is_an_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
@@ -84,7 +104,9 @@ def test_a_home_that_cannot_be_made_is_missing(settings: Settings, tmp_path: Pat
     assert doctor_checks.home(below_a_file).verdict is DoctorVerdict.MISSING
 
 
-def test_specs_are_read_and_what_is_wrong_with_them_is_said(settings: Settings, tmp_path: Path) -> None:
+def test_specs_are_read_and_what_is_wrong_with_them_is_said(
+    settings: Settings, tmp_path: Path
+) -> None:
     assert doctor_checks.specs(settings).found == "fraud_detection"
     (tmp_path / "wrong.yaml").write_text("name: wrong\n")
     wrong = doctor_checks.specs(settings.model_copy(update={"models_dir": tmp_path}))
@@ -96,8 +118,12 @@ def test_an_optional_tool_is_never_missing() -> None:
     assert doctor_checks.optional_tool("no-such-tool", "testing").verdict is DoctorVerdict.OPTIONAL
 
 
-@pytest.mark.parametrize("package", ["evidently", "apache-airflow", "psutil", "feast", "uvloop", "aiohttp"])
-def test_a_missing_package_of_any_role_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "package", ["evidently", "apache-airflow", "psutil", "feast", "uvloop", "aiohttp"]
+)
+def test_a_missing_package_of_any_role_is_named(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed = doctor_checks.metadata.version
 
     def version(name: str) -> str:

@@ -47,19 +47,37 @@ def table(monkeypatch: pytest.MonkeyPatch) -> list[ProcessSpec]:
 def line_of(file: str, pattern: str) -> str:
     """Return `file:line` of the last matching line."""
     lines = enumerate((ROOT / file).read_text().splitlines(), 1)
-    return f"{file}:{max((number for number, line in lines if re.search(pattern, line)), default=1)}"
+    return (
+        f"{file}:{max((number for number, line in lines if re.search(pattern, line)), default=1)}"
+    )
 
 
 def wrong_settings(specs: list[ProcessSpec]) -> Iterator[str]:
-    ports = {name: field.default for name, field in Settings.model_fields.items() if name.endswith("_port")}
+    ports = {
+        name: field.default
+        for name, field in Settings.model_fields.items()
+        if name.endswith("_port")
+    }
     for spec in specs:
         field = f"{spec.name}_port"
         if field not in ports:
-            yield f"{line_of('dojo/core/settings.py', r'_port: Port =')}: add {field}: Port = Field(default={spec.port}, ...)"
-        elif f"| `{spec.variable}` | `{spec.port}` |" not in (ROOT / "docs" / "settings.md").read_text():
-            yield f"{line_of('docs/settings.md', '_PORT`')}: paste the output of `python -m dojo.core.settings`"
+            yield (
+                f"{line_of('dojo/core/settings.py', r'_port: Port =')}: add {field}: Port ="
+                f" Field(default={spec.port}, ...)"
+            )
+        elif (
+            f"| `{spec.variable}` | `{spec.port}` |"
+            not in (ROOT / "docs" / "settings.md").read_text()
+        ):
+            yield (
+                f"{line_of('docs/settings.md', '_PORT`')}: paste the output of `python -m"
+                " dojo.core.settings`"
+            )
     for name in sorted(set(ports) - {f"{spec.name}_port" for spec in specs}):
-        yield f"{line_of('dojo/core/settings.py', rf'{name}: Port')}: no process of dojo/stack/table.py listens on {name}"
+        yield (
+            f"{line_of('dojo/core/settings.py', rf'{name}: Port')}: no process of"
+            f" dojo/stack/table.py listens on {name}"
+        )
 
 
 def wrong_modules(specs: list[ProcessSpec]) -> Iterator[str]:
@@ -74,22 +92,33 @@ def find_image(service: dict[str, Any]) -> str:
     """Return the Dockerfile's stage that makes the service's image. Empty for foreign images."""
     target = service["image"].split("/")[-1].split(":")[0]
     stages = (ROOT / DOCKERFILE).read_text().split("\nFROM ")
-    return next((stage for stage in stages if stage.split("\n", 1)[0].endswith(f" AS {target}")), "")
+    return next(
+        (stage for stage in stages if stage.split("\n", 1)[0].endswith(f" AS {target}")), ""
+    )
 
 
 def wrong_container(spec: ProcessSpec) -> Iterator[str]:
     name = CONTAINERS.get(spec.name, spec.name)
     if (service := COMPOSE.get(name)) is None:
-        yield f"{line_of('docker-compose.yml', r'^    command: .*services')}: add a service {name} below"
+        yield (
+            f"{line_of('docker-compose.yml', r'^    command: .*services')}: add a service {name}"
+            " below"
+        )
         return
     where = f"{line_of('docker-compose.yml', rf'^  {name}:')}: {name}"
     image = find_image(service)
     if spec.command[2].startswith("services."):
         arguments = ["python", "-m", spec.command[2]]
-        if service.get("command", arguments if str(arguments).replace("'", '"') in image else []) != arguments:
+        if (
+            service.get("command", arguments if str(arguments).replace("'", '"') in image else [])
+            != arguments
+        ):
             yield f"{where}: its command is not {' '.join(arguments)}"
     for variable, value in spec.environment.items():
-        if service.get("environment", {}).get(variable) != value and f"{variable}={value}" not in image:
+        if (
+            service.get("environment", {}).get(variable) != value
+            and f"{variable}={value}" not in image
+        ):
             yield f"{where}: its environment lacks {variable}={value}"
     check = str(service.get("healthcheck", {}).get("test") or re.findall(r"HEALTHCHECK .*", image))
     if spec.name not in CONTAINERS and not re.search(rf"\b{spec.port}\b", check):
@@ -106,7 +135,10 @@ def wrong_containers(specs: list[ProcessSpec]) -> Iterator[str]:
         yield from wrong_container(spec)
     for name, service in COMPOSE.items():
         if "services." in str(service.get("command")) and name not in {spec.name for spec in specs}:
-            yield f"{line_of('docker-compose.yml', rf'^  {name}:')}: {name} is no process of dojo/stack/table.py"
+            yield (
+                f"{line_of('docker-compose.yml', rf'^  {name}:')}: {name} is no process of"
+                " dojo/stack/table.py"
+            )
 
 
 def wrong_rules(specs: list[ProcessSpec]) -> Iterator[str]:
@@ -115,7 +147,10 @@ def wrong_rules(specs: list[ProcessSpec]) -> Iterator[str]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for jobs in re.findall(r'\bjob[!=]~?"([^"]+)"', line):
                 for job in sorted(set(jobs.split("|")) - names):
-                    yield f"{path.relative_to(ROOT)}:{number}: {job} is no process of dojo/stack/table.py"
+                    yield (
+                        f"{path.relative_to(ROOT)}:{number}: {job} is no process of"
+                        " dojo/stack/table.py"
+                    )
 
 
 def wrong_pages(specs: list[ProcessSpec]) -> Iterator[str]:
@@ -124,7 +159,10 @@ def wrong_pages(specs: list[ProcessSpec]) -> Iterator[str]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for port in re.findall(r"(?:localhost:|127\.0\.0\.1:|^Port )(\d+)", line):
                 if int(port) not in ports:
-                    yield f"{path.relative_to(ROOT)}:{number}: no process listens on {port} by default"
+                    yield (
+                        f"{path.relative_to(ROOT)}:{number}: no process listens on {port} by"
+                        " default"
+                    )
 
 
 def complaints(specs: list[ProcessSpec]) -> list[str]:
@@ -140,14 +178,19 @@ def invented(table: list[ProcessSpec]) -> ProcessSpec:
     """Invent a process like the recorder, at the next port."""
     recorder = next(spec for spec in table if spec.name == "recorder")
     command = (*recorder.command[:2], "services.invented")
-    return replace(recorder, name="invented", command=command, health=HttpHealth("invented", 8110), port=8110)
+    return replace(
+        recorder, name="invented", command=command, health=HttpHealth("invented", 8110), port=8110
+    )
 
 
 def test_a_new_process_is_asked_for_in_two_more_files_and_its_own(table: list[ProcessSpec]) -> None:
     said = complaints([*table, invented(table)])
     assert [re.sub(r":\d+:.*", "", complaint) for complaint in said] == [
         "dojo/core/settings.py",
-        "services/invented/__main__.py: dojo/stack/table.py runs it as invented, and it is not there",
+        (
+            "services/invented/__main__.py: dojo/stack/table.py runs it as invented, and it is not"
+            " there"
+        ),
         "docker-compose.yml",
     ]
     assert "add invented_port: Port = Field(default=8110, ...)" in said[0]
@@ -168,10 +211,16 @@ def test_a_removed_process_is_missed_wherever_it_is_named(table: list[ProcessSpe
     ("change", "said"),
     [
         ({"port": 8110}, "its health check does not ask port 8110"),
-        ({"command": ("python", "-m", "services.trainer")}, "its command is not python -m services.trainer"),
+        (
+            {"command": ("python", "-m", "services.trainer")},
+            "its command is not python -m services.trainer",
+        ),
         ({"depends_on": ("redis", "gateway")}, "does not wait until gateway is healthy"),
         ({"environment": {"OMP_NUM_THREADS": "1"}}, "its environment lacks OMP_NUM_THREADS=1"),
-        ({"health": HttpHealth("recorder", 8102, "/ready")}, "its health check does not ask /ready"),
+        (
+            {"health": HttpHealth("recorder", 8102, "/ready")},
+            "its health check does not ask /ready",
+        ),
     ],
 )
 def test_a_container_that_differs_from_its_process_is_named(
@@ -185,7 +234,9 @@ def test_a_container_that_differs_from_its_process_is_named(
 def test_a_moved_default_port_is_followed_by_the_page_of_settings(table: list[ProcessSpec]) -> None:
     assert "| `DOJO_RECORDER_PORT` | `8102` |" in markdown_table()
     moved = [replace(spec, port=8110) if spec.name == "recorder" else spec for spec in table]
-    assert any(re.match(r"docs/settings\.md:\d+: paste", complaint) for complaint in complaints(moved))
+    assert any(
+        re.match(r"docs/settings\.md:\d+: paste", complaint) for complaint in complaints(moved)
+    )
 
 
 def test_no_two_processes_have_the_same_default_port(table: list[ProcessSpec]) -> None:

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.stack.supervisor import lifecycle
-from dojo.stack.supervisor.lifecycle import FORGIVEN_AFTER_SECONDS, LONGEST_DELAY_SECONDS, Life, Patience, ProcessState
+from dojo.stack.supervisor.lifecycle import (
+    FORGIVEN_AFTER_SECONDS,
+    LONGEST_DELAY_SECONDS,
+    Life,
+    Patience,
+    ProcessState,
+)
 
 PATIENCE = Patience(starting=90, unhealthy=30)
 
@@ -30,7 +36,10 @@ def test_a_new_process_is_due_at_once_and_a_dead_one_after_its_delay() -> None:
     assert lifecycle.is_due(dead, now=12)
 
 
-@pytest.mark.parametrize("state", [ProcessState.STARTING, ProcessState.HEALTHY, ProcessState.UNHEALTHY, ProcessState.STOPPED])
+@pytest.mark.parametrize(
+    "state",
+    [ProcessState.STARTING, ProcessState.HEALTHY, ProcessState.UNHEALTHY, ProcessState.STOPPED],
+)
 def test_what_runs_or_was_stopped_is_never_due(state: ProcessState) -> None:
     assert not lifecycle.is_due(Life(state=state), now=1e6)
 
@@ -53,10 +62,15 @@ def test_health_that_came_and_went_forgives_nothing() -> None:
     assert lifecycle.died(life, now=70).deaths == 4
 
 
-def test_a_first_failed_check_makes_a_healthy_process_unhealthy_and_the_next_good_one_healthy() -> None:
+def test_a_first_failed_check_makes_a_healthy_process_unhealthy_and_the_next_good_one_healthy() -> (
+    None
+):
     failing = lifecycle.observed(healthy_since(0), healthy=False, excused=False, now=7)
     assert (failing.state, failing.since) == (ProcessState.UNHEALTHY, 7)
-    assert lifecycle.observed(failing, healthy=True, excused=False, now=8).state is ProcessState.HEALTHY
+    assert (
+        lifecycle.observed(failing, healthy=True, excused=False, now=8).state
+        is ProcessState.HEALTHY
+    )
 
 
 def test_a_starting_process_stays_starting_until_its_first_good_check() -> None:

@@ -41,7 +41,11 @@ def process(name: str, state: ProcessState, memory: int = 0) -> ProcessStatus:
 
 def stack(*processes: ProcessStatus) -> StackStatus:
     return StackStatus(
-        supervisor=ProcessId(1, "boot:0"), supervisor_memory_bytes=50, started=NOW, written=NOW, processes=processes
+        supervisor=ProcessId(1, "boot:0"),
+        supervisor_memory_bytes=50,
+        started=NOW,
+        written=NOW,
+        processes=processes,
     )
 
 
@@ -60,7 +64,10 @@ def test_a_stack_is_healthy_when_every_process_is_and_its_memory_counts_the_supe
         (StackState(NOW, 0), "2026-11-20 12:00 UTC, paused: dojo world resume"),
         (
             StackState(NOW, 60, standstill_seconds=2400),
-            "2026-11-20 12:00 UTC, [red]stands still[/] for 40m: the simulator does not move it, dojo logs simulator",
+            (
+                "2026-11-20 12:00 UTC, [red]stands still[/] for 40m: the simulator does not move"
+                " it, dojo logs simulator"
+            ),
         ),
     ],
 )
@@ -68,7 +75,9 @@ def test_the_worlds_line_says_how_time_moves(world: StackState | None, line: str
     assert world_line(world, NOW) == line
 
 
-def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(tmp_path: Path) -> None:
+def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(
+    tmp_path: Path,
+) -> None:
     status = stack(process("redis", ProcessState.UNHEALTHY))
     assert read_status(tmp_path) is None
     write_status(tmp_path, status)
@@ -80,25 +89,49 @@ def test_a_status_reads_back_as_it_was_written_and_a_broken_file_is_no_status(tm
 def test_progress_without_a_terminal_says_each_change_once() -> None:
     said: list[str] = []
     changes = StateChanges(said.append)
-    for state in (ProcessState.STARTING, ProcessState.STARTING, ProcessState.HEALTHY, ProcessState.HEALTHY):
+    for state in (
+        ProcessState.STARTING,
+        ProcessState.STARTING,
+        ProcessState.HEALTHY,
+        ProcessState.HEALTHY,
+    ):
         changes(stack(process("redis", state)))
     assert said == ["redis: starting", "redis: healthy"]
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0, "0s"), (42, "42s"), (60, "1m"), (310, "5m 10s"), (12_000, "3h 20m"), (187_200, "2d 4h"), (86_400, "1d"), (-5, "0s")],
+    [
+        (0, "0s"),
+        (42, "42s"),
+        (60, "1m"),
+        (310, "5m 10s"),
+        (12_000, "3h 20m"),
+        (187_200, "2d 4h"),
+        (86_400, "1d"),
+        (-5, "0s"),
+    ],
 )
 def test_elapsed_time_is_shown_in_its_two_largest_units(seconds: int, shown: str) -> None:
     assert elapsed(NOW - timedelta(seconds=seconds), NOW) == shown
 
 
 def test_a_json_line_becomes_time_level_event_and_fields() -> None:
-    text = '{"event": "deadline missed", "level": "warning", "timestamp": "2026-11-20T12:00:00Z", "process": "gateway", "after_ms": 101}'
+    text = (
+        '{"event": "deadline missed", "level": "warning", "timestamp": "2026-11-20T12:00:00Z",'
+        ' "process": "gateway", "after_ms": 101}'
+    )
     line = parse("gateway", text, NOW)
     assert line.time == NOW
     shown = readable(line, named=True).plain
-    assert shown.split() == ["gateway", f"{NOW.astimezone():%H:%M:%S}", "warning", "deadline", "missed", "after_ms=101"]
+    assert shown.split() == [
+        "gateway",
+        f"{NOW.astimezone():%H:%M:%S}",
+        "warning",
+        "deadline",
+        "missed",
+        "after_ms=101",
+    ]
 
 
 def test_lines_of_other_programs_keep_their_text_and_their_time_is_understood() -> None:
@@ -109,13 +142,17 @@ def test_lines_of_other_programs_keep_their_text_and_their_time_is_understood() 
     assert f"{mlflow.time:%Y-%m-%d %H:%M:%S}" == "2026-11-20 12:00:06"
 
 
-@pytest.mark.parametrize("text", ["{not json", '{"no": "timestamp"}', "Traceback (most recent call last):", ""])
+@pytest.mark.parametrize(
+    "text", ["{not json", '{"no": "timestamp"}', "Traceback (most recent call last):", ""]
+)
 def test_a_line_without_a_time_has_that_of_the_line_before(text: str) -> None:
     line = parse("gateway", text, NOW)
     assert (line.time, readable(line, named=False).plain) == (NOW, text)
 
 
-def test_the_last_lines_of_all_logs_are_in_the_order_of_time_with_tracebacks_kept_whole(tmp_path: Path) -> None:
+def test_the_last_lines_of_all_logs_are_in_the_order_of_time_with_tracebacks_kept_whole(
+    tmp_path: Path,
+) -> None:
     def entry(second: int, event: str) -> str:
         return f'{{"event": "{event}", "timestamp": "2026-11-20T12:00:{second:02}Z"}}\n'
 
@@ -162,17 +199,31 @@ def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> No
     embedded = shown_access(Settings(home=tmp_path))
     assert embedded is not None
     assert embedded.password == "embedded"
-    elsewhere = shown_access(Settings(home=tmp_path, airflow_url="https://ada:secret@airflow.example/"))
+    elsewhere = shown_access(
+        Settings(home=tmp_path, airflow_url="https://ada:secret@airflow.example/")
+    )
     assert elsewhere is not None
-    assert (elsewhere.url, elsewhere.user, elsewhere.password) == ("https://airflow.example", "ada", "")
+    assert (elsewhere.url, elsewhere.user, elsewhere.password) == (
+        "https://airflow.example",
+        "ada",
+        "",
+    )
 
 
-def test_the_status_says_when_nobody_is_alerted_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_status_says_when_nobody_is_alerted_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(home=tmp_path)
-    without, within = stack(process("redis", ProcessState.HEALTHY)), stack(process("prometheus", ProcessState.STARTING))
+    without, within = (
+        stack(process("redis", ProcessState.HEALTHY)),
+        stack(process("prometheus", ProcessState.STARTING)),
+    )
     monkeypatch.setenv("PATH", str(tmp_path))
     assert alerts_off(without, settings) == "prometheus and alertmanager not installed"
-    assert alerts_off(without, settings.model_copy(update={"without": ("prometheus",)})) == "left out (DOJO_WITHOUT)"
+    assert (
+        alerts_off(without, settings.model_copy(update={"without": ("prometheus",)}))
+        == "left out (DOJO_WITHOUT)"
+    )
     for name in ("prometheus", "alertmanager"):
         (tmp_path / name).touch(mode=0o755)
     assert alerts_off(without, settings) == "installed since: dojo down, then dojo up"

@@ -42,7 +42,9 @@ def test_the_gateway_waits_for_nobody_and_payments_wait_for_the_gateway(settings
 
 
 def test_servers_that_run_elsewhere_are_not_started_and_not_waited_for(settings: Settings) -> None:
-    elsewhere = settings.model_copy(update={"redis_url": "redis://other:6379/0", "mlflow_url": "http://other:5000"})
+    elsewhere = settings.model_copy(
+        update={"redis_url": "redis://other:6379/0", "mlflow_url": "http://other:5000"}
+    )
     table = by_name(processes(elsewhere))
     assert not {"redis", "mlflow"} & set(table)
     assert all(dependency in table for spec in table.values() for dependency in spec.depends_on)
@@ -76,7 +78,10 @@ def test_where_prometheus_and_alertmanager_are_installed_they_run_with_the_recei
     assert set(table) >= ALERTING
     groups = [{spec.name for spec in group} for group in stop_order(processes(settings))]
     assert "prometheus" in groups[0], "a stack that goes down must alert nobody"
-    assert not set(by_name(processes(settings.model_copy(update={"without": ("prometheus",)})))) & ALERTING
+    assert (
+        not set(by_name(processes(settings.model_copy(update={"without": ("prometheus",)}))))
+        & ALERTING
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,11 @@ def test_where_prometheus_and_alertmanager_are_installed_they_run_with_the_recei
     ],
 )
 def test_a_machine_without_them_runs_the_rest_and_says_what_is_missing(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: tuple[str, ...], why: str
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commands: tuple[str, ...],
+    why: str,
 ) -> None:
     machine_with(tmp_path / "bin", monkeypatch, *commands)
     table = by_name(processes(settings))
@@ -101,7 +110,10 @@ def test_a_machine_without_them_runs_the_rest_and_says_what_is_missing(
 
 def test_prometheus_asks_every_process_that_is_ours(settings: Settings) -> None:
     for spec in processes(settings):
-        ours = any(part.startswith(("services.", "pipelines.", "dojo.stack.observability")) for part in spec.command)
+        ours = any(
+            part.startswith(("services.", "pipelines.", "dojo.stack.observability"))
+            for part in spec.command
+        )
         assert spec.metrics == (ours and spec.name != "airflow"), f"{spec.name}: {spec.command}"
 
 
@@ -116,14 +128,23 @@ def test_nothing_is_stopped_before_what_depends_on_it(settings: Settings) -> Non
 def test_a_circle_of_dependencies_is_refused(settings: Settings) -> None:
     redis, *others = processes(settings)
     with pytest.raises(ValueError, match="circle: redis, gateway"):
-        stop_order([replace(redis, depends_on=("gateway",)), *(spec for spec in others if spec.name == "gateway")])
+        stop_order(
+            [
+                replace(redis, depends_on=("gateway",)),
+                *(spec for spec in others if spec.name == "gateway"),
+            ]
+        )
 
 
-def test_a_taken_port_is_named_with_its_holder_and_the_setting_that_moves_it(settings: Settings) -> None:
+def test_a_taken_port_is_named_with_its_holder_and_the_setting_that_moves_it(
+    settings: Settings,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         specs = processes(settings.model_copy(update={"gateway_port": port}))
-        message = next(str(taken) for taken in taken_ports(specs, settings.host) if taken.name == "gateway")
+        message = next(
+            str(taken) for taken in taken_ports(specs, settings.host) if taken.name == "gateway"
+        )
         assert f"port {port} (gateway) is taken by pid {os.getpid()} (" in message
         assert message.endswith("DOJO_GATEWAY_PORT moves it")
     assert "gateway" not in {taken.name for taken in taken_ports(specs, settings.host)}
@@ -136,9 +157,18 @@ def test_two_processes_on_one_port_are_named(settings: Settings) -> None:
     ]
 
 
-def test_what_a_home_was_started_with_completes_a_later_shell_and_never_overrides_it(tmp_path: Path) -> None:
+def test_what_a_home_was_started_with_completes_a_later_shell_and_never_overrides_it(
+    tmp_path: Path,
+) -> None:
     environment.remember(
-        tmp_path, {"DOJO_HOME": "x", "DOJO_GATEWAY_PORT": "9000", "DOJO_SEED": "3", "PATH": "/bin", "SECRET_KEY": "s"}
+        tmp_path,
+        {
+            "DOJO_HOME": "x",
+            "DOJO_GATEWAY_PORT": "9000",
+            "DOJO_SEED": "3",
+            "PATH": "/bin",
+            "SECRET_KEY": "s",
+        },
     )
     shell = {"DOJO_HOME": str(tmp_path), "DOJO_SEED": "4"}
     environment.adopt(shell)
@@ -148,7 +178,9 @@ def test_what_a_home_was_started_with_completes_a_later_shell_and_never_override
 
 @pytest.fixture
 def replayed_world(tmp_path: Path) -> Path:
-    environment.remember(tmp_path, {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet"})
+    environment.remember(
+        tmp_path, {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet"}
+    )
     lake = tmp_path / "lake" / "transactions" / "date=2018-04-01"
     lake.mkdir(parents=True)
     (lake / "history.parquet").touch()
@@ -159,11 +191,19 @@ def replayed_world(tmp_path: Path) -> Path:
     ("asked", "named"),
     [
         ({}, "DOJO_WORLD_SOURCE=replay; it cannot go on with DOJO_WORLD_SOURCE=synthetic"),
-        ({"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/b.parquet"}, "DOJO_REPLAY_DATASET=/a.parquet"),
-        ({"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet", "DOJO_SEED": "8"}, "DOJO_SEED=7"),
+        (
+            {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/b.parquet"},
+            "DOJO_REPLAY_DATASET=/a.parquet",
+        ),
+        (
+            {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet", "DOJO_SEED": "8"},
+            "DOJO_SEED=7",
+        ),
     ],
 )
-def test_a_world_is_never_continued_as_another_one(replayed_world: Path, asked: dict[str, str], named: str) -> None:
+def test_a_world_is_never_continued_as_another_one(
+    replayed_world: Path, asked: dict[str, str], named: str
+) -> None:
     with pytest.raises(WorldConflictError, match=named):
         environment.check_same_world(replayed_world, asked)
 

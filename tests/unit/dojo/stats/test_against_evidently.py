@@ -24,7 +24,9 @@ from dojo.stats.histograms.binning import bin_counts, population_stability_index
 NUMBERS, CATEGORIES = ColumnType.Numerical, ColumnType.Categorical
 
 
-def theirs(test: object, reference: np.ndarray, current: np.ndarray, kind: ColumnType = NUMBERS) -> float:
+def theirs(
+    test: object, reference: np.ndarray, current: np.ndarray, kind: ColumnType = NUMBERS
+) -> float:
     return float(test.func(pd.Series(reference), pd.Series(current), kind, 0.1)[0])
 
 
@@ -40,7 +42,9 @@ def test_divergences_of_few_values_are_evidentlys() -> None:
     counted = bin_counts(r, edges), bin_counts(c, edges)
     in_nats = math.sqrt(jensen_shannon(*counted) * math.log(2))
     assert in_nats == pytest.approx(theirs(jensenshannon_stat_test, r, c))
-    assert kullback_leibler(counted[1], counted[0]) == pytest.approx(theirs(kl_div_stat_test, r, c))  # the reference first
+    assert kullback_leibler(counted[1], counted[0]) == pytest.approx(
+        theirs(kl_div_stat_test, r, c)
+    )  # the reference first
     assert population_stability_index(*counted) == pytest.approx(theirs(psi_stat_test, r, c))
 
 
@@ -49,7 +53,9 @@ def test_psi_of_categories_is_evidentlys_where_none_is_empty() -> None:
     names = np.array([f"c{n}" for n in range(8)])
     r, c = random.choice(names, 3000, p=np.arange(1, 9) / 36), random.choice(names, 1000)
     counted = counts_of(r, names), counts_of(c, names)
-    assert population_stability_index(*counted) == pytest.approx(theirs(psi_stat_test, r, c, CATEGORIES))
+    assert population_stability_index(*counted) == pytest.approx(
+        theirs(psi_stat_test, r, c, CATEGORIES)
+    )
 
 
 def test_one_outlier_hides_a_shift_from_bins_of_equal_width_and_not_from_quantiles() -> None:

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import f_oneway
 
-from dojo.stats.histograms.binning import bin_counts, correlation_ratio, population_stability_index, quantile_edges
+from dojo.stats.histograms.binning import (
+    bin_counts,
+    correlation_ratio,
+    population_stability_index,
+    quantile_edges,
+)
 
 columns = arrays(np.float64, st.integers(1, 200), elements=st.integers(-3, 12).map(float))
 
@@ -46,7 +51,9 @@ def test_outer_bins_are_open_so_that_an_outlier_cannot_hide_a_shift() -> None:
     edges = quantile_edges(reference)
     shifted = np.append(random.normal(1, size=5000), 1e6)
     psi = population_stability_index(bin_counts(reference, edges), bin_counts(shifted, edges))
-    assert psi == pytest.approx(0.93, abs=0.1)  # FACTS: a 1-sd shift is about 1; equal-width bins gave 0.00007
+    assert psi == pytest.approx(
+        0.93, abs=0.1
+    )  # FACTS: a 1-sd shift is about 1; equal-width bins gave 0.00007
 
 
 def test_psi_is_the_published_sum() -> None:
@@ -59,8 +66,13 @@ def test_psi_is_the_published_sum() -> None:
 def test_psi_without_drift_has_the_expected_mean() -> None:
     random = np.random.default_rng(3)
     reference = random.multinomial(100_000, [0.1] * 10)
-    found = [population_stability_index(reference, random.multinomial(300, [0.1] * 10)) for _ in range(400)]
-    assert np.mean(found) == pytest.approx(9 * (1 / 300 + 1 / 100_000), rel=0.1)  # FACTS: (B-1)(1/n + 1/m)
+    found = [
+        population_stability_index(reference, random.multinomial(300, [0.1] * 10))
+        for _ in range(400)
+    ]
+    assert np.mean(found) == pytest.approx(
+        9 * (1 / 300 + 1 / 100_000), rel=0.1
+    )  # FACTS: (B-1)(1/n + 1/m)
 
 
 counts = arrays(np.int64, 6, elements=st.integers(0, 1000)).filter(lambda c: c.sum() > 0)
@@ -86,8 +98,12 @@ def test_what_cannot_be_binned_is_refused() -> None:
         population_stability_index(np.array([1, 2]), np.array([1, 2, 3]))
 
 
-@pytest.mark.parametrize("step", [lambda bins: bins, lambda bins: -(bins**3.0), lambda bins: 40.0 * (bins >= 7)])
-def test_a_column_whose_bins_decide_the_label_explains_all_of_it(step: Callable[[np.ndarray], np.ndarray]) -> None:
+@pytest.mark.parametrize(
+    "step", [lambda bins: bins, lambda bins: -(bins**3.0), lambda bins: 40.0 * (bins >= 7)]
+)
+def test_a_column_whose_bins_decide_the_label_explains_all_of_it(
+    step: Callable[[np.ndarray], np.ndarray],
+) -> None:
     values = np.random.default_rng(4).lognormal(size=2000)
     bins = np.searchsorted(quantile_edges(values), values, side="left")
     assert correlation_ratio(values, step(bins.astype(float))) == pytest.approx(1)
@@ -95,8 +111,12 @@ def test_a_column_whose_bins_decide_the_label_explains_all_of_it(step: Callable[
 
 def test_a_column_that_knows_nothing_explains_what_chance_gives_its_bins() -> None:
     random = np.random.default_rng(5)
-    found = [correlation_ratio(random.normal(size=1000), random.lognormal(size=1000)) for _ in range(300)]
-    assert np.mean(found) == pytest.approx(9 / 999, rel=0.1)  # (bins - 1) / (rows - 1), the mean under independence
+    found = [
+        correlation_ratio(random.normal(size=1000), random.lognormal(size=1000)) for _ in range(300)
+    ]
+    assert np.mean(found) == pytest.approx(
+        9 / 999, rel=0.1
+    )  # (bins - 1) / (rows - 1), the mean under independence
 
 
 def test_a_curve_without_any_correlation_is_seen() -> None:
@@ -110,7 +130,9 @@ pairs = st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 50)), min_size=1,
 
 
 @given(pairs, st.floats(-1000, 1000), st.sampled_from([-3.0, 0.01, 7.0]))
-def test_the_unit_and_zero_of_labels_do_not_matter(rows: list[tuple[int, int]], shift: float, factor: float) -> None:
+def test_the_unit_and_zero_of_labels_do_not_matter(
+    rows: list[tuple[int, int]], shift: float, factor: float
+) -> None:
     values, labels = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     found = correlation_ratio(values, labels)
     assert 0 <= found <= 1 + 1e-12
@@ -120,10 +142,16 @@ def test_the_unit_and_zero_of_labels_do_not_matter(rows: list[tuple[int, int]], 
 
 
 @given(pairs.filter(lambda rows: len({label for _, label in rows}) > 1), st.integers(2, 12))
-def test_the_correlation_ratio_is_that_of_scipys_analysis_of_variance(rows: list[tuple[int, int]], bins: int) -> None:
+def test_the_correlation_ratio_is_that_of_scipys_analysis_of_variance(
+    rows: list[tuple[int, int]], bins: int
+) -> None:
     values, labels = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     edges = quantile_edges(values, bins)
-    groups = [of for number in range(len(edges) + 1) if len(of := labels[np.searchsorted(edges, values) == number])]
+    groups = [
+        of
+        for number in range(len(edges) + 1)
+        if len(of := labels[np.searchsorted(edges, values) == number])
+    ]
     found = correlation_ratio(values, labels, bins)
     if len(groups) == 1:
         assert found == 0
@@ -145,6 +173,8 @@ def test_labels_that_are_all_alike_are_explained_by_nothing() -> None:
         ([], [], "needs rows"),
     ],
 )
-def test_what_has_no_correlation_ratio_is_refused(values: list[float], labels: list[float], reason: str) -> None:
+def test_what_has_no_correlation_ratio_is_refused(
+    values: list[float], labels: list[float], reason: str
+) -> None:
     with pytest.raises(ValueError, match=reason):
         correlation_ratio(np.array(values), np.array(labels))

@@ -24,31 +24,39 @@ from dojo.stats.inference.bootstrap import (
 from dojo.stats.scores.classification import pr_auc, roc_auc
 
 # With few distinct scores there are ties within and across classes, the hard part.
-rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=60).filter(
-    lambda rows: 0 < sum(label for label, _, _ in rows) < len(rows)
-)
+rows = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=60
+).filter(lambda rows: 0 < sum(label for label, _, _ in rows) < len(rows))
 
 
 @given(rows)
 def test_a_weighted_pr_auc_is_scikit_learns(data: list[tuple[int, int, int]]) -> None:
     labels, scores, weights = (np.array(column) for column in zip(*data, strict=True))
     ranking = rank(labels, scores / 7)
-    assert ranking.pr_auc(np.ones(len(labels), dtype=int)) == pytest.approx(pr_auc(labels, scores / 7))
+    assert ranking.pr_auc(np.ones(len(labels), dtype=int)) == pytest.approx(
+        pr_auc(labels, scores / 7)
+    )
     if (weights * labels).sum() == 0:
         assert math.isnan(ranking.pr_auc(weights))
     else:
-        assert ranking.pr_auc(weights) == pytest.approx(average_precision_score(labels, scores, sample_weight=weights))
+        assert ranking.pr_auc(weights) == pytest.approx(
+            average_precision_score(labels, scores, sample_weight=weights)
+        )
 
 
 @given(rows)
 def test_a_weighted_roc_auc_is_scikit_learns(data: list[tuple[int, int, int]]) -> None:
     labels, scores, weights = (np.array(column) for column in zip(*data, strict=True))
     ranking = rank(labels, scores / 7)
-    assert ranking.roc_auc(np.ones(len(labels), dtype=int)) == pytest.approx(roc_auc(labels, scores / 7))
+    assert ranking.roc_auc(np.ones(len(labels), dtype=int)) == pytest.approx(
+        roc_auc(labels, scores / 7)
+    )
     if (weights * labels).sum() == 0 or (weights * (1 - labels)).sum() == 0:
         assert math.isnan(ranking.roc_auc(weights))
     else:
-        assert ranking.roc_auc(weights) == pytest.approx(roc_auc_score(labels, scores, sample_weight=weights))
+        assert ranking.roc_auc(weights) == pytest.approx(
+            roc_auc_score(labels, scores, sample_weight=weights)
+        )
 
 
 @given(rows)
@@ -57,7 +65,9 @@ def test_a_weight_is_a_number_of_copies(data: list[tuple[int, int, int]]) -> Non
     copied = np.repeat(np.arange(len(labels)), weights)
     if not 0 < labels[copied].sum() < len(copied):
         return
-    assert rank(labels, scores).pr_auc(weights) == pytest.approx(pr_auc(labels[copied], scores[copied]))
+    assert rank(labels, scores).pr_auc(weights) == pytest.approx(
+        pr_auc(labels[copied], scores[copied])
+    )
 
 
 def test_both_classes_are_needed() -> None:
@@ -89,7 +99,9 @@ def test_two_ways_of_clustering_multiply() -> None:
 
 def test_draws_depend_on_the_seed_alone() -> None:
     clusters = [np.arange(30)]
-    first, again, other = ([w.tolist() for w in cluster_weights(clusters, 5, seed)] for seed in (1, 1, 2))
+    first, again, other = (
+        [w.tolist() for w in cluster_weights(clusters, 5, seed)] for seed in (1, 1, 2)
+    )
     assert first == again != other
 
 
@@ -104,10 +116,14 @@ def test_the_interval_holds_the_gain_and_grows_with_confidence() -> None:
     labels = (random.random(3000) < 0.05).astype(int)
     old, new = labels + random.normal(0, 1, 3000), 1.3 * labels + random.normal(0, 1, 3000)
     gains = [
-        relative_gain("pr_auc", labels, old, new, [np.arange(3000)], draws=400, confidence=confidence, seed=1)
+        relative_gain(
+            "pr_auc", labels, old, new, [np.arange(3000)], draws=400, confidence=confidence, seed=1
+        )
         for confidence in (0.8, 0.99)
     ]
-    assert gains[0].value == pytest.approx((pr_auc(labels, new) - pr_auc(labels, old)) / pr_auc(labels, old))
+    assert gains[0].value == pytest.approx(
+        (pr_auc(labels, new) - pr_auc(labels, old)) / pr_auc(labels, old)
+    )
     assert gains[1].low < gains[0].low < gains[0].value < gains[0].high < gains[1].high
 
 
@@ -115,37 +131,63 @@ def test_the_interval_holds_the_gain_and_grows_with_confidence() -> None:
 pairs = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 100)), min_size=1, max_size=30)
 
 
-def gain_of(old: np.ndarray, new: np.ndarray, *, lower_is_better: bool = True, root: bool = False) -> RelativeGain:
+def gain_of(
+    old: np.ndarray, new: np.ndarray, *, lower_is_better: bool = True, root: bool = False
+) -> RelativeGain:
     clusters = [np.arange(len(old))]
     return relative_gain_of_means(
-        old, new, clusters, lower_is_better=lower_is_better, root=root, draws=20, confidence=0.95, seed=1
+        old,
+        new,
+        clusters,
+        lower_is_better=lower_is_better,
+        root=root,
+        draws=20,
+        confidence=0.95,
+        seed=1,
     )
 
 
-def loss_of(values: np.ndarray, promised: float, *, lower_is_better: bool = True, root: bool = False) -> RelativeGain:
+def loss_of(
+    values: np.ndarray, promised: float, *, lower_is_better: bool = True, root: bool = False
+) -> RelativeGain:
     clusters = [np.arange(len(values))]
     return relative_loss_of_mean(
-        values, promised, clusters, lower_is_better=lower_is_better, root=root, draws=20, confidence=0.95, seed=1
+        values,
+        promised,
+        clusters,
+        lower_is_better=lower_is_better,
+        root=root,
+        draws=20,
+        confidence=0.95,
+        seed=1,
     )
 
 
 @given(pairs)
 def test_a_gain_of_means_is_relative_to_the_baselines(data: list[tuple[float, float]]) -> None:
     old, new = (np.array(column) for column in zip(*data, strict=True))
-    assert gain_of(old, new, lower_is_better=False).value == pytest.approx((new.mean() - old.mean()) / old.mean())
+    assert gain_of(old, new, lower_is_better=False).value == pytest.approx(
+        (new.mean() - old.mean()) / old.mean()
+    )
     of_roots = (np.sqrt(new.mean()) - np.sqrt(old.mean())) / np.sqrt(old.mean())
     assert gain_of(old, new, lower_is_better=False, root=True).value == pytest.approx(of_roots)
 
 
 @given(pairs, st.floats(0.01, 100))
-def test_a_loss_of_a_mean_is_relative_to_what_was_promised(data: list[tuple[float, float]], promised: float) -> None:
+def test_a_loss_of_a_mean_is_relative_to_what_was_promised(
+    data: list[tuple[float, float]], promised: float
+) -> None:
     values = np.array([value for _, value in data])
     assert loss_of(values, promised).value == pytest.approx(values.mean() / promised - 1)
-    assert loss_of(values, promised, root=True).value == pytest.approx(np.sqrt(values.mean()) / promised - 1)
+    assert loss_of(values, promised, root=True).value == pytest.approx(
+        np.sqrt(values.mean()) / promised - 1
+    )
 
 
 @given(pairs, st.booleans())
-def test_the_direction_that_is_better_turns_everything_round(data: list[tuple[float, float]], root: bool) -> None:
+def test_the_direction_that_is_better_turns_everything_round(
+    data: list[tuple[float, float]], root: bool
+) -> None:
     old, new = (np.array(column) for column in zip(*data, strict=True))
     for less, more in (
         [gain_of(old, new, lower_is_better=lower, root=root) for lower in (True, False)],
@@ -178,10 +220,16 @@ def errors_of_clusters(random: np.random.Generator) -> tuple[np.ndarray, np.ndar
     """
     clusters = np.repeat(np.arange(80), random.integers(1, 11, 80))
     hard, first, second = random.gamma(8, 1 / 8, (3, 80))[:, clusters]
-    return hard * first * random.exponential(10, len(clusters)), hard * second * random.exponential(8, len(clusters)), clusters
+    return (
+        hard * first * random.exponential(10, len(clusters)),
+        hard * second * random.exponential(8, len(clusters)),
+        clusters,
+    )
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say_and_those_of_single_rows_do_not() -> None:
+def test_intervals_cover_the_truth_about_as_often_as_they_say_and_those_of_single_rows_do_not() -> (
+    None
+):
     """150 seeded experiments. The contender's mean error is 0.8 of the baseline's.
 
     The expected coverage is 90 %, +-5 points of simulation noise.
@@ -204,7 +252,13 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say_and_those_of_singl
 
 def test_a_draw_without_anything_to_be_relative_to_is_left_out() -> None:
     found = relative_gain_of_means(
-        np.array([1.0, 0, 0]), np.ones(3), [np.arange(3)], lower_is_better=False, draws=300, confidence=0.9, seed=1
+        np.array([1.0, 0, 0]),
+        np.ones(3),
+        [np.arange(3)],
+        lower_is_better=False,
+        draws=300,
+        confidence=0.9,
+        seed=1,
     )
     assert found.value == 2
     assert np.isfinite(found.drawn).all()

@@ -45,7 +45,9 @@ def test_areas_agree_with_scikit_learn_also_with_ties(rs: list[tuple[bool, int]]
 
 
 @given(rows, st.floats(0.01, 0.99))
-def test_the_threshold_is_the_lowest_score_that_keeps_the_false_positive_rate(rs: list[tuple[bool, int]], rate: float) -> None:
+def test_the_threshold_is_the_lowest_score_that_keeps_the_false_positive_rate(
+    rs: list[tuple[bool, int]], rate: float
+) -> None:
     labels, scores = arrays(rs)
     negatives = scores[labels == 0]
     threshold = threshold_at_fpr(labels, scores, rate)
@@ -63,18 +65,24 @@ def test_precision_at_a_false_positive_rate_agrees_with_scikit_learns_roc_curve(
     false_rate, true_rate, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
     # roc_curve divides and this module multiplies. So 3/7 and 0.42857 may fall on different sides
     # of a limit.
-    last = np.flatnonzero(np.round(false_rate * (labels == 0).sum()) <= rate * (labels == 0).sum())[-1]
+    last = np.flatnonzero(np.round(false_rate * (labels == 0).sum()) <= rate * (labels == 0).sum())[
+        -1
+    ]
     true, false = true_rate[last] * labels.sum(), false_rate[last] * (labels == 0).sum()
     expected = true / (true + false) if true + false else 0.0
     assert precision_at_fpr(labels, scores, rate) == pytest.approx(expected)
 
 
 @given(rows, st.floats(0.01, 0.99))
-def test_recall_at_a_precision_agrees_with_scikit_learns_curve(rs: list[tuple[bool, int]], wanted: float) -> None:
+def test_recall_at_a_precision_agrees_with_scikit_learns_curve(
+    rs: list[tuple[bool, int]], wanted: float
+) -> None:
     labels, scores = arrays(rs)
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     reached = precision[:-1] >= wanted  # the last point has no threshold
-    assert recall_at_precision(labels, scores, wanted) == pytest.approx(recall[:-1][reached].max(initial=0.0))
+    assert recall_at_precision(labels, scores, wanted) == pytest.approx(
+        recall[:-1][reached].max(initial=0.0)
+    )
 
 
 @given(rows)
@@ -95,7 +103,9 @@ def test_the_calibration_curve_agrees_with_scikit_learn() -> None:
     assert expected_calibration_error(labels, scores) == pytest.approx(expected)
 
 
-def test_a_perfectly_calibrated_score_has_no_calibration_error_and_a_certain_wrong_one_has_the_most() -> None:
+def test_a_perfectly_calibrated_score_has_no_calibration_error_and_a_certain_wrong_one_has_the_most() -> (
+    None
+):
     labels, scores = np.array([0, 0, 0, 1] * 10), np.full(40, 0.25)
     assert expected_calibration_error(labels, scores) == pytest.approx(0)
     assert expected_calibration_error(np.array([0, 0]), np.array([1.0, 1.0])) == 1
@@ -103,7 +113,9 @@ def test_a_perfectly_calibrated_score_has_no_calibration_error_and_a_certain_wro
 
 
 @given(rows)
-def test_ranking_metrics_do_not_change_under_a_monotone_transformation(rs: list[tuple[bool, int]]) -> None:
+def test_ranking_metrics_do_not_change_under_a_monotone_transformation(
+    rs: list[tuple[bool, int]],
+) -> None:
     labels, scores = arrays(rs)
     for metric in (pr_auc, roc_auc, precision_at_fpr, recall_at_precision):
         assert metric(labels, scores) == pytest.approx(metric(labels, np.exp(3 * scores)))
@@ -128,7 +140,9 @@ def test_a_tie_at_the_top_that_holds_too_many_negatives_flags_nothing() -> None:
 @pytest.mark.parametrize("metric", [pr_auc, roc_auc, precision_at_fpr, recall_at_precision])
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])
 def test_one_class_only_is_refused_with_the_counts(metric: object, labels: list[int]) -> None:
-    with pytest.raises(ValueError, match=rf"both classes, got {sum(labels)} positives in {len(labels)} rows"):
+    with pytest.raises(
+        ValueError, match=rf"both classes, got {sum(labels)} positives in {len(labels)} rows"
+    ):
         metric(np.array(labels), np.linspace(0, 1, len(labels)))  # type: ignore[operator]
 
 
@@ -161,16 +175,25 @@ def test_impossible_parameters_are_refused() -> None:
         entity_precision_at_k(labels, scores, ["a", "b"], np.array([0, 0]), 0)
 
 
-def book_card_precision(labels: np.ndarray, scores: np.ndarray, cards: np.ndarray, days: np.ndarray, k: int) -> float:
+def book_card_precision(
+    labels: np.ndarray, scores: np.ndarray, cards: np.ndarray, days: np.ndarray, k: int
+) -> float:
     """Compute the book's `card_precision_top_k` (chapter 4) with its own pandas code."""
     import pandas as pd
 
-    frame = pd.DataFrame({"day": days, "predictions": scores, "CUSTOMER_ID": cards, "TX_FRAUD": labels})
+    frame = pd.DataFrame(
+        {"day": days, "predictions": scores, "CUSTOMER_ID": cards, "TX_FRAUD": labels}
+    )
     detected: list[str] = []
     per_day = []
     for day in sorted(frame.day.unique()):
         of_day = frame[(frame.day == day) & ~frame.CUSTOMER_ID.isin(detected)]
-        by_card = of_day.groupby("CUSTOMER_ID").max().sort_values(by="predictions", ascending=False).reset_index()
+        by_card = (
+            of_day.groupby("CUSTOMER_ID")
+            .max()
+            .sort_values(by="predictions", ascending=False)
+            .reset_index()
+        )
         top = by_card.head(k)
         found = list(top[top.TX_FRAUD == 1].CUSTOMER_ID)
         per_day.append(len(found) / k)
@@ -182,7 +205,10 @@ def book_card_precision(labels: np.ndarray, scores: np.ndarray, cards: np.ndarra
 def test_card_precision_agrees_with_the_books_code(k: int) -> None:
     random = np.random.default_rng(k)
     size = 3000
-    labels, cards = (random.random(size) < 0.05).astype(int), random.integers(0, 120, size).astype(str)
+    labels, cards = (
+        (random.random(size) < 0.05).astype(int),
+        random.integers(0, 120, size).astype(str),
+    )
     days, scores = random.integers(0, 5, size), random.permutation(size) / size + 0.3 * labels
     assert entity_precision_at_k(labels, scores, cards, days, k) == pytest.approx(
         book_card_precision(labels, scores, cards, days, k)

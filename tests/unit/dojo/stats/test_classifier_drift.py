@@ -10,7 +10,12 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from dojo.stats.distances.classifier_drift import RIDGE, auc_with_deviation, classifier_drift, logistic_regression
+from dojo.stats.distances.classifier_drift import (
+    RIDGE,
+    auc_with_deviation,
+    classifier_drift,
+    logistic_regression,
+)
 
 NAMES = ("a", "b", "c", "d")
 
@@ -28,7 +33,9 @@ def test_the_regression_is_scikit_learns() -> None:
     np.testing.assert_allclose(found, [*expected.intercept_, *expected.coef_[0]], atol=1e-4)
 
 
-labelled = arrays(np.float64, st.tuples(st.integers(4, 40), st.just(2)), elements=st.integers(0, 6).map(float))
+labelled = arrays(
+    np.float64, st.tuples(st.integers(4, 40), st.just(2)), elements=st.integers(0, 6).map(float)
+)
 
 
 @given(labelled)
@@ -42,18 +49,25 @@ def test_the_auc_is_scikit_learns_and_its_deviation_the_definitions(pairs: np.nd
     auc, deviation = auc_with_deviation(labels, scores)
     assert auc == pytest.approx(roc_auc_score(labels, scores))
     wins = (positive[:, None] > negative).astype(float) + 0.5 * (positive[:, None] == negative)
-    variance = wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative)
+    variance = wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(
+        negative
+    )
     assert deviation == pytest.approx(np.sqrt(variance))
 
 
 def test_without_drift_it_alarms_about_as_often_as_stated() -> None:
-    found = [classifier_drift(NAMES, rows(2 * n, 250), rows(2 * n + 1, 250), seed=n) for n in range(300)]
+    found = [
+        classifier_drift(NAMES, rows(2 * n, 250), rows(2 * n + 1, 250), seed=n) for n in range(300)
+    ]
     assert np.mean([f.p_value < 0.05 for f in found]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     assert np.mean([f.auc for f in found]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_little_of_each_feature_is_seen_together() -> None:
-    reference, current = rows(1, 1500), rows(2, 1500) * np.exp(0.12)  # an eighth of a standard deviation each
+    reference, current = (
+        rows(1, 1500),
+        rows(2, 1500) * np.exp(0.12),
+    )  # an eighth of a standard deviation each
     found = classifier_drift(NAMES, reference, current, seed=1)
     assert found.p_value < 1e-4
     assert found.low < found.auc < found.high
@@ -78,7 +92,9 @@ def test_it_is_blind_to_a_change_of_correlation_alone() -> None:
     """The module states this limit."""
     random = np.random.default_rng(7)
     together = random.normal(size=(1500, 1)) + 0.1 * random.normal(size=(1500, 2))
-    apart = np.column_stack([random.permutation(together[:, 0]), random.permutation(together[:, 1])])
+    apart = np.column_stack(
+        [random.permutation(together[:, 0]), random.permutation(together[:, 1])]
+    )
     assert classifier_drift(("a", "b"), together, apart, seed=1).p_value > 0.01
 
 
@@ -87,7 +103,9 @@ def test_units_and_outliers_change_nothing() -> None:
     found = classifier_drift(NAMES, reference, current, seed=1)
     assert classifier_drift(NAMES, np.log(reference) * 100, np.log(current) * 100, seed=1) == found
     current[current > 8] = 1e12
-    assert classifier_drift(NAMES, reference, current, seed=1).auc == pytest.approx(found.auc, abs=0.01)
+    assert classifier_drift(NAMES, reference, current, seed=1).auc == pytest.approx(
+        found.auc, abs=0.01
+    )
 
 
 def test_two_different_worlds_are_told_apart_for_certain() -> None:
@@ -97,7 +115,9 @@ def test_two_different_worlds_are_told_apart_for_certain() -> None:
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     reference, current = rows(12), rows(13)
-    assert classifier_drift(NAMES, reference, current, seed=5) == classifier_drift(NAMES, reference, current, seed=5)
+    assert classifier_drift(NAMES, reference, current, seed=5) == classifier_drift(
+        NAMES, reference, current, seed=5
+    )
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -13,19 +13,28 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.spatial import distance
 
-from dojo.stats.distances.divergence import jensen_shannon, ks_bounds, kullback_leibler, wasserstein_of_counts
+from dojo.stats.distances.divergence import (
+    jensen_shannon,
+    ks_bounds,
+    kullback_leibler,
+    wasserstein_of_counts,
+)
 from dojo.stats.histograms.binning import bin_counts, population_stability_index, quantile_edges
 
 counts = arrays(np.int64, 6, elements=st.integers(0, 1000)).filter(lambda c: c.sum() > 0)
 # Whole numbers make ties, fractions avoid them.
 samples = arrays(
-    np.float64, st.integers(1, 60), elements=st.one_of(st.integers(-4, 4).map(float), st.floats(-50, 50, width=16))
+    np.float64,
+    st.integers(1, 60),
+    elements=st.one_of(st.integers(-4, 4).map(float), st.floats(-50, 50, width=16)),
 )
 
 
 @given(counts, counts)
 def test_divergences_of_counts_are_scipys(r: np.ndarray, c: np.ndarray) -> None:
-    assert jensen_shannon(r, c) == pytest.approx(distance.jensenshannon(r, c, base=2) ** 2, abs=1e-12)
+    assert jensen_shannon(r, c) == pytest.approx(
+        distance.jensenshannon(r, c, base=2) ** 2, abs=1e-12
+    )
     smoothed = [np.maximum(side, 0.5) for side in (c, r)]
     assert kullback_leibler(r, c) == pytest.approx(stats.entropy(*smoothed), abs=1e-12)
 
@@ -42,8 +51,15 @@ def test_divergences_keep_their_bounds_and_what_they_must_not_depend_on(
     assert jensen_shannon(r[order], c[order]) == pytest.approx(js, abs=1e-12)
     assert kullback_leibler(r[order], c[order]) == pytest.approx(kl, abs=1e-12)
     assert jensen_shannon(times * r, c) == pytest.approx(js, abs=1e-12)
-    assert population_stability_index(r, c) == pytest.approx(kl + kullback_leibler(c, r), abs=1e-12)  # Jeffreys
-    assert math.sqrt(js) <= math.sqrt(jensen_shannon(r, np.ones(6, int))) + math.sqrt(jensen_shannon(np.ones(6, int), c)) + 1e-9
+    assert population_stability_index(r, c) == pytest.approx(
+        kl + kullback_leibler(c, r), abs=1e-12
+    )  # Jeffreys
+    assert (
+        math.sqrt(js)
+        <= math.sqrt(jensen_shannon(r, np.ones(6, int)))
+        + math.sqrt(jensen_shannon(np.ones(6, int), c))
+        + 1e-9
+    )
 
 
 @given(counts, counts)
@@ -64,7 +80,9 @@ def ks_statistic(r: np.ndarray, c: np.ndarray) -> float:
 
 
 @given(samples, samples, st.integers(2, 12))
-def test_counts_bound_the_statistic_of_the_raw_samples(r: np.ndarray, c: np.ndarray, bins: int) -> None:
+def test_counts_bound_the_statistic_of_the_raw_samples(
+    r: np.ndarray, c: np.ndarray, bins: int
+) -> None:
     edges = quantile_edges(r, bins)
     lowest, highest = ks_bounds(bin_counts(r, edges), bin_counts(c, edges))
     exact = ks_statistic(r, c)
@@ -90,7 +108,9 @@ def test_wasserstein_of_many_bins_is_that_of_the_samples() -> None:
     r, c = random.normal(size=20_000), random.normal(0.3, 0.8, size=20_000)
     edges = quantile_edges(r, 200)
     low, high = min(r.min(), c.min()), max(r.max(), c.max())
-    found, error = wasserstein_of_counts(bin_counts(r, edges), bin_counts(c, edges), edges, low, high)
+    found, error = wasserstein_of_counts(
+        bin_counts(r, edges), bin_counts(c, edges), edges, low, high
+    )
     assert found == pytest.approx(stats.wasserstein_distance(r, c), rel=0.02)
     assert error < 0.4
 

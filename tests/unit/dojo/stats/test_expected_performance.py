@@ -22,7 +22,9 @@ from dojo.stats.scores.expected_performance import expected_average_precision
 def fraud_scores(rows: int, seed: int) -> np.ndarray:
     """Scores like a fraud model's: 1 % fraud, most near 0, a few near 1."""
     random = np.random.default_rng(seed)
-    return np.where(random.random(rows) < 0.012, random.beta(3, 1.5, rows), random.beta(0.3, 60, rows))
+    return np.where(
+        random.random(rows) < 0.012, random.beta(3, 1.5, rows), random.beta(0.3, 60, rows)
+    )
 
 
 def binned(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +37,10 @@ def binned(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_it_is_what_labels_drawn_from_the_scores_say_on_average() -> None:
     scores, random = fraud_scores(20_000, 1), np.random.default_rng(2)
-    drawn = [average_precision_score((random.random(len(scores)) < scores).astype(int), scores) for _ in range(200)]
+    drawn = [
+        average_precision_score((random.random(len(scores)) < scores).astype(int), scores)
+        for _ in range(200)
+    ]
     assert expected_average_precision(*binned(scores)) == pytest.approx(np.mean(drawn), rel=0.01)
 
 
@@ -45,11 +50,19 @@ def test_a_few_frauds_are_estimated_without_bias_too() -> None:
     Without it, the PR-AUC of twenty positives would be 0.02 too low.
     """
     scores, random = fraud_scores(1500, 3), np.random.default_rng(4)
-    drawn = [pr_auc(labels, scores) for labels in (random.random((1000, len(scores))) < scores).astype(int) if labels.any()]
+    drawn = [
+        pr_auc(labels, scores)
+        for labels in (random.random((1000, len(scores))) < scores).astype(int)
+        if labels.any()
+    ]
     assert expected_average_precision(*binned(scores)) == pytest.approx(np.mean(drawn), abs=0.01)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.just(0.0) | st.floats(1e-6, 1)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.just(0.0) | st.floats(1e-6, 1)), min_size=1, max_size=8
+    )
+)
 def test_the_area_of_counts_is_the_sum_over_their_rows(bins: list[tuple[int, float]]) -> None:
     """Compare with the definition, row by row."""
     counts, p = np.array([n for n, _ in bins]), np.array([share for _, share in bins])
@@ -76,7 +89,10 @@ def test_scores_that_are_certain_are_judged_like_labels() -> None:
 def test_it_sees_inputs_that_make_the_model_less_sure() -> None:
     scores = fraud_scores(20_000, 6)
     blurred = 1 / (1 + np.exp(-(np.log(scores / (1 - scores)) * 0.5 - 1.5)))
-    assert expected_average_precision(*binned(blurred)) < expected_average_precision(*binned(scores)) - 0.2
+    assert (
+        expected_average_precision(*binned(blurred))
+        < expected_average_precision(*binned(scores)) - 0.2
+    )
 
 
 def test_it_is_blind_to_concept_drift() -> None:
@@ -98,10 +114,15 @@ def test_miscalibrated_scores_are_read_through_the_holdouts_rates() -> None:
     boasting = np.sqrt(true)
     holdout, window = slice(0, 40_000), slice(40_000, None)
     labels = (random.random(len(true)) < true).astype(int)
-    all_rows, positives = binned(boasting[holdout])[0], binned(boasting[holdout][labels[holdout] == 1])[0]
+    all_rows, positives = (
+        binned(boasting[holdout])[0],
+        binned(boasting[holdout][labels[holdout] == 1])[0],
+    )
     counts, means = binned(boasting[window])
     truth = pr_auc(labels[window], boasting[window])
-    assert expected_average_precision(counts, isotonic_rates(positives, all_rows)) == pytest.approx(truth, abs=0.06)
+    assert expected_average_precision(counts, isotonic_rates(positives, all_rows)) == pytest.approx(
+        truth, abs=0.06
+    )
     assert abs(expected_average_precision(counts, means) - truth) > 0.1
 
 

@@ -21,7 +21,9 @@ from dojo.stats.histograms.histogram import Histogram, MatrixHistogram, Mismatch
 EDGES = {"amount": (0.0, 1.5, 2.0), "flag": (0.0,), "count": (-1.0, 0.0, 1.0, 2.0, 3.0)}
 PLAN = BinPlan(EDGES, low={"amount": -1.0}, high={"amount": 2.0, "count": 3.0})
 
-values = st.one_of(st.integers(-3, 5).map(float), st.sampled_from([math.nan, math.inf, -math.inf, 1.5, 1e9]))
+values = st.one_of(
+    st.integers(-3, 5).map(float), st.sampled_from([math.nan, math.inf, -math.inf, 1.5, 1e9])
+)
 matrices = arrays(np.float64, st.tuples(st.integers(0, 30), st.just(3)), elements=values)
 
 
@@ -55,16 +57,26 @@ def test_a_window_counts_what_counting_all_rows_at_once_counts(matrix: np.ndarra
         present, finite = all_rows[~np.isnan(all_rows)], all_rows[np.isfinite(all_rows)]
         assert column.rows == len(matrix) == found.rows
         assert column.nulls == len(all_rows) - len(present)
-        expected = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
+        expected = np.bincount(
+            np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1
+        )
         assert column.counts == tuple(expected)
-        low, high = {"amount": (-1.0, 2.0), "flag": (-math.inf, math.inf), "count": (-math.inf, 3.0)}[name]
-        assert column.out_of_range == np.count_nonzero((present < low) | (present > high) | np.isinf(present))
+        low, high = {
+            "amount": (-1.0, 2.0),
+            "flag": (-math.inf, math.inf),
+            "count": (-math.inf, 3.0),
+        }[name]
+        assert column.out_of_range == np.count_nonzero(
+            (present < low) | (present > high) | np.isinf(present)
+        )
         assert column.finite == len(finite)
         if len(finite):
             assert (column.minimum, column.maximum) == (finite.min(), finite.max())
             assert column.mean == pytest.approx(finite.mean(), rel=1e-9, abs=1e-9)
             # A column with 1e9s and 3s has no digits left for the 3s.
-            assert column.std == pytest.approx(finite.std(), rel=1e-6, abs=1e-6 * (1 + np.abs(finite).max()))
+            assert column.std == pytest.approx(
+                finite.std(), rel=1e-6, abs=1e-6 * (1 + np.abs(finite).max())
+            )
         else:
             assert (column.minimum, column.maximum) == (None, None)
             assert math.isnan(column.mean)
@@ -72,7 +84,9 @@ def test_a_window_counts_what_counting_all_rows_at_once_counts(matrix: np.ndarra
 
 
 @given(matrices, matrices, matrices)
-def test_windows_merge_into_their_whole_in_any_order(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+def test_windows_merge_into_their_whole_in_any_order(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> None:
     whole = counted(np.concatenate([a, b, c]))
     left = counted(a)
     left.merge(counted(b))
@@ -116,7 +130,8 @@ def test_chunks_and_many_edges_count_like_the_plain_function() -> None:
         found = counted(rows, plan=BinPlan({"a": edges, "b": (1.0,)}))
         for at, name in enumerate(("a", "b")):
             np.testing.assert_array_equal(
-                found.column(name).counts, bin_counts(rows[:, at], np.array(found.column(name).edges))
+                found.column(name).counts,
+                bin_counts(rows[:, at], np.array(found.column(name).edges)),
             )
 
 
@@ -143,7 +158,9 @@ def test_a_float32_value_is_in_the_bin_of_its_own_edge() -> None:
 
 
 def test_counts_over_other_bins_are_refused_instead_of_added() -> None:
-    other = BinPlan({**EDGES, "flag": (0.5,)}, low={"amount": -1.0}, high={"amount": 2.0, "count": 3.0})
+    other = BinPlan(
+        {**EDGES, "flag": (0.5,)}, low={"amount": -1.0}, high={"amount": 2.0, "count": 3.0}
+    )
     narrower = BinPlan(EDGES, low={"amount": -1.0}, high={"amount": 1.0, "count": 3.0})
     for plan in (other, narrower):
         with pytest.raises(MismatchError, match="other bins"):

@@ -79,7 +79,10 @@ trials = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_s
 
 @given(trials)
 def test_the_mean_of_hits_is_their_rate(rows: list[tuple[bool, int]]) -> None:
-    hits, clusters = np.array([hit for hit, _ in rows], dtype=float), np.array([cluster for _, cluster in rows])
+    hits, clusters = (
+        np.array([hit for hit, _ in rows], dtype=float),
+        np.array([cluster for _, cluster in rows]),
+    )
     rate = clustered_rate(np.bincount(clusters, weights=hits), np.bincount(clusters))
     found = clustered_mean(hits, clusters)
     assert (found.value, found.effective) == pytest.approx((rate.value, rate.effective))
@@ -87,13 +90,19 @@ def test_the_mean_of_hits_is_their_rate(rows: list[tuple[bool, int]]) -> None:
 
 
 def test_without_any_spread_to_see_a_mean_rests_on_its_clusters() -> None:
-    assert clustered_mean(np.full(40, 2.5), np.repeat(np.arange(8), 5)) == Mean(2.5, pytest.approx(8))
+    assert clustered_mean(np.full(40, 2.5), np.repeat(np.arange(8), 5)) == Mean(
+        2.5, pytest.approx(8)
+    )
     assert clustered_mean(np.arange(5.0), np.zeros(5)) == Mean(2.0, pytest.approx(1)), (
         "one cluster shows no spread between clusters"
     )
 
 
-@pytest.mark.parametrize(("values", "clusters"), [([], []), ([1.0, 2.0], [1]), ([1.0], [1, 2])], ids=str)
-def test_a_mean_needs_rows_and_one_cluster_for_each(values: list[float], clusters: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("values", "clusters"), [([], []), ([1.0, 2.0], [1]), ([1.0], [1, 2])], ids=str
+)
+def test_a_mean_needs_rows_and_one_cluster_for_each(
+    values: list[float], clusters: list[int]
+) -> None:
     with pytest.raises(ValueError, match="expected one cluster per value"):
         clustered_mean(np.array(values), np.array(clusters))

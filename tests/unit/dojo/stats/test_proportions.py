@@ -38,14 +38,18 @@ def simple(hits: int, trials: int) -> Rate:
 def test_the_difference_has_newcombes_published_intervals(
     first: tuple[int, int], second: tuple[int, int], low: float, high: float
 ) -> None:
-    assert newcombe_interval(simple(*first), simple(*second)) == pytest.approx((low, high), abs=6e-5)
+    assert newcombe_interval(simple(*first), simple(*second)) == pytest.approx(
+        (low, high), abs=6e-5
+    )
 
 
 @given(st.integers(1, 400), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilsons_interval_is_scipys(trials: int, share: float, confidence: float) -> None:
     hits = round(share * trials)
     reference = stats.binomtest(hits, trials).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(hits / trials, trials, confidence) == pytest.approx((reference.low, reference.high), abs=1e-9)
+    assert wilson_interval(hits / trials, trials, confidence) == pytest.approx(
+        (reference.low, reference.high), abs=1e-9
+    )
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000), st.floats(0.01, 0.99))
@@ -98,7 +102,9 @@ def test_clusters_never_know_more_than_their_trials(rows: list[tuple[int, int]])
     assert rate.value - 1e-12 <= high <= 1
 
 
-def clustered_group(generator: np.random.Generator, clusters: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+def clustered_group(
+    generator: np.random.Generator, clusters: int, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Make clusters of 1 to 20 trials.
 
     Each has its own rate, beta-distributed with intraclass correlation 0.2.
@@ -108,7 +114,9 @@ def clustered_group(generator: np.random.Generator, clusters: int, rate: float) 
     return generator.binomial(trials, own), trials
 
 
-def test_the_interval_of_clustered_groups_covers_the_truth_as_often_as_it_says_and_the_naive_one_does_not() -> None:
+def test_the_interval_of_clustered_groups_covers_the_truth_as_often_as_it_says_and_the_naive_one_does_not() -> (
+    None
+):
     """2,000 seeded experiments of 2 x 300 clusters without a difference.
 
     The expected coverage is 95 %, +-1 percentage point of simulation noise.
@@ -120,7 +128,9 @@ def test_the_interval_of_clustered_groups_covers_the_truth_as_often_as_it_says_a
         groups = [clustered_group(generator, 300, 0.1) for _ in range(2)]
         low, high = newcombe_interval(*(clustered_rate(*group) for group in groups))
         covered += low <= 0 <= high
-        low, high = newcombe_interval(*(simple(int(hits.sum()), int(trials.sum())) for hits, trials in groups))
+        low, high = newcombe_interval(
+            *(simple(int(hits.sum()), int(trials.sum())) for hits, trials in groups)
+        )
         naive += low <= 0 <= high
         *_, low, high = ratio_interval(*groups)
         money += low <= 0 <= high

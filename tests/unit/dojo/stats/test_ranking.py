@@ -17,7 +17,11 @@ from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
 # Grade, score and list of each row. Few distinct scores make ties, the hard part. The lists' rows
 # are mixed, and their numbers have gaps.
 Rows = list[tuple[int, int, int]]
-rows = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([-3, 0, 1, 7, 40])), min_size=1, max_size=40)
+rows = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([-3, 0, 1, 7, 40])),
+    min_size=1,
+    max_size=40,
+)
 cuts = st.integers(1, 12)
 
 
@@ -47,18 +51,31 @@ def test_ndcg_is_the_published_sum() -> None:
 
     Each gain 2^grade - 1 is divided by log2(rank + 1).
     """
-    grades, scores, one_list = np.array([3, 2, 3, 0, 1, 2]), np.arange(6.0, 0, -1), np.zeros(6, dtype=int)
+    grades, scores, one_list = (
+        np.array([3, 2, 3, 0, 1, 2]),
+        np.arange(6.0, 0, -1),
+        np.zeros(6, dtype=int),
+    )
     found = 7 + 3 / np.log2(3) + 7 / 2 + 0 + 1 / np.log2(6) + 3 / np.log2(7)
     best = 7 + 7 / np.log2(3) + 3 / 2 + 3 / np.log2(5) + 1 / np.log2(6)
     assert ndcg_by_list(grades, scores, one_list, 6) == pytest.approx([found / best])
-    assert ndcg_by_list(grades, scores, one_list, 2) == pytest.approx([(7 + 3 / np.log2(3)) / (7 + 7 / np.log2(3))])
+    assert ndcg_by_list(grades, scores, one_list, 2) == pytest.approx(
+        [(7 + 3 / np.log2(3)) / (7 + 7 / np.log2(3))]
+    )
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=5).filter(any), cuts)
 def test_equal_scores_are_worth_the_mean_of_all_their_orders(grades: list[int], k: int) -> None:
     orders = np.array(list(permutations(range(len(grades)))), dtype=float)
-    of_each = ndcg_by_list(np.tile(grades, len(orders)), orders.ravel(), np.repeat(np.arange(len(orders)), len(grades)), k)
-    tied = ndcg_by_list(np.array(grades), np.zeros(len(grades)), np.zeros(len(grades), dtype=int), k)
+    of_each = ndcg_by_list(
+        np.tile(grades, len(orders)),
+        orders.ravel(),
+        np.repeat(np.arange(len(orders)), len(grades)),
+        k,
+    )
+    tied = ndcg_by_list(
+        np.array(grades), np.zeros(len(grades)), np.zeros(len(grades), dtype=int), k
+    )
     assert tied == pytest.approx([of_each.mean()])
 
 
@@ -69,7 +86,9 @@ def test_ndcg_lies_between_0_and_1_and_the_grades_own_order_reaches_1(data: Rows
     relevant = np.isfinite(best)
     np.testing.assert_allclose(best[relevant], 1)
     assert ((found[relevant] >= 0) & (found[relevant] <= 1 + 1e-12)).all()
-    assert (np.isfinite(found) == relevant).all(), "whether a list counts must not depend on its scores"
+    assert (np.isfinite(found) == relevant).all(), (
+        "whether a list counts must not depend on its scores"
+    )
 
 
 @given(rows, cuts, st.randoms(use_true_random=False))
@@ -77,12 +96,20 @@ def test_ndcg_depends_on_the_order_of_scores_alone(data: Rows, k: int, random: R
     shuffled = list(data)
     random.shuffle(shuffled)
     grades, scores, lists = columns(shuffled)
-    np.testing.assert_allclose(ndcg_by_list(grades, np.exp(scores) - 50, lists, k), ndcg_by_list(*columns(data), k))
+    np.testing.assert_allclose(
+        ndcg_by_list(grades, np.exp(scores) - 50, lists, k), ndcg_by_list(*columns(data), k)
+    )
 
 
 def test_a_list_without_anything_relevant_is_nan_and_leaves_the_others_alone() -> None:
-    grades, scores, lists = np.array([0, 0, 1, 0]), np.array([1.0, 2.0, 1.0, 2.0]), np.array([5, 5, 9, 9])
-    assert ndcg_by_list(grades, scores, lists, 10) == pytest.approx([np.nan, 1 / np.log2(3)], nan_ok=True)
+    grades, scores, lists = (
+        np.array([0, 0, 1, 0]),
+        np.array([1.0, 2.0, 1.0, 2.0]),
+        np.array([5, 5, 9, 9]),
+    )
+    assert ndcg_by_list(grades, scores, lists, 10) == pytest.approx(
+        [np.nan, 1 / np.log2(3)], nan_ok=True
+    )
 
 
 def test_no_rows_are_no_lists() -> None:
@@ -118,4 +145,7 @@ def test_ranks_in_a_list_are_scipys_ordinal_ranks_from_the_highest_score(data: R
     _, scores, lists = columns(data)
     found = rank_in_list(scores, lists)
     for number in set(lists.tolist()):
-        assert found[lists == number].tolist() == rankdata(-scores[lists == number], method="ordinal").tolist()
+        assert (
+            found[lists == number].tolist()
+            == rankdata(-scores[lists == number], method="ordinal").tolist()
+        )

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dojo.stats.inference.sequential import ODDS_RATIOS, PARTS, EProcess, RestartingEProcess, probability_of_falling_on
+from dojo.stats.inference.sequential import (
+    ODDS_RATIOS,
+    PARTS,
+    EProcess,
+    RestartingEProcess,
+    probability_of_falling_on,
+)
 
 observations = st.lists(st.tuples(st.booleans(), st.floats(0.01, 0.99)), max_size=60)
 
@@ -30,7 +36,9 @@ def process_of(seen: list[tuple[bool, float]]) -> EProcess:
 
 
 @given(st.floats(0.001, 0.999), st.floats(0, 1))
-def test_no_single_observation_pays_under_any_rate_that_the_null_allows(null: float, part: float) -> None:
+def test_no_single_observation_pays_under_any_rate_that_the_null_allows(
+    null: float, part: float
+) -> None:
     rate = part * null
     won, lost = process_of([(True, null)]).e_value, process_of([(False, null)]).e_value
     assert rate * won + (1 - rate) * lost <= 1 + 1e-9
@@ -42,7 +50,10 @@ def test_two_halves_merge_into_the_whole_in_any_order(
     first: list[tuple[bool, float]], second: list[tuple[bool, float]]
 ) -> None:
     whole = process_of(first + second)
-    for merged in (process_of(first).merged(process_of(second)), process_of(second).merged(process_of(first))):
+    for merged in (
+        process_of(first).merged(process_of(second)),
+        process_of(second).merged(process_of(first)),
+    ):
         assert merged.e_value == pytest.approx(whole.e_value)
         assert (merged.observations, merged.successes) == (whole.observations, whole.successes)
 
@@ -79,7 +90,9 @@ def test_overwhelming_evidence_is_still_a_number() -> None:
 
 
 @pytest.mark.parametrize(("null", "alpha"), [(0.1, 0.05), (0.1, 0.02), (0.01, 0.05), (0.5, 0.05)])
-def test_at_the_limit_it_ever_alarms_with_at_most_the_stated_probability(null: float, alpha: float) -> None:
+def test_at_the_limit_it_ever_alarms_with_at_most_the_stated_probability(
+    null: float, alpha: float
+) -> None:
     """2,000 seeded streams at the null's edge, looked at after every observation."""
     generator, alarms, runs = np.random.default_rng(3), 0, 2_000
     for _ in range(runs):
@@ -87,7 +100,11 @@ def test_at_the_limit_it_ever_alarms_with_at_most_the_stated_probability(null: f
         ratios = np.array(ODDS_RATIOS)[:, None]
         scale = 1 - null + ratios * null
         logs = np.where(hits, np.log(ratios / scale), -np.log(scale)).cumsum(axis=1)
-        alarms += bool((np.logaddexp.reduce(logs + np.log(PARTS)[:, None], axis=0) >= math.log(1 / alpha)).any())
+        alarms += bool(
+            (
+                np.logaddexp.reduce(logs + np.log(PARTS)[:, None], axis=0) >= math.log(1 / alpha)
+            ).any()
+        )
     assert alarms <= runs * alpha
 
 
@@ -104,7 +121,9 @@ def test_an_events_place_follows_from_the_arms_rates(share: float, ratio: float)
 
 
 @given(observations)
-def test_a_restarting_process_is_the_stakes_bet_at_each_start_and_what_still_waits(seen: list[tuple[bool, float]]) -> None:
+def test_a_restarting_process_is_the_stakes_bet_at_each_start_and_what_still_waits(
+    seen: list[tuple[bool, float]],
+) -> None:
     """Compare with the definition: one ordinary process from each start on, times its stake."""
     waiting = [0.5 / (1 + math.log2(n)) if n else 0.5 for n in range(len(seen) + 1)]
     expected = 0.5 * process_of(seen).e_value + waiting[len(seen)]
@@ -127,7 +146,9 @@ def test_restarting_at_the_limit_it_ever_alarms_with_at_most_the_stated_probabil
 
 
 @pytest.mark.parametrize("good", [0, 2_000, 20_000])
-def test_a_sudden_fault_is_seen_as_soon_after_two_good_days_as_in_the_first_minute(good: int) -> None:
+def test_a_sudden_fault_is_seen_as_soon_after_two_good_days_as_in_the_first_minute(
+    good: int,
+) -> None:
     process = RestartingEProcess()
     for _ in range(good):
         process.observe(False, 0.05)

@@ -44,12 +44,17 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
 
 
 def errors_of(document: Document, schema: Document, value: object) -> list[str]:
-    validator = OAS31Validator({**schema, "components": document["components"]}, format_checker=OAS31Validator.FORMAT_CHECKER)
+    validator = OAS31Validator(
+        {**schema, "components": document["components"]},
+        format_checker=OAS31Validator.FORMAT_CHECKER,
+    )
     return [error.message for error in validator.iter_errors(value)]
 
 
 def body_schema(document: Document, path: str) -> Document:
-    schema: Document = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema: Document = document["paths"][path]["post"]["requestBody"]["content"][
+        "application/json"
+    ]["schema"]
     return schema
 
 
@@ -70,7 +75,9 @@ def operations(document: Document) -> Iterator[tuple[str, Document]]:
 def test_the_document_is_valid_openapi(document: Document) -> None:
     """Each `{name}` of a path must be a parameter. Otherwise no client can be generated."""
     openapi_spec_validator.validate(document)
-    versioned = document["paths"]["/v2/models/fraud_detection/versions/{version}/ready"]["get"]["parameters"]
+    versioned = document["paths"]["/v2/models/fraud_detection/versions/{version}/ready"]["get"][
+        "parameters"
+    ]
     assert [parameter["name"] for parameter in versioned] == ["version"]
 
 
@@ -78,10 +85,18 @@ def test_each_model_has_paths_and_schemas_of_its_own(document: Document) -> None
     fields = {}
     for model in ("fraud_detection", "returns", "habits"):
         reference = body_schema(document, f"/v1/models/{model}:predict")["$ref"].rpartition("/")[2]
-        instances = document["components"]["schemas"][reference]["properties"]["instances"]["items"]["$ref"].rpartition("/")[2]
+        instances = document["components"]["schemas"][reference]["properties"]["instances"][
+            "items"
+        ]["$ref"].rpartition("/")[2]
         fields[model] = set(document["components"]["schemas"][instances]["properties"])
     assert fields == {
-        "fraud_detection": {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"},
+        "fraud_detection": {
+            "customer_id",
+            "merchant_id",
+            "amount",
+            "transaction_time",
+            "request_id",
+        },
         "returns": {"customer_id", "items", "checkout_time", "request_id"},
         "habits": {"customer_id", "request_time", "request_id"},
     }
@@ -89,8 +104,13 @@ def test_each_model_has_paths_and_schemas_of_its_own(document: Document) -> None
 
 
 def test_a_model_whose_feature_service_is_unknown_is_refused_with_what_there_is() -> None:
-    spec = load_spec(Path("models/fraud_detection.yaml")).model_copy(update={"feature_service": "fraud_detection_v9"})
-    with pytest.raises(SpecError, match="'fraud_detection_v9' is not in the catalogue, which has fraud_detection_v1"):
+    spec = load_spec(Path("models/fraud_detection.yaml")).model_copy(
+        update={"feature_service": "fraud_detection_v9"}
+    )
+    with pytest.raises(
+        SpecError,
+        match="'fraud_detection_v9' is not in the catalogue, which has fraud_detection_v1",
+    ):
         InstanceSchema(spec)
 
 
@@ -108,7 +128,9 @@ def test_every_example_is_what_its_schema_says(document: Document) -> None:
 
 
 def test_an_example_keeps_what_is_null(document: Document) -> None:
-    answers = document["paths"][PREDICT]["post"]["responses"]["200"]["content"]["application/json"]["examples"]
+    answers = document["paths"][PREDICT]["post"]["responses"]["200"]["content"]["application/json"][
+        "examples"
+    ]
     assert answers["whole"]["value"]["predictions"][0]["degraded"] is None
 
 
@@ -135,14 +157,21 @@ GOOD = {"customer_id": "c1", "merchant_id": "m1", "amount": 3}
         ({"colour": "red"}, False),
     ],
 )
-def test_the_document_allows_the_instances_that_are_accepted(document: Document, change: Document, accepted: bool) -> None:
+def test_the_document_allows_the_instances_that_are_accepted(
+    document: Document, change: Document, accepted: bool
+) -> None:
     body = {"instances": [{**GOOD, **change}]}
     assert (not errors_of(document, body_schema(document, PREDICT), body)) is accepted
     assert is_accepted(lambda: SCHEMA.decode(json.dumps(body).encode())) is accepted
 
 
-@pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (MAX_INSTANCES, True), (MAX_INSTANCES + 1, False)])
-def test_the_document_says_how_many_instances(document: Document, count: int, accepted: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "accepted"),
+    [(0, False), (1, True), (MAX_INSTANCES, True), (MAX_INSTANCES + 1, False)],
+)
+def test_the_document_says_how_many_instances(
+    document: Document, count: int, accepted: bool
+) -> None:
     body = {"instances": [GOOD] * count}
     assert (not errors_of(document, body_schema(document, PREDICT), body)) is accepted
     assert is_accepted(lambda: SCHEMA.decode(json.dumps(body).encode())) is accepted
@@ -174,6 +203,11 @@ def tensors(**changes: Document | None) -> Document:
         (tensors(colour={"datatype": "BYTES", "shape": [1], "data": ["red"]}, amount=None), False),
     ],
 )
-def test_the_document_allows_the_tensors_that_are_accepted(document: Document, body: Document, accepted: bool) -> None:
+def test_the_document_allows_the_tensors_that_are_accepted(
+    document: Document, body: Document, accepted: bool
+) -> None:
     assert (not errors_of(document, body_schema(document, INFER), body)) is accepted
-    assert is_accepted(lambda: instances_of(SCHEMA, decode_request(json.dumps(body).encode()).inputs)) is accepted
+    assert (
+        is_accepted(lambda: instances_of(SCHEMA, decode_request(json.dumps(body).encode()).inputs))
+        is accepted
+    )

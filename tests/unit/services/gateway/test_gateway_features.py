@@ -15,14 +15,20 @@ from feature_repo import catalog
 from feature_repo.online_layout import MalformedValueError, ViewLayout, layout_of
 from services.gateway.features.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from services.gateway.features.lookup import FeaturePlan, FeatureSource
-from services.gateway.features.online_store import EntityFields, EntityRow, OnlineStoreUnavailableError
+from services.gateway.features.online_store import (
+    EntityFields,
+    EntityRow,
+    OnlineStoreUnavailableError,
+)
 from services.gateway.versions.serving import ServedModel
 from tests.support.further_features import HABITS_V1
 
 SERVICE = "fraud_detection_v1"
 
 
-def plan_bundle(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE) -> Bundle:
+def plan_bundle(
+    features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE
+) -> Bundle:
     return Bundle(
         model="m",
         feature_service=service,
@@ -34,7 +40,9 @@ def plan_bundle(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, 
     )
 
 
-def plan(features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE) -> FeaturePlan:
+def plan(
+    features: tuple[str, ...] = catalog.SERVICES[SERVICE].features, service: str = SERVICE
+) -> FeaturePlan:
     return FeaturePlan(plan_bundle(features, service))
 
 
@@ -45,7 +53,9 @@ class DictionaryStore:
         self.rows: dict[tuple[str, str], EntityRow] = {}
         self.reachable = True
 
-    async def read(self, wanted: Sequence[tuple[EntityFields, str]], timeout: float) -> list[EntityRow]:
+    async def read(
+        self, wanted: Sequence[tuple[EntityFields, str]], timeout: float
+    ) -> list[EntityRow]:
         if not self.reachable:
             raise OnlineStoreUnavailableError
         return [self.rows.get((fields.entity, key), fields.unknown) for fields, key in wanted]
@@ -62,28 +72,37 @@ def test_the_fallback_chain_is_store_then_last_known_then_defaults() -> None:
     store.rows = {("customer", "c"): row(customer, 7.0), ("merchant", "m"): row(merchant, 8.0)}
 
     def fetch(customer_id: str, merchant_id: str = "m") -> tuple[tuple[str, ...], list[float]]:
-        (stored,) = asyncio.run(source.fetch(wanted, [{"customer": customer_id, "merchant": merchant_id}], 0.03))
+        (stored,) = asyncio.run(
+            source.fetch(wanted, [{"customer": customer_id, "merchant": merchant_id}], 0.03)
+        )
         return stored.degraded, [r.values[2] for r in stored.rows]
 
     assert fetch("c") == ((), [7.0, 8.0])
     assert fetch("stranger") == (("cold_start",), [0.0, 8.0])
     store.reachable = False
     assert fetch("stranger") == (("features_last_known",), [0.0, 8.0])
-    assert fetch("c") == (("features_default", "features_last_known"), [4.0, 8.0])  # only two rows are remembered
+    assert fetch("c") == (
+        ("features_default", "features_last_known"),
+        [4.0, 8.0],
+    )  # only two rows are remembered
     store.reachable = True
     assert fetch("c") == ((), [7.0, 8.0])
 
 
 def test_without_time_left_nothing_is_asked() -> None:
     store = DictionaryStore()
-    (stored,) = asyncio.run(FeatureSource(store).fetch(plan(), [{"customer": "c", "merchant": "m"}], -0.01))
+    (stored,) = asyncio.run(
+        FeatureSource(store).fetch(plan(), [{"customer": "c", "merchant": "m"}], -0.01)
+    )
     assert stored.degraded == ("features_default",)
 
 
 def test_the_vector_is_in_the_versions_own_order() -> None:
     wanted = plan(("amount", "merchant_risk_7d", "customer_tx_count_7d"))
     customer, merchant = wanted.entities
-    vector = wanted.vector([row(customer, 3.0), row(merchant, 0.25)], {"amount": 9.0, "transaction_time": 5000.0})
+    vector = wanted.vector(
+        [row(customer, 3.0), row(merchant, 0.25)], {"amount": 9.0, "transaction_time": 5000.0}
+    )
     assert list(vector) == [9.0, 0.25, 3.0]
 
 
@@ -103,14 +122,19 @@ def test_a_version_that_wants_what_the_catalogue_lacks_is_refused() -> None:
         plan(service="fraud_detection_v9")
 
 
-def test_a_version_whose_service_wants_what_callers_do_not_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_whose_service_wants_what_callers_do_not_send_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(catalog.SERVICES, HABITS_V1.name, HABITS_V1)
     spec = load_spec(Path("models/fraud_detection.yaml"))
     bundle = msgspec.structs.replace(plan_bundle(), model=spec.name)
     scorer = cast("OnnxScorer", None)  # no row is scored
     assert ServedModel(spec, "1", "0", bundle, scorer).plan.features == bundle.features
     changed = spec.model_copy(update={"feature_service": HABITS_V1.name, "entities": ("customer",)})
-    with pytest.raises(CorruptBundleError, match=r"wants \['amount', 'merchant', 'transaction_time'\], which callers of fraud"):
+    with pytest.raises(
+        CorruptBundleError,
+        match=r"wants \['amount', 'merchant', 'transaction_time'\], which callers of fraud",
+    ):
         ServedModel(changed, "1", "0", bundle, scorer)
 
 
@@ -131,7 +155,9 @@ def test_the_breaker_opens_after_failures_in_a_row_and_closes_on_a_success() -> 
     assert changes == [True, False]
 
 
-def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stays_a_moment() -> None:
+def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stays_a_moment() -> (
+    None
+):
     wanted = FeaturePlan(
         Bundle(
             model="m",
@@ -148,7 +174,8 @@ def test_a_default_moment_is_an_age_before_the_request_and_a_remembered_one_stay
     assert wanted.vector(wanted.defaults, inputs) == (7200.0, 60.0)
     customer, _ = wanted.entities
     remembered = EntityRow(
-        tuple(now - 30 if name == "customer_last_tx_time" else 0.0 for name in customer.features), (now,) * len(customer.views)
+        tuple(now - 30 if name == "customer_last_tx_time" else 0.0 for name in customer.features),
+        (now,) * len(customer.views),
     )
     assert wanted.vector((remembered, wanted.defaults[1]), inputs) == (30.0, 60.0)
 
@@ -166,15 +193,21 @@ def test_a_reader_finds_its_features_by_name_whatever_part_and_order_it_wants() 
     fields = EntityFields("customer", [*wanted, ("customer_activity", ACTIVITY.features[0])])
     found = fields.row([numbered(ACTIVITY), numbered(HABITS)])
     assert found == EntityRow((2.0, 5.0, 0.0), (TIME.timestamp(),) * 2)
-    assert fields.command("zo\xeb") == (
-        b"*4\r\n$5\r\nHMGET\r\n$27\r\ndojo:features:customer:zo\xc3\xab\r\n$17\r\ncustomer_activity\r\n$14\r\ncustomer_daily\r\n"
+    assert (
+        fields.command("zo\xeb")
+        == b"*4\r\n$5\r\nHMGET\r\n$27\r\ndojo:features:customer:zo\xc3\xab\r\n$17\r\ncustomer_activity\r\n$14\r\ncustomer_daily\r\n"
     )
 
 
 def test_a_missing_view_and_a_missing_value_are_zero() -> None:
-    fields = EntityFields("customer", [("customer_daily", HABITS.features[0]), ("customer_activity", ACTIVITY.features[1])])
+    fields = EntityFields(
+        "customer",
+        [("customer_daily", HABITS.features[0]), ("customer_activity", ACTIVITY.features[1])],
+    )
     values = (7.0, None, *[0.0] * (len(ACTIVITY.features) - 2))
-    assert fields.row([None, ACTIVITY.pack(TIME, values)]) == EntityRow((0.0, 0.0), (None, TIME.timestamp()))
+    assert fields.row([None, ACTIVITY.pack(TIME, values)]) == EntityRow(
+        (0.0, 0.0), (None, TIME.timestamp())
+    )
     assert fields.row([None, None]) == fields.unknown
     assert fields.unknown.is_unknown
 

@@ -22,8 +22,14 @@ def spec() -> ModelSpec:
 def test_objectives_are_the_specs(spec: ModelSpec) -> None:
     registry = GatewayMetrics({MODEL: spec}).registry
     value = registry.get_sample_value
-    assert value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "availability"}) == spec.serving.availability_slo
-    assert value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "latency"}) == spec.serving.latency_slo_share
+    assert (
+        value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "availability"})
+        == spec.serving.availability_slo
+    )
+    assert (
+        value("dojo_gateway_objective_ratio", {"model": MODEL, "objective": "latency"})
+        == spec.serving.latency_slo_share
+    )
     timeout = value("dojo_gateway_feature_timeout_seconds", {"model": MODEL})
     assert timeout == spec.serving.feature_timeout.total_seconds()
 
@@ -36,17 +42,29 @@ def test_every_latency_objective_is_an_edge_of_the_histogram_under_the_name_it_i
     metrics = GatewayMetrics({MODEL: spec.model_copy(update={"serving": serving})})
     metrics.latency.labels(MODEL).observe(milliseconds / 1000)
     metrics.latency.labels(MODEL).observe(milliseconds / 1000 + 0.0001)
-    (objective,) = [s for family in metrics.registry.collect() for s in family.samples if "latency_objective" in s.name]
+    (objective,) = [
+        s
+        for family in metrics.registry.collect()
+        for s in family.samples
+        if "latency_objective" in s.name
+    ]
     assert objective.value == milliseconds / 1000
-    within = metrics.registry.get_sample_value("dojo_gateway_request_seconds_bucket", objective.labels)
-    assert within == 1, "an answer that takes exactly as long as the objective is within it, a longer one is not"
+    within = metrics.registry.get_sample_value(
+        "dojo_gateway_request_seconds_bucket", objective.labels
+    )
+    assert within == 1, (
+        "an answer that takes exactly as long as the objective is within it, a longer one is not"
+    )
 
 
 def test_a_counter_that_an_alert_looks_at_is_there_before_its_first_event(spec: ModelSpec) -> None:
     value = GatewayMetrics({MODEL: spec}).registry.get_sample_value
-    assert {code: value("dojo_gateway_requests_total", {"model": MODEL, "code": code}) for code in CODES} == dict.fromkeys(
-        CODES, 0
-    )
-    found = {reason: value("dojo_gateway_degraded_total", {"model": MODEL, "reason": reason}) for reason in REASONS}
+    assert {
+        code: value("dojo_gateway_requests_total", {"model": MODEL, "code": code}) for code in CODES
+    } == dict.fromkeys(CODES, 0)
+    found = {
+        reason: value("dojo_gateway_degraded_total", {"model": MODEL, "reason": reason})
+        for reason in REASONS
+    }
     assert found == dict.fromkeys(REASONS, 0)
     assert value("dojo_gateway_model_rejected_total", {"model": MODEL}) == 0

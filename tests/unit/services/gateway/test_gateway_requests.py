@@ -28,7 +28,10 @@ ANYTHING = st.one_of(
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
 INSTANCES = st.dictionaries(
-    st.sampled_from(["customer_id", "merchant_id", "amount", "transaction_time", "request_id", "other"]), ANYTHING
+    st.sampled_from(
+        ["customer_id", "merchant_id", "amount", "transaction_time", "request_id", "other"]
+    ),
+    ANYTHING,
 ).map(lambda changes: {**GOOD, **changes})
 
 
@@ -40,7 +43,9 @@ def outcome(body: bytes) -> tuple[Sequence[Instance], Problem | None]:
 
 
 @given(st.lists(INSTANCES, max_size=3))
-def test_every_refusal_names_a_field_and_what_is_named_is_wrong(instances: list[dict[str, object]]) -> None:
+def test_every_refusal_names_a_field_and_what_is_named_is_wrong(
+    instances: list[dict[str, object]],
+) -> None:
     body = json.dumps({"instances": instances}).encode()
     decoded, problem = outcome(body)
     if problem is not None:
@@ -55,7 +60,11 @@ def test_every_refusal_names_a_field_and_what_is_named_is_wrong(instances: list[
 
 
 def test_a_right_instance_is_typed() -> None:
-    (found,) = SCHEMA.decode(json.dumps({"instances": [{**GOOD, "transaction_time": "2018-06-15T13:30:00+02:00"}]}).encode())
+    (found,) = SCHEMA.decode(
+        json.dumps(
+            {"instances": [{**GOOD, "transaction_time": "2018-06-15T13:30:00+02:00"}]}
+        ).encode()
+    )
     assert found.transaction_time == datetime(2018, 6, 15, 11, 30, tzinfo=UTC)
     assert found.request_id is None
 
@@ -63,7 +72,9 @@ def test_a_right_instance_is_typed() -> None:
 def test_the_schema_follows_the_spec() -> None:
     assert set(SCHEMA.required) == {"customer_id", "merchant_id", "amount"}
     merchant_only = InstanceSchema(
-        load_spec(Path("models/fraud_detection.yaml")).model_copy(update={"entities": ("merchant",)})
+        load_spec(Path("models/fraud_detection.yaml")).model_copy(
+            update={"entities": ("merchant",)}
+        )
     )
     with pytest.raises(Problem) as refused:
         merchant_only.decode(json.dumps({"instances": [GOOD]}).encode())

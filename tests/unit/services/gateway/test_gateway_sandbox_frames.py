@@ -9,7 +9,9 @@ from services.gateway.sandbox.frames import FrameReader, frame
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.lists(st.integers(1, 40), min_size=1))
-def test_frames_come_out_whole_however_the_stream_is_cut(payloads: list[bytes], cuts: list[int]) -> None:
+def test_frames_come_out_whole_however_the_stream_is_cut(
+    payloads: list[bytes], cuts: list[int]
+) -> None:
     stream = b"".join(frame(payload) for payload in payloads)
     reader, found, at, turn = FrameReader(), [], 0, 0
     while at < len(stream):

@@ -90,11 +90,15 @@ def rows_of(*values: float) -> np.ndarray:
     return rows
 
 
-def together(scorer: CountingScorer, *requests: tuple[float, ...]) -> list[list[Scored] | BaseException]:
+def together(
+    scorer: CountingScorer, *requests: tuple[float, ...]
+) -> list[list[Scored] | BaseException]:
     model = ServedModel(SPEC, "1", "0", BUNDLE, cast("OnnxScorer", scorer))
 
     async def ask() -> list[list[Scored] | BaseException]:
-        return await asyncio.gather(*(model.score(rows_of(*values), None) for values in requests), return_exceptions=True)
+        return await asyncio.gather(
+            *(model.score(rows_of(*values), None) for values in requests), return_exceptions=True
+        )
 
     return asyncio.run(ask())
 
@@ -102,13 +106,21 @@ def together(scorer: CountingScorer, *requests: tuple[float, ...]) -> list[list[
 def test_rows_of_requests_that_ask_at_the_same_time_are_scored_in_one_run() -> None:
     scorer = CountingScorer()
     found = together(scorer, (0.5,), (0.25, 0.75), (0.125,))
-    assert [[one.score for one in results] for results in found if isinstance(results, list)] == [[0.5], [0.25, 0.75], [0.125]]
+    assert [[one.score for one in results] for results in found if isinstance(results, list)] == [
+        [0.5],
+        [0.25, 0.75],
+        [0.125],
+    ]
     assert scorer.runs == [4]
 
 
 def test_a_row_that_cannot_be_scored_costs_no_other_request_its_score() -> None:
     found = together(CountingScorer(), (0.5,), (0.25, -1.0), (0.125,))
-    assert [[one.score for one in results] for results in found if isinstance(results, list)] == [[0.5], [0.25, None], [0.125]]
+    assert [[one.score for one in results] for results in found if isinstance(results, list)] == [
+        [0.5],
+        [0.25, None],
+        [0.125],
+    ]
 
 
 def test_a_defect_fails_every_request_of_the_run_and_leaves_none_waiting() -> None:
@@ -120,7 +132,9 @@ def test_a_caller_that_has_gone_costs_no_other_request_its_score() -> None:
     model = ServedModel(SPEC, "1", "0", BUNDLE, cast("OnnxScorer", CountingScorer()))
 
     async def ask() -> list[Scored]:
-        gone, stays = (asyncio.create_task(model.score(rows_of(score), None)) for score in (0.5, 0.25))
+        gone, stays = (
+            asyncio.create_task(model.score(rows_of(score), None)) for score in (0.5, 0.25)
+        )
         await asyncio.sleep(0)  # both have asked, and no row is scored yet
         gone.cancel()
         return await stays

@@ -17,7 +17,9 @@ def drain(spool: Spool) -> list[bytes]:
     return events
 
 
-def test_events_come_out_in_order_across_segments_and_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_come_out_in_order_across_segments_and_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 20)
     spool = Spool(tmp_path, 10_000)
     events = [b"event-%d" % n for n in range(20)]

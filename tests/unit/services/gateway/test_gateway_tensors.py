@@ -23,7 +23,10 @@ def tensor(name: str, datatype: str, *values: object) -> dict[str, Any]:
 
 
 def message(*tensors: dict[str, Any], rows: int = 1, **more: object) -> bytes:
-    keys = [tensor(name, "BYTES", *(f"{name}-{row}" for row in range(rows))) for name in ("customer_id", "merchant_id")]
+    keys = [
+        tensor(name, "BYTES", *(f"{name}-{row}" for row in range(rows)))
+        for name in ("customer_id", "merchant_id")
+    ]
     return json.dumps({"inputs": [*keys, *tensors], **more}).encode()
 
 
@@ -45,13 +48,20 @@ AMOUNT = tensor("amount", "FP64", 12.5)
 def test_the_id_of_a_request_with_one_row_is_the_rows_request_id() -> None:
     (one,) = read(message(AMOUNT, id="tx-1"))
     assert one.request_id == "tx-1"
-    assert [row.request_id for row in read(message(tensor("amount", "FP64", 1, 2), rows=2, id="batch"))] == [None, None]
-    assert [row.request_id for row in read(message(AMOUNT, id=""))] == [None]  # some clients send an empty one
+    assert [
+        row.request_id for row in read(message(tensor("amount", "FP64", 1, 2), rows=2, id="batch"))
+    ] == [None, None]
+    assert [row.request_id for row in read(message(AMOUNT, id=""))] == [
+        None
+    ]  # some clients send an empty one
 
 
 def test_a_tensor_names_each_rows_request_and_goes_before_the_requests_id() -> None:
     ids = tensor("request_id", "BYTES", "tx-1", "tx-2")
-    assert [row.request_id for row in read(message(tensor("amount", "FP64", 1, 2), ids, rows=2, id="batch"))] == [
+    assert [
+        row.request_id
+        for row in read(message(tensor("amount", "FP64", 1, 2), ids, rows=2, id="batch"))
+    ] == [
         "tx-1",
         "tx-2",
     ]
@@ -61,14 +71,19 @@ def test_a_tensor_names_each_rows_request_and_goes_before_the_requests_id() -> N
 
 def test_an_id_that_no_request_may_have_is_refused_by_its_own_name() -> None:
     assert fields(message(AMOUNT, id="x" * 257)) == ["id"]
-    assert fields(message(AMOUNT, tensor("request_id", "BYTES", "x" * 257), id="tx-1")) == ["inputs[request_id].data[0]"]
+    assert fields(message(AMOUNT, tensor("request_id", "BYTES", "x" * 257), id="tx-1")) == [
+        "inputs[request_id].data[0]"
+    ]
 
 
 def test_a_tensor_that_is_there_twice_is_refused() -> None:
     assert fields(message(AMOUNT, tensor("amount", "FP64", 99.0))) == ["inputs[amount]"]
 
 
-@pytest.mark.parametrize("datatype", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64"])
+@pytest.mark.parametrize(
+    "datatype",
+    ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64"],
+)
 def test_every_datatype_of_numbers_is_taken(datatype: str) -> None:
     (one,) = read(message(tensor("amount", datatype, 42)))
     assert one.amount == 42.0
@@ -98,7 +113,9 @@ def test_a_time_may_be_any_whole_number_of_seconds() -> None:
 
 
 def test_a_truth_value_is_no_time() -> None:
-    assert fields(message(AMOUNT, tensor("transaction_time", "INT64", True))) == ["inputs[transaction_time].data[0]"]
+    assert fields(message(AMOUNT, tensor("transaction_time", "INT64", True))) == [
+        "inputs[transaction_time].data[0]"
+    ]
 
 
 # ---- values as bytes
@@ -110,7 +127,12 @@ def as_bytes(*columns: tuple[str, str, int, bytes], **more: object) -> tuple[byt
     `columns`: name, datatype, rows, values.
     """
     inputs = [
-        {"name": name, "datatype": datatype, "shape": [rows], "parameters": {"binary_data_size": len(values)}}
+        {
+            "name": name,
+            "datatype": datatype,
+            "shape": [rows],
+            "parameters": {"binary_data_size": len(values)},
+        }
         for name, datatype, rows, values in columns
     ]
     head = json.dumps({"inputs": inputs, **more}).encode()
@@ -121,16 +143,23 @@ def strings(*values: str) -> bytes:
     return b"".join(struct.pack("<I", len(value.encode())) + value.encode() for value in values)
 
 
-KEYS = (("customer_id", "BYTES", 2, strings("c1", "zo\xeb")), ("merchant_id", "BYTES", 2, strings("m1", "m2")))
+KEYS = (
+    ("customer_id", "BYTES", 2, strings("c1", "zo\xeb")),
+    ("merchant_id", "BYTES", 2, strings("m1", "m2")),
+)
 
 
 @pytest.mark.parametrize(
-    ("datatype", "numpy_type"), [("FP64", "<f8"), ("FP32", "<f4"), ("INT64", "<i8"), ("INT32", "<i4"), ("UINT8", "u1")]
+    ("datatype", "numpy_type"),
+    [("FP64", "<f8"), ("FP32", "<f4"), ("INT64", "<i8"), ("INT32", "<i4"), ("UINT8", "u1")],
 )
 def test_values_may_follow_the_json_as_bytes(datatype: str, numpy_type: str) -> None:
     amounts = np.array([3, 250], numpy_type).tobytes()
     rows = read(*as_bytes(*KEYS, ("amount", datatype, 2, amounts)))
-    assert [(row.customer_id, row.merchant_id, row.amount) for row in rows] == [("c1", "m1", 3.0), ("zo\xeb", "m2", 250.0)]
+    assert [(row.customer_id, row.merchant_id, row.amount) for row in rows] == [
+        ("c1", "m1", 3.0),
+        ("zo\xeb", "m2", 250.0),
+    ]
 
 
 def test_bytes_and_json_may_stand_in_one_message() -> None:
@@ -157,7 +186,9 @@ def test_bytes_that_are_no_values_are_refused(amounts: bytes, field: str) -> Non
     assert fields(*as_bytes(*KEYS, ("amount", "FP64", 2, amounts))) == [field]
 
 
-@pytest.mark.parametrize("raw", [strings("c1") + b"\x09", struct.pack("<I", 99) + b"c", struct.pack("<I", 1) + b"\xff"])
+@pytest.mark.parametrize(
+    "raw", [strings("c1") + b"\x09", struct.pack("<I", 99) + b"c", struct.pack("<I", 1) + b"\xff"]
+)
 def test_text_that_does_not_fit_its_length_or_utf_8_is_refused(raw: bytes) -> None:
     assert fields(*as_bytes(("customer_id", "BYTES", 1, raw))) == ["inputs[customer_id]"]
 
@@ -169,7 +200,9 @@ def test_bytes_that_nobody_claims_or_that_are_not_there_are_refused() -> None:
     for wrong in ("-1", "x", str(len(body) + 1), "\u0663"):
         assert fields(body, wrong) == ["Inference-Header-Content-Length"]
     both = {**tensor("amount", "FP64", 1.0), "parameters": {"binary_data_size": 0}}
-    assert fields(message(both), str(len(message(both)))) == ["inputs[amount].parameters.binary_data_size"]
+    assert fields(message(both), str(len(message(both)))) == [
+        "inputs[amount].parameters.binary_data_size"
+    ]
 
 
 # ---- keys that stand there twice
@@ -200,12 +233,15 @@ def test_two_lists_of_instances_are_refused() -> None:
     with pytest.raises(Problem) as refused:
         predict(f'{{"instances": [{{{WHOLE}}}], "instances": [{{{WHOLE}}}, {{{WHOLE}}}]}}')
     assert [error.field for error in refused.value.errors] == ["instances"]
-    doubled = message(AMOUNT).replace(b'"datatype": "FP64"', b'"datatype": "FP32", "datatype": "FP64"')
+    doubled = message(AMOUNT).replace(
+        b'"datatype": "FP64"', b'"datatype": "FP32", "datatype": "FP64"'
+    )
     assert fields(doubled) == ["datatype"]
 
 
 def test_a_fields_name_as_a_value_and_an_escaped_value_are_no_repetition() -> None:
     (one,) = predict(
-        '{"instances": [{"customer_id": "amount", "merchant_id": "m\\u00e9", "amount": 1, "request_id": "amount"}]}'
+        '{"instances": [{"customer_id": "amount", "merchant_id": "m\\u00e9", "amount": 1,'
+        ' "request_id": "amount"}]}'
     )
     assert isinstance(one, SCHEMA.type)

@@ -50,14 +50,22 @@ def faults(clock: GatewayClock, *times: datetime | None, header: str | None = No
         (timedelta(days=365), False),
     ],
 )
-def test_a_time_is_taken_near_the_worlds_now_only(clock: GatewayClock, away: timedelta, accepted: bool) -> None:
+def test_a_time_is_taken_near_the_worlds_now_only(
+    clock: GatewayClock, away: timedelta, accepted: bool
+) -> None:
     assert (faults(clock, NOW + away) == []) is accepted
 
 
-@pytest.mark.parametrize("time", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "time", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+)
 @pytest.mark.parametrize("hours", [-14, 0, 14])
-def test_the_ends_of_the_calendar_are_refused_in_every_zone(clock: GatewayClock, time: datetime, hours: int) -> None:
-    elsewhere = time.replace(tzinfo=datetime.fromisoformat(f"2025-01-01T00:00:00{hours:+03d}:00").tzinfo)
+def test_the_ends_of_the_calendar_are_refused_in_every_zone(
+    clock: GatewayClock, time: datetime, hours: int
+) -> None:
+    elsewhere = time.replace(
+        tzinfo=datetime.fromisoformat(f"2025-01-01T00:00:00{hours:+03d}:00").tzinfo
+    )
     assert len(faults(clock, elsewhere)) == 1
 
 
@@ -66,9 +74,14 @@ def test_the_zone_is_minded(clock: GatewayClock) -> None:
     assert len(faults(clock, datetime.fromisoformat("2025-01-06T12:00:00+02:00"))) == 1
 
 
-def test_a_batch_is_refused_with_each_wrong_row_the_worlds_now_and_the_tolerance(clock: GatewayClock) -> None:
+def test_a_batch_is_refused_with_each_wrong_row_the_worlds_now_and_the_tolerance(
+    clock: GatewayClock,
+) -> None:
     found = faults(clock, None, NOW + timedelta(hours=1), NOW, NOW - timedelta(days=1))
-    assert [error.field for error in found] == ["instances[1].checkout_time", "instances[3].checkout_time"]
+    assert [error.field for error in found] == [
+        "instances[1].checkout_time",
+        "instances[3].checkout_time",
+    ]
     assert found[0].found == "2025-01-06T13:00:00Z"
     for said in ("300 s of world time", "2025-01-06T12:00:00Z", "leave it out", "DOJO_TIME_KEY"):
         assert said in found[0].expected
@@ -86,7 +99,9 @@ def test_a_batch_is_refused_with_each_wrong_row_the_worlds_now_and_the_tolerance
         (KEY, False),
     ],
 )
-def test_any_time_is_taken_from_who_has_the_key(clock: GatewayClock, header: str, accepted: bool) -> None:
+def test_any_time_is_taken_from_who_has_the_key(
+    clock: GatewayClock, header: str, accepted: bool
+) -> None:
     assert (faults(clock, NOW - timedelta(days=400), header=header) == []) is accepted
 
 

@@ -20,8 +20,12 @@ DELAY = SPEC.label.delay
     "delay",
     [
         DELAY,
-        LabelDelay.model_validate({"distribution": "lognormal", "median": "20m", "sigma": 1.0, "maximum": "6h"}),
-        LabelDelay.model_validate({"distribution": "lognormal", "median": "10d", "sigma": 0.4, "maximum": "20d"}),
+        LabelDelay.model_validate(
+            {"distribution": "lognormal", "median": "20m", "sigma": 1.0, "maximum": "6h"}
+        ),
+        LabelDelay.model_validate(
+            {"distribution": "lognormal", "median": "10d", "sigma": 0.4, "maximum": "20d"}
+        ),
     ],
 )
 def test_as_many_labels_are_due_as_a_simulated_world_brings(delay: LabelDelay) -> None:

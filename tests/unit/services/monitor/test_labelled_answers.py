@@ -14,7 +14,11 @@ from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.tasks.binary.live import CATCH_RATE
 from dojo.core.tasks.records import Results
-from services.monitor.checks.performance_checks import early_labels_are_biased, labelled_checks, read
+from services.monitor.checks.performance_checks import (
+    early_labels_are_biased,
+    labelled_checks,
+    read,
+)
 from tests.support.monitor_events import START, Shop, profile, spec
 
 SPEC, PROFILE = spec(), profile()
@@ -25,9 +29,13 @@ END = START + 20 * DAY
 def lake_with(root: Path, positives_after: timedelta, others_after: timedelta) -> Lake:
     """Make 20 days of answers, with the labels that had arrived at the end."""
     lake, shop = Lake(root), Shop()
-    answers = [answer for day in range(20) for answer in shop.predictions(START + DAY * day, 300, DAY)]
+    answers = [
+        answer for day in range(20) for answer in shop.predictions(START + DAY * day, 300, DAY)
+    ]
     labels = [
-        msgspec.structs.replace(o, world_time=o.request_time + (positives_after if o.label else others_after))
+        msgspec.structs.replace(
+            o, world_time=o.request_time + (positives_after if o.label else others_after)
+        )
         for o in shop.outcomes(answers)
     ]
     lake.write(Stream.PREDICTIONS, frame_of(Stream.PREDICTIONS, answers), "part")
@@ -40,7 +48,9 @@ def share_of_positives(found: Results) -> float:
     return found.figures[CATCH_RATE].rows / found.rows
 
 
-def test_early_labels_are_judged_while_the_delay_does_not_depend_on_the_label(tmp_path: Path) -> None:
+def test_early_labels_are_judged_while_the_delay_does_not_depend_on_the_label(
+    tmp_path: Path,
+) -> None:
     lake = lake_with(tmp_path, DAY, DAY)
     assert not early_labels_are_biased(lake, SPEC, END)
     live = read(lake, SPEC, {"1": PROFILE}, END, END)["1"]
@@ -52,9 +62,15 @@ def test_only_complete_labels_are_judged_when_positives_are_reported_sooner(tmp_
     assert early_labels_are_biased(lake, SPEC, END)
     live = read(lake, SPEC, {"1": PROFILE}, END - SPEC.label.delay.maximum, END)["1"]
     assert live.all.rows == 3 * 300, "three days that ended the longest delay ago"
-    assert share_of_positives(live.all) == pytest.approx(share_of_positives(PROFILE.results), abs=0.03)
+    assert share_of_positives(live.all) == pytest.approx(
+        share_of_positives(PROFILE.results), abs=0.03
+    )
     found = labelled_checks(live, PROFILE, SPEC, only_complete=True)
-    assert all("only answers older than 7d" in measured.note for check in found.values() for measured in check.values())
+    assert all(
+        "only answers older than 7d" in measured.note
+        for check in found.values()
+        for measured in check.values()
+    )
 
 
 def test_corrections_are_no_late_labels(tmp_path: Path) -> None:
@@ -62,6 +78,8 @@ def test_corrections_are_no_late_labels(tmp_path: Path) -> None:
     lake = lake_with(tmp_path, DAY, DAY)
     first = lake.scan(Stream.OUTCOMES).collect()
     mistaken = first.filter(pl.int_range(pl.len()) % 3 == 0)
-    corrected = mistaken.with_columns(pl.col("world_time") + timedelta(days=4), label=1.0).filter(pl.col("world_time") < END)
+    corrected = mistaken.with_columns(pl.col("world_time") + timedelta(days=4), label=1.0).filter(
+        pl.col("world_time") < END
+    )
     lake.write(Stream.OUTCOMES, corrected, "part-2")
     assert not early_labels_are_biased(lake, SPEC, END)

@@ -38,7 +38,9 @@ def payments(rows: int, seed: int) -> Labelled:
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(rows, len(NAMES)))
     odds = inputs @ np.linspace(0.2, 1.1, len(NAMES)) - 5
-    return inputs.astype(np.float32), (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.float64)
+    return inputs.astype(np.float32), (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(
+        np.float64
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,19 @@ def model() -> Trained:
 @pytest.fixture(scope="module")
 def profile(model: Trained) -> ReferenceProfile:
     inputs, labels = payments(DAYS * PER_DAY, seed=2)
-    days = np.datetime64("2030-01-01", "us") + np.repeat(np.arange(DAYS), PER_DAY) * np.timedelta64(1, "D")
+    days = np.datetime64("2030-01-01", "us") + np.repeat(np.arange(DAYS), PER_DAY) * np.timedelta64(
+        1, "D"
+    )
     scores = model.score(inputs)
     answered = Answered(labels, scores, flagged=scores >= 0.5, times=days)
-    return profile_of(ReferenceHoldout(names=NAMES, inputs=inputs, answered=answered, missing={}), SPEC)
+    return profile_of(
+        ReferenceHoldout(names=NAMES, inputs=inputs, answered=answered, missing={}), SPEC
+    )
 
 
-def test_a_trained_models_estimate_is_nearer_to_the_truth_when_calibrated(model: Trained, profile: ReferenceProfile) -> None:
+def test_a_trained_models_estimate_is_nearer_to_the_truth_when_calibrated(
+    model: Trained, profile: ReferenceProfile
+) -> None:
     raw, calibrated = [], []
     for seed in range(10, 16):
         inputs, labels = payments(DAYS * PER_DAY, seed)
@@ -72,7 +80,9 @@ def test_a_trained_models_estimate_is_nearer_to_the_truth_when_calibrated(model:
     assert np.mean(raw) > 3 * np.mean(calibrated)
 
 
-def test_the_check_reads_scores_through_the_profile(model: Trained, profile: ReferenceProfile) -> None:
+def test_the_check_reads_scores_through_the_profile(
+    model: Trained, profile: ReferenceProfile
+) -> None:
     """The day is like the holdout, so nothing is lost.
 
     Without calibration, its scores would promise far more.
@@ -97,4 +107,8 @@ def test_the_calibration_rises_with_the_score_and_holds_the_holdouts_positives(
     assert (np.diff(rates) >= 0).all()
     inputs, labels = payments(DAYS * PER_DAY, seed=2)  # the holdout's rows
     counts, _ = score_histogram(model.score(inputs))
-    assert rates @ counts == pytest.approx(profile.results.figures[CATCH_RATE].rows) == pytest.approx(labels.sum())
+    assert (
+        rates @ counts
+        == pytest.approx(profile.results.figures[CATCH_RATE].rows)
+        == pytest.approx(labels.sum())
+    )

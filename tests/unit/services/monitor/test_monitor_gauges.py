@@ -37,7 +37,9 @@ def shown(*rounds: list[Verdict]) -> float | None:
     gauges.begin(SPEC, [])
     for latest in rounds:
         gauges.show(SPEC, [], latest)
-    return registry.get_sample_value("dojo_monitor_severity", {"model": SPEC.name, "check": "input_drift", "window": "hour"})
+    return registry.get_sample_value(
+        "dojo_monitor_severity", {"model": SPEC.name, "check": "input_drift", "window": "hour"}
+    )
 
 
 def test_before_anything_is_judged_it_is_insufficient_data() -> None:
@@ -51,11 +53,17 @@ def test_a_night_with_few_rows_ends_no_trouble_and_a_quiet_morning_does() -> Non
 
 
 def test_without_trouble_a_night_is_insufficient_data() -> None:
-    assert shown([verdict(0, "ok", None)], [verdict(4, "insufficient_data", None)]) == LEVELS["insufficient_data"]
+    assert (
+        shown([verdict(0, "ok", None)], [verdict(4, "insufficient_data", None)])
+        == LEVELS["insufficient_data"]
+    )
 
 
 def test_a_trouble_goes_with_the_version_that_had_it() -> None:
-    before, after = [verdict(0, "severe", EVENING)], [verdict(0, "severe", EVENING), verdict(4, "insufficient_data", None, "2")]
+    before, after = (
+        [verdict(0, "severe", EVENING)],
+        [verdict(0, "severe", EVENING), verdict(4, "insufficient_data", None, "2")],
+    )
     assert shown(before, after) == LEVELS["insufficient_data"]
 
 
@@ -63,26 +71,42 @@ def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels
     known, old, new = MonitorMemory(), (SPEC.name, "1"), (SPEC.name, "2")
     day = datetime(2030, 3, 1, tzinfo=UTC)
     known.days = {old: {day - timedelta(days=9): answers(500)}}
-    known.hours = {old: {day - timedelta(hours=3): answers(500)}, new: {day + timedelta(hours=3): answers(1)}}
+    known.hours = {
+        old: {day - timedelta(hours=3): answers(500)},
+        new: {day + timedelta(hours=3): answers(1)},
+    }
     assert with_traffic(known, [old, new], day) == {new}
-    assert with_traffic(known, [old, new], day - timedelta(days=1)) == {old}, "what comes after the judged day is not looked at"
-    assert with_traffic(known, [old, new], day + timedelta(days=1)) == {new}, "a day without answers is no other version's"
+    assert with_traffic(known, [old, new], day - timedelta(days=1)) == {old}, (
+        "what comes after the judged day is not looked at"
+    )
+    assert with_traffic(known, [old, new], day + timedelta(days=1)) == {new}, (
+        "a day without answers is no other version's"
+    )
     known.hours[old][day + timedelta(hours=3)] = answers(1)
     assert with_traffic(known, [old, new], day) == {old, new}
 
 
-def test_figures_stand_beside_the_holdouts_while_they_rest_on_enough_and_go_with_their_version() -> None:
+def test_figures_stand_beside_the_holdouts_while_they_rest_on_enough_and_go_with_their_version() -> (
+    None
+):
     registry, key, reference = CollectorRegistry(), (SPEC.name, "1"), profile()
     gauges = Gauges(MonitorMetrics(registry))
     enough = reference.results
-    few = Results(rows=9, figures={name: msgspec.structs.replace(of, rows=3) for name, of in enough.figures.items()})
+    few = Results(
+        rows=9,
+        figures={name: msgspec.structs.replace(of, rows=3) for name, of in enough.figures.items()},
+    )
 
     def shown(measure: str) -> float | None:
-        return registry.get_sample_value("dojo_performance", {"model": SPEC.name, "version": "1", "measure": measure})
+        return registry.get_sample_value(
+            "dojo_performance", {"model": SPEC.name, "version": "1", "measure": measure}
+        )
 
     gauges.performance(key, enough, reference, answers(500), task_of(SPEC))
     assert shown("catch_rate") == shown("holdout_catch_rate") == enough.figures["catch_rate"].value
-    assert shown("expected_pr_auc") is None, "no scores were counted, so nothing is expected of them"
+    assert shown("expected_pr_auc") is None, (
+        "no scores were counted, so nothing is expected of them"
+    )
     gauges.performance(key, few, reference, None, task_of(SPEC))
     assert [shown(name) for name in few.figures] == [None] * len(few.figures)
     assert shown("holdout_catch_rate") == enough.figures["catch_rate"].value

@@ -59,7 +59,9 @@ def window(count: int, shift: float = 0.0, seed: int = 3, missing: int = 0) -> C
     vectors, scores = rows(np.random.default_rng(seed), count, shift)
     found = CountedWindow()
     matrix = np.column_stack([vectors, scores]).astype(np.float32)
-    found.add(matrix, int((scores >= THRESHOLD).sum()), 0, ["customer_daily"] * missing, plan_of(PROFILE))
+    found.add(
+        matrix, int((scores >= THRESHOLD).sum()), 0, ["customer_daily"] * missing, plan_of(PROFILE)
+    )
     return found
 
 
@@ -67,7 +69,9 @@ def asked(of: CountedWindow, kind: str = "hour") -> WindowComparison:
     return WindowComparison(of, kind, START + timedelta(hours=12), PROFILE, SPEC.drift)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("value", "severity"), [(0.09, "ok"), (0.1, "warning"), (0.2, "severe"), (0.3, "critical")])
+@pytest.mark.parametrize(
+    ("value", "severity"), [(0.09, "ok"), (0.1, "warning"), (0.2, "severe"), (0.3, "critical")]
+)
 def test_a_severity_begins_at_its_threshold(value: float, severity: str) -> None:
     assert level_of(value, LEVELS) == severity
 
@@ -88,14 +92,19 @@ def test_what_chance_reaches_is_no_finding_however_far_beyond_its_threshold() ->
         ([0.3, 0.3, 0.3, 0.3, 0.01, 0.01, 0.3], "ok", "2 of 4, needs 3 of 4"),
     ],
 )
-def test_a_finding_is_as_bad_as_enough_windows_say(values: list[float], severity: str, confirmed: str) -> None:
+def test_a_finding_is_as_bad_as_enough_windows_say(
+    values: list[float], severity: str, confirmed: str
+) -> None:
     (finding,) = confirm([measured(value) for value in values], THREE_OF_FOUR)
     assert (finding.severity, finding.confirmed) == (severity, confirmed)
 
 
 def test_without_a_rule_one_look_decides_and_without_a_value_nothing_is_said() -> None:
     assert confirm([measured(0.3)], None)[0].severity == "critical"
-    assert confirm([measured(0.3), measured(0.3), measured(None)], THREE_OF_FOUR)[0].severity == "insufficient_data"
+    assert (
+        confirm([measured(0.3), measured(0.3), measured(None)], THREE_OF_FOUR)[0].severity
+        == "insufficient_data"
+    )
     assert worst([]) == "insufficient_data"
     assert worst(["insufficient_data", "ok"]) == "ok"
 
@@ -124,7 +133,9 @@ def test_trouble_is_dated_from_its_first_window_and_ends_only_when_seen_to() -> 
     assert is_news(over, again)
     assert not is_news(over, over)
     assert not is_news(over, None)
-    assert first.event_id != verdict(0.15, 1).event_id, "judged again with another severity: another event"
+    assert first.event_id != verdict(0.15, 1).event_id, (
+        "judged again with another severity: another event"
+    )
 
 
 def test_a_subject_with_data_ends_no_trouble_of_one_without() -> None:
@@ -144,12 +155,17 @@ def test_a_subject_with_data_ends_no_trouble_of_one_without() -> None:
     for unseen in (lost, night):
         assert (unseen.severity, unseen.since) == ("insufficient_data", first.since)
         still = verdict(4, unseen, amount=None, age=0.01, count=None)
-        assert (still.severity, still.since) == ("insufficient_data", first.since), "however long it is out of sight"
+        assert (still.severity, still.since) == (
+            "insufficient_data",
+            first.since,
+        ), "however long it is out of sight"
         assert verdict(5, still, amount=0.3, age=0.01, count=None).since == first.since
         over = verdict(5, still, amount=0.01, age=0.01, count=None)
         assert (over.severity, over.since) == ("ok", None), "the count was never in trouble"
     elsewhere = verdict(2, first, amount=None, age=0.3, count=None)
-    assert verdict(3, elsewhere, amount=None, age=0.01).severity == "insufficient_data", "another's trouble does not hide it"
+    assert verdict(3, elsewhere, amount=None, age=0.01).severity == "insufficient_data", (
+        "another's trouble does not hide it"
+    )
     assert verdict(2, first, age=0.01).severity == "ok", "no longer looked at"
     assert verdict(1, amount=None, age=0.01).severity == "ok", "nothing was in trouble"
 
@@ -196,7 +212,10 @@ def test_an_hour_is_compared_with_its_own_hour_and_kind_of_day() -> None:
 
 
 def test_slots_know_weekends() -> None:
-    times = np.array(["2025-01-06T00:30", "2025-01-10T23:59", "2025-01-11T00:00", "2025-01-12T13:00"], dtype="datetime64[us]")
+    times = np.array(
+        ["2025-01-06T00:30", "2025-01-10T23:59", "2025-01-11T00:00", "2025-01-12T13:00"],
+        dtype="datetime64[us]",
+    )
     assert slot_numbers(times).tolist() == [0, 23, 24, 37]
 
 
@@ -210,11 +229,15 @@ def test_a_shifted_feature_is_found_alone_and_calendar_features_are_left_out() -
 
 def test_the_noise_of_a_feature_whose_holdout_days_differ_does_not_vanish_with_rows() -> None:
     restless = msgspec.structs.replace(PROFILE.features["amount"], quiet_hour=0.01)
-    profile_of_restless = msgspec.structs.replace(PROFILE, features={**PROFILE.features, "amount": restless})
+    profile_of_restless = msgspec.structs.replace(
+        PROFILE, features={**PROFILE.features, "amount": restless}
+    )
     few, many = window(400), window(100_000)
     for of, floor in ((few, 0.0), (many, 0.01 * 20)):
         calm = input_drift(asked(of))["amount"].noise
-        unrest = input_drift(WindowComparison(of, "hour", START, profile_of_restless, SPEC.drift))["amount"].noise
+        unrest = input_drift(WindowComparison(of, "hour", START, profile_of_restless, SPEC.drift))[
+            "amount"
+        ].noise
         assert calm is not None
         assert unrest is not None
         assert unrest > calm
@@ -235,7 +258,11 @@ def test_missing_values_and_implausible_ones_are_found() -> None:
 def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
     share = PROFILE.proxies["flagged"].mean
     usual = round(share * 5000)
-    for count, severity in ((usual, "ok"), (round(usual * 2.1), "severe"), (usual // 5, "critical")):
+    for count, severity in (
+        (usual, "ok"),
+        (round(usual * 2.1), "severe"),
+        (usual // 5, "critical"),
+    ):
         of = window(5000)
         of.flagged = count
         assert proxy_check(asked(of, "day"), "flagged_rate", TASK)["flagged"].severity == severity
@@ -245,7 +272,9 @@ def test_flags_that_double_or_vanish_are_found_and_chance_is_not() -> None:
 
 
 def test_scores_that_no_longer_separate_promise_less() -> None:
-    def severity(of: CountedWindow, std: float, rates: tuple[float, ...] = PROFILE.calibration) -> str:
+    def severity(
+        of: CountedWindow, std: float, rates: tuple[float, ...] = PROFILE.calibration
+    ) -> str:
         """Return the severity.
 
         `std`: between the holdout's days, for a mean of 0.1. `rates`: by bin of the score.
@@ -260,12 +289,17 @@ def test_scores_that_no_longer_separate_promise_less() -> None:
 
     assert estimated(asked(window(5000), "day")) == "ok"
     flat = window(5000)
-    flat.score_counts, flat.score_sums = np.zeros_like(flat.score_counts), np.zeros_like(flat.score_sums)
+    flat.score_counts, flat.score_sums = (
+        np.zeros_like(flat.score_counts),
+        np.zeros_like(flat.score_sums),
+    )
     flat.score_counts[20], flat.score_sums[20] = 5000, 100.0  # all scores are 0.02
     assert severity(flat, 0.005) == "critical"
     assert severity(flat, 0.05) == "ok", "where days differ that much it is no finding"
     no_fraud = (0.0,) * len(PROFILE.calibration)
-    assert severity(flat, 0.005, no_fraud) == "insufficient_data", "no fraud is expected: nothing can be said of finding them"
+    assert severity(flat, 0.005, no_fraud) == "insufficient_data", (
+        "no fraud is expected: nothing can be said of finding them"
+    )
 
 
 def test_few_labelled_frauds_are_insufficient_data() -> None:
@@ -274,7 +308,9 @@ def test_few_labelled_frauds_are_insufficient_data() -> None:
     def severity(**positives: float) -> str:
         """Return the severity. `positives`: number of live positives, all of them missed."""
         none_caught = msgspec.structs.replace(figures["catch_rate"], value=0.0, **positives)
-        live = msgspec.structs.replace(PROFILE.results, figures={**figures, "catch_rate": none_caught})
+        live = msgspec.structs.replace(
+            PROFILE.results, figures={**figures, "catch_rate": none_caught}
+        )
         return TASK.performance(live, PROFILE.results)["catch_rate"].severity
 
     assert severity(rows=20) == "insufficient_data"
@@ -313,12 +349,18 @@ def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_an
     known, key = MonitorMemory(), (MODEL, "1")
     known.learn(key, PROFILE)
     for hour in range(30):
-        known.hours.setdefault(key, {})[START + timedelta(hours=hour)] = window(600, shift=0.5, seed=hour)
+        known.hours.setdefault(key, {})[START + timedelta(hours=hour)] = window(
+            600, shift=0.5, seed=hour
+        )
     start = START + timedelta(hours=29)
 
     def severity(adaptive: tuple[str, ...]) -> str:
         case = WindowUnderTest(spec(adaptive=adaptive), key, "hour", start, start)
-        verdict = next(v for v, _ in judge_window(case, known, MeasuredBefore(), {}) if v.check == "input_drift")
+        verdict = next(
+            v
+            for v, _ in judge_window(case, known, MeasuredBefore(), {})
+            if v.check == "input_drift"
+        )
         return verdict.severity
 
     assert severity(()) != "ok"
@@ -326,7 +368,9 @@ def test_an_adaptive_features_own_history_silences_what_would_be_a_warning_of_an
 
 
 @pytest.mark.parametrize("hours_in_trouble", [5, 60])
-def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_excuses_nothing(hours_in_trouble: int) -> None:
+def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_excuses_nothing(
+    hours_in_trouble: int,
+) -> None:
     """Amounts always differ, then differ more, then as always.
 
     The longer trouble lasts beyond the windows of the look back.
@@ -342,7 +386,12 @@ def test_an_adaptive_feature_that_has_fired_becomes_quiet_again_and_its_trouble_
         known.hours.setdefault(key, {})[start] = moved if first <= hour < end else usual
         if hour < first - 4:
             continue
-        judged = judge_window(WindowUnderTest(spec(adaptive=("amount",)), key, "hour", start, start), known, memory, previous)
+        judged = judge_window(
+            WindowUnderTest(spec(adaptive=("amount",)), key, "hour", start, start),
+            known,
+            memory,
+            previous,
+        )
         previous = {verdict.check: verdict for verdict, _ in judged}
         told[hour] = previous["input_drift"]
     assert told[first - 1].severity == "ok"
@@ -359,19 +408,26 @@ def test_tuning_proposes_what_would_have_kept_false_alarms_silent() -> None:
         )  # fmt: skip
         return Mark(verdict=verdict, kind="false_alarm", who="me", why="holiday", world_time=START)
 
-    found = propose(SPEC, [marked("prediction_drift", 0.3, "score"), marked("input_drift", 0.2, "amount")], {})
+    found = propose(
+        SPEC, [marked("prediction_drift", 0.3, "score"), marked("input_drift", 0.2, "amount")], {}
+    )
     assert {p.setting for p in found} == {"drift.thresholds", "drift.adaptive"}
     thresholds = next(p for p in found if p.setting == "drift.thresholds")
     assert thresholds.value == {"warning": 0.33, "severe": 0.43, "critical": 0.48}
     assert "amount" in snippet(found)
-    quiet = [HistoryRow(START + timedelta(days=d), "1", "ok", 9000, {"age": Measure(0.09, 0.01)}) for d in range(20)]
+    quiet = [
+        HistoryRow(START + timedelta(days=d), "1", "ok", 9000, {"age": Measure(0.09, 0.01)})
+        for d in range(20)
+    ]
     (restless,) = propose(SPEC, [], {("input_drift", "day"): quiet})
     assert sorted(restless.value) == sorted(["age", *SPEC.drift.adaptive]), "the spec's own stay"
     assert propose(SPEC, [], {}) == []
 
 
 def test_the_levels_of_every_finding_that_tuning_may_raise_stand_in_the_spec() -> None:
-    subjects = [("performance", subject) for subject in TASK.performance(PROFILE.results, PROFILE.results)]
+    subjects = [
+        ("performance", subject) for subject in TASK.performance(PROFILE.results, PROFILE.results)
+    ]
     own = [(check, "") for check in ("segments", *TASK.proxy_windows)]
     for check, subject in (*subjects, *own, *((check, "") for check in LEVELS_AT)):
         section, path = SPEC.drift, levels_at(SPEC, check, subject)  # type: ignore[arg-type]
@@ -386,17 +442,24 @@ def test_a_findings_evidence_has_other_distances_of_the_same_rows() -> None:
     shifted = window(400, shift=0.8)
     known.learn((MODEL, "1"), PROFILE)
     known.hours.setdefault((MODEL, "1"), {})[start] = shifted
-    judged = judge_window(WindowUnderTest(SPEC, (MODEL, "1"), "hour", start, start), known, MeasuredBefore(), {})
+    judged = judge_window(
+        WindowUnderTest(SPEC, (MODEL, "1"), "hour", start, start), known, MeasuredBefore(), {}
+    )
     (verdict,) = (verdict for verdict, _ in judged if verdict.check == "input_drift")
     finding = next(finding for finding in verdict.findings if finding.subject == name)
     found, quiet = finding.distances, input_drift(asked(window(400)))[name].distances
     assert found is not None
     assert quiet is not None
-    reference, histogram = reference_counts(PROFILE.features[name], "hour", start), shifted.histogram
+    reference, histogram = (
+        reference_counts(PROFILE.features[name], "hour", start),
+        shifted.histogram,
+    )
     assert histogram is not None
     current = histogram.counts[histogram.plan.names.index(name), : len(reference)]
     assert found.jensen_shannon == pytest.approx(jensenshannon(reference, current, base=2) ** 2)
-    assert found.kullback_leibler == pytest.approx(entropy(np.maximum(current, 0.5), np.maximum(reference, 0.5)))
+    assert found.kullback_leibler == pytest.approx(
+        entropy(np.maximum(current, 0.5), np.maximum(reference, 0.5))
+    )
     # The amounts are exp(0.8) times as large. Every measure shows it, and shows little for other
     # amounts.
     assert found.ks[0] > 0.2 > quiet.ks[0]

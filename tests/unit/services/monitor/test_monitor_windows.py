@@ -51,7 +51,11 @@ def known() -> MonitorMemory:
 
 
 def counts(of: MonitorMemory) -> dict[datetime, list[list[int]]]:
-    return {hour: window.histogram.counts.tolist() for hour, window in of.hours[KEY].items() if window.histogram is not None}
+    return {
+        hour: window.histogram.counts.tolist()
+        for hour, window in of.hours[KEY].items()
+        if window.histogram is not None
+    }
 
 
 def test_order_repetition_and_batches_do_not_change_the_counts() -> None:
@@ -60,7 +64,10 @@ def test_order_repetition_and_batches_do_not_change_the_counts() -> None:
     fold_predictions(in_order, events)
     mixed = events + events[:200]
     random.Random(1).shuffle(mixed)
-    duplicates = sum(fold_predictions(shuffled, mixed[first : first + 37]).duplicates for first in range(0, len(mixed), 37))
+    duplicates = sum(
+        fold_predictions(shuffled, mixed[first : first + 37]).duplicates
+        for first in range(0, len(mixed), 37)
+    )
     assert duplicates == 200
     assert counts(shuffled) == counts(in_order)
     assert sum(window.rows for window in shuffled.hours[KEY].values()) == 500
@@ -70,7 +77,9 @@ def test_hours_add_up_to_their_day() -> None:
     events = Shop().predictions(START, 500, timedelta(hours=24))
     of, whole = known(), CountedWindow()
     fold_predictions(of, events)
-    matrix = np.array([[*event.features.values(), event.score] for event in events], dtype=np.float32)
+    matrix = np.array(
+        [[*event.features.values(), event.score] for event in events], dtype=np.float32
+    )
     whole.add(matrix, 0, 0, (), plan_of(PROFILE))
     day = of.window(KEY, "day", START)
     assert day is not None
@@ -80,7 +89,8 @@ def test_hours_add_up_to_their_day() -> None:
     assert day.rows == of.rows(KEY, "day", START) == 500
     assert day.flagged == sum(event.flagged for event in events)
     assert day.missing == {
-        view: sum(event.feature_age_seconds[view] is None for event in events) for view in events[0].feature_age_seconds
+        view: sum(event.feature_age_seconds[view] is None for event in events)
+        for view in events[0].feature_age_seconds
     }
     assert merged([]).rows == 0
 
@@ -92,11 +102,15 @@ def test_a_value_is_binned_as_the_model_sees_it() -> None:
     """
     edge = float(np.float32(0.7))
     assert edge < 0.7
-    column = msgspec.structs.replace(PROFILE.features["amount"], edges=(0.1, edge, 5.0), counts=(1, 1, 1, 1))
+    column = msgspec.structs.replace(
+        PROFILE.features["amount"], edges=(0.1, edge, 5.0), counts=(1, 1, 1, 1)
+    )
     of = MonitorMemory()
     of.learn(KEY, msgspec.structs.replace(PROFILE, features={**PROFILE.features, "amount": column}))
     (event,) = Shop().predictions(START, 1)
-    fold_predictions(of, [msgspec.structs.replace(event, features={**event.features, "amount": 0.7})])
+    fold_predictions(
+        of, [msgspec.structs.replace(event, features={**event.features, "amount": 0.7})]
+    )
     histogram = of.hours[KEY][START].histogram
     assert histogram is not None
     assert histogram.column("amount").counts == (0, 1, 0, 0)
@@ -128,13 +142,16 @@ def test_a_feature_that_an_answer_lacks_is_a_null_and_their_order_does_not_matte
     of = known()
     first, second = Shop().predictions(START, 2)
     reordered = msgspec.structs.replace(first, features=dict(reversed(first.features.items())))
-    without = msgspec.structs.replace(second, features={k: v for k, v in second.features.items() if k != "age"})
+    without = msgspec.structs.replace(
+        second, features={k: v for k, v in second.features.items() if k != "age"}
+    )
     fold_predictions(of, [reordered, without])
     histogram = of.hours[KEY][START].histogram
     assert histogram is not None
     assert histogram.column("age").nulls == 1
     assert histogram.column("amount").total == pytest.approx(
-        sum(e.features["amount"] - histogram.column("amount").edges[4] for e in (first, second)), rel=1e-4
+        sum(e.features["amount"] - histogram.column("amount").edges[4] for e in (first, second)),
+        rel=1e-4,
     )
 
 
@@ -153,7 +170,9 @@ def test_labels_count_in_the_hour_of_their_arrival_once() -> None:
     fold_outcomes(of, outcomes[:40])
     assert sum(window.rows for window in of.label_hours[MODEL].values()) == 100
     assert set(of.label_hours[MODEL]) == {floor(outcome.world_time, "hour") for outcome in outcomes}
-    assert of.labels(MODEL, "day", START).rows == sum(outcome.world_time.date() == START.date() for outcome in outcomes)
+    assert of.labels(MODEL, "day", START).rows == sum(
+        outcome.world_time.date() == START.date() for outcome in outcomes
+    )
 
 
 def test_labels_of_two_models_are_counted_apart() -> None:
@@ -161,7 +180,10 @@ def test_labels_of_two_models_are_counted_apart() -> None:
     outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
     others = [
         msgspec.structs.replace(
-            o, event_id=Outcome.id_for("other", o.request_id), model="other", world_time=o.request_time + HOUR
+            o,
+            event_id=Outcome.id_for("other", o.request_id),
+            model="other",
+            world_time=o.request_time + HOUR,
         )
         for o in outcomes[:30]
     ]
@@ -180,7 +202,9 @@ def test_an_outcome_of_an_unknown_model_is_set_aside_with_its_reason() -> None:
     deliveries = [Delivery("1-0", encode(own)), Delivery("2-0", encode(other))]
     good, aside = sift(Outcome, deliveries, lambda event: model_fault(event, {MODEL}, None))
     assert [event for _, event in good] == [own]
-    assert [(delivery.message_id, reason) for delivery, reason in aside] == [("2-0", 'no spec for model "nobody\'s"')]
+    assert [(delivery.message_id, reason) for delivery, reason in aside] == [
+        ("2-0", 'no spec for model "nobody\'s"')
+    ]
 
 
 def test_hours_of_other_time_zones_are_utc_hours() -> None:
@@ -195,10 +219,15 @@ def test_hours_of_other_time_zones_are_utc_hours() -> None:
 def test_an_event_of_another_time_zone_moves_no_other_event() -> None:
     shop = Shop()
     (foreign,), later = shop.predictions(START, 1), shop.predictions(START + timedelta(hours=5), 20)
-    local = msgspec.structs.replace(foreign, world_time=START.astimezone(datetime.strptime("+0500", "%z").tzinfo))
+    local = msgspec.structs.replace(
+        foreign, world_time=START.astimezone(datetime.strptime("+0500", "%z").tzinfo)
+    )
     of = known()
     fold_predictions(of, [local, *later])
-    assert {hour: window.rows for hour, window in of.hours[KEY].items()} == {START: 1, START + timedelta(hours=5): 20}
+    assert {hour: window.rows for hour, window in of.hours[KEY].items()} == {
+        START: 1,
+        START + timedelta(hours=5): 20,
+    }
 
 
 def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
@@ -207,7 +236,9 @@ def test_bad_messages_are_named_and_good_ones_kept_in_order() -> None:
     payloads = [encode(good[0]), b"{", encode(good[1]), encode(wrong), b"\xff", encode(good[2])]
     deliveries = [Delivery(f"{at}-0", payload) for at, payload in enumerate(payloads)]
     events, aside = sift(
-        Prediction, deliveries, lambda event: prediction_fault(event, {MODEL: task_of(spec()).score_bounds}, START + HOUR)
+        Prediction,
+        deliveries,
+        lambda event: prediction_fault(event, {MODEL: task_of(spec()).score_bounds}, START + HOUR),
     )
     assert [event for _, event in events] == good
     assert [delivery.message_id for delivery, _ in aside] == ["1-0", "3-0", "4-0"]
@@ -224,12 +255,16 @@ def test_windows_are_due_when_they_are_over_and_again_when_they_change() -> None
     fold_predictions(of, Shop(seed=9).predictions(START, 1))
     assert due_windows(of, judged, MODEL, "hour", START + HOUR + late, late) == [(START, [KEY])]
     judged[*KEY, "hour", START] = 21
-    assert [start for start, _ in due_windows(of, judged, MODEL, "hour", START + HOUR * 3 + late, late)] == [
+    assert [
+        start for start, _ in due_windows(of, judged, MODEL, "hour", START + HOUR * 3 + late, late)
+    ] == [
         START + HOUR,
         START + HOUR * 2,
     ], "silence is judged"
     after = due_windows(of, judged, MODEL, "hour", START + timedelta(days=9), late)
-    assert max(start for start, _ in after) == START + timedelta(hours=24), "but a version of the past is not expected"
+    assert max(start for start, _ in after) == START + timedelta(hours=24), (
+        "but a version of the past is not expected"
+    )
 
 
 def test_expected_pr_auc_is_what_calibrated_scores_give() -> None:
@@ -252,7 +287,9 @@ def test_a_profile_of_before_says_why_it_cannot_be_monitored(tmp_path) -> None: 
         ReferenceProfile.read(tmp_path / "profile.json")
 
 
-def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_nothing_to_know() -> None:
+def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_nothing_to_know() -> (
+    None
+):
     assert all(column.quiet_day < 2e-4 for column in PROFILE.features.values())
     random_ = np.random.default_rng(2)
     days, a_day = 14, 2000
@@ -268,7 +305,10 @@ def test_a_holdout_whose_days_differ_knows_it_and_one_of_independent_rows_has_no
             flagged=scores >= THRESHOLD,
             times=np.datetime64("2025-01-06", "us")
             + np.concatenate(
-                [day * 86_400_000_000 + np.sort(random_.integers(0, 86_400_000_000, a_day)) for day in range(days)]
+                [
+                    day * 86_400_000_000 + np.sort(random_.integers(0, 86_400_000_000, a_day))
+                    for day in range(days)
+                ]
             ),
         ),
         missing=dict.fromkeys(VIEWS, 0.0),
@@ -285,7 +325,12 @@ def test_a_corrected_label_is_no_arrival() -> None:
     fold_outcomes(of, first)
     before = {hour: window.counts.tolist() for hour, window in of.label_hours[MODEL].items()}
     for change in ({"event_id": "other"}, {"label": 1.0}):
-        corrected = [msgspec.structs.replace(o, world_time=o.world_time + timedelta(hours=30), **change) for o in first]
+        corrected = [
+            msgspec.structs.replace(o, world_time=o.world_time + timedelta(hours=30), **change)
+            for o in first
+        ]
         folded = fold_outcomes(of, corrected)
         assert (folded.counted, folded.duplicates) == (0, 100)
-    assert {hour: window.counts.tolist() for hour, window in of.label_hours[MODEL].items()} == before
+    assert {
+        hour: window.counts.tolist() for hour, window in of.label_hours[MODEL].items()
+    } == before

@@ -15,26 +15,41 @@ from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.policy import FAMILIES, LOOK_AT, remedy, spoils, urgency
 from services.responder.state import Action, Incident, LatestVerdict, ModelState, Window
 
-RESPONSE = load_spec(Path("models/fraud_detection.yaml")).response  # notify, evaluate, roll back; 48 h recent, 24 h cooldown
+RESPONSE = load_spec(
+    Path("models/fraud_detection.yaml")
+).response  # notify, evaluate, roll back; 48 h recent, 24 h cooldown
 T = datetime(2030, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-MODEL = ("input_drift", "prediction_drift", "flagged_rate", "estimated_performance", "performance", "segments")
+MODEL = (
+    "input_drift",
+    "prediction_drift",
+    "flagged_rate",
+    "estimated_performance",
+    "performance",
+    "segments",
+)
 FEED = ("data_quality", "skew", "feature_freshness", "label_delay", "labels_missing")
 
 
 def test_every_check_has_a_row_and_says_what_to_look_at() -> None:
-    assert set(FAMILIES) == set(LOOK_AT) == set(get_args(Check)) == {*MODEL, *FEED, "model_freshness"}
+    assert (
+        set(FAMILIES) == set(LOOK_AT) == set(get_args(Check)) == {*MODEL, *FEED, "model_freshness"}
+    )
 
 
 @pytest.mark.parametrize("check", MODEL)
 def test_a_models_trouble_follows_its_spec(check: Check) -> None:
-    assert [remedy(check, severity, RESPONSE) for severity in ("warning", "severe", "critical")] == [
+    assert [
+        remedy(check, severity, RESPONSE) for severity in ("warning", "severe", "critical")
+    ] == [
         "notify",
         "evaluate",
         "roll_back",
     ]
-    other = RESPONSE.model_copy(update={"warning": "evaluate", "severe": "notify", "critical": "evaluate"})
+    other = RESPONSE.model_copy(
+        update={"warning": "evaluate", "severe": "notify", "critical": "evaluate"}
+    )
     assert [remedy(check, severity, other) for severity in ("warning", "severe", "critical")] == [
         "evaluate",
         "notify",
@@ -44,12 +59,21 @@ def test_a_models_trouble_follows_its_spec(check: Check) -> None:
 
 @pytest.mark.parametrize("check", FEED)
 def test_no_model_mends_a_feed_people_do(check: Check) -> None:
-    assert {remedy(check, severity, RESPONSE) for severity in ("warning", "severe", "critical")} == {"notify"}
-    assert [urgency(check, severity) for severity in ("warning", "severe", "critical")] == ["info", "warning", "page"]
+    assert {
+        remedy(check, severity, RESPONSE) for severity in ("warning", "severe", "critical")
+    } == {"notify"}
+    assert [urgency(check, severity) for severity in ("warning", "severe", "critical")] == [
+        "info",
+        "warning",
+        "page",
+    ]
 
 
 def test_an_old_model_is_its_owners_to_look_at_the_schedule_retrains_already() -> None:
-    assert {remedy("model_freshness", severity, RESPONSE) for severity in ("warning", "severe", "critical")} == {"notify"}
+    assert {
+        remedy("model_freshness", severity, RESPONSE)
+        for severity in ("warning", "severe", "critical")
+    } == {"notify"}
 
 
 @pytest.mark.parametrize("severity", ["ok", "insufficient_data"])
@@ -62,17 +86,30 @@ def test_wrong_values_spoil_late_ones_do_not() -> None:
     assert spoils("data_quality", "warning")
     assert spoils("skew", "critical")
     assert not spoils("data_quality", "ok")
-    assert not any(spoils(check, "critical") for check in ("feature_freshness", "label_delay", "input_drift"))
+    assert not any(
+        spoils(check, "critical") for check in ("feature_freshness", "label_delay", "input_drift")
+    )
 
 
 # Circumstances.
 
 
 def seen(severity: Severity, at: datetime = T) -> LatestVerdict:
-    return LatestVerdict(verdict=f"verdict-{severity}", start=at - HOUR, judged=at, severity=severity, summary="it moved")
+    return LatestVerdict(
+        verdict=f"verdict-{severity}",
+        start=at - HOUR,
+        judged=at,
+        severity=severity,
+        summary="it moved",
+    )
 
 
-def trouble(check: Check = "input_drift", severity: Severity = "critical", window: Window = "hour", **given: Any) -> Incident:
+def trouble(
+    check: Check = "input_drift",
+    severity: Severity = "critical",
+    window: Window = "hour",
+    **given: Any,
+) -> Incident:
     return Incident(
         **{
             "id": f"{check}-1",
@@ -86,11 +123,20 @@ def trouble(check: Check = "input_drift", severity: Severity = "critical", windo
 
 
 def world(**given: Any) -> Circumstances:
-    known = {"now": T, "serving": "2", "traffic_since": T - 10 * HOUR, "previous": "1", "rolling_out": "", "paused": ""}
+    known = {
+        "now": T,
+        "serving": "2",
+        "traffic_since": T - 10 * HOUR,
+        "previous": "1",
+        "rolling_out": "",
+        "paused": "",
+    }
     return Circumstances(**{**known, **given})
 
 
-def decided(*troubles: Incident, at: Circumstances | None = None, **state: Any) -> ResponseDecision | None:
+def decided(
+    *troubles: Incident, at: Circumstances | None = None, **state: Any
+) -> ResponseDecision | None:
     known = {one.key: one for one in troubles}
     return decide(ModelState(model="m", troubles=known, **state), RESPONSE, at or world())
 
@@ -123,8 +169,13 @@ def test_otherwise_it_is_retrained(circumstances: dict[str, Any], why: str) -> N
 
 def test_the_window_in_which_the_traffic_came_counts_as_with_it() -> None:
     began = T - timedelta(minutes=130)
-    assert kind_of(decided(trouble(), at=world(traffic_since=began)))[0] == "roll_back"  # since: 50 minutes before
-    assert kind_of(decided(trouble(), at=world(traffic_since=began + 20 * timedelta(minutes=1))))[0] == "retrain"
+    assert (
+        kind_of(decided(trouble(), at=world(traffic_since=began)))[0] == "roll_back"
+    )  # since: 50 minutes before
+    assert (
+        kind_of(decided(trouble(), at=world(traffic_since=began + 20 * timedelta(minutes=1))))[0]
+        == "retrain"
+    )
     day = trouble(window="day", since=T - 12 * HOUR)
     assert kind_of(decided(day, at=world(traffic_since=T - HOUR)))[0] == "roll_back"
 
@@ -133,7 +184,9 @@ def test_trouble_that_the_predecessor_had_did_not_come_with_the_version() -> Non
     decision = decided(trouble(), inherited={"input_drift": "1"})
     assert kind_of(decision)[0] == "retrain"
     assert kind_of(decided(trouble(), inherited={"performance": "1"}))[0] == "roll_back"
-    assert kind_of(decided(trouble(), inherited={"input_drift": "0"}))[0] == "roll_back"  # of an earlier one
+    assert (
+        kind_of(decided(trouble(), inherited={"input_drift": "0"}))[0] == "roll_back"
+    )  # of an earlier one
 
 
 def test_a_rollout_that_watches_the_version_is_asked_to_abort() -> None:
@@ -148,7 +201,9 @@ def test_another_versions_rollout_is_let_finish() -> None:
 
 def test_severe_is_evaluated_and_retrained_only_when_that_says_degraded() -> None:
     assert kind_of(decided(trouble(severity="severe"))) == ("evaluate", "")
-    degraded = trouble(severity="severe", degraded=True, evaluation={"reason": "PR-AUC 0.4 against 0.6"})
+    degraded = trouble(
+        severity="severe", degraded=True, evaluation={"reason": "PR-AUC 0.4 against 0.6"}
+    )
     decision = decided(degraded)
     assert kind_of(decision) == ("retrain", "")
     assert decision is not None
@@ -180,7 +235,9 @@ def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
     """
     evening, midnight = T.replace(hour=21, minute=30), T.replace(hour=0, minute=30) + DAY
     drift = trouble(windows={"day": seen("critical", midnight)})
-    broken = trouble("data_quality", windows={"hour": seen("severe", evening), "day": seen("warning", midnight)})
+    broken = trouble(
+        "data_quality", windows={"hour": seen("severe", evening), "day": seen("warning", midnight)}
+    )
     hours_only = trouble("data_quality", windows={"hour": seen("severe", evening)})
     for minutes in range(0, 11 * 60, 30):
         at = world(now=evening + timedelta(minutes=minutes))
@@ -189,7 +246,9 @@ def test_broken_data_stay_broken_over_a_night_that_says_nothing() -> None:
     # Much later, the hour's verdict is old and the day's is not. A good hour says nothing about the
     # day.
     assert kind_of(decided(drift, broken, at=world(now=evening + 40 * HOUR)))[1] == "broken_data"
-    mended = trouble("data_quality", windows={"hour": seen("ok", midnight), "day": seen("warning", midnight)})
+    mended = trouble(
+        "data_quality", windows={"hour": seen("ok", midnight), "day": seen("warning", midnight)}
+    )
     assert kind_of(decided(drift, mended, at=world(now=midnight)))[1] == "broken_data"
     well = trouble("data_quality", windows={"hour": seen("ok", midnight)})
     assert kind_of(decided(drift, well, at=world(now=midnight)))[1] == ""
@@ -202,12 +261,17 @@ def test_stale_features_are_no_changed_world() -> None:
     """
     for check in ("input_drift", "prediction_drift", "flagged_rate", "estimated_performance"):
         for severity in ("severe", "critical"):
-            assert kind_of(decided(trouble(check, severity), stale_at=T - 5 * HOUR))[1] == "stale_features"
+            assert (
+                kind_of(decided(trouble(check, severity), stale_at=T - 5 * HOUR))[1]
+                == "stale_features"
+            )
             assert kind_of(decided(trouble(check, severity), stale_at=T - 6 * HOUR))[1] == "", (
                 "fresh for as long as hours are judged"
             )
     day = trouble(window="day")
-    assert kind_of(decided(day, stale_at=T - 29 * HOUR))[1] == "stale_features", "the stale hours are in the day that is judged"
+    assert kind_of(decided(day, stale_at=T - 29 * HOUR))[1] == "stale_features", (
+        "the stale hours are in the day that is judged"
+    )
     assert kind_of(decided(day, stale_at=T - 30 * HOUR))[1] == ""
     for check in ("performance", "segments"):
         assert kind_of(decided(trouble(check, window="day"), stale_at=T))[1] == "", "labels say it"
@@ -215,18 +279,26 @@ def test_stale_features_are_no_changed_world() -> None:
 
 def test_paused_is_paused_for_everything() -> None:
     for severity in ("severe", "critical"):
-        assert kind_of(decided(trouble(severity=severity), at=world(paused="paused by mia: a try")))[1] == "paused"
+        assert (
+            kind_of(decided(trouble(severity=severity), at=world(paused="paused by mia: a try")))[1]
+            == "paused"
+        )
 
 
 def test_one_action_at_a_time() -> None:
-    action = Action(id="a", kind="evaluate", trouble="2/input_drift", verdict="v", version="2", why="w", begun=T)
+    action = Action(
+        id="a", kind="evaluate", trouble="2/input_drift", verdict="v", version="2", why="w", begun=T
+    )
     assert decided(trouble(), trouble("performance", "severe"), action=action) is None
 
 
 def test_the_cooldown_holds_back_until_it_is_over() -> None:
     old = world(traffic_since=T - 10 * DAY)
     for severity in ("severe", "critical"):
-        assert kind_of(decided(trouble(severity=severity), at=old, ended=T - 23 * HOUR))[1] == "cooldown"
+        assert (
+            kind_of(decided(trouble(severity=severity), at=old, ended=T - 23 * HOUR))[1]
+            == "cooldown"
+        )
         assert kind_of(decided(trouble(severity=severity), at=old, ended=T - 25 * HOUR))[1] == ""
 
 
@@ -234,7 +306,10 @@ def test_a_version_that_came_after_the_last_action_is_taken_back_whatever_the_co
     """A retraining brought a bad version, and twenty-four hours would be too long."""
     assert kind_of(decided(trouble(), at=world(), ended=T - 12 * HOUR)) == ("roll_back", "")
     assert kind_of(decided(trouble(), at=world(), ended=T - 5 * HOUR))[1] == "cooldown"
-    assert kind_of(decided(trouble(severity="severe"), at=world(), ended=T - 12 * HOUR))[1] == "cooldown"
+    assert (
+        kind_of(decided(trouble(severity="severe"), at=world(), ended=T - 12 * HOUR))[1]
+        == "cooldown"
+    )
 
 
 def test_trying_again_waits_until_there_is_something_new() -> None:
@@ -260,7 +335,9 @@ def test_a_verdict_that_was_not_repeated_for_long_begins_nothing() -> None:
 
 
 def test_an_old_critical_hour_neither_decides_nor_hides_a_severe_day() -> None:
-    both = trouble(windows={"hour": seen("critical", T - 7 * HOUR), "day": seen("severe", T - 11 * HOUR)})
+    both = trouble(
+        windows={"hour": seen("critical", T - 7 * HOUR), "day": seen("severe", T - 11 * HOUR)}
+    )
     decision = decided(both)
     assert kind_of(decision) == ("evaluate", "")
     assert decision is not None
@@ -268,7 +345,10 @@ def test_an_old_critical_hour_neither_decides_nor_hides_a_severe_day() -> None:
     assert decision.trouble == both, "nothing that is known is forgotten"
     assert kind_of(decided(both, at=world(now=T - HOUR))) == ("roll_back", "")
     # It comes after today's critical troubles.
-    assert kind_of(decided(both, trouble("performance"), at=world(traffic_since=T - 10 * DAY)))[0] == "retrain"
+    assert (
+        kind_of(decided(both, trouble("performance"), at=world(traffic_since=T - 10 * DAY)))[0]
+        == "retrain"
+    )
 
 
 def test_a_version_without_the_traffic_is_not_acted_on() -> None:

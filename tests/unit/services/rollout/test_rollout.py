@@ -12,7 +12,14 @@ from dojo.core.events.types import Event, Outcome, Prediction, Shadow, decode, e
 from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence
-from dojo.core.judging.rollout.limits import PARTS, Baseline, baseline_of, label_tests, stops_at, watch_limits
+from dojo.core.judging.rollout.limits import (
+    PARTS,
+    Baseline,
+    baseline_of,
+    label_tests,
+    stops_at,
+    watch_limits,
+)
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import WAITING_LIMIT
 from dojo.core.state.clock import wall_now
@@ -61,7 +68,9 @@ def route_for(stage: Stage) -> Route:
 
 
 def events_of(stage: Stage, requests: int, **qualities: Quality) -> list[Event]:
-    gateway = Gateway({"1": qualities.get("champion", Quality()), "2": qualities.get("challenger", Quality())})
+    gateway = Gateway(
+        {"1": qualities.get("champion", Quality()), "2": qualities.get("challenger", Quality())}
+    )
     found: list[Event] = []
     for sent in range(requests):
         answers = gateway.answer(route_for(stage), START + timedelta(seconds=sent))
@@ -80,7 +89,9 @@ def evidence_of(stage: Stage, events: list[Event], evidence: Evidence | None = N
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY, Stage.WATCH])
 @pytest.mark.parametrize("stop_at", [0, 1, 250, 499])
-def test_evidence_that_is_stored_and_read_in_between_is_the_same_as_evidence_in_one_go(stage: Stage, stop_at: int) -> None:
+def test_evidence_that_is_stored_and_read_in_between_is_the_same_as_evidence_in_one_go(
+    stage: Stage, stop_at: int
+) -> None:
     events = events_of(stage, 500, challenger=Quality(errors=0.1, slow=0.1))
     whole = evidence_of(stage, events)
     begun = decode_evidence(encode_evidence(evidence_of(stage, events[:stop_at])))
@@ -99,14 +110,20 @@ def test_events_of_other_routes_models_and_stages_count_for_nothing(stage: Stage
     ]
     assert evidence_of(stage, others) == empty
     foreign = Stage.CANARY if stage is Stage.SHADOW else Stage.SHADOW
-    shadows_or_predictions = [e for e in events_of(foreign, 50) if isinstance(e, Shadow) == (foreign is Stage.SHADOW)]
+    shadows_or_predictions = [
+        e for e in events_of(foreign, 50) if isinstance(e, Shadow) == (foreign is Stage.SHADOW)
+    ]
     assert evidence_of(stage, shadows_or_predictions) == empty
 
 
 def test_labels_of_another_model_are_no_evidence() -> None:
     """Several models may have labels for the same requests."""
     events = events_of(Stage.WATCH, 50)
-    foreign = [msgspec.structs.replace(event, model="churn") for event in events if isinstance(event, Outcome)]
+    foreign = [
+        msgspec.structs.replace(event, model="churn")
+        for event in events
+        if isinstance(event, Outcome)
+    ]
     answers = [event for event in events if not isinstance(event, Outcome)]
     assert len(foreign) == 50
     assert evidence_of(Stage.WATCH, [*answers, *foreign]) == evidence_of(Stage.WATCH, answers)
@@ -120,7 +137,9 @@ def test_a_customer_whose_payments_keep_failing_counts_once() -> None:
 
 
 def test_a_stand_ins_answer_is_no_evidence_of_the_challengers_scores() -> None:
-    evidence = evidence_of(Stage.CANARY, events_of(Stage.CANARY, 1_000, challenger=Quality(errors=1.0)))
+    evidence = evidence_of(
+        Stage.CANARY, events_of(Stage.CANARY, 1_000, challenger=Quality(errors=1.0))
+    )
     assert evidence.challenger.requests > 50
     assert (evidence.challenger.answered, sum(evidence.challenger.scores)) == (0, 0)
 
@@ -147,13 +166,17 @@ def test_an_answer_or_a_label_that_waits_takes_ten_bytes(waiting: type[Event]) -
     found = evidence_of(Stage.WATCH, rest, decode_evidence(encode_evidence(first)))
     stored = decode_evidence(encode_evidence(found))
     assert len(stored.labelled.open) + len(stored.labelled.early) > 400
-    size = len(msgspec.msgpack.encode(stored.labelled.open)) + len(msgspec.msgpack.encode(stored.labelled.early))
+    size = len(msgspec.msgpack.encode(stored.labelled.open)) + len(
+        msgspec.msgpack.encode(stored.labelled.early)
+    )
     assert size <= 10 * len(rest) + 10
 
 
 def test_the_parts_of_the_false_alarm_add_up_to_the_whole() -> None:
     checks = [*PARTS, *((Stage.WATCH, test) for test in label_tests({}, SPEC))]
-    assert sum(1 / stops_at(stage, check, SPEC) for stage, check in checks) == pytest.approx(SPEC.rollout.checks.false_alarm)
+    assert sum(1 / stops_at(stage, check, SPEC) for stage, check in checks) == pytest.approx(
+        SPEC.rollout.checks.false_alarm
+    )
 
 
 def test_without_a_canary_the_floors_are_the_limits_and_with_one_its_upper_rates() -> None:
@@ -164,14 +187,18 @@ def test_without_a_canary_the_floors_are_the_limits_and_with_one_its_upper_rates
     assert 0.15 < measured.slow < 0.2
 
 
-def test_labels_are_held_against_what_the_gate_measured_and_without_it_only_false_alarms_are() -> None:
+def test_labels_are_held_against_what_the_gate_measured_and_without_it_only_false_alarms_are() -> (
+    None
+):
     without, given = label_tests({}, SPEC), label_tests({"recall_at_threshold": 0.6}, SPEC)
     assert without["missed"].limit is None
     assert "no recall_at_threshold" in without["missed"].note
     assert (given["missed"].limit, given["missed"].note) == (pytest.approx(0.55), "")
     few = label_tests({"recall_at_threshold": 0.12}, SPEC)["missed"]
     assert few.limit == pytest.approx(0.999)
-    assert few.note == "finds nothing: the champion caught 0.120, and catch_rate_drop allows 0.15 less"
+    assert (
+        few.note == "finds nothing: the champion caught 0.120, and catch_rate_drop allows 0.15 less"
+    )
     assert without["false_positives"].limit == given["false_positives"].limit == pytest.approx(0.02)
 
 
@@ -229,8 +256,14 @@ def test_evidence_that_may_yet_become_a_stop_is_waited_for() -> None:
         ("pause", Stage.CANARY, Stage.CANARY),
     ],
 )
-def test_requests_move_only_where_they_make_sense(action: Action, stage: Stage, after: Stage) -> None:
-    taken = answer(rollout_in(stage, RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now())))
+def test_requests_move_only_where_they_make_sense(
+    action: Action, stage: Stage, after: Stage
+) -> None:
+    taken = answer(
+        rollout_in(
+            stage, RolloutRequest(action=action, who="ada", why="reasons", wall_time=wall_now())
+        )
+    )
     assert taken.after is after
     assert taken.paused == (action == "pause")
     assert "ada" in taken.why
@@ -239,13 +272,24 @@ def test_requests_move_only_where_they_make_sense(action: Action, stage: Stage, 
 
 
 def test_looks_are_a_second_apart_and_closer_when_the_world_runs() -> None:
-    assert [look_interval(speed) for speed in (None, 0.0, 1.0, 60.0, 480.0, 2400.0, 86400.0)] == [1, 1, 1, 1, 0.5, 0.2, 0.2]
+    assert [look_interval(speed) for speed in (None, 0.0, 1.0, 60.0, 480.0, 2400.0, 86400.0)] == [
+        1,
+        1,
+        1,
+        1,
+        0.5,
+        0.2,
+        0.2,
+    ]
     assert [backoff(n) for n in (1, 2, 6, 60)] == [0.5, 1.0, 15.0, 15.0]
 
 
 def test_each_stages_route_has_the_arms_that_were_agreed() -> None:
     arms = {
-        stage: [(arm.name, arm.version, arm.weight, arm.mode) for arm in route_of(rollout_in(stage), SPEC).arms]
+        stage: [
+            (arm.name, arm.version, arm.weight, arm.mode)
+            for arm in route_of(rollout_in(stage), SPEC).arms
+        ]
         for stage in (Stage.SHADOW, Stage.CANARY, Stage.WATCH, Stage.DONE)
     }
     assert arms == {
@@ -265,13 +309,21 @@ def test_a_corrected_label_is_evidence_as_if_it_had_been_right_at_once() -> None
         )
         for label in right[::5]
     }
-    wrong_at_first = [first.get(event.request_id, event) if isinstance(event, Outcome) else event for event in events]
+    wrong_at_first = [
+        first.get(event.request_id, event) if isinstance(event, Outcome) else event
+        for event in events
+    ]
     corrections: list[Event] = [label for label in right if label.request_id in first]
     begun = decode_evidence(encode_evidence(evidence_of(Stage.WATCH, wrong_at_first)))
     expected = evidence_of(Stage.WATCH, events)
     assert begun.labelled.happened != expected.labelled.happened
     found = evidence_of(Stage.WATCH, corrections, begun)
-    assert (found.labelled.trials, found.labelled.happened) == (expected.labelled.trials, expected.labelled.happened)
+    assert (found.labelled.trials, found.labelled.happened) == (
+        expected.labelled.trials,
+        expected.labelled.happened,
+    )
     assert found.tests == expected.tests
-    repeated = evidence_of(Stage.WATCH, [*corrections, *first.values()], decode_evidence(encode_evidence(found)))
+    repeated = evidence_of(
+        Stage.WATCH, [*corrections, *first.values()], decode_evidence(encode_evidence(found))
+    )
     assert repeated == found, "the same label again, and the older one again, change nothing"

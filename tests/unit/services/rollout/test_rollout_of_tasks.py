@@ -23,14 +23,22 @@ from dojo.core.state.rollouts import Rollout
 from dojo.core.tasks.specs import load_spec
 from services.rollout.fold import fold
 from tests.support.rollout_events import Gateway, Quality
-from tests.unit.services.rollout.test_rollout_simulations import ENOUGH, START, rollout_in, route_for
+from tests.unit.services.rollout.test_rollout_simulations import (
+    ENOUGH,
+    START,
+    rollout_in,
+    route_for,
+)
 
 AMOUNTS = load_spec(Path("tests/support/fleet/expected_amount.yaml"))
 ORDER = load_spec(Path("tests/support/fleet/spending_order.yaml"))
 
 # Figures as the gate leaves them. A tenth of the champion's errors lie beyond 20 euro, and its
 # values between 5 and 95. It flags 60 % of the best candidates.
-AMOUNTS_BASELINE = {"large_error": 20.0, **{f"value_p{10 * tenth}": 10.0 * tenth for tenth in range(1, 10)}}
+AMOUNTS_BASELINE = {
+    "large_error": 20.0,
+    **{f"value_p{10 * tenth}": 10.0 * tenth for tenth in range(1, 10)},
+}
 ORDER_BASELINE = {"top_recall": 0.6}
 
 
@@ -42,7 +50,9 @@ class Answers:
     flagged: float | None = None
 
     def one(self, random: np.random.Generator) -> tuple[float, bool | None]:
-        return self.scores(random), None if self.flagged is None else bool(random.random() < self.flagged)
+        return self.scores(random), (
+            None if self.flagged is None else bool(random.random() < self.flagged)
+        )
 
 
 def played(
@@ -59,7 +69,9 @@ def played(
     """
     rollout: Rollout = msgspec.structs.replace(rollout_in(stage, 5, spec), baseline=baseline)
     route, random = route_for(rollout, spec), np.random.default_rng(5)
-    gateway = Gateway({"1": Quality(errors=0, slow=0), "2": Quality(errors=0, slow=0)}, seed=5, model=spec.name)
+    gateway = Gateway(
+        {"1": Quality(errors=0, slow=0), "2": Quality(errors=0, slow=0)}, seed=5, model=spec.name
+    )
     evidence = Evidence(stage=stage, cursors={}, generation=route.generation)
     answers = {"1": champion, "2": challenger}
     for sent in range(6_000):
@@ -74,7 +86,11 @@ def played(
                 fold(
                     evidence,
                     msgspec.structs.replace(
-                        event, score=score, flagged=flagged, champion_score=old, champion_flagged=old_flagged
+                        event,
+                        score=score,
+                        flagged=flagged,
+                        champion_score=old,
+                        champion_flagged=old_flagged,
                     ),
                     rollout,
                     spec,
@@ -108,17 +124,23 @@ def even(random: np.random.Generator) -> float:
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
 def test_two_regressions_are_compared_by_their_values_and_never_by_flags(stage: Stage) -> None:
-    same = played(AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), Answers(even), lambda random, event: 0.0)
+    same = played(
+        AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), Answers(even), lambda random, event: 0.0
+    )
     checks = {look.check for look in same.looks}
     assert same.decision == "advance"
     assert "scores" in checks
     assert "declines" not in checks
     cents = Answers(lambda random: 100 * even(random))
-    assert failed(played(AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), cents, lambda random, event: 0.0)) == ["scores"]
+    assert failed(
+        played(AMOUNTS, stage, AMOUNTS_BASELINE, Answers(even), cents, lambda random, event: 0.0)
+    ) == ["scores"]
 
 
 @pytest.mark.parametrize(("share", "taken_back"), [(0.10, []), (0.30, ["large_errors"])])
-def test_labels_take_a_regression_back_whose_errors_are_large_too_often(share: float, taken_back: list[str]) -> None:
+def test_labels_take_a_regression_back_whose_errors_are_large_too_often(
+    share: float, taken_back: list[str]
+) -> None:
     def label(random: np.random.Generator, event: Prediction) -> float:
         return event.score + (50.0 if random.random() < share else 5.0)
 
@@ -128,7 +150,9 @@ def test_labels_take_a_regression_back_whose_errors_are_large_too_often(share: f
 
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.CANARY])
-def test_two_rankings_are_compared_by_what_they_flag_and_never_by_the_scale_of_their_scores(stage: Stage) -> None:
+def test_two_rankings_are_compared_by_what_they_flag_and_never_by_the_scale_of_their_scores(
+    stage: Stage,
+) -> None:
     old, other_scale = Answers(even, 0.3), Answers(lambda random: 1000 + even(random), 0.3)
     found = played(ORDER, stage, ORDER_BASELINE, old, other_scale, lambda random, event: 0.0)
     assert found.decision == "advance"
@@ -140,12 +164,21 @@ def test_a_shadow_that_flags_three_times_as_much_is_taken_back() -> None:
 
     Only the shadow's pairs show the difference.
     """
-    greedy = played(ORDER, Stage.SHADOW, ORDER_BASELINE, Answers(even, 0.3), Answers(even, 0.9), lambda random, event: 0.0)
+    greedy = played(
+        ORDER,
+        Stage.SHADOW,
+        ORDER_BASELINE,
+        Answers(even, 0.3),
+        Answers(even, 0.9),
+        lambda random, event: 0.0,
+    )
     assert failed(greedy) == ["declines"]
 
 
 @pytest.mark.parametrize(("recall", "taken_back"), [(0.6, []), (0.2, ["missed_top"])])
-def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_back: list[str]) -> None:
+def test_labels_take_a_ranking_back_that_misses_the_best(
+    recall: float, taken_back: list[str]
+) -> None:
     # Every candidate is among the best here, so the flagged share is the recall.
     answers = Answers(even, recall)
     found = played(ORDER, Stage.WATCH, ORDER_BASELINE, answers, answers, lambda random, event: 3.0)
@@ -154,17 +187,28 @@ def test_labels_take_a_ranking_back_that_misses_the_best(recall: float, taken_ba
 
 
 @pytest.mark.parametrize(("recall", "taken_back"), [(0.09, []), (0.02, ["missed_top"])])
-def test_a_champion_that_flags_few_of_the_best_can_still_be_undercut(recall: float, taken_back: list[str]) -> None:
+def test_a_champion_that_flags_few_of_the_best_can_still_be_undercut(
+    recall: float, taken_back: list[str]
+) -> None:
     """On real payments the ten top ranks held 8.9 % of the best candidates.
 
     A drop by 15 percentage points could not be seen.
     """
     answers = Answers(even, recall)
-    found = played(ORDER, Stage.WATCH, {"top_recall": 0.089}, answers, answers, lambda random, event: 3.0)
+    found = played(
+        ORDER, Stage.WATCH, {"top_recall": 0.089}, answers, answers, lambda random, event: 3.0
+    )
     assert failed(found) == taken_back
 
 
 def test_candidates_that_are_not_the_best_are_no_trial() -> None:
-    found = played(ORDER, Stage.WATCH, ORDER_BASELINE, Answers(even, 0.0), Answers(even, 0.0), lambda random, event: 2.0)
+    found = played(
+        ORDER,
+        Stage.WATCH,
+        ORDER_BASELINE,
+        Answers(even, 0.0),
+        Answers(even, 0.0),
+        lambda random, event: 2.0,
+    )
     (look,) = (look for look in found.looks if look.check == "missed_top")
     assert (look.requests, look.verdict) == (0, "insufficient_data")

@@ -66,7 +66,9 @@ def route_for(rollout: Rollout, spec: ModelSpec = SPEC) -> Route:
     )
 
 
-def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iterator[tuple[int, StageJudgement]]:
+def judgements(
+    gateway: Gateway, stage: Stage, seed: int, requests: int
+) -> Iterator[tuple[int, StageJudgement]]:
     """Yield the number of requests and the judgement, at every look."""
     rollout = rollout_in(stage, seed)
     route = route_for(rollout)
@@ -82,23 +84,42 @@ def judgements(gateway: Gateway, stage: Stage, seed: int, requests: int) -> Iter
 
 
 def rolled_back_at(
-    qualities: dict[str, Quality], stage: Stage, seed: int, requests: int, moody: bool = True, customers: int = 2000
+    qualities: dict[str, Quality],
+    stage: Stage,
+    seed: int,
+    requests: int,
+    moody: bool = True,
+    customers: int = 2000,
 ) -> int | None:
     """Return the number of requests until the challenger was stopped, or None if it was not."""
     gateway = Gateway(qualities, seed=seed, moody=moody, customers=customers)
-    return next((n for n, found in judgements(gateway, stage, seed, requests) if found.decision == "roll_back"), None)
+    return next(
+        (
+            n
+            for n, found in judgements(gateway, stage, seed, requests)
+            if found.decision == "roll_back"
+        ),
+        None,
+    )
 
 
 @pytest.mark.timeout(600)
-def test_a_canary_as_good_as_the_champion_is_rolled_back_in_at_most_5_percent_of_200_rollouts() -> None:
+def test_a_canary_as_good_as_the_champion_is_rolled_back_in_at_most_5_percent_of_200_rollouts() -> (
+    None
+):
     same = {"1": Quality(), "2": Quality()}
-    stopped = [seed for seed in range(200) if rolled_back_at(same, Stage.CANARY, seed, 4_000) is not None]
+    stopped = [
+        seed for seed in range(200) if rolled_back_at(same, Stage.CANARY, seed, 4_000) is not None
+    ]
     assert len(stopped) <= 10
 
 
 def test_a_fourfold_error_rate_is_caught_within_a_median_of_4000_requests() -> None:
     worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
-    caught = [rolled_back_at(worse, Stage.CANARY, seed, 8_000, moody=False, customers=5_000) or 10**9 for seed in range(101)]
+    caught = [
+        rolled_back_at(worse, Stage.CANARY, seed, 8_000, moody=False, customers=5_000) or 10**9
+        for seed in range(101)
+    ]
     assert median(caught) <= 4_000
 
 
@@ -106,7 +127,14 @@ def test_a_fourfold_error_rate_is_caught_as_soon_in_a_world_that_runs_fast() -> 
     """At 100 requests a second, many failures fall into another failure's burst."""
     worse = {"1": Quality(errors=0.005), "2": Quality(errors=0.02)}
     caught = [
-        next((n for n, found in judgements(gateway, Stage.CANARY, seed, 8_000) if found.decision == "roll_back"), 10**9)
+        next(
+            (
+                n
+                for n, found in judgements(gateway, Stage.CANARY, seed, 8_000)
+                if found.decision == "roll_back"
+            ),
+            10**9,
+        )
         for seed in range(41)
         for gateway in [Gateway(worse, seed=seed, moody=False, customers=5_000, per_second=100)]
     ]
@@ -118,17 +146,28 @@ FLAWLESS = Quality(errors=0.0, slow=0.0)
 
 def stalled(prediction: Prediction, at: datetime) -> Prediction:
     """Simulate a stalled challenger process. The champion answers for it, late."""
-    return msgspec.structs.replace(prediction, version="1", degraded=("arm_failed",), latency_seconds=0.08, wall_time=at)
+    return msgspec.structs.replace(
+        prediction, version="1", degraded=("arm_failed",), latency_seconds=0.08, wall_time=at
+    )
 
 
-def canary_with(failing: set[int], requests: int, seed: int, per_second: float = 20) -> list[StageJudgement]:
+def canary_with(
+    failing: set[int], requests: int, seed: int, per_second: float = 20
+) -> list[StageJudgement]:
     """Simulate a flawless champion, and a challenger that fails only in requests of these numbers.
 
     The judgement follows each of its requests.
     """
     rollout = rollout_in(Stage.CANARY, seed)
-    route, gateway = route_for(rollout), Gateway({"1": FLAWLESS, "2": FLAWLESS}, seed=seed, per_second=per_second)
-    evidence, found, stall = Evidence(stage=Stage.CANARY, cursors={}, generation=route.generation), [], START
+    route, gateway = (
+        route_for(rollout),
+        Gateway({"1": FLAWLESS, "2": FLAWLESS}, seed=seed, per_second=per_second),
+    )
+    evidence, found, stall = (
+        Evidence(stage=Stage.CANARY, cursors={}, generation=route.generation),
+        [],
+        START,
+    )
     own = 0
     for sent in range(requests):
         (event,) = gateway.answer(route, START + timedelta(seconds=4 * sent))
@@ -136,7 +175,11 @@ def canary_with(failing: set[int], requests: int, seed: int, per_second: float =
         if event.arm == "challenger":
             own += 1
             if own in failing:
-                stall = event.wall_time if own - 1 not in failing else stall + timedelta(milliseconds=20)
+                stall = (
+                    event.wall_time
+                    if own - 1 not in failing
+                    else stall + timedelta(milliseconds=20)
+                )
                 event = stalled(event, stall)
         fold(evidence, event, rollout, SPEC)
         if event.arm == "challenger":
@@ -156,13 +199,19 @@ def test_two_stalls_of_the_challengers_process_in_four_hours_are_no_fault_of_the
         found = canary_with(stalls, 3_600, seed)
         stopped += [seed for judged in found if judged.decision == "roll_back"][:1]
         errors = next(look for look in found[-1].looks if look.check == "errors")
-        assert errors.value == pytest.approx(10 / errors.requests), "every failure is counted, if not as evidence"
+        assert errors.value == pytest.approx(10 / errors.requests), (
+            "every failure is counted, if not as evidence"
+        )
     assert not stopped
 
 
-def test_three_failures_in_ten_thousand_requests_are_below_the_floor_and_the_limit_says_so() -> None:
+def test_three_failures_in_ten_thousand_requests_are_below_the_floor_and_the_limit_says_so() -> (
+    None
+):
     last = canary_with({990, 1_000, 1_010}, 13_000, 1)[-1]
-    errors, slow = (next(look for look in last.looks if look.check == check) for check in ("errors", "slow"))
+    errors, slow = (
+        next(look for look in last.looks if look.check == check) for check in ("errors", "slow")
+    )
     assert (last.decision, errors.verdict, errors.requests > 1_000) == ("advance", "ok", True)
     assert (errors.shown(errors.limit), slow.shown(slow.limit)) == ("0.1 %", "1 %")
 
@@ -205,19 +254,31 @@ def test_each_fault_is_found_by_its_own_check(stage: Stage, worse: Quality, chec
 
 # The challenger catches 7 % of the positives instead of 60 %. Or it catches 60 % and flags 4 % of
 # the others, twice the limit.
-@pytest.mark.parametrize(("if_flagged", "if_passed", "check"), [(0.12, 0.025, "missed"), (0.2, 0.007, "false_positives")])
-def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: float, check: str) -> None:
+@pytest.mark.parametrize(
+    ("if_flagged", "if_passed", "check"), [(0.12, 0.025, "missed"), (0.2, 0.007, "false_positives")]
+)
+def test_outcomes_take_a_promoted_version_back(
+    if_flagged: float, if_passed: float, check: str
+) -> None:
     rollout = rollout_in(Stage.WATCH, 3)
     route, gateway = (
         route_for(rollout),
-        Gateway({"1": Quality(), "2": Quality(flagged=0.05 if check == "false_positives" else 0.015)}, seed=3),
+        Gateway(
+            {"1": Quality(), "2": Quality(flagged=0.05 if check == "false_positives" else 0.015)},
+            seed=3,
+        ),
     )
     evidence = Evidence(stage=Stage.WATCH, cursors={}, generation=route.generation)
     for sent in range(8_000):
         (prediction,) = gateway.answer(route, START + timedelta(seconds=sent))
         assert isinstance(prediction, Prediction)
         fold(evidence, prediction, rollout, SPEC)
-        fold(evidence, gateway.outcome(prediction, timedelta(hours=5), if_flagged, if_passed), rollout, SPEC)
+        fold(
+            evidence,
+            gateway.outcome(prediction, timedelta(hours=5), if_flagged, if_passed),
+            rollout,
+            SPEC,
+        )
         if (found := judge(evidence, SPEC, rollout.baseline, ENOUGH)).decision == "roll_back":
             break
     assert [look.check for look in found.looks if look.verdict == "failed"] == [check]
@@ -226,7 +287,10 @@ def test_outcomes_take_a_promoted_version_back(if_flagged: float, if_passed: flo
 def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
     """A process that bets from the first event on needs 1,500, after 20,000 good requests."""
     rollout = rollout_in(Stage.WATCH, 1)
-    route, gateway = route_for(rollout), Gateway({"1": Quality(), "2": FLAWLESS}, seed=1, per_second=2)
+    route, gateway = (
+        route_for(rollout),
+        Gateway({"1": Quality(), "2": FLAWLESS}, seed=1, per_second=2),
+    )
     evidence = Evidence(stage=Stage.WATCH, cursors={}, generation=route.generation)
     for sent in range(20_000):
         fold(evidence, gateway.answer(route, START + timedelta(seconds=sent))[0], rollout, SPEC)
@@ -238,7 +302,9 @@ def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
     assert taken <= 20
 
 
-def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> None:
+def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> (
+    None
+):
     """This is the reason for e-processes.
 
     Both tests see the same events on two arms, and look after each event.

@@ -18,10 +18,18 @@ from dojo.shop.datasets import TRANSACTION_SCHEMA
 from services.simulator.days import WorldDays, start_of
 from services.simulator.feed import Feed
 from services.simulator.labels import label_delays
-from services.simulator.sources.span import LIVE_DAYS, SYNTHETIC_HISTORY_END, Span, TooShortError, history_span
+from services.simulator.sources.span import (
+    LIVE_DAYS,
+    SYNTHETIC_HISTORY_END,
+    Span,
+    TooShortError,
+    history_span,
+)
 
 MODEL = "a_model"
-DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
+DELAY = LabelDelay.model_validate(
+    {"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"}
+)
 LABEL = Label(event="transactions", truth="fraud", delay=DELAY)
 FIRST = date(2024, 1, 1)
 DAY = timedelta(days=1)
@@ -76,7 +84,9 @@ def test_a_label_delay_depends_on_seed_and_id_alone() -> None:
 
 
 def test_neighbouring_ids_have_unrelated_delays() -> None:
-    seconds = label_delays(pl.Series([str(n) for n in range(50_000)]), DELAY, seed=7).dt.total_seconds()
+    seconds = label_delays(
+        pl.Series([str(n) for n in range(50_000)]), DELAY, seed=7
+    ).dt.total_seconds()
     pair = pl.DataFrame({"a": seconds[:-1], "b": seconds[1:]})
     assert abs(pair.select(pl.corr("a", "b")).item()) < 0.02
 
@@ -95,9 +105,14 @@ def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
 
 def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
     times = [start_of(FIRST) + timedelta(minutes=37 * n) for n in range(400)]
-    quick = LabelDelay.model_validate({"distribution": "lognormal", "median": "1h", "sigma": 0.1, "maximum": "2h"})
+    quick = LabelDelay.model_validate(
+        {"distribution": "lognormal", "median": "1h", "sigma": 0.1, "maximum": "2h"}
+    )
     world = WorldDays(
-        TableSource(times), {MODEL: LABEL, "quick": LABEL.model_copy(update={"delay": quick})}, seed=3, first=FIRST
+        TableSource(times),
+        {MODEL: LABEL, "quick": LABEL.model_copy(update={"delay": quick})},
+        seed=3,
+        first=FIRST,
     )
     alone = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     every = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(20)])
@@ -105,7 +120,9 @@ def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
     assert sorted(of_quick["transaction_id"]) == [f"t{n:05d}" for n in range(400)]
     assert (of_quick["arrival"] - of_quick["time"]).max() <= timedelta(hours=2)  # type: ignore[operator]
     of_model = every.filter(pl.col("model") == MODEL)
-    assert of_model.equals(pl.concat([alone.outcomes(FIRST + DAY * n) for n in range(20)])), "another model changes nothing"
+    assert of_model.equals(pl.concat([alone.outcomes(FIRST + DAY * n) for n in range(20)])), (
+        "another model changes nothing"
+    )
 
 
 def test_each_model_is_told_what_its_spec_asks() -> None:
@@ -128,13 +145,17 @@ def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> Non
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2024, 1, 5), timezones=st.just(UTC))
 # Four busy minutes in whole seconds. Several payments have the same microsecond, others come right
 # after.
-BUSY = st.integers(0, 240).map(lambda second: start_of(FIRST) + timedelta(hours=9, seconds=second // 8 * 8))
+BUSY = st.integers(0, 240).map(
+    lambda second: start_of(FIRST) + timedelta(hours=9, seconds=second // 8 * 8)
+)
 TIMES = st.lists(st.one_of(MOMENTS, BUSY), max_size=60)
 
 
 @settings(max_examples=25, deadline=None)
 @given(times=TIMES, looks=st.lists(MOMENTS, max_size=8), limit=st.integers(1, 7))
-def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], looks: list[datetime], limit: int) -> None:
+def test_batches_leave_nothing_out_and_overlap_nowhere(
+    times: list[datetime], looks: list[datetime], limit: int
+) -> None:
     """Every row comes out once and in order, for all looks at the clock and all batch limits."""
     world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     feed = Feed(world)
@@ -144,8 +165,12 @@ def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], lo
         while cursor < now:
             batch = feed.due(cursor, now, limit)
             assert cursor < batch.until <= now
-            assert ((batch.transactions["time"] >= cursor) & (batch.transactions["time"] < batch.until)).all()
-            assert ((batch.outcomes["arrival"] >= cursor) & (batch.outcomes["arrival"] < batch.until)).all()
+            assert (
+                (batch.transactions["time"] >= cursor) & (batch.transactions["time"] < batch.until)
+            ).all()
+            assert (
+                (batch.outcomes["arrival"] >= cursor) & (batch.outcomes["arrival"] < batch.until)
+            ).all()
             assert batch.transactions.height <= limit or batch.transactions["time"].n_unique() == 1
             transactions += batch.transactions["transaction_id"].to_list()
             outcomes += batch.outcomes["transaction_id"].to_list()
@@ -155,7 +180,9 @@ def test_batches_leave_nothing_out_and_overlap_nowhere(times: list[datetime], lo
     assert sorted(outcomes) == every
 
 
-@pytest.mark.parametrize(("length", "live"), [(91, LIVE_DAYS), (56, LIVE_DAYS), (40, 5), (8, 1), (2, 1)])
+@pytest.mark.parametrize(
+    ("length", "live"), [(91, LIVE_DAYS), (56, LIVE_DAYS), (40, 5), (8, 1), (2, 1)]
+)
 def test_a_replayed_file_keeps_its_last_days_for_live_traffic(length: int, live: int) -> None:
     last = FIRST + DAY * (length - 1)
     span = history_span(TableSource([], last), history_days=1000)
@@ -164,7 +191,9 @@ def test_a_replayed_file_keeps_its_last_days_for_live_traffic(length: int, live:
 
 
 def test_history_is_as_long_as_asked_when_there_is_enough() -> None:
-    assert history_span(TableSource([], FIRST + DAY * 90), history_days=45).days[0] == FIRST + DAY * (91 - 7 - 45)
+    assert history_span(TableSource([], FIRST + DAY * 90), history_days=45).days[
+        0
+    ] == FIRST + DAY * (91 - 7 - 45)
     endless = history_span(TableSource([]), history_days=100)
     assert endless.end == SYNTHETIC_HISTORY_END
     assert endless.end.weekday() == 0

@@ -13,7 +13,12 @@ from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, new_drift
-from services.simulator.drift.drifted_days import SALE_MERCHANTS, NeedsSyntheticWorldError, apply, drifted_day
+from services.simulator.drift.drifted_days import (
+    SALE_MERCHANTS,
+    NeedsSyntheticWorldError,
+    apply,
+    drifted_day,
+)
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.intensity import intensities, microseconds
 
@@ -21,7 +26,9 @@ MONDAY = date(2025, 1, 6)
 DAY = timedelta(days=1)
 NOON = start_of(MONDAY) + timedelta(hours=12)
 SEED = 3
-TOWN = SyntheticSource(SEED, customers=2500, merchants=1500, fraud_rate=0.02, shift=date(2024, 11, 18))
+TOWN = SyntheticSource(
+    SEED, customers=2500, merchants=1500, fraud_rate=0.02, shift=date(2024, 11, 18)
+)
 BEFORE = TOWN.day(MONDAY)  # 4,600 payments
 
 ROW_KINDS = ("covariate_gradual", "covariate_sudden", "unit_bug", "null_burst", "new_category")
@@ -29,9 +36,13 @@ FRAUD_KINDS = ("concept", "prediction")
 AT_ONCE = timedelta(0)
 
 
-def drift(kind: str, started: datetime = NOON, ended: datetime | None = None, **others: object) -> ActiveDrift:
+def drift(
+    kind: str, started: datetime = NOON, ended: datetime | None = None, **others: object
+) -> ActiveDrift:
     made = new_drift(kind, started, **{"ramp": AT_ONCE, **others})  # type: ignore[arg-type]
-    return ActiveDrift(kind=made.kind, started=started, strength=made.strength, ramp=made.ramp, ended=ended)
+    return ActiveDrift(
+        kind=made.kind, started=started, strength=made.strength, ramp=made.ramp, ended=ended
+    )
 
 
 def under(*drifts: ActiveDrift, day: date = MONDAY) -> pl.DataFrame:
@@ -40,7 +51,9 @@ def under(*drifts: ActiveDrift, day: date = MONDAY) -> pl.DataFrame:
 
 def both(*drifts: ActiveDrift) -> pl.DataFrame:
     """Return payments from NOON on that are in the undisturbed and the drifted day (`_now`)."""
-    return BEFORE.filter(pl.col("time") >= NOON).join(under(*drifts), on="transaction_id", suffix="_now")
+    return BEFORE.filter(pl.col("time") >= NOON).join(
+        under(*drifts), on="transaction_id", suffix="_now"
+    )
 
 
 def changed(frame: pl.DataFrame, column: str) -> pl.Series:
@@ -49,7 +62,9 @@ def changed(frame: pl.DataFrame, column: str) -> pl.Series:
 
 def unchanged_but(frame: pl.DataFrame, *columns: str) -> bool:
     return not any(
-        changed(frame, name).any() for name in ("customer_id", "merchant_id", "time", "amount", "label") if name not in columns
+        changed(frame, name).any()
+        for name in ("customer_id", "merchant_id", "time", "amount", "label")
+        if name not in columns
     )
 
 
@@ -75,7 +90,9 @@ def test_a_drift_changes_nothing_of_what_happened_before_it_or_after_its_end(kin
 
 @pytest.mark.parametrize("kind", [*ROW_KINDS, *FRAUD_KINDS])
 def test_a_drifted_day_is_the_same_however_often_and_by_whom_it_is_made(kind: str) -> None:
-    again = SyntheticSource(SEED, customers=2500, merchants=1500, fraud_rate=0.02, shift=date(2024, 11, 18))
+    again = SyntheticSource(
+        SEED, customers=2500, merchants=1500, fraud_rate=0.02, shift=date(2024, 11, 18)
+    )
     drifts = [drift(kind)]
     assert drifted_day(again, MONDAY, drifts, SEED).equals(under(drift(kind)))
     assert not under(drift(kind)).equals(BEFORE)
@@ -91,7 +108,9 @@ def test_what_begins_later_changes_nothing_that_was(kind: str) -> None:
     alone = under(first).filter(pl.col("time") < later)
     for other in KINDS:
         if other != kind:
-            assert under(first, drift(other, later)).filter(pl.col("time") < later).equals(alone), other
+            assert under(first, drift(other, later)).filter(pl.col("time") < later).equals(alone), (
+                other
+            )
     stopped = drift(kind, NOON, later)
     assert under(stopped).filter(pl.col("time") < later).equals(alone)
     assert under(stopped, drift(kind, later)).filter(pl.col("time") < later).equals(alone)
@@ -100,7 +119,11 @@ def test_what_begins_later_changes_nothing_that_was(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_day_under_drift_has_the_sources_form(kind: str) -> None:
     strongest = min(KINDS[kind].highest, 10.0)
-    for now in (under(drift(kind)), under(drift(kind, strength=strongest)), under(*(drift(k) for k in KINDS))):
+    for now in (
+        under(drift(kind)),
+        under(drift(kind, strength=strongest)),
+        under(*(drift(k) for k in KINDS)),
+    ):
         assert dict(now.schema) == TRANSACTION_SCHEMA
         assert now["time"].is_sorted()
         assert (now["time"].dt.date() == MONDAY).all()
@@ -132,7 +155,11 @@ def test_prices_rise_for_everybody_by_as_much_as_the_ramp_has_grown() -> None:
     slow = drift("covariate_gradual", strength=0.5, ramp=2 * DAY)
     for n, low, high in ((0, 1.0, 1.125), (1, 1.12, 1.376), (2, 1.37, 1.501), (5, 1.499, 1.501)):
         day = MONDAY + DAY * n
-        row = TOWN.day(day).join(under(slow, day=day), on="transaction_id", suffix="_now").filter(pl.col("amount") > 50)
+        row = (
+            TOWN.day(day)
+            .join(under(slow, day=day), on="transaction_id", suffix="_now")
+            .filter(pl.col("amount") > 50)
+        )
         ratio = (row["amount_now"] / row["amount"]).to_numpy()
         assert low - 0.001 <= ratio.min() <= ratio.max() <= high + 0.001
 
@@ -156,8 +183,12 @@ def test_the_sales_shops_are_existing_ones_and_mostly_the_same_every_day() -> No
     shops = []
     for n in (1, 2):
         day = MONDAY + DAY * n
-        now = TOWN.day(day).join(under(drift("covariate_sudden"), day=day), on="transaction_id", suffix="_now")
-        shops.append(set(now.filter(pl.col("merchant_id") != pl.col("merchant_id_now"))["merchant_id_now"]))
+        now = TOWN.day(day).join(
+            under(drift("covariate_sudden"), day=day), on="transaction_id", suffix="_now"
+        )
+        shops.append(
+            set(now.filter(pl.col("merchant_id") != pl.col("merchant_id_now"))["merchant_id_now"])
+        )
         assert shops[-1] <= set(TOWN.day(day)["merchant_id"])
     assert len(shops[0] & shops[1]) > SALE_MERCHANTS / 2
 
@@ -165,10 +196,14 @@ def test_the_sales_shops_are_existing_ones_and_mostly_the_same_every_day() -> No
 def test_which_shops_hold_the_sale_does_not_depend_on_what_else_happens_that_day() -> None:
     sale = [drift("covariate_sudden")]
     whole = apply(BEFORE, sale, SEED)
-    shop = both(*sale).filter(pl.col("merchant_id") != pl.col("merchant_id_now"))["merchant_id_now"][0]
+    shop = both(*sale).filter(pl.col("merchant_id") != pl.col("merchant_id_now"))[
+        "merchant_id_now"
+    ][0]
     without = BEFORE.filter(pl.col("merchant_id") != shop)
     still = apply(without, sale, SEED, BEFORE["merchant_id"])
-    assert still.equals(whole.filter(pl.col("transaction_id").is_in(without["transaction_id"].implode())))
+    assert still.equals(
+        whole.filter(pl.col("transaction_id").is_in(without["transaction_id"].implode()))
+    )
     assert shop in set(still["merchant_id"])
 
 
@@ -178,7 +213,9 @@ def test_cents_for_euros_come_from_the_same_merchants_for_all_of_their_payments(
     wrong = changed(pair, "amount")
     ratio = (pair.filter(wrong)["amount_now"] / pair.filter(wrong)["amount"]).to_numpy()
     assert ratio == pytest.approx(100)
-    merchants = pair.with_columns(wrong.alias("wrong")).group_by("merchant_id").agg(pl.col("wrong").mean())
+    merchants = (
+        pair.with_columns(wrong.alias("wrong")).group_by("merchant_id").agg(pl.col("wrong").mean())
+    )
     assert set(merchants["wrong"]) == {0.0, 1.0}
     assert merchants["wrong"].mean() == pytest.approx(0.3, abs=0.05)
 
@@ -202,7 +239,9 @@ def test_a_marketplace_brings_new_sellers_every_day_and_keeps_the_old_ones() -> 
     strangers = []
     for n in range(4):  # from noon to noon, the marketplace's days
         opened = drift("new_category", start_of(MONDAY), strength=0.4)
-        sellers = under(opened, day=MONDAY + DAY * n).filter(pl.col("merchant_id").str.starts_with("S"))["merchant_id"]
+        sellers = under(opened, day=MONDAY + DAY * n).filter(
+            pl.col("merchant_id").str.starts_with("S")
+        )["merchant_id"]
         strangers.append(1 - sellers.is_in(list(known)).mean())  # type: ignore[operator]
         known |= set(sellers)
     assert strangers[0] == 1
@@ -218,9 +257,17 @@ def test_a_ramp_reaches_more_and_more_payments(kind: str) -> None:
     moved = pair.select(
         pl.col("time"),
         ((pl.col("amount_now") / pl.col("amount")) - 1).abs().alias("amount"),
-        *((pl.col(c) != pl.col(f"{c}_now")).cast(pl.Float64).alias(c) for c in ("customer_id", "merchant_id")),
+        *(
+            (pl.col(c) != pl.col(f"{c}_now")).cast(pl.Float64).alias(c)
+            for c in ("customer_id", "merchant_id")
+        ),
     ).with_columns(effect=pl.sum_horizontal("amount", "customer_id", "merchant_id"))
-    quarters = moved.group_by(pl.col("time").dt.hour() // 6).agg(pl.col("effect").mean()).sort("time")["effect"].to_list()
+    quarters = (
+        moved.group_by(pl.col("time").dt.hour() // 6)
+        .agg(pl.col("effect").mean())
+        .sort("time")["effect"]
+        .to_list()
+    )
     assert quarters == sorted(quarters)
     assert quarters[3] > 1.3 * quarters[1]
 
@@ -244,7 +291,9 @@ def test_honest_payments_stay_when_fraudsters_change_their_ways(kind: str) -> No
     new = under(drift(kind)).filter(pl.col("transaction_id").is_in(list(added)))
     assert (new["label"] == 1).all(), "only fraud is added"
     assert new["transaction_id"].str.contains(r"^20250106-\d{7}$").all()
-    lost = BEFORE.filter(~pl.col("transaction_id").is_in(under(drift(kind))["transaction_id"].implode()))
+    lost = BEFORE.filter(
+        ~pl.col("transaction_id").is_in(under(drift(kind))["transaction_id"].implode())
+    )
     assert (lost["label"] == 1).all(), "only fraud is lost"
 
 
@@ -268,8 +317,13 @@ def test_concept_drift_replaces_old_fraud_by_as_much_new_that_looks_like_anybody
 def test_concept_drift_hardly_moves_the_inputs() -> None:
     usual, now = days(), days(drift("concept", start_of(MONDAY)))
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
-        assert now["amount"].quantile(quantile) == pytest.approx(usual["amount"].quantile(quantile), rel=0.02)  # type: ignore[arg-type]
-    shares = [f.group_by(pl.col("time").dt.hour()).len().sort("time")["len"] / f.height for f in (usual, now)]
+        assert now["amount"].quantile(quantile) == pytest.approx(
+            usual["amount"].quantile(quantile), rel=0.02
+        )  # type: ignore[arg-type]
+    shares = [
+        f.group_by(pl.col("time").dt.hour()).len().sort("time")["len"] / f.height
+        for f in (usual, now)
+    ]
     assert (shares[0] - shares[1]).abs().max() < 0.002  # type: ignore[operator]
 
 
@@ -277,15 +331,22 @@ def test_concept_drift_hardly_moves_the_inputs() -> None:
 def test_a_fraud_wave_brings_as_much_more_as_asked_and_takes_none_away(strength: float) -> None:
     usual, now = days(), days(drift("prediction", start_of(MONDAY), strength=strength))
     assert now["label"].sum() / usual["label"].sum() == pytest.approx(strength, rel=0.15)
-    kept = usual.filter(pl.col("label") == 1).join(now, on=["transaction_id", "amount", "label"], how="semi")
+    kept = usual.filter(pl.col("label") == 1).join(
+        now, on=["transaction_id", "amount", "label"], how="semi"
+    )
     assert kept.height == usual["label"].sum()
 
 
 @pytest.mark.parametrize("kind", FRAUD_KINDS)
 def test_a_wave_grows_with_its_ramp(kind: str) -> None:
     now = days(drift(kind, start_of(MONDAY), ramp=8 * DAY), count=8)
-    new = now.filter(pl.col("label") == 1).join(days(count=8), on=["transaction_id", "label"], how="anti")
-    halves = [new.filter((pl.col("time") < start_of(MONDAY) + 4 * DAY) == early).height for early in (True, False)]
+    new = now.filter(pl.col("label") == 1).join(
+        days(count=8), on=["transaction_id", "label"], how="anti"
+    )
+    halves = [
+        new.filter((pl.col("time") < start_of(MONDAY) + 4 * DAY) == early).height
+        for early in (True, False)
+    ]
     assert halves[1] > 2 * halves[0] > 0
 
 
@@ -314,7 +375,9 @@ def test_everything_else_can_happen_to_recorded_payments(kind: str) -> None:
 
 
 def test_the_column_of_intensities_is_the_intensity_of_each_moment() -> None:
-    moments = [NOON + timedelta(hours=h, microseconds=us) for h in range(-3, 60, 5) for us in (0, 1)]
+    moments = [
+        NOON + timedelta(hours=h, microseconds=us) for h in range(-3, 60, 5) for us in (0, 1)
+    ]
     times = np.array([microseconds(m) for m in moments])
     for made in (
         drift("concept"),
@@ -323,7 +386,9 @@ def test_the_column_of_intensities_is_the_intensity_of_each_moment() -> None:
         drift("concept", ramp=DAY, ended=NOON + DAY / 2),
         drift("concept", ended=NOON),
     ):
-        assert intensities(made, times).tolist() == pytest.approx([made.intensity(m) for m in moments], abs=1e-12)
+        assert intensities(made, times).tolist() == pytest.approx(
+            [made.intensity(m) for m in moments], abs=1e-12
+        )
     assert microseconds(datetime(1970, 1, 2, tzinfo=UTC)) == 86_400_000_000
 
 

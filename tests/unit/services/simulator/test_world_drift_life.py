@@ -27,19 +27,28 @@ from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.intensity import microseconds
 
 MODEL = "a_model"
-DELAY = LabelDelay.model_validate({"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"})
+DELAY = LabelDelay.model_validate(
+    {"distribution": "lognormal", "median": "2d", "sigma": 0.8, "maximum": "7d"}
+)
 LABEL = Label(event="transactions", truth="fraud", delay=DELAY)
 FIRST = date(2024, 1, 1)
 START = start_of(FIRST)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
-def slow(start: datetime, end: datetime | None = None, strength: float = 3.0, ramp: timedelta = timedelta(0)) -> ActiveDrift:
+def slow(
+    start: datetime,
+    end: datetime | None = None,
+    strength: float = 3.0,
+    ramp: timedelta = timedelta(0),
+) -> ActiveDrift:
     return ActiveDrift(kind="label_delay", started=start, ended=end, strength=strength, ramp=ramp)
 
 
 def arrival(paid: datetime, work: timedelta, *drifts: ActiveDrift) -> datetime:
-    found = arrivals(np.array([microseconds(paid)]), np.array([work // timedelta(microseconds=1)]), drifts)
+    found = arrivals(
+        np.array([microseconds(paid)]), np.array([work // timedelta(microseconds=1)]), drifts
+    )
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(found[0]))
 
 
@@ -61,7 +70,10 @@ def test_a_label_of_a_payment_made_meanwhile_takes_as_many_times_longer() -> Non
 def test_once_the_drift_ends_the_rest_takes_its_usual_time() -> None:
     # Three days at a third of the pace do one of two days of work, and leave one.
     assert arrival(START, 2 * DAY, slow(START, START + 3 * DAY)) == START + 3 * DAY + DAY
-    assert arrival(START, 2 * DAY, slow(START, START + 3 * DAY), slow(START + 3 * DAY, strength=2)) == START + 5 * DAY
+    assert (
+        arrival(START, 2 * DAY, slow(START, START + 3 * DAY), slow(START + 3 * DAY, strength=2))
+        == START + 5 * DAY
+    )
 
 
 def test_a_ramp_slows_down_more_and_more() -> None:
@@ -78,7 +90,9 @@ def test_a_ramp_slows_down_more_and_more() -> None:
     assert through / DAY == pytest.approx(1, abs=1 / RAMP_STEPS**2)
 
 
-MOMENTS = st.integers(0, 30 * 86_400).map(lambda second: START + timedelta(seconds=second, microseconds=second % 7))
+MOMENTS = st.integers(0, 30 * 86_400).map(
+    lambda second: START + timedelta(seconds=second, microseconds=second % 7)
+)
 STRENGTHS = st.sampled_from([1.1, 1.5, 3.0, 10.0])
 RAMPS = st.sampled_from([timedelta(0), timedelta(microseconds=3), HOUR, DAY, 5 * DAY])
 
@@ -88,7 +102,8 @@ def histories(draw: st.DrawFn) -> list[ActiveDrift]:
     """Return label delays that follow each other. The last one may go on."""
     bounds = sorted(draw(st.lists(MOMENTS, max_size=6)))
     drifts = [
-        slow(start, end, draw(STRENGTHS), draw(RAMPS)) for start, end in zip(bounds[::2], [*bounds[1::2], None], strict=False)
+        slow(start, end, draw(STRENGTHS), draw(RAMPS))
+        for start, end in zip(bounds[::2], [*bounds[1::2], None], strict=False)
     ]
     return drifts
 
@@ -112,7 +127,11 @@ def test_what_is_started_or_stopped_now_moves_no_label_across_now(
     """
     past = [d for d in drifts if d.started <= now and (d.ended is None or d.ended <= now)]
     goes_on = any(d.ended is None for d in past)
-    changed = [msgspec.structs.replace(d, ended=d.ended or now) for d in past] if goes_on else [*past, slow(now)]
+    changed = (
+        [msgspec.structs.replace(d, ended=d.ended or now) for d in past]
+        if goes_on
+        else [*past, slow(now)]
+    )
     before, after = arrived(payments, past), arrived(payments, changed)
     for one, other in zip(before, after, strict=True):
         assert one == other or min(one, other) >= microseconds(now)
@@ -127,7 +146,10 @@ def test_no_label_is_early_or_later_than_the_slowest_pace_and_order_is_kept(
     for (paid, work), when in zip(payments, arrived(payments, drifts), strict=True):
         assert work <= when - microseconds(paid) <= work * slowest + RAMP_STEPS
     later = [(paid + HOUR, work) for paid, work in payments]
-    assert all(one <= other for one, other in zip(arrived(payments, drifts), arrived(later, drifts), strict=True))
+    assert all(
+        one <= other
+        for one, other in zip(arrived(payments, drifts), arrived(later, drifts), strict=True)
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -144,7 +166,9 @@ def test_looking_back_far_enough_finds_every_label_of_a_day(
 
 def test_without_drift_it_looks_back_as_far_as_a_label_can_take() -> None:
     assert look_back(START, DELAY.maximum, []) == 7
-    assert look_back(START, DELAY.maximum, [slow(START - 100 * DAY, START - 90 * DAY, 10)]) == 7, "a drift that is long over"
+    assert look_back(START, DELAY.maximum, [slow(START - 100 * DAY, START - 90 * DAY, 10)]) == 7, (
+        "a drift that is long over"
+    )
     assert look_back(START, DELAY.maximum, [slow(START - 100 * DAY)]) == 21
 
 
@@ -163,12 +187,16 @@ def test_a_bound_in_what_was_lived_moves_behind_it_once() -> None:
 
 
 def test_a_bound_ahead_of_a_world_that_catches_up_stays() -> None:
-    (final,) = settled([msgspec.structs.replace(new_drift("unit_bug", START + DAY), ended=START + 2 * DAY)], START)
+    (final,) = settled(
+        [msgspec.structs.replace(new_drift("unit_bug", START + DAY), ended=START + 2 * DAY)], START
+    )
     assert (final.started, final.ended) == (START + DAY, START + 2 * DAY)
 
 
 def test_a_drift_that_was_stopped_before_it_was_seen_never_was() -> None:
-    (final,) = settled([msgspec.structs.replace(new_drift("unit_bug", START), ended=START + HOUR)], START + DAY)
+    (final,) = settled(
+        [msgspec.structs.replace(new_drift("unit_bug", START), ended=START + HOUR)], START + DAY
+    )
     assert final.started == final.ended == START + DAY
     assert final.intensity(START + DAY) == 0
 
@@ -191,14 +219,19 @@ def test_intensity_grows_from_nothing_to_whole_and_ends_at_once(kind: str) -> No
     ("arguments", "complaint"),
     [
         ({"kind": "earthquake"}, "'earthquake' is no kind of drift; those are covariate_gradual"),
-        ({"kind": "unit_bug", "strength": 1.5}, "unit_bug: strength is 1.5, wanted 0.01 to 1 of the merchants"),
+        (
+            {"kind": "unit_bug", "strength": 1.5},
+            "unit_bug: strength is 1.5, wanted 0.01 to 1 of the merchants",
+        ),
         ({"kind": "unit_bug", "strength": math.nan}, "strength is nan"),
         ({"kind": "concept", "strength": 0.0}, "strength is 0"),
         ({"kind": "unit_bug", "ramp": -DAY}, "ramp is -1 day"),
         ({"kind": "stale_features", "ramp": DAY}, "on or off and cannot grow"),
     ],
 )
-def test_a_drift_that_makes_no_sense_is_refused_with_what_would(arguments: Mapping[str, object], complaint: str) -> None:
+def test_a_drift_that_makes_no_sense_is_refused_with_what_would(
+    arguments: Mapping[str, object], complaint: str
+) -> None:
     with pytest.raises(DriftError, match=complaint):
         new_drift(started=START, **arguments)  # type: ignore[arg-type]
 
@@ -289,9 +322,13 @@ ACTIONS = st.lists(
 )
 
 
-def lived(source: object, actions: list[tuple[timedelta, str, timedelta]], limit: int, until: timedelta) -> Life:
+def lived(
+    source: object, actions: list[tuple[timedelta, str, timedelta]], limit: int, until: timedelta
+) -> Life:
     life = Life(source)
-    kinds = [kind for kind in KINDS if hasattr(source, "day_under") or not KINDS[kind].synthetic_only]
+    kinds = [
+        kind for kind in KINDS if hasattr(source, "day_under") or not KINDS[kind].synthetic_only
+    ]
     for elapsed, action, ramp in sorted(actions, key=lambda a: a[0]):
         now = START + elapsed
         # The command reads its clock, then the world goes on. So its start lies in time already
@@ -307,9 +344,11 @@ def lived(source: object, actions: list[tuple[timedelta, str, timedelta]], limit
                 life.table = (*life.table, new_drift(action, now - slip, ramp=grows))
         elif action.startswith("stop"):
             life.table = tuple(
-                msgspec.structs.replace(d, ended=max(now - slip, d.started))
-                if f"stop {d.kind}" == action and d.ended is None
-                else d
+                (
+                    msgspec.structs.replace(d, ended=max(now - slip, d.started))
+                    if f"stop {d.kind}" == action and d.ended is None
+                    else d
+                )
                 for d in life.table
             )
     life.live(START + until, limit)
@@ -324,9 +363,14 @@ def test_every_payment_is_made_once_and_labelled_once_whatever_is_done_to_the_wo
     life = lived(TableSource(), actions, limit, 30 * DAY)
     every = sorted(f"t{n:05d}" for n in range(170))
     assert life.contradictions == []
-    assert sorted(life.finished) == sorted([*(f"made {i}" for i in every), *(f"known {i}" for i in every)])
+    assert sorted(life.finished) == sorted(
+        [*(f"made {i}" for i in every), *(f"known {i}" for i in every)]
+    )
     for transaction_id, (_, time, label, _) in life.known.items():
-        assert (time, label) == (life.made[transaction_id][3], life.made[transaction_id][5]), "the label is that payment's"
+        assert (time, label) == (
+            life.made[transaction_id][3],
+            life.made[transaction_id][5],
+        ), "the label is that payment's"
 
 
 TOWN = SyntheticSource(5, customers=60, merchants=40, fraud_rate=0.1)
@@ -344,7 +388,10 @@ def test_fraudsters_who_change_their_ways_leave_no_payment_without_its_label(
     life = lived(TOWN, actions, 400, 30 * DAY)
     assert life.contradictions == []
     assert len(set(life.finished)) == len(life.finished)
-    assert set(life.finished) == {*(f"made {i}" for i in life.made), *(f"known {i}" for i in life.known)}
+    assert set(life.finished) == {
+        *(f"made {i}" for i in life.made),
+        *(f"known {i}" for i in life.known),
+    }
     owed = {i for i, row in life.made.items() if row[3] < START + 9 * DAY}  # type: ignore[operator]
     assert owed <= set(life.known) <= set(life.made)
     assert len(owed) > 700

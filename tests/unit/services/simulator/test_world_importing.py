@@ -42,11 +42,18 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_import_keeps_data_and_summary_under_a_name_of_its_content(tmp_path: Path, source: Path) -> None:
+def test_an_import_keeps_data_and_summary_under_a_name_of_its_content(
+    tmp_path: Path, source: Path
+) -> None:
     directory = tmp_path / "imports"
     imported = import_transactions(source, directory, {}, silent)
     assert not imported.already_imported
-    assert (imported.rows, imported.customers, imported.merchants, imported.fraud_rate) == (300, 17, 23, 0.01)
+    assert (imported.rows, imported.customers, imported.merchants, imported.fraud_rate) == (
+        300,
+        17,
+        23,
+        0.01,
+    )
     kept = Path(imported.path)
     assert sorted(p.name for p in directory.iterdir()) == [
         f"my-payments-1-{imported.sha256[:12]}{s}" for s in (".json", ".parquet")
@@ -55,7 +62,9 @@ def test_an_import_keeps_data_and_summary_under_a_name_of_its_content(tmp_path: 
     assert dict(pl.read_parquet_schema(kept)) == TRANSACTION_SCHEMA
 
 
-def test_the_same_content_is_imported_once_whatever_its_file_is_called(tmp_path: Path, source: Path) -> None:
+def test_the_same_content_is_imported_once_whatever_its_file_is_called(
+    tmp_path: Path, source: Path
+) -> None:
     first = import_transactions(source, tmp_path / "imports", {}, silent)
     before = Path(first.path).stat().st_mtime_ns
     other = tmp_path / "other.csv"
@@ -80,7 +89,9 @@ def test_a_refused_file_leaves_nothing(tmp_path: Path, source: Path) -> None:
     assert not list(tmp_path.glob("imports/*"))
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_nothing(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def disk_full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -148,7 +159,9 @@ def test_the_command_refuses_with_every_fault_and_a_next_step(tmp_path: Path, so
     missing = CliRunner().invoke(app, ["import", str(source)], env=home)
     assert missing.exit_code == 1
     assert "--map shop=merchant_id" in missing.stderr
-    negative = CliRunner().invoke(app, ["import", str(source), "--map", "shop=merchant_id"], env=home)
+    negative = CliRunner().invoke(
+        app, ["import", str(source), "--map", "shop=merchant_id"], env=home
+    )
     assert negative.exit_code == 1
     assert "TX_AMOUNT: negative in 300 rows" in negative.stderr
     wrong = CliRunner().invoke(app, ["import", str(source), "--map", "shop"], env=home)

@@ -37,7 +37,9 @@ def test_a_day_holds_its_own_payments_in_order_with_ids_of_their_own() -> None:
     assert frame["time"].is_sorted()
     assert frame["transaction_id"].is_sorted()
     assert frame["transaction_id"].is_unique().all()
-    assert frame["time"].dt.date().unique().sort().to_list() == [MONDAY + timedelta(days=n) for n in range(14)]
+    assert frame["time"].dt.date().unique().sort().to_list() == [
+        MONDAY + timedelta(days=n) for n in range(14)
+    ]
     assert frame["amount"].min() >= 0.01  # type: ignore[operator]
     assert frame.null_count().sum_horizontal().item() == 0
 
@@ -68,7 +70,9 @@ def test_customers_keep_to_their_neighbourhood() -> None:
     Without homes on the map, they would be as many as the payments.
     """
     frame = days(town(), 28).filter(pl.col("label") == 0)
-    per_customer = frame.group_by("customer_id").agg(pl.len(), pl.col("merchant_id").n_unique().alias("merchants"))
+    per_customer = frame.group_by("customer_id").agg(
+        pl.len(), pl.col("merchant_id").n_unique().alias("merchants")
+    )
     busy = per_customer.filter(pl.col("len") >= 60)
     assert busy.height > 100
     assert busy["merchants"].median() < 40  # type: ignore[operator]
@@ -89,14 +93,20 @@ def test_compromised_merchants_stay_compromised_for_weeks() -> None:
         .group_by("merchant_id")
         .agg(pl.len(), pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
     )
-    hit = frauds.filter(pl.col("len") >= 25).with_columns((pl.col("last") - pl.col("first")).dt.total_days().alias("days"))
+    hit = frauds.filter(pl.col("len") >= 25).with_columns(
+        (pl.col("last") - pl.col("first")).dt.total_days().alias("days")
+    )
     assert hit.height >= 10
     assert hit["days"].median() >= 18  # type: ignore[operator]
 
 
 def test_a_stolen_card_pays_more_than_its_holder() -> None:
     frame = days(town(), 30)
-    usual = frame.filter(pl.col("label") == 0).group_by("customer_id").agg(pl.col("amount").median().alias("usual"))
+    usual = (
+        frame.filter(pl.col("label") == 0)
+        .group_by("customer_id")
+        .agg(pl.col("amount").median().alias("usual"))
+    )
     frauds = (
         frame.filter(pl.col("label") == 1)
         .join(usual, on="customer_id")
@@ -135,7 +145,9 @@ def rushes(frame: pl.DataFrame) -> int:
 
 def test_before_the_shift_the_world_is_what_it_would_have_been_without() -> None:
     for n in (0, 29):
-        assert shifted().day(MONDAY + timedelta(days=n)).equals(town().day(MONDAY + timedelta(days=n)))
+        assert (
+            shifted().day(MONDAY + timedelta(days=n)).equals(town().day(MONDAY + timedelta(days=n)))
+        )
     assert not shifted().day(SHIFT).equals(town().day(SHIFT))
 
 
@@ -144,5 +156,7 @@ def test_fraudsters_have_new_ways_after_the_shift_and_customers_the_old_ones() -
     assert rushes(before) == 0
     assert rushes(after) > 28 * 0.5, "several bust-outs a week at least"
     assert after["label"].mean() == pytest.approx(0.015, rel=0.2), "as much fraud as before"
-    honest_before, honest_after = (f.filter(pl.col("label") == 0)["amount"].median() for f in (before, after))
+    honest_before, honest_after = (
+        f.filter(pl.col("label") == 0)["amount"].median() for f in (before, after)
+    )
     assert honest_after == pytest.approx(honest_before, rel=0.05)  # type: ignore[arg-type]

@@ -30,7 +30,9 @@ TEXT = SPECS["ranking"].read_text()
 def task_of_lists(**changes: Any) -> Ranking:
     """Return the task of a spec with other lists."""
     rule = TASK.spec.label.list.model_copy(update=changes)
-    return Ranking(TASK.spec.model_copy(update={"label": TASK.spec.label.model_copy(update={"list": rule})}))
+    return Ranking(
+        TASK.spec.model_copy(update={"label": TASK.spec.label.model_copy(update={"list": rule})})
+    )
 
 
 def at(*times: str) -> np.ndarray:
@@ -39,7 +41,10 @@ def at(*times: str) -> np.ndarray:
 
 def same(codes: Any) -> list[list[int]]:
     """Return the rows of each list, with lists in the order of their first rows."""
-    return sorted(np.flatnonzero(np.asarray(codes) == code).tolist() for code in set(np.asarray(codes).tolist()))
+    return sorted(
+        np.flatnonzero(np.asarray(codes) == code).tolist()
+        for code in set(np.asarray(codes).tolist())
+    )
 
 
 # ---- lists
@@ -52,13 +57,27 @@ def test_rows_of_one_hour_are_one_list_and_hours_begin_at_the_full_one() -> None
 
 def test_a_list_can_be_an_entitys_own() -> None:
     times = at("01T10:10:00", "01T10:20:00", "01T10:30:00", "01T11:10:00", "01T10:40:00")
-    entities = {"customer": np.array(["a", "b", "a", "a", "a"]), "merchant": np.array([1, 1, 1, 1, 2])}
+    entities = {
+        "customer": np.array(["a", "b", "a", "a", "a"]),
+        "merchant": np.array([1, 1, 1, 1, 2]),
+    }
     assert same(task_of_lists(by=("customer",)).lists(entities, times)) == [[0, 2, 4], [1], [3]]
-    assert same(task_of_lists(by=("customer", "merchant")).lists(entities, times)) == [[0, 2], [1], [3], [4]]
-    assert same(task_of_lists(by=("merchant",), within=timedelta(days=1)).lists(entities, times)) == [[0, 1, 2, 3], [4]]
+    assert same(task_of_lists(by=("customer", "merchant")).lists(entities, times)) == [
+        [0, 2],
+        [1],
+        [3],
+        [4],
+    ]
+    assert same(
+        task_of_lists(by=("merchant",), within=timedelta(days=1)).lists(entities, times)
+    ) == [[0, 1, 2, 3], [4]]
 
 
-entity_rows = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 10_000)), min_size=1, max_size=40)
+entity_rows = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 10_000)),
+    min_size=1,
+    max_size=40,
+)
 
 
 @given(entity_rows, st.sampled_from([(), ("customer",), ("merchant", "customer")]))
@@ -67,7 +86,9 @@ def test_two_rows_share_a_list_when_they_share_its_entities_and_its_time(
 ) -> None:
     customers, merchants, seconds = (np.array(column) for column in zip(*rows, strict=True))
     entities = {"customer": customers, "merchant": merchants}
-    lists = task_of_lists(by=by).lists(entities, at("01T00:00:00") + seconds.astype("timedelta64[s]"))
+    lists = task_of_lists(by=by).lists(
+        entities, at("01T00:00:00") + seconds.astype("timedelta64[s]")
+    )
     keys = list(zip(*(entities[entity] for entity in by), seconds // 3600, strict=True))
     assert lists is not None
     assert [[a == b for b in keys] for a in keys] == (lists[:, None] == lists[None, :]).tolist()
@@ -76,7 +97,12 @@ def test_two_rows_share_a_list_when_they_share_its_entities_and_its_time(
 def test_no_rows_are_no_lists_and_no_figure() -> None:
     nothing = np.empty(0)
     for task in (TASK, task_of_lists(by=("customer", "merchant"))):
-        empty = Answered(nothing, nothing, nothing > 0, {"customer": nothing.astype(str), "merchant": nothing.astype(str)})
+        empty = Answered(
+            nothing,
+            nothing,
+            nothing > 0,
+            {"customer": nothing.astype(str), "merchant": nothing.astype(str)},
+        )
         assert task.support(empty) == 0
         assert task.results(empty).figures["ndcg"].value is None
 
@@ -85,10 +111,15 @@ def test_no_rows_are_no_lists_and_no_figure() -> None:
 def test_lists_by_an_unknown_entity_are_refused_at_the_labels_line(tmp_path: Path, by: str) -> None:
     path = tmp_path / "spending_order.yaml"
     path.write_text(TEXT.replace("by: []", f"by: {by}"))
-    line = next(number for number, text in enumerate(TEXT.splitlines(), 1) if text.startswith("label:"))
+    line = next(
+        number for number, text in enumerate(TEXT.splitlines(), 1) if text.startswith("label:")
+    )
     with pytest.raises(SpecError) as refused:
         load_spec(path)
-    assert str(refused.value) == f"{path}:{line}: label: list.by: no shop among entities (customer, merchant)"
+    assert (
+        str(refused.value)
+        == f"{path}:{line}: label: list.by: no shop among entities (customer, merchant)"
+    )
 
 
 def test_wrong_entities_are_named_themselves_and_not_the_lists_by_them(tmp_path: Path) -> None:
@@ -124,7 +155,9 @@ def test_lists_shorter_than_their_top_are_flagged_whole() -> None:
     """Two lists of 5 and one of 30: 20 of 40 candidates."""
     times = at("01T10:00:00").repeat(40)
     times[:5], times[5:10] = at("01T11:00:00"), at("01T12:00:00")
-    rows = Answered(np.zeros(40), np.random.default_rng(1).permutation(40).astype(float), times=times)
+    rows = Answered(
+        np.zeros(40), np.random.default_rng(1).permutation(40).astype(float), times=times
+    )
     assert TASK.flagged(rows.scores, TASK.decide(rows)).sum() == pytest.approx(20, abs=1)
     short = rows.of(np.arange(10))
     assert TASK.flagged(short.scores, TASK.decide(short)).all()
@@ -164,26 +197,40 @@ def test_ranks_count_from_the_highest_score(scores: list[float]) -> None:
 
 def test_ndcg_is_the_mean_of_lists_with_something_relevant() -> None:
     rows = WORLD.answered()
-    silent = replace(rows, labels=np.where(rows.times < at("01T05:00:00"), 0.0, rows.labels))  # five hours
+    silent = replace(
+        rows, labels=np.where(rows.times < at("01T05:00:00"), 0.0, rows.labels)
+    )  # five hours
     assert (TASK.support(rows), TASK.support(silent)) == (120, 115)
     hours = np.arange(6000) // ROWS_AN_HOUR
     expected = np.nanmean(ndcg_by_list(silent.labels, silent.scores, hours, 10))
-    assert TASK.evaluate(silent)["ndcg"] == TASK.results(silent).figures["ndcg"].value == pytest.approx(expected)
+    assert (
+        TASK.evaluate(silent)["ndcg"]
+        == TASK.results(silent).figures["ndcg"].value
+        == pytest.approx(expected)
+    )
     assert TASK.results(silent).figures["ndcg"].rows == 115
     assert TASK.results(silent).figures["ndcg"].effective == pytest.approx(115, rel=0.01)
 
 
 def test_random_ndcg_is_what_shuffled_scores_reach() -> None:
     rows, random = WORLD.answered(), np.random.default_rng(2)
-    shuffled = [TASK.evaluate(rows.scored(random.random(6000), rows.flagged))["ndcg"] for _ in range(20)]
+    shuffled = [
+        TASK.evaluate(rows.scored(random.random(6000), rows.flagged))["ndcg"] for _ in range(20)
+    ]
     assert TASK.evaluate(rows)["random_ndcg"] == pytest.approx(np.mean(shuffled), abs=0.01)
 
 
 def test_top_recall_is_the_share_of_the_highest_grade_that_is_flagged() -> None:
-    labels, flagged = np.array([3.0, 3.0, 3.0, 2.0, 0.0]), np.array([True, True, False, True, False])
+    labels, flagged = (
+        np.array([3.0, 3.0, 3.0, 2.0, 0.0]),
+        np.array([True, True, False, True, False]),
+    )
     rows = Answered(labels, np.arange(5.0), flagged, times=at("01T10:00:00").repeat(5))
     found = TASK.evaluate(rows)
-    assert (found["top_recall"], found["flagged_share"]) == (pytest.approx(2 / 3), pytest.approx(3 / 5))
+    assert (found["top_recall"], found["flagged_share"]) == (
+        pytest.approx(2 / 3),
+        pytest.approx(3 / 5),
+    )
     assert TASK.baseline(rows) == {"top_recall": found["top_recall"]}
 
 
@@ -214,7 +261,10 @@ def test_the_objective_orders_the_ranks_that_count() -> None:
 
 
 def test_a_drop_of_ndcg_is_relative_to_the_holdouts() -> None:
-    holdout, live = TASK.results(WORLD.answered()), TASK.results(WORLD.answered(labels=2, noise=2.0))
+    holdout, live = (
+        TASK.results(WORLD.answered()),
+        TASK.results(WORLD.answered(labels=2, noise=2.0)),
+    )
     before, now = holdout.figures["ndcg"].value, live.figures["ndcg"].value
     found = TASK.performance(live, holdout)["ndcg"]
     assert before is not None
@@ -240,7 +290,9 @@ def test_noise_covers_a_quiet_drop_as_often_as_promised() -> None:
     beyond = 0
     for seed in range(300):
         rows = WORLD.answered(90 * ROWS_AN_HOUR, labels=100 + seed)
-        live, holdout = (TASK.results(rows.of(np.arange(*part))) for part in ((0, 1500), (1500, 4500)))
+        live, holdout = (
+            TASK.results(rows.of(np.arange(*part))) for part in ((0, 1500), (1500, 4500))
+        )
         found = TASK.segment("any", live, holdout, 0.4)
         beyond += found.value is not None and found.noise is not None and found.value > found.noise
     assert 0.13 <= beyond / 300 <= 0.27
@@ -265,7 +317,9 @@ def test_the_limit_of_missed_candidates_is_a_drop_below_the_champions_recall() -
 def test_arms_are_compared_by_the_recall_of_the_best_candidates() -> None:
     rows = WORLD.answered()
     (quantity,) = TASK.quantities(rows, np.full(6000, np.nan))
-    assert quantity.above.sum() / quantity.below.sum() == pytest.approx(TASK.evaluate(rows)["top_recall"])
+    assert quantity.above.sum() / quantity.below.sum() == pytest.approx(
+        TASK.evaluate(rows)["top_recall"]
+    )
     assert (quantity.counts == (rows.labels == 3)).all()
     assert (quantity.share, quantity.needed) == (True, 100)
 
@@ -275,16 +329,23 @@ def test_labels_are_grades_of_which_a_believable_share_is_relevant() -> None:
     assert TASK.label_faults(np.array([0.0, 0, 0, 0, 0, 0, 0, 1, 2, 3])) == []
     (fault,) = TASK.label_faults(np.array([1.0, 2.0, 3.0]))  # for example cents instead of euros
     assert fault.endswith(
-        "a share of relevant candidates from 30.00% to 95.00% (spec: training.relevant_rate), found 100.000% of 3 labels"
+        "a share of relevant candidates from 30.00% to 95.00% (spec: training.relevant_rate), found"
+        " 100.000% of 3 labels"
     )
 
 
 def test_grades_that_are_all_alike_order_nothing() -> None:
-    assert TASK.part_fault(np.full(7, 3.0)) == "expected grades that differ, up to 3, found 7 rows with 3 to 3"
+    assert (
+        TASK.part_fault(np.full(7, 3.0))
+        == "expected grades that differ, up to 3, found 7 rows with 3 to 3"
+    )
 
 
 def test_a_part_without_the_best_grade_cannot_show_how_many_of_the_best_are_found() -> None:
-    assert TASK.part_fault(np.array([0.0, 1.0, 2.0])) == "expected grades that differ, up to 3, found 3 rows with 0 to 2"
+    assert (
+        TASK.part_fault(np.array([0.0, 1.0, 2.0]))
+        == "expected grades that differ, up to 3, found 3 rows with 0 to 2"
+    )
     assert not TASK.part_fault(np.array([0.0, 3.0]))
 
 
@@ -292,7 +353,10 @@ def test_lists_of_one_entity_are_one_cluster() -> None:
     """Sixty customers have ten hourly lists each. The other nine lists repeat the first."""
     lists, rows = 600, 8
     random = np.random.default_rng(1)
-    customer, hour = np.repeat(np.arange(60), 10 * rows), np.tile(np.repeat(np.arange(10), rows), 60)
+    customer, hour = (
+        np.repeat(np.arange(60), 10 * rows),
+        np.tile(np.repeat(np.arange(10), rows), 60),
+    )
     grades = random.integers(0, 4, lists * rows).astype(np.float64)
     skill = random.normal(0, 1, 60)[customer]  # some well ordered, some reversed
     answered = Answered(

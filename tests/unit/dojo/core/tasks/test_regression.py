@@ -40,7 +40,9 @@ def performance(live: Answered, holdout: Answered) -> dict[str, Measured]:
     return TASK.performance(TASK.results(live), TASK.results(holdout))
 
 
-values = st.lists(st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)), min_size=2, max_size=50)
+values = st.lists(
+    st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)), min_size=2, max_size=50
+)
 
 
 @given(values)
@@ -49,7 +51,9 @@ def test_metrics_are_scikit_learns(rows: list[tuple[float, float]]) -> None:
     found = TASK.evaluate(Answered(labels, scores))
     assert found["mae"] == pytest.approx(mean_absolute_error(labels, scores))
     assert found["rmse"] == pytest.approx(root_mean_squared_error(labels, scores))
-    assert found["mae_of_median"] == pytest.approx(mean_absolute_error(labels, np.full(len(labels), np.median(labels))))
+    assert found["mae_of_median"] == pytest.approx(
+        mean_absolute_error(labels, np.full(len(labels), np.median(labels)))
+    )
     if np.ptp(labels) > 1e-3:
         assert found["explained_variance"] == pytest.approx(r2_score(labels, scores))
 
@@ -58,15 +62,21 @@ def test_a_tenth_of_errors_is_large_and_bias_is_a_share_of_the_mean_label() -> N
     labels, errors = np.full(100, 20.0), np.arange(1.0, 101) * np.where(np.arange(100) % 2, -1, 1)
     found = TASK.evaluate(Answered(labels, labels + errors))
     assert found["p90_error"] == pytest.approx(90.1)
-    assert found["relative_bias"] == pytest.approx(0.5 / 20)  # the mean of 1 - 2 + 3 - ... - 100 is -0.5
+    assert found["relative_bias"] == pytest.approx(
+        0.5 / 20
+    )  # the mean of 1 - 2 + 3 - ... - 100 is -0.5
     assert found["explained_variance"] == 0, "labels that are all alike have no variance to explain"
 
 
 @pytest.mark.parametrize(
-    ("loss", "objective", "metric"), [("absolute", "regression_l1", "l1"), ("squared", "regression", "l2")]
+    ("loss", "objective", "metric"),
+    [("absolute", "regression_l1", "l1"), ("squared", "regression", "l2")],
 )
 def test_the_specs_loss_decides_lightgbms_objective(loss: str, objective: str, metric: str) -> None:
-    assert dict(task_with("training", loss=loss).objective) == {"objective": objective, "metric": metric}
+    assert dict(task_with("training", loss=loss).objective) == {
+        "objective": objective,
+        "metric": metric,
+    }
 
 
 def test_nothing_is_decided_and_nothing_is_flagged() -> None:
@@ -77,11 +87,19 @@ def test_nothing_is_decided_and_nothing_is_flagged() -> None:
 
 
 def test_labels_are_believed_within_the_specs_range_and_mean() -> None:
-    assert (TASK.label_values.low, TASK.label_values.high, TASK.label_values.allowed) == (0, 1_000_000, ())
-    assert TASK.label_faults(np.array([1.0, 9.0])) == TASK.label_faults(np.array([100.0, 300.0])) == []
+    assert (TASK.label_values.low, TASK.label_values.high, TASK.label_values.allowed) == (
+        0,
+        1_000_000,
+        (),
+    )
+    assert (
+        TASK.label_faults(np.array([1.0, 9.0])) == TASK.label_faults(np.array([100.0, 300.0])) == []
+    )
     (fault,) = TASK.label_faults(np.array([100.0, 300.01]))  # for example cents instead of euros
-    assert fault == (
-        "outcomes.label: expected a mean label from 5 to 200 euro (spec: training.label_mean), found 200 over 2 labels"
+    assert (
+        fault
+        == "outcomes.label: expected a mean label from 5 to 200 euro (spec: training.label_mean),"
+        " found 200 over 2 labels"
     )
     assert TASK.label_faults(np.array([1.0, 8.99]))
 
@@ -97,14 +115,19 @@ def test_a_leak_is_seen_however_long_the_tail_of_labels_is(tail: float) -> None:
     for knows in (labels, np.log(labels), -labels, rounded):
         leak = TASK.leak(knows, labels)
         assert leak.value > leak.limit
-    assert TASK.leak(labels * np.random.default_rng(5).lognormal(0, 2 * tail, 5000), labels).value < leak.limit
+    assert (
+        TASK.leak(labels * np.random.default_rng(5).lognormal(0, 2 * tail, 5000), labels).value
+        < leak.limit
+    )
 
 
 def test_leaks_of_labels_with_ties_do_not_depend_on_the_order_of_rows() -> None:
     random = np.random.default_rng(6)
     labels = random.integers(0, 5, 1000).astype(float)
     values, order = labels + random.normal(size=1000), random.permutation(1000)
-    assert TASK.leak(values, labels).value == pytest.approx(TASK.leak(values[order], labels[order]).value)
+    assert TASK.leak(values, labels).value == pytest.approx(
+        TASK.leak(values[order], labels[order]).value
+    )
 
 
 def test_errors_twice_as_large_are_a_ratio_of_two() -> None:
@@ -137,7 +160,9 @@ def test_noise_is_that_of_both_samples_and_covers_a_quiet_ratio_as_often_as_prom
     random, beyond = np.random.default_rng(7), 0
     for _ in range(800):
         live, holdout = (
-            TASK.results(Answered(np.zeros(rows), random.exponential(1, rows) * random.choice((-1, 1), rows)))
+            TASK.results(
+                Answered(np.zeros(rows), random.exponential(1, rows) * random.choice((-1, 1), rows))
+            )
             for rows in (200, 200)
         )
         found = TASK.segment("any", live, holdout, 0.2)
@@ -149,7 +174,11 @@ def test_a_segment_is_judged_by_its_error_and_its_own_level() -> None:
     results = partial(WORLD.answered, labels=2)
     holdout, live = TASK.results(WORLD.answered()), TASK.results(results(noise=1.5))
     loose, strict = (TASK.segment("new", live, holdout, level) for level in (0.05, 0.0001))
-    assert loose.value == strict.value == pytest.approx(performance(results(noise=1.5), WORLD.answered())["mae"].value)
+    assert (
+        loose.value
+        == strict.value
+        == pytest.approx(performance(results(noise=1.5), WORLD.answered())["mae"].value)
+    )
     assert loose.noise is not None
     assert strict.noise is not None
     assert loose.noise < strict.noise
@@ -163,7 +192,9 @@ def test_rows_that_one_entity_made_know_less() -> None:
     assert TASK.results(alone).figures["mae"].effective == pytest.approx(5999)
     assert TASK.results(in_blocks).figures["mae"].effective < 40
     both = replace(holdout, entities={**alone.entities, "customer": in_blocks.entities["merchant"]})
-    assert TASK.results(both).figures["mae"] == TASK.results(in_blocks).figures["mae"], "the closest kind of entity decides"
+    assert TASK.results(both).figures["mae"] == TASK.results(in_blocks).figures["mae"], (
+        "the closest kind of entity decides"
+    )
 
 
 @pytest.mark.parametrize(("metric", "outliers_matter"), [("mae", False), ("rmse", True)])
@@ -183,7 +214,10 @@ def test_the_primary_metric_decides_what_a_gain_is(metric: str, outliers_matter:
 
 @pytest.mark.parametrize("metric", ["mae", "rmse"])
 def test_a_loss_is_measured_in_the_primary_metric(metric: str) -> None:
-    task, fresh = task_with("gate", primary_metric=metric, bootstrap_draws=50), WORLD.answered(labels=2)
+    task, fresh = (
+        task_with("gate", primary_metric=metric, bootstrap_draws=50),
+        WORLD.answered(labels=2),
+    )
     found = task.loss(fresh, {metric: 8.0})
     measured = task.evaluate(fresh)[metric]
     assert found.promised == 8
@@ -212,13 +246,18 @@ def test_values_are_compared_in_the_champions_tenths() -> None:
 
 def test_a_champion_that_repeats_values_has_fewer_bins() -> None:
     rows = replace(WORLD.answered(1000), scores=np.repeat([10.0, 20.0], 500))
-    assert TASK.score_edges(TASK.baseline(rows)) == ((10.0, 15.0, 20.0), 0.25)  # the median lies between the two
+    assert TASK.score_edges(TASK.baseline(rows)) == (
+        (10.0, 15.0, 20.0),
+        0.25,
+    )  # the median lies between the two
 
 
 def test_an_error_beyond_the_champions_large_one_is_large() -> None:
     baseline = {"large_error": 16.0}
     for error, large in ((16.0, False), (16.5, True), (-16.5, True), (0.0, False)):
-        assert TASK.trials(TASK.kept(100.0 + error, None), 100.0, baseline) == {"large_errors": large}
+        assert TASK.trials(TASK.kept(100.0 + error, None), 100.0, baseline) == {
+            "large_errors": large
+        }
     assert TASK.trials(100.0, 0.0, {}) == {}, "without a champion no error is large or small"
 
 
@@ -232,7 +271,9 @@ def test_arms_are_compared_by_their_mean_absolute_error() -> None:
     labels = np.where(np.arange(6000) < 3000, rows.labels, np.nan)
     (quantity,) = TASK.quantities(replace(rows, labels=labels), np.full(6000, np.nan))
     assert quantity.name == "mean_absolute_error"
-    assert quantity.above.sum() / quantity.below.sum() == pytest.approx(TASK.evaluate(rows.of(np.arange(3000)))["mae"])
+    assert quantity.above.sum() / quantity.below.sum() == pytest.approx(
+        TASK.evaluate(rows.of(np.arange(3000)))["mae"]
+    )
     assert (quantity.counts.sum(), quantity.share, quantity.needed) == (3000, False, 200)
 
 
@@ -263,4 +304,9 @@ def test_an_answer_is_the_value_in_the_labels_unit() -> None:
 
 
 def test_early_labels_are_compared_above_and_below_the_median() -> None:
-    assert TASK.split_labels(np.array([1.0, 5.0, 3.0, 900.0])).tolist() == [False, True, False, True]
+    assert TASK.split_labels(np.array([1.0, 5.0, 3.0, 900.0])).tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]

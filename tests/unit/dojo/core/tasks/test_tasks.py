@@ -32,7 +32,11 @@ def world(request: pytest.FixtureRequest) -> TaskWorld:
 def promised(world: TaskWorld, holdout: Answered) -> dict[str, float]:
     """Return the metrics as a version's run records them."""
     task = world.task
-    return {**task.evaluate(holdout), "support_holdout": task.support(holdout), "rows_holdout": len(holdout.labels)}
+    return {
+        **task.evaluate(holdout),
+        "support_holdout": task.support(holdout),
+        "rows_holdout": len(holdout.labels),
+    }
 
 
 def worst(found: Mapping[str, Measured]) -> int:
@@ -51,14 +55,23 @@ def test_a_task_is_known_by_its_name_in_a_spec(world: TaskWorld) -> None:
 def test_some_of_the_rows_keep_all_that_is_theirs(world: TaskWorld) -> None:
     rows = world.answered(200)
     picked = rows.labels >= np.median(rows.labels)
-    for part, numbers in ((rows.of(picked), np.flatnonzero(picked)), (rows.of(np.array([7, 3])), [7, 3])):
+    for part, numbers in (
+        (rows.of(picked), np.flatnonzero(picked)),
+        (rows.of(np.array([7, 3])), [7, 3]),
+    ):
         assert part.labels.tolist() == rows.labels[numbers].tolist()
         assert part.scores.tolist() == rows.scores[numbers].tolist()
         assert part.times.tolist() == rows.times[numbers].tolist()
         assert part.entities["merchant"].tolist() == rows.entities["merchant"][numbers].tolist()
         assert (part.flagged is None) == (rows.flagged is None)
-        assert part.flagged is None or rows.flagged is None or (part.flagged == rows.flagged[numbers]).all()
-    assert len(replace(rows, times=np.empty(0, dtype="datetime64[us]")).of(picked).times) == 0, "times may be left out"
+        assert (
+            part.flagged is None
+            or rows.flagged is None
+            or (part.flagged == rows.flagged[numbers]).all()
+        )
+    assert len(replace(rows, times=np.empty(0, dtype="datetime64[us]")).of(picked).times) == 0, (
+        "times may be left out"
+    )
 
 
 # ---- what a version learns from
@@ -78,19 +91,28 @@ def test_the_labels_of_its_world_are_accepted(world: TaskWorld) -> None:
 @pytest.mark.parametrize("rows", [0, 400])
 def test_labels_without_any_difference_teach_nothing(world: TaskWorld, rows: int) -> None:
     labels = np.zeros(rows)
-    assert f"found {rows:,} rows" in world.task.part_fault(labels) or f"in {rows:,} rows" in world.task.part_fault(labels)
+    assert f"found {rows:,} rows" in world.task.part_fault(
+        labels
+    ) or f"in {rows:,} rows" in world.task.part_fault(labels)
     (fault,) = world.task.label_faults(labels)
     assert fault.startswith("outcomes.label: expected ")
     assert "(spec: training." in fault
     assert f"{rows:,} labels" in fault
 
 
-def test_a_feature_that_is_the_label_is_a_leak_and_one_that_knows_nothing_is_none(world: TaskWorld) -> None:
+def test_a_feature_that_is_the_label_is_a_leak_and_one_that_knows_nothing_is_none(
+    world: TaskWorld,
+) -> None:
     labels = world.answered().labels
-    knows, blind = world.task.leak(labels, labels), world.task.leak(np.random.default_rng(3).lognormal(size=6000), labels)
+    knows, blind = (
+        world.task.leak(labels, labels),
+        world.task.leak(np.random.default_rng(3).lognormal(size=6000), labels),
+    )
     assert knows.value > knows.limit == getattr(world.spec.training.checks, knows.key)
     assert 0 <= blind.value < 0.05
-    assert world.task.leak(labels, np.zeros(len(labels))).value == 0, "labels without any difference cannot leak"
+    assert world.task.leak(labels, np.zeros(len(labels))).value == 0, (
+        "labels without any difference cannot leak"
+    )
 
 
 def test_an_objective_is_lightgbms(world: TaskWorld) -> None:
@@ -119,7 +141,11 @@ def test_metrics_say_which_direction_is_better(world: TaskWorld) -> None:
     The metric without skill, and the number of flagged rows, depend on the rows.
     """
     good, bad = (world.task.evaluate(world.answered(noise=noise)) for noise in (0.5, 3.0))
-    changed = {name for name in good if name not in ("mae_of_median", "random_ndcg", "flagged_share", "relative_bias")}
+    changed = {
+        name
+        for name in good
+        if name not in ("mae_of_median", "random_ndcg", "flagged_share", "relative_bias")
+    }
     for name in changed:
         assert (good[name] < bad[name]) == world.task.metrics[name].lower_is_better, name
 
@@ -141,14 +167,19 @@ def test_guards_are_about_metrics_of_the_task_and_limits_of_the_spec(world: Task
 
 def test_a_better_challenger_gains_and_a_worse_one_does_not(world: TaskWorld) -> None:
     champion = world.answered()
-    better, worse = (world.task.gain(champion, world.answered(noise=noise, errors=2), 200) for noise in (0.5, 2.0))
+    better, worse = (
+        world.task.gain(champion, world.answered(noise=noise, errors=2), 200)
+        for noise in (0.5, 2.0)
+    )
     assert 0 < better.low <= better.value <= better.high
     assert worse.low <= worse.value <= worse.high < 0
 
 
 def test_an_equal_challenger_gains_nothing_that_is_sure(world: TaskWorld) -> None:
     champion = world.answered()
-    same, equal = (world.task.gain(champion, world.answered(errors=errors), 200) for errors in (1, 2))
+    same, equal = (
+        world.task.gain(champion, world.answered(errors=errors), 200) for errors in (1, 2)
+    )
     assert same.low == same.value == same.high == 0
     assert equal.low < 0 < equal.high
 
@@ -182,7 +213,11 @@ def test_a_loss_needs_what_the_versions_run_recorded(world: TaskWorld) -> None:
 
 def test_few_rows_are_not_compared(world: TaskWorld) -> None:
     rows, few = world.answered(), world.answered(20)
-    assert world.task.too_few(rows) == world.task.too_few_live(world.task.support(rows), len(rows.labels)) == ""
+    assert (
+        world.task.too_few(rows)
+        == world.task.too_few_live(world.task.support(rows), len(rows.labels))
+        == ""
+    )
     for why in (world.task.too_few(few), world.task.too_few_live(world.task.support(few), 20)):
         assert why.startswith(f"{world.task.support(few)} ")
         assert why.endswith(" are needed")
@@ -223,7 +258,9 @@ def test_examples_of_answers_are_answers(world: TaskWorld) -> None:
         msgspec.convert(column.example, column.kind)
 
 
-def test_an_answer_flags_what_the_decision_flags_and_a_fallback_flags_nothing(world: TaskWorld) -> None:
+def test_an_answer_flags_what_the_decision_flags_and_a_fallback_flags_nothing(
+    world: TaskWorld,
+) -> None:
     rows = world.answered()
     given = world.task.answers(rows.scores.tolist(), [world.decision] * len(rows.labels))
     fallen = world.task.answers(rows.scores.tolist(), [None] * len(rows.labels))
@@ -259,7 +296,9 @@ def test_quantities_are_sums_over_labelled_rows(world: TaskWorld) -> None:
     rows, unknown = world.answered(), unlabelled(world.answered())
     stakes = np.full(len(rows.labels), 20.0)
     assert world.task.quantities(rows, stakes)
-    for known, waiting in zip(world.task.quantities(rows, stakes), world.task.quantities(unknown, stakes), strict=True):
+    for known, waiting in zip(
+        world.task.quantities(rows, stakes), world.task.quantities(unknown, stakes), strict=True
+    ):
         for of in (known, waiting):
             assert of.above.shape == of.below.shape == of.counts.shape == rows.labels.shape
             assert np.isfinite(of.above).all()
@@ -290,7 +329,11 @@ def test_other_rows_of_the_same_world_are_no_finding(world: TaskWorld) -> None:
     for seed in range(10, 50):
         found = world.task.performance(world.task.results(world.answered(labels=seed)), holdout)
         assert worst(found) == ORDER.index("ok")
-        beyond.update(name for name, of in found.items() if of.value is not None and of.value > (of.noise or 0.0))
+        beyond.update(
+            name
+            for name, of in found.items()
+            if of.value is not None and of.value > (of.noise or 0.0)
+        )
     assert all(count < 4 for count in beyond.values()), beyond
 
 
@@ -307,7 +350,11 @@ def test_clearly_worse_answers_are_severe_or_critical(world: TaskWorld) -> None:
 
 @pytest.mark.parametrize("rows", [0, 20])
 def test_few_labels_are_insufficient_data_and_say_so(world: TaskWorld, rows: int) -> None:
-    task, holdout, few = world.task, world.task.results(world.answered()), world.task.results(world.answered(rows))
+    task, holdout, few = (
+        world.task,
+        world.task.results(world.answered()),
+        world.task.results(world.answered(rows)),
+    )
     assert few.rows == rows
     assert task.lacking(few).startswith("needs ")
     found = task.performance(few, holdout)
@@ -337,7 +384,9 @@ def test_the_headline_and_what_is_essential_are_measured(world: TaskWorld) -> No
 def test_every_level_stands_in_the_spec(world: TaskWorld) -> None:
     holdout = world.task.results(world.answered())
     watch = world.spec.drift.performance
-    found = world.task.performance(holdout, holdout) | {"segments": world.task.segment("new", holdout, holdout, 0.01)}
+    found = world.task.performance(holdout, holdout) | {
+        "segments": world.task.segment("new", holdout, holdout, 0.01)
+    }
     assert set(world.task.level_keys) == set(found) | set(world.task.proxy_windows)
     for subject, key in world.task.level_keys.items():
         assert isinstance(getattr(watch, key), Levels)
@@ -355,7 +404,9 @@ def test_clusters_make_figures_less_sure_where_rows_stand_alone(world: TaskWorld
     alone = replace(rows, entities={"customer": np.arange(len(rows.labels))})
     errors = np.abs(rows.scores - rows.labels)
     together = replace(rows, entities={"customer": np.argsort(np.argsort(errors)) // 60})
-    before, after = (world.task.results(of).figures[world.task.headline] for of in (alone, together))
+    before, after = (
+        world.task.results(of).figures[world.task.headline] for of in (alone, together)
+    )
     assert before.value == after.value
     if world.spec.task == "ranking":
         assert before.effective == after.effective
@@ -378,7 +429,11 @@ def test_figures_without_labels_are_those_that_the_task_names(world: TaskWorld) 
     assert len(calibration) in (0, len(SCORE_EDGES) + 1)
     figures = task.proxies(counts, calibration)
     assert bool(figures) == bool(task.proxy_windows)
-    holdout = Proxies(6000, {name: HoldoutVariation(value, value / 10, 5) for name, value in figures.items()}, calibration)
+    holdout = Proxies(
+        6000,
+        {name: HoldoutVariation(value, value / 10, 5) for name, value in figures.items()},
+        calibration,
+    )
     for check in task.proxy_windows:
         (measured,) = task.proxy(check, counts, holdout).values()
         assert measured.severity == "ok"
@@ -389,7 +444,9 @@ def test_figures_without_labels_are_those_that_the_task_names(world: TaskWorld) 
 # ---- how a rollout is judged
 
 
-def happened(task: Task, rows: Answered, baseline: Mapping[str, float]) -> dict[str, tuple[int, float]]:
+def happened(
+    task: Task, rows: Answered, baseline: Mapping[str, float]
+) -> dict[str, tuple[int, float]]:
     """Return test -> its trials, and the share with the bad outcome."""
     trials, bad = Counter[str](), Counter[str]()
     for row, (score, label) in enumerate(zip(rows.scores, rows.labels, strict=True)):
@@ -432,13 +489,21 @@ def test_what_happened_is_told_of_the_tasks_own_tests_only(world: TaskWorld, kno
     assert told == names or not known
 
 
-def test_an_equal_version_stays_below_every_limit_and_a_worse_one_crosses_one(world: TaskWorld) -> None:
+def test_an_equal_version_stays_below_every_limit_and_a_worse_one_crosses_one(
+    world: TaskWorld,
+) -> None:
     task, baseline = world.task, world.task.baseline(world.answered())
     allowed = limits(task.label_tests(baseline))
-    equal, worse = (happened(task, world.answered(labels=5, noise=noise), baseline) for noise in (1.0, 4.0))
+    equal, worse = (
+        happened(task, world.answered(labels=5, noise=noise), baseline) for noise in (1.0, 4.0)
+    )
     assert all(share < allowed[name] for name, (_, share) in equal.items())
     assert any(share > allowed[name] for name, (_, share) in worse.items())
-    assert all(trials >= test.needed for test in task.label_tests(baseline) for trials, _ in [equal[test.name]])
+    assert all(
+        trials >= test.needed
+        for test in task.label_tests(baseline)
+        for trials, _ in [equal[test.name]]
+    )
 
 
 def test_scores_of_two_versions_are_compared_in_rising_bins_or_not_at_all(world: TaskWorld) -> None:
@@ -460,7 +525,11 @@ def test_a_task_that_flags_bounds_how_many(world: TaskWorld) -> None:
 
 def test_what_a_gate_leaves_for_a_rollout_is_plain_numbers(world: TaskWorld) -> None:
     """They travel as JSON."""
-    for found in (world.task.baseline(world.answered()), dict(world.decision), world.task.evaluate(world.answered())):
+    for found in (
+        world.task.baseline(world.answered()),
+        dict(world.decision),
+        world.task.evaluate(world.answered()),
+    ):
         assert all(type(value) is float for value in found.values())
 
 
