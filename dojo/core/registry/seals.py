@@ -16,7 +16,7 @@ import msgspec
 
 from dojo.core.keys import seal_key
 from dojo.core.settings import Settings
-from dojo.core.state.audit import Anchor
+from dojo.core.state.audit import EntryAnchor
 
 
 class Seals:
@@ -44,7 +44,7 @@ class Seals:
 
     def anchor(self, sequence: int, entry_hash: str) -> None:
         """Write down an audit entry. A repetition writes nothing."""
-        anchor = Anchor(sequence, entry_hash)
+        anchor = EntryAnchor(sequence, entry_hash)
         if anchor in self.anchors():
             return
         self._anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,10 +57,10 @@ class Seals:
         finally:
             os.close(descriptor)
 
-    def anchors(self) -> list[Anchor]:
+    def anchors(self) -> list[EntryAnchor]:
         """Every anchor ever written, the oldest first. Two of one number: the audit trail began anew in between."""
         try:
             lines = self._anchors.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        return [msgspec.json.decode(line, type=Anchor) for line in lines if line]
+        return [msgspec.json.decode(line, type=EntryAnchor) for line in lines if line]

@@ -77,7 +77,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return _hash(msgspec.json.encode(self))
 
 
-class Anchor(msgspec.Struct, frozen=True):
+class EntryAnchor(msgspec.Struct, frozen=True):
     """An entry's number and hash, kept outside Redis."""
 
     sequence: int
@@ -261,7 +261,7 @@ class AuditTrail:
             edge = "(" + page[-1][0].decode()
 
     def verify(
-        self, anchors: Mapping[int, str] | None = None, recorded: Sequence[Anchor] = ()
+        self, anchors: Mapping[int, str] | None = None, recorded: Sequence[EntryAnchor] = ()
     ) -> Verification:
         """Check the whole chain; others may append meanwhile.
 
@@ -308,7 +308,7 @@ class AuditTrail:
         for sequence, anchor in sorted(anchors.items()):
             if (found := anchored.get(sequence, "nothing")) == anchor:
                 continue
-            if Anchor(sequence, found) in recorded:
+            if EntryAnchor(sequence, found) in recorded:
                 faults.append(
                     f"entry {sequence}: its anchor in the registry was changed to {anchor[:12]};"
                     " the entry is as it was written"

@@ -11,7 +11,7 @@ from dojo.core.registry.seals import Seals
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import ModelRegistry, Version
 from dojo.core.settings import Settings
-from dojo.core.state.audit import Anchor
+from dojo.core.state.audit import EntryAnchor
 from tests.support.registries import sealed_registry
 
 RECORD = {"bundle_sha256": "b" * 64, "gate_verdict": "improved", "metric.pr_auc": "0.700000"}
@@ -102,6 +102,6 @@ def test_anchors_are_kept_once_each_and_survive(tmp_path: Path) -> None:
     assert seals.anchors() == []
     for sequence, entry_hash in ((3, "a"), (7, "b"), (3, "a"), (3, "of a trail that began anew")):
         seals.anchor(sequence, entry_hash)
-    kept = [Anchor(3, "a"), Anchor(7, "b"), Anchor(3, "of a trail that began anew")]
+    kept = [EntryAnchor(3, "a"), EntryAnchor(7, "b"), EntryAnchor(3, "of a trail that began anew")]
     assert Seals(Settings(home=tmp_path)).anchors() == kept
     assert (tmp_path / "audit" / "anchors.jsonl").stat().st_mode & 0o777 == 0o600
