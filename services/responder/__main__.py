@@ -4,6 +4,7 @@ it would do."""
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from functools import partial
 
 from dojo.core.connections import connect_redis
@@ -48,7 +49,13 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         clock=RedisWorldClock(redis),
         store=StateStore(redis),
         situation=Situation(routes, rollouts, audit),
-        actions=Actions(orders, RoleChanges(registry, routes, audit), rollouts, announcements),
+        actions=Actions(
+            orders,
+            RoleChanges(registry, routes, audit),
+            rollouts,
+            announcements,
+            timedelta(seconds=settings.order_deadline_seconds),
+        ),
         announcements=announcements,
         reports=Reports(redis, orders, announcements),
         metrics=metrics,

@@ -21,6 +21,7 @@ from services.responder.policy import ORDER
 
 Window = Literal["hour", "day", "now"]
 ActionKind = Literal["evaluate", "retrain", "roll_back", "abort_rollout"]
+TAKES_BACK: tuple[ActionKind, ...] = ("roll_back", "abort_rollout")  # done at once, and never kept waiting by the others
 
 FINDINGS_KEPT = 5
 
@@ -91,6 +92,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         version: the one that has the trouble. to: the one that is rolled back to.
         why: in words. evidence: what it rests on, for the audit trail.
         begun: world time. placed: the order is placed, or the change is made.
+        waits: why nothing of its order runs, "" while it does.
     """
 
     id: str
@@ -103,6 +105,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
     to: str = ""
     placed: bool = False
+    waits: str = ""
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +113,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     troubles: by `<version>/<check>`. inherited: troubles of versions that were replaced while they had them: check -> version; what a
         successor has from its predecessor did not begin with it.
     stale_at: world time of the latest verdict that features were stale; it outlives that trouble.
-    action: in flight, at most one. ended: world time at which the latest intervention ended, and `intervention` what it was.
+    action: in flight, at most one. aside: orders whose end is still to come, of actions that made room for another one. ended: world time at which the latest intervention ended, and `intervention` what it was.
     revision: counts writes, from 1.
     """
 
@@ -119,9 +122,15 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     troubles: dict[str, Incident] = {}
     inherited: dict[str, str] = {}
     action: Action | None = None
+    aside: dict[ActionKind, Action] = {}
     ended: datetime | None = None
     intervention: str = ""
     stale_at: datetime | None = None
+
+    @property
+    def under_way(self) -> list[Action]:
+        """What has begun and not ended."""
+        return [*self.aside.values(), *([self.action] if self.action is not None else [])]
 
     def with_trouble(self, trouble: Incident) -> ModelState:
         return msgspec.structs.replace(self, troubles={**self.troubles, trouble.key: trouble})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 from dojo.core.connections import connect_redis
 from dojo.core.service import serve
@@ -27,7 +28,8 @@ def open_trainer(settings: Settings) -> TrainerService:
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     clock, client = RedisWorldClock(redis), airflow_client(settings)
-    executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
+    deadline = timedelta(seconds=settings.order_deadline_seconds)
+    executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client, deadline=deadline)
     launch = InAirflow(client) if client else InChild()
     service = TrainerService(specs, clock, ScheduleStore(redis), launch, executor, AppliedSpecs(redis))
     return service.using(SpecsInUse(settings.models_dir, specs))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from dojo.core.settings import Settings
 from pipelines.training.job import RUN_TIMEOUT, Job
-from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, RunState, TaskState
+from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, DagPausedError, RunState, TaskState
 
 T = TypeVar("T")
 
@@ -21,6 +21,10 @@ Progress = Callable[[str, float], None]  # as in steps.py, which brings all of t
 
 # The tasks whose answers make a retraining's.
 ANSWERING = ("compare", "register", "start_rollout")
+
+
+class RunWaitsError(RuntimeError):
+    """A run that Airflow has and does not begin, or does not go on with."""
 
 
 class RetrainingFailedError(RuntimeError):
@@ -46,9 +50,19 @@ def ask(client: AirflowClient, model: str, asked: Mapping[str, Any], run_id: str
         asked: as_of (ISO 8601, or None for the world's now), reason, who, dry_run.
 
     Raises:
-        AirflowUnavailableError, AirflowError; RunExistsError for a `run_id` that was asked for before.
+        AirflowUnavailableError, AirflowError; RunExistsError for a `run_id` that was asked for before; DagPausedError.
     """
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
+
+
+def unpause_command(model: str) -> str:
+    """What a person types to let a paused DAG go on."""
+    return f'dojo orders unpause {model} --why "it may train again"'
+
+
+def cancel_command(model: str) -> str:
+    """What a person types to give up a retraining that waits."""
+    return f'dojo orders cancel {model} --why "it waits"'
 
 
 def parameters(job: Job) -> dict[str, Any]:
@@ -85,6 +99,7 @@ def wait(
         AirflowError: it refused to answer.
     """
     told: set[str] = set()
+    paused = False
     while True:
         current, tasks = _through_outages(
             lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)), progress, patience
@@ -95,6 +110,11 @@ def wait(
                 progress(task.task_id, 0.0)
         if current.finished:
             break
+        if current.paused and not paused:
+            model = run.dag_id.removeprefix("retrain_")
+            words = f"{DagPausedError(run.dag_id)}; in another terminal: {unpause_command(model)}, or {cancel_command(model)}"
+            progress(words, 0.0)
+        paused = current.paused
         time.sleep(POLL_SECONDS)
     require_success(current, tasks, note)
     answer: dict[str, Any] = {"model": run.dag_id.removeprefix("retrain_"), "run": run.run_id, "url": run.url}
@@ -110,8 +130,13 @@ def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str
 
     Raises:
         RetrainingFailedError: the run failed. AirflowUnavailableError: ask again later. AirflowError: it refused to answer.
+        DagPausedError: it goes on when its DAG is unpaused. RunWaitsError: it has not begun.
     """
     current = client.run(dag_id(model), run_id)
+    if current.paused:
+        raise DagPausedError(current.dag_id)
+    if current.waits:
+        raise RunWaitsError(f"run {run_id} is queued in Airflow: {current.url}")
     if not current.finished:
         return None
     tasks = client.tasks(current.dag_id, run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,19 +31,38 @@ class RunExistsError(AirflowError):
     """There is a run of this id already."""
 
 
+class DagPausedError(AirflowError):
+    """The DAG is paused: what is asked of it would wait until it is unpaused."""
+
+    def __init__(self, dag_id: str) -> None:
+        super().__init__(f"{dag_id} is paused in Airflow: no task of it begins until it is unpaused")
+
+
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """One run of a DAG. `state`: queued, running, success, failed. `url`: of the run in Airflow's UI."""
+    """One run of a DAG.
+
+    Attributes:
+        state: queued, running, success, failed.
+        url: Of the run in Airflow's UI.
+        paused: Whether its DAG was paused when the run was asked about alone. No further task begins then.
+    """
 
     dag_id: str
     run_id: str
     state: str
     conf: Mapping[str, Any]
     url: str
+    paused: bool = False
 
     @property
     def finished(self) -> bool:
         return self.state in FINISHED_RUN
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it runs: it is behind another one, or its DAG is paused."""
+        return not self.finished and (self.paused or self.state == "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +91,13 @@ class AirflowClient:
         self._token = ""
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = "") -> RunState:
-        """Start a run. With a `run_id`, asking again for the same raises RunExistsError instead of starting another."""
+        """Start a run. With a `run_id`, asking again for the same raises RunExistsError instead of starting another.
+
+        Raises:
+            DagPausedError: Nothing was asked for, so nothing is left behind that begins at the unpausing.
+        """
+        if self.paused(dag_id):
+            raise DagPausedError(dag_id)
         # Without a logical date: those are unique per DAG, and a world that is built anew has the same dates again.
         body = {"logical_date": None, "conf": dict(conf), "note": note or None}
         if run_id is not None:
@@ -80,7 +105,18 @@ class AirflowClient:
         return self._run(self._ask("POST", f"/dags/{quote(dag_id)}/dagRuns", body))
 
     def run(self, dag_id: str, run_id: str) -> RunState:
-        return self._run(self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"))
+        found = self._run(self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"))
+        return found if found.finished else replace(found, paused=self.paused(dag_id))
+
+    def paused(self, dag_id: str) -> bool:
+        return bool(self._ask("GET", f"/dags/{quote(dag_id)}").get("is_paused"))
+
+    def unpause(self, dag_id: str) -> None:
+        self._ask("PATCH", f"/dags/{quote(dag_id)}?update_mask=is_paused", {"is_paused": False})
+
+    def give_up(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed: it begins no more."""
+        self._ask("PATCH", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}?update_mask=state", {"state": "failed"})
 
     def runs(self, dag_id: str, limit: int = 20) -> list[RunState]:
         """The newest runs first."""

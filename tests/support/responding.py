@@ -24,7 +24,7 @@ from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
-from dojo.core.state.work_orders import Ended, Work, WorkOrders
+from dojo.core.state.work_orders import NO_DEADLINE, Ended, Work, WorkOrders
 from dojo.core.tasks.measured import Severity
 from dojo.core.tasks.specs import load_spec
 from services.responder.actions import Actions
@@ -63,6 +63,7 @@ class Surroundings:
         self.log = RedisEventLog(self.redis, 10_000)
         self.metrics = ResponderMetrics([model], CollectorRegistry())
         self.dry_run, self.settle_seconds = False, 0.0
+        self.deadline = NO_DEADLINE
         self.serve("1", "", 2 * since_hours)
         self.serve("2", "1", since_hours)
         self.service = self.start()
@@ -97,7 +98,9 @@ class Surroundings:
             clock=self.clock,
             store=StateStore(client),
             situation=Situation(routes, rollouts, audit),
-            actions=Actions(orders, RoleChanges(registry or self.registry, routes, audit), rollouts, announcements),
+            actions=Actions(
+                orders, RoleChanges(registry or self.registry, routes, audit), rollouts, announcements, self.deadline
+            ),
             announcements=announcements,
             reports=Reports(client, orders, announcements),
             metrics=self.metrics,
